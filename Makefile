@@ -1,0 +1,39 @@
+# `make demo` and `make test` do all the set-up themselves: they need Python 3.11 or newer with pip, and make.
+PYTHON ?= python3
+PIP_ARGS ?=
+BASE := .venv
+DEV := .venv-dev
+
+.PHONY: demo test check lint types format clean
+
+demo: $(BASE)/installed  ## Serve the packaged airline model and watch it forecast (no torch needed)
+	$(BASE)/bin/streamlstm demo
+
+test: $(DEV)/installed  ## Run all tests (installs the training extra)
+	$(DEV)/bin/python -m pytest
+
+check: lint types test  ## Everything CI runs
+
+lint: $(DEV)/installed
+	$(DEV)/bin/ruff check streamlstm tests tools
+	$(DEV)/bin/ruff format --check streamlstm tests tools
+
+types: $(DEV)/installed
+	$(DEV)/bin/mypy
+
+format: $(DEV)/installed  ## Put the code in order
+	$(DEV)/bin/ruff check --fix streamlstm tests tools
+	$(DEV)/bin/ruff format streamlstm tests tools
+
+$(BASE)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(BASE)
+	$(BASE)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e .
+	touch $@
+
+$(DEV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEV)
+	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[train,test]'
+	touch $@
+
+clean:
+	rm -rf $(BASE) $(DEV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

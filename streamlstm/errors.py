@@ -1,0 +1,46 @@
+"""The one tree of errors a user can meet: each says what was wrong, where, and what to do.
+
+No redis, onnxruntime or torch exception leaves the module that can name it better.
+"""
+
+from __future__ import annotations
+
+
+class StreamlstmError(Exception):
+    """Base of every error raised on purpose; its text is one line fit for a terminal."""
+
+
+class UsageError(StreamlstmError):
+    """An argument, option or setting is wrong; the command line exits with 2."""
+
+
+class ModelError(StreamlstmError):
+    """A model file is missing, broken or not a step model."""
+
+
+class TableError(StreamlstmError):
+    """A table (CSV, Parquet) lacks a column, or holds a cell that cannot be read."""
+
+
+class MissingExtraError(StreamlstmError):
+    """A command needs a package of an extra that is not installed."""
+
+
+class RecordError(StreamlstmError):
+    """A stored record is of an unknown format, the wrong length, another model, or not finite."""
+
+
+class StoreError(StreamlstmError):
+    """The store answered something that no retry mends (wrong type, no permission, bad settings)."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store cannot be reached or refuses writes just now; worth a retry."""
+
+
+class ModelChangedError(StoreError):
+    """The stream's states were made by a model with another fingerprint."""
+
+
+class ArrayError(StreamlstmError, ValueError):
+    """An array handed to a model has the wrong shape or holds a value that is not finite."""

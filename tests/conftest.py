@@ -1,0 +1,45 @@
+"""Fixtures shared by all tests: servers of the tests' own on free loopback ports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from support.server import Server, binaries
+
+
+@pytest.fixture
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """A function that starts a server; all are ended with the test."""
+    started: list[Server] = []
+
+    def start(binary: str | None = None, directory: Path | None = None, **options: object) -> Server:
+        made = Server(
+            binary or binaries()["valkey"],
+            directory or tmp_path_factory.mktemp("server"),
+            **options,  # type: ignore[arg-type]
+        )
+        started.append(made)
+        return made.start()
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for tests that keep to keys of their own."""
+    server = Server(binaries()["valkey"], tmp_path_factory.mktemp("shared-server"), fsync="no").start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_url(shared_server: Server) -> Iterator[str]:
+    """URL of the shared server, whose keys are gone after the test."""
+    yield shared_server.url
+    with shared_server.client() as client:
+        client.flushdb()

@@ -1,0 +1,93 @@
+"""Redis and Valkey servers on free loopback ports, started and ended by the tests that use them."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import redis
+
+from streamlstm.embedded import find_binary
+
+HOST = "127.0.0.1"
+
+
+def free_port() -> int:
+    """A port nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def binaries() -> dict[str, str]:
+    """The servers there are: the one that comes with the package, and Debian's where it is installed."""
+    found = {"valkey": find_binary()}
+    debian = shutil.which("redis-server")
+    if debian:
+        found["redis"] = debian
+    return found
+
+
+@dataclass
+class Server:
+    """One server process; data in `directory`, so that a restart finds it again."""
+
+    binary: str
+    directory: Path
+    fsync: str = "always"
+    arguments: tuple[str, ...] = ()
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"redis://{HOST}:{self.port}/0"
+
+    def start(self) -> Server:
+        """Start and wait until it answers."""
+        self.process = subprocess.Popen(
+            [
+                *(self.binary, "--port", str(self.port), "--bind", HOST, "--dir", str(self.directory), "--save", ""),
+                *("--appendonly", "yes", "--appendfsync", self.fsync, "--logfile", str(self.directory / "server.log")),
+                *self.arguments,
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                with self.client() as client:
+                    client.ping()
+                return self
+            except redis.RedisError:
+                assert self.process.poll() is None, (self.directory / "server.log").read_text()
+                assert time.monotonic() < deadline, "the test's server does not come up"
+                time.sleep(0.01)
+
+    def client(self) -> redis.Redis:
+        """A client of its own."""
+        return redis.Redis(host=HOST, port=self.port, protocol=2)
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash of the machine would."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """End it, whatever state it is in."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
