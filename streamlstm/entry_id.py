@@ -1,0 +1,33 @@
+"""Ids of stream entries, `<ms>-<sequence>`: parse, order, write."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from streamlstm.errors import StoreError
+
+
+class EntryId(NamedTuple):
+    """An entry's id; compares as Redis compares."""
+
+    time_ms: int
+    sequence: int
+
+    @classmethod
+    def parse(cls, text: bytes | str) -> EntryId:
+        """Read `ms-seq` or `ms`; raises StoreError for anything else."""
+        raw = text.decode("ascii", "replace") if isinstance(text, bytes) else text
+        time_ms, _, sequence = raw.partition("-")
+        try:
+            return cls(int(time_ms), int(sequence or 0))
+        except ValueError:
+            raise StoreError(f"{raw!r} is not an entry id of the form ms-sequence") from None
+
+    def __str__(self) -> str:
+        return f"{self.time_ms}-{self.sequence}"
+
+    def __bytes__(self) -> bytes:
+        return str(self).encode()
+
+
+BEGINNING = b"0-0"  # before every entry: Redis accepts no id this small

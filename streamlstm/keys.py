@@ -1,0 +1,69 @@
+"""Every Redis key name is born here: the keys derived from an input stream, all in one hash slot."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from streamlstm.errors import UsageError
+
+# What Redis Cluster hashes instead of the whole key: the text between the first `{` and the first `}` after it,
+# unless that is empty (Redis Cluster specification, "Hash tags").
+_HASH_TAG = re.compile(r"^[^{]*\{[^}]+\}")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of one input stream; `Keys("values").predictions == "{values}:predictions"`."""
+
+    input: str
+
+    def __post_init__(self) -> None:
+        if not self.input:
+            raise UsageError("the name of a stream is empty; give it a name such as `values`")
+        if not _HASH_TAG.match(self.input) and ("{" in self.input or "}" in self.input):
+            raise UsageError(
+                f"the stream name {self.input!r} has a brace but no hash tag, so its keys could not share a slot; "
+                "use a name without braces or with a tag such as `values:{7}`"
+            )
+
+    @property
+    def base(self) -> str:
+        """What derived keys begin with: the input's own name if it has a hash tag, else the name as one."""
+        return self.input if _HASH_TAG.match(self.input) else "{" + self.input + "}"
+
+    @property
+    def predictions(self) -> str:
+        """Stream of outputs; an entry has the id of the input entry it answers."""
+        return f"{self.base}:predictions"
+
+    @property
+    def state(self) -> str:
+        """Hash from series name to record."""
+        return f"{self.base}:state"
+
+    @property
+    def meta(self) -> str:
+        """Hash with `position`, `model`, `columns` and `format`."""
+        return f"{self.base}:meta"
+
+    @property
+    def dead(self) -> str:
+        """Stream of dead letters."""
+        return f"{self.base}:dead"
+
+    @property
+    def lease(self) -> str:
+        """String with the id of who works on the stream just now, with a TTL."""
+        return f"{self.base}:lease"
+
+    @property
+    def derived(self) -> dict[str, str]:
+        """Every derived key with the Redis type it must have."""
+        return {
+            self.predictions: "stream",
+            self.state: "hash",
+            self.meta: "hash",
+            self.dead: "stream",
+            self.lease: "string",
+        }

@@ -1,0 +1,161 @@
+"""A store in memory with Redis' semantics, for tests and the simulation; holds what the real one is held to."""
+
+from __future__ import annotations
+
+import bisect
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from streamlstm.entry_id import BEGINNING, EntryId
+from streamlstm.errors import StoreError, StoreUnavailableError
+from streamlstm.store import Commit, DeadLetter, Entries, Head, Tail
+
+
+@dataclass
+class MemoryStream:
+    """All keys of one stream."""
+
+    ids: list[EntryId] = field(default_factory=list)
+    fields: list[list[bytes]] = field(default_factory=list)
+    prediction_ids: list[bytes] = field(default_factory=list)
+    predictions: list[list[bytes]] = field(default_factory=list)
+    state: dict[bytes, bytes] = field(default_factory=dict)
+    dead: list[DeadLetter] = field(default_factory=list)
+    position: bytes = BEGINNING
+    model: str | None = None
+    columns: str = ""
+    answered: int = 0
+
+
+class MemoryServer:
+    """The data several `MemoryStore`s share, as several daemons share one Redis."""
+
+    def __init__(self) -> None:
+        self.streams: dict[str, MemoryStream] = {}
+        self.now_ms = 0
+        self.generation = 0  # counts the times every connection was cut, as a failover or a restart does
+
+    def stream(self, name: str) -> MemoryStream:
+        """The stream of that name, made empty on first sight as Redis does."""
+        return self.streams.setdefault(name, MemoryStream())
+
+    def snapshot(self) -> dict[str, MemoryStream]:
+        """A copy of everything, for `rewind`."""
+        return copy.deepcopy(self.streams)
+
+    def rewind(self, snapshot: dict[str, MemoryStream]) -> None:
+        """Go back to a snapshot, as a failover to a replica that lagged does; cuts every connection."""
+        self.streams = copy.deepcopy(snapshot)
+        self.generation += 1
+
+    def add(self, name: str, entry_id: str, *fields: bytes | str) -> None:
+        """XADD with an explicit id; raises StoreError if it is not above the last."""
+        stream, parsed = self.stream(name), EntryId.parse(entry_id)
+        if stream.ids and parsed <= stream.ids[-1]:
+            raise StoreError(f"the id {entry_id} is not above the stream's last, {stream.ids[-1]}")
+        stream.ids.append(parsed)
+        stream.fields.append([f.encode() if isinstance(f, str) else f for f in fields])
+
+
+class MemoryStore:
+    """One client of a `MemoryServer`; several clients on one server are twins."""
+
+    def __init__(self, server: MemoryServer) -> None:
+        self._server = server
+        self._cursors: Mapping[str, bytes] | None = None
+        self._count = 0
+        self._guarded: dict[str, bytes] = {}  # position seen at the last open or commit
+        self._generation: int | None = None  # of the server when the connection was made; None without one
+        self._pending: dict[str, bool] = {}
+
+    def open(self, stream: str) -> Head:
+        """Read the head and guard the position."""
+        held = self._reach(stream, connect=True)
+        self._pending.pop(stream, None)
+        self._guarded[stream] = held.position
+        return Head(position=held.position, model=held.model, series=len(held.state), answered=held.answered)
+
+    def send_read(self, cursors: Mapping[str, bytes], count: int) -> None:
+        """Remember what is asked."""
+        for stream in cursors:
+            self._reach(stream, connect=True)
+        self._cursors, self._count = dict(cursors), count
+
+    def receive_read(self) -> dict[str, Entries]:
+        """Entries after the cursors of the last `send_read`."""
+        cursors, self._cursors = self._cursors or {}, None
+        found = {}
+        for name, cursor in cursors.items():
+            held = self._reach(name)
+            first = bisect.bisect_right(held.ids, EntryId.parse(cursor))
+            last = first + self._count
+            if held.ids[first:last]:
+                found[name] = Entries([bytes(i) for i in held.ids[first:last]], held.fields[first:last])
+        return found
+
+    def load(self, stream: str, names: Sequence[bytes]) -> list[bytes | None]:
+        """Records by name."""
+        state = self._reach(stream).state
+        return [state.get(name) for name in names]
+
+    def send_commit(self, commit: Commit) -> None:
+        """Apply the commit at once, whole or not at all."""
+        held = self._reach(commit.stream)
+        holds = held.position == self._guarded.get(commit.stream) == commit.base
+        if holds:
+            _apply(held, commit)
+        self._guarded[commit.stream] = held.position
+        self._pending[commit.stream] = holds
+
+    def receive_commit(self, stream: str) -> bool:
+        """Outcome of the last `send_commit` for the stream."""
+        self._reach(stream)
+        return self._pending.pop(stream)
+
+    def wait(self, timeout_s: float) -> tuple[bool, list[str]]:  # noqa: ARG002  (nothing to wait for in memory)
+        """What was asked for is ready at once."""
+        return self._cursors is not None, list(self._pending)
+
+    def tail(self, stream: str, head: Head) -> Tail:
+        """Count what lies after the position."""
+        held = self._reach(stream)
+        first = bisect.bisect_right(held.ids, EntryId.parse(head.position))
+        waiting = held.ids[first:]
+        age = max(0, self._server.now_ms - waiting[0].time_ms) if waiting else 0
+        return Tail(lag_entries=len(waiting), lag_ms=age)
+
+    def close(self) -> None:
+        """Forget what was asked."""
+        self._cursors = self._generation = None
+        self._pending.clear()
+        self._guarded.clear()
+
+    def _reach(self, stream: str, *, connect: bool = False) -> MemoryStream:
+        """A stream over the connection there is; raises StoreUnavailableError if it was cut."""
+        if self._generation is None and connect:
+            self._generation = self._server.generation
+        if self._generation != self._server.generation:
+            raise StoreUnavailableError("the connection to the store in memory was cut")
+        return self._server.stream(stream)
+
+
+def _apply(held: MemoryStream, commit: Commit) -> None:
+    if commit.reset_all:
+        held.state.clear()
+    for name in commit.removed:
+        held.state.pop(name, None)
+    held.state.update(zip(commit.names, commit.records, strict=True))
+    first = 0
+    for entry_id, count in zip(commit.ids, commit.counts, strict=True):
+        pairs = zip(commit.fields[first : first + count], commit.texts[first : first + count], strict=True)
+        held.prediction_ids.append(entry_id)
+        held.predictions.append([part for pair in pairs for part in pair])
+        first += count
+    held.dead.extend(commit.dead)
+    held.position, held.model, held.columns = commit.position, commit.model, commit.columns
+    held.answered = commit.answered
+    if commit.trim_before_ms is not None:
+        edge = min(EntryId(commit.trim_before_ms, 0), EntryId.parse(commit.position))
+        keep = bisect.bisect_left(held.ids, edge)
+        del held.ids[:keep], held.fields[:keep]

@@ -1,0 +1,123 @@
+"""What is stored per series, as bytes: a header, the last prediction and value, and the state.
+
+A record is one row of float32 words, little-endian, so a batch of records is one array and encoding is a copy:
+
+    bytes    what
+    0-3      magic and version, b"SLR1"
+    4-7      D, the length of the state (uint32)
+    8-15     the first eight bytes of the model's fingerprint
+    16-23    time of the last value, ms since the epoch (int64)
+    24-31    steps since the series began or was reset (uint64)
+    32-39    scored: predictions whose value has come (uint64)
+    40-71    sums over the scored ones, float64: |error|, error^2, |error of the naive forecast|, its square
+    72-      the last prediction (O float32), the last value (F float32), the state (D float32)
+
+Checks come in pairs: what `encode` promises (length, magic, model, finite) `decode` demands. For D = 128, O = F = 1
+a record is 592 bytes; Redis allocates it in the same 640-byte class as a bare 512-byte state with its header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlstm.errors import RecordError
+
+Rows = NDArray[np.float32]  # (n, words): one record a row
+
+MAGIC = int.from_bytes(b"SLR1", "little")
+
+HEADER = np.dtype(
+    [
+        ("magic", "<u4"),
+        ("state_size", "<u4"),
+        ("model", "<u8"),
+        ("time_ms", "<i8"),
+        ("steps", "<u8"),
+        ("scored", "<u8"),
+        ("absolute_error", "<f8"),
+        ("squared_error", "<f8"),
+        ("naive_absolute_error", "<f8"),
+        ("naive_squared_error", "<f8"),
+    ]
+)
+SUMS = ("absolute_error", "squared_error", "naive_absolute_error", "naive_squared_error")
+HEADER_WORDS = HEADER.itemsize // 4
+assert HEADER.itemsize == 72, "the documented layout"
+
+
+class RecordFormat:
+    """The layout of one model's records: O outputs, F features, D state elements."""
+
+    def __init__(self, *, outputs: int, features: int, initial_state: NDArray[np.float32], fingerprint: str) -> None:
+        self.state_size = len(initial_state)
+        self._last_output = slice(HEADER_WORDS, HEADER_WORDS + outputs)
+        self._last_value = slice(self._last_output.stop, self._last_output.stop + features)
+        self._state = slice(self._last_value.stop, self._last_value.stop + self.state_size)
+        self.words = self._state.stop
+        self.size = 4 * self.words  # bytes
+        self._model = int.from_bytes(bytes.fromhex(fingerprint[:16]), "little")
+        self.fresh = np.zeros(self.words, np.float32)  # the record of a series before its first value
+        head = self.header(self.fresh[None])
+        head["magic"], head["state_size"], head["model"] = MAGIC, self.state_size, self._model
+        self.fresh[self._state] = initial_state
+        self.fresh.setflags(write=False)
+
+    def header(self, rows: Rows) -> NDArray[Any]:
+        """The headers of C-contiguous rows (n, words), as a structured view: writing to it writes the rows."""
+        return np.ndarray(shape=(len(rows),), dtype=HEADER, buffer=rows, strides=(self.size,))
+
+    def last_output(self, rows: Rows) -> NDArray[np.float32]:
+        """View of the last predictions, (n, O)."""
+        return rows[:, self._last_output]
+
+    def last_value(self, rows: Rows) -> NDArray[np.float32]:
+        """View of the last values, (n, F)."""
+        return rows[:, self._last_value]
+
+    def state(self, rows: Rows) -> NDArray[np.float32]:
+        """View of the states, (n, D)."""
+        return rows[:, self._state]
+
+    def encode(self, rows: Rows) -> list[bytes]:
+        """The records of rows (n, words), each `size` bytes."""
+        packed: Any = np.ascontiguousarray(rows).view(np.dtype((np.void, self.size))).ravel().tolist()
+        return cast(list[bytes], packed)
+
+    def decode(self, records: Sequence[bytes]) -> tuple[Rows, dict[int, str]]:
+        """Rows (n, words) of n records, and for each bad one its index and what is wrong; a bad one's row is fresh."""
+        wrong = {
+            i: f"a record of {len(record)} bytes where this model's have {self.size}"
+            for i, record in enumerate(records)
+            if len(record) != self.size
+        }
+        if wrong:
+            blank = self.fresh.tobytes()
+            records = [blank if i in wrong else record for i, record in enumerate(records)]
+        rows = np.frombuffer(b"".join(records), np.float32).reshape(len(records), self.words).copy()
+        head = self.header(rows)
+        finite = np.isfinite(rows[:, HEADER_WORDS:]).all(axis=1)
+        for name in SUMS:
+            finite &= np.isfinite(head[name])
+        checks = (
+            (head["magic"] == MAGIC, "a record of an unknown format"),
+            (head["state_size"] == self.state_size, "a record with a state of another length"),
+            (head["model"] == self._model, "a record made by another model"),
+            (finite, "a record that holds a number that is not finite"),
+        )
+        for holds, reason in checks:
+            for i in np.flatnonzero(~holds).tolist():
+                wrong.setdefault(i, reason)
+        for i in wrong:
+            rows[i] = self.fresh
+        return rows, wrong
+
+    def decode_one(self, record: bytes) -> Rows:
+        """The row (words,) of one record; raises RecordError for a bad one."""
+        rows, wrong = self.decode([record])
+        if wrong:
+            raise RecordError(wrong[0])
+        return np.asarray(rows[0])

@@ -1,0 +1,319 @@
+"""The store on a Redis server: one blocking read for all streams, and a connection a stream to watch and commit.
+
+A commit is one flight: `MULTI … EXEC`, then `WATCH base:meta` and `HGET base:meta position`. The watch set by one
+flight guards the next, so the position itself is the fencing token: whoever computed from a position that has moved
+has its EXEC answered with nil. A stream has a connection of its own because EXEC ends every watch of its connection.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import hiredis
+
+from streamlstm.entry_id import BEGINNING, EntryId
+from streamlstm.errors import StoreError
+from streamlstm.keys import Keys
+from streamlstm.store import FORMAT, Commit, Entries, Head, Tail
+from streamlstm.wire import Address, Connection, bulk, bulks, checked, pack
+
+# A blocking read comes back after this long at the latest, so that a connection that died silently is noticed.
+BLOCK_MS = 1000
+
+LAG_PAGE = 10_000  # entries counted one by one on servers older than Redis 7
+
+
+@dataclass
+class _Flight:
+    """A commit under way."""
+
+    commands: int  # between MULTI and EXEC
+    position: bytes
+
+
+class _StreamConnection:
+    """The connection that guards and commits one stream."""
+
+    def __init__(self, address: Address, stream: str) -> None:
+        self.keys = Keys(stream)
+        self.connection = Connection(address, name="streamlstm-commit")
+        self.guarded = b""  # position seen when the watch was set
+        self.flight: _Flight | None = None
+        self.outcome: bool | None = None  # of a commit that was received on the way to something else
+
+    def open(self) -> Head:
+        """Watch the stream's meta hash and read its head; checks the types of all keys."""
+        keys, connection = self.keys, self.connection
+        connection.call("UNWATCH")
+        connection.call("WATCH", keys.meta)
+        for key, wanted in {keys.input: "stream", **keys.derived}.items():
+            found = connection.call("TYPE", key).decode()
+            if found not in {wanted, "none"}:
+                raise StoreError(
+                    f"the key {key!r} is a {found}, not a {wanted}; rename or delete it, or serve another stream"
+                )
+        position, model, written_format, answered = connection.call(
+            "HMGET", keys.meta, "position", "model", "format", "entries"
+        )
+        if written_format not in {None, FORMAT}:
+            raise StoreError(
+                f"the keys of stream {keys.input!r} have format {written_format.decode()!r}, "
+                f"this version reads {FORMAT.decode()}; install the version that wrote them"
+            )
+        self.guarded = position or BEGINNING
+        EntryId.parse(self.guarded)
+        return Head(
+            position=self.guarded,
+            model=None if model is None else model.decode(),
+            series=connection.call("HLEN", keys.state),
+            answered=int(answered or 0),
+        )
+
+    def send(self, commit: Commit) -> None:
+        """Send the flight, unless the position has been seen to move since it was computed."""
+        if self.guarded != commit.base:
+            self.outcome = False
+            return
+        parts, commands = pack_commit(self.keys, commit)
+        self.connection.send(b"".join(parts), commands + 4)  # MULTI, EXEC, WATCH, HGET
+        self.flight = _Flight(commands, commit.position)
+
+    def receive(self) -> bool:
+        """Whether the commit holds; raises if the server refused it."""
+        if self.flight is None:
+            outcome, self.outcome = self.outcome, None
+            assert outcome is not None, "a commit is received once, after it was sent"
+            return outcome
+        flight, self.flight = self.flight, None
+        replies = self.connection.receive_many(flight.commands + 4)
+        executed, watched, position = replies[-3:]
+        for reply in (*replies[:-3], executed, watched, position):
+            if isinstance(reply, hiredis.ReplyError):
+                checked(reply, self.connection.address)
+        self.guarded = position or BEGINNING
+        if executed is None:
+            return False
+        for reply in executed:
+            if isinstance(reply, hiredis.ReplyError):
+                raise StoreError(
+                    f"a command of a commit to {self.keys.input!r} was refused while the others were carried out: "
+                    f"{reply}; find out who writes to the keys of {self.keys.base!r} besides streamlstm"
+                )
+        return True
+
+    def load(self, names: Sequence[bytes]) -> list[bytes | None]:
+        """Records by name; what was sent before is received first."""
+        if self.flight is not None:
+            self.outcome = self.receive()
+        records: list[bytes | None] = self.connection.call("HMGET", self.keys.state, *names)
+        return records
+
+
+class RedisStore:
+    """A `streamlstm.store.Store` on one Redis or Valkey server, 6.2 or later."""
+
+    def __init__(self, url: str, *, block_ms: int = BLOCK_MS, wakeup: int | None = None) -> None:
+        """Connects when first used; raises UsageError for a URL it cannot read.
+
+        `wakeup` is a descriptor that ends a `wait` when it becomes readable (a signal arrived).
+        """
+        self._wakeup = wakeup
+        self.address = Address.parse(url)
+        self._block_ms = block_ms
+        self._reader: Connection | None = None
+        self._control: Connection | None = None
+        self._reading: dict[bytes, str] = {}  # key -> stream of the read under way
+        self._streams: dict[str, _StreamConnection] = {}
+
+    def check_server(self) -> dict[str, str]:
+        """The server's INFO; raises StoreError if its settings could lose data without a word."""
+        info = _parse_info(self._controlled().call("INFO"))
+        policy = info.get("maxmemory_policy", "noeviction")
+        if policy != "noeviction":
+            raise StoreError(
+                f"the Redis server at {self.address.url} may evict keys (maxmemory-policy {policy}): states and "
+                "positions would be lost; run `redis-cli CONFIG SET maxmemory-policy noeviction`"
+            )
+        return info
+
+    def open(self, stream: str) -> Head:
+        """Connect, watch, read the head."""
+        held = self._streams.pop(stream, None)
+        if held is not None:
+            held.connection.close()
+        self._streams[stream] = made = _StreamConnection(self.address, stream)
+        return made.open()
+
+    def send_read(self, cursors: Mapping[str, bytes], count: int) -> None:
+        """One XREAD over all streams."""
+        if self._reader is None:
+            self._reader = Connection(self.address, name="streamlstm-read")
+        command: list[bytes | str | int] = [
+            "XREAD",
+            "COUNT",
+            count,
+            "BLOCK",
+            self._block_ms,
+            "STREAMS",
+            *cursors,
+            *cursors.values(),
+        ]
+        self._reader.send(pack(*command), 1)
+        self._reading = {stream.encode(): stream for stream in cursors}
+
+    def receive_read(self) -> dict[str, Entries]:
+        """The entries of the last `send_read`."""
+        assert self._reader is not None, "receive_read follows send_read"
+        streams, self._reading = self._reading, {}
+        reply = checked(self._reader.receive(), self.address)
+        return {streams[key]: _entries(items) for key, items in reply or ()}
+
+    def load(self, stream: str, names: Sequence[bytes]) -> list[bytes | None]:
+        """HMGET on the stream's own connection, after its commits."""
+        return self._streams[stream].load(names)
+
+    def send_commit(self, commit: Commit) -> None:
+        """Send the flight of one stream."""
+        self._streams[commit.stream].send(commit)
+
+    def receive_commit(self, stream: str) -> bool:
+        """Outcome of the stream's flight."""
+        return self._streams[stream].receive()
+
+    def wait(self, timeout_s: float) -> tuple[bool, list[str]]:
+        """Poll the sockets something is expected on."""
+        ready = [s for s, held in self._streams.items() if held.outcome is not None]
+        watched: dict[int, str | None] = {}
+        if self._reading and self._reader is not None:
+            watched[self._reader.fileno()] = None
+        for stream, held in self._streams.items():
+            if held.flight is not None:
+                watched[held.connection.fileno()] = stream
+        poller = select.poll()
+        for descriptor in (*watched, *(() if self._wakeup is None else (self._wakeup,))):
+            poller.register(descriptor, select.POLLIN)
+        polled = poller.poll(0 if ready else timeout_s * 1000)
+        found = [watched[descriptor] for descriptor, _ in polled if descriptor in watched]
+        return None in found, ready + [stream for stream in found if stream is not None]
+
+    def tail(self, stream: str, head: Head) -> Tail:
+        """By the position, the first entry after it, and the server's count of entries ever added."""
+        return read_tail(self._controlled(), Keys(stream), head)
+
+    def close(self) -> None:
+        """Close every connection."""
+        for held in self._streams.values():
+            held.connection.close()
+        self._streams.clear()
+        for connection in (self._reader, self._control):
+            if connection is not None:
+                connection.close()
+        self._reader = self._control = None
+        self._reading = {}
+
+    def _controlled(self) -> Connection:
+        if self._control is None:
+            self._control = Connection(self.address, name="streamlstm-control")
+        return self._control
+
+
+def _entries(items: list[list[Any]]) -> Entries:
+    return Entries([item[0] for item in items], [item[1] for item in items])
+
+
+def _parse_info(text: bytes) -> dict[str, str]:
+    lines = (line.partition(":") for line in text.decode("utf-8", "replace").splitlines())
+    return {name: value for name, colon, value in lines if colon}
+
+
+def pack_commit(keys: Keys, commit: Commit) -> tuple[list[bytes], int]:
+    """A flight's bytes in parts, and how many commands stand between its MULTI and its EXEC."""
+    parts: list[bytes] = [pack("MULTI")]
+    commands = _pack_records(keys, commit, parts) + _pack_predictions(keys, commit, parts)
+    for letter in commit.dead:
+        fields = ("id", letter.id, "series", letter.series, "value", letter.value, "error", letter.error)
+        parts.append(pack("XADD", keys.dead, "*", *fields))
+    parts.append(
+        pack(
+            *("HSET", keys.meta, "position", commit.position, "model", commit.model),
+            *("columns", commit.columns, "format", FORMAT, "entries", commit.answered),
+        )
+    )
+    commands += len(commit.dead) + 1
+    if commit.trim_before_ms is not None:
+        # Predictions go with the input they answer; MINID below the position, so nothing unread is ever trimmed.
+        edge = min(EntryId(commit.trim_before_ms, 0), EntryId.parse(commit.position))
+        parts.extend(pack("XTRIM", key, "MINID", "~", bytes(edge)) for key in (keys.input, keys.predictions))
+        commands += 2
+    parts.append(pack("EXEC") + pack("WATCH", keys.meta) + pack("HGET", keys.meta, "position"))
+    return parts, commands
+
+
+def _pack_records(keys: Keys, commit: Commit, parts: list[bytes]) -> int:
+    commands = 0
+    if commit.reset_all:
+        parts.append(pack("DEL", keys.state))
+        commands += 1
+    elif commit.removed:
+        parts.append(pack("HDEL", keys.state, *commit.removed))
+        commands += 1
+    if commit.names:
+        pairs: list[bytes] = [b""] * (2 * len(commit.names))
+        pairs[0::2], pairs[1::2] = bulks(commit.names), bulks(commit.records)
+        parts.append(b"*%d\r\n$4\r\nHSET\r\n%b" % (2 + len(pairs), bulk(keys.state.encode())))
+        parts.extend(pairs)
+        commands += 1
+    return commands
+
+
+def _pack_predictions(keys: Keys, commit: Commit, parts: list[bytes]) -> int:
+    key = bulk(keys.predictions.encode())
+    fields, texts, ids = bulks(commit.fields), bulks(commit.texts), bulks(commit.ids)
+    head = b"$4\r\nXADD\r\n" + key
+    if len(fields) == len(ids):
+        opening = b"*5\r\n" + head
+        for entry_id, name, text in zip(ids, fields, texts, strict=True):
+            parts += (opening, entry_id, name, text)
+        return len(ids)
+    pairs: list[bytes] = [b""] * (2 * len(fields))
+    pairs[0::2], pairs[1::2] = fields, texts
+    first = 0
+    for entry_id, count in zip(ids, commit.counts, strict=True):
+        parts += (b"*%d\r\n%b" % (3 + 2 * count, head), entry_id)
+        parts += pairs[2 * first : 2 * (first + count)]
+        first += count
+    return len(ids)
+
+
+def read_tail(connection: Connection, keys: Keys, head: Head) -> Tail:
+    """How far a stream's end is from its position; exact unless entries in its middle were deleted by hand."""
+    waiting = connection.call("XRANGE", keys.input, b"(" + head.position, "+", "COUNT", 1)
+    if not waiting:
+        return Tail(lag_entries=0, lag_ms=0, answered=None)
+    raw = connection.call("XINFO", "STREAM", keys.input)
+    info = dict(zip(raw[0::2], raw[1::2], strict=True))
+    seconds, microseconds = connection.call("TIME")
+    now_ms = int(seconds) * 1000 + int(microseconds) // 1000
+    oldest = EntryId.parse(waiting[0][0])
+    length, added = info[b"length"], info.get(b"entries-added")
+    answered: int | None = None
+    if EntryId.parse(info[b"first-entry"][0]) == oldest:
+        # Nothing answered is left in the stream, so all of it waits; what was trimmed besides is gone.
+        lag, answered = length, None if added is None else added - length
+    elif added is not None:
+        lag = max(1, added - head.answered)
+    else:  # Redis 6.2 does not count; a page is enough to tell a short lag exactly and a long one roughly
+        lag = len(connection.call("XRANGE", keys.input, b"(" + head.position, "+", "COUNT", LAG_PAGE))
+    return Tail(lag_entries=lag, lag_ms=max(0, now_ms - oldest.time_ms), answered=answered)
+
+
+def ping(url: str) -> None:
+    """Raise StoreUnavailableError unless the server answers."""
+    connection = Connection(Address.parse(url))
+    try:
+        connection.call("PING")
+    finally:
+        connection.close()

@@ -1,0 +1,110 @@
+"""What the engine and the daemon ask of a store: read entries, load records, commit a stream's results atomically.
+
+The commit is the only thing safety rests on. It is fenced by the position: a store refuses a commit whose base is not
+the position it holds, so whoever computed from an overtaken position changes nothing. Sending and receiving are apart
+so that the store works while the next batch is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+FORMAT = b"1"  # of the derived keys, kept in base:meta
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """What a stream's `base:meta` says, and how many series it has."""
+
+    position: bytes  # id of the last entry whose results are committed; 0-0 before the first
+    model: str | None  # fingerprint; None before the first commit
+    series: int  # records in base:state
+    answered: int  # entries up to the position, counted from the stream's beginning
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Consecutive entries of one stream: ids, and for each its fields and values in turn."""
+
+    ids: Sequence[bytes]
+    fields: Sequence[Sequence[bytes]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A value that could not be stepped, and why."""
+
+    id: bytes  # of the input entry
+    series: bytes
+    value: bytes
+    error: str
+    kind: str  # of its flaw; not stored, counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """The results of a run of entries of one stream, to be written as one."""
+
+    stream: str
+    base: bytes  # the position the results were computed from
+    position: bytes  # id of the last entry answered
+    model: str  # fingerprint
+    columns: str  # joined by commas
+    answered: int  # entries up to `position`
+    # Records to write, and series whose record is to be removed; `reset_all` removes every other record too.
+    names: Sequence[bytes] = ()
+    records: Sequence[bytes] = ()
+    removed: Sequence[bytes] = ()
+    reset_all: bool = False
+    # Predictions: ids of output entries; series names and texts of all their fields in one run; fields per entry.
+    ids: Sequence[bytes] = ()
+    fields: Sequence[bytes] = ()
+    texts: Sequence[bytes] = ()
+    counts: Sequence[int] = ()
+    dead: Sequence[DeadLetter] = field(default_factory=tuple)
+    trim_before_ms: int | None = None  # entries older than this may go; never past the position
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tail:
+    """How far a stream's end is from its position."""
+
+    lag_entries: int
+    lag_ms: int  # age of the oldest entry not yet answered, by the store's clock; 0 when there is none
+    answered: int | None = None  # entries up to the position, where the store knows better than the head
+
+
+class Store(Protocol):
+    """A place where streams, records and positions live. Methods raise StoreUnavailableError when it is away."""
+
+    def open(self, stream: str) -> Head:
+        """Read a stream's head and guard its position from now on; a pending commit's outcome is dropped."""
+
+    def send_read(self, cursors: Mapping[str, bytes], count: int) -> None:
+        """Ask for up to `count` entries a stream after the given ids; answered by `receive_read`."""
+
+    def receive_read(self) -> dict[str, Entries]:
+        """The entries asked for last; streams without new ones are absent."""
+
+    def load(self, stream: str, names: Sequence[bytes]) -> list[bytes | None]:
+        """The records of the named series, None where there is none; sees every commit sent before."""
+
+    def send_commit(self, commit: Commit) -> None:
+        """Send a commit; answered by `receive_commit`. One at a time may be under way per stream."""
+
+    def receive_commit(self, stream: str) -> bool:
+        """Whether the pending commit holds; False if its base had been overtaken (nothing was written)."""
+
+    def wait(self, timeout_s: float) -> tuple[bool, list[str]]:
+        """Wait until a read or a commit can be received: (read ready, streams whose commit is ready)."""
+
+    def tail(self, stream: str, head: Head) -> Tail:
+        """How far the stream's end is from `head`'s position."""
+
+    def close(self) -> None:
+        """Let go of every connection; commits under way may or may not hold."""

@@ -1,0 +1,227 @@
+"""A Redis connection for the hot path: bytes out, replies parsed in C, waits that other things can interrupt.
+
+redis-py makes one Python call of every command and reply, retries writes on its own and gives up a blocking read
+after its socket timeout. Here a flight of ten thousand commands is one `send` and its replies are `gets` of a hiredis
+reader (0.1 us each). URLs are parsed by redis-py, so they mean what its users expect.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import hiredis
+from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
+
+from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
+
+RECEIVE_BYTES = 1 << 20
+# Longest wait for a reply to a command that does not block; a server that takes longer is treated as away.
+REPLY_TIMEOUT_S = 30.0
+CONNECT_TIMEOUT_S = 3.0
+
+# Error codes of a server that may take the same command later: loading, failing over, full, not a primary just now.
+_TRANSIENT = (
+    "LOADING",
+    "OOM",
+    "MISCONF",
+    "READONLY",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "NOREPLICAS",
+    "BUSY",
+    "UNBLOCKED",
+    "EXECABORT",
+    "ERR max number of clients",
+)
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server is and how to greet it; made from a URL."""
+
+    url: str  # password masked, fit for messages
+    host: str = "localhost"
+    port: int = 6379
+    path: str | None = None  # of a Unix socket
+    username: str | None = None
+    password: str | None = None
+    database: int = 0
+    tls: ssl.SSLContext | None = None
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """Read redis://, rediss:// or unix://; raises UsageError for anything else."""
+        try:
+            options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
+        except ValueError as error:
+            raise UsageError(f"{mask(url)!r} is not a Redis URL: {error}") from None
+        kind = options.get("connection_class")
+        return cls(
+            url=mask(url),
+            host=options.get("host", "localhost"),
+            port=int(options.get("port", 6379)),
+            path=options.get("path") if kind is UnixDomainSocketConnection else None,
+            username=options.get("username"),
+            password=options.get("password"),
+            database=int(options.get("db", 0)),
+            tls=_tls_context(options) if kind is SSLConnection else None,
+        )
+
+
+def mask(url: str) -> str:
+    """A URL without its password."""
+    scheme, separator, rest = url.partition("://")
+    credentials, at, host = rest.rpartition("@")
+    if not at or ":" not in credentials:
+        return url
+    return f"{scheme}{separator}{credentials.partition(':')[0]}:***@{host}"
+
+
+def _tls_context(options: dict[str, Any]) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"), capath=options.get("ssl_ca_path"))
+    if options.get("ssl_cert_reqs") in {"none", "CERT_NONE", ssl.CERT_NONE}:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif str(options.get("ssl_check_hostname", "true")).lower() in {"false", "0", "no"}:
+        context.check_hostname = False
+    if options.get("ssl_certfile"):
+        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"), options.get("ssl_password"))
+    return context
+
+
+class Connection:
+    """One connection; every failure of the transport is a StoreUnavailableError that names the server."""
+
+    def __init__(self, address: Address, *, name: str = "streamlstm") -> None:
+        """Connect and greet; raises StoreUnavailableError, or StoreError if the server refuses the credentials."""
+        self.address = address
+        self._reader = hiredis.Reader()
+        self._socket = self._connect()
+        self.expected = 0  # replies to what was sent that are still to come
+        try:
+            self._greet(name)
+        except BaseException:
+            self.close()
+            raise
+
+    def _greet(self, name: str) -> None:
+        address = self.address
+        if address.password is not None:
+            user = [address.username] if address.username else []
+            self.call("AUTH", *user, address.password)
+        if address.database:
+            self.call("SELECT", address.database)
+        self.call("CLIENT", "SETNAME", name)
+
+    def _connect(self) -> socket.socket:
+        address = self.address
+        try:
+            if address.path is not None:
+                made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                made.settimeout(CONNECT_TIMEOUT_S)
+                made.connect(address.path)
+            else:
+                made = socket.create_connection((address.host, address.port), CONNECT_TIMEOUT_S)
+                made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                # A peer that vanished without a word is found out within half a minute.
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                if hasattr(socket, "TCP_USER_TIMEOUT"):
+                    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(REPLY_TIMEOUT_S * 1000))
+                if address.tls is not None:
+                    made = address.tls.wrap_socket(made, server_hostname=address.host)
+        except (OSError, ssl.SSLError) as error:
+            raise self._away(error) from None
+        made.settimeout(REPLY_TIMEOUT_S)
+        return made
+
+    def _away(self, error: Exception | str) -> StoreUnavailableError:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return StoreUnavailableError(f"no connection to the Redis server at {self.address.url}: {reason}")
+
+    def fileno(self) -> int:
+        """The socket's descriptor, for poll."""
+        return self._socket.fileno()
+
+    def send(self, data: bytes, replies: int) -> None:
+        """Send packed commands that will be answered by so many replies."""
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise self._away(error) from None
+        self.expected += replies
+
+    def receive(self) -> Any:
+        """The next reply; an error reply is returned as a `hiredis.ReplyError`, not raised."""
+        gets = self._reader.gets
+        while (reply := gets()) is False:
+            self._fill()
+        self.expected -= 1
+        return reply
+
+    def receive_many(self, count: int) -> list[Any]:
+        """The next `count` replies."""
+        replies: list[Any] = []
+        gets = self._reader.gets
+        while len(replies) < count:
+            reply = gets()
+            if reply is False:
+                self._fill()
+            else:
+                replies.append(reply)
+        self.expected -= count
+        return replies
+
+    def _fill(self) -> None:
+        try:
+            data = self._socket.recv(RECEIVE_BYTES)
+        except TimeoutError:
+            raise self._away(f"no answer for {REPLY_TIMEOUT_S:.0f} s") from None
+        except OSError as error:
+            raise self._away(error) from None
+        if not data:
+            raise self._away("the server closed the connection")
+        self._reader.feed(data)
+
+    def buffered(self) -> bool:
+        """Whether bytes of a reply may wait where poll does not see them."""
+        return bool(self._reader.has_data()) or (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0)
+
+    def call(self, *command: bytes | str | int) -> Any:
+        """Send one command and return its reply; raises for an error reply. Nothing else may be expected."""
+        self.send(pack(*command), 1)
+        return checked(self.receive(), self.address)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+
+def checked(reply: Any, address: Address) -> Any:
+    """A reply, or the error that an error reply stands for."""
+    if not isinstance(reply, hiredis.ReplyError):
+        return reply
+    text = str(reply)
+    if text.startswith(_TRANSIENT):
+        raise StoreUnavailableError(f"the Redis server at {address.url} refuses for now: {text}")
+    raise StoreError(f"the Redis server at {address.url} answered: {text}")
+
+
+def pack(*command: bytes | str | int) -> bytes:
+    """One command in the Redis protocol."""
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub forbids unions
+    return packed
+
+
+def bulk(text: bytes) -> bytes:
+    """One argument of a command in the Redis protocol."""
+    return b"$%d\r\n%b\r\n" % (len(text), text)
+
+
+def bulks(texts: Iterable[bytes]) -> list[bytes]:
+    """Many arguments."""
+    return [b"$%d\r\n%b\r\n" % (len(text), text) for text in texts]
