@@ -1,0 +1,164 @@
+"""The plan of one batch: which items are stepped, for which series, and in which order, over all its streams."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlstm import flaw
+from streamlstm.batch import ALL_SERIES, RESET, Parsed, name_error, order_by_series
+from streamlstm.flaw import Flaw
+from streamlstm.stepping import Sequence as ValueSequence
+
+Index = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Float32 = NDArray[np.float32]
+
+NO_SLOT = -1
+NO_PAST = Flaw(flaw.NO_PAST, "missing, and the series has no prediction yet that could stand in for it")
+NOT_FINITE = Flaw(
+    flaw.NOT_FINITE, "the model's answer is not finite; the series goes on from the state before this value"
+)
+
+
+@dataclass
+class Work:
+    """One stream's items, sorted out: values by slot, resets, and dead letters with their reason."""
+
+    parsed: Parsed
+    slots: Index  # (n,) the series' slot; NO_SLOT for what is not stepped
+    dead: dict[int, Flaw] = field(default_factory=dict)
+    resets: list[int] = field(default_factory=list)  # items that reset one series; `slots` has which
+    resets_all: list[int] = field(default_factory=list)  # items that reset every series
+    removed: set[bytes] = field(default_factory=set)  # series reset without being in memory
+
+    @classmethod
+    def of(cls, parsed: Parsed, slots: Mapping[bytes, int], max_series: int) -> Work:
+        """Sort out the items of a stream whose series are all in `slots`, but for those it has no room for."""
+        found = [slots.get(name, NO_SLOT) for name in parsed.names]
+        work = cls(parsed, np.array(found, np.int64))
+        for item in np.flatnonzero(work.slots == NO_SLOT).tolist():
+            if parsed.names[item] == RESET:
+                work._take_reset(item, slots)
+            else:
+                limit = f"too many series: the stream has reached its limit of {max_series} (--max-series)"
+                full = Flaw(flaw.TOO_MANY_SERIES, limit)
+                work.dead[item] = name_error(parsed.names[item]) or full
+        for item, found_flaw in parsed.wrong.items():
+            if parsed.names[item] != RESET and item not in work.dead:
+                work.dead[item] = found_flaw
+                work.slots[item] = NO_SLOT
+        return work
+
+    def _take_reset(self, item: int, slots: Mapping[bytes, int]) -> None:
+        name = self.parsed.texts[item]
+        if name == ALL_SERIES:
+            self.resets_all.append(item)
+        elif found := name_error(name):
+            self.dead[item] = Flaw(found.kind, f"!reset names no series: {found.text}")
+        elif name in slots:
+            self.slots[item] = slots[name]
+            self.resets.append(item)
+        else:
+            self.removed.add(name)
+
+
+@dataclass
+class Plan:
+    """All streams' values in series order. Items are numbered through all streams; a group is one series."""
+
+    offsets: Index  # (streams + 1,) where each stream's items begin
+    slots: Index  # (g,) slot of each group
+    stream: Index  # (g,) number of each group's stream
+    resets: Index  # (g,) resets of each group in the batch
+    items: Index  # (m,) the values to step
+    sequence: ValueSequence  # the same values
+
+    @classmethod
+    def of(cls, works: Sequence[Work]) -> Plan:
+        """Lay out the works of a batch."""
+        offsets = np.concatenate([[0], np.cumsum([len(work.slots) for work in works])]).astype(np.int64)
+        slots = np.concatenate([work.slots for work in works])
+        is_reset = np.zeros(len(slots), bool)
+        for work, offset in zip(works, offsets.tolist(), strict=False):
+            is_reset[[offset + item for item in work.resets]] = True
+        order = order_by_series(slots, np.flatnonzero(slots != NO_SLOT))
+        resets_all = np.concatenate([np.searchsorted(work.resets_all, np.arange(len(work.slots))) for work in works])
+        totals_all = np.array([len(work.resets_all) for work in works], np.int64)
+        stream = np.searchsorted(offsets, order.items[order.first], side="right") - 1
+
+        counted = np.cumsum(is_reset[order.items])
+        before_group = counted[order.first] - is_reset[order.items[order.first]]
+        epoch = counted - before_group[order.group] + resets_all[order.items]
+        resets = counted[order.last] - before_group + totals_all[stream]
+        value = ~is_reset[order.items]
+        return cls(
+            offsets=offsets,
+            slots=slots[order.items[order.first]],
+            stream=stream,
+            resets=resets,
+            items=order.items[value],
+            sequence=_sequence(works, order.items[value], order.group[value], epoch[value]),
+        )
+
+    def take_missing(self) -> Skipped:
+        """Take out all missing values, to be answered without a step (policy `skip`)."""
+        missing = self.sequence.missing
+        skipped = Skipped(
+            items=self.items[missing],
+            group=self.sequence.group[missing],
+            epoch=self.sequence.epoch[missing],
+            before=np.cumsum(~missing, dtype=np.int64)[missing],
+        )
+        self._keep(~missing)
+        return skipped
+
+    def _keep(self, mask: Mask) -> None:
+        old = self.sequence
+        self.items = self.items[mask]
+        self.sequence = ValueSequence(
+            values=old.values[mask],
+            times_ms=old.times_ms[mask],
+            group=old.group[mask],
+            epoch=old.epoch[mask],
+            missing=old.missing[mask],
+        )
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Missing values that are not stepped but answered with the prediction before them."""
+
+    items: Index
+    group: Index
+    epoch: Index
+    before: Index  # how many values that are stepped come before each, in series order
+
+    def repeat(self, sequence: ValueSequence, y: Float32, kept: Index, last_output: Float32) -> Repeated:
+        """Their answers: of the batch's accepted values `kept` the last one before each, else the record's (g, O)."""
+        answer = last_output[self.group]
+        at = np.searchsorted(kept, self.before) - 1
+        known = at >= 0
+        at = kept[at[known]]
+        same = (sequence.group[at] == self.group[known]) & (sequence.epoch[at] == self.epoch[known])
+        known[known] = same
+        answer[known] = y[at[same]]
+        return Repeated(y=answer, known=known)
+
+
+class Repeated(NamedTuple):
+    """Answers (n, O) to skipped values, and which of them are the batch's own."""
+
+    y: Float32
+    known: Mask
+
+
+def _sequence(works: Sequence[Work], items: Index, group: Index, epoch: Index) -> ValueSequence:
+    values = np.concatenate([work.parsed.values for work in works])[items]
+    times = np.concatenate([work.parsed.times_ms[work.parsed.entry] for work in works])[items]
+    missing = np.isnan(values).any(axis=1)
+    return ValueSequence(values=values, times_ms=times, group=group, epoch=epoch, missing=missing)

@@ -1,0 +1,204 @@
+"""Step the values of a batch through the model: segments of series, laid out as rectangles, one model call each.
+
+A *segment* is a run of values of one series that can be stepped in one call. A reset begins a new one, and so does a
+missing value, because what stands in for it is known only once the step before it is done. Segments of the same
+ordinal (their *level*) are independent of each other, so each level is one staircase.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlstm.batch import Rectangle, staircase
+from streamlstm.record import RecordFormat, Rows
+from streamlstm.spec import ModelSpec
+
+Float32 = NDArray[np.float32]
+Index = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+class StepModel(Protocol):
+    """What the engine needs of a model; `streamlstm.model.Model` is one."""
+
+    spec: ModelSpec
+    fingerprint: str
+
+    def initial_state(self, batch: int = 1) -> Float32:
+        """State before the first value, [batch, D]."""
+
+    def advance(self, x: Float32, state: Float32, time: Index | None) -> tuple[Float32, Float32]:
+        """T steps of B series whose x [T, B, F] and state [B, D] are known to be finite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segments:
+    """Segments of one level over values in series order, longest first."""
+
+    group: Index  # (s,) which row each belongs to
+    first: Index  # (s,) index of its first value
+    length: Index  # (s,)
+    reset: Mask  # (s,) whether the state starts anew before it
+    missing: Mask  # (s,) whether its first value is missing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequence:
+    """The values of a batch in series order; see `batch.Order`."""
+
+    values: Float32  # (m, F); what stands in for missing ones is written here
+    times_ms: Index  # (m,)
+    group: Index  # (m,) which row
+    epoch: Index  # (m,) resets of the series before it in this batch
+    missing: Mask  # (m,)
+
+    def begins(self) -> tuple[Mask, Mask]:
+        """Where a group begins, and where a value is the first after a reset."""
+        begin = np.ones(len(self.group), bool)
+        begin[1:] = self.group[1:] != self.group[:-1]
+        before = np.concatenate([[0], self.epoch[:-1]])
+        before[begin] = 0
+        return begin, self.epoch != before
+
+    def levels(self) -> list[Segments]:
+        """All segments, level by level."""
+        if not len(self.group):
+            return []
+        begin, reset = self.begins()
+        starts = begin | reset | self.missing
+        first = np.flatnonzero(starts)
+        length = np.diff(np.append(first, len(starts)))
+        ordinal = np.arange(len(first))
+        group = self.group[first]
+        level = ordinal - np.maximum.accumulate(np.where(begin[first], ordinal, 0))
+        levels = []
+        for number in range(int(level.max()) + 1):
+            chosen = np.flatnonzero(level == number)
+            chosen = chosen[np.argsort(-length[chosen], kind="stable")]
+            at = first[chosen]
+            levels.append(
+                Segments(
+                    group=group[chosen],
+                    first=at,
+                    length=length[chosen],
+                    reset=reset[at],
+                    missing=self.missing[at],
+                )
+            )
+        return levels
+
+
+class Stepper:
+    """Steps sequences through one model, carrying records."""
+
+    def __init__(self, model: StepModel, record_format: RecordFormat, *, missing: str) -> None:
+        self._model = model
+        self._format = record_format
+        self._hold = missing == "hold"
+        # Which output stands in for a missing feature; features no output forecasts hold their last value.
+        self.targets = model.spec.targets
+
+    def step(self, sequence: Sequence, rows: Rows) -> tuple[Float32, Mask]:
+        """Step all values; rows (g, words) are carried in place. Returns y (m, O) and which values were accepted.
+
+        A value is not accepted if the model answers it with something that is not finite, or if it is missing and its
+        series has no past that could stand in for it; the series goes on from the state before it.
+        """
+        y = np.empty((len(sequence.values), len(self._model.spec.outputs)), np.float32)
+        accepted = np.ones(len(y), bool)
+        for segments in sequence.levels():
+            part = rows[segments.group]
+            part[segments.reset] = self._format.fresh
+            self._fill_missing(sequence, segments, part)
+            self._step_level(sequence, segments, part, y, accepted)
+            rows[segments.group] = part
+        return y, accepted
+
+    def _fill_missing(self, sequence: Sequence, segments: Segments, part: Rows) -> None:
+        chosen = np.flatnonzero(segments.missing)
+        if not len(chosen):
+            return
+        at = segments.first[chosen]
+        stand_in = self._format.last_value(part)[chosen]
+        no_past = self._format.header(part)["steps"][chosen] == 0
+        if not self._hold:
+            outputs = self._format.last_output(part)[chosen]
+            for feature, target in enumerate(self.targets):
+                if target is not None:
+                    stand_in[:, feature] = outputs[:, target]
+        stand_in[no_past] = np.nan
+        x = sequence.values[at]
+        sequence.values[at] = np.where(np.isnan(x), stand_in, x)
+
+    def _step_level(self, sequence: Sequence, segments: Segments, part: Rows, y: Float32, accepted: Mask) -> None:
+        state = np.ascontiguousarray(self._format.state(part))
+        for rectangle in staircase(segments.length):
+            batch = rectangle.batch
+            at = _indices(segments, rectangle)
+            x = sequence.values[at]
+            times = sequence.times_ms[at]
+            unknown = np.flatnonzero(np.isnan(x).any(axis=(0, 2)))
+            outputs, next_state = self._advance(np.nan_to_num(x) if len(unknown) else x, state[:batch], times)
+            y[at] = outputs
+            bad = _not_finite(outputs, next_state)
+            if len(unknown):
+                bad = np.union1d(bad, unknown)
+            before = part[bad]
+            self._note(part[:batch], x, times, outputs)
+            part[bad] = before
+            for column in bad.tolist():
+                kept = self._step_one_by_one(column, x, state, times, y, at, part)
+                accepted[at[:, column]] = kept
+                next_state[column] = state[column]
+            state[:batch] = next_state
+        self._format.state(part)[:] = state
+
+    def _advance(self, x: Float32, state: Float32, times: Index) -> tuple[Float32, Float32]:
+        return self._model.advance(x, state, times if self._model.spec.uses_time else None)
+
+    def _note(self, part: Rows, x: Float32, times: Index, outputs: Float32) -> None:
+        """Carry over what a record keeps besides the state."""
+        self._format.last_output(part)[:] = outputs[-1]
+        self._format.last_value(part)[:] = x[-1]
+        header = self._format.header(part)
+        header["time_ms"] = times[-1]
+        header["steps"] += len(x)
+
+    def _step_one_by_one(
+        self, column: int, x: Float32, state: Float32, times: Index, y: Float32, at: Index, part: Rows
+    ) -> Mask:
+        """Find the values that cannot be answered and step the others; `state[column]` is carried in place."""
+        steps = len(x)
+        kept = np.zeros(steps, bool)
+        row = part[column : column + 1]
+        for step in range(steps):
+            cut = slice(step, step + 1), slice(column, column + 1)
+            if np.isnan(x[cut]).any():
+                continue
+            outputs, next_state = self._advance(x[cut], state[column : column + 1], times[cut])
+            if len(_not_finite(outputs, next_state)):
+                continue
+            kept[step] = True
+            state[column] = next_state[0]
+            y[at[step, column]] = outputs[0, 0]
+            self._note(row, x[cut], times[cut], outputs)
+        return kept
+
+
+def _indices(segments: Segments, rectangle: Rectangle) -> Index:
+    """Where the values of a rectangle stand, (T, B)."""
+    return segments.first[: rectangle.batch] + rectangle.first + np.arange(rectangle.steps)[:, None]
+
+
+def _not_finite(outputs: Float32, next_state: Float32) -> Index:
+    """Columns (series) with any output or state element that is not finite."""
+    # A sum is finite only if all its terms are; it may overflow without a bad term, and then each is looked at.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(outputs.sum()) and np.isfinite(next_state.sum()):
+            return np.empty(0, np.int64)
+    good = np.isfinite(outputs).all(axis=(0, 2)) & np.isfinite(next_state).all(axis=1)
+    return np.flatnonzero(~good)

@@ -1,0 +1,201 @@
+"""However values are batched, what comes out is what stepping them one by one gives, bit for bit."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamlstm.engine import Engine, EngineSettings
+from streamlstm.memory_store import MemoryServer, MemoryStore
+from streamlstm.model import Model
+from support import models
+from support.compare import assert_predictions_equal, assert_states_equal
+from support.oracle import Oracle
+from support.pump import pump
+from support.traffic import entries
+
+MODELS = {
+    "lstm": models.load_lstm(8),
+    "two features": models.load_lstm(4, features=2),
+    "one forecast of two features": models.load_lstm(4, features=2, outputs=1),
+    "steps one by one": models.load_lstm(4, chunking=False),
+    "time": Model(models.hours()),
+    "breaks": Model(models.reciprocal()),
+}
+
+
+def serve(
+    model: Model, traffic: dict[str, list[tuple[str, list[str]]]], *, seed: int, **options: object
+) -> MemoryServer:
+    """Put traffic on a server and answer it."""
+    server = MemoryServer()
+    for stream, made in traffic.items():
+        for entry_id, fields in made:
+            server.add(stream, entry_id, *fields)
+    engine = Engine(model, EngineSettings(**options))  # type: ignore[arg-type]
+    pump(engine, MemoryStore(server), list(traffic), seed=seed)
+    return server
+
+
+def check(server: MemoryServer, stream: str, oracle: Oracle) -> None:
+    """Hold one stream against the oracle."""
+    held = server.stream(stream)
+    assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
+    assert_states_equal(held.state, oracle, Engine(oracle.model).format)
+    assert [(d.id.decode(), d.series.decode(), d.value.decode()) for d in held.dead] == oracle.dead
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("missing", ["impute", "hold", "skip"])
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_any_batching_gives_the_oracles_bits(name: str, missing: str, seed: int) -> None:
+    """Ragged traffic with gaps, resets and rubbish, cut into batches at random."""
+    model = MODELS[name]
+    traffic = entries(seed, 120, features=len(model.spec.features), odd=0.25)
+    if name == "breaks":  # zeros are what this model cannot answer
+        traffic = [(i, ["0" if k % 2 and not seed % 3 and v == "" else v for k, v in enumerate(f)]) for i, f in traffic]
+        traffic.append(("999999-0", ["hot", "4", "hot", "0", "hot", "2", "zero", "0", "zero", "0"]))
+    server = serve(model, {"values": traffic}, seed=seed, missing=missing)
+    check(server, "values", Oracle(model, missing).feed(traffic))
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_streams_share_batches_and_nothing_else(seed: int) -> None:
+    """The same series names in several streams are different series."""
+    model = MODELS["lstm"]
+    traffic = {f"stream{k}": entries(seed + k, 60 * (k + 1)) for k in range(3)}
+    server = serve(model, traffic, seed=seed)
+    for stream, made in traffic.items():
+        check(server, stream, Oracle(model).feed(made))
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_eviction_changes_no_bit(seed: int) -> None:
+    """Memory for three records and twenty series: the others are loaded again and again."""
+    model = MODELS["lstm"]
+    traffic = entries(seed, 120)
+    size = Engine(model).format.size
+    server = serve(model, {"values": traffic}, seed=seed, max_series_memory_bytes=3 * size)
+    check(server, "values", Oracle(model).feed(traffic))
+
+
+def test_a_hot_series_is_stepped_in_one_call() -> None:
+    """A backlog of one series is one model call, whatever its length."""
+    calls = []
+
+    class Counting(Model):
+        def advance(self, x, state, time):  # type: ignore[no-untyped-def]
+            calls.append(x.shape)
+            return super().advance(x, state, time)
+
+    model = Counting(models.lstm(8))
+    traffic = [(f"{n}-0", ["hot", str(n % 7)]) for n in range(1, 501)]
+    server = MemoryServer()
+    for entry_id, fields in traffic:
+        server.add("values", entry_id, *fields)
+    store, engine = MemoryStore(server), Engine(model)
+    engine.open("values", store.open("values"))
+    store.send_read({"values": b"0-0"}, 1000)
+    batch = [engine.parse("values", store.receive_read()["values"])]
+    engine.admit("values", engine.begin(batch)["values"], [None])
+    engine.step(batch)
+    assert calls == [(500, 1, 1)]
+
+
+def test_too_many_series_costs_only_the_new_ones() -> None:
+    """At the limit, known series are served on, and each value of a new one is a dead letter with the limit named."""
+    traffic = [("1-0", ["a", "1", "b", "1", "c", "1"]), ("2-0", ["c", "2", "a", "2"])]
+    server = serve(MODELS["lstm"], {"values": traffic}, seed=0, max_series=2)
+    held = server.stream("values")
+    assert [fields[0::2] for fields in held.predictions] == [[b"a", b"b"], [b"a"]]
+    assert [(d.id, d.series, d.kind) for d in held.dead] == [
+        (b"1-0", b"c", "too_many_series"),
+        (b"2-0", b"c", "too_many_series"),
+    ]
+    assert "limit of 2" in held.dead[0].error
+
+
+def test_a_reset_makes_room_for_another_series() -> None:
+    """A series that was reset and did not come back does not count."""
+    traffic = [("1-0", ["a", "1", "b", "1"]), ("2-0", ["!reset", "b"]), ("3-0", ["c", "1"])]
+    server = serve(MODELS["lstm"], {"values": traffic}, seed=1, max_series=2, max_series_memory_bytes=1)
+    assert set(server.stream("values").state) >= {b"a"}
+    assert b"b" not in server.stream("values").state
+
+
+def test_a_bad_record_is_quarantined() -> None:
+    """A record that cannot be read becomes a dead letter; its series starts anew and the others do not notice."""
+    model, server = MODELS["lstm"], MemoryServer()
+    server.stream("values").state.update({b"a": b"rubbish"})
+    traffic = [("1-0", ["b", "1"]), ("2-0", ["a", "2"])]
+    for entry_id, fields in traffic:
+        server.add("values", entry_id, *fields)
+    pump(Engine(model), MemoryStore(server), ["values"])
+    held = server.stream("values")
+    oracle = Oracle(model).feed(traffic)
+    assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
+    assert [(d.id, d.series, d.kind) for d in held.dead] == [(b"2-0", b"a", "bad_record")]
+    assert "7 bytes" in held.dead[0].error
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        (["s", "abc"], "not_a_number"),
+        (["s", "inf"], "not_a_number"),
+        (["s", "1,2"], "wrong_count"),
+        (["s", "1e39"], "out_of_range"),
+        (["s", ""], "no_past"),
+        (["!boo", "1"], "unknown_command"),
+        (["", "1"], "bad_name"),
+        (["x" * 257, "1"], "bad_name"),
+        ([b"\xff", "1"], "bad_name"),
+        (["!reset", ""], "bad_name"),
+    ],
+)
+def test_each_flaw_has_its_kind_and_spares_the_rest(fields: list[str | bytes], kind: str) -> None:
+    """What cannot be stepped is a dead letter of its kind; the value beside it in the same entry is answered."""
+    server = MemoryServer()
+    server.add("values", "5-0", "good", "1", *fields)
+    pump(Engine(MODELS["lstm"]), MemoryStore(server), ["values"])
+    held = server.stream("values")
+    assert [p[0] for p in held.predictions] == [b"good"]
+    assert [(d.id, d.kind) for d in held.dead] == [(b"5-0", kind)]
+    assert held.position == b"5-0"
+
+
+def test_a_long_bad_value_is_cut_and_says_so() -> None:
+    """A dead letter keeps the beginning of a huge value and its true length."""
+    server = MemoryServer()
+    server.add("values", "5-0", "s", "x" * 5000)
+    pump(Engine(MODELS["lstm"]), MemoryStore(server), ["values"])
+    letter = server.stream("values").dead[0]
+    assert len(letter.value) == 1024
+    assert "1024 of 5000 bytes" in letter.error
+
+
+def test_running_errors_are_those_of_the_series() -> None:
+    """The sums in a record are those of its predictions against the values that followed."""
+    model, server = MODELS["lstm"], MemoryServer()
+    values = [0.5, 1.5, -1.0, 2.0, 0.25]
+    traffic = [(f"{n + 1}-0", ["s", str(x)]) for n, x in enumerate(values)]
+    for entry_id, fields in traffic:
+        server.add("values", entry_id, *fields)
+    engine = Engine(model)
+    pump(engine, MemoryStore(server), ["values"], most=3)
+    oracle = Oracle(model).feed(traffic)
+    predicted = [float(answers[0][1][0]) for _, answers in oracle.predictions]
+    header = engine.format.header(engine.format.decode_one(server.stream("values").state[b"s"])[None])[0]
+    absolute = squared = naive = 0.0
+    for before, forecast, value in zip(values, predicted, values[1:], strict=False):
+        absolute += abs(value - forecast)
+        squared += (value - forecast) ** 2
+        naive += abs(value - before)
+    assert int(header["scored"]) == 4
+    assert header["absolute_error"] == absolute
+    assert header["squared_error"] == squared
+    assert header["naive_absolute_error"] == naive

@@ -1,0 +1,96 @@
+"""Records: a round trip, and everything that must not be read as one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from streamlstm.arena import Arena
+from streamlstm.errors import RecordError
+from streamlstm.record import RecordFormat
+
+
+def layout(fingerprint: str = "ab" * 32, state: int = 5) -> RecordFormat:
+    """A format with D = 5, O = 2, F = 1."""
+    return RecordFormat(
+        outputs=2, features=1, initial_state=np.arange(state, dtype=np.float32), fingerprint=fingerprint
+    )
+
+
+def filled(made: RecordFormat, count: int = 3) -> np.ndarray:
+    """Rows with something in every field."""
+    rng = np.random.default_rng(0)
+    rows = np.repeat(made.fresh[None], count, axis=0)
+    made.state(rows)[:] = rng.standard_normal(made.state(rows).shape)
+    made.last_output(rows)[:] = rng.standard_normal((count, 2))
+    made.header(rows)["steps"] = np.arange(count) + 2**40
+    made.header(rows)["time_ms"] = 2**41
+    made.header(rows)["absolute_error"] = 1e-300
+    return rows
+
+
+def test_records_survive_the_round_trip() -> None:
+    """Encode and decode give the same bytes; a record has the documented size and beginning."""
+    made = layout()
+    rows = filled(made)
+    records = made.encode(rows)
+    assert {len(r) for r in records} == {72 + 4 * (2 + 1 + 5)}
+    assert records[0].startswith(b"SLR1\x05\x00\x00\x00")
+    found, wrong = made.decode(records)
+    assert not wrong
+    assert found.tobytes() == rows.tobytes()
+    assert made.header(found)["steps"].tolist() == [2**40, 2**40 + 1, 2**40 + 2]
+
+
+def test_a_fresh_record_holds_the_initial_state() -> None:
+    """Before its first value a series has no steps and the model's initial state."""
+    made = layout()
+    assert made.state(made.fresh[None])[0].tolist() == [0, 1, 2, 3, 4]
+    assert made.header(made.fresh[None].copy())["steps"][0] == 0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda r: r[:-1], "103 bytes"),
+        (lambda r: b"", "0 bytes"),
+        (lambda r: b"XXXX" + r[4:], "unknown format"),
+        (lambda r: r[:4] + b"\x06" + r[5:], "another length"),
+        (lambda r: r[:8] + b"\x00" * 8 + r[16:], "another model"),
+        (lambda r: r[:-4] + np.float32(np.nan).tobytes(), "not finite"),
+        (lambda r: r[:40] + np.float64(np.inf).tobytes() + r[48:], "not finite"),
+    ],
+)
+def test_bad_records_are_told_apart(spoil: object, words: str) -> None:
+    """One bad record among good ones is named and replaced by a fresh one; the others are read."""
+    made = layout()
+    rows = filled(made)
+    records = made.encode(rows)
+    records[1] = spoil(records[1])  # type: ignore[operator]
+    found, wrong = made.decode(records)
+    assert list(wrong) == [1]
+    assert words in wrong[1]
+    assert found[1].tobytes() == made.fresh.tobytes()
+    assert found[[0, 2]].tobytes() == rows[[0, 2]].tobytes()
+    with pytest.raises(RecordError, match=words):
+        made.decode_one(records[1])
+
+
+def test_the_arena_keeps_what_the_batch_uses() -> None:
+    """At its limit the arena lets the least used series go, never one of the running batch."""
+    made = layout()
+    arena = Arena(made, max_bytes=4 * made.size)
+    for number in range(6):
+        arena.begin_batch()
+        if number >= 1:
+            arena.use("k", [b"0"])
+        arena.put("k", [str(number).encode()], filled(made, 1))
+    assert b"0" in arena.slots("k")
+    assert b"5" in arena.slots("k")
+    assert arena.cached <= 4
+    assert arena.evictions >= 2
+    arena.begin_batch()
+    arena.put("k", [f"new{n}".encode() for n in range(10)], filled(made, 10))
+    assert arena.cached >= 10, "a batch larger than the limit is served all the same"
+    arena.drop_stream("k")
+    assert arena.cached == 0

@@ -1,0 +1,31 @@
+"""Hold what a store has against what the oracle says, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from streamlstm.record import RecordFormat
+from support.oracle import Oracle
+
+
+def assert_predictions_equal(found: Sequence[tuple[bytes, Sequence[bytes]]], oracle: Oracle) -> None:
+    """Ids, series in order, and numbers that parse to the same float32."""
+    assert [entry_id.decode() for entry_id, _ in found] == [entry_id for entry_id, _ in oracle.predictions]
+    for (entry_id, fields), (_, answers) in zip(found, oracle.predictions, strict=True):
+        assert [name.decode() for name in fields[0::2]] == [name for name, _ in answers], entry_id
+        for text, (name, wanted) in zip(fields[1::2], answers, strict=True):
+            numbers = np.array([np.float32(part) for part in text.decode().split(",")])
+            assert numbers.tobytes() == wanted.tobytes(), (entry_id, name, text, wanted)
+
+
+def assert_states_equal(found: Mapping[bytes, bytes], oracle: Oracle, layout: RecordFormat) -> None:
+    """One record a series, with the oracle's state, last prediction, last value and count of steps."""
+    assert {name.decode() for name in found} == set(oracle.series)
+    for name, record in found.items():
+        row, wanted = layout.decode_one(record)[None], oracle.series[name.decode()]
+        assert layout.state(row)[0].tobytes() == wanted.state.tobytes(), name
+        assert layout.last_output(row)[0].tobytes() == wanted.output.tobytes(), name
+        assert layout.last_value(row)[0].tobytes() == wanted.value.tobytes(), name
+        assert int(layout.header(row)["steps"][0]) == wanted.steps, name

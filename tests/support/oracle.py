@@ -1,0 +1,95 @@
+"""The sequential oracle: what must come out if every value is stepped alone, one after the other, nothing batched.
+
+It is written apart from the engine and shares nothing with it but the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlstm.model import Model
+
+Fields = Sequence[str]
+
+
+@dataclass
+class Series:
+    """One series as the oracle carries it."""
+
+    state: NDArray[np.float32]
+    output: NDArray[np.float32]
+    value: NDArray[np.float32]
+    steps: int = 0
+    errors: list[float] = field(default_factory=list)
+
+
+@dataclass
+class Oracle:
+    """Steps entries one value at a time."""
+
+    model: Model
+    missing: str = "impute"
+    series: dict[str, Series] = field(default_factory=dict)
+    predictions: list[tuple[str, list[tuple[str, NDArray[np.float32]]]]] = field(default_factory=list)
+    dead: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def feed(self, entries: Iterable[tuple[str, Fields]]) -> Oracle:
+        """Take entries (id, [field, value, …]) in order."""
+        for entry_id, fields in entries:
+            answers = []
+            for name, text in zip(fields[0::2], fields[1::2], strict=True):
+                if name == "!reset":
+                    self._reset(text)
+                    continue
+                output = self._step(entry_id, name, text)
+                if output is None:
+                    self.dead.append((entry_id, name, text))
+                else:
+                    answers.append((name, output))
+            if answers:
+                self.predictions.append((entry_id, answers))
+        return self
+
+    def _reset(self, name: str) -> None:
+        if name == "*":
+            self.series.clear()
+        else:
+            self.series.pop(name, None)
+
+    def _step(self, entry_id: str, name: str, text: str) -> NDArray[np.float32] | None:  # noqa: PLR0911
+        held = self.series.get(name)
+        parts = text.split(",")
+        if len(parts) != len(self.model.spec.features):
+            return None
+        x = np.empty(len(parts), np.float32)
+        for feature, part in enumerate(parts):
+            if part.strip().lower() in {"", "nan"}:
+                if held is None:
+                    return None
+                if self.missing == "skip":
+                    return held.output
+                target = self.model.spec.targets[feature]
+                use_output = self.missing == "impute" and target is not None
+                x[feature] = held.output[target] if use_output and target is not None else held.value[feature]
+                continue
+            try:
+                number = float(part.replace("_", "?").encode("ascii"))
+            except ValueError:  # UnicodeEncodeError too: other scripts' digits are text here
+                return None
+            with np.errstate(over="ignore"):
+                x[feature] = np.float32(number)
+            if not np.isfinite(x[feature]):
+                return None
+        state = self.model.initial_state(1) if held is None else held.state[None]
+        time_ms = [int(entry_id.partition("-")[0])] if self.model.spec.uses_time else None
+        y, after = self.model.step(x[None], state, time_ms)
+        if not (np.isfinite(y).all() and np.isfinite(after).all()):
+            return None
+        steps = held.steps if held else 0
+        self.series[name] = Series(after[0], y[0], x, steps + 1)
+        answer: NDArray[np.float32] = y[0]
+        return answer

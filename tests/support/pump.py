@@ -1,0 +1,31 @@
+"""The plainest loop around an engine and a store: read, load, step, commit, nothing overlapped."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from streamlstm.engine import Engine
+from streamlstm.store import Store
+
+
+def pump(engine: Engine, store: Store, streams: Sequence[str], *, seed: int = 0, most: int = 50) -> None:
+    """Answer all entries there are, in batches of random size."""
+    rng = random.Random(seed)
+    cursors = {}
+    for stream in streams:
+        head = store.open(stream)
+        engine.open(stream, head)
+        cursors[stream] = head.position
+    while True:
+        store.send_read(cursors, rng.randint(1, most))
+        entries = store.receive_read()
+        if not entries:
+            return
+        batch = [engine.parse(stream, found) for stream, found in entries.items()]
+        for stream, names in engine.begin(batch).items():
+            engine.admit(stream, names, store.load(stream, names))
+        for result in engine.step(batch):
+            store.send_commit(result.commit)
+            assert store.receive_commit(result.commit.stream), "nobody else commits here"
+            cursors[result.commit.stream] = result.commit.position

@@ -1,0 +1,39 @@
+"""Seeded traffic: ragged, with hot series, missing values, resets and rubbish."""
+
+from __future__ import annotations
+
+import random
+
+RUBBISH = ("abc", "inf", "-inf", "1e999", "1_000", "1,2,3,4", "0x10", "true", "[1]", "1 2", "١")
+
+
+def entries(
+    seed: int, count: int, *, series: int = 20, features: int = 1, odd: float = 0.1, step_ms: int = 1000
+) -> list[tuple[str, list[str]]]:
+    """Entries (id, fields); `odd` is the share of items that are missing, rubbish or resets."""
+    rng = random.Random(seed)
+    made = []
+    for number in range(1, count + 1):
+        fields: list[str] = []
+        for _ in range(rng.choice((1, 1, 1, 2, 5, 12))):
+            name = f"s{rng.randrange(series)}" if rng.random() < 0.7 else "hot"
+            fields += _item(rng, name, features) if rng.random() < odd else [name, _value(rng, features)]
+        made.append((f"{number * step_ms}-0", fields))
+    return made
+
+
+def _value(rng: random.Random, features: int) -> str:
+    return ",".join(repr(round(rng.gauss(0, 2), 3)) for _ in range(features))
+
+
+def _item(rng: random.Random, name: str, features: int) -> list[str]:
+    kind = rng.random()
+    if kind < 0.4:
+        return [name, ",".join(["", "nan", "NaN"][rng.randrange(3)] for _ in range(features))]
+    if kind < 0.6:
+        return ["!reset", name]
+    if kind < 0.63:
+        return ["!reset", "*"]
+    if kind < 0.7:
+        return ["+" + name, "+" + _value(rng, 1).lstrip("-")] if features == 1 else [name, _value(rng, features)]
+    return [name, rng.choice(RUBBISH)]
