@@ -1,0 +1,110 @@
+"""The command line: a lazy group, so that `streamlstm --help` costs no import of numpy, onnxruntime or redis.
+
+A command's module is imported only when the command runs or its own help is shown; the one-line summaries of the
+overview stand here and a test holds them against the commands'.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+import streamlstm
+from streamlstm.cli.options import EXIT_USAGE, Group
+from streamlstm.config import find_config, read_config
+
+# Command -> (module, name in it, summary), in the order of a first day with the program.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "demo": ("streamlstm.cli.demo", "demo", "Forecast a table through a real server, in half a minute."),
+    "train": (
+        "streamlstm.cli.train",
+        "train",
+        "Train a step model on TABLE, a CSV or Parquet file, and write it as one ONNX file.",
+    ),
+    "import-keras": (
+        "streamlstm.cli.import_keras",
+        "import_keras",
+        "Make a step model of the Keras model MODEL, a .keras or .h5 file of Keras 2 or 3; Keras is not needed.",
+    ),
+    "inspect": ("streamlstm.cli.inspect", "inspect", "Show what a step model is made of."),
+    "serve": ("streamlstm.cli.serve", "serve", "Forecast the next value for every value that arrives in a stream."),
+    "push": ("streamlstm.cli.push", "push", "Send values from a file or a pipe to a stream."),
+    "tail": ("streamlstm.cli.tail", "tail", "Print predictions as they come."),
+    "status": ("streamlstm.cli.status", "status", "Show position, lag and states of streams."),
+}
+
+
+class LazyGroup(Group):
+    """The program's commands, each imported when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Name the commands in the order of COMMANDS."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import the command's module and return the command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, name, _ = COMMANDS[cmd_name]
+        found: click.Command = getattr(importlib.import_module(module), name)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the overview, from the summaries here rather than from the modules."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, _, summary) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    name="streamlstm",
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="STREAMLSTM_CONFIG",
+    show_envvar=True,
+    metavar="FILE",
+    help="Settings in TOML; without it ./streamlstm.toml if it is there.",
+)
+@click.version_option(streamlstm.__version__, prog_name="streamlstm")
+@click.pass_context
+def main(ctx: click.Context, config: Path | None) -> None:
+    """Forecast the next value of every series in a Redis stream, for every value that comes.
+
+    Every option is also a variable STREAMLSTM_<NAME> and a key of the settings file. A flag wins over the variable,
+    the variable over the file, the file over the default.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(EXIT_USAGE)
+    path = find_config(config, Path.cwd())
+    if path is not None:
+        ctx.default_map = _default_map(ctx, path, ctx.invoked_subcommand)
+
+
+def _default_map(ctx: click.Context, path: Path, name: str) -> dict[str, Any]:
+    """Read the settings file as click's map of defaults for the command `name`: parameter name -> value."""
+    group = ctx.command
+    assert isinstance(group, LazyGroup)
+    file = read_config(path, COMMANDS)
+
+    def known_elsewhere() -> Iterable[str]:
+        for other in COMMANDS:
+            yield from _options(group.get_command(ctx, other))
+
+    options = _options(group.get_command(ctx, name))
+    settings = file.settings(name, options, known_elsewhere)
+    return {name: {options[key]: value for key, value in settings.items()}}
+
+
+def _options(command: click.Command | None) -> dict[str, str]:
+    """Map the long names of a command's options, without the hyphens in front, to the parameters' names."""
+    params = [] if command is None else [param for param in command.params if isinstance(param, click.Option)]
+    return {text[2:]: str(param.name) for param in params for text in param.opts if text.startswith("--")}

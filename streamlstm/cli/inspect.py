@@ -1,0 +1,115 @@
+"""`streamlstm inspect`: what a step model is made of, from the model file alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from streamlstm.cli.options import command, counted, json_option
+
+FLOAT_BYTES = 4
+NESTED = ("config",)  # a layer's whole configuration: in the JSON, not in the summary
+
+
+@command("inspect", short_help="Show what a step model is made of.")
+@click.argument("model", metavar="MODEL", type=click.Path(path_type=Path))
+@json_option
+def inspect(*, model: Path, as_json: bool) -> None:
+    """Show what the step model MODEL is made of: layers, state, training facts and errors, columns, fingerprint."""
+    facts = model_facts(model)
+    click.echo(json.dumps(facts) if as_json else "\n".join(_description(facts)))
+
+
+def model_facts(path: Path) -> dict[str, Any]:
+    """Read everything a step model says of itself; raises ModelError if it is missing or not one."""
+    import streamlstm
+    from streamlstm.record import RecordFormat
+
+    model = streamlstm.load(path)
+    spec = model.spec
+    record = RecordFormat(
+        outputs=len(spec.outputs),
+        features=len(spec.features),
+        initial_state=model.initial_state()[0],
+        fingerprint=model.fingerprint,
+    )
+    return {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "fingerprint": model.fingerprint,
+        "features": list(spec.features),
+        "outputs": list(spec.outputs),
+        "targets": list(spec.targets),
+        "season": spec.season,
+        "uses_time": spec.uses_time,
+        "chunking": spec.chunking,
+        "parameters": sum(int(layer.get("parameters", 0)) for layer in spec.layers),
+        "layers": [dict(layer) for layer in spec.layers],
+        "state": {
+            "size": spec.state_size,
+            "bytes": FLOAT_BYTES * spec.state_size,
+            "record_bytes": record.size,
+            "entries": [{"name": entry.name, "shape": list(entry.shape), "size": entry.size} for entry in spec.state],
+        },
+        "training": dict(spec.training),
+    }
+
+
+def _description(facts: Mapping[str, Any]) -> Iterator[str]:
+    state = facts["state"]
+    yield f"{facts['file']}: {counted(facts['bytes'], 'byte')}, fingerprint {facts['fingerprint'][:12]}"
+    yield f"features  {', '.join(facts['features'])}"
+    yield f"columns   {', '.join(facts['outputs'])}"
+    yield f"season    {facts['season'] or 'none'}"
+    if facts["uses_time"]:
+        yield "time      the model looks at the time of each value"
+    if not facts["chunking"]:
+        yield "steps     one at a time: this model cannot run over time in one call"
+    yield f"layers    {counted(facts['parameters'], 'parameter')}"
+    for layer in facts["layers"]:
+        yield f"  {_summary(layer)}"
+    yield (
+        f"state     {counted(state['size'], 'number')}, {counted(state['bytes'], 'byte')} a series "
+        f"({state['record_bytes']:,} as stored)"
+    )
+    width = max((len(entry["name"]) for entry in state["entries"]), default=0)
+    for entry in state["entries"]:
+        yield f"  {entry['name']:<{width}}  [{', '.join(map(str, entry['shape']))}]"
+    if facts["training"]:
+        yield "training"
+        yield from _facts(facts["training"], "  ")
+
+
+def _summary(layer: Mapping[str, Any]) -> str:
+    """One layer in one line: its kind, then its plain facts."""
+    kind = layer.get("kind", "layer")
+    plain = [f"{name} {_text(value)}" for name, value in layer.items() if name != "kind" and _is_plain(name, value)]
+    return " ".join([f"{kind}:", ", ".join(plain)]) if plain else str(kind)
+
+
+def _is_plain(name: str, value: Any) -> bool:
+    return name not in NESTED and not isinstance(value, Mapping)
+
+
+def _facts(facts: Mapping[str, Any], indent: str) -> Iterator[str]:
+    """Facts one a line; facts about facts further in. A mapping of plain numbers stays on one line."""
+    for name, value in facts.items():
+        if not isinstance(value, Mapping):
+            yield f"{indent}{name}: {_text(value)}"
+        elif any(isinstance(item, Mapping) for item in value.values()):
+            yield f"{indent}{name}:"
+            yield from _facts(value, indent + "  ")
+        else:
+            yield f"{indent}{name}: " + ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    return "none" if value is None else str(value)

@@ -1,0 +1,198 @@
+"""What every command shares: errors as one line, options that are also settings, and where things are.
+
+A command is made with `command` and its options with `option`::
+
+    @command("greet")
+    @option("--name", required=True, help="Whom to greet.")
+    @json_option
+    def greet(name: str, as_json: bool) -> None:
+        ...
+
+Every option is also the variable `STREAMLSTM_<NAME>` and a key of the settings file (`streamlstm.config`); the flag
+wins over the variable, the variable over the file, the file over the default. click's own automatic prefix would call
+the variable of `serve --redis` STREAMLSTM_SERVE_REDIS and ignore STREAMLSTM_REDIS, so each option names its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from streamlstm.errors import StreamlstmError, UsageError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:  # generic at run time only since click 8.5
+    ParamType = click.ParamType
+
+EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130  # 130 is the shell's 128 + SIGINT
+
+
+class _ReaderLeftError(Exception):
+    """Nobody reads stdout any more. click would make exit status 1 of the BrokenPipeError itself."""
+
+
+class OneLineErrors(click.Command):
+    """A click command whose every failure is one line on stderr and an exit status, never a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the command's function."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            if _is_read():
+                raise
+            raise _ReaderLeftError from None
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command; in standalone mode end the process with 0, 1 (failure), 2 (usage) or 130 (Ctrl-C)."""
+
+        def run() -> Any:
+            return super(OneLineErrors, self).main(args, prog_name, complete_var, standalone_mode=False, **extra)
+
+        return _exit_with_status(run) if standalone_mode else run()
+
+
+class Command(OneLineErrors):
+    """A command of the program, made by `command`."""
+
+
+class Group(OneLineErrors, click.Group):
+    """A group of commands with the same manners."""
+
+
+def command(name: str | None = None, **attributes: Any) -> Callable[[Callable[..., Any]], Command]:
+    """Make a function a command; a StreamlstmError it raises becomes one line and exit 1 (UsageError: 2)."""
+    return click.command(name, cls=Command, **attributes)
+
+
+def option(*declarations: str, **attributes: Any) -> Callable[[Function], Function]:
+    """Declare an option that is also the variable STREAMLSTM_<NAME>; takes what click.option takes."""
+    attributes.setdefault("envvar", environment_variable(*declarations))
+    attributes.setdefault("show_envvar", True)
+    attributes.setdefault("show_default", True)
+    return click.option(*declarations, **attributes)
+
+
+def environment_variable(*declarations: str) -> str:
+    """Name the variable of an option: STREAMLSTM_ and its first long name in capitals."""
+    name = next(text for text in declarations if text.startswith("--"))
+    return "STREAMLSTM_" + name.partition("/")[0].lstrip("-").replace("-", "_").upper()
+
+
+# Passed to the command as `as_json: bool`.
+json_option = option("--json", "as_json", is_flag=True, help="Print JSON instead of text for people.")
+# Passed as `redis_url: str | None`; streamlstm.cli.connection.resolve_redis says which server is meant without it.
+redis_option = option(
+    "--redis",
+    "redis_url",
+    metavar="URL",
+    help="The server: redis://, rediss:// or unix:// URL. Without it: the embedded server that runs from the data "
+    "directory, else redis://127.0.0.1:6379/0.",
+)
+# Passed as `data_dir: Path`.
+data_dir_option = option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("streamlstm-data"),
+    metavar="DIRECTORY",
+    help="Where the embedded server keeps its data and says where it listens.",
+)
+# Passed as `stream: str`.
+stream_argument = click.argument("stream", metavar="[STREAM]", default="values", required=False)
+
+
+def note(message: str) -> None:
+    """Say something to a person: one line on stderr, so that stdout stays clean for data."""
+    click.echo(f"streamlstm: {message}", err=True)
+
+
+def leave_if_unread() -> None:
+    """Raise BrokenPipeError if nobody reads stdout any more; a command that waits would find out only at a write."""
+    if not _is_read():
+        raise BrokenPipeError(errno.EPIPE, "the reader of the output has left")
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Write a number with its noun: `1 entry`, `1,000 values`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def _is_read() -> bool:
+    """Whether stdout has a reader, as far as can be told."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):  # not a real file, as under a test runner
+        return True
+    poller = select.poll()
+    poller.register(descriptor, 0)  # the reader's leaving (POLLERR) is reported without being asked for
+    return not any(event & select.POLLERR for _, event in poller.poll(0))
+
+
+def _exit_with_status(run: Callable[[], Any]) -> NoReturn:
+    """Call `run`, print whatever it fails with as one line, and end the process with the status for it."""
+    try:
+        status = run()
+        sys.stdout.flush()
+    except click.UsageError as error:
+        hint = f" (see `{error.ctx.command_path} --help`)" if error.ctx is not None else ""
+        _fail(error.format_message().rstrip(".") + hint, EXIT_USAGE)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    except UsageError as error:
+        _fail(str(error), EXIT_USAGE)
+    except StreamlstmError as error:
+        _fail(str(error), EXIT_FAILURE)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(EXIT_INTERRUPTED)
+    except _ReaderLeftError:
+        _leave_closed_pipe()
+    except OSError as error:
+        if error.errno == errno.EPIPE and not _is_read():  # at the last flush
+            _leave_closed_pipe()
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}", EXIT_FAILURE)
+    except Exception as error:
+        if not _is_redis_error(error):
+            raise  # a bug: its traceback is what a report needs
+        _fail(f"the server answered with an error: {error}", EXIT_FAILURE)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    """Print one line on stderr and end; line breaks in a message of others are folded."""
+    click.echo(f"streamlstm: error: {' '.join(message.split())}", err=True)
+    sys.exit(status)
+
+
+def _leave_closed_pipe() -> NoReturn:
+    """End quietly and clean: the reader of stdout has left (`tail | head`), so it had enough.
+
+    stdout is pointed at nothing first, as the Python documentation advises ("Note on SIGPIPE"), or the interpreter
+    would complain when it flushes at its end.
+    """
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    sys.exit(0)
+
+
+def _is_redis_error(error: Exception) -> bool:
+    """Whether a redis-py exception escaped its module; asks without importing redis, which costs 0.2 s."""
+    redis = sys.modules.get("redis")
+    return redis is not None and isinstance(error, redis.RedisError)

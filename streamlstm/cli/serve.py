@@ -1,0 +1,237 @@
+"""`streamlstm serve`: load the model, find or start the server, run the daemon until a signal says stop."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from streamlstm.cli.options import command, data_dir_option, option
+from streamlstm.cli.quantities import DURATION, SIZE
+from streamlstm.errors import UsageError
+
+if TYPE_CHECKING:
+    from streamlstm.daemon import Clock, Daemon, DaemonSettings
+    from streamlstm.embedded import EmbeddedServer
+    from streamlstm.engine import Engine, EngineSettings
+    from streamlstm.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+@command("serve")
+@click.argument("model", metavar="MODEL.onnx", type=click.Path(path_type=Path))
+@option(
+    "--redis",
+    "redis_url",
+    metavar="URL",
+    help="The server: redis://, rediss:// or unix:// URL. Without it an embedded server is started from --data-dir.",
+)
+@data_dir_option
+@option("--stream", "streams", multiple=True, default=["values"], help="Stream to serve; may be given several times.")
+@option("--http", default="127.0.0.1:9478", metavar="HOST:PORT", help="Where /metrics, /healthz and /readyz answer.")
+@option(
+    "--missing",
+    type=click.Choice(["impute", "hold", "skip"]),
+    default="impute",
+    help="What stands in for a missing value: the last prediction, the last value, or no step at all.",
+)
+@option("--max-series", type=click.IntRange(1), default=1_000_000, help="Series of one stream at most.")
+@option("--max-series-memory", type=SIZE, default="4GiB", help="Memory for records; the least used are loaded anew.")
+@option("--batch-values", type=click.IntRange(1), default=16_384, help="Values aimed at in one micro-batch.")
+@option(
+    "--retain",
+    type=DURATION,
+    default=None,
+    help="Trim answered input and predictions older than this (such as 7d or 12h), by their ids. Default: keep all.",
+)
+@option("--threads", type=click.IntRange(1), default=1, help="Compute threads of onnxruntime.")
+@option(
+    "--fsync",
+    type=click.Choice(["always", "everysec", "no"]),
+    default="everysec",
+    help="When the embedded server syncs its append-only file.",
+)
+@option("--log-level", type=click.Choice(LEVELS, case_sensitive=False), default="INFO", help="Least level logged.")
+def serve(
+    model: Path,
+    redis_url: str | None,
+    data_dir: Path,
+    streams: tuple[str, ...],
+    http: str,
+    missing: str,
+    max_series: int,
+    max_series_memory: int,
+    batch_values: int,
+    retain: int | None,
+    threads: int,
+    fsync: str,
+    log_level: str,
+) -> None:
+    """Forecast the next value for every value that arrives in a stream.
+
+    The first SIGTERM or Ctrl-C commits what is under way and ends; the second ends at once.
+    """
+    from streamlstm import logs
+    from streamlstm.daemon import DaemonSettings
+    from streamlstm.engine import EngineSettings
+
+    logs.set_up(log_level.upper())
+    plan = _Plan(
+        model=model,
+        threads=threads,
+        http=http,
+        engine=EngineSettings(missing=missing, max_series=max_series, max_series_memory_bytes=max_series_memory),
+        daemon=DaemonSettings(streams=_distinct(streams), batch_values=batch_values, retain_ms=retain),
+    )
+    with contextlib.ExitStack() as stack:
+        # The model first: a wrong path is found out before a server is started.
+        daemon = _Daemon.prepare(plan)
+        server = None if redis_url else stack.enter_context(_embedded(data_dir, fsync))
+        daemon.run(stack, redis_url or (server.url if server else ""), data_dir if server else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What the options say."""
+
+    model: Path
+    threads: int
+    http: str
+    engine: EngineSettings
+    daemon: DaemonSettings
+
+
+@dataclass(frozen=True)
+class _Daemon:
+    """A daemon whose model is loaded and whose server is not known yet."""
+
+    plan: _Plan
+    engine: Engine
+    metrics: Metrics
+
+    @classmethod
+    def prepare(cls, plan: _Plan) -> _Daemon:
+        """Load the model."""
+        from streamlstm.engine import Engine
+        from streamlstm.http import parse_address
+        from streamlstm.metrics import Metrics
+        from streamlstm.model import load
+
+        parse_address(plan.http)
+        loaded = load(plan.model, threads=plan.threads)
+        engine = Engine(loaded, plan.engine)
+        return cls(plan, engine, Metrics(loaded.fingerprint, engine.columns, plan.daemon.streams))
+
+    def run(self, stack: contextlib.ExitStack, url: str, endpoint_dir: Path | None) -> None:
+        """Serve from a server until a signal; `stack` undoes what was begun."""
+        from streamlstm.daemon import Daemon
+        from streamlstm.http import HttpServer, Pages
+        from streamlstm.redis_store import RedisStore
+
+        wakeup = stack.enter_context(_wakeup())
+        store = RedisStore(url, wakeup=wakeup)
+        stack.callback(store.close)
+        store.check_server()
+        daemon = Daemon(
+            engine=self.engine,
+            store=store,
+            metrics=self.metrics,
+            settings=self.plan.daemon,
+            clock=_clock(wakeup),
+        )
+        pages = Pages(metrics=self.metrics.exposition, unhealthy=daemon.unhealthy, unready=daemon.unready)
+        web = HttpServer(self.plan.http, pages)
+        stack.callback(web.stop)
+        _stop_on_signals(daemon)
+
+        def announce() -> None:
+            web.start()
+            note = {"redis": store.address.url, "http": web.url, "streams": list(self.plan.daemon.streams)}
+            log.info("ready: serving %s", self.plan.model, extra=note)
+            if endpoint_dir is not None:
+                _write_endpoint(endpoint_dir, {"redis": url, "http": web.url, "pid": os.getpid()})
+                stack.callback((endpoint_dir / "serve.json").unlink, missing_ok=True)
+
+        daemon.run(announce)
+
+
+def _distinct(streams: tuple[str, ...]) -> tuple[str, ...]:
+    """The streams without repetitions; raises UsageError if two of them would share their keys."""
+    from streamlstm.keys import Keys
+
+    names = tuple(dict.fromkeys(streams))
+    bases: dict[str, str] = {}
+    for name in names:
+        other = bases.setdefault(Keys(name).base, name)
+        if other != name:
+            raise UsageError(f"the streams {other!r} and {name!r} would share their keys; serve only one of them")
+    return names
+
+
+def _write_endpoint(data_dir: Path, content: dict[str, object]) -> None:
+    """Tell who shares the directory where the daemon answers; written whole or not at all."""
+    draft = data_dir / "serve.json.tmp"
+    draft.write_text(json.dumps(content))
+    draft.replace(data_dir / "serve.json")
+
+
+@contextlib.contextmanager
+def _embedded(data_dir: Path, fsync: str) -> Iterator[EmbeddedServer]:
+    from streamlstm.embedded import EmbeddedServer
+
+    server = EmbeddedServer.start(data_dir, fsync=fsync)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def _wakeup() -> Iterator[int]:
+    """A descriptor that becomes readable when a signal arrives, so that no wait outlives it."""
+    reading, writing = socket.socketpair()
+    reading.setblocking(False)
+    writing.setblocking(False)
+    before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    try:
+        yield reading.fileno()
+    finally:
+        signal.set_wakeup_fd(before)
+        reading.close()
+        writing.close()
+
+
+def _clock(wakeup: int) -> Clock:
+    from streamlstm.daemon import Clock
+
+    def sleep(seconds: float) -> None:
+        select.select([wakeup], [], [], seconds)
+
+    return Clock(monotonic=time.monotonic, wall=time.time, sleep=sleep)
+
+
+def _stop_on_signals(daemon: Daemon) -> None:
+    """The first SIGTERM or SIGINT drains, the second leaves at once: what is not committed is done again."""
+
+    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        if daemon.unready() == "draining":
+            os._exit(1)
+        daemon.stop()
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)

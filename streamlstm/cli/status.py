@@ -1,0 +1,156 @@
+"""`streamlstm status`: where each stream stands, from what its keys in Redis say; no daemon is asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from streamlstm.cli.connection import connect, resolve_redis
+from streamlstm.cli.options import command, counted, data_dir_option, json_option, redis_option
+from streamlstm.entry_id import BEGINNING
+from streamlstm.keys import Keys
+from streamlstm.redis_store import read_tail
+from streamlstm.store import Head
+from streamlstm.wire import Connection
+
+DEFAULT_STREAM = "values"
+FINGERPRINT_DIGITS = 12  # of 64; enough to tell models apart at a glance
+SCAN_COUNT = 1_000  # keys of one step of a search
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where one stream stands."""
+
+    stream: str
+    entries: int  # of input, as far as they are kept
+    position: str | None  # id of the last entry whose results are committed
+    lag_entries: int  # entries after the position
+    lag_seconds: float  # age of the oldest of them by the server's clock; an entry is as old as its id says
+    series: int  # with a record
+    predictions: int  # entries of output, as far as they are kept
+    dead_letters: int
+    last_prediction: str | None
+    model: str | None  # first digits of the fingerprint
+    owner: str | None  # who holds the lease: the daemon at work
+
+
+@command("status", short_help="Show position, lag and states of streams.")
+@click.argument("streams", metavar="[STREAM]...", nargs=-1)
+@redis_option
+@data_dir_option
+@json_option
+def status(*, streams: tuple[str, ...], redis_url: str | None, data_dir: Path, as_json: bool) -> None:
+    """Show where STREAMs stand; without a name, every stream that has been served.
+
+    Lag is what waits between the end of the input and the position: in entries, and as the age of the oldest of them.
+    An entry is as old as its id says, so history that is pushed with its own times is old at once.
+    """
+    with closing(connect(resolve_redis(redis_url, data_dir))) as connection:
+        names = streams or sorted(served_streams(connection)) or (DEFAULT_STREAM,)
+        found = [standing(connection, name) for name in names]
+    if as_json:
+        click.echo(json.dumps([asdict(item) for item in found]))
+        return
+    click.echo("\n".join(_description(found[0]) if len(found) == 1 else _table(found)))
+
+
+def standing(connection: Connection, stream: str) -> Standing:
+    """Read where one stream stands; raises StoreError if a key of it has another type."""
+    keys = Keys(stream)
+    position, model, answered = connection.call("HMGET", keys.meta, "position", "model", "entries")
+    series = connection.call("HLEN", keys.state)
+    head = Head(
+        position=position or BEGINNING,
+        model=None if model is None else model.decode(),
+        series=series,
+        answered=int(answered or 0),
+    )
+    tail = read_tail(connection, keys, head)
+    latest = connection.call("XREVRANGE", keys.predictions, "+", "-", "COUNT", 1)
+    owner = connection.call("GET", keys.lease)
+    return Standing(
+        stream=stream,
+        entries=connection.call("XLEN", keys.input),
+        position=None if position is None else position.decode(),
+        lag_entries=tail.lag_entries,
+        lag_seconds=tail.lag_ms / 1000,
+        series=series,
+        predictions=connection.call("XLEN", keys.predictions),
+        dead_letters=connection.call("XLEN", keys.dead),
+        last_prediction=latest[0][0].decode() if latest else None,
+        model=None if model is None else model.decode()[:FINGERPRINT_DIGITS],
+        owner=None if owner is None else owner.decode("utf-8", "replace"),
+    )
+
+
+def served_streams(connection: Connection) -> set[str]:
+    """Find every stream that has been served: one with a meta hash."""
+    example = Keys("x")
+    suffix = example.meta.removeprefix(example.base)
+    return {_input_of(connection, key.removesuffix(suffix)) for key in _scan(connection, f"*{suffix}")}
+
+
+def _scan(connection: Connection, pattern: str) -> Iterator[str]:
+    cursor: bytes = b"0"
+    while True:
+        cursor, keys = connection.call("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT, "TYPE", "hash")
+        for key in keys:
+            yield key.decode("utf-8", "replace")
+        if cursor == b"0":
+            return
+
+
+def _input_of(connection: Connection, base: str) -> str:
+    """Give the input stream of a base: `{values}` is the base of `values`, `values:{7}` of itself."""
+    bare = base[1:-1]
+    if not (base.startswith("{") and base.endswith("}")) or "{" in bare or "}" in bare or not bare:
+        return base
+    # A stream may also have been named `{values}` with its braces; what is there decides.
+    return base if connection.call("TYPE", bare) == b"none" and connection.call("TYPE", base) == b"stream" else bare
+
+
+def _description(item: Standing) -> list[str]:
+    """Lines about one stream."""
+    rows = {
+        "stream": item.stream,
+        "input": f"{_entries(item.entries)} kept",
+        "position": item.position or "nothing answered yet",
+        "lag": f"{_entries(item.lag_entries)}, {item.lag_seconds:,.1f} s",
+        "series": f"{item.series:,}",
+        "predictions": f"{_entries(item.predictions)} kept"
+        + (f", last {item.last_prediction}" * bool(item.predictions)),
+        "dead letters": f"{item.dead_letters:,}",
+        "model": item.model or "none yet",
+        "served by": item.owner or "nobody just now",
+    }
+    return [f"{name:<13} {text}" for name, text in rows.items()]
+
+
+def _entries(number: int) -> str:
+    return counted(number, "entry", "entries")
+
+
+def _table(found: Sequence[Standing]) -> list[str]:
+    """One line a stream."""
+    head = ("stream", "input", "position", "lag", "lag s", "series", "predictions", "dead", "model")
+    rows: list[tuple[Any, ...]] = [head]
+    for item in found:
+        numbers = (f"{item.series:,}", f"{item.predictions:,}", f"{item.dead_letters:,}", item.model or "-")
+        lag = (f"{item.lag_entries:,}", f"{item.lag_seconds:,.1f}")
+        rows.append((item.stream, f"{item.entries:,}", item.position or "-", *lag, *numbers))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    left = {0, 2, 8}  # names, positions and fingerprints; numbers stand to the right
+    return [
+        "  ".join(
+            cell.ljust(width) if column in left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,230 @@
+"""`streamlstm tail`: print predictions from the oldest kept on, then follow them as they come.
+
+The text of a number is printed as it is in the stream, also in JSON, so that equal bits can be seen.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+
+from streamlstm.cli.connection import connect, resolve_redis
+from streamlstm.cli.options import (
+    command,
+    data_dir_option,
+    json_option,
+    leave_if_unread,
+    note,
+    option,
+    redis_option,
+    stream_argument,
+)
+from streamlstm.entry_id import BEGINNING
+from streamlstm.errors import StoreUnavailableError
+from streamlstm.keys import Keys
+from streamlstm.wire import Connection
+
+BLOCK_MS = 1_000  # one wait for new entries; well below the reply's time-out
+RETRY_S = 0.5  # between two attempts to reach a server that has gone
+READ_COUNT = 1_000  # entries of one read
+COLUMNS = ("yhat",)  # what a prediction holds until the stream's meta says otherwise
+
+# An entry: its id, then name and text of each field in order.
+Entry = tuple[bytes, list[tuple[bytes, bytes]]]
+Formatter = Callable[[Entry, Sequence[str]], Iterator[str]]
+
+_JSON_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+
+
+@command("tail", short_help="Print predictions as they come.")
+@stream_argument
+@option("--last", "-n", type=click.IntRange(min=0), metavar="N", help="Begin with the last N entries, not with all.")
+@option("--follow/--no-follow", default=True, help="Wait for more at the end, or stop there.")
+@option("--series", multiple=True, metavar="NAME", help="Print only this series; may be given several times.")
+@option("--dead", is_flag=True, help="Print dead letters instead: values that could not be stepped, and why.")
+@redis_option
+@data_dir_option
+@json_option
+def tail(
+    *,
+    stream: str,
+    last: int | None,
+    follow: bool,
+    series: tuple[str, ...],
+    dead: bool,
+    redis_url: str | None,
+    data_dir: Path,
+    as_json: bool,
+) -> None:
+    """Print the predictions of STREAM (default: values), oldest first, and follow them.
+
+    One line a prediction: the time of the value it answers (UTC), the series, and the forecast of that series' next
+    value. With --json one object a line; numbers stand there exactly as in the stream.
+    """
+    keys = Keys(stream)
+    wanted = frozenset(series)
+    if dead:
+        formatter = dead_letter_lines(as_json=as_json, wanted=wanted)
+    else:
+        formatter = prediction_lines(as_json=as_json, wanted=wanted)
+    reader = Reader(
+        key=keys.dead if dead else keys.predictions,
+        meta=keys.meta,
+        locate=lambda: resolve_redis(redis_url, data_dir),
+        pause=time.sleep,
+        between=leave_if_unread,
+    )
+    for entries, columns in reader.read(last=last, follow=follow):
+        text = "\n".join(line for entry in entries for line in formatter(entry, columns))
+        if text:
+            click.echo(text)
+
+
+class Reader:
+    """Reads one stream from its beginning on and follows it, over restarts of the server."""
+
+    def __init__(
+        self,
+        *,
+        key: str,
+        meta: str,
+        locate: Callable[[], str],
+        pause: Callable[[float], None],
+        between: Callable[[], None],
+    ) -> None:
+        """`locate` says where the server is, each time anew: an embedded one may come back on another port.
+
+        `pause` waits so many seconds; `between` is called whenever a wait for new entries was in vain.
+        """
+        self._key = key
+        self._meta = meta
+        self._locate = locate
+        self._pause = pause
+        self._between = between
+        self._after = BEGINNING  # the id of the last entry given
+        self._columns: tuple[str, ...] = COLUMNS
+
+    def read(self, *, last: int | None, follow: bool) -> Iterator[tuple[list[Entry], tuple[str, ...]]]:
+        """Give entries in bulk, each with the names of the columns; ends only if not to follow.
+
+        Raises StoreUnavailableError if the server cannot be reached at first; later it is waited for.
+        """
+        connection = connect(self._locate())
+        try:
+            first = [] if last is None else self._last_entries(connection, last)
+            if first:
+                yield first, self._columns
+            while True:
+                try:
+                    entries = self._next(connection, follow)
+                except StoreUnavailableError:
+                    if not follow:
+                        raise
+                    connection.close()
+                    note(f"the server at {connection.address.url} has gone; waiting for it")
+                    connection = self._reconnect()
+                    note(f"the server is back at {connection.address.url}")
+                    continue
+                if entries:
+                    yield entries, self._columns
+                elif not follow:
+                    return
+                else:
+                    self._between()
+        finally:
+            connection.close()
+
+    def _next(self, connection: Connection, follow: bool) -> list[Entry]:
+        wait = ("BLOCK", BLOCK_MS) if follow else ()
+        reply = connection.call("XREAD", "COUNT", READ_COUNT, *wait, "STREAMS", self._key, self._after)
+        entries = _entries(reply[0][1]) if reply else []
+        if entries:
+            self._after = entries[-1][0]
+            self._read_columns(connection)
+        return entries
+
+    def _last_entries(self, connection: Connection, last: int) -> list[Entry]:
+        """Read the entries to begin with; what comes after them is read next."""
+        reply = connection.call("XREVRANGE", self._key, "+", "-", "COUNT", max(last, 1))
+        self._read_columns(connection)
+        entries = _entries(reply[::-1])
+        if entries:
+            self._after = entries[-1][0]
+        return entries if last else []
+
+    def _read_columns(self, connection: Connection) -> None:
+        columns = connection.call("HGET", self._meta, "columns")
+        if columns:
+            self._columns = tuple(columns.decode().split(","))
+
+    def _reconnect(self) -> Connection:
+        while True:
+            self._pause(RETRY_S)
+            try:
+                return connect(self._locate())
+            except StoreUnavailableError:
+                continue
+
+
+def prediction_lines(*, as_json: bool, wanted: frozenset[str]) -> Formatter:
+    """Make the formatter of predictions: one line a series of an entry, only of the series wanted if any are."""
+
+    def lines(entry: Entry, columns: Sequence[str]) -> Iterator[str]:
+        entry_id, fields = entry[0].decode(), entry[1]
+        when = entry_time(entry[0])
+        for name, text in fields:
+            series = name.decode("utf-8", "replace")
+            if wanted and series not in wanted:
+                continue
+            numbers = list(zip(columns, text.decode("utf-8", "replace").split(","), strict=False))
+            if as_json:
+                pairs = "".join(f", {json.dumps(column)}: {_json_literal(number)}" for column, number in numbers)
+                yield f'{{"id": "{entry_id}", "time": "{when}", "series": {json.dumps(series)}{pairs}}}'
+            else:
+                yield f"{when}  {series}  " + "  ".join(f"{column}={number}" for column, number in numbers)
+
+    return lines
+
+
+def dead_letter_lines(*, as_json: bool, wanted: frozenset[str]) -> Formatter:
+    """Make the formatter of dead letters: one line each, with the id of the input entry, series, value and reason."""
+
+    def lines(entry: Entry, _: Sequence[str]) -> Iterator[str]:
+        letter = {name.decode("utf-8", "replace"): text.decode("utf-8", "replace") for name, text in entry[1]}
+        series = letter.get("series", "")
+        if wanted and series not in wanted:
+            return
+        when = entry_time(letter.get("id", entry[0].decode()).encode())
+        if as_json:
+            head = {"id": letter.get("id"), "time": when, "series": series}
+            yield json.dumps(head | {"value": letter.get("value"), "error": letter.get("error")})
+        else:
+            yield f"{when}  {series}  {letter.get('value', '')!r}: {letter.get('error', '')}"
+
+    return lines
+
+
+def entry_time(entry_id: bytes) -> str:
+    """Write the time of an entry's id in ISO 8601, UTC, to the millisecond; the number itself beyond the year 9999."""
+    try:
+        when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(entry_id.partition(b"-")[0]))
+    except (OverflowError, ValueError):
+        return entry_id.decode()
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _json_literal(number: str) -> str:
+    """Keep the number's own text if JSON has such a number; null for what is missing, else the text as a string."""
+    if _JSON_NUMBER.fullmatch(number):
+        return number
+    return "null" if number in {"", "nan"} else json.dumps(number)
+
+
+def _entries(reply: Sequence[tuple[bytes, list[bytes]]]) -> list[Entry]:
+    return [(entry_id, list(zip(fields[::2], fields[1::2], strict=True))) for entry_id, fields in reply]

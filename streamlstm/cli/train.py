@@ -1,0 +1,271 @@
+"""`streamlstm train`: a table in, a step model out, with the errors it makes next to the naive forecasts'."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from streamlstm.cli.options import ParamType, command, json_option, note, option
+from streamlstm.errors import MissingExtraError, TableError, UsageError
+
+if TYPE_CHECKING:
+    from streamlstm.train import Progress, TrainingOptions, TrainingResult
+
+LONGEST_BAR = 30  # characters
+
+
+class WholeNumbers(ParamType):
+    """Whole numbers from 1 up, joined by commas."""
+
+    name = "whole numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Read `64,32` as (64, 32)."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            numbers = ()
+        if not numbers or min(numbers) < 1:
+            self.fail(f"{value!r} is not a whole number from 1 up, nor several joined by commas", param, ctx)
+        return numbers
+
+
+class Seasons(WholeNumbers):
+    """Seasons: whole numbers, `auto` or `none`."""
+
+    name = "seasons"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read `auto` as None and `none` as ()."""
+        if value == "auto":
+            return None
+        return () if value == "none" else super().convert(value, param, ctx)
+
+
+@command("train")
+@click.argument("table", metavar="TABLE", type=click.Path(path_type=Path))
+@option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="Where the model goes, e.g. model.onnx.",
+)
+@option(
+    "--test-size",
+    type=click.FloatRange(min=0),
+    default=0.2,
+    help="The end of each series that training never sees: below 1 a share, from 1 up a number of values.",
+)
+@option(
+    "--season",
+    "seasons",
+    type=Seasons(),
+    default="auto",
+    metavar="N[,N]",
+    help="Steps in one season, or in several (48,336 for half-hours); `none`; `auto` looks for them.",
+)
+@option("--seed", type=click.IntRange(min=0), default=0, help="Same seed, same table, same options: same model.")
+@option("--units", type=WholeNumbers(), default="64", metavar="N[,N]", help="Units of each recurrent layer.")
+@option("--layer", type=click.Choice(["lstm", "gru", "rnn"]), default="lstm", help="Kind of the recurrent layers.")
+@option(
+    "--dropout",
+    type=click.FloatRange(min=0, max=1, max_open=True),
+    default=0.1,
+    help="Share of each layer's outputs dropped in training.",
+)
+@option(
+    "--scaling",
+    type=click.Choice(["auto", "standard", "minmax", "log", "series"]),
+    default="auto",
+    help="How values are scaled inside the model; `series` gives each series a unit of its own, carried in its "
+    "state; `auto` chooses by validation.",
+)
+@option(
+    "--predict",
+    type=click.Choice(["change", "level"]),
+    default="change",
+    help="Whether the model predicts the change from the last value or the value itself.",
+)
+@option(
+    "--window",
+    type=click.IntRange(min=2),
+    default=64,
+    help="Steps the gradient goes back; the state is carried on beyond.",
+)
+@option("--epochs", type=click.IntRange(min=0), default=60, help="Passes over the training part at most.")
+@option("--patience", type=click.IntRange(min=1), default=8, help="Epochs without improvement before it stops.")
+@option("--clip-norm", type=click.FloatRange(min=0, min_open=True), default=1.0, help="Largest norm of a gradient.")
+@option("--id-col", metavar="NAME", help="Column of the series' names; without it `unique_id` if it is there.")
+@option("--time-col", metavar="NAME", help="Column of the times; without it `ds` or another usual name.")
+@option(
+    "--target-col",
+    "target_cols",
+    multiple=True,
+    metavar="NAME",
+    help="Column of the values; again for several numbers a value. Without it `y`, or the only one left.",
+)
+@option(
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="PNG",
+    help="Draw forecasts against what came, on the test part.",
+)
+@json_option
+def train(table: Path, output: Path, plot: Path | None, as_json: bool, **settings: Any) -> None:
+    """Train a step model on TABLE, a CSV or Parquet file, and write it as one ONNX file.
+
+    TABLE has the columns unique_id, ds and y, or a time and a value, or one column of values. Ctrl-C stops the
+    training and keeps the best weights so far.
+    """
+    require_extra(*(["torch", "onnx"] if plot is None else ["torch", "onnx", "matplotlib"]))
+    for path in (output, plot):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UsageError(f"the directory of {path} does not exist; make it first")
+    from streamlstm.table import read_table
+
+    columns = tuple(settings.pop("target_cols"))
+    series = read_table(
+        table, id_column=settings.pop("id_col"), time_column=settings.pop("time_col"), target_columns=columns
+    )
+    options = training_options(features=columns, **settings)
+    from streamlstm.train import train as train_model
+
+    started = time.monotonic()
+    with progress_bars() as report:
+        try:
+            result = train_model(series, options, report=report)
+        except TableError as error:
+            raise TableError(f"{table}: {error}") from None
+    seconds = time.monotonic() - started
+    write_whole(output, result.model_bytes)
+    if plot is not None:
+        from streamlstm.cli.plot import draw_test_part
+
+        write_whole(plot, draw_test_part(result, options.test_size))
+    if result.interrupted:
+        note("interrupted: the model has the best weights up to then")
+    facts = _facts(result, options, output, seconds)
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+    else:
+        click.echo("\n".join(_report(facts, result)))
+
+
+def training_options(**settings: Any) -> TrainingOptions:
+    """Make the options of a training from the command's."""
+    from streamlstm.train import LoopOptions, TrainingOptions
+
+    loop = LoopOptions(**{name: settings.pop(name) for name in ("window", "epochs", "patience", "clip_norm")})
+    return TrainingOptions(loop=loop, **settings)
+
+
+def require_extra(*packages: str) -> None:
+    """Raise MissingExtraError, with what to do, unless all packages are installed; imports none of them."""
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise MissingExtraError(
+            f"training needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed: "
+            "pip install 'streamlstm[train]'"
+        )
+
+
+@contextmanager
+def progress_bars() -> Iterator[Any]:
+    """Give a callback that draws a bar for each phase of a training; on stderr, and only on a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    bar: Any = None
+    phase = ""
+
+    def report(progress: Progress) -> None:
+        nonlocal bar, phase
+        if progress.phase != phase:
+            _finish(bar)
+            phase = progress.phase
+            label = "finding the number of epochs" if phase == "search" else "training on everything"
+            bar = click.progressbar(
+                length=progress.epochs, label=label, file=sys.stderr, width=LONGEST_BAR, item_show_func=_shown
+            )
+            bar.__enter__()
+        bar.update(1, progress)
+
+    try:
+        yield report
+    finally:
+        _finish(bar)
+
+
+def _finish(bar: Any) -> None:
+    if bar is not None:
+        bar.__exit__(None, None, None)
+
+
+def _shown(progress: Progress | None) -> str | None:
+    if progress is None or progress.validation_error is None:
+        return None
+    return f"error {progress.validation_error:.3f} of the linear part's"
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that nobody ever sees half of it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _facts(result: TrainingResult, options: TrainingOptions, output: Path, seconds: float) -> dict[str, Any]:
+    from streamlstm.spec import fingerprint
+
+    return {
+        "output": str(output),
+        "fingerprint": fingerprint(result.model_bytes),
+        "bytes": len(result.model_bytes),
+        "state_bytes": 4 * result.forecaster.state_size,
+        "seconds": round(seconds, 2),
+        "series": len(result.series),
+        "test_size": options.test_size,
+        "scaling": result.plan.scaling,
+        "seasons": list(result.plan.seasons),
+        "epochs": result.epochs,
+        "validation_gain": result.validation_gain,
+        "interrupted": result.interrupted,
+        "errors": {name: errors.as_json() for name, errors in result.errors.items()},
+    }
+
+
+def _report(facts: dict[str, Any], result: TrainingResult) -> Iterator[str]:
+    """What a person reads at the end, line by line."""
+    seasons = " and ".join(map(str, facts["seasons"])) or "none"
+    many = f"{facts['series']} series" if facts["series"] > 1 else "one series"
+    yield f"{facts['output']}: {facts['bytes'] / 1000:.0f} kB, {facts['state_bytes']} bytes of state a series"
+    yield f"trained on {many} in {facts['seconds']:.1f} s; scaling {facts['scaling']}, season {seasons}"
+    if facts["epochs"]:
+        gain = f"{facts['validation_gain']:.1%} below the linear part's"
+        yield f"the recurrent layers learnt for {facts['epochs']} epochs, validation error {gain}"
+    else:
+        yield "the recurrent layers did not lower the validation error, so the linear part forecasts alone"
+    if not facts["errors"]:
+        return
+    yield ""
+    yield f"{'one step ahead, on the test part':<34}{'RMSE':>12}{'MAE':>12}{'MASE':>9}"
+    for name, errors in result.errors.items():
+        label = name.replace("seasonal_naive_", "seasonal naive, ")
+        mase = "–" if errors.mase is None else f"{errors.mase:.3f}"
+        yield f"{label:<34}{errors.rmse:>12.5g}{errors.mae:>12.5g}{mase:>9}"

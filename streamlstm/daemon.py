@@ -1,0 +1,290 @@
+"""The daemon: startup, main loop, shutdown; moves entries, records and commits between store and engine.
+
+One thread. While a commit is under way the next read is too, and the next batch is stepped as soon as its entries
+are here; a stream's next commit is sent once the one before is known to hold. Whatever goes wrong with the store ends
+in the same place: forget what is cached, connect again, go on from the position.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from streamlstm.engine import Engine, Result
+from streamlstm.entry_id import EntryId
+from streamlstm.errors import ModelChangedError, StoreUnavailableError
+from streamlstm.metrics import Metrics
+from streamlstm.store import Commit, Entries, Head, Store
+
+log = logging.getLogger(__name__)
+
+# A beat older than this means the loop hangs: longer than any wait for a reply, shorter than a pager's patience.
+BEAT_TIMEOUT_S = 60.0
+WAIT_S = 1.0
+TAIL_EVERY_S = 2.0  # how often lag is looked up
+FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 5.0
+HISTORY_S = 3600.0  # an id older than this is no measure of how fast it was answered
+FIRST_READ_ENTRIES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaemonSettings:
+    """How the daemon goes about its work."""
+
+    streams: tuple[str, ...]
+    batch_values: int = 16_384  # values aimed at per micro-batch
+    max_read_entries: int = 16_384  # entries of one stream per read at most
+    retain_ms: int | None = None  # age at which answered input and predictions may be trimmed; None keeps all
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where the daemon takes time from; the simulation has one of its own."""
+
+    monotonic: Callable[[], float]
+    wall: Callable[[], float]
+    sleep: Callable[[float], None]
+
+
+@dataclass
+class _Pending:
+    """A commit sent and not answered."""
+
+    sent: float
+    result: Result
+
+
+class Daemon:
+    """Answers the entries of some streams until told to stop."""
+
+    def __init__(
+        self, *, engine: Engine, store: Store, metrics: Metrics, settings: DaemonSettings, clock: Clock
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._metrics = metrics
+        self._settings = settings
+        self._clock = clock
+        self._stopping = False
+        self._connected = False
+        self._heads: dict[str, Head] = {}  # as of the last commit known to hold
+        self._cursors: dict[str, bytes] = {}  # last id read
+        self._asked: dict[str, bytes] = {}  # cursors of the read under way
+        self._pending: dict[str, _Pending] = {}
+        self._read_entries = FIRST_READ_ENTRIES
+        self._next_tail = 0.0
+        self._backoff_s = FIRST_BACKOFF_S  # longest pause before the next try; doubled until a commit holds again
+        self.beat = clock.monotonic()
+
+    # What other threads ask.
+
+    def stop(self) -> None:
+        """Ask the loop to commit what it has and end; may be called from a signal handler."""
+        self._stopping = True
+
+    def unhealthy(self) -> str | None:
+        """Why the process should be restarted, or None."""
+        age = self._clock.monotonic() - self.beat
+        return f"the loop has not beaten for {age:.0f} s" if age > BEAT_TIMEOUT_S else None
+
+    def unready(self) -> str | None:
+        """Why it cannot serve just now, or None."""
+        if self._stopping:
+            return "draining"
+        return None if self._connected else "the store is not reachable"
+
+    # The loop.
+
+    def run(self, on_ready: Callable[[], None]) -> None:
+        """Serve until `stop`; calls `on_ready` once, when the streams are open.
+
+        Raises StoreError for what no retry mends, and StoreUnavailableError if the first connection fails.
+        """
+        self.start()
+        on_ready()
+        while not self._stopping:
+            self.turn(WAIT_S)
+        self._drain()
+
+    def start(self) -> None:
+        """Open all streams and ask for their first entries."""
+        for stream in self._settings.streams:
+            self._open(stream)
+        self._connected = True
+        self._next_tail = 0.0
+        self._metrics.owned_streams.set(len(self._heads))
+        self._ask()
+
+    def turn(self, timeout_s: float) -> None:
+        """Wait for something to be ready and do it; a store that is away is connected to again."""
+        self.beat = self._clock.monotonic()
+        try:
+            if not self._connected:
+                self.start()
+                log.info("connected again", extra={"streams": len(self._heads)})
+            self._take_turn(timeout_s)
+        except StoreUnavailableError as error:
+            self._lose_store(error)
+            # Full jitter: many daemons that lost one server do not come back in step.
+            self._clock.sleep(random.uniform(0.0, self._backoff_s))  # noqa: S311  (not for secrets)
+            self._backoff_s = min(2 * self._backoff_s, LAST_BACKOFF_S)
+
+    def _take_turn(self, timeout_s: float) -> None:
+        readable, committed = self._store.wait(timeout_s)
+        for stream in committed:
+            self._settle(stream)
+        if readable:
+            entries = self._store.receive_read()
+            # A stream that was opened anew meanwhile has another cursor: what was asked for it is stale.
+            fresh = {s: e for s, e in entries.items() if self._asked.get(s) == self._cursors.get(s)}
+            if fresh:
+                self._work(fresh)
+            self._ask()
+        if self._clock.monotonic() >= self._next_tail:
+            self._look_at_tails()
+
+    def _ask(self) -> None:
+        self._asked = dict(self._cursors)
+        self._store.send_read(self._asked, self._read_entries)
+
+    def _work(self, entries: dict[str, Entries]) -> None:
+        """Step a batch and send its commits."""
+        began = self._clock.monotonic()
+        batch = [self._engine.parse(stream, found) for stream, found in entries.items()]
+        for stream, names in self._engine.begin(batch).items():
+            self._engine.admit(stream, names, self._store.load(stream, names))
+        results = self._engine.step(batch)
+        self._note_batch(batch_values=sum(len(p.names) for p in batch), entries=entries, began=began)
+        for result in results:
+            stream = result.commit.stream
+            if stream in self._pending and not self._settle(stream):
+                continue  # computed from a position that has been overtaken
+            self._store.send_commit(self._trimming(result.commit))
+            self._pending[stream] = _Pending(self._clock.monotonic(), result)
+            self._cursors[stream] = result.commit.position
+
+    def _trimming(self, commit: Commit) -> Commit:
+        """The commit, with what it may trim: by the time of the entries, so that replayed history is kept as long."""
+        retain_ms = self._settings.retain_ms
+        if retain_ms is None:
+            return commit
+        return replace(commit, trim_before_ms=max(0, EntryId.parse(commit.position).time_ms - retain_ms))
+
+    def _settle(self, stream: str) -> bool:
+        """Receive a commit's answer; if it does not hold, open the stream again where the store says it is."""
+        pending = self._pending.pop(stream)
+        holds = self._store.receive_commit(stream)
+        now = self._clock.monotonic()
+        self._metrics.of[stream].commit_seconds.observe(now - pending.sent)
+        if not holds:
+            self._metrics.of[stream].fenced_commits.inc()
+            log.warning("another process moved the position of %r; going on from there", stream)
+            self._open(stream)
+            return False
+        self._backoff_s = FIRST_BACKOFF_S
+        commit = pending.result.commit
+        self._heads[stream] = Head(
+            position=commit.position,
+            model=commit.model,
+            series=self._engine.series(stream),
+            answered=commit.answered,
+        )
+        self._count(stream, pending.result)
+        return True
+
+    # Streams.
+
+    def _open(self, stream: str) -> None:
+        head = self._store.open(stream)
+        served = self._engine.model.fingerprint
+        if head.model is not None and head.model != served:
+            raise ModelChangedError(
+                f"the states of stream {stream!r} were made by another model ({head.model[:12]}, this one is "
+                f"{served[:12]}); serve that model, or serve a stream of another name with this one"
+            )
+        self._engine.open(stream, head)
+        self._heads[stream] = head
+        self._cursors[stream] = head.position
+
+    def _lose_store(self, error: StoreUnavailableError) -> None:
+        """Forget everything that the store may know better."""
+        if self._connected:
+            self._metrics.reconnects.inc()
+            log.warning("%s; trying again", error)
+        self._connected = False
+        self._store.close()
+        self._pending.clear()
+        for stream in self._heads:
+            self._engine.forget(stream)
+
+    def _drain(self) -> None:
+        """Receive what is under way, so that nothing is left to be done again."""
+        try:
+            for stream in list(self._pending):
+                self._settle(stream)
+        except StoreUnavailableError as error:
+            log.warning("%s; what was not committed is stepped again at the next start", error)
+        self._store.close()
+        log.info("stopped", extra={"streams": len(self._heads)})
+
+    # Figures.
+
+    def _note_batch(self, *, batch_values: int, entries: dict[str, Entries], began: float) -> None:
+        """Count a batch, and fit the size of the next read to the values an entry carries."""
+        metrics = self._metrics
+        metrics.batches.inc()
+        metrics.batch_values.observe(batch_values)
+        metrics.step_seconds.observe(self._clock.monotonic() - began)
+        longest = max(map(len, entries.values()))
+        per_entry = batch_values / longest
+        wanted = max(1, int(self._settings.batch_values / max(per_entry, 1.0)))
+        # Grown by doubling only: entries may be small now and a thousand values each in the next read.
+        self._read_entries = min(self._settings.max_read_entries, wanted, 2 * self._read_entries)
+
+    def _count(self, stream: str, result: Result) -> None:
+        metrics, commit = self._metrics.of[stream], result.commit
+        metrics.entries.inc(result.entries)
+        metrics.values.inc(len(commit.texts) + len(commit.dead))
+        metrics.predictions.inc(len(commit.texts))
+        for letter in commit.dead:
+            metrics.dead_letters[letter.kind].inc()
+        self._metrics.score(stream, result.scores)
+        metrics.series.set(self._engine.series(stream))
+        wall = self._clock.wall()
+        metrics.last_commit.set(wall)
+        age = wall - EntryId.parse(commit.position).time_ms / 1000
+        if 0.0 <= age < HISTORY_S:
+            metrics.end_to_end_seconds.observe(age)
+
+    def _look_at_tails(self) -> None:
+        self._next_tail = self._clock.monotonic() + TAIL_EVERY_S
+        lost = {}
+        for stream, head in self._heads.items():
+            tail = self._store.tail(stream, head)
+            self._metrics.of[stream].lag_entries.set(tail.lag_entries)
+            self._metrics.of[stream].lag_seconds.set(tail.lag_ms / 1000)
+            if tail.answered is not None and tail.answered > head.answered and stream not in self._pending:
+                lost[stream] = tail.answered - head.answered
+        for stream, entries in lost.items():
+            self._note_lost(stream, entries)
+        arena = self._engine.arena
+        self._metrics.cached_series.set(arena.cached)
+        self._metrics.state_bytes.set(arena.nbytes)
+        self._metrics.evictions.inc(arena.evictions)
+        arena.evictions = 0
+
+    def _note_lost(self, stream: str, entries: int) -> None:
+        """Entries vanished between the position and the oldest one left: somebody trims faster than we read."""
+        self._engine.skip(stream, entries)
+        head = self._heads[stream]
+        self._heads[stream] = replace(head, answered=head.answered + entries)
+        if head.answered:  # before the first commit, what is gone was never ours
+            self._metrics.of[stream].lost_entries.inc(entries)
+            log.error(
+                "%d entries of %r were trimmed before they were read; let producers keep more (MAXLEN), or trim by "
+                "`--retain` alone",
+                entries,
+                stream,
+            )

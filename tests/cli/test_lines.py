@@ -1,0 +1,122 @@
+"""Lines into rows: every format, and what is wrong with a line by its number."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamlstm.cli.lines import Format, Row, begins_table, open_lines
+from streamlstm.errors import TableError, UsageError
+
+JAN_31 = 1_706_659_200_000  # 2024-01-31
+
+
+def rows(text: str, **chosen: object) -> list[Row]:
+    """The rows of a whole input."""
+    lines = text.encode().split(b"\n")
+    parser, is_header = open_lines(lines[0], Format(source="input", **chosen))  # type: ignore[arg-type]
+    found: list[Row] = []
+    parser(lines[is_header:], 1 + is_header, found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen", "expected"),
+    [
+        ("1\n\n2.50\nabc", {"series": "s1"}, [(None, b"s1", b"1"), (None, b"s1", b"2.50"), (None, b"s1", b"abc")]),
+        ("1\nnan\nNA\nnull", {"series": "s"}, [(None, b"s", b"1"), *[(None, b"s", b"")] * 3]),
+        ("load\n1\n2", {}, [(None, b"load", b"1"), (None, b"load", b"2")]),
+        ("a,1\nb,\nc,x", {}, [(None, b"a", b"1"), (None, b"b", b""), (None, b"c", b"x")]),
+        ("17,1\n18,2", {}, [(None, b"17", b"1"), (None, b"18", b"2")]),
+        ("2024-01-31,1", {"series": "s"}, [(JAN_31, b"s", b"1")]),
+        ("a,2024-01-31,1\nb,2024-01-31,", {}, [(JAN_31, b"a", b"1"), (JAN_31, b"b", b"")]),
+        ("a,2024-01-31,1,2", {}, [(JAN_31, b"a", b"1,2")]),
+        ("a\t2024-01-31\t1", {}, [(JAN_31, b"a", b"1")]),
+        ("a;2024-01-31;1,5", {}, [(JAN_31, b"a", b"1.5")]),
+        ('"a,b",2024-01-31,"1"', {}, [(JAN_31, b"a,b", b"1")]),
+        ("time,passengers\n2024-01-31,1", {}, [(JAN_31, b"passengers", b"1")]),
+        ("time,passengers\n2024-01-31,1", {"series": "p"}, [(JAN_31, b"p", b"1")]),
+        ("unique_id,ds,y\na,2024-01-31,1", {}, [(JAN_31, b"a", b"1")]),
+        ("y,unique_id,ds\n1,a,2024-01-31", {}, [(JAN_31, b"a", b"1")]),
+        ("when,who,what\n2024-01-31,a,1", {"id_column": "who", "time_column": "when"}, [(JAN_31, b"a", b"1")]),
+        ("date,a,b,c\n2024-01-31,1,2,3", {"target_columns": ("c", "a")}, [(JAN_31, b"c+a", b"3,1")]),
+        ('{"s1": 21.5, "s2": null}', {}, [(None, b"s1", b"21.5"), (None, b"s2", b"")]),
+        ('{"s1": [1, 2.5], "s2": "x"}', {}, [(None, b"s1", b"1,2.5"), (None, b"s2", b"x")]),
+        ('{"s1": 1, "ds": "2024-01-31"}', {}, [(JAN_31, b"s1", b"1")]),
+        ('{"s1": 1, "t": 1706659200}', {"time_column": "t"}, [(JAN_31, b"s1", b"1")]),
+        ('{"unique_id": "a", "ds": 1706659200000, "y": 3}', {}, [(JAN_31, b"a", b"3")]),
+        ('{"s1": NaN}', {}, [(None, b"s1", b"")]),
+        ('{"s1": true}', {}, [(None, b"s1", b"true")]),
+        ("!reset,a\na,1", {}, [(None, b"!reset", b"a"), (None, b"a", b"1")]),
+        ("größe,1", {}, [(None, "größe".encode(), b"1")]),
+    ],
+)
+def test_formats(text: str, chosen: dict[str, object], expected: list[Row]) -> None:
+    """Each format is told by its first line and read as documented."""
+    assert rows(text, **chosen) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen", "error", "message"),
+    [
+        ("1\n2", {}, UsageError, "have no series; name it with --series"),
+        ("2024-01-31,1", {}, UsageError, "a time and a value but no series; name it with --series"),
+        ('{"a": 1}', {"series": "s"}, UsageError, "names its series itself; leave --series out"),
+        ("unique_id,y\na,1", {"series": "s"}, UsageError, "names its series itself"),
+        ("a,2024-01-31,1", {"series": "s"}, UsageError, "names its series itself"),
+        ("a,1\nb", {}, TableError, "input, line 2: 1 cells where the first line has 2"),
+        ("a,2024-01-31,1\nb,soon,2", {}, TableError, "input, line 2: 'soon' is not a time"),
+        ("a,2024-01-31,1\na,2024-01-30,2", {}, TableError, "line 2: the time goes back from .*--sort"),
+        ("a,1\n,2", {}, TableError, "line 2: the series has no name"),
+        ("when,what\nx,y", {"target_columns": ("z",)}, TableError, "has no column 'z'; it has 'when', 'what'"),
+        ("ds,a,b\n1,2,3", {}, TableError, "which column holds the values\\? Name one of 'a', 'b'"),
+        ('{"a": 1}\n[1]', {}, TableError, "line 2: not a JSON object"),
+        ('{"a": 1}\n{"a"', {}, TableError, "line 2: not a JSON object"),
+        ('{"a": 1, "ds": 5}\n{"a": 1}', {}, TableError, "line 2: either all lines have a time .* this one has none"),
+        ('{"": 1}', {}, TableError, "line 1: the series has no name"),
+        ("a,1\nb,x", {"strict": True}, TableError, "line 2: 'x' is not a finite number"),
+        ("1\nx", {"strict": True, "series": "s"}, TableError, "line 2: 'x' is not a finite number"),
+        ('{"a": "x"}', {"strict": True}, TableError, "line 1: 'x' is not a finite number"),
+    ],
+)
+def test_what_is_wrong_is_named(text: str, chosen: dict[str, object], error: type[Exception], message: str) -> None:
+    """A line that cannot be read is an error that names it, and says what to do."""
+    with pytest.raises(error, match=message):
+        rows(text, **chosen)
+
+
+def test_rows_before_a_broken_line_are_there() -> None:
+    """What stands before the line that cannot be read has been appended when the error is raised."""
+    parser, _ = open_lines(b"a,1", Format(source="input"))
+    found: list[Row] = []
+    with pytest.raises(TableError):
+        parser([b"a,1", b"b,2", b"c"], 1, found)
+    assert found == [(None, b"a", b"1"), (None, b"b", b"2")]
+
+
+def test_a_time_may_go_back_if_lines_are_to_be_sorted() -> None:
+    """With `--sort` the order of the lines does not matter."""
+    assert len(rows("a,2024-01-31,1\na,2024-01-30,2", in_order=False)) == 2
+
+
+def test_text_that_is_not_utf_8_goes_through() -> None:
+    """Bytes that are no UTF-8 are the daemon's to judge."""
+    parser, _ = open_lines(b"a,1", Format(source="input"))
+    found: list[Row] = []
+    parser([b"\xff,1"], 1, found)
+    assert found == [(None, b"\xff", b"1")]
+
+
+@pytest.mark.parametrize(
+    ("line", "table"),
+    [
+        ("unique_id,ds,y", True),
+        ("time;load", True),
+        ("a,1", False),
+        ("load", False),
+        ('{"a": 1}', False),
+        ("a,", False),
+    ],
+)
+def test_tables_are_told_from_rows(line: str, table: bool) -> None:
+    """A file with a header of several columns is a table; anything else is read line by line."""
+    assert begins_table(line) is table

@@ -1,0 +1,214 @@
+"""Errors as one line, exit statuses, settings from flag, environment and file, and help."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from streamlstm.cli import COMMANDS, main
+from streamlstm.cli.options import (
+    EXIT_INTERRUPTED,
+    Command,
+    command,
+    counted,
+    environment_variable,
+    json_option,
+    option,
+)
+from streamlstm.errors import StoreError, UsageError
+
+COMMAND_NAMES = list(COMMANDS)
+
+
+def failing(error: BaseException) -> Command:
+    """A command that fails with an error."""
+
+    @command("fail")
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
+def loaded(name: str) -> click.Command:
+    """A command of the program."""
+    found = main.get_command(click.Context(main), name)  # type: ignore[attr-defined]
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (StoreError("the disk is\nfull"), 1, "streamlstm: error: the disk is full\n"),
+        (UsageError("no such thing"), 2, "streamlstm: error: no such thing\n"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "a.csv"),
+            1,
+            "streamlstm: error: a.csv: Permission denied\n",
+        ),
+        (KeyboardInterrupt(), EXIT_INTERRUPTED, "\n"),
+    ],
+)
+def test_an_error_is_one_line_and_a_status(error: BaseException, status: int, message: str) -> None:
+    """Errors of ours and of the system end in one line on stderr and the exit status that fits."""
+    result = CliRunner().invoke(failing(error), [])
+    assert (result.exit_code, result.stderr, result.stdout) == (status, message, "")
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    """An error that nobody raised on purpose is not dressed up as the user's."""
+    result = CliRunner().invoke(failing(ZeroDivisionError("bug")), [])
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--nope"], "--nope"),
+        (["push", "--partitions", "none"], "Invalid value for '--partitions'"),
+        (["plush"], "No such command 'plush'"),
+        (["inspect"], "Missing argument 'MODEL'"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_2(arguments: list[str], message: str) -> None:
+    """A wrong command line is answered with one line that points at the help."""
+    result = CliRunner().invoke(main, arguments, prog_name="streamlstm")
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "--help`)" in result.stderr
+
+
+def test_no_command_shows_the_help_and_exits_2() -> None:
+    """Without a command the overview goes to stderr and the status says usage."""
+    result = CliRunner().invoke(main, [], prog_name="streamlstm")
+    assert result.exit_code == 2
+    assert "Commands:" in result.stderr
+
+
+def test_version() -> None:
+    """`--version` prints name and version."""
+    result = CliRunner().invoke(main, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, "streamlstm, version 0.1.0\n")
+
+
+@pytest.mark.parametrize("name", COMMAND_NAMES)
+def test_the_overview_agrees_with_the_commands(name: str) -> None:
+    """The summary of the lazy overview is the command's own."""
+    assert loaded(name).get_short_help_str(limit=200) == COMMANDS[name][2]
+
+
+@pytest.mark.parametrize("name", COMMAND_NAMES)
+def test_every_option_has_a_help_text_and_a_variable(name: str) -> None:
+    """Every option says what it does, and can be set by STREAMLSTM_<NAME>."""
+    for param in loaded(name).params:
+        if isinstance(param, click.Option):
+            assert param.help, param.opts
+            assert param.envvar == environment_variable(*param.opts), param.opts
+            assert param.show_envvar, param.opts
+
+
+@pytest.mark.parametrize("name", COMMAND_NAMES)
+def test_every_command_shows_its_help(name: str) -> None:
+    """`COMMAND --help` works and names the command."""
+    result = CliRunner().invoke(main, [name, "--help"], prog_name="streamlstm")
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"Usage: streamlstm {name}")
+
+
+def test_a_flag_wins_over_the_variable_over_the_file_over_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The four sources of a setting are asked in that order, and a command's table wins over the common keys."""
+
+    @command("push")
+    @option("--data-dir", default="default", help="Where.")
+    @json_option
+    def show(data_dir: str, as_json: bool) -> None:
+        click.echo(f"{data_dir} {as_json}")
+
+    monkeypatch.setattr("streamlstm.cli.push.push", show)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("STREAMLSTM_DATA_DIR", raising=False)
+
+    def shown(*arguments: str) -> str:
+        result = CliRunner().invoke(main, ["push", *arguments])
+        assert result.exit_code == 0, result.stderr
+        return result.stdout.strip()
+
+    assert shown() == "default False"
+    (tmp_path / "streamlstm.toml").write_text('data-dir = "common"\n[tail]\nlast = 3\n')
+    assert shown() == "common False"
+    (tmp_path / "streamlstm.toml").write_text('data-dir = "common"\n[push]\ndata_dir = "table"\njson = true\n')
+    assert shown() == "table True"
+    monkeypatch.setenv("STREAMLSTM_DATA_DIR", "variable")
+    assert shown() == "variable True"
+    assert shown("--data-dir", "flag") == "flag True"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[push]\nserie = 's'\n", "`serie` in [push] is not an option of push; did you mean `series`?"),
+        ("data-dri = 'x'\n", "`data-dri` is not an option of any command; did you mean `data-dir`?"),
+        ("[psuh]\nseries = 's'\n", "[psuh] is not a command; did you mean `push`?"),
+        ("series = \n", "not valid TOML"),
+        ("series = 2020-01-01\n", "`series` must be text, a number, true, false or a list of these"),
+        ("[push]\npartitions = 0\n", "Invalid value for '--partitions'"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+    """An unknown key, a broken file and a value out of range are usage errors that name the place."""
+    file = tmp_path / "settings.toml"
+    file.write_text(text)
+    result = CliRunner().invoke(main, ["--config", str(file), "push", "values"])
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_common_key_of_another_command_is_fine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A top-level key only has to be an option of some command."""
+    file = tmp_path / "settings.toml"
+    file.write_text("dead = true\n")
+    monkeypatch.setenv("STREAMLSTM_CONFIG", str(file))
+    result = CliRunner().invoke(main, ["push", "--help"])
+    assert result.exit_code == 0
+
+
+def test_a_missing_settings_file_is_named() -> None:
+    """`--config` with a file that is not there says so."""
+    result = CliRunner().invoke(main, ["--config", "nowhere.toml", "push", "values"])
+    assert result.exit_code == 2
+    assert "cannot read the settings file nowhere.toml: No such file or directory" in result.stderr
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    """`streamlstm … | head -1` ends quietly with status 0 when its reader has gone."""
+    code = (
+        "import click; from streamlstm.cli.options import command\n"
+        "@command('flood')\n"
+        "def flood():\n"
+        "    for _ in range(100_000): click.echo('x' * 100)\n"
+        "flood()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+def test_numbers_carry_their_nouns() -> None:
+    """One is singular, the rest is plural, thousands have commas."""
+    assert [counted(n, "entry", "entries") for n in (0, 1, 1000)] == ["0 entries", "1 entry", "1,000 entries"]
+    assert counted(2, "value") == "2 values"

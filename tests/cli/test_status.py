@@ -1,0 +1,101 @@
+"""`status` from the keys alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+
+import redis
+
+from streamlstm.keys import Keys
+
+Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+FINGERPRINT = "0123456789abcdef" * 4
+
+
+def served(client: redis.Redis, stream: str, *, entries: int, answered: int) -> None:
+    """Write the keys of a stream that has been served up to an entry."""
+    keys = Keys(stream)
+    now_ms = int(time.time() * 1000) - 10_000
+    ids = [f"{now_ms + n}-0" for n in range(entries)]
+    for entry_id in ids:
+        client.xadd(keys.input, {"a": "1"}, id=entry_id)
+    for entry_id in ids[:answered]:
+        client.xadd(keys.predictions, {"a": "1"}, id=entry_id)
+    position = ids[answered - 1]
+    client.hset(keys.meta, mapping={"position": position, "model": FINGERPRINT, "columns": "yhat", "entries": answered})
+    client.hset(keys.state, mapping={"a": "record", "b": "record"})
+    client.xadd(keys.dead, {"id": "1-0", "series": "a", "value": "x", "error": "y"})
+
+
+def test_one_stream_as_json(run: Run, client: redis.Redis) -> None:
+    """Every fact is there, counted from the keys."""
+    served(client, "values", entries=10, answered=7)
+    client.set(Keys("values").lease, "host-1", px=60_000)
+    [found] = json.loads(run("status", "values", "--json").stdout)
+    position = client.xrange("values")[6][0].decode()
+    assert 9 < found.pop("lag_seconds") < 60
+    assert found == {
+        "stream": "values",
+        "entries": 10,
+        "position": position,
+        "lag_entries": 3,
+        "series": 2,
+        "predictions": 7,
+        "dead_letters": 1,
+        "last_prediction": position,
+        "model": FINGERPRINT[:12],
+        "owner": "host-1",
+    }
+
+
+def test_lag_after_trimming(run: Run, client: redis.Redis) -> None:
+    """Input trimmed up to the position leaves exactly the lag."""
+    served(client, "values", entries=10, answered=7)
+    client.xtrim("values", minid=client.xrange("values")[7][0], approximate=False)
+    [found] = json.loads(run("status", "--json").stdout)
+    assert (found["entries"], found["lag_entries"]) == (3, 3)
+
+
+def test_all_answered_is_no_lag(run: Run, client: redis.Redis) -> None:
+    """At the end of the input there is no lag, however old the entries are."""
+    served(client, "values", entries=3, answered=3)
+    [found] = json.loads(run("status", "--json").stdout)
+    assert (found["lag_entries"], found["lag_seconds"]) == (0, 0)
+
+
+def test_without_a_name_every_served_stream_is_found(run: Run, client: redis.Redis) -> None:
+    """Streams are found by their meta hash, with and without a hash tag of their own, and listed in a table."""
+    for stream in ("values", "load:{7}", "{both}"):
+        served(client, stream, entries=2, answered=1)
+    client.set("other:meta", "no hash")
+    names = [found["stream"] for found in json.loads(run("status", "--json").stdout)]
+    assert names == ["load:{7}", "values", "{both}"]
+    table = run("status").stdout.decode().splitlines()
+    assert table[0].split() == [
+        "stream",
+        "input",
+        "position",
+        "lag",
+        "lag",
+        "s",
+        *("series", "predictions", "dead", "model"),
+    ]
+    assert [line.split()[0] for line in table[1:]] == names
+
+
+def test_a_stream_never_served(run: Run, client: redis.Redis) -> None:
+    """All of the input waits, and that nothing is answered yet is said in words."""
+    client.xadd("values", {"a": "1"})
+    text = run("status").stdout.decode()
+    assert "input         1 entry kept" in text
+    assert "position      nothing answered yet" in text
+    assert "lag           1 entry" in text
+
+
+def test_nothing_at_all(run: Run) -> None:
+    """An empty server has the default stream, empty."""
+    [found] = json.loads(run("status", "--json").stdout)
+    assert (found["stream"], found["entries"], found["position"], found["model"]) == ("values", 0, None, None)

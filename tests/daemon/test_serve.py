@@ -1,0 +1,296 @@
+"""`streamlstm serve` as a process against real servers: bit-equal answers, restarts, kills, clean ends."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from streamlstm.engine import Engine
+from streamlstm.keys import Keys
+from streamlstm.model import Model, load
+from support import models
+from support.compare import assert_predictions_equal, assert_states_equal
+from support.oracle import Oracle
+from support.server import Server, binaries
+from support.serving import Serving, found_predictions, serve, wait_for_position
+from support.traffic import entries
+
+STREAM = "values"
+
+
+@pytest.fixture
+def model_path(tmp_path: Path) -> Path:
+    """A small LSTM as a file."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(models.lstm(16))
+    return path
+
+
+@pytest.fixture
+def start(tmp_path: Path, model_path: Path) -> Iterator[Callable[..., Serving]]:
+    """A function that starts a daemon; all are killed with the test."""
+    started: list[Serving] = []
+
+    def begin(*arguments: str, model: Path = model_path) -> Serving:
+        made = serve(tmp_path, model, *arguments, number=len(started))
+        started.append(made)
+        return made
+
+    yield begin
+    for daemon in started:
+        if daemon.process.poll() is None:
+            daemon.kill()
+
+
+def add(client: redis.Redis, made: list[tuple[str, list[str]]], stream: str = STREAM) -> None:
+    """Push entries in bulk."""
+    pipe = client.pipeline(transaction=False)
+    for entry_id, fields in made:
+        pipe.execute_command("XADD", stream, entry_id, *fields)
+    pipe.execute()
+
+
+def check(client: redis.Redis, model: Model, made: list[tuple[str, list[str]]], stream: str = STREAM) -> None:
+    """Hold everything the daemon wrote against the oracle."""
+    oracle = Oracle(model).feed(made)
+    assert_predictions_equal(found_predictions(client, stream), oracle)
+    keys = Keys(stream)
+    assert_states_equal(client.hgetall(keys.state), oracle, Engine(model).format)
+    letters = [fields for _, fields in client.xrange(keys.dead)]
+    found = [(f[b"id"].decode(), f[b"series"].decode(), f[b"value"].decode()) for f in letters]
+    assert found == oracle.dead
+
+
+@pytest.mark.parametrize("kind", list(binaries()))
+def test_ragged_traffic_of_some_hundred_series_is_bit_equal(
+    kind: str, start_server: Callable[..., Server], start: Callable[..., Serving], model_path: Path
+) -> None:
+    """What is answered live, in whatever batches, is what stepping each series alone gives; ids are the input's."""
+    server = start_server(binaries()[kind])
+    daemon, client = start("--redis", server.url), server.client()
+    daemon.ready()
+    made = entries(7, 3000, series=300, odd=0.05)
+    for first in range(0, len(made), 500):
+        add(client, made[first : first + 500])
+    wait_for_position(client, STREAM, made[-1][0])
+    check(client, load(model_path), made)
+    assert daemon.metric('streamlstm_entries_total{stream="values"}') == len(made)
+    assert daemon.stop() == 0
+    client.close()
+
+
+def test_a_restarted_daemon_goes_on_where_it_was(
+    start_server: Callable[..., Server], start: Callable[..., Serving], model_path: Path
+) -> None:
+    """Stop, push more, start: the states are carried, nothing is answered twice or left out."""
+    server = start_server()
+    client, made = server.client(), entries(8, 1500, series=100, odd=0.05)
+    for first in range(0, 1500, 500):
+        daemon = start("--redis", server.url)
+        daemon.ready()
+        add(client, made[first : first + 500])
+        wait_for_position(client, STREAM, made[first + 499][0])
+        assert daemon.stop() == 0
+    check(client, load(model_path), made)
+    client.close()
+
+
+def test_kills_and_twins_change_no_bit(
+    start_server: Callable[..., Server], start: Callable[..., Serving], model_path: Path
+) -> None:
+    """Two daemons on one stream, each killed again and again while values come: one bit-equal answer a value."""
+    server = start_server()
+    client, made = server.client(), entries(9, 6000, series=200, odd=0.05)
+    daemons = [start("--redis", server.url), start("--redis", server.url)]
+    for daemon in daemons:
+        daemon.ready()
+    for number, first in enumerate(range(0, 6000, 1000)):
+        add(client, made[first : first + 1000])
+        time.sleep(0.05)
+        daemons[number % 2].kill()
+        daemons[number % 2] = start("--redis", server.url)
+        daemons[number % 2].ready()
+    wait_for_position(client, STREAM, made[-1][0])
+    check(client, load(model_path), made)
+    client.close()
+
+
+def test_a_killed_server_comes_back_and_nothing_is_lost(
+    start_server: Callable[..., Server], start: Callable[..., Serving], model_path: Path
+) -> None:
+    """With `appendfsync always` the server may die at any time: the daemon waits, connects and goes on."""
+    server = start_server(fsync="always")
+    daemon, made = start("--redis", server.url), entries(10, 2000, series=100, odd=0.05)
+    daemon.ready()
+    with server.client() as client:
+        add(client, made[:1000])
+    server.kill()
+    assert _eventually(lambda: daemon.get("/readyz")[0] == 503)
+    assert daemon.get("/healthz")[0] == 200
+    server.start()
+    with server.client() as client:
+        add(client, made[1000:])
+        wait_for_position(client, STREAM, made[-1][0])
+        check(client, load(model_path), made)
+    assert daemon.get("/readyz")[0] == 200
+    assert daemon.metric("streamlstm_reconnects_total") >= 1
+    assert daemon.stop() == 0
+
+
+def test_several_streams_are_served_by_one_process(
+    start_server: Callable[..., Server], start: Callable[..., Serving], model_path: Path
+) -> None:
+    """Streams share the process and keep their own states; a hash tag in a name is used as it is."""
+    server = start_server()
+    streams = ("values", "loads:{7}", "prices")
+    daemon = start("--redis", server.url, *(part for s in streams for part in ("--stream", s)))
+    daemon.ready()
+    client = server.client()
+    made = {stream: entries(seed, 400, odd=0.05) for seed, stream in enumerate(streams)}
+    for stream, traffic in made.items():
+        add(client, traffic, stream)
+    for stream, traffic in made.items():
+        wait_for_position(client, stream, traffic[-1][0])
+        check(client, load(model_path), traffic, stream)
+    assert client.exists("loads:{7}:predictions")
+    assert daemon.stop() == 0
+    client.close()
+
+
+def test_the_embedded_server_keeps_its_data_and_ends_with_the_daemon(
+    start: Callable[..., Serving], tmp_path: Path, model_path: Path
+) -> None:
+    """Without --redis a server is started; a second daemon finds its data; SIGKILL of the daemon takes it along."""
+    made = entries(11, 300, odd=0.05)
+    for first, last, how in ((0, 100, "stop"), (100, 200, "kill"), (200, 300, "stop")):
+        daemon = start("--data-dir", str(tmp_path / "data"))
+        with redis.Redis.from_url(daemon.ready()["redis"], protocol=2) as client:
+            add(client, made[first:last])
+            wait_for_position(client, STREAM, made[last - 1][0])
+            if last == 300:
+                check(client, load(model_path), made)
+        if how == "stop":
+            assert daemon.stop() == 0
+        else:
+            time.sleep(1.2)  # the append-only file is synced every second
+            daemon.kill()
+    assert not (tmp_path / "data" / "serve.json").exists()
+
+
+def test_a_directory_has_one_daemon(start: Callable[..., Serving], tmp_path: Path) -> None:
+    """A second daemon on the same data directory is told who has it and what to do."""
+    first = start("--data-dir", str(tmp_path / "data"))
+    first.ready()
+    second = start("--data-dir", str(tmp_path / "data"))
+    assert second.process.wait(20) == 2
+    line = second.log_path.read_text().strip()
+    assert f"in use by process {first.process.pid}" in line
+    assert "\n" not in line
+
+
+def test_signals_end_it_cleanly_and_at_once(start_server: Callable[..., Server], start: Callable[..., Serving]) -> None:
+    """SIGTERM and SIGINT end an idle daemon with 0, without waiting for a read to time out."""
+    server = start_server()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        daemon = start("--redis", server.url)
+        daemon.ready()
+        daemon.process.send_signal(number)
+        assert daemon.process.wait(20) == 0
+        assert daemon.log()[-1]["message"] == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["nowhere.onnx"], 1, ["no model file 'nowhere.onnx'", "streamlstm train"]),
+        (["rubbish.onnx"], 1, ["rubbish.onnx", "not a model"]),
+        (["model.onnx", "--redis", "redis://127.0.0.1:1"], 1, ["127.0.0.1:1", "refused"]),
+        (["model.onnx", "--redis", "http://x"], 2, ["not a Redis URL"]),
+        (["model.onnx", "--stream", "a{b"], 2, ["a{b"]),
+        (["model.onnx", "--http", "nonsense"], 2, ["HOST:PORT"]),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    arguments: list[str], status: int, words: list[str], tmp_path: Path, model_path: Path
+) -> None:
+    """Missing model, missing server, bad names: one clear line, the right status, no traceback."""
+    assert model_path.exists()
+    (tmp_path / "rubbish.onnx").write_bytes(b"rubbish")
+    done = subprocess.run(
+        [sys.executable, "-m", "streamlstm", "serve", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == status, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_another_models_states_are_refused(
+    start_server: Callable[..., Server], start: Callable[..., Serving], tmp_path: Path
+) -> None:
+    """States belong to one model; a daemon with another says whose they are and touches nothing."""
+    server = start_server()
+    client = server.client()
+    daemon = start("--redis", server.url)
+    daemon.ready()
+    add(client, [("1-0", ["s", "1"])])
+    wait_for_position(client, STREAM, "1-0")
+    assert daemon.stop() == 0
+    before = client.hgetall(Keys(STREAM).state)
+    (tmp_path / "other.onnx").write_bytes(models.lstm(16, seed=1))
+    other = start("--redis", server.url, model=tmp_path / "other.onnx")
+    assert other.process.wait(20) == 1
+    assert "made by another model" in other.log_path.read_text()
+    assert client.hgetall(Keys(STREAM).state) == before
+    client.close()
+
+
+def test_pages(start_server: Callable[..., Server], start: Callable[..., Serving]) -> None:
+    """Metrics, health and readiness answer; every other path is 404."""
+    server = start_server()
+    daemon = start("--redis", server.url)
+    daemon.ready()
+    assert daemon.get("/healthz") == (200, "ok\n")
+    assert daemon.get("/readyz") == (200, "ok\n")
+    assert daemon.get("/metric")[0] == 404
+    assert daemon.metric('streamlstm_dead_letters_total{reason="not_a_number",stream="values"}') == 0
+    assert daemon.metric('streamlstm_lag_entries{stream="values"}') == 0
+
+
+def test_answered_input_is_trimmed_on_request(
+    start_server: Callable[..., Server], start: Callable[..., Serving]
+) -> None:
+    """`--retain` lets go of answered entries older than the given age, by their ids."""
+    server = start_server()
+    client = server.client()
+    daemon = start("--redis", server.url, "--retain", "100s")
+    daemon.ready()
+    add(client, [(f"{n * 1000}-0", ["s", "1"]) for n in range(1, 1001)])
+    wait_for_position(client, STREAM, "1000000-0")
+    add(client, [("1001000-0", ["s", "1"])])
+    wait_for_position(client, STREAM, "1001000-0")
+    assert client.xlen(STREAM) < 500
+    assert client.xrange(STREAM, "900000-0", count=1)[0][0] == b"900000-0" or client.xlen(STREAM) > 100
+    assert daemon.stop() == 0
+    client.close()
+
+
+def _eventually(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False

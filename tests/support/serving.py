@@ -1,0 +1,109 @@
+"""A real `streamlstm serve` process: start it, wait until it is ready, kill it or end it cleanly."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+
+from streamlstm.keys import Keys
+from streamlstm.wire import Address, Connection
+
+READY_TIMEOUT_S = 30.0
+
+
+@dataclass
+class Serving:
+    """One daemon process; its log is JSON lines in a file."""
+
+    process: subprocess.Popen[bytes]
+    log_path: Path
+
+    def ready(self) -> dict[str, str]:
+        """Wait for the line that says where it listens."""
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while time.monotonic() < deadline:
+            for line in self.log():
+                if line["message"].startswith("ready"):
+                    return line
+            assert self.process.poll() is None, self.log_path.read_text()
+            time.sleep(0.01)
+        raise AssertionError(f"not ready: {self.log_path.read_text()}")
+
+    def log(self) -> list[dict[str, str]]:
+        """The lines logged so far."""
+        lines = self.log_path.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and body of a page."""
+        try:
+            with urllib.request.urlopen(self.ready()["http"] + path, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def metric(self, sample: str) -> float:
+        """The value of one sample, named as it is written in the exposition."""
+        for line in self.get("/metrics")[1].splitlines():
+            name, _, value = line.rpartition(" ")
+            if name == sample:
+                return float(value)
+        raise AssertionError(f"no sample {sample}")
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+        return self.process.wait(30)
+
+
+def serve(directory: Path, model: Path, *arguments: str, number: int = 0) -> Serving:
+    """Start a daemon with its log in `directory`."""
+    log_path = directory / f"serve-{number}-{time.monotonic_ns()}.log"
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "streamlstm", "serve", str(model), "--http", "127.0.0.1:0", *arguments],
+            cwd=directory,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            env={**os.environ, "PYTHONWARNINGS": "default"},
+        )
+    return Serving(process, log_path)
+
+
+def wait_for_position(client: redis.Redis, stream: str, entry_id: str, timeout_s: float = 60.0) -> None:
+    """Wait until a stream's position has reached an entry."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            if client.hget(Keys(stream).meta, "position") == entry_id.encode():
+                return
+        except redis.RedisError:  # the server may be the thing that was killed
+            pass
+        time.sleep(0.01)
+    raise AssertionError(f"the position of {stream} is {client.hget(Keys(stream).meta, 'position')}, not {entry_id}")
+
+
+def found_predictions(client: redis.Redis, stream: str) -> list[tuple[bytes, list[bytes]]]:
+    """All predictions as (id, [series, text, …]); raw, because a series may be in an entry twice."""
+    options = client.get_connection_kwargs()
+    connection = Connection(Address.parse(f"redis://{options['host']}:{options['port']}"), name="test")
+    reply = connection.call("XRANGE", Keys(stream).predictions, "-", "+")
+    connection.close()
+    return [(item[0], item[1]) for item in reply]

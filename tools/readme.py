@@ -1,0 +1,75 @@
+"""Write the generated parts of README.md (commands, settings, metrics), or with --check say whether they are current.
+
+python tools/readme.py [--check]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from streamlstm.cli import main
+from streamlstm.metrics import Metrics, described
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def commands() -> str:
+    """A table of all commands."""
+    context = click.Context(main, info_name="streamlstm")
+    rows = ["| command | what it does |", "|---|---|"]
+    for name in main.list_commands(context):
+        made = main.get_command(context, name)
+        assert made is not None, name
+        usage = " ".join(made.collect_usage_pieces(click.Context(made, parent=context, info_name=name))).replace(
+            "[OPTIONS] ", ""
+        )
+        usage = "" if usage == "[OPTIONS]" else f" {usage}"
+        rows.append(f"| `{name}{usage}` | {made.get_short_help_str(limit=200)} |".replace("|-", "\\|-"))
+    return "\n".join(rows)
+
+
+def settings(command: str) -> str:
+    """A table of a command's options."""
+    context = click.Context(main, info_name="streamlstm")
+    made = main.get_command(context, command)
+    assert made is not None, command
+    rows = ["| option | variable | default | meaning |", "|---|---|---|---|"]
+    options = [parameter for parameter in made.params if isinstance(parameter, click.Option)]
+    rows += [f"| `{made.opts[0]}` | `{made.envvar}` | {_default(made)} | {made.help} |" for made in options]
+    return "\n".join(rows)
+
+
+def _default(option: click.Option) -> str:
+    if option.is_flag or option.default is None or not isinstance(option.default, str | int | float | list | Path):
+        return ""
+    shown = ", ".join(map(str, option.default)) if isinstance(option.default, list) else str(option.default)
+    return f"`{shown}`"
+
+
+def metrics() -> str:
+    """A table of all metrics."""
+    rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    for metric in described(Metrics("0" * 64, "yhat", ["values"])):
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        rows.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.text} |".replace("|error|", "\\|error\\|"))
+    return "\n".join(rows)
+
+
+def rendered(text: str) -> str:
+    """The README with its generated parts made anew."""
+    for name, part in {"commands": commands(), "settings": settings("serve"), "metrics": metrics()}.items():
+        begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
+        before, rest = text.split(begin)
+        text = before + begin + part + "\n" + end + rest.split(end)[1]
+    return text
+
+
+if __name__ == "__main__":
+    current = README.read_text(encoding="utf-8")
+    made = rendered(current)
+    if "--check" in sys.argv[1:]:
+        sys.exit(0 if made == current else "README.md is not current; run `python tools/readme.py`")
+    README.write_text(made, encoding="utf-8")
