@@ -16,9 +16,10 @@ import hiredis
 
 from streamlstm.entry_id import BEGINNING, EntryId
 from streamlstm.errors import StoreError
+from streamlstm.flight import FlightPacker
 from streamlstm.keys import Keys
 from streamlstm.store import FORMAT, Commit, Entries, Head, Tail
-from streamlstm.wire import Address, Connection, bulk, bulks, checked, pack
+from streamlstm.wire import Address, Connection, checked, pack
 
 # A blocking read comes back after this long at the latest, so that a connection that died silently is noticed.
 BLOCK_MS = 1000
@@ -39,6 +40,7 @@ class _StreamConnection:
 
     def __init__(self, address: Address, stream: str) -> None:
         self.keys = Keys(stream)
+        self.packer = FlightPacker(self.keys)
         self.connection = Connection(address, name="streamlstm-commit")
         self.guarded = b""  # position seen when the watch was set
         self.flight: _Flight | None = None
@@ -77,8 +79,8 @@ class _StreamConnection:
         if self.guarded != commit.base:
             self.outcome = False
             return
-        parts, commands = pack_commit(self.keys, commit)
-        self.connection.send(b"".join(parts), commands + 4)  # MULTI, EXEC, WATCH, HGET
+        flight, commands = self.packer.pack(commit)
+        self.connection.send(flight, commands + 4)  # MULTI, EXEC, WATCH, HGET
         self.flight = _Flight(commands, commit.position)
 
     def receive(self) -> bool:
@@ -227,65 +229,6 @@ def _entries(items: list[list[Any]]) -> Entries:
 def _parse_info(text: bytes) -> dict[str, str]:
     lines = (line.partition(":") for line in text.decode("utf-8", "replace").splitlines())
     return {name: value for name, colon, value in lines if colon}
-
-
-def pack_commit(keys: Keys, commit: Commit) -> tuple[list[bytes], int]:
-    """A flight's bytes in parts, and how many commands stand between its MULTI and its EXEC."""
-    parts: list[bytes] = [pack("MULTI")]
-    commands = _pack_records(keys, commit, parts) + _pack_predictions(keys, commit, parts)
-    for letter in commit.dead:
-        fields = ("id", letter.id, "series", letter.series, "value", letter.value, "error", letter.error)
-        parts.append(pack("XADD", keys.dead, "*", *fields))
-    parts.append(
-        pack(
-            *("HSET", keys.meta, "position", commit.position, "model", commit.model),
-            *("columns", commit.columns, "format", FORMAT, "entries", commit.answered),
-        )
-    )
-    commands += len(commit.dead) + 1
-    if commit.trim_before_ms is not None:
-        # Predictions go with the input they answer; MINID below the position, so nothing unread is ever trimmed.
-        edge = min(EntryId(commit.trim_before_ms, 0), EntryId.parse(commit.position))
-        parts.extend(pack("XTRIM", key, "MINID", "~", bytes(edge)) for key in (keys.input, keys.predictions))
-        commands += 2
-    parts.append(pack("EXEC") + pack("WATCH", keys.meta) + pack("HGET", keys.meta, "position"))
-    return parts, commands
-
-
-def _pack_records(keys: Keys, commit: Commit, parts: list[bytes]) -> int:
-    commands = 0
-    if commit.reset_all:
-        parts.append(pack("DEL", keys.state))
-        commands += 1
-    elif commit.removed:
-        parts.append(pack("HDEL", keys.state, *commit.removed))
-        commands += 1
-    if commit.names:
-        pairs: list[bytes] = [b""] * (2 * len(commit.names))
-        pairs[0::2], pairs[1::2] = bulks(commit.names), bulks(commit.records)
-        parts.append(b"*%d\r\n$4\r\nHSET\r\n%b" % (2 + len(pairs), bulk(keys.state.encode())))
-        parts.extend(pairs)
-        commands += 1
-    return commands
-
-
-def _pack_predictions(keys: Keys, commit: Commit, parts: list[bytes]) -> int:
-    key = bulk(keys.predictions.encode())
-    fields, texts, ids = bulks(commit.fields), bulks(commit.texts), bulks(commit.ids)
-    head = b"$4\r\nXADD\r\n" + key
-    if len(fields) == len(ids):
-        opening = b"*5\r\n" + head
-        for entry_id, name, text in zip(ids, fields, texts, strict=True):
-            parts += (opening, entry_id, name, text)
-        return len(ids)
-    pairs: list[bytes] = [b""] * (2 * len(fields))
-    pairs[0::2], pairs[1::2] = fields, texts
-    first = 0
-    for entry_id, count in zip(ids, commit.counts, strict=True):
-        parts += (b"*%d\r\n%b" % (3 + 2 * count, head), entry_id)
-        parts += pairs[2 * first : 2 * (first + count)]
-        first += count
-    return len(ids)
 
 
 def read_tail(connection: Connection, keys: Keys, head: Head) -> Tail:

@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 FORMAT = b"1"  # of the derived keys, kept in base:meta
 
 
@@ -58,7 +61,7 @@ class Commit:
     answered: int  # entries up to `position`
     # Records to write, and series whose record is to be removed; `reset_all` removes every other record too.
     names: Sequence[bytes] = ()
-    records: Sequence[bytes] = ()
+    records: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 0), np.uint8))  # (names, size of one)
     removed: Sequence[bytes] = ()
     reset_all: bool = False
     # Predictions: ids of output entries; series names and texts of all their fields in one run; fields per entry.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -220,8 +219,3 @@ def pack(*command: bytes | str | int) -> bytes:
 def bulk(text: bytes) -> bytes:
     """One argument of a command in the Redis protocol."""
     return b"$%d\r\n%b\r\n" % (len(text), text)
-
-
-def bulks(texts: Iterable[bytes]) -> list[bytes]:
-    """Many arguments."""
-    return [b"$%d\r\n%b\r\n" % (len(text), text) for text in texts]

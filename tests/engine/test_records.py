@@ -33,7 +33,7 @@ def test_records_survive_the_round_trip() -> None:
     """Encode and decode give the same bytes; a record has the documented size and beginning."""
     made = layout()
     rows = filled(made)
-    records = made.encode(rows)
+    records = [bytes(record) for record in made.encode(rows)]
     assert {len(r) for r in records} == {72 + 4 * (2 + 1 + 5)}
     assert records[0].startswith(b"SLR1\x05\x00\x00\x00")
     found, wrong = made.decode(records)
@@ -65,7 +65,7 @@ def test_bad_records_are_told_apart(spoil: object, words: str) -> None:
     """One bad record among good ones is named and replaced by a fresh one; the others are read."""
     made = layout()
     rows = filled(made)
-    records = made.encode(rows)
+    records = [bytes(record) for record in made.encode(rows)]
     records[1] = spoil(records[1])  # type: ignore[operator]
     found, wrong = made.decode(records)
     assert list(wrong) == [1]

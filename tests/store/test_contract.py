@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from streamlstm.errors import StoreError, StoreUnavailableError
@@ -95,7 +96,9 @@ def commit(base: bytes, position: bytes, **parts: object) -> Commit:
         "answered": 1,
     }
     usual.update(parts)
-    return Commit(stream=STREAM, base=base, position=position, model="ab" * 32, columns="yhat", **usual)  # type: ignore[arg-type]
+    records: list[bytes] = usual.pop("records")  # type: ignore[assignment]
+    packed = np.frombuffer(b"".join(records), np.uint8).reshape(len(records), -1)
+    return Commit(stream=STREAM, base=base, position=position, model="ab" * 32, columns="yhat", records=packed, **usual)  # type: ignore[arg-type]
 
 
 def test_a_new_stream_begins_before_everything(backend: Backend) -> None:
@@ -128,7 +131,7 @@ def test_a_commit_writes_everything(backend: Backend) -> None:
         b"0-0",
         b"2-0",
         names=[b"s", b"t"],
-        records=[b"\x00\r\n", b"$5\r\n"],
+        records=[b"\x00\r\n.", b"$5\r\n"],
         ids=[b"1-0", b"2-0"],
         fields=[b"s", b"t", b"s"],
         texts=[b"1", b"2,3", b"-4e-9"],
@@ -139,12 +142,12 @@ def test_a_commit_writes_everything(backend: Backend) -> None:
     store.send_commit(wide)
     assert store.receive_commit(STREAM)
     assert backend.predictions() == [(b"1-0", [b"s", b"1", b"t", b"2,3"]), (b"2-0", [b"s", b"-4e-9"])]
-    assert backend.states() == {b"s": b"\x00\r\n", b"t": b"$5\r\n"}
+    assert backend.states() == {b"s": b"\x00\r\n.", b"t": b"$5\r\n"}
     assert backend.dead() == [(b"2-0", b"t", b"x", b"not a decimal number")]
     other = backend.client()
     head = other.open(STREAM)
     assert (head.position, head.model, head.series, head.answered) == (b"2-0", "ab" * 32, 2, 2)
-    assert other.load(STREAM, [b"t", b"nobody", b"s"]) == [b"$5\r\n", None, b"\x00\r\n"]
+    assert other.load(STREAM, [b"t", b"nobody", b"s"]) == [b"$5\r\n", None, b"\x00\r\n."]
     store.close()
     other.close()
 

@@ -1,0 +1,156 @@
+"""Training data: the chronological split, series side by side in one panel, and rows cut for truncated training.
+
+Keras' `stateful=True` carries the state of batch row i from one window to the next. So does training here: a row is
+a stretch of one series, its windows follow each other, several rows stand side by side in a batch. A long series
+alone is cut into several rows; each then begins with a run-in whose errors do not count, so that its state is
+warm where it has to answer for its forecasts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from streamlstm.errors import TableError, UsageError
+from streamlstm.table import Series
+
+MIN_TRAINING_VALUES = 20  # fewer say nothing about how one value follows another
+
+
+def training_length(length: int, test_size: float) -> int:
+    """How many of a series' `length` values are its training part.
+
+    `test_size` below 1 is the share, from 1 up the number of last values that are kept for the test; UsageError if
+    it is negative or not a whole number from 1 up.
+    """
+    if not math.isfinite(test_size) or test_size < 0 or (test_size >= 1 and test_size != int(test_size)):
+        raise UsageError(f"the test size is a share below 1 or a whole number of last values, not {test_size:g}")
+    return length - (int(test_size) if test_size >= 1 else int(length * test_size))
+
+
+def drop_leading_gap(series: Series) -> Series:
+    """Cut the missing values off the beginning of a series; TableError if nothing is left."""
+    there = ~np.isnan(series.values).any(axis=1)
+    if not there.any():
+        raise TableError(f"series {series.name!r} has no value at all; leave it out")
+    first = int(np.argmax(there))
+    times = None if series.times_ms is None else series.times_ms[first:]
+    return Series(series.name, times, series.values[first:])
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Several series side by side, each from its first value on, shorter ones padded with their last value."""
+
+    values: NDArray[np.float64]  # (N, S, F), gaps filled with the value before
+    observed: NDArray[np.bool_]  # (N, S, F), False in gaps and padding
+    lengths: NDArray[np.int64]  # (S,)
+
+    def until(self, ends: NDArray[np.int64]) -> Panel:
+        """Only the first `ends` (S,) values of each series."""
+        longest = int(ends.max())
+        inside = np.arange(longest)[:, None, None] < ends[None, :, None]
+        return Panel(self.values[:longest], self.observed[:longest] & inside, ends)
+
+    def observed_rows(self) -> NDArray[np.float64]:
+        """All values that are there and complete, (n, F)."""
+        return self.values[self.observed.all(axis=2)]
+
+
+def make_panel(series: Sequence[Series], test_size: float) -> Panel:
+    """The training parts of some series (each beginning with a value) as a panel.
+
+    Raises TableError where a training part is too short.
+    """
+    ends = []
+    for one in series:
+        end = training_length(len(one.values), test_size)
+        if end < MIN_TRAINING_VALUES:
+            raise TableError(
+                f"series {one.name!r} is too short: {len(one.values)} values leave {max(end, 0)} to train on with "
+                f"test size {test_size:g}, and at least {MIN_TRAINING_VALUES} are needed"
+            )
+        ends.append(end)
+    shape = (max(ends), len(series), series[0].values.shape[1])
+    values, observed = np.empty(shape), np.zeros(shape, np.bool_)
+    for column, (one, end) in enumerate(zip(series, ends, strict=True)):
+        filled = fill_gaps(one.values[:end])
+        values[:end, column], values[end:, column] = filled, filled[-1]
+        observed[:end, column] = ~np.isnan(one.values[:end])
+    return Panel(values, observed, np.asarray(ends))
+
+
+def fill_gaps(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fill each missing number of (N, F) with the one before it; the first row must be there."""
+    last = np.where(np.isnan(values), 0, np.arange(len(values))[:, None])
+    filled: NDArray[np.float64] = np.take_along_axis(values, np.maximum.accumulate(last, axis=0), axis=0)
+    return filled
+
+
+@dataclass(frozen=True)
+class Row:
+    """A stretch of one series: steps start <= t < stop, of which those from `counts_from` on count."""
+
+    series: int
+    start: int
+    stop: int
+    counts_from: int
+
+
+def cut_rows(starts: NDArray[np.int64], stops: NDArray[np.int64], *, rows: int, window: int) -> list[Row]:
+    """Cut series (steps starts <= t < stops of each) into rows until there are about `rows` of them.
+
+    No row gets shorter than four windows; all but the first of a series begin one window early, as a run-in.
+    """
+    pieces_wanted = max(1, round(rows / len(starts)))
+    result = []
+    for series, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
+        if stop <= start:
+            continue
+        pieces = max(1, min(pieces_wanted, (stop - start) // (4 * window)))
+        edges = [start + (stop - start) * piece // pieces for piece in range(pieces + 1)]
+        for first, last in pairwise(edges):
+            result.append(Row(series, max(start, first - window) if first > start else start, last, first))
+    return result
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows side by side, padded to the longest: what truncated back-propagation walks through window by window."""
+
+    inputs: Tensor  # (T, R, I)
+    targets: Tensor  # (T, R, O)
+    weights: Tensor  # (T, R, O), 0 where the target is missing, is a run-in's, or past the row's end; else 1
+
+    def windows(self, window: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Inputs, targets and weights of one window after the other."""
+        for first in range(0, len(self.inputs), window):
+            part = slice(first, first + window)
+            yield self.inputs[part], self.targets[part], self.weights[part]
+
+
+def make_batches(
+    rows: Sequence[Row], inputs: Tensor, targets: Tensor, usable: Tensor, *, most_rows: int = 64
+) -> list[Batch]:
+    """Batches of rows of like length from inputs (N, S, I), targets (N, S, O) and usable (N, S, O) of bool."""
+    ordered = sorted(rows, key=lambda row: row.stop - row.start, reverse=True)
+    batches = []
+    for first in range(0, len(ordered), most_rows):
+        group = ordered[first : first + most_rows]
+        order = torch.arange(group[0].stop - group[0].start)[:, None]  # (T, 1)
+        start, stop, counts, series = (
+            torch.tensor([getattr(row, name) for row in group]) for name in ("start", "stop", "counts_from", "series")
+        )
+        time = start + order  # (T, R)
+        counted = (time < stop) & (time >= counts)
+        time = torch.minimum(time, stop - 1)
+        weights = (usable[time, series] & counted[..., None]).float()
+        batches.append(Batch(inputs[time, series], targets[time, series], weights))
+    return batches
