@@ -11,6 +11,7 @@ from streamlstm.record import RecordFormat, Rows
 
 Slots = NDArray[np.int64]
 
+NO_SLOT = -1  # of a series that is not cached
 _FIRST_CAPACITY = 1024  # rows; doubled when full, up to the limit
 
 
@@ -46,10 +47,12 @@ class Arena:
         """Start a batch: rows used or put from now on cannot be evicted until the next one."""
         self._batch += 1
 
-    def use(self, stream: str, names: Sequence[bytes]) -> None:
-        """Protect the named series, all of them cached, in this batch."""
-        slots = self.slots(stream)
-        self._last_used[[slots[name] for name in names]] = self._batch
+    def find(self, stream: str, names: Sequence[bytes]) -> Slots:
+        """The slots of series by name, NO_SLOT for those not cached; protects the others in this batch."""
+        found = list(map(self.slots(stream).get, names))
+        slots = np.array([NO_SLOT if slot is None else slot for slot in found] if None in found else found, np.int64)
+        self._last_used[slots[slots != NO_SLOT]] = self._batch
+        return slots
 
     def put(self, stream: str, names: Sequence[bytes], rows: Rows) -> None:
         """Cache the records of series that are not cached yet; evicts others if the limit is reached."""

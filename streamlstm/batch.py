@@ -22,7 +22,7 @@ MAX_NAME_BYTES = 256
 RESET = b"!reset"
 ALL_SERIES = b"*"
 
-_INT64_MAX = 2**63 - 1
+_INT64_MAX = np.uint64(2**63 - 1)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def name_error(name: bytes) -> Flaw | None:
 
 def _times_ms(ids: Sequence[bytes]) -> Index:
     flat = orjson.loads(b"[" + b",".join(ids).replace(b"-", b",") + b"]")
-    return np.array([min(ms, _INT64_MAX) for ms in flat[0::2]], np.int64)
+    return np.minimum(np.array(flat[0::2], np.uint64), _INT64_MAX).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,10 @@ def staircase(lengths: Index) -> Iterator[Rectangle]:
 
 @dataclass(frozen=True)
 class Order:
-    """Items sorted by series and, within a series, as they came; a *group* is the items of one series."""
+    """Items sorted by series and, within a series, as they came; a *group* is the items of one series.
+
+    Groups are numbered by length, the longest first, so that the rows of a rectangle are the first ones.
+    """
 
     items: Index  # (m,) flat item indices in that order
     group: Index  # (m,) which group each is in
@@ -117,5 +120,9 @@ def order_by_series(slots: Index, items: Index) -> Order:
     begins = np.ones(len(ordered), bool)
     begins[1:] = sorted_slots[1:] != sorted_slots[:-1]
     first = np.flatnonzero(begins)
-    last = np.append(first[1:], len(ordered)) - 1
-    return Order(items=ordered, group=np.cumsum(begins) - 1, first=first, last=last if len(ordered) else first)
+    group = np.cumsum(begins) - 1
+    last = np.append(first[1:], len(ordered)) - 1 if len(ordered) else first
+    longest_first = np.argsort(first - last, kind="stable")
+    number = np.empty(len(first), np.int64)
+    number[longest_first] = np.arange(len(first))
+    return Order(items=ordered, group=number[group], first=first[longest_first], last=last[longest_first])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.arena import Arena
+from streamlstm.arena import NO_SLOT, Arena
 from streamlstm.batch import Parsed, name_error, parse
 from streamlstm.flaw import BAD_RECORD
 from streamlstm.plan import NO_PAST, NOT_FINITE, Plan, Work
@@ -74,6 +74,7 @@ class Engine:
         self.columns = ",".join(model.spec.outputs)
         self._stepper = Stepper(model, self.format, missing=self.settings.missing)
         self._heads: dict[str, StreamHead] = {}
+        self._found: dict[str, Index] = {}  # slots of the running batch's items, from `begin` to `step`
 
     def open(self, stream: str, head: Head) -> None:
         """Begin a stream at the position the store holds; forgets what was cached of it."""
@@ -102,12 +103,14 @@ class Engine:
         self.arena.begin_batch()
         unknown = {}
         for parsed in batch:
-            slots = self.arena.slots(parsed.stream)
-            names = dict.fromkeys(parsed.names)  # distinct, in order of arrival, so that a limit bites the same ones
-            new = [name for name in names if name not in slots]
-            self.arena.use(parsed.stream, [name for name in names if name in slots] if new else list(names))
-            unknown[parsed.stream] = [name for name in new if name_error(name) is None]
-        return {stream: names for stream, names in unknown.items() if names}
+            found = self.arena.find(parsed.stream, parsed.names)
+            self._found[parsed.stream] = found
+            # Distinct, in order of arrival, so that a limit bites the same ones whatever the batch.
+            new = dict.fromkeys(parsed.names[i] for i in np.flatnonzero(found == NO_SLOT).tolist())
+            names = [name for name in new if name_error(name) is None]
+            if names:
+                unknown[parsed.stream] = names
+        return unknown
 
     def admit(self, stream: str, names: Sequence[bytes], records: Sequence[bytes | None]) -> None:
         """Take loaded records; None is a new series. A bad record becomes a dead letter, its series starts anew."""
@@ -125,12 +128,19 @@ class Engine:
 
     def step(self, batch: Sequence[Parsed]) -> list[Result]:
         """Step a batch whose records are all in memory; moves each stream past its entries."""
-        works = [Work.of(p, self.arena.slots(p.stream), self.settings.max_series) for p in batch]
+        works = [self._work(parsed) for parsed in batch]
         plan = Plan.of(works)
         rows = self.arena.gather(plan.slots)
         answers = _Answers.of(plan, self.format, self._stepper, rows, skip=self.settings.missing == "skip")
         self.arena.scatter(plan.slots, rows)
         return [self._result(number, work, plan, rows, answers) for number, work in enumerate(works)]
+
+    def _work(self, parsed: Parsed) -> Work:
+        stream = parsed.stream
+        found = self._found.pop(stream)
+        if (found == NO_SLOT).any():
+            found = self.arena.find(stream, parsed.names)
+        return Work.of(parsed, found, self.arena.slots(stream), self.settings.max_series)
 
     def _result(self, number: int, work: Work, plan: Plan, rows: Rows, answers: _Answers) -> Result:
         parsed, head = work.parsed, self._heads[work.parsed.stream]

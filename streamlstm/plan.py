@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm import flaw
+from streamlstm.arena import NO_SLOT
 from streamlstm.batch import ALL_SERIES, RESET, Parsed, name_error, order_by_series
 from streamlstm.flaw import Flaw
 from streamlstm.stepping import Sequence as ValueSequence
@@ -18,7 +19,6 @@ Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Float32 = NDArray[np.float32]
 
-NO_SLOT = -1
 NO_PAST = Flaw(flaw.NO_PAST, "missing, and the series has no prediction yet that could stand in for it")
 NOT_FINITE = Flaw(
     flaw.NOT_FINITE, "the model's answer is not finite; the series goes on from the state before this value"
@@ -37,10 +37,12 @@ class Work:
     removed: set[bytes] = field(default_factory=set)  # series reset without being in memory
 
     @classmethod
-    def of(cls, parsed: Parsed, slots: Mapping[bytes, int], max_series: int) -> Work:
-        """Sort out the items of a stream whose series are all in `slots`, but for those it has no room for."""
-        found = [slots.get(name, NO_SLOT) for name in parsed.names]
-        work = cls(parsed, np.array(found, np.int64))
+    def of(cls, parsed: Parsed, found: Index, slots: Mapping[bytes, int], max_series: int) -> Work:
+        """Sort out the items of a stream.
+
+        `found` are their slots: NO_SLOT for what names no series, and for series there is no room for.
+        """
+        work = cls(parsed, found)
         for item in np.flatnonzero(work.slots == NO_SLOT).tolist():
             if parsed.names[item] == RESET:
                 work._take_reset(item, slots)

@@ -111,11 +111,16 @@ class Stepper:
         y = np.empty((len(sequence.values), len(self._model.spec.outputs)), np.float32)
         accepted = np.ones(len(y), bool)
         for segments in sequence.levels():
-            part = rows[segments.group]
+            # Without resets and gaps there is one level of all rows in their order, and nothing to copy.
+            if len(segments.group) == len(rows) and np.array_equal(segments.group, np.arange(len(rows))):
+                part = rows
+            else:
+                part = rows[segments.group]
             part[segments.reset] = self._format.fresh
             self._fill_missing(sequence, segments, part)
             self._step_level(sequence, segments, part, y, accepted)
-            rows[segments.group] = part
+            if part is not rows:
+                rows[segments.group] = part
         return y, accepted
 
     def _fill_missing(self, sequence: Sequence, segments: Segments, part: Rows) -> None:

@@ -79,20 +79,20 @@ class Graph:
         step: Callable[[Graph, list[str], list[str]], tuple[list[str], list[str]]],
         xs: Sequence[str],
         states: Sequence[str],
-        bools: Sequence[str] = (),
+        kinds: Sequence[int] | None = None,
     ) -> tuple[list[str], list[str]]:
-        """Add a Scan: apply `step` along axis 0 of every tensor of `xs` and `bools`, carrying `states`.
+        """Add a Scan: apply `step` along axis 0 of every tensor of `xs`, carrying `states`.
 
-        `step(body, slices, states)` adds the nodes of one step to the graph `body` and returns (outputs, states); the
-        slices of `bools`, which are boolean where all else is float32, follow those of `xs`. The body may use any
-        tensor of this graph. Returns the outputs stacked along axis 0 and the last states.
+        `step(body, slices, states)` adds the nodes of one step to the graph `body` and returns (outputs, states). The
+        body may use any tensor of this graph. `kinds` are the ONNX types of `xs` where they are not all float32, which
+        states and outputs are. Returns the outputs stacked along axis 0 and the last states.
         """
         body = Graph()
         body._names, body._constants, body._initializers = self._names, self._constants, self._initializers
-        slices, carried = [self.unique("slice") for _ in (*xs, *bools)], [self.unique("carried") for _ in states]
+        slices, carried = [self.unique("slice") for _ in xs], [self.unique("carried") for _ in states]
         outputs, following = step(body, slices, carried)
         outputs, following = ([body.node("Identity", name) for name in names] for names in (outputs, following))
-        kinds = [TensorProto.FLOAT] * len(xs) + [TensorProto.BOOL] * len(bools)
+        kinds = [TensorProto.FLOAT] * len(xs) if kinds is None else kinds
 
         def info(name: str, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
             return helper.make_tensor_value_info(name, kind, None)
@@ -107,7 +107,6 @@ class Graph:
             "Scan",
             *states,
             *xs,
-            *bools,
             outputs=len(following) + len(outputs),
             body=graph,
             num_scan_inputs=len(slices),

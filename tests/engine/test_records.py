@@ -83,7 +83,7 @@ def test_the_arena_keeps_what_the_batch_uses() -> None:
     for number in range(6):
         arena.begin_batch()
         if number >= 1:
-            arena.use("k", [b"0"])
+            arena.find("k", [b"0"])
         arena.put("k", [str(number).encode()], filled(made, 1))
     assert b"0" in arena.slots("k")
     assert b"5" in arena.slots("k")
