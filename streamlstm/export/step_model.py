@@ -1,0 +1,96 @@
+"""Export: a forecaster as the bytes of a step model, checked against torch on the spot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from streamlstm.errors import ModelError
+from streamlstm.export.graph import Graph
+from streamlstm.forecaster import Forecaster
+from streamlstm.model import Model
+
+# torch and onnxruntime round differently; a forecast may differ by this share of itself or, where that is smaller, of
+# the median absolute forecast of the sequence checked; a number of the state by this share of itself or of one.
+TOLERANCE = 1e-5
+CHECK_SERIES = 7
+CHECK_STEPS_AFTER_HISTORY = 40  # the check runs on until every branch of the graph has been taken
+
+
+def export_model(forecaster: Forecaster, *, training: dict[str, Any] | None = None) -> bytes:
+    """Write the step model: the bytes of one file, deterministic for equal weights and facts.
+
+    Raises ModelError if the graph does not do what the forecaster does (see `check_export`).
+    """
+    graph = Graph()
+    forecaster.eval()
+    with torch.no_grad():
+        y, next_state = forecaster.emit(graph)
+        model = graph.model(forecaster.spec(training), y, next_state)
+    model_bytes: bytes = model.SerializeToString(deterministic=True)
+    check_export(forecaster, model_bytes)
+    return model_bytes
+
+
+def check_export(forecaster: Forecaster, model_bytes: bytes, x: NDArray[np.float32] | None = None) -> float:
+    """Hold a step model against the forecaster it was made from, on x (T, B, F) or on made-up series.
+
+    Three checks, each a ModelError where it fails: forecasts and state of torch over the whole sequence equal
+    stepping through onnxruntime to `TOLERANCE` (relative, see there); T steps in one call equal T calls bit for bit,
+    cut in several places; a row has the same bits alone as among others. Returns the largest relative difference.
+    """
+    model = Model(model_bytes, source="the exported model")
+    x = _made_up_series(forecaster) if x is None else np.asarray(x, np.float32)
+    steps, batch = x.shape[:2]
+    forecaster.eval()
+    with torch.no_grad():
+        wanted, wanted_state = forecaster(torch.from_numpy(x), forecaster.initial_state(batch))
+    stepped, state = _step_by_step(model, x)
+    typical = float(np.median(np.abs(wanted.numpy())))
+    worst = max(_relative(stepped, wanted.numpy(), typical), _relative(state, wanted_state.numpy(), 1.0))
+    if not worst <= TOLERANCE:  # written so that NaN fails
+        raise ModelError(
+            f"the exported model differs from the trained one by {worst:.1e} of a typical forecast, "
+            f"more than {TOLERANCE:.0e}; the export of one of its layers is broken"
+        )
+    if model.spec.chunking:
+        for cut in {steps, steps // 2, 3, 1}:
+            first, carried = model.run(x[:cut], model.initial_state(batch))
+            second, carried = model.run(x[cut:], carried)
+            if not (np.array_equal(np.concatenate((first, second)), stepped) and np.array_equal(carried, state)):
+                raise ModelError(f"the exported model gives other bits for {cut} steps in one call than in {cut} calls")
+    for row in range(batch):
+        alone, carried = _step_by_step(model, x[:, row : row + 1])
+        if not (np.array_equal(alone[:, 0], stepped[:, row]) and np.array_equal(carried[0], state[row])):
+            raise ModelError("the exported model gives a series other bits alone than among others")
+    return worst
+
+
+def _step_by_step(model: Model, x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    state = model.initial_state(x.shape[1])
+    forecasts = []
+    for values in x:
+        y, state = model.step(values, state)
+        forecasts.append(y)
+    return np.stack(forecasts), state
+
+
+def _relative(found: NDArray[np.float32], wanted: NDArray[np.float32], typical: float) -> float:
+    """Largest |found - wanted| as a share of |wanted| or of `typical`, whichever is larger."""
+    share = np.abs(found.astype(np.float64) - wanted) / np.maximum(np.abs(wanted), max(typical, 1e-30))
+    return float(share.max(initial=0.0))
+
+
+def _made_up_series(forecaster: Forecaster) -> NDArray[np.float32]:
+    """Make walks with a few outliers in the units the forecaster was fitted on, longer than its history: (T, B, F)."""
+    random = np.random.default_rng(0)
+    steps, features = forecaster.lags.length + CHECK_STEPS_AFTER_HISTORY, len(forecaster.config.features)
+    z = 0.3 * random.standard_normal((steps, CHECK_SERIES, features))
+    z = z + np.cumsum(0.02 * z, axis=0)
+    z[random.random(z.shape) < 0.01] *= 10
+    with torch.no_grad():
+        raw: NDArray[np.float32] = forecaster.scaling.inverse(torch.from_numpy(z.astype(np.float32))).numpy()
+    return raw

@@ -1,0 +1,146 @@
+"""The whole forecaster: scaling, lag features, linear skip and recurrent correction over one packed state.
+
+The forecast of the next value is the latest value plus a change (or, on request, a level): the skip's, corrected by
+the recurrent stack once a series' history is full. Until then a second skip that needs no season speaks alone: the
+correction is trained on full histories and would only guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from streamlstm.errors import UsageError
+from streamlstm.forecaster.lags import LagFeatures
+from streamlstm.forecaster.scaling import Scaling
+from streamlstm.forecaster.skip import LinearSkip
+from streamlstm.forecaster.stack import RecurrentCorrection, make_layer
+from streamlstm.spec import ModelSpec, StateEntry
+
+if TYPE_CHECKING:
+    from streamlstm.export.graph import Graph
+
+PREDICTIONS = ("change", "level")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecasterConfig:
+    """What a forecaster is made of; everything else in it is fitted."""
+
+    features: tuple[str, ...] = ("y",)  # the F numbers of a value; each is forecast
+    scaling: str = "standard"  # a name in scaling.SCALINGS
+    predict: str = "change"  # change or level
+    seasons: tuple[int, ...] = ()  # steps of each seasonal period, the shortest first
+    recent: int = 24  # how many recent changes the skip sees
+    neighbours: int = 3  # values on each side of the one a season before the target
+    layer: str = "lstm"  # a key of stack.LAYER_KINDS
+    units: tuple[int, ...] = (64,)  # of each recurrent layer
+    dropout: float = 0.1  # share of each layer's outputs dropped in training
+
+    def __post_init__(self) -> None:
+        if self.predict not in PREDICTIONS:
+            raise UsageError(f"predict is one of {', '.join(PREDICTIONS)}, not {self.predict!r}")
+        if self.predict == "level" and self.scaling == "series":
+            raise UsageError("the scaling series measures changes, so it cannot predict levels; use --predict change")
+        if not self.units or min(self.units) < 1:
+            raise UsageError(f"units must be one number from 1 up for each layer, not {self.units}")
+
+    def as_facts(self) -> dict[str, Any]:
+        """The settings as JSON-able facts."""
+        return asdict(self)
+
+
+class Forecaster(nn.Module):
+    """Raw values and a packed state in, raw forecasts of the next values and the next state out; time-major."""
+
+    def __init__(self, config: ForecasterConfig) -> None:
+        super().__init__()
+        self.config = config
+        count = len(config.features)
+        self.scaling = Scaling(config.scaling, count)
+        self.lags = LagFeatures(
+            count,
+            recent=config.recent,
+            seasons=config.seasons,
+            neighbours=config.neighbours,
+            local=self.scaling.is_local,
+        )
+        self.skip = LinearSkip(self.lags.size, count)
+        sizes = [self.lags.size - self.lags.recurrent_from + count, *config.units]
+        stack = [make_layer(config.layer, units, sizes[i]) for i, units in enumerate(config.units)]
+        self.correction = RecurrentCorrection(stack, count, dropout=config.dropout)
+
+    def state_entries(self) -> tuple[StateEntry, ...]:
+        """The layout of the packed state."""
+        return (*self.lags.state_entries(), *self.correction.state_entries())
+
+    @property
+    def state_size(self) -> int:
+        """D: float32 a series."""
+        return sum(entry.size for entry in self.state_entries())
+
+    def initial_state(self, batch: int) -> Tensor:
+        """The packed state of series without history, (batch, D)."""
+        return torch.cat((*self.lags.initial_state(batch), *self.correction.initial_state(batch)), dim=1)
+
+    def recurrent_input(self, features: Tensor, skipped: Tensor) -> Tensor:
+        """What the recurrent stack sees: some of the features (T, B, K*F), and the skip's own forecast (T, B, O)."""
+        return torch.cat((features[..., self.lags.recurrent_from :], skipped / self.skip.output_std), dim=-1)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Step through raw x (T, B, F) from state (B, D): forecasts (T, B, O) and the state after the last step."""
+        parts = torch.split(state, [entry.size for entry in self.state_entries()], dim=1)
+        own = len(self.lags.state_entries())
+        lagged = self.lags(self.scaling(x), parts[:own])
+        skipped, short = self.skip(lagged.features)
+        correction, after = self.correction(self.recurrent_input(lagged.features, skipped), parts[own:])
+        delta = torch.where(lagged.full, skipped + correction * self.skip.residual_std, short)
+        y = self.raw_forecast(x, delta if lagged.unit is None else delta * lagged.unit)
+        return y, torch.cat((*lagged.state, *after), dim=1)
+
+    def raw_forecast(self, x: Tensor, delta: Tensor) -> Tensor:
+        """The forecast in raw units, from the latest raw value and what the network says, each (..., F)."""
+        if self.config.predict == "change":
+            return self.scaling.change(x, delta)
+        return self.scaling.inverse(delta)
+
+    def emit(self, graph: Graph) -> tuple[str, str]:
+        """Add the nodes of `forward` on the graph's inputs `x` and `state`; returns the names of y and next_state."""
+        entries = self.state_entries()
+        parts = graph.split_state("state", [entry.size for entry in entries])
+        own = len(self.lags.state_entries())
+        features, full, unit, lagged = self.lags.emit(graph, self.scaling.emit(graph, "x"), parts[:own])
+        skipped, short = self.skip.emit(graph, features)
+        seen = graph.slice(features, self.lags.recurrent_from, None, 2)
+        said = graph.node("Div", skipped, graph.constant(self.skip.output_std.numpy()))
+        correction, after = self.correction.emit(
+            graph, graph.concat([seen, said], axis=2), parts[own:], self.skip.residual_std
+        )
+        delta = graph.node("Where", full, graph.node("Add", skipped, correction), short)
+        if unit is not None:
+            delta = graph.node("Mul", delta, unit)
+        if self.config.predict == "change":
+            y = self.scaling.emit_change(graph, "x", delta)
+        else:
+            y = self.scaling.emit_inverse(graph, delta)
+        return y, graph.concat([*lagged, *after], axis=1)
+
+    def spec(self, training: dict[str, Any] | None = None) -> ModelSpec:
+        """The metadata of the exported model; `training` holds facts and errors for people."""
+        names = self.config.features
+        outputs: Sequence[str] = ["yhat"] if len(names) == 1 else [f"yhat_{name}" for name in names]
+        skip = {"kind": "LinearSkip", "units": len(names), "parameters": self.skip.weight.numel() + len(names) * 2}
+        return ModelSpec(
+            features=names,
+            outputs=tuple(outputs),
+            targets=tuple(range(len(names))),
+            state=self.state_entries(),
+            chunking=all(layer.chunking for layer in self.correction.stack),
+            season=self.config.seasons[0] if self.config.seasons else None,
+            layers=(skip, *self.correction.describe()),
+            training=training or {},
+        )

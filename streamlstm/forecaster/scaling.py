@@ -1,0 +1,140 @@
+"""Scaling inside the model: raw values to numbers of order one and forecasts back, in torch and as ONNX nodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from streamlstm.errors import UsageError
+
+if TYPE_CHECKING:
+    from streamlstm.export.graph import Graph
+
+SCALINGS = ("standard", "minmax", "log", "series")
+
+# Scaled values are cut here: far outside of what the model was trained on, where only "no change" is left to say. It
+# also keeps every product of a finite input finite, so that no NaN can arise in the graph.
+Z_LIMIT = 1e4
+SERIES_LIMIT = 1e30  # the same for `series`, where z is still raw
+RAW_LIMIT = 3e38  # forecasts are cut here, just inside of float32's range
+EXPONENT_LIMIT = 87.0  # exp of more would leave float32
+# Under `log`, values below this share of the smallest value trained on (zero and negative ones too) count as it.
+LOG_FLOOR = 0.1
+
+
+class Scaling(nn.Module):
+    """One affine map a feature, after a logarithm if `kind` is `log`: z = (x - shift) / scale.
+
+    The statistics are those of the training part: mean and standard deviation (`standard`; `log`: of the logarithms),
+    minimum and range (`minmax`). With `series` nothing is scaled here: the lag features measure every series in a unit
+    of its own (`LagFeatures`, `local`).
+    """
+
+    shift: Tensor
+    scale: Tensor
+    floor: Tensor
+
+    def __init__(self, kind: str, features: int) -> None:
+        super().__init__()
+        if kind not in SCALINGS:
+            raise UsageError(f"there is no scaling {kind!r}; choose one of {', '.join(SCALINGS)}")
+        self.kind = kind
+        self.limit = SERIES_LIMIT if kind == "series" else Z_LIMIT
+        self.register_buffer("shift", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+        self.register_buffer("floor", torch.ones(features))
+
+    @property
+    def is_log(self) -> bool:
+        """Whether changes are ratios."""
+        return self.kind == "log"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether every series is measured in a unit of its own."""
+        return self.kind == "series"
+
+    def fit(self, values: NDArray[np.float64]) -> None:
+        """Set the statistics from observed values (N, F); UsageError if `log` meets a value that is not positive."""
+        if self.is_local:
+            return
+        if self.is_log:
+            smallest = values.min(axis=0)
+            if (smallest <= 0).any():
+                raise UsageError(
+                    f"the scaling log needs positive values, but {smallest.min():g} is in the training part; "
+                    "use --scaling standard"
+                )
+            self._set("floor", smallest * LOG_FLOOR)
+            values = np.log(values)
+        low, high = values.min(axis=0), values.max(axis=0)
+        shift, scale = (low, high - low) if self.kind == "minmax" else (values.mean(axis=0), values.std(axis=0))
+        # A constant series has no scale of its own; its size, or one, stands in.
+        scale = np.where(scale > 1e-6 * np.abs(shift), scale, np.maximum(np.abs(shift), 1.0))
+        self._set("shift", shift)
+        self._set("scale", scale)
+
+    def _set(self, name: str, value: NDArray[np.float64]) -> None:
+        getattr(self, name).copy_(torch.from_numpy(np.asarray(value, dtype=np.float32)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale raw x (..., F) to z (..., F), cut to what is finite and sensible."""
+        if self.is_log:
+            x = torch.log(torch.maximum(x, self.floor))
+        return torch.clamp((x - self.shift) / self.scale, -self.limit, self.limit)
+
+    def change(self, x: Tensor, delta: Tensor) -> Tensor:
+        """Raw forecast (..., F) that lies `delta` (in z) from the raw value x.
+
+        Added to x itself rather than to z, so that "no change" is exactly x and nothing is lost to rounding; under
+        `log` it is a factor.
+        """
+        if self.is_log:
+            factor = torch.exp(torch.clamp(delta * self.scale, -EXPONENT_LIMIT, EXPONENT_LIMIT))
+            return torch.clamp(torch.maximum(x, self.floor) * factor, max=RAW_LIMIT)
+        return torch.clamp(x + delta * self.scale, -RAW_LIMIT, RAW_LIMIT)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Raw forecast (..., F) of a level z."""
+        raw = z * self.scale + self.shift
+        if self.is_log:
+            return torch.exp(torch.clamp(raw, -EXPONENT_LIMIT, EXPONENT_LIMIT))
+        return torch.clamp(raw, -RAW_LIMIT, RAW_LIMIT)
+
+    def emit(self, graph: Graph, x: str) -> str:
+        """Add the nodes of `forward`."""
+        if self.is_log:
+            # Log itself gives a number other bits in the vectorised body of an array than in its tail, so a row's
+            # result would depend on the batch size; the sum of one number reduced with a logarithm does not.
+            above = graph.node("Max", x, graph.constant(self.floor.numpy()))
+            alone = graph.node("Unsqueeze", above, graph.ints(3))
+            x = graph.node("ReduceLogSum", alone, graph.ints(3), keepdims=0)
+        if not self.is_local:
+            x = graph.node("Sub", x, graph.constant(self.shift.numpy()))
+            x = graph.node("Div", x, graph.constant(self.scale.numpy()))
+        return _clip(graph, x, self.limit)
+
+    def emit_change(self, graph: Graph, x: str, delta: str) -> str:
+        """Add the nodes of `change`."""
+        moved = graph.node("Mul", delta, graph.constant(self.scale.numpy()))
+        if self.is_log:
+            factor = graph.node("Exp", _clip(graph, moved, EXPONENT_LIMIT))
+            above = graph.node("Max", x, graph.constant(self.floor.numpy()))
+            return _clip(graph, graph.node("Mul", above, factor), RAW_LIMIT)
+        return _clip(graph, graph.node("Add", x, moved), RAW_LIMIT)
+
+    def emit_inverse(self, graph: Graph, z: str) -> str:
+        """Add the nodes of `inverse`."""
+        scaled = graph.node("Mul", z, graph.constant(self.scale.numpy()))
+        raw = graph.node("Add", scaled, graph.constant(self.shift.numpy()))
+        if self.is_log:
+            return graph.node("Exp", _clip(graph, raw, EXPONENT_LIMIT))
+        return _clip(graph, raw, RAW_LIMIT)
+
+
+def _clip(graph: Graph, value: str, limit: float) -> str:
+    return graph.node("Clip", value, graph.constant(-limit), graph.constant(limit))

@@ -1,0 +1,71 @@
+"""The linear skip: a ridge regression on the lag features that the recurrent stack corrects.
+
+It is set to its closed-form solution rather than learnt: a skip that starts at zero and is trained beside the stack
+was worse than none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from streamlstm.export.graph import Graph
+
+
+class LinearSkip(nn.Module):
+    """Two linear maps of the features (K*F) to O outputs: one for a full history, one that needs no season.
+
+    `weight` is (K*F, 2*O) and `bias` (2*O): the first O columns are the full map's.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    residual_std: Tensor
+    output_std: Tensor
+
+    def __init__(self, features: int, outputs: int) -> None:
+        super().__init__()
+        self.outputs = outputs
+        self.register_buffer("weight", torch.zeros(features, 2 * outputs))
+        self.register_buffer("bias", torch.zeros(2 * outputs))
+        self.register_buffer("residual_std", torch.ones(outputs))  # of what the full map leaves, on the training part
+        self.register_buffer("output_std", torch.ones(outputs))  # of what the full map says, there
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Map features (T, B, K*F) to the full and the short forecast, each (T, B, O)."""
+        both = features @ self.weight + self.bias
+        return both[..., : self.outputs], both[..., self.outputs :]
+
+    def emit(self, graph: Graph, features: str) -> tuple[str, str]:
+        """Add the nodes of `forward`; the same two tensors."""
+        product = graph.node("MatMul", features, graph.constant(self.weight.numpy()))
+        both = graph.node("Add", product, graph.constant(self.bias.numpy()))
+        return graph.slice(both, 0, self.outputs, 2), graph.slice(both, self.outputs, None, 2)
+
+    def set_full(self, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
+        """Set the map for a full history: weight (K*F, O), bias (O)."""
+        self.weight[:, : self.outputs] = torch.from_numpy(weight.astype(np.float32))
+        self.bias[: self.outputs] = torch.from_numpy(bias.astype(np.float32))
+
+    def set_short(self, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
+        """Set the map for a history that is not full: weight (K*F, O), bias (O)."""
+        self.weight[:, self.outputs :] = torch.from_numpy(weight.astype(np.float32))
+        self.bias[self.outputs :] = torch.from_numpy(bias.astype(np.float32))
+
+
+def ridge(
+    features: NDArray[np.float64], targets: NDArray[np.float64], penalty: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Solve min |X w + b - y|^2 + penalty * |w|^2 for features (N, K) and targets (N, O): weight (K, O), bias (O).
+
+    The bias is not penalised (Hoerl and Kennard 1970, on centred data).
+    """
+    centre, level = features.mean(axis=0), targets.mean(axis=0)
+    x, y = features - centre, targets - level
+    weight = np.linalg.solve(x.T @ x + penalty * np.eye(x.shape[1]), x.T @ y)
+    return weight, level - centre @ weight

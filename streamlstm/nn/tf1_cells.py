@@ -1,0 +1,345 @@
+"""The cells of TensorFlow 1's `tf.nn.rnn_cell`, with the numbers of its `rnn_cell_impl.py`.
+
+TensorFlow keeps one kernel for [x; h]; here it is held as `kernel` and `recurrent_kernel`, gates ordered as Keras does
+(i, f, c, o for its i, j, f, o; z, r for its r, u), but drawn as the one matrix. `load` takes TensorFlow's variables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Generator, Tensor
+
+from streamlstm.errors import UsageError
+from streamlstm.nn import operator
+from streamlstm.nn.activations import Activation, activation
+from streamlstm.nn.cell import Cell, Masks, checked_units
+from streamlstm.nn.cells import GRUCell as KerasGRUCell
+from streamlstm.nn.cells import SimpleRNNCell, emit_product
+from streamlstm.nn.initializers import Initializer, InitializerSpec, initializer
+from streamlstm.nn.layer import State
+from streamlstm.nn.weights import jsonable
+from streamlstm.spec import StateEntry
+
+if TYPE_CHECKING:
+    from streamlstm.export.graph import Graph
+
+
+class LSTMStateTuple(NamedTuple):
+    """An LSTM's state as TensorFlow orders it."""
+
+    c: Any
+    h: Any
+
+
+_INITIALIZER = "glorot_uniform"  # what tf.get_variable draws from where nothing is given
+
+
+def _activation(given: str | Activation | None) -> Activation:
+    """Find an activation; None is tanh in TensorFlow's cells, where it is linear in Keras."""
+    return activation("tanh" if given is None else given)
+
+
+class TF1Cell(Cell):
+    """A cell whose caller holds its one state tensor bare, as TensorFlow does."""
+
+    def pack(self, state: Sequence[Any]) -> Any:
+        """Give the tensor itself."""
+        return state[0]
+
+    def unpack(self, state: Any) -> State:
+        """Undo `pack`."""
+        return (state,)
+
+    def config(self) -> dict[str, Any]:
+        """Give the constructor's arguments; TensorFlow's classes are called `tf1.…`."""
+        return {"class": f"tf1.{type(self).__name__}", **jsonable(self.settings)}
+
+
+def _rows(matrix: Tensor, rows: slice) -> Initializer:
+    """Build an initialiser that gives rows of a matrix already drawn."""
+
+    def draw(shape: tuple[int, ...], generator: Generator | None) -> Tensor:
+        del generator
+        part = matrix[rows].clone()
+        assert part.shape == shape
+        return part
+
+    return draw
+
+
+def _reordered(matrix: ArrayLike, order: Sequence[int], blocks: int) -> Tensor:
+    parts = np.split(np.asarray(matrix, dtype=np.float32), blocks, axis=-1)
+    return torch.from_numpy(np.concatenate([parts[gate] for gate in order], axis=-1))
+
+
+@torch.no_grad()
+def _assign(cell: Cell, name: str, value: Tensor) -> None:
+    parameter = cell.get_parameter(name)
+    if parameter.shape != value.shape:
+        raise UsageError(f"{type(cell).__name__}: {name} must be {tuple(parameter.shape)}, not {tuple(value.shape)}")
+    parameter.copy_(value)
+
+
+class LSTMCell(TF1Cell):
+    """TensorFlow's LSTMCell: peepholes, a clipped cell, a projected and clipped output.
+
+    `c' = σ(f + forget_bias + w_f c) c + σ(i + w_i c) act(j)`, clipped to ±cell_clip and carried so;
+    `m = σ(o + w_o c') act(c')`, times the projection (u, num_proj) if there is one, clipped to ±proj_clip.
+    `state_is_tuple=False` holds the state as one tensor [c, h].
+    """
+
+    def __init__(
+        self,
+        num_units: int,
+        *,
+        use_peepholes: bool = False,
+        cell_clip: float | None = None,
+        initializer: InitializerSpec | None = None,
+        num_proj: int | None = None,
+        proj_clip: float | None = None,
+        forget_bias: float = 1.0,
+        state_is_tuple: bool = True,
+        activation: str | Activation | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(seed)
+        self.settings = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
+        self.num_units = checked_units("LSTMCell", num_units)
+        self.output_size = num_units if num_proj is None else checked_units("LSTMCell (num_proj)", num_proj)
+        self._configure(activation, forget_bias, state_is_tuple)
+        self.peepholes, self.cell_clip, self.proj_clip = use_peepholes, cell_clip, proj_clip
+        self.projected, self.initial = num_proj is not None, initializer or _INITIALIZER
+        for name, bound in (("cell_clip", cell_clip), ("proj_clip", proj_clip)):
+            if bound is not None and not bound > 0:
+                raise UsageError(f"LSTMCell: {name} must be positive, not {bound}")
+
+    def _configure(self, function: str | Activation | None, forget_bias: float, state_is_tuple: bool) -> None:
+        self.activation = _activation(function)
+        self.forget_bias, self.state_is_tuple = forget_bias, state_is_tuple
+
+    def make(self, input_size: int) -> None:
+        """Make the kernels, drawn as one, the bias, the peepholes and the projection."""
+        u, out, draw = self.num_units, self.output_size, initializer(self.initial)
+        joint = draw((input_size + out, 4 * u), self.generator)
+        self.add_weight("kernel", (input_size, 4 * u), _rows(joint, slice(input_size)))
+        self.add_weight("recurrent_kernel", (out, 4 * u), _rows(joint, slice(input_size, None)))
+        self.add_weight("bias", (4 * u,), "zeros")
+        for name in ("w_f_diag", "w_i_diag", "w_o_diag"):
+            if self.peepholes:
+                self.add_weight(name, (u,), self.initial)
+        if self.projected:
+            self.add_weight("projection", (u, out), self.initial)
+
+    def load(
+        self,
+        kernel: ArrayLike,
+        bias: ArrayLike,
+        *,
+        w_f_diag: ArrayLike | None = None,
+        w_i_diag: ArrayLike | None = None,
+        w_o_diag: ArrayLike | None = None,
+        projection: ArrayLike | None = None,
+    ) -> None:
+        """Take the variables of a TensorFlow checkpoint: kernel (F + out, 4u) and bias (4u), gates i, j, f, o."""
+        order = (0, 2, 1, 3)
+        joint = _reordered(kernel, order, 4)
+        self.build(len(joint) - self.output_size)
+        rows = self.input_size
+        _assign(self, "kernel", joint[:rows])
+        _assign(self, "recurrent_kernel", joint[rows:])
+        _assign(self, "bias", _reordered(bias, order, 4))
+        extras = {"w_f_diag": w_f_diag, "w_i_diag": w_i_diag, "w_o_diag": w_o_diag, "projection": projection}
+        for name, value in extras.items():
+            if (value is None) == (name in dict(self.named_parameters())):
+                raise UsageError(f"LSTMCell: {name} must be given exactly if the cell was made with it")
+            if value is not None:
+                _assign(self, name, torch.tensor(np.asarray(value, dtype=np.float32)))
+
+    def state_entries(self) -> tuple[StateEntry, ...]:
+        """The output `h`, projected if it is, and the cell `c`."""
+        return StateEntry(name="h", shape=(self.output_size,)), StateEntry(name="c", shape=(self.num_units,))
+
+    def pack(self, state: Sequence[Any]) -> Any:
+        """Give LSTMStateTuple(c, h), or [c, h] in one tensor."""
+        h, c = state
+        if self.state_is_tuple:
+            return LSTMStateTuple(c, h)
+        return c + h if isinstance(c, int) else torch.cat((c, h), dim=1)
+
+    def unpack(self, state: Any) -> State:
+        """Undo `pack`."""
+        c, h = state if self.state_is_tuple else torch.split(state, [self.num_units, self.output_size], dim=1)
+        return h, c
+
+    def gates(self, x: Tensor, state: State, masks: Masks | None = None) -> dict[str, Tensor]:
+        """Compute one step and keep all its parts: the gates, the candidate, the new cell and output, each (B, u)."""
+        del masks
+        h, c = state
+        z = x @ self.kernel + h @ self.recurrent_kernel + self.get_parameter("bias")
+        z_i, z_f, z_c, z_o = z.chunk(4, dim=1)
+        z_f = z_f + self.forget_bias
+        if self.peepholes:
+            z_f, z_i = z_f + self.w_f_diag * c, z_i + self.w_i_diag * c
+        f, i, candidate = torch.sigmoid(z_f), torch.sigmoid(z_i), self.activation(z_c)
+        cell = f * c + i * candidate
+        if self.cell_clip is not None:
+            cell = cell.clamp(-self.cell_clip, self.cell_clip)
+        o = torch.sigmoid(z_o + self.w_o_diag * cell if self.peepholes else z_o)
+        hidden = o * self.activation(cell)
+        if self.projected:
+            hidden = hidden @ self.projection
+            if self.proj_clip is not None:
+                hidden = hidden.clamp(-self.proj_clip, self.proj_clip)
+        return {"forget": f, "input": i, "output": o, "candidate": candidate, "cell": cell, "hidden": hidden}
+
+    kernel: Tensor
+    recurrent_kernel: Tensor
+    w_f_diag: Tensor
+    w_i_diag: Tensor
+    w_o_diag: Tensor
+    projection: Tensor
+
+    def step(self, x: Tensor, state: State, masks: Masks | None = None) -> tuple[Tensor, State]:
+        """Do one step from x (B, F) and (h, c)."""
+        parts = self.gates(x, state, masks)
+        return parts["hidden"], (parts["hidden"], parts["cell"])
+
+    def _folded_bias(self) -> Tensor:
+        bias = self.get_parameter("bias").detach().clone()
+        bias[self.num_units : 2 * self.num_units] += self.forget_bias
+        return bias
+
+    def emit_step(self, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, list[str]]:
+        """Add one step from primitive nodes."""
+        h, c = state
+        outer = emit_product(graph, x, self.kernel, self._folded_bias())
+        z = graph.node("Add", outer, emit_product(graph, h, self.recurrent_kernel))
+        z_i, z_f, z_c, z_o = graph.nodes("Split", z, outputs=4, axis=1, num_outputs=4)
+
+        def peep(z: str, weight: str, cell: str) -> str:
+            if not self.peepholes:
+                return z
+            diagonal = graph.constant(operator.array(self.get_parameter(weight)))
+            return graph.node("Add", z, graph.node("Mul", diagonal, cell))
+
+        def clip(value: str, bound: float | None) -> str:
+            if bound is None:
+                return value
+            return graph.node("Clip", value, graph.constant(-bound), graph.constant(bound))
+
+        kept = graph.node("Mul", graph.node("Sigmoid", peep(z_f, "w_f_diag", c)), c)
+        gate = graph.node("Sigmoid", peep(z_i, "w_i_diag", c))
+        new = graph.node("Mul", gate, self.activation.emit(graph, z_c))
+        cell = clip(graph.node("Add", kept, new), self.cell_clip)
+        gate = graph.node("Sigmoid", peep(z_o, "w_o_diag", cell))
+        hidden = graph.node("Mul", gate, self.activation.emit(graph, cell))
+        if self.projected:
+            hidden = clip(emit_product(graph, hidden, self.projection), self.proj_clip)
+        return hidden, [hidden, cell]
+
+    def emit(self, graph: Graph, x: str, state: Sequence[str], lengths: str | None = None) -> tuple[str, list[str]]:
+        """Add one LSTM operator, or a loop where it lacks the clipping, the projection or the activation."""
+        if self.cell_clip is not None or self.projected or not operator.supported(self.activation):
+            return super().emit(graph, x, state, lengths)
+        diagonals = None
+        if self.peepholes:
+            diagonals = np.stack([operator.array(w) for w in (self.w_i_diag, self.w_o_diag, self.w_f_diag)])
+        return operator.emit_lstm(
+            graph,
+            x,
+            state,
+            lengths,
+            kernel=operator.array(self.kernel),
+            recurrent=operator.array(self.recurrent_kernel),
+            bias=operator.array(self._folded_bias()),
+            functions=(activation("sigmoid"), self.activation, self.activation),
+            peepholes=diagonals,
+        )
+
+
+class BasicLSTMCell(LSTMCell):
+    """TensorFlow's BasicLSTMCell: `c' = σ(f + forget_bias) c + σ(i) act(j)`, `h' = σ(o) act(c')`."""
+
+    def __init__(
+        self,
+        num_units: int,
+        *,
+        forget_bias: float = 1.0,
+        state_is_tuple: bool = True,
+        activation: str | Activation | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(
+            num_units, forget_bias=forget_bias, state_is_tuple=state_is_tuple, activation=activation, seed=seed
+        )
+        named = ("num_units", "forget_bias", "state_is_tuple", "activation", "seed")
+        self.settings = {key: self.settings[key] for key in named}
+
+
+class GRUCell(TF1Cell, KerasGRUCell):
+    """TensorFlow's GRUCell: `c̃ = act([x, r h] W + b)`, `h' = u h + (1 - u) c̃`; the gates' bias starts at 1."""
+
+    def __init__(
+        self,
+        num_units: int,
+        *,
+        activation: str | Activation | None = None,
+        kernel_initializer: InitializerSpec | None = None,
+        bias_initializer: InitializerSpec | None = None,
+        seed: int | None = None,
+    ) -> None:
+        settings = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
+        KerasGRUCell.__init__(self, num_units, activation=_activation(activation), reset_after=False, seed=seed)
+        self.settings = settings
+
+    def make(self, input_size: int) -> None:
+        """Make the kernels, drawn as TensorFlow's two, and the bias."""
+        u, own = self.units, self.settings
+        draw = initializer(own["kernel_initializer"] or _INITIALIZER)
+        joint = torch.cat([draw((input_size + u, n * u), self.generator) for n in (2, 1)], dim=1)
+        self.add_weight("kernel", (input_size, 3 * u), _rows(joint, slice(input_size)))
+        self.add_weight("recurrent_kernel", (u, 3 * u), _rows(joint, slice(input_size, None)))
+        given = own["bias_initializer"]
+        first, second = ("ones", "zeros") if given is None else (given, given)
+        parts = [initializer(spec)((n * u,), self.generator) for spec, n in ((first, 2), (second, 1))]
+        self.add_weight("bias", (3 * u,), _rows(torch.cat(parts), slice(None)))
+
+    def load(
+        self, gates_kernel: ArrayLike, gates_bias: ArrayLike, candidate_kernel: ArrayLike, candidate_bias: ArrayLike
+    ) -> None:
+        """Take TensorFlow's variables: gates (F + u, 2u) and (2u), ordered r, u; candidate (F + u, u) and (u)."""
+        swap = (1, 0)
+        joint = torch.cat([_reordered(gates_kernel, swap, 2), _reordered(candidate_kernel, (0,), 1)], dim=1)
+        self.build(len(joint) - self.units)
+        _assign(self, "kernel", joint[: self.input_size])
+        _assign(self, "recurrent_kernel", joint[self.input_size :])
+        _assign(self, "bias", torch.cat([_reordered(gates_bias, swap, 2), _reordered(candidate_bias, (0,), 1)]))
+
+
+class BasicRNNCell(TF1Cell, SimpleRNNCell):
+    """TensorFlow's BasicRNNCell: `h' = act([x, h] W + b)`."""
+
+    def __init__(self, num_units: int, *, activation: str | Activation | None = None, seed: int | None = None) -> None:
+        SimpleRNNCell.__init__(self, num_units, activation=_activation(activation), seed=seed)
+        self.settings = {"num_units": num_units, "activation": activation, "seed": seed}
+
+    def make(self, input_size: int) -> None:
+        """Make the kernels, drawn as one, and the bias."""
+        u = self.units
+        joint = initializer(_INITIALIZER)((input_size + u, u), self.generator)
+        self.add_weight("kernel", (input_size, u), _rows(joint, slice(input_size)))
+        self.add_weight("recurrent_kernel", (u, u), _rows(joint, slice(input_size, None)))
+        self.add_weight("bias", (u,), "zeros")
+
+    def load(self, kernel: ArrayLike, bias: ArrayLike) -> None:
+        """Take TensorFlow's variables: kernel (F + u, u) and bias (u)."""
+        joint = _reordered(kernel, (0,), 1)
+        self.build(len(joint) - self.units)
+        _assign(self, "kernel", joint[: self.input_size])
+        _assign(self, "recurrent_kernel", joint[self.input_size :])
+        _assign(self, "bias", _reordered(bias, (0,), 1))

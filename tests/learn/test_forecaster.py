@@ -1,0 +1,235 @@
+"""The forecaster and its export: parity with torch, chunks and batches bit for bit, finite answers, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamlstm.errors import ModelError, UsageError
+from streamlstm.export.graph import Graph
+from streamlstm.export.step_model import TOLERANCE, check_export, export_model
+from streamlstm.forecaster import Forecaster, ForecasterConfig, LagFeatures, Scaling
+from streamlstm.model import Model
+from streamlstm.nn import LSTM
+
+CONFIGS = [
+    ForecasterConfig(units=(8,)),
+    ForecasterConfig(units=(8,), seasons=(12,), scaling="log"),
+    ForecasterConfig(units=(16, 8), seasons=(7, 30), scaling="minmax", neighbours=1),
+    ForecasterConfig(units=(8,), predict="level", scaling="log", recent=3),
+    ForecasterConfig(units=(5,), features=("a", "b", "c"), seasons=(6,), recent=4),
+    ForecasterConfig(units=(8,), scaling="series", seasons=(12,)),
+    ForecasterConfig(units=(8,), scaling="series", features=("a", "b"), recent=5),
+    ForecasterConfig(units=(64,), seasons=(48, 336)),
+    ForecasterConfig(units=(8,), layer="gru"),
+    ForecasterConfig(units=(8,), layer="rnn", predict="level"),
+]
+
+
+def made(config: ForecasterConfig, seed: int = 0) -> Forecaster:
+    """A forecaster with random weights everywhere, none of them zero."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        forecaster = Forecaster(config)
+        with torch.no_grad():
+            forecaster.skip.weight.normal_(0, 0.05)
+            forecaster.skip.bias.normal_(0, 0.05)
+            forecaster.skip.residual_std.fill_(0.5)
+            forecaster.correction.head.weight.normal_(0, 0.3)
+            forecaster.correction.head.bias.normal_(0, 0.3)
+            forecaster.lags.mean.normal_(0, 0.1)
+            forecaster.lags.std.uniform_(0.5, 1.5)
+            values = np.exp(np.random.default_rng(seed).normal(3, 1, (50, len(config.features))))
+            forecaster.scaling.fit(values)
+    return forecaster
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_the_exported_model_does_what_the_forecaster_does(config: ForecasterConfig) -> None:
+    """Forecasts and state agree with torch to 1e-5, chunks and batches bit for bit, for every kind of forecaster."""
+    forecaster = made(config)
+    model_bytes = export_model(forecaster)  # raises if not
+    random = np.random.default_rng(1)
+    x = np.exp(random.normal(3, 1, (forecaster.lags.length + 25, 11, len(config.features)))).astype(np.float32)
+    assert check_export(forecaster, model_bytes, x) <= TOLERANCE
+    model = Model(model_bytes)
+    assert model.spec.state_size == forecaster.state_size
+    assert model.spec.season == (config.seasons[0] if config.seasons else None)
+
+
+@pytest.mark.parametrize("config", CONFIGS[:7], ids=str)
+@settings(max_examples=15, deadline=None)
+@given(cuts=st.lists(st.integers(1, 20), min_size=1, max_size=6), batch=st.integers(1, 70), seed=st.integers(0, 99))
+def test_any_cut_and_any_batch_give_the_same_bits(
+    config: ForecasterConfig, cuts: list[int], batch: int, seed: int
+) -> None:
+    """However a sequence is cut into calls, and whoever else is in the batch, a series' bits are its own."""
+    model = exported(config)
+    x = np.random.default_rng(seed).lognormal(3, 1, (sum(cuts), batch, len(config.features))).astype(np.float32)
+    whole, state = model.run(x, model.initial_state(batch))
+    parts, carried, done = [], model.initial_state(batch), 0
+    for cut in cuts:
+        part, carried = model.run(x[done : done + cut], carried)
+        parts.append(part)
+        done += cut
+    assert np.array_equal(np.concatenate(parts), whole)
+    assert np.array_equal(carried, state)
+    row = seed % batch
+    alone, carried = model.run(x[:, row : row + 1], model.initial_state(1))
+    assert np.array_equal(alone[:, 0], whole[:, row])
+    assert np.array_equal(carried[0], state[row])
+
+
+@cache
+def exported(config: ForecasterConfig) -> Model:
+    """A loaded model of a configuration, made once."""
+    return Model(export_model(made(config)))
+
+
+@pytest.mark.parametrize("config", CONFIGS[:7], ids=str)
+@settings(max_examples=20, deadline=None)
+@given(
+    values=st.lists(
+        st.one_of(st.floats(width=32, allow_nan=False, allow_infinity=False), st.just(0.0), st.just(-1.0)),
+        min_size=1,
+        max_size=50,
+    )
+)
+def test_finite_values_never_give_anything_else(config: ForecasterConfig, values: list[float]) -> None:
+    """Zeros, negatives under log, the largest and the smallest float32: forecasts and state stay finite."""
+    model = exported(config)
+    x = np.repeat(np.asarray(values, np.float32)[:, None, None], len(config.features), axis=2)
+    y, state = model.run(x, model.initial_state(1))
+    assert np.isfinite(y).all()
+    assert np.isfinite(state).all()
+
+
+def test_equal_weights_give_equal_bytes() -> None:
+    """Two exports of one forecaster, and of two made alike, are the same file."""
+    config = CONFIGS[1]
+    assert export_model(made(config)) == export_model(made(config))
+    assert export_model(made(config)) != export_model(made(config, seed=1))
+
+
+def test_an_export_with_a_broken_layer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer whose nodes compute something else than its torch module stops the export."""
+    right = LSTM.emit
+
+    def wrong(self: LSTM, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, list[str]]:
+        y, after = right(self, graph, x, state)
+        return graph.node("Mul", y, graph.constant(1.001)), after
+
+    monkeypatch.setattr(LSTM, "emit", wrong)
+    with pytest.raises(ModelError, match="differs from the trained one"):
+        export_model(made(CONFIGS[0]))
+
+
+def test_an_export_that_depends_on_the_call_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer that looks at how many steps a call has stops the export, though torch agrees step by step."""
+    right = LSTM.emit
+
+    def wrong(self: LSTM, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, list[str]]:
+        y, after = right(self, graph, x, state)
+        steps = graph.node("Cast", graph.node("Shape", x, start=0, end=1), to=1)
+        more = graph.node("Sub", steps, graph.constant(1.0))
+        return graph.node("Add", y, more), after
+
+    monkeypatch.setattr(LSTM, "emit", wrong)
+    with pytest.raises(ModelError, match="other bits"):
+        export_model(made(CONFIGS[0]))
+
+
+def test_features_of_a_full_history_are_the_lags_of_the_definition() -> None:
+    """Every column is the difference its definition says, computed here by indexing a long sequence."""
+    lags = LagFeatures(1, recent=3, seasons=(5,), neighbours=1)
+    z = torch.randn(40, 1, 1, generator=torch.Generator().manual_seed(0))
+    features, full, _, _ = lags(z, lags.initial_state(1))
+    v = z[:, 0, 0]
+    for t in range(lags.length, 40):
+        wanted = [v[t - 2] - v[t - 3], v[t - 1] - v[t - 2], v[t] - v[t - 1]]
+        wanted += [v[t + 1 - 5 + j] - v[t] for j in (-1, 0, 1)] + [v[t]]
+        torch.testing.assert_close(features[t, 0], torch.stack(wanted))
+    assert full[:, 0, 0].tolist() == [t >= lags.length for t in range(40)]
+
+
+def test_a_history_that_is_not_full_gives_zeros_for_what_it_lacks() -> None:
+    """Features that reach before a series' first value are zero, and the rest is what it always is."""
+    lags = LagFeatures(1, recent=2, seasons=(6,), neighbours=0)
+    z = torch.arange(1.0, 11.0).reshape(10, 1, 1) ** 2
+    features, _, _, _ = lags(z, lags.initial_state(1))
+    assert features[0, 0].tolist() == [0, 0, 0, 1]  # only the level
+    assert features[1, 0].tolist() == [0, 3, 0, 4]
+    assert features[2, 0].tolist() == [3, 5, 0, 9]
+    assert features[5, 0, 2] == 1 - 36  # the first value is five back, a season before the target
+
+
+def test_a_series_unit_is_the_weighted_mean_of_its_absolute_changes() -> None:
+    """The unit after each value is the exponentially weighted mean of all changes up to it, by float64."""
+    lags = LagFeatures(1, recent=2, local=True)
+    z = torch.randn(30, 1, 1, generator=torch.Generator().manual_seed(0))
+    unit = lags(z, lags.initial_state(1)).unit
+    assert lags.spread is not None
+    assert unit is not None
+    changes = np.abs(np.diff(z[:, 0, 0].double().numpy()))
+    for t in range(1, 30):
+        weights = lags.spread.decay ** np.arange(t - 1, -1, -1)
+        wanted = (weights * changes[:t]).sum() / weights.sum()
+        assert float(unit[t, 0, 0]) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_series_1024_times_as_large_is_forecast_1024_times_as_large() -> None:
+    """With the scaling `series` the size of a series does not matter: scaled by a power of two, not one bit changes."""
+    model = exported(ForecasterConfig(units=(8,), scaling="series", seasons=(12,)))
+    x = np.random.default_rng(0).normal(50, 5, (60, 1, 1)).astype(np.float32)
+    y, _ = model.run(x, model.initial_state(1))
+    larger, _ = model.run(1024 * x, model.initial_state(1))
+    assert np.array_equal(larger, 1024 * y)
+
+
+@pytest.mark.parametrize("kind", ["standard", "minmax", "log"])
+def test_scaling_goes_there_and_back(kind: str) -> None:
+    """`inverse` undoes `forward`, and a change of zero is the value itself."""
+    scaling = Scaling(kind, 2)
+    values = np.random.default_rng(0).lognormal(2, 1, (100, 2))
+    scaling.fit(values)
+    x = torch.from_numpy(values).float()
+    torch.testing.assert_close(scaling.inverse(scaling(x)), x, rtol=1e-5, atol=1e-5)
+    assert torch.equal(scaling.change(x, torch.zeros(())), x)
+
+
+def test_a_constant_series_is_scaled_without_dividing_by_zero() -> None:
+    """A series that never changes has z = 0."""
+    for kind in ("standard", "minmax", "log"):
+        scaling = Scaling(kind, 1)
+        scaling.fit(np.full((10, 1), 5.0))
+        assert scaling(torch.full((1, 1), 5.0)).tolist() == [[0.0]]
+
+
+def test_log_of_values_that_are_not_positive_is_refused() -> None:
+    """Fitting log to a zero says what to do instead."""
+    with pytest.raises(UsageError, match=r"log needs positive values.*--scaling standard"):
+        Scaling("log", 1).fit(np.array([[1.0], [0.0]]))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"scaling": "series", "predict": "level"},
+        {"units": ()},
+        {"units": (0,)},
+        {"predict": "both"},
+        {"scaling": "none"},
+        {"layer": "mlp"},
+        {"seasons": (1,)},
+    ],
+)
+def test_a_forecaster_that_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
+    """Each wrong setting is a usage error."""
+    with pytest.raises(UsageError):
+        Forecaster(ForecasterConfig(**wrong))  # type: ignore[arg-type]
