@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -199,10 +200,14 @@ def _show_results(months: Sequence[Month], forecasts: Sequence[float], waits_ms:
 
 
 def _show_what_next(model: Path) -> None:
+    shown = os.path.relpath(model)
+    activate = Path(sys.executable).parent / "activate"
+    first = f"  . {os.path.relpath(activate)}\n" if shutil.which("streamlstm") is None and activate.exists() else ""
     click.echo(
         "\nEverything was stopped and removed. To go on with values of your own:\n"
-        f"  streamlstm serve {model}\n"
+        f"{first}  streamlstm serve {model if shown.startswith('..') else shown}\n"
         "and in another terminal, while it runs:\n"
+        f"{first}"
         "  seq 1 1000 | streamlstm push values --series s1\n"
         "  streamlstm tail values\n"
         "  streamlstm status\n"
