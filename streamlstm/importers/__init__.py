@@ -1,0 +1,1 @@
+"""Step models from models made elsewhere; needs the extra `train`, and `keras` for files of Keras."""
