@@ -7,67 +7,76 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.codec import Table
 from streamlstm.record import RecordFormat, Rows
 
 Slots = NDArray[np.int64]
 
 NO_SLOT = -1  # of a series that is not cached
+NOBODY = -1  # number of the stream of a free row
 _FIRST_CAPACITY = 1024  # rows; doubled when full, up to the limit
 
 
 class Arena:
-    """Rows of records with a limit in bytes. A slot is a row's index; it stays a series' own until it is evicted."""
+    """Rows of records with a limit in bytes. A slot is a row's index; it stays a series' own until it is evicted.
+
+    What is kept besides a row is kept in arrays and in the codec's table: a Python object a series would be a third of
+    the memory.
+    """
 
     def __init__(self, record_format: RecordFormat, *, max_bytes: int) -> None:
         self._format = record_format
         self._limit = max(1, max_bytes // record_format.size)
-        self._rows = np.empty((min(_FIRST_CAPACITY, self._limit), record_format.words), np.float32)
-        self._last_used = np.zeros(len(self._rows), np.int64)  # number of the batch that used a row last
-        self._owners: list[tuple[str, bytes] | None] = [None] * len(self._rows)
-        self._free = list(range(len(self._rows) - 1, -1, -1))
-        self._streams: dict[str, dict[bytes, int]] = {}
+        self._rows = np.empty((0, record_format.words), np.float32)
+        self._last_used = np.empty(0, np.int64)  # number of the batch that used a row last
+        self._stream_of = np.empty(0, np.int32)  # number of the stream a row belongs to; NOBODY if free
+        self._free = np.empty(0, np.int32)  # a stack of free slots
+        self._free_count = 0
+        self._numbers: dict[str, int] = {}
         self._batch = 0
+        self.table = Table()
         self.evictions = 0
+        self._grow(min(_FIRST_CAPACITY, self._limit))
 
-    def slots(self, stream: str) -> dict[bytes, int]:
-        """Series name -> slot of a stream's cached records; read it, do not write it."""
-        return self._streams.setdefault(stream, {})
+    def number(self, stream: str) -> int:
+        """The stream's number in the table; it is never given to another."""
+        return self._numbers.setdefault(stream, len(self._numbers))
 
     @property
     def cached(self) -> int:
         """How many records are in memory."""
-        return sum(map(len, self._streams.values()))
+        return len(self.table)
 
     @property
     def nbytes(self) -> int:
-        """What the rows take, used or not."""
-        return self._rows.nbytes
+        """What the rows and what finds them take, used or not."""
+        arrays = (self._rows, self._last_used, self._stream_of, self._free)
+        return sum(array.nbytes for array in arrays) + self.table.nbytes
 
     def begin_batch(self) -> None:
-        """Start a batch: rows used or put from now on cannot be evicted until the next one."""
+        """Start a batch: rows touched or put from now on cannot be evicted until the next one."""
         self._batch += 1
 
-    def find(self, stream: str, names: Sequence[bytes]) -> Slots:
-        """The slots of series by name, NO_SLOT for those not cached; protects the others in this batch."""
-        found = list(map(self.slots(stream).get, names))
-        slots = np.array([NO_SLOT if slot is None else slot for slot in found] if None in found else found, np.int64)
-        self._last_used[slots[slots != NO_SLOT]] = self._batch
-        return slots
+    def touch(self, slots: Slots) -> None:
+        """Protect rows in this batch."""
+        self._last_used[slots] = self._batch
 
     def put(self, stream: str, names: Sequence[bytes], rows: Rows) -> None:
         """Cache the records of series that are not cached yet; evicts others if the limit is reached."""
-        self._make_room(len(names))
-        taken = [self._free.pop() for _ in names]
+        count = len(names)
+        self._make_room(count)
+        taken = self._free[self._free_count - count : self._free_count].copy()
+        self._free_count -= count
         self._rows[taken] = rows
         self._last_used[taken] = self._batch
-        self.slots(stream).update(zip(names, taken, strict=True))
-        for slot, name in zip(taken, names, strict=True):
-            self._owners[slot] = (stream, name)
+        number = self.number(stream)
+        self._stream_of[taken] = number
+        for name, slot in zip(names, taken.tolist(), strict=True):
+            self.table.put(number, name, slot)
 
-    def names(self, slots: Slots) -> list[bytes]:
-        """The names of the series that own the slots."""
-        owners = self._owners
-        return [owner[1] for slot in slots.tolist() if (owner := owners[slot]) is not None]
+    def find(self, stream: str, name: bytes) -> int:
+        """The slot of a series, NO_SLOT if it is not cached."""
+        return self.table.get(self.number(stream), name)
 
     def gather(self, slots: Slots) -> Rows:
         """A copy of the rows, (n, words)."""
@@ -78,47 +87,40 @@ class Arena:
         """Write rows back."""
         self._rows[slots] = rows
 
-    def drop(self, stream: str, names: Sequence[bytes]) -> None:
-        """Forget the named series, cached or not."""
-        slots = self.slots(stream)
-        for name in names:
-            slot = slots.pop(name, None)
-            if slot is not None:
-                self._owners[slot] = None
-                self._free.append(slot)
+    def drop(self, slots: Slots) -> None:
+        """Forget the series of some slots."""
+        remove = self.table.remove
+        for slot in slots.tolist():
+            remove(slot)
+        self._stream_of[slots] = NOBODY
+        self._free[self._free_count : self._free_count + len(slots)] = slots
+        self._free_count += len(slots)
 
-    def drop_stream(self, stream: str) -> None:
-        """Forget a stream's records."""
-        self.drop(stream, list(self.slots(stream)))
-        self._streams.pop(stream, None)
+    def slots(self, stream: str) -> Slots:
+        """The slots of a stream's cached series."""
+        return np.flatnonzero(self._stream_of == self.number(stream))
 
     def _make_room(self, count: int) -> None:
-        if len(self._free) >= count:
+        if self._free_count >= count:
             return
-        wanted = len(self._rows) - len(self._free) + count
-        if len(self._rows) < self._limit:
-            self._grow(min(self._limit, max(wanted, 2 * len(self._rows))))
-        if len(self._free) < count:
-            self._evict(count - len(self._free))
-        if len(self._free) < count:
+        capacity = len(self._rows)
+        wanted = capacity - self._free_count + count
+        if capacity < self._limit:
+            self._grow(min(self._limit, max(wanted, 2 * capacity)))
+        if self._free_count < count:
+            self._evict(count - self._free_count)
+        if self._free_count < count:
             # One batch needs more than the limit: correctness first, the next batches shrink back by evicting.
-            self._grow(len(self._rows) + count - len(self._free))
+            self._grow(len(self._rows) + count - self._free_count)
 
     def _evict(self, count: int) -> None:
-        owned = np.fromiter((owner is not None for owner in self._owners), bool, len(self._owners))
-        idle = np.flatnonzero(owned & (self._last_used < self._batch))
+        idle = np.flatnonzero((self._stream_of != NOBODY) & (self._last_used < self._batch))
         count = min(count, len(idle))
         if count == 0:
             return
         # A tenth more than needed, so that a working set above the limit does not sort its rows at every batch.
-        count = min(len(idle), count + len(self._owners) // 10)
-        oldest = idle[np.argpartition(self._last_used[idle], count - 1)[:count]]
-        for slot in oldest.tolist():
-            owner = self._owners[slot]
-            assert owner is not None, "only owned slots are idle"
-            del self._streams[owner[0]][owner[1]]
-            self._owners[slot] = None
-            self._free.append(slot)
+        count = min(len(idle), count + len(self._rows) // 10)
+        self.drop(idle[np.argpartition(self._last_used[idle], count - 1)[:count]])
         self.evictions += count
 
     def _grow(self, capacity: int) -> None:
@@ -126,6 +128,10 @@ class Arena:
         rows = np.empty((capacity, self._format.words), np.float32)
         rows[:old] = self._rows
         self._rows = rows
-        self._last_used = np.concatenate([self._last_used, np.zeros(capacity - old, np.int64)])
-        self._owners.extend([None] * (capacity - old))
-        self._free.extend(range(capacity - 1, old - 1, -1))
+        added = capacity - old
+        self._last_used = np.concatenate([self._last_used, np.zeros(added, np.int64)])
+        self._stream_of = np.concatenate([self._stream_of, np.full(added, NOBODY, np.int32)])
+        free = np.empty(capacity, np.int32)
+        free[: self._free_count] = self._free[: self._free_count]
+        free[self._free_count : self._free_count + added] = np.arange(capacity - 1, old - 1, -1)
+        self._free, self._free_count = free, self._free_count + added

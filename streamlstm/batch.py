@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from streamlstm import flaw
+from streamlstm.codec import Scan, Table, Texts, scan_read
 from streamlstm.flaw import Flaw
-from streamlstm.store import Entries
-from streamlstm.values import read_values
+from streamlstm.values import read_odd
 
 Index = NDArray[np.int64]
 Float32 = NDArray[np.float32]
@@ -22,37 +20,46 @@ MAX_NAME_BYTES = 256
 RESET = b"!reset"
 ALL_SERIES = b"*"
 
-_INT64_MAX = np.uint64(2**63 - 1)
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Parsed:
     """The fields of a run of entries of one stream, flat: item i belongs to entry `entry[i]`."""
 
     stream: str
-    ids: Sequence[bytes]  # of the entries
+    ids: Texts  # of the entries
     times_ms: Index  # of the entries
-    names: list[bytes]  # of the items: series names, or commands that begin with `!`
-    texts: list[bytes]  # of the items
+    names: Texts  # of the items: series names, or commands that begin with `!`
+    texts: Texts  # of the items
     entry: Index  # (n,) which entry an item is in
+    slots: Index  # (n,) where the series' record is; NO_SLOT for what is not in memory, or no series
     values: Float32  # (n, F); NaN where a feature is missing
     wrong: dict[int, Flaw]  # items that hold no value, and why
 
 
-def parse(stream: str, entries: Entries, features: int) -> Parsed:
-    """Lay a run of entries out flat and read its values; nothing raises, what is wrong is in `wrong`."""
-    flat = list(chain.from_iterable(entries.fields))
-    names, texts = flat[0::2], flat[1::2]
-    counts = np.fromiter(map(len, entries.fields), np.int64, len(entries)) // 2
-    values, wrong = read_values(texts, features)
+def parse(reply: bytes, table: Table, numbers: Mapping[str, int], features: int) -> list[Parsed]:
+    """Lay out the entries of a read's reply; nothing raises for what is wrong with a value, it is in `wrong`.
+
+    `numbers` gives the number in the table of every stream that was asked for.
+    """
+    keys = {stream.encode(): number for stream, number in numbers.items()}
+    return [_parsed(scan) for scan in scan_read(reply, table, keys, features)]
+
+
+def _parsed(scan: Scan) -> Parsed:
+    wrong = {}
+    for item in np.flatnonzero(scan.odd).tolist():
+        found = read_odd(scan.texts[item], scan.values[item])
+        if found is not None:
+            wrong[item] = found
     return Parsed(
-        stream=stream,
-        ids=entries.ids,
-        times_ms=_times_ms(entries.ids),
-        names=names,
-        texts=texts,
-        entry=np.repeat(np.arange(len(entries)), counts),
-        values=values,
+        stream=scan.key.decode(),
+        ids=scan.ids,
+        times_ms=scan.times_ms,
+        names=scan.names,
+        texts=scan.texts,
+        entry=np.repeat(np.arange(len(scan.ids)), scan.counts),
+        slots=scan.slots,
+        values=scan.values,
         wrong=wrong,
     )
 
@@ -70,11 +77,6 @@ def name_error(name: bytes) -> Flaw | None:
     except UnicodeDecodeError:
         return Flaw(flaw.BAD_NAME, "the series name is not UTF-8")
     return None
-
-
-def _times_ms(ids: Sequence[bytes]) -> Index:
-    flat = orjson.loads(b"[" + b",".join(ids).replace(b"-", b",") + b"]")
-    return np.minimum(np.array(flat[0::2], np.uint64), _INT64_MAX).astype(np.int64)
 
 
 @dataclass(frozen=True)

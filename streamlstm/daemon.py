@@ -12,11 +12,12 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from streamlstm.batch import Parsed
 from streamlstm.engine import Engine, Result
 from streamlstm.entry_id import EntryId
 from streamlstm.errors import ModelChangedError, StoreUnavailableError
 from streamlstm.metrics import Metrics
-from streamlstm.store import Commit, Entries, Head, Store
+from streamlstm.store import Commit, Head, Store
 
 log = logging.getLogger(__name__)
 
@@ -136,9 +137,9 @@ class Daemon:
         for stream in committed:
             self._settle(stream)
         if readable:
-            entries = self._store.receive_read()
+            batch = self._engine.parse(self._store.receive_read(), self._asked)
             # A stream that was opened anew meanwhile has another cursor: what was asked for it is stale.
-            fresh = {s: e for s, e in entries.items() if self._asked.get(s) == self._cursors.get(s)}
+            fresh = [parsed for parsed in batch if self._asked[parsed.stream] == self._cursors.get(parsed.stream)]
             if fresh:
                 self._work(fresh)
             self._ask()
@@ -149,14 +150,13 @@ class Daemon:
         self._asked = dict(self._cursors)
         self._store.send_read(self._asked, self._read_entries)
 
-    def _work(self, entries: dict[str, Entries]) -> None:
+    def _work(self, batch: list[Parsed]) -> None:
         """Step a batch and send its commits."""
         began = self._clock.monotonic()
-        batch = [self._engine.parse(stream, found) for stream, found in entries.items()]
         for stream, names in self._engine.begin(batch).items():
             self._engine.admit(stream, names, self._store.load(stream, names))
         results = self._engine.step(batch)
-        self._note_batch(batch_values=sum(len(p.names) for p in batch), entries=entries, began=began)
+        self._note_batch(batch, began)
         for result in results:
             stream = result.commit.stream
             if stream in self._pending and not self._settle(stream):
@@ -231,13 +231,14 @@ class Daemon:
 
     # Figures.
 
-    def _note_batch(self, *, batch_values: int, entries: dict[str, Entries], began: float) -> None:
+    def _note_batch(self, batch: list[Parsed], began: float) -> None:
         """Count a batch, and fit the size of the next read to the values an entry carries."""
         metrics = self._metrics
+        batch_values = sum(len(parsed.names) for parsed in batch)
         metrics.batches.inc()
         metrics.batch_values.observe(batch_values)
         metrics.step_seconds.observe(self._clock.monotonic() - began)
-        longest = max(map(len, entries.values()))
+        longest = max(len(parsed.ids) for parsed in batch)
         per_entry = batch_values / longest
         wanted = max(1, int(self._settings.batch_values / max(per_entry, 1.0)))
         # Grown by doubling only: entries may be small now and a thousand values each in the next read.

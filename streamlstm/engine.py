@@ -6,8 +6,9 @@ own. The daemon (or the simulation) moves entries, records and commits between a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from streamlstm.plan import NO_PAST, NOT_FINITE, Plan, Work
 from streamlstm.record import RecordFormat, Rows
 from streamlstm.scoring import Scores, score
 from streamlstm.stepping import StepModel, Stepper
-from streamlstm.store import Commit, DeadLetter, Entries, Head
+from streamlstm.store import Commit, DeadLetter, Head
 from streamlstm.values import write_values
 
 Index = NDArray[np.int64]
@@ -74,7 +75,6 @@ class Engine:
         self.columns = ",".join(model.spec.outputs)
         self._stepper = Stepper(model, self.format, missing=self.settings.missing)
         self._heads: dict[str, StreamHead] = {}
-        self._found: dict[str, Index] = {}  # slots of the running batch's items, from `begin` to `step`
 
     def open(self, stream: str, head: Head) -> None:
         """Begin a stream at the position the store holds; forgets what was cached of it."""
@@ -83,7 +83,7 @@ class Engine:
 
     def forget(self, stream: str) -> None:
         """Let go of a stream."""
-        self.arena.drop_stream(stream)
+        self.arena.drop(self.arena.slots(stream))
         self._heads.pop(stream, None)
 
     def skip(self, stream: str, entries: int) -> None:
@@ -94,19 +94,20 @@ class Engine:
         """How many series the stream has."""
         return self._heads[stream].series
 
-    def parse(self, stream: str, entries: Entries) -> Parsed:
-        """Lay out the next entries of a stream: the first of a batch's four calls."""
-        return parse(stream, entries, len(self.model.spec.features))
+    def parse(self, reply: bytes, asked: Iterable[str]) -> list[Parsed]:
+        """Lay out the next entries of the streams asked for, a read's reply: the first of a batch's four calls."""
+        numbers = {stream: self.arena.number(stream) for stream in asked}
+        return parse(reply, self.arena.table, numbers, len(self.model.spec.features))
 
     def begin(self, batch: Sequence[Parsed]) -> dict[str, list[bytes]]:
         """Start a batch; returns the series of each stream whose records have to be loaded and admitted."""
         self.arena.begin_batch()
         unknown = {}
         for parsed in batch:
-            found = self.arena.find(parsed.stream, parsed.names)
-            self._found[parsed.stream] = found
+            here = parsed.slots != NO_SLOT
+            self.arena.touch(parsed.slots[here])
             # Distinct, in order of arrival, so that a limit bites the same ones whatever the batch.
-            new = dict.fromkeys(parsed.names[i] for i in np.flatnonzero(found == NO_SLOT).tolist())
+            new = dict.fromkeys(parsed.names.take(~here))
             names = [name for name in new if name_error(name) is None]
             if names:
                 unknown[parsed.stream] = names
@@ -136,23 +137,19 @@ class Engine:
         return [self._result(number, work, plan, rows, answers) for number, work in enumerate(works)]
 
     def _work(self, parsed: Parsed) -> Work:
-        stream = parsed.stream
-        found = self._found.pop(stream)
-        if (found == NO_SLOT).any():
-            found = self.arena.find(stream, parsed.names)
-        return Work.of(parsed, found, self.arena.slots(stream), self.settings.max_series)
+        find = partial(self.arena.find, parsed.stream)
+        return Work.of(parsed, find, self.settings.max_series)
 
     def _result(self, number: int, work: Work, plan: Plan, rows: Rows, answers: _Answers) -> Result:
         parsed, head = work.parsed, self._heads[work.parsed.stream]
         first, last = plan.offsets[number], plan.offsets[number + 1]
         mine = plan.stream == number
         written, gone = np.flatnonzero(mine & answers.written), np.flatnonzero(mine & answers.removed)
-        names = self.arena.names(plan.slots[written])
-        removed = [*work.removed, *self.arena.names(plan.slots[gone])]
+        reset_names = {int(work.slots[item]): parsed.texts[item] for item in work.resets}
+        removed = [*work.removed, *(reset_names[slot] for slot in plan.slots[gone].tolist() if slot in reset_names)]
         alive = answers.alive[first:last]
-        fields = parsed.names if alive.all() else [parsed.names[i] for i in np.flatnonzero(alive).tolist()]
         counts = np.bincount(parsed.entry[alive], minlength=len(parsed.ids))
-        base, head.position = head.position, parsed.ids[-1]
+        base, head.position = head.position, parsed.ids[len(parsed.ids) - 1]
         head.answered += len(parsed.ids)
         commit = Commit(
             stream=parsed.stream,
@@ -161,29 +158,27 @@ class Engine:
             model=self.model.fingerprint,
             columns=self.columns,
             answered=head.answered,
-            names=names,
+            names=parsed.names.take(answers.last_item[written] - first),
             records=self.format.encode(rows[written]),
             removed=removed,
             reset_all=bool(work.resets_all),
-            ids=[parsed.ids[i] for i in np.flatnonzero(counts).tolist()],
-            fields=fields,
+            ids=parsed.ids.take(counts > 0),
+            fields=parsed.names.take(alive),
             texts=write_values(answers.y[first:last][alive]),
-            counts=counts[counts > 0].tolist(),
+            counts=counts[counts > 0],
             dead=self._letters(work, answers, first, head),
         )
-        self._drop(head, commit, gone=len(gone))
+        self._drop(head, commit, gone=plan.slots[gone], written=plan.slots[written])
         return Result(commit=commit, scores=answers.scores.only(plan.stream == number), entries=len(parsed.ids))
 
-    def _drop(self, head: StreamHead, commit: Commit, *, gone: int) -> None:
+    def _drop(self, head: StreamHead, commit: Commit, *, gone: Index, written: Index) -> None:
         """Forget what the commit removes."""
         if commit.reset_all:
-            kept = set(commit.names)
-            cached = self.arena.slots(commit.stream)
-            self.arena.drop(commit.stream, [name for name in cached if name not in kept])
-            head.series = len(kept)
+            self.arena.drop(np.setdiff1d(self.arena.slots(commit.stream), written))
+            head.series = len(written)
         else:
-            self.arena.drop(commit.stream, commit.removed)
-            head.series -= gone
+            self.arena.drop(gone)
+            head.series -= len(gone)
 
     def _letters(self, work: Work, answers: _Answers, first: int, head: StreamHead) -> list[DeadLetter]:
         parsed = work.parsed
@@ -193,14 +188,14 @@ class Engine:
             flaws.update(dict.fromkeys(within.tolist(), found))
         letters = []
         for name, reason in head.unreadable.items():
-            entry_id = parsed.ids[parsed.entry[parsed.names.index(name)]]
+            entry_id = parsed.ids[int(parsed.entry[parsed.names.index(name)])]
             letters.append(DeadLetter(entry_id, name, b"", reason, BAD_RECORD))
         head.unreadable = {}
         for item in sorted(flaws):
             name, text, error = parsed.names[item], parsed.texts[item], flaws[item].text
             if len(text) > MAX_DEAD_VALUE_BYTES:
                 error = f"{error} (the first {MAX_DEAD_VALUE_BYTES} of {len(text)} bytes are kept)"
-            entry_id = parsed.ids[parsed.entry[item]]
+            entry_id = parsed.ids[int(parsed.entry[item])]
             name, text = name[:MAX_DEAD_VALUE_BYTES], text[:MAX_DEAD_VALUE_BYTES]
             letters.append(DeadLetter(entry_id, name, text, error, flaws[item].kind))
         return letters
@@ -212,6 +207,7 @@ class _Answers:
 
     y: Float32  # (items, O)
     alive: Mask  # (items,) whether the item has a prediction
+    last_item: Index  # (g,) the last item stepped; meaningless where none was
     written: Mask  # (g,) whether the group's record is to be stored
     removed: Mask  # (g,) whether it is to be removed: reset, and nothing after it
     scores: Scores
@@ -255,6 +251,7 @@ class _Answers:
         return cls(
             y=y,
             alive=alive,
+            last_item=plan.items[last] if len(kept) else last,
             written=written,
             removed=~written & (plan.resets > 0),
             scores=scores,

@@ -7,9 +7,10 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from streamlstm.codec import encode_read
 from streamlstm.entry_id import BEGINNING, EntryId
 from streamlstm.errors import StoreError, StoreUnavailableError
-from streamlstm.store import Commit, DeadLetter, Entries, Head, Tail
+from streamlstm.store import Commit, DeadLetter, Head, Tail
 
 
 @dataclass
@@ -82,7 +83,7 @@ class MemoryStore:
             self._reach(stream, connect=True)
         self._cursors, self._count = dict(cursors), count
 
-    def receive_read(self) -> dict[str, Entries]:
+    def receive_read(self) -> bytes:
         """Entries after the cursors of the last `send_read`."""
         cursors, self._cursors = self._cursors or {}, None
         found = {}
@@ -91,8 +92,9 @@ class MemoryStore:
             first = bisect.bisect_right(held.ids, EntryId.parse(cursor))
             last = first + self._count
             if held.ids[first:last]:
-                found[name] = Entries([bytes(i) for i in held.ids[first:last]], held.fields[first:last])
-        return found
+                ids = map(bytes, held.ids[first:last])
+                found[name] = list(zip(ids, held.fields[first:last], strict=True))
+        return encode_read(found)
 
     def load(self, stream: str, names: Sequence[bytes]) -> list[bytes | None]:
         """Records by name."""
@@ -147,7 +149,7 @@ def _apply(held: MemoryStream, commit: Commit) -> None:
         held.state.pop(name, None)
     held.state.update(zip(commit.names, map(bytes, commit.records), strict=True))
     first = 0
-    for entry_id, count in zip(commit.ids, commit.counts, strict=True):
+    for entry_id, count in zip(commit.ids, commit.counts.tolist(), strict=True):
         pairs = zip(commit.fields[first : first + count], commit.texts[first : first + count], strict=True)
         held.prediction_ids.append(entry_id)
         held.predictions.append([part for pair in pairs for part in pair])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -37,33 +37,32 @@ class Work:
     removed: set[bytes] = field(default_factory=set)  # series reset without being in memory
 
     @classmethod
-    def of(cls, parsed: Parsed, found: Index, slots: Mapping[bytes, int], max_series: int) -> Work:
-        """Sort out the items of a stream.
-
-        `found` are their slots: NO_SLOT for what names no series, and for series there is no room for.
-        """
-        work = cls(parsed, found)
+    def of(cls, parsed: Parsed, find: Callable[[bytes], int], max_series: int) -> Work:
+        """Sort out the items of a stream; `find` gives the slot of a series that was not in memory when it was read."""
+        work = cls(parsed, parsed.slots)
+        for item in np.flatnonzero(work.slots == NO_SLOT).tolist():
+            work.slots[item] = find(parsed.names[item])
         for item in np.flatnonzero(work.slots == NO_SLOT).tolist():
             if parsed.names[item] == RESET:
-                work._take_reset(item, slots)
+                work._take_reset(item, find)
             else:
                 limit = f"too many series: the stream has reached its limit of {max_series} (--max-series)"
                 full = Flaw(flaw.TOO_MANY_SERIES, limit)
                 work.dead[item] = name_error(parsed.names[item]) or full
         for item, found_flaw in parsed.wrong.items():
-            if parsed.names[item] != RESET and item not in work.dead:
+            if item not in work.dead and parsed.names[item] != RESET:
                 work.dead[item] = found_flaw
                 work.slots[item] = NO_SLOT
         return work
 
-    def _take_reset(self, item: int, slots: Mapping[bytes, int]) -> None:
+    def _take_reset(self, item: int, find: Callable[[bytes], int]) -> None:
         name = self.parsed.texts[item]
         if name == ALL_SERIES:
             self.resets_all.append(item)
         elif found := name_error(name):
             self.dead[item] = Flaw(found.kind, f"!reset names no series: {found.text}")
-        elif name in slots:
-            self.slots[item] = slots[name]
+        elif (slot := find(name)) != NO_SLOT:
+            self.slots[item] = slot
             self.resets.append(item)
         else:
             self.removed.add(name)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import select
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import hiredis
 
@@ -18,8 +17,8 @@ from streamlstm.entry_id import BEGINNING, EntryId
 from streamlstm.errors import StoreError
 from streamlstm.flight import FlightPacker
 from streamlstm.keys import Keys
-from streamlstm.store import FORMAT, Commit, Entries, Head, Tail
-from streamlstm.wire import Address, Connection, checked, pack
+from streamlstm.store import FORMAT, Commit, Head, Tail
+from streamlstm.wire import Address, Connection, checked, pack, parse_replies
 
 # A blocking read comes back after this long at the latest, so that a connection that died silently is noticed.
 BLOCK_MS = 1000
@@ -33,6 +32,16 @@ class _Flight:
 
     commands: int  # between MULTI and EXEC
     position: bytes
+
+    @property
+    def queued(self) -> bytes:
+        """How the replies begin if every command was taken and EXEC carried them out."""
+        return b"+OK\r\n%b*%d\r\n" % (b"+QUEUED\r\n" * self.commands, self.commands)
+
+    @property
+    def watched(self) -> bytes:
+        """How they end if nobody has moved the position since."""
+        return b"+OK\r\n$%d\r\n%b\r\n" % (len(self.position), self.position)
 
 
 class _StreamConnection:
@@ -80,7 +89,7 @@ class _StreamConnection:
             self.outcome = False
             return
         flight, commands = self.packer.pack(commit)
-        self.connection.send(flight, commands + 4)  # MULTI, EXEC, WATCH, HGET
+        self.connection.send(flight)
         self.flight = _Flight(commands, commit.position)
 
     def receive(self) -> bool:
@@ -90,11 +99,14 @@ class _StreamConnection:
             assert outcome is not None, "a commit is received once, after it was sent"
             return outcome
         flight, self.flight = self.flight, None
-        replies = self.connection.receive_many(flight.commands + 4)
-        executed, watched, position = replies[-3:]
-        for reply in (*replies[:-3], executed, watched, position):
-            if isinstance(reply, hiredis.ReplyError):
-                checked(reply, self.connection.address)
+        raw = self.connection.receive_raw(flight.commands + 4)  # and MULTI, EXEC, WATCH, HGET
+        self.guarded = flight.position
+        if raw.startswith(flight.queued) and raw.endswith(flight.watched) and b"\r\n-" not in raw:
+            return True  # carried out without an error, and the position is the one it set
+        replies = parse_replies(raw)
+        executed, _, position = replies[-3:]
+        for reply in replies:
+            checked(reply, self.connection.address)
         self.guarded = position or BEGINNING
         if executed is None:
             return False
@@ -127,7 +139,7 @@ class RedisStore:
         self._block_ms = block_ms
         self._reader: Connection | None = None
         self._control: Connection | None = None
-        self._reading: dict[bytes, str] = {}  # key -> stream of the read under way
+        self._reading = False  # whether a read is under way
         self._streams: dict[str, _StreamConnection] = {}
 
     def check_server(self) -> dict[str, str]:
@@ -153,25 +165,18 @@ class RedisStore:
         """One XREAD over all streams."""
         if self._reader is None:
             self._reader = Connection(self.address, name="streamlstm-read")
-        command: list[bytes | str | int] = [
-            "XREAD",
-            "COUNT",
-            count,
-            "BLOCK",
-            self._block_ms,
-            "STREAMS",
-            *cursors,
-            *cursors.values(),
-        ]
-        self._reader.send(pack(*command), 1)
-        self._reading = {stream.encode(): stream for stream in cursors}
+        command: list[bytes | str | int] = ["XREAD", "COUNT", count, "BLOCK", self._block_ms, "STREAMS"]
+        self._reader.send(pack(*command, *cursors, *cursors.values()))
+        self._reading = True
 
-    def receive_read(self) -> dict[str, Entries]:
+    def receive_read(self) -> bytes:
         """The entries of the last `send_read`."""
         assert self._reader is not None, "receive_read follows send_read"
-        streams, self._reading = self._reading, {}
-        reply = checked(self._reader.receive(), self.address)
-        return {streams[key]: _entries(items) for key, items in reply or ()}
+        self._reading = False
+        reply = self._reader.receive_raw(1)
+        if reply.startswith(b"-"):
+            checked(parse_replies(reply)[0], self.address)
+        return reply
 
     def load(self, stream: str, names: Sequence[bytes]) -> list[bytes | None]:
         """HMGET on the stream's own connection, after its commits."""
@@ -214,16 +219,12 @@ class RedisStore:
             if connection is not None:
                 connection.close()
         self._reader = self._control = None
-        self._reading = {}
+        self._reading = False
 
     def _controlled(self) -> Connection:
         if self._control is None:
             self._control = Connection(self.address, name="streamlstm-control")
         return self._control
-
-
-def _entries(items: list[list[Any]]) -> Entries:
-    return Entries([item[0] for item in items], [item[1] for item in items])
 
 
 def _parse_info(text: bytes) -> dict[str, str]:

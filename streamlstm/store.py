@@ -14,7 +14,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.codec import Texts
+
 FORMAT = b"1"  # of the derived keys, kept in base:meta
+EMPTY = Texts.of([])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,17 +28,6 @@ class Head:
     model: str | None  # fingerprint; None before the first commit
     series: int  # records in base:state
     answered: int  # entries up to the position, counted from the stream's beginning
-
-
-@dataclass(frozen=True)
-class Entries:
-    """Consecutive entries of one stream: ids, and for each its fields and values in turn."""
-
-    ids: Sequence[bytes]
-    fields: Sequence[Sequence[bytes]]
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
 
 @dataclass(frozen=True)
@@ -60,15 +52,15 @@ class Commit:
     columns: str  # joined by commas
     answered: int  # entries up to `position`
     # Records to write, and series whose record is to be removed; `reset_all` removes every other record too.
-    names: Sequence[bytes] = ()
+    names: Texts = EMPTY
     records: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 0), np.uint8))  # (names, size of one)
     removed: Sequence[bytes] = ()
     reset_all: bool = False
     # Predictions: ids of output entries; series names and texts of all their fields in one run; fields per entry.
-    ids: Sequence[bytes] = ()
-    fields: Sequence[bytes] = ()
-    texts: Sequence[bytes] = ()
-    counts: Sequence[int] = ()
+    ids: Texts = EMPTY
+    fields: Texts = EMPTY
+    texts: Texts = EMPTY
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     dead: Sequence[DeadLetter] = field(default_factory=tuple)
     trim_before_ms: int | None = None  # entries older than this may go; never past the position
 
@@ -91,8 +83,8 @@ class Store(Protocol):
     def send_read(self, cursors: Mapping[str, bytes], count: int) -> None:
         """Ask for up to `count` entries a stream after the given ids; answered by `receive_read`."""
 
-    def receive_read(self) -> dict[str, Entries]:
-        """The entries asked for last; streams without new ones are absent."""
+    def receive_read(self) -> bytes:
+        """The entries asked for last, as the reply of an XREAD (RESP2); streams without new ones are absent."""
 
     def load(self, stream: str, names: Sequence[bytes]) -> list[bytes | None]:
         """The records of the named series, None where there is none; sees every commit sent before."""

@@ -1,8 +1,9 @@
-"""A Redis connection for the hot path: bytes out, replies parsed in C, waits that other things can interrupt.
+"""A Redis connection for the hot path: bytes out, replies as bytes, every failure with its server's name.
 
 redis-py makes one Python call of every command and reply, retries writes on its own and gives up a blocking read
-after its socket timeout. Here a flight of ten thousand commands is one `send` and its replies are `gets` of a hiredis
-reader (0.1 us each). URLs are parsed by redis-py, so they mean what its users expect.
+after its socket timeout. Here a flight of ten thousand commands is one `send`, and its replies are received as one
+piece of bytes that the codec or, where objects are wanted, hiredis takes apart. URLs are parsed by redis-py, so they
+mean what its users expect.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import hiredis
 from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
 
+from streamlstm.codec import reply_end
 from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
 
 RECEIVE_BYTES = 1 << 20
@@ -100,8 +102,8 @@ class Connection:
         """Connect and greet; raises StoreUnavailableError, or StoreError if the server refuses the credentials."""
         self.address = address
         self._reader = hiredis.Reader()
+        self._received = bytearray()  # and not yet asked for
         self._socket = self._connect()
-        self.expected = 0  # replies to what was sent that are still to come
         try:
             self._greet(name)
         except BaseException:
@@ -146,34 +148,31 @@ class Connection:
         """The socket's descriptor, for poll."""
         return self._socket.fileno()
 
-    def send(self, data: bytes, replies: int) -> None:
-        """Send packed commands that will be answered by so many replies."""
+    def send(self, data: bytes) -> None:
+        """Send packed commands; each will be answered by a reply."""
         try:
             self._socket.sendall(data)
         except OSError as error:
             raise self._away(error) from None
-        self.expected += replies
 
     def receive(self) -> Any:
         """The next reply; an error reply is returned as a `hiredis.ReplyError`, not raised."""
         gets = self._reader.gets
         while (reply := gets()) is False:
-            self._fill()
-        self.expected -= 1
+            if not self._received:
+                self._fill()
+            self._reader.feed(bytes(self._received))
+            self._received.clear()
         return reply
 
-    def receive_many(self, count: int) -> list[Any]:
-        """The next `count` replies."""
-        replies: list[Any] = []
-        gets = self._reader.gets
-        while len(replies) < count:
-            reply = gets()
-            if reply is False:
-                self._fill()
-            else:
-                replies.append(reply)
-        self.expected -= count
-        return replies
+    def receive_raw(self, replies: int) -> bytes:
+        """The bytes of the next replies, RESP2, not taken apart; what came before has all been received."""
+        assert not self._reader.has_data(), "replies are under way as objects"
+        while (end := reply_end(self._received, 0, replies) if self._received.endswith(b"\r\n") else -1) < 0:
+            self._fill()
+        raw = bytes(memoryview(self._received)[:end])
+        del self._received[:end]
+        return raw
 
     def _fill(self) -> None:
         try:
@@ -184,20 +183,26 @@ class Connection:
             raise self._away(error) from None
         if not data:
             raise self._away("the server closed the connection")
-        self._reader.feed(data)
-
-    def buffered(self) -> bool:
-        """Whether bytes of a reply may wait where poll does not see them."""
-        return bool(self._reader.has_data()) or (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0)
+        self._received += data
 
     def call(self, *command: bytes | str | int) -> Any:
-        """Send one command and return its reply; raises for an error reply. Nothing else may be expected."""
-        self.send(pack(*command), 1)
+        """Send one command and return its reply; raises for an error reply. No reply may be under way."""
+        self.send(pack(*command))
         return checked(self.receive(), self.address)
 
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
+
+
+def parse_replies(raw: bytes) -> list[Any]:
+    """Whole replies as Python objects."""
+    reader = hiredis.Reader()
+    reader.feed(raw)
+    replies: list[Any] = []
+    while (reply := reader.gets()) is not False:
+        replies.append(reply)
+    return replies
 
 
 def checked(reply: Any, address: Address) -> Any:

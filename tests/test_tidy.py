@@ -25,7 +25,8 @@ ROWS: dict[str, set[str]] = {
     "floor": {"errors", "spec", "config"},
     "run": {"model", "table"},
     "learn": {"nn", "forecaster", "data", "train", "export", "importers"},
-    "store": {"entry_id", "flight", "keys", "wire", "record", "store", "memory_store", "redis_store", "embedded"},
+    "store": {"_codec", "codec", "codec_python", "entry_id", "flight", "keys", "wire", "record", "store"}
+    | {"memory_store", "redis_store", "embedded"},
     "engine": {"flaw", "values", "batch", "plan", "arena", "stepping", "scoring", "engine"},
     "daemon": {"leases", "logs", "metrics", "http", "daemon"},
     "face": {"cli", "__main__"},

@@ -196,7 +196,7 @@ class Sender:
         """
         self._awaited.append((stream, counts))
         try:
-            self._connection.send(b"".join(commands), len(commands))
+            self._connection.send(b"".join(commands))
         except StoreUnavailableError as error:
             self._lost(error)
         while len(self._awaited) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamlstm.arena import Arena
+from streamlstm.arena import NO_SLOT, Arena
 from streamlstm.errors import RecordError
 from streamlstm.record import RecordFormat
 
@@ -83,14 +83,32 @@ def test_the_arena_keeps_what_the_batch_uses() -> None:
     for number in range(6):
         arena.begin_batch()
         if number >= 1:
-            arena.find("k", [b"0"])
+            arena.touch(np.array([arena.find("k", b"0")]))
         arena.put("k", [str(number).encode()], filled(made, 1))
-    assert b"0" in arena.slots("k")
-    assert b"5" in arena.slots("k")
+    assert arena.find("k", b"0") != NO_SLOT
+    assert arena.find("k", b"5") != NO_SLOT
+    assert arena.find("other", b"5") == NO_SLOT
     assert arena.cached <= 4
     assert arena.evictions >= 2
     arena.begin_batch()
     arena.put("k", [f"new{n}".encode() for n in range(10)], filled(made, 10))
     assert arena.cached >= 10, "a batch larger than the limit is served all the same"
-    arena.drop_stream("k")
+    arena.drop(arena.slots("k"))
     assert arena.cached == 0
+
+
+def test_the_arena_gives_back_the_rows_it_was_given() -> None:
+    """Rows put under names are found under them, through growth, drops and reuse of slots."""
+    made = layout()
+    arena = Arena(made, max_bytes=1 << 30)
+    rows = filled(made, 3000)
+    names = [f"series-{n}".encode() for n in range(3000)]
+    arena.begin_batch()
+    for first in range(0, 3000, 500):
+        arena.put("k", names[first : first + 500], rows[first : first + 500])
+    arena.drop(np.array([arena.find("k", name) for name in names[::2]]))
+    arena.put("l", names[::2], rows[::2])
+    slots = np.array([arena.find("l" if n % 2 == 0 else "k", name) for n, name in enumerate(names)])
+    assert len(set(slots.tolist())) == 3000
+    assert arena.gather(slots).tobytes() == rows.tobytes()
+    assert sorted(arena.slots("l").tolist()) == sorted(slots[::2].tolist())

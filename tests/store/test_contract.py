@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from streamlstm.codec import Texts
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.keys import Keys
 from streamlstm.memory_store import MemoryServer, MemoryStore
 from streamlstm.redis_store import RedisStore
 from streamlstm.store import Commit, DeadLetter, Store
+from streamlstm.wire import parse_replies
 from support.server import Server, binaries
 
 STREAM = "values"
@@ -96,6 +98,9 @@ def commit(base: bytes, position: bytes, **parts: object) -> Commit:
         "answered": 1,
     }
     usual.update(parts)
+    for name in ("names", "ids", "fields", "texts"):
+        usual[name] = Texts.of(usual[name])  # type: ignore[arg-type]
+    usual["counts"] = np.array(usual["counts"], np.int64)
     records: list[bytes] = usual.pop("records")  # type: ignore[assignment]
     packed = np.frombuffer(b"".join(records), np.uint8).reshape(len(records), -1)
     return Commit(stream=STREAM, base=base, position=position, model="ab" * 32, columns="yhat", records=packed, **usual)  # type: ignore[arg-type]
@@ -115,10 +120,9 @@ def test_entries_come_in_order_after_the_cursor(backend: Backend) -> None:
         backend.add(f"{n}-0", "s", str(n), "t", "0")
     store = backend.client()
     store.send_read({STREAM: b"1-0"}, 1)
-    found = store.receive_read()[STREAM]
-    assert (list(found.ids), [list(f) for f in found.fields]) == ([b"2-0"], [[b"s", b"2", b"t", b"0"]])
+    assert parse_replies(store.receive_read())[0] == [[STREAM.encode(), [[b"2-0", [b"s", b"2", b"t", b"0"]]]]]
     store.send_read({STREAM: b"3-0"}, 10)
-    assert store.receive_read() == {}
+    assert parse_replies(store.receive_read()) == [None]
     store.close()
 
 

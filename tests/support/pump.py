@@ -19,10 +19,9 @@ def pump(engine: Engine, store: Store, streams: Sequence[str], *, seed: int = 0,
         cursors[stream] = head.position
     while True:
         store.send_read(cursors, rng.randint(1, most))
-        entries = store.receive_read()
-        if not entries:
+        batch = engine.parse(store.receive_read(), streams)
+        if not batch:
             return
-        batch = [engine.parse(stream, found) for stream, found in entries.items()]
         for stream, names in engine.begin(batch).items():
             engine.admit(stream, names, store.load(stream, names))
         for result in engine.step(batch):

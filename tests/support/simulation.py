@@ -21,7 +21,7 @@ from streamlstm.errors import StoreUnavailableError
 from streamlstm.memory_store import MemoryServer, MemoryStore, MemoryStream
 from streamlstm.metrics import Metrics
 from streamlstm.model import Model
-from streamlstm.store import Commit, Entries, Head, Tail
+from streamlstm.store import Commit, Head, Tail
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.oracle import Oracle
 from support.traffic import entries
@@ -65,7 +65,7 @@ class FaultyStore:
         """May fail."""
         self._call("send_read", self._store.send_read, cursors, count)
 
-    def receive_read(self) -> dict[str, Entries]:
+    def receive_read(self) -> bytes:
         """May fail."""
         return self._call("receive_read", self._store.receive_read)
 

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlstm.values import read_values, write_values
+from streamlstm.batch import parse
+from streamlstm.codec import Table, encode_read
+from streamlstm.flaw import Flaw
+from streamlstm.values import write_values
+
+
+def read_values(texts: Sequence[bytes], features: int) -> tuple[np.ndarray, dict[int, Flaw]]:
+    """The values of one entry with these texts, as the daemon reads them from a reply."""
+    reply = encode_read({"k": [(b"1-0", [part for text in texts for part in (b"s", text)])]})
+    parsed = parse(reply, Table(), {"k": 0}, features)[0]
+    return parsed.values, parsed.wrong
+
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 

@@ -1,0 +1,222 @@
+"""The codec in plain Python and numpy: the same functions as the compiled `streamlstm._codec`, for where there is none.
+
+It says what the compiled one must do; the tests hold the two against each other. See `streamlstm.codec` for the words.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+NO_SLOT = -1
+PLAIN, ODD = 0, 1
+
+_DECIMAL = re.compile(rb"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_FLOAT32_LIMIT = 2.0**128 - 2.0**103  # what is smaller rounds to a finite float32
+_INT64_MAX = 2**63 - 1
+
+
+class Table:
+    """Which slot a series of a stream has. Streams are numbers; a slot belongs to one series at most."""
+
+    def __init__(self) -> None:
+        self._slots: dict[tuple[int, bytes], int] = {}
+        self._owners: dict[int, tuple[int, bytes]] = {}
+
+    def __len__(self) -> int:
+        """How many series are in the table."""
+        return len(self._slots)
+
+    @property
+    def nbytes(self) -> int:
+        """An estimate of the memory taken: two dictionary entries, a tuple, a name and two numbers a series."""
+        return 350 * len(self._slots)
+
+    def put(self, stream: int, name: bytes, slot: int) -> None:
+        """Give a free slot to a series that has none."""
+        self._slots[stream, name] = slot
+        self._owners[slot] = (stream, name)
+
+    def get(self, stream: int, name: bytes) -> int:
+        """The series' slot, or NO_SLOT."""
+        return self._slots.get((stream, name), NO_SLOT)
+
+    def remove(self, slot: int) -> None:
+        """Take a slot from its series; nothing happens if it has none."""
+        owner = self._owners.pop(slot, None)
+        if owner is not None:
+            del self._slots[owner]
+
+
+class ScannedStream(NamedTuple):
+    """One stream of a read's reply. Places are offsets into the reply; all arrays are native-endian bytes."""
+
+    key: bytes
+    id_at: bytes  # int64 (entries,)
+    id_length: bytes  # int64 (entries,)
+    time_ms: bytes  # int64 (entries,); times beyond int64 are its maximum
+    items: bytes  # int64 (entries,) of each entry
+    name_at: bytes  # int64 (items,)
+    name_length: bytes  # int64 (items,)
+    text_at: bytes  # int64 (items,)
+    text_length: bytes  # int64 (items,)
+    slot: bytes  # int64 (items,); NO_SLOT for series the table does not have
+    value: bytes  # float32 (items, features); NaN where `odd`
+    odd: bytes  # uint8 (items,): PLAIN, or ODD for texts that are not `features` finite decimal numbers
+
+
+def reply_end(data: bytes | bytearray | memoryview, start: int, replies: int) -> int:
+    """Where so many RESP2 replies that begin at `start` end, or -1 if they are not all there yet."""
+    view, at, left = bytes(data), start, replies
+    while left:
+        line_end = view.find(b"\r\n", at)
+        if line_end < 0:
+            return -1
+        kind, head = view[at : at + 1], view[at + 1 : line_end]
+        at = line_end + 2
+        left -= 1
+        if kind == b"$" and int(head) >= 0:
+            at += int(head) + 2
+            if at > len(view):
+                return -1
+        elif kind == b"*":
+            left += max(0, int(head))
+    return at
+
+
+def scan_read(reply: bytes, table: Table, streams: dict[bytes, int], features: int) -> list[ScannedStream]:
+    """Take apart the whole reply of an XREAD (RESP2), nil or not; `streams` gives the number of each key.
+
+    Raises ValueError if it is not such a reply.
+    """
+    cursor = _Cursor(reply)
+    found = []
+    for _ in range(cursor.array()):
+        if cursor.array() != 2:
+            raise ValueError("a stream of a read is a pair")
+        found.append(_scan_stream(cursor, table, streams, features))
+    return found
+
+
+class _Cursor:
+    """Reads arrays and bulk strings one after the other."""
+
+    def __init__(self, reply: bytes) -> None:
+        self.reply, self.at = reply, 0
+
+    def head(self, kind: bytes) -> int:
+        """The number after the given type byte."""
+        end = self.reply.find(b"\r\n", self.at)
+        if end < 0 or self.reply[self.at : self.at + 1] != kind:
+            raise ValueError(f"no {kind!r} at byte {self.at} of a reply")
+        number = int(self.reply[self.at + 1 : end])
+        self.at = end + 2
+        return number
+
+    def array(self) -> int:
+        """The length of an array, 0 for nil."""
+        return max(0, self.head(b"*"))
+
+    def bulk(self) -> tuple[int, int]:
+        """Where a bulk string begins and its length."""
+        length = self.head(b"$")
+        at = self.at
+        self.at += length + 2
+        if length < 0 or self.at > len(self.reply):
+            raise ValueError(f"a broken string at byte {at} of a reply")
+        return at, length
+
+
+def _scan_stream(cursor: _Cursor, table: Table, streams: dict[bytes, int], features: int) -> ScannedStream:
+    reply = cursor.reply
+    at, length = cursor.bulk()
+    key = reply[at : at + length]
+    stream = streams[key]
+    ids, times, counts, names, texts, slots, odd = [], [], [], [], [], [], []
+    values: list[list[float]] = []
+    for _ in range(cursor.array()):
+        if cursor.array() != 2:
+            raise ValueError("an entry of a read is a pair")
+        ids.append(cursor.bulk())
+        at, length = ids[-1]
+        times.append(min(int(reply[at : at + length].partition(b"-")[0]), _INT64_MAX))
+        counts.append(cursor.array() // 2)
+        for _ in range(counts[-1]):
+            names.append(cursor.bulk())
+            texts.append(cursor.bulk())
+            at, length = names[-1]
+            slots.append(table.get(stream, reply[at : at + length]))
+            at, length = texts[-1]
+            value = read_plain(reply[at : at + length], features)
+            odd.append(PLAIN if value else ODD)
+            values.append(value or [np.nan] * features)
+    return ScannedStream(
+        key=key,
+        id_at=_ints([place[0] for place in ids]),
+        id_length=_ints([place[1] for place in ids]),
+        time_ms=_ints(times),
+        items=_ints(counts),
+        name_at=_ints([place[0] for place in names]),
+        name_length=_ints([place[1] for place in names]),
+        text_at=_ints([place[0] for place in texts]),
+        text_length=_ints([place[1] for place in texts]),
+        slot=_ints(slots),
+        value=np.array(values, np.float64).astype(np.float32).tobytes(),
+        odd=bytes(odd),
+    )
+
+
+def _ints(numbers: list[int]) -> bytes:
+    return np.array(numbers, np.int64).tobytes()
+
+
+def read_plain(text: bytes, features: int) -> list[float] | None:
+    """The numbers of a value that is nothing but `features` decimal numbers in the range of float32, else None."""
+    parts = text.split(b",")
+    if len(parts) != features or not all(map(_DECIMAL.fullmatch, parts)):
+        return None
+    numbers = [float(part) for part in parts]
+    return numbers if all(abs(number) < _FLOAT32_LIMIT for number in numbers) else None
+
+
+def pack_entries(
+    head: bytes,
+    ids: tuple[bytes, NDArray[np.int64], NDArray[np.int64]],
+    counts: NDArray[np.int64],
+    fields: tuple[bytes, NDArray[np.int64], NDArray[np.int64]],
+    texts: tuple[bytes, NDArray[np.int64], NDArray[np.int64]],
+) -> bytes:
+    """XADD commands, one an entry: `*n`, then `head` (command and key as arguments), the id, field and text in turn.
+
+    Each of `ids`, `fields`, `texts` is (bytes, places, lengths); entry i takes the next `counts[i]` fields and texts.
+    """
+    packed_ids, packed_fields, packed_texts = _bulks(*ids), _bulks(*fields), _bulks(*texts)
+    parts: list[bytes] = []
+    pairs: list[bytes] = [b""] * (2 * len(packed_fields))
+    pairs[0::2], pairs[1::2] = packed_fields, packed_texts
+    first = 0
+    for entry_id, count in zip(packed_ids, counts.tolist(), strict=True):
+        parts += (b"*%d\r\n" % (3 + 2 * count), head, entry_id)
+        parts += pairs[2 * first : 2 * (first + count)]
+        first += count
+    return b"".join(parts)
+
+
+def pack_pairs(names: tuple[bytes, NDArray[np.int64], NDArray[np.int64]], records: NDArray[np.uint8]) -> bytes:
+    """Names and records (n, size) in turn, each as an argument of a command."""
+    pairs: list[bytes] = [b""] * (2 * len(records))
+    pairs[0::2] = _bulks(*names)
+    size = records.shape[1] if records.ndim == 2 else 0
+    head, flat = b"$%d\r\n" % size, records.tobytes()
+    pairs[1::2] = [b"%b%b\r\n" % (head, flat[at : at + size]) for at in range(0, len(flat), size or 1)]
+    return b"".join(pairs)
+
+
+def _bulks(data: bytes, places: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[bytes]:
+    return [
+        b"$%d\r\n%b\r\n" % (length, data[at : at + length])
+        for at, length in zip(places.tolist(), lengths.tolist(), strict=True)
+    ]
