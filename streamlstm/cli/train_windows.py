@@ -183,9 +183,9 @@ def _lesson(results: dict[str, WindowResult], options: WindowOptions) -> Iterato
     """The difference between the two splits, in words."""
     honest, leaking = results["time"].errors, results["shuffled"].errors
     yield "Shuffling the windows before they are split puts a test window's neighbours, which share all its values but"
-    yield "one, into the training part, and the test part's range into the scaling. The second table looks better for it,"
+    yield "one, into the training part, and the test part's range into the scaling. The second table looks better,"
     yield f"RMSE {leaking['model'].rmse:.4g} against {honest['model'].rmse:.4g}, but no forecast of the future is."
     if honest["model"].rmse > honest["naive"].rmse and leaking["model"].rmse > leaking["naive"].rmse:
         yield f"Both are worse than repeating the last value: batches of {options.batch} leave only"
-        yield f"{results['time'].updates} steps of the optimiser in all. Without --preset, `streamlstm train` does better."
+        yield f"{results['time'].updates} steps of the optimiser in all. Without --preset `train` does better."
     yield "The model written is the honest one."
