@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from streamlstm.cli.options import command, counted, json_option
+from streamlstm.cli.options import command, counted, json_option, option
+from streamlstm.errors import UsageError
 
 FLOAT_BYTES = 4
 NESTED = ("config",)  # a layer's whole configuration: in the JSON, not in the summary
@@ -17,9 +18,27 @@ NESTED = ("config",)  # a layer's whole configuration: in the JSON, not in the s
 
 @command("inspect", short_help="Show what a step model is made of.")
 @click.argument("model", metavar="MODEL", type=click.Path(path_type=Path))
+@option(
+    "--gates",
+    metavar="TABLE",
+    type=click.Path(path_type=Path),
+    help="Show instead what the gates of a layer do over a series of this table; needs the extra `train`.",
+)
+@option("--series", metavar="NAME", help="The series of --gates; without it the first.")
+@option("--layer", type=click.IntRange(min=1), default=1, help="The gated layer of --gates.")
+@option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="PNG", help="Draw what --gates shows.")
 @json_option
-def inspect(*, model: Path, as_json: bool) -> None:
+def inspect(
+    *, model: Path, gates: Path | None, series: str | None, layer: int, plot: Path | None, as_json: bool
+) -> None:
     """Show what the step model MODEL is made of: layers, state, training facts and errors, columns, fingerprint."""
+    if gates is not None:
+        from streamlstm.cli.gates import show_gates
+
+        show_gates(model, gates, series_name=series, layer=layer, plot=plot, as_json=as_json)
+        return
+    if plot is not None or series is not None:
+        raise UsageError("--plot and --series belong to --gates TABLE")
     facts = model_facts(model)
     click.echo(json.dumps(facts) if as_json else "\n".join(_description(facts)))
 

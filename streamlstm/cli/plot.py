@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
     from streamlstm.table import Series
     from streamlstm.train import TrainingResult
+    from streamlstm.train.windows import WindowResult
 
 MOST_SERIES = 4  # drawn, the first ones
 CLOSE_UP = 160  # values at the end of a long test part, drawn large
@@ -69,3 +71,26 @@ def _draw(axes: Any, one: Series, forecast: NDArray[np.float64], first: int) -> 
 def _summary(result: TrainingResult) -> str:
     naive = [errors.rmse for name, errors in result.errors.items() if name != "model"]
     return f"RMSE {result.errors['model'].rmse:.5g}, of the best naive forecast {min(naive):.5g}"
+
+
+def draw_splits(results: Mapping[str, WindowResult]) -> bytes:
+    """Draw predictions against truth for each split, test targets marked, as the bytes of a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    titles = {"time": "test part last in time", "shuffled": "windows shuffled before the split: a leak"}
+    figure = Figure(figsize=(11, 1 + 3.4 * len(results)), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (split, result) in zip(figure.subplots(len(results), squeeze=False)[:, 0], results.items(), strict=True):
+        one, forecast, tested = result.series[0], result.forecasts[0][:, 0], result.tested[0]
+        _draw(axes, one, result.forecasts[0], 1)
+        places: NDArray[Any] = np.arange(len(one.values))
+        if one.times_ms is not None:
+            places = one.times_ms.astype("datetime64[ms]")
+        axes.plot(places[1:][tested], forecast[tested], "o", color=FORECAST, markersize=4, label="in the test part")
+        rmse = result.errors["model"].rmse if result.errors else float("nan")
+        axes.set_title(f"{one.name}: {titles[split]}, RMSE {rmse:.4g}", loc="left", fontsize=11)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", frameon=False, ncols=3)
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from streamlstm.train import Progress, TrainingOptions, TrainingResult
 
 LONGEST_BAR = 30  # characters
+# Settings that only a model over windows has.
+WINDOW_SETTINGS = ("lookback", "bidirectional", "merge", "residual", "activation", "recurrent_dropout", "preset")
 
 
 class WholeNumbers(ParamType):
@@ -107,7 +109,49 @@ class Seasons(WholeNumbers):
 )
 @option("--epochs", type=click.IntRange(min=0), default=60, help="Passes over the training part at most.")
 @option("--patience", type=click.IntRange(min=1), default=8, help="Epochs without improvement before it stops.")
-@option("--clip-norm", type=click.FloatRange(min=0, min_open=True), default=1.0, help="Largest norm of a gradient.")
+@option(
+    "--clip-norm",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Largest norm of the whole gradient (Keras' global_clipnorm); 1 unless another way to clip is given.",
+)
+@option(
+    "--clip-variable-norm",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Largest norm of each variable's gradient (Keras' clipnorm).",
+)
+@option(
+    "--clip-value",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Largest element of a gradient (Keras' clipvalue).",
+)
+@option(
+    "--lookback",
+    type=click.IntRange(min=1),
+    metavar="W",
+    help="Train on windows of W values, each on its own, instead of carrying the state on; served with the last W "
+    "values in the state.",
+)
+@option("--bidirectional", is_flag=True, help="Read each window both ways; with --lookback.")
+@option(
+    "--merge",
+    type=click.Choice(["concat", "sum", "ave", "mul"]),
+    default="concat",
+    help="How --bidirectional joins the two directions.",
+)
+@option("--residual", is_flag=True, help="Add each layer's input to its output, from the second on; with --lookback.")
+@option("--activation", default="tanh", metavar="NAME", help="Activation of the layers, as in Keras; with --lookback.")
+@option(
+    "--recurrent-dropout",
+    type=click.FloatRange(min=0, max=1, max_open=True),
+    default=0.0,
+    help="Share of h dropped on its way to the next step; with --lookback.",
+)
+@option(
+    "--preset",
+    type=click.Choice(["tutorial"]),
+    help="The airline recipe of LSTM tutorials: windows of 10, min-max, LSTM 50, LSTM 100, Dense, RMSprop, 30 epochs; "
+    "trained with the split of the tutorials and with an honest one.",
+)
 @option("--id-col", metavar="NAME", help="Column of the series' names; without it `unique_id` if it is there.")
 @option("--time-col", metavar="NAME", help="Column of the times; without it `ds` or another usual name.")
 @option(
@@ -140,6 +184,11 @@ def train(table: Path, output: Path, plot: Path | None, as_json: bool, **setting
     series = read_table(
         table, id_column=settings.pop("id_col"), time_column=settings.pop("time_col"), target_columns=columns
     )
+    if settings.pop("preset") or settings["lookback"]:
+        from streamlstm.cli import train_windows
+
+        train_windows.run(click.get_current_context(), table, series, output, plot, as_json=as_json, columns=columns)
+        return
     options = training_options(features=columns, **settings)
     from streamlstm.train import train as train_model
 
@@ -168,8 +217,22 @@ def training_options(**settings: Any) -> TrainingOptions:
     """Make the options of a training from the command's."""
     from streamlstm.train import LoopOptions, TrainingOptions
 
-    loop = LoopOptions(**{name: settings.pop(name) for name in ("window", "epochs", "patience", "clip_norm")})
+    clips = clipping(settings)
+    numbers: dict[str, Any] = {name: settings.pop(name) for name in ("window", "epochs", "patience")}
+    loop = LoopOptions(**numbers, **clips)
+    for name in WINDOW_SETTINGS:
+        settings.pop(name, None)
     return TrainingOptions(loop=loop, **settings)
+
+
+def clipping(settings: dict[str, Any]) -> dict[str, Any]:
+    """Take the three ways to clip gradients out of a command's settings; UsageError if more than one was given."""
+    clips = {name: settings.pop(name, None) for name in ("clip_norm", "clip_variable_norm", "clip_value")}
+    given = [name for name, bound in clips.items() if bound is not None]
+    if len(given) > 1:
+        names = " and ".join("--" + name.replace("_", "-") for name in given)
+        raise UsageError(f"clip gradients one way at a time, not by {names}")
+    return clips if given else {**clips, "clip_norm": 1.0}
 
 
 def require_extra(*packages: str) -> None:

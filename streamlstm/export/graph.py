@@ -87,8 +87,11 @@ class Graph:
         body may use any tensor of this graph. `kinds` are the ONNX types of `xs` where they are not all float32, which
         states and outputs are. Returns the outputs stacked along axis 0 and the last states.
         """
+        # A body has constants of its own: onnxruntime packs a matrix for its products only if it belongs to the graph
+        # that uses it (seen for a Scan in a Scan), and the product of an unpacked one has other bits for one row than
+        # for several.
         body = Graph()
-        body._names, body._constants, body._initializers = self._names, self._constants, self._initializers
+        body._names = self._names
         slices, carried = [self.unique("slice") for _ in xs], [self.unique("carried") for _ in states]
         outputs, following = step(body, slices, carried)
         outputs, following = ([body.node("Identity", name) for name in names] for names in (outputs, following))
@@ -102,6 +105,7 @@ class Graph:
             self.unique("body"),
             [*map(info, carried), *map(info, slices, kinds)],
             [*map(info, following), *map(info, outputs)],
+            body._initializers,
         )
         results = self.nodes(
             "Scan",

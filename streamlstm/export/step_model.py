@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from streamlstm.errors import ModelError
 from streamlstm.export.graph import Graph
-from streamlstm.forecaster import Forecaster
 from streamlstm.model import Model
+from streamlstm.spec import ModelSpec
 
 # torch and onnxruntime round differently; a forecast may differ by this share of itself or, where that is smaller, of
 # the median absolute forecast of the sequence checked; a number of the state by this share of itself or of one.
@@ -20,7 +21,33 @@ CHECK_SERIES = 7
 CHECK_STEPS_AFTER_HISTORY = 40  # the check runs on until every branch of the graph has been taken
 
 
-def export_model(forecaster: Forecaster, *, training: dict[str, Any] | None = None) -> bytes:
+class Exportable(Protocol):
+    """What can be exported: `streamlstm.forecaster.Forecaster` and `WindowForecaster` can."""
+
+    scaling: Any
+    config: Any
+
+    @property
+    def history(self) -> int:
+        """How many values it takes until every branch of the graph is in use."""
+
+    def eval(self) -> Any:
+        """Turn dropout off."""
+
+    def initial_state(self, batch: int) -> Tensor:
+        """The packed state of series without history, (batch, D)."""
+
+    def __call__(self, x: Tensor, state: Tensor) -> Any:
+        """Step through raw x (T, B, F): forecasts (T, B, O) and the state after the last step."""
+
+    def emit(self, graph: Graph) -> tuple[str, str]:
+        """Add the nodes of the same; returns the names of y and next_state."""
+
+    def spec(self, training: dict[str, Any] | None = None) -> ModelSpec:
+        """The metadata."""
+
+
+def export_model(forecaster: Exportable, *, training: dict[str, Any] | None = None) -> bytes:
     """Write the step model: the bytes of one file, deterministic for equal weights and facts.
 
     Raises ModelError if the graph does not do what the forecaster does (see `check_export`).
@@ -35,7 +62,7 @@ def export_model(forecaster: Forecaster, *, training: dict[str, Any] | None = No
     return model_bytes
 
 
-def check_export(forecaster: Forecaster, model_bytes: bytes, x: NDArray[np.float32] | None = None) -> float:
+def check_export(forecaster: Exportable, model_bytes: bytes, x: NDArray[np.float32] | None = None) -> float:
     """Hold a step model against the forecaster it was made from, on x (T, B, F) or on made-up series.
 
     Three checks, each a ModelError where it fails: forecasts and state of torch over the whole sequence equal
@@ -84,10 +111,10 @@ def _relative(found: NDArray[np.float32], wanted: NDArray[np.float32], typical: 
     return float(share.max(initial=0.0))
 
 
-def _made_up_series(forecaster: Forecaster) -> NDArray[np.float32]:
+def _made_up_series(forecaster: Exportable) -> NDArray[np.float32]:
     """Make walks with a few outliers in the units the forecaster was fitted on, longer than its history: (T, B, F)."""
     random = np.random.default_rng(0)
-    steps, features = forecaster.lags.length + CHECK_STEPS_AFTER_HISTORY, len(forecaster.config.features)
+    steps, features = forecaster.history + CHECK_STEPS_AFTER_HISTORY, len(forecaster.config.features)
     z = 0.3 * random.standard_normal((steps, CHECK_SERIES, features))
     z = z + np.cumsum(0.02 * z, axis=0)
     z[random.random(z.shape) < 0.01] *= 10

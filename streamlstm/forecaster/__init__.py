@@ -5,6 +5,7 @@ from streamlstm.forecaster.model import Forecaster, ForecasterConfig
 from streamlstm.forecaster.scaling import Scaling
 from streamlstm.forecaster.skip import LinearSkip
 from streamlstm.forecaster.stack import LAYER_KINDS, RecurrentCorrection
+from streamlstm.forecaster.windowed import WindowConfig, WindowForecaster
 
 __all__ = [
     "LAYER_KINDS",
@@ -14,4 +15,6 @@ __all__ = [
     "LinearSkip",
     "RecurrentCorrection",
     "Scaling",
+    "WindowConfig",
+    "WindowForecaster",
 ]

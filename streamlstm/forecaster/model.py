@@ -79,6 +79,11 @@ class Forecaster(nn.Module):
         return (*self.lags.state_entries(), *self.correction.state_entries())
 
     @property
+    def history(self) -> int:
+        """How many values it takes until every branch of the graph is in use."""
+        return self.lags.length
+
+    @property
     def state_size(self) -> int:
         """D: float32 a series."""
         return sum(entry.size for entry in self.state_entries())

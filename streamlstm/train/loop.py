@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from streamlstm.data import Batch
 from streamlstm.forecaster import RecurrentCorrection
+from streamlstm.nn import clip_gradients
 
 HUBER_DELTA = 2.0  # residual standard deviations from which on an error counts linearly: spikes are not the pattern
 WARM_UP_UPDATES = 20  # the learning rate rises linearly over these
@@ -33,7 +34,9 @@ class LoopOptions:
     window: int = 64  # steps between two stops of the gradient
     epochs: int = 60  # at most
     patience: int = 8  # epochs without a better validation error before stopping
-    clip_norm: float = 1.0  # of the whole gradient
+    clip_norm: float | None = 1.0  # of the whole gradient, Keras' global_clipnorm
+    clip_variable_norm: float | None = None  # of each variable's gradient, Keras' clipnorm
+    clip_value: float | None = None  # of each element, Keras' clipvalue
     learning_rate: float = 6e-3
     weight_decay: float = 1e-4
 
@@ -100,7 +103,12 @@ class Trainer:
         loss = (F.huber_loss(outputs, targets, reduction="none", delta=HUBER_DELTA) * weights).sum() / total
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self._parameters, self._options.clip_norm)
+        clip_gradients(
+            self._parameters,
+            clipvalue=self._options.clip_value,
+            clipnorm=self._options.clip_variable_norm,
+            global_clipnorm=self._options.clip_norm,
+        )
         self._updates += 1
         for group in self._optimizer.param_groups:
             group["lr"] = self._options.learning_rate * min(1.0, self._updates / WARM_UP_UPDATES)

@@ -1,0 +1,144 @@
+"""A forecaster that sees the last W values afresh at every step: what tutorials train, and what reads backwards needs.
+
+Scaling, a stack of recurrent layers with a dense head, and nothing carried but the window itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+import streamlstm.nn as layers
+from streamlstm.errors import UsageError
+from streamlstm.forecaster.scaling import Scaling
+from streamlstm.forecaster.stack import LAYER_KINDS
+from streamlstm.nn.layer import RecurrentLayer
+from streamlstm.spec import ModelSpec, StateEntry
+
+if TYPE_CHECKING:
+    from streamlstm.export.graph import Graph
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowConfig:
+    """What a window forecaster is made of; names and meanings of layer arguments as in Keras."""
+
+    features: tuple[str, ...] = ("y",)
+    lookback: int = 10  # W, the values a step sees
+    scaling: str = "standard"  # standard, minmax or log
+    predict: str = "change"  # change or level
+    layer: str = "lstm"  # a key of stack.LAYER_KINDS
+    units: tuple[int, ...] = (64,)
+    activation: str = "tanh"
+    dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    residual: bool = False  # add each layer's input to its output, from the second layer on
+    bidirectional: bool = False
+    merge: str = "concat"  # of the two directions: concat, sum, ave or mul
+
+    def __post_init__(self) -> None:
+        if self.scaling == "series":
+            raise UsageError("a model over windows has no running unit a series; use --scaling standard, minmax or log")
+        if self.residual and len(set(self.units)) > 1:
+            raise UsageError(
+                f"residual layers add their input to their output, so all units must be equal: {self.units}"
+            )
+        if self.residual and self.bidirectional and self.merge == "concat":
+            raise UsageError("residual bidirectional layers need --merge sum, ave or mul: concat doubles the width")
+
+
+class WindowForecaster(nn.Module):
+    """Raw values and a packed state in, raw forecasts and the next state out; time-major.
+
+    While fewer than W values have come, the window is those that have (`streamlstm.nn.Window`).
+    """
+
+    def __init__(self, config: WindowConfig) -> None:
+        super().__init__()
+        self.config = config
+        count = len(config.features)
+        self.scaling = Scaling(config.scaling, count)
+        stack = [_layer(config, place) for place in range(len(config.units))]
+        self.window = layers.Window(
+            layers.Stack([*stack, layers.Dense(count)], input_size=count), config.lookback, input_size=count
+        )
+
+    @property
+    def history(self) -> int:
+        """How many values it takes until every branch of the graph is in use."""
+        return self.config.lookback
+
+    @property
+    def state_size(self) -> int:
+        """D: float32 a series."""
+        return sum(entry.size for entry in self.state_entries())
+
+    def state_entries(self) -> tuple[StateEntry, ...]:
+        """The window, oldest value first, and how many have come."""
+        return self.window.state_entries()
+
+    def initial_state(self, batch: int) -> Tensor:
+        """The packed state of series without history, (batch, D)."""
+        return torch.cat(self.window.initial_state(batch), dim=1)
+
+    def network(self, windows: Tensor) -> Tensor:
+        """What the stack says of scaled windows (W, N, F): (N, F)."""
+        y, _ = self.window.layer.sequence(windows)
+        return y[-1] if y.dim() == 3 else y
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Step through raw x (T, B, F) from state (B, D): forecasts (T, B, F) and the state after the last step."""
+        parts = torch.split(state, [entry.size for entry in self.state_entries()], dim=1)
+        said, after = self.window.scan(self.scaling(x), parts)
+        return self.raw_forecast(x, said), torch.cat(after, dim=1)
+
+    def raw_forecast(self, x: Tensor, said: Tensor) -> Tensor:
+        """The forecast in raw units, from the latest raw value and what the network says, each (..., F)."""
+        return self.scaling.change(x, said) if self.config.predict == "change" else self.scaling.inverse(said)
+
+    def emit(self, graph: Graph) -> tuple[str, str]:
+        """Add the nodes of `forward` on the graph's inputs `x` and `state`; returns the names of y and next_state."""
+        parts = graph.split_state("state", [entry.size for entry in self.state_entries()])
+        said, after = self.window.emit(graph, self.scaling.emit(graph, "x"), parts)
+        if self.config.predict == "change":
+            y = self.scaling.emit_change(graph, "x", said)
+        else:
+            y = self.scaling.emit_inverse(graph, said)
+        return y, graph.concat(after, axis=1)
+
+    def spec(self, training: dict[str, Any] | None = None) -> ModelSpec:
+        """The metadata of the exported model; `training` holds facts and errors for people."""
+        names = self.config.features
+        outputs: Sequence[str] = ["yhat"] if len(names) == 1 else [f"yhat_{name}" for name in names]
+        stack = self.window.layer
+        described = stack.parts() if isinstance(stack, layers.Stack) else [stack]
+        return ModelSpec(
+            features=names,
+            outputs=tuple(outputs),
+            targets=tuple(range(len(names))),
+            state=self.state_entries(),
+            chunking=self.window.chunking,
+            layers=tuple(dict(layer.describe()) for layer in described),
+            training={**asdict(self.config), **(training or {})},
+        )
+
+
+def _layer(config: WindowConfig, place: int) -> RecurrentLayer:
+    """One layer of the stack; all but the last give every step's output."""
+    if config.layer not in LAYER_KINDS:
+        raise UsageError(f"there is no layer {config.layer!r}; choose one of {', '.join(LAYER_KINDS)}")
+    made: Any = getattr(layers, LAYER_KINDS[config.layer])(
+        config.units[place],
+        activation=config.activation,
+        dropout=config.dropout,
+        recurrent_dropout=config.recurrent_dropout,
+        return_sequences=place < len(config.units) - 1 or config.residual,
+    )
+    if config.bidirectional:
+        made = layers.Bidirectional(made, config.merge)
+    layer: RecurrentLayer = layers.Residual(made) if config.residual and place > 0 else made
+    return layer
