@@ -15,15 +15,15 @@ test: $(DEV)/installed  ## Run all tests (installs the training extra)
 check: lint types test  ## Everything CI runs
 
 lint: $(DEV)/installed
-	$(DEV)/bin/ruff check streamlstm tests tools
-	$(DEV)/bin/ruff format --check streamlstm tests tools
+	$(DEV)/bin/ruff check streamlstm tests tools hatch_build.py
+	$(DEV)/bin/ruff format --check streamlstm tests tools hatch_build.py
 
 types: $(DEV)/installed
 	$(DEV)/bin/mypy
 
 format: $(DEV)/installed  ## Put the code in order
-	$(DEV)/bin/ruff check --fix streamlstm tests tools
-	$(DEV)/bin/ruff format streamlstm tests tools
+	$(DEV)/bin/ruff check --fix streamlstm tests tools hatch_build.py
+	$(DEV)/bin/ruff format streamlstm tests tools hatch_build.py
 
 $(BASE)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(BASE)

@@ -36,7 +36,9 @@ class Table:
         return 350 * len(self._slots)
 
     def put(self, stream: int, name: bytes, slot: int) -> None:
-        """Give a free slot to a series that has none."""
+        """Give a free slot to a series that has none; raises ValueError for one that has, or a slot that is taken."""
+        if (stream, name) in self._slots or slot in self._owners:
+            raise ValueError("the series has a slot, or the slot a series")
         self._slots[stream, name] = slot
         self._owners[slot] = (stream, name)
 

@@ -1,0 +1,171 @@
+"""The compiled codec and the one in Python: the same answers, for good input and for bad."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from streamlstm import codec_python
+from streamlstm.codec import Texts, encode_read, scan_read
+
+try:
+    compiled: Any = importlib.import_module("streamlstm._codec")
+except ImportError:
+    compiled = None
+
+needs_compiled = pytest.mark.skipif(compiled is None, reason="the codec was not compiled here (no C compiler?)")
+KEYS = {b"k": 0, b"other": 1}
+NAMES = st.binary(max_size=20)
+DECIMALS = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.floats(width=32, allow_nan=False, allow_infinity=False).map(repr),
+    st.from_regex(r"\A[+-]?[0-9]{0,25}\.?[0-9]{0,25}([eE][+-]?[0-9]{1,3})?\Z"),
+).map(str.encode)
+TEXTS = st.one_of(DECIMALS, st.binary(max_size=12), st.lists(DECIMALS, max_size=3).map(b",".join))
+ENTRIES = st.lists(st.lists(st.tuples(NAMES, TEXTS), max_size=4), max_size=5)
+
+
+def test_ci_has_the_compiled_codec() -> None:
+    """Where CI runs there is a compiler, so that nothing below is left out unseen."""
+    assert compiled is not None or not os.environ.get("CI")
+
+
+def reply_of(entries: list[list[tuple[bytes, bytes]]]) -> bytes:
+    """A read's reply with the entries in two streams."""
+    made = [(b"%d-%d" % (n, n), [part for pair in pairs for part in pair]) for n, pairs in enumerate(entries)]
+    return encode_read({"k": made, "other": made[:1]})
+
+
+def scanned(module: Any, reply: bytes, features: int = 1) -> list[tuple[bytes, ...]]:
+    """What a codec makes of a reply, with one series known."""
+    table = module.Table()
+    table.put(0, b"known", 7)
+    return [tuple(found) for found in module.scan_read(reply, table, KEYS, features)]
+
+
+@needs_compiled
+@settings(max_examples=300, deadline=None)
+@given(ENTRIES, st.integers(1, 3))
+@example([[(b"known", b"1"), (b"known", b"-0"), (b"", b"")]], 1)
+@example([[(b"a", b"9007199254740993"), (b"a", b"1e23"), (b"a", b"8.5e-46")]], 1)
+def test_both_scan_alike(entries: list[list[tuple[bytes, bytes]]], features: int) -> None:
+    """Places, times, slots, numbers to the bit, and what is odd."""
+    reply = reply_of(entries)
+    for one, other in zip(scanned(compiled, reply, features), scanned(codec_python, reply, features), strict=True):
+        for position, (mine, theirs) in enumerate(zip(one, other, strict=True)):
+            if position == 10:  # NaN has many bit patterns
+                mine, theirs = (np.frombuffer(part, np.float32) for part in (mine, theirs))  # noqa: PLW2901
+                np.testing.assert_array_equal(np.isnan(mine), np.isnan(theirs))
+                assert mine[~np.isnan(mine)].tobytes() == theirs[~np.isnan(theirs)].tobytes()
+            else:
+                assert mine == theirs, position
+
+
+@settings(max_examples=200, deadline=None)
+@given(DECIMALS)
+def test_numbers_are_pythons(text: bytes) -> None:
+    """A plain decimal number is `float` of it, rounded to float32 as numpy does."""
+    scan = scan_read(reply_of([[(b"s", text)]]), *_table_and_keys(), 1)[0]
+    if not scan.odd[0]:
+        assert scan.values[0, 0].tobytes() == np.float32(float(text)).tobytes()
+
+
+def _table_and_keys() -> tuple[Any, dict[bytes, int]]:
+    from streamlstm.codec import Table
+
+    return Table(), KEYS
+
+
+@needs_compiled
+@settings(max_examples=100, deadline=None)
+@given(ENTRIES, st.randoms(use_true_random=False))
+def test_broken_replies_raise_and_nothing_else(entries: list[list[tuple[bytes, bytes]]], rng: random.Random) -> None:
+    """Cut anywhere or with bytes changed, a reply is read or refused; the process lives."""
+    reply = bytearray(reply_of(entries))
+    for _ in range(20):
+        broken = bytearray(reply[: rng.randint(0, len(reply))])
+        for _ in range(rng.randint(0, 3)):
+            if broken:
+                broken[rng.randrange(len(broken))] = rng.choice(b"*$-+:0123456789\r\nx")
+        try:
+            scanned(compiled, bytes(broken))
+        except (ValueError, KeyError):
+            continue
+
+
+@needs_compiled
+@settings(max_examples=100, deadline=None)
+@given(ENTRIES)
+def test_both_find_the_end_alike(entries: list[list[tuple[bytes, bytes]]]) -> None:
+    """At every cut, and with more behind."""
+    whole = b"+OK\r\n" + reply_of(entries) + b":5\r\n$-1\r\n"
+    for cut in range(0, len(whole), 7):
+        assert compiled.reply_end(whole[:cut], 0, 2) == codec_python.reply_end(whole[:cut], 0, 2)
+    assert compiled.reply_end(whole + b"+more", 0, 4) == len(whole)
+
+
+@needs_compiled
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(NAMES, st.lists(st.tuples(NAMES, NAMES), max_size=4)), max_size=6))
+def test_both_pack_alike(entries: list[tuple[bytes, list[tuple[bytes, bytes]]]]) -> None:
+    """Entries with any number of fields, and pairs of names and records."""
+    ids = Texts.of([entry_id for entry_id, _ in entries])
+    fields = Texts.of([name for _, pairs in entries for name, _ in pairs])
+    texts = Texts.of([text for _, pairs in entries for _, text in pairs])
+    counts = np.array([len(pairs) for _, pairs in entries], np.int64)
+    arguments = (b"$4\r\nXADD\r\n", ids.parts, counts, fields.parts, texts.parts)
+    assert compiled.pack_entries(*arguments) == codec_python.pack_entries(*arguments)
+    records = np.arange(len(fields) * 600, dtype=np.int64).astype(np.uint8).reshape(len(fields), 600)
+    assert compiled.pack_pairs(fields.parts, records) == codec_python.pack_pairs(fields.parts, records)
+
+
+@needs_compiled
+def test_packing_never_reads_outside() -> None:
+    """Places beyond the bytes, and counts that do not add up, are refused."""
+    good, beyond = Texts.of([b"ab"]), Texts(b"ab", np.array([1]), np.array([2]))
+    with pytest.raises(ValueError, match="within the bytes"):
+        compiled.pack_entries(b"", beyond.parts, np.array([1]), good.parts, good.parts)
+    with pytest.raises(ValueError, match="add up"):
+        compiled.pack_entries(b"", good.parts, np.array([2]), good.parts, good.parts)
+    with pytest.raises(ValueError, match="as many records"):
+        compiled.pack_pairs(Texts.of([b"a", b"b"]).parts, np.zeros((1, 3), np.uint8))
+
+
+@pytest.mark.parametrize("module", [codec_python, pytest.param(compiled, marks=needs_compiled)], ids=["python", "c"])
+def test_the_table_is_a_dictionary(module: Any) -> None:
+    """Random series put, found and removed, against a dictionary; churn takes no more memory."""
+    rng, table, known = random.Random(5), module.Table(), dict[tuple[int, bytes], int]()
+    free = list(range(3000))
+    for turn in range(60_000):
+        series = (rng.randrange(3), b"series-%d" % rng.randrange(5000))
+        assert table.get(*series) == known.get(series, -1)
+        if series in known and (rng.random() < 0.5 or not free):
+            free.append(known.pop(series))
+            table.remove(free[-1])
+        elif series not in known and free:
+            known[series] = free.pop(rng.randrange(len(free)))
+            table.put(*series, known[series])
+        if turn == 30_000:
+            size = table.nbytes
+    assert len(table) == len(known)
+    assert {series: table.get(*series) for series in known} == known
+    assert table.nbytes < 2 * size
+    with pytest.raises(ValueError, match="slot"):
+        table.put(*next(iter(known)), 2_999_999)
+    table.remove(10**9)
+
+
+@needs_compiled
+def test_a_series_takes_little_memory() -> None:
+    """With ten-byte names a series takes at most 64 bytes besides its record."""
+    table = compiled.Table()
+    for slot in range(200_000):
+        table.put(0, b"sensor%04d" % slot, slot)
+    assert table.nbytes / 200_000 < 64
