@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 PACKAGES: dict[str, set[str]] = {
     "floor": set(),
     "run": {"numpy", "onnxruntime", "pyarrow"},
-    "learn": {"numpy", "torch", "onnx", "h5py"},
+    "learn": {"numpy", "torch", "onnx", "onnxruntime", "h5py"},
     "store": {"numpy", "redis", "hiredis"},
     "engine": {"numpy", "orjson"},
     "daemon": {"numpy", "prometheus_client"},
