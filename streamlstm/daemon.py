@@ -16,6 +16,7 @@ from streamlstm.batch import Parsed
 from streamlstm.engine import Engine, Result
 from streamlstm.entry_id import EntryId
 from streamlstm.errors import ModelChangedError, StoreUnavailableError
+from streamlstm.keys import Keys
 from streamlstm.metrics import Metrics
 from streamlstm.store import Commit, Head, Store
 
@@ -76,6 +77,7 @@ class Daemon:
         self._pending: dict[str, _Pending] = {}
         self._read_entries = FIRST_READ_ENTRIES
         self._next_tail = 0.0
+        self._begun_again: set[str] = set()  # streams whose position lies beyond their end, said once
         self._backoff_s = FIRST_BACKOFF_S  # longest pause before the next try; doubled until a commit holds again
         self.beat = clock.monotonic()
 
@@ -266,6 +268,10 @@ class Daemon:
             tail = self._store.tail(stream, head)
             self._metrics.of[stream].lag_entries.set(tail.lag_entries)
             self._metrics.of[stream].lag_seconds.set(tail.lag_ms / 1000)
+            if tail.ends_before_position and stream not in self._pending:
+                self._note_begun_again(stream, head)
+            else:
+                self._begun_again.discard(stream)
             if tail.answered is not None and tail.answered > head.answered and stream not in self._pending:
                 lost[stream] = tail.answered - head.answered
         for stream, entries in lost.items():
@@ -275,6 +281,19 @@ class Daemon:
         self._metrics.state_bytes.set(arena.nbytes)
         self._metrics.evictions.inc(arena.evictions)
         arena.evictions = 0
+
+    def _note_begun_again(self, stream: str, head: Head) -> None:
+        """The stream was deleted and has smaller ids now: say once that nobody reads them, and what mends it."""
+        if stream in self._begun_again:
+            return
+        self._begun_again.add(stream)
+        log.error(
+            "the position %s of %r lies beyond the stream's end: it was begun again with smaller ids, which are not "
+            "read; stop, run `redis-cli DEL %s`, and start to serve it anew",
+            head.position.decode(),
+            stream,
+            " ".join(Keys(stream).derived),
+        )
 
     def _note_lost(self, stream: str, entries: int) -> None:
         """Entries vanished between the position and the oldest one left: somebody trims faster than we read."""

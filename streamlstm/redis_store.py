@@ -236,7 +236,9 @@ def read_tail(connection: Connection, keys: Keys, head: Head) -> Tail:
     """How far a stream's end is from its position; exact unless entries in its middle were deleted by hand."""
     waiting = connection.call("XRANGE", keys.input, b"(" + head.position, "+", "COUNT", 1)
     if not waiting:
-        return Tail(lag_entries=0, lag_ms=0, answered=None)
+        newest = connection.call("XREVRANGE", keys.input, "+", "-", "COUNT", 1)
+        ended = bool(newest) and EntryId.parse(newest[0][0]) < EntryId.parse(head.position)
+        return Tail(lag_entries=0, lag_ms=0, ends_before_position=ended)
     raw = connection.call("XINFO", "STREAM", keys.input)
     info = dict(zip(raw[0::2], raw[1::2], strict=True))
     seconds, microseconds = connection.call("TIME")

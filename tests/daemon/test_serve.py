@@ -287,6 +287,24 @@ def test_answered_input_is_trimmed_on_request(
     client.close()
 
 
+def test_a_stream_begun_again_with_smaller_ids_is_said(
+    start_server: Callable[..., Server], start: Callable[..., Serving]
+) -> None:
+    """Deleted and begun again below the position, a stream is named in the log, with the command that mends it."""
+    server = start_server()
+    client = server.client()
+    daemon = start("--redis", server.url)
+    daemon.ready()
+    add(client, [("1000-0", ["s", "1"])])
+    wait_for_position(client, STREAM, "1000-0")
+    client.delete(STREAM)
+    add(client, [("5-0", ["s", "1"])])
+    said = "redis-cli DEL {values}:predictions {values}:state {values}:meta"
+    assert _eventually(lambda: any(said in line["message"] for line in daemon.log()))
+    assert daemon.stop() == 0
+    client.close()
+
+
 def _eventually(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

@@ -252,6 +252,21 @@ def test_the_tail_counts_what_waits(backend: Backend) -> None:
     store.close()
 
 
+def test_a_stream_begun_again_below_its_position_is_noticed(backend: Backend) -> None:
+    """Entries with ids below the position would never be read; the tail says so, and only then."""
+    backend.add("5-0", "s", "1")
+    store = backend.client()
+    store.open(STREAM)
+    store.send_commit(commit(b"0-0", b"5-0"))
+    assert store.receive_commit(STREAM)
+    head = store.open(STREAM)
+    assert not store.tail(STREAM, head).ends_before_position
+    store.send_commit(commit(b"5-0", b"9-0"))
+    assert store.receive_commit(STREAM)
+    assert store.tail(STREAM, store.open(STREAM)).ends_before_position
+    store.close()
+
+
 def test_two_streams_have_guards_of_their_own(backend: Backend) -> None:
     """A commit of one stream does not end the guard of another on the same client."""
     store = backend.client()
