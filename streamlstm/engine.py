@@ -17,6 +17,7 @@ from streamlstm.arena import NO_SLOT, Arena
 from streamlstm.batch import Parsed, name_error, parse
 from streamlstm.flaw import BAD_RECORD
 from streamlstm.plan import NO_PAST, NOT_FINITE, Plan, Work
+from streamlstm.quick import is_quick, step_quick
 from streamlstm.record import RecordFormat, Rows
 from streamlstm.scoring import Scores, score
 from streamlstm.stepping import StepModel, Stepper
@@ -129,12 +130,41 @@ class Engine:
 
     def step(self, batch: Sequence[Parsed]) -> list[Result]:
         """Step a batch whose records are all in memory; moves each stream past its entries."""
+        if len(batch) == 1 and is_quick(batch[0]) and not self._heads[batch[0].stream].unreadable:
+            quick = self._step_quick(batch[0])
+            if quick is not None:
+                return [quick]
         works = [self._work(parsed) for parsed in batch]
         plan = Plan.of(works)
         rows = self.arena.gather(plan.slots)
         answers = _Answers.of(plan, self.format, self._stepper, rows, skip=self.settings.missing == "skip")
         self.arena.scatter(plan.slots, rows)
         return [self._result(number, work, plan, rows, answers) for number, work in enumerate(works)]
+
+    def _step_quick(self, parsed: Parsed) -> Result | None:
+        rows = self.arena.gather(parsed.slots)
+        stepped = step_quick(parsed, rows, self.model, self.format)
+        if stepped is None:
+            return None
+        self.arena.scatter(parsed.slots, rows)
+        head = self._heads[parsed.stream]
+        base, head.position = head.position, parsed.ids[len(parsed.ids) - 1]
+        head.answered += len(parsed.ids)
+        commit = Commit(
+            stream=parsed.stream,
+            base=base,
+            position=head.position,
+            model=self.model.fingerprint,
+            columns=self.columns,
+            answered=head.answered,
+            names=parsed.names,
+            records=self.format.encode(rows),
+            ids=parsed.ids,
+            fields=parsed.names,
+            texts=write_values(stepped.y),
+            counts=np.bincount(parsed.entry, minlength=len(parsed.ids)),
+        )
+        return Result(commit=commit, scores=stepped.scores, entries=len(parsed.ids))
 
     def _work(self, parsed: Parsed) -> Work:
         find = partial(self.arena.find, parsed.stream)

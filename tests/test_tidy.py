@@ -27,7 +27,7 @@ ROWS: dict[str, set[str]] = {
     "learn": {"nn", "forecaster", "data", "train", "export", "importers"},
     "store": {"_codec", "codec", "codec_python", "entry_id", "flight", "keys", "wire", "record", "store"}
     | {"memory_store", "redis_store", "embedded"},
-    "engine": {"flaw", "values", "batch", "plan", "arena", "stepping", "scoring", "engine"},
+    "engine": {"flaw", "values", "batch", "plan", "quick", "arena", "stepping", "scoring", "engine"},
     "daemon": {"leases", "logs", "metrics", "http", "daemon"},
     "face": {"cli", "__main__"},
 }

@@ -199,3 +199,18 @@ def test_running_errors_are_those_of_the_series() -> None:
     assert header["absolute_error"] == absolute
     assert header["squared_error"] == squared
     assert header["naive_absolute_error"] == naive
+
+
+@pytest.mark.parametrize("name", ["lstm", "two features", "time"])
+def test_whole_records_are_the_same_bytes_however_batched(name: str) -> None:
+    """One entry at a time (the short way, mostly) or many at once: every byte of every record, sums of errors too."""
+    model, found = MODELS[name], []
+    traffic = entries(3, 200, features=len(model.spec.features), odd=0.05)
+    for most in (1, 3, 200):
+        server = MemoryServer()
+        for entry_id, fields in traffic:
+            server.add("values", entry_id, *fields)
+        pump(Engine(model), MemoryStore(server), ["values"], most=most)
+        found.append(server.stream("values").state)
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) > 10
