@@ -29,7 +29,7 @@ ROWS: dict[str, set[str]] = {
     | {"memory_store", "redis_store", "embedded"},
     "engine": {"flaw", "values", "batch", "plan", "quick", "arena", "stepping", "scoring", "engine"},
     "daemon": {"leases", "logs", "metrics", "http", "daemon"},
-    "face": {"cli", "__main__"},
+    "face": {"bench", "cli", "__main__"},
 }
 # Row -> the rows it may import from, besides itself. The package itself holds only the version and a lazy `load`.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -49,7 +49,7 @@ PACKAGES: dict[str, set[str]] = {
     "store": {"numpy", "redis", "hiredis"},
     "engine": {"numpy", "orjson"},
     "daemon": {"numpy", "prometheus_client"},
-    "face": {"numpy", "click", "orjson", "hiredis", "redis", "matplotlib"},
+    "face": {"numpy", "click", "orjson", "hiredis", "redis", "matplotlib", "onnxruntime"},
 }
 LEARNING = {"torch", "onnx"}
 

@@ -35,6 +35,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "push": ("streamlstm.cli.push", "push", "Send values from a file or a pipe to a stream."),
     "tail": ("streamlstm.cli.tail", "tail", "Print predictions as they come."),
     "status": ("streamlstm.cli.status", "status", "Show position, lag and states of streams."),
+    "bench": (
+        "streamlstm.cli.bench",
+        "bench",
+        "Measure speed here, beside what Redis alone needs and the naive loop.",
+    ),
 }
 
 

@@ -1,0 +1,128 @@
+"""The bench's figures as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+GROWTH_DEFAULTS = "LSTM(64), 10,000 series, single values"
+Report = dict[str, Any]  # what `streamlstm bench --json` prints
+
+
+def render(report: Report) -> Iterable[str]:
+    """Lines of the whole report."""
+    yield from _head(report)
+    for part, lines in (("drain", _drain), ("latency", _latency), ("memory", _memory), ("growth", _growth)):
+        if part in report:
+            yield ""
+            yield from lines(report)
+    load = report["load"]
+    yield ""
+    yield f"Load average of the machine: {load['before']:.2f} before, {load['after']:.2f} after."
+
+
+def caption(report: Report) -> str:
+    """What a picture of the figures has to say of where they come from."""
+    machine, settings = report["machine"], report["settings"]
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, {machine['server']}, append-only file {settings['fsync']}; "
+        f"elsewhere {GROWTH_DEFAULTS}"
+    )
+
+
+def _head(report: Report) -> Iterable[str]:
+    machine, settings = report["machine"], report["settings"]
+    yield f"{machine['processor']}, {machine['cores']} cores, {machine['system']}"
+    packages = machine["packages"]
+    yield (
+        f"{machine['server']}, Python {machine['python']}, onnxruntime {packages['onnxruntime']}, "
+        f"streamlstm {machine['streamlstm']}"
+    )
+    yield (
+        f"{settings['model']}, append-only file {settings['fsync']}; medians of {settings['repeat']}, by turns with "
+        "the floor"
+    )
+
+
+def _drain(report: Report) -> Iterable[str]:
+    settings = report["settings"]
+    yield f"Drain rate of a backlog, values/s (append-only file {settings['fsync']})"
+    rows = [["", "series", "serve", "floor", "naive", "one core", "of floor", "of naive", "one core"]]
+    for found in report["drain"]:
+        peers = [name for name in ("naive", "naive_one_core") if name in found]
+        missing = ["-"] * (2 - len(peers))
+        rows.append(
+            [
+                found["case"],
+                f"{found['series']:,}",
+                _rate(found["ours"]),
+                _rate(found["floor"]),
+                *[_rate(found[name]) for name in peers] + missing,
+                f"{found['of_floor']:.2f} x",
+                *[f"{found[f'of_{name}']:.0f} x" for name in peers] + missing,
+            ]
+        )
+    yield from table(rows)
+    yield "  floor: the same commands packed beforehand. naive: one redis-py call and one model call for everything, as"
+    yield "  the system schedules it, and bound to one core together with the server, where it is fastest."
+
+
+def _latency(report: Report) -> Iterable[str]:
+    settings = report["settings"]
+    yield f"Latency from the time a value is due to its prediction, ms (append-only file {settings['fsync']})"
+    rows = [["values/s", "serve p50", "p99", "p99.9", "echo p50", "p99", "p99.9", "of echo p50", "p99", "p99.9"]]
+    names = ("p50", "p99", "p999")
+    for found in report["latency"]:
+        cells = [f"{found[who][name]:.2f}" for who in ("ours", "echo") for name in names]
+        rows.append([f"{found['values_per_s']:,}", *cells, *(f"{found['of_echo'][name]:.2f} x" for name in names)])
+    yield from table(rows)
+
+
+def _memory(report: Report) -> Iterable[str]:
+    found = report["memory"]
+    yield f"Memory of {found['series']:,} series, the raw state being {found['raw_bytes']} bytes"
+    rows = [["", "bytes a series", "of the raw state"]]
+    for name, text in (
+        ("redis_key", "records in the server, MEMORY USAGE"),
+        ("redis_used", "the server, used_memory with and without them"),
+        ("daemon_rows", "records in the daemon, streamlstm_state_bytes"),
+        ("daemon_resident", "the daemon, resident, against few series"),
+    ):
+        one = found[name]
+        rows.append(
+            [text, "-", "-"] if one is None else [text, f"{one['bytes_per_series']:.0f}", f"{one['of_raw']:.2f} x"]
+        )
+    yield from table(rows)
+
+
+def _growth(report: Report) -> Iterable[str]:
+    yield f"Growth, values/s (append-only file {report['settings']['fsync']})"
+    rows = [["", "series", "units", "values/entry", "serve", "floor", "of floor"]]
+    rows += [
+        [
+            found["curve"],
+            f"{found['series']:,}",
+            str(found["units"]),
+            f"{found['values_per_entry']:,}",
+            _rate(found["ours"]),
+            _rate(found["floor"]),
+            f"{found['of_floor']:.2f} x",
+        ]
+        for found in report["growth"]
+    ]
+    yield from table(rows)
+
+
+def _rate(found: dict[str, Any]) -> str:
+    return f"{found['values_per_s']:,.0f}"
+
+
+def table(rows: Sequence[Sequence[str]]) -> Iterable[str]:
+    """Columns of text: the first to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        first, *others = (
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join([f"  {first}", *others]).rstrip()

@@ -1,0 +1,141 @@
+"""`streamlstm bench`: how fast this machine serves, beside what Redis alone needs and the naive loop."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from streamlstm.cli.options import command, json_option, note, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sizes:
+    """How much is measured."""
+
+    values: int
+    naive_values: int
+    latency_s: float
+    warm_up_s: float
+    memory_series: int
+    repeat: int
+
+
+_FULL = _Sizes(values=400_000, naive_values=2000, latency_s=10.0, warm_up_s=1.0, memory_series=100_000, repeat=3)
+_QUICK = _Sizes(values=20_000, naive_values=200, latency_s=0.5, warm_up_s=0.3, memory_series=50_000, repeat=1)
+
+
+@command("bench", short_help="Measure speed here, beside what Redis alone needs and the naive loop.")
+@option(
+    "--only",
+    "parts",
+    type=click.Choice(["drain", "latency", "memory", "growth"]),
+    multiple=True,
+    help="Measure only this; may be given several times. Default: all but growth.",
+)
+@option("--growth", is_flag=True, help="Growth curves too: over series, units and values an entry; takes minutes.")
+@option(
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="PNG",
+    help="Draw the growth curves; needs the extra `train`.",
+)
+@option("--quick", is_flag=True, help="Small sizes, once: shows that it works, in seconds; the figures mean little.")
+@option(
+    "--model",
+    "model_path",
+    type=click.Path(path_type=Path),
+    metavar="MODEL.onnx",
+    help="Step model of single numbers. Default: a random LSTM.",
+)
+@option("--lstm-units", type=click.IntRange(1, 4096), default=64, help="Units of the random LSTM.")
+@option("--series-count", type=click.IntRange(100), default=10_000, help="Series of a backlog.")
+@option("--backlog-values", type=click.IntRange(10_000), default=None, help="Values of a backlog. Default: 400,000.")
+@option("--repeat", type=click.IntRange(1), default=None, help="Runs of which the median counts. Default: 3.")
+@option(
+    "--fsync",
+    type=click.Choice(["off", "no", "everysec", "always"]),
+    default="off",
+    help="Append-only file of the private server: none, or synced so.",
+)
+@option("--threads", type=click.IntRange(1), default=1, help="Compute threads of onnxruntime.")
+@json_option
+def bench(
+    *,
+    parts: tuple[str, ...],
+    growth: bool,
+    plot: Path | None,
+    quick: bool,
+    model_path: Path | None,
+    lstm_units: int,
+    series_count: int,
+    backlog_values: int | None,
+    repeat: int | None,
+    fsync: str,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Measure speed here, beside what Redis alone needs and the naive loop.
+
+    A private server is started in a temporary directory, and `serve` on it as a user would start it. The floor is the
+    same commands packed beforehand and sent without Python; for latency it is a loop that answers without a model.
+    """
+    import orjson
+
+    from streamlstm.bench.report import render
+    from streamlstm.bench.run import PARTS, Plan, run_bench
+
+    if plot is not None:
+        from streamlstm.cli.train import require_extra
+
+        require_extra("matplotlib")
+    sizes = _QUICK if quick else _FULL
+    values = backlog_values or sizes.values
+    chosen = (*(parts or PARTS), *(("growth",) if growth or plot else ()))
+    plan = Plan(
+        parts=tuple(dict.fromkeys(chosen)),
+        model_path=model_path,
+        units=lstm_units,
+        series=series_count,
+        values=values,
+        naive_values=sizes.naive_values,
+        latency_s=sizes.latency_s,
+        warm_up_s=sizes.warm_up_s,
+        memory_series=sizes.memory_series,
+        growth_values=values,
+        repeat=repeat or sizes.repeat,
+        fsync=fsync,
+        threads=threads,
+    )
+    with _sigterm_as_interrupt():
+        report = run_bench(plan)
+    if plot is not None:
+        _draw(plot, report)
+    if as_json:
+        click.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+        return
+    for line in render(report):
+        click.echo(line)
+
+
+def _draw(path: Path, report: dict[str, Any]) -> None:
+    from streamlstm.bench.growth import draw_growth
+    from streamlstm.bench.report import caption
+
+    path.write_bytes(draw_growth(report["growth"], caption(report)))
+    note(f"the growth curves are drawn in {path}")
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C, so that `timeout` and `kill` leave no process and no directory behind either."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

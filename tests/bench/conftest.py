@@ -1,0 +1,24 @@
+"""Fixtures of the bench's tests: a private server with a model beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streamlstm.bench.drain import Bench
+from streamlstm.bench.lstm_file import lstm_file
+from streamlstm.bench.progress import Progress
+from streamlstm.bench.server import private_server
+from streamlstm.model import Model
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """What the measurements share, for an LSTM of 8 units, one run each."""
+    content = lstm_file(8)
+    path = tmp_path / "lstm.onnx"
+    path.write_bytes(content)
+    with private_server(tmp_path, "off") as server:
+        yield Bench(server, path, Model(content), 1, Progress(1))
