@@ -14,7 +14,8 @@ Slots = NDArray[np.int64]
 
 NO_SLOT = -1  # of a series that is not cached
 NOBODY = -1  # number of the stream of a free row
-_FIRST_CAPACITY = 1024  # rows; doubled when full, up to the limit
+_FIRST_CAPACITY = 1024  # rows
+_DOUBLED_UP_TO = 65_536  # rows; beyond, an eighth is added at a time, so that little memory lies idle
 
 
 class Arena:
@@ -106,7 +107,8 @@ class Arena:
         capacity = len(self._rows)
         wanted = capacity - self._free_count + count
         if capacity < self._limit:
-            self._grow(min(self._limit, max(wanted, 2 * capacity)))
+            more = capacity if capacity < _DOUBLED_UP_TO else capacity // 8
+            self._grow(min(self._limit, max(wanted, capacity + more)))
         if self._free_count < count:
             self._evict(count - self._free_count)
         if self._free_count < count:
