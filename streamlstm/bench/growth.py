@@ -75,6 +75,8 @@ def draw_growth(rows: Sequence[dict[str, Any]], caption: str) -> bytes:
         axes.plot(places, [row["ours"]["values_per_s"] for row in found], "o-", color="#d1495b", label="serve")
         axes.set_xscale("log")
         axes.set_yscale("log")
+        axes.set_xticks(places, [f"{place:,}" for place in places])
+        axes.minorticks_off()
         axes.set_xlabel(curve)
         axes.grid(color="#e6e6e6")
         axes.set_axisbelow(True)
