@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "_shortest.h"
+
 #define NO_SLOT (-1)
 #define FLOAT32_LIMIT 0x1.ffffffp+127 /* 2^128 - 2^103: what is smaller rounds to a finite float32 */
 
@@ -637,16 +639,20 @@ done:
     return result;
 }
 
-static PyObject *pack_pairs(PyObject *module, PyObject *args) {
+/* Names, and of each the row of words that its slot has, in turn. */
+static PyObject *pack_records(PyObject *module, PyObject *args) {
     (void)module;
-    Py_buffer records;
+    Py_buffer rows, slots;
     PyObject *name_tuple, *result = NULL;
-    if (!PyArg_ParseTuple(args, "Oy*", &name_tuple, &records)) return NULL;
+    Py_ssize_t each;
+    if (!PyArg_ParseTuple(args, "Oy*ny*", &name_tuple, &rows, &each, &slots)) return NULL;
     Texts names = {.held = 0};
     if (texts_take(name_tuple, &names) < 0) goto done;
-    int64_t each = names.count ? records.len / names.count : 0;
-    if (each * names.count != records.len) {
-        PyErr_SetString(PyExc_ValueError, "as many records as names are needed");
+    const int64_t *slot = slots.buf;
+    int good = each > 0 && slots.len == 8 * names.count;
+    for (Py_ssize_t i = 0; good && i < names.count; i++) good = slot[i] >= 0 && slot[i] < rows.len / each;
+    if (!good) {
+        PyErr_SetString(PyExc_ValueError, "every name needs the slot of a row");
         goto done;
     }
     size_t size = (size_t)names.count * bulk_size(each);
@@ -654,14 +660,53 @@ static PyObject *pack_pairs(PyObject *module, PyObject *args) {
     result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
     if (!result) goto done;
     char *to = PyBytes_AS_STRING(result);
-    const char *name_data = names.data.buf, *record = records.buf;
-    for (Py_ssize_t i = 0; i < names.count; i++, record += each) {
+    const char *name_data = names.data.buf, *row = rows.buf;
+    for (Py_ssize_t i = 0; i < names.count; i++) {
         to = write_bulk(to, name_data + names.at[i], names.length[i]);
-        to = write_bulk(to, record, each);
+        to = write_bulk(to, row + slot[i] * each, each);
     }
 done:
     texts_release(&names);
-    PyBuffer_Release(&records);
+    PyBuffer_Release(&rows);
+    PyBuffer_Release(&slots);
+    return result;
+}
+
+/* Rows of finite numbers as texts, commas between them: (bytes, places, lengths). */
+static PyObject *write_numbers(PyObject *module, PyObject *args) {
+    (void)module;
+    Py_buffer numbers;
+    int columns;
+    if (!PyArg_ParseTuple(args, "y*i", &numbers, &columns)) return NULL;
+    PyObject *result = NULL, *data = NULL, *places = NULL, *lengths = NULL;
+    Py_ssize_t each = columns > 0 ? 4 * (Py_ssize_t)columns : 0;
+    if (!each || numbers.len % each) {
+        PyErr_SetString(PyExc_ValueError, "the numbers do not fill their rows");
+        goto done;
+    }
+    Py_ssize_t count = numbers.len / each;
+    data = PyBytes_FromStringAndSize(NULL, count * columns * SHORTEST_MAX);
+    places = PyBytes_FromStringAndSize(NULL, 8 * count);
+    lengths = PyBytes_FromStringAndSize(NULL, 8 * count);
+    if (!data || !places || !lengths) goto done;
+    const float *number = numbers.buf;
+    char *begin = PyBytes_AS_STRING(data), *to = begin;
+    int64_t *at = (int64_t *)PyBytes_AS_STRING(places), *length = (int64_t *)PyBytes_AS_STRING(lengths);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        at[i] = to - begin;
+        for (int column = 0; column < columns; column++) {
+            if (column) *to++ = ',';
+            to = write_shortest(to, *number++);
+        }
+        length[i] = to - begin - at[i];
+    }
+    if (_PyBytes_Resize(&data, to - begin) < 0) goto done;
+    result = PyTuple_Pack(3, data, places, lengths);
+done:
+    Py_XDECREF(data);
+    Py_XDECREF(places);
+    Py_XDECREF(lengths);
+    PyBuffer_Release(&numbers);
     return result;
 }
 
@@ -669,7 +714,8 @@ static PyMethodDef functions[] = {
     {"scan_read", scan_read, METH_VARARGS, "Take apart the whole reply of an XREAD."},
     {"reply_end", reply_end, METH_VARARGS, "Where so many replies end, or -1."},
     {"pack_entries", pack_entries, METH_VARARGS, "XADD commands, one an entry."},
-    {"pack_pairs", pack_pairs, METH_VARARGS, "Names and records in turn, as arguments."},
+    {"pack_records", pack_records, METH_VARARGS, "Names and their rows in turn, as arguments."},
+    {"write_numbers", write_numbers, METH_VARARGS, "Rows of numbers as texts."},
     {0},
 };
 static struct PyModuleDef definition = {
@@ -677,6 +723,7 @@ static struct PyModuleDef definition = {
 };
 
 PyMODINIT_FUNC PyInit__codec(void) {
+    fill_powers();
     PyObject *module = PyModule_Create(&definition);
     if (!module) return NULL;
     table_type = (PyTypeObject *)PyType_FromSpec(&table_spec);

@@ -3,6 +3,7 @@
 from streamlstm.codec_python import NO_SLOT as NO_SLOT
 from streamlstm.codec_python import Table as Table
 from streamlstm.codec_python import pack_entries as pack_entries
-from streamlstm.codec_python import pack_pairs as pack_pairs
+from streamlstm.codec_python import pack_records as pack_records
 from streamlstm.codec_python import reply_end as reply_end
 from streamlstm.codec_python import scan_read as scan_read
+from streamlstm.codec_python import write_numbers as write_numbers

@@ -33,6 +33,7 @@ class Arena:
         self._stream_of = np.empty(0, np.int32)  # number of the stream a row belongs to; NOBODY if free
         self._free = np.empty(0, np.int32)  # a stack of free slots
         self._free_count = 0
+        self.scratch = np.empty(0, np.int32)  # (slots,) -1 each, for whoever sorts slots and leaves it so
         self._numbers: dict[str, int] = {}
         self._batch = 0
         self.table = Table()
@@ -44,6 +45,11 @@ class Arena:
         return self._numbers.setdefault(stream, len(self._numbers))
 
     @property
+    def rows(self) -> Rows:
+        """All rows (slots, words), those in use and others; another array after the next `put`."""
+        return self._rows
+
+    @property
     def cached(self) -> int:
         """How many records are in memory."""
         return len(self.table)
@@ -51,7 +57,7 @@ class Arena:
     @property
     def nbytes(self) -> int:
         """What the rows and what finds them take, used or not."""
-        arrays = (self._rows, self._last_used, self._stream_of, self._free)
+        arrays = (self._rows, self._last_used, self._stream_of, self._free, self.scratch)
         return sum(array.nbytes for array in arrays) + self.table.nbytes
 
     def begin_batch(self) -> None:
@@ -136,4 +142,5 @@ class Arena:
         free = np.empty(capacity, np.int32)
         free[: self._free_count] = self._free[: self._free_count]
         free[self._free_count : self._free_count + added] = np.arange(capacity - 1, old - 1, -1)
+        self.scratch = np.full(capacity, NO_SLOT, np.int32)
         self._free, self._free_count = free, self._free_count + added

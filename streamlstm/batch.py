@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +31,21 @@ class Parsed:
     times_ms: Index  # of the entries
     names: Texts  # of the items: series names, or commands that begin with `!`
     texts: Texts  # of the items
-    entry: Index  # (n,) which entry an item is in
+    counts: Index  # items of each entry
     slots: Index  # (n,) where the series' record is; NO_SLOT for what is not in memory, or no series
     values: Float32  # (n, F); NaN where a feature is missing
+    odd: NDArray[np.bool_]  # (n,) whether the text is anything else than F finite decimal numbers
     wrong: dict[int, Flaw]  # items that hold no value, and why
+
+    @cached_property
+    def entry(self) -> Index:
+        """Which entry an item is in, (n,)."""
+        return np.repeat(np.arange(len(self.ids)), self.counts)
+
+    @cached_property
+    def item_times_ms(self) -> Index:
+        """Time of each item's entry, (n,)."""
+        return np.repeat(self.times_ms, self.counts)
 
 
 def parse(reply: bytes, table: Table, numbers: Mapping[str, int], features: int) -> list[Parsed]:
@@ -57,9 +69,10 @@ def _parsed(scan: Scan) -> Parsed:
         times_ms=scan.times_ms,
         names=scan.names,
         texts=scan.texts,
-        entry=np.repeat(np.arange(len(scan.ids)), scan.counts),
+        counts=scan.counts,
         slots=scan.slots,
         values=scan.values,
+        odd=scan.odd,
         wrong=wrong,
     )
 

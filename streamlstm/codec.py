@@ -51,14 +51,6 @@ class Texts(Sequence[bytes]):
         length = np.fromiter(map(len, pieces), np.int64, len(pieces))
         return cls(b"".join(pieces), np.cumsum(length) - length, length)
 
-    @classmethod
-    def split(cls, data: bytes, separator: bytes, count: int) -> Texts:
-        """`count` pieces between single-byte separators."""
-        ends = np.flatnonzero(np.frombuffer(data, np.uint8) == separator[0])
-        ends = np.append(ends, len(data))[:count]
-        at = np.concatenate([[0], ends[:-1] + 1])[:count]
-        return cls(data, at, ends - at)
-
     @property
     def parts(self) -> tuple[bytes, Index, Index]:
         """As the packers take them."""
@@ -129,9 +121,15 @@ def pack_entries(head: bytes, ids: Texts, counts: Index, fields: Texts, texts: T
     return _codec.pack_entries(head, ids.parts, np.ascontiguousarray(counts), fields.parts, texts.parts)
 
 
-def pack_pairs(names: Texts, records: NDArray[np.uint8]) -> bytes:
-    """Names and records (n, size) in turn, as arguments of a command."""
-    return _codec.pack_pairs(names.parts, np.ascontiguousarray(records))
+def pack_records(names: Texts, rows: NDArray[np.float32], slots: Index) -> bytes:
+    """Names and, of each, the row (words,) that its slot (n,) has, in turn, as arguments of a command."""
+    return _codec.pack_records(names.parts, rows, rows.itemsize * rows.shape[1], np.ascontiguousarray(slots))
+
+
+def write_numbers(numbers: NDArray[np.float32]) -> Texts:
+    """Texts of finite numbers (n, C): the shortest that parse back to the same float32, C of them joined by commas."""
+    data, at, length = _codec.write_numbers(np.ascontiguousarray(numbers), numbers.shape[1])
+    return Texts(data, _ints(at), _ints(length))
 
 
 def encode_read(streams: Mapping[str, Sequence[tuple[bytes, Sequence[bytes]]]]) -> bytes:

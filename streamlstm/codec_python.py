@@ -9,6 +9,7 @@ import re
 from typing import NamedTuple
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 NO_SLOT = -1
@@ -207,14 +208,35 @@ def pack_entries(
     return b"".join(parts)
 
 
-def pack_pairs(names: tuple[bytes, NDArray[np.int64], NDArray[np.int64]], records: NDArray[np.uint8]) -> bytes:
-    """Names and records (n, size) in turn, each as an argument of a command."""
-    pairs: list[bytes] = [b""] * (2 * len(records))
+def pack_records(
+    names: tuple[bytes, NDArray[np.int64], NDArray[np.int64]],
+    rows: NDArray[np.float32],
+    size: int,
+    slots: NDArray[np.int64],
+) -> bytes:
+    """Names and, of each, the row of `size` bytes that its slot has, in turn, each as an argument of a command."""
+    if len(names[1]) != len(slots) or (len(slots) and not 0 <= slots.min() <= slots.max() < len(rows)):
+        raise ValueError("every name needs the slot of a row")
+    pairs: list[bytes] = [b""] * (2 * len(slots))
     pairs[0::2] = _bulks(*names)
-    size = records.shape[1] if records.ndim == 2 else 0
-    head, flat = b"$%d\r\n" % size, records.tobytes()
-    pairs[1::2] = [b"%b%b\r\n" % (head, flat[at : at + size]) for at in range(0, len(flat), size or 1)]
+    head, flat = b"$%d\r\n" % size, rows[slots].tobytes()
+    pairs[1::2] = [b"%b%b\r\n" % (head, flat[at : at + size]) for at in range(0, len(flat), size)]
     return b"".join(pairs)
+
+
+def write_numbers(numbers: NDArray[np.float32], columns: int) -> tuple[bytes, bytes, bytes]:
+    """Rows of finite numbers as texts with commas between them: (bytes, places, lengths), the last two int64.
+
+    Each number is the shortest that parses back to the same float32; exponents as JSON writers have them, no plus.
+    """
+    if not numbers.size:
+        return b"", b"", b""
+    text = orjson.dumps(numbers.reshape(-1, columns), option=orjson.OPT_SERIALIZE_NUMPY)
+    text = text.replace(b"e+", b"e").replace(b".0,", b",").replace(b".0]", b"]")
+    rows = text[2:-2].split(b"],[")
+    lengths = [len(row) for row in rows]
+    places = np.cumsum([0, *lengths[:-1]])
+    return b"".join(rows), _ints(places.tolist()), _ints(lengths)
 
 
 def _bulks(data: bytes, places: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[bytes]:

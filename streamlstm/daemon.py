@@ -253,7 +253,7 @@ class Daemon:
         metrics.predictions.inc(len(commit.texts))
         for letter in commit.dead:
             metrics.dead_letters[letter.kind].inc()
-        self._metrics.score(stream, result.scores)
+        self._metrics.score(stream, result.tally)
         metrics.series.set(self._engine.series(stream))
         wall = self._clock.wall()
         metrics.last_commit.set(wall)

@@ -9,24 +9,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.arena import NO_SLOT, Arena
 from streamlstm.batch import Parsed, name_error, parse
+from streamlstm.codec import write_numbers
 from streamlstm.flaw import BAD_RECORD
-from streamlstm.plan import NO_PAST, NOT_FINITE, Plan, Work
-from streamlstm.quick import is_quick, step_quick
-from streamlstm.record import RecordFormat, Rows
-from streamlstm.scoring import Scores, score
-from streamlstm.stepping import StepModel, Stepper
+from streamlstm.mixed import Mixed, MixedWay
+from streamlstm.plain import Items, PlainWay, Stepped
+from streamlstm.plan import NO_PAST, NOT_FINITE, Work
+from streamlstm.record import RecordFormat, Records
+from streamlstm.stepping import StepModel
 from streamlstm.store import Commit, DeadLetter, Head
-from streamlstm.values import write_values
 
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
 
 MAX_DEAD_VALUE_BYTES = 1024  # kept of a dead letter's value; the input stream has the rest until it is trimmed
 MISSING_POLICIES = ("impute", "hold", "skip")
@@ -56,8 +58,44 @@ class Result:
     """What one stream's part of a batch came to."""
 
     commit: Commit
-    scores: Scores
+    tally: Float64  # what was scored: see `scoring`
     entries: int
+
+
+class _Answers(NamedTuple):
+    """What both ways gave together; items are numbered through all streams."""
+
+    y: Float32  # (n, O)
+    alive: Mask | None  # (n,) whether the item has a prediction; None if all have
+    slots: Index  # (g,) series whose record is to be stored
+    stream: Index  # (g,)
+    last_item: Index  # (g,)
+    gone: Index  # (r,) slots of series whose record is to be removed
+    gone_stream: Index  # (r,)
+    without_past: Index  # items
+    rejected: Index  # items
+    tally: Float64  # (streams, TALLY_COLUMNS)
+
+    @classmethod
+    def of(cls, plain: Stepped, mixed: Mixed | None) -> _Answers:
+        if mixed is None:
+            none = np.empty(0, np.int64)
+            return cls(plain.y, None, *plain[2:5], none, none, none, none, plain.tally)
+        alive = np.zeros(len(plain.y), bool)
+        alive[plain.items] = alive[mixed.items] = True
+        plain.y[mixed.items] = mixed.y
+        return cls(
+            plain.y,
+            alive,
+            slots=np.concatenate([plain.slots, mixed.slots]),
+            stream=np.concatenate([plain.stream, mixed.stream]),
+            last_item=np.concatenate([plain.last_item, mixed.last_item]),
+            gone=mixed.gone,
+            gone_stream=mixed.gone_stream,
+            without_past=mixed.without_past,
+            rejected=mixed.rejected,
+            tally=plain.tally,
+        )
 
 
 class Engine:
@@ -74,7 +112,8 @@ class Engine:
         )
         self.arena = Arena(self.format, max_bytes=self.settings.max_series_memory_bytes)
         self.columns = ",".join(model.spec.outputs)
-        self._stepper = Stepper(model, self.format, missing=self.settings.missing)
+        self._plain = PlainWay(model, self.format)
+        self._mixed = MixedWay(model, self.format, missing=self.settings.missing)
         self._heads: dict[str, StreamHead] = {}
 
     def open(self, stream: str, head: Head) -> None:
@@ -129,58 +168,41 @@ class Engine:
         self.arena.put(stream, [*(name for name, _ in stored), *new], rows)
 
     def step(self, batch: Sequence[Parsed]) -> list[Result]:
-        """Step a batch whose records are all in memory; moves each stream past its entries."""
-        if len(batch) == 1 and is_quick(batch[0]) and not self._heads[batch[0].stream].unreadable:
-            quick = self._step_quick(batch[0])
-            if quick is not None:
-                return [quick]
-        works = [self._work(parsed) for parsed in batch]
-        plan = Plan.of(works)
-        rows = self.arena.gather(plan.slots)
-        answers = _Answers.of(plan, self.format, self._stepper, rows, skip=self.settings.missing == "skip")
-        self.arena.scatter(plan.slots, rows)
-        return [self._result(number, work, plan, rows, answers) for number, work in enumerate(works)]
+        """Step a batch whose records are all in memory; moves each stream past its entries.
 
-    def _step_quick(self, parsed: Parsed) -> Result | None:
-        rows = self.arena.gather(parsed.slots)
-        stepped = step_quick(parsed, rows, self.model, self.format)
-        if stepped is None:
-            return None
-        self.arena.scatter(parsed.slots, rows)
-        head = self._heads[parsed.stream]
-        base, head.position = head.position, parsed.ids[len(parsed.ids) - 1]
-        head.answered += len(parsed.ids)
-        commit = Commit(
-            stream=parsed.stream,
-            base=base,
-            position=head.position,
-            model=self.model.fingerprint,
-            columns=self.columns,
-            answered=head.answered,
-            names=parsed.names,
-            records=self.format.encode(rows),
-            ids=parsed.ids,
-            fields=parsed.names,
-            texts=write_values(stepped.y),
-            counts=np.bincount(parsed.entry, minlength=len(parsed.ids)),
-        )
-        return Result(commit=commit, scores=stepped.scores, entries=len(parsed.ids))
+        The results' records are read from memory that changes with the next call.
+        """
+        works = [self._work(parsed) for parsed in batch]
+        items = Items.of(works)
+        plain = self._plain.step(items, self.arena)
+        mixed = None
+        if len(plain.items) < len(items.slots):
+            left = [
+                work.without(plain.items[(plain.items >= first) & (plain.items < last)] - first)
+                for work, first, last in zip(works, items.offsets[:-1], items.offsets[1:], strict=True)
+            ]
+            mixed = self._mixed.step(left, self.arena, plain.tally)
+        answers = _Answers.of(plain, mixed)
+        return [self._result(number, work, items.offsets, answers) for number, work in enumerate(works)]
 
     def _work(self, parsed: Parsed) -> Work:
         find = partial(self.arena.find, parsed.stream)
         return Work.of(parsed, find, self.settings.max_series)
 
-    def _result(self, number: int, work: Work, plan: Plan, rows: Rows, answers: _Answers) -> Result:
+    def _result(self, number: int, work: Work, offsets: Index, answers: _Answers) -> Result:
         parsed, head = work.parsed, self._heads[work.parsed.stream]
-        first, last = plan.offsets[number], plan.offsets[number + 1]
-        mine = plan.stream == number
-        written, gone = np.flatnonzero(mine & answers.written), np.flatnonzero(mine & answers.removed)
-        reset_names = {int(work.slots[item]): parsed.texts[item] for item in work.resets}
-        removed = [*work.removed, *(reset_names[slot] for slot in plan.slots[gone].tolist() if slot in reset_names)]
-        alive = answers.alive[first:last]
-        counts = np.bincount(parsed.entry[alive], minlength=len(parsed.ids))
+        first, last = int(offsets[number]), int(offsets[number + 1])
+        mine = slice(None) if len(offsets) == 2 else np.flatnonzero(answers.stream == number)
+        slots = answers.slots[mine]
         base, head.position = head.position, parsed.ids[len(parsed.ids) - 1]
         head.answered += len(parsed.ids)
+        ids, fields, counts, y = parsed.ids, parsed.names, parsed.counts, answers.y[first:last]
+        gone = answers.gone[answers.gone_stream == number]
+        if answers.alive is not None:
+            alive = answers.alive[first:last]
+            counts = np.bincount(parsed.entry[alive], minlength=len(ids))
+            ids, fields, counts, y = ids.take(counts > 0), fields.take(alive), counts[counts > 0], y[alive]
+        reset_names = {int(work.slots[item]): parsed.texts[item] for item in work.resets}
         commit = Commit(
             stream=parsed.stream,
             base=base,
@@ -188,29 +210,31 @@ class Engine:
             model=self.model.fingerprint,
             columns=self.columns,
             answered=head.answered,
-            names=parsed.names.take(answers.last_item[written] - first),
-            records=self.format.encode(rows[written]),
-            removed=removed,
+            names=parsed.names.take(answers.last_item[mine] - first),
+            records=Records(self.arena.rows, slots),
+            removed=[*work.removed, *(reset_names[slot] for slot in gone.tolist() if slot in reset_names)],
             reset_all=bool(work.resets_all),
-            ids=parsed.ids.take(counts > 0),
-            fields=parsed.names.take(alive),
-            texts=write_values(answers.y[first:last][alive]),
-            counts=counts[counts > 0],
+            ids=ids,
+            fields=fields,
+            texts=write_numbers(y),
+            counts=counts,
             dead=self._letters(work, answers, first, head),
         )
-        self._drop(head, commit, gone=plan.slots[gone], written=plan.slots[written])
-        return Result(commit=commit, scores=answers.scores.only(plan.stream == number), entries=len(parsed.ids))
+        self._drop(head, commit, gone=gone, written=slots)
+        return Result(commit=commit, tally=answers.tally[number], entries=len(parsed.ids))
 
     def _drop(self, head: StreamHead, commit: Commit, *, gone: Index, written: Index) -> None:
         """Forget what the commit removes."""
         if commit.reset_all:
             self.arena.drop(np.setdiff1d(self.arena.slots(commit.stream), written))
             head.series = len(written)
-        else:
+        elif len(gone):
             self.arena.drop(gone)
             head.series -= len(gone)
 
     def _letters(self, work: Work, answers: _Answers, first: int, head: StreamHead) -> list[DeadLetter]:
+        if not (work.dead or head.unreadable or len(answers.without_past) or len(answers.rejected)):
+            return []
         parsed = work.parsed
         flaws = dict(work.dead)
         for items, found in ((answers.without_past, NO_PAST), (answers.rejected, NOT_FINITE)):
@@ -229,62 +253,3 @@ class Engine:
             name, text = name[:MAX_DEAD_VALUE_BYTES], text[:MAX_DEAD_VALUE_BYTES]
             letters.append(DeadLetter(entry_id, name, text, error, flaws[item].kind))
         return letters
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Answers:
-    """What stepping a plan gave, by item and by group."""
-
-    y: Float32  # (items, O)
-    alive: Mask  # (items,) whether the item has a prediction
-    last_item: Index  # (g,) the last item stepped; meaningless where none was
-    written: Mask  # (g,) whether the group's record is to be stored
-    removed: Mask  # (g,) whether it is to be removed: reset, and nothing after it
-    scores: Scores
-    without_past: Index  # items
-    rejected: Index  # items
-
-    @classmethod
-    def of(cls, plan: Plan, record_format: RecordFormat, stepper: Stepper, rows: Rows, *, skip: bool) -> _Answers:
-        """Step a plan; rows (g, words) are carried in place."""
-        header = record_format.header(rows)
-        had_past = header["steps"] > 0
-        before_output, before_value = record_format.last_output(rows).copy(), record_format.last_value(rows).copy()
-        skipped = plan.take_missing() if skip else None
-        sequence = plan.sequence
-        stepped, accepted = stepper.step(sequence, rows)
-
-        count = int(plan.offsets[-1])
-        y, alive = np.zeros((count, stepped.shape[1]), np.float32), np.zeros(count, bool)
-        kept = np.flatnonzero(accepted)
-        y[plan.items[kept]] = stepped[kept]
-        alive[plan.items[kept]] = True
-        without_past = plan.items[~accepted & sequence.missing]
-        if skipped is not None:
-            repeated = skipped.repeat(sequence, stepped, kept, before_output)
-            alive[skipped.items] = repeated.known | (had_past[skipped.group] & (skipped.epoch == 0))
-            y[skipped.items] = repeated.y
-            without_past = skipped.items[~alive[skipped.items]]
-        last = np.full(len(rows), -1)
-        last[sequence.group[kept]] = kept
-        last_epoch = np.where(last >= 0, sequence.epoch[last], -1) if len(kept) else last
-        written = last_epoch == plan.resets
-        scores = score(
-            sequence,
-            kept,
-            stepped,
-            before=(before_output, before_value, had_past),
-            targets=stepper.targets,
-            last_epoch=last_epoch,
-        )
-        scores = scores.add_to(header)
-        return cls(
-            y=y,
-            alive=alive,
-            last_item=plan.items[last] if len(kept) else last,
-            written=written,
-            removed=~written & (plan.resets > 0),
-            scores=scores,
-            without_past=without_past,
-            rejected=plan.items[~accepted & ~sequence.missing],
-        )

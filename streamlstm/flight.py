@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamlstm.codec import pack_entries, pack_pairs
+from streamlstm.codec import pack_entries, pack_records
 from streamlstm.entry_id import EntryId
 from streamlstm.keys import Keys
 from streamlstm.store import FORMAT, Commit
@@ -40,7 +40,7 @@ class FlightPacker:
             commands += 1
         if len(commit.names):
             parts.append(b"*%d\r\n%b" % (2 + 2 * len(commit.names), self._set))
-            parts.append(pack_pairs(commit.names, commit.records))
+            parts.append(pack_records(commit.names, commit.records.rows, commit.records.slots))
             commands += 1
         return commands
 

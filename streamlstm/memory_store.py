@@ -148,7 +148,7 @@ def _apply(held: MemoryStream, commit: Commit) -> None:
         held.state.clear()
     for name in commit.removed:
         held.state.pop(name, None)
-    held.state.update(zip(commit.names, map(bytes, commit.records), strict=True))
+    held.state.update(zip(commit.names, commit.records, strict=True))
     first = 0
     for entry_id, count in zip(commit.ids, commit.counts.tolist(), strict=True):
         pairs = zip(commit.fields[first : first + count], commit.texts[first : first + count], strict=True)

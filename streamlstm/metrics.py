@@ -15,22 +15,19 @@ from prometheus_client.registry import Collector
 
 from streamlstm import __version__
 from streamlstm.flaw import KINDS
-from streamlstm.scoring import Scores
+from streamlstm.scoring import ABSOLUTE, BUCKETS, NAIVE, SCALED, SCALED_ERROR_EDGES, SCORED
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _VALUES = (1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000)
-# Of |error| / mean |error of the naive forecast|: 1 is as good as naive.
-_SCALED_ERROR = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 
 
 class BulkHistogram(Collector):
-    """A histogram by stream that takes an array at a time; prometheus_client's own takes one value a call."""
+    """A histogram by stream that takes counts; prometheus_client's own takes one value a call."""
 
-    def __init__(self, name: str, text: str, edges: Sequence[float]) -> None:
-        self._name, self._text = name, text
-        self._edges = np.asarray(edges)
+    def __init__(self, name: str, text: str, edges: NDArray[np.float64]) -> None:
+        self._name, self._text, self._edges = name, text, edges
         self._counts: dict[str, NDArray[np.int64]] = {}
         self._sums: dict[str, float] = {}
 
@@ -39,11 +36,10 @@ class BulkHistogram(Collector):
         self._counts.setdefault(stream, np.zeros(len(self._edges) + 1, np.int64))
         self._sums.setdefault(stream, 0.0)
 
-    def observe(self, stream: str, values: NDArray[np.float64]) -> None:
-        """Count values; an upper edge belongs to its bucket."""
-        buckets = np.searchsorted(self._edges, values, side="left")
-        self._counts[stream] = self._counts[stream] + np.bincount(buckets, minlength=len(self._edges) + 1)
-        self._sums[stream] += float(values.sum())
+    def observe(self, stream: str, counts: NDArray[np.float64], total: float) -> None:
+        """Add values counted by bucket (edges + 1,), and their sum; an upper edge belongs to its bucket."""
+        self._counts[stream] = self._counts[stream] + counts.astype(np.int64)
+        self._sums[stream] += total
 
     def collect(self) -> Iterable[Metric]:
         """The metric family of this moment."""
@@ -131,8 +127,8 @@ class Metrics:
         )
         self.scaled_error = BulkHistogram(
             "streamlstm_scaled_absolute_error",
-            "Absolute error of a prediction over the mean absolute error of the naive forecast of its series.",
-            _SCALED_ERROR,
+            "Absolute error of a prediction over the mean absolute error of the naive forecast of its series so far.",
+            SCALED_ERROR_EDGES,
         )
         self.registry.register(self.scaled_error)
 
@@ -168,19 +164,16 @@ class Metrics:
         self.of[stream].skill.set(float("nan"))
         self.scaled_error.begin(stream)
 
-    def score(self, stream: str, scores: Scores) -> None:
-        """Take the scored values of a committed batch into the stream's skill and error histogram."""
-        if not len(scores.error):
+    def score(self, stream: str, tally: NDArray[np.float64]) -> None:
+        """Take what was scored in a committed batch into the stream's skill and error histogram."""
+        if not tally[SCORED]:
             return
         before = self._skill.get(stream, (0.0, 0.0))
-        sums = (
-            before[0] + float(np.abs(scores.error).sum()),
-            before[1] + float(np.abs(scores.naive_error).sum()),
-        )
+        sums = (before[0] + float(tally[ABSOLUTE]), before[1] + float(tally[NAIVE]))
         self._skill[stream] = sums
         if sums[1] > 0.0:
             self.of[stream].skill.set(1.0 - sums[0] / sums[1])
-        self.scaled_error.observe(stream, scores.scaled)
+        self.scaled_error.observe(stream, tally[BUCKETS:], float(tally[SCALED]))
 
     def exposition(self) -> bytes:
         """The text Prometheus scrapes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +40,8 @@ class Work:
     def of(cls, parsed: Parsed, find: Callable[[bytes], int], max_series: int) -> Work:
         """Sort out the items of a stream; `find` gives the slot of a series that was not in memory when it was read."""
         work = cls(parsed, parsed.slots)
+        if not parsed.odd.any() and work.slots.min(initial=0) > NO_SLOT:
+            return work
         for item in np.flatnonzero(work.slots == NO_SLOT).tolist():
             work.slots[item] = find(parsed.names[item])
         for item in np.flatnonzero(work.slots == NO_SLOT).tolist():
@@ -54,6 +56,22 @@ class Work:
                 work.dead[item] = found_flaw
                 work.slots[item] = NO_SLOT
         return work
+
+    def plain(self) -> NDArray[np.uint8] | None:
+        """Which items (n,) are plain values, that is numbers all of them; None if all are."""
+        if not self.parsed.odd.any() and not self.resets and not self.resets_all:
+            return None
+        if self.resets_all:  # every series has one
+            return np.zeros(len(self.slots), np.uint8)
+        mark = (~self.parsed.odd).astype(np.uint8)
+        mark[self.resets] = 0
+        return mark
+
+    def without(self, items: Index) -> Work:
+        """The same with some items taken out, which were stepped already."""
+        slots = self.slots.copy()
+        slots[items] = NO_SLOT
+        return replace(self, slots=slots)
 
     def _take_reset(self, item: int, find: Callable[[bytes], int]) -> None:
         name = self.parsed.texts[item]
@@ -160,6 +178,6 @@ class Repeated(NamedTuple):
 
 def _sequence(works: Sequence[Work], items: Index, group: Index, epoch: Index) -> ValueSequence:
     values = np.concatenate([work.parsed.values for work in works])[items]
-    times = np.concatenate([work.parsed.times_ms[work.parsed.entry] for work in works])[items]
+    times = np.concatenate([work.parsed.item_times_ms for work in works])[items]
     missing = np.isnan(values).any(axis=1)
     return ValueSequence(values=values, times_ms=times, group=group, epoch=epoch, missing=missing)

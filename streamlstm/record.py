@@ -18,7 +18,8 @@ a record is 592 bytes; Redis allocates it in the same 640-byte class as a bare 5
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -49,11 +50,27 @@ HEADER_WORDS = HEADER.itemsize // 4
 assert HEADER.itemsize == 72, "the documented layout"
 
 
+@dataclass(frozen=True)
+class Records:
+    """Records to be stored: some rows of an array that is not to change until they are."""
+
+    rows: Rows  # C-contiguous
+    slots: NDArray[np.int64]  # (n,) the rows meant
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The bytes of one after the other."""
+        return (self.rows[slot].tobytes() for slot in self.slots.tolist())
+
+
+NO_RECORDS = Records(np.empty((0, 1), np.float32), np.empty(0, np.int64))
+
+
 class RecordFormat:
     """The layout of one model's records: O outputs, F features, D state elements."""
 
     def __init__(self, *, outputs: int, features: int, initial_state: NDArray[np.float32], fingerprint: str) -> None:
         self.state_size = len(initial_state)
+        self.outputs, self.features = outputs, features
         self._last_output = slice(HEADER_WORDS, HEADER_WORDS + outputs)
         self._last_value = slice(self._last_output.stop, self._last_output.stop + features)
         self._state = slice(self._last_value.stop, self._last_value.stop + self.state_size)
@@ -65,6 +82,10 @@ class RecordFormat:
         head["magic"], head["state_size"], head["model"] = MAGIC, self.state_size, self._model
         self.fresh[self._state] = initial_state
         self.fresh.setflags(write=False)
+
+    def places(self) -> tuple[int, int, int]:
+        """Where in a record the last prediction, the last value and the state begin, in bytes."""
+        return 4 * self._last_output.start, 4 * self._last_value.start, 4 * self._state.start
 
     def header(self, rows: Rows) -> NDArray[Any]:
         """The headers of C-contiguous rows (n, words), as a structured view: writing to it writes the rows."""
@@ -81,10 +102,6 @@ class RecordFormat:
     def state(self, rows: Rows) -> NDArray[np.float32]:
         """View of the states, (n, D)."""
         return rows[:, self._state]
-
-    def encode(self, rows: Rows) -> NDArray[np.uint8]:
-        """The records of rows (n, words): (n, size) bytes."""
-        return np.ascontiguousarray(rows).view(np.uint8)
 
     def decode(self, records: Sequence[bytes]) -> tuple[Rows, dict[int, str]]:
         """Rows (n, words) of n records, and for each bad one its index and what is wrong; a bad one's row is fresh."""

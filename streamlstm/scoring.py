@@ -1,4 +1,4 @@
-"""Score predictions by the values that follow: sums of errors per series, kept in its record.
+"""Score predictions by the values that follow: sums of errors per series, kept in its record, and a tally per stream.
 
 A value is the label of the prediction before it. Sums are taken one value after the other, in float64 and in order of
 arrival, so that they are the same bits however the values were batched. Scored is the first feature that has a
@@ -8,7 +8,7 @@ target; a value that was missing, or follows a reset, is no label.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,78 +21,117 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-
-@dataclass(frozen=True)
-class Scores:
-    """The scored values of a batch: which group (series) each belongs to, its error and the naive forecast's."""
-
-    group: Index  # (k,)
-    error: Float64  # (k,) value - prediction before it, in raw units
-    naive_error: Float64  # (k,) value - value before it
-    current: Mask  # (k,) whether it counts for the record: no reset came after it in the batch
-    scaled: Float64 = field(default_factory=lambda: np.empty(0))  # |error| / its series' mean |naive error|
-
-    def add_to(self, header: NDArray[np.void]) -> Scores:
-        """Add to the sums in the groups' headers (g,); returns the scores with their scaled errors."""
-        group, error, naive = self.group[self.current], self.error[self.current], self.naive_error[self.current]
-        terms = (np.abs(error), error**2, np.abs(naive), naive**2)
-        for name, values in zip(SUMS, terms, strict=True):
-            sums = header[name].copy()
-            np.add.at(sums, group, values)  # unbuffered: one after the other, in the order given
-            header[name] = sums
-        header["scored"] += np.bincount(group, minlength=len(header)).astype(np.uint64)
-        sums = header["naive_absolute_error"][self.group]
-        usable = self.current & (sums > 0.0)  # a series that never moved has no scale
-        scale = sums[usable] / header["scored"][self.group[usable]]
-        scaled = np.full(len(self.group), np.nan)
-        scaled[usable] = np.abs(self.error[usable]) / scale
-        return replace(self, scaled=scaled)
-
-    def only(self, groups: Mask) -> Scores:
-        """Those of the groups in a mask (g,)."""
-        chosen = groups[self.group]
-        scaled = self.scaled[chosen]
-        return Scores(
-            group=self.group[chosen],
-            error=self.error[chosen],
-            naive_error=self.naive_error[chosen],
-            current=self.current[chosen],
-            scaled=scaled[np.isfinite(scaled)],
-        )
+# A stream's tally of a batch: how many predictions were scored, sums of |error|, of |error of the naive forecast| and
+# of scaled errors, then how many scaled errors fell under each edge and beyond the last.
+SCORED, ABSOLUTE, NAIVE, SCALED, BUCKETS = range(5)
+# Of |error| / mean |error of the naive forecast|: 1 is as good as naive. An edge belongs to its bucket.
+SCALED_ERROR_EDGES = np.array([0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0])
+TALLY_COLUMNS = BUCKETS + len(SCALED_ERROR_EDGES) + 1
 
 
-def score(
+def new_tally(streams: int) -> Float64:
+    """Nothing scored: zeros (streams, TALLY_COLUMNS)."""
+    return np.zeros((streams, TALLY_COLUMNS))
+
+
+def scored_feature(targets: Sequence[int | None]) -> tuple[int, int]:
+    """The output that is scored and the feature it forecasts; (-1, 0) if there is none."""
+    for feature, target in enumerate(targets):
+        if target is not None:
+            return target, feature
+    return -1, 0
+
+
+def add_scores(header: NDArray[Any], group: Index, error: Float64, naive_error: Float64) -> Float64:
+    """Add errors (k,), those of a group side by side, to the sums of the groups' headers (g,), one after the other.
+
+    Returns the scaled errors (k,): |error| over the series' mean |naive error| up to then; NaN before it ever moved.
+    """
+    terms = (np.abs(error), error**2, np.abs(naive_error), naive_error**2)
+    counts = np.bincount(group, minlength=len(header))
+    starts = np.zeros(len(header), np.int64)
+    begins = np.flatnonzero(np.diff(group, prepend=-1))
+    starts[group[begins]] = begins
+    naive_sum, scored = np.empty(len(group)), np.empty(len(group))
+    # Either all groups' first errors, then all seconds …, or group by group: whichever takes fewer turns.
+    if counts.max(initial=0) <= np.count_nonzero(counts):
+        for rank in range(int(counts.max(initial=0))):
+            chosen = np.flatnonzero(counts > rank)
+            at = starts[chosen] + rank
+            for name, values in zip(SUMS, terms, strict=True):
+                header[name][chosen] += values[at]
+            header["scored"][chosen] += 1
+            naive_sum[at], scored[at] = header["naive_absolute_error"][chosen], header["scored"][chosen]
+    else:
+        for one in np.flatnonzero(counts).tolist():
+            cut = slice(starts[one], starts[one] + counts[one])
+            for name, values in zip(SUMS, terms, strict=True):
+                # A cumulative sum goes from left to right, so these are the bits of one addition after the other.
+                sums = np.cumsum(np.concatenate([[header[name][one]], values[cut]]))[1:]
+                header[name][one] = sums[-1]
+                if name == "naive_absolute_error":
+                    naive_sum[cut] = sums
+            scored[cut] = float(header["scored"][one]) + np.arange(1, counts[one] + 1)
+            header["scored"][one] += np.uint64(counts[one])
+    scaled = np.full(len(group), np.nan)
+    moved = naive_sum > 0.0
+    scaled[moved] = terms[0][moved] / (naive_sum[moved] / scored[moved])
+    return scaled
+
+
+def take_scores(
+    tally: Float64, stream: Index, error: Float64, naive_error: Float64, scaled: Float64, edges: Float64
+) -> None:
+    """Add scored errors (k,) of some streams (k,) to the tally (streams, TALLY_COLUMNS)."""
+    np.add.at(tally[:, SCORED], stream, 1.0)
+    np.add.at(tally[:, ABSOLUTE], stream, np.abs(error))
+    np.add.at(tally[:, NAIVE], stream, np.abs(naive_error))
+    known = ~np.isnan(scaled)
+    np.add.at(tally[:, SCALED], stream[known], scaled[known])
+    np.add.at(tally, (stream[known], BUCKETS + np.searchsorted(edges, scaled[known], side="left")), 1.0)
+
+
+class Before(NamedTuple):
+    """What each group (series) had before the batch."""
+
+    output: Float32  # (g, O)
+    value: Float32  # (g, F)
+    has_past: Mask  # (g,)
+
+
+def score_sequence(
     sequence: ValueSequence,
     kept: Index,
     y: Float32,
     *,
-    before: tuple[Float32, Float32, Mask],
-    targets: Sequence[int | None],
+    before: Before,
+    scored: tuple[int, int],
     last_epoch: Index,
-) -> Scores:
-    """Score the accepted values `kept` of a sequence by their predictions y (m, O).
+    header: NDArray[Any],
+    tally: Float64,
+    stream: Index,
+) -> None:
+    """Score the accepted values `kept` of a sequence by their predictions y (m, O), into headers (g,) and tally.
 
-    `before` is what each group had before the batch: last outputs (g, O), last values (g, F), and whether it had any.
+    `scored` is what `scored_feature` says, `stream` (g,) the number of each group's stream, `last_epoch` (g,) the
+    resets after which a group's last value came: what was scored before a reset is not in the record any more.
     """
-    feature = next((i for i, target in enumerate(targets) if target is not None), None)
-    if feature is None or not len(kept):
-        empty = np.empty(0)
-        return Scores(np.empty(0, np.int64), empty, empty, np.empty(0, bool))
-    target = targets[feature]
+    target, feature = scored
+    if target < 0 or not len(kept):
+        return
     group, epoch = sequence.group[kept], sequence.epoch[kept]
     follows = np.zeros(len(kept), bool)  # the value before it in the batch is of the same series
     follows[1:] = (group[1:] == group[:-1]) & (epoch[1:] == epoch[:-1])
-    outputs, values, had_past = before
     x = sequence.values[kept, feature].astype(np.float64)
-    predicted = outputs[group, target].astype(np.float64)
-    naive = values[group, feature].astype(np.float64)
+    predicted = before.output[group, target].astype(np.float64)
+    naive = before.value[group, feature].astype(np.float64)
     at = np.flatnonzero(follows)
     predicted[at] = y[kept[at - 1], target]
     naive[at] = x[at - 1]
-    labelled = ~sequence.missing[kept] & (follows | (had_past[group] & (epoch == 0)))
-    return Scores(
-        group=group[labelled],
-        error=(x - predicted)[labelled],
-        naive_error=(x - naive)[labelled],
-        current=(epoch == last_epoch[group])[labelled],
-    )
+    labelled = ~sequence.missing[kept] & (follows | (before.has_past[group] & (epoch == 0)))
+    current = labelled & (epoch == last_epoch[group])
+    error, naive_error = x - predicted, x - naive
+    scaled = np.full(len(kept), np.nan)
+    scaled[current] = add_scores(header, group[current], error[current], naive_error[current])
+    chosen = stream[group[labelled]]
+    take_scores(tally, chosen, error[labelled], naive_error[labelled], scaled[labelled], SCALED_ERROR_EDGES)

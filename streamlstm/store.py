@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.codec import Texts
+from streamlstm.record import NO_RECORDS, Records
 
 FORMAT = b"1"  # of the derived keys, kept in base:meta
 EMPTY = Texts.of([])
@@ -53,7 +54,7 @@ class Commit:
     answered: int  # entries up to `position`
     # Records to write, and series whose record is to be removed; `reset_all` removes every other record too.
     names: Texts = EMPTY
-    records: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 0), np.uint8))  # (names, size of one)
+    records: Records = NO_RECORDS
     removed: Sequence[bytes] = ()
     reset_all: bool = False
     # Predictions: ids of output entries; series names and texts of all their fields in one run; fields per entry.

@@ -1,4 +1,4 @@
-"""Values as text: the odd ones read one by one, predictions written many at once.
+"""Values as text: the odd ones, read one by one.
 
 Plain decimal numbers are read by the codec while it scans a reply; what it leaves is read here: missing values, blanks
 around a number, and everything that is wrong, with its reason.
@@ -9,11 +9,9 @@ from __future__ import annotations
 import re
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from streamlstm import flaw
-from streamlstm.codec import Texts
 from streamlstm.flaw import Flaw
 
 Float32 = NDArray[np.float32]
@@ -46,12 +44,3 @@ def _read_number(text: bytes) -> tuple[float, Flaw | None]:
     if abs(number) >= _FLOAT32_LIMIT:
         return np.nan, Flaw(flaw.OUT_OF_RANGE, "out of the range of float32")
     return number, None
-
-
-def write_values(values: Float32) -> Texts:
-    """Texts of finite values (n, C): the shortest that parse back to the same float32, C of them joined by commas."""
-    if not len(values):
-        return Texts.of([])
-    text = orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)
-    text = text.replace(b"e+", b"e").replace(b".0,", b",").replace(b".0]", b"]")
-    return Texts.split(text[2:-2].replace(b"],[", b";"), b";", len(values))

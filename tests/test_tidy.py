@@ -27,7 +27,8 @@ ROWS: dict[str, set[str]] = {
     "learn": {"nn", "forecaster", "data", "train", "export", "importers"},
     "store": {"_codec", "codec", "codec_python", "entry_id", "flight", "keys", "wire", "record", "store"}
     | {"memory_store", "redis_store", "embedded"},
-    "engine": {"flaw", "values", "batch", "plan", "quick", "arena", "stepping", "scoring", "engine"},
+    "engine": {"flaw", "values", "batch", "plan", "arena", "stepping", "scoring", "_carry", "carry", "carry_python"}
+    | {"plain", "mixed", "engine"},
     "daemon": {"leases", "logs", "metrics", "http", "daemon"},
     "face": {"bench", "cli", "__main__"},
 }
@@ -46,7 +47,7 @@ PACKAGES: dict[str, set[str]] = {
     "floor": set(),
     "run": {"numpy", "onnxruntime", "pyarrow"},
     "learn": {"numpy", "torch", "onnx", "onnxruntime", "h5py"},
-    "store": {"numpy", "redis", "hiredis"},
+    "store": {"numpy", "orjson", "redis", "hiredis"},
     "engine": {"numpy", "orjson"},
     "daemon": {"numpy", "prometheus_client"},
     "face": {"numpy", "click", "orjson", "hiredis", "redis", "matplotlib", "onnxruntime"},

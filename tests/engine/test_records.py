@@ -7,7 +7,7 @@ import pytest
 
 from streamlstm.arena import NO_SLOT, Arena
 from streamlstm.errors import RecordError
-from streamlstm.record import RecordFormat
+from streamlstm.record import RecordFormat, Records
 
 
 def layout(fingerprint: str = "ab" * 32, state: int = 5) -> RecordFormat:
@@ -33,7 +33,7 @@ def test_records_survive_the_round_trip() -> None:
     """Encode and decode give the same bytes; a record has the documented size and beginning."""
     made = layout()
     rows = filled(made)
-    records = [bytes(record) for record in made.encode(rows)]
+    records = list(Records(rows, np.arange(len(rows))))
     assert {len(r) for r in records} == {72 + 4 * (2 + 1 + 5)}
     assert records[0].startswith(b"SLR1\x05\x00\x00\x00")
     found, wrong = made.decode(records)
@@ -65,7 +65,7 @@ def test_bad_records_are_told_apart(spoil: object, words: str) -> None:
     """One bad record among good ones is named and replaced by a fresh one; the others are read."""
     made = layout()
     rows = filled(made)
-    records = [bytes(record) for record in made.encode(rows)]
+    records = list(Records(rows, np.arange(len(rows))))
     records[1] = spoil(records[1])  # type: ignore[operator]
     found, wrong = made.decode(records)
     assert list(wrong) == [1]

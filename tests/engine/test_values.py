@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlstm.batch import parse
-from streamlstm.codec import Table, encode_read
+from streamlstm.codec import Table, encode_read, write_numbers
 from streamlstm.flaw import Flaw
-from streamlstm.values import write_values
 
 
 def read_values(texts: Sequence[bytes], features: int) -> tuple[np.ndarray, dict[int, Flaw]]:
@@ -29,7 +28,7 @@ FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 def test_written_values_parse_back_to_the_same_bits(rows: list[tuple[float, float]]) -> None:
     """What is written is read as the same float32, several columns too."""
     values = np.array(rows, np.float32).reshape(-1, 2)
-    texts = write_values(values)
+    texts = write_numbers(values)
     found, wrong = read_values(texts, 2)
     assert not wrong
     assert found.tobytes() == values.tobytes()
@@ -38,7 +37,7 @@ def test_written_values_parse_back_to_the_same_bits(rows: list[tuple[float, floa
 @given(FLOATS)
 def test_written_values_are_the_shortest(number: float) -> None:
     """No text with fewer digits parses to the same float32."""
-    text = write_values(np.array([[number]], np.float32))[0].decode()
+    text = write_numbers(np.array([[number]], np.float32))[0].decode()
     digits = text.lstrip("-").partition("e")[0].replace(".", "").strip("0") or "0"
     wanted = np.format_float_scientific(np.float32(number), unique=True, trim="-").lstrip("-")
     assert len(digits) <= len(wanted.partition("e")[0].replace(".", "").strip("0") or "0")

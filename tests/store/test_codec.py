@@ -115,15 +115,50 @@ def test_both_find_the_end_alike(entries: list[list[tuple[bytes, bytes]]]) -> No
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(NAMES, st.lists(st.tuples(NAMES, NAMES), max_size=4)), max_size=6))
 def test_both_pack_alike(entries: list[tuple[bytes, list[tuple[bytes, bytes]]]]) -> None:
-    """Entries with any number of fields, and pairs of names and records."""
+    """Entries with any number of fields, and names with their records."""
     ids = Texts.of([entry_id for entry_id, _ in entries])
     fields = Texts.of([name for _, pairs in entries for name, _ in pairs])
     texts = Texts.of([text for _, pairs in entries for _, text in pairs])
     counts = np.array([len(pairs) for _, pairs in entries], np.int64)
     arguments = (b"$4\r\nXADD\r\n", ids.parts, counts, fields.parts, texts.parts)
     assert compiled.pack_entries(*arguments) == codec_python.pack_entries(*arguments)
-    records = np.arange(len(fields) * 600, dtype=np.int64).astype(np.uint8).reshape(len(fields), 600)
-    assert compiled.pack_pairs(fields.parts, records) == codec_python.pack_pairs(fields.parts, records)
+    rows = np.arange(20 * 150, dtype=np.float32).reshape(20, 150)
+    slots = np.arange(len(fields)) * 7 % 20
+    arguments = (fields.parts, rows, 600, slots)
+    assert compiled.pack_records(*arguments) == codec_python.pack_records(*arguments)
+
+
+BITS = st.one_of(
+    st.integers(0, 2**32 - 1),
+    st.tuples(st.integers(0, 511), st.integers(-3, 3)).map(lambda pair: (pair[0] << 23) + pair[1] & 0xFFFFFFFF),
+)
+
+
+@needs_compiled
+@settings(max_examples=300, deadline=None)
+@given(st.lists(BITS, max_size=60), st.integers(1, 3))
+@example([0, 1 << 31, 1, 0x7F7FFFFF, 0xFF7FFFFF, 0x3F800000], 2)
+def test_both_write_numbers_alike(bits: list[int], columns: int) -> None:
+    """Numbers of every magnitude, and those beside powers of two, where rounding is not even."""
+    numbers = np.array(bits, np.uint32).view(np.float32)
+    numbers = numbers[np.isfinite(numbers)]
+    numbers = np.resize(numbers, (len(numbers) // columns, columns)) if len(numbers) >= columns else numbers[:0]
+    one, other = (Texts(*_parts(module.write_numbers(numbers, columns))) for module in (compiled, codec_python))
+    assert list(one) == list(other)
+
+
+@needs_compiled
+def test_both_write_every_power_of_ten_and_two_alike() -> None:
+    """All exponents, and the numbers around them."""
+    powers = np.array([*(float(f"{digits}e{e}") for e in range(-45, 39) for digits in ("1", "1.5", "9.999999", "3"))])
+    around = (np.arange(1, 255, dtype=np.uint32)[:, None] << 23) + np.arange(-40, 40, dtype=np.int64).astype(np.uint32)
+    numbers = np.concatenate([powers.clip(-3.4e38, 3.4e38).astype(np.float32), around.view(np.float32).ravel()])
+    one, other = (Texts(*_parts(module.write_numbers(numbers, 1))) for module in (compiled, codec_python))
+    assert list(one) == list(other)
+
+
+def _parts(found: tuple[bytes, bytes, bytes]) -> tuple[bytes, Any, Any]:
+    return found[0], np.frombuffer(found[1], np.int64), np.frombuffer(found[2], np.int64)
 
 
 @needs_compiled
@@ -134,8 +169,10 @@ def test_packing_never_reads_outside() -> None:
         compiled.pack_entries(b"", beyond.parts, np.array([1]), good.parts, good.parts)
     with pytest.raises(ValueError, match="add up"):
         compiled.pack_entries(b"", good.parts, np.array([2]), good.parts, good.parts)
-    with pytest.raises(ValueError, match="as many records"):
-        compiled.pack_pairs(Texts.of([b"a", b"b"]).parts, np.zeros((1, 3), np.uint8))
+    for slots in ([0], [0, 1], [0, -1]):
+        for module in (compiled, codec_python):
+            with pytest.raises(ValueError, match="slot of a row"):
+                module.pack_records(Texts.of([b"a", b"b"]).parts, np.zeros((1, 3), np.float32), 12, np.array(slots))
 
 
 @pytest.mark.parametrize("module", [codec_python, pytest.param(compiled, marks=needs_compiled)], ids=["python", "c"])

@@ -13,6 +13,7 @@ from streamlstm.codec import Texts
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.keys import Keys
 from streamlstm.memory_store import MemoryServer, MemoryStore
+from streamlstm.record import Records
 from streamlstm.redis_store import RedisStore
 from streamlstm.store import Commit, DeadLetter, Store
 from streamlstm.wire import parse_replies
@@ -90,7 +91,7 @@ def commit(base: bytes, position: bytes, **parts: object) -> Commit:
     """A commit of one prediction and one record, or as `parts` say."""
     usual: dict[str, object] = {
         "names": [b"s"],
-        "records": [b"\x00record\r\n"],
+        "records": [b"\x00recor\r\n"],
         "ids": [position],
         "fields": [b"s"],
         "texts": [b"1.5"],
@@ -102,7 +103,8 @@ def commit(base: bytes, position: bytes, **parts: object) -> Commit:
         usual[name] = Texts.of(usual[name])  # type: ignore[arg-type]
     usual["counts"] = np.array(usual["counts"], np.int64)
     records: list[bytes] = usual.pop("records")  # type: ignore[assignment]
-    packed = np.frombuffer(b"".join(records), np.uint8).reshape(len(records), -1)
+    rows = np.frombuffer(b"".join(records), np.float32).reshape(len(records), -1)
+    packed = Records(rows, np.arange(len(records)))
     return Commit(stream=STREAM, base=base, position=position, model="ab" * 32, columns="yhat", records=packed, **usual)  # type: ignore[arg-type]
 
 
@@ -135,7 +137,7 @@ def test_a_commit_writes_everything(backend: Backend) -> None:
         b"0-0",
         b"2-0",
         names=[b"s", b"t"],
-        records=[b"\x00\r\n.", b"$5\r\n"],
+        records=[b"\x00\r\n.", b"$\r\n5"],
         ids=[b"1-0", b"2-0"],
         fields=[b"s", b"t", b"s"],
         texts=[b"1", b"2,3", b"-4e-9"],
@@ -146,12 +148,12 @@ def test_a_commit_writes_everything(backend: Backend) -> None:
     store.send_commit(wide)
     assert store.receive_commit(STREAM)
     assert backend.predictions() == [(b"1-0", [b"s", b"1", b"t", b"2,3"]), (b"2-0", [b"s", b"-4e-9"])]
-    assert backend.states() == {b"s": b"\x00\r\n.", b"t": b"$5\r\n"}
+    assert backend.states() == {b"s": b"\x00\r\n.", b"t": b"$\r\n5"}
     assert backend.dead() == [(b"2-0", b"t", b"x", b"not a decimal number")]
     other = backend.client()
     head = other.open(STREAM)
     assert (head.position, head.model, head.series, head.answered) == (b"2-0", "ab" * 32, 2, 2)
-    assert other.load(STREAM, [b"t", b"nobody", b"s"]) == [b"$5\r\n", None, b"\x00\r\n."]
+    assert other.load(STREAM, [b"t", b"nobody", b"s"]) == [b"$\r\n5", None, b"\x00\r\n."]
     store.close()
     other.close()
 
@@ -201,8 +203,8 @@ def test_loading_sees_the_commit_before_it(backend: Backend) -> None:
     """Records asked for while a commit is under way are those of the commit, and its outcome is not lost."""
     store = backend.client()
     store.open(STREAM)
-    store.send_commit(commit(b"0-0", b"1-0", records=[b"new"]))
-    assert store.load(STREAM, [b"s"]) == [b"new"]
+    store.send_commit(commit(b"0-0", b"1-0", records=[b"new."]))
+    assert store.load(STREAM, [b"s"]) == [b"new."]
     assert STREAM in store.wait(0)[1]
     assert store.receive_commit(STREAM)
     store.close()
@@ -213,7 +215,7 @@ def test_records_can_be_removed(backend: Backend, part: dict[str, object], left:
     """A removed series is gone; `reset_all` removes all but the records written with it."""
     store = backend.client()
     store.open(STREAM)
-    store.send_commit(commit(b"0-0", b"1-0", names=[b"a", b"b"], records=[b"1", b"2"]))
+    store.send_commit(commit(b"0-0", b"1-0", names=[b"a", b"b"], records=[b"1...", b"2..."]))
     assert store.receive_commit(STREAM)
     store.send_commit(commit(b"1-0", b"2-0", **part))
     assert store.receive_commit(STREAM)

@@ -1,0 +1,353 @@
+/* Compiled parts of the plain way through a batch: see streamlstm/plain.py for what it is, streamlstm/carry_python.py
+ * for what each function does.
+ *
+ * Arrays come in through the buffer protocol, so that no header but Python's is needed. Sums are float64, one value
+ * after the other; built without contraction of multiply and add, so that they are the bits of the twin in Python. */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Offsets into a record's row: see streamlstm/record.py. */
+enum { TIME_AT = 16, STEPS_AT = 24, SCORED_AT = 32, SUMS_AT = 40, HEADER_SIZE = 72 };
+enum { ABSOLUTE, SQUARED, NAIVE_ABSOLUTE, NAIVE_SQUARED, SUMS };
+
+/* Columns of a stream's tally: see streamlstm/scoring.py. */
+enum { TALLY_SCORED, TALLY_ABSOLUTE, TALLY_NAIVE, TALLY_SCALED, TALLY_BUCKETS };
+
+static int wrong(const char *what) {
+    PyErr_SetString(PyExc_ValueError, what);
+    return -1;
+}
+
+/* ------------------------------------------------------------------------------------------------- laying out */
+
+typedef struct {
+    int64_t slot, count;
+    int32_t stream;
+    int plain;
+} Group;
+
+/* Find the groups of items with the same slot; `group_of` gets each item's, `scratch` is -1 again afterwards. */
+static Py_ssize_t find_groups(const int64_t *slots, Py_ssize_t items, const uint8_t *plain, int32_t *scratch,
+                              const int64_t *offsets, Group *groups, int32_t *group_of) {
+    Py_ssize_t found = 0;
+    int32_t stream = 0;
+    for (Py_ssize_t i = 0; i < items; i++) {
+        while (i >= offsets[stream + 1]) stream++;
+        group_of[i] = -1;
+        if (slots[i] < 0) continue;
+        int32_t group = scratch[slots[i]];
+        if (group < 0) {
+            group = scratch[slots[i]] = (int32_t)found++;
+            groups[group] = (Group){slots[i], 0, stream, 1};
+        }
+        groups[group].count++;
+        if (plain && !plain[i]) groups[group].plain = 0;
+        group_of[i] = group;
+    }
+    for (Py_ssize_t group = 0; group < found; group++) scratch[groups[group].slot] = -1;
+    return found;
+}
+
+/* Number the plain groups by length, the longest first, those of a length in order of arrival; -1 for the others. */
+static Py_ssize_t rank_groups(const Group *groups, Py_ssize_t found, int32_t *rank) {
+    int64_t longest = 0;
+    Py_ssize_t ranked = 0;
+    for (Py_ssize_t group = 0; group < found; group++)
+        if (groups[group].plain && groups[group].count > longest) longest = groups[group].count;
+    int32_t *begin = PyMem_RawCalloc((size_t)longest + 2, sizeof *begin);
+    if (!begin) return PyErr_NoMemory(), -1;
+    for (Py_ssize_t group = 0; group < found; group++)
+        if (groups[group].plain) begin[longest - groups[group].count + 1]++, ranked++;
+    for (int64_t length = 0; length < longest; length++) begin[length + 1] += begin[length];
+    for (Py_ssize_t group = 0; group < found; group++)
+        rank[group] = groups[group].plain ? begin[longest - groups[group].count]++ : -1;
+    PyMem_RawFree(begin);
+    return ranked;
+}
+
+static PyObject *new_ints(Py_ssize_t count, int64_t **numbers) {
+    PyObject *made = PyByteArray_FromStringAndSize(NULL, 8 * count);
+    if (made) *numbers = (int64_t *)PyByteArray_AS_STRING(made);
+    return made;
+}
+
+/* (items, place, count, slot, stream) as int64 arrays, by rank; items in the order of their group, then of arrival. */
+static PyObject *laid_out(const Group *groups, Py_ssize_t found, const int32_t *rank, Py_ssize_t ranked,
+                          const int32_t *group_of, Py_ssize_t items) {
+    int64_t *column[5];
+    PyObject *made[5] = {0}, *result = NULL;
+    int64_t total = 0;
+    for (Py_ssize_t group = 0; group < found; group++)
+        if (rank[group] >= 0) total += groups[group].count;
+    for (int i = 0; i < 5; i++)
+        if (!(made[i] = new_ints(i ? ranked : total, &column[i]))) goto done;
+    for (Py_ssize_t group = 0; group < found; group++) {
+        if (rank[group] < 0) continue;
+        column[2][rank[group]] = groups[group].count;
+        column[3][rank[group]] = groups[group].slot;
+        column[4][rank[group]] = groups[group].stream;
+    }
+    int64_t place = 0;
+    for (Py_ssize_t i = 0; i < ranked; i++) column[1][i] = place, place += column[2][i];
+    for (Py_ssize_t i = 0; i < items; i++)
+        if (group_of[i] >= 0 && rank[group_of[i]] >= 0) column[0][column[1][rank[group_of[i]]]++] = i;
+    for (Py_ssize_t i = 0; i < ranked; i++) column[1][i] -= column[2][i];
+    result = PyTuple_Pack(5, made[0], made[1], made[2], made[3], made[4]);
+done:
+    for (int i = 0; i < 5; i++) Py_XDECREF(made[i]);
+    return result;
+}
+
+static int check_slots(const int64_t *slots, Py_ssize_t count, Py_ssize_t limit) {
+    for (Py_ssize_t i = 0; i < count; i++)
+        if (slots[i] >= limit) return wrong("a slot lies beyond the rows");
+    return 0;
+}
+
+static PyObject *lay_out(PyObject *module, PyObject *args) {
+    (void)module;
+    Py_buffer slots, plain, scratch, offsets;
+    if (!PyArg_ParseTuple(args, "y*z*w*y*", &slots, &plain, &scratch, &offsets)) return NULL;
+    PyObject *result = NULL;
+    Py_ssize_t items = slots.len / 8, streams = offsets.len / 8 - 1;
+    Group *groups = PyMem_RawMalloc((size_t)(items + 1) * sizeof *groups);
+    int32_t *numbers = PyMem_RawMalloc((size_t)(items + 1) * 2 * sizeof *numbers);
+    const int64_t *offset = offsets.buf;
+    if (!groups || !numbers) {
+        PyErr_NoMemory();
+    } else if (items > INT32_MAX || streams < 1 || offset[streams] != items || (plain.buf && plain.len != items)) {
+        wrong("offsets and marks do not fit the items");
+    } else if (check_slots(slots.buf, items, scratch.len / 4) == 0) {
+        int32_t *group_of = numbers, *rank = numbers + items;
+        Py_ssize_t found = find_groups(slots.buf, items, plain.buf, scratch.buf, offset, groups, group_of);
+        Py_ssize_t ranked = rank_groups(groups, found, rank);
+        if (ranked >= 0) result = laid_out(groups, found, rank, ranked, group_of, items);
+    }
+    PyMem_RawFree(groups);
+    PyMem_RawFree(numbers);
+    PyBuffer_Release(&slots);
+    if (plain.buf) PyBuffer_Release(&plain);
+    PyBuffer_Release(&scratch);
+    PyBuffer_Release(&offsets);
+    return result;
+}
+
+/* --------------------------------------------------------------------------------------------------- gathering */
+
+/* Copy `size` bytes at `from` of each slot's row. */
+static PyObject *take_parts(PyObject *module, PyObject *args) {
+    (void)module;
+    Py_buffer rows, slots, out;
+    Py_ssize_t each, from, size;
+    if (!PyArg_ParseTuple(args, "y*nnny*w*", &rows, &each, &from, &size, &slots, &out)) return NULL;
+    const int64_t *slot = slots.buf;
+    Py_ssize_t count = slots.len / 8;
+    int good = each > 0 && from >= 0 && size >= 0 && from + size <= each && out.len == count * size;
+    for (Py_ssize_t i = 0; good && i < count; i++) good = slot[i] >= 0 && slot[i] < rows.len / each;
+    const char *row = rows.buf;
+    char *to = out.buf;
+    if (good)
+        for (Py_ssize_t i = 0; i < count; i++, to += size) memcpy(to, row + slot[i] * each + from, (size_t)size);
+    else
+        wrong("the parts do not fit the rows");
+    PyBuffer_Release(&rows);
+    PyBuffer_Release(&slots);
+    PyBuffer_Release(&out);
+    if (!good) return NULL;
+    Py_RETURN_NONE;
+}
+
+/* Copy what `size` bytes an item are given, for steps first, first + 1, … of each group: out is (steps, groups). */
+static PyObject *take_steps(PyObject *module, PyObject *args) {
+    (void)module;
+    Py_buffer source, items, places, out;
+    Py_ssize_t size, first, steps;
+    if (!PyArg_ParseTuple(args, "y*ny*y*nnw*", &source, &size, &items, &places, &first, &steps, &out)) return NULL;
+    const int64_t *item = items.buf, *place = places.buf;
+    Py_ssize_t groups = places.len / 8, total = items.len / 8, limit = size > 0 ? source.len / size : 0;
+    int good = size > 0 && first >= 0 && steps >= 0 && out.len == steps * groups * size;
+    for (Py_ssize_t g = 0; good && g < groups; g++) good = place[g] >= 0 && place[g] + first + steps <= total;
+    const char *from = source.buf;
+    char *to = out.buf;
+    for (Py_ssize_t step = first; good && step < first + steps; step++)
+        for (Py_ssize_t g = 0; good && g < groups; g++, to += size) {
+            int64_t at = item[place[g] + step];
+            good = at >= 0 && at < limit;
+            if (!good) break;
+            if (size == 4)
+                memcpy(to, from + at * 4, 4);
+            else
+                memcpy(to, from + at * size, (size_t)size);
+        }
+    if (!good) wrong("the steps do not fit the items");
+    PyBuffer_Release(&source);
+    PyBuffer_Release(&items);
+    PyBuffer_Release(&places);
+    PyBuffer_Release(&out);
+    if (!good) return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *all_finite(PyObject *module, PyObject *argument) {
+    (void)module;
+    Py_buffer numbers;
+    if (PyObject_GetBuffer(argument, &numbers, PyBUF_SIMPLE) < 0) return NULL;
+    const uint32_t *bits = numbers.buf;
+    Py_ssize_t count = numbers.len / 4;
+    uint32_t worst = 0; /* the exponent's bits all set is what is not finite */
+    for (Py_ssize_t i = 0; i < count; i++) {
+        uint32_t magnitude = bits[i] & 0x7fffffff;
+        worst = magnitude > worst ? magnitude : worst;
+    }
+    PyBuffer_Release(&numbers);
+    return PyBool_FromLong(worst < 0x7f800000);
+}
+
+/* --------------------------------------------------------------------------------------------------- absorbing */
+
+/* Where things are, and whom to tell. */
+typedef struct {
+    Py_ssize_t each, outputs, features, size; /* bytes a row; O, F, D */
+    Py_ssize_t output_at, value_at, state_at; /* bytes into a row */
+    int target, feature;                      /* which output forecasts which feature; -1: none, nothing is scored */
+    const double *edges;
+    Py_ssize_t edge_count;
+} Layout;
+
+static void tell(const Layout *layout, double *tally, double absolute, double naive, double total, double scored) {
+    tally[TALLY_SCORED] += 1.0;
+    tally[TALLY_ABSOLUTE] += absolute;
+    tally[TALLY_NAIVE] += naive;
+    if (!(total > 0.0)) return; /* a series that never moved has no scale */
+    double scaled = absolute / (total / scored);
+    tally[TALLY_SCALED] += scaled;
+    Py_ssize_t bucket = 0;
+    while (bucket < layout->edge_count && scaled > layout->edges[bucket]) bucket++;
+    tally[TALLY_BUCKETS + bucket] += 1.0;
+}
+
+/* Score the value x by the prediction and the value before it; the sums are the row's. */
+static void score_value(const Layout *layout, char *row, double x, double predicted, double before, double *tally) {
+    double sums[SUMS], error = x - predicted, naive_error = x - before;
+    double absolute = fabs(error), naive = fabs(naive_error);
+    uint64_t scored;
+    memcpy(sums, row + SUMS_AT, sizeof sums);
+    memcpy(&scored, row + SCORED_AT, 8);
+    sums[ABSOLUTE] += absolute;
+    sums[SQUARED] += error * error;
+    sums[NAIVE_ABSOLUTE] += naive;
+    sums[NAIVE_SQUARED] += naive_error * naive_error;
+    scored++;
+    memcpy(row + SUMS_AT, sums, sizeof sums);
+    memcpy(row + SCORED_AT, &scored, 8);
+    tell(layout, tally, absolute, naive, sums[NAIVE_ABSOLUTE], (double)scored);
+}
+
+/* One rectangle of a model's answers. */
+typedef struct {
+    const int64_t *items, *places, *slots, *streams;
+    Py_ssize_t batch, first, steps, ends; /* groups from `ends` on have no steps after these */
+    const float *values, *outputs, *state;
+    const int64_t *times;
+    char *rows;
+    float *y;
+    double *tally;
+    Py_ssize_t tally_columns;
+} Rectangle;
+
+static void absorb_group(const Layout *layout, const Rectangle *rectangle, Py_ssize_t group) {
+    char *row = rectangle->rows + rectangle->slots[group] * layout->each;
+    const int64_t *item = rectangle->items + rectangle->places[group] + rectangle->first;
+    double *tally = rectangle->tally + rectangle->streams[group] * rectangle->tally_columns;
+    uint64_t steps;
+    memcpy(&steps, row + STEPS_AT, 8);
+    float *last_output = (float *)(row + layout->output_at), *last_value = (float *)(row + layout->value_at);
+    for (Py_ssize_t step = 0; step < rectangle->steps; step++, steps++) {
+        const float *x = rectangle->values + item[step] * layout->features;
+        const float *y = rectangle->outputs + (step * rectangle->batch + group) * layout->outputs;
+        if (layout->target >= 0 && steps)
+            score_value(layout, row, x[layout->feature], last_output[layout->target], last_value[layout->feature],
+                        tally);
+        for (Py_ssize_t i = 0; i < layout->outputs; i++)
+            rectangle->y[item[step] * layout->outputs + i] = last_output[i] = y[i];
+        for (Py_ssize_t i = 0; i < layout->features; i++) last_value[i] = x[i];
+    }
+    memcpy(row + STEPS_AT, &steps, 8);
+    memcpy(row + TIME_AT, &rectangle->times[item[rectangle->steps - 1]], 8);
+    if (group >= rectangle->ends)
+        memcpy(row + layout->state_at, rectangle->state + group * layout->size, 4 * (size_t)layout->size);
+}
+
+/* Whether everything that is to be read and written is there. */
+static int check_rectangle(const Layout *layout, const Rectangle *r, Py_ssize_t rows, Py_ssize_t items,
+                           Py_ssize_t values, Py_ssize_t streams) {
+    if (r->first < 0 || r->steps < 1 || r->ends < 0) return wrong("a rectangle has no steps");
+    if (layout->output_at < HEADER_SIZE || layout->value_at < HEADER_SIZE || layout->state_at < HEADER_SIZE ||
+        layout->output_at + 4 * layout->outputs > layout->each || layout->value_at + 4 * layout->features > layout->each ||
+        layout->state_at + 4 * layout->size > layout->each || layout->target >= layout->outputs ||
+        layout->feature >= layout->features || layout->feature < 0 || r->tally_columns < TALLY_BUCKETS + layout->edge_count + 1)
+        return wrong("the layout does not fit the rows");
+    for (Py_ssize_t group = 0; group < r->batch; group++) {
+        if (r->slots[group] < 0 || r->slots[group] >= rows) return wrong("a slot lies beyond the rows");
+        if (r->streams[group] < 0 || r->streams[group] >= streams) return wrong("a stream has no tally");
+        if (r->places[group] < 0 || r->places[group] + r->first + r->steps > items) return wrong("items are short");
+        for (Py_ssize_t step = 0; step < r->steps; step++) {
+            int64_t item = r->items[r->places[group] + r->first + step];
+            if (item < 0 || item >= values) return wrong("an item lies beyond the values");
+        }
+    }
+    return 0;
+}
+
+enum { ROWS, EDGES, ITEMS, PLACES, SLOTS, STREAMS, VALUES, TIMES, OUTPUTS, STATE, Y, TALLY, BUFFERS };
+
+static PyObject *absorb(PyObject *module, PyObject *args) {
+    (void)module;
+    Py_buffer b[BUFFERS];
+    Layout layout;
+    Rectangle r;
+    if (!PyArg_ParseTuple(args, "w*(nnnnnnnii)y*y*y*y*y*nnny*y*y*y*w*w*", &b[ROWS], &layout.each, &layout.outputs,
+                          &layout.features, &layout.size, &layout.output_at, &layout.value_at, &layout.state_at,
+                          &layout.target, &layout.feature, &b[EDGES], &b[ITEMS], &b[PLACES], &b[SLOTS], &b[STREAMS],
+                          &r.first, &r.steps, &r.ends, &b[VALUES], &b[TIMES], &b[OUTPUTS], &b[STATE], &b[Y],
+                          &b[TALLY]))
+        return NULL;
+    int good = layout.each > 0 && layout.outputs > 0 && layout.features > 0 && layout.size >= 0;
+    r.batch = b[SLOTS].len / 8;
+    Py_ssize_t values = b[TIMES].len / 8;
+    good = good && b[PLACES].len == b[SLOTS].len && b[STREAMS].len == b[SLOTS].len &&
+           b[VALUES].len == 4 * values * layout.features && b[Y].len == 4 * values * layout.outputs &&
+           b[OUTPUTS].len == 4 * r.steps * r.batch * layout.outputs && b[STATE].len == 4 * r.batch * layout.size;
+    layout.edges = b[EDGES].buf, layout.edge_count = b[EDGES].len / 8;
+    r.tally_columns = TALLY_BUCKETS + layout.edge_count + 1;
+    r.items = b[ITEMS].buf, r.places = b[PLACES].buf, r.slots = b[SLOTS].buf, r.streams = b[STREAMS].buf;
+    r.values = b[VALUES].buf, r.times = b[TIMES].buf, r.outputs = b[OUTPUTS].buf, r.state = b[STATE].buf;
+    r.rows = b[ROWS].buf, r.y = b[Y].buf, r.tally = b[TALLY].buf;
+    if (!good) wrong("the arrays of a rectangle do not fit each other");
+    good = good && check_rectangle(&layout, &r, b[ROWS].len / layout.each, b[ITEMS].len / 8, values,
+                                   b[TALLY].len / 8 / r.tally_columns) == 0;
+    if (good)
+        for (Py_ssize_t group = 0; group < r.batch; group++) absorb_group(&layout, &r, group);
+    for (int i = 0; i < BUFFERS; i++) PyBuffer_Release(&b[i]);
+    if (!good) return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"lay_out", lay_out, METH_VARARGS, "Items by series, the series with most first."},
+    {"take_parts", take_parts, METH_VARARGS, "A part of each slot's row."},
+    {"take_steps", take_steps, METH_VARARGS, "What each item of a rectangle has."},
+    {"all_finite", all_finite, METH_O, "Whether all of some float32 numbers are finite."},
+    {"absorb", absorb, METH_VARARGS, "Take a rectangle's answers into the rows."},
+    {0},
+};
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "streamlstm._carry", "Compiled parts of the plain way.", -1, functions, NULL, NULL, NULL,
+    NULL,
+};
+
+PyMODINIT_FUNC PyInit__carry(void) { return PyModule_Create(&definition); }

@@ -1,0 +1,30 @@
+"""The plain way's inner parts: compiled (`streamlstm._carry`) where they were built, else `streamlstm.carry_python`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from streamlstm import carry_python as _carry
+else:
+    try:
+        from streamlstm import _carry
+    except ImportError:
+        from streamlstm import carry_python as _carry
+
+Index = NDArray[np.int64]
+
+take_parts = _carry.take_parts
+take_steps = _carry.take_steps
+all_finite = _carry.all_finite
+absorb = _carry.absorb
+
+
+def lay_out(
+    slots: Index, plain: NDArray[np.uint8] | None, scratch: NDArray[np.int32], offsets: Index
+) -> tuple[Index, ...]:
+    """See `carry_python.lay_out`."""
+    return tuple(np.frombuffer(column, np.int64) for column in _carry.lay_out(slots, plain, scratch, offsets))

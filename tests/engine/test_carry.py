@@ -1,0 +1,142 @@
+"""The plain way's compiled parts and those in Python: the same bits in the same places, and nothing read outside."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamlstm import carry_python
+from streamlstm.carry_python import Layout
+from streamlstm.record import RecordFormat
+from streamlstm.scoring import BUCKETS, SCALED, SCALED_ERROR_EDGES, new_tally
+
+try:
+    compiled: Any = importlib.import_module("streamlstm._carry")
+except ImportError:
+    compiled = None
+
+needs_compiled = pytest.mark.skipif(compiled is None, reason="it was not compiled here (no C compiler?)")
+SLOTS = 12
+
+
+def test_ci_has_the_compiled_parts() -> None:
+    """Where CI runs there is a compiler, so that nothing below is left out unseen."""
+    assert compiled is not None or not os.environ.get("CI")
+
+
+def both_lay_out(slots: list[int], plain: list[int] | None, offsets: list[int]) -> list[list[list[int]]]:
+    """What each twin makes of the items."""
+    found = []
+    for module in (compiled, carry_python):
+        scratch = np.full(SLOTS, -1, np.int32)
+        mark = None if plain is None else np.array(plain, np.uint8)
+        columns = module.lay_out(np.array(slots, np.int64), mark, scratch, np.array(offsets, np.int64))
+        found.append([np.frombuffer(column, np.int64).tolist() for column in columns])
+        assert (scratch == -1).all()
+    return found
+
+
+@needs_compiled
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_both_lay_out_alike(data: st.DataObject) -> None:
+    """Items of several streams, some not plain, some of no series."""
+    per_stream = data.draw(st.lists(st.lists(st.integers(-1, 3), max_size=12), min_size=1, max_size=3))
+    slots = [slot if slot < 0 else slot + 4 * n for n, chosen in enumerate(per_stream) for slot in chosen]
+    offsets = np.cumsum([0, *map(len, per_stream)]).tolist()
+    marks = st.lists(st.integers(0, 1), min_size=len(slots), max_size=len(slots))
+    one, other = both_lay_out(slots, data.draw(st.none() | marks), offsets)
+    assert one == other
+
+
+def test_series_stand_by_length_then_arrival() -> None:
+    """The longest first; a series with an item that is not plain, and items of no series, are left out."""
+    slots = np.array([5, 2, 2, -1, 7, 5, 9, 2])
+    plain = np.array([1, 1, 1, 1, 1, 1, 0, 1], np.uint8)
+    found = carry_python.lay_out(slots, plain, np.full(SLOTS, -1, np.int32), np.array([0, 8]))
+    items, place, count, slot, stream = (column.tolist() for column in found)
+    assert (slot, count, place, stream) == ([2, 5, 7], [3, 2, 1], [0, 3, 5], [0, 0, 0])
+    assert items == [1, 2, 7, 0, 5, 4]
+
+
+@needs_compiled
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), steps=st.integers(1, 5), batch=st.integers(1, 6), features=st.integers(1, 2))
+def test_both_absorb_alike(seed: int, steps: int, batch: int, features: int) -> None:
+    """Rows, predictions and tallies after a rectangle are the same bits; so is what is gathered for it."""
+    rng = np.random.default_rng(seed)
+    made = RecordFormat(outputs=2, features=features, initial_state=np.zeros(3, np.float32), fingerprint="ab" * 8)
+    target = int(rng.integers(-1, 2))
+    layout = Layout(made.size, 2, features, 3, *made.places(), target, int(rng.integers(0, features)))
+    rows = rng.standard_normal((SLOTS, made.words)).astype(np.float32)
+    header = made.header(rows)
+    header["steps"], header["scored"] = rng.integers(0, 2, SLOTS), rng.integers(0, 3, SLOTS)
+    for name in ("absolute_error", "squared_error", "naive_absolute_error", "naive_squared_error"):
+        header[name] = rng.random(SLOTS) * rng.integers(0, 2, SLOTS)
+    first, total = int(rng.integers(0, 3)), 40
+    items = rng.permutation(total)
+    places = np.arange(batch) * (total // batch)
+    first = min(first, total // batch - steps) if total // batch >= steps else 0
+    slots, streams = rng.permutation(SLOTS)[:batch], rng.integers(0, 2, batch)
+    values = rng.choice([0.0, 1.0, 1.5, 1e30], (total, features)).astype(np.float32)
+    outputs = rng.standard_normal((steps, batch, 2)).astype(np.float32)
+    state = rng.standard_normal((batch, 3)).astype(np.float32)
+    found = []
+    for module in (compiled, carry_python):
+        mine, y, tally = rows.copy(), np.zeros((total, 2), np.float32), new_tally(2)
+        x, parts = np.empty((steps, batch, features), np.float32), np.empty((batch, 3), np.float32)
+        module.take_steps(values, 4 * features, items, places, first, steps, x)
+        module.take_parts(mine, made.size, made.places()[2], 12, slots, parts)
+        arrays = (items, places, slots, streams, first, steps, batch // 2, values, np.arange(total), outputs, state)
+        module.absorb(mine, layout, SCALED_ERROR_EDGES, *arrays, y, tally)
+        counts = np.delete(tally, [1, 2, SCALED], axis=1)
+        found.append([array.tobytes() for array in (mine, y, x, parts, counts)])
+        sums = tally[:, :BUCKETS]
+    np.testing.assert_allclose(tally[:, :BUCKETS], sums)
+    assert found[0] == found[1]
+
+
+@needs_compiled
+@pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan, 3.4e38])
+def test_both_see_what_is_not_finite(number: float) -> None:
+    """One number among many; the largest finite one is finite."""
+    numbers = np.ones((7, 9), np.float32)
+    numbers[3, 5] = number
+    assert compiled.all_finite(numbers) == carry_python.all_finite(numbers) == bool(np.isfinite(np.float32(number)))
+
+
+@needs_compiled
+def test_nothing_is_read_or_written_outside() -> None:
+    """Slots, items and places beyond the arrays are refused."""
+    rows, one = np.zeros((4, 40), np.float32), np.array([0])
+    with pytest.raises(ValueError, match="beyond"):
+        compiled.lay_out(np.array([4]), None, np.full(4, -1, np.int32), np.array([0, 1]))
+    with pytest.raises(ValueError, match="do not fit"):
+        compiled.lay_out(np.array([1]), None, np.full(4, -1, np.int32), np.array([0, 2]))
+    for slot in (4, -1):
+        with pytest.raises(ValueError, match="do not fit"):
+            compiled.take_parts(rows, 160, 80, 12, np.array([slot]), np.zeros(3, np.float32))
+    for items, place in (([4], 0), ([0], 1), ([0], -1)):
+        with pytest.raises(ValueError, match="do not fit"):
+            compiled.take_steps(
+                np.zeros(4, np.float32), 4, np.array(items), np.array([place]), 0, 1, np.zeros(1, np.float32)
+            )
+    layout = Layout(160, 1, 1, 3, 72, 76, 80, 0, 0)
+    y, tally = np.zeros((1, 1), np.float32), new_tally(1)
+
+    def absorb(layout: Layout = layout, slot: int = 0, item: int = 0, stream: int = 0, size: int = 3) -> None:
+        arrays = (np.array([item]), one, np.array([slot]), np.array([stream]), 0, 1, 0, y, one, y)
+        compiled.absorb(rows, layout, SCALED_ERROR_EDGES, *arrays, np.zeros((1, size), np.float32), y, tally)
+
+    absorb()
+    bad: list[dict[str, Any]] = [{"slot": 4}, {"slot": -1}, {"item": 1}, {"stream": 1}, {"size": 4}]
+    bad += [{"layout": layout._replace(state_at=152)}, {"layout": layout._replace(target=1)}]
+    for wrong in bad:
+        with pytest.raises(ValueError, match=r"beyond|tally|fit"):
+            absorb(**wrong)
