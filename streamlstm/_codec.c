@@ -492,36 +492,36 @@ done:
     return found;
 }
 
-static PyObject *reply_end(PyObject *module, PyObject *args) {
+/* Go over whole elements from `at` on until none is left or the next is not all there; -1 if it is not a reply. */
+static int skip_elements(const char *text, Py_ssize_t size, Py_ssize_t *at, int64_t *left) {
+    while (*left > 0) {
+        const char *line_end = *at < size ? memchr(text + *at, '\n', (size_t)(size - *at)) : NULL;
+        if (!line_end) return 0;
+        Cursor cursor = {text, size, *at};
+        int64_t number = 0;
+        char kind = text[*at];
+        Py_ssize_t next = line_end - text + 1;
+        if ((kind == '$' || kind == '*') && read_head(&cursor, kind, &number) < 0) return -1;
+        if (kind == '$' && number >= 0) {
+            if (number > size - cursor.at - 2) return 0;
+            next = cursor.at + (Py_ssize_t)number + 2;
+        }
+        *left += kind == '*' && number > 0 ? number - 1 : -1;
+        *at = next;
+    }
+    return 0;
+}
+
+static PyObject *skip_replies(PyObject *module, PyObject *args) {
     (void)module;
     Py_buffer data;
-    Py_ssize_t start, replies;
-    if (!PyArg_ParseTuple(args, "y*nn", &data, &start, &replies)) return NULL;
-    const char *text = data.buf;
-    Py_ssize_t at = start;
-    int64_t left = replies;
-    while (left > 0 && at >= 0) {
-        const char *line_end = at < data.len ? memchr(text + at, '\n', (size_t)(data.len - at)) : NULL;
-        if (!line_end) {
-            at = -1;
-            break;
-        }
-        Cursor cursor = {text, data.len, at};
-        int64_t number = 0;
-        left--;
-        if ((text[at] == '$' || text[at] == '*') && read_head(&cursor, text[at], &number) < 0) {
-            PyBuffer_Release(&data);
-            return PyErr_Format(PyExc_ValueError, "not a reply at byte %zd", at);
-        }
-        if (text[at] == '$' && number >= 0) {
-            at = number > data.len - cursor.at - 2 ? -1 : cursor.at + (Py_ssize_t)number + 2;
-            continue;
-        }
-        if (text[at] == '*' && number > 0) left += number;
-        at = line_end - text + 1;
-    }
+    Py_ssize_t at, left;
+    if (!PyArg_ParseTuple(args, "y*nn", &data, &at, &left)) return NULL;
+    int64_t elements = left;
+    int good = at >= 0 ? skip_elements(data.buf, data.len, &at, &elements) : -1;
     PyBuffer_Release(&data);
-    return PyLong_FromSsize_t(at);
+    if (good < 0) return PyErr_Format(PyExc_ValueError, "not a reply at byte %zd", at);
+    return Py_BuildValue("nL", at, (long long)elements);
 }
 
 /* ----------------------------------------------------------------------------------------------------- packing */
@@ -712,7 +712,7 @@ done:
 
 static PyMethodDef functions[] = {
     {"scan_read", scan_read, METH_VARARGS, "Take apart the whole reply of an XREAD."},
-    {"reply_end", reply_end, METH_VARARGS, "Where so many replies end, or -1."},
+    {"skip_replies", skip_replies, METH_VARARGS, "How far replies are there, and how many elements are not."},
     {"pack_entries", pack_entries, METH_VARARGS, "XADD commands, one an entry."},
     {"pack_records", pack_records, METH_VARARGS, "Names and their rows in turn, as arguments."},
     {"write_numbers", write_numbers, METH_VARARGS, "Rows of numbers as texts."},

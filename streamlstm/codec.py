@@ -34,7 +34,7 @@ else:
 Index = NDArray[np.int64]
 
 Table = _codec.Table
-reply_end = _codec.reply_end
+skip_replies = _codec.skip_replies
 
 
 @dataclass(frozen=True)

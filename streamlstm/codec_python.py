@@ -16,6 +16,7 @@ NO_SLOT = -1
 PLAIN, ODD = 0, 1
 
 _DECIMAL = re.compile(rb"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_LENGTH = re.compile(rb"-?[0-9]{1,18}")
 _FLOAT32_LIMIT = 2.0**128 - 2.0**103  # what is smaller rounds to a finite float32
 _INT64_MAX = 2**63 - 1
 
@@ -71,23 +72,27 @@ class ScannedStream(NamedTuple):
     odd: bytes  # uint8 (items,): PLAIN, or ODD for texts that are not `features` finite decimal numbers
 
 
-def reply_end(data: bytes | bytearray | memoryview, start: int, replies: int) -> int:
-    """Where so many RESP2 replies that begin at `start` end, or -1 if they are not all there yet."""
-    view, at, left = bytes(data), start, replies
+def skip_replies(data: bytes | bytearray | memoryview, at: int, left: int) -> tuple[int, int]:
+    """Go over RESP2 replies from `at` on: (where the last element that is whole ends, how many are still to come).
+
+    An array is an element, and each of its own is one more; both numbers go in again when more bytes have come. Raises
+    ValueError for what is not a reply.
+    """
+    view = bytes(data)
     while left:
         line_end = view.find(b"\r\n", at)
         if line_end < 0:
-            return -1
-        kind, head = view[at : at + 1], view[at + 1 : line_end]
-        at = line_end + 2
-        left -= 1
+            break
+        kind, head, following = view[at : at + 1], view[at + 1 : line_end], line_end + 2
+        if kind in b"$*" and not _LENGTH.fullmatch(head):
+            raise ValueError(f"not a reply at byte {at}")
         if kind == b"$" and int(head) >= 0:
-            at += int(head) + 2
-            if at > len(view):
-                return -1
-        elif kind == b"*":
-            left += max(0, int(head))
-    return at
+            following += int(head) + 2
+            if following > len(view):
+                break
+        left += max(0, int(head)) - 1 if kind == b"*" else -1
+        at = following
+    return at, left
 
 
 def scan_read(reply: bytes, table: Table, streams: dict[bytes, int], features: int) -> list[ScannedStream]:

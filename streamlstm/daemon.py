@@ -1,7 +1,7 @@
 """The daemon: startup, main loop, shutdown; moves entries, records and commits between store and engine.
 
-One thread. While a commit is under way the next read is too, and the next batch is stepped as soon as its entries
-are here; a stream's next commit is sent once the one before is known to hold. Whatever goes wrong with the store ends
+One thread. The next read is asked for before a batch is stepped, and while a commit is under way the next batch is
+stepped; a stream's next commit is sent once the one before is known to hold. Whatever goes wrong with the store ends
 in the same place: forget what is cached, connect again, go on from the position.
 """
 
@@ -142,9 +142,13 @@ class Daemon:
             batch = self._engine.parse(self._store.receive_read(), self._asked)
             # A stream that was opened anew meanwhile has another cursor: what was asked for it is stale.
             fresh = [parsed for parsed in batch if self._asked[parsed.stream] == self._cursors.get(parsed.stream)]
+            for parsed in fresh:
+                self._cursors[parsed.stream] = parsed.ids[len(parsed.ids) - 1]
+            # Asked before the batch is stepped, so that the store answers while it has nothing else to do: once the
+            # commit is sent, the reply would have to wait for all of it.
+            self._ask()
             if fresh:
                 self._work(fresh)
-            self._ask()
         if self._clock.monotonic() >= self._next_tail:
             self._look_at_tails()
 
@@ -165,7 +169,6 @@ class Daemon:
                 continue  # computed from a position that has been overtaken
             self._store.send_commit(self._trimming(result.commit))
             self._pending[stream] = _Pending(self._clock.monotonic(), result)
-            self._cursors[stream] = result.commit.position
 
     def _trimming(self, commit: Commit) -> Commit:
         """The commit, with what it may trim: by the time of the entries, so that replayed history is kept as long."""

@@ -23,6 +23,7 @@ from streamlstm.wire import Address, Connection, checked, pack, parse_replies
 # A blocking read comes back after this long at the latest, so that a connection that died silently is noticed.
 BLOCK_MS = 1000
 
+QUEUED = b"+QUEUED\r\n"
 LAG_PAGE = 10_000  # entries counted one by one on servers older than Redis 7
 
 
@@ -36,7 +37,7 @@ class _Flight:
     @property
     def queued(self) -> bytes:
         """How the replies begin if every command was taken and EXEC carried them out."""
-        return b"+OK\r\n%b*%d\r\n" % (b"+QUEUED\r\n" * self.commands, self.commands)
+        return b"+OK\r\n%b*%d\r\n" % (QUEUED * self.commands, self.commands)
 
     @property
     def watched(self) -> bytes:
@@ -89,6 +90,8 @@ class _StreamConnection:
             self.outcome = False
             return
         flight, commands = self.packer.pack(commit)
+        replies = commands + 4  # and MULTI, EXEC, WATCH, HGET
+        self.connection.expect(replies, least_bytes=len(QUEUED) * commands)
         self.connection.send(flight)
         self.flight = _Flight(commands, commit.position)
 
@@ -99,7 +102,7 @@ class _StreamConnection:
             assert outcome is not None, "a commit is received once, after it was sent"
             return outcome
         flight, self.flight = self.flight, None
-        raw = self.connection.receive_raw(flight.commands + 4)  # and MULTI, EXEC, WATCH, HGET
+        raw = self.connection.take()
         self.guarded = flight.position
         if raw.startswith(flight.queued) and raw.endswith(flight.watched) and b"\r\n-" not in raw:
             return True  # carried out without an error, and the position is the one it set
@@ -166,6 +169,7 @@ class RedisStore:
         if self._reader is None:
             self._reader = Connection(self.address, name="streamlstm-read")
         command: list[bytes | str | int] = ["XREAD", "COUNT", count, "BLOCK", self._block_ms, "STREAMS"]
+        self._reader.expect(1)
         self._reader.send(pack(*command, *cursors, *cursors.values()))
         self._reading = True
 
@@ -173,7 +177,7 @@ class RedisStore:
         """The entries of the last `send_read`."""
         assert self._reader is not None, "receive_read follows send_read"
         self._reading = False
-        reply = self._reader.receive_raw(1)
+        reply = self._reader.take()
         if reply.startswith(b"-"):
             checked(parse_replies(reply)[0], self.address)
         return reply
@@ -191,7 +195,7 @@ class RedisStore:
         return self._streams[stream].receive()
 
     def wait(self, timeout_s: float) -> tuple[bool, list[str]]:
-        """Poll the sockets something is expected on."""
+        """Poll the sockets something is expected on; returns early, with nothing, when only a part has come."""
         ready = [s for s, held in self._streams.items() if held.outcome is not None]
         watched: dict[int, str | None] = {}
         if self._reading and self._reader is not None:
@@ -204,7 +208,9 @@ class RedisStore:
             poller.register(descriptor, select.POLLIN)
         polled = poller.poll(0 if ready else timeout_s * 1000)
         found = [watched[descriptor] for descriptor, _ in polled if descriptor in watched]
-        return None in found, ready + [stream for stream in found if stream is not None]
+        # What has begun to come may take long to be whole, and there may be better things to do meanwhile.
+        ready += [stream for stream in found if stream is not None and self._streams[stream].connection.pull()]
+        return None in found and self._reader is not None and self._reader.pull(), ready
 
     def tail(self, stream: str, head: Head) -> Tail:
         """By the position, the first entry after it, and the server's count of entries ever added."""

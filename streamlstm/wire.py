@@ -16,10 +16,12 @@ from typing import Any
 import hiredis
 from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
 
-from streamlstm.codec import reply_end
+from streamlstm.codec import skip_replies
 from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
 
 RECEIVE_BYTES = 1 << 20
+# Fewer bytes than this are not worth a system call to wait for them together; more may not fit the socket's buffer.
+LOW_WATER_BYTES, MOST_LOW_WATER_BYTES = 4096, 65_536
 # Longest wait for a reply to a command that does not block; a server that takes longer is treated as away.
 REPLY_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 3.0
@@ -103,6 +105,8 @@ class Connection:
         self.address = address
         self._reader = hiredis.Reader()
         self._received = bytearray()  # and not yet asked for
+        self._whole, self._left = 0, 0  # of the expected replies: bytes that are whole, elements still to come
+        self._low_water = 1
         self._socket = self._connect()
         try:
             self._greet(name)
@@ -165,18 +169,46 @@ class Connection:
             self._received.clear()
         return reply
 
-    def receive_raw(self, replies: int) -> bytes:
-        """The bytes of the next replies, RESP2, not taken apart; what came before has all been received."""
-        assert not self._reader.has_data(), "replies are under way as objects"
-        while (end := reply_end(self._received, 0, replies) if self._received.endswith(b"\r\n") else -1) < 0:
+    def expect(self, replies: int, *, least_bytes: int = 1) -> None:
+        """Say how many replies the next `take` is for; what came before has all been received.
+
+        With `least_bytes`, less than that does not make the descriptor readable: a long run of short replies wakes
+        nobody before it is worth while.
+        """
+        assert self._left == 0 and not self._received and not self._reader.has_data(), "replies are under way"
+        self._whole, self._left = 0, replies
+        self._set_low_water(least_bytes)
+
+    def pull(self) -> bool:
+        """Receive what is there, once `fileno` is readable; whether all expected replies are."""
+        self._fill()
+        while isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():  # no poll sees what TLS holds
             self._fill()
-        raw = bytes(memoryview(self._received)[:end])
-        del self._received[:end]
+        return self._complete()
+
+    def take(self) -> bytes:
+        """The bytes of the expected replies, RESP2, not taken apart; waits for what is not there."""
+        while not self._complete():
+            self._fill()
+        raw = bytes(memoryview(self._received)[: self._whole])
+        del self._received[: self._whole]
         return raw
+
+    def _complete(self) -> bool:
+        if self._left and self._received.endswith(b"\r\n"):
+            self._whole, self._left = skip_replies(self._received, self._whole, self._left)
+        return self._left == 0
+
+    def _set_low_water(self, size: int) -> None:
+        wanted = min(size, MOST_LOW_WATER_BYTES) if size >= LOW_WATER_BYTES else 1
+        if wanted != self._low_water:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
+            self._low_water = wanted
 
     def _fill(self) -> None:
         try:
             data = self._socket.recv(RECEIVE_BYTES)
+            self._set_low_water(1)
         except TimeoutError:
             raise self._away(f"no answer for {REPLY_TIMEOUT_S:.0f} s") from None
         except OSError as error:

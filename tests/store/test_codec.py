@@ -104,11 +104,22 @@ def test_broken_replies_raise_and_nothing_else(entries: list[list[tuple[bytes, b
 @settings(max_examples=100, deadline=None)
 @given(ENTRIES)
 def test_both_find_the_end_alike(entries: list[list[tuple[bytes, bytes]]]) -> None:
-    """At every cut, and with more behind."""
+    """At every cut, going on from where the cut before was left, and with more behind."""
     whole = b"+OK\r\n" + reply_of(entries) + b":5\r\n$-1\r\n"
+    left = [(0, 4), (0, 4)]
     for cut in range(0, len(whole), 7):
-        assert compiled.reply_end(whole[:cut], 0, 2) == codec_python.reply_end(whole[:cut], 0, 2)
-    assert compiled.reply_end(whole + b"+more", 0, 4) == len(whole)
+        left = [module.skip_replies(whole[:cut], *at) for module, at in zip((compiled, codec_python), left, strict=True)]
+        assert left[0] == left[1] == compiled.skip_replies(whole[:cut], 0, 4)
+        assert left[0][1] > 0
+    assert compiled.skip_replies(whole + b"+more", *left[0]) == (len(whole), 0)
+
+
+@pytest.mark.parametrize("module", [codec_python, pytest.param(compiled, marks=needs_compiled)], ids=["python", "c"])
+@pytest.mark.parametrize("reply", [b"$x\r\n", b"*\r\n", b"$--1\r\n", b"*1 \r\n", b"$ 1\r\nx\r\n"])
+def test_lengths_are_whole_numbers(module: Any, reply: bytes) -> None:
+    """What Python's `int` would take beside digits is no length."""
+    with pytest.raises(ValueError, match="not a reply"):
+        module.skip_replies(reply, 0, 1)
 
 
 @needs_compiled
