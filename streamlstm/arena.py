@@ -35,6 +35,7 @@ class Arena:
         self._free_count = 0
         self.scratch = np.empty(0, np.int32)  # (slots,) -1 each, for whoever sorts slots and leaves it so
         self._numbers: dict[str, int] = {}
+        self._counts: dict[int, int] = {}  # number of a stream -> rows it has
         self._batch = 0
         self.table = Table()
         self.evictions = 0
@@ -78,6 +79,7 @@ class Arena:
         self._last_used[taken] = self._batch
         number = self.number(stream)
         self._stream_of[taken] = number
+        self._counts[number] = self._counts.get(number, 0) + count
         for name, slot in zip(names, taken.tolist(), strict=True):
             self.table.put(number, name, slot)
 
@@ -99,9 +101,15 @@ class Arena:
         remove = self.table.remove
         for slot in slots.tolist():
             remove(slot)
+        for number, count in zip(*np.unique(self._stream_of[slots], return_counts=True), strict=True):
+            self._counts[int(number)] -= int(count)
         self._stream_of[slots] = NOBODY
         self._free[self._free_count : self._free_count + len(slots)] = slots
         self._free_count += len(slots)
+
+    def count(self, stream: str) -> int:
+        """How many series of a stream are cached."""
+        return self._counts.get(self.number(stream), 0)
 
     def slots(self, stream: str) -> Slots:
         """The slots of a stream's cached series."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,7 +22,7 @@ RESET = b"!reset"
 ALL_SERIES = b"*"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)  # frozen ones take three times as long to make, which every live value would wait for
 class Parsed:
     """The fields of a run of entries of one stream, flat: item i belongs to entry `entry[i]`."""
 
@@ -35,6 +35,7 @@ class Parsed:
     slots: Index  # (n,) where the series' record is; NO_SLOT for what is not in memory, or no series
     values: Float32  # (n, F); NaN where a feature is missing
     odd: NDArray[np.bool_]  # (n,) whether the text is anything else than F finite decimal numbers
+    plain: bool  # whether none is
     wrong: dict[int, Flaw]  # items that hold no value, and why
 
     @cached_property
@@ -45,21 +46,21 @@ class Parsed:
     @cached_property
     def item_times_ms(self) -> Index:
         """Time of each item's entry, (n,)."""
-        return np.repeat(self.times_ms, self.counts)
+        return self.times_ms if len(self.slots) == len(self.ids) == 1 else np.repeat(self.times_ms, self.counts)
 
 
-def parse(reply: bytes, table: Table, numbers: Mapping[str, int], features: int) -> list[Parsed]:
+def parse(reply: bytes, table: Table, numbers: dict[bytes, int], features: int) -> list[Parsed]:
     """Lay out the entries of a read's reply; nothing raises for what is wrong with a value, it is in `wrong`.
 
     `numbers` gives the number in the table of every stream that was asked for.
     """
-    keys = {stream.encode(): number for stream, number in numbers.items()}
-    return [_parsed(scan) for scan in scan_read(reply, table, keys, features)]
+    return [_parsed(scan) for scan in scan_read(reply, table, numbers, features)]
 
 
 def _parsed(scan: Scan) -> Parsed:
     wrong = {}
-    for item in np.flatnonzero(scan.odd).tolist():
+    plain = not scan.odd.any()
+    for item in () if plain else np.flatnonzero(scan.odd).tolist():
         found = read_odd(scan.texts[item], scan.values[item])
         if found is not None:
             wrong[item] = found
@@ -73,6 +74,7 @@ def _parsed(scan: Scan) -> Parsed:
         slots=scan.slots,
         values=scan.values,
         odd=scan.odd,
+        plain=plain,
         wrong=wrong,
     )
 

@@ -11,8 +11,7 @@ where Redis itself needs 2.5.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,13 +36,14 @@ Table = _codec.Table
 skip_replies = _codec.skip_replies
 
 
-@dataclass(frozen=True)
 class Texts(Sequence[bytes]):
     """Many pieces of one stretch of bytes: a sequence that makes an object only of what is asked for."""
 
-    data: bytes
-    at: Index  # (n,)
-    length: Index  # (n,)
+    __slots__ = ("at", "data", "length")
+
+    def __init__(self, data: bytes, at: Index, length: Index) -> None:
+        """Pieces of `data` by their places and lengths (n,)."""
+        self.data, self.at, self.length = data, at, length
 
     @classmethod
     def of(cls, pieces: Sequence[bytes]) -> Texts:
@@ -79,8 +79,7 @@ class Texts(Sequence[bytes]):
             yield data[at : at + length]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scan:
+class Scan(NamedTuple):
     """One stream's part of a read's reply, as places and arrays."""
 
     key: bytes
@@ -94,7 +93,7 @@ class Scan:
     odd: NDArray[np.bool_]  # (items,) whether the text is anything else than F finite decimal numbers
 
 
-def scan_read(reply: bytes, table: Table, streams: Mapping[bytes, int], features: int) -> list[Scan]:
+def scan_read(reply: bytes, table: Table, streams: dict[bytes, int], features: int) -> list[Scan]:
     """Take apart the reply of an XREAD; raises ValueError if it is not one."""
     return [
         Scan(
@@ -108,7 +107,7 @@ def scan_read(reply: bytes, table: Table, streams: Mapping[bytes, int], features
             values=np.frombuffer(found[10], np.float32).reshape(-1, features).copy(),
             odd=np.frombuffer(found[11], np.bool_),
         )
-        for found in _codec.scan_read(reply, table, dict(streams), features)
+        for found in _codec.scan_read(reply, table, streams, features)
     ]
 
 

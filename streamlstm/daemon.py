@@ -29,6 +29,7 @@ TAIL_EVERY_S = 2.0  # how often lag is looked up
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 5.0
 HISTORY_S = 3600.0  # an id older than this is no measure of how fast it was answered
 FIRST_READ_ENTRIES = 64
+BACKLOG_VALUES = 256  # a batch of so many is not waited for by anybody one by one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,16 +140,21 @@ class Daemon:
         for stream in committed:
             self._settle(stream)
         if readable:
-            batch = self._engine.parse(self._store.receive_read(), self._asked)
+            batch = self._engine.parse(self._store.receive_read())
             # A stream that was opened anew meanwhile has another cursor: what was asked for it is stale.
             fresh = [parsed for parsed in batch if self._asked[parsed.stream] == self._cursors.get(parsed.stream)]
             for parsed in fresh:
                 self._cursors[parsed.stream] = parsed.ids[len(parsed.ids) - 1]
-            # Asked before the batch is stepped, so that the store answers while it has nothing else to do: once the
-            # commit is sent, the reply would have to wait for all of it.
-            self._ask()
+            # In a backlog the next read is asked for before the batch is stepped, so that the store answers while it
+            # has nothing else to do: once the commit is sent, the reply would have to wait for all of it. Live values
+            # do not wait for that.
+            backlog = sum(len(parsed.names) for parsed in fresh) >= BACKLOG_VALUES
+            if backlog:
+                self._ask()
             if fresh:
                 self._work(fresh)
+            if not backlog:
+                self._ask()
         if self._clock.monotonic() >= self._next_tail:
             self._look_at_tails()
 
@@ -160,7 +166,8 @@ class Daemon:
         """Step a batch and send its commits."""
         began = self._clock.monotonic()
         for stream, names in self._engine.begin(batch).items():
-            self._engine.admit(stream, names, self._store.load(stream, names))
+            unknown = [None] * len(names) if self._engine.holds_all(stream) else self._store.load(stream, names)
+            self._engine.admit(stream, names, unknown)
         results = self._engine.step(batch)
         self._note_batch(batch, began)
         for result in results:

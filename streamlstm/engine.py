@@ -6,7 +6,7 @@ own. The daemon (or the simulation) moves entries, records and commits between a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -62,6 +62,9 @@ class Result:
     entries: int
 
 
+_NONE = np.empty(0, np.int64)
+
+
 class _Answers(NamedTuple):
     """What both ways gave together; items are numbered through all streams."""
 
@@ -79,8 +82,7 @@ class _Answers(NamedTuple):
     @classmethod
     def of(cls, plain: Stepped, mixed: Mixed | None) -> _Answers:
         if mixed is None:
-            none = np.empty(0, np.int64)
-            return cls(plain.y, None, *plain[2:5], none, none, none, none, plain.tally)
+            return cls(plain.y, None, *plain[2:5], _NONE, _NONE, _NONE, _NONE, plain.tally)
         alive = np.zeros(len(plain.y), bool)
         alive[plain.items] = alive[mixed.items] = True
         plain.y[mixed.items] = mixed.y
@@ -96,6 +98,31 @@ class _Answers(NamedTuple):
             rejected=mixed.rejected,
             tally=plain.tally,
         )
+
+    def of_stream(self, number: int, first: int, last: int) -> _Answers:
+        """Those of one stream, its items numbered from 0."""
+        mine = np.flatnonzero(self.stream == number)
+        without_past, rejected = (
+            items[(items >= first) & (items < last)] - first if len(items) else items
+            for items in (self.without_past, self.rejected)
+        )
+        return self._replace(
+            y=self.y[first:last],
+            alive=None if self.alive is None else self.alive[first:last],
+            slots=self.slots[mine],
+            last_item=self.last_item[mine] - first,
+            gone=self.gone[self.gone_stream == number] if len(self.gone) else self.gone,
+            without_past=without_past,
+            rejected=rejected,
+        )
+
+
+def _removed(work: Work, gone: Index) -> Sequence[bytes]:
+    """The series to be removed: reset without being in memory, or reset and nothing after it."""
+    if not len(gone):
+        return list(work.removed)
+    names = {int(work.slots[item]): work.parsed.texts[item] for item in work.resets}
+    return [*work.removed, *(names[slot] for slot in gone.tolist() if slot in names)]
 
 
 class Engine:
@@ -115,11 +142,13 @@ class Engine:
         self._plain = PlainWay(model, self.format)
         self._mixed = MixedWay(model, self.format, missing=self.settings.missing)
         self._heads: dict[str, StreamHead] = {}
+        self._keys: dict[bytes, int] = {}  # numbers in the table of the streams that were ever opened
 
     def open(self, stream: str, head: Head) -> None:
         """Begin a stream at the position the store holds; forgets what was cached of it."""
         self.forget(stream)
         self._heads[stream] = StreamHead(position=head.position, answered=head.answered, series=head.series)
+        self._keys[stream.encode()] = self.arena.number(stream)
 
     def forget(self, stream: str) -> None:
         """Let go of a stream."""
@@ -134,16 +163,18 @@ class Engine:
         """How many series the stream has."""
         return self._heads[stream].series
 
-    def parse(self, reply: bytes, asked: Iterable[str]) -> list[Parsed]:
-        """Lay out the next entries of the streams asked for, a read's reply: the first of a batch's four calls."""
-        numbers = {stream: self.arena.number(stream) for stream in asked}
-        return parse(reply, self.arena.table, numbers, len(self.model.spec.features))
+    def parse(self, reply: bytes) -> list[Parsed]:
+        """Lay out the next entries of streams that were opened, a read's reply: the first of a batch's four calls."""
+        return parse(reply, self.arena.table, self._keys, len(self.model.spec.features))
 
     def begin(self, batch: Sequence[Parsed]) -> dict[str, list[bytes]]:
         """Start a batch; returns the series of each stream whose records have to be loaded and admitted."""
         self.arena.begin_batch()
         unknown = {}
         for parsed in batch:
+            if parsed.slots.min(initial=0) > NO_SLOT:
+                self.arena.touch(parsed.slots)
+                continue
             here = parsed.slots != NO_SLOT
             self.arena.touch(parsed.slots[here])
             # Distinct, in order of arrival, so that a limit bites the same ones whatever the batch.
@@ -152,6 +183,10 @@ class Engine:
             if names:
                 unknown[parsed.stream] = names
         return unknown
+
+    def holds_all(self, stream: str) -> bool:
+        """Whether every record the stream has is in memory, so that a series that is not has none to be loaded."""
+        return self.arena.count(stream) == self._heads[stream].series
 
     def admit(self, stream: str, names: Sequence[bytes], records: Sequence[bytes | None]) -> None:
         """Take loaded records; None is a new series. A bad record becomes a dead letter, its series starts anew."""
@@ -190,19 +225,17 @@ class Engine:
         return Work.of(parsed, find, self.settings.max_series)
 
     def _result(self, number: int, work: Work, offsets: Index, answers: _Answers) -> Result:
+        """One stream's commit, of the answers to all; one stream alone has nothing to be picked out."""
         parsed, head = work.parsed, self._heads[work.parsed.stream]
-        first, last = int(offsets[number]), int(offsets[number + 1])
-        mine = slice(None) if len(offsets) == 2 else np.flatnonzero(answers.stream == number)
-        slots = answers.slots[mine]
         base, head.position = head.position, parsed.ids[len(parsed.ids) - 1]
         head.answered += len(parsed.ids)
-        ids, fields, counts, y = parsed.ids, parsed.names, parsed.counts, answers.y[first:last]
-        gone = answers.gone[answers.gone_stream == number]
+        if len(offsets) > 2:
+            answers = answers.of_stream(number, int(offsets[number]), int(offsets[number + 1]))
+        ids, fields, counts, y = parsed.ids, parsed.names, parsed.counts, answers.y
         if answers.alive is not None:
-            alive = answers.alive[first:last]
-            counts = np.bincount(parsed.entry[alive], minlength=len(ids))
-            ids, fields, counts, y = ids.take(counts > 0), fields.take(alive), counts[counts > 0], y[alive]
-        reset_names = {int(work.slots[item]): parsed.texts[item] for item in work.resets}
+            counts = np.bincount(parsed.entry[answers.alive], minlength=len(ids))
+            ids, fields, y = ids.take(counts > 0), fields.take(answers.alive), y[answers.alive]
+            counts = counts[counts > 0]
         commit = Commit(
             stream=parsed.stream,
             base=base,
@@ -210,17 +243,17 @@ class Engine:
             model=self.model.fingerprint,
             columns=self.columns,
             answered=head.answered,
-            names=parsed.names.take(answers.last_item[mine] - first),
-            records=Records(self.arena.rows, slots),
-            removed=[*work.removed, *(reset_names[slot] for slot in gone.tolist() if slot in reset_names)],
+            names=parsed.names.take(answers.last_item),
+            records=Records(self.arena.rows, answers.slots),
+            removed=_removed(work, answers.gone),
             reset_all=bool(work.resets_all),
             ids=ids,
             fields=fields,
             texts=write_numbers(y),
             counts=counts,
-            dead=self._letters(work, answers, first, head),
+            dead=self._letters(work, answers, head),
         )
-        self._drop(head, commit, gone=gone, written=slots)
+        self._drop(head, commit, gone=answers.gone, written=answers.slots)
         return Result(commit=commit, tally=answers.tally[number], entries=len(parsed.ids))
 
     def _drop(self, head: StreamHead, commit: Commit, *, gone: Index, written: Index) -> None:
@@ -232,14 +265,13 @@ class Engine:
             self.arena.drop(gone)
             head.series -= len(gone)
 
-    def _letters(self, work: Work, answers: _Answers, first: int, head: StreamHead) -> list[DeadLetter]:
+    def _letters(self, work: Work, answers: _Answers, head: StreamHead) -> list[DeadLetter]:
         if not (work.dead or head.unreadable or len(answers.without_past) or len(answers.rejected)):
             return []
         parsed = work.parsed
         flaws = dict(work.dead)
         for items, found in ((answers.without_past, NO_PAST), (answers.rejected, NOT_FINITE)):
-            within = items[(items >= first) & (items < first + len(parsed.names))] - first
-            flaws.update(dict.fromkeys(within.tolist(), found))
+            flaws.update(dict.fromkeys(items.tolist(), found))
         letters = []
         for name, reason in head.unreadable.items():
             entry_id = parsed.ids[int(parsed.entry[parsed.names.index(name)])]

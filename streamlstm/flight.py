@@ -17,6 +17,7 @@ class FlightPacker:
         self._begin = pack("MULTI")
         self._end = pack("EXEC") + pack("WATCH", keys.meta) + pack("HGET", keys.meta, "position")
         self._add = b"$4\r\nXADD\r\n" + bulk(keys.predictions.encode())
+        self._model, self._columns, self._meta = "", "", b""  # the command that moves the position, up to there
         self._set = b"$4\r\nHSET\r\n" + bulk(keys.state.encode())
 
     def pack(self, commit: Commit) -> tuple[bytes, int]:
@@ -49,12 +50,17 @@ class FlightPacker:
         for letter in commit.dead:
             fields = ("id", letter.id, "series", letter.series, "value", letter.value, "error", letter.error)
             parts.append(pack("XADD", keys.dead, "*", *fields))
-        parts.append(
-            pack(
-                *("HSET", keys.meta, "position", commit.position, "model", commit.model),
-                *("columns", commit.columns, "format", FORMAT, "entries", commit.answered),
+        if commit.model != self._model or commit.columns != self._columns:
+            self._model, self._columns = commit.model, commit.columns
+            self._meta = (
+                b"*12\r\n$4\r\nHSET\r\n"
+                + bulk(keys.meta.encode())
+                + b"".join(
+                    map(bulk, (b"model", commit.model.encode(), b"columns", commit.columns.encode(), b"format", FORMAT))
+                )
             )
-        )
+        answered = b"%d" % commit.answered
+        parts.append(b"%b$8\r\nposition\r\n%b$7\r\nentries\r\n%b" % (self._meta, bulk(commit.position), bulk(answered)))
         commands = len(commit.dead) + 1
         if commit.trim_before_ms is not None:
             # Predictions go with the input they answer; MINID is below the position, so nothing unread is trimmed.

@@ -43,9 +43,9 @@ class Items(NamedTuple):
     def of(cls, works: Sequence[Work]) -> Items:
         """The works' items, one stream after the other."""
         if len(works) == 1:
-            work = works[0]
+            work, parsed = works[0], works[0].parsed
             offsets = np.array([0, len(work.slots)], np.int64)
-            return cls(offsets, work.slots, work.parsed.values, work.parsed.item_times_ms, work.plain())
+            return cls(offsets, work.slots, parsed.values, parsed.item_times_ms, work.plain())
         marks = [work.plain() for work in works]
         some = any(mark is not None for mark in marks)
         pairs = zip(works, marks, strict=True)
@@ -84,6 +84,16 @@ class _Groups(NamedTuple):
         return _Groups(self.items, self.place[cut], self.length[cut], self.slot[cut], self.stream[cut])
 
 
+_ONE_VALUE = _Groups(*(np.array([number], np.int64) for number in (0, 0, 1, 0, 0)))
+
+
+def _groups_of(items: Items, arena: Arena) -> _Groups:
+    """The plain series of a batch; one with a single value, as live ones mostly have, takes no sorting."""
+    if len(items.slots) == 1 and items.plain is None:
+        return _ONE_VALUE._replace(slot=items.slots)
+    return _Groups(*lay_out(items.slots, items.plain, arena.scratch, items.offsets))
+
+
 class _Answer(NamedTuple):
     """A rectangle and the model's answer to it."""
 
@@ -120,20 +130,21 @@ class PlainWay:
 
         A tile with an answer that is not finite is left out as if its series were not plain; its rows are untouched.
         """
-        groups = _Groups(*lay_out(items.slots, items.plain, arena.scratch, items.offsets))
+        groups = _groups_of(items, arena)
         y = np.empty((len(items.slots), len(self._model.spec.outputs)), np.float32)
         tally = new_tally(len(items.offsets) - 1)
-        refused = np.zeros(len(groups.slot), bool)
+        refused = None
         for first in range(0, len(groups.slot), self._tile):
             tile = groups.tile(first, first + self._tile)
             answers = self._ask(items, tile, arena.rows)
             if answers is None:
+                refused = np.zeros(len(groups.slot), bool) if refused is None else refused
                 refused[first : first + self._tile] = True
             else:
                 self._carry(items, tile, arena.rows, answers, y, tally)
         stepped = groups.items
         last_item = stepped[groups.place + groups.length - 1]
-        if refused.any():
+        if refused is not None:
             stepped = stepped[~np.repeat(refused, groups.length)]
             groups = _Groups(stepped, *(column[~refused] for column in groups[1:]))
             last_item = last_item[~refused]

@@ -40,7 +40,7 @@ class Work:
     def of(cls, parsed: Parsed, find: Callable[[bytes], int], max_series: int) -> Work:
         """Sort out the items of a stream; `find` gives the slot of a series that was not in memory when it was read."""
         work = cls(parsed, parsed.slots)
-        if not parsed.odd.any() and work.slots.min(initial=0) > NO_SLOT:
+        if parsed.plain and work.slots.min(initial=0) > NO_SLOT:
             return work
         for item in np.flatnonzero(work.slots == NO_SLOT).tolist():
             work.slots[item] = find(parsed.names[item])
@@ -59,7 +59,7 @@ class Work:
 
     def plain(self) -> NDArray[np.uint8] | None:
         """Which items (n,) are plain values, that is numbers all of them; None if all are."""
-        if not self.parsed.odd.any() and not self.resets and not self.resets_all:
+        if self.parsed.plain and not self.resets and not self.resets_all:
             return None
         if self.resets_all:  # every series has one
             return np.zeros(len(self.slots), np.uint8)

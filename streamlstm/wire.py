@@ -175,7 +175,8 @@ class Connection:
         With `least_bytes`, less than that does not make the descriptor readable: a long run of short replies wakes
         nobody before it is worth while.
         """
-        assert self._left == 0 and not self._received and not self._reader.has_data(), "replies are under way"
+        assert self._left == 0, "replies are under way"
+        assert not self._received, "more came than was asked for"
         self._whole, self._left = 0, replies
         self._set_low_water(least_bytes)
 

@@ -100,7 +100,7 @@ def test_a_hot_series_is_stepped_in_one_call() -> None:
     store, engine = MemoryStore(server), Engine(model)
     engine.open("values", store.open("values"))
     store.send_read({"values": b"0-0"}, 1000)
-    batch = engine.parse(store.receive_read(), ["values"])
+    batch = engine.parse(store.receive_read())
     engine.admit("values", engine.begin(batch)["values"], [None])
     engine.step(batch)
     assert calls == [(500, 1, 1)]

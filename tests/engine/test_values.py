@@ -17,7 +17,7 @@ from streamlstm.flaw import Flaw
 def read_values(texts: Sequence[bytes], features: int) -> tuple[np.ndarray, dict[int, Flaw]]:
     """The values of one entry with these texts, as the daemon reads them from a reply."""
     reply = encode_read({"k": [(b"1-0", [part for text in texts for part in (b"s", text)])]})
-    parsed = parse(reply, Table(), {"k": 0}, features)[0]
+    parsed = parse(reply, Table(), {b"k": 0}, features)[0]
     return parsed.values, parsed.wrong
 
 

@@ -108,7 +108,9 @@ def test_both_find_the_end_alike(entries: list[list[tuple[bytes, bytes]]]) -> No
     whole = b"+OK\r\n" + reply_of(entries) + b":5\r\n$-1\r\n"
     left = [(0, 4), (0, 4)]
     for cut in range(0, len(whole), 7):
-        left = [module.skip_replies(whole[:cut], *at) for module, at in zip((compiled, codec_python), left, strict=True)]
+        left = [
+            module.skip_replies(whole[:cut], *at) for module, at in zip((compiled, codec_python), left, strict=True)
+        ]
         assert left[0] == left[1] == compiled.skip_replies(whole[:cut], 0, 4)
         assert left[0][1] > 0
     assert compiled.skip_replies(whole + b"+more", *left[0]) == (len(whole), 0)

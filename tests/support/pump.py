@@ -19,7 +19,7 @@ def pump(engine: Engine, store: Store, streams: Sequence[str], *, seed: int = 0,
         cursors[stream] = head.position
     while True:
         store.send_read(cursors, rng.randint(1, most))
-        batch = engine.parse(store.receive_read(), streams)
+        batch = engine.parse(store.receive_read())
         if not batch:
             return
         for stream, names in engine.begin(batch).items():
