@@ -79,6 +79,18 @@ class Seasons(WholeNumbers):
     metavar="N[,N]",
     help="Steps in one season, or in several (48,336 for half-hours); `none`; `auto` looks for them.",
 )
+@option(
+    "--wide-season",
+    "wide_seasons",
+    type=WholeNumbers(),
+    metavar="N[,N]",
+    help="Seasons seen through wide windows, for long and noisy ones (a year of days); `--season auto` tries both.",
+)
+@option(
+    "--adapt/--no-adapt",
+    default=True,
+    help="Whether each series, in its own state, weighs the model against simple forecasts by their recent errors.",
+)
 @option("--seed", type=click.IntRange(min=0), default=0, help="Same seed, same table, same options: same model.")
 @option("--units", type=WholeNumbers(), default="64", metavar="N[,N]", help="Units of each recurrent layer.")
 @option("--layer", type=click.Choice(["lstm", "gru", "rnn"]), default="lstm", help="Kind of the recurrent layers.")
@@ -222,6 +234,7 @@ def training_options(**settings: Any) -> TrainingOptions:
     loop = LoopOptions(**numbers, **clips)
     for name in WINDOW_SETTINGS:
         settings.pop(name, None)
+    settings["wide_seasons"] = settings.get("wide_seasons") or ()
     return TrainingOptions(loop=loop, **settings)
 
 
@@ -305,7 +318,8 @@ def _facts(result: TrainingResult, options: TrainingOptions, output: Path, secon
         "series": len(result.series),
         "test_size": options.test_size,
         "scaling": result.plan.scaling,
-        "seasons": list(result.plan.seasons),
+        "seasons": list(result.plan.seasons.all),
+        "wide_seasons": list(result.plan.seasons.wide),
         "epochs": result.epochs,
         "validation_gain": result.validation_gain,
         "interrupted": result.interrupted,
@@ -315,7 +329,8 @@ def _facts(result: TrainingResult, options: TrainingOptions, output: Path, secon
 
 def _report(facts: dict[str, Any], result: TrainingResult) -> Iterator[str]:
     """What a person reads at the end, line by line."""
-    seasons = " and ".join(map(str, facts["seasons"])) or "none"
+    wide = facts["wide_seasons"]
+    seasons = " and ".join(f"{m}{' (wide)' * (m in wide)}" for m in facts["seasons"]) or "none"
     many = f"{facts['series']} series" if facts["series"] > 1 else "one series"
     yield f"{facts['output']}: {facts['bytes'] / 1000:.0f} kB, {facts['state_bytes']} bytes of state a series"
     yield f"trained on {many} in {facts['seconds']:.1f} s; scaling {facts['scaling']}, season {seasons}"

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from streamlstm.errors import UsageError
 from streamlstm.forecaster.lags import LagFeatures
+from streamlstm.forecaster.mixture import Candidates, Mixture
 from streamlstm.forecaster.scaling import Scaling
 from streamlstm.forecaster.skip import LinearSkip
 from streamlstm.forecaster.stack import RecurrentCorrection, make_layer
@@ -35,11 +36,13 @@ class ForecasterConfig:
     scaling: str = "standard"  # a name in scaling.SCALINGS
     predict: str = "change"  # change or level
     seasons: tuple[int, ...] = ()  # steps of each seasonal period, the shortest first
+    wide_seasons: tuple[int, ...] = ()  # of those looked at through wide windows
     recent: int = 24  # how many recent changes the skip sees
     neighbours: int = 3  # values on each side of the one a season before the target
     layer: str = "lstm"  # a key of stack.LAYER_KINDS
     units: tuple[int, ...] = (64,)  # of each recurrent layer
     dropout: float = 0.1  # share of each layer's outputs dropped in training
+    adapt: bool = True  # whether each series weighs the forecast against simple ones by recent errors (mixture)
 
     def __post_init__(self) -> None:
         if self.predict not in PREDICTIONS:
@@ -66,6 +69,7 @@ class Forecaster(nn.Module):
             count,
             recent=config.recent,
             seasons=config.seasons,
+            wide_seasons=config.wide_seasons,
             neighbours=config.neighbours,
             local=self.scaling.is_local,
         )
@@ -73,10 +77,15 @@ class Forecaster(nn.Module):
         sizes = [self.lags.size - self.lags.recurrent_from + count, *config.units]
         stack = [make_layer(config.layer, units, sizes[i]) for i, units in enumerate(config.units)]
         self.correction = RecurrentCorrection(stack, count, dropout=config.dropout)
+        self.mixture = Mixture(count, self.lags.window) if config.adapt else None
+
+    def _parts(self) -> list[LagFeatures | RecurrentCorrection | Mixture]:
+        """What has a state, in its order."""
+        return [self.lags, self.correction, *([] if self.mixture is None else [self.mixture])]
 
     def state_entries(self) -> tuple[StateEntry, ...]:
         """The layout of the packed state."""
-        return (*self.lags.state_entries(), *self.correction.state_entries())
+        return tuple(entry for part in self._parts() for entry in part.state_entries())
 
     @property
     def history(self) -> int:
@@ -90,7 +99,7 @@ class Forecaster(nn.Module):
 
     def initial_state(self, batch: int) -> Tensor:
         """The packed state of series without history, (batch, D)."""
-        return torch.cat((*self.lags.initial_state(batch), *self.correction.initial_state(batch)), dim=1)
+        return torch.cat([state for part in self._parts() for state in part.initial_state(batch)], dim=1)
 
     def recurrent_input(self, features: Tensor, skipped: Tensor) -> Tensor:
         """What the recurrent stack sees: some of the features (T, B, K*F), and the skip's own forecast (T, B, O)."""
@@ -98,14 +107,35 @@ class Forecaster(nn.Module):
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Step through raw x (T, B, F) from state (B, D): forecasts (T, B, O) and the state after the last step."""
-        parts = torch.split(state, [entry.size for entry in self.state_entries()], dim=1)
-        own = len(self.lags.state_entries())
-        lagged = self.lags(self.scaling(x), parts[:own])
+        y, _, after = self.step(x, state)
+        return y, after
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """As `forward`, with the errors of the mixture's candidates (T, B, O, K) in between, if there is one."""
+        of_lags, of_correction, of_mixture = self._split(torch.split(state, self._sizes(), dim=1))
+        z = self.scaling(x)
+        lagged = self.lags(z, of_lags)
         skipped, short = self.skip(lagged.features)
-        correction, after = self.correction(self.recurrent_input(lagged.features, skipped), parts[own:])
-        delta = torch.where(lagged.full, skipped + correction * self.skip.residual_std, short)
-        y = self.raw_forecast(x, delta if lagged.unit is None else delta * lagged.unit)
-        return y, torch.cat((*lagged.state, *after), dim=1)
+        correction, after = self.correction(self.recurrent_input(lagged.features, skipped), of_correction)
+        said = torch.where(lagged.full, skipped + correction * self.skip.residual_std, short)
+        if lagged.unit is not None:
+            said, short = said * lagged.unit, short * lagged.unit
+        if self.mixture is None:
+            return self.raw_forecast(x, said), None, torch.cat((*lagged.state, *after), dim=1)
+        if self.config.predict == "level":
+            said, short = said - z, short - z
+        given = Candidates(said, short, z, lagged.change, lagged.moving, lagged.window)
+        mixed, errors, mixture = self.mixture(given, of_mixture)
+        return self.scaling.change(x, mixed), errors, torch.cat((*lagged.state, *after, *mixture), dim=1)
+
+    def _sizes(self) -> list[int]:
+        return [entry.size for entry in self.state_entries()]
+
+    def _split(self, parts: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
+        """The parts of a state, of the lags, the correction and the mixture."""
+        first = len(self.lags.state_entries())
+        second = first + len(self.correction.state_entries())
+        return parts[:first], parts[first:second], parts[second:]
 
     def raw_forecast(self, x: Tensor, delta: Tensor) -> Tensor:
         """The forecast in raw units, from the latest raw value and what the network says, each (..., F)."""
@@ -115,24 +145,38 @@ class Forecaster(nn.Module):
 
     def emit(self, graph: Graph) -> tuple[str, str]:
         """Add the nodes of `forward` on the graph's inputs `x` and `state`; returns the names of y and next_state."""
-        entries = self.state_entries()
-        parts = graph.split_state("state", [entry.size for entry in entries])
-        own = len(self.lags.state_entries())
-        features, full, unit, lagged = self.lags.emit(graph, self.scaling.emit(graph, "x"), parts[:own])
-        skipped, short = self.skip.emit(graph, features)
-        seen = graph.slice(features, self.lags.recurrent_from, None, 2)
-        said = graph.node("Div", skipped, graph.constant(self.skip.output_std.numpy()))
+        of_lags, of_correction, of_mixture = self._split(graph.split_state("state", self._sizes()))
+        z = self.scaling.emit(graph, "x")
+        lagged = self.lags.emit(graph, z, of_lags)
+        skipped, short = self.skip.emit(graph, lagged.features)
+        seen = graph.slice(lagged.features, self.lags.recurrent_from, None, 2)
+        scaled = graph.node("Div", skipped, graph.constant(self.skip.output_std.numpy()))
         correction, after = self.correction.emit(
-            graph, graph.concat([seen, said], axis=2), parts[own:], self.skip.residual_std
+            graph, graph.concat([seen, scaled], axis=2), of_correction, self.skip.residual_std
         )
-        delta = graph.node("Where", full, graph.node("Add", skipped, correction), short)
-        if unit is not None:
-            delta = graph.node("Mul", delta, unit)
-        if self.config.predict == "change":
-            y = self.scaling.emit_change(graph, "x", delta)
+        said = graph.node("Where", lagged.full, graph.node("Add", skipped, correction), short)
+        if lagged.unit is not None:
+            said, short = (graph.node("Mul", part, lagged.unit) for part in (said, short))
+        state = [*lagged.state, *after]
+        if self.mixture is not None:
+            if self.config.predict == "level":
+                said, short = (graph.node("Sub", part, z) for part in (said, short))
+            said, mixture = self.mixture.emit(
+                graph,
+                model=said,
+                short=short,
+                value=z,
+                change=lagged.change,
+                moving=lagged.moving,
+                window=lagged.window,
+                state=of_mixture,
+            )
+            state += mixture
+        if self.config.predict == "change" or self.mixture is not None:
+            y = self.scaling.emit_change(graph, "x", said)
         else:
-            y = self.scaling.emit_inverse(graph, delta)
-        return y, graph.concat([*lagged, *after], axis=1)
+            y = self.scaling.emit_inverse(graph, said)
+        return y, graph.concat(state, axis=1)
 
     def spec(self, training: dict[str, Any] | None = None) -> ModelSpec:
         """The metadata of the exported model; `training` holds facts and errors for people."""
@@ -145,7 +189,7 @@ class Forecaster(nn.Module):
             targets=tuple(range(len(names))),
             state=self.state_entries(),
             chunking=all(layer.chunking for layer in self.correction.stack),
-            season=self.config.seasons[0] if self.config.seasons else None,
+            season=min((*self.config.seasons, *self.config.wide_seasons), default=None),
             layers=(skip, *self.correction.describe()),
             training=training or {},
         )

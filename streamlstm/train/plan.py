@@ -19,7 +19,7 @@ from streamlstm.forecaster import LagFeatures, Scaling
 from streamlstm.forecaster.skip import ridge
 from streamlstm.table import Series
 from streamlstm.train.linear import linear_data, standardise
-from streamlstm.train.seasons import autocorrelation_of_changes, season_candidates
+from streamlstm.train.seasons import Seasons, autocorrelation_of_changes, season_candidates
 
 VALIDATION_SHARE = 0.2  # of the training part, its end
 PENALTIES = (0.1, 1.0, 10.0, 100.0)
@@ -27,6 +27,7 @@ PENALTIES = (0.1, 1.0, 10.0, 100.0)
 # of level, so it needs no excuse; a logarithm that won by 1 % in validation lost 13 % in test (elb_requests).
 SCALING_HANDICAPS = {"series": 1.0, "standard": 1.03, "log": 1.03}
 SEASON_HANDICAP = 1.01  # of one that lengthens the history
+WIDE_SEASON_HANDICAP = 1.005  # of one looked at through wide windows: means are steadier than single values
 SHORT_SEASON_HANDICAP = 1.005  # of one that lies within the recent changes, which see it anyway
 # Such a season over which the changes correlate strongly is one that people expect to be named: it may cost a little.
 STRONG_CORRELATION, STRONG_SEASON_HANDICAP = 0.5, 0.97
@@ -38,7 +39,7 @@ class Plan:
     """The choices, and the skip's validation error with them (in units of each series' mean naive error)."""
 
     scaling: str
-    seasons: tuple[int, ...]
+    seasons: Seasons
     recent: int
     penalty: float
     validation_error: float
@@ -55,7 +56,7 @@ def make_plan(
     series: Sequence[Series] = (),
     *,
     scaling: str = "auto",
-    seasons: tuple[int, ...] | None = None,
+    seasons: Seasons | None = None,
     predict: str = "change",
     neighbours: int = 3,
 ) -> Plan:
@@ -78,14 +79,20 @@ def make_plan(
             try:
                 scaler = Scaling(kind, panel.values.shape[2])
                 lags = LagFeatures(
-                    scaler.shift.numel(), recent=recent, seasons=chosen, neighbours=neighbours, local=scaler.is_local
+                    scaler.shift.numel(),
+                    recent=recent,
+                    seasons=chosen.single,
+                    wide_seasons=chosen.wide,
+                    neighbours=neighbours,
+                    local=scaler.is_local,
                 )
                 error, penalty = _validate(scaler, lags, panel, predict)
             except (TableError, UsageError) as failed:
                 refusal = failed
                 continue
             handicap = SCALING_HANDICAPS.get(kind, 1.0)
-            handicap *= float(np.prod([_season_handicap(season, recent, correlation) for season in chosen]))
+            handicap *= float(np.prod([_season_handicap(season, recent, correlation) for season in chosen.single]))
+            handicap *= WIDE_SEASON_HANDICAP ** len(chosen.wide)
             plan = Plan(scaling=kind, seasons=chosen, recent=recent, penalty=penalty, validation_error=error)
             if best is None or error * handicap < best[0]:
                 best = error * handicap, plan

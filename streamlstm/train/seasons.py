@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.data import Panel
+from streamlstm.forecaster.lags import MIN_WIDE_SEASON
 from streamlstm.table import Series
 
 MIN_PERIODS = 3  # a period must fit this often into the training part
@@ -19,25 +21,46 @@ MOST_CANDIDATES = 4
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+YEAR_DAYS = 365
 CALENDAR_MS = (HOUR_MS, DAY_MS, 7 * DAY_MS)
 
 
-def season_candidates(panel: Panel, series: Sequence[Series] = ()) -> list[tuple[int, ...]]:
-    """Sets of at most two seasons worth trying, the empty set first; `series` are the panel's, for their times."""
+@dataclass(frozen=True)
+class Seasons:
+    """Seasons to look back at: through single values, and through wide windows (`LagFeatures`)."""
+
+    single: tuple[int, ...] = ()
+    wide: tuple[int, ...] = ()
+
+    @property
+    def all(self) -> tuple[int, ...]:
+        """Every period once, the shortest first."""
+        return tuple(sorted({*self.single, *self.wide}))
+
+
+def season_candidates(panel: Panel, series: Sequence[Series] = ()) -> list[Seasons]:
+    """Sets of at most two seasons worth trying, the empty set first; `series` are the panel's, for their times.
+
+    The longest of a set is tried through wide windows too.
+    """
     longest = int(panel.lengths.min()) // MIN_PERIODS
     found = [*_calendar_periods(series), *_correlation_peaks(panel)]
     periods = [m for m in dict.fromkeys(found) if MIN_STEPS <= m <= longest][:MOST_CANDIDATES]
-    return [seasons for count in (0, 1, 2) for seasons in combinations(sorted(periods), count)]
+    sets = [seasons for count in (0, 1, 2) for seasons in combinations(sorted(periods), count)]
+    wide = [Seasons(one[:-1], one[-1:]) for one in sets if one and one[-1] >= MIN_WIDE_SEASON]
+    return [*(Seasons(one) for one in sets), *wide]
 
 
 def _calendar_periods(series: Sequence[Series]) -> list[int]:
-    """The steps in an hour, a day, a week, or a year of months, if the spacing of the times says so."""
+    """The steps in an hour, a day, a week, or a year of months or days, if the spacing of the times says so."""
     spacings = [np.diff(one.times_ms) for one in series if one.times_ms is not None and len(one.times_ms) > 1]
     if not spacings:
         return []
     spacing = float(np.median(np.concatenate(spacings)))
     if 28 * DAY_MS <= spacing <= 31 * DAY_MS:
         return [12]
+    if spacing == DAY_MS:
+        return [7, YEAR_DAYS]
     return [round(period / spacing) for period in CALENDAR_MS if period % spacing == 0]
 
 

@@ -22,9 +22,11 @@ from streamlstm.train.linear import LinearData, fit_linear, linear_data
 from streamlstm.train.loop import LoopOptions, Outcome, Trainer, reproducible, search, validation_error
 from streamlstm.train.plan import Plan, make_plan, naive_scale, validation_starts
 from streamlstm.train.scores import Errors, model_forecasts, naive_forecasts, score
+from streamlstm.train.seasons import Seasons
 
 ROWS = 8  # a long series alone is cut into about so many rows
 RUN_IN_WINDOWS = 4  # before the validation part, to warm the state
+START_STEPS = 10  # of errors as they were in validation are what the mixture of a new series begins with
 CHECKED_STEPS = 200  # of real training data, through torch and onnxruntime, besides the made-up series
 
 
@@ -34,11 +36,13 @@ class TrainingOptions:
 
     test_size: float = 0.2  # below 1 the share, from 1 up the number of last values never trained on
     seasons: tuple[int, ...] | None = None  # None: found from the training part; (): none
+    wide_seasons: tuple[int, ...] = ()  # besides `seasons`, where they are given: seen through wide windows
     scaling: str = "auto"  # auto, standard, minmax, log or series
     predict: str = "change"  # change or level
     layer: str = "lstm"
     units: tuple[int, ...] = (64,)  # of each layer
     dropout: float = 0.1
+    adapt: bool = True  # whether each series weighs the model against simple forecasts (forecaster.mixture)
     seed: int = 0
     features: tuple[str, ...] = ()  # names of the F numbers of a value; empty: y, or y0, y1, ...
     loop: LoopOptions = field(default_factory=LoopOptions)
@@ -87,14 +91,14 @@ def train(
     series = [drop_leading_gap(one) for one in series]
     panel = make_panel(series, options.test_size)
     with reproducible(options.seed):
-        plan = make_plan(panel, series, scaling=options.scaling, seasons=options.seasons, predict=options.predict)
+        plan = make_plan(panel, series, scaling=options.scaling, seasons=_asked(options), predict=options.predict)
         config = _config(plan, options, panel)
         forecaster, outcome = _fit(config, plan, panel, options, report or _say_nothing)
         facts = _facts(plan, options, outcome, panel)
         model_bytes = export_model(forecaster, training=facts)
         model = Model(model_bytes)
         forecasts = model_forecasts(model, series)
-        errors = _errors(series, forecasts, options.test_size, plan.seasons)
+        errors = _errors(series, forecasts, options.test_size, plan.seasons.all)
         # The errors are the exported model's own, so the file is written again with them; its graph stays the same.
         facts["errors"] = {name: error.as_json() for name, error in errors.items()}
         model_bytes = export_model(forecaster, training=facts)
@@ -118,6 +122,13 @@ def _say_nothing(progress: Progress) -> None:
     del progress
 
 
+def _asked(options: TrainingOptions) -> Seasons | None:
+    """The seasons asked for; None: to be found."""
+    if options.seasons is None and not options.wide_seasons:
+        return None
+    return Seasons(options.seasons or (), options.wide_seasons)
+
+
 def _config(plan: Plan, options: TrainingOptions, panel: Panel) -> ForecasterConfig:
     count = panel.values.shape[2]
     names = options.features or (("y",) if count == 1 else tuple(f"y{i}" for i in range(count)))
@@ -125,11 +136,13 @@ def _config(plan: Plan, options: TrainingOptions, panel: Panel) -> ForecasterCon
         features=names,
         scaling=plan.scaling,
         predict=options.predict,
-        seasons=plan.seasons,
+        seasons=plan.seasons.single,
+        wide_seasons=plan.seasons.wide,
         recent=plan.recent,
         layer=options.layer,
         units=options.units,
         dropout=options.dropout,
+        adapt=options.adapt,
     )
 
 
@@ -161,9 +174,12 @@ def _fit(
         _with_window(loop, window),
         tell,
     )
+    starting_errors = _starting_errors(searched, panel, starts)
+    _set_start(searched, starting_errors)
     if outcome.interrupted:
         return searched, outcome
     final = Forecaster(config)
+    _set_start(final, starting_errors)
     fit_linear(final, panel, plan.penalty)
     batches = _CorrectionData(final, panel, naive_scale(panel)).training_batches(panel.lengths, window)
     trainer = Trainer(final.correction, _with_window(loop, window))
@@ -175,6 +191,26 @@ def _fit(
         outcome.interrupted = True
         return searched, outcome
     return final, outcome
+
+
+@torch.no_grad()
+def _starting_errors(forecaster: Forecaster, panel: Panel, starts: NDArray[np.int64]) -> Tensor | None:
+    """What the sums of errors of the mixture begin with, (O * K,): some steps of mean errors in validation."""
+    if forecaster.mixture is None:
+        return None
+    forecaster.eval()
+    x = torch.from_numpy(panel.values).float()
+    _, errors, _ = forecaster.step(x, forecaster.initial_state(x.shape[1]))
+    after = torch.arange(len(x))[:, None] >= torch.from_numpy(starts)
+    there = (torch.from_numpy(panel.observed) & after[..., None])[..., None].float()  # (N, S, O, 1)
+    assert errors is not None, "a forecaster with a mixture gives its errors"
+    mean = (errors * there).sum(dim=(0, 1)) / torch.clamp(there.sum(dim=(0, 1)), min=1.0)
+    return START_STEPS * mean.reshape(-1)
+
+
+def _set_start(forecaster: Forecaster, errors: Tensor | None) -> None:
+    if forecaster.mixture is not None and errors is not None:
+        forecaster.mixture.start.copy_(errors)
 
 
 def _with_window(loop: LoopOptions, window: int) -> LoopOptions:
@@ -247,12 +283,14 @@ def _facts(plan: Plan, options: TrainingOptions, outcome: Outcome, panel: Panel)
         "test_size": options.test_size,
         "scaling": plan.scaling,
         "predict": options.predict,
-        "seasons": list(plan.seasons),
+        "seasons": list(plan.seasons.all),
+        "wide_seasons": list(plan.seasons.wide),
         "recent": plan.recent,
         "ridge_penalty": plan.penalty,
         "layer": options.layer,
         "units": list(options.units),
         "dropout": options.dropout,
+        "adapt": options.adapt,
         "seed": options.seed,
         "loop": vars(options.loop),
         "epochs": outcome.best_epoch,

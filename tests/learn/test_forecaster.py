@@ -26,7 +26,9 @@ CONFIGS = [
     ForecasterConfig(units=(5,), features=("a", "b", "c"), seasons=(6,), recent=4),
     ForecasterConfig(units=(8,), scaling="series", seasons=(12,)),
     ForecasterConfig(units=(8,), scaling="series", features=("a", "b"), recent=5),
+    ForecasterConfig(units=(8,), scaling="series", features=("a", "b"), wide_seasons=(60,)),
     ForecasterConfig(units=(64,), seasons=(48, 336)),
+    ForecasterConfig(units=(8,), wide_seasons=(50,), adapt=False),
     ForecasterConfig(units=(8,), layer="gru"),
     ForecasterConfig(units=(8,), layer="rnn", predict="level"),
 ]
@@ -63,9 +65,9 @@ def test_the_exported_model_does_what_the_forecaster_does(config: ForecasterConf
     assert model.spec.season == (config.seasons[0] if config.seasons else None)
 
 
-@pytest.mark.parametrize("config", CONFIGS[:7], ids=str)
+@pytest.mark.parametrize("config", CONFIGS[:8], ids=str)
 @settings(max_examples=15, deadline=None)
-@given(cuts=st.lists(st.integers(1, 20), min_size=1, max_size=6), batch=st.integers(1, 70), seed=st.integers(0, 99))
+@given(cuts=st.lists(st.integers(1, 20), min_size=1, max_size=6), batch=st.integers(1, 300), seed=st.integers(0, 99))
 def test_any_cut_and_any_batch_give_the_same_bits(
     config: ForecasterConfig, cuts: list[int], batch: int, seed: int
 ) -> None:
@@ -92,7 +94,7 @@ def exported(config: ForecasterConfig) -> Model:
     return Model(export_model(made(config)))
 
 
-@pytest.mark.parametrize("config", CONFIGS[:7], ids=str)
+@pytest.mark.parametrize("config", CONFIGS[:8], ids=str)
 @settings(max_examples=20, deadline=None)
 @given(
     values=st.lists(
@@ -149,7 +151,7 @@ def test_features_of_a_full_history_are_the_lags_of_the_definition() -> None:
     """Every column is the difference its definition says, computed here by indexing a long sequence."""
     lags = LagFeatures(1, recent=3, seasons=(5,), neighbours=1)
     z = torch.randn(40, 1, 1, generator=torch.Generator().manual_seed(0))
-    features, full, _, _ = lags(z, lags.initial_state(1))
+    features, full, *_ = lags(z, lags.initial_state(1))
     v = z[:, 0, 0]
     for t in range(lags.length, 40):
         wanted = [v[t - 2] - v[t - 3], v[t - 1] - v[t - 2], v[t] - v[t - 1]]
@@ -158,11 +160,24 @@ def test_features_of_a_full_history_are_the_lags_of_the_definition() -> None:
     assert full[:, 0, 0].tolist() == [t >= lags.length for t in range(40)]
 
 
+def test_a_wide_season_is_three_means_around_a_season_ago() -> None:
+    """The columns between the single lags and the level are window means less the latest value, by float64."""
+    lags = LagFeatures(1, recent=2, wide_seasons=(72,))
+    z = torch.randn(100, 1, 1, generator=torch.Generator().manual_seed(0))
+    features, full, *_ = lags(z, lags.initial_state(1))
+    v = z[:, 0, 0].double()
+    assert lags.length == 72 - 1 + 2 + 3
+    for t in range(lags.length, 100):
+        around = [v[t + 1 - 72 + j - 3 : t + 1 - 72 + j + 4].mean() - v[t] for j in (-2, 0, 2)]
+        torch.testing.assert_close(features[t, 0, 2:5].double(), torch.stack(around), atol=1e-6, rtol=1e-5)
+    assert full[:, 0, 0].tolist() == [t >= lags.length for t in range(100)]
+
+
 def test_a_history_that_is_not_full_gives_zeros_for_what_it_lacks() -> None:
     """Features that reach before a series' first value are zero, and the rest is what it always is."""
     lags = LagFeatures(1, recent=2, seasons=(6,), neighbours=0)
     z = torch.arange(1.0, 11.0).reshape(10, 1, 1) ** 2
-    features, _, _, _ = lags(z, lags.initial_state(1))
+    features, *_ = lags(z, lags.initial_state(1))
     assert features[0, 0].tolist() == [0, 0, 0, 1]  # only the level
     assert features[1, 0].tolist() == [0, 3, 0, 4]
     assert features[2, 0].tolist() == [3, 5, 0, 9]

@@ -235,7 +235,7 @@ def test_several_numbers_a_value_are_forecast_together() -> None:
 def test_a_season_is_found_and_used() -> None:
     """Without being told, training finds the period of a seasonal series and beats both naive forecasts with it."""
     result = train([wave(600, season=40)], dataclasses.replace(SMALL, seasons=None))
-    assert 40 in result.plan.seasons
+    assert 40 in result.plan.seasons.all
     assert result.errors["model"].rmse < min(result.errors["naive"].rmse, result.errors["seasonal_naive_40"].rmse)
 
 
@@ -243,7 +243,7 @@ def test_a_random_walk_is_given_no_season() -> None:
     """Where there is nothing to find, nothing is found, and the model is hardly worse than the naive forecast."""
     steps = np.random.default_rng(0).normal(0, 1, 600)
     result = train([Series("walk", None, 100 + np.cumsum(steps)[:, None])], dataclasses.replace(SMALL, seasons=None))
-    assert result.plan.seasons == ()
+    assert result.plan.seasons.all == ()
     assert result.errors["model"].rmse < 1.1 * result.errors["naive"].rmse
 
 

@@ -1,0 +1,170 @@
+"""The mixture: each series' candidates weighed by their recent errors, without training and whatever comes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from streamlstm.forecaster.decay import both_signs, decaying_sums
+from streamlstm.forecaster.mixture import (
+    CALM,
+    CANDIDATES,
+    ERROR_DECAY,
+    ERROR_LIMIT,
+    FACTOR_DECAY,
+    FACTOR_PENALTY,
+    PRIORS,
+    SMALLEST_SUM,
+    Candidates,
+    Mixture,
+)
+from streamlstm.model import Model
+from streamlstm.table import Series
+from streamlstm.train import LoopOptions, TrainingOptions, train
+
+
+def given(values: NDArray[np.float64], model: NDArray[np.float64]) -> Candidates:
+    """What a mixture is given over one series (T,) with the model's changes (T,), its short forecast all zero."""
+    z = torch.from_numpy(values).float()[:, None, None]
+    change = torch.diff(z, dim=0, prepend=z[:1])
+    lagged = [torch.cat((z[:1].expand(min(k, len(z)), 1, 1), z))[: len(z)] - z for k in range(25)]
+    moving = (torch.arange(len(z)) > 0)[:, None, None]
+    said = torch.from_numpy(model).float()[:, None, None]
+    return Candidates(said, torch.zeros_like(said), z, change, moving, torch.stack(lagged, dim=3))
+
+
+def test_a_decaying_sum_is_the_weighted_sum_of_all_that_came() -> None:
+    """Signed numbers summed as two parts give sum decay^(t-k) x(k), by float64, from any state."""
+    x = torch.randn(50, 3, 2, generator=torch.Generator().manual_seed(0))
+    decays = [0.9, 0.5]
+    sums, after = decaying_sums(both_signs(x), decays * 2, torch.zeros(3, 4))
+    signed = (sums[..., :2] - sums[..., 2:]).double()
+    ages = torch.arange(50)[:, None] - torch.arange(50)
+    for column, decay in enumerate(decays):
+        powers = torch.where(ages >= 0, decay ** ages.clamp(min=0).double(), 0.0)
+        torch.testing.assert_close(
+            signed[..., column], powers @ x[..., column].double(), atol=1e-6, rtol=1e-5, check_dtype=False
+        )
+    first, carried = decaying_sums(both_signs(x[:20]), decays * 2, torch.zeros(3, 4))
+    second, carried = decaying_sums(both_signs(x[20:]), decays * 2, carried)
+    assert torch.equal(torch.cat((first, second)), sums)
+    assert torch.equal(carried, after)
+
+
+def test_the_weights_are_those_of_the_formula() -> None:
+    """The mixed change after 60 values is the mean of the candidates by prior / sum^24, recomputed in float64."""
+    random = np.random.default_rng(0)
+    values = np.cumsum(random.normal(0, 1, 60))
+    mixture = Mixture(1, 25)
+    now = given(values, 0.5 * random.normal(0, 1, 60))
+    mixed, wrong, _ = mixture(now, mixture.initial_state(1))
+    errors = wrong[:, 0, 0].double().numpy()  # (T, K)
+    assert errors.shape == (60, len(CANDIDATES))
+    sums = (ERROR_DECAY ** np.arange(59, -1, -1)) @ errors + SMALLEST_SUM
+    weights = np.array(PRIORS) * (sums.min() / sums) ** 24
+    smooth = []
+    for share in (0.15, 0.6):
+        level = values[0]
+        for value in values[1:]:
+            level += share * (value - level)
+        smooth.append(level - values[-1])
+    medians = [np.median(values[-n:]) - values[-1] for n in (5, 25)]
+    said = float(now.model[-1, 0, 0])
+    others = [said, 0.0, 0.0, *smooth, *medians]
+    factor = (float(mixed[-1, 0, 0]) * weights.sum() - weights[:7] @ others) / weights[7] / said
+    assert factor == pytest.approx(best_factor(values, now.model[:, 0, 0].double().numpy()), abs=1e-3)
+
+
+def test_a_good_model_is_left_alone_and_a_wrong_one_overruled() -> None:
+    """A model that knows the next change has nearly all weight; one that says nonsense is left within 30 values."""
+    values = np.cumsum(np.random.default_rng(0).normal(0, 1, 300))
+    known = np.append(np.diff(values), 0.0)
+    mixture = Mixture(1, 25)
+    good, _, _ = mixture(given(values, known), mixture.initial_state(1))
+    np.testing.assert_allclose(good[30:, 0, 0].numpy(), known[30:], atol=0.05)
+    bad, _, _ = mixture(given(values, known + 7.0), mixture.initial_state(1))
+    assert np.abs(bad[30:, 0, 0].numpy()).max() < 1.0
+
+
+def test_an_error_counts_no_more_than_its_limit() -> None:
+    """One spike of a million leaves no larger error than the limit with any candidate."""
+    values = np.random.default_rng(0).normal(0, 1, 100)
+    values[50] = 1e6
+    mixture = Mixture(1, 25)
+    _, wrong, _ = mixture(given(values, np.zeros(100)), mixture.initial_state(1))
+    assert float(wrong.max()) == ERROR_LIMIT
+
+
+def best_factor(values: NDArray[np.float64], said: NDArray[np.float64]) -> float:
+    """The factor of the model's changes after the last value, by the sums of its definition in float64."""
+    changes = np.abs(np.diff(values))
+    squares = products = 0.0
+    for t in range(1, len(values)):
+        weights = 0.995 ** np.arange(t - 2, -1, -1)
+        unit = (weights @ changes[: t - 1]) / weights.sum() if t > 1 else max(1e-5 * abs(values[0]), 1e-30)
+        truth = np.clip((values[t] - values[t - 1]) / unit, -ERROR_LIMIT, ERROR_LIMIT)
+        forecast = np.clip(said[t - 1] / unit, -ERROR_LIMIT, ERROR_LIMIT)
+        weight = 1 / (1 + abs(truth) / CALM)
+        squares = FACTOR_DECAY * squares + weight * forecast**2
+        products = FACTOR_DECAY * products + weight * forecast * truth
+    return float((products + FACTOR_PENALTY) / (squares + FACTOR_PENALTY))
+
+
+def noise_around_levels(seed: int, name: str, shift: float = 0.0, size: float = 1.0, length: int = 900) -> Series:
+    """White noise around a level that moves by `shift` at two thirds; the best forecast is the level."""
+    random = np.random.default_rng(seed)
+    values = 50 + 2 * random.standard_normal(length)
+    values[2 * length // 3 :] += shift
+    return Series(name, None, size * values[:, None])
+
+
+def mean_errors(said: NDArray[np.float64], series: Series, first: int, last: int) -> tuple[float, float]:
+    """Mean absolute error of the forecasts of values `first` to `last` and of the naive ones."""
+    values = series.values[:, 0]
+    wrong = np.abs(said[first - 1 : last - 1, 0] - values[first:last]).mean()
+    return float(wrong), float(np.abs(np.diff(values))[first - 1 : last - 1].mean())
+
+
+@pytest.mark.parametrize("scaling", ["standard", "series", "log"])
+def test_a_level_shift_never_seen_in_training_is_learnt_within_tens_of_values(scaling: str) -> None:
+    """From 40 values after a jump of ten deviations on, errors are as far below the naive ones as before it."""
+    options = TrainingOptions(test_size=350, scaling=scaling, units=(8,), seasons=(), loop=LoopOptions(epochs=5))
+    series = noise_around_levels(0, "shifted", shift=20.0)
+    result = train([series], options)
+    before = mean_errors(result.forecasts[0], series, 555, 600)
+    after = mean_errors(result.forecasts[0], series, 640, 900)
+    assert before[0] < 0.85 * before[1]
+    assert after[0] < 0.85 * after[1]
+
+
+def test_one_model_of_some_series_forecasts_others_of_other_sizes() -> None:
+    """Trained on four series of different sizes, a model is clearly better than naive on a fifth it never saw."""
+    seen = [noise_around_levels(i, f"s{i}", size=10.0**i) for i in range(4)]
+    result = train(seen, TrainingOptions(units=(8,), seasons=(), loop=LoopOptions(epochs=5)))
+    assert result.plan.scaling == "series"
+    other = noise_around_levels(9, "new", shift=-30.0, size=3e-4)
+    model = Model(result.model_bytes)
+    y, _ = model.run(other.values[:, None], model.initial_state(1))
+    wrong, naive = mean_errors(y[:-1, 0].astype(np.float64), other, 60, 900)
+    assert wrong < 0.85 * naive
+
+
+def test_a_hundred_thousand_strange_values_do_no_harm() -> None:
+    """Constants, zeros, spikes of a million and noise in turn: all finite, and soon good again after each."""
+    result = train([noise_around_levels(0, "s")], TrainingOptions(units=(8,), seasons=(), loop=LoopOptions(epochs=2)))
+    random = np.random.default_rng(1)
+    parts = [50 + 2 * random.standard_normal(20_000), np.full(20_000, 50.0), np.zeros(20_000)]
+    spikes = 50 + 2 * random.standard_normal(20_000)
+    spikes[::501] = 1e6
+    values = np.concatenate([*parts, spikes, parts[0]])
+    model = Model(result.model_bytes)
+    y, state = model.run(values[:, None, None], model.initial_state(1))
+    assert np.isfinite(y).all()
+    assert np.isfinite(state).all()
+    wrong = np.abs(y[:-1, 0, 0] - values[1:])
+    assert wrong[20_100:39_999].max() < 0.05
+    assert wrong[40_100:59_999].max() < 0.05
+    assert np.median(wrong[60_100:79_999]) < 3.0
+    assert wrong[81_000:].mean() < 0.85 * np.abs(np.diff(parts[0]))[1000:].mean()
