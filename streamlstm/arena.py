@@ -111,6 +111,12 @@ class Arena:
         """How many series of a stream are cached."""
         return self._counts.get(self.number(stream), 0)
 
+    def sample(self, count: int) -> Rows:
+        """A copy of the records in memory, (n, words); of more than `count`, about so many, evenly spread."""
+        used = np.flatnonzero(self._stream_of != NOBODY)
+        sampled: Rows = self._rows.take(used[:: max(1, len(used) // count)], axis=0)
+        return sampled
+
     def slots(self, stream: str) -> Slots:
         """The slots of a stream's cached series."""
         return np.flatnonzero(self._stream_of == self.number(stream))

@@ -16,6 +16,7 @@ from streamlstm.batch import Parsed
 from streamlstm.engine import Engine, Result
 from streamlstm.entry_id import EntryId
 from streamlstm.errors import ModelChangedError, StoreUnavailableError
+from streamlstm.flaw import BAD_RECORD
 from streamlstm.keys import Keys
 from streamlstm.metrics import Metrics
 from streamlstm.store import Commit, Head, Store
@@ -30,6 +31,7 @@ FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 5.0
 HISTORY_S = 3600.0  # an id older than this is no measure of how fast it was answered
 FIRST_READ_ENTRIES = 64
 BACKLOG_VALUES = 256  # a batch of so many is not waited for by anybody one by one
+SAMPLED_SERIES = 300  # looked at to say how old states are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +70,8 @@ class Daemon:
         self._engine = engine
         self._store = store
         self._metrics = metrics
+        limits = engine.settings
+        metrics.set_limits(series=limits.max_series, state_bytes=limits.max_series_memory_bytes)
         self._settings = settings
         self._clock = clock
         self._stopping = False
@@ -117,6 +121,7 @@ class Daemon:
         for stream in self._settings.streams:
             self._open(stream)
         self._connected = True
+        self._metrics.store_connected.set(1)
         self._next_tail = 0.0
         self._metrics.owned_streams.set(len(self._heads))
         self._ask()
@@ -137,10 +142,15 @@ class Daemon:
 
     def _take_turn(self, timeout_s: float) -> None:
         readable, committed = self._store.wait(timeout_s)
+        self._lap("wait")
         for stream in committed:
             self._settle(stream)
+        self._lap("settle")
         if readable:
-            batch = self._engine.parse(self._store.receive_read())
+            reply = self._store.receive_read()
+            self._lap("read")
+            batch = self._engine.parse(reply)
+            self._lap("parse")
             # A stream that was opened anew meanwhile has another cursor: what was asked for it is stale.
             fresh = [parsed for parsed in batch if self._asked[parsed.stream] == self._cursors.get(parsed.stream)]
             for parsed in fresh:
@@ -157,6 +167,11 @@ class Daemon:
                 self._ask()
         if self._clock.monotonic() >= self._next_tail:
             self._look_at_tails()
+            self._lap("tails")
+
+    def _lap(self, stage: str) -> None:
+        """What passed since the last lap was spent on this stage."""
+        self._metrics.laps.lap(stage, self._clock.monotonic())
 
     def _ask(self) -> None:
         self._asked = dict(self._cursors)
@@ -168,7 +183,9 @@ class Daemon:
         for stream, names in self._engine.begin(batch).items():
             unknown = [None] * len(names) if self._engine.holds_all(stream) else self._store.load(stream, names)
             self._engine.admit(stream, names, unknown)
+        self._lap("load")
         results = self._engine.step(batch)
+        self._lap("step")
         self._note_batch(batch, began)
         for result in results:
             stream = result.commit.stream
@@ -176,6 +193,7 @@ class Daemon:
                 continue  # computed from a position that has been overtaken
             self._store.send_commit(self._trimming(result.commit))
             self._pending[stream] = _Pending(self._clock.monotonic(), result)
+        self._lap("send")
 
     def _trimming(self, commit: Commit) -> Commit:
         """The commit, with what it may trim: by the time of the entries, so that replayed history is kept as long."""
@@ -226,6 +244,7 @@ class Daemon:
             self._metrics.reconnects.inc()
             log.warning("%s; trying again", error)
         self._connected = False
+        self._metrics.store_connected.set(0)
         self._store.close()
         self._pending.clear()
         for stream in self._heads:
@@ -263,6 +282,8 @@ class Daemon:
         metrics.predictions.inc(len(commit.texts))
         for letter in commit.dead:
             metrics.dead_letters[letter.kind].inc()
+            metrics.quarantined_records.inc(letter.kind == BAD_RECORD)
+        metrics.resets.inc(result.resets)
         self._metrics.score(stream, result.tally)
         metrics.series.set(self._engine.series(stream))
         wall = self._clock.wall()
@@ -289,6 +310,7 @@ class Daemon:
         arena = self._engine.arena
         self._metrics.cached_series.set(arena.cached)
         self._metrics.state_bytes.set(arena.nbytes)
+        self._metrics.note_steps(self._engine.format.header(arena.sample(SAMPLED_SERIES))["steps"])
         self._metrics.evictions.inc(arena.evictions)
         arena.evictions = 0
 

@@ -60,6 +60,7 @@ class Result:
     commit: Commit
     tally: Float64  # what was scored: see `scoring`
     entries: int
+    resets: int = 0  # markers carried out; `!reset *` is one
 
 
 _NONE = np.empty(0, np.int64)
@@ -254,7 +255,8 @@ class Engine:
             dead=self._letters(work, answers, head),
         )
         self._drop(head, commit, gone=answers.gone, written=answers.slots)
-        return Result(commit=commit, tally=answers.tally[number], entries=len(parsed.ids))
+        resets = len(work.resets) + len(work.resets_all)
+        return Result(commit=commit, tally=answers.tally[number], entries=len(parsed.ids), resets=resets)
 
     def _drop(self, head: StreamHead, commit: Commit, *, gone: Index, written: Index) -> None:
         """Forget what the commit removes."""

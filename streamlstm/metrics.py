@@ -2,98 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import HistogramMetricFamily
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from streamlstm import __version__
 from streamlstm.flaw import KINDS
+from streamlstm.instruments import Count, Family, Instrument, Laps, Level, Spread
 from streamlstm.scoring import ABSOLUTE, BUCKETS, NAIVE, SCALED, SCALED_ERROR_EDGES, SCORED
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _VALUES = (1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000)
-
-
-class BulkHistogram(Collector):
-    """A histogram by stream that takes counts; prometheus_client's own takes one value a call."""
-
-    def __init__(self, name: str, text: str, edges: NDArray[np.float64]) -> None:
-        self._name, self._text, self._edges = name, text, edges
-        self._counts: dict[str, NDArray[np.int64]] = {}
-        self._sums: dict[str, float] = {}
-
-    def begin(self, stream: str) -> None:
-        """Show a stream at 0."""
-        self._counts.setdefault(stream, np.zeros(len(self._edges) + 1, np.int64))
-        self._sums.setdefault(stream, 0.0)
-
-    def observe(self, stream: str, counts: NDArray[np.float64], total: float) -> None:
-        """Add values counted by bucket (edges + 1,), and their sum; an upper edge belongs to its bucket."""
-        self._counts[stream] = self._counts[stream] + counts.astype(np.int64)
-        self._sums[stream] += total
-
-    def collect(self) -> Iterable[Metric]:
-        """The metric family of this moment."""
-        family = HistogramMetricFamily(self._name, self._text, labels=["stream"])
-        edges = [*map(str, self._edges.tolist()), "+Inf"]
-        for stream, counts in list(self._counts.items()):
-            buckets = list(zip(edges, np.cumsum(counts).tolist(), strict=True))
-            family.add_metric([stream], buckets, self._sums[stream])
-        yield family
+# Where the loop's time goes, in the order of a turn; `wait` is what it has left.
+STAGES = ("wait", "settle", "read", "parse", "load", "step", "send", "tails")
+# How old states are: shares of the series in memory.
+SHARES = (0.1, 0.5, 0.9)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamMetrics:
     """The metrics of one stream, their labels looked up once."""
 
-    entries: Counter
-    values: Counter
-    predictions: Counter
-    dead_letters: Mapping[str, Counter]  # by reason
-    fenced_commits: Counter
-    lost_entries: Counter
-    commit_seconds: Histogram
-    end_to_end_seconds: Histogram
-    lag_entries: Gauge
-    lag_seconds: Gauge
-    series: Gauge
-    last_commit: Gauge
-    skill: Gauge
+    entries: Count
+    values: Count
+    predictions: Count
+    dead_letters: Mapping[str, Count]  # by reason
+    quarantined_records: Count
+    resets: Count
+    fenced_commits: Count
+    lost_entries: Count
+    absolute_error: Count
+    naive_absolute_error: Count
+    commit_seconds: Spread
+    end_to_end_seconds: Spread
+    scaled_error: Spread
+    lag_entries: Level
+    lag_seconds: Level
+    series: Level
+    last_commit: Level
+    skill: Level
 
 
 class Metrics:
-    """Everything `/metrics` shows. Label values known beforehand are there from the start, at 0."""
+    """Everything `/metrics` shows. Label values known beforehand are there from the start, at 0.
+
+    Written by the loop's thread alone; `exposition` may be called from any.
+    """
 
     def __init__(self, fingerprint: str, columns: str, streams: Sequence[str]) -> None:
-        self.registry = CollectorRegistry(auto_describe=True)
+        self.registry = CollectorRegistry()
         self.of: dict[str, StreamMetrics] = {}  # by stream
-        self._skill: dict[str, tuple[float, float]] = {}
         self._make_counters()
         self._make_histograms()
         self._make_gauges()
         self._gauge("build_info", "Version of the daemon; always 1.", ["version"]).labels(__version__).set(1)
         info = self._gauge("model_info", "The model being served; always 1.", ["fingerprint", "columns"])
         info.labels(fingerprint[:12], columns).set(1)
+        ProcessCollector(registry=self.registry)  # CPU time, memory, descriptors; Linux only
         for stream in streams:
             self.begin(stream)
 
-    def _counter(self, name: str, text: str, labels: Sequence[str] = ("stream",)) -> Counter:
-        return Counter(f"streamlstm_{name}", text, labels, registry=self.registry)
+    def _counter(self, name: str, text: str, labels: Sequence[str] = ("stream",)) -> Family[Count]:
+        return self._register(Family(f"streamlstm_{name}", text, labels, Count))
 
-    def _gauge(self, name: str, text: str, labels: Sequence[str] = ("stream",)) -> Gauge:
-        return Gauge(f"streamlstm_{name}", text, labels, registry=self.registry)
+    def _gauge(self, name: str, text: str, labels: Sequence[str] = ("stream",)) -> Family[Level]:
+        return self._register(Family(f"streamlstm_{name}", text, labels, Level))
 
-    def _histogram(self, name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
-        return Histogram(f"streamlstm_{name}", text, labels, buckets=buckets, registry=self.registry)
+    def _histogram(self, name: str, text: str, edges: Sequence[float], labels: Sequence[str] = ()) -> Family[Spread]:
+        return self._register(Family(f"streamlstm_{name}", text, labels, lambda: Spread(edges)))
+
+    def _register(self, family: Family[Instrument]) -> Family[Instrument]:
+        self.registry.register(family)
+        return family
 
     def _make_counters(self) -> None:
         self.entries = self._counter("entries", "Input entries answered and committed.")
@@ -102,78 +88,115 @@ class Metrics:
         self.dead_letters = self._counter(
             "dead_letters", "Values that could not be stepped, by reason.", ["stream", "reason"]
         )
+        self.quarantined_records = self._counter(
+            "quarantined_records", "Stored states found unreadable and set aside; their series began anew."
+        )
+        self.resets = self._counter("resets", "Series whose state was reset in band, `!reset *` counted once.")
         self.fenced_commits = self._counter(
             "fenced_commits", "Commits refused because another process had moved the stream's position."
         )
         self.lost_entries = self._counter(
             "lost_entries", "Entries trimmed from the input by somebody before they were read."
         )
-        self.batches = self._counter("batches", "Micro-batches stepped.", [])
-        self.reconnects = self._counter("reconnects", "Times the connection to the store was lost.", [])
-        self.evictions = self._counter("evictions", "Records dropped from memory to stay under its limit.", [])
+        self.absolute_error = self._counter(
+            "absolute_error", "Sum of |value - prediction before it|, in the values' own unit."
+        )
+        self.naive_absolute_error = self._counter(
+            "naive_absolute_error", "Sum of |value - value before it| over the same values: what a naive forecast errs."
+        )
+        self.batches = self._counter("batches", "Micro-batches stepped.", []).labels()
+        self.reconnects = self._counter("reconnects", "Times the connection to the store was lost.", []).labels()
+        self.evictions = self._counter("evictions", "Records dropped from memory to stay under its limit.", []).labels()
+        stages = self._counter("stage_seconds", "Time the loop spent, by stage; `wait` is idle time.", ["stage"])
+        self.laps = Laps(stages, STAGES)
 
     def _make_histograms(self) -> None:
-        self.batch_values = self._histogram("batch_values", "Values in a micro-batch.", _VALUES)
-        self.step_seconds = self._histogram("step_seconds", "Time to parse, step and pack a micro-batch.", _SECONDS)
+        self.batch_values = self._histogram("batch_values", "Values in a micro-batch.", _VALUES).labels()
+        self.step_seconds = self._histogram(
+            "step_seconds", "Seconds to load, step and pack a micro-batch.", _SECONDS
+        ).labels()
         self.commit_seconds = self._histogram(
-            "commit_seconds", "Time from sending a commit to its answer.", _SECONDS, ["stream"]
+            "commit_seconds", "Seconds from sending a commit to its answer.", _SECONDS, ["stream"]
         )
         self.end_to_end_seconds = self._histogram(
             "end_to_end_seconds",
-            "Age of a batch's newest entry, by its id, when its commit was answered; entries with ids over an hour "
-            "old (history) are left out.",
+            "Age in seconds of a batch's newest entry, by its id, when its commit was answered; entries with ids over "
+            "an hour old (history) are left out.",
             _SECONDS,
             ["stream"],
         )
-        self.scaled_error = BulkHistogram(
-            "streamlstm_scaled_absolute_error",
+        self.scaled_error = self._histogram(
+            "scaled_absolute_error",
             "Absolute error of a prediction over the mean absolute error of the naive forecast of its series so far.",
-            SCALED_ERROR_EDGES,
+            SCALED_ERROR_EDGES.tolist(),
+            ["stream"],
         )
-        self.registry.register(self.scaled_error)
 
     def _make_gauges(self) -> None:
         self.lag_entries = self._gauge("lag_entries", "Entries after the stream's position.")
-        self.lag_seconds = self._gauge("lag_seconds", "Age of the oldest entry after the stream's position.")
+        self.lag_seconds = self._gauge("lag_seconds", "Age in seconds of the oldest entry after the stream's position.")
         self.series = self._gauge("series", "Series with a record.")
-        self.last_commit = self._gauge("last_commit_timestamp_seconds", "When the stream's last commit was answered.")
+        self.last_commit = self._gauge(
+            "last_commit_timestamp_seconds", "When the stream's last commit was answered; 0 before the first."
+        )
         self.skill = self._gauge(
             "skill", "1 - mean absolute error / that of the naive forecast, since the daemon began; above 0 is better."
         )
-        self.cached_series = self._gauge("cached_series", "Records in memory.", [])
-        self.state_bytes = self._gauge("state_bytes", "Memory taken by records.", [])
-        self.owned_streams = self._gauge("owned_streams", "Streams this process works on.", [])
+        self.cached_series = self._gauge("cached_series", "Records in memory.", []).labels()
+        self.state_bytes = self._gauge("state_bytes", "Memory taken by records, in bytes.", []).labels()
+        self.steps_since_reset = self._gauge(
+            "steps_since_reset",
+            "Steps since a series began or was reset, not exceeded by this share of the series in memory (a sample).",
+            ["share"],
+        )
+        for share in SHARES:
+            self.steps_since_reset.labels(str(share))
+        self.owned_streams = self._gauge("owned_streams", "Streams this process works on.", []).labels()
+        self.store_connected = self._gauge(
+            "store_connected", "1 while the store answers, 0 while it is away.", []
+        ).labels()
+        self._limits = self._gauge("limit", "What the settings allow: series of one stream, bytes of records.", ["of"])
+        self._model_times = {
+            "loaded": self._gauge("model_loaded_timestamp_seconds", "When the model was loaded.", []).labels(),
+            "modified": self._gauge(
+                "model_modified_timestamp_seconds", "When the model's file was written.", []
+            ).labels(),
+        }
 
     def begin(self, stream: str) -> None:
         """Show a stream's metrics at 0 before anything happens."""
-        self.of[stream] = StreamMetrics(
-            entries=self.entries.labels(stream),
-            values=self.values.labels(stream),
-            predictions=self.predictions.labels(stream),
-            dead_letters={kind: self.dead_letters.labels(stream, kind) for kind in KINDS},
-            fenced_commits=self.fenced_commits.labels(stream),
-            lost_entries=self.lost_entries.labels(stream),
-            commit_seconds=self.commit_seconds.labels(stream),
-            end_to_end_seconds=self.end_to_end_seconds.labels(stream),
-            lag_entries=self.lag_entries.labels(stream),
-            lag_seconds=self.lag_seconds.labels(stream),
-            series=self.series.labels(stream),
-            last_commit=self.last_commit.labels(stream),
-            skill=self.skill.labels(stream),
-        )
+        families = {name: getattr(self, name) for name in StreamMetrics.__dataclass_fields__}
+        found = {name: family.labels(stream) for name, family in families.items() if name != "dead_letters"}
+        letters = {kind: self.dead_letters.labels(stream, kind) for kind in KINDS}
+        self.of[stream] = StreamMetrics(dead_letters=letters, **found)
         self.of[stream].skill.set(float("nan"))
-        self.scaled_error.begin(stream)
+
+    def set_limits(self, *, series: int, state_bytes: int) -> None:
+        """Show what the settings allow."""
+        self._limits.labels("series").set(series)
+        self._limits.labels("state_bytes").set(state_bytes)
+
+    def set_model_times(self, *, loaded_s: float, modified_s: float) -> None:
+        """Show when the model was loaded and its file written, in seconds since the epoch."""
+        self._model_times["loaded"].set(loaded_s)
+        self._model_times["modified"].set(modified_s)
 
     def score(self, stream: str, tally: NDArray[np.float64]) -> None:
-        """Take what was scored in a committed batch into the stream's skill and error histogram."""
+        """Take what was scored in a committed batch into the stream's sums of errors, skill and histogram."""
         if not tally[SCORED]:
             return
-        before = self._skill.get(stream, (0.0, 0.0))
-        sums = (before[0] + float(tally[ABSOLUTE]), before[1] + float(tally[NAIVE]))
-        self._skill[stream] = sums
-        if sums[1] > 0.0:
-            self.of[stream].skill.set(1.0 - sums[0] / sums[1])
-        self.scaled_error.observe(stream, tally[BUCKETS:], float(tally[SCALED]))
+        metrics, sums = self.of[stream], tally.tolist()
+        metrics.absolute_error.inc(sums[ABSOLUTE])
+        metrics.naive_absolute_error.inc(sums[NAIVE])
+        if metrics.naive_absolute_error.value > 0.0:
+            metrics.skill.set(1.0 - metrics.absolute_error.value / metrics.naive_absolute_error.value)
+        metrics.scaled_error.add(sums[BUCKETS:], sums[SCALED])
+
+    def note_steps(self, steps: NDArray[np.uint64]) -> None:
+        """Show how far a sample of the series in memory has come since each began or was reset."""
+        found = np.quantile(steps, SHARES).tolist() if len(steps) else [0.0] * len(SHARES)
+        for share, value in zip(SHARES, found, strict=True):
+            self.steps_since_reset.labels(str(share)).set(value)
 
     def exposition(self) -> bytes:
         """The text Prometheus scrapes."""
@@ -194,6 +217,8 @@ def described(metrics: Metrics) -> list[Described]:
     """Every metric, in order of definition; counters with the `_total` they are scraped under."""
     found = []
     for family in metrics.registry.collect():
+        if not family.name.startswith("streamlstm_"):
+            continue  # of the process, as every client library has them
         name = family.name + ("_total" if family.type == "counter" else "")
         labels = {label for sample in family.samples for label in sample.labels if label != "le"}
         found.append(Described(name, family.type, tuple(sorted(labels)), family.documentation))

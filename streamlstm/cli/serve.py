@@ -135,7 +135,9 @@ class _Daemon:
         parse_address(plan.http)
         loaded = load(plan.model, threads=plan.threads)
         engine = Engine(loaded, plan.engine)
-        return cls(plan, engine, Metrics(loaded.fingerprint, engine.columns, plan.daemon.streams))
+        metrics = Metrics(loaded.fingerprint, engine.columns, plan.daemon.streams)
+        metrics.set_model_times(loaded_s=time.time(), modified_s=plan.model.stat().st_mtime)
+        return cls(plan, engine, metrics)
 
     def run(self, stack: contextlib.ExitStack, url: str, endpoint_dir: Path | None) -> None:
         """Serve from a server until a signal; `stack` undoes what was begun."""

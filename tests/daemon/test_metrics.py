@@ -1,0 +1,153 @@
+"""The metrics: lint-clean, zero from the start, without series names, and counted as prometheus_client counts."""
+
+from __future__ import annotations
+
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from streamlstm.engine import Engine
+from streamlstm.flaw import KINDS
+from streamlstm.instruments import Count, Family, Laps, Level, Spread
+from streamlstm.memory_store import MemoryServer
+from streamlstm.metrics import STAGES, Metrics, described
+from streamlstm.scoring import ABSOLUTE, BUCKETS, NAIVE, SCALED, SCORED, TALLY_COLUMNS
+from support import models
+from support.daemons import run_daemon
+from support.programs import run
+
+LABELS = {"stream", "reason", "stage", "share", "of", "version", "fingerprint", "columns"}
+
+
+def samples(metrics: Metrics) -> dict[str, float]:
+    """All samples by name and labels."""
+    lines = metrics.exposition().decode().splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+
+def test_promtool_finds_nothing_to_say() -> None:
+    """`promtool check metrics` is content with what an idle and a busy daemon show."""
+    for entries in ([], [("1-0", ["a", "1", "b", "x"]), ("2-0", ["a", "2"]), ("3-0", ["!reset", "a", "a", "3"])]):
+        text = run_daemon(entries).exposition().decode()
+        assert run("promtool", "check", "metrics", text=text).strip() == ""
+
+
+def test_a_stream_is_shown_at_zero_before_anything_happens() -> None:
+    """Every counter, each reason and each stage are there at 0, so that rates begin with the first event."""
+    found = samples(Metrics("0" * 64, "yhat", ["values"]))
+    for kind in KINDS:
+        assert found[f'streamlstm_dead_letters_total{{reason="{kind}",stream="values"}}'] == 0
+    for stage in STAGES:
+        assert found[f'streamlstm_stage_seconds_total{{stage="{stage}"}}'] == 0
+    for name in ("entries", "values", "resets", "quarantined_records", "fenced_commits", "lost_entries"):
+        assert found[f'streamlstm_{name}_total{{stream="values"}}'] == 0
+    assert found["streamlstm_reconnects_total"] == 0
+    assert np.isnan(found['streamlstm_skill{stream="values"}'])
+
+
+def test_no_metric_names_a_series() -> None:
+    """Labels are few and known, however many series there are, and no value of one is a series' name."""
+    metrics = run_daemon([(f"{n}-0", [f"sensor-{n}", "1"]) for n in range(1, 300)])
+    assert {label for metric in described(metrics) for label in metric.labels} <= LABELS
+    assert "sensor-" not in metrics.exposition().decode()
+
+
+def test_every_metric_says_what_it_is() -> None:
+    """Help texts are sentences, and a metric in seconds or bytes ends in its unit."""
+    for metric in described(Metrics("0" * 64, "yhat", ["values"])):
+        assert metric.text.endswith("."), metric
+        if "Seconds" in metric.text or "in seconds" in metric.text:
+            assert metric.name.endswith("_seconds"), metric
+        if metric.text.startswith("When "):
+            assert metric.name.endswith("_timestamp_seconds"), metric
+
+
+def test_what_a_daemon_did_is_counted() -> None:
+    """Entries, values, predictions, dead letters, resets, series, steps and stages are those of the input."""
+    entries = [(f"{n}-0", ["a", str(n), "b", str(n % 3)]) for n in range(1, 31)]
+    entries += [("31-0", ["a", "word"]), ("32-0", ["!reset", "b"]), ("33-0", ["a", "1"])]
+    found = samples(run_daemon(entries))
+    wanted = {"entries": 33, "values": 62, "predictions": 61, "resets": 1, "quarantined_records": 0}
+    assert {name: found[f'streamlstm_{name}_total{{stream="values"}}'] for name in wanted} == wanted
+    assert found['streamlstm_dead_letters_total{reason="not_a_number",stream="values"}'] == 1
+    assert found['streamlstm_series{stream="values"}'] == 1
+    assert found['streamlstm_steps_since_reset{share="0.5"}'] == 31
+    assert found['streamlstm_scaled_absolute_error_count{stream="values"}'] > 0
+    assert sum(found[f'streamlstm_stage_seconds_total{{stage="{stage}"}}'] for stage in STAGES) > 0
+    assert found["streamlstm_store_connected"] == 1
+    assert found['streamlstm_limit{of="series"}'] == 1_000_000
+
+
+def test_an_unreadable_record_is_counted_as_quarantined() -> None:
+    """A record that cannot be read is a dead letter of its own reason and a count of its own."""
+    server = MemoryServer()
+    server.stream("values").state[b"a"] = b"rubbish"
+    found = samples(run_daemon([("1-0", ["a", "1"])], server=server))
+    assert found['streamlstm_quarantined_records_total{stream="values"}'] == 1
+    assert found['streamlstm_dead_letters_total{reason="bad_record",stream="values"}'] == 1
+
+
+def test_skill_is_that_of_the_sums_of_errors() -> None:
+    """The gauge is 1 - sum |error| / sum |naive error|, as the two counters give it over any window."""
+    metrics = Metrics("0" * 64, "yhat", ["values"])
+    tally = np.zeros(TALLY_COLUMNS)
+    metrics.score("values", tally)
+    assert np.isnan(metrics.of["values"].skill.value)
+    tally[[SCORED, ABSOLUTE, NAIVE, SCALED, BUCKETS]] = 4, 3.0, 12.0, 1.5, 4
+    metrics.score("values", tally)
+    metrics.score("values", tally)
+    assert metrics.of["values"].skill.value == 0.75
+    found = samples(metrics)
+    assert found['streamlstm_absolute_error_total{stream="values"}'] == 6.0
+    assert found['streamlstm_scaled_absolute_error_bucket{le="0.05",stream="values"}'] == 8
+
+
+def test_instruments_show_what_prometheus_clients_own_would() -> None:
+    """Counters, gauges and histograms without a lock are scraped as the same text."""
+    values = np.random.default_rng(5).exponential(size=200).tolist()
+    edges = (0.1, 0.5, 1.0, 2.5)
+    theirs, ours = CollectorRegistry(), CollectorRegistry()
+    counter = Counter("things", "Things.", ["kind"], registry=theirs).labels('"a"\n')
+    gauge = Gauge("level", "Level.", registry=theirs)
+    histogram = Histogram("sizes", "Sizes.", ["kind"], buckets=edges, registry=theirs).labels("b")
+    families = [
+        Family("things", "Things.", ["kind"], Count),
+        Family("level", "Level.", [], Level),
+        Family("sizes", "Sizes.", ["kind"], lambda: Spread(edges)),
+    ]
+    for family in families:
+        ours.register(family)
+    count, level, spread = families[0].labels('"a"\n'), families[1].labels(), families[2].labels("b")
+    for value in [*values, *edges]:
+        counter.inc(value)
+        gauge.set(value)
+        histogram.observe(value)
+        count.inc(value)
+        level.set(value)
+        spread.observe(value)
+    created = b"_created"
+    wanted = [line for line in generate_latest(theirs).splitlines() if created not in line]
+    assert generate_latest(ours).splitlines() == wanted
+    families[0].remove('"a"\n')
+    assert b'kind="\\"a' not in generate_latest(ours)
+
+
+def test_laps_leave_no_time_out() -> None:
+    """Every moment since the first lap belongs to one stage."""
+    family = Family("seconds", "Seconds.", ["stage"], Count)
+    laps = Laps(family, ["wait", "step"])
+    for now, stage in ((5.0, "wait"), (6.0, "step"), (6.5, "wait"), (9.0, "step")):
+        laps.lap(stage, now)
+    assert family.labels("step").value + family.labels("wait").value == 4.0
+    assert family.labels("wait").value == 0.5
+
+
+def test_a_sample_of_series_is_of_those_in_memory() -> None:
+    """However large the arena, no more than about the wanted number is copied, and none that is free."""
+    server = MemoryServer()
+    for n in range(1, 3001):
+        server.add("values", f"{n}-0", f"s{n}", "1")
+    engine = Engine(models.load_lstm(4))
+    run_daemon([], server=server, engine=engine)
+    assert 1 <= len(engine.arena.sample(100)) <= 200
+    assert (engine.format.header(engine.arena.sample(100))["steps"] == 1).all()
+    assert len(Engine(models.load_lstm(4)).arena.sample(100)) == 0
