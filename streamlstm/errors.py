@@ -30,6 +30,10 @@ class RecordError(StreamlstmError):
     """A stored record is of an unknown format, the wrong length, another model, or not finite."""
 
 
+class SnapshotError(StreamlstmError):
+    """A file of exported states is broken, cut short, or not to be imported into this stream."""
+
+
 class StoreError(StreamlstmError):
     """The store answered something that no retry mends (wrong type, no permission, bad settings)."""
 

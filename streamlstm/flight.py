@@ -1,4 +1,4 @@
-"""A commit as the bytes of one flight: MULTI … EXEC, then WATCH and HGET for the next one."""
+"""A commit as the bytes of one flight: MULTI … EXEC, then WATCH and HMGET for the next one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class FlightPacker:
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
         self._begin = pack("MULTI")
-        self._end = pack("EXEC") + pack("WATCH", keys.meta) + pack("HGET", keys.meta, "position")
+        self._end = pack("EXEC") + pack("WATCH", keys.meta) + pack("HMGET", keys.meta, "position", "epoch")
         self._add = b"$4\r\nXADD\r\n" + bulk(keys.predictions.encode())
         self._model, self._columns, self._meta = "", "", b""  # the command that moves the position, up to there
         self._set = b"$4\r\nHSET\r\n" + bulk(keys.state.encode())

@@ -44,7 +44,7 @@ class Keys:
 
     @property
     def meta(self) -> str:
-        """Hash with `position`, `model`, `columns` and `format`."""
+        """Hash with `position`, `model`, `columns`, `format`, `entries` and `epoch`."""
         return f"{self.base}:meta"
 
     @property
@@ -56,6 +56,10 @@ class Keys:
     def lease(self) -> str:
         """String with the id of who works on the stream just now, with a TTL."""
         return f"{self.base}:lease"
+
+    def draft(self, token: str) -> str:
+        """A key that holds a copy while it is read or written; it has a TTL, and is renamed or deleted at the end."""
+        return f"{self.base}:draft:{token}"
 
     @property
     def derived(self) -> dict[str, str]:

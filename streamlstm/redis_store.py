@@ -1,8 +1,11 @@
 """The store on a Redis server: one blocking read for all streams, and a connection a stream to watch and commit.
 
-A commit is one flight: `MULTI … EXEC`, then `WATCH base:meta` and `HGET base:meta position`. The watch set by one
-flight guards the next, so the position itself is the fencing token: whoever computed from a position that has moved
+A commit is one flight: `MULTI … EXEC`, then `WATCH base:meta` and `HMGET base:meta position epoch`. The watch set by
+one flight guards the next, so the position itself is the fencing token: whoever computed from a position that has moved
 has its EXEC answered with nil. A stream has a connection of its own because EXEC ends every watch of its connection.
+
+The epoch counts the times all states were replaced at once (an import, another model). Such a change may leave the
+position as it is, and it may fall between a flight's EXEC and its WATCH, where no watch sees it; the epoch does.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from streamlstm.errors import StoreError
 from streamlstm.flight import FlightPacker
 from streamlstm.keys import Keys
 from streamlstm.store import FORMAT, Commit, Head, Tail
-from streamlstm.wire import Address, Connection, checked, pack, parse_replies
+from streamlstm.wire import Address, Connection, bulk, checked, pack, parse_replies
 
 # A blocking read comes back after this long at the latest, so that a connection that died silently is noticed.
 BLOCK_MS = 1000
@@ -33,6 +36,7 @@ class _Flight:
 
     commands: int  # between MULTI and EXEC
     position: bytes
+    epoch: bytes | None
 
     @property
     def queued(self) -> bytes:
@@ -41,8 +45,9 @@ class _Flight:
 
     @property
     def watched(self) -> bytes:
-        """How they end if nobody has moved the position since."""
-        return b"+OK\r\n$%d\r\n%b\r\n" % (len(self.position), self.position)
+        """How they end if nobody has moved the position or replaced the states since."""
+        epoch = b"$-1\r\n" if self.epoch is None else bulk(self.epoch)
+        return b"+OK\r\n*2\r\n%b%b" % (bulk(self.position), epoch)
 
 
 class _StreamConnection:
@@ -52,7 +57,8 @@ class _StreamConnection:
         self.keys = Keys(stream)
         self.packer = FlightPacker(self.keys)
         self.connection = Connection(address, name="streamlstm-commit")
-        self.guarded = b""  # position seen when the watch was set
+        self.guarded = b""  # position seen when the watch was set; empty once the states are not those it knew
+        self.epoch: bytes | None = None
         self.flight: _Flight | None = None
         self.outcome: bool | None = None  # of a commit that was received on the way to something else
 
@@ -67,8 +73,8 @@ class _StreamConnection:
                 raise StoreError(
                     f"the key {key!r} is a {found}, not a {wanted}; rename or delete it, or serve another stream"
                 )
-        position, model, written_format, answered = connection.call(
-            "HMGET", keys.meta, "position", "model", "format", "entries"
+        position, model, written_format, answered, self.epoch = connection.call(
+            "HMGET", keys.meta, "position", "model", "format", "entries", "epoch"
         )
         if written_format not in {None, FORMAT}:
             raise StoreError(
@@ -90,10 +96,10 @@ class _StreamConnection:
             self.outcome = False
             return
         flight, commands = self.packer.pack(commit)
-        replies = commands + 4  # and MULTI, EXEC, WATCH, HGET
+        replies = commands + 4  # and MULTI, EXEC, WATCH, HMGET
         self.connection.expect(replies, least_bytes=len(QUEUED) * commands)
         self.connection.send(flight)
-        self.flight = _Flight(commands, commit.position)
+        self.flight = _Flight(commands, commit.position, self.epoch)
 
     def receive(self) -> bool:
         """Whether the commit holds; raises if the server refused it."""
@@ -107,10 +113,11 @@ class _StreamConnection:
         if raw.startswith(flight.queued) and raw.endswith(flight.watched) and b"\r\n-" not in raw:
             return True  # carried out without an error, and the position is the one it set
         replies = parse_replies(raw)
-        executed, _, position = replies[-3:]
         for reply in replies:
             checked(reply, self.connection.address)
-        self.guarded = position or BEGINNING
+        executed, _, (position, epoch) = replies[-3:]
+        # What is computed from states that somebody has replaced is not to be sent; the stream has to be opened again.
+        self.guarded = (position or BEGINNING) if epoch == self.epoch else b""
         if executed is None:
             return False
         for reply in executed:

@@ -26,7 +26,7 @@ ROWS: dict[str, set[str]] = {
     "run": {"model", "table"},
     "learn": {"nn", "forecaster", "data", "train", "export", "importers"},
     "store": {"_codec", "codec", "codec_python", "entry_id", "flight", "keys", "wire", "record", "store"}
-    | {"memory_store", "redis_store", "embedded"},
+    | {"memory_store", "redis_store", "embedded", "snapshot", "states", "transfer"},
     "engine": {"flaw", "values", "batch", "plan", "arena", "stepping", "scoring", "_carry", "carry", "carry_python"}
     | {"plain", "mixed", "engine"},
     "daemon": {"leases", "logs", "instruments", "metrics", "http", "daemon"},

@@ -23,12 +23,19 @@ def commands() -> str:
     for name in main.list_commands(context):
         made = main.get_command(context, name)
         assert made is not None, name
-        usage = " ".join(made.collect_usage_pieces(click.Context(made, parent=context, info_name=name))).replace(
-            "[OPTIONS] ", ""
-        )
-        usage = "" if usage == "[OPTIONS]" else f" {usage}"
-        rows.append(f"| `{name}{usage}` | {made.get_short_help_str(limit=200)} |".replace("|-", "\\|-"))
+        parts = {name: made}
+        if isinstance(made, click.Group):
+            parts = {f"{name} {part}": made.commands[part] for part in made.commands}
+        rows += [_command_row(name, part, context) for name, part in parts.items()]
     return "\n".join(rows)
+
+
+def _command_row(name: str, made: click.Command, context: click.Context) -> str:
+    """One command's row."""
+    usage = " ".join(made.collect_usage_pieces(click.Context(made, parent=context, info_name=name)))
+    usage = usage.replace("[OPTIONS]", "").strip()
+    usage = f" {usage}" if usage else ""
+    return f"| `{name}{usage}` | {made.get_short_help_str(limit=200)} |".replace("|-", "\\|-")
 
 
 def settings(command: str) -> str:

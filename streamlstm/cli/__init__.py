@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "push": ("streamlstm.cli.push", "push", "Send values from a file or a pipe to a stream."),
     "tail": ("streamlstm.cli.tail", "tail", "Print predictions as they come."),
     "status": ("streamlstm.cli.status", "status", "Show position, lag and states of streams."),
+    "state": ("streamlstm.cli.state", "state", "List, show, reset, export and import the states of series."),
     "bench": (
         "streamlstm.cli.bench",
         "bench",
@@ -106,10 +107,14 @@ def _default_map(ctx: click.Context, path: Path, name: str) -> dict[str, Any]:
 
     options = _options(group.get_command(ctx, name))
     settings = file.settings(name, options, known_elsewhere)
-    return {name: {options[key]: value for key, value in settings.items()}}
+    defaults = {options[key]: value for key, value in settings.items()}
+    command = group.get_command(ctx, name)
+    return {name: dict.fromkeys(command.commands, defaults) if isinstance(command, click.Group) else defaults}
 
 
 def _options(command: click.Command | None) -> dict[str, str]:
     """Map the long names of a command's options, without the hyphens in front, to the parameters' names."""
+    if isinstance(command, click.Group):
+        return {text: name for part in command.commands.values() for text, name in _options(part).items()}
     params = [] if command is None else [param for param in command.params if isinstance(param, click.Option)]
     return {text[2:]: str(param.name) for param in params for text in param.opts if text.startswith("--")}

@@ -82,6 +82,11 @@ def command(name: str | None = None, **attributes: Any) -> Callable[[Callable[..
     return click.command(name, cls=Command, **attributes)
 
 
+def group(name: str | None = None, **attributes: Any) -> Callable[[Callable[..., Any]], Group]:
+    """Make a function a group of commands, each made with `command` and added to it."""
+    return click.group(name, cls=Group, **attributes)
+
+
 def option(*declarations: str, **attributes: Any) -> Callable[[Function], Function]:
     """Declare an option that is also the variable STREAMLSTM_<NAME>; takes what click.option takes."""
     attributes.setdefault("envvar", environment_variable(*declarations))

@@ -108,7 +108,8 @@ def test_the_overview_agrees_with_the_commands(name: str) -> None:
 @pytest.mark.parametrize("name", COMMAND_NAMES)
 def test_every_option_has_a_help_text_and_a_variable(name: str) -> None:
     """Every option says what it does, and can be set by STREAMLSTM_<NAME>."""
-    for param in loaded(name).params:
+    made = loaded(name)
+    for param in [*made.params, *(p for part in getattr(made, "commands", {}).values() for p in part.params)]:
         if isinstance(param, click.Option):
             assert param.help, param.opts
             assert param.envvar == environment_variable(*param.opts), param.opts

@@ -344,3 +344,25 @@ def test_a_full_server_refuses_whole_commits(servers: dict[str, Server], kind: s
     assert again.receive_commit(STREAM)
     store.close()
     again.close()
+
+
+@pytest.mark.parametrize("kind", list(binaries()))
+def test_states_replaced_at_the_same_position_end_what_was_computed(servers: dict[str, Server], kind: str) -> None:
+    """Even if a replacement falls between a commit's EXEC and its WATCH, what follows from old states is refused."""
+    backend = redis_backend(servers[kind])
+    store = backend.client()
+    store.open(STREAM)
+    store.send_commit(commit(b"0-0", b"1-0"))
+    assert store.receive_commit(STREAM)
+    # What the reply of a flight says if a replacement came in between: the position is its own, the epoch is not.
+    servers[kind].client().hset(Keys(STREAM).meta, "epoch", 1)
+    store.send_commit(commit(b"1-0", b"2-0"))
+    assert not store.receive_commit(STREAM)
+    held = store._streams[STREAM]  # type: ignore[attr-defined]
+    assert held.guarded == b""
+    store.send_commit(commit(b"1-0", b"2-0"))
+    assert not store.receive_commit(STREAM)
+    store.open(STREAM)
+    store.send_commit(commit(b"1-0", b"2-0"))
+    assert store.receive_commit(STREAM)
+    store.close()

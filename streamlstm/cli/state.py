@@ -1,0 +1,279 @@
+"""`streamlstm state`: the states of series as something to look at, start anew, carry away and bring back."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from streamlstm.cli.options import (
+    command,
+    counted,
+    data_dir_option,
+    group,
+    json_option,
+    note,
+    option,
+    redis_option,
+    stream_argument,
+)
+from streamlstm.errors import StoreError, UsageError
+
+if TYPE_CHECKING:
+    from streamlstm.states import States
+
+RESETS_PER_ENTRY = 1_000
+PAGE_BYTES = 1 << 20  # one step of the bar of an import
+
+all_series_option = option("--series", multiple=True, metavar="NAME", help="This series; may be given several times.")
+
+
+@group("state", short_help="List, show, reset, export and import the states of series.")
+def state() -> None:
+    """Look at the states of a stream's series, start them anew, export them to a file and import them again.
+
+    All of it may be done while a daemon serves the stream.
+    """
+
+
+@contextmanager
+def opened(stream: str, redis_url: str | None, data_dir: Path) -> Iterator[States]:
+    """The states of a stream, over a connection that is closed at the end."""
+    from contextlib import closing
+
+    from streamlstm.cli.connection import connect, resolve_redis
+    from streamlstm.keys import Keys
+    from streamlstm.states import States
+
+    keys = Keys(stream)
+    with closing(connect(resolve_redis(redis_url, data_dir))) as connection:
+        yield States(connection, keys, token=secrets.token_hex(8))
+
+
+@contextmanager
+def ticking(total: int, what: str) -> Iterator[Callable[[int], None]]:
+    """A function that moves a progress bar on stderr, where that is a terminal."""
+    from streamlstm.bench.progress import Progress
+
+    progress = Progress(total)
+    progress.begin(what)
+
+    def tick(count: int) -> None:
+        progress.end(count)
+        progress.begin(what)
+
+    try:
+        yield tick
+    finally:
+        progress.close()
+
+
+@command("list", short_help="List the series of a stream: steps, errors, time of the last value.")
+@stream_argument
+@option("--match", metavar="PATTERN", default=None, help="Only names that match a pattern as KEYS takes it: `pump-*`.")
+@redis_option
+@data_dir_option
+@json_option
+def list_states(*, stream: str, match: str | None, redis_url: str | None, data_dir: Path, as_json: bool) -> None:
+    """List the series of STREAM (default: values) that have a state, a line (with --json an object) each.
+
+    In no order: they are printed as they are read, so that millions take no memory.
+    """
+    from streamlstm.cli.state_text import facts, json_line, list_line
+
+    with opened(stream, redis_url, data_dir) as states:
+        meta = states.meta()
+        with ticking(states.count(), "series") as tick:
+            for page in states.scan(match=match):
+                lines = (facts(name, record, meta) for name, record in page)
+                click.echo("\n".join(json_line(line) if as_json else list_line(line) for line in lines))
+                tick(len(page))
+
+
+@command("show", short_help="Show what the state of a series holds.")
+@stream_argument
+@all_series_option
+@option(
+    "--model",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="MODEL.onnx",
+    help="The model that is served: with it the parts of the state are shown by name.",
+)
+@redis_option
+@data_dir_option
+@json_option
+def show(
+    *,
+    stream: str,
+    series: tuple[str, ...],
+    model: Path | None,
+    redis_url: str | None,
+    data_dir: Path,
+    as_json: bool,
+) -> None:
+    """Show what the records of series of STREAM (default: values) hold: counts, errors, last value and prediction."""
+    from streamlstm.cli.state_text import description, facts, json_line
+
+    if not series:
+        raise UsageError("say which series to show: --series NAME")
+    spec = None
+    if model is not None:
+        from streamlstm.model import load
+
+        loaded = load(model)
+        spec = (loaded.spec, loaded.fingerprint)
+    names = [os.fsencode(name) for name in series]
+    with opened(stream, redis_url, data_dir) as states:
+        meta, records = states.meta(), states.get(names)
+    for name, record in zip(names, records, strict=True):
+        if record is None:
+            raise StoreError(
+                f"the stream {stream!r} has no series {os.fsdecode(name)!r}; `streamlstm state list {stream}` has all"
+            )
+        line = facts(name, record, meta, spec)
+        click.echo(json_line(line) if as_json else "\n".join(description(line)))
+
+
+@command("reset", short_help="Start series anew, in order with their values.")
+@stream_argument
+@all_series_option
+@option("--all", "everything", is_flag=True, help="All series of the stream.")
+@redis_option
+@data_dir_option
+@json_option
+def reset(
+    *,
+    stream: str,
+    series: tuple[str, ...],
+    everything: bool,
+    redis_url: str | None,
+    data_dir: Path,
+    as_json: bool,
+) -> None:
+    """Start series of STREAM (default: values) anew.
+
+    An entry `!reset NAME` is added to the stream, so that every value before it is stepped from the old state and every
+    value after it from the new one, whoever serves the stream and whenever: without a daemon it waits for one.
+    """
+    if bool(series) == everything:
+        raise UsageError("say which series to start anew: --series NAME, or --all")
+    from streamlstm.batch import ALL_SERIES, RESET
+
+    names = [ALL_SERIES] if everything else [os.fsencode(name) for name in series]
+    fields = [part for name in names for part in (RESET, name)]
+    with opened(stream, redis_url, data_dir) as states:
+        entry_ids = [
+            states.add_input(fields[first : first + 2 * RESETS_PER_ENTRY])
+            for first in range(0, len(fields), 2 * RESETS_PER_ENTRY)
+        ]
+    if as_json:
+        click.echo(json.dumps({"stream": stream, "entries": [entry_id.decode() for entry_id in entry_ids]}))
+    else:
+        what = "all series" if everything else counted(len(names), "series", "series")
+        note(f"{what} of {stream} will begin anew after the entry {entry_ids[-1].decode()}")
+
+
+@command("export", short_help="Write all states of a stream, and its position, to a file.")
+@stream_argument
+@option("--output", "-o", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The file to write.")
+@redis_option
+@data_dir_option
+@json_option
+def export(*, stream: str, output: Path, redis_url: str | None, data_dir: Path, as_json: bool) -> None:
+    """Write all states of STREAM (default: values) and the position they belong to to a file.
+
+    If the position moves meanwhile, the server is asked for a copy at one position, which takes as much of its memory
+    as the states until it is read.
+    """
+    from streamlstm.transfer import export_states
+
+    @contextmanager
+    def draft() -> Iterator[IO[bytes]]:
+        path = output.with_name(output.name + ".part")
+        try:
+            with path.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            path.replace(output)
+        finally:
+            path.unlink(missing_ok=True)
+
+    with opened(stream, redis_url, data_dir) as states, ticking(states.count(), "exported") as tick:
+        head, count = export_states(states, draft, tick)
+    position = head.position.decode()
+    _report(
+        as_json,
+        f"{counted(count, 'series', 'series')} at {position} in {output}",
+        {"stream": stream, "position": position, "model": head.model, "series": count, "file": str(output)},
+    )
+
+
+@command("import", short_help="Put the states and the position of a file in the place of a stream's own.")
+@stream_argument
+@option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="A file that `streamlstm state export` wrote.",
+)
+@option("--force", is_flag=True, help="Also if the stream is further on: go back, and answer its later values again.")
+@redis_option
+@data_dir_option
+@json_option
+def import_(*, stream: str, source: Path, force: bool, redis_url: str | None, data_dir: Path, as_json: bool) -> None:
+    """Put the states and the position of a file in the place of those of STREAM (default: values).
+
+    It happens as one, once the file is known to be whole, or not at all. Values after the position are answered from
+    these states; those up to it count as answered.
+    """
+    from streamlstm.snapshot import SnapshotReader
+    from streamlstm.transfer import import_states
+
+    try:
+        file = source.open("rb")
+    except OSError as error:
+        raise UsageError(f"the file {str(source)!r} cannot be read: {error.strerror or error}") from None
+    with file, opened(stream, redis_url, data_dir) as states:
+        reader = SnapshotReader(file, repr(str(source)))
+        with ticking(source.stat().st_size // PAGE_BYTES, "imported") as tick:
+            count = import_states(states, reader, force=force, tick=_by_bytes(file, tick))
+    position = reader.head.position.decode()
+    _report(
+        as_json,
+        f"{counted(count, 'series', 'series')} at {position} in {stream}",
+        {"stream": stream, "position": position, "model": reader.head.model, "series": count},
+    )
+
+
+def _by_bytes(file: IO[bytes], tick: Callable[[int], None]) -> Callable[[int], None]:
+    """A function that moves a bar by how much of a file has been read."""
+    done = 0
+
+    def advance(_: int) -> None:
+        nonlocal done
+        now = file.tell() // PAGE_BYTES
+        tick(now - done)
+        done = now
+
+    return advance
+
+
+def _report(as_json: bool, text: str, facts: dict[str, Any]) -> None:
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        note(text)
+
+
+for _command in (list_states, show, reset, export, import_):
+    state.add_command(_command)

@@ -1,0 +1,127 @@
+"""What a stored record says, as a dictionary, and that as text for people or JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from streamlstm.cli.tail import entry_time
+from streamlstm.errors import RecordError
+from streamlstm.record import RecordFormat
+from streamlstm.spec import ModelSpec
+from streamlstm.states import Meta
+from streamlstm.transfer import layout_of
+
+NAME_WIDTH = 24  # characters; longer names push their line out
+
+Facts = dict[str, Any]
+Served = tuple[ModelSpec, str]  # a model's spec and its fingerprint
+
+
+def facts(name: bytes, record: bytes, meta: Meta, model: Served | None = None) -> Facts:
+    """All that a record says, the parts of its state too if the model is known; `damaged` if it cannot be read."""
+    found: Facts = {"series": name.decode("utf-8", "surrogateescape")}
+    try:
+        layout = layout_of(record, columns=meta.columns, model=meta.model or "00" * 32)
+        if model is not None:
+            layout = _layout_of_model(model)
+        row = layout.decode_one(record)[None]
+    except RecordError as error:
+        return found | {"damaged": str(error), "bytes": len(record)}
+    head = layout.header(row)[0]
+    scored = int(head["scored"])
+    found |= {
+        "time": entry_time(str(int(head["time_ms"])).encode()),
+        "steps": int(head["steps"]),
+        "scored": scored,
+        "mae": float(head["absolute_error"]) / scored if scored else None,
+        "rmse": math.sqrt(float(head["squared_error"]) / scored) if scored else None,
+        "naive_mae": float(head["naive_absolute_error"]) / scored if scored else None,
+        "naive_rmse": math.sqrt(float(head["naive_squared_error"]) / scored) if scored else None,
+        "last_value": _numbers(layout.last_value(row)[0]),
+        "last_prediction": dict(zip(meta.columns.split(","), _numbers(layout.last_output(row)[0]), strict=False)),
+        "bytes": len(record),
+    }
+    if model is not None:
+        found["state"] = _parts(model[0], layout.state(row)[0])
+    else:
+        found["state_size"] = layout.state_size
+    return found
+
+
+def _layout_of_model(model: Served) -> RecordFormat:
+    import numpy as np
+
+    spec, fingerprint = model
+    return RecordFormat(
+        outputs=len(spec.outputs),
+        features=len(spec.features),
+        initial_state=np.zeros(spec.state_size, np.float32),
+        fingerprint=fingerprint,
+    )
+
+
+def _parts(spec: ModelSpec, state: Any) -> Facts:
+    """The state's tensors by name, as nested lists."""
+    parts, first = {}, 0
+    for entry in spec.state:
+        parts[entry.name] = json.loads(_array(state[first : first + entry.size].reshape(entry.shape)))
+        first += entry.size
+    return parts
+
+
+def _array(values: Any) -> str:
+    import orjson
+
+    return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+def _numbers(values: Any) -> list[float]:
+    """Float32 as the shortest decimal numbers that parse back to them, not as the float64 they are stored in."""
+    numbers: list[float] = json.loads(_array(values.copy()))
+    return numbers
+
+
+def json_line(found: Facts) -> str:
+    """One object on one line; bytes of a name that are not UTF-8 stand in it as lone surrogates."""
+    return json.dumps(found)
+
+
+def list_line(found: Facts) -> str:
+    """One line about one series."""
+    name = printable(found["series"])
+    if "damaged" in found:
+        return f"{name:<{NAME_WIDTH}}  {found['damaged']}"
+    error = "" if found["mae"] is None else f"  error {found['mae']:.6g} (naive {found['naive_mae']:.6g})"
+    return f"{name:<{NAME_WIDTH}}  {found['time']}  {found['steps']:>10,} steps{error}"
+
+
+def description(found: Facts) -> list[str]:
+    """Lines about one series."""
+    rows = [f"{name.replace('_', ' '):<16} {_shown(value)}" for name, value in found.items() if name != "state"]
+    for name, part in found.get("state", {}).items():
+        rows.append(f"state {name:<10} {_shown(part)}")
+    return rows
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, dict):
+        return "  ".join(f"{name} {_shown(part)}" for name, part in value.items())
+    if isinstance(value, list):
+        return " ".join(map(_shown, value))
+    if isinstance(value, float):
+        return f"{value:.9g}"
+    return f"{value:,}" if isinstance(value, int) else printable(str(value))
+
+
+def printable(name: str) -> str:
+    """A name with everything escaped that could trouble a terminal."""
+    return "".join(sign if sign.isprintable() else _escaped(sign) for sign in name)
+
+
+def _escaped(sign: str) -> str:
+    code = ord(sign)
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else sign.encode("unicode_escape").decode()

@@ -1,0 +1,229 @@
+"""All states of one stream on a server: scanned page by page, frozen at one position, replaced as a whole.
+
+What is replaced here is fenced as a commit is, by a WATCH on `base:meta`, and counted in its field `epoch`: whoever
+serves the stream finds its next commit refused, drops the records it holds and opens the stream again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import hiredis
+
+from streamlstm.entry_id import BEGINNING
+from streamlstm.errors import StoreError, StoreUnavailableError
+from streamlstm.keys import Keys
+from streamlstm.snapshot import Record, SnapshotHead
+from streamlstm.store import FORMAT
+from streamlstm.wire import Connection, checked, pack
+
+PAGE = 1_000  # records (or entries) of one command
+DRAFT_TTL_S = 600  # of a draft nobody works on any more; renewed with every page
+
+Entry = tuple[bytes, list[bytes]]  # an id, and fields with their values in turn
+
+
+class MovedError(StoreError):
+    """The position moved, or the states were replaced, while they were read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meta:
+    """What `base:meta` holds."""
+
+    position: bytes = BEGINNING
+    model: str | None = None  # fingerprint; None before the first commit
+    columns: str = ""
+    answered: int = 0
+    epoch: int = 0  # times all states were replaced at once
+
+
+class States:
+    """The states of one stream over one connection."""
+
+    def __init__(self, connection: Connection, keys: Keys, *, token: str) -> None:
+        """`token` makes the names of drafts unlike those of others."""
+        self._connection, self.keys, self._token = connection, keys, token
+
+    def meta(self) -> Meta:
+        """Read `base:meta`; raises StoreError if it has another format."""
+        fields = ("position", "model", "columns", "entries", "epoch", "format")
+        return _meta(self._connection.call("HMGET", self.keys.meta, *fields), self.keys)
+
+    def count(self) -> int:
+        """How many series have a record."""
+        return int(self._connection.call("HLEN", self.keys.state))
+
+    def get(self, names: Sequence[bytes]) -> list[bytes | None]:
+        """Records by name."""
+        records: list[bytes | None] = self._connection.call("HMGET", self.keys.state, *names)
+        return records
+
+    def add_input(self, fields: Sequence[bytes]) -> bytes:
+        """Add an entry to the input, as a producer does; returns its id."""
+        entry_id: bytes = self._connection.call("XADD", self.keys.input, "*", *fields)
+        return entry_id
+
+    def last_prediction(self) -> bytes | None:
+        """Id of the last prediction, as far as they are kept."""
+        newest = self._connection.call("XREVRANGE", self.keys.predictions, "+", "-", "COUNT", 1)
+        return newest[0][0] if newest else None
+
+    def scan(self, key: str | None = None, *, match: str | None = None) -> Iterator[list[Record]]:
+        """Pages of records, in no order; from a draft if its key is given.
+
+        Of a hash that changes meanwhile, each series that is there all the time is given at least once.
+        """
+        cursor: bytes = b"0"
+        pattern = () if match is None else ("MATCH", match)
+        while True:
+            if key is not None:
+                self._connection.call("EXPIRE", key, DRAFT_TTL_S)
+            cursor, flat = self._connection.call("HSCAN", key or self.keys.state, cursor, *pattern, "COUNT", PAGE)
+            if flat:
+                yield list(zip(flat[0::2], flat[1::2], strict=True))
+            if cursor == b"0":
+                return
+
+    def scan_still(self, meta: Meta) -> Iterator[list[Record]]:
+        """Pages of records that all belong to one meta; raises MovedError once they no longer do."""
+        for page in self.scan():
+            if self.meta() != meta:
+                raise MovedError(f"the position of {self.keys.input!r} moved while its states were read")
+            yield page
+        if self.meta() != meta:
+            raise MovedError(f"the position of {self.keys.input!r} moved while its states were read")
+
+    @contextmanager
+    def frozen(self) -> Iterator[tuple[Meta, str]]:
+        """Meta, and the key of a copy of all records that belong to it; the server makes the copy in one go.
+
+        The copy takes as much memory as the records for as long as it is read, and the server answers nobody while it
+        is made, about a second for two million records. Nobody has to stop for it.
+        """
+        draft = self.keys.draft(self._token)
+        fields = ("position", "model", "columns", "entries", "epoch", "format")
+        try:
+            replies = self._transaction(
+                ("HMGET", self.keys.meta, *fields),
+                ("COPY", self.keys.state, draft, "REPLACE"),
+                ("EXPIRE", draft, DRAFT_TTL_S),
+            )
+            assert replies is not None, "nothing was watched"
+            yield _meta(replies[0], self.keys), draft
+        finally:
+            with suppress(StoreUnavailableError):  # it has a TTL
+                self._connection.call("UNLINK", draft)
+
+    @contextmanager
+    def draft(self) -> Iterator[Draft]:
+        """Room for states to be; whatever was not put in place at the end is deleted."""
+        draft = Draft(self._connection, self.keys, self._token)
+        try:
+            yield draft
+        finally:
+            draft.discard()
+
+    def replace(self, draft: Draft, *, expected: Meta, head: SnapshotHead) -> bool:
+        """Put a draft in the place of all states, and the head's position and model in meta, as one.
+
+        False, and nothing done, if meta is not what is expected any more.
+        """
+        self._connection.call("WATCH", self.keys.meta)
+        if self.meta() != expected:
+            self._connection.call("UNWATCH")
+            return False
+        setting: tuple[bytes | str | int, ...] = (
+            *("HSET", self.keys.meta, "position", head.position, "model", head.model, "columns", head.columns),
+            *("format", FORMAT, "entries", head.answered, "epoch", expected.epoch + 1),
+        )
+        return self._transaction(*draft.moves(), setting) is not None
+
+    def _transaction(self, *commands: tuple[bytes | str | int, ...]) -> list[Any] | None:
+        """The replies of some commands carried out as one; None if what is watched has changed."""
+        connection = self._connection
+        packed = [pack("MULTI"), *(pack(*command) for command in commands), pack("EXEC")]
+        connection.send(b"".join(packed))
+        replies = [connection.receive() for _ in packed]
+        for reply in replies:
+            checked(reply, connection.address)
+        executed: list[Any] | None = replies[-1]
+        for reply in executed or ():
+            if isinstance(reply, hiredis.ReplyError):
+                checked(reply, connection.address)
+        return executed
+
+
+class Draft:
+    """Keys being filled that are to take the place of a stream's own."""
+
+    def __init__(self, connection: Connection, keys: Keys, token: str) -> None:
+        self._connection, self._keys = connection, keys
+        # Own key -> the draft that is to take its place.
+        self._drafts = {keys.state: keys.draft(token + "-state")}
+        self._streams = {keys.predictions: keys.draft(token + "-predictions"), keys.dead: keys.draft(token + "-dead")}
+        self._filled: set[str] = set()
+
+    def put(self, records: Sequence[Record]) -> None:
+        """Add a page of records."""
+        key = self._drafts[self._keys.state]
+        if records:
+            self._fill(key, [pack("HSET", key, *(part for pair in records for part in pair))])
+
+    def cut(self, is_kept: Callable[[str, Entry], bool]) -> None:
+        """Take along predictions and dead letters too, but only those of which `is_kept(key, entry)` holds."""
+        for key, draft in self._streams.items():
+            self._drafts[key] = draft
+            after = BEGINNING
+            while True:
+                page = self._connection.call("XRANGE", key, b"(" + after, "+", "COUNT", PAGE)
+                if not page:
+                    break
+                after = page[-1][0]
+                kept = [pack("XADD", draft, entry[0], *entry[1]) for entry in page if is_kept(key, entry)]
+                if kept:
+                    self._fill(draft, kept)
+
+    def _fill(self, key: str, commands: list[bytes]) -> None:
+        self._filled.add(key)
+        commands.append(pack("EXPIRE", key, DRAFT_TTL_S))
+        self._connection.send(b"".join(commands))
+        replies = [self._connection.receive() for _ in commands]
+        for reply in replies:
+            checked(reply, self._connection.address)
+        if replies[-1] != 1:
+            raise StoreError(f"the draft {key!r} is gone; was the server restarted or flushed? Try again")
+
+    def moves(self) -> list[tuple[bytes | str | int, ...]]:
+        """The commands that put the drafts in place; a draft that was never filled empties its key."""
+        moves: list[tuple[bytes | str | int, ...]] = []
+        for key, draft in self._drafts.items():
+            moves.append(("UNLINK", key))
+            if draft in self._filled:
+                moves += [("PERSIST", draft), ("RENAME", draft, key)]
+        return moves
+
+    def discard(self) -> None:
+        """Delete what was not put in place."""
+        with suppress(StoreUnavailableError):  # they have a TTL
+            if self._filled:
+                self._connection.call("UNLINK", *self._filled)
+
+
+def _meta(reply: list[bytes | None], keys: Keys) -> Meta:
+    position, model, columns, entries, epoch, written_format = reply
+    if written_format not in {None, FORMAT}:
+        raise StoreError(
+            f"the keys of stream {keys.input!r} have format {written_format!r}, this version reads {FORMAT!r}; "
+            "install the version that wrote them"
+        )
+    return Meta(
+        position=position or BEGINNING,
+        model=None if model is None else model.decode(),
+        columns=(columns or b"").decode(),
+        answered=int(entries or 0),
+        epoch=int(epoch or 0),
+    )

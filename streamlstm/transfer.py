@@ -1,0 +1,157 @@
+"""Export a stream's states to a file, import a file's in their place; a daemon may serve the stream meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from typing import IO
+
+import numpy as np
+
+from streamlstm.entry_id import EntryId
+from streamlstm.errors import RecordError, SnapshotError, StoreError
+from streamlstm.record import HEADER_WORDS, RecordFormat
+from streamlstm.snapshot import Record, SnapshotHead, SnapshotReader, write
+from streamlstm.states import PAGE, Draft, Entry, Meta, MovedError, States
+
+Tick = Callable[[int], None]  # told how many more records are done
+# A file to write that becomes one only if the block ends well.
+OpenFile = Callable[[], AbstractContextManager[IO[bytes]]]
+
+
+def layout_of(record: bytes, *, columns: str, model: str) -> RecordFormat:
+    """The layout of records like this one, from what `base:meta` says of them; raises RecordError if it is none."""
+    words, rest = divmod(len(record), 4)
+    size = int.from_bytes(record[4:8], "little")
+    numbers = words - HEADER_WORDS - size
+    outputs = min(len(columns.split(",")), numbers - 1)
+    if rest or outputs < 1:
+        raise RecordError(f"a record of {len(record)} bytes, which cannot hold a state of {size} numbers")
+    initial = np.zeros(size, np.float32)
+    return RecordFormat(outputs=outputs, features=numbers - outputs, initial_state=initial, fingerprint=model)
+
+
+def export_states(states: States, open_file: OpenFile, tick: Tick) -> tuple[SnapshotHead, int]:
+    """Write all records and the position they belong to; returns the file's head and how many records it has.
+
+    A stream that stands still is read as it is. If its position moves meanwhile, the file is begun again from a copy
+    that the server makes (`States.frozen`). Raises StoreError if the stream has no states.
+    """
+    meta = states.meta()
+    head = _head(states, meta)
+    try:
+        with open_file() as file:
+            return head, write(file, head, _ticking(states.scan_still(meta), tick))
+    except MovedError:
+        with states.frozen() as (meta, draft), open_file() as file:
+            head = _head(states, meta)
+            return head, write(file, head, _ticking(states.scan(draft), tick))
+
+
+def _head(states: States, meta: Meta) -> SnapshotHead:
+    if meta.model is None:
+        raise StoreError(
+            f"the stream {states.keys.input!r} has no states: nobody has served it yet; `streamlstm status` shows "
+            "those that have been"
+        )
+    return SnapshotHead(
+        stream=states.keys.input,
+        position=meta.position,
+        model=meta.model,
+        columns=meta.columns,
+        answered=meta.answered,
+    )
+
+
+def _ticking(pages: Iterable[list[Record]], tick: Tick) -> Iterator[Record]:
+    for page in pages:
+        yield from page
+        tick(len(page))
+
+
+def import_states(states: States, reader: SnapshotReader, *, force: bool, tick: Tick) -> int:
+    """Put the states of a file in the place of all there are, and its position; returns the number of records.
+
+    Everything is written under draft names first, and put in place as one once the file is known to be whole; if that
+    is never reached, the drafts expire. With `force` a stream that is further on goes back to the file's position: its
+    later predictions and dead letters are deleted, so that the values after the position can be answered again.
+    Raises SnapshotError for a damaged file, another model's, or a stream that is further on.
+    """
+    head = reader.head
+    _refuse_other_model(states.meta(), head, states)
+    with ExitStack() as stack:
+        draft = stack.enter_context(states.draft())
+        count = 0
+        for page in _checked_pages(reader):
+            draft.put(page)
+            count += len(page)
+            tick(len(page))
+        cut = False
+        while True:
+            meta = states.meta()
+            _refuse_other_model(meta, head, states)
+            if _is_further(states, meta, head):
+                if not force:
+                    raise SnapshotError(
+                        f"the stream {states.keys.input!r} is at {meta.position.decode()}, the file at "
+                        f"{head.position.decode()}; with --force the stream goes back there, its later predictions are "
+                        "deleted and its later values are answered again"
+                    )
+                if not cut:
+                    _cut(draft, states, head)
+                    cut = True
+            if states.replace(draft, expected=meta, head=head):
+                return count
+
+
+def _refuse_other_model(meta: Meta, head: SnapshotHead, states: States) -> None:
+    if meta.model is not None and meta.model != head.model:
+        raise SnapshotError(
+            f"the file holds states of the model {head.model[:12]}, the stream {states.keys.input!r} those of "
+            f"{meta.model[:12]}; states of two models are never mixed: import it into a stream of another name"
+        )
+
+
+def _is_further(states: States, meta: Meta, head: SnapshotHead) -> bool:
+    """Whether the stream has answered more than the file."""
+    last = states.last_prediction() or meta.position
+    return max(EntryId.parse(meta.position), EntryId.parse(last)) > EntryId.parse(head.position)
+
+
+def _cut(draft: Draft, states: States, head: SnapshotHead) -> None:
+    """Keep of predictions and dead letters those of entries up to the head's position."""
+    end = EntryId.parse(head.position)
+
+    def is_kept(key: str, entry: Entry) -> bool:
+        entry_id, fields = entry
+        if key == states.keys.dead:
+            entry_id = dict(zip(fields[0::2], fields[1::2], strict=True)).get(b"id", entry_id)
+        return EntryId.parse(entry_id) <= end
+
+    draft.cut(is_kept)
+
+
+def _checked_pages(reader: SnapshotReader) -> Iterator[list[Record]]:
+    """Pages of records, each checked as a daemon would on loading it."""
+    layout: RecordFormat | None = None
+    page: list[Record] = []
+    for record in reader.records():
+        page.append(record)
+        if len(page) == PAGE:
+            layout = _check(page, layout, reader.head)
+            yield page
+            page = []
+    if page:
+        _check(page, layout, reader.head)
+        yield page
+
+
+def _check(page: list[Record], layout: RecordFormat | None, head: SnapshotHead) -> RecordFormat:
+    try:
+        layout = layout or layout_of(page[0][1], columns=head.columns, model=head.model)
+    except RecordError as error:
+        raise SnapshotError(f"the file holds {error} for the series {page[0][0]!r}; export the states again") from None
+    wrong = layout.decode([record for _, record in page])[1]
+    for number, reason in wrong.items():
+        raise SnapshotError(f"the file holds {reason} for the series {page[number][0]!r}; export the states again")
+    return layout
