@@ -81,7 +81,7 @@ class States:
         pattern = () if match is None else ("MATCH", match)
         while True:
             if key is not None:
-                self._connection.call("EXPIRE", key, DRAFT_TTL_S)
+                self.keep(key)
             cursor, flat = self._connection.call("HSCAN", key or self.keys.state, cursor, *pattern, "COUNT", PAGE)
             if flat:
                 yield list(zip(flat[0::2], flat[1::2], strict=True))
@@ -96,6 +96,10 @@ class States:
             yield page
         if self.meta() != meta:
             raise MovedError(f"the position of {self.keys.input!r} moved while its states were read")
+
+    def keep(self, draft: str) -> None:
+        """Let a draft live on; to be called every few minutes."""
+        self._connection.call("EXPIRE", draft, DRAFT_TTL_S)
 
     @contextmanager
     def frozen(self) -> Iterator[tuple[Meta, str]]:

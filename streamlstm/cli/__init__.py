@@ -36,6 +36,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "tail": ("streamlstm.cli.tail", "tail", "Print predictions as they come."),
     "status": ("streamlstm.cli.status", "status", "Show position, lag and states of streams."),
     "state": ("streamlstm.cli.state", "state", "List, show, reset, export and import the states of series."),
+    "verify": (
+        "streamlstm.cli.verify",
+        "verify",
+        "Step a stream's values again and compare predictions and states, bit for bit.",
+    ),
     "bench": (
         "streamlstm.cli.bench",
         "bench",

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from streamlstm.cli.engine_options import engine_options
 from streamlstm.cli.options import command, data_dir_option, option
-from streamlstm.cli.quantities import DURATION, SIZE
+from streamlstm.cli.quantities import DURATION
 from streamlstm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,14 +45,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 @data_dir_option
 @option("--stream", "streams", multiple=True, default=["values"], help="Stream to serve; may be given several times.")
 @option("--http", default="127.0.0.1:9478", metavar="HOST:PORT", help="Where /metrics, /healthz and /readyz answer.")
-@option(
-    "--missing",
-    type=click.Choice(["impute", "hold", "skip"]),
-    default="impute",
-    help="What stands in for a missing value: the last prediction, the last value, or no step at all.",
-)
-@option("--max-series", type=click.IntRange(1), default=1_000_000, help="Series of one stream at most.")
-@option("--max-series-memory", type=SIZE, default="4GiB", help="Memory for records; the least used are loaded anew.")
+@engine_options
 @option("--batch-values", type=click.IntRange(1), default=16_384, help="Values aimed at in one micro-batch.")
 @option(
     "--retain",

@@ -56,6 +56,14 @@ def opened(stream: str, redis_url: str | None, data_dir: Path) -> Iterator[State
         yield States(connection, keys, token=secrets.token_hex(8))
 
 
+def opened_file(source: Path) -> IO[bytes]:
+    """A file to read; raises UsageError if there is none."""
+    try:
+        return source.open("rb")
+    except OSError as error:
+        raise UsageError(f"the file {str(source)!r} cannot be read: {error.strerror or error}") from None
+
+
 @contextmanager
 def ticking(total: int, what: str) -> Iterator[Callable[[int], None]]:
     """A function that moves a progress bar on stderr, where that is a terminal."""
@@ -239,11 +247,7 @@ def import_(*, stream: str, source: Path, force: bool, redis_url: str | None, da
     from streamlstm.snapshot import SnapshotReader
     from streamlstm.transfer import import_states
 
-    try:
-        file = source.open("rb")
-    except OSError as error:
-        raise UsageError(f"the file {str(source)!r} cannot be read: {error.strerror or error}") from None
-    with file, opened(stream, redis_url, data_dir) as states:
+    with opened_file(source) as file, opened(stream, redis_url, data_dir) as states:
         reader = SnapshotReader(file, repr(str(source)))
         with ticking(source.stat().st_size // PAGE_BYTES, "imported") as tick:
             count = import_states(states, reader, force=force, tick=_by_bytes(file, tick))

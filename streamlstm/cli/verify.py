@@ -1,0 +1,108 @@
+"""`streamlstm verify`: step again what a stream retains and compare every prediction and record, bit for bit."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from streamlstm.cli.engine_options import engine_options
+from streamlstm.cli.options import (
+    EXIT_FAILURE,
+    command,
+    counted,
+    data_dir_option,
+    json_option,
+    note,
+    option,
+    redis_option,
+    stream_argument,
+)
+
+if TYPE_CHECKING:
+    from streamlstm.verify import Report
+
+
+@command("verify", short_help="Step a stream's values again and compare predictions and states, bit for bit.")
+@click.argument("model", metavar="MODEL.onnx", type=click.Path(path_type=Path))
+@stream_argument
+@option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="FILE",
+    help="States to begin from, written by `streamlstm state export`; without it: from the stream's beginning.",
+)
+@engine_options
+@redis_option
+@data_dir_option
+@json_option
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    *,
+    model: Path,
+    stream: str,
+    source: Path | None,
+    missing: str,
+    max_series: int,
+    max_series_memory: int,
+    redis_url: str | None,
+    data_dir: Path,
+    as_json: bool,
+) -> None:
+    """Step again the values that STREAM (default: values) retains and compare what was answered.
+
+    Every prediction up to the position of now, and every record, has to be what MODEL.onnx gives, to the bit. Exit
+    status 1, and the first difference, if one is not. A daemon may serve meanwhile. Give the options of `serve` that
+    change answers as they were given there.
+    """
+    from streamlstm.cli.connection import connect, resolve_redis
+    from streamlstm.cli.state import opened_file, ticking
+    from streamlstm.engine import Engine, EngineSettings
+    from streamlstm.keys import Keys
+    from streamlstm.model import load
+    from streamlstm.snapshot import SnapshotReader
+    from streamlstm.states import States
+    from streamlstm.verify import Verification
+
+    loaded = load(model)
+    settings = EngineSettings(missing=missing, max_series=max_series, max_series_memory_bytes=max_series_memory)
+    with contextlib.ExitStack() as stack:
+        snapshot = None
+        if source is not None:
+            snapshot = SnapshotReader(stack.enter_context(opened_file(source)), repr(str(source)))
+        url = resolve_redis(redis_url, data_dir)
+        for_states, connection = (stack.enter_context(contextlib.closing(connect(url))) for _ in range(2))
+        states = States(for_states, Keys(stream), token=secrets.token_hex(8))
+        total = connection.call("XLEN", states.keys.input)
+        tick = stack.enter_context(ticking(total, "entries"))
+        report = Verification(states, connection, Engine(loaded, settings), tick).run(snapshot)
+    _show(report, as_json=as_json)
+    if report.difference is not None:
+        ctx.exit(EXIT_FAILURE)
+
+
+def _show(report: Report, *, as_json: bool) -> None:
+    """Print a report."""
+    if as_json:
+        click.echo(json.dumps(asdict(report)))
+    elif report.difference is None:
+        click.echo(
+            f"{counted(report.entries, 'entry', 'entries')} of {report.stream} from {report.begin} to {report.position}: "
+            f"{counted(report.predictions, 'prediction')} and {counted(report.records, 'record')} are, to the bit, "
+            "what stepping them again gives"
+        )
+    if report.difference is None and (report.predictions_gone or report.input_gone):
+        note(
+            f"not compared: {counted(report.predictions_gone, 'prediction')} trimmed; not in the input any more: "
+            f"{counted(report.input_gone, 'entry', 'entries')}"
+        )
+    if report.difference is not None:
+        note(f"{report.stream} differs: {report.difference}")

@@ -1,0 +1,73 @@
+"""Step again what an input stream retains, through the engine that serves, without writing anything.
+
+Two need it: `verify`, which holds predictions and records against what comes out, and `serve --on-model-change replay`,
+which makes the states of a new model from the values there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from streamlstm.engine import Engine, Result
+from streamlstm.keys import Keys
+from streamlstm.snapshot import Record
+from streamlstm.store import Commit, Head
+from streamlstm.wire import Connection, bulk, checked, pack, parse_replies
+
+PAGE = 1_000  # entries of one batch
+
+_NOTHING = b"*0\r\n"
+
+
+class Replay:
+    """One stream stepped again; `records` is what its states are up to the position."""
+
+    def __init__(self, engine: Engine, stream: str, *, start: Head, records: Iterable[Record] = ()) -> None:
+        """Begin at a position, with the records that belong to it."""
+        self._engine, self._stream = engine, stream
+        self.records = dict(records)
+        self.position = start.position
+        self.entries = 0  # stepped again
+        engine.open(stream, Head(position=start.position, model=None, series=len(self.records), answered=0))
+
+    def run(self, connection: Connection, end: bytes) -> Iterator[Result]:
+        """Step the entries after the position up to the id `end`; each batch's result once its records are taken in."""
+        key = Keys(self._stream).input
+        begin = b"*1\r\n*2\r\n" + bulk(key.encode())
+        while True:
+            connection.send(pack("XRANGE", key, b"(" + self.position, end, "COUNT", PAGE))
+            connection.expect(1)
+            reply = connection.take()
+            if reply == _NOTHING:
+                return
+            if reply.startswith(b"-"):
+                checked(parse_replies(reply)[0], connection.address)
+            yield self._step(begin + reply)  # as an XREAD would have answered
+
+    def _step(self, reply: bytes) -> Result:
+        batch = self._engine.parse(reply, [self._stream])
+        for stream, names in self._engine.begin(batch).items():
+            self._engine.admit(stream, names, [self.records.get(name) for name in names])
+        [result] = self._engine.step(batch)
+        self._take_in(result.commit)
+        self.position = result.commit.position
+        self.entries += result.entries
+        return result
+
+    def _take_in(self, commit: Commit) -> None:
+        if commit.reset_all:
+            self.records.clear()
+        for name in commit.removed:
+            self.records.pop(name, None)
+        self.records.update(zip(commit.names, commit.records, strict=True))
+
+
+def count_entries(connection: Connection, stream: str, after: bytes, end: bytes) -> int:
+    """How many entries a stream holds after one id up to another."""
+    count = 0
+    while True:
+        page = connection.call("XRANGE", Keys(stream).input, b"(" + after, end, "COUNT", PAGE)
+        if not page:
+            return count
+        count += len(page)
+        after = page[-1][0]

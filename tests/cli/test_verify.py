@@ -1,0 +1,163 @@
+"""`verify`: whatever was answered can be stepped again to the same bits, and what was changed is found."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+
+from streamlstm.engine import Engine
+from streamlstm.keys import Keys
+from streamlstm.model import Model
+from streamlstm.redis_store import RedisStore
+from support import models
+from support.pump import pump
+from support.serving import found_predictions
+from support.traffic import entries
+
+Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+KEYS = Keys("values")
+MADE = entries(21, 2500, odd=0.1)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    """A small LSTM, also as a file."""
+    (tmp_path / "model.onnx").write_bytes(models.lstm(4))
+    return models.load_lstm(4)
+
+
+@pytest.fixture
+def answer(redis_url: str, client: redis.Redis, model: Model) -> Callable[[int, int], None]:
+    """A function that pushes some of the entries and answers them with the real engine and store."""
+
+    def push(first: int, last: int) -> None:
+        pipe = client.pipeline(transaction=False)
+        for entry_id, fields in MADE[first:last]:
+            pipe.execute_command("XADD", KEYS.input, entry_id, *fields)
+        pipe.execute()
+        store = RedisStore(redis_url, block_ms=1)
+        pump(Engine(model), store, [KEYS.input], most=700)
+        store.close()
+
+    return push
+
+
+def report(done: subprocess.CompletedProcess[bytes]) -> dict[str, object]:
+    """The JSON of a run."""
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def test_what_was_answered_is_verified(run: Run, answer: Callable[..., None], client: redis.Redis) -> None:
+    """Gaps, resets and rubbish among them, thousands of predictions and every record are stepped again to the bit."""
+    answer(0, 2500)
+    done = run("verify", "model.onnx", "--json")
+    found = report(done)
+    assert (done.returncode, found["difference"]) == (0, None)
+    assert (found["entries"], found["position"]) == (2500, MADE[-1][0])
+    assert (found["predictions"], found["records"]) == (client.xlen(KEYS.predictions), client.hlen(KEYS.state))
+    assert "to the bit" in run("verify", "model.onnx").stdout.decode()
+    assert client.keys("*draft*") == []
+
+
+def spoil_text(client: redis.Redis) -> None:
+    """Change one digit of one prediction in the middle, as nobody but an attacker would."""
+    copy = found_predictions(client, KEYS.input)
+    copy[1000][1][1] = b"0.125"
+    client.delete(KEYS.predictions)
+    for entry_id, fields in copy:
+        client.execute_command("XADD", KEYS.predictions, entry_id, *fields)
+
+
+def spoil_record(client: redis.Redis) -> None:
+    """Change one bit of one record."""
+    record = bytearray(client.hget(KEYS.state, "hot"))
+    record[-1] ^= 1
+    client.hset(KEYS.state, "hot", bytes(record))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (spoil_text, "is '0.125', stepped again '"),
+        (spoil_record, "series 'hot' has another record"),
+        (lambda c: c.hdel(KEYS.state, "hot"), "series 'hot' has no record"),
+        (lambda c: c.hset(KEYS.state, "extra", b"x"), "series 'extra' has a record, but"),
+        (lambda c: c.xdel(KEYS.predictions, c.xrange(KEYS.predictions)[700][0]), "is missing"),
+        (lambda c: c.xdel(KEYS.predictions, c.xrange(KEYS.predictions)[0][0]), "is missing"),
+        (lambda c: c.xdel(KEYS.predictions, c.xrevrange(KEYS.predictions)[0][0]), "is missing"),
+    ],
+)
+def test_the_first_difference_is_found(
+    run: Run, answer: Callable[..., None], client: redis.Redis, spoil: Callable[[redis.Redis], object], words: str
+) -> None:
+    """One changed digit, bit, record or entry among thousands: exit status 1 and where it is."""
+    answer(0, 1500)
+    assert run("verify", "model.onnx").returncode == 0
+    spoil(client)
+    done = run("verify", "model.onnx", "--json")
+    assert done.returncode == 1
+    assert words in str(report(done)["difference"])
+    assert words in done.stderr.decode()
+
+
+def test_a_trimmed_beginning_wants_a_snapshot(run: Run, answer: Callable[..., None], client: redis.Redis) -> None:
+    """Without its beginning a stream is verified from exported states, and one line says so."""
+    answer(0, 800)
+    assert run("state", "export", "-o", "a.state").returncode == 0
+    answer(800, 1600)
+    client.xtrim(KEYS.input, minid=MADE[500][0], approximate=False)
+    done = run("verify", "model.onnx")
+    assert done.returncode == 1
+    assert "500 of the entries" in done.stderr.decode()
+    assert "--from FILE" in done.stderr.decode()
+    found = report(run("verify", "model.onnx", "--from", "a.state", "--json"))
+    assert (found["difference"], found["entries"], found["begin"]) == (None, 800, MADE[799][0])
+    client.xtrim(KEYS.input, minid=MADE[900][0], approximate=False)
+    done = run("verify", "model.onnx", "--from", "a.state")
+    assert done.returncode == 1
+    assert "100 of the entries" in done.stderr.decode()
+
+
+def test_what_is_gone_without_a_trace_is_said(run: Run, answer: Callable[..., None], client: redis.Redis) -> None:
+    """Input that is gone but changed no state is no difference; nor are trimmed predictions then, but both are said."""
+    client.execute_command("XADD", KEYS.input, "1-0", "s", "rubbish")
+    answer(0, 300)
+    client.xdel(KEYS.input, "1-0")
+    client.xtrim(KEYS.predictions, minid=MADE[100][0], approximate=False)
+    done = run("verify", "model.onnx", "--json")
+    found = report(done)
+    assert (done.returncode, found["difference"], found["input_gone"]) == (0, None, 1)
+    assert found["predictions_gone"] == 96, "some of the first hundred entries have no answer"
+    assert found["predictions"] == client.xlen(KEYS.predictions)
+    assert "not compared" in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["model.onnx"], "not been served yet"),
+        (["nowhere.onnx"], "no model file"),
+        (["model.onnx", "--from", "nowhere"], "'nowhere' cannot be read"),
+    ],
+)
+def test_what_cannot_be_verified_is_one_line(run: Run, model: Model, arguments: list[str], words: str) -> None:
+    """No stream, no model, no snapshot: one line and a status that is not 0."""
+    done = run("verify", *arguments)
+    assert done.returncode != 0
+    assert words in done.stderr.decode()
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_another_model_is_refused(run: Run, answer: Callable[..., None], tmp_path: Path) -> None:
+    """A stream is verified with the model that was served, a snapshot too."""
+    answer(0, 10)
+    (tmp_path / "other.onnx").write_bytes(models.lstm(4, seed=1))
+    done = run("verify", "other.onnx")
+    assert done.returncode == 1
+    assert "verify with the model that is served" in done.stderr.decode()
