@@ -45,7 +45,7 @@ class Replay:
             yield self._step(begin + reply)  # as an XREAD would have answered
 
     def _step(self, reply: bytes) -> Result:
-        batch = self._engine.parse(reply, [self._stream])
+        batch = self._engine.parse(reply)
         for stream, names in self._engine.begin(batch).items():
             self._engine.admit(stream, names, [self.records.get(name) for name in names])
         [result] = self._engine.step(batch)

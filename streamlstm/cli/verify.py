@@ -95,7 +95,7 @@ def _show(report: Report, *, as_json: bool) -> None:
         click.echo(json.dumps(asdict(report)))
     elif report.difference is None:
         click.echo(
-            f"{counted(report.entries, 'entry', 'entries')} of {report.stream} from {report.begin} to {report.position}: "
+            f"{counted(report.entries, 'entry', 'entries')} of {report.stream}, {report.begin} to {report.position}: "
             f"{counted(report.predictions, 'prediction')} and {counted(report.records, 'record')} are, to the bit, "
             "what stepping them again gives"
         )
