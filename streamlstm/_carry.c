@@ -6,6 +6,7 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -15,7 +16,16 @@ enum { TIME_AT = 16, STEPS_AT = 24, SCORED_AT = 32, SUMS_AT = 40, HEADER_SIZE = 
 enum { ABSOLUTE, SQUARED, NAIVE_ABSOLUTE, NAIVE_SQUARED, SUMS };
 
 /* Columns of a stream's tally: see streamlstm/scoring.py. */
-enum { TALLY_SCORED, TALLY_ABSOLUTE, TALLY_NAIVE, TALLY_SCALED, TALLY_BUCKETS };
+enum { TALLY_SCORED, TALLY_ABSOLUTE, TALLY_NAIVE, TALLY_SCALED, TALLY_COVERED, TALLY_GIVEN, TALLY_BUCKETS };
+
+/* What is kept of a series to calibrate its intervals and scores: see streamlstm/calibration.py. */
+enum { TAILS = 9, LABELLED = 1, BEGINS = 2, EXTRAS = 3 };
+typedef struct {
+    double seen, scale, low, high, covered, tails[TAILS];
+} Calibration;
+typedef struct {
+    double least_seen, scale_weight, out, in, tails[TAILS], up[TAILS], down[TAILS];
+} Constants;
 
 static int wrong(const char *what) {
     PyErr_SetString(PyExc_ValueError, what);
@@ -207,6 +217,105 @@ static PyObject *all_finite(PyObject *module, PyObject *argument) {
     return PyBool_FromLong(worst < 0x7f800000);
 }
 
+/* ------------------------------------------------------------------------------------------------- calibrating */
+
+static float within(double number) {
+    return (float)(number > FLT_MAX ? FLT_MAX : number < -FLT_MAX ? -FLT_MAX : number);
+}
+
+static void ends(const Calibration *kept, float around, float *low, float *high) {
+    double one = (double)around - kept->low * kept->scale, other = (double)around + kept->high * kept->scale;
+    *low = within(one < other ? one : other);
+    *high = within(one < other ? other : one);
+}
+
+/* 1 - how often a series that goes on as before has an error of this size or more. */
+static float surprise(const Calibration *kept, const Constants *constants, double size) {
+    if (!(kept->scale > 0.0)) return size > 0.0 ? 1.0f : 0.0f;
+    const double *tails = constants->tails;
+    double ratio = size / kept->scale, below = 0.0, edge = kept->tails[0], share;
+    int above = 0;
+    while (above < TAILS && edge < ratio) {
+        below = edge;
+        if (++above < TAILS && kept->tails[above] > edge) edge = kept->tails[above]; /* they may cross for a while */
+    }
+    if (above == 0)
+        share = 1.0 - (1.0 - tails[0]) * (ratio / edge);
+    else if (above == TAILS)
+        share = tails[TAILS - 1] * (below / ratio);
+    else
+        share = tails[above - 1] + (tails[above] - tails[above - 1]) * ((ratio - below) / (edge - below));
+    return (float)(1.0 - share);
+}
+
+static void learn(Calibration *kept, const Constants *constants, double error) {
+    double size = fabs(error);
+    if (kept->scale > 0.0) {
+        int missed_high = error > kept->high * kept->scale, missed_low = error < -(kept->low * kept->scale);
+        kept->high += missed_high ? constants->out : -constants->in;
+        kept->low += missed_low ? constants->out : -constants->in;
+        double ratio = size / kept->scale;
+        for (int i = 0; i < TAILS; i++) kept->tails[i] *= ratio > kept->tails[i] ? constants->up[i] : constants->down[i];
+    }
+    kept->seen += 1.0;
+    double weight = 1.0 / kept->seen;
+    if (weight < constants->scale_weight) weight = constants->scale_weight;
+    kept->scale += weight * (size - kept->scale);
+}
+
+/* The value x scores the prediction before it; returns the score, NaN if there is none yet. */
+static float take_label(Calibration *kept, const Constants *constants, float x, float predicted, double *covered,
+                        double *given) {
+    double error = (double)x - (double)predicted;
+    float score = NAN;
+    if (kept->seen >= constants->least_seen) {
+        float low, high;
+        ends(kept, predicted, &low, &high);
+        double inside = low <= x && x <= high;
+        kept->covered += inside, *covered += inside, *given += 1.0;
+        score = surprise(kept, constants, fabs(error));
+    }
+    learn(kept, constants, error);
+    return score;
+}
+
+static void give_ends(const Calibration *kept, const Constants *constants, float around, float *low, float *high) {
+    *low = *high = NAN;
+    if (kept->seen >= constants->least_seen) ends(kept, around, low, high);
+}
+
+static PyObject *calibrate(PyObject *module, PyObject *args) {
+    (void)module;
+    Py_buffer kept, fresh, constants, group, flags, x, predicted, y, out, counts;
+    if (!PyArg_ParseTuple(args, "w*y*y*y*y*y*y*y*w*w*", &kept, &fresh, &constants, &group, &flags, &x, &predicted, &y,
+                          &out, &counts))
+        return NULL;
+    Py_ssize_t events = flags.len, groups = kept.len / (Py_ssize_t)sizeof(Calibration);
+    const int64_t *number = group.buf;
+    int good = fresh.len == sizeof(Calibration) && constants.len == sizeof(Constants) && group.len == 8 * events &&
+               x.len == 4 * events && predicted.len == 4 * events && y.len == 4 * events &&
+               out.len == 4 * EXTRAS * events && counts.len == 16 * groups;
+    for (Py_ssize_t i = 0; good && i < events; i++) good = number[i] >= 0 && number[i] < groups;
+    Calibration *all = kept.buf;
+    float *to = out.buf;
+    for (Py_ssize_t i = 0; good && i < events; i++, to += EXTRAS) {
+        Calibration *mine = all + number[i];
+        double *count = (double *)counts.buf + 2 * number[i];
+        int flag = ((const uint8_t *)flags.buf)[i];
+        if (flag & BEGINS) memcpy(mine, fresh.buf, sizeof *mine);
+        to[2] = NAN;
+        if (flag & LABELLED)
+            to[2] = take_label(mine, constants.buf, ((const float *)x.buf)[i], ((const float *)predicted.buf)[i],
+                               &count[0], &count[1]);
+        give_ends(mine, constants.buf, ((const float *)y.buf)[i], &to[0], &to[1]);
+    }
+    if (!good) wrong("the events do not fit the groups");
+    Py_buffer *all_buffers[] = {&kept, &fresh, &constants, &group, &flags, &x, &predicted, &y, &out, &counts};
+    for (size_t i = 0; i < sizeof all_buffers / sizeof *all_buffers; i++) PyBuffer_Release(all_buffers[i]);
+    if (!good) return NULL;
+    Py_RETURN_NONE;
+}
+
 /* --------------------------------------------------------------------------------------------------- absorbing */
 
 /* Where things are, and whom to tell. */
@@ -214,6 +323,9 @@ typedef struct {
     Py_ssize_t each, outputs, features, size; /* bytes a row; O, F, D */
     Py_ssize_t output_at, value_at, state_at; /* bytes into a row */
     int target, feature;                      /* which output forecasts which feature; -1: none, nothing is scored */
+    Py_ssize_t calibration_at;                /* bytes into a row; 0: not calibrated, and no columns for it */
+    int interval, score;                      /* which columns follow the outputs */
+    const Constants *constants;
     const double *edges;
     Py_ssize_t edge_count;
 } Layout;
@@ -259,25 +371,45 @@ typedef struct {
     Py_ssize_t tally_columns;
 } Rectangle;
 
+/* Score the value x of a series that has a prediction of it; returns the score, NaN if there is none. */
+static float label(const Layout *layout, char *row, Calibration *kept, const float *x, double *tally) {
+    const float *last_output = (const float *)(row + layout->output_at);
+    const float *last_value = (const float *)(row + layout->value_at);
+    float value = x[layout->feature], predicted = last_output[layout->target];
+    score_value(layout, row, value, predicted, last_value[layout->feature], tally);
+    if (!layout->calibration_at) return NAN;
+    return take_label(kept, layout->constants, value, predicted, &tally[TALLY_COVERED], &tally[TALLY_GIVEN]);
+}
+
+/* The columns after the outputs. */
+static void write_extras(const Layout *layout, const Calibration *kept, float around, float score, float *to) {
+    if (layout->interval) give_ends(kept, layout->constants, around, to, to + 1), to += 2;
+    if (layout->score) *to = score;
+}
+
 static void absorb_group(const Layout *layout, const Rectangle *rectangle, Py_ssize_t group) {
     char *row = rectangle->rows + rectangle->slots[group] * layout->each;
     const int64_t *item = rectangle->items + rectangle->places[group] + rectangle->first;
     double *tally = rectangle->tally + rectangle->streams[group] * rectangle->tally_columns;
+    Py_ssize_t columns = layout->outputs + 2 * layout->interval + layout->score;
     uint64_t steps;
+    Calibration kept;
     memcpy(&steps, row + STEPS_AT, 8);
+    if (layout->calibration_at) memcpy(&kept, row + layout->calibration_at, sizeof kept);
     float *last_output = (float *)(row + layout->output_at), *last_value = (float *)(row + layout->value_at);
     for (Py_ssize_t step = 0; step < rectangle->steps; step++, steps++) {
         const float *x = rectangle->values + item[step] * layout->features;
         const float *y = rectangle->outputs + (step * rectangle->batch + group) * layout->outputs;
-        if (layout->target >= 0 && steps)
-            score_value(layout, row, x[layout->feature], last_output[layout->target], last_value[layout->feature],
-                        tally);
-        for (Py_ssize_t i = 0; i < layout->outputs; i++)
-            rectangle->y[item[step] * layout->outputs + i] = last_output[i] = y[i];
+        float *to = rectangle->y + item[step] * columns;
+        float score = layout->target >= 0 && steps ? label(layout, row, &kept, x, tally) : NAN;
+        for (Py_ssize_t i = 0; i < layout->outputs; i++) to[i] = last_output[i] = y[i];
         for (Py_ssize_t i = 0; i < layout->features; i++) last_value[i] = x[i];
+        if (layout->calibration_at)
+            write_extras(layout, &kept, last_output[layout->target], score, to + layout->outputs);
     }
     memcpy(row + STEPS_AT, &steps, 8);
     memcpy(row + TIME_AT, &rectangle->times[item[rectangle->steps - 1]], 8);
+    if (layout->calibration_at) memcpy(row + layout->calibration_at, &kept, sizeof kept);
     if (group >= rectangle->ends)
         memcpy(row + layout->state_at, rectangle->state + group * layout->size, 4 * (size_t)layout->size);
 }
@@ -291,6 +423,11 @@ static int check_rectangle(const Layout *layout, const Rectangle *r, Py_ssize_t 
         layout->state_at + 4 * layout->size > layout->each || layout->target >= layout->outputs ||
         layout->feature >= layout->features || layout->feature < 0 || r->tally_columns < TALLY_BUCKETS + layout->edge_count + 1)
         return wrong("the layout does not fit the rows");
+    if ((layout->interval | layout->score) >> 1 || (!layout->calibration_at && (layout->interval || layout->score)))
+        return wrong("there are no calibrations for the columns asked for");
+    if (layout->calibration_at && (layout->target < 0 || layout->calibration_at < HEADER_SIZE ||
+                                   layout->calibration_at + (Py_ssize_t)sizeof(Calibration) > layout->each))
+        return wrong("the layout does not fit the rows");
     for (Py_ssize_t group = 0; group < r->batch; group++) {
         if (r->slots[group] < 0 || r->slots[group] >= rows) return wrong("a slot lies beyond the rows");
         if (r->streams[group] < 0 || r->streams[group] >= streams) return wrong("a stream has no tally");
@@ -303,16 +440,17 @@ static int check_rectangle(const Layout *layout, const Rectangle *r, Py_ssize_t 
     return 0;
 }
 
-enum { ROWS, EDGES, ITEMS, PLACES, SLOTS, STREAMS, VALUES, TIMES, OUTPUTS, STATE, Y, TALLY, BUFFERS };
+enum { ROWS, CONSTANTS, EDGES, ITEMS, PLACES, SLOTS, STREAMS, VALUES, TIMES, OUTPUTS, STATE, Y, TALLY, BUFFERS };
 
 static PyObject *absorb(PyObject *module, PyObject *args) {
     (void)module;
     Py_buffer b[BUFFERS];
     Layout layout;
     Rectangle r;
-    if (!PyArg_ParseTuple(args, "w*(nnnnnnnii)y*y*y*y*y*nnny*y*y*y*w*w*", &b[ROWS], &layout.each, &layout.outputs,
+    if (!PyArg_ParseTuple(args, "w*(nnnnnnniinii)y*y*y*y*y*y*nnny*y*y*y*w*w*", &b[ROWS], &layout.each, &layout.outputs,
                           &layout.features, &layout.size, &layout.output_at, &layout.value_at, &layout.state_at,
-                          &layout.target, &layout.feature, &b[EDGES], &b[ITEMS], &b[PLACES], &b[SLOTS], &b[STREAMS],
+                          &layout.target, &layout.feature, &layout.calibration_at, &layout.interval, &layout.score,
+                          &b[CONSTANTS], &b[EDGES], &b[ITEMS], &b[PLACES], &b[SLOTS], &b[STREAMS],
                           &r.first, &r.steps, &r.ends, &b[VALUES], &b[TIMES], &b[OUTPUTS], &b[STATE], &b[Y],
                           &b[TALLY]))
         return NULL;
@@ -320,8 +458,10 @@ static PyObject *absorb(PyObject *module, PyObject *args) {
     r.batch = b[SLOTS].len / 8;
     Py_ssize_t values = b[TIMES].len / 8;
     good = good && b[PLACES].len == b[SLOTS].len && b[STREAMS].len == b[SLOTS].len &&
-           b[VALUES].len == 4 * values * layout.features && b[Y].len == 4 * values * layout.outputs &&
+           b[VALUES].len == 4 * values * layout.features && b[Y].len == 4 * values * (layout.outputs + 2 * layout.interval + layout.score) &&
+           (!layout.calibration_at || b[CONSTANTS].len == sizeof(Constants)) &&
            b[OUTPUTS].len == 4 * r.steps * r.batch * layout.outputs && b[STATE].len == 4 * r.batch * layout.size;
+    layout.constants = b[CONSTANTS].buf;
     layout.edges = b[EDGES].buf, layout.edge_count = b[EDGES].len / 8;
     r.tally_columns = TALLY_BUCKETS + layout.edge_count + 1;
     r.items = b[ITEMS].buf, r.places = b[PLACES].buf, r.slots = b[SLOTS].buf, r.streams = b[STREAMS].buf;
@@ -342,6 +482,7 @@ static PyMethodDef functions[] = {
     {"take_parts", take_parts, METH_VARARGS, "A part of each slot's row."},
     {"take_steps", take_steps, METH_VARARGS, "What each item of a rectangle has."},
     {"all_finite", all_finite, METH_O, "Whether all of some float32 numbers are finite."},
+    {"calibrate", calibrate, METH_VARARGS, "Take values into the calibrations of their series."},
     {"absorb", absorb, METH_VARARGS, "Take a rectangle's answers into the rows."},
     {0},
 };

@@ -1,5 +1,6 @@
 """Types of the compiled inner parts of the plain way: those of `streamlstm.carry_python`."""
 
+from streamlstm.calibration import calibrate as calibrate
 from streamlstm.carry_python import absorb as absorb
 from streamlstm.carry_python import all_finite as all_finite
 from streamlstm.carry_python import lay_out as lay_out

@@ -672,7 +672,7 @@ done:
     return result;
 }
 
-/* Rows of finite numbers as texts, commas between them: (bytes, places, lengths). */
+/* Rows of numbers, finite or NaN, as texts, commas between them: (bytes, places, lengths). */
 static PyObject *write_numbers(PyObject *module, PyObject *args) {
     (void)module;
     Py_buffer numbers;

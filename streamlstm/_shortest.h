@@ -88,10 +88,14 @@ static char *write_exponent(char *to, int exponent) {
     return to;
 }
 
-/* Write a finite number; returns the end. Room for SHORTEST_MAX bytes is needed. */
+/* Write a number that is finite or NaN; returns the end. Room for SHORTEST_MAX bytes is needed. */
 static char *write_shortest(char *to, float number) {
     uint32_t bits;
     memcpy(&bits, &number, 4);
+    if (number != number) {
+        memcpy(to, "nan", 3);
+        return to + 3;
+    }
     if (bits >> 31) *to++ = '-', bits &= 0x7fffffff;
     if (bits == 0) {
         *to++ = '0';

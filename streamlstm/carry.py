@@ -21,6 +21,7 @@ take_parts = _carry.take_parts
 take_steps = _carry.take_steps
 all_finite = _carry.all_finite
 absorb = _carry.absorb
+calibrate = _carry.calibrate
 
 
 def lay_out(

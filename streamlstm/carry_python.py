@@ -5,13 +5,15 @@ It says what the compiled ones must do; the tests hold the two against each othe
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.calibration import CALIBRATION, LABELLED
+from streamlstm.calibration import calibrate as calibrate  # noqa: PLC0414  (one of the twin's functions)
 from streamlstm.record import HEADER
-from streamlstm.scoring import add_scores, take_scores
+from streamlstm.scoring import COVERED, GIVEN, add_scores, take_scores
 
 Index = NDArray[np.int64]
 Float32 = NDArray[np.float32]
@@ -30,6 +32,14 @@ class Layout(NamedTuple):
     state_at: int
     target: int  # output that forecasts the scored feature
     feature: int
+    calibration_at: int = 0  # 0: not calibrated
+    interval: int = 0  # 1: columns for its ends follow the outputs
+    score: int = 0  # 1: a column for it comes last
+
+    @property
+    def columns(self) -> int:
+        """How many numbers a prediction has."""
+        return self.outputs + 2 * self.interval + self.score
 
 
 def lay_out(
@@ -80,6 +90,7 @@ def all_finite(numbers: Float32) -> bool:
 def absorb(
     rows: Float32,
     layout: tuple[int, ...],
+    constants: Float64,
     edges: Float64,
     items: Index,
     places: Index,
@@ -98,7 +109,8 @@ def absorb(
     """Take the answers to a rectangle, outputs (T, B, O) and state (B, D), into the rows of its groups (B,).
 
     Scores each prediction by the value that follows; notes time, steps, last prediction and value; puts the states of
-    groups from `ends` on, which have no steps after these; writes the predictions to their items in y (n, O).
+    groups from `ends` on, which have no steps after these; writes the predictions, and what calibration gives besides,
+    to their items in y (n, columns).
     """
     lay = Layout(*layout)
     at = items[places + first + np.arange(steps)[:, None]]  # (T, B)
@@ -117,9 +129,48 @@ def absorb(
         error, naive_error = ((x - other).T.ravel()[chosen] for other in (predicted, before))
         scaled = add_scores(header, group, error, naive_error)
         take_scores(tally, streams[group], error, naive_error, scaled, edges)
-    y[at] = outputs
+    y[at, : lay.outputs] = outputs
+    if lay.calibration_at:
+        y[at, lay.outputs :] = _calibrated(lay, part, constants, values[at, lay.feature], outputs, streams, tally)
     last_output[:], last_value[:] = outputs[-1], values[at[-1]]
     header["steps"] += np.uint64(steps)
     header["time_ms"] = times_ms[at[-1]]
     part[ends:, lay.state_at // 4 : lay.state_at // 4 + lay.state_size] = state[ends:]
     rows[slots] = part
+
+
+def _calibrated(
+    lay: Layout, part: Float32, constants: Float64, x: Float32, outputs: Float32, streams: Index, tally: Float64
+) -> Float32:
+    """The columns after the outputs, (T, B, columns - O), of values x (T, B); the rows' calibrations are carried."""
+    steps, batch = x.shape
+    header = np.ndarray(shape=(batch,), dtype=HEADER, buffer=part, strides=(lay.each,))
+    held: NDArray[Any] = np.ndarray((batch,), CALIBRATION, buffer=part, offset=lay.calibration_at, strides=(lay.each,))
+    kept, counts = held.copy(), np.zeros((batch, 2))
+    y = np.ascontiguousarray(outputs[:, :, lay.target].T)
+    predicted = np.concatenate([part[:, None, lay.output_at // 4 + lay.target], y[:, :-1]], axis=1)
+    flags = np.full((batch, steps), LABELLED, np.uint8)
+    flags[header["steps"] == 0, 0] = 0
+    out = np.empty((batch, steps, 3), np.float32)
+    fresh = np.zeros((), CALIBRATION)  # no series begins anew here
+    calibrate(
+        kept,
+        fresh,
+        constants,
+        np.repeat(np.arange(batch), steps),
+        flags.ravel(),
+        x.T.ravel(),
+        predicted.ravel(),
+        y.ravel(),
+        out.reshape(-1, 3),
+        counts,
+    )
+    held[:] = kept
+    np.add.at(tally[:, COVERED], streams, counts[:, 0])
+    np.add.at(tally[:, GIVEN], streams, counts[:, 1])
+    return chosen_extras(out, lay.interval, lay.score).transpose(1, 0, 2)
+
+
+def chosen_extras(extras: Float32, interval: int, score: int) -> Float32:
+    """Of the interval's ends and the score (…, 3), those that are asked for."""
+    return extras[..., (0 if interval else 2) : (3 if score else 2)]

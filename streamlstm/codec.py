@@ -126,7 +126,7 @@ def pack_records(names: Texts, rows: NDArray[np.float32], slots: Index) -> bytes
 
 
 def write_numbers(numbers: NDArray[np.float32]) -> Texts:
-    """Texts of finite numbers (n, C): the shortest that parse back to the same float32, C of them joined by commas."""
+    """Texts of numbers (n, C), finite or NaN: the shortest that parse back to the same float32, commas between C."""
     data, at, length = _codec.write_numbers(np.ascontiguousarray(numbers), numbers.shape[1])
     return Texts(data, _ints(at), _ints(length))
 

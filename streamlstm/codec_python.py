@@ -230,14 +230,14 @@ def pack_records(
 
 
 def write_numbers(numbers: NDArray[np.float32], columns: int) -> tuple[bytes, bytes, bytes]:
-    """Rows of finite numbers as texts with commas between them: (bytes, places, lengths), the last two int64.
+    """Rows of numbers, finite or NaN, as texts with commas between them: (bytes, places, lengths), the last two int64.
 
     Each number is the shortest that parses back to the same float32; exponents as JSON writers have them, no plus.
     """
     if not numbers.size:
         return b"", b"", b""
     text = orjson.dumps(numbers.reshape(-1, columns), option=orjson.OPT_SERIALIZE_NUMPY)
-    text = text.replace(b"e+", b"e").replace(b".0,", b",").replace(b".0]", b"]")
+    text = text.replace(b"e+", b"e").replace(b"null", b"nan").replace(b".0,", b",").replace(b".0]", b"]")
     rows = text[2:-2].split(b"],[")
     lengths = [len(row) for row in rows]
     places = np.cumsum([0, *lengths[:-1]])

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from streamlstm.arena import NO_SLOT, Arena
 from streamlstm.batch import Parsed, name_error, parse
 from streamlstm.codec import write_numbers
+from streamlstm.extras import NO_EXTRAS, Extras
 from streamlstm.flaw import BAD_RECORD
 from streamlstm.mixed import Mixed, MixedWay
 from streamlstm.plain import Items, PlainWay, Stepped
 from streamlstm.plan import NO_PAST, NOT_FINITE, Work
 from streamlstm.record import RecordFormat, Records
+from streamlstm.scoring import scored_feature
 from streamlstm.stepping import StepModel
 from streamlstm.store import Commit, DeadLetter, Head
 
@@ -41,6 +43,7 @@ class EngineSettings:
     missing: str = "impute"  # one of MISSING_POLICIES
     max_series: int = 1_000_000  # per stream
     max_series_memory_bytes: int = 4 << 30  # of records kept in memory
+    extras: Extras = NO_EXTRAS  # columns besides the model's outputs
 
 
 @dataclass
@@ -69,7 +72,7 @@ _NONE = np.empty(0, np.int64)
 class _Answers(NamedTuple):
     """What both ways gave together; items are numbered through all streams."""
 
-    y: Float32  # (n, O)
+    y: Float32  # (n, columns)
     alive: Mask | None  # (n,) whether the item has a prediction; None if all have
     slots: Index  # (g,) series whose record is to be stored
     stream: Index  # (g,)
@@ -132,16 +135,19 @@ class Engine:
     def __init__(self, model: StepModel, settings: EngineSettings | None = None) -> None:
         self.settings = settings or EngineSettings()
         self.model = model
+        extras = self.settings.extras
+        extras.check(model.spec.outputs, scored_feature(model.spec.targets)[0])
         self.format = RecordFormat(
             outputs=len(model.spec.outputs),
             features=len(model.spec.features),
             initial_state=model.initial_state(1)[0],
             fingerprint=model.fingerprint,
+            calibration=extras.fresh,
         )
         self.arena = Arena(self.format, max_bytes=self.settings.max_series_memory_bytes)
-        self.columns = ",".join(model.spec.outputs)
-        self._plain = PlainWay(model, self.format)
-        self._mixed = MixedWay(model, self.format, missing=self.settings.missing)
+        self.columns = ",".join((*model.spec.outputs, *extras.columns))
+        self._plain = PlainWay(model, self.format, extras)
+        self._mixed = MixedWay(model, self.format, extras, missing=self.settings.missing)
         self._heads: dict[str, StreamHead] = {}
         self._keys: dict[bytes, int] = {}  # numbers in the table of the streams that were ever opened
 

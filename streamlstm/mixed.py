@@ -9,9 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.arena import Arena
-from streamlstm.plan import Plan, Work
-from streamlstm.record import RecordFormat
-from streamlstm.scoring import Before, score_sequence, scored_feature
+from streamlstm.calibration import BEGINS, LABELLED
+from streamlstm.carry import calibrate
+from streamlstm.carry_python import chosen_extras
+from streamlstm.extras import Extras
+from streamlstm.plan import Plan, Repeated, Skipped, Work
+from streamlstm.record import RecordFormat, Rows
+from streamlstm.scoring import COVERED, GIVEN, Before, Labels, score_labels, scored_feature
 from streamlstm.stepping import StepModel, Stepper
 
 Index = NDArray[np.int64]
@@ -24,7 +28,7 @@ class Mixed(NamedTuple):
     """What stepping a plan gave; items are numbered through all streams."""
 
     items: Index  # (m,) items with a prediction
-    y: Float32  # (m, O)
+    y: Float32  # (m, columns)
     slots: Index  # (g,) series whose record is to be stored
     stream: Index  # (g,) number of each one's stream
     last_item: Index  # (g,) each one's last item that was stepped
@@ -34,11 +38,21 @@ class Mixed(NamedTuple):
     rejected: Index  # items whose answer is not finite
 
 
+class _Given(NamedTuple):
+    """Predictions in series order, those that repeat the one before among them."""
+
+    items: Index  # (m,)
+    y: Float32  # (m, O)
+    group: Index  # (m,)
+    epoch: Index  # (m,) resets of the series before it in this batch
+    stepped: Index  # (m,) number of the stepped value among those accepted; -1 for a repeated prediction
+
+
 class MixedWay:
     """Steps any mixture of items through one model."""
 
-    def __init__(self, model: StepModel, record_format: RecordFormat, *, missing: str) -> None:
-        self._format = record_format
+    def __init__(self, model: StepModel, record_format: RecordFormat, extras: Extras, *, missing: str) -> None:
+        self._format, self._extras = record_format, extras
         self._stepper = Stepper(model, record_format, missing=missing)
         self._scored = scored_feature(model.spec.targets)
         self._skip = missing == "skip"
@@ -47,39 +61,35 @@ class MixedWay:
         """Step the works and carry their rows in the arena; what is scored is added to the streams' tally."""
         plan = Plan.of(works)
         rows = arena.gather(plan.slots)
-        header = self._format.header(rows)
-        has_past = header["steps"] > 0
-        before = Before(self._format.last_output(rows).copy(), self._format.last_value(rows).copy(), has_past)
+        before = self._before(rows)
+        kept_before = self._format.calibration(rows).copy() if self._extras.wanted else None
         skipped = plan.take_missing() if self._skip else None
         sequence = plan.sequence
         stepped, accepted = self._stepper.step(sequence, rows)
         kept = np.flatnonzero(accepted)
-        items, y = plan.items[kept], stepped[kept]
         without_past = plan.items[~accepted & sequence.missing]
+        repeated = None
         if skipped is not None:
             repeated = skipped.repeat(sequence, stepped, kept, before.output)
-            known = repeated.known | (has_past[skipped.group] & (skipped.epoch == 0))
-            items, y = np.concatenate([items, skipped.items[known]]), np.concatenate([y, repeated.y[known]])
+            known = repeated.known | (before.has_past[skipped.group] & (skipped.epoch == 0))
+            repeated = Repeated(repeated.y, known)
             without_past = skipped.items[~known]
+        given = _given(plan, kept, stepped, skipped, repeated)
         last = np.full(len(rows), -1)
         last[sequence.group[kept]] = kept
         last_epoch = np.where(last >= 0, sequence.epoch[last], -1) if len(kept) else last
-        written = last_epoch == plan.resets
-        score_sequence(
-            sequence,
-            kept,
-            stepped,
-            before=before,
-            scored=self._scored,
-            last_epoch=last_epoch,
-            header=header,
-            tally=tally,
-            stream=plan.stream,
-        )
+        y = given.y
+        if self._scored[0] >= 0:
+            labels = Labels.of(sequence, kept, stepped, before=before, scored=self._scored)
+            score_labels(labels, last_epoch, self._format.header(rows), tally, plan.stream)
+            if kept_before is not None:
+                y = np.concatenate([y, self._calibrate(kept_before, given, labels, plan.stream, tally)], axis=1)
+                self._format.calibration(rows)[:] = kept_before
         arena.scatter(plan.slots, rows)
+        written = last_epoch == plan.resets
         removed = ~written & (plan.resets > 0)
         return Mixed(
-            items=items,
+            items=given.items,
             y=y,
             slots=plan.slots[written],
             stream=plan.stream[written],
@@ -89,3 +99,51 @@ class MixedWay:
             without_past=without_past,
             rejected=plan.items[~accepted & ~sequence.missing],
         )
+
+    def _before(self, rows: Rows) -> Before:
+        header = self._format.header(rows)
+        return Before(self._format.last_output(rows).copy(), self._format.last_value(rows).copy(), header["steps"] > 0)
+
+    def _calibrate(
+        self, kept: NDArray[np.void], given: _Given, labels: Labels, stream: Index, tally: Float64
+    ) -> Float32:
+        """The columns after the outputs, (m, columns - O); the calibrations `kept` (g,) are carried."""
+        count = len(given.items)
+        real = given.stepped >= 0
+        at = given.stepped[real]
+        x, predicted = np.zeros(count, np.float32), np.zeros(count, np.float32)
+        x[real], predicted[real] = labels.x[at], labels.predicted[at]
+        flags = np.zeros(count, np.uint8)
+        flags[real] = np.where(labels.labelled[at], LABELLED, 0)
+        same = np.zeros(count, bool)
+        same[1:] = given.group[1:] == given.group[:-1]
+        epoch_before = np.where(same, np.concatenate([[0], given.epoch[:-1]]), 0)
+        flags[given.epoch != epoch_before] |= BEGINS
+        y = np.ascontiguousarray(given.y[:, self._scored[0]])
+        out, counts = np.empty((count, 3), np.float32), np.zeros((len(kept), 2))
+        fresh = self._format.calibration(self._format.fresh[None])[0]
+        calibrate(kept, fresh, self._extras.constants, given.group, flags, x, predicted, y, out, counts)
+        np.add.at(tally[:, COVERED], stream, counts[:, 0])
+        np.add.at(tally[:, GIVEN], stream, counts[:, 1])
+        return chosen_extras(out, int(self._extras.interval is not None), int(self._extras.score))
+
+
+def _given(plan: Plan, kept: Index, stepped: Float32, skipped: Skipped | None, repeated: Repeated | None) -> _Given:
+    """All predictions in series order: those stepped, and those that answer a skipped value by the one before."""
+    sequence = plan.sequence
+    number = np.arange(len(kept))
+    found = _Given(plan.items[kept], stepped[kept], sequence.group[kept], sequence.epoch[kept], number)
+    if skipped is None or repeated is None:
+        return found
+    known = np.flatnonzero(repeated.known)
+    nobody = np.full(len(known), -1)
+    more = _Given(skipped.items[known], repeated.y[known], skipped.group[known], skipped.epoch[known], nobody)
+    # A skipped value comes before the stepped one whose number is how many were stepped before it.
+    order = np.argsort(np.concatenate([2 * kept + 1, 2 * skipped.before[known]]), kind="stable")
+    return _Given(
+        items=np.concatenate([found.items, more.items])[order],
+        y=np.concatenate([found.y, more.y])[order],
+        group=np.concatenate([found.group, more.group])[order],
+        epoch=np.concatenate([found.epoch, more.epoch])[order],
+        stepped=np.concatenate([found.stepped, more.stepped])[order],
+    )

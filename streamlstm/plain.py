@@ -17,6 +17,7 @@ from streamlstm.arena import Arena
 from streamlstm.batch import Rectangle, staircase
 from streamlstm.carry import absorb, all_finite, lay_out, take_parts, take_steps
 from streamlstm.carry_python import Layout
+from streamlstm.extras import Extras
 from streamlstm.plan import Work
 from streamlstm.record import RecordFormat
 from streamlstm.scoring import SCALED_ERROR_EDGES, new_tally, scored_feature
@@ -62,7 +63,7 @@ class Items(NamedTuple):
 class Stepped(NamedTuple):
     """What stepping came to: predictions by item, and which series' records are to be stored."""
 
-    y: Float32  # (n, O); meaningless for items that were not stepped
+    y: Float32  # (n, columns); meaningless for items that were not stepped
     items: Index  # (m,) items that were stepped
     slots: Index  # (g,) series that were carried
     stream: Index  # (g,) number of each one's stream
@@ -106,7 +107,7 @@ class _Answer(NamedTuple):
 class PlainWay:
     """Steps the plain series of batches through one model."""
 
-    def __init__(self, model: StepModel, record_format: RecordFormat) -> None:
+    def __init__(self, model: StepModel, record_format: RecordFormat, extras: Extras) -> None:
         self._model = model
         self._format = record_format
         output_at, value_at, state_at = record_format.places()
@@ -121,7 +122,11 @@ class PlainWay:
             state_at=state_at,
             target=target,
             feature=feature,
+            calibration_at=record_format.calibration_at,
+            interval=int(extras.interval is not None),
+            score=int(extras.score),
         )
+        self._constants = extras.constants
         states = TILE_BYTES // (4 * max(1, record_format.state_size))
         self._tile = min(max(states, MIN_TILE), MAX_TILE)
 
@@ -131,7 +136,7 @@ class PlainWay:
         A tile with an answer that is not finite is left out as if its series were not plain; its rows are untouched.
         """
         groups = _groups_of(items, arena)
-        y = np.empty((len(items.slots), len(self._model.spec.outputs)), np.float32)
+        y = np.empty((len(items.slots), self._layout.columns), np.float32)
         tally = new_tally(len(items.offsets) - 1)
         refused = None
         for first in range(0, len(groups.slot), self._tile):
@@ -174,6 +179,7 @@ class PlainWay:
             absorb(
                 rows,
                 self._layout,
+                self._constants,
                 SCALED_ERROR_EDGES,
                 tile.items,
                 tile.place[cut],

@@ -11,6 +11,7 @@ A record is one row of float32 words, little-endian, so a batch of records is on
     32-39    scored: predictions whose value has come (uint64)
     40-71    sums over the scored ones, float64: |error|, error^2, |error of the naive forecast|, its square
     72-      the last prediction (O float32), the last value (F float32), the state (D float32)
+    then     with intervals or scores: the series' calibration, 14 float64 (see `streamlstm.calibration`)
 
 Checks come in pairs: what `encode` promises (length, magic, model, finite) `decode` demands. For D = 128, O = F = 1
 a record is 592 bytes; Redis allocates it in the same 640-byte class as a bare 512-byte state with its header.
@@ -25,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.calibration import CALIBRATION
 from streamlstm.errors import RecordError
 
 Rows = NDArray[np.float32]  # (n, words): one record a row
@@ -68,19 +70,31 @@ NO_RECORDS = Records(np.empty((0, 1), np.float32), np.empty(0, np.int64))
 class RecordFormat:
     """The layout of one model's records: O outputs, F features, D state elements."""
 
-    def __init__(self, *, outputs: int, features: int, initial_state: NDArray[np.float32], fingerprint: str) -> None:
+    def __init__(
+        self,
+        *,
+        outputs: int,
+        features: int,
+        initial_state: NDArray[np.float32],
+        fingerprint: str,
+        calibration: NDArray[np.void] | None = None,
+    ) -> None:
+        """`calibration` is that of a series before its first value; None where none is kept."""
         self.state_size = len(initial_state)
         self.outputs, self.features = outputs, features
         self._last_output = slice(HEADER_WORDS, HEADER_WORDS + outputs)
         self._last_value = slice(self._last_output.stop, self._last_output.stop + features)
         self._state = slice(self._last_value.stop, self._last_value.stop + self.state_size)
-        self.words = self._state.stop
+        self.words = self._state.stop + (0 if calibration is None else CALIBRATION.itemsize // 4)
         self.size = 4 * self.words  # bytes
+        self.calibration_at = 0 if calibration is None else 4 * self._state.stop
         self._model = int.from_bytes(bytes.fromhex(fingerprint[:16]), "little")
         self.fresh = np.zeros(self.words, np.float32)  # the record of a series before its first value
         head = self.header(self.fresh[None])
         head["magic"], head["state_size"], head["model"] = MAGIC, self.state_size, self._model
         self.fresh[self._state] = initial_state
+        if calibration is not None:
+            self.calibration(self.fresh[None])[:] = calibration
         self.fresh.setflags(write=False)
 
     def places(self) -> tuple[int, int, int]:
@@ -103,8 +117,18 @@ class RecordFormat:
         """View of the states, (n, D)."""
         return rows[:, self._state]
 
+    def calibration(self, rows: Rows) -> NDArray[Any]:
+        """The calibrations of C-contiguous rows, as a structured view (n,); of a format that keeps them."""
+        place = self.calibration_at if len(rows) else 0  # an empty array has no place inside
+        return np.ndarray((len(rows),), CALIBRATION, buffer=rows, offset=place, strides=(self.size,))
+
     def decode(self, records: Sequence[bytes]) -> tuple[Rows, dict[int, str]]:
-        """Rows (n, words) of n records, and for each bad one its index and what is wrong; a bad one's row is fresh."""
+        """Rows (n, words) of n records, and for each bad one its index and what is wrong; a bad one's row is fresh.
+
+        Records written without calibrations get fresh ones where they are wanted, and lose theirs where they are not.
+        """
+        if any(len(record) != self.size for record in records):
+            records = [self._fitted(record) for record in records]
         wrong = {
             i: f"a record of {len(record)} bytes where this model's have {self.size}"
             for i, record in enumerate(records)
@@ -115,7 +139,9 @@ class RecordFormat:
             records = [blank if i in wrong else record for i, record in enumerate(records)]
         rows = np.frombuffer(b"".join(records), np.float32).reshape(len(records), self.words).copy()
         head = self.header(rows)
-        finite = np.isfinite(rows[:, HEADER_WORDS:]).all(axis=1)
+        finite = np.isfinite(rows[:, HEADER_WORDS : self._state.stop]).all(axis=1)
+        for name in CALIBRATION.names or () if self.calibration_at else ():
+            finite &= np.isfinite(self.calibration(rows)[name].reshape(len(rows), -1)).all(axis=1)
         for name in SUMS:
             finite &= np.isfinite(head[name])
         checks = (
@@ -130,6 +156,15 @@ class RecordFormat:
         for i in wrong:
             rows[i] = self.fresh
         return rows, wrong
+
+    def _fitted(self, record: bytes) -> bytes:
+        """A record with or without a calibration, as this format has it."""
+        end = 4 * self._state.stop
+        if self.calibration_at and len(record) == end:
+            return record + self.fresh.tobytes()[end:]
+        if not self.calibration_at and len(record) == end + CALIBRATION.itemsize:
+            return record[:end]
+        return record
 
     def decode_one(self, record: bytes) -> Rows:
         """The row (words,) of one record; raises RecordError for a bad one."""

@@ -22,8 +22,9 @@ Float64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 # A stream's tally of a batch: how many predictions were scored, sums of |error|, of |error of the naive forecast| and
-# of scaled errors, then how many scaled errors fell under each edge and beyond the last.
-SCORED, ABSOLUTE, NAIVE, SCALED, BUCKETS = range(5)
+# of scaled errors, values inside their interval and values that had one, then how many scaled errors fell under each
+# edge and beyond the last.
+SCORED, ABSOLUTE, NAIVE, SCALED, COVERED, GIVEN, BUCKETS = range(7)
 # Of |error| / mean |error of the naive forecast|: 1 is as good as naive. An edge belongs to its bucket.
 SCALED_ERROR_EDGES = np.array([0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0])
 TALLY_COLUMNS = BUCKETS + len(SCALED_ERROR_EDGES) + 1
@@ -99,39 +100,42 @@ class Before(NamedTuple):
     has_past: Mask  # (g,)
 
 
-def score_sequence(
-    sequence: ValueSequence,
-    kept: Index,
-    y: Float32,
-    *,
-    before: Before,
-    scored: tuple[int, int],
-    last_epoch: Index,
-    header: NDArray[Any],
-    tally: Float64,
-    stream: Index,
-) -> None:
-    """Score the accepted values `kept` of a sequence by their predictions y (m, O), into headers (g,) and tally.
+class Labels(NamedTuple):
+    """What the accepted values (k,) of a sequence say of the predictions before them."""
 
-    `scored` is what `scored_feature` says, `stream` (g,) the number of each group's stream, `last_epoch` (g,) the
-    resets after which a group's last value came: what was scored before a reset is not in the record any more.
+    group: Index
+    epoch: Index
+    x: Float32  # the scored feature
+    predicted: Float32  # the output that forecast it
+    naive: Float32  # the value before
+    labelled: Mask  # whether there is such a prediction, of a value that is known
+
+    @classmethod
+    def of(cls, sequence: ValueSequence, kept: Index, y: Float32, *, before: Before, scored: tuple[int, int]) -> Labels:
+        """Of the accepted values `kept` and their predictions y (m, O); `scored` is what `scored_feature` says."""
+        target, feature = scored
+        group, epoch = sequence.group[kept], sequence.epoch[kept]
+        follows = np.zeros(len(kept), bool)  # the value before it in the batch is of the same series
+        follows[1:] = (group[1:] == group[:-1]) & (epoch[1:] == epoch[:-1])
+        x = sequence.values[kept, feature]
+        predicted, naive = before.output[group, target], before.value[group, feature]
+        at = np.flatnonzero(follows)
+        predicted[at], naive[at] = y[kept[at - 1], target], x[at - 1]
+        labelled = ~sequence.missing[kept] & (follows | (before.has_past[group] & (epoch == 0)))
+        return cls(group, epoch, x, predicted, naive, labelled)
+
+
+def score_labels(labels: Labels, last_epoch: Index, header: NDArray[Any], tally: Float64, stream: Index) -> None:
+    """Score what is labelled, into headers (g,) and tally.
+
+    `stream` (g,) is the number of each group's stream, `last_epoch` (g,) the resets after which a group's last value
+    came: what was scored before a reset is not in the record any more.
     """
-    target, feature = scored
-    if target < 0 or not len(kept):
-        return
-    group, epoch = sequence.group[kept], sequence.epoch[kept]
-    follows = np.zeros(len(kept), bool)  # the value before it in the batch is of the same series
-    follows[1:] = (group[1:] == group[:-1]) & (epoch[1:] == epoch[:-1])
-    x = sequence.values[kept, feature].astype(np.float64)
-    predicted = before.output[group, target].astype(np.float64)
-    naive = before.value[group, feature].astype(np.float64)
-    at = np.flatnonzero(follows)
-    predicted[at] = y[kept[at - 1], target]
-    naive[at] = x[at - 1]
-    labelled = ~sequence.missing[kept] & (follows | (before.has_past[group] & (epoch == 0)))
-    current = labelled & (epoch == last_epoch[group])
-    error, naive_error = x - predicted, x - naive
-    scaled = np.full(len(kept), np.nan)
+    group, labelled = labels.group, labels.labelled
+    current = labelled & (labels.epoch == last_epoch[group])
+    x = labels.x.astype(np.float64)
+    error, naive_error = x - labels.predicted, x - labels.naive
+    scaled = np.full(len(group), np.nan)
     scaled[current] = add_scores(header, group[current], error[current], naive_error[current])
     chosen = stream[group[labelled]]
     take_scores(tally, chosen, error[labelled], naive_error[labelled], scaled[labelled], SCALED_ERROR_EDGES)

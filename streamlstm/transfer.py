@@ -8,8 +8,10 @@ from typing import IO
 
 import numpy as np
 
+from streamlstm.calibration import CALIBRATION
 from streamlstm.entry_id import EntryId
 from streamlstm.errors import RecordError, SnapshotError, StoreError
+from streamlstm.extras import outputs_of
 from streamlstm.record import HEADER_WORDS, RecordFormat
 from streamlstm.snapshot import Record, SnapshotHead, SnapshotReader, write
 from streamlstm.states import PAGE, Draft, Entry, Meta, MovedError, States
@@ -21,14 +23,21 @@ OpenFile = Callable[[], AbstractContextManager[IO[bytes]]]
 
 def layout_of(record: bytes, *, columns: str, model: str) -> RecordFormat:
     """The layout of records like this one, from what `base:meta` says of them; raises RecordError if it is none."""
-    words, rest = divmod(len(record), 4)
+    names, calibrated = outputs_of(columns.split(","))
+    words, rest = divmod(len(record) - (CALIBRATION.itemsize if calibrated else 0), 4)
     size = int.from_bytes(record[4:8], "little")
     numbers = words - HEADER_WORDS - size
-    outputs = min(len(columns.split(",")), numbers - 1)
+    outputs = min(len(names), numbers - 1)
     if rest or outputs < 1:
         raise RecordError(f"a record of {len(record)} bytes, which cannot hold a state of {size} numbers")
     initial = np.zeros(size, np.float32)
-    return RecordFormat(outputs=outputs, features=numbers - outputs, initial_state=initial, fingerprint=model)
+    return RecordFormat(
+        outputs=outputs,
+        features=numbers - outputs,
+        initial_state=initial,
+        fingerprint=model,
+        calibration=np.zeros((), CALIBRATION) if calibrated else None,
+    )
 
 
 def export_states(states: States, open_file: OpenFile, tick: Tick) -> tuple[SnapshotHead, int]:

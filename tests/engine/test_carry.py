@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlstm import carry_python
+from streamlstm.calibration import TAILS, Constants
 from streamlstm.carry_python import Layout
 from streamlstm.record import RecordFormat
 from streamlstm.scoring import BUCKETS, SCALED, SCALED_ERROR_EDGES, new_tally
@@ -71,14 +72,27 @@ def test_series_stand_by_length_then_arrival() -> None:
 def test_both_absorb_alike(seed: int, steps: int, batch: int, features: int) -> None:
     """Rows, predictions and tallies after a rectangle are the same bits; so is what is gathered for it."""
     rng = np.random.default_rng(seed)
-    made = RecordFormat(outputs=2, features=features, initial_state=np.zeros(3, np.float32), fingerprint="ab" * 8)
-    target = int(rng.integers(-1, 2))
-    layout = Layout(made.size, 2, features, 3, *made.places(), target, int(rng.integers(0, features)))
+    level, target = Constants(0.8), int(rng.integers(-1, 2))
+    calibrated = target >= 0 and bool(rng.integers(0, 2))
+    made = RecordFormat(
+        outputs=2,
+        features=features,
+        initial_state=np.zeros(3, np.float32),
+        fingerprint="ab" * 8,
+        calibration=level.fresh() if calibrated else None,
+    )
+    extras = (made.calibration_at, *(rng.integers(0, 2, 2).tolist() if calibrated else (0, 0)))
+    layout = Layout(made.size, 2, features, 3, *made.places(), target, int(rng.integers(0, features)), *extras)
     rows = rng.standard_normal((SLOTS, made.words)).astype(np.float32)
     header = made.header(rows)
     header["steps"], header["scored"] = rng.integers(0, 2, SLOTS), rng.integers(0, 3, SLOTS)
     for name in ("absolute_error", "squared_error", "naive_absolute_error", "naive_squared_error"):
         header[name] = rng.random(SLOTS) * rng.integers(0, 2, SLOTS)
+    if calibrated:
+        held = made.calibration(rows)
+        held[:] = level.fresh()
+        held["seen"], held["scale"] = rng.integers(8, 12, SLOTS), rng.choice([0.0, 1e-300, 0.5, 1e30], SLOTS)
+        held["tails"] *= rng.random((SLOTS, len(TAILS))) + 0.5
     first, total = int(rng.integers(0, 3)), 40
     items = rng.permutation(total)
     places = np.arange(batch) * (total // batch)
@@ -89,12 +103,12 @@ def test_both_absorb_alike(seed: int, steps: int, batch: int, features: int) -> 
     state = rng.standard_normal((batch, 3)).astype(np.float32)
     found = []
     for module in (compiled, carry_python):
-        mine, y, tally = rows.copy(), np.zeros((total, 2), np.float32), new_tally(2)
+        mine, y, tally = rows.copy(), np.zeros((total, layout.columns), np.float32), new_tally(2)
         x, parts = np.empty((steps, batch, features), np.float32), np.empty((batch, 3), np.float32)
         module.take_steps(values, 4 * features, items, places, first, steps, x)
         module.take_parts(mine, made.size, made.places()[2], 12, slots, parts)
         arrays = (items, places, slots, streams, first, steps, batch // 2, values, np.arange(total), outputs, state)
-        module.absorb(mine, layout, SCALED_ERROR_EDGES, *arrays, y, tally)
+        module.absorb(mine, layout, level.numbers, SCALED_ERROR_EDGES, *arrays, y, tally)
         counts = np.delete(tally, [1, 2, SCALED], axis=1)
         found.append([array.tobytes() for array in (mine, y, x, parts, counts)])
         sums = tally[:, :BUCKETS]
@@ -132,11 +146,14 @@ def test_nothing_is_read_or_written_outside() -> None:
 
     def absorb(layout: Layout = layout, slot: int = 0, item: int = 0, stream: int = 0, size: int = 3) -> None:
         arrays = (np.array([item]), one, np.array([slot]), np.array([stream]), 0, 1, 0, y, one, y)
-        compiled.absorb(rows, layout, SCALED_ERROR_EDGES, *arrays, np.zeros((1, size), np.float32), y, tally)
+        compiled.absorb(
+            rows, layout, np.empty(0), SCALED_ERROR_EDGES, *arrays, np.zeros((1, size), np.float32), y, tally
+        )
 
     absorb()
     bad: list[dict[str, Any]] = [{"slot": 4}, {"slot": -1}, {"item": 1}, {"stream": 1}, {"size": 4}]
     bad += [{"layout": layout._replace(state_at=152)}, {"layout": layout._replace(target=1)}]
+    bad += [{"layout": layout._replace(interval=1)}, {"layout": layout._replace(calibration_at=80)}]
     for wrong in bad:
-        with pytest.raises(ValueError, match=r"beyond|tally|fit"):
+        with pytest.raises(ValueError, match=r"beyond|tally|fit|calibrations"):
             absorb(**wrong)

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlstm.engine import Engine, EngineSettings
+from streamlstm.extras import NO_EXTRAS, Extras
 from streamlstm.memory_store import MemoryServer, MemoryStore
 from streamlstm.model import Model
 from support import models
@@ -59,6 +60,37 @@ def test_any_batching_gives_the_oracles_bits(name: str, missing: str, seed: int)
         traffic.append(("999999-0", ["hot", "4", "hot", "0", "hot", "2", "zero", "0", "zero", "0"]))
     server = serve(model, {"values": traffic}, seed=seed, missing=missing)
     check(server, "values", Oracle(model, missing).feed(traffic))
+
+
+@pytest.mark.parametrize("missing", ["impute", "hold", "skip"])
+@pytest.mark.parametrize("extras", [Extras(0.8), Extras(None, score=True), Extras(0.9, score=True)], ids=str)
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), name=st.sampled_from(["lstm", "two features", "breaks"]))
+def test_intervals_and_scores_are_the_oracles(extras: Extras, missing: str, seed: int, name: str) -> None:
+    """To the bit, records too, whatever the batching, with gaps, resets and answers that are not finite."""
+    model = MODELS[name]
+    traffic = entries(seed, 300, features=len(model.spec.features), odd=0.1)
+    server = serve(model, {"values": traffic}, seed=seed, missing=missing, extras=extras)
+    oracle = Oracle(model, missing, extras).feed(traffic)
+    held = server.stream("values")
+    assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
+    settings = EngineSettings(missing=missing, extras=extras)
+    assert_states_equal(held.state, oracle, Engine(model, settings).format)
+
+
+def test_intervals_can_be_turned_on_and_off() -> None:
+    """Records of a daemon without intervals get fresh calibrations, and those of one with them go on without."""
+    model, traffic = MODELS["lstm"], entries(5, 120, odd=0.0)
+    server, oracle = MemoryServer(), Oracle(model)
+    for part, extras in ((traffic[:40], NO_EXTRAS), (traffic[40:80], Extras(0.9)), (traffic[80:], NO_EXTRAS)):
+        for entry_id, fields in part:
+            server.add("values", entry_id, *fields)
+        pump(Engine(model, EngineSettings(extras=extras)), MemoryStore(server), ["values"])
+        oracle.feed(part)
+    held = server.stream("values")
+    assert_states_equal(held.state, oracle, Engine(model).format)
+    assert not held.dead
+    assert len(held.predictions[60][1].split(b",")) == 3
 
 
 @settings(max_examples=10, deadline=None)

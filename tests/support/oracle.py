@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.extras import NO_EXTRAS, Extras
 from streamlstm.model import Model
+from support.calibrator import Calibrator
 
 Fields = Sequence[str]
 
@@ -24,7 +26,7 @@ class Series:
     output: NDArray[np.float32]
     value: NDArray[np.float32]
     steps: int = 0
-    errors: list[float] = field(default_factory=list)
+    calibrator: Calibrator | None = None
 
 
 @dataclass
@@ -33,6 +35,7 @@ class Oracle:
 
     model: Model
     missing: str = "impute"
+    extras: Extras = NO_EXTRAS
     series: dict[str, Series] = field(default_factory=dict)
     predictions: list[tuple[str, list[tuple[str, NDArray[np.float32]]]]] = field(default_factory=list)
     dead: list[tuple[str, str, str]] = field(default_factory=list)
@@ -71,7 +74,7 @@ class Oracle:
                 if held is None:
                     return None
                 if self.missing == "skip":
-                    return held.output
+                    return self._with_extras(held, np.float32("nan"))
                 target = self.model.spec.targets[feature]
                 use_output = self.missing == "impute" and target is not None
                 x[feature] = held.output[target] if use_output and target is not None else held.value[feature]
@@ -89,7 +92,25 @@ class Oracle:
         y, after = self.model.step(x[None], state, time_ms)
         if not (np.isfinite(y).all() and np.isfinite(after).all()):
             return None
-        steps = held.steps if held else 0
-        self.series[name] = Series(after[0], y[0], x, steps + 1)
-        answer: NDArray[np.float32] = y[0]
-        return answer
+        made = Series(after[0], y[0], x, held.steps + 1 if held else 1, held.calibrator if held else self._calibrator())
+        score = np.float32("nan")
+        labelled = held is not None and all(part.strip().lower() not in {"", "nan"} for part in parts)
+        if labelled and held is not None and held.calibrator is not None:
+            feature, target = self._scored
+            score = held.calibrator.take(x[feature], held.output[target])
+        self.series[name] = made
+        return self._with_extras(made, score)
+
+    @property
+    def _scored(self) -> tuple[int, int]:
+        """The first feature that an output forecasts, and the output."""
+        return next((i, target) for i, target in enumerate(self.model.spec.targets) if target is not None)
+
+    def _calibrator(self) -> Calibrator | None:
+        return Calibrator(self.extras.level) if self.extras.wanted else None
+
+    def _with_extras(self, held: Series, score: np.float32) -> NDArray[np.float32]:
+        if held.calibrator is None:
+            return held.output
+        ends = held.calibrator.ends(held.output[self._scored[1]]) if self.extras.interval is not None else ()
+        return np.array([*held.output, *ends, *((score,) if self.extras.score else ())], np.float32)

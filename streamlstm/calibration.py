@@ -1,0 +1,193 @@
+"""Intervals and anomaly scores, calibrated online per series: what is kept of a series, and how a value changes it.
+
+Errors are measured in units of the series' own scale, an exponentially weighted mean of |error|. An interval's two
+ends, and the quantiles that a score is read from, are tracked by what is called quantile tracking or adaptive
+conformal inference (Gibbs and Candes, "Adaptive conformal inference under distribution shift", 2021; Angelopoulos,
+Candes and Tibshirani, "Conformal PID control for time series prediction", 2023): a miss moves an end outwards by so
+much, a hit inwards by so little, that in the long run it is missed as often as it says, whatever the errors do.
+
+Everything is float64 and in order of arrival, multiplications and sums only, so that the compiled twin
+(`streamlstm._carry`) and this one give the same bits, however the values were batched.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Index = NDArray[np.int64]
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Flags = NDArray[np.uint8]
+
+# How rare the errors are that the score tracks: a score of 1 - 0.01 or more is a false alarm once in a hundred values.
+TAILS = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
+# How fast each is tracked: what is rare has to move far when it happens.
+_TAIL_RATES = (0.05, 0.05, 0.08, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5)
+_END_RATE = 0.05
+SCALE_WEIGHT = 0.05  # of the newest |error| in the scale: the last twenty values or so
+LEAST_SEEN = 10.0  # scored values before the first interval or score is given
+
+# Of one series; all zero but `low`, `high` and `tails` before its first value.
+CALIBRATION = np.dtype(
+    [
+        ("seen", "<f8"),  # predictions whose value has come
+        ("scale", "<f8"),  # mean |error|, weighted
+        ("low", "<f8"),  # scales from the prediction down to the interval's lower end
+        ("high", "<f8"),  # up to the upper
+        ("covered", "<f8"),  # values inside their interval
+        ("tails", "<f8", (len(TAILS),)),  # scales that |error| exceeds as rarely as TAILS say
+    ]
+)
+
+LABELLED, BEGINS = 1, 2  # flags of an event: its value scores the prediction before it; the series begins anew with it
+COVERED, GIVEN = 0, 1  # what `calibrate` counts: values inside an interval, values that had one
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class Constants:
+    """The numbers of one interval level, as both twins take them."""
+
+    def __init__(self, level: float = 0.9) -> None:
+        """Level in (0, 1): the share of values an interval is to cover."""
+        side = (1.0 - level) / 2
+        # What a Gaussian's quantiles are in units of its mean absolute value, sqrt(2 / pi) of a standard deviation.
+        unit = math.sqrt(math.pi / 2)
+        self.first_end = NormalDist().inv_cdf(1 - side) * unit
+        step = _END_RATE * self.first_end
+        self.first_tails = [NormalDist().inv_cdf(1 - tail / 2) * unit for tail in TAILS]
+        rates = list(zip(TAILS, _TAIL_RATES, strict=True))
+        self.numbers = np.array(
+            [
+                LEAST_SEEN,
+                SCALE_WEIGHT,
+                step * (1 - side),  # a miss moves an end out by this
+                step * side,  # a hit moves it in
+                *TAILS,
+                *(math.exp(rate * (1 - tail)) for tail, rate in rates),  # an excess multiplies a tail by this
+                *(math.exp(-rate * tail) for tail, rate in rates),
+            ]
+        )
+
+    def fresh(self) -> NDArray[np.void]:
+        """The calibration of a series before its first value."""
+        made = np.zeros((), CALIBRATION)
+        made["low"] = made["high"] = self.first_end
+        made["tails"] = self.first_tails
+        return made
+
+
+def calibrate(
+    kept: NDArray[Any],
+    fresh: NDArray[np.void],
+    constants: Float64,
+    group: Index,
+    flags: Flags,
+    x: Float32,
+    predicted: Float32,
+    y: Float32,
+    out: Float32,
+    counts: Float64,
+) -> None:
+    """Take events (k,), those of a group side by side and in order, into the groups' calibrations `kept` (g,).
+
+    An event is a value x, the prediction of it that was made before, and the prediction y made after it. Written are
+    for each event the interval around y and the score of x: out (k, 3), NaN where there is none; and for each group
+    what was covered and given: counts (g, 2) is added to.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        _calibrate(kept, fresh, constants, group, flags, x, predicted, y, out, counts)
+
+
+def _calibrate(
+    kept: NDArray[Any],
+    fresh: NDArray[np.void],
+    constants: Float64,
+    group: Index,
+    flags: Flags,
+    x: Float32,
+    predicted: Float32,
+    y: Float32,
+    out: Float32,
+    counts: Float64,
+) -> None:
+    per_group = np.bincount(group, minlength=len(kept))
+    starts = np.zeros(len(kept), np.int64)
+    begins = np.flatnonzero(np.diff(group, prepend=-1))
+    starts[group[begins]] = begins
+    for rank in range(int(per_group.max(initial=0))):
+        chosen = np.flatnonzero(per_group > rank)
+        at = starts[chosen] + rank
+        mine = kept[chosen]
+        mine[(flags[at] & BEGINS) > 0] = fresh
+        labelled = (flags[at] & LABELLED) > 0
+        part = mine[labelled]
+        error = x[at[labelled]].astype(np.float64) - predicted[at[labelled]]
+        known = part["seen"] >= constants[0]
+        low, high = _ends(part, predicted[at[labelled]])
+        inside = known & (low <= x[at[labelled]]) & (x[at[labelled]] <= high)
+        part["covered"] += inside
+        counts[chosen[labelled], COVERED] += inside
+        counts[chosen[labelled], GIVEN] += known
+        scores = np.full(len(at), np.nan, np.float32)
+        scores[labelled] = np.where(known, _surprise(part, np.abs(error)), np.nan)
+        mine[labelled] = _learn(part, error, constants)
+        kept[chosen] = mine
+        given = mine["seen"] >= constants[0]
+        low, high = _ends(mine, y[at])
+        out[at, 0], out[at, 1] = np.where(given, low, np.nan), np.where(given, high, np.nan)
+        out[at, 2] = scores
+
+
+def _ends(part: NDArray[Any], around: Float32) -> tuple[Float32, Float32]:
+    center = around.astype(np.float64)
+    one, other = center - part["low"] * part["scale"], center + part["high"] * part["scale"]
+    ends = np.clip(np.stack([np.minimum(one, other), np.maximum(one, other)]), -_LARGEST, _LARGEST).astype(np.float32)
+    return ends[0], ends[1]
+
+
+def _surprise(part: NDArray[Any], size: Float64) -> Float32:
+    """1 - how often a series that goes on as before has an error of this size or more."""
+    tails = np.array(TAILS)
+    reach = np.maximum.accumulate(part["tails"], axis=1)  # tracked one by one, they may cross for a while
+    share = np.empty(len(part))
+    for i in range(len(part)):
+        scale, edges = part["scale"][i], reach[i]
+        if not scale > 0.0:
+            share[i] = 0.0 if size[i] > 0.0 else 1.0
+            continue
+        ratio = size[i] / scale
+        above = int(np.searchsorted(edges, ratio, side="left"))  # the first edge at or above it
+        if above == 0:
+            share[i] = 1.0 - (1.0 - tails[0]) * (ratio / edges[0])
+        elif above == len(tails):
+            share[i] = tails[-1] * (edges[-1] / ratio)
+        else:
+            run = (ratio - edges[above - 1]) / (edges[above] - edges[above - 1])
+            share[i] = tails[above - 1] + (tails[above] - tails[above - 1]) * run
+    return (1.0 - share).astype(np.float32)
+
+
+def _learn(part: NDArray[Any], error: Float64, constants: Float64) -> NDArray[Any]:
+    count = len(TAILS)
+    out, in_ = constants[2], constants[3]
+    up, down = constants[4 + count : 4 + 2 * count], constants[4 + 2 * count :]
+    moved = part["scale"] > 0.0
+    scale = part["scale"][moved]
+    learned = part[moved]
+    size = np.abs(error[moved])
+    missed_high, missed_low = error[moved] > learned["high"] * scale, error[moved] < -(learned["low"] * scale)
+    learned["high"] += np.where(missed_high, out, -in_)
+    learned["low"] += np.where(missed_low, out, -in_)
+    over = (size / scale)[:, None] > learned["tails"]
+    learned["tails"] *= np.where(over, up, down)
+    part = part.copy()
+    part[moved] = learned
+    part["seen"] += 1.0
+    weight = np.maximum(constants[1], 1.0 / part["seen"])
+    part["scale"] += weight * (np.abs(error) - part["scale"])
+    return part

@@ -1,0 +1,75 @@
+"""The oracle's intervals and scores: one series, one value at a time, in plain Python; shares only its numbers."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+import numpy as np
+
+from streamlstm.calibration import TAILS, Constants
+
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclass
+class Calibrator:
+    """What one series has seen."""
+
+    constants: Constants
+    seen: float = 0.0
+    scale: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    covered: int = 0
+    given: int = 0
+    tails: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Begin as a Gaussian would."""
+        self.low = self.high = self.constants.first_end
+        self.tails = list(self.constants.first_tails)
+
+    def ends(self, around: np.float32) -> tuple[np.float32, np.float32]:
+        """The interval around a prediction; NaN before ten values were scored."""
+        if self.seen < 10:
+            return np.float32("nan"), np.float32("nan")
+        found = sorted([float(around) - self.low * self.scale, float(around) + self.high * self.scale])
+        lower, upper = (np.float32(min(max(end, -LARGEST), LARGEST)) for end in found)
+        return lower, upper
+
+    def take(self, x: np.float32, predicted: np.float32) -> np.float32:
+        """Learn from a value; returns its score."""
+        error = float(x) - float(predicted)
+        score = np.float32("nan")
+        if self.seen >= 10:
+            lower, upper = self.ends(predicted)
+            self.covered += bool(lower <= x <= upper)
+            self.given += 1
+            score = np.float32(1.0 - self._share(abs(error)))
+        if self.scale > 0:
+            out, back = self.constants.numbers[2:4].tolist()
+            above, below = error > self.high * self.scale, error < -(self.low * self.scale)
+            self.high += out if above else -back
+            self.low += out if below else -back
+            up, down = self.constants.numbers[4 + len(TAILS) :].reshape(2, -1).tolist()
+            ratio = abs(error) / self.scale
+            self.tails = [
+                tail * (more if ratio > tail else less) for tail, more, less in zip(self.tails, up, down, strict=True)
+            ]
+        self.seen += 1
+        self.scale += max(0.05, 1 / self.seen) * (abs(error) - self.scale)
+        return score
+
+    def _share(self, size: float) -> float:
+        if not self.scale > 0:
+            return 0.0 if size > 0 else 1.0
+        ratio, edges = size / self.scale, list(accumulate(self.tails, max))
+        above = bisect_left(edges, ratio)
+        if above == 0:
+            return 1.0 - 0.5 * (ratio / edges[0])
+        if above == len(TAILS):
+            return TAILS[-1] * (edges[-1] / ratio)
+        run = (ratio - edges[above - 1]) / (edges[above] - edges[above - 1])
+        return TAILS[above - 1] + (TAILS[above] - TAILS[above - 1]) * run
