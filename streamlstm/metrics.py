@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from streamlstm import __version__
 from streamlstm.flaw import KINDS
 from streamlstm.instruments import Count, Family, Instrument, Laps, Level, Spread
-from streamlstm.scoring import ABSOLUTE, BUCKETS, NAIVE, SCALED, SCALED_ERROR_EDGES, SCORED
+from streamlstm.scoring import ABSOLUTE, BUCKETS, COVERED, GIVEN, NAIVE, SCALED, SCALED_ERROR_EDGES, SCORED
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -39,6 +39,8 @@ class StreamMetrics:
     lost_entries: Count
     absolute_error: Count
     naive_absolute_error: Count
+    interval_values: Count
+    interval_covered: Count
     commit_seconds: Spread
     end_to_end_seconds: Spread
     scaled_error: Spread
@@ -47,6 +49,7 @@ class StreamMetrics:
     series: Level
     last_commit: Level
     skill: Level
+    interval_coverage: Level
 
 
 class Metrics:
@@ -104,6 +107,10 @@ class Metrics:
         self.naive_absolute_error = self._counter(
             "naive_absolute_error", "Sum of |value - value before it| over the same values: what a naive forecast errs."
         )
+        self.interval_values = self._counter(
+            "interval_values", "Values that came after an interval was given for them; 0 without --interval or --score."
+        )
+        self.interval_covered = self._counter("interval_covered", "Of these, values inside their interval.")
         self.batches = self._counter("batches", "Micro-batches stepped.", []).labels()
         self.reconnects = self._counter("reconnects", "Times the connection to the store was lost.", []).labels()
         self.evictions = self._counter("evictions", "Records dropped from memory to stay under its limit.", []).labels()
@@ -142,6 +149,10 @@ class Metrics:
         self.skill = self._gauge(
             "skill", "1 - mean absolute error / that of the naive forecast, since the daemon began; above 0 is better."
         )
+        self.interval_coverage = self._gauge(
+            "interval_coverage",
+            "Share of values inside their interval, since the daemon began; NaN while none was given.",
+        )
         self.cached_series = self._gauge("cached_series", "Records in memory.", []).labels()
         self.state_bytes = self._gauge("state_bytes", "Memory taken by records, in bytes.", []).labels()
         self.steps_since_reset = self._gauge(
@@ -170,6 +181,7 @@ class Metrics:
         letters = {kind: self.dead_letters.labels(stream, kind) for kind in KINDS}
         self.of[stream] = StreamMetrics(dead_letters=letters, **found)
         self.of[stream].skill.set(float("nan"))
+        self.of[stream].interval_coverage.set(float("nan"))
 
     def set_limits(self, *, series: int, state_bytes: int) -> None:
         """Show what the settings allow."""
@@ -190,6 +202,10 @@ class Metrics:
         metrics.naive_absolute_error.inc(sums[NAIVE])
         if metrics.naive_absolute_error.value > 0.0:
             metrics.skill.set(1.0 - metrics.absolute_error.value / metrics.naive_absolute_error.value)
+        metrics.interval_values.inc(sums[GIVEN])
+        metrics.interval_covered.inc(sums[COVERED])
+        if metrics.interval_values.value > 0.0:
+            metrics.interval_coverage.set(metrics.interval_covered.value / metrics.interval_values.value)
         metrics.scaled_error.add(sums[BUCKETS:], sums[SCALED])
 
     def note_steps(self, steps: NDArray[np.uint64]) -> None:

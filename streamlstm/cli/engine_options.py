@@ -19,6 +19,19 @@ _OPTIONS = (
         default="impute",
         help="What stands in for a missing value: the last prediction, the last value, or no step at all.",
     ),
+    option(
+        "--interval",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        default=None,
+        metavar="SHARE",
+        help="Add lo,hi to each prediction: an interval that covers this share of the values, such as 0.9, calibrated "
+        "online per series; nan,nan before ten values were scored.",
+    ),
+    option(
+        "--score/--no-score",
+        default=False,
+        help="Add an anomaly score of the value answered: 0.99 or more is a false alarm once in a hundred values.",
+    ),
     option("--max-series", type=click.IntRange(1), default=1_000_000, help="Series of one stream at most."),
     option(
         "--max-series-memory",
@@ -30,7 +43,7 @@ _OPTIONS = (
 
 
 def engine_options(function: Function) -> Function:
-    """Add `missing: str`, `max_series: int` and `max_series_memory: int` (bytes) to a command."""
+    """Add `missing: str`, `interval: float | None`, `score: bool`, `max_series`, `max_series_memory: int` (bytes)."""
     for made in reversed(_OPTIONS):
         function = made(function)
     return function

@@ -70,6 +70,8 @@ def serve(
     missing: str,
     max_series: int,
     max_series_memory: int,
+    interval: float | None,
+    score: bool,
     batch_values: int,
     retain: int | None,
     threads: int,
@@ -83,13 +85,19 @@ def serve(
     from streamlstm import logs
     from streamlstm.daemon import DaemonSettings
     from streamlstm.engine import EngineSettings
+    from streamlstm.extras import Extras
 
     logs.set_up(log_level.upper())
     plan = _Plan(
         model=model,
         threads=threads,
         http=http,
-        engine=EngineSettings(missing=missing, max_series=max_series, max_series_memory_bytes=max_series_memory),
+        engine=EngineSettings(
+            missing=missing,
+            max_series=max_series,
+            max_series_memory_bytes=max_series_memory,
+            extras=Extras(interval, score),
+        ),
         daemon=DaemonSettings(streams=_distinct(streams), batch_values=batch_values, retain_ms=retain),
     )
     with contextlib.ExitStack() as stack:

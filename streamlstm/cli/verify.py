@@ -53,6 +53,8 @@ def verify(
     missing: str,
     max_series: int,
     max_series_memory: int,
+    interval: float | None,
+    score: bool,
     redis_url: str | None,
     data_dir: Path,
     as_json: bool,
@@ -66,6 +68,7 @@ def verify(
     from streamlstm.cli.connection import connect, resolve_redis
     from streamlstm.cli.state import opened_file, ticking
     from streamlstm.engine import Engine, EngineSettings
+    from streamlstm.extras import Extras
     from streamlstm.keys import Keys
     from streamlstm.model import load
     from streamlstm.snapshot import SnapshotReader
@@ -73,7 +76,12 @@ def verify(
     from streamlstm.verify import Verification
 
     loaded = load(model)
-    settings = EngineSettings(missing=missing, max_series=max_series, max_series_memory_bytes=max_series_memory)
+    settings = EngineSettings(
+        missing=missing,
+        max_series=max_series,
+        max_series_memory_bytes=max_series_memory,
+        extras=Extras(interval, score),
+    )
     with contextlib.ExitStack() as stack:
         snapshot = None
         if source is not None:
