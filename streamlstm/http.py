@@ -1,17 +1,33 @@
-"""The daemon's HTTP side: /metrics, /healthz (the loop beats), /readyz (store reachable, not draining)."""
+"""A small HTTP server: /metrics, /healthz (the loop beats), /readyz (store reachable, not draining), the live page."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl
 
 from streamlstm import __version__
 from streamlstm.errors import UsageError
 from streamlstm.metrics import CONTENT_TYPE
 
 TEXT = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a request is answered with; parts that come one by one are sent as they come, until the client leaves."""
+
+    status: int
+    kind: str
+    body: bytes | Iterable[bytes]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def text(cls, status: int, message: str) -> Answer:
+        """One line."""
+        return cls(status, TEXT, f"{message}\n".encode())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,23 +37,31 @@ class Pages:
     metrics: Callable[[], bytes]
     unhealthy: Callable[[], str | None]  # why the process should be restarted, or None
     unready: Callable[[], str | None]  # why it cannot serve just now, or None
+    page: Callable[[str, Mapping[str, str]], Answer | None] | None = None  # path and query; None: not one of its paths
+
+
+# Before there is a daemon: alive, not ready, nothing to scrape.
+STARTING = Pages(
+    metrics=lambda: b"",
+    unhealthy=lambda: None,
+    unready=lambda: "starting: the model is being loaded, or the server started",
+)
 
 
 class HttpServer:
     """Serves `Pages` on a host and port in background threads."""
 
-    def __init__(self, address: str, pages: Pages) -> None:
+    def __init__(self, address: str, pages: Pages = STARTING) -> None:
         """Bind `HOST:PORT` (port 0: any free one); raises UsageError if that cannot be done."""
         host, port = parse_address(address)
-        handler = type("Handler", (_Handler,), {"pages": pages})
         try:
-            self._server = ThreadingHTTPServer((host, port), handler)
+            self._server = _Server((host, port), _Handler)
         except OSError as error:
             raise UsageError(
                 f"cannot listen on {address} for HTTP: {error.strerror or error}; "
                 "name another address with --http HOST:PORT"
             ) from None
-        self._server.daemon_threads = True
+        self._server.pages = pages
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
@@ -45,6 +69,10 @@ class HttpServer:
     def start(self) -> None:
         """Answer requests from now on."""
         self._thread.start()
+
+    def show(self, pages: Pages) -> None:
+        """Answer with other pages from the next request on."""
+        self._server.pages = pages
 
     def stop(self) -> None:
         """Stop answering and free the port."""
@@ -62,32 +90,54 @@ def parse_address(address: str) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
     pages: Pages
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
     server_version = f"streamlstm/{__version__}"
     sys_version = ""
     timeout = 10  # seconds a client may take over its request
 
     def do_GET(self) -> None:
-        """Answer one of three paths; every other is 404, so that a wrong scrape config is noticed."""
-        path = self.path.partition("?")[0]
-        if path == "/metrics":
-            self._answer(200, CONTENT_TYPE, self.pages.metrics())
-        elif path in {"/healthz", "/readyz"}:
-            problem = self.pages.unhealthy() if path == "/healthz" else self.pages.unready()
-            self._answer(503 if problem else 200, TEXT, f"{problem or 'ok'}\n".encode())
-        else:
-            self._answer(404, TEXT, b"there are /metrics, /healthz and /readyz\n")
+        """Answer; a path that is none is 404, so that a wrong scrape config is noticed."""
+        path, _, query = self.path.partition("?")
+        answer = self._find(path, query)
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.kind)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        if isinstance(answer.body, bytes):
+            self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self._send(answer.body)
 
     do_HEAD = do_GET  # noqa: N815  (the name the standard library calls)
 
-    def _answer(self, status: int, kind: str, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+    def _find(self, path: str, query: str) -> Answer:
+        if path == "/metrics":
+            return Answer(200, CONTENT_TYPE, self.server.pages.metrics())
+        if path in {"/healthz", "/readyz"}:
+            problem = self.server.pages.unhealthy() if path == "/healthz" else self.server.pages.unready()
+            return Answer.text(503 if problem else 200, problem or "ok")
+        found = self.server.pages.page(path, dict(parse_qsl(query))) if self.server.pages.page is not None else None
+        return found or Answer.text(404, "there are /metrics, /healthz and /readyz")
+
+    def _send(self, body: bytes | Iterable[bytes]) -> None:
+        parts = [body] if isinstance(body, bytes) else body
+        try:
+            for part in parts:
+                self.wfile.write(part)
+                self.wfile.flush()
+        except (ConnectionError, TimeoutError):
+            pass  # the client has left
+        finally:
+            close = getattr(parts, "close", None)
+            if close is not None:
+                close()  # a generator lets go of what it holds now, not when it is collected
 
     def log_message(self, *args: object) -> None:
         """Requests are not worth a line each."""

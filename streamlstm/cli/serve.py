@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from streamlstm.daemon import Clock, Daemon, DaemonSettings
     from streamlstm.embedded import EmbeddedServer
     from streamlstm.engine import Engine, EngineSettings
+    from streamlstm.http import HttpServer
     from streamlstm.metrics import Metrics
+    from streamlstm.web import WebSettings
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,10 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 )
 @data_dir_option
 @option("--stream", "streams", multiple=True, default=["values"], help="Stream to serve; may be given several times.")
-@option("--http", default="127.0.0.1:9478", metavar="HOST:PORT", help="Where /metrics, /healthz and /readyz answer.")
+@option("--http", default="127.0.0.1:9478", metavar="HOST:PORT", help="Where page, metrics and health answer.")
+@option("--page/--no-page", default=True, help="Whether / shows the live page.")
+@option("--series-metrics", metavar="PATTERN", help="Make gauges of the series that match this glob, for few series.")
+@option("--series-metrics-max", type=click.IntRange(1), default=20, help="Series of --series-metrics at most.")
 @engine_options
 @option("--batch-values", type=click.IntRange(1), default=16_384, help="Values aimed at in one micro-batch.")
 @option(
@@ -67,6 +72,9 @@ def serve(
     data_dir: Path,
     streams: tuple[str, ...],
     http: str,
+    page: bool,
+    series_metrics: str | None,
+    series_metrics_max: int,
     missing: str,
     max_series: int,
     max_series_memory: int,
@@ -86,25 +94,30 @@ def serve(
     from streamlstm.daemon import DaemonSettings
     from streamlstm.engine import EngineSettings
     from streamlstm.extras import Extras
+    from streamlstm.http import HttpServer
+    from streamlstm.web import WebSettings
 
     logs.set_up(log_level.upper())
     plan = _Plan(
         model=model,
         threads=threads,
-        http=http,
         engine=EngineSettings(
             missing=missing,
             max_series=max_series,
             max_series_memory_bytes=max_series_memory,
             extras=Extras(interval, score),
         ),
+        web=WebSettings(address=http, page=page, series_metrics=series_metrics, series_metrics_max=series_metrics_max),
         daemon=DaemonSettings(streams=_distinct(streams), batch_values=batch_values, retain_ms=retain),
     )
     with contextlib.ExitStack() as stack:
+        web = HttpServer(plan.web.address)
+        stack.callback(web.stop)
+        web.start()
         # The model first: a wrong path is found out before a server is started.
         daemon = _Daemon.prepare(plan)
         server = None if redis_url else stack.enter_context(_embedded(data_dir, fsync))
-        daemon.run(stack, redis_url or (server.url if server else ""), data_dir if server else None)
+        daemon.run(stack, web, redis_url or (server.url if server else ""), data_dir if server else None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +126,7 @@ class _Plan:
 
     model: Path
     threads: int
-    http: str
+    web: WebSettings
     engine: EngineSettings
     daemon: DaemonSettings
 
@@ -130,22 +143,20 @@ class _Daemon:
     def prepare(cls, plan: _Plan) -> _Daemon:
         """Load the model."""
         from streamlstm.engine import Engine
-        from streamlstm.http import parse_address
         from streamlstm.metrics import Metrics
         from streamlstm.model import load
 
-        parse_address(plan.http)
         loaded = load(plan.model, threads=plan.threads)
         engine = Engine(loaded, plan.engine)
         metrics = Metrics(loaded.fingerprint, engine.columns, plan.daemon.streams)
         metrics.set_model_times(loaded_s=time.time(), modified_s=plan.model.stat().st_mtime)
         return cls(plan, engine, metrics)
 
-    def run(self, stack: contextlib.ExitStack, url: str, endpoint_dir: Path | None) -> None:
+    def run(self, stack: contextlib.ExitStack, web: HttpServer, url: str, endpoint_dir: Path | None) -> None:
         """Serve from a server until a signal; `stack` undoes what was begun."""
         from streamlstm.daemon import Daemon
-        from streamlstm.http import HttpServer, Pages
         from streamlstm.redis_store import RedisStore
+        from streamlstm.web import make_pages
 
         wakeup = stack.enter_context(_wakeup())
         store = RedisStore(url, wakeup=wakeup)
@@ -158,13 +169,12 @@ class _Daemon:
             settings=self.plan.daemon,
             clock=_clock(wakeup),
         )
-        pages = Pages(metrics=self.metrics.exposition, unhealthy=daemon.unhealthy, unready=daemon.unready)
-        web = HttpServer(self.plan.http, pages)
-        stack.callback(web.stop)
+        web.show(
+            make_pages(self.plan.web, self.metrics, store.address, unhealthy=daemon.unhealthy, unready=daemon.unready)
+        )
         _stop_on_signals(daemon)
 
         def announce() -> None:
-            web.start()
             note = {"redis": store.address.url, "http": web.url, "streams": list(self.plan.daemon.streams)}
             log.info("ready: serving %s", self.plan.model, extra=note)
             if endpoint_dir is not None:

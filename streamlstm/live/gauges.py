@@ -1,0 +1,119 @@
+"""Gauges of a few chosen series (`--series-metrics`): value, forecast and interval, read when Prometheus scrapes.
+
+For small deployments and a Grafana panel. A label per series is what makes a Prometheus fall over, so the number is
+limited, and a series that is not among the newest predictions at a scrape keeps what was seen last.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from streamlstm.errors import StoreError
+from streamlstm.live.recent import MOST_FIELDS, Answered, Recent
+from streamlstm.wire import Connection
+
+# Column of a prediction -> gauge and its help; other columns are not shown.
+_COLUMNS = {
+    "yhat": ("streamlstm_series_forecast", "Forecast of a chosen series' next value."),
+    "lo": ("streamlstm_series_interval_lower", "Lower end of the interval for a chosen series' next value."),
+    "hi": ("streamlstm_series_interval_upper", "Upper end of the interval for a chosen series' next value."),
+}
+_ACTUAL = ("streamlstm_series_actual", "Last value of a chosen series (--series-metrics).")
+
+
+@dataclass
+class _Stream:
+    """What is known of one stream."""
+
+    recent: Recent
+    columns: list[str]
+    latest: dict[bytes, Answered] = field(default_factory=dict)
+
+
+class SeriesGauges(Collector):
+    """A collector to register beside the metrics."""
+
+    def __init__(
+        self, connect: Callable[[], Connection], streams: Callable[[], Sequence[str]], *, pattern: str, most: int
+    ) -> None:
+        """`pattern` is a glob (`*`, `?`, `[seq]`) for names of series; of those the first `most` seen are shown."""
+        self._connect, self._names, self._pattern, self._most = connect, streams, pattern, most
+        self._connection: Connection | None = None
+        self._streams: dict[str, _Stream] = {}
+        self._lock = threading.Lock()  # two scrapes at once share the connection
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is read when it is registered."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """What was seen last; without the store, nothing of it."""
+        with self._lock:
+            try:
+                self._look()
+            except StoreError:
+                self._forget()
+            return self._families()
+
+    def _look(self) -> None:
+        if self._connection is None:
+            self._connection = self._connect()
+        for name in self._names():
+            stream = self._streams.get(name)
+            if stream is None:
+                recent = Recent(self._connection, name)
+                stream = self._streams[name] = _Stream(recent, recent.columns())
+            if stream.latest:
+                answered = stream.recent.look(self._is_wanted).answered
+            else:
+                answered = stream.recent.back(self._is_wanted, MOST_FIELDS)
+            for item in answered:
+                if item.series in stream.latest or self._shown() < self._most:
+                    stream.latest[item.series] = item
+            if answered:  # before the first answer they were not known
+                stream.columns = stream.recent.columns()
+
+    def _is_wanted(self, series: bytes) -> bool:
+        return fnmatch.fnmatchcase(series.decode("utf-8", "replace"), self._pattern)
+
+    def _shown(self) -> int:
+        return sum(len(stream.latest) for stream in self._streams.values())
+
+    def _forget(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+        self._streams.clear()
+
+    def _families(self) -> list[Metric]:
+        labels = ("stream", "series")
+        actual = GaugeMetricFamily(*_ACTUAL, labels=labels)
+        columns = {column: GaugeMetricFamily(*text, labels=labels) for column, text in _COLUMNS.items()}
+        for name, stream in self._streams.items():
+            for answered in stream.latest.values():
+                values = (name, answered.series.decode("utf-8", "replace"))
+                value = number(answered.value.partition(b",")[0])
+                if value is not None:
+                    actual.add_metric(values, value)
+                texts = dict(zip(stream.columns, answered.prediction.split(b","), strict=False))
+                for column, family in columns.items():
+                    forecast = number(texts.get(column, b""))
+                    if forecast is not None:
+                        family.add_metric(values, forecast)
+        return [actual, *(family for family in columns.values() if family.samples)]
+
+
+def number(text: bytes) -> float | None:
+    """A finite decimal number, None for anything else (a missing value is sent as nothing or `nan`)."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if abs(value) < float("inf") else None  # NaN is not below either

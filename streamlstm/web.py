@@ -1,0 +1,44 @@
+"""What the daemon shows over HTTP, put together: metrics, health, gauges of chosen series, the live page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from streamlstm.http import Pages
+from streamlstm.live.gauges import SeriesGauges
+from streamlstm.live.page import LivePage
+from streamlstm.metrics import Metrics
+from streamlstm.wire import Address, Connection
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebSettings:
+    """What is shown, and where."""
+
+    address: str = "127.0.0.1:9478"
+    page: bool = True  # whether `/` shows the live page
+    series_metrics: str | None = None  # a glob of names: value and forecast of these series are gauges
+    series_metrics_max: int = 20
+
+
+def make_pages(
+    settings: WebSettings,
+    metrics: Metrics,
+    store: Address,
+    *,
+    unhealthy: Callable[[], str | None],
+    unready: Callable[[], str | None],
+) -> Pages:
+    """The pages of a daemon whose streams are on one server."""
+
+    def connect() -> Connection:
+        return Connection(store, name="streamlstm-page")
+
+    if settings.series_metrics is not None:
+        gauges = SeriesGauges(
+            connect, lambda: list(metrics.of), pattern=settings.series_metrics, most=settings.series_metrics_max
+        )
+        metrics.registry.register(gauges)
+    page = LivePage(connect, metrics).answer if settings.page else None
+    return Pages(metrics=metrics.exposition, unhealthy=unhealthy, unready=unready, page=page)

@@ -1,0 +1,221 @@
+"""The live page: in a real browser, under hostile names, with a strict policy, and at no cost while nobody watches."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+import redis
+
+from streamlstm.errors import StoreUnavailableError
+from streamlstm.http import HttpServer, Pages
+from streamlstm.keys import Keys
+from streamlstm.live.page import MOST_WATCHERS, LivePage
+from streamlstm.metrics import Metrics
+from streamlstm.wire import Address, Connection
+from support import models
+from support.browser import chromium
+from support.server import Server
+from support.serving import Serving, serve, wait_for_position
+
+# Names that would run, break out of an attribute, or break the event stream if they were not treated as text.
+HOSTILE_SERIES = '<img src=x onerror="document.title=1">\n"}]\'--></script><script>document.title=2</script> &amp; ü'
+HOSTILE_STREAM = '"><script>document.title=3</script>'
+VALUE, FORECAST = (0x1C, 0x24, 0x30), (0xD9, 0x48, 0x0F)  # colours of the lines, as page.css has them
+
+
+@pytest.fixture
+def start(tmp_path: Path, start_server: Callable[..., Server]) -> Iterator[Callable[..., tuple[Serving, redis.Redis]]]:
+    """A function that starts a server and a daemon on it; all are ended with the test."""
+    started: list[tuple[Serving, redis.Redis]] = []
+    model = tmp_path / "model.onnx"
+    model.write_bytes(models.lstm(8))
+
+    def begin(*arguments: str) -> tuple[Serving, redis.Redis]:
+        server = start_server(fsync="no")
+        started.append((serve(tmp_path, model, "--redis", server.url, *arguments), server.client()))
+        started[-1][0].ready()
+        return started[-1]
+
+    yield begin
+    for daemon, client in started:
+        client.close()
+        assert daemon.stop() == 0
+
+
+def push(client: redis.Redis, stream: str, series: str, first: int, last: int) -> None:
+    """Values of a saw-tooth, a second apart."""
+    for n in range(first, last + 1):
+        client.xadd(stream, {series: str(n % 7)}, id=f"{1_700_000_000_000 + 1000 * n}-0")
+    wait_for_position(client, stream, f"{1_700_000_000_000 + 1000 * last}-0")
+
+
+def coloured(picture: bytes, colour: tuple[int, int, int]) -> int:
+    """How many pixels of a PNG are of about a colour."""
+    pixels = matplotlib.image.imread(io.BytesIO(picture))[..., :3]
+    return int((np.abs(pixels - np.array(colour) / 255).max(axis=2) < 0.1).sum())
+
+
+def test_values_and_forecasts_are_drawn_as_they_arrive(
+    start: Callable[..., tuple[Serving, redis.Redis]], tmp_path: Path
+) -> None:
+    """A real browser draws both lines of a series with a hostile name, and more of them when values come."""
+    daemon, client = start("--stream", HOSTILE_STREAM)
+    push(client, HOSTILE_STREAM, HOSTILE_SERIES, 1, 30)
+    with chromium(tmp_path / "profile") as browser:
+        page = browser.open(daemon.ready()["http"] + "/")
+        page.wait_for("document.getElementById('chart').dataset.points == 30")
+        push(client, HOSTILE_STREAM, HOSTILE_SERIES, 31, 40)
+        page.wait_for("document.getElementById('chart').dataset.points == 40")
+        page.wait_for("document.getElementById('rate').textContent != '–'")
+        page.wait_for("document.getElementById('state').textContent == 'live'")
+        picture = page.picture()
+        assert page.evaluate("document.title") == "streamlstm"
+        assert page.evaluate("document.getElementById('title').textContent") == HOSTILE_SERIES
+        assert page.evaluate("document.querySelectorAll('img, header script, main script').length") == 0
+        assert page.evaluate("document.getElementById('stream').value") == HOSTILE_STREAM
+        assert page.evaluate("document.getElementById('count').textContent") == "1"
+        assert {url.split("/")[2] for url in page.requests} == {daemon.ready()["http"].split("/")[2]}
+        assert page.complaints == []
+    (tmp_path / "page.png").write_bytes(picture)
+    assert coloured(picture, VALUE) > 1000, "the line of values, and the figures of the tiles"
+    assert coloured(picture, FORECAST) > 500, "the line of forecasts"
+
+
+def test_an_interval_is_a_band(tmp_path: Path, start_server: Callable[..., Server]) -> None:
+    """Where predictions have `lo` and `hi`, a band is drawn between them and named in the legend."""
+    server, keys = start_server(fsync="no"), Keys("values")
+    with server.client() as client:
+        for n in range(1, 50):
+            client.xadd("values", {"a": "1"}, id=f"{n}-0")
+            client.xadd(keys.predictions, {"a": f"{n % 3},{n % 3 - 2},{n % 3 + 2}"}, id=f"{n}-0")
+        client.hset(keys.meta, "columns", "yhat,lo,hi")
+    metrics = Metrics("0" * 64, "yhat,lo,hi", ["values"])
+    page = LivePage(lambda: Connection(Address.parse(server.url)), metrics)
+    web = HttpServer("127.0.0.1:0", _pages(metrics, page))
+    web.start()
+    try:
+        with chromium(tmp_path / "profile") as browser:
+            tab = browser.open(web.url + "/#series=a")
+            tab.wait_for("document.getElementById('chart').dataset.points == 49")
+            assert tab.evaluate("document.getElementById('interval-key').hidden") is False
+            band = coloured(tab.picture(), (0xF8, 0xDE, 0xD4))  # the band's colour on white
+            assert band > 20_000
+    finally:
+        web.stop()
+
+
+def test_the_policy_is_strict_and_other_paths_are_not_found(
+    start: Callable[..., tuple[Serving, redis.Redis]],
+) -> None:
+    """Nothing inline, nothing from elsewhere, no framing; what is no path of the page is 404."""
+    daemon, _ = start()
+    url = daemon.ready()["http"]
+    for path in ("/", "/page.js", "/page.css", "/streams", "/series?stream=values"):
+        with urllib.request.urlopen(url + path) as answered:
+            policy = answered.headers["Content-Security-Policy"]
+            assert "default-src 'none'" in policy
+            assert "frame-ancestors 'none'" in policy
+            assert "unsafe" not in policy
+            assert answered.headers["X-Content-Type-Options"] == "nosniff"
+            text = answered.read().decode()
+            assert "//" not in text.replace("// ", ""), f"{path} names something elsewhere"
+    paths = ("/index.html", "/page.py", "/../metrics.py", "/series?stream=other", "/events?stream=other")
+    assert [daemon.get(path)[0] for path in paths] == [404] * len(paths)
+
+
+def test_the_page_can_be_turned_off(start: Callable[..., tuple[Serving, redis.Redis]]) -> None:
+    """With --no-page none of its paths exist; metrics and health do."""
+    daemon, _ = start("--no-page")
+    paths = ("/", "/page.js", "/streams", "/series?stream=values", "/events?stream=values")
+    assert [daemon.get(path)[0] for path in paths] == [404] * len(paths)
+    assert [daemon.get(path)[0] for path in ("/metrics", "/healthz", "/readyz")] == [200] * 3
+
+
+def test_nobody_watching_costs_nothing(start: Callable[..., tuple[Serving, redis.Redis]]) -> None:
+    """The page has no connection to the server until somebody watches, and none soon after the last has left."""
+    daemon, client = start()
+    push(client, "values", "a", 1, 3)
+
+    def connections() -> int:
+        return sum(line["name"] == "streamlstm-page" for line in client.client_list())
+
+    assert connections() == 0
+    with urllib.request.urlopen(daemon.ready()["http"] + "/events?stream=values&series=a") as events:
+        while not events.readline().startswith(b"event: values"):
+            pass
+        points = json.loads(events.readline().removeprefix(b"data: "))["points"]
+        assert [point[1] for point in points] == [1, 2, 3]
+        assert connections() == 1
+    deadline = time.monotonic() + 20
+    while connections() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert connections() == 0
+
+
+def test_gauges_of_series_are_there_on_request(start: Callable[..., tuple[Serving, redis.Redis]]) -> None:
+    """`--series-metrics` shows what the series' last value and forecast are; without it no metric names a series."""
+    daemon, client = start("--series-metrics", "room*", "--series-metrics-max", "2")
+    push(client, "values", "room 1", 1, 3)
+    assert daemon.metric('streamlstm_series_actual{series="room 1",stream="values"}') == 3
+    plain, client = start()
+    push(client, "values", "room 1", 1, 3)
+    assert "room 1" not in plain.get("/metrics")[1]
+
+
+def test_watchers_are_limited_and_their_places_given_back() -> None:
+    """One watcher too many is told so; when somebody leaves there is a place again."""
+    page = LivePage(_unreachable, Metrics("0" * 64, "yhat", ["values"]), pause=lambda _: None)
+
+    def watch() -> Iterator[bytes]:
+        answered = page.answer("/events", {"stream": "values"})
+        assert answered is not None
+        return iter(answered.body)  # type: ignore[arg-type]
+
+    watching = [watch() for _ in range(MOST_WATCHERS)]
+    assert all(next(events).startswith(b"event: figures") for events in watching)
+    assert next(watch()).startswith(b"event: trouble")
+    watching[0].close()  # type: ignore[attr-defined]
+    assert next(watch()).startswith(b"event: figures")
+
+
+def test_a_store_that_is_away_is_said_and_tried_again() -> None:
+    """The watcher gets a word of trouble, then figures as before."""
+    page = LivePage(_unreachable, Metrics("0" * 64, "yhat", ["values"]), pause=lambda _: None)
+    answered = page.answer("/events", {"stream": "values", "series": "a"})
+    assert answered is not None
+    events = iter(answered.body)
+    found = [next(events).partition(b"\n")[0] for _ in range(6)]
+    assert found.count(b"event: trouble") >= 2
+    assert b"event: figures" in found[1:]
+
+
+def test_before_there_is_a_daemon_it_is_alive_and_not_ready() -> None:
+    """While the model is loaded, /healthz is 200, /readyz 503 with the reason, and there is nothing to scrape."""
+    web = HttpServer("127.0.0.1:0")
+    web.start()
+    try:
+        assert urllib.request.urlopen(web.url + "/healthz").status == 200
+        assert urllib.request.urlopen(web.url + "/metrics").read() == b""
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(web.url + "/readyz")
+        assert caught.value.code == 503
+        assert b"starting" in caught.value.read()
+        caught.value.close()
+    finally:
+        web.stop()
+
+
+def _unreachable() -> Connection:
+    raise StoreUnavailableError("no connection to the Redis server at redis://nowhere")
+
+
+def _pages(metrics: Metrics, page: LivePage) -> Pages:
+    return Pages(metrics=metrics.exposition, unhealthy=lambda: None, unready=lambda: None, page=page.answer)
