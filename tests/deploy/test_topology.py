@@ -1,0 +1,104 @@
+"""The deployed dashboards, rules and alerts on real processes: Redis, two daemons, Prometheus, Alertmanager, load."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import topology
+import yaml
+from topology import DEPLOY, ROOT, STREAMS, Topology, wait_for
+
+from streamlstm.keys import Keys
+from support.programs import program
+
+BOARDS = {
+    path.stem: json.loads(path.read_text(encoding="utf-8"))
+    for path in sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
+}
+PANELS = [(board, panel) for board, made in BOARDS.items() for panel in made["panels"] if panel["type"] != "row"]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Topology]:
+    """Everything, with load."""
+    for name in ("prometheus", "prometheus-alertmanager"):
+        program(name)
+    with topology.running() as made:
+        yield made
+
+
+def test_every_panel_shows_something(running: Topology) -> None:
+    """Each expression of each panel returns a series with numbers from daemons under load."""
+    wait_for(lambda: not topology.empty_panels(running), "series in every panel")
+    assert len(list(topology.panels())) >= len(PANELS)
+
+
+def test_every_rule_is_evaluated(running: Topology) -> None:
+    """Prometheus finds nothing wrong with a rule while it has data, and knows every alert."""
+    wait_for(lambda: not topology.broken_rules(running), "rules evaluated")
+    assert topology.broken_rules(running) == []
+
+
+def test_alerts_reach_alertmanager_when_their_cause_is_made(running: Topology) -> None:
+    """Words in the input, a damaged record, a daemon and a server that are gone: each is told, and work goes on."""
+    for alert, cause, mend in topology.alerts_of_made_trouble(running):
+        cause()
+        wait_for(lambda alert=alert: alert in running.firing(), alert)
+        mend()
+    with running.client() as client:
+        before = {stream: client.hget(Keys(stream).meta, "position") for stream in STREAMS}
+        for stream in STREAMS:
+            wait_for(
+                lambda stream=stream: client.hget(Keys(stream).meta, "position") != before[stream], "further positions"
+            )
+
+
+def test_the_dashboards_are_current() -> None:
+    """The committed JSON is what the code makes."""
+    done = subprocess.run(
+        [sys.executable, "tools/dashboards/write.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("board", "panel"), PANELS, ids=lambda value: value if isinstance(value, str) else value["title"]
+)
+def test_every_panel_says_what_it_shows(board: str, panel: dict[str, Any]) -> None:
+    """A panel has a title, a sentence of description, a unit, and takes its data from the dashboard's variable."""
+    assert panel["title"]
+    assert panel["description"].endswith((".", "`"))
+    assert panel["fieldConfig"]["defaults"]["unit"]
+    assert panel["datasource"]["uid"] == "${datasource}"
+    assert {target["refId"] for target in panel["targets"]} == set("ABCDEF"[: len(panel["targets"])]), board
+
+
+def test_dashboards_have_stable_names_and_no_fixed_windows() -> None:
+    """Uids do not change; rates over the panel's own interval are written `$__rate_interval`."""
+    assert {name: board["uid"] for name, board in BOARDS.items()} == {name: name for name in BOARDS}
+    assert set(BOARDS) == {"streamlstm-overview", "streamlstm-stream", "streamlstm-forecasts"}
+    for board in BOARDS.values():
+        names = [variable["name"] for variable in board["templating"]["list"]]
+        assert names[:3] == ["datasource", "job", "stream"]
+    for where, expression in topology.panels():
+        assert not any(f"[{window}]" in expression for window in ("15s", "30s", "1m", "5m")), where
+
+
+def test_grafana_is_told_where_everything_is() -> None:
+    """The provisioned paths and addresses are those of the compose file."""
+    grafana = DEPLOY / "grafana" / "provisioning"
+    source = yaml.safe_load((grafana / "datasources" / "prometheus.yml").read_text())["datasources"][0]
+    provider = yaml.safe_load((grafana / "dashboards" / "streamlstm.yml").read_text())["providers"][0]
+    assert source["url"] == "http://prometheus:9090"
+    compose: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    assert "prometheus" in compose
+    mounts = dict(mount.split(":")[:2] for mount in compose["grafana"]["volumes"] if mount.startswith("./"))
+    assert mounts["./deploy/grafana/dashboards"] == provider["options"]["path"]
+    assert mounts["./deploy/grafana/provisioning"] == "/etc/grafana/provisioning"
+    assert all((ROOT / Path(path)).exists() for path in mounts)

@@ -1,0 +1,153 @@
+"""What the dashboards' panels are made of, and the rows that several dashboards share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+ALL = 'job=~"$job", stream=~"$stream"'  # of a stream
+PROCESS = 'job=~"$job"'  # of a process
+RATE = "[$__rate_interval]"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel: what it is called, what it says, in which unit, and its expressions with their legends."""
+
+    title: str
+    description: str
+    unit: str
+    queries: tuple[tuple[str, str], ...]
+    kind: str = "lines"  # lines, stacked, number or heat
+    width: int = 8  # of 24
+    alarm: tuple[float, float] | None = None  # yellow and red from here on; the other way round if they fall
+    least: float | None = None  # of the axis
+
+
+@dataclass(frozen=True)
+class Board:
+    """A dashboard: rows of panels under their titles."""
+
+    uid: str
+    title: str
+    description: str
+    one_stream: bool = False
+    rows: dict[str, list[Panel]] = field(default_factory=dict)
+
+
+def rate(metric: str, by: str = "stream", labels: str = ALL) -> str:
+    """The rate of a counter, summed."""
+    return f"sum by ({by}) (rate({metric}{{{labels}}}{RATE}))"
+
+
+def quantile(share: float, metric: str, by: str = "stream", labels: str = ALL) -> str:
+    """A quantile of a histogram."""
+    return f"histogram_quantile({share}, {rate(f'{metric}_bucket', f'{by}, le', labels)})"
+
+
+def ratio(above: str, below: str, window: str = RATE) -> str:
+    """Two counters' growth, one over the other, by stream; nothing where the second does not grow."""
+    grown = [f"sum by (stream) (rate({metric}{{{ALL}}}{window}))" for metric in (above, below)]
+    return f"{grown[0]} / ({grown[1]} > 0)"
+
+
+ERROR = "streamlstm_scaled_absolute_error"
+ERRORS = ("streamlstm_absolute_error_total", "streamlstm_naive_absolute_error_total")
+TWO_QUANTILES = "p50 {{stream}}", "p99 {{stream}}"
+
+SPEED = [
+    Panel("Values", "Values committed a second.", "ops", ((rate("streamlstm_values_total"), "{{stream}}"),), least=0),
+    Panel(
+        "Latency",
+        "Age of a batch's newest entry when its commit was answered: median and 99 % of the batches.",
+        "s",
+        tuple(
+            (quantile(q, "streamlstm_end_to_end_seconds"), name)
+            for q, name in zip((0.5, 0.99), TWO_QUANTILES, strict=True)
+        ),
+        least=0,
+    ),
+    Panel(
+        "Commits",
+        "Seconds from sending a commit to the answer of Redis: median and 99 %.",
+        "s",
+        tuple(
+            (quantile(q, "streamlstm_commit_seconds"), name) for q, name in zip((0.5, 0.99), TWO_QUANTILES, strict=True)
+        ),
+        least=0,
+    ),
+]
+LAG = [
+    Panel(
+        "Lag, entries",
+        "Entries after the position. A stream that lies above the others and does not fall is the one that lags.",
+        "short",
+        ((f"max by (stream) (streamlstm_lag_entries{{{ALL}}})", "{{stream}}"),),
+        least=0,
+    ),
+    Panel(
+        "Lag, age",
+        "Age of the oldest unanswered entry, by its id; history that is pushed is old at once.",
+        "s",
+        ((f"max by (stream) (streamlstm_lag_seconds{{{ALL}}})", "{{stream}}"),),
+        least=0,
+    ),
+    Panel(
+        "Last commit",
+        "How long ago a stream was committed last. Long and with lag: nothing moves.",
+        "s",
+        ((f"time() - max by (stream) (streamlstm_last_commit_timestamp_seconds{{{ALL}}} > 0)", "{{stream}}"),),
+        least=0,
+    ),
+]
+TROUBLE = [
+    Panel(
+        "Dead letters, share",
+        "Share of the values that could not be stepped. `streamlstm tail STREAM --dead` shows each with its reason.",
+        "percentunit",
+        ((ratio("streamlstm_dead_letters_total", "streamlstm_values_total"), "{{stream}}"),),
+        least=0,
+    ),
+    Panel(
+        "Dead letters, by reason",
+        "Values a second that could not be stepped.",
+        "ops",
+        ((rate("streamlstm_dead_letters_total", "reason"), "{{reason}}"),),
+        kind="stacked",
+    ),
+    Panel(
+        "What should not happen",
+        "In an hour: entries trimmed before they were read, stored states that were unreadable, commits refused "
+        "because another process worked on the stream.",
+        "short",
+        tuple(
+            (f"sum by (stream) (increase(streamlstm_{metric}_total{{{ALL}}}[1h]))", f"{name} {{{{stream}}}}")
+            for metric, name in (
+                ("lost_entries", "lost"),
+                ("quarantined_records", "unreadable"),
+                ("fenced_commits", "fenced"),
+            )
+        ),
+        least=0,
+    ),
+]
+QUALITY = [
+    Panel(
+        "Scaled error",
+        "Mean error over that of the naive forecast, which repeats the last value: below 1 is better than naive. "
+        "The last 30 minutes beside the last day: a stream whose two lines part is drifting.",
+        "none",
+        (
+            (ratio(f"{ERROR}_sum", f"{ERROR}_count", "[30m]"), "30 min {{stream}}"),
+            (ratio(f"{ERROR}_sum", f"{ERROR}_count", "[1d]"), "1 day {{stream}}"),
+        ),
+        width=12,
+        least=0,
+    ),
+    Panel(
+        "Skill against naive",
+        "1 - error / error of the naive forecast over an hour and over six; below 0 the naive forecast is better.",
+        "percentunit",
+        tuple((f"1 - {ratio(*ERRORS, f'[{window}]')}", f"{window} {{{{stream}}}}") for window in ("1h", "6h")),
+        width=12,
+    ),
+]
