@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 from streamlstm.batch import Parsed
 from streamlstm.engine import Engine, Result
 from streamlstm.entry_id import EntryId
-from streamlstm.errors import ModelChangedError, StoreUnavailableError
+from streamlstm.errors import StoreUnavailableError
 from streamlstm.flaw import BAD_RECORD
 from streamlstm.keys import Keys
 from streamlstm.metrics import Metrics
+from streamlstm.model_change import ModelChange, refuse
 from streamlstm.store import Commit, Head, Store
+from streamlstm.sweep import Sweep
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +67,18 @@ class Daemon:
     """Answers the entries of some streams until told to stop."""
 
     def __init__(
-        self, *, engine: Engine, store: Store, metrics: Metrics, settings: DaemonSettings, clock: Clock
+        self,
+        *,
+        engine: Engine,
+        store: Store,
+        metrics: Metrics,
+        settings: DaemonSettings,
+        clock: Clock,
+        on_model_change: ModelChange = refuse,
     ) -> None:
         self._engine = engine
+        self._on_model_change = on_model_change
+        self._sweep = Sweep(store, engine)
         self._store = store
         self._metrics = metrics
         limits = engine.settings
@@ -191,7 +202,7 @@ class Daemon:
             stream = result.commit.stream
             if stream in self._pending and not self._settle(stream):
                 continue  # computed from a position that has been overtaken
-            self._store.send_commit(self._trimming(result.commit))
+            self._store.send_commit(self._sweep.add_to(self._trimming(result.commit)))
             self._pending[stream] = _Pending(self._clock.monotonic(), result)
         self._lap("send")
 
@@ -206,6 +217,7 @@ class Daemon:
         """Receive a commit's answer; if it does not hold, open the stream again where the store says it is."""
         pending = self._pending.pop(stream)
         holds = self._store.receive_commit(stream)
+        self._metrics.of[stream].idle_series_removed.inc(self._sweep.settled(stream, holds=holds))
         now = self._clock.monotonic()
         self._metrics.of[stream].commit_seconds.observe(now - pending.sent)
         if not holds:
@@ -228,12 +240,10 @@ class Daemon:
 
     def _open(self, stream: str) -> None:
         head = self._store.open(stream)
-        served = self._engine.model.fingerprint
-        if head.model is not None and head.model != served:
-            raise ModelChangedError(
-                f"the states of stream {stream!r} were made by another model ({head.model[:12]}, this one is "
-                f"{served[:12]}); serve that model, or serve a stream of another name with this one"
-            )
+        if head.model not in {None, self._engine.model.fingerprint}:
+            change = refuse if stream in self._heads else self._on_model_change
+            change(stream, head, self._engine, lambda: self._stopping)
+            head = self._store.open(stream)
         self._engine.open(stream, head)
         self._heads[stream] = head
         self._cursors[stream] = head.position
@@ -297,6 +307,7 @@ class Daemon:
         lost = {}
         for stream, head in self._heads.items():
             tail = self._store.tail(stream, head)
+            self._sweep.look(stream, head.position)
             self._metrics.of[stream].lag_entries.set(tail.lag_entries)
             self._metrics.of[stream].lag_seconds.set(tail.lag_ms / 1000)
             if tail.ends_before_position and stream not in self._pending:

@@ -19,6 +19,7 @@ from streamlstm.batch import Parsed, name_error, parse
 from streamlstm.codec import write_numbers
 from streamlstm.extras import NO_EXTRAS, Extras
 from streamlstm.flaw import BAD_RECORD
+from streamlstm.idle import NEVER, gaps_in_batch
 from streamlstm.mixed import Mixed, MixedWay
 from streamlstm.plain import Items, PlainWay, Stepped
 from streamlstm.plan import NO_PAST, NOT_FINITE, Work
@@ -44,6 +45,7 @@ class EngineSettings:
     max_series: int = 1_000_000  # per stream
     max_series_memory_bytes: int = 4 << 30  # of records kept in memory
     extras: Extras = NO_EXTRAS  # columns besides the model's outputs
+    idle_ms: int | None = None  # a series without a value for longer begins anew with its next one; None: never
 
 
 @dataclass
@@ -147,7 +149,9 @@ class Engine:
         self.arena = Arena(self.format, max_bytes=self.settings.max_series_memory_bytes)
         self.columns = ",".join((*model.spec.outputs, *extras.columns))
         self._plain = PlainWay(model, self.format, extras)
-        self._mixed = MixedWay(model, self.format, extras, missing=self.settings.missing)
+        self._idle_ms = NEVER if self.settings.idle_ms is None else self.settings.idle_ms
+        missing = self.settings.missing
+        self._mixed = MixedWay(model, self.format, extras, missing=missing, idle_ms=self._idle_ms)
         self._heads: dict[str, StreamHead] = {}
         self._keys: dict[bytes, int] = {}  # numbers in the table of the streams that were ever opened
 
@@ -165,6 +169,12 @@ class Engine:
     def skip(self, stream: str, entries: int) -> None:
         """Count entries that vanished before they were read as answered, so that positions and counts agree."""
         self._heads[stream].answered += entries
+
+    def remove(self, stream: str, names: Sequence[bytes]) -> None:
+        """Forget series whose records the next commit removes."""
+        slots = np.array([self.arena.find(stream, name) for name in names], np.int64)
+        self.arena.drop(slots[slots != NO_SLOT])
+        self._heads[stream].series -= len(names)
 
     def series(self, stream: str) -> int:
         """How many series the stream has."""
@@ -229,7 +239,12 @@ class Engine:
 
     def _work(self, parsed: Parsed) -> Work:
         find = partial(self.arena.find, parsed.stream)
-        return Work.of(parsed, find, self.settings.max_series)
+        work = Work.of(parsed, find, self.settings.max_series)
+        if self._idle_ms != NEVER:
+            header = self.format.header(self.arena.rows)
+            gaps = gaps_in_batch(work.slots, parsed.item_times_ms, header["time_ms"], header["steps"], self._idle_ms)
+            work.gaps = gaps if gaps.any() else None
+        return work
 
     def _result(self, number: int, work: Work, offsets: Index, answers: _Answers) -> Result:
         """One stream's commit, of the answers to all; one stream alone has nothing to be picked out."""

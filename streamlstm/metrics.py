@@ -37,6 +37,7 @@ class StreamMetrics:
     resets: Count
     fenced_commits: Count
     lost_entries: Count
+    idle_series_removed: Count
     absolute_error: Count
     naive_absolute_error: Count
     interval_values: Count
@@ -100,6 +101,9 @@ class Metrics:
         )
         self.lost_entries = self._counter(
             "lost_entries", "Entries trimmed from the input by somebody before they were read."
+        )
+        self.idle_series_removed = self._counter(
+            "idle_series_removed", "Records removed because their series had no value for `--idle-after`."
         )
         self.absolute_error = self._counter(
             "absolute_error", "Sum of |value - prediction before it|, in the values' own unit."

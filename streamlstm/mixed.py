@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from streamlstm.calibration import BEGINS, LABELLED
 from streamlstm.carry import calibrate
 from streamlstm.carry_python import chosen_extras
 from streamlstm.extras import Extras
+from streamlstm.idle import NEVER, begin_anew
 from streamlstm.plan import Plan, Repeated, Skipped, Work
 from streamlstm.record import RecordFormat, Rows
 from streamlstm.scoring import COVERED, GIVEN, Before, Labels, score_labels, scored_feature
@@ -51,9 +53,11 @@ class _Given(NamedTuple):
 class MixedWay:
     """Steps any mixture of items through one model."""
 
-    def __init__(self, model: StepModel, record_format: RecordFormat, extras: Extras, *, missing: str) -> None:
-        self._format, self._extras = record_format, extras
-        self._stepper = Stepper(model, record_format, missing=missing)
+    def __init__(
+        self, model: StepModel, record_format: RecordFormat, extras: Extras, *, missing: str, idle_ms: int = NEVER
+    ) -> None:
+        self._format, self._extras, self._idle_ms = record_format, extras, idle_ms
+        self._stepper = Stepper(model, record_format, missing=missing, idle_ms=idle_ms)
         self._scored = scored_feature(model.spec.targets)
         self._skip = missing == "skip"
 
@@ -62,18 +66,25 @@ class MixedWay:
         plan = Plan.of(works)
         rows = arena.gather(plan.slots)
         before = self._before(rows)
+        last_ms = self._format.header(rows)["time_ms"].copy()
         kept_before = self._format.calibration(rows).copy() if self._extras.wanted else None
         skipped = plan.take_missing() if self._skip else None
-        sequence = plan.sequence
+        sequence, resets = plan.sequence, plan.resets
         stepped, accepted = self._stepper.step(sequence, rows)
         kept = np.flatnonzero(accepted)
         without_past = plan.items[~accepted & sequence.missing]
         repeated = None
         if skipped is not None:
-            repeated = skipped.repeat(sequence, stepped, kept, before.output)
-            known = repeated.known | (before.has_past[skipped.group] & (skipped.epoch == 0))
+            repeated = skipped.repeat(sequence, stepped, kept, before.output, self._idle_ms)
+            recent = skipped.times_ms - last_ms[skipped.group] <= self._idle_ms
+            known = repeated.known | (before.has_past[skipped.group] & (skipped.epoch == 0) & recent)
             repeated = Repeated(repeated.y, known)
             without_past = skipped.items[~known]
+        if self._idle_ms != NEVER and (anew := begin_anew(sequence, kept, last_ms, before.has_past, self._idle_ms)):
+            if skipped is not None:
+                skipped = skipped.after(sequence, kept, anew.epoch)
+            plan.sequence = sequence = replace(sequence, epoch=anew.epoch)
+            resets = resets + anew.times
         given = _given(plan, kept, stepped, skipped, repeated)
         last = np.full(len(rows), -1)
         last[sequence.group[kept]] = kept
@@ -86,7 +97,7 @@ class MixedWay:
                 y = np.concatenate([y, self._calibrate(kept_before, given, labels, plan.stream, tally)], axis=1)
                 self._format.calibration(rows)[:] = kept_before
         arena.scatter(plan.slots, rows)
-        written = last_epoch == plan.resets
+        written = last_epoch == resets
         removed = ~written & (plan.resets > 0)
         return Mixed(
             items=given.items,

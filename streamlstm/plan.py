@@ -35,6 +35,7 @@ class Work:
     resets: list[int] = field(default_factory=list)  # items that reset one series; `slots` has which
     resets_all: list[int] = field(default_factory=list)  # items that reset every series
     removed: set[bytes] = field(default_factory=set)  # series reset without being in memory
+    gaps: Mask | None = None  # (n,) items that may come after their series was idle for too long; None if none do
 
     @classmethod
     def of(cls, parsed: Parsed, find: Callable[[bytes], int], max_series: int) -> Work:
@@ -59,12 +60,14 @@ class Work:
 
     def plain(self) -> NDArray[np.uint8] | None:
         """Which items (n,) are plain values, that is numbers all of them; None if all are."""
-        if self.parsed.plain and not self.resets and not self.resets_all:
+        if self.parsed.plain and not self.resets and not self.resets_all and self.gaps is None:
             return None
         if self.resets_all:  # every series has one
             return np.zeros(len(self.slots), np.uint8)
         mark = (~self.parsed.odd).astype(np.uint8)
         mark[self.resets] = 0
+        if self.gaps is not None:
+            mark[self.gaps] = 0
         return mark
 
     def without(self, items: Index) -> Work:
@@ -132,6 +135,7 @@ class Plan:
             group=self.sequence.group[missing],
             epoch=self.sequence.epoch[missing],
             before=np.cumsum(~missing, dtype=np.int64)[missing],
+            times_ms=self.sequence.times_ms[missing],
         )
         self._keep(~missing)
         return skipped
@@ -156,17 +160,32 @@ class Skipped:
     group: Index
     epoch: Index
     before: Index  # how many values that are stepped come before each, in series order
+    times_ms: Index
 
-    def repeat(self, sequence: ValueSequence, y: Float32, kept: Index, last_output: Float32) -> Repeated:
-        """Their answers: of the batch's accepted values `kept` the last one before each, else the record's (g, O)."""
+    def repeat(self, sequence: ValueSequence, y: Float32, kept: Index, last_output: Float32, idle_ms: int) -> Repeated:
+        """Their answers: of the batch's accepted values `kept` the last one before each, else the record's (g, O).
+
+        A value that came longer than `idle_ms` before is nobody's past.
+        """
         answer = last_output[self.group]
         at = np.searchsorted(kept, self.before) - 1
         known = at >= 0
         at = kept[at[known]]
         same = (sequence.group[at] == self.group[known]) & (sequence.epoch[at] == self.epoch[known])
+        same &= self.times_ms[known] - sequence.times_ms[at] <= idle_ms
         known[known] = same
         answer[known] = y[at[same]]
         return Repeated(y=answer, known=known)
+
+    def after(self, sequence: ValueSequence, kept: Index, epoch: Index) -> Skipped:
+        """The same where values of the sequence have other epochs (m,): each has as many more as the one before it."""
+        at = np.searchsorted(kept, self.before) - 1
+        follows = np.flatnonzero(at >= 0)
+        before = kept[at[follows]]
+        same = sequence.group[before] == self.group[follows]
+        moved = self.epoch.copy()
+        moved[follows[same]] += (epoch - sequence.epoch)[before[same]]
+        return replace(self, epoch=moved)
 
 
 class Repeated(NamedTuple):

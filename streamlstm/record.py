@@ -67,6 +67,11 @@ class Records:
 NO_RECORDS = Records(np.empty((0, 1), np.float32), np.empty(0, np.int64))
 
 
+def time_of(record: bytes, otherwise: int) -> int:
+    """Time of the last value of a record, ms since the epoch; `otherwise` for what is too short to be one."""
+    return int.from_bytes(record[16:24], "little", signed=True) if len(record) >= HEADER.itemsize else otherwise
+
+
 class RecordFormat:
     """The layout of one model's records: O outputs, F features, D state elements."""
 

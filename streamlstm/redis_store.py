@@ -193,6 +193,15 @@ class RedisStore:
         """HMGET on the stream's own connection, after its commits."""
         return self._streams[stream].load(names)
 
+    def scan(self, stream: str, cursor: bytes, count: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+        """HSCAN, beside the commits."""
+        cursor, flat = self._controlled().call("HSCAN", Keys(stream).state, cursor, "COUNT", count)
+        return cursor, list(zip(flat[0::2], flat[1::2], strict=True))
+
+    def connect(self, stream: str) -> Connection:  # noqa: ARG002  (all streams are on one server)
+        """A connection of the caller's own to where a stream is."""
+        return Connection(self.address, name="streamlstm-states")
+
     def send_commit(self, commit: Commit) -> None:
         """Send the flight of one stream."""
         self._streams[commit.stream].send(commit)

@@ -140,6 +140,7 @@ class States:
         if self.meta() != expected:
             self._connection.call("UNWATCH")
             return False
+        draft.keep()
         setting: tuple[bytes | str | int, ...] = (
             *("HSET", self.keys.meta, "position", head.position, "model", head.model, "columns", head.columns),
             *("format", FORMAT, "entries", head.answered, "epoch", expected.epoch + 1),
@@ -191,15 +192,29 @@ class Draft:
                 if kept:
                     self._fill(draft, kept)
 
+    def remove(self, names: Sequence[bytes]) -> None:
+        """Take records out again."""
+        key = self._drafts[self._keys.state]
+        if names and key in self._filled:
+            self._connection.call("HDEL", key, *names)
+
+    def keep(self) -> None:
+        """Let what has been put live on; to be called every few minutes. Raises StoreError if it is gone."""
+        for key in self._filled:
+            if self._connection.call("EXPIRE", key, DRAFT_TTL_S) != 1:
+                raise _gone(key)
+
     def _fill(self, key: str, commands: list[bytes]) -> None:
+        begun = key in self._filled
         self._filled.add(key)
-        commands.append(pack("EXPIRE", key, DRAFT_TTL_S))
-        self._connection.send(b"".join(commands))
-        replies = [self._connection.receive() for _ in commands]
+        live_on = pack("EXPIRE", key, DRAFT_TTL_S)
+        packed = [live_on, *commands, live_on]
+        self._connection.send(b"".join(packed))
+        replies = [self._connection.receive() for _ in packed]
         for reply in replies:
             checked(reply, self._connection.address)
-        if replies[-1] != 1:
-            raise StoreError(f"the draft {key!r} is gone; was the server restarted or flushed? Try again")
+        if begun and replies[0] != 1:  # what was put before has expired: what is there now is not whole
+            raise _gone(key)
 
     def moves(self) -> list[tuple[bytes | str | int, ...]]:
         """The commands that put the drafts in place; a draft that was never filled empties its key."""
@@ -215,6 +230,11 @@ class Draft:
         with suppress(StoreUnavailableError):  # they have a TTL
             if self._filled:
                 self._connection.call("UNLINK", *self._filled)
+                self._filled.clear()
+
+
+def _gone(key: str) -> StoreError:
+    return StoreError(f"the draft {key!r} is gone: the server was flushed, or it took too long; nothing is changed")
 
 
 def _meta(reply: list[bytes | None], keys: Keys) -> Meta:

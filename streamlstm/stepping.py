@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.batch import Rectangle, staircase
+from streamlstm.idle import NEVER
 from streamlstm.record import RecordFormat, Rows
 from streamlstm.spec import ModelSpec
 
@@ -64,12 +65,13 @@ class Sequence:
         before[begin] = 0
         return begin, self.epoch != before
 
-    def levels(self) -> list[Segments]:
-        """All segments, level by level."""
+    def levels(self, idle_ms: int = NEVER) -> list[Segments]:
+        """All segments, level by level; a value that comes so much later than the one before it begins one too."""
         if not len(self.group):
             return []
         begin, reset = self.begins()
         starts = begin | reset | self.missing
+        starts[1:] |= np.diff(self.times_ms) > idle_ms
         first = np.flatnonzero(starts)
         length = np.diff(np.append(first, len(starts)))
         ordinal = np.arange(len(first))
@@ -95,9 +97,11 @@ class Sequence:
 class Stepper:
     """Steps sequences through one model, carrying records."""
 
-    def __init__(self, model: StepModel, record_format: RecordFormat, *, missing: str) -> None:
+    def __init__(self, model: StepModel, record_format: RecordFormat, *, missing: str, idle_ms: int = NEVER) -> None:
         self._model = model
         self._format = record_format
+        self._idle_ms = idle_ms
+        self._renewed: dict[int, Rows] = {}  # rows of the level in work that began anew, as they were before
         self._hold = missing == "hold"
         # Which output stands in for a missing feature; features no output forecasts hold their last value.
         self.targets = model.spec.targets
@@ -110,18 +114,44 @@ class Stepper:
         """
         y = np.empty((len(sequence.values), len(self._model.spec.outputs)), np.float32)
         accepted = np.ones(len(y), bool)
-        for segments in sequence.levels():
+        for segments in sequence.levels(self._idle_ms):
             # Without resets and gaps there is one level of all rows in their order, and nothing to copy.
             if len(segments.group) == len(rows) and np.array_equal(segments.group, np.arange(len(rows))):
                 part = rows
             else:
                 part = rows[segments.group]
             part[segments.reset] = self._format.fresh
+            self._renew(part, sequence.times_ms[segments.first])
             self._fill_missing(sequence, segments, part)
             self._step_level(sequence, segments, part, y, accepted)
+            self._restore(part)
             if part is not rows:
                 rows[segments.group] = part
         return y, accepted
+
+    def _renew(self, part: Rows, times: Index, state: Float32 | None = None, first: int = 0) -> None:
+        """Let series that were idle for too long before these times (n,) begin anew.
+
+        What they were is kept until a value is accepted. `state` (n, D) is carried in place, where it is ahead of the
+        part's own; `first` is the number of the part's first row in its level.
+        """
+        if self._idle_ms == NEVER:
+            return
+        header = self._format.header(part)
+        idle = np.flatnonzero((header["steps"] > 0) & (times - header["time_ms"] > self._idle_ms))
+        if state is not None:
+            self._format.state(part)[idle] = state[idle]
+        self._renewed.update(zip((idle + first).tolist(), part[idle], strict=True))
+        part[idle] = self._format.fresh
+        if state is not None:
+            state[idle] = self._format.state(part)[idle]
+
+    def _restore(self, part: Rows) -> None:
+        """Give series that were let begin anew, and of which no value was accepted since, their rows back."""
+        for row, before in self._renewed.items():
+            if self._format.header(part)["steps"][row] == 0:
+                part[row] = before
+        self._renewed.clear()
 
     def _fill_missing(self, sequence: Sequence, segments: Segments, part: Rows) -> None:
         chosen = np.flatnonzero(segments.missing)
@@ -146,6 +176,7 @@ class Stepper:
             at = _indices(segments, rectangle)
             x = sequence.values[at]
             times = sequence.times_ms[at]
+            self._renew(part[:batch], times[0], state[:batch])  # the value before may not have been accepted
             unknown = np.flatnonzero(np.isnan(x).any(axis=(0, 2)))
             outputs, next_state = self._advance(np.nan_to_num(x) if len(unknown) else x, state[:batch], times)
             y[at] = outputs
@@ -184,6 +215,7 @@ class Stepper:
             cut = slice(step, step + 1), slice(column, column + 1)
             if np.isnan(x[cut]).any():
                 continue
+            self._renew(row, times[step, column : column + 1], state[column : column + 1], column)
             outputs, next_state = self._advance(x[cut], state[column : column + 1], times[cut])
             if len(_not_finite(outputs, next_state)):
                 continue

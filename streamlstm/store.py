@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.codec import Texts
+from streamlstm.entry_id import BEGINNING
 from streamlstm.record import NO_RECORDS, Records
 
 FORMAT = b"1"  # of the derived keys, kept in base:meta
@@ -29,6 +30,9 @@ class Head:
     model: str | None  # fingerprint; None before the first commit
     series: int  # records in base:state
     answered: int  # entries up to the position, counted from the stream's beginning
+
+
+BEFORE_ANYTHING = Head(position=BEGINNING, model=None, series=0, answered=0)
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,12 @@ class Store(Protocol):
 
     def load(self, stream: str, names: Sequence[bytes]) -> list[bytes | None]:
         """The records of the named series, None where there is none; sees every commit sent before."""
+
+    def scan(self, stream: str, cursor: bytes, count: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+        """About `count` series with their records from a cursor on, b"0" at first, and the cursor of the next ones.
+
+        The cursor is b"0" again at the end. A series that is there all the time is given at least once.
+        """
 
     def send_commit(self, commit: Commit) -> None:
         """Send a commit; answered by `receive_commit`. One at a time may be under way per stream."""

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from streamlstm.engine import Engine
+from streamlstm.entry_id import EntryId
 from streamlstm.errors import StoreError
 from streamlstm.keys import Keys
+from streamlstm.record import time_of
 from streamlstm.replay import PAGE, Replay, count_entries
 from streamlstm.snapshot import SnapshotReader
 from streamlstm.states import Meta, States
@@ -72,7 +74,7 @@ class Verification:
             if report.difference is None and not report.input_gone and comparison.first_gone is not None:
                 report.difference = f"prediction {comparison.first_gone.decode()} is missing"
             if report.difference is None:
-                report.difference = self._compare_records(replay, frozen, report)
+                report.difference = self._compare_records(replay, frozen, meta, report)
             if report.difference is not None and report.input_gone:
                 raise StoreError(_trimmed(report, snapshot))
             return report
@@ -93,7 +95,7 @@ class Verification:
             )
         return Head(position=head.position, model=head.model, series=0, answered=head.answered)
 
-    def _compare_records(self, replay: Replay, frozen: str, report: Report) -> str | None:
+    def _compare_records(self, replay: Replay, frozen: str, meta: Meta, report: Report) -> str | None:
         wanted = replay.records
         seen: set[bytes] = set()
         for page in self._states.scan(frozen):
@@ -106,7 +108,11 @@ class Verification:
                 if wanted[name] != record:
                     return f"series {_text(name)} has another record than comes of stepping its values"
                 report.records += 1
+        idle_ms = self._engine.settings.idle_ms
+        edge = None if idle_ms is None else EntryId.parse(meta.position).time_ms - idle_ms
         for name in wanted.keys() - seen:
+            if edge is not None and time_of(wanted[name], edge) < edge:
+                continue  # idle for too long: removed, or to be removed
             return f"series {_text(name)} has no record"
         return None
 

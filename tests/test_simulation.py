@@ -26,20 +26,21 @@ BOUNDARIES = [
 
 
 @pytest.mark.parametrize(
-    ("name", "faults", "odd"),
+    ("name", "faults", "odd", "idle_ms"),
     [
-        ("everything", Faults(), 0.15),
-        ("mostly stalls", Faults(crash=0.002, cut=0.002, stall=0.2), 0.15),
-        ("mostly failovers", Faults(rewind=0.03, snapshot=0.1), 0.15),
-        ("lost input", Faults(lose_input=0.02, rewind=0.0), 0.0),
+        ("everything", Faults(), 0.15, None),
+        ("mostly stalls", Faults(crash=0.002, cut=0.002, stall=0.2), 0.15, None),
+        ("mostly failovers", Faults(rewind=0.03, snapshot=0.1), 0.15, None),
+        ("lost input", Faults(lose_input=0.02, rewind=0.0), 0.0, None),
+        ("idle series", Faults(), 0.15, 6000),
     ],
 )
-def test_whatever_goes_wrong(name: str, faults: Faults, odd: float) -> None:
+def test_whatever_goes_wrong(name: str, faults: Faults, odd: float, idle_ms: int | None) -> None:
     """Run many seeds; a failure says how to replay its own."""
     model = models.load_lstm(4)
     happened: Counter[str] = Counter()
     for seed in [int(ONLY)] if ONLY else range(SEEDS):
-        simulation = Simulation(seed=seed, model=model, faults=faults, odd=odd)
+        simulation = Simulation(seed=seed, model=model, faults=faults, odd=odd, idle_ms=idle_ms)
         try:
             simulation.run()
         except AssertionError as error:
@@ -47,6 +48,6 @@ def test_whatever_goes_wrong(name: str, faults: Faults, odd: float) -> None:
             raise AssertionError(f"seed {seed} fails; replay it with: {command}\n{error}") from error
         happened += simulation.happened
     if ONLY is None and SEEDS >= 100:
-        expected = BOUNDARIES if name != "lost input" else ["lost input"]
+        expected = {"lost input": ["lost input"], "idle series": ["removed idle"]}.get(name, BOUNDARIES)
         missing = [what for what in expected if not happened[what]]
         assert not missing or name == "mostly stalls", f"these never happened, so nothing was shown: {missing}"

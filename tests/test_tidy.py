@@ -40,8 +40,9 @@ ROWS: dict[str, set[str]] = {
     }
     | {"memory_store", "redis_store", "embedded", "snapshot", "states", "transfer"},
     "engine": {"flaw", "values", "batch", "plan", "arena", "stepping", "scoring", "_carry", "carry", "carry_python"}
-    | {"plain", "mixed", "engine"},
-    "daemon": {"leases", "logs", "instruments", "metrics", "http", "live", "web", "replay", "verify", "daemon"},
+    | {"idle", "plain", "mixed", "engine"},
+    "daemon": {"leases", "logs", "instruments", "metrics", "http", "live", "web", "replay", "verify"}
+    | {"sweep", "model_change", "daemon"},
     "face": {"bench", "cli", "__main__"},
 }
 # Row -> the rows it may import from, besides itself. The package itself holds only the version and a lazy `load`.

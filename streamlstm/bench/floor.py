@@ -101,6 +101,10 @@ class RecordingStore:
         self._call(self._numbers[stream], pack("HMGET", Keys(stream).state, *names))
         return self._store.load(stream, names)
 
+    def scan(self, stream: str, cursor: bytes, count: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:  # noqa: ARG002
+        """Not looked up."""
+        return b"0", []
+
     def send_commit(self, commit: Commit) -> None:
         """The flight."""
         data, commands = self._packers[commit.stream].pack(commit)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from streamlstm.cli.options import option
-from streamlstm.cli.quantities import SIZE
+from streamlstm.cli.quantities import DURATION, SIZE
+
+if TYPE_CHECKING:
+    from streamlstm.engine import EngineSettings
 
 Function = Callable[..., Any]
 
@@ -39,11 +43,49 @@ _OPTIONS = (
         default="4GiB",
         help="Memory for records; the least used are loaded anew.",
     ),
+    option(
+        "--idle-after",
+        type=DURATION,
+        default=None,
+        help="A series without a value for longer (such as 30d), by the ids of its entries, begins anew with its next "
+        "one, and its record is removed. Default: never.",
+    ),
 )
 
 
+_NAMES = ("missing", "interval", "score", "max_series", "max_series_memory", "idle_after")
+
+
 def engine_options(function: Function) -> Function:
-    """Add `missing: str`, `interval: float | None`, `score: bool`, `max_series`, `max_series_memory: int` (bytes)."""
+    """Add the options to a command, which is given them as one: `engine: EngineSettings`."""
+
+    @functools.wraps(function)
+    def with_settings(*arguments: Any, **given: Any) -> Any:
+        settings = _settings(**{name: given.pop(name) for name in _NAMES})
+        return function(*arguments, engine=settings, **given)
+
+    wrapped: Function = with_settings
     for made in reversed(_OPTIONS):
-        function = made(function)
-    return function
+        wrapped = made(wrapped)
+    return wrapped
+
+
+def _settings(
+    *,
+    missing: str,
+    interval: float | None,
+    score: bool,
+    max_series: int,
+    max_series_memory: int,
+    idle_after: int | None,
+) -> EngineSettings:
+    from streamlstm.engine import EngineSettings
+    from streamlstm.extras import Extras
+
+    return EngineSettings(
+        missing=missing,
+        max_series=max_series,
+        max_series_memory_bytes=max_series_memory,
+        idle_ms=idle_after,
+        extras=Extras(interval, score),
+    )

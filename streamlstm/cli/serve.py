@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import secrets
 import select
 import signal
 import socket
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from streamlstm.engine import Engine, EngineSettings
     from streamlstm.http import HttpServer
     from streamlstm.metrics import Metrics
+    from streamlstm.model_change import ModelChange
+    from streamlstm.redis_store import RedisStore
     from streamlstm.web import WebSettings
 
 log = logging.getLogger(__name__)
@@ -51,6 +54,12 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 @option("--series-metrics", metavar="PATTERN", help="Make gauges of the series that match this glob, for few series.")
 @option("--series-metrics-max", type=click.IntRange(1), default=20, help="Series of --series-metrics at most.")
 @engine_options
+@option(
+    "--on-model-change",
+    type=click.Choice(["refuse", "reset", "replay"]),
+    default="refuse",
+    help="If another model made a stream's states: end, begin all series anew, or step its values again first.",
+)
 @option("--batch-values", type=click.IntRange(1), default=16_384, help="Values aimed at in one micro-batch.")
 @option(
     "--retain",
@@ -75,11 +84,8 @@ def serve(
     page: bool,
     series_metrics: str | None,
     series_metrics_max: int,
-    missing: str,
-    max_series: int,
-    max_series_memory: int,
-    interval: float | None,
-    score: bool,
+    engine: EngineSettings,
+    on_model_change: str,
     batch_values: int,
     retain: int | None,
     threads: int,
@@ -92,8 +98,6 @@ def serve(
     """
     from streamlstm import logs
     from streamlstm.daemon import DaemonSettings
-    from streamlstm.engine import EngineSettings
-    from streamlstm.extras import Extras
     from streamlstm.http import HttpServer
     from streamlstm.web import WebSettings
 
@@ -101,13 +105,9 @@ def serve(
     plan = _Plan(
         model=model,
         threads=threads,
-        engine=EngineSettings(
-            missing=missing,
-            max_series=max_series,
-            max_series_memory_bytes=max_series_memory,
-            extras=Extras(interval, score),
-        ),
+        engine=engine,
         web=WebSettings(address=http, page=page, series_metrics=series_metrics, series_metrics_max=series_metrics_max),
+        on_model_change=on_model_change,
         daemon=DaemonSettings(streams=_distinct(streams), batch_values=batch_values, retain_ms=retain),
     )
     with contextlib.ExitStack() as stack:
@@ -127,6 +127,7 @@ class _Plan:
     model: Path
     threads: int
     web: WebSettings
+    on_model_change: str
     engine: EngineSettings
     daemon: DaemonSettings
 
@@ -168,6 +169,7 @@ class _Daemon:
             metrics=self.metrics,
             settings=self.plan.daemon,
             clock=_clock(wakeup),
+            on_model_change=_model_change(self.plan.on_model_change, store),
         )
         web.show(
             make_pages(self.plan.web, self.metrics, store.address, unhealthy=daemon.unhealthy, unready=daemon.unready)
@@ -182,6 +184,14 @@ class _Daemon:
                 stack.callback((endpoint_dir / "serve.json").unlink, missing_ok=True)
 
         daemon.run(announce)
+
+
+def _model_change(policy: str, store: RedisStore) -> ModelChange:
+    from streamlstm.model_change import Rebuild, refuse
+
+    if policy == "refuse":
+        return refuse
+    return Rebuild(store.connect, replay=policy == "replay", token=secrets.token_hex(8))
 
 
 def _distinct(streams: tuple[str, ...]) -> tuple[str, ...]:

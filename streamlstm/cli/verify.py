@@ -25,6 +25,7 @@ from streamlstm.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from streamlstm.engine import EngineSettings
     from streamlstm.verify import Report
 
 
@@ -50,11 +51,7 @@ def verify(
     model: Path,
     stream: str,
     source: Path | None,
-    missing: str,
-    max_series: int,
-    max_series_memory: int,
-    interval: float | None,
-    score: bool,
+    engine: EngineSettings,
     redis_url: str | None,
     data_dir: Path,
     as_json: bool,
@@ -67,8 +64,7 @@ def verify(
     """
     from streamlstm.cli.connection import connect, resolve_redis
     from streamlstm.cli.state import opened_file, ticking
-    from streamlstm.engine import Engine, EngineSettings
-    from streamlstm.extras import Extras
+    from streamlstm.engine import Engine
     from streamlstm.keys import Keys
     from streamlstm.model import load
     from streamlstm.snapshot import SnapshotReader
@@ -76,12 +72,6 @@ def verify(
     from streamlstm.verify import Verification
 
     loaded = load(model)
-    settings = EngineSettings(
-        missing=missing,
-        max_series=max_series,
-        max_series_memory_bytes=max_series_memory,
-        extras=Extras(interval, score),
-    )
     with contextlib.ExitStack() as stack:
         snapshot = None
         if source is not None:
@@ -91,7 +81,7 @@ def verify(
         states = States(for_states, Keys(stream), token=secrets.token_hex(8))
         total = connection.call("XLEN", states.keys.input)
         tick = stack.enter_context(ticking(total, "entries"))
-        report = Verification(states, connection, Engine(loaded, settings), tick).run(snapshot)
+        report = Verification(states, connection, Engine(loaded, engine), tick).run(snapshot)
     _show(report, as_json=as_json)
     if report.difference is not None:
         ctx.exit(EXIT_FAILURE)

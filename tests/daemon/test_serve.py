@@ -6,66 +6,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import redis
 
-from streamlstm.engine import Engine
 from streamlstm.keys import Keys
-from streamlstm.model import Model, load
+from streamlstm.model import load
 from support import models
-from support.compare import assert_predictions_equal, assert_states_equal
-from support.oracle import Oracle
 from support.server import Server, binaries
-from support.serving import Serving, found_predictions, serve, wait_for_position
+from support.serving import Serving, add, check, eventually, wait_for_position
 from support.traffic import entries
 
 STREAM = "values"
-
-
-@pytest.fixture
-def model_path(tmp_path: Path) -> Path:
-    """A small LSTM as a file."""
-    path = tmp_path / "model.onnx"
-    path.write_bytes(models.lstm(16))
-    return path
-
-
-@pytest.fixture
-def start(tmp_path: Path, model_path: Path) -> Iterator[Callable[..., Serving]]:
-    """A function that starts a daemon; all are killed with the test."""
-    started: list[Serving] = []
-
-    def begin(*arguments: str, model: Path = model_path) -> Serving:
-        made = serve(tmp_path, model, *arguments, number=len(started))
-        started.append(made)
-        return made
-
-    yield begin
-    for daemon in started:
-        if daemon.process.poll() is None:
-            daemon.kill()
-
-
-def add(client: redis.Redis, made: list[tuple[str, list[str]]], stream: str = STREAM) -> None:
-    """Push entries in bulk."""
-    pipe = client.pipeline(transaction=False)
-    for entry_id, fields in made:
-        pipe.execute_command("XADD", stream, entry_id, *fields)
-    pipe.execute()
-
-
-def check(client: redis.Redis, model: Model, made: list[tuple[str, list[str]]], stream: str = STREAM) -> None:
-    """Hold everything the daemon wrote against the oracle."""
-    oracle = Oracle(model).feed(made)
-    assert_predictions_equal(found_predictions(client, stream), oracle)
-    keys = Keys(stream)
-    assert_states_equal(client.hgetall(keys.state), oracle, Engine(model).format)
-    letters = [fields for _, fields in client.xrange(keys.dead)]
-    found = [(f[b"id"].decode(), f[b"series"].decode(), f[b"value"].decode()) for f in letters]
-    assert found == oracle.dead
 
 
 @pytest.mark.parametrize("kind", list(binaries()))
@@ -132,7 +86,7 @@ def test_a_killed_server_comes_back_and_nothing_is_lost(
     with server.client() as client:
         add(client, made[:1000])
     server.kill()
-    assert _eventually(lambda: daemon.get("/readyz")[0] == 503)
+    assert eventually(lambda: daemon.get("/readyz")[0] == 503)
     assert daemon.get("/healthz")[0] == 200
     server.start()
     with server.client() as client:
@@ -300,15 +254,6 @@ def test_a_stream_begun_again_with_smaller_ids_is_said(
     client.delete(STREAM)
     add(client, [("5-0", ["s", "1"])])
     said = "redis-cli DEL {values}:predictions {values}:state {values}:meta"
-    assert _eventually(lambda: any(said in line["message"] for line in daemon.log()))
+    assert eventually(lambda: any(said in line["message"] for line in daemon.log()))
     assert daemon.stop() == 0
     client.close()
-
-
-def _eventually(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,11 +42,11 @@ def serve(
     return server
 
 
-def check(server: MemoryServer, stream: str, oracle: Oracle) -> None:
+def check(server: MemoryServer, stream: str, oracle: Oracle, settings: EngineSettings | None = None) -> None:
     """Hold one stream against the oracle."""
     held = server.stream(stream)
     assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
-    assert_states_equal(held.state, oracle, Engine(oracle.model).format)
+    assert_states_equal(held.state, oracle, Engine(oracle.model, settings).format)
     assert [(d.id.decode(), d.series.decode(), d.value.decode()) for d in held.dead] == oracle.dead
 
 
@@ -91,6 +94,27 @@ def test_intervals_can_be_turned_on_and_off() -> None:
     assert_states_equal(held.state, oracle, Engine(model).format)
     assert not held.dead
     assert len(held.predictions[60][1].split(b",")) == 3
+
+
+@pytest.mark.parametrize("name", ["lstm", "two features", "breaks"])
+@pytest.mark.parametrize("missing", ["impute", "hold", "skip"])
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), extras=st.sampled_from([NO_EXTRAS, Extras(0.8, score=True)]))
+def test_idle_series_begin_anew_however_values_are_batched(name: str, missing: str, seed: int, extras: Extras) -> None:
+    """After a gap longer than the limit a series begins anew, also if answers around the gap were rejected."""
+    model, rng = MODELS[name], random.Random(seed)
+    times = itertools.accumulate(rng.choice((1, 400, 1000, 2500, 9000)) for _ in range(120))
+    traffic = [
+        (f"{time}-0", ["0" if name == "breaks" and k % 2 and rng.random() < 0.2 else v for k, v in enumerate(fields)])
+        for time, (_, fields) in zip(times, entries(seed, 120, features=len(model.spec.features), odd=0.2), strict=True)
+    ]
+    oracle = Oracle(model, missing, extras, idle_ms=4000).feed(traffic)
+    records = []
+    for batching in range(3):
+        server = serve(model, {"values": traffic}, seed=batching, missing=missing, idle_ms=4000, extras=extras)
+        check(server, "values", oracle, EngineSettings(extras=extras))
+        records.append(server.stream("values").state)
+    assert records[0] == records[1] == records[2], "the scores in the records agree too"
 
 
 @settings(max_examples=10, deadline=None)

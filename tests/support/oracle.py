@@ -26,6 +26,7 @@ class Series:
     output: NDArray[np.float32]
     value: NDArray[np.float32]
     steps: int = 0
+    time_ms: int = 0
     calibrator: Calibrator | None = None
 
 
@@ -36,6 +37,7 @@ class Oracle:
     model: Model
     missing: str = "impute"
     extras: Extras = NO_EXTRAS
+    idle_ms: int | None = None
     series: dict[str, Series] = field(default_factory=dict)
     predictions: list[tuple[str, list[tuple[str, NDArray[np.float32]]]]] = field(default_factory=list)
     dead: list[tuple[str, str, str]] = field(default_factory=list)
@@ -64,7 +66,9 @@ class Oracle:
             self.series.pop(name, None)
 
     def _step(self, entry_id: str, name: str, text: str) -> NDArray[np.float32] | None:  # noqa: PLR0911
-        held = self.series.get(name)
+        held, time_ms = self.series.get(name), int(entry_id.partition("-")[0])
+        if held is not None and self.idle_ms is not None and time_ms - held.time_ms > self.idle_ms:
+            held = None
         parts = text.split(",")
         if len(parts) != len(self.model.spec.features):
             return None
@@ -88,11 +92,11 @@ class Oracle:
             if not np.isfinite(x[feature]):
                 return None
         state = self.model.initial_state(1) if held is None else held.state[None]
-        time_ms = [int(entry_id.partition("-")[0])] if self.model.spec.uses_time else None
-        y, after = self.model.step(x[None], state, time_ms)
+        y, after = self.model.step(x[None], state, [time_ms] if self.model.spec.uses_time else None)
         if not (np.isfinite(y).all() and np.isfinite(after).all()):
             return None
-        made = Series(after[0], y[0], x, held.steps + 1 if held else 1, held.calibrator if held else self._calibrator())
+        calibrator = held.calibrator if held else self._calibrator()
+        made = Series(after[0], y[0], x, held.steps + 1 if held else 1, time_ms, calibrator)
         score = np.float32("nan")
         labelled = held is not None and all(part.strip().lower() not in {"", "nan"} for part in parts)
         if labelled and held is not None and held.calibrator is not None:

@@ -9,13 +9,18 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import redis
 
+from streamlstm.engine import Engine
 from streamlstm.keys import Keys
+from streamlstm.model import Model
 from streamlstm.wire import Address, Connection
+from support.compare import assert_predictions_equal, assert_states_equal
+from support.oracle import Oracle
 
 READY_TIMEOUT_S = 30.0
 
@@ -107,3 +112,32 @@ def found_predictions(client: redis.Redis, stream: str) -> list[tuple[bytes, lis
     reply = connection.call("XRANGE", Keys(stream).predictions, "-", "+")
     connection.close()
     return [(item[0], item[1]) for item in reply]
+
+
+def add(client: redis.Redis, made: list[tuple[str, list[str]]], stream: str = "values") -> None:
+    """Push entries in bulk."""
+    pipe = client.pipeline(transaction=False)
+    for entry_id, fields in made:
+        pipe.execute_command("XADD", stream, entry_id, *fields)
+    pipe.execute()
+
+
+def check(client: redis.Redis, model: Model, made: list[tuple[str, list[str]]], stream: str = "values") -> None:
+    """Hold everything the daemon wrote against the oracle."""
+    oracle = Oracle(model).feed(made)
+    assert_predictions_equal(found_predictions(client, stream), oracle)
+    keys = Keys(stream)
+    assert_states_equal(client.hgetall(keys.state), oracle, Engine(model).format)
+    letters = [fields for _, fields in client.xrange(keys.dead)]
+    found = [(f[b"id"].decode(), f[b"series"].decode(), f[b"value"].decode()) for f in letters]
+    assert found == oracle.dead
+
+
+def eventually(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+    """Whether a condition comes true in time."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False

@@ -73,6 +73,10 @@ class FaultyStore:
         """May fail."""
         return self._call("load", self._store.load, stream, names)
 
+    def scan(self, stream: str, cursor: bytes, count: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+        """May fail."""
+        return self._call("scan", self._store.scan, stream, cursor, count)
+
     def send_commit(self, commit: Commit) -> None:
         """May fail; after it took effect this is a lost reply."""
         self._call("send_commit", self._store.send_commit, commit)
@@ -106,6 +110,7 @@ class Simulation:
     streams: tuple[str, ...] = ("values", "loads")
     entries_per_stream: int = 60
     odd: float = 0.15
+    idle_ms: int | None = None
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
@@ -142,10 +147,20 @@ class Simulation:
         for stream in self.streams:
             held = self.server.stream(stream)
             assert self._answered(stream), f"{stream} was not answered to its end"
-            oracle = Oracle(self.model).feed(self._seen(stream))
+            oracle = Oracle(self.model, idle_ms=self.idle_ms).feed(self._seen(stream))
+            self._forget_idle(oracle, held)
             assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
             assert_states_equal(held.state, oracle, layout)
             assert [(d.id.decode(), d.series.decode(), d.value.decode()) for d in held.dead] == oracle.dead
+
+    def _forget_idle(self, oracle: Oracle, held: MemoryStream) -> None:
+        """Take out of the oracle the series that were idle for too long and whose records are gone."""
+        if self.idle_ms is None:
+            return
+        edge = int(held.position.partition(b"-")[0]) - self.idle_ms
+        for name in [n for n, one in oracle.series.items() if one.time_ms < edge and n.encode() not in held.state]:
+            self.happened["removed idle"] += 1
+            del oracle.series[name]
 
     def _seen(self, stream: str) -> list[tuple[str, list[str]]]:
         """What must have been stepped: entries still there, and those answered before they were trimmed."""
@@ -211,7 +226,7 @@ class Simulation:
             self.daemons[number] = None
 
     def _make(self, number: int) -> Daemon:
-        settings = EngineSettings(max_series_memory_bytes=self.rng.choice([1, 1 << 20]))
+        settings = EngineSettings(max_series_memory_bytes=self.rng.choice([1, 1 << 20]), idle_ms=self.idle_ms)
         store = FaultyStore(MemoryStore(self.server), lambda where, after: self._trouble(number, where, after))
         return Daemon(
             engine=Engine(self.model, settings),
