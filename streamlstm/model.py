@@ -42,12 +42,20 @@ class Model:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        # Weights are not read from other files, wherever a model says they are: nothing is in this folder.
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         options.log_severity_level = 4  # fatal only: what goes wrong is raised, and said once
         try:
-            self._session = onnxruntime.InferenceSession(model_bytes, options, providers=["CPUExecutionProvider"])
+            # Without its fallback: that prints to stdout, and tries the same provider again.
+            self._session = onnxruntime.InferenceSession(
+                model_bytes, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except Exception as error:  # noqa: BLE001  (onnxruntime has no common base class for its errors)
             raise ModelError(f"{source} is not a model onnxruntime can load: {_first_line(error)}") from None
-        metadata = self._session.get_modelmeta().custom_metadata_map
+        try:
+            metadata = self._session.get_modelmeta().custom_metadata_map
+        except UnicodeDecodeError:
+            raise ModelError(f"{source} is damaged: its metadata is not text; export the model again") from None
         if METADATA_KEY not in metadata:
             raise ModelError(
                 f"{source} is an ONNX model but not a step model (it has no metadata property {METADATA_KEY!r}); "

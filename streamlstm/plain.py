@@ -90,7 +90,7 @@ _ONE_VALUE = _Groups(*(np.array([number], np.int64) for number in (0, 0, 1, 0, 0
 
 def _groups_of(items: Items, arena: Arena) -> _Groups:
     """The plain series of a batch; one with a single value, as live ones mostly have, takes no sorting."""
-    if len(items.slots) == 1 and items.plain is None:
+    if len(items.slots) == 1 and items.plain is None and items.slots[0] >= 0:
         return _ONE_VALUE._replace(slot=items.slots)
     return _Groups(*lay_out(items.slots, items.plain, arena.scratch, items.offsets))
 

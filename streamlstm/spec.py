@@ -18,6 +18,7 @@ from streamlstm.errors import ModelError
 
 METADATA_KEY = "streamlstm"
 FORMAT = 1
+MAX_STATE_SIZE = 1 << 24  # float32 of one series: 64 MiB; what is larger is no model but a damaged file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,10 @@ class StateEntry:
     initial: float | tuple[float, ...] = 0.0  # one number for all elements, or one each in C order
 
     def __post_init__(self) -> None:
+        if any(n < 0 for n in self.shape) or self.size > MAX_STATE_SIZE:
+            raise ModelError(f"state entry {self.name!r} cannot have the shape {self.shape}")
+        if not all(map(math.isfinite, (self.initial,) if isinstance(self.initial, float | int) else self.initial)):
+            raise ModelError(f"state entry {self.name!r} begins with a number that is not finite")
         if not isinstance(self.initial, float | int) and len(self.initial) != self.size:
             raise ModelError(
                 f"state entry {self.name!r} has {self.size} elements but {len(self.initial)} initial values"
@@ -59,6 +64,8 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if not self.features or not self.outputs:
             raise ModelError("a step model needs at least one feature and one output")
+        if self.state_size > MAX_STATE_SIZE:
+            raise ModelError(f"a state of {self.state_size} numbers; at most {MAX_STATE_SIZE} are carried a series")
         if len(self.targets) != len(self.features):
             raise ModelError(f"{len(self.features)} features but {len(self.targets)} targets in the model's metadata")
         for target in self.targets:
@@ -93,7 +100,7 @@ class ModelSpec:
         """Parse the metadata property; raises ModelError that names what is wrong in it."""
         try:
             raw = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ModelError(f"the metadata property {METADATA_KEY!r} is not JSON: {error}") from None
         if not isinstance(raw, dict):
             raise ModelError(f"the metadata property {METADATA_KEY!r} is not a JSON object")
@@ -104,8 +111,8 @@ class ModelSpec:
             )
         try:
             return cls(
-                features=tuple(map(str, raw["features"])),
-                outputs=tuple(map(str, raw["outputs"])),
+                features=_names(raw["features"]),
+                outputs=_names(raw["outputs"]),
                 targets=tuple(None if t is None else int(t) for t in raw["targets"]),
                 state=tuple(_state_entry(entry) for entry in raw["state"]),
                 chunking=bool(raw["chunking"]),
@@ -114,8 +121,14 @@ class ModelSpec:
                 layers=tuple(raw["layers"]),
                 training=dict(raw["training"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"the model's metadata lacks or misstates {error}; export the model again") from None
+
+
+def _names(raw: Any) -> tuple[str, ...]:
+    if not isinstance(raw, list):
+        raise TypeError(f"a list of names, not {str(raw)[:40]!r}")
+    return tuple(map(str, raw))
 
 
 def _state_entry(raw: Mapping[str, Any]) -> StateEntry:

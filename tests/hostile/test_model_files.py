@@ -1,0 +1,149 @@
+"""Damaged and hostile model files: one clear error or a model that works, never a crash, and nothing executed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamlstm.errors import ModelError
+from streamlstm.model import Model
+from streamlstm.spec import METADATA_KEY, ModelSpec
+from support import models
+
+ROOT = Path(__file__).parent.parent.parent
+GOOD = models.lstm(3)
+JSON: Any = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+# In a process of its own, because what is tested is that it does not die: seeds from argv, counts on stdout.
+FUZZ = """
+import json, random, resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+from streamlstm.errors import ModelError
+from streamlstm.model import Model
+good = bytes.fromhex(sys.stdin.read())
+found = {"loaded": 0, "refused": 0}
+for seed in range(int(sys.argv[1])):
+    rng, data = random.Random(seed), bytearray(good)
+    kind = seed % 3
+    if kind == 0:
+        for _ in range(rng.choice((1, 1, 2, 8, 64))):
+            bit = rng.randrange(8 * len(data))
+            data[bit // 8] ^= 1 << bit % 8
+    elif kind == 1:
+        del data[rng.randrange(len(data)):]
+    else:
+        first = rng.randrange(len(data))
+        data[first:first + rng.randrange(200)] = rng.randbytes(rng.randrange(200))
+    try:
+        model = Model(bytes(data))
+        model.step([[1.0]], model.initial_state(1))
+        found["loaded"] += 1
+    except ModelError as error:
+        assert str(error) and "\\n" not in str(error), seed
+        found["refused"] += 1
+print(json.dumps(found))
+"""
+
+
+def test_flipped_bits_and_cut_files() -> None:
+    """A thousand damaged files: each loads and steps, or is refused in one line; nothing else is printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", FUZZ, "1000"],
+        cwd=ROOT,
+        input=GOOD.hex(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["refused"] > 700
+    assert done.stderr == ""
+
+
+def with_metadata(text: str) -> bytes:
+    """The good model with another text as its metadata."""
+    proto = onnx.load_model_from_string(GOOD)
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, {METADATA_KEY: text})
+    serialized: bytes = proto.SerializeToString()
+    return serialized
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"features": "value"}, "a list of names"),
+        ({"features": []}, "at least one feature"),
+        ({"outputs": ["a", "b"]}, "y has 3 axes, the last 1"),
+        ({"targets": [7]}, "not one of the 1 outputs"),
+        ({"targets": []}, "1 features but 0 targets"),
+        ({"state": [{"name": "h", "shape": [3], "initial": 0.0}]}, "state has 2 axes, the last 6"),
+        ({"state": [{"name": "h", "shape": [-6], "initial": 0.0}]}, "cannot have the shape (-6,)"),
+        ({"state": [{"name": "h", "shape": [10**12], "initial": 0.0}]}, "cannot have the shape"),
+        ({"state": [{"name": "h", "shape": [6], "initial": float("nan")}]}, "not finite"),
+        ({"state": [{"name": "h", "shape": [6], "initial": [1.0]}]}, "6 elements but 1 initial values"),
+        ({"uses_time": True}, "has the inputs"),
+        ({"format": 99}, "has format 99"),
+        ({"season": "x"}, "lacks or misstates"),
+    ],
+)
+def test_wrong_metadata_is_named(change: dict[str, Any], words: str) -> None:
+    """Metadata that does not fit the graph, or nothing at all, is refused with what is wrong in it."""
+    spec = json.loads(Model(GOOD).spec.to_json()) | change
+    with pytest.raises(ModelError) as caught:
+        Model(with_metadata(json.dumps(spec)))
+    assert words in str(caught.value)
+
+
+@settings(max_examples=300, deadline=None)
+@given(key=st.sampled_from(sorted(json.loads(Model(GOOD).spec.to_json()))), value=JSON)
+def test_no_metadata_raises_anything_else(key: str, value: Any) -> None:
+    """Whatever stands in a field, the spec is read or a ModelError says why not."""
+    raw = json.loads(Model(GOOD).spec.to_json()) | {key: value}
+    with contextlib.suppress(ModelError):
+        ModelSpec.from_json(json.dumps(raw))
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{", "[" * 100_000, '{"format": 1}'])
+def test_metadata_that_is_no_object_is_refused(text: str) -> None:
+    """Empty, nested without end, or lacking everything."""
+    with pytest.raises(ModelError):
+        ModelSpec.from_json(text)
+
+
+def test_a_model_that_reads_other_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights outside the file are not read, wherever they point: a model is one file."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret").write_bytes(b"\0" * 65_536)
+    proto = onnx.load_model_from_string(GOOD)
+    for where in ("secret", "../secret", "/etc/passwd"):
+        tensor = max(proto.graph.initializer, key=lambda t: len(t.raw_data))
+        tensor.ClearField("raw_data")
+        tensor.ClearField("external_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=where)
+        with pytest.raises(ModelError):
+            Model(proto.SerializeToString())
+
+
+def test_an_unknown_operator_is_refused() -> None:
+    """A graph with an operator of nobody's is not loaded, so nothing of it runs."""
+    proto = onnx.load_model_from_string(GOOD)
+    proto.graph.node[0].op_type, proto.graph.node[0].domain = "System", "evil"
+    with pytest.raises(ModelError, match=r"evil|System"):
+        Model(proto.SerializeToString())
