@@ -8,7 +8,6 @@ warm where it has to answer for its forecasts.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,31 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from streamlstm.errors import TableError, UsageError
+from streamlstm.errors import TableError
+from streamlstm.evaluation.split import fill_gaps, training_length
 from streamlstm.table import Series
 
 MIN_TRAINING_VALUES = 20  # fewer say nothing about how one value follows another
-
-
-def training_length(length: int, test_size: float) -> int:
-    """How many of a series' `length` values are its training part.
-
-    `test_size` below 1 is the share, from 1 up the number of last values that are kept for the test; UsageError if
-    it is negative or not a whole number from 1 up.
-    """
-    if not math.isfinite(test_size) or test_size < 0 or (test_size >= 1 and test_size != int(test_size)):
-        raise UsageError(f"the test size is a share below 1 or a whole number of last values, not {test_size:g}")
-    return length - (int(test_size) if test_size >= 1 else int(length * test_size))
-
-
-def drop_leading_gap(series: Series) -> Series:
-    """Cut the missing values off the beginning of a series; TableError if nothing is left."""
-    there = ~np.isnan(series.values).any(axis=1)
-    if not there.any():
-        raise TableError(f"series {series.name!r} has no value at all; leave it out")
-    first = int(np.argmax(there))
-    times = None if series.times_ms is None else series.times_ms[first:]
-    return Series(series.name, times, series.values[first:])
 
 
 @dataclass(frozen=True)
@@ -85,13 +64,6 @@ def make_panel(series: Sequence[Series], test_size: float) -> Panel:
         values[:end, column], values[end:, column] = filled, filled[-1]
         observed[:end, column] = ~np.isnan(one.values[:end])
     return Panel(values, observed, np.asarray(ends))
-
-
-def fill_gaps(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Fill each missing number of (N, F) with the one before it; the first row must be there."""
-    last = np.where(np.isnan(values), 0, np.arange(len(values))[:, None])
-    filled: NDArray[np.float64] = np.take_along_axis(values, np.maximum.accumulate(last, axis=0), axis=0)
-    return filled
 
 
 @dataclass(frozen=True)

@@ -90,13 +90,14 @@ def read_table(
     id_column: str | None = None,
     time_column: str | None = None,
     target_columns: Sequence[str] = (),
+    preferred_columns: Sequence[str] = (),
 ) -> list[Series]:
     """Read the series of a CSV or Parquet file (told by its suffix `.parquet`), in the order they first appear.
 
     A name left out is looked for: `unique_id`; `ds` or another usual name of a time, or a first column that holds
-    times; `y`, or the one column that is left. Rows may come in any order. Raises TableError for a missing file or
-    column, a cell that cannot be read, a time twice in one series, an empty table; MissingExtraError where pyarrow
-    is not installed.
+    times; `preferred_columns` if all of them are there, `y`, or the one column that is left. Rows may come in any
+    order. Raises TableError for a missing file or column, a cell that cannot be read, a time twice in one series, an
+    empty table; MissingExtraError where pyarrow is not installed.
     """
     path = Path(path)
     if path.suffix.lower() in {".parquet", ".pq"}:
@@ -109,7 +110,10 @@ def read_table(
             raise TableError(f"cannot read {path}: {error.strerror or error}") from None
         except UnicodeDecodeError:
             raise TableError(f"{path} is not UTF-8 text; save it as UTF-8, or as .parquet") from None
-    return _series(grid, id_column, time_column, tuple(target_columns))
+    targets = tuple(target_columns)
+    if not targets and set(preferred_columns) <= set(grid.names):
+        targets = tuple(preferred_columns)
+    return _series(grid, id_column, time_column, targets)
 
 
 def read_lines(

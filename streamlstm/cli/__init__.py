@@ -25,6 +25,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "train",
         "Train a step model on TABLE, a CSV or Parquet file, and write it as one ONNX file.",
     ),
+    "evaluate": (
+        "streamlstm.cli.evaluate",
+        "evaluate",
+        "Score the step model MODEL.onnx on the end of each series of TABLE, beside simple and classical methods.",
+    ),
     "import-keras": (
         "streamlstm.cli.import_keras",
         "import_keras",

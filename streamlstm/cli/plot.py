@@ -1,9 +1,9 @@
-"""The picture of `train --plot`: forecasts against what came, on the test part."""
+"""The picture of `train --plot` and `evaluate --plot`: forecasts against what came, on the test part."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from streamlstm.evaluation.scores import Bounds, Errors
     from streamlstm.table import Series
-    from streamlstm.train import TrainingResult
     from streamlstm.train.windows import WindowResult
 
 MOST_SERIES = 4  # drawn, the first ones
@@ -20,57 +20,70 @@ CLOSE_UP = 160  # values at the end of a long test part, drawn large
 ACTUAL, FORECAST, QUIET = "#333333", "#d1495b", "#8a8a8a"
 
 
-def draw_test_part(result: TrainingResult, test_size: float) -> bytes:
+def draw_test_part(
+    series: Sequence[Series],
+    forecasts: Sequence[NDArray[np.float64]],
+    errors: Mapping[str, Errors],
+    test_size: float,
+    bounds: Sequence[Bounds] | None = None,
+) -> bytes:
     """Draw up to four series as the bytes of a PNG: the whole test part, and its end close up if it is long.
 
-    The figure is made without pyplot, which keeps figures in a global list and may look for a display.
+    `forecasts` are of the values 1 to N - 1 of each series, (N - 1, F), `bounds` their intervals. The figure is made
+    without pyplot, which keeps figures in a global list and may look for a display.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from streamlstm.data import training_length
+    from streamlstm.evaluation.split import training_length
 
     panels = []
-    for one, forecast in list(zip(result.series, result.forecasts, strict=True))[:MOST_SERIES]:
+    for number, (one, forecast) in enumerate(list(zip(series, forecasts, strict=True))[:MOST_SERIES]):
+        bound = bounds[number] if bounds else None
         end = training_length(len(one.values), test_size)
         first = end if end < len(one.values) else 1
-        panels.append((one, forecast, first, "test part" if end < len(one.values) else "all values"))
+        panels.append((one, forecast, bound, first, "test part" if end < len(one.values) else "all values"))
         if len(one.values) - first > 2 * CLOSE_UP:
-            panels.append((one, forecast, len(one.values) - CLOSE_UP, f"its last {CLOSE_UP} values"))
+            panels.append((one, forecast, bound, len(one.values) - CLOSE_UP, f"its last {CLOSE_UP} values"))
     figure = Figure(figsize=(11, 1 + 3 * len(panels)), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (one, forecast, first, what) in zip(
+    for axes, (one, forecast, bound, first, what) in zip(
         figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True
     ):
-        _draw(axes, one, forecast, first)
+        _draw(axes, one, forecast, first, bound)
         axes.set_title(f"{one.name}: {what}", loc="left", fontsize=11)
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", frameon=False, ncols=2)
-    if "model" in result.errors:
-        figure.suptitle(_summary(result), fontsize=12, x=0.01, ha="left", color=QUIET)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", frameon=False, ncols=3)
+    if "model" in errors:
+        figure.suptitle(_summary(errors), fontsize=12, x=0.01, ha="left", color=QUIET)
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()
 
 
-def _draw(axes: Any, one: Series, forecast: NDArray[np.float64], first: int) -> None:
-    """One panel: the first number of each value from index `first` on, and its forecast by the step before."""
+def _draw(axes: Any, one: Series, forecast: NDArray[np.float64], first: int, bound: Bounds | None = None) -> None:
+    """One panel: the first number forecast of each value from index `first` on, and its forecast by the step before."""
+    feature = int(np.argmin(np.isnan(forecast).all(axis=0)))
     places: NDArray[Any] = np.arange(len(one.values))
     if one.times_ms is not None:
         places = one.times_ms.astype("datetime64[ms]")
     thin = 0.8 if len(one.values) - first > 2 * CLOSE_UP else 1.6
-    axes.plot(places[first:], one.values[first:, 0], color=ACTUAL, linewidth=thin, label="actual")
-    axes.plot(
-        places[first:], forecast[first - 1 :, 0], color=FORECAST, linewidth=thin, label="forecast one step before"
-    )
+    axes.plot(places[first:], one.values[first:, feature], color=ACTUAL, linewidth=thin, label="actual")
+    said = forecast[first - 1 :, feature]
+    axes.plot(places[first:], said, color=FORECAST, linewidth=thin, label="forecast one step before")
+    if bound is not None:
+        low, high = bound.low[first - 1 :, feature], bound.high[first - 1 :, feature]
+        axes.fill_between(places[first:], low, high, color=FORECAST, alpha=0.15, linewidth=0, label="interval")
     axes.margins(x=0.01)
     axes.grid(axis="y", color="#e6e6e6")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _summary(result: TrainingResult) -> str:
-    naive = [errors.rmse for name, errors in result.errors.items() if name != "model"]
-    return f"RMSE {result.errors['model'].rmse:.5g}, of the best naive forecast {min(naive):.5g}"
+def _summary(errors: Mapping[str, Errors]) -> str:
+    others = {name: error.rmse for name, error in errors.items() if name != "model"}
+    best = min(others, key=lambda name: others[name], default=None)
+    beside = f", of {best.replace('_', ' ')} {others[best]:.5g}" if best else ""
+    return f"RMSE {errors['model'].rmse:.5g}{beside}"
 
 
 def draw_splits(results: Mapping[str, WindowResult]) -> bytes:

@@ -92,7 +92,15 @@ class Seasons(WholeNumbers):
     help="Whether each series, in its own state, weighs the model against simple forecasts by their recent errors.",
 )
 @option("--seed", type=click.IntRange(min=0), default=0, help="Same seed, same table, same options: same model.")
-@option("--units", type=WholeNumbers(), default="64", metavar="N[,N]", help="Units of each recurrent layer.")
+@option("--units", type=WholeNumbers(), default="32", metavar="N[,N]", help="Units of each recurrent layer.")
+@option(
+    "--ensemble",
+    "members",
+    type=click.IntRange(min=1),
+    default=3,
+    metavar="N",
+    help="Recurrent stacks, each trained from its own beginning and averaged inside the model.",
+)
 @option("--layer", type=click.Choice(["lstm", "gru", "rnn"]), default="lstm", help="Kind of the recurrent layers.")
 @option(
     "--dropout",
@@ -215,7 +223,7 @@ def train(table: Path, output: Path, plot: Path | None, as_json: bool, **setting
     if plot is not None:
         from streamlstm.cli.plot import draw_test_part
 
-        write_whole(plot, draw_test_part(result, options.test_size))
+        write_whole(plot, draw_test_part(result.series, result.forecasts, result.errors, options.test_size))
     if result.interrupted:
         note("interrupted: the model has the best weights up to then")
     facts = _facts(result, options, output, seconds)
@@ -265,14 +273,16 @@ def progress_bars() -> Iterator[Any]:
         yield None
         return
     bar: Any = None
-    phase = ""
+    phase: tuple[str, int] | None = None
 
     def report(progress: Progress) -> None:
         nonlocal bar, phase
-        if progress.phase != phase:
+        if (progress.phase, progress.member) != phase:
             _finish(bar)
-            phase = progress.phase
-            label = "finding the number of epochs" if phase == "search" else "training on everything"
+            phase = progress.phase, progress.member
+            label = "finding the number of epochs" if progress.phase == "search" else "training on everything"
+            if progress.members > 1:
+                label += f", {progress.member} of {progress.members}"
             bar = click.progressbar(
                 length=progress.epochs, label=label, file=sys.stderr, width=LONGEST_BAR, item_show_func=_shown
             )
@@ -320,11 +330,17 @@ def _facts(result: TrainingResult, options: TrainingOptions, output: Path, secon
         "scaling": result.plan.scaling,
         "seasons": list(result.plan.seasons.all),
         "wide_seasons": list(result.plan.seasons.wide),
-        "epochs": result.epochs,
+        "epochs": list(result.epochs),
         "validation_gain": result.validation_gain,
         "interrupted": result.interrupted,
         "errors": {name: errors.as_json() for name, errors in result.errors.items()},
     }
+
+
+def _listed(numbers: list[int]) -> str:
+    """`4`, or `4, 6 and 3`."""
+    *first, last = map(str, numbers)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _report(facts: dict[str, Any], result: TrainingResult) -> Iterator[str]:
@@ -334,9 +350,9 @@ def _report(facts: dict[str, Any], result: TrainingResult) -> Iterator[str]:
     many = f"{facts['series']} series" if facts["series"] > 1 else "one series"
     yield f"{facts['output']}: {facts['bytes'] / 1000:.0f} kB, {facts['state_bytes']} bytes of state a series"
     yield f"trained on {many} in {facts['seconds']:.1f} s; scaling {facts['scaling']}, season {seasons}"
-    if facts["epochs"]:
+    if any(facts["epochs"]):
         gain = f"{facts['validation_gain']:.1%} below the linear part's"
-        yield f"the recurrent layers learnt for {facts['epochs']} epochs, validation error {gain}"
+        yield f"the recurrent layers learnt for {_listed(facts['epochs'])} epochs, validation error {gain}"
     else:
         yield "the recurrent layers did not lower the validation error, so the linear part forecasts alone"
     if not facts["errors"]:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 LOCAL_LIMIT = 50.0  # units; a jump after a flat stretch counts as no more
 MIN_WIDE_SEASON = 48  # steps; three windows around a shorter one would hardly differ
-MOST_WINDOW = 25  # values
 
 
 class Lagged(NamedTuple):
@@ -39,7 +38,8 @@ class Lagged(NamedTuple):
     unit: Tensor | None  # (T, B, F): what the features are measured in, if each series has its own unit
     change: Tensor  # (T, B, F), z(t) - z(t-1); 0 at a series' first value
     moving: Tensor  # (T, B, 1) of bool: whether it is not the first
-    window: Tensor  # (T, B, F, n): the last n values less the latest, the latest first; 0 where there are fewer
+    recent: Tensor  # (B, F, T, recent + 1): the last values, the latest last; zeros where there were none yet
+    counts: Tensor  # (T, B, 1): how many values there have been, up to L + 1
     state: tuple[Tensor, ...]  # after the last step
 
 
@@ -51,7 +51,8 @@ class EmittedLags(NamedTuple):
     unit: str | None
     change: str
     moving: str
-    window: str
+    recent: str
+    counts: str
     state: list[str]
 
 
@@ -68,9 +69,7 @@ class LagFeatures(nn.Module):
 
     mean: Tensor
     std: Tensor
-    minuend: Tensor
-    subtrahend: Tensor
-    wide: Tensor
+    lags: Tensor
     averages: Tensor
 
     def __init__(
@@ -92,32 +91,26 @@ class LagFeatures(nn.Module):
         for season in wide_seasons:
             if season < MIN_WIDE_SEASON:
                 raise UsageError(f"a season looked at through wide windows has {MIN_WIDE_SEASON} steps, not {season}")
-        pairs = [(k, k + 1) for k in reversed(range(recent))]
+        single: list[int] = []
         for season in seasons:
-            lags = (season - 1 - j for j in range(-neighbours, neighbours + 1))
-            pairs += [(lag, 0) for lag in lags if lag > 0 and (lag, 0) not in pairs]
+            around = (season - 1 - j for j in range(-neighbours, neighbours + 1))
+            single += [lag for lag in around if lag > 0 and lag not in single]
         windows = [window for season in wide_seasons for window in _wide_windows(season)]
-        if local:
-            pairs.append((0, recent))
         self.features, self.recent, self.seasons, self.neighbours = features, recent, tuple(seasons), neighbours
-        furthest = [max(pair) for pair in pairs] + [int(window.max()) for window in windows]
-        self.length = max(furthest)  # L: how many values before the latest are carried
-        columns = len(pairs) + len(windows) + (not local)
-        self.size = columns * features  # K * F, what a step's features take
+        lags = [*reversed(range(recent + 1)), *single, *(lag for window in windows for lag in window)]
+        self.length = max(lags)  # L: how many values before the latest are carried
+        self.single, self.wide = len(single), len(windows)
+        self.size = (recent + self.single + self.wide + 1) * features  # K * F, what a step's features take
         self.recurrent_from = max(0, recent - 2) * features
         self.recent_size = recent * features  # where the columns that need a season begin
-        self.window = min(MOST_WINDOW, self.length + 1)  # n, the latest values given as they are
         self.spread = RunningSpread(features, 2 * self.length) if local else None
-        # The wide windows stand between the seasons and the level, whatever the level is made of.
-        self._level_pairs = int(local)
-        self.register_buffer("minuend", torch.tensor([pair[0] for pair in pairs]), persistent=False)
-        self.register_buffer("subtrahend", torch.tensor([pair[1] for pair in pairs]), persistent=False)
-        averages = torch.zeros(sum(map(len, windows)), len(windows))
+        averages = torch.zeros(sum(map(len, windows)), self.wide)
         for column, window in enumerate(windows):
             first = sum(map(len, windows[:column]))
             averages[first : first + len(window), column] = 1 / len(window)
-        self._wide_furthest = [int(window.max()) for window in windows]
-        self.register_buffer("wide", torch.cat([torch.zeros(0).long(), *windows]), persistent=False)
+        needs = [*reversed(range(1, recent + 1)), *single, *(max(window) for window in windows), recent * local]
+        self._needs = torch.tensor(needs).repeat_interleave(features).float()  # how far back each column reaches
+        self.register_buffer("lags", torch.tensor(lags), persistent=False)
         self.register_buffer("averages", averages, persistent=False)
         self.register_buffer("mean", torch.zeros(self.size))
         self.register_buffer("std", torch.ones(self.size))
@@ -139,50 +132,36 @@ class LagFeatures(nn.Module):
         seen = torch.cat((history.reshape(batch, features, self.length), z.permute(1, 2, 0)), dim=2)  # (B, F, L + T)
         now = torch.arange(steps)[:, None] + self.length  # (T, 1): where each step's own value stands
         counts = torch.clamp(count + torch.arange(1, steps + 1)[:, None, None], max=self.length + 1)  # (T, B, 1)
-        raw = seen[:, :, now - self.minuend] - seen[:, :, now - self.subtrahend]  # (B, F, T, pairs)
-        if len(self.wide):
-            means = (seen[:, :, now - self.wide] - seen[:, :, now]) @ self.averages  # (B, F, T, windows)
-            last = raw.shape[3] - self._level_pairs
-            raw = torch.cat((raw[..., :last], means, raw[..., last:]), dim=3)
-        raw = raw.permute(2, 0, 3, 1).reshape(steps, batch, -1)  # (T, B, columns * F)
+        values = seen[:, :, now - self.lags]  # (B, F, T, lags)
+        recent, latest = values[..., : self.recent + 1], values[..., self.recent : self.recent + 1]
+        less = values[..., self.recent + 1 :] - latest
+        parts = [recent[..., 1:] - recent[..., :-1], less[..., : self.single], less[..., self.single :] @ self.averages]
+        parts.append(latest if self.spread is None else latest - recent[..., :1])
+        raw = torch.cat(parts, dim=3).permute(2, 0, 3, 1).reshape(steps, batch, -1)  # (T, B, columns * F)
         moving = counts > 1
         newest = raw[..., self.recent_size - features : self.recent_size]
         unit = None
-        if self.spread is None:
-            raw = torch.cat((raw, z), dim=2)
-        else:
+        if self.spread is not None:
             unit, after = self.spread(newest, moving, z, own[0])
             raw = torch.clamp(raw / unit.repeat(1, 1, self.size // features), -LOCAL_LIMIT, LOCAL_LIMIT)
             own = [after]
-        scaled = torch.where(counts > self._needs(), (raw - self.mean) / self.std, torch.zeros(()))
-        latest = torch.arange(self.window)
-        window = seen[:, :, now - latest] - seen[:, :, now]  # (B, F, T, n)
-        window = torch.where(counts[..., None] > latest, window.permute(2, 0, 1, 3), torch.zeros(()))
+        scaled = torch.where(counts > self._needs, (raw - self.mean) / self.std, torch.zeros(()))
         change = torch.where(moving, newest, torch.zeros(()))
         carried = (seen[:, :, steps:].reshape(batch, -1), counts[-1], *own)
-        return Lagged(scaled, counts > self.length, unit, change, moving, window, carried)
-
-    def _needs(self) -> Tensor:
-        """How many earlier values each column reaches back, (K*F,)."""
-        pairs = torch.maximum(self.minuend, self.subtrahend).tolist()
-        last = len(pairs) - self._level_pairs
-        needs = torch.tensor([*pairs[:last], *self._wide_furthest, *pairs[last:]]).repeat_interleave(self.features)
-        return torch.cat((needs, needs.new_zeros(self.size - len(needs)))).float()
+        return Lagged(scaled, counts > self.length, unit, change, moving, recent, counts, carried)
 
     def emit(self, graph: Graph, z: str, state: Sequence[str]) -> EmittedLags:
         """Add the nodes of `forward`."""
         history, count, *own = state
         seen, order = self._emit_seen(graph, z, history)
-        raw = self._emit_differences(graph, seen, order)
+        raw, recent = self._emit_columns(graph, seen, order)
         stepped = graph.node("Cast", graph.node("Add", order, graph.constant(1, dtype="int64")), to=1)  # 1 .. T
         counts = graph.node("Add", graph.node("Unsqueeze", stepped, graph.ints(1)), count)  # (T, B, 1)
         counts = graph.node("Min", counts, graph.constant(float(self.length + 1)))
         moving = graph.node("Greater", counts, graph.constant(1.0))
         newest = graph.slice(raw, self.recent_size - self.features, self.recent_size, 2)
         unit = None
-        if self.spread is None:
-            raw = graph.concat([raw, z], axis=2)
-        else:
+        if self.spread is not None:
             unit, after = self.spread.emit(graph, newest, moving, z, own[0])
             own = [after]
             units = unit
@@ -192,20 +171,13 @@ class LagFeatures(nn.Module):
             raw = graph.node("Clip", raw, graph.constant(-LOCAL_LIMIT), graph.constant(LOCAL_LIMIT))
         scaled = graph.node("Sub", raw, graph.constant(self.mean.numpy()))
         scaled = graph.node("Div", scaled, graph.constant(self.std.numpy()))
-        there = graph.node("Greater", counts, graph.constant(self._needs().numpy()))
+        there = graph.node("Greater", counts, graph.constant(self._needs.numpy()))
         scaled = graph.node("Where", there, scaled, graph.constant(0.0))
         full = graph.node("Greater", counts, graph.constant(float(self.length)))
-        latest = torch.arange(self.window)
-        window = self._emit_less_latest(graph, seen, order, latest)
-        window = graph.node("Transpose", window, perm=[2, 0, 1, 3])  # (T, B, F, n)
-        enough = graph.node(
-            "Greater", graph.node("Unsqueeze", counts, graph.ints(3)), graph.constant(latest.float().numpy())
-        )
-        window = graph.node("Where", enough, window, graph.constant(0.0))
         change = graph.node("Where", moving, newest, graph.constant(0.0))
         kept = graph.reshape(graph.slice(seen, -self.length, None, 2), -1, self.features * self.length)
         next_count = graph.node("Squeeze", graph.slice(counts, -1, None, 0), graph.ints(0))
-        return EmittedLags(scaled, full, unit, change, moving, window, [kept, next_count, *own])
+        return EmittedLags(scaled, full, unit, change, moving, recent, counts, [kept, next_count, *own])
 
     def _emit_seen(self, graph: Graph, z: str, history: str) -> tuple[str, str]:
         """Emit all values seen (B, F, L + T), and the steps' numbers (T, 1)."""
@@ -215,33 +187,28 @@ class LagFeatures(nn.Module):
         zero, one = graph.constant(0, dtype="int64"), graph.constant(1, dtype="int64")
         return seen, graph.node("Unsqueeze", graph.node("Range", zero, steps, one), graph.ints(1))
 
-    def _emit_differences(self, graph: Graph, seen: str, order: str) -> str:
-        """Emit the columns as they are, (T, B, columns * F)."""
-        minuend, subtrahend = (self._emit_lagged(graph, seen, order, lags) for lags in (self.minuend, self.subtrahend))
-        raw = graph.node("Sub", minuend, subtrahend)
-        if len(self.wide):
-            # A product, since the bits of ReduceMean depend on where a row lies in memory.
-            less = self._emit_less_latest(graph, seen, order, self.wide)
-            means = graph.node("MatMul", less, graph.constant(self.averages.numpy()))
-            last = len(self.minuend) - self._level_pairs
-            parts = [graph.slice(raw, 0, last, 3), means]
-            if self._level_pairs:
-                parts.append(graph.slice(raw, last, None, 3))
-            raw = graph.concat(parts, axis=3)
-        return graph.reshape(graph.node("Transpose", raw, perm=[2, 0, 3, 1]), 0, 0, -1)
-
-    def _emit_lagged(self, graph: Graph, seen: str, order: str, lags: Tensor) -> str:
-        """Emit the values `lags` (n,) steps back at every step, (B, F, T, n)."""
-        index = graph.node("Add", order, graph.constant((self.length - lags).numpy(), dtype="int64"))  # (T, n)
-        return graph.node("Gather", seen, index, axis=2)
-
-    def _emit_less_latest(self, graph: Graph, seen: str, order: str, lags: Tensor) -> str:
-        """Emit the same less the latest value."""
-        latest = self._emit_lagged(graph, seen, order, torch.zeros(1, dtype=torch.long))
-        return graph.node("Sub", self._emit_lagged(graph, seen, order, lags), latest)
+    def _emit_columns(self, graph: Graph, seen: str, order: str) -> tuple[str, str]:
+        """Emit the columns as they are (T, B, columns * F), and the recent values (B, F, T, recent + 1)."""
+        index = graph.node("Add", order, graph.constant((self.length - self.lags).numpy(), dtype="int64"))  # (T, lags)
+        values = graph.node("Gather", seen, index, axis=2)
+        recent = graph.slice(values, 0, self.recent + 1, 3)
+        latest = graph.slice(values, self.recent, self.recent + 1, 3)
+        parts = [graph.node("Sub", graph.slice(recent, 1, None, 3), graph.slice(recent, 0, -1, 3))]
+        if self.single or self.wide:
+            less = graph.node("Sub", graph.slice(values, self.recent + 1, None, 3), latest)
+            if self.single:
+                parts.append(graph.slice(less, 0, self.single, 3))
+            if self.wide:  # a product, since the bits of ReduceMean depend on where a row lies in memory
+                wide = graph.slice(less, self.single, None, 3)
+                parts.append(graph.node("MatMul", wide, graph.constant(self.averages.numpy())))
+        oldest = graph.slice(recent, 0, 1, 3)
+        parts.append(latest if self.spread is None else graph.node("Sub", latest, oldest))
+        columns = graph.node("Transpose", graph.concat(parts, axis=3), perm=[2, 0, 3, 1])
+        return graph.reshape(columns, 0, 0, -1), recent
 
 
-def _wide_windows(season: int) -> list[Tensor]:
+def _wide_windows(season: int) -> list[list[int]]:
     """The lags under each of the three windows of a wide season."""
     half, apart = season // 24, season // 36
-    return [season - 1 - torch.arange(middle - half, middle + half + 1) for middle in (-apart, 0, apart)]
+    middles = (season - 1 + apart, season - 1, season - 1 - apart)
+    return [list(range(middle - half, middle + half + 1)) for middle in middles]

@@ -19,7 +19,7 @@ public sets the mixture costs 0.0 to 0.2 % and gains 4 % on one (nyc_taxi).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -48,37 +48,40 @@ UNIT_MEMORY = 200  # steps
 class Candidates(NamedTuple):
     """What the mixture mixes, as changes from the latest value, and what it knows of the past; each in z."""
 
-    model: Tensor  # (T, B, O)
-    short: Tensor  # (T, B, O)
-    value: Tensor  # (T, B, O), the latest value
-    change: Tensor  # (T, B, O), from the value before it; 0 at a series' first
-    moving: Tensor  # (T, B, 1) of bool: whether there was one before it
-    window: Tensor  # (T, B, O, n): the last n values less the latest, the latest first; 0 where there are fewer
+    model: Any  # (T, B, O)
+    short: Any  # (T, B, O)
+    value: Any  # (T, B, O), the latest value
+    change: Any  # (T, B, O), from the value before it; 0 at a series' first
+    moving: Any  # (T, B, 1) of bool: whether there was one before it
+    recent: Any  # (B, O, T, n), the last values, the latest last
+    seen: Any  # (T, B, 1): how many there have been, as far as that matters
+    unit: Any = None  # (T, B, O): what errors are measured in, if that is known
 
 
 class Mixture(nn.Module):
-    """One mixture for each of O targets."""
+    """One mixture for each of O targets, from what `Candidates` holds: tensors, or for `emit` their names."""
 
     start: Tensor
 
-    def __init__(self, targets: int, window: int) -> None:
+    def __init__(self, targets: int, recent: int, *, own_unit: bool = True) -> None:
+        """`recent` is the n of the candidates; with `own_unit` the unit is worked out here, else it is given."""
         super().__init__()
-        self.targets = targets
-        self.medians = tuple(min(size, window - 1 + window % 2) for size in MEDIANS)  # odd, and no longer than is kept
-        self.spread = RunningSpread(targets, UNIT_MEMORY, name="unit")
+        self.targets, self.recent = targets, recent
+        self.medians = tuple(min(size, recent - 1 + recent % 2) for size in MEDIANS)  # odd, and no longer than `recent`
+        self.spread = RunningSpread(targets, UNIT_MEMORY, name="unit") if own_unit else None
         # What the sums of errors begin with, so that a new series is forecast as was best in training.
-        self.register_buffer("start", torch.zeros(targets * len(CANDIDATES)))
+        self.register_buffer("start", torch.zeros(len(CANDIDATES) * targets))
 
     def state_entries(self) -> tuple[StateEntry, ...]:
-        """The running unit, both signs of the smoothed changes, the factor's sums, errors, and the last candidates."""
+        """The smoothed changes by sign, the factor's sums, errors, the last candidates and unit, the running unit."""
         count, targets = len(CANDIDATES), self.targets
         return (
-            *self.spread.state_entries(),
             StateEntry(name="smoothed", shape=(2, len(SMOOTHINGS), targets)),
             StateEntry(name="factor", shape=(3, targets)),
-            StateEntry(name="errors", shape=(targets, count), initial=tuple(self.start.tolist())),
-            StateEntry(name="candidates", shape=(targets, count)),
+            StateEntry(name="errors", shape=(count, targets), initial=tuple(self.start.tolist())),
+            StateEntry(name="candidates", shape=(count, targets)),
             StateEntry(name="last_unit", shape=(targets,)),
+            *(() if self.spread is None else self.spread.state_entries()),
         )
 
     def initial_state(self, batch: int) -> tuple[Tensor, ...]:
@@ -86,29 +89,32 @@ class Mixture(nn.Module):
         return tuple(torch.tensor(e.initial).expand(batch, e.size).clone() for e in self.state_entries())
 
     def forward(self, given: Candidates, state: Sequence[Tensor]) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Mix: the change that is forecast (T, B, O), every candidate's error in units (T, B, O, K), and the state."""
-        spread, smoothed, factor, errors, candidates, last_unit = state
-        steps, batch, targets = given.value.shape
-        unit, spread = self.spread(given.change, given.moving, given.value, spread)
+        """Mix: the change that is forecast (T, B, O), every candidate's error in units (T, B, K*O), and the state."""
+        smoothed, factor, errors, candidates, last_unit, *own = state
+        unit, count = given.unit, len(CANDIDATES)
+        if self.spread is not None:
+            unit, after = self.spread(given.change, given.moving, given.value, own[0])
+            own = [after]
         smooth, smoothed = self._smooth(given.change, smoothed)
-        medians = [torch.kthvalue(given.window[..., :n], n // 2 + 1, dim=-1)[0] for n in self.medians]
+        medians = [self._median(given, size) for size in self.medians]
         before_unit = torch.clamp(_shift(unit, last_unit), min=TINY)
         truth = _in_units(given.change, before_unit)  # what the candidates of the step before should have said
-        before_model = _shift(given.model, candidates.reshape(batch, targets, -1)[..., 0])
+        before_model = _shift(given.model, candidates[:, : self.targets])
         factors, factor = self._factor(_in_units(before_model, before_unit), truth, factor)
         zero = torch.zeros_like(given.model)
-        parts = [given.model, given.short, zero, *smooth, *medians, factors * given.model]
-        now = torch.stack(parts, dim=3)  # (T, B, O, K)
-        before = _shift(now, candidates.reshape(batch, targets, -1))
-        wrong = torch.clamp(((given.change[..., None] - before) / before_unit[..., None]).abs(), max=ERROR_LIMIT)
-        wrong = torch.where(given.moving[..., None], wrong, torch.zeros(()))
-        decays = [ERROR_DECAY] * (targets * len(CANDIDATES))
-        sums, errors = decaying_sums(wrong.reshape(steps, batch, -1), decays, errors)
-        sums = sums.reshape(now.shape) + SMALLEST_SUM
-        weights = _power_24(sums.min(dim=3, keepdim=True)[0] / sums) * torch.tensor(PRIORS)
+        now = torch.cat((given.model, given.short, zero, *smooth, *medians, factors * given.model), dim=2)
+        before = _shift(now, candidates)
+        wrong = (given.change.repeat(1, 1, count) - before).abs() / before_unit.repeat(1, 1, count)
+        wrong = torch.where(given.moving, torch.clamp(wrong, max=ERROR_LIMIT), torch.zeros(()))
+        sums, errors = decaying_sums(wrong, [ERROR_DECAY] * wrong.shape[2], errors)
+        sums = sums + SMALLEST_SUM
+        smallest = sums.reshape(*sums.shape[:2], count, -1).amin(dim=2).repeat(1, 1, count)
+        weights = _power_24(smallest / sums) * self._priors()
         mixed = _sum_of_8(weights * now) / _sum_of_8(weights)
-        after = (spread, smoothed, factor, errors, now[-1].reshape(batch, -1), unit[-1])
-        return mixed, wrong, after
+        return mixed, wrong, (smoothed, factor, errors, now[-1], unit[-1], *own)
+
+    def _priors(self) -> Tensor:
+        return torch.tensor(PRIORS).repeat_interleave(self.targets)
 
     def _smooth(self, change: Tensor, state: Tensor) -> tuple[list[Tensor], Tensor]:
         """Each smoothed level less the latest value, (T, B, O): d(t) = (1 - a) (d(t-1) - change(t))."""
@@ -121,6 +127,11 @@ class Mixture(nn.Module):
     def _smooth_decays(self) -> list[float]:
         return [1 - share for share in SMOOTHINGS for _ in range(self.targets)] * 2
 
+    def _median(self, given: Candidates, size: int) -> Tensor:
+        """The median of the last `size` values less the latest, (T, B, O); 0 until there are so many."""
+        median = torch.kthvalue(given.recent[..., self.recent - size :], size // 2 + 1, dim=3)[0]
+        return torch.where(given.seen >= size, median.permute(2, 0, 1) - given.value, torch.zeros(()))
+
     def _factor(self, said: Tensor, truth: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """The factor after every step (T, B, O), from what the model said and what came, in units."""
         weight = 1 / (1 + truth.abs() / CALM)
@@ -129,50 +140,39 @@ class Mixture(nn.Module):
         squares, above, below = torch.split(sums, self.targets, dim=2)
         return (above - below + FACTOR_PENALTY) / (squares + FACTOR_PENALTY), after
 
-    def emit(
-        self,
-        graph: Graph,
-        *,
-        model: str,
-        short: str,
-        value: str,
-        change: str,
-        moving: str,
-        window: str,
-        state: Sequence[str],
-    ) -> tuple[str, list[str]]:
+    def emit(self, graph: Graph, given: Candidates, state: Sequence[str]) -> tuple[str, list[str]]:
         """Add the nodes of `forward`: the mixed change and the state."""
-        spread, smoothed, factor, errors, candidates, last_unit = state
-        targets, count = self.targets, len(CANDIDATES)
-        unit, spread = self.spread.emit(graph, change, moving, value, spread)
-        smooth, smoothed = self._emit_smooth(graph, change, smoothed)
-        medians = [self._emit_median(graph, window, n) for n in self.medians]
+        smoothed, factor, errors, candidates, last_unit, *own = state
+        unit, targets, count = given.unit, self.targets, len(CANDIDATES)
+        if self.spread is not None:
+            unit, after = self.spread.emit(graph, given.change, given.moving, given.value, own[0])
+            own = [after]
+        smooth, smoothed = self._emit_smooth(graph, given.change, smoothed)
+        medians = [self._emit_median(graph, given, size) for size in self.medians]
         before_unit, last_unit = _emit_shift(graph, unit, last_unit)
         before_unit = graph.node("Max", before_unit, graph.constant(TINY))
-        truth = _emit_in_units(graph, change, before_unit)
-        last = graph.reshape(candidates, -1, targets, count)
-        last_model = graph.reshape(graph.slice(last, 0, 1, 2), -1, targets)
-        before_model, _ = _emit_shift(graph, model, last_model)
+        truth = _emit_in_units(graph, given.change, before_unit)
+        last_model = graph.slice(candidates, 0, targets, 1)
+        before_model, _ = _emit_shift(graph, given.model, last_model)
         factors, factor = self._emit_factor(graph, _emit_in_units(graph, before_model, before_unit), truth, factor)
-        zero = graph.node("Mul", short, graph.constant(0.0))
-        scaled = graph.node("Mul", factors, model)
-        parts = [model, short, zero, *smooth, *medians, scaled]
-        now = graph.concat([graph.node("Unsqueeze", part, graph.ints(3)) for part in parts], axis=3)
-        before, after = _emit_shift(graph, now, last)
-        axis = graph.ints(3)
-        wrong = graph.node("Sub", graph.node("Unsqueeze", change, axis), before)
-        wrong = graph.node("Abs", graph.node("Div", wrong, graph.node("Unsqueeze", before_unit, axis)))
-        wrong = graph.node("Min", wrong, graph.constant(ERROR_LIMIT))
-        wrong = graph.node("Where", graph.node("Unsqueeze", moving, axis), wrong, graph.constant(0.0))
-        flat = graph.reshape(wrong, 0, 0, targets * count)
-        sums, errors = emit_decaying_sums(graph, flat, [ERROR_DECAY] * (targets * count), errors)
-        sums = graph.node("Add", graph.reshape(sums, 0, 0, targets, count), graph.constant(SMALLEST_SUM))
-        smallest = graph.node("ReduceMin", sums, axis, keepdims=1)
+        zero, scaled = graph.node("Mul", given.short, graph.constant(0.0)), graph.node("Mul", factors, given.model)
+        now = graph.concat([given.model, given.short, zero, *smooth, *medians, scaled], axis=2)
+        before, candidates = _emit_shift(graph, now, candidates)
+
+        def repeated(part: str) -> str:
+            return part if targets == 1 else graph.node("Tile", part, graph.ints(1, 1, count))
+
+        wrong = graph.node("Abs", graph.node("Sub", repeated(given.change), before))
+        wrong = graph.node("Min", graph.node("Div", wrong, repeated(before_unit)), graph.constant(ERROR_LIMIT))
+        wrong = graph.node("Where", given.moving, wrong, graph.constant(0.0))
+        sums, errors = emit_decaying_sums(graph, wrong, [ERROR_DECAY] * (count * targets), errors)
+        sums = graph.node("Add", sums, graph.constant(SMALLEST_SUM))
+        grouped = sums if targets == 1 else graph.reshape(sums, 0, 0, count, targets)
+        smallest = repeated(graph.node("ReduceMin", grouped, graph.ints(2), keepdims=int(targets == 1)))
         weights = _emit_power_24(graph, graph.node("Div", smallest, sums))
-        weights = graph.node("Mul", weights, graph.constant(PRIORS))
-        total, mixed = (_emit_sum_of_8(graph, part) for part in (weights, graph.node("Mul", weights, now)))
-        after = graph.reshape(after, -1, targets * count)
-        return graph.node("Div", mixed, total), [spread, smoothed, factor, errors, after, last_unit]
+        weights = graph.node("Mul", weights, graph.constant(self._priors().numpy()))
+        both = (_emit_sum_of_8(graph, part, targets) for part in (graph.node("Mul", weights, now), weights))
+        return graph.node("Div", *both), [smoothed, factor, errors, candidates, last_unit, *own]
 
     def _emit_smooth(self, graph: Graph, change: str, state: str) -> tuple[list[str], str]:
         size = len(SMOOTHINGS) * self.targets
@@ -183,11 +183,14 @@ class Mixture(nn.Module):
         kept = [graph.constant(1 - share) for share in SMOOTHINGS]
         return [graph.node("Mul", part, share) for part, share in zip(parts, kept, strict=True)], after
 
-    def _emit_median(self, graph: Graph, window: str, size: int) -> str:
-        """The median of the first `size` (odd) of a window, (T, B, O)."""
+    def _emit_median(self, graph: Graph, given: Candidates, size: int) -> str:
         half = size // 2 + 1
-        lowest, _ = graph.nodes("TopK", graph.slice(window, 0, size, 3), graph.ints(half), outputs=2, largest=0)
-        return graph.node("Squeeze", graph.slice(lowest, half - 1, half, 3), graph.ints(3))
+        last = graph.slice(given.recent, self.recent - size, None, 3)
+        lowest, _ = graph.nodes("TopK", last, graph.ints(half), outputs=2, largest=0)
+        median = graph.node("Squeeze", graph.slice(lowest, half - 1, half, 3), graph.ints(3))
+        less = graph.node("Sub", graph.node("Transpose", median, perm=[2, 0, 1]), given.value)
+        too_few = graph.node("Less", given.seen, graph.constant(float(size)))
+        return graph.node("Where", too_few, graph.constant(0.0), less)
 
     def _emit_factor(self, graph: Graph, said: str, truth: str, state: str) -> tuple[str, str]:
         one, penalty = graph.constant(1.0), graph.constant(FACTOR_PENALTY)
@@ -240,13 +243,14 @@ def _emit_power_24(graph: Graph, x: str) -> str:
 
 
 def _sum_of_8(x: Tensor) -> Tensor:
-    """The sum of x (..., 8) over its last axis, in pairs: ReduceSum has bits that depend on where a row lies."""
-    for half in (4, 2, 1):
-        x = x[..., :half] + x[..., half:]
-    return x[..., 0]
+    """The sum of 8 parts of x (T, B, 8*O), in pairs: ReduceSum has bits that depend on where a row lies."""
+    for _ in range(3):
+        first, second = torch.chunk(x, 2, dim=2)
+        x = first + second
+    return x
 
 
-def _emit_sum_of_8(graph: Graph, x: str) -> str:
-    for half in (4, 2, 1):
-        x = graph.node("Add", graph.slice(x, 0, half, 3), graph.slice(x, half, None, 3))
-    return graph.node("Squeeze", x, graph.ints(3))
+def _emit_sum_of_8(graph: Graph, x: str, targets: int) -> str:
+    for half in (4 * targets, 2 * targets, targets):
+        x = graph.node("Add", graph.slice(x, 0, half, 2), graph.slice(x, half, None, 2))
+    return x

@@ -19,7 +19,7 @@ from streamlstm.forecaster.lags import LagFeatures
 from streamlstm.forecaster.mixture import Candidates, Mixture
 from streamlstm.forecaster.scaling import Scaling
 from streamlstm.forecaster.skip import LinearSkip
-from streamlstm.forecaster.stack import RecurrentCorrection, make_layer
+from streamlstm.forecaster.stack import Ensemble, RecurrentCorrection, make_layer
 from streamlstm.spec import ModelSpec, StateEntry
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class ForecasterConfig:
     neighbours: int = 3  # values on each side of the one a season before the target
     layer: str = "lstm"  # a key of stack.LAYER_KINDS
     units: tuple[int, ...] = (64,)  # of each recurrent layer
+    members: int = 1  # how many recurrent stacks are averaged
     dropout: float = 0.1  # share of each layer's outputs dropped in training
     adapt: bool = True  # whether each series weighs the forecast against simple ones by recent errors (mixture)
 
@@ -49,6 +50,8 @@ class ForecasterConfig:
             raise UsageError(f"predict is one of {', '.join(PREDICTIONS)}, not {self.predict!r}")
         if self.predict == "level" and self.scaling == "series":
             raise UsageError("the scaling series measures changes, so it cannot predict levels; use --predict change")
+        if self.members < 1:
+            raise UsageError(f"an ensemble has at least one member, not {self.members}")
         if not self.units or min(self.units) < 1:
             raise UsageError(f"units must be one number from 1 up for each layer, not {self.units}")
 
@@ -75,11 +78,16 @@ class Forecaster(nn.Module):
         )
         self.skip = LinearSkip(self.lags.size, count)
         sizes = [self.lags.size - self.lags.recurrent_from + count, *config.units]
-        stack = [make_layer(config.layer, units, sizes[i]) for i, units in enumerate(config.units)]
-        self.correction = RecurrentCorrection(stack, count, dropout=config.dropout)
-        self.mixture = Mixture(count, self.lags.window) if config.adapt else None
+        self.correction = Ensemble([self._member(sizes, count) for _ in range(config.members)])
+        own_unit = not self.scaling.is_local
+        self.mixture = Mixture(count, config.recent + 1, own_unit=own_unit) if config.adapt else None
 
-    def _parts(self) -> list[LagFeatures | RecurrentCorrection | Mixture]:
+    def _member(self, sizes: Sequence[int], outputs: int) -> RecurrentCorrection:
+        """One recurrent stack over inputs of the first size."""
+        stack = [make_layer(self.config.layer, units, sizes[i]) for i, units in enumerate(self.config.units)]
+        return RecurrentCorrection(stack, outputs, dropout=self.config.dropout)
+
+    def _parts(self) -> list[LagFeatures | Ensemble | Mixture]:
         """What has a state, in its order."""
         return [self.lags, self.correction, *([] if self.mixture is None else [self.mixture])]
 
@@ -111,7 +119,7 @@ class Forecaster(nn.Module):
         return y, after
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """As `forward`, with the errors of the mixture's candidates (T, B, O, K) in between, if there is one."""
+        """As `forward`, with the errors of the mixture's candidates (T, B, K*O) in between, if there is one."""
         of_lags, of_correction, of_mixture = self._split(torch.split(state, self._sizes(), dim=1))
         z = self.scaling(x)
         lagged = self.lags(z, of_lags)
@@ -124,7 +132,7 @@ class Forecaster(nn.Module):
             return self.raw_forecast(x, said), None, torch.cat((*lagged.state, *after), dim=1)
         if self.config.predict == "level":
             said, short = said - z, short - z
-        given = Candidates(said, short, z, lagged.change, lagged.moving, lagged.window)
+        given = Candidates(said, short, z, lagged.change, lagged.moving, lagged.recent, lagged.counts, lagged.unit)
         mixed, errors, mixture = self.mixture(given, of_mixture)
         return self.scaling.change(x, mixed), errors, torch.cat((*lagged.state, *after, *mixture), dim=1)
 
@@ -161,16 +169,8 @@ class Forecaster(nn.Module):
         if self.mixture is not None:
             if self.config.predict == "level":
                 said, short = (graph.node("Sub", part, z) for part in (said, short))
-            said, mixture = self.mixture.emit(
-                graph,
-                model=said,
-                short=short,
-                value=z,
-                change=lagged.change,
-                moving=lagged.moving,
-                window=lagged.window,
-                state=of_mixture,
-            )
+            given = Candidates(said, short, z, lagged.change, lagged.moving, lagged.recent, lagged.counts, lagged.unit)
+            said, mixture = self.mixture.emit(graph, given, of_mixture)
             state += mixture
         if self.config.predict == "change" or self.mixture is not None:
             y = self.scaling.emit_change(graph, "x", said)
@@ -188,7 +188,7 @@ class Forecaster(nn.Module):
             outputs=tuple(outputs),
             targets=tuple(range(len(names))),
             state=self.state_entries(),
-            chunking=all(layer.chunking for layer in self.correction.stack),
+            chunking=self.correction.chunking,
             season=min((*self.config.seasons, *self.config.wide_seasons), default=None),
             layers=(skip, *self.correction.describe()),
             training=training or {},

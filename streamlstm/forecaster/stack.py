@@ -1,4 +1,7 @@
-"""The recurrent stack with its dense head: what it adds to the linear skip's forecast, zero before training."""
+"""The recurrent stack with its dense head: what it adds to the linear skip's forecast, zero before training.
+
+Several stacks, trained each from its own beginning, can be averaged inside one graph (`Ensemble`).
+"""
 
 from __future__ import annotations
 
@@ -92,3 +95,63 @@ class RecurrentCorrection(nn.Module):
             "parameters": sum(p.numel() for p in self.head.parameters()),
         }
         return (*(layer.describe() for layer in self.stack), head)
+
+
+class Ensemble(nn.Module):
+    """The mean of several corrections over one input; each carries its own state."""
+
+    def __init__(self, members: Sequence[RecurrentCorrection]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    @property
+    def corrections(self) -> list[RecurrentCorrection]:
+        """The members."""
+        return [member for member in self.members if isinstance(member, RecurrentCorrection)]
+
+    @property
+    def chunking(self) -> bool:
+        """Whether T steps of every layer can be run in one call."""
+        return all(layer.chunking for member in self.corrections for layer in member.stack)
+
+    def state_entries(self) -> tuple[StateEntry, ...]:
+        """The states of all members; of several, named `member1.lstm1.h` and so on."""
+        if len(self.corrections) == 1:
+            return self.corrections[0].state_entries()
+        return tuple(
+            StateEntry(name=f"member{number}.{entry.name}", shape=entry.shape, initial=entry.initial)
+            for number, member in enumerate(self.corrections, start=1)
+            for entry in member.state_entries()
+        )
+
+    def initial_state(self, batch: int) -> tuple[Tensor, ...]:
+        """The states before the first step, each (batch, size)."""
+        return tuple(part for member in self.corrections for part in member.initial_state(batch))
+
+    def forward(self, x: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Step through x (T, B, I): the mean output (T, B, O) and the states after the last step."""
+        outputs: list[Tensor] = []
+        after: list[Tensor] = []
+        for member, own in zip(self.corrections, self._shares(state), strict=True):
+            y, carried = member(x, own)
+            outputs.append(y / len(self.members))
+            after += carried
+        return sum(outputs[1:], outputs[0]), tuple(after)
+
+    def emit(self, graph: Graph, x: str, state: Sequence[str], gain: Tensor) -> tuple[str, list[str]]:
+        """Add the nodes of `forward`, the output multiplied by `gain` (O)."""
+        total, after = "", list[str]()
+        for member, own in zip(self.corrections, self._shares(state), strict=True):
+            y, carried = member.emit(graph, x, own, gain / len(self.members))
+            total = graph.node("Add", total, y) if total else y
+            after += carried
+        return total, after
+
+    def _shares(self, state: Sequence[Any]) -> list[Sequence[Any]]:
+        """The parts of the state of each member."""
+        size = len(state) // len(self.members)
+        return [state[first : first + size] for first in range(0, len(state), size)]
+
+    def describe(self) -> tuple[Mapping[str, Any], ...]:
+        """Facts of every layer and head of every member, for `inspect`."""
+        return tuple(facts for member in self.corrections for facts in member.describe())

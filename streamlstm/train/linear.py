@@ -11,9 +11,9 @@ from torch import Tensor
 
 from streamlstm.data import Panel
 from streamlstm.errors import TableError
+from streamlstm.evaluation.ridge import ridge
 from streamlstm.forecaster import Forecaster, LagFeatures, Scaling
 from streamlstm.forecaster.lags import LOCAL_LIMIT
-from streamlstm.forecaster.skip import ridge
 
 MIN_FULL_STEPS = 10  # steps with a full history that a fit needs at least
 

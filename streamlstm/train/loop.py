@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from streamlstm.data import Batch
-from streamlstm.forecaster import RecurrentCorrection
+from streamlstm.forecaster import Ensemble, RecurrentCorrection
 from streamlstm.nn import clip_gradients
 
 HUBER_DELTA = 2.0  # residual standard deviations from which on an error counts linearly: spikes are not the pattern
@@ -126,7 +126,9 @@ def _copy(sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
 
 
 @torch.no_grad()
-def validation_error(correction: RecurrentCorrection, batches: Sequence[Batch], units: Sequence[Tensor]) -> float:
+def validation_error(
+    correction: RecurrentCorrection | Ensemble, batches: Sequence[Batch], units: Sequence[Tensor]
+) -> float:
     """Root mean square of the correction's errors, each multiplied by its unit (T, R, O)."""
     correction.eval()
     squares, count = 0.0, 0.0

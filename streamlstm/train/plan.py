@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from streamlstm.data import Panel
 from streamlstm.errors import TableError, UsageError
+from streamlstm.evaluation.ridge import ridge
 from streamlstm.forecaster import LagFeatures, Scaling
-from streamlstm.forecaster.skip import ridge
 from streamlstm.table import Series
 from streamlstm.train.linear import linear_data, standardise
 from streamlstm.train.seasons import Seasons, autocorrelation_of_changes, season_candidates

@@ -9,24 +9,22 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 import streamlstm
-from streamlstm.data import Batch, Panel, Row, cut_rows, drop_leading_gap, make_batches, make_panel
+from streamlstm.data import Panel, make_panel
 from streamlstm.errors import TableError
+from streamlstm.evaluation.baselines import naive_forecasts
+from streamlstm.evaluation.scores import Errors, model_forecasts, score
+from streamlstm.evaluation.split import drop_leading_gap
 from streamlstm.export.step_model import check_export, export_model
 from streamlstm.forecaster import Forecaster, ForecasterConfig
 from streamlstm.model import Model
 from streamlstm.table import Series
-from streamlstm.train.linear import LinearData, fit_linear, linear_data
-from streamlstm.train.loop import LoopOptions, Outcome, Trainer, reproducible, search, validation_error
-from streamlstm.train.plan import Plan, make_plan, naive_scale, validation_starts
-from streamlstm.train.scores import Errors, model_forecasts, naive_forecasts, score
+from streamlstm.train.fitting import Fitted, Progress, fit
+from streamlstm.train.loop import LoopOptions, reproducible
+from streamlstm.train.plan import Plan, make_plan
 from streamlstm.train.seasons import Seasons
 
-ROWS = 8  # a long series alone is cut into about so many rows
-RUN_IN_WINDOWS = 4  # before the validation part, to warm the state
-START_STEPS = 10  # of errors as they were in validation are what the mixture of a new series begins with
 CHECKED_STEPS = 200  # of real training data, through torch and onnxruntime, besides the made-up series
 
 
@@ -40,22 +38,13 @@ class TrainingOptions:
     scaling: str = "auto"  # auto, standard, minmax, log or series
     predict: str = "change"  # change or level
     layer: str = "lstm"
-    units: tuple[int, ...] = (64,)  # of each layer
+    units: tuple[int, ...] = (32,)  # of each layer
+    members: int = 3  # recurrent stacks, each from its own beginning; their mean is the forecast
     dropout: float = 0.1
     adapt: bool = True  # whether each series weighs the model against simple forecasts (forecaster.mixture)
     seed: int = 0
     features: tuple[str, ...] = ()  # names of the F numbers of a value; empty: y, or y0, y1, ...
     loop: LoopOptions = field(default_factory=LoopOptions)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training stands: after every epoch."""
-
-    phase: str  # "search" for the best number of epochs, then "retrain" on all of the training part
-    epoch: int
-    epochs: int  # at most, in this phase
-    validation_error: float | None  # relative to no correction; None in "retrain"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +54,7 @@ class TrainingResult:
     model_bytes: bytes
     forecaster: Forecaster
     plan: Plan
-    epochs: int  # the final weights have seen; 0: the correction did not help and says nothing
+    epochs: tuple[int, ...]  # each recurrent stack has seen; 0: it did not help and says nothing
     validation_gain: float  # by how much the correction lowered the validation error, as a share
     interrupted: bool
     export_difference: float  # to torch, relative (export.check_export)
@@ -93,8 +82,9 @@ def train(
     with reproducible(options.seed):
         plan = make_plan(panel, series, scaling=options.scaling, seasons=_asked(options), predict=options.predict)
         config = _config(plan, options, panel)
-        forecaster, outcome = _fit(config, plan, panel, options, report or _say_nothing)
-        facts = _facts(plan, options, outcome, panel)
+        fitted = fit(config, panel, penalty=plan.penalty, loop=options.loop, report=report or _say_nothing)
+        forecaster = fitted.forecaster
+        facts = _facts(plan, options, fitted, panel)
         model_bytes = export_model(forecaster, training=facts)
         model = Model(model_bytes)
         forecasts = model_forecasts(model, series)
@@ -108,9 +98,9 @@ def train(
         model_bytes=model_bytes,
         forecaster=forecaster,
         plan=plan,
-        epochs=outcome.best_epoch,
-        validation_gain=1 - outcome.best_error / outcome.first_error if outcome.best_epoch else 0.0,
-        interrupted=outcome.interrupted,
+        epochs=fitted.epochs,
+        validation_gain=fitted.gain,
+        interrupted=fitted.interrupted,
         export_difference=difference,
         errors=errors,
         series=tuple(series),
@@ -141,122 +131,10 @@ def _config(plan: Plan, options: TrainingOptions, panel: Panel) -> ForecasterCon
         recent=plan.recent,
         layer=options.layer,
         units=options.units,
+        members=options.members,
         dropout=options.dropout,
         adapt=options.adapt,
     )
-
-
-def _fit(
-    config: ForecasterConfig,
-    plan: Plan,
-    panel: Panel,
-    options: TrainingOptions,
-    report: Callable[[Progress], None],
-) -> tuple[Forecaster, Outcome]:
-    """Search on all but the validation part, then train as many epochs on everything."""
-    loop = options.loop
-    starts = validation_starts(panel)
-    searched = Forecaster(config)
-    fit_linear(searched, panel.until(starts), plan.penalty)
-    data = _CorrectionData(searched, panel, naive_scale(panel.until(starts)))
-    window = min(loop.window, max(8, int(starts.max()) // 8))
-    batches = data.training_batches(starts, window)
-    tests, units = data.validation_batches(starts, window)
-    first = validation_error(searched.correction, tests, units) or 1.0
-
-    def tell(epoch: int, error: float) -> None:
-        report(Progress("search", epoch, loop.epochs, error / first))
-
-    outcome = search(
-        searched.correction,
-        batches,
-        lambda: validation_error(searched.correction, tests, units),
-        _with_window(loop, window),
-        tell,
-    )
-    starting_errors = _starting_errors(searched, panel, starts)
-    _set_start(searched, starting_errors)
-    if outcome.interrupted:
-        return searched, outcome
-    final = Forecaster(config)
-    _set_start(final, starting_errors)
-    fit_linear(final, panel, plan.penalty)
-    batches = _CorrectionData(final, panel, naive_scale(panel)).training_batches(panel.lengths, window)
-    trainer = Trainer(final.correction, _with_window(loop, window))
-    try:
-        for epoch in range(1, outcome.best_epoch + 1):
-            trainer.epoch(batches)
-            report(Progress("retrain", epoch, outcome.best_epoch, None))
-    except KeyboardInterrupt:
-        outcome.interrupted = True
-        return searched, outcome
-    return final, outcome
-
-
-@torch.no_grad()
-def _starting_errors(forecaster: Forecaster, panel: Panel, starts: NDArray[np.int64]) -> Tensor | None:
-    """What the sums of errors of the mixture begin with, (O * K,): some steps of mean errors in validation."""
-    if forecaster.mixture is None:
-        return None
-    forecaster.eval()
-    x = torch.from_numpy(panel.values).float()
-    _, errors, _ = forecaster.step(x, forecaster.initial_state(x.shape[1]))
-    after = torch.arange(len(x))[:, None] >= torch.from_numpy(starts)
-    there = (torch.from_numpy(panel.observed) & after[..., None])[..., None].float()  # (N, S, O, 1)
-    assert errors is not None, "a forecaster with a mixture gives its errors"
-    mean = (errors * there).sum(dim=(0, 1)) / torch.clamp(there.sum(dim=(0, 1)), min=1.0)
-    return START_STEPS * mean.reshape(-1)
-
-
-def _set_start(forecaster: Forecaster, errors: Tensor | None) -> None:
-    if forecaster.mixture is not None and errors is not None:
-        forecaster.mixture.start.copy_(errors)
-
-
-def _with_window(loop: LoopOptions, window: int) -> LoopOptions:
-    return LoopOptions(**{**vars(loop), "window": window})
-
-
-class _CorrectionData:
-    """What the recurrent correction of one forecaster trains on: inputs, and what the skip leaves, of order one."""
-
-    def __init__(self, forecaster: Forecaster, panel: Panel, naive: NDArray[np.float64]) -> None:
-        with torch.no_grad():
-            data: LinearData = linear_data(forecaster.scaling, forecaster.lags, panel, forecaster.config.predict)
-            skipped, _ = forecaster.skip(data.features)
-            self._inputs = forecaster.recurrent_input(data.features, skipped)  # (N - 1, S, I)
-            self._targets = (data.targets - skipped) / forecaster.skip.residual_std  # (N - 1, S, O)
-            self._usable = data.usable & data.full[..., None]
-            # How much one unit of the correction is in raw units, as a share of the naive error.
-            unit = data.unit * forecaster.skip.residual_std * forecaster.scaling.scale
-            if forecaster.scaling.is_log:
-                unit = unit * torch.from_numpy(panel.values[:-1]).float()
-            self._units = (unit / torch.from_numpy(naive).float()).expand_as(self._targets)
-            self._starts = _first_full(data.full)  # (S,)
-            self._lengths = panel.lengths
-
-    def training_batches(self, ends: NDArray[np.int64], window: int) -> list[Batch]:
-        """Batches that use nothing from step `ends` (S,) of a series on."""
-        rows = cut_rows(self._starts, ends - 1, rows=ROWS, window=window)
-        return make_batches(rows, self._inputs, self._targets, self._usable)
-
-    def validation_batches(self, starts: NDArray[np.int64], window: int) -> tuple[list[Batch], list[Tensor]]:
-        """Batches in which the targets from value `starts` (S,) on count, and the unit of each of their errors."""
-        rows = [
-            Row(series, max(int(first), start - 1 - RUN_IN_WINDOWS * window), end - 1, start - 1)
-            for series, (first, start, end) in enumerate(zip(self._starts, starts.tolist(), self._lengths, strict=True))
-            if end - 1 > start - 1 and end - 1 > first
-        ]
-        batches = make_batches(rows, self._inputs, self._targets, self._usable)
-        in_units = make_batches(rows, self._inputs, self._units, self._usable)
-        return batches, [batch.targets for batch in in_units]
-
-
-def _first_full(full: Tensor) -> NDArray[np.int64]:
-    """The first step with a full history of each series, (S,); N - 1 where there is none."""
-    first = torch.where(full.any(dim=0), full.int().argmax(dim=0), torch.tensor(len(full)))
-    result: NDArray[np.int64] = first.numpy()
-    return result
 
 
 def _errors(
@@ -273,7 +151,7 @@ def _errors(
     return {name: errors for name, errors in scored.items() if errors is not None}
 
 
-def _facts(plan: Plan, options: TrainingOptions, outcome: Outcome, panel: Panel) -> dict[str, Any]:
+def _facts(plan: Plan, options: TrainingOptions, fitted: Fitted, panel: Panel) -> dict[str, Any]:
     """What the model file tells people of its training; nothing that differs between two equal trainings."""
     return {
         "streamlstm": streamlstm.__version__,
@@ -289,10 +167,11 @@ def _facts(plan: Plan, options: TrainingOptions, outcome: Outcome, panel: Panel)
         "ridge_penalty": plan.penalty,
         "layer": options.layer,
         "units": list(options.units),
+        "members": options.members,
         "dropout": options.dropout,
         "adapt": options.adapt,
         "seed": options.seed,
         "loop": vars(options.loop),
-        "epochs": outcome.best_epoch,
-        "interrupted": outcome.interrupted,
+        "epochs": list(fitted.epochs),
+        "interrupted": fitted.interrupted,
     }

@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import streamlstm
-from streamlstm.data import drop_leading_gap, fill_gaps, training_length
 from streamlstm.errors import TableError, UsageError
+from streamlstm.evaluation.baselines import naive_forecasts
+from streamlstm.evaluation.scores import Errors, model_forecasts, score
+from streamlstm.evaluation.split import drop_leading_gap, fill_gaps, training_length
 from streamlstm.export.step_model import check_export, export_model
 from streamlstm.forecaster.windowed import WindowConfig, WindowForecaster
 from streamlstm.model import Model
 from streamlstm.nn import clip_gradients
 from streamlstm.table import Series
 from streamlstm.train.loop import reproducible
-from streamlstm.train.scores import Errors, model_forecasts, naive_forecasts, score
 
 SPLITS = ("time", "shuffled")
 VALIDATION_SHARE = 0.15  # of the training windows, the last ones, where training stops early

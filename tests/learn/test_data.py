@@ -8,8 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlstm.data import Row, cut_rows, drop_leading_gap, fill_gaps, make_batches, make_panel, training_length
+from streamlstm.data import Row, cut_rows, make_batches, make_panel
 from streamlstm.errors import TableError, UsageError
+from streamlstm.evaluation.split import drop_leading_gap, fill_gaps, training_length
 from streamlstm.table import Series
 
 NAN = float("nan")

@@ -29,7 +29,7 @@ CONFIGS = [
     ForecasterConfig(units=(8,), scaling="series", features=("a", "b"), wide_seasons=(60,)),
     ForecasterConfig(units=(64,), seasons=(48, 336)),
     ForecasterConfig(units=(8,), wide_seasons=(50,), adapt=False),
-    ForecasterConfig(units=(8,), layer="gru"),
+    ForecasterConfig(units=(8,), layer="gru", members=3),
     ForecasterConfig(units=(8,), layer="rnn", predict="level"),
 ]
 
@@ -43,8 +43,9 @@ def made(config: ForecasterConfig, seed: int = 0) -> Forecaster:
             forecaster.skip.weight.normal_(0, 0.05)
             forecaster.skip.bias.normal_(0, 0.05)
             forecaster.skip.residual_std.fill_(0.5)
-            forecaster.correction.head.weight.normal_(0, 0.3)
-            forecaster.correction.head.bias.normal_(0, 0.3)
+            for member in forecaster.correction.corrections:
+                member.head.weight.normal_(0, 0.3)
+                member.head.bias.normal_(0, 0.3)
             forecaster.lags.mean.normal_(0, 0.1)
             forecaster.lags.std.uniform_(0.5, 1.5)
             values = np.exp(np.random.default_rng(seed).normal(3, 1, (50, len(config.features))))
@@ -62,7 +63,7 @@ def test_the_exported_model_does_what_the_forecaster_does(config: ForecasterConf
     assert check_export(forecaster, model_bytes, x) <= TOLERANCE
     model = Model(model_bytes)
     assert model.spec.state_size == forecaster.state_size
-    assert model.spec.season == (config.seasons[0] if config.seasons else None)
+    assert model.spec.season == min((*config.seasons, *config.wide_seasons), default=None)
 
 
 @pytest.mark.parametrize("config", CONFIGS[:8], ids=str)

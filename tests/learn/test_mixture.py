@@ -29,10 +29,11 @@ def given(values: NDArray[np.float64], model: NDArray[np.float64]) -> Candidates
     """What a mixture is given over one series (T,) with the model's changes (T,), its short forecast all zero."""
     z = torch.from_numpy(values).float()[:, None, None]
     change = torch.diff(z, dim=0, prepend=z[:1])
-    lagged = [torch.cat((z[:1].expand(min(k, len(z)), 1, 1), z))[: len(z)] - z for k in range(25)]
+    recent = torch.cat((torch.zeros(24), z[:, 0, 0])).unfold(0, 25, 1)[None, None]  # (1, 1, T, 25)
     moving = (torch.arange(len(z)) > 0)[:, None, None]
     said = torch.from_numpy(model).float()[:, None, None]
-    return Candidates(said, torch.zeros_like(said), z, change, moving, torch.stack(lagged, dim=3))
+    count = torch.clamp(torch.arange(1.0, len(z) + 1), max=25)[:, None, None]
+    return Candidates(said, torch.zeros_like(said), z, change, moving, recent, count)
 
 
 def test_a_decaying_sum_is_the_weighted_sum_of_all_that_came() -> None:
@@ -60,7 +61,7 @@ def test_the_weights_are_those_of_the_formula() -> None:
     mixture = Mixture(1, 25)
     now = given(values, 0.5 * random.normal(0, 1, 60))
     mixed, wrong, _ = mixture(now, mixture.initial_state(1))
-    errors = wrong[:, 0, 0].double().numpy()  # (T, K)
+    errors = wrong[:, 0].double().numpy()  # (T, K)
     assert errors.shape == (60, len(CANDIDATES))
     sums = (ERROR_DECAY ** np.arange(59, -1, -1)) @ errors + SMALLEST_SUM
     weights = np.array(PRIORS) * (sums.min() / sums) ** 24

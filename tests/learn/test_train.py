@@ -12,14 +12,14 @@ from torch import Tensor
 
 from streamlstm.data import Batch
 from streamlstm.errors import TableError, UsageError
-from streamlstm.forecaster import RecurrentCorrection
+from streamlstm.forecaster import Ensemble, RecurrentCorrection
 from streamlstm.model import Model
 from streamlstm.nn import LSTM
 from streamlstm.table import Series
 from streamlstm.train import LoopOptions, Progress, TrainingOptions, train
 from streamlstm.train.loop import Trainer, reproducible
 
-SMALL = TrainingOptions(units=(8,), seasons=(7,), loop=LoopOptions(epochs=15, window=16))
+SMALL = TrainingOptions(units=(8,), members=1, seasons=(7,), loop=LoopOptions(epochs=15, window=16))
 
 
 def wave(length: int, *, season: int = 7, seed: int = 0, name: str = "wave") -> Series:
@@ -114,7 +114,7 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
     series = [wave(300)]
     one, other = train(series, SMALL), train(series, SMALL)
     assert one.model_bytes == other.model_bytes
-    assert one.epochs > 0
+    assert one.epochs[0] > 0
     assert train(series, dataclasses.replace(SMALL, seed=1)).model_bytes != one.model_bytes
 
 
@@ -154,7 +154,7 @@ def test_ctrl_c_keeps_the_best_weights_so_far(phase: str, epoch: int) -> None:
     result = train([wave(300)], SMALL, report=interrupt)
     assert result.interrupted
     assert Model(result.model_bytes).spec.training["interrupted"] is True
-    assert result.epochs >= (1 if phase == "retrain" else 0)
+    assert result.epochs[0] >= (1 if phase == "retrain" else 0)
     assert result.errors["model"].rmse < result.errors["naive"].rmse
 
 
@@ -172,7 +172,7 @@ def test_an_interrupted_search_has_the_weights_of_its_best_epoch() -> None:
     result = train([wave(300)], options, report=interrupt)
     best = min([1.0, *seen])
     assert result.validation_gain == pytest.approx(1 - best)
-    assert result.epochs == (seen.index(best) + 1 if best in seen else 0)
+    assert result.epochs == (seen.index(best) + 1 if best in seen else 0,)
 
 
 def test_progress_is_told_after_every_epoch() -> None:
@@ -181,7 +181,37 @@ def test_progress_is_told_after_every_epoch() -> None:
     result = train([wave(300)], SMALL, report=heard.append)
     search = [p.epoch for p in heard if p.phase == "search"]
     assert search == list(range(1, len(search) + 1))
-    assert [p.epoch for p in heard if p.phase == "retrain"] == list(range(1, result.epochs + 1))
+    assert [p.epoch for p in heard if p.phase == "retrain"] == list(range(1, result.epochs[0] + 1))
+
+
+def test_an_ensemble_is_the_mean_of_its_members() -> None:
+    """The correction of three members is the mean of what each says of the same inputs, from its own state."""
+    made = Ensemble([correction() for _ in range(3)])
+    for seed, member in enumerate(made.corrections):
+        with reproducible(seed):
+            torch.nn.init.normal_(member.head.weight)
+    x = sequence(20, 2, 3)
+    y, state = made(x, made.initial_state(2))
+    each = [member(x, member.initial_state(2)) for member in made.corrections]
+    torch.testing.assert_close(y, sum(said for said, _ in each) / 3)
+    assert len(state) == len(made.state_entries()) == 12
+    assert len({entry.name for entry in made.state_entries()}) == 12
+    for found, wanted in zip(state, [part for _, after in each for part in after], strict=True):
+        assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize(("phase", "member"), [("search", 1), ("search", 2), ("retrain", 2)])
+def test_ctrl_c_keeps_the_members_there_are(phase: str, member: int) -> None:
+    """An ensemble interrupted anywhere forecasts with the members that were searched, none of them silent."""
+
+    def interrupt(progress: Progress) -> None:
+        if (progress.phase, progress.member, progress.epoch) == (phase, member, 3):
+            raise KeyboardInterrupt
+
+    result = train([wave(300)], dataclasses.replace(SMALL, members=3), report=interrupt)
+    assert result.interrupted
+    assert all(bool(each.head.weight.any()) for each in result.forecaster.correction.corrections)
+    assert result.errors["model"].rmse < result.errors["naive"].rmse
 
 
 def test_the_errors_are_those_of_stepping_the_exported_model() -> None:

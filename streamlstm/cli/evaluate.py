@@ -1,0 +1,200 @@
+"""`streamlstm evaluate`: a model's one-step errors on a table, beside the classics'."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from streamlstm.cli.options import ParamType, command, counted, json_option, note, option
+from streamlstm.cli.train import Seasons, require_extra, write_whole
+from streamlstm.errors import TableError, UsageError
+
+if TYPE_CHECKING:
+    from streamlstm.evaluation.compare import Comparison
+    from streamlstm.model import Model
+    from streamlstm.table import Series
+
+BUILT_IN = "naive,seasonal_naive,ar"
+
+
+class Baselines(ParamType):
+    """Names of baselines joined by commas, `all` or `none`."""
+
+    name = "baselines"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Read `naive,ar` as ("naive", "ar")."""
+        if isinstance(value, tuple):
+            return value
+        from streamlstm.evaluation.baselines import BASELINES
+
+        if value in {"all", "none"}:
+            return BASELINES if value == "all" else ()
+        names = tuple(part.strip() for part in str(value).split(","))
+        unknown = [name for name in names if name not in BASELINES]
+        if unknown:
+            self.fail(f"there is no baseline {unknown[0]!r}; there are {', '.join(BASELINES)}", param, ctx)
+        return names
+
+
+@command("evaluate")
+@click.argument("model", metavar="MODEL.onnx", type=click.Path(path_type=Path))
+@click.argument("table", metavar="TABLE", type=click.Path(path_type=Path))
+@option(
+    "--test-size",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.2,
+    help="The end of each series that is scored: below 1 a share, from 1 up a number of values.",
+)
+@option(
+    "--season",
+    "seasons",
+    type=Seasons(),
+    default="auto",
+    metavar="N[,N]",
+    help="Seasons of the baselines and of MASE; `none`; `auto` takes the model's.",
+)
+@option(
+    "--baselines",
+    type=Baselines(),
+    default=BUILT_IN,
+    metavar="NAME[,NAME]",
+    help="What stands beside the model: naive, seasonal_naive, ar (ridge regression on 24 lags and the seasons'), ets "
+    "and arima (need the extra `evaluate`, and minutes on long tables); `all`; `none`.",
+)
+@option(
+    "--interval",
+    "level",
+    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
+    default=0.9,
+    help="Share of values that the interval should cover, as with `serve`.",
+)
+@option("--id-col", metavar="NAME", help="Column of the series' names; without it `unique_id` if it is there.")
+@option("--time-col", metavar="NAME", help="Column of the times; without it `ds` or another usual name.")
+@option(
+    "--target-col",
+    "target_cols",
+    multiple=True,
+    metavar="NAME",
+    help="Column of the values; again for several numbers a value. Without it the model's, if the table has them.",
+)
+@option(
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="PNG",
+    help="Draw the model's forecasts against what came, on the test part; needs the extra `train`.",
+)
+@json_option
+def evaluate(
+    model: Path,
+    table: Path,
+    test_size: float,
+    seasons: tuple[int, ...] | None,
+    baselines: tuple[str, ...],
+    level: float,
+    plot: Path | None,
+    as_json: bool,
+    **columns: Any,
+) -> None:
+    """Score the step model MODEL.onnx on the end of each series of TABLE, beside simple and classical methods.
+
+    The model is stepped from the beginning of the table, so each value is forecast from all true values before it;
+    nothing is fitted to the test part. With several series the figures are pooled, and baselines fitted to each.
+    """
+    if plot is not None:
+        require_extra("matplotlib")
+        if not plot.absolute().parent.is_dir():
+            raise UsageError(f"the directory of {plot} does not exist; make it first")
+    import streamlstm
+    from streamlstm.cli.intervals import served_bounds
+    from streamlstm.evaluation.compare import compare
+    from streamlstm.evaluation.split import drop_leading_gap
+
+    loaded = streamlstm.load(model)
+    series = [drop_leading_gap(one) for one in _read(table, loaded, **columns)]
+    if seasons is None:
+        seasons = tuple(loaded.spec.training.get("seasons") or [loaded.spec.season] * (loaded.spec.season is not None))
+    try:
+        found = compare(
+            loaded,
+            series,
+            test_size=test_size,
+            seasons=seasons,
+            baselines=baselines,
+            interval=lambda one, said: served_bounds(one, said, level),
+        )
+    except TableError as error:
+        raise TableError(f"{table}: {error}") from None
+    _warn_of_training(loaded, test_size)
+    if plot is not None:
+        from streamlstm.cli.plot import draw_test_part
+
+        ours, errors = found["model"], {name: one.errors for name, one in found.items()}
+        write_whole(plot, draw_test_part(series, ours.forecasts, errors, test_size, ours.bounds))
+    if as_json:
+        click.echo(json.dumps({name: one.as_json() for name, one in found.items()}, indent=2))
+    else:
+        click.echo("\n".join(_report(found, series, seasons, level)))
+
+
+def _read(
+    table: Path,
+    model: Model,
+    *,
+    id_col: str | None,
+    time_col: str | None,
+    target_cols: tuple[str, ...],
+) -> list[Series]:
+    """Read the table, with the model's own columns if it has them."""
+    from streamlstm.table import read_table
+
+    features = model.spec.features
+    series = read_table(
+        table, id_column=id_col, time_column=time_col, target_columns=target_cols, preferred_columns=features
+    )
+    width = series[0].values.shape[1]
+    if width != len(features):
+        raise UsageError(
+            f"the model takes {counted(len(features), 'number')} a value ({', '.join(features)}) and {table} gives "
+            f"{width}; name the columns with --target-col"
+        )
+    return series
+
+
+def _warn_of_training(model: Model, test_size: float) -> None:
+    """Say so if the model was trained on part of what it is tested on."""
+    trained = model.spec.training.get("test_size")
+    if isinstance(trained, float | int) and (trained < test_size if (trained < 1) == (test_size < 1) else False):
+        note(
+            f"the model was trained with --test-size {trained:g}, so if on this table, then on values that are scored "
+            f"here with {test_size:g}"
+        )
+
+
+def _report(
+    found: Mapping[str, Comparison], series: Sequence[Series], seasons: Sequence[int], level: float
+) -> Iterator[str]:
+    """The table for people, line by line."""
+    many = f"{len(series)} series" if len(series) > 1 else f"series {series[0].name}"
+    with_interval = any(one.coverage is not None for one in found.values())
+    head = f"{'one step ahead, ' + many:<34}{'RMSE':>12}{'MAE':>12}{'MASE':>9}"
+    head += f"{f'in {level:.0%}':>9}{'width':>12}" if with_interval else ""
+    yield head + f"{'values/s':>12}"
+    for name, one in found.items():
+        label = name.replace("seasonal_naive_", "seasonal naive, ")
+        mase = "–" if one.errors.mase is None else f"{one.errors.mase:.3f}"
+        line = f"{label:<34}{one.errors.rmse:>12.5g}{one.errors.mae:>12.5g}{mase:>9}"
+        if with_interval:
+            line += "" if one.coverage is None else f"{one.coverage:>9.1%}{one.width:>12.5g}"
+        yield line + f"{one.as_json()['values_per_second']:>12,.0f}"
+    best = min((other.errors.rmse for name, other in found.items() if name != "model"), default=None)
+    if best:
+        ours = found["model"].errors.rmse
+        side = "below" if ours < best else "above"
+        yield f"the model's RMSE is {abs(1 - ours / best):.1%} {side} the best of the others"
+    if not seasons:
+        yield "no season is known; --season N adds the seasonal naive forecast"

@@ -1,0 +1,100 @@
+"""A model beside the baselines on the test part of a table, all by one protocol."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlstm.errors import TableError
+from streamlstm.evaluation.baselines import baseline_forecasts
+from streamlstm.evaluation.scores import Bounds, Errors, interval_scores, model_forecasts, score
+from streamlstm.evaluation.split import training_length
+from streamlstm.model import Model
+from streamlstm.table import Series
+
+Float64 = NDArray[np.float64]
+# One series and its forecasts of values 1 to N - 1, (N - 1, F), to the interval of each; None if there are none.
+Interval = Callable[[Series, Float64], Bounds | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What one method forecast, and what it is worth."""
+
+    forecasts: tuple[Float64, ...]  # a series: of its values 1 to N - 1, (N - 1, F)
+    bounds: tuple[Bounds, ...] | None  # a series: the interval of each of these, where there are intervals
+    errors: Errors
+    coverage: float | None  # share of the test values inside of their interval
+    width: float | None  # mean width of the intervals, in raw units
+    seconds: float  # to fit (the baselines) and to forecast every value of the table
+    values: int  # of the table
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures by name; `values_per_second` counts every value of the table."""
+        return {
+            **self.errors.as_json(),
+            "coverage": self.coverage,
+            "width": self.width,
+            "seconds": self.seconds,
+            "values_per_second": self.values / max(self.seconds, 1e-9),
+        }
+
+
+def compare(
+    model: Model,
+    series: Sequence[Series],
+    *,
+    test_size: float,
+    seasons: Sequence[int],
+    baselines: Sequence[str],
+    interval: Interval,
+) -> dict[str, Comparison]:
+    """Forecast every value of every series from those before it, by the model (`model`) and by the baselines.
+
+    `seasonal_naive` stands for one method a season. A feature the model does not forecast is scored for nobody. A
+    baseline that cannot be fitted is left out. Raises TableError where there is nothing to score.
+    """
+    for one in series:
+        if training_length(len(one.values), test_size) < 1:
+            raise TableError(
+                f"series {one.name!r} has {len(one.values)} values, which is no more than its test part of "
+                f"{test_size:g}; use a smaller --test-size"
+            )
+    names = ["model"]
+    for name in baselines:
+        names += [f"seasonal_naive_{season}" for season in seasons] if name == "seasonal_naive" else [name]
+    unscored = np.array([target is None for target in model.spec.targets])
+    count = sum(len(one.values) for one in series)
+    found = {}
+    for name in names:
+        began = time.perf_counter()
+        if name == "model":
+            said = model_forecasts(model, series)
+        else:
+            said = baseline_forecasts(name, series, test_size, seasons)
+        seconds = time.perf_counter() - began
+        for forecast in said:
+            forecast[:, unscored] = np.nan
+        errors = score(series, said, test_size, min(seasons, default=None))
+        if errors is None:
+            if name == "model":
+                raise TableError("there is no value to test on; use a larger --test-size")
+            continue
+        bounds = [interval(one, forecast) for one, forecast in zip(series, said, strict=True)]
+        known = tuple(bound for bound in bounds if bound is not None)
+        covered = interval_scores(series, known, test_size) if len(known) == len(series) else None
+        found[name] = Comparison(
+            forecasts=tuple(said),
+            bounds=known if len(known) == len(series) else None,
+            errors=errors,
+            coverage=covered[0] if covered else None,
+            width=covered[1] if covered else None,
+            seconds=seconds,
+            values=count,
+        )
+    return found

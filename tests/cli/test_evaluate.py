@@ -1,0 +1,136 @@
+"""The command `evaluate`: errors of a model file on a table, beside the baselines."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+import streamlstm
+from streamlstm.cli import intervals, main
+from streamlstm.evaluation.scores import Bounds
+from streamlstm.table import Series
+
+FOLDER = Path(streamlstm.__file__).parent / "models"
+MODEL, TABLE = FOLDER / "airline.onnx", FOLDER / "airline-passengers.csv"
+KEYS = {"rmse", "mae", "mase", "coverage", "width", "seconds", "values_per_second"}
+
+
+def evaluated(*arguments: str) -> Result:
+    """The command's result."""
+    return CliRunner().invoke(main, ["evaluate", *arguments], prog_name="streamlstm")
+
+
+def errors(*arguments: str) -> dict[str, dict[str, float | None]]:
+    """What the command says with --json."""
+    result = evaluated(*arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    found: dict[str, dict[str, float | None]] = json.loads(result.stdout)
+    return found
+
+
+def test_the_figures_are_those_the_training_wrote_down() -> None:
+    """One object a method with the promised keys; the model's and the naive errors are the file's own."""
+    found = errors(str(MODEL), str(TABLE), "--test-size", "36")
+    assert list(found) == ["model", "naive", "seasonal_naive_12", "ar"]
+    written = streamlstm.load(MODEL).spec.training["errors"]
+    for name in ("model", "naive", "seasonal_naive_12"):
+        assert set(found[name]) == KEYS
+        for figure in ("rmse", "mae", "mase"):
+            assert found[name][figure] == pytest.approx(written[name][figure], rel=1e-6)
+    assert found["ar"]["rmse"] == pytest.approx(16.2, abs=0.1)
+    assert found["model"]["rmse"] < found["ar"]["rmse"]
+    assert found["model"]["coverage"] is None
+
+
+def test_people_get_a_table_and_a_picture(tmp_path: Path) -> None:
+    """Without --json a line a method, and --plot writes a PNG."""
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "test.png"
+    result = evaluated(str(MODEL), str(TABLE), "--test-size", "36", "--plot", str(picture))
+    assert result.exit_code == 0
+    for word in ("RMSE", "MASE", "values/s", "model", "seasonal naive, 12", "ar", "below the best"):
+        assert word in result.stdout
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_several_series_are_pooled(tmp_path: Path) -> None:
+    """The errors over two series are those of all their test values together, each stepped from its own beginning."""
+    values = np.loadtxt(TABLE, delimiter=",", skiprows=1, usecols=1)
+    lines = ["unique_id,ds,y"]
+    series = {"a": values, "b": 10 * values[:100]}
+    for name, column in series.items():
+        lines += [f"{name},{1000 + t},{value}" for t, value in enumerate(column)]
+    path = tmp_path / "two.csv"
+    path.write_text("\n".join(lines))
+    found = errors(str(MODEL), str(path), "--baselines", "naive")
+    assert list(found) == ["model", "naive"]
+    wrong = np.concatenate([np.diff(column)[-int(len(column) * 0.2) :] for column in series.values()])
+    assert found["naive"]["rmse"] == pytest.approx(float(np.sqrt(np.mean(wrong**2))))
+    model, own = streamlstm.load(MODEL), []
+    for column in series.values():
+        y, _ = model.run(column[:, None, None], model.initial_state(1))
+        own.append((y[:-1, 0, 0] - column[1:])[-int(len(column) * 0.2) :])
+    assert found["model"]["rmse"] == pytest.approx(float(np.sqrt(np.mean(np.concatenate(own) ** 2))))
+
+
+def test_intervals_are_scored_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where forecasts have intervals, their coverage and width stand in the JSON and in the table."""
+
+    def bounds(one: Series, forecasts: np.ndarray, level: float) -> Bounds:
+        half = 20.0 if level == 0.8 else 0.0
+        return Bounds(forecasts - half, forecasts + half)
+
+    monkeypatch.setattr(intervals, "served_bounds", bounds)
+    found = errors(str(MODEL), str(TABLE), "--test-size", "36", "--interval", "0.8")
+    assert found["model"]["width"] == pytest.approx(40.0)
+    assert 0.7 < found["model"]["coverage"] < 1.0
+    text = evaluated(str(MODEL), str(TABLE), "--test-size", "36", "--interval", "0.8").stdout
+    assert "in 80%" in text
+    assert f"{found['model']['coverage']:.1%}" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        ([str(MODEL), "nothing.csv"], 1, "nothing.csv"),
+        (["nothing.onnx", str(TABLE)], 1, "no model file"),
+        ([str(MODEL), str(TABLE), "--test-size", "144"], 1, "airline-passengers.csv"),
+        ([str(MODEL), str(TABLE), "--test-size", "0"], 2, "test-size"),
+        ([str(MODEL), str(TABLE), "--baselines", "prophet"], 2, "'prophet'"),
+        ([str(MODEL), str(TABLE), "--target-col", "passengers", "--target-col", "time"], 1, "time"),
+        ([str(MODEL), str(TABLE), "--plot", "no/where.png"], 2, "does not exist"),
+    ],
+)
+def test_what_is_wrong_is_one_line(arguments: list[str], status: int, message: str) -> None:
+    """A wrong file, column or option ends with one line on stderr and exit 1 or 2."""
+    result = evaluated(*arguments)
+    assert result.exit_code == status
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert message in result.stderr
+
+
+def test_a_model_of_more_numbers_than_the_table_is_refused(tmp_path: Path) -> None:
+    """A table of one column cannot be scored by a model of two features, and the message names both."""
+    path = tmp_path / "two.csv"
+    path.write_text("time,a,b\n" + "\n".join(f"{1000 + t},{t},{t}" for t in range(50)))
+    result = evaluated(str(MODEL), str(path), "--target-col", "a", "--target-col", "b")
+    assert result.exit_code == 2
+    assert "the model takes 1 number a value (y)" in result.stderr
+
+
+def test_evaluating_needs_neither_torch_nor_onnx() -> None:
+    """The command runs without importing what only training needs."""
+    script = (
+        "import sys\nfrom streamlstm.cli import main\n"
+        f"main(['evaluate', {str(MODEL)!r}, {str(TABLE)!r}], standalone_mode=False)\n"
+        "print(sorted({'torch', 'onnx', 'statsmodels'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
