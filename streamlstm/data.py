@@ -31,22 +31,24 @@ class Panel:
     values: NDArray[np.float64]  # (N, S, F), gaps filled with the value before
     observed: NDArray[np.bool_]  # (N, S, F), False in gaps and padding
     lengths: NDArray[np.int64]  # (S,)
+    times: NDArray[np.int64] | None = None  # (N, S) in ms, if they matter
 
     def until(self, ends: NDArray[np.int64]) -> Panel:
         """Only the first `ends` (S,) values of each series."""
         longest = int(ends.max())
         inside = np.arange(longest)[:, None, None] < ends[None, :, None]
-        return Panel(self.values[:longest], self.observed[:longest] & inside, ends)
+        times = None if self.times is None else self.times[:longest]
+        return Panel(self.values[:longest], self.observed[:longest] & inside, ends, times)
 
     def observed_rows(self) -> NDArray[np.float64]:
         """All values that are there and complete, (n, F)."""
         return self.values[self.observed.all(axis=2)]
 
 
-def make_panel(series: Sequence[Series], test_size: float) -> Panel:
+def make_panel(series: Sequence[Series], test_size: float, *, with_times: bool = False) -> Panel:
     """The training parts of some series (each beginning with a value) as a panel.
 
-    Raises TableError where a training part is too short.
+    Raises TableError where a training part is too short, or has no times and they matter.
     """
     ends = []
     for one in series:
@@ -59,11 +61,16 @@ def make_panel(series: Sequence[Series], test_size: float) -> Panel:
         ends.append(end)
     shape = (max(ends), len(series), series[0].values.shape[1])
     values, observed = np.empty(shape), np.zeros(shape, np.bool_)
+    times = np.zeros(shape[:2], np.int64) if with_times else None
     for column, (one, end) in enumerate(zip(series, ends, strict=True)):
         filled = fill_gaps(one.values[:end])
         values[:end, column], values[end:, column] = filled, filled[-1]
         observed[:end, column] = ~np.isnan(one.values[:end])
-    return Panel(values, observed, np.asarray(ends))
+        if times is not None:
+            if one.times_ms is None:
+                raise TableError(f"series {one.name!r} has no times, and what was asked for looks at them")
+            times[:end, column], times[end:, column] = one.times_ms[:end], one.times_ms[end - 1]
+    return Panel(values, observed, np.asarray(ends), times)
 
 
 @dataclass(frozen=True)

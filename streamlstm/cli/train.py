@@ -124,7 +124,7 @@ class Seasons(WholeNumbers):
 @option(
     "--window",
     type=click.IntRange(min=2),
-    default=64,
+    default=32,
     help="Steps the gradient goes back; the state is carried on beyond.",
 )
 @option("--epochs", type=click.IntRange(min=0), default=60, help="Passes over the training part at most.")
@@ -182,6 +182,20 @@ class Seasons(WholeNumbers):
     help="Column of the values; again for several numbers a value. Without it `y`, or the only one left.",
 )
 @option(
+    "--feature-col",
+    "feature_cols",
+    multiple=True,
+    metavar="NAME",
+    help="Column of a number the model sees but does not forecast; several times for several.",
+)
+@option("--horizon", type=click.IntRange(min=1), default=1, metavar="K", help="Steps ahead, all forecast at once.")
+@option(
+    "--calendar",
+    is_flag=True,
+    help="Let the model see where in the day, the week and the year a value lies, by its time.",
+)
+@option("--gaps", is_flag=True, help="Let the model see how long after the one before a value came.")
+@option(
     "--plot",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="PNG",
@@ -200,7 +214,11 @@ def train(table: Path, output: Path, plot: Path | None, as_json: bool, **setting
             raise UsageError(f"the directory of {path} does not exist; make it first")
     from streamlstm.table import read_table
 
-    columns = tuple(settings.pop("target_cols"))
+    targets = tuple(settings.pop("target_cols"))
+    only_seen = tuple(settings.pop("feature_cols"))
+    if only_seen and not targets:
+        raise UsageError("--feature-col needs --target-col beside it, to say what is forecast")
+    columns = (*targets, *only_seen)
     series = read_table(
         table, id_column=settings.pop("id_col"), time_column=settings.pop("time_col"), target_columns=columns
     )
@@ -209,7 +227,7 @@ def train(table: Path, output: Path, plot: Path | None, as_json: bool, **setting
 
         train_windows.run(click.get_current_context(), table, series, output, plot, as_json=as_json, columns=columns)
         return
-    options = training_options(features=columns, **settings)
+    options = training_options(features=columns, targets=targets if only_seen else (), **settings)
     from streamlstm.train import train as train_model
 
     started = time.monotonic()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streamlstm.errors import TableError
 from streamlstm.evaluation.baselines import baseline_forecasts
-from streamlstm.evaluation.scores import Bounds, Errors, interval_scores, model_forecasts, score
+from streamlstm.evaluation.scores import Bounds, Errors, interval_scores, model_forecasts, only_forecast, score
 from streamlstm.evaluation.split import training_length
 from streamlstm.model import Model
 from streamlstm.table import Series
@@ -68,7 +68,6 @@ def compare(
     names = ["model"]
     for name in baselines:
         names += [f"seasonal_naive_{season}" for season in seasons] if name == "seasonal_naive" else [name]
-    unscored = np.array([target is None for target in model.spec.targets])
     count = sum(len(one.values) for one in series)
     found = {}
     for name in names:
@@ -78,8 +77,7 @@ def compare(
         else:
             said = baseline_forecasts(name, series, test_size, seasons)
         seconds = time.perf_counter() - began
-        for forecast in said:
-            forecast[:, unscored] = np.nan
+        said = only_forecast(model, said)
         errors = score(series, said, test_size, min(seasons, default=None))
         if errors is None:
             if name == "model":

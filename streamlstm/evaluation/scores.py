@@ -33,24 +33,30 @@ class Errors:
 
 
 def one_step_forecasts(model: Model, one: Series) -> Float64:
-    """All outputs (N, O) of stepping a model through a series from its beginning; row t forecasts what follows value t.
+    """All outputs (N, O) of stepping a model through a series from its beginning; see `step_through`."""
+    return step_through(model, one)[0]
 
-    A missing number is imputed as serving does it: with the model's own forecast of it, or with the last value where
-    there is none. Raises TableError if the model looks at times and the series has none.
+
+def step_through(model: Model, one: Series) -> tuple[Float64, Float64]:
+    """All outputs (N, O) of stepping a model through a series from its beginning, and what it was fed, (N, F).
+
+    Row t forecasts what follows value t. A missing number is imputed as serving does it: with the model's own forecast
+    of it, or with the last value where there is none. Raises TableError if the model looks at times and the series has
+    none.
     """
     times = one.times_ms if model.spec.uses_time else None
     if model.spec.uses_time and times is None:
         raise TableError(f"the model looks at the time of each value, and series {one.name!r} has no times")
     state = model.initial_state(1)
     result = np.empty((len(one.values), len(model.spec.outputs)), np.float32)
-    x = np.ascontiguousarray(one.values, np.float32)
+    x = one.values.astype(np.float32)
     for first, last in _stretches(x):
         if np.isnan(x[first]).any():
             _impute(model, x, result, first)
         cut = slice(first, last)
         ys, state = model.run(x[cut, None], state, None if times is None else times[cut, None])
         result[cut] = ys[:, 0]
-    return result.astype(np.float64)
+    return result.astype(np.float64), x.astype(np.float64)
 
 
 def _stretches(x: Float32) -> list[tuple[int, int]]:
@@ -81,6 +87,12 @@ def model_forecasts(model: Model, series: Sequence[Series]) -> list[Float64]:
                 said[:, feature] = outputs[:, target]
         result.append(said)
     return result
+
+
+def only_forecast(model: Model, forecasts: Sequence[Float64]) -> list[Float64]:
+    """Forecasts (N - 1, F) with NaN in every feature that a model does not forecast, so that nobody is scored there."""
+    forecast = np.array([target is not None for target in model.spec.targets])
+    return [np.where(forecast, said, np.nan) for said in forecasts]
 
 
 def score(

@@ -37,8 +37,8 @@ class Exportable(Protocol):
     def initial_state(self, batch: int) -> Tensor:
         """The packed state of series without history, (batch, D)."""
 
-    def __call__(self, x: Tensor, state: Tensor) -> Any:
-        """Step through raw x (T, B, F): forecasts (T, B, O) and the state after the last step."""
+    def __call__(self, x: Tensor, state: Tensor, time: Tensor | None = None) -> Any:
+        """Step through raw x (T, B, F) at `time` (T, B): forecasts (T, B, O) and the state after the last step."""
 
     def emit(self, graph: Graph) -> tuple[str, str]:
         """Add the nodes of the same; returns the names of y and next_state."""
@@ -52,18 +52,29 @@ def export_model(forecaster: Exportable, *, training: dict[str, Any] | None = No
 
     Raises ModelError if the graph does not do what the forecaster does (see `check_export`).
     """
+    model_bytes = write_model(forecaster, training)
+    check_export(forecaster, model_bytes)
+    return model_bytes
+
+
+def write_model(forecaster: Exportable, training: dict[str, Any] | None = None) -> bytes:
+    """As `export_model`, unchecked."""
     graph = Graph()
     forecaster.eval()
     with torch.no_grad():
         y, next_state = forecaster.emit(graph)
         model = graph.model(forecaster.spec(training), y, next_state)
     model_bytes: bytes = model.SerializeToString(deterministic=True)
-    check_export(forecaster, model_bytes)
     return model_bytes
 
 
-def check_export(forecaster: Exportable, model_bytes: bytes, x: NDArray[np.float32] | None = None) -> float:
-    """Hold a step model against the forecaster it was made from, on x (T, B, F) or on made-up series.
+def check_export(
+    forecaster: Exportable,
+    model_bytes: bytes,
+    x: NDArray[np.float32] | None = None,
+    time: NDArray[np.int64] | None = None,
+) -> float:
+    """Hold a step model against the forecaster it was made from, on x (T, B, F) at `time` (T, B), or on made-up ones.
 
     Three checks, each a ModelError where it fails: forecasts and state of torch over the whole sequence equal
     stepping through onnxruntime to `TOLERANCE` (relative, see there); T steps in one call equal T calls bit for bit,
@@ -72,10 +83,15 @@ def check_export(forecaster: Exportable, model_bytes: bytes, x: NDArray[np.float
     model = Model(model_bytes, source="the exported model")
     x = _made_up_series(forecaster) if x is None else np.asarray(x, np.float32)
     steps, batch = x.shape[:2]
+    if not model.spec.uses_time:
+        time = None
+    elif time is None:
+        time = _made_up_times(steps, batch)
     forecaster.eval()
     with torch.no_grad():
-        wanted, wanted_state = forecaster(torch.from_numpy(x), forecaster.initial_state(batch))
-    stepped, state = _step_by_step(model, x)
+        known = (torch.from_numpy(x), forecaster.initial_state(batch))
+        wanted, wanted_state = forecaster(*known) if time is None else forecaster(*known, torch.from_numpy(time))
+    stepped, state = _step_by_step(model, x, time)
     typical = float(np.median(np.abs(wanted.numpy())))
     worst = max(_relative(stepped, wanted.numpy(), typical), _relative(state, wanted_state.numpy(), 1.0))
     if not worst <= TOLERANCE:  # written so that NaN fails
@@ -85,22 +101,25 @@ def check_export(forecaster: Exportable, model_bytes: bytes, x: NDArray[np.float
         )
     if model.spec.chunking:
         for cut in {steps, steps // 2, 3, 1}:
-            first, carried = model.run(x[:cut], model.initial_state(batch))
-            second, carried = model.run(x[cut:], carried)
+            before, after = (None, None) if time is None else (time[:cut], time[cut:])
+            first, carried = model.run(x[:cut], model.initial_state(batch), before)
+            second, carried = model.run(x[cut:], carried, after)
             if not (np.array_equal(np.concatenate((first, second)), stepped) and np.array_equal(carried, state)):
                 raise ModelError(f"the exported model gives other bits for {cut} steps in one call than in {cut} calls")
     for row in range(batch):
-        alone, carried = _step_by_step(model, x[:, row : row + 1])
+        alone, carried = _step_by_step(model, x[:, row : row + 1], None if time is None else time[:, row : row + 1])
         if not (np.array_equal(alone[:, 0], stepped[:, row]) and np.array_equal(carried[0], state[row])):
             raise ModelError("the exported model gives a series other bits alone than among others")
     return worst
 
 
-def _step_by_step(model: Model, x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _step_by_step(
+    model: Model, x: NDArray[np.float32], time: NDArray[np.int64] | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     state = model.initial_state(x.shape[1])
     forecasts = []
-    for values in x:
-        y, state = model.step(values, state)
+    for step, values in enumerate(x):
+        y, state = model.step(values, state, None if time is None else time[step])
         forecasts.append(y)
     return np.stack(forecasts), state
 
@@ -109,6 +128,13 @@ def _relative(found: NDArray[np.float32], wanted: NDArray[np.float32], typical: 
     """Largest |found - wanted| as a share of |wanted| or of `typical`, whichever is larger."""
     share = np.abs(found.astype(np.float64) - wanted) / np.maximum(np.abs(wanted), max(typical, 1e-30))
     return float(share.max(initial=0.0))
+
+
+def _made_up_times(steps: int, batch: int) -> NDArray[np.int64]:
+    """Make times with gaps of a second to a month, before 1970 and after, (T, B) in ms."""
+    random = np.random.default_rng(0)
+    gaps = np.exp(random.uniform(np.log(1e3), np.log(3e9), (steps, batch))).astype(np.int64)
+    return random.integers(-(10**12), 2 * 10**12, batch) + np.cumsum(gaps, axis=0)
 
 
 def _made_up_series(forecaster: Exportable) -> NDArray[np.float32]:

@@ -56,6 +56,7 @@ class Candidates(NamedTuple):
     recent: Any  # (B, O, T, n), the last values, the latest last
     seen: Any  # (T, B, 1): how many there have been, as far as that matters
     unit: Any = None  # (T, B, O): what errors are measured in, if that is known
+    further: Sequence[tuple[Any, Any]] = ()  # the model's and the short forecast of each step after the next
 
 
 class Mixture(nn.Module):
@@ -89,7 +90,10 @@ class Mixture(nn.Module):
         return tuple(torch.tensor(e.initial).expand(batch, e.size).clone() for e in self.state_entries())
 
     def forward(self, given: Candidates, state: Sequence[Tensor]) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Mix: the change that is forecast (T, B, O), every candidate's error in units (T, B, K*O), and the state."""
+        """Mix: the change that is forecast (T, B, O), every candidate's error in units (T, B, K*O), and the state.
+
+        What is said of further steps is mixed with the weights of the next one, and follows it: (T, B, horizon*O).
+        """
         smoothed, factor, errors, candidates, last_unit, *own = state
         unit, count = given.unit, len(CANDIDATES)
         if self.spread is not None:
@@ -110,8 +114,12 @@ class Mixture(nn.Module):
         sums = sums + SMALLEST_SUM
         smallest = sums.reshape(*sums.shape[:2], count, -1).amin(dim=2).repeat(1, 1, count)
         weights = _power_24(smallest / sums) * self._priors()
-        mixed = _sum_of_8(weights * now) / _sum_of_8(weights)
-        return mixed, wrong, (smoothed, factor, errors, now[-1], unit[-1], *own)
+        total = _sum_of_8(weights)
+        mixed = [_sum_of_8(weights * now) / total]
+        for model, short in given.further:
+            now_further = torch.cat((model, short, zero, *smooth, *medians, factors * model), dim=2)
+            mixed.append(_sum_of_8(weights * now_further) / total)
+        return torch.cat(mixed, dim=2), wrong, (smoothed, factor, errors, now[-1], unit[-1], *own)
 
     def _priors(self) -> Tensor:
         return torch.tensor(PRIORS).repeat_interleave(self.targets)
@@ -171,8 +179,15 @@ class Mixture(nn.Module):
         smallest = repeated(graph.node("ReduceMin", grouped, graph.ints(2), keepdims=int(targets == 1)))
         weights = _emit_power_24(graph, graph.node("Div", smallest, sums))
         weights = graph.node("Mul", weights, graph.constant(self._priors().numpy()))
-        both = (_emit_sum_of_8(graph, part, targets) for part in (graph.node("Mul", weights, now), weights))
-        return graph.node("Div", *both), [smoothed, factor, errors, candidates, last_unit, *own]
+        total = _emit_sum_of_8(graph, weights, targets)
+        mixed: list[str] = []
+        for model, short in ((given.model, given.short), *given.further):
+            if mixed:
+                scaled = graph.node("Mul", factors, model)
+                now = graph.concat([model, short, zero, *smooth, *medians, scaled], axis=2)
+            weighted = _emit_sum_of_8(graph, graph.node("Mul", weights, now), targets)
+            mixed.append(graph.node("Div", weighted, total))
+        return graph.concat(mixed, axis=2), [smoothed, factor, errors, candidates, last_unit, *own]
 
     def _emit_smooth(self, graph: Graph, change: str, state: str) -> tuple[list[str], str]:
         size = len(SMOOTHINGS) * self.targets

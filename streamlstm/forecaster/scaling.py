@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,6 +78,13 @@ class Scaling(nn.Module):
         scale = np.where(scale > 1e-6 * np.abs(shift), scale, np.maximum(np.abs(shift), 1.0))
         self._set("shift", shift)
         self._set("scale", scale)
+
+    def columns(self, numbers: Sequence[int]) -> Scaling:
+        """The scaling of some features, each by its place; one may stand there several times."""
+        chosen = Scaling(self.kind, len(numbers))
+        for name in ("shift", "scale", "floor"):
+            getattr(chosen, name).copy_(getattr(self, name)[list(numbers)])
+        return chosen
 
     def _set(self, name: str, value: NDArray[np.float64]) -> None:
         getattr(self, name).copy_(torch.from_numpy(np.asarray(value, dtype=np.float32)))

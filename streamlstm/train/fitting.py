@@ -13,7 +13,7 @@ from torch import Tensor
 
 from streamlstm.data import Batch, Panel, Row, cut_rows, make_batches
 from streamlstm.forecaster import Forecaster, ForecasterConfig, RecurrentCorrection
-from streamlstm.train.linear import LinearData, fit_linear, linear_data
+from streamlstm.train.linear import LinearData, fit_linear, forecaster_data
 from streamlstm.train.loop import LoopOptions, Outcome, Trainer, search, validation_error
 from streamlstm.train.plan import naive_scale, validation_starts
 
@@ -123,10 +123,11 @@ def _starting_errors(forecaster: Forecaster, panel: Panel, starts: NDArray[np.in
         return None
     forecaster.eval()
     x = torch.from_numpy(panel.values).float()
-    _, errors, _ = forecaster.step(x, forecaster.initial_state(x.shape[1]))
+    time = None if panel.times is None else torch.from_numpy(panel.times)
+    _, errors, _ = forecaster.step(x, forecaster.initial_state(x.shape[1]), time)
     assert errors is not None, "a forecaster with a mixture gives its errors"
     after = torch.arange(len(x))[:, None] >= torch.from_numpy(starts)
-    there = torch.from_numpy(panel.observed) & after[..., None]  # (N, S, O)
+    there = forecaster.outputs.next(torch.from_numpy(panel.observed)) & after[..., None]  # (N, S, O)
     there = there.repeat(1, 1, errors.shape[2] // there.shape[2])
     return START_STEPS * (errors * there).sum(dim=(0, 1)) / torch.clamp(there.sum(dim=(0, 1)), min=1.0)
 
@@ -136,22 +137,24 @@ class _CorrectionData:
 
     def __init__(self, forecaster: Forecaster, panel: Panel, naive: NDArray[np.float64]) -> None:
         with torch.no_grad():
-            data: LinearData = linear_data(forecaster.scaling, forecaster.lags, panel, forecaster.config.predict)
+            data: LinearData = forecaster_data(forecaster, panel)
             skipped, _ = forecaster.skip(data.features)
             self._inputs = forecaster.recurrent_input(data.features, skipped)  # (N - 1, S, I)
             self._targets = (data.targets - skipped) / forecaster.skip.residual_std  # (N - 1, S, O)
             self._usable = data.usable & data.full[..., None]
             # How much one unit of the correction is in raw units, as a share of the naive error.
-            unit = data.unit * forecaster.skip.residual_std * forecaster.scaling.scale
+            every = forecaster.outputs.every
+            unit = data.unit * forecaster.skip.residual_std * forecaster.output_scaling().scale
             if forecaster.scaling.is_log:
-                unit = unit * torch.from_numpy(panel.values[:-1]).float()
-            self._units = (unit / torch.from_numpy(naive).float()).expand_as(self._targets)
+                unit = unit * every(torch.from_numpy(panel.values[:-1]).float())
+            self._units = (unit / every(torch.from_numpy(naive).float())).expand_as(self._targets)
             self._starts = _first_full(data.full)  # (S,)
             self._lengths = panel.lengths
+            self._horizon = forecaster.config.horizon
 
     def training_batches(self, ends: NDArray[np.int64], window: int) -> list[Batch]:
         """Batches that use nothing from step `ends` (S,) of a series on."""
-        rows = cut_rows(self._starts, ends - 1, rows=ROWS, window=window)
+        rows = cut_rows(self._starts, ends - self._horizon, rows=ROWS, window=window)
         return make_batches(rows, self._inputs, self._targets, self._usable)
 
     def validation_batches(self, starts: NDArray[np.int64], window: int) -> tuple[list[Batch], list[Tensor]]:

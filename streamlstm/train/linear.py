@@ -14,6 +14,8 @@ from streamlstm.errors import TableError
 from streamlstm.evaluation.ridge import ridge
 from streamlstm.forecaster import Forecaster, LagFeatures, Scaling
 from streamlstm.forecaster.lags import LOCAL_LIMIT
+from streamlstm.forecaster.outputs import Outputs
+from streamlstm.forecaster.timing import TimeFeatures
 
 MIN_FULL_STEPS = 10  # steps with a full history that a fit needs at least
 
@@ -25,29 +27,56 @@ class LinearData:
     The last step of a series has no target and is not there: all tensors have N - 1 steps.
     """
 
-    features: Tensor  # (N - 1, S, K*F)
+    features: Tensor  # (N - 1, S, K)
     full: Tensor  # (N - 1, S), whether the history is full
-    unit: Tensor  # (N - 1, S, F), in z: what targets are measured in; ones unless each series has its own
-    targets: Tensor  # (N - 1, S, F), in units: the change to the next value, or its level
-    usable: Tensor  # (N - 1, S, F), whether the target is observed
+    unit: Tensor  # (N - 1, S, O), in z: what targets are measured in; ones unless each series has its own
+    targets: Tensor  # (N - 1, S, O), in units: the change to a value to come, or its level
+    usable: Tensor  # (N - 1, S, O), whether the target is observed
 
 
-def linear_data(scaling: Scaling, lags: LagFeatures, panel: Panel, predict: str) -> LinearData:
+def linear_data(
+    scaling: Scaling,
+    lags: LagFeatures,
+    panel: Panel,
+    predict: str,
+    *,
+    outputs: Outputs,
+    timing: TimeFeatures | None = None,
+) -> LinearData:
     """Features and targets of every step of a panel, with the statistics that `scaling` and `lags` have now."""
     z = scaling(torch.from_numpy(panel.values).float())  # (N, S, F)
-    lagged = lags(z[:-1], lags.initial_state(z.shape[1]))
-    unit = torch.ones_like(z[:-1]) if lagged.unit is None else lagged.unit
-    targets = z[1:] - z[:-1] if predict == "change" else z[1:]
+    batch = z.shape[1]
+    lagged = lags(z[:-1], lags.initial_state(batch))
+    features = lagged.features
+    if timing is not None:
+        assert panel.times is not None, "the panel was made with times"
+        times = torch.from_numpy(panel.times[:-1])
+        columns, _ = timing(times, lagged.moving, timing.initial_state(batch))
+        features = torch.cat((features, columns), dim=2)
+    level, observed = outputs.next(z), outputs.next(torch.from_numpy(panel.observed))
+    ahead = [later(level, step) for step in range(1, outputs.horizon + 1)]
+    usable = [later(observed, step, filler=False) for step in range(1, outputs.horizon + 1)]
+    targets = torch.cat([later - level[:-1] for later in ahead] if predict == "change" else ahead, dim=2)
+    unit = torch.ones_like(targets)
     if lagged.unit is not None:
+        unit = outputs.every(lagged.unit)
         targets = torch.clamp(targets / unit, -LOCAL_LIMIT, LOCAL_LIMIT)
-    return LinearData(lagged.features, lagged.full[..., 0], unit, targets, torch.from_numpy(panel.observed[1:]))
+    return LinearData(features, lagged.full[..., 0], unit, targets, torch.cat(usable, dim=2))
+
+
+def later(x: Tensor, steps: int, filler: bool | None = None) -> Tensor:
+    """What x (N, S, F) is so many steps after each of its first N - 1; past the end `filler`, else its last."""
+    last = x[-1:] if filler is None else torch.full_like(x[-1:], filler)
+    return torch.cat((x[steps:], last.expand(min(steps - 1, len(x) - 1), *x.shape[1:])))[: len(x) - 1]
 
 
 def standardise(lags: LagFeatures, scaling: Scaling, panel: Panel) -> None:
     """Set the mean and standard deviation of each feature from the steps of a panel with a full history."""
     lags.mean.zero_()
     lags.std.fill_(1.0)
-    data = linear_data(scaling, lags, panel, "change")
+    everything = tuple(range(lags.features))
+    outputs = Outputs(tuple(map(str, everything)), everything)
+    data = linear_data(scaling, lags, panel, "change", outputs=outputs)
     chosen = data.features[data.full & data.usable.all(dim=2)].double()
     if len(chosen) < MIN_FULL_STEPS:
         raise TableError(
@@ -59,12 +88,24 @@ def standardise(lags: LagFeatures, scaling: Scaling, panel: Panel) -> None:
     lags.std.copy_(torch.where(std > 1e-6, std, torch.ones(())))
 
 
+def forecaster_data(forecaster: Forecaster, panel: Panel) -> LinearData:
+    """`linear_data` of a forecaster as it is now."""
+    return linear_data(
+        forecaster.scaling,
+        forecaster.lags,
+        panel,
+        forecaster.config.predict,
+        outputs=forecaster.outputs,
+        timing=forecaster.timing,
+    )
+
+
 def fit_linear(forecaster: Forecaster, panel: Panel, penalty: float) -> None:
     """Fit everything but the recurrent correction to a panel, in closed form."""
     with torch.no_grad():
         forecaster.scaling.fit(panel.observed_rows())
         standardise(forecaster.lags, forecaster.scaling, panel)
-        data = linear_data(forecaster.scaling, forecaster.lags, panel, forecaster.config.predict)
+        data = forecaster_data(forecaster, panel)
         complete = data.usable.all(dim=2)
         chosen = data.full & complete
         x, y = data.features[chosen].double().numpy(), data.targets[chosen].double().numpy()
@@ -73,7 +114,7 @@ def fit_linear(forecaster: Forecaster, panel: Panel, penalty: float) -> None:
         said = x @ weight + bias
         _set_std(forecaster.skip.output_std, said)
         _set_std(forecaster.skip.residual_std, y - said)
-        short = _without_seasons(forecaster.lags)
+        short = _without_seasons(forecaster.lags, x.shape[1])
         weight = np.zeros_like(weight)
         weight[short], bias = ridge(
             data.features[complete][:, torch.from_numpy(short)].double().numpy(),
@@ -88,7 +129,7 @@ def _set_std(buffer: Tensor, values: NDArray[np.float64]) -> None:
     buffer.copy_(torch.from_numpy(np.where(std > 1e-9, std, 1.0)))
 
 
-def _without_seasons(lags: LagFeatures) -> NDArray[np.bool_]:
-    """Which columns the short map uses: all but the seasonal ones, (K*F,)."""
-    columns = np.arange(lags.size)
+def _without_seasons(lags: LagFeatures, size: int) -> NDArray[np.bool_]:
+    """Which of all `size` columns the short map uses: all but the seasonal ones, (K,)."""
+    columns = np.arange(size)
     return (columns < lags.recent_size) | (columns >= lags.size - lags.features)

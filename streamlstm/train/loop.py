@@ -31,7 +31,7 @@ AVERAGE_DECAY = 0.99  # an update, once there have been enough of them
 class LoopOptions:
     """How the correction is trained."""
 
-    window: int = 64  # steps between two stops of the gradient
+    window: int = 32  # steps between two stops of the gradient
     epochs: int = 60  # at most
     patience: int = 8  # epochs without a better validation error before stopping
     clip_norm: float | None = 1.0  # of the whole gradient, Keras' global_clipnorm

@@ -17,6 +17,7 @@ from streamlstm.data import Panel
 from streamlstm.errors import TableError, UsageError
 from streamlstm.evaluation.ridge import ridge
 from streamlstm.forecaster import LagFeatures, Scaling
+from streamlstm.forecaster.outputs import Outputs
 from streamlstm.table import Series
 from streamlstm.train.linear import linear_data, standardise
 from streamlstm.train.seasons import Seasons, autocorrelation_of_changes, season_candidates
@@ -58,12 +59,16 @@ def make_plan(
     scaling: str = "auto",
     seasons: Seasons | None = None,
     predict: str = "change",
+    targets: tuple[int, ...] | None = None,
     neighbours: int = 3,
 ) -> Plan:
     """Choose what is left open: `scaling` "auto", `seasons` None (the panel's `series` have the times for that).
 
-    Raises UsageError or TableError if nothing that was asked for can be fitted.
+    Combinations are judged by their errors one step ahead on `targets` (all features if None). Raises UsageError or
+    TableError if nothing that was asked for can be fitted.
     """
+    count = panel.values.shape[2]
+    outputs = Outputs(tuple(map(str, range(count))), tuple(range(count)) if targets is None else targets)
     shortest = int(panel.lengths.min())
     recent = max(2, min(MOST_RECENT, shortest // 4))
     season_sets = season_candidates(panel, series) if seasons is None else [seasons]
@@ -77,16 +82,16 @@ def make_plan(
     for kind in scalings:
         for chosen in season_sets:
             try:
-                scaler = Scaling(kind, panel.values.shape[2])
+                scaler = Scaling(kind, count)
                 lags = LagFeatures(
-                    scaler.shift.numel(),
+                    count,
                     recent=recent,
                     seasons=chosen.single,
                     wide_seasons=chosen.wide,
                     neighbours=neighbours,
                     local=scaler.is_local,
                 )
-                error, penalty = _validate(scaler, lags, panel, predict)
+                error, penalty = _validate(scaler, lags, panel, predict, outputs)
             except (TableError, UsageError) as failed:
                 refusal = failed
                 continue
@@ -109,26 +114,28 @@ def _season_handicap(season: int, recent: int, correlation: NDArray[np.float64])
 
 
 @torch.no_grad()
-def _validate(scaling: Scaling, lags: LagFeatures, panel: Panel, predict: str) -> tuple[float, float]:
+def _validate(scaling: Scaling, lags: LagFeatures, panel: Panel, predict: str, outputs: Outputs) -> tuple[float, float]:
     """Lowest validation error of the skip over the penalties, and the penalty."""
     starts = validation_starts(panel)
     fitted = panel.until(starts)
     scaling.fit(fitted.observed_rows())
     standardise(lags, scaling, fitted)
-    data = linear_data(scaling, lags, panel, predict)
+    data = linear_data(scaling, lags, panel, predict, outputs=outputs)
     steps = torch.arange(len(data.features))[:, None]
     usable = data.usable.all(dim=2) & data.full
     before = usable & (steps + 1 < torch.from_numpy(starts))
     after = usable & ~before
     x, y = data.features[before].double().numpy(), data.targets[before].double().numpy()
     tested = data.features[after].double().numpy()
-    now, following = panel.values[:-1][after.numpy()], panel.values[1:][after.numpy()]
-    unit = np.broadcast_to(naive_scale(panel), (len(steps), *panel.values.shape[1:]))[after.numpy()]
+    values = panel.values[..., list(outputs.targets)]
+    now, following = values[:-1][after.numpy()], values[1:][after.numpy()]
+    unit = np.broadcast_to(naive_scale(panel)[:, list(outputs.targets)], (len(steps), *values.shape[1:]))[after.numpy()]
+    raw_scaling = scaling.columns(outputs.targets)
     errors = []
     for penalty in PENALTIES:
         weight, bias = ridge(x, y, penalty)
         said = torch.from_numpy(tested @ weight + bias) * data.unit[after]
-        raw = scaling.change(torch.from_numpy(now), said) if predict == "change" else scaling.inverse(said)
+        raw = raw_scaling.change(torch.from_numpy(now), said) if predict == "change" else raw_scaling.inverse(said)
         errors.append(float(np.sqrt(np.mean(((raw.numpy() - following) / unit) ** 2))))
     lowest = int(np.argmin(errors))
     return errors[lowest], PENALTIES[lowest]

@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 
 import streamlstm
 from streamlstm.data import Panel, make_panel
-from streamlstm.errors import TableError
+from streamlstm.errors import TableError, UsageError
 from streamlstm.evaluation.baselines import naive_forecasts
-from streamlstm.evaluation.scores import Errors, model_forecasts, score
+from streamlstm.evaluation.scores import Errors, model_forecasts, only_forecast, score
 from streamlstm.evaluation.split import drop_leading_gap
 from streamlstm.export.step_model import check_export, export_model
 from streamlstm.forecaster import Forecaster, ForecasterConfig
 from streamlstm.model import Model
 from streamlstm.table import Series
+from streamlstm.train.calendar import calendar_periods, usual_spacing
 from streamlstm.train.fitting import Fitted, Progress, fit
+from streamlstm.train.gaps import with_gaps_forecast
 from streamlstm.train.loop import LoopOptions, reproducible
 from streamlstm.train.plan import Plan, make_plan
 from streamlstm.train.seasons import Seasons
@@ -44,6 +46,10 @@ class TrainingOptions:
     adapt: bool = True  # whether each series weighs the model against simple forecasts (forecaster.mixture)
     seed: int = 0
     features: tuple[str, ...] = ()  # names of the F numbers of a value; empty: y, or y0, y1, ...
+    targets: tuple[str, ...] = ()  # those of them that are forecast; empty: all
+    horizon: int = 1  # steps ahead, all forecast at once
+    calendar: bool = False  # whether the model knows where in day, week and year a value lies
+    gaps: bool = False  # whether it knows how long after the one before a value came
     loop: LoopOptions = field(default_factory=LoopOptions)
 
 
@@ -78,22 +84,32 @@ def train(
     if not series:
         raise TableError("there is no series to train on")
     series = [drop_leading_gap(one) for one in series]
-    panel = make_panel(series, options.test_size)
+    panel = make_panel(series, options.test_size, with_times=options.calendar or options.gaps)
     with reproducible(options.seed):
-        plan = make_plan(panel, series, scaling=options.scaling, seasons=_asked(options), predict=options.predict)
-        config = _config(plan, options, panel)
+        names = _names(options, panel)
+        plan = make_plan(
+            panel,
+            series,
+            scaling=options.scaling,
+            seasons=_asked(options),
+            predict=options.predict,
+            targets=tuple(names.index(target) for target in options.targets or names),
+        )
+        config = _config(plan, options, panel, names)
+        panel = with_gaps_forecast(config, panel, series, plan.penalty)
         fitted = fit(config, panel, penalty=plan.penalty, loop=options.loop, report=report or _say_nothing)
         forecaster = fitted.forecaster
         facts = _facts(plan, options, fitted, panel)
         model_bytes = export_model(forecaster, training=facts)
         model = Model(model_bytes)
         forecasts = model_forecasts(model, series)
-        errors = _errors(series, forecasts, options.test_size, plan.seasons.all)
+        errors = _errors(series, model, forecasts, options.test_size, plan.seasons.all)
         # The errors are the exported model's own, so the file is written again with them; its graph stays the same.
         facts["errors"] = {name: error.as_json() for name, error in errors.items()}
         model_bytes = export_model(forecaster, training=facts)
         tail = panel.values[-CHECKED_STEPS:, :5].astype(np.float32)
-        difference = check_export(forecaster, model_bytes, tail)
+        times = None if panel.times is None else panel.times[-CHECKED_STEPS:, :5]
+        difference = check_export(forecaster, model_bytes, tail, times)
     return TrainingResult(
         model_bytes=model_bytes,
         forecaster=forecaster,
@@ -119,11 +135,23 @@ def _asked(options: TrainingOptions) -> Seasons | None:
     return Seasons(options.seasons or (), options.wide_seasons)
 
 
-def _config(plan: Plan, options: TrainingOptions, panel: Panel) -> ForecasterConfig:
+def _names(options: TrainingOptions, panel: Panel) -> tuple[str, ...]:
+    """The names of the features; UsageError if a target is not among them."""
     count = panel.values.shape[2]
     names = options.features or (("y",) if count == 1 else tuple(f"y{i}" for i in range(count)))
+    for target in options.targets:
+        if target not in names:
+            raise UsageError(f"{target!r} is to be forecast but is not one of the features {', '.join(names)}")
+    return names
+
+
+def _config(plan: Plan, options: TrainingOptions, panel: Panel, names: tuple[str, ...]) -> ForecasterConfig:
     return ForecasterConfig(
         features=names,
+        targets=options.targets,
+        horizon=options.horizon,
+        calendar=calendar_periods(panel) if options.calendar else (),
+        spacing_ms=usual_spacing(panel) if options.gaps else None,
         scaling=plan.scaling,
         predict=options.predict,
         seasons=plan.seasons.single,
@@ -139,6 +167,7 @@ def _config(plan: Plan, options: TrainingOptions, panel: Panel) -> ForecasterCon
 
 def _errors(
     series: Sequence[Series],
+    model: Model,
     forecasts: Sequence[NDArray[np.float64]],
     test_size: float,
     seasons: tuple[int, ...],
@@ -147,7 +176,7 @@ def _errors(
     season = seasons[0] if seasons else None
     methods = {"model": list(forecasts), "naive": naive_forecasts(series)}
     methods |= {f"seasonal_naive_{m}": naive_forecasts(series, m) for m in seasons}
-    scored = {name: score(series, said, test_size, season) for name, said in methods.items()}
+    scored = {name: score(series, only_forecast(model, said), test_size, season) for name, said in methods.items()}
     return {name: errors for name, errors in scored.items() if errors is not None}
 
 
@@ -161,6 +190,9 @@ def _facts(plan: Plan, options: TrainingOptions, fitted: Fitted, panel: Panel) -
         "test_size": options.test_size,
         "scaling": plan.scaling,
         "predict": options.predict,
+        "horizon": options.horizon,
+        "calendar": list(fitted.forecaster.config.calendar),
+        "spacing_ms": fitted.forecaster.config.spacing_ms,
         "seasons": list(plan.seasons.all),
         "wide_seasons": list(plan.seasons.wide),
         "recent": plan.recent,

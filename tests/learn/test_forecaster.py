@@ -31,6 +31,15 @@ CONFIGS = [
     ForecasterConfig(units=(8,), wide_seasons=(50,), adapt=False),
     ForecasterConfig(units=(8,), layer="gru", members=3),
     ForecasterConfig(units=(8,), layer="rnn", predict="level"),
+    ForecasterConfig(
+        units=(8,), features=("a", "b", "c"), targets=("c", "a"), scaling="series", seasons=(6,), recent=5
+    ),
+    ForecasterConfig(units=(8,), features=("a", "b", "c"), targets=("b",), horizon=3, scaling="log", recent=5),
+    ForecasterConfig(units=(8,), horizon=4, predict="level", adapt=False),
+    ForecasterConfig(units=(8,), horizon=2, predict="level", scaling="minmax"),
+    ForecasterConfig(units=(8,), calendar=("day", "week", "year")),
+    ForecasterConfig(units=(8,), calendar=("week",), spacing_ms=3_600_000, scaling="series"),
+    ForecasterConfig(units=(8,), spacing_ms=60_000, features=("a", "b"), targets=("b",), adapt=False),
 ]
 
 

@@ -1,0 +1,114 @@
+"""What is forecast: several steps ahead, some of several features, and what gaps in training are filled with."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from streamlstm.data import make_panel
+from streamlstm.errors import UsageError
+from streamlstm.evaluation.scores import one_step_forecasts, step_through
+from streamlstm.forecaster import ForecasterConfig
+from streamlstm.forecaster.outputs import Outputs
+from streamlstm.model import Model
+from streamlstm.table import Series
+from streamlstm.train import LoopOptions, TrainingOptions, train
+from streamlstm.train.gaps import with_gaps_forecast
+from streamlstm.train.linear import later
+
+SMALL = TrainingOptions(units=(8,), members=1, seasons=(12,), loop=LoopOptions(epochs=6, window=16))
+
+
+def seasonal(length: int = 400, seed: int = 0) -> np.ndarray:
+    """A season of twelve steps with noise, (N,)."""
+    random = np.random.default_rng(seed)
+    return 100 + 10 * np.sin(2 * np.pi * np.arange(length) / 12) + random.normal(0, 1, length)
+
+
+def test_columns_are_named_by_step_and_target() -> None:
+    """One feature gives yhat, yhat2; several give one column a target and step, the next step's first."""
+    assert Outputs(("y",), (0,), 3).names == ("yhat", "yhat2", "yhat3")
+    two = Outputs(("a", "b", "c"), (2, 0), 2)
+    assert two.names == ("yhat_c", "yhat_a", "yhat2_c", "yhat2_a")
+    assert two.of_features == (1, None, 0)
+    x = torch.tensor([1.0, 2.0, 3.0])
+    assert two.every(x).tolist() == [3, 1, 3, 1]
+
+
+def test_what_lies_past_the_end_is_its_last_value_and_does_not_count() -> None:
+    """Three steps later the last two of a sequence have nothing, whatever its length."""
+    x = torch.arange(6.0)[:, None, None]
+    assert later(x, 1).flatten().tolist() == [1, 2, 3, 4, 5]
+    assert later(x, 3).flatten().tolist() == [3, 4, 5, 5, 5]
+    there = torch.ones(6, 1, 1, dtype=torch.bool)
+    assert later(there, 3, filler=False).flatten().tolist() == [True, True, True, False, False]
+    assert later(x[:2], 5).flatten().tolist() == [1]
+
+
+@pytest.mark.parametrize("scaling", ["series", "log"])
+def test_every_step_ahead_is_forecast_far_better_than_by_the_last_value(scaling: str) -> None:
+    """With a horizon of six the column of every step is good at that step, and the first stands in for gaps."""
+    values = seasonal()
+    options = dataclasses.replace(SMALL, horizon=6, scaling=scaling)
+    result = train([Series("s", None, values[:, None])], options)
+    model = Model(result.model_bytes)
+    assert model.spec.outputs == ("yhat", *(f"yhat{step}" for step in range(2, 7)))
+    assert model.spec.targets == (0,)
+    said = one_step_forecasts(model, Series("s", None, values[:, None]))
+    for step in range(1, 7):
+        wrong = said[320 : 400 - step, step - 1] - values[320 + step :]
+        naive = values[320 : 400 - step] - values[320 + step :]
+        assert np.abs(wrong).mean() < (0.9 if step == 1 else 0.4) * np.abs(naive).mean()
+
+
+def test_a_feature_may_be_seen_without_being_forecast() -> None:
+    """A leading feature makes its follower's forecast nearly exact, and has no column and no error of its own."""
+    lead = np.cumsum(np.random.default_rng(0).normal(0, 1, 400))
+    values = np.stack([lead, 5 * np.roll(lead, 1)], axis=1)[1:]
+    options = dataclasses.replace(SMALL, seasons=(), features=("lead", "load"), targets=("load",))
+    result = train([Series("s", None, values)], options)
+    spec = Model(result.model_bytes).spec
+    assert (spec.features, spec.outputs, spec.targets) == (("lead", "load"), ("yhat_load",), (None, 0))
+    assert np.isnan(result.forecasts[0][:, 0]).all()
+    assert result.errors["model"].rmse < 0.3 * result.errors["naive"].rmse
+    changes = np.diff(values[:, 1])[-79:]
+    assert result.errors["naive"].rmse == pytest.approx(float(np.sqrt(np.mean(changes**2))))
+
+
+def test_a_target_that_is_no_feature_is_refused() -> None:
+    """Naming a target that the values do not have is a usage error, as is a horizon of nothing."""
+    with pytest.raises(UsageError, match="'heat' is to be forecast"):
+        train([Series("s", None, seasonal()[:, None])], dataclasses.replace(SMALL, targets=("heat",)))
+    with pytest.raises(UsageError, match="horizon"):
+        ForecasterConfig(horizon=0)
+
+
+def test_gaps_in_training_are_filled_with_forecasts() -> None:
+    """A missing stretch of a seasonal series goes on with the season instead of lying flat, observed values stay."""
+    values = seasonal()
+    gappy = values.copy()
+    gappy[200:212] = np.nan
+    one = Series("s", None, gappy[:, None])
+    panel = make_panel([one], 0.2)
+    assert np.ptp(panel.values[200:212, 0, 0]) == 0.0
+    filled = with_gaps_forecast(ForecasterConfig(scaling="series", seasons=(12,)), panel, [one], 1.0)
+    assert np.abs(filled.values[200:212, 0, 0] - values[200:212]).max() < 5.0
+    there = panel.observed[:, 0, 0]
+    assert np.array_equal(filled.values[there], panel.values[there])
+    whole = make_panel([Series("s", None, values[:, None])], 0.2)
+    assert with_gaps_forecast(ForecasterConfig(), whole, [one], 1.0) is whole
+
+
+def test_what_a_model_is_fed_in_a_gap_is_its_own_forecast() -> None:
+    """Stepping through a gap feeds each missing value with the forecast of it."""
+    values = seasonal(200)
+    model = Model(train([Series("s", None, values[:, None])], SMALL).model_bytes)
+    values[[50, 120, 121]] = np.nan
+    said, fed = step_through(model, Series("s", None, values[:, None]))
+    for gap in (50, 120, 121):
+        assert fed[gap, 0] == said[gap - 1, 0]
+    there = ~np.isnan(values)
+    np.testing.assert_array_equal(fed[there, 0], values[there].astype(np.float32))
