@@ -1,4 +1,4 @@
-"""The interval of `evaluate`: what the daemon's `--interval` would have given with each forecast of a series."""
+"""The interval of `evaluate`: what the daemon's `--interval` gives with each forecast of a series."""
 
 from __future__ import annotations
 
@@ -15,7 +15,50 @@ if TYPE_CHECKING:
 def served_bounds(one: Series, forecasts: NDArray[np.float64], level: float) -> Bounds | None:
     """Bounds of the values 1 to N - 1 of a series from its forecasts (N - 1, F), each from the values before it.
 
-    None as long as the daemon has no intervals.
+    The first forecast feature has them, as in the daemon; NaN in the others, and before ten values were scored. None
+    if nothing is forecast.
     """
-    del one, forecasts, level
-    return None
+    import numpy as np
+
+    from streamlstm.evaluation.scores import Bounds
+
+    low, high = np.full(forecasts.shape, np.nan), np.full(forecasts.shape, np.nan)
+    forecast = np.flatnonzero(~np.isnan(forecasts).all(axis=0))
+    if not len(forecast):
+        return None
+    feature = int(forecast[0])
+    values, said = one.values[:, feature].astype(np.float32), forecasts[:, feature].astype(np.float32)
+    first = int(np.argmax(~np.isnan(said)))  # a baseline may need some values before it says anything
+    low[first:, feature], high[first:, feature] = _ends(values[first:], said[first:], level)
+    return Bounds(low, high)
+
+
+def _ends(
+    values: NDArray[np.float32], said: NDArray[np.float32], level: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The intervals around forecasts said (n,) of the values 1 to n of (n + 1,)."""
+    import numpy as np
+
+    from streamlstm.calibration import CALIBRATION, LABELLED, Constants
+    from streamlstm.carry import calibrate
+
+    constants, count = Constants(level), len(said)
+    kept = np.zeros(1, CALIBRATION)
+    kept[:] = constants.fresh()
+    predicted = np.concatenate([[np.float32(np.nan)], said[:-1]])
+    labelled = ~np.isnan(values[:-1]) & ~np.isnan(predicted)
+    out = np.empty((count, 3), np.float32)
+    calibrate(
+        kept,
+        constants.fresh(),
+        constants.numbers,
+        np.zeros(count, np.int64),
+        np.where(labelled, LABELLED, 0).astype(np.uint8),
+        np.nan_to_num(values[:-1]),
+        np.nan_to_num(predicted),
+        np.nan_to_num(said),
+        out,
+        np.zeros((1, 2)),
+    )
+    out[np.isnan(said)] = np.nan
+    return out[:, 0].astype(np.float64), out[:, 1].astype(np.float64)
