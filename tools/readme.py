@@ -1,14 +1,16 @@
-"""Write the generated parts of README.md (commands, settings, metrics), or with --check say whether they are current.
+"""Write the generated parts of README.md (commands, settings, metrics, errors), or with --check say whether they fit.
 
 python tools/readme.py [--check]
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import click
+import evaluate_data
 
 from streamlstm.cli import main
 from streamlstm.metrics import Metrics, described
@@ -65,9 +67,15 @@ def metrics() -> str:
     return "\n".join(rows)
 
 
+def data() -> str:
+    """The table of errors that `tools/evaluate_data.py` measured last."""
+    return evaluate_data.table(json.loads(evaluate_data.RESULTS.read_text(encoding="utf-8")))
+
+
 def rendered(text: str) -> str:
     """The README with its generated parts made anew."""
-    for name, part in {"commands": commands(), "settings": settings("serve"), "metrics": metrics()}.items():
+    parts = {"commands": commands(), "settings": settings("serve"), "metrics": metrics(), "data": data()}
+    for name, part in parts.items():
         begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
         before, rest = text.split(begin)
         text = before + begin + part + "\n" + end + rest.split(end)[1]

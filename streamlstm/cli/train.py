@@ -43,15 +43,21 @@ class WholeNumbers(ParamType):
         return numbers
 
 
-class Seasons(WholeNumbers):
+class Automatic(WholeNumbers):
+    """Whole numbers or `auto`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read `auto` as None."""
+        return None if value == "auto" else super().convert(value, param, ctx)
+
+
+class Seasons(Automatic):
     """Seasons: whole numbers, `auto` or `none`."""
 
     name = "seasons"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Read `auto` as None and `none` as ()."""
-        if value == "auto":
-            return None
         return () if value == "none" else super().convert(value, param, ctx)
 
 
@@ -92,7 +98,13 @@ class Seasons(WholeNumbers):
     help="Whether each series, in its own state, weighs the model against simple forecasts by their recent errors.",
 )
 @option("--seed", type=click.IntRange(min=0), default=0, help="Same seed, same table, same options: same model.")
-@option("--units", type=WholeNumbers(), default="32", metavar="N[,N]", help="Units of each recurrent layer.")
+@option(
+    "--units",
+    type=Automatic(),
+    default="auto",
+    metavar="N[,N]",
+    help="Units of each recurrent layer; `auto`: 16, and 32 from 500 training values on (with --lookback 64).",
+)
 @option(
     "--ensemble",
     "members",
@@ -348,6 +360,9 @@ def _facts(result: TrainingResult, options: TrainingOptions, output: Path, secon
         "scaling": result.plan.scaling,
         "seasons": list(result.plan.seasons.all),
         "wide_seasons": list(result.plan.seasons.wide),
+        "layers": [result.forecaster.config.layer, *result.forecaster.config.units],
+        "ensemble": len(result.epochs),
+        "calendar": list(result.forecaster.config.calendar),
         "epochs": list(result.epochs),
         "validation_gain": result.validation_gain,
         "interrupted": result.interrupted,
@@ -368,6 +383,10 @@ def _report(facts: dict[str, Any], result: TrainingResult) -> Iterator[str]:
     many = f"{facts['series']} series" if facts["series"] > 1 else "one series"
     yield f"{facts['output']}: {facts['bytes'] / 1000:.0f} kB, {facts['state_bytes']} bytes of state a series"
     yield f"trained on {many} in {facts['seconds']:.1f} s; scaling {facts['scaling']}, season {seasons}"
+    kind, *units = facts["layers"]
+    stacks = f"{facts['ensemble']} stacks of " if facts["ensemble"] > 1 else ""
+    calendar = f", calendar {', '.join(facts['calendar'])}" if facts["calendar"] else ""
+    yield f"{stacks}{kind} {', '.join(map(str, units))}{calendar}"
     if any(facts["epochs"]):
         gain = f"{facts['validation_gain']:.1%} below the linear part's"
         yield f"the recurrent layers learnt for {_listed(facts['epochs'])} epochs, validation error {gain}"

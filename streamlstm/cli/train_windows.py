@@ -101,7 +101,11 @@ def _options(settings: dict[str, Any], columns: tuple[str, ...]) -> WindowOption
     config = WindowConfig(
         features=_features(columns),
         scaling="standard" if settings["scaling"] == "auto" else settings["scaling"],
-        **{name: settings[name] for name in (*names, "residual", "bidirectional", "merge")},
+        **{
+            name: settings[name]
+            for name in (*names, "residual", "bidirectional", "merge")
+            if settings[name] is not None
+        },
     )
     clips = clipping(settings)
     return WindowOptions(

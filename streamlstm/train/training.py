@@ -40,7 +40,7 @@ class TrainingOptions:
     scaling: str = "auto"  # auto, standard, minmax, log or series
     predict: str = "change"  # change or level
     layer: str = "lstm"
-    units: tuple[int, ...] = (32,)  # of each layer
+    units: tuple[int, ...] | None = None  # of each layer; None: chosen by the number of training values
     members: int = 3  # recurrent stacks, each from its own beginning; their mean is the forecast
     dropout: float = 0.1
     adapt: bool = True  # whether each series weighs the model against simple forecasts (forecaster.mixture)
@@ -158,7 +158,7 @@ def _config(plan: Plan, options: TrainingOptions, panel: Panel, names: tuple[str
         wide_seasons=plan.seasons.wide,
         recent=plan.recent,
         layer=options.layer,
-        units=options.units,
+        units=plan.units if options.units is None else options.units,
         members=options.members,
         dropout=options.dropout,
         adapt=options.adapt,
@@ -198,7 +198,7 @@ def _facts(plan: Plan, options: TrainingOptions, fitted: Fitted, panel: Panel) -
         "recent": plan.recent,
         "ridge_penalty": plan.penalty,
         "layer": options.layer,
-        "units": list(options.units),
+        "units": list(fitted.forecaster.config.units),
         "members": options.members,
         "dropout": options.dropout,
         "adapt": options.adapt,

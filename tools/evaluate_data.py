@@ -1,0 +1,132 @@
+"""Train and evaluate on every table of a folder as a user would, and write down the errors for the README.
+
+python tools/evaluate_data.py FOLDER [--seeds 3] [--only NAME]... [-o tools/data_results.json]
+
+One `streamlstm train` and one `streamlstm evaluate` a table and seed, default options but for those named in OPTIONS.
+`python tools/readme.py` then puts the table into the README.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+RESULTS = Path(__file__).parent / "data_results.json"
+# File -> what has to be said of it: its test part, where that is not the last fifth, or which column is forecast.
+OPTIONS: dict[str, dict[str, str]] = {
+    "airline-passengers": {"--test-size": "36"},
+    "ETTh1": {"--target-col": "OT"},
+}
+
+
+def main() -> None:
+    """Run everything, print the table, write JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seeds", type=int, default=3, help="trainings a table")
+    parser.add_argument("--only", action="append", help="name of a table, without its suffix")
+    parser.add_argument("--baselines", default="all", help="as `evaluate --baselines`")
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS)
+    given = parser.parse_args()
+    tables = sorted(path for path in given.folder.iterdir() if path.suffix in {".csv", ".parquet"})
+    if given.only:
+        tables = [path for path in tables if path.stem in given.only]
+    if not tables:
+        sys.exit(f"there is no table in {given.folder}")
+    report: dict[str, Any] = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": f"python tools/evaluate_data.py FOLDER --seeds {given.seeds}",
+        "machine": {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
+        "packages": {name: version(name) for name in ("numpy", "torch", "onnxruntime", "statsmodels")},
+        "seeds": given.seeds,
+        "tables": {},
+    }
+    for path in tables:
+        report["tables"][path.stem] = measured(path, given.seeds, given.baselines)
+        print(row(path.stem, report["tables"][path.stem]), flush=True)
+    given.output.write_text(json.dumps(report, indent=2) + "\n")
+    print("\n" + table(report))
+
+
+def measured(path: Path, seeds: int, baselines: str) -> dict[str, Any]:
+    """Train with every seed and evaluate each model; the baselines stand beside the first."""
+    options = [word for pair in OPTIONS.get(path.stem, {}).items() for word in pair]
+    trained, evaluated = [], []
+    with tempfile.TemporaryDirectory(prefix="streamlstm-data-") as folder:
+        for seed in range(seeds):
+            model = str(Path(folder) / f"{seed}.onnx")
+            trained.append(called("train", str(path), "-o", model, "--seed", str(seed), *options))
+            beside = baselines if seed == 0 else "none"
+            evaluated.append(called("evaluate", model, str(path), "--baselines", beside, *options))
+    models = [methods["model"] for methods in evaluated]
+    return {
+        "picked": {name: trained[0][name] for name in ("scaling", "seasons", "wide_seasons", "epochs")},
+        "train_seconds": [facts["seconds"] for facts in trained],
+        "rmse_of_seeds": [model["rmse"] for model in models],
+        "model": {name: mean([model[name] for model in models]) for name in models[0]},
+        "baselines": {name: errors for name, errors in evaluated[0].items() if name != "model"},
+    }
+
+
+def mean(values: list[float | None]) -> float | None:
+    """The mean of figures; None where any is."""
+    there = [value for value in values if value is not None]
+    return fmean(there) if len(there) == len(values) else None
+
+
+def called(*arguments: str) -> dict[str, Any]:
+    """What a command says with --json."""
+    done = subprocess.run(
+        [sys.executable, "-m", "streamlstm", *arguments, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ,
+    )
+    if done.returncode:
+        sys.exit(f"streamlstm {' '.join(arguments)}: {done.stderr.strip()}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+HEAD = "| table | naive | seasonal naive | AR | ETS | ARIMA | streamlstm | MASE | in 90 % | width | train, s |"
+
+
+def row(name: str, found: dict[str, Any]) -> str:
+    """One line of the README's table."""
+    baselines, model = found["baselines"], found["model"]
+    seasonal = [errors["rmse"] for method, errors in baselines.items() if method.startswith("seasonal_naive")]
+    others = {method: errors["rmse"] for method, errors in baselines.items()}
+    others["seasonal"] = min(seasonal, default=None)
+    figures = [shown(others.get(method)) for method in ("naive", "seasonal", "ar", "ets", "arima")]
+    low, high = min(found["rmse_of_seeds"]), max(found["rmse_of_seeds"])
+    figures.append(f"**{shown(model['rmse'])}** ({shown(low)}–{shown(high)})")
+    figures.append(shown(model["mase"], 3))
+    figures.append("–" if model["coverage"] is None else f"{model['coverage']:.1%}")
+    figures += [shown(model["width"]), f"{fmean(found['train_seconds']):.1f}"]
+    return f"| {name} | " + " | ".join(figures) + " |"
+
+
+def shown(value: float | None, digits: int = 4) -> str:
+    """A figure with so many digits."""
+    return "–" if value is None else f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
+
+
+def table(report: dict[str, Any]) -> str:
+    """The README's table, in Markdown."""
+    rule = "|" + "---|" * HEAD.count(" | ") + "---|"
+    return "\n".join([HEAD, rule, *(row(name, found) for name, found in report["tables"].items())])
+
+
+if __name__ == "__main__":
+    main()
