@@ -12,9 +12,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 import streamlstm
-from streamlstm.cli import intervals, main
-from streamlstm.evaluation.scores import Bounds
+from streamlstm.cli import main
+from streamlstm.cli.intervals import served_bounds
+from streamlstm.engine import Engine, EngineSettings
+from streamlstm.evaluation.scores import model_forecasts
+from streamlstm.extras import Extras
+from streamlstm.memory_store import MemoryServer, MemoryStore
+from streamlstm.scoring import ABSOLUTE, COVERED, GIVEN, SCORED
 from streamlstm.table import Series
+from support.pump import pump
 
 FOLDER = Path(streamlstm.__file__).parent / "models"
 MODEL, TABLE = FOLDER / "airline.onnx", FOLDER / "airline-passengers.csv"
@@ -45,7 +51,7 @@ def test_the_figures_are_those_the_training_wrote_down() -> None:
             assert found[name][figure] == pytest.approx(written[name][figure], rel=1e-6)
     assert found["ar"]["rmse"] == pytest.approx(16.2, abs=0.1)
     assert found["model"]["rmse"] < found["ar"]["rmse"]
-    assert found["model"]["coverage"] is None
+    assert 0.6 < found["model"]["coverage"] <= 1.0
 
 
 def test_people_get_a_table_and_a_picture(tmp_path: Path) -> None:
@@ -79,20 +85,35 @@ def test_several_series_are_pooled(tmp_path: Path) -> None:
     assert found["model"]["rmse"] == pytest.approx(float(np.sqrt(np.mean(np.concatenate(own) ** 2))))
 
 
-def test_intervals_are_scored_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where forecasts have intervals, their coverage and width stand in the JSON and in the table."""
-
-    def bounds(one: Series, forecasts: np.ndarray, level: float) -> Bounds:
-        half = 20.0 if level == 0.8 else 0.0
-        return Bounds(forecasts - half, forecasts + half)
-
-    monkeypatch.setattr(intervals, "served_bounds", bounds)
-    found = errors(str(MODEL), str(TABLE), "--test-size", "36", "--interval", "0.8")
-    assert found["model"]["width"] == pytest.approx(40.0)
-    assert 0.7 < found["model"]["coverage"] < 1.0
-    text = evaluated(str(MODEL), str(TABLE), "--test-size", "36", "--interval", "0.8").stdout
+def test_intervals_are_scored_and_shown() -> None:
+    """Coverage and width stand in the JSON and in the table, and a higher share has wider intervals."""
+    found = errors(str(MODEL), str(TABLE), "--test-size", "100", "--interval", "0.8")
+    wider = errors(str(MODEL), str(TABLE), "--test-size", "100", "--interval", "0.95")
+    assert 0.7 < found["model"]["coverage"] < wider["model"]["coverage"] <= 1.0
+    assert 0 < found["model"]["width"] < wider["model"]["width"]
+    text = evaluated(str(MODEL), str(TABLE), "--test-size", "100", "--interval", "0.8").stdout
     assert "in 80%" in text
     assert f"{found['model']['coverage']:.1%}" in text
+
+
+def test_it_says_what_serving_says() -> None:
+    """Served by the engine, the same values have the same intervals to the bit, and the same error and coverage."""
+    model, extras = streamlstm.load(MODEL), Extras(0.9)
+    values = np.loadtxt(TABLE, delimiter=",", skiprows=1, usecols=1)
+    server, engine = MemoryServer(), Engine(model, EngineSettings(extras=extras))
+    for number, value in enumerate(values.tolist(), 1):
+        server.add("values", f"{number}-0", "s", repr(value))
+    tally = pump(engine, MemoryStore(server), ["values"])
+    said = [text.split(b",") for _, text in server.stream("values").predictions]
+    one = Series("s", None, values[:, None])
+    bounds = served_bounds(one, model_forecasts(model, [one])[0], 0.9)
+    assert bounds is not None
+    for column, wanted in ((1, bounds.low), (2, bounds.high)):
+        served = np.array([np.float32(parts[column]) for parts in said[:-1]])
+        np.testing.assert_array_equal(served, wanted[:, 0].astype(np.float32))
+    found = errors(str(MODEL), str(TABLE), "--test-size", str(len(values) - 1))["model"]
+    assert found["mae"] == pytest.approx(tally[ABSOLUTE] / tally[SCORED], rel=1e-12)
+    assert found["coverage"] == tally[COVERED] / tally[GIVEN]
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from streamlstm.engine import Engine
+from streamlstm.scoring import new_tally
 from streamlstm.store import Store
 
 
-def pump(engine: Engine, store: Store, streams: Sequence[str], *, seed: int = 0, most: int = 50) -> None:
-    """Answer all entries there are, in batches of random size."""
+def pump(engine: Engine, store: Store, streams: Sequence[str], *, seed: int = 0, most: int = 50) -> NDArray[np.float64]:
+    """Answer all entries there are, in batches of random size; the tally of what was scored."""
+    tally = new_tally(1)[0]
     rng = random.Random(seed)
     cursors = {}
     for stream in streams:
@@ -21,10 +26,11 @@ def pump(engine: Engine, store: Store, streams: Sequence[str], *, seed: int = 0,
         store.send_read(cursors, rng.randint(1, most))
         batch = engine.parse(store.receive_read())
         if not batch:
-            return
+            return tally
         for stream, names in engine.begin(batch).items():
             engine.admit(stream, names, store.load(stream, names))
         for result in engine.step(batch):
+            tally += result.tally
             store.send_commit(result.commit)
             assert store.receive_commit(result.commit.stream), "nobody else commits here"
             cursors[result.commit.stream] = result.commit.position
