@@ -8,6 +8,7 @@ mean what its users expect.
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ _TRANSIENT = (
     "MASTERDOWN",
     "CLUSTERDOWN",
     "TRYAGAIN",
+    "MOVED",
+    "ASK",
     "NOREPLICAS",
     "BUSY",
     "UNBLOCKED",
@@ -168,6 +171,16 @@ class Connection:
             self._reader.feed(bytes(self._received))
             self._received.clear()
         return reply
+
+    def has_more(self) -> bool:
+        """Whether `receive` would find something without waiting for the server to begin."""
+        if self._reader.has_data() or self._received:
+            return True
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return True
+        poller = select.poll()
+        poller.register(self._socket, select.POLLIN)
+        return bool(poller.poll(0))
 
     def expect(self, replies: int, *, least_bytes: int = 1) -> None:
         """Say how many replies the next `take` is for; what came before has all been received.

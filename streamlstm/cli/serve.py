@@ -28,9 +28,13 @@ if TYPE_CHECKING:
     from streamlstm.embedded import EmbeddedServer
     from streamlstm.engine import Engine, EngineSettings
     from streamlstm.metrics import Metrics
+    from streamlstm.selection import Selection
+    from streamlstm.sharing import Sharing
+    from streamlstm.topology import Topology
 
 log = logging.getLogger(__name__)
 
+LEAST_LEASE_MS = 200  # below, a slow moment of the machine would cost streams
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -43,7 +47,22 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
     help="The server: redis://, rediss:// or unix:// URL. Without it an embedded server is started from --data-dir.",
 )
 @data_dir_option
-@option("--stream", "streams", multiple=True, default=["values"], help="Stream to serve; may be given several times.")
+@option(
+    "--stream",
+    "streams",
+    multiple=True,
+    default=["values"],
+    help="Stream to serve; may be given several times. values:{0..7} stands for eight; a pattern such as values:* for "
+    "all that match, those that come later too.",
+)
+@option(
+    "--lease-ttl",
+    type=DURATION,
+    default="3s",
+    help="Processes share the streams; one that is killed is replaced after this long. 0: work on all, whoever else "
+    "does.",
+)
+@option("--group", default=None, help="Name of the processes that share. Default: those with the same streams.")
 @option("--http", default="127.0.0.1:9478", metavar="HOST:PORT", help="Where /metrics, /healthz and /readyz answer.")
 @engine_options
 @option("--batch-values", type=click.IntRange(1), default=16_384, help="Values aimed at in one micro-batch.")
@@ -66,6 +85,8 @@ def serve(
     redis_url: str | None,
     data_dir: Path,
     streams: tuple[str, ...],
+    lease_ttl: int,
+    group: str | None,
     http: str,
     missing: str,
     max_series: int,
@@ -83,14 +104,21 @@ def serve(
     from streamlstm import logs
     from streamlstm.daemon import DaemonSettings
     from streamlstm.engine import EngineSettings
+    from streamlstm.selection import Selection
 
+    if 0 < lease_ttl < LEAST_LEASE_MS:
+        raise UsageError(f"--lease-ttl is at least {LEAST_LEASE_MS} ms, or 0 for none")
+    selection = Selection.of(streams)
     logs.set_up(log_level.upper())
     plan = _Plan(
         model=model,
         threads=threads,
         http=http,
         engine=EngineSettings(missing=missing, max_series=max_series, max_series_memory_bytes=max_series_memory),
-        daemon=DaemonSettings(streams=_distinct(streams), batch_values=batch_values, retain_ms=retain),
+        daemon=DaemonSettings(streams=selection.names, batch_values=batch_values, retain_ms=retain),
+        selection=selection,
+        lease_ttl_ms=lease_ttl,
+        group=group or selection.group,
     )
     with contextlib.ExitStack() as stack:
         # The model first: a wrong path is found out before a server is started.
@@ -108,6 +136,9 @@ class _Plan:
     http: str
     engine: EngineSettings
     daemon: DaemonSettings
+    selection: Selection
+    lease_ttl_ms: int  # 0: no leases
+    group: str
 
 
 @dataclass(frozen=True)
@@ -138,17 +169,22 @@ class _Daemon:
         from streamlstm.daemon import Daemon
         from streamlstm.http import HttpServer, Pages
         from streamlstm.redis_store import RedisStore
+        from streamlstm.topology import parse_topology
 
         wakeup = stack.enter_context(_wakeup())
-        store = RedisStore(url, wakeup=wakeup)
+        topology = parse_topology(url)
+        store = RedisStore(topology, wakeup=wakeup)
         stack.callback(store.close)
         store.check_server()
+        sharing = _sharing(self.plan, topology)
+        store.call_when_readable(sharing.fileno, sharing.hurry)
         daemon = Daemon(
             engine=self.engine,
             store=store,
             metrics=self.metrics,
             settings=self.plan.daemon,
             clock=_clock(wakeup),
+            sharing=sharing,
         )
         pages = Pages(metrics=self.metrics.exposition, unhealthy=daemon.unhealthy, unready=daemon.unready)
         web = HttpServer(self.plan.http, pages)
@@ -157,7 +193,7 @@ class _Daemon:
 
         def announce() -> None:
             web.start()
-            note = {"redis": store.address.url, "http": web.url, "streams": list(self.plan.daemon.streams)}
+            note = {"redis": store.url, "http": web.url, "streams": list(sharing.held)}
             log.info("ready: serving %s", self.plan.model, extra=note)
             if endpoint_dir is not None:
                 _write_endpoint(endpoint_dir, {"redis": url, "http": web.url, "pid": os.getpid()})
@@ -166,17 +202,25 @@ class _Daemon:
         daemon.run(announce)
 
 
-def _distinct(streams: tuple[str, ...]) -> tuple[str, ...]:
-    """The streams without repetitions; raises UsageError if two of them would share their keys."""
-    from streamlstm.keys import Keys
+def _sharing(plan: _Plan, topology: Topology) -> Sharing:
+    """How this process shares the streams with others."""
+    from streamlstm.discovery import RedisDiscovery
+    from streamlstm.leases import RedisLeases
+    from streamlstm.member import Process, is_dead_here
+    from streamlstm.nodes import Nodes
+    from streamlstm.sharing import NEVER_MS, NoLeases, Sharing
 
-    names = tuple(dict.fromkeys(streams))
-    bases: dict[str, str] = {}
-    for name in names:
-        other = bases.setdefault(Keys(name).base, name)
-        if other != name:
-            raise UsageError(f"the streams {other!r} and {name!r} would share their keys; serve only one of them")
-    return names
+    nodes = Nodes(topology, name="streamlstm-lease")
+    patterns = plan.selection.patterns
+    return Sharing(
+        selection=plan.selection,
+        leases=RedisLeases(nodes, plan.group) if plan.lease_ttl_ms else NoLeases(),
+        discovery=RedisDiscovery(nodes, patterns) if patterns else None,
+        owner=str(Process.this()),
+        ttl_ms=plan.lease_ttl_ms or NEVER_MS,
+        monotonic=time.monotonic,
+        is_dead=is_dead_here,
+    )
 
 
 def _write_endpoint(data_dir: Path, content: dict[str, object]) -> None:

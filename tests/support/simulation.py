@@ -48,6 +48,8 @@ class Faults:
 class FaultyStore:
     """A store whose every call may fail, before or after it took effect."""
 
+    spread = False
+
     def __init__(self, store: MemoryStore, trouble: Callable[[str, bool], None]) -> None:
         self._store, self._trouble = store, trouble
 
@@ -80,6 +82,10 @@ class FaultyStore:
     def receive_commit(self, stream: str) -> bool:
         """May fail."""
         return self._call("receive_commit", self._store.receive_commit, stream)
+
+    def release(self, stream: str) -> None:
+        """Cannot fail."""
+        self._store.release(stream)
 
     def wait(self, timeout_s: float) -> tuple[bool, list[str]]:
         """Commits are sometimes answered late: overlapped reads and commits come in any order."""
