@@ -88,11 +88,15 @@ class Sharing:
         return min(most_s, max(0.0, self._next_look - self._monotonic()))
 
     def fileno(self) -> int | None:
-        """A descriptor that becomes readable when others have said something; `hurry` is what to do then."""
+        """A descriptor that becomes readable when others have said something; `listen` is what to do then."""
         return self._leases.fileno()
 
+    def listen(self) -> None:
+        """Look at once: somebody may have said something."""
+        self._next_look = 0.0
+
     def hurry(self) -> None:
-        """Look at once: something has happened."""
+        """Look at once, at everything: something has happened."""
         self._next_look = self._next_beat = 0.0
 
     def look(self) -> Change:

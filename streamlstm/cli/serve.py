@@ -177,7 +177,7 @@ class _Daemon:
         stack.callback(store.close)
         store.check_server()
         sharing = _sharing(self.plan, topology)
-        store.call_when_readable(sharing.fileno, sharing.hurry)
+        store.call_when_readable(sharing.fileno, sharing.listen)
         daemon = Daemon(
             engine=self.engine,
             store=store,
