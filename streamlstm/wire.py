@@ -8,6 +8,7 @@ mean what its users expect.
 
 from __future__ import annotations
 
+import re
 import select
 import socket
 import ssl
@@ -67,6 +68,10 @@ class Address:
         except ValueError as error:
             raise UsageError(f"{mask(url)!r} is not a Redis URL: {error}") from None
         kind = options.get("connection_class")
+        try:
+            tls = _tls_context(options) if kind is SSLConnection else None
+        except OSError as error:  # ssl.SSLError is one
+            raise UsageError(f"{mask(url)!r}: its certificates cannot be used: {error}") from None
         return cls(
             url=mask(url),
             host=options.get("host", "localhost"),
@@ -75,12 +80,13 @@ class Address:
             username=options.get("username"),
             password=options.get("password"),
             database=int(options.get("db", 0)),
-            tls=_tls_context(options) if kind is SSLConnection else None,
+            tls=tls,
         )
 
 
 def mask(url: str) -> str:
-    """A URL without its password."""
+    """A URL without its passwords, be they before the host or among the options."""
+    url = re.sub(r"([?&][a-z_]*password=)[^&]*", r"\1***", url)
     scheme, separator, rest = url.partition("://")
     credentials, at, host = rest.rpartition("@")
     if not at or ":" not in credentials:

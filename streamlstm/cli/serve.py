@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streamlstm.cli.engine_options import engine_options
-from streamlstm.cli.options import command, data_dir_option, option
+from streamlstm.cli.options import command, data_dir_option, option, server_options
 from streamlstm.cli.quantities import DURATION
 from streamlstm.errors import UsageError
 
@@ -40,12 +40,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 @command("serve")
 @click.argument("model", metavar="MODEL.onnx", type=click.Path(path_type=Path))
-@option(
-    "--redis",
-    "redis_url",
-    metavar="URL",
-    help="The server: redis://, rediss:// or unix:// URL. Without it an embedded server is started from --data-dir.",
-)
+@server_options("Without it an embedded server is started from --data-dir.")
 @data_dir_option
 @option(
     "--stream",
@@ -102,6 +97,7 @@ def serve(
     The first SIGTERM or Ctrl-C commits what is under way and ends; the second ends at once.
     """
     from streamlstm import logs
+    from streamlstm.cli.connection import with_password
     from streamlstm.daemon import DaemonSettings
     from streamlstm.engine import EngineSettings
     from streamlstm.selection import Selection
@@ -124,7 +120,8 @@ def serve(
         # The model first: a wrong path is found out before a server is started.
         daemon = _Daemon.prepare(plan)
         server = None if redis_url else stack.enter_context(_embedded(data_dir, fsync))
-        daemon.run(stack, redis_url or (server.url if server else ""), data_dir if server else None)
+        url = with_password(redis_url) if redis_url else server.url if server else ""
+        daemon.run(stack, url, data_dir if server else None)
 
 
 @dataclass(frozen=True, kw_only=True)
