@@ -247,9 +247,7 @@ class Daemon:
         for stream in (*change.lost, *change.surplus):
             self._part(stream)
         self._sharing.let_go(change.surplus)
-        retried = set()
-        if self._away and self._clock.monotonic() >= self._next_try:
-            retried, self._away = self._away, set()
+        retried = set(self._away) if self._clock.monotonic() >= self._next_try else set()
         for stream in (*change.gained, *retried):
             self._begin(stream)
         if change or retried:
@@ -265,15 +263,19 @@ class Daemon:
         except StoreUnavailableError as error:
             if not self._store.spread:
                 raise
-            log.warning("%s; %r waits", error, stream)
+            if stream not in self._away:
+                log.warning("%s; %r waits for it", error, stream)
             self._away.add(stream)
             self._next_try = self._clock.monotonic() + AWAY_PAUSE_S
         except StoreError as error:
             if self._sharing.is_named(stream):
                 raise
             log.error("%s; %r is not served", error, stream)
+            self._away.discard(stream)
             self._sharing.refuse(stream)
             self._metrics.end(stream)
+        else:
+            self._away.discard(stream)
 
     def _part(self, stream: str) -> None:
         """Receive what is under way for a stream, then forget it."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,8 +74,10 @@ class Serving:
         return self.process.wait(30)
 
 
-def serve(directory: Path, model: Path, *arguments: str, number: int = 0) -> Serving:
-    """Start a daemon with its log in `directory`."""
+def serve(
+    directory: Path, model: Path, *arguments: str, number: int = 0, settings: Mapping[str, str] | None = None
+) -> Serving:
+    """Start a daemon with its log in `directory`; `settings` are variables of its environment."""
     log_path = directory / f"serve-{number}-{time.monotonic_ns()}.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
@@ -82,7 +85,7 @@ def serve(directory: Path, model: Path, *arguments: str, number: int = 0) -> Ser
             cwd=directory,
             stdout=subprocess.DEVNULL,
             stderr=log,
-            env={**os.environ, "PYTHONWARNINGS": "default"},
+            env={**os.environ, "PYTHONWARNINGS": "default", **(settings or {})},
         )
     return Serving(process, log_path)
 
