@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 BEATS_PER_TTL = 3  # so that a beat may come late, and even the next, before anything is lost
 LEAST_PAUSE_S = 0.005
 PAST_END_S = 0.002  # Redis rounds what is left of a lease to milliseconds
-SEARCH_EVERY_S = 5.0
+SEARCH_EVERY_S = 2.0
+SEARCH_SHARE = 20  # a search is paused for so many times as long as it took: at most 5 % of a server's time
 SEARCH_ON_S = 0.05  # between two parts of a search
 REFUSED_FOR_S = 60.0
 NEVER_MS = 10**12  # a time to live without an end, where there are no leases
@@ -76,6 +77,7 @@ class Sharing:
         self._refused: dict[str, float] = {}  # stream -> when it may be tried again
         self._next_look = self._next_beat = self._next_search = 0.0
         self._searched = False
+        self._search_began: float | None = None
 
     # What the loop asks.
 
@@ -168,6 +170,7 @@ class Sharing:
         self._leases.close()
         if self._discovery is not None:
             self._discovery.abandon()
+            self._search_began = None
         self.hurry()
 
     # How it is done.
@@ -176,11 +179,15 @@ class Sharing:
         """Go on looking for streams; returns new ones that nobody has told of."""
         if self._discovery is None or (now < self._next_search and not told):
             return set()
+        if self._search_began is None:
+            self._search_began = now
         found = self._discovery.step(to_end=told or not self._searched)
         if found is None:
             self._next_search = now + SEARCH_ON_S
             return set()
-        self._next_search = now + SEARCH_EVERY_S
+        took_s = self._monotonic() - self._search_began
+        self._search_began = None
+        self._next_search = now + max(SEARCH_EVERY_S, SEARCH_SHARE * took_s)
         first, self._searched = not self._searched, True
         new = self.selection.take(found)
         return set() if first or told else new

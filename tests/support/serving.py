@@ -90,6 +90,20 @@ def serve(
     return Serving(process, log_path)
 
 
+def run(directory: Path, *arguments: str, stdin: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run the program to its end; `settings` are variables of its environment."""
+    return subprocess.run(
+        [sys.executable, "-m", "streamlstm", *arguments],
+        cwd=directory,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **settings},
+        timeout=60,
+        check=False,
+    )
+
+
 def wait_for_position(client: redis.Redis, stream: str, entry_id: str, timeout_s: float = 60.0) -> None:
     """Wait until a stream's position has reached an entry."""
     deadline = time.monotonic() + timeout_s
