@@ -25,8 +25,8 @@ ROWS: dict[str, set[str]] = {
     "floor": {"errors", "spec", "config"},
     "run": {"model", "table"},
     "learn": {"nn", "forecaster", "data", "train", "export", "importers"},
-    "store": {"_codec", "codec", "codec_python", "entry_id", "flight", "keys", "wire", "calibration", "extras", "record"}
-    | {"store", "topology", "nodes", "readers", "leases", "discovery"}
+    "store": {"_codec", "codec", "codec_python", "entry_id", "flight", "keys", "wire", "calibration", "extras"}
+    | {"record", "store", "topology", "nodes", "readers", "leases", "discovery"}
     | {"memory_store", "redis_store", "embedded", "snapshot", "states", "transfer"},
     "engine": {"flaw", "values", "batch", "plan", "arena", "stepping", "scoring", "_carry", "carry", "carry_python"}
     | {"plain", "mixed", "engine"},
