@@ -15,13 +15,14 @@ from dataclasses import dataclass, replace
 from streamlstm.batch import Parsed
 from streamlstm.engine import Engine, Result
 from streamlstm.entry_id import EntryId
-from streamlstm.errors import StoreUnavailableError
+from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.flaw import BAD_RECORD
-from streamlstm.keys import Keys
 from streamlstm.metrics import Metrics
 from streamlstm.model_change import ModelChange, refuse
+from streamlstm.sharing import Sharing, all_of
 from streamlstm.store import Commit, Head, Store
 from streamlstm.sweep import Sweep
+from streamlstm.tails import Tails
 
 log = logging.getLogger(__name__)
 
@@ -30,17 +31,17 @@ BEAT_TIMEOUT_S = 60.0
 WAIT_S = 1.0
 TAIL_EVERY_S = 2.0  # how often lag is looked up
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 5.0
+AWAY_PAUSE_S = 0.2  # between two tries at streams whose server is away while others are not
 HISTORY_S = 3600.0  # an id older than this is no measure of how fast it was answered
 FIRST_READ_ENTRIES = 64
 BACKLOG_VALUES = 256  # a batch of so many is not waited for by anybody one by one
-SAMPLED_SERIES = 300  # looked at to say how old states are
 
 
 @dataclass(frozen=True, kw_only=True)
 class DaemonSettings:
     """How the daemon goes about its work."""
 
-    streams: tuple[str, ...]
+    streams: tuple[str, ...]  # all of them, if no `Sharing` says which
     batch_values: int = 16_384  # values aimed at per micro-batch
     max_read_entries: int = 16_384  # entries of one stream per read at most
     retain_ms: int | None = None  # age at which answered input and predictions may be trimmed; None keeps all
@@ -75,6 +76,7 @@ class Daemon:
         settings: DaemonSettings,
         clock: Clock,
         on_model_change: ModelChange = refuse,
+        sharing: Sharing | None = None,
     ) -> None:
         self._engine = engine
         self._on_model_change = on_model_change
@@ -85,6 +87,9 @@ class Daemon:
         metrics.set_limits(series=limits.max_series, state_bytes=limits.max_series_memory_bytes)
         self._settings = settings
         self._clock = clock
+        self._sharing = sharing or all_of(settings.streams, clock.monotonic)
+        self._away: set[str] = set()  # held, but on a server that is away while others are not
+        self._next_try = 0.0  # for these
         self._stopping = False
         self._connected = False
         self._heads: dict[str, Head] = {}  # as of the last commit known to hold
@@ -93,7 +98,7 @@ class Daemon:
         self._pending: dict[str, _Pending] = {}
         self._read_entries = FIRST_READ_ENTRIES
         self._next_tail = 0.0
-        self._begun_again: set[str] = set()  # streams whose position lies beyond their end, said once
+        self._tails = Tails(engine=engine, store=store, metrics=metrics, sweep=self._sweep)
         self._backoff_s = FIRST_BACKOFF_S  # longest pause before the next try; doubled until a commit holds again
         self.beat = clock.monotonic()
 
@@ -128,9 +133,10 @@ class Daemon:
         self._drain()
 
     def start(self) -> None:
-        """Open all streams and ask for their first entries."""
-        for stream in self._settings.streams:
-            self._open(stream)
+        """Take this process's share of the streams, open them and ask for their first entries."""
+        self._sharing.let_go(self._sharing.look().surplus)
+        for stream in list(self._sharing.held):
+            self._begin(stream)
         self._connected = True
         self._metrics.store_connected.set(1)
         self._next_tail = 0.0
@@ -144,7 +150,9 @@ class Daemon:
             if not self._connected:
                 self.start()
                 log.info("connected again", extra={"streams": len(self._heads)})
-            self._take_turn(timeout_s)
+            if self._sharing.due() or self._away:
+                self._change_hands()
+            self._take_turn(self._sharing.wait_s(min(timeout_s, AWAY_PAUSE_S) if self._away else timeout_s))
         except StoreUnavailableError as error:
             self._lose_store(error)
             # Full jitter: many daemons that lost one server do not come back in step.
@@ -224,6 +232,7 @@ class Daemon:
             self._metrics.of[stream].fenced_commits.inc()
             log.warning("another process moved the position of %r; going on from there", stream)
             self._open(stream)
+            self._sharing.hurry()
             return False
         self._backoff_s = FIRST_BACKOFF_S
         commit = pending.result.commit
@@ -237,6 +246,54 @@ class Daemon:
         return True
 
     # Streams.
+
+    def _change_hands(self) -> None:
+        """Take streams that are free, and hand over those that are another's share once they are settled."""
+        change = self._sharing.look()
+        for stream in (*change.lost, *change.surplus):
+            self._part(stream)
+        self._sharing.let_go(change.surplus)
+        retried = set(self._away) if self._clock.monotonic() >= self._next_try else set()
+        for stream in (*change.gained, *retried):
+            self._begin(stream)
+        if change or retried:
+            self._metrics.owned_streams.set(len(self._heads))
+            self._ask()
+
+    def _begin(self, stream: str) -> None:
+        """Open a stream; one that was found by a pattern and cannot be served is left alone."""
+        if stream not in self._metrics.of:
+            self._metrics.begin(stream)
+        try:
+            self._open(stream)
+        except StoreUnavailableError as error:
+            if not self._store.spread:
+                raise
+            if stream not in self._away:
+                log.warning("%s; %r waits for it", error, stream)
+            self._away.add(stream)
+            self._next_try = self._clock.monotonic() + AWAY_PAUSE_S
+        except StoreError as error:
+            if self._sharing.is_named(stream):
+                raise
+            log.error("%s; %r is not served", error, stream)
+            self._away.discard(stream)
+            self._sharing.refuse(stream)
+            self._metrics.end(stream)
+        else:
+            self._away.discard(stream)
+
+    def _part(self, stream: str) -> None:
+        """Receive what is under way for a stream, then forget it."""
+        if stream in self._pending:
+            self._settle(stream)
+        self._away.discard(stream)
+        for known in (self._heads, self._cursors):
+            known.pop(stream, None)
+        self._tails.forget(stream)
+        self._engine.forget(stream)
+        self._store.release(stream)
+        self._metrics.end(stream)
 
     def _open(self, stream: str) -> None:
         head = self._store.open(stream)
@@ -256,9 +313,13 @@ class Daemon:
         self._connected = False
         self._metrics.store_connected.set(0)
         self._store.close()
+        self._sharing.lose()
         self._pending.clear()
         for stream in self._heads:
             self._engine.forget(stream)
+        self._heads.clear()
+        self._cursors.clear()
+        self._away.clear()
 
     def _drain(self) -> None:
         """Receive what is under way, so that nothing is left to be done again."""
@@ -267,6 +328,8 @@ class Daemon:
                 self._settle(stream)
         except StoreUnavailableError as error:
             log.warning("%s; what was not committed is stepped again at the next start", error)
+        if self._connected:
+            self._sharing.leave()
         self._store.close()
         log.info("stopped", extra={"streams": len(self._heads)})
 
@@ -304,50 +367,4 @@ class Daemon:
 
     def _look_at_tails(self) -> None:
         self._next_tail = self._clock.monotonic() + TAIL_EVERY_S
-        lost = {}
-        for stream, head in self._heads.items():
-            tail = self._store.tail(stream, head)
-            self._sweep.look(stream, head.position)
-            self._metrics.of[stream].lag_entries.set(tail.lag_entries)
-            self._metrics.of[stream].lag_seconds.set(tail.lag_ms / 1000)
-            if tail.ends_before_position and stream not in self._pending:
-                self._note_begun_again(stream, head)
-            else:
-                self._begun_again.discard(stream)
-            if tail.answered is not None and tail.answered > head.answered and stream not in self._pending:
-                lost[stream] = tail.answered - head.answered
-        for stream, entries in lost.items():
-            self._note_lost(stream, entries)
-        arena = self._engine.arena
-        self._metrics.cached_series.set(arena.cached)
-        self._metrics.state_bytes.set(arena.nbytes)
-        self._metrics.note_steps(self._engine.format.header(arena.sample(SAMPLED_SERIES))["steps"])
-        self._metrics.evictions.inc(arena.evictions)
-        arena.evictions = 0
-
-    def _note_begun_again(self, stream: str, head: Head) -> None:
-        """The stream was deleted and has smaller ids now: say once that nobody reads them, and what mends it."""
-        if stream in self._begun_again:
-            return
-        self._begun_again.add(stream)
-        log.error(
-            "the position %s of %r lies beyond the stream's end: it was begun again with smaller ids, which are not "
-            "read; stop, run `redis-cli DEL %s`, and start to serve it anew",
-            head.position.decode(),
-            stream,
-            " ".join(Keys(stream).derived),
-        )
-
-    def _note_lost(self, stream: str, entries: int) -> None:
-        """Entries vanished between the position and the oldest one left: somebody trims faster than we read."""
-        self._engine.skip(stream, entries)
-        head = self._heads[stream]
-        self._heads[stream] = replace(head, answered=head.answered + entries)
-        if head.answered:  # before the first commit, what is gone was never ours
-            self._metrics.of[stream].lost_entries.inc(entries)
-            log.error(
-                "%d entries of %r were trimmed before they were read; let producers keep more (MAXLEN), or trim by "
-                "`--retain` alone",
-                entries,
-                stream,
-            )
+        self._tails.look(self._heads, self._pending)

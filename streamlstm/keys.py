@@ -12,6 +12,23 @@ from streamlstm.errors import UsageError
 _HASH_TAG = re.compile(r"^[^{]*\{[^}]+\}")
 
 
+# Suffixes of the derived keys that are streams themselves, and so might be taken for input.
+_OUTPUTS = (":predictions", ":dead")
+
+# Where processes tell each other that something about leases has changed (PUBLISH); one for all groups.
+EVENTS_CHANNEL = "streamlstm:events"
+
+
+def is_derived(name: str) -> bool:
+    """Whether a stream's name is that of a derived key: the base of one, which has a hash tag, and a suffix."""
+    return any(name.endswith(suffix) and _HASH_TAG.match(name.removesuffix(suffix)) for suffix in _OUTPUTS)
+
+
+def members_key(group: str) -> str:
+    """Sorted set of the processes that share a group's streams; the score is when a member is given up, in ms."""
+    return f"streamlstm:{{{group}}}:members"
+
+
 @dataclass(frozen=True)
 class Keys:
     """The keys of one input stream; `Keys("values").predictions == "{values}:predictions"`."""

@@ -62,6 +62,8 @@ class MemoryServer:
 class MemoryStore:
     """One client of a `MemoryServer`; several clients on one server are twins."""
 
+    spread = False
+
     def __init__(self, server: MemoryServer) -> None:
         self._server = server
         self._cursors: Mapping[str, bytes] | None = None
@@ -118,6 +120,10 @@ class MemoryStore:
         """Outcome of the last `send_commit` for the stream."""
         self._reach(stream)
         return self._pending.pop(stream)
+
+    def release(self, stream: str) -> None:
+        """Guard it no longer."""
+        self._guarded.pop(stream, None)
 
     def wait(self, timeout_s: float) -> tuple[bool, list[str]]:  # noqa: ARG002  (nothing to wait for in memory)
         """What was asked for is ready at once."""

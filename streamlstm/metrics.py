@@ -178,6 +178,12 @@ class Metrics:
             ).labels(),
         }
 
+    def end(self, stream: str) -> None:
+        """Show the gauges of a stream no longer: they are another process's now. What was counted stays."""
+        self.of.pop(stream, None)
+        for gauge in (self.lag_entries, self.lag_seconds, self.series, self.last_commit, self.skill):
+            gauge.remove(stream)
+
     def begin(self, stream: str) -> None:
         """Show a stream's metrics at 0 before anything happens."""
         families = {name: getattr(self, name) for name in StreamMetrics.__dataclass_fields__}

@@ -11,16 +11,19 @@ position as it is, and it may fall between a flight's EXEC and its WATCH, where 
 from __future__ import annotations
 
 import select
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import hiredis
 
 from streamlstm.entry_id import BEGINNING, EntryId
-from streamlstm.errors import StoreError
+from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.flight import FlightPacker
 from streamlstm.keys import Keys
+from streamlstm.nodes import Nodes
+from streamlstm.readers import Readers
 from streamlstm.store import FORMAT, Commit, Head, Tail
+from streamlstm.topology import Topology, parse_topology
 from streamlstm.wire import Address, Connection, bulk, checked, pack, parse_replies
 
 # A blocking read comes back after this long at the latest, so that a connection that died silently is noticed.
@@ -65,17 +68,21 @@ class _StreamConnection:
     def open(self) -> Head:
         """Watch the stream's meta hash and read its head; checks the types of all keys."""
         keys, connection = self.keys, self.connection
-        connection.call("UNWATCH")
-        connection.call("WATCH", keys.meta)
-        for key, wanted in {keys.input: "stream", **keys.derived}.items():
-            found = connection.call("TYPE", key).decode()
-            if found not in {wanted, "none"}:
-                raise StoreError(
-                    f"the key {key!r} is a {found}, not a {wanted}; rename or delete it, or serve another stream"
-                )
-        position, model, written_format, answered, self.epoch = connection.call(
-            "HMGET", keys.meta, "position", "model", "format", "entries", "epoch"
+        types = {keys.input: "stream", **keys.derived}
+        connection.send(
+            pack("WATCH", keys.meta)
+            + b"".join(pack("TYPE", key) for key in types)
+            + pack("HMGET", keys.meta, "position", "model", "format", "entries", "epoch")
+            + pack("HLEN", keys.state)
         )
+        _, *found, described, series = [connection.receive() for _ in range(len(types) + 3)]
+        for (key, wanted), reply in zip(types.items(), found, strict=True):
+            kind = checked(reply, connection.address).decode()
+            if kind not in {wanted, "none"}:
+                raise StoreError(
+                    f"the key {key!r} is a {kind}, not a {wanted}; rename or delete it, or serve another stream"
+                )
+        position, model, written_format, answered, self.epoch = checked(described, connection.address)
         if written_format not in {None, FORMAT}:
             raise StoreError(
                 f"the keys of stream {keys.input!r} have format {written_format.decode()!r}, "
@@ -86,7 +93,7 @@ class _StreamConnection:
         return Head(
             position=self.guarded,
             model=None if model is None else model.decode(),
-            series=connection.call("HLEN", keys.state),
+            series=checked(series, connection.address),
             answered=int(answered or 0),
         )
 
@@ -137,57 +144,64 @@ class _StreamConnection:
 
 
 class RedisStore:
-    """A `streamlstm.store.Store` on one Redis or Valkey server, 6.2 or later."""
+    """A `streamlstm.store.Store` on Redis or Valkey, 6.2 or later: one server, behind Sentinels, or a Cluster."""
 
-    def __init__(self, url: str, *, block_ms: int = BLOCK_MS, wakeup: int | None = None) -> None:
+    def __init__(self, where: str | Topology, *, block_ms: int = BLOCK_MS, wakeup: int | None = None) -> None:
         """Connects when first used; raises UsageError for a URL it cannot read.
 
         `wakeup` is a descriptor that ends a `wait` when it becomes readable (a signal arrived).
         """
+        self._topology = parse_topology(where) if isinstance(where, str) else where
         self._wakeup = wakeup
-        self.address = Address.parse(url)
-        self._block_ms = block_ms
-        self._reader: Connection | None = None
-        self._control: Connection | None = None
-        self._reading = False  # whether a read is under way
+        self._calls: tuple[Callable[[], int | None], Callable[[], None]] | None = None
+        self._readers = Readers(self._topology, block_ms=block_ms)
+        self._nodes = Nodes(self._topology, name="streamlstm-control")
         self._streams: dict[str, _StreamConnection] = {}
 
+    @property
+    def url(self) -> str:
+        """Where it is, password masked."""
+        return self._topology.url
+
+    @property
+    def spread(self) -> bool:
+        """Whether it is a Cluster."""
+        return self._topology.spread
+
+    def call_when_readable(self, fileno: Callable[[], int | None], call: Callable[[], None]) -> None:
+        """End a `wait`, and call, when the descriptor that `fileno` gives just then becomes readable."""
+        self._calls = fileno, call
+
     def check_server(self) -> dict[str, str]:
-        """The server's INFO; raises StoreError if its settings could lose data without a word."""
-        info = _parse_info(self._controlled().call("INFO"))
-        policy = info.get("maxmemory_policy", "noeviction")
-        if policy != "noeviction":
-            raise StoreError(
-                f"the Redis server at {self.address.url} may evict keys (maxmemory-policy {policy}): states and "
-                "positions would be lost; run `redis-cli CONFIG SET maxmemory-policy noeviction`"
-            )
+        """INFO of a server; raises StoreError if the settings of any could lose data without a word."""
+        info: dict[str, str] = {}
+        for address in self._topology.homes():
+            info = _parse_info(self._nodes.at(address).call("INFO"))
+            policy = info.get("maxmemory_policy", "noeviction")
+            if policy != "noeviction":
+                raise StoreError(
+                    f"the Redis server at {address.url} may evict keys (maxmemory-policy {policy}): states and "
+                    "positions would be lost; run `redis-cli CONFIG SET maxmemory-policy noeviction`"
+                )
         return info
 
     def open(self, stream: str) -> Head:
         """Connect, watch, read the head."""
-        held = self._streams.pop(stream, None)
-        if held is not None:
-            held.connection.close()
-        self._streams[stream] = made = _StreamConnection(self.address, stream)
-        return made.open()
+        self.release(stream)
+        try:
+            self._streams[stream] = made = _StreamConnection(self._topology.home(Keys(stream).input), stream)
+            return made.open()
+        except StoreUnavailableError:
+            self._topology.doubt()
+            raise
 
     def send_read(self, cursors: Mapping[str, bytes], count: int) -> None:
-        """One XREAD over all streams."""
-        if self._reader is None:
-            self._reader = Connection(self.address, name="streamlstm-read")
-        command: list[bytes | str | int] = ["XREAD", "COUNT", count, "BLOCK", self._block_ms, "STREAMS"]
-        self._reader.expect(1)
-        self._reader.send(pack(*command, *cursors, *cursors.values()))
-        self._reading = True
+        """One XREAD over all streams, or one a slot."""
+        self._readers.ask(cursors, count)
 
     def receive_read(self) -> bytes:
         """The entries of the last `send_read`."""
-        assert self._reader is not None, "receive_read follows send_read"
-        self._reading = False
-        reply = self._reader.take()
-        if reply.startswith(b"-"):
-            checked(parse_replies(reply)[0], self.address)
-        return reply
+        return self._readers.take()
 
     def load(self, stream: str, names: Sequence[bytes]) -> list[bytes | None]:
         """HMGET on the stream's own connection, after its commits."""
@@ -195,12 +209,13 @@ class RedisStore:
 
     def scan(self, stream: str, cursor: bytes, count: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         """HSCAN, beside the commits."""
-        cursor, flat = self._controlled().call("HSCAN", Keys(stream).state, cursor, "COUNT", count)
+        keys = Keys(stream)
+        cursor, flat = self._nodes.connection(keys.input).call("HSCAN", keys.state, cursor, "COUNT", count)
         return cursor, list(zip(flat[0::2], flat[1::2], strict=True))
 
-    def connect(self, stream: str) -> Connection:  # noqa: ARG002  (all streams are on one server)
+    def connect(self, stream: str) -> Connection:
         """A connection of the caller's own to where a stream is."""
-        return Connection(self.address, name="streamlstm-states")
+        return Connection(self._topology.home(Keys(stream).input), name="streamlstm-states")
 
     def send_commit(self, commit: Commit) -> None:
         """Send the flight of one stream."""
@@ -210,43 +225,44 @@ class RedisStore:
         """Outcome of the stream's flight."""
         return self._streams[stream].receive()
 
+    def release(self, stream: str) -> None:
+        """Close the stream's connection."""
+        held = self._streams.pop(stream, None)
+        if held is not None:
+            held.connection.close()
+
     def wait(self, timeout_s: float) -> tuple[bool, list[str]]:
         """Poll the sockets something is expected on; returns early, with nothing, when only a part has come."""
         ready = [s for s, held in self._streams.items() if held.outcome is not None]
-        watched: dict[int, str | None] = {}
-        if self._reading and self._reader is not None:
-            watched[self._reader.fileno()] = None
-        for stream, held in self._streams.items():
-            if held.flight is not None:
-                watched[held.connection.fileno()] = stream
+        reads = self._readers.watched()
+        commits = {held.connection.fileno(): s for s, held in self._streams.items() if held.flight is not None}
+        call = None if self._calls is None else self._calls[0]()
         poller = select.poll()
-        for descriptor in (*watched, *(() if self._wakeup is None else (self._wakeup,))):
+        for descriptor in (*reads, *commits, *(d for d in (self._wakeup, call) if d is not None)):
             poller.register(descriptor, select.POLLIN)
-        polled = poller.poll(0 if ready else timeout_s * 1000)
-        found = [watched[descriptor] for descriptor, _ in polled if descriptor in watched]
+        polled = poller.poll(0 if ready or self._readers.ready else timeout_s * 1000)
         # What has begun to come may take long to be whole, and there may be better things to do meanwhile.
-        ready += [stream for stream in found if stream is not None and self._streams[stream].connection.pull()]
-        return None in found and self._reader is not None and self._reader.pull(), ready
+        for descriptor, _ in polled:
+            if descriptor in reads:
+                self._readers.pull(reads[descriptor])
+            elif descriptor in commits and self._streams[commits[descriptor]].connection.pull():
+                ready.append(commits[descriptor])
+            elif descriptor == call and self._calls is not None:
+                self._calls[1]()
+        return self._readers.ready, ready
 
     def tail(self, stream: str, head: Head) -> Tail:
         """By the position, the first entry after it, and the server's count of entries ever added."""
-        return read_tail(self._controlled(), Keys(stream), head)
+        keys = Keys(stream)
+        return read_tail(self._nodes.connection(keys.input), keys, head)
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; where keys are is looked up anew."""
         for held in self._streams.values():
             held.connection.close()
         self._streams.clear()
-        for connection in (self._reader, self._control):
-            if connection is not None:
-                connection.close()
-        self._reader = self._control = None
-        self._reading = False
-
-    def _controlled(self) -> Connection:
-        if self._control is None:
-            self._control = Connection(self.address, name="streamlstm-control")
-        return self._control
+        self._readers.close()
+        self._nodes.close()
 
 
 def _parse_info(text: bytes) -> dict[str, str]:

@@ -83,11 +83,18 @@ class Tail:
 class Store(Protocol):
     """A place where streams, records and positions live. Methods raise StoreUnavailableError when it is away."""
 
+    @property
+    def spread(self) -> bool:
+        """Whether streams lie on several servers, one of which may be away while the others are not."""
+
     def open(self, stream: str) -> Head:
         """Read a stream's head and guard its position from now on; a pending commit's outcome is dropped."""
 
     def send_read(self, cursors: Mapping[str, bytes], count: int) -> None:
-        """Ask for up to `count` entries a stream after the given ids; answered by `receive_read`."""
+        """Ask for up to `count` entries a stream after the given ids; answered by `receive_read`.
+
+        A read that is still under way is replaced where it asks for something else, and left alone where it does not.
+        """
 
     def receive_read(self) -> bytes:
         """The entries asked for last, as the reply of an XREAD (RESP2); streams without new ones are absent."""
@@ -106,6 +113,9 @@ class Store(Protocol):
 
     def receive_commit(self, stream: str) -> bool:
         """Whether the pending commit holds; False if its base had been overtaken (nothing was written)."""
+
+    def release(self, stream: str) -> None:
+        """Let go of a stream, whose commits have all been received."""
 
     def wait(self, timeout_s: float) -> tuple[bool, list[str]]:
         """Wait until a read or a commit can be received: (read ready, streams whose commit is ready)."""

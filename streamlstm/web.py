@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from streamlstm.errors import StoreUnavailableError
 from streamlstm.http import Pages
 from streamlstm.live.gauges import SeriesGauges
 from streamlstm.live.page import LivePage
 from streamlstm.metrics import Metrics
-from streamlstm.wire import Address, Connection
+from streamlstm.topology import Topology
+from streamlstm.wire import Connection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,15 +27,19 @@ class WebSettings:
 def make_pages(
     settings: WebSettings,
     metrics: Metrics,
-    store: Address,
+    store: Topology,
     *,
     unhealthy: Callable[[], str | None],
     unready: Callable[[], str | None],
 ) -> Pages:
-    """The pages of a daemon whose streams are on one server."""
+    """The pages of a daemon; on a Cluster they show what is on the server of the stream it serves first."""
 
     def connect() -> Connection:
-        return Connection(store, name="streamlstm-page")
+        try:
+            return Connection(store.home(next(iter(metrics.of), "")), name="streamlstm-page")
+        except StoreUnavailableError:
+            store.doubt()
+            raise
 
     if settings.series_metrics is not None:
         gauges = SeriesGauges(

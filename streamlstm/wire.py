@@ -8,6 +8,8 @@ mean what its users expect.
 
 from __future__ import annotations
 
+import re
+import select
 import socket
 import ssl
 from dataclasses import dataclass
@@ -35,6 +37,8 @@ _TRANSIENT = (
     "MASTERDOWN",
     "CLUSTERDOWN",
     "TRYAGAIN",
+    "MOVED",
+    "ASK",
     "NOREPLICAS",
     "BUSY",
     "UNBLOCKED",
@@ -64,6 +68,10 @@ class Address:
         except ValueError as error:
             raise UsageError(f"{mask(url)!r} is not a Redis URL: {error}") from None
         kind = options.get("connection_class")
+        try:
+            tls = _tls_context(options) if kind is SSLConnection else None
+        except OSError as error:  # ssl.SSLError is one
+            raise UsageError(f"{mask(url)!r}: its certificates cannot be used: {error}") from None
         return cls(
             url=mask(url),
             host=options.get("host", "localhost"),
@@ -72,12 +80,13 @@ class Address:
             username=options.get("username"),
             password=options.get("password"),
             database=int(options.get("db", 0)),
-            tls=_tls_context(options) if kind is SSLConnection else None,
+            tls=tls,
         )
 
 
 def mask(url: str) -> str:
-    """A URL without its password."""
+    """A URL without its passwords, be they before the host or among the options."""
+    url = re.sub(r"([?&][a-z_]*password=)[^&]*", r"\1***", url)
     scheme, separator, rest = url.partition("://")
     credentials, at, host = rest.rpartition("@")
     if not at or ":" not in credentials:
@@ -168,6 +177,16 @@ class Connection:
             self._reader.feed(bytes(self._received))
             self._received.clear()
         return reply
+
+    def has_more(self) -> bool:
+        """Whether `receive` would find something without waiting for the server to begin."""
+        if self._reader.has_data() or self._received:
+            return True
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return True
+        poller = select.poll()
+        poller.register(self._socket, select.POLLIN)
+        return bool(poller.poll(0))
 
     def expect(self, replies: int, *, least_bytes: int = 1) -> None:
         """Say how many replies the next `take` is for; what came before has all been received.

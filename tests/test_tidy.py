@@ -25,24 +25,13 @@ ROWS: dict[str, set[str]] = {
     "floor": {"errors", "spec", "config"},
     "run": {"model", "table", "evaluation"},
     "learn": {"nn", "forecaster", "data", "train", "export", "importers"},
-    "store": {
-        "_codec",
-        "codec",
-        "codec_python",
-        "entry_id",
-        "flight",
-        "keys",
-        "wire",
-        "calibration",
-        "extras",
-        "record",
-        "store",
-    }
+    "store": {"_codec", "codec", "codec_python", "entry_id", "flight", "keys", "wire", "calibration", "extras"}
+    | {"record", "store", "topology", "nodes", "readers", "leases", "discovery"}
     | {"memory_store", "redis_store", "embedded", "snapshot", "states", "transfer"},
     "engine": {"flaw", "values", "batch", "plan", "arena", "stepping", "scoring", "_carry", "carry", "carry_python"}
     | {"idle", "plain", "mixed", "engine"},
-    "daemon": {"leases", "logs", "instruments", "metrics", "http", "live", "web", "replay", "verify"}
-    | {"sweep", "model_change", "daemon"},
+    "daemon": {"member", "selection", "sharing", "logs", "instruments", "metrics", "http", "live", "web"}
+    | {"replay", "verify", "tails", "sweep", "model_change", "daemon"},
     "face": {"bench", "cli", "__main__"},
 }
 # Row -> the rows it may import from, besides itself. The package itself holds only the version and a lazy `load`.

@@ -84,6 +84,15 @@ class RecordingStore:
         self._call(self._numbers[stream], pack("WATCH", Keys(stream).meta))
         return self._store.open(stream)
 
+    @property
+    def spread(self) -> bool:
+        """One server."""
+        return False
+
+    def release(self, stream: str) -> None:
+        """Nothing is handed over here."""
+        self._store.release(stream)
+
     def send_read(self, cursors: Mapping[str, bytes], count: int) -> None:
         """One XREAD over all streams."""
         command = pack("XREAD", "COUNT", count, "BLOCK", BLOCK_MS, "STREAMS", *cursors, *cursors.values())

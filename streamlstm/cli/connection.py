@@ -6,10 +6,19 @@ lost, so that a value is in the stream twice, and loses a field that an entry ho
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import quote
 
-from streamlstm.errors import StoreError, StoreUnavailableError
-from streamlstm.wire import Address, Connection
+import click
+
+from streamlstm.cli.options import PASSWORD
+from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
+from streamlstm.nodes import Nodes
+from streamlstm.topology import parse_topology
+from streamlstm.wire import Connection
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 CLIENT_NAME = "streamlstm-cli"
@@ -18,37 +27,53 @@ CLIENT_NAME = "streamlstm-cli"
 def resolve_redis(url: str | None, data_dir: Path) -> str:
     """Say which server is meant: the one named, else the embedded one of `data_dir` if it runs, else the usual port."""
     if url:
-        return url
+        return with_password(url)
     from streamlstm import embedded  # not needed when a server is named
 
-    return embedded.running_url(data_dir) or DEFAULT_URL
+    return embedded.running_url(data_dir) or with_password(DEFAULT_URL)
 
 
-def connect(url: str) -> Connection:
-    """Connect and check with PING that the server answers.
+def with_password(url: str) -> str:
+    """The URL with the password of --password-file or STREAMLSTM_REDIS_PASSWORD, unless it has one of its own."""
+    context = click.get_current_context(silent=True)
+    password = (context.meta.get(PASSWORD) if context else None) or os.environ.get("STREAMLSTM_REDIS_PASSWORD")
+    match = re.match(r"([a-z+]+://)(?:([^/?@]*)@)?(.*)", url, re.DOTALL)
+    if not password or match is None or ":" in (match[2] or ""):
+        return url
+    return f"{match[1]}{match[2] or ''}:{quote(password, safe='')}@{match[3]}"
+
+
+def connect(url: str, key: str = "") -> Connection:
+    """Connect to the server of a key, and check with PING that it answers.
 
     Raises UsageError for a URL that is none, StoreUnavailableError for a server that cannot be reached, StoreError for
     one that refuses the password; each says what to do.
     """
-    address = Address.parse(url)
+    nodes = connect_all(url, [key])
+    return nodes.connection(key)
+
+
+def connect_all(url: str, keys: Iterable[str] = ("",)) -> Nodes:
+    """Connect to the servers of some keys, and check with PING that they answer; raises as `connect`."""
+    nodes = Nodes(parse_topology(url), name=CLIENT_NAME)
     try:
-        connection = Connection(address, name=CLIENT_NAME)
-    except StoreUnavailableError as error:
-        raise StoreUnavailableError(
-            f"{error}; start one with `streamlstm serve MODEL` or name yours with --redis URL"
-        ) from None
+        for key in keys:
+            nodes.call(key, "PING")
+    except UsageError:
+        raise
     except StoreError as error:
+        nodes.close()
         raise _advised(error) from None
-    try:
-        connection.call("PING")
-    except StoreError as error:
-        connection.close()
-        raise _advised(error) from None
-    return connection
+    return nodes
 
 
 def _advised(error: StoreError) -> StoreError:
-    """Add what to do about a server that wants a password."""
+    """Add what to do about a server that does not answer, or that wants a password."""
     if any(code in str(error) for code in ("NOAUTH", "WRONGPASS", "NOPERM", "invalid password")):
-        return type(error)(f"{error} Put user and password in the URL: redis://user:password@host:port/0")
+        return type(error)(
+            f"{error} Give the password by STREAMLSTM_REDIS_PASSWORD or --password-file, or put user and password in "
+            "the URL: redis://user:password@host:port/0"
+        )
+    if isinstance(error, StoreUnavailableError) and "no connection" in str(error):
+        return type(error)(f"{error}; start one with `streamlstm serve MODEL` or name yours with --redis URL")
     return error

@@ -103,13 +103,50 @@ def environment_variable(*declarations: str) -> str:
 
 # Passed to the command as `as_json: bool`.
 json_option = option("--json", "as_json", is_flag=True, help="Print JSON instead of text for people.")
-# Passed as `redis_url: str | None`; streamlstm.cli.connection.resolve_redis says which server is meant without it.
-redis_option = option(
-    "--redis",
-    "redis_url",
-    metavar="URL",
-    help="The server: redis://, rediss:// or unix:// URL. Without it: the embedded server that runs from the data "
-    "directory, else redis://127.0.0.1:6379/0.",
+PASSWORD = "streamlstm.password"  # noqa: S105  (where click's context keeps it)
+
+
+def _read_password(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:  # noqa: ARG001
+    if value is None:
+        return
+    try:
+        text = value.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the password file {str(value)!r}: {error}") from None
+    if not text:
+        raise UsageError(f"the password file {str(value)!r} is empty")
+    ctx.meta[PASSWORD] = text
+
+
+# Not passed: streamlstm.cli.connection.with_password finds it.
+_password_option = option(
+    "--password-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    expose_value=False,
+    callback=_read_password,
+    help="File with the server's password. It may also be in STREAMLSTM_REDIS_PASSWORD, or in the URL.",
+)
+
+
+def server_options(without: str) -> Callable[[Function], Function]:
+    """Declare --redis, passed as `redis_url: str | None`, and --password-file; `without` says what holds without."""
+    named = option(
+        "--redis",
+        "redis_url",
+        metavar="URL",
+        help="The server: a redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// URL. " + without,
+    )
+
+    def declare(function: Function) -> Function:
+        return named(_password_option(function))
+
+    return declare
+
+
+# streamlstm.cli.connection.resolve_redis says which server is meant.
+redis_option = server_options(
+    "Without it: the embedded server that runs from the data directory, else redis://127.0.0.1:6379/0."
 )
 # Passed as `data_dir: Path`.
 data_dir_option = option(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import binascii
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -181,11 +181,12 @@ class Tally:
 
 
 class Sender:
-    """Sends commands in bulk over one connection and reads their replies; never sends anything twice."""
+    """Sends commands in bulk and reads their replies; never sends anything twice."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection_of: Callable[[str], Connection]) -> None:
+        """`connection_of` gives the connection for a stream, the same at every call."""
         self.tallies: dict[str, Tally] = {}
-        self._connection = connection
+        self._connection_of = connection_of
         self._awaited: deque[tuple[str, list[int]]] = deque()
 
     def send(self, stream: str, commands: list[bytes], counts: list[int]) -> None:
@@ -196,7 +197,7 @@ class Sender:
         """
         self._awaited.append((stream, counts))
         try:
-            self._connection.send(b"".join(commands))
+            self._connection_of(stream).send(b"".join(commands))
         except StoreUnavailableError as error:
             self._lost(error)
         while len(self._awaited) > 1:
@@ -210,7 +211,7 @@ class Sender:
     def _read_replies(self) -> None:
         stream, counts = self._awaited[0]
         tally = self.tallies.setdefault(stream, Tally())
-        receive = self._connection.receive
+        receive = self._connection_of(stream).receive
         refused: hiredis.ReplyError | None = None
         for n, count in enumerate(counts):
             try:
@@ -229,7 +230,7 @@ class Sender:
             self._refused(stream, refused)
 
     def _refused(self, stream: str, error: Exception) -> NoReturn:
-        where = self._connection.address.url
+        where = self._connection_of(stream).address.url
         raise StoreError(f"the server at {where} refused an entry of {stream!r}: {error}; {self._known()}")
 
     def _lost(self, error: Exception) -> NoReturn:

@@ -17,7 +17,7 @@ from types import FrameType
 
 import click
 
-from streamlstm.cli.connection import connect, resolve_redis
+from streamlstm.cli.connection import connect_all, resolve_redis
 from streamlstm.cli.lines import Format, Row, RowParser, open_lines
 from streamlstm.cli.options import (
     command,
@@ -104,9 +104,9 @@ def push(
     streams = streams_of(stream, partitions)
     from_pipe = file == "-" or (Path(file).exists() and not Path(file).is_file())
     rows = None if from_pipe else read_file(Path(file), chosen)
-    with closing(connect(resolve_redis(redis_url, data_dir))) as connection:
-        packers = [Packer(name, _last_id(connection, name)) for name in streams]
-        run = Push(packers, Sender(connection), shift_years)
+    with closing(connect_all(resolve_redis(redis_url, data_dir), streams)) as nodes:
+        packers = [Packer(name, _last_id(nodes.connection(name), name)) for name in streams]
+        run = Push(packers, Sender(nodes.connection), shift_years)
         try:
             if rows is not None:
                 run.send_rows(*rows)

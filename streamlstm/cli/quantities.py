@@ -27,6 +27,8 @@ class Quantity(ParamType):
             return value
         match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", str(value))
         unit = self._units.get(match[2].lower()) if match else None
+        if unit is None and match is not None and not match[2] and not float(match[1]):
+            unit = 1  # nothing is nothing in any unit
         if match is None or unit is None:
             units = ", ".join(filter(None, self._units))
             self.fail(f"{value!r} is not a {self.name} such as {self._example} (units: {units})", param, ctx)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streamlstm.cli.engine_options import engine_options
-from streamlstm.cli.options import command, data_dir_option, option
+from streamlstm.cli.options import command, data_dir_option, option, server_options
 from streamlstm.cli.quantities import DURATION
 from streamlstm.errors import UsageError
 
@@ -32,23 +32,37 @@ if TYPE_CHECKING:
     from streamlstm.metrics import Metrics
     from streamlstm.model_change import ModelChange
     from streamlstm.redis_store import RedisStore
+    from streamlstm.selection import Selection
+    from streamlstm.sharing import Sharing
+    from streamlstm.topology import Topology
     from streamlstm.web import WebSettings
 
 log = logging.getLogger(__name__)
 
+LEAST_LEASE_MS = 200  # below, a slow moment of the machine would cost streams
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 @command("serve")
 @click.argument("model", metavar="MODEL.onnx", type=click.Path(path_type=Path))
-@option(
-    "--redis",
-    "redis_url",
-    metavar="URL",
-    help="The server: redis://, rediss:// or unix:// URL. Without it an embedded server is started from --data-dir.",
-)
+@server_options("Without it an embedded server is started from --data-dir.")
 @data_dir_option
-@option("--stream", "streams", multiple=True, default=["values"], help="Stream to serve; may be given several times.")
+@option(
+    "--stream",
+    "streams",
+    multiple=True,
+    default=["values"],
+    help="Stream to serve; may be given several times. values:{0..7} stands for eight; a pattern such as values:* for "
+    "all that match, those that come later too.",
+)
+@option(
+    "--lease-ttl",
+    type=DURATION,
+    default="3s",
+    help="Processes share the streams; one that is killed is replaced after this long. 0: work on all, whoever else "
+    "does.",
+)
+@option("--group", default=None, help="Name of the processes that share. Default: those with the same streams.")
 @option("--http", default="127.0.0.1:9478", metavar="HOST:PORT", help="Where page, metrics and health answer.")
 @option("--page/--no-page", default=True, help="Whether / shows the live page.")
 @option("--series-metrics", metavar="PATTERN", help="Make gauges of the series that match this glob, for few series.")
@@ -80,6 +94,8 @@ def serve(
     redis_url: str | None,
     data_dir: Path,
     streams: tuple[str, ...],
+    lease_ttl: int,
+    group: str | None,
     http: str,
     page: bool,
     series_metrics: str | None,
@@ -97,10 +113,15 @@ def serve(
     The first SIGTERM or Ctrl-C commits what is under way and ends; the second ends at once.
     """
     from streamlstm import logs
+    from streamlstm.cli.connection import with_password
     from streamlstm.daemon import DaemonSettings
     from streamlstm.http import HttpServer
+    from streamlstm.selection import Selection
     from streamlstm.web import WebSettings
 
+    if 0 < lease_ttl < LEAST_LEASE_MS:
+        raise UsageError(f"--lease-ttl is at least {LEAST_LEASE_MS} ms, or 0 for none")
+    selection = Selection.of(streams)
     logs.set_up(log_level.upper())
     plan = _Plan(
         model=model,
@@ -108,7 +129,10 @@ def serve(
         engine=engine,
         web=WebSettings(address=http, page=page, series_metrics=series_metrics, series_metrics_max=series_metrics_max),
         on_model_change=on_model_change,
-        daemon=DaemonSettings(streams=_distinct(streams), batch_values=batch_values, retain_ms=retain),
+        daemon=DaemonSettings(streams=selection.names, batch_values=batch_values, retain_ms=retain),
+        selection=selection,
+        lease_ttl_ms=lease_ttl,
+        group=group or selection.group,
     )
     with contextlib.ExitStack() as stack:
         web = HttpServer(plan.web.address)
@@ -117,7 +141,8 @@ def serve(
         # The model first: a wrong path is found out before a server is started.
         daemon = _Daemon.prepare(plan)
         server = None if redis_url else stack.enter_context(_embedded(data_dir, fsync))
-        daemon.run(stack, web, redis_url or (server.url if server else ""), data_dir if server else None)
+        url = with_password(redis_url) if redis_url else server.url if server else ""
+        daemon.run(stack, web, url, data_dir if server else None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +155,9 @@ class _Plan:
     on_model_change: str
     engine: EngineSettings
     daemon: DaemonSettings
+    selection: Selection
+    lease_ttl_ms: int  # 0: no leases
+    group: str
 
 
 @dataclass(frozen=True)
@@ -157,27 +185,31 @@ class _Daemon:
         """Serve from a server until a signal; `stack` undoes what was begun."""
         from streamlstm.daemon import Daemon
         from streamlstm.redis_store import RedisStore
+        from streamlstm.topology import parse_topology
         from streamlstm.web import make_pages
 
         wakeup = stack.enter_context(_wakeup())
-        store = RedisStore(url, wakeup=wakeup)
+        topology = parse_topology(url)
+        store = RedisStore(topology, wakeup=wakeup)
         stack.callback(store.close)
         store.check_server()
+        sharing = _sharing(self.plan, topology)
+        store.call_when_readable(sharing.fileno, sharing.listen)
         daemon = Daemon(
             engine=self.engine,
             store=store,
             metrics=self.metrics,
             settings=self.plan.daemon,
             clock=_clock(wakeup),
+            sharing=sharing,
             on_model_change=_model_change(self.plan.on_model_change, store),
         )
-        web.show(
-            make_pages(self.plan.web, self.metrics, store.address, unhealthy=daemon.unhealthy, unready=daemon.unready)
-        )
+        pages = parse_topology(url)  # their own: they are asked for in threads
+        web.show(make_pages(self.plan.web, self.metrics, pages, unhealthy=daemon.unhealthy, unready=daemon.unready))
         _stop_on_signals(daemon)
 
         def announce() -> None:
-            note = {"redis": store.address.url, "http": web.url, "streams": list(self.plan.daemon.streams)}
+            note = {"redis": store.url, "http": web.url, "streams": list(sharing.held)}
             log.info("ready: serving %s", self.plan.model, extra=note)
             if endpoint_dir is not None:
                 _write_endpoint(endpoint_dir, {"redis": url, "http": web.url, "pid": os.getpid()})
@@ -194,17 +226,25 @@ def _model_change(policy: str, store: RedisStore) -> ModelChange:
     return Rebuild(store.connect, replay=policy == "replay", token=secrets.token_hex(8))
 
 
-def _distinct(streams: tuple[str, ...]) -> tuple[str, ...]:
-    """The streams without repetitions; raises UsageError if two of them would share their keys."""
-    from streamlstm.keys import Keys
+def _sharing(plan: _Plan, topology: Topology) -> Sharing:
+    """How this process shares the streams with others."""
+    from streamlstm.discovery import RedisDiscovery
+    from streamlstm.leases import RedisLeases
+    from streamlstm.member import Process, is_dead_here
+    from streamlstm.nodes import Nodes
+    from streamlstm.sharing import NEVER_MS, NoLeases, Sharing
 
-    names = tuple(dict.fromkeys(streams))
-    bases: dict[str, str] = {}
-    for name in names:
-        other = bases.setdefault(Keys(name).base, name)
-        if other != name:
-            raise UsageError(f"the streams {other!r} and {name!r} would share their keys; serve only one of them")
-    return names
+    nodes = Nodes(topology, name="streamlstm-lease")
+    patterns = plan.selection.patterns
+    return Sharing(
+        selection=plan.selection,
+        leases=RedisLeases(nodes, plan.group) if plan.lease_ttl_ms else NoLeases(),
+        discovery=RedisDiscovery(nodes, patterns) if patterns else None,
+        owner=str(Process.this()),
+        ttl_ms=plan.lease_ttl_ms or NEVER_MS,
+        monotonic=time.monotonic,
+        is_dead=is_dead_here,
+    )
 
 
 def _write_endpoint(data_dir: Path, content: dict[str, object]) -> None:

@@ -52,7 +52,7 @@ def opened(stream: str, redis_url: str | None, data_dir: Path) -> Iterator[State
     from streamlstm.states import States
 
     keys = Keys(stream)
-    with closing(connect(resolve_redis(redis_url, data_dir))) as connection:
+    with closing(connect(resolve_redis(redis_url, data_dir), keys.input)) as connection:
         yield States(connection, keys, token=secrets.token_hex(8))
 
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import click
 
-from streamlstm.cli.connection import connect, resolve_redis
+from streamlstm.cli.connection import connect_all, resolve_redis
 from streamlstm.cli.options import command, counted, data_dir_option, json_option, redis_option
 from streamlstm.entry_id import BEGINNING
 from streamlstm.keys import Keys
+from streamlstm.nodes import Nodes
 from streamlstm.redis_store import read_tail
 from streamlstm.store import Head
 from streamlstm.wire import Connection
@@ -52,9 +53,9 @@ def status(*, streams: tuple[str, ...], redis_url: str | None, data_dir: Path, a
     Lag is what waits between the end of the input and the position: in entries, and as the age of the oldest of them.
     An entry is as old as its id says, so history that is pushed with its own times is old at once.
     """
-    with closing(connect(resolve_redis(redis_url, data_dir))) as connection:
-        names = streams or sorted(served_streams(connection)) or (DEFAULT_STREAM,)
-        found = [standing(connection, name) for name in names]
+    with closing(connect_all(resolve_redis(redis_url, data_dir), streams or ("",))) as nodes:
+        names = streams or sorted(served_streams(nodes)) or (DEFAULT_STREAM,)
+        found = [standing(nodes.connection(name), name) for name in names]
     if as_json:
         click.echo(json.dumps([asdict(item) for item in found]))
         return
@@ -90,11 +91,15 @@ def standing(connection: Connection, stream: str) -> Standing:
     )
 
 
-def served_streams(connection: Connection) -> set[str]:
+def served_streams(nodes: Nodes) -> set[str]:
     """Find every stream that has been served: one with a meta hash."""
     example = Keys("x")
     suffix = example.meta.removeprefix(example.base)
-    return {_input_of(connection, key.removesuffix(suffix)) for key in _scan(connection, f"*{suffix}")}
+    found = set()
+    for address in nodes.topology.homes():
+        connection = nodes.at(address)
+        found |= {_input_of(connection, key.removesuffix(suffix)) for key in _scan(connection, f"*{suffix}")}
+    return found
 
 
 def _scan(connection: Connection, pattern: str) -> Iterator[str]:

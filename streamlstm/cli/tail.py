@@ -115,7 +115,7 @@ class Reader:
 
         Raises StoreUnavailableError if the server cannot be reached at first; later it is waited for.
         """
-        connection = connect(self._locate())
+        connection = connect(self._locate(), self._key)
         try:
             first = [] if last is None else self._last_entries(connection, last)
             if first:
@@ -167,7 +167,7 @@ class Reader:
         while True:
             self._pause(RETRY_S)
             try:
-                return connect(self._locate())
+                return connect(self._locate(), self._key)
             except StoreUnavailableError:
                 continue
 

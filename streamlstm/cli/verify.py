@@ -77,7 +77,7 @@ def verify(
         if source is not None:
             snapshot = SnapshotReader(stack.enter_context(opened_file(source)), repr(str(source)))
         url = resolve_redis(redis_url, data_dir)
-        for_states, connection = (stack.enter_context(contextlib.closing(connect(url))) for _ in range(2))
+        for_states, connection = (stack.enter_context(contextlib.closing(connect(url, stream))) for _ in range(2))
         states = States(for_states, Keys(stream), token=secrets.token_hex(8))
         total = connection.call("XLEN", states.keys.input)
         tick = stack.enter_context(ticking(total, "entries"))

@@ -61,7 +61,8 @@ def test_a_password_is_asked_for(start_server: Callable[..., Server], tmp_path: 
         connect(server.url.replace("//", "//:secret@")).close()
         for url in (server.url, server.url.replace("//", "//:wrong@")):
             said = refusal(url)
-            assert said.endswith("Put user and password in the URL: redis://user:password@host:port/0")
+            assert "--password-file" in said
+            assert said.endswith("put user and password in the URL: redis://user:password@host:port/0")
             assert ":wrong@" not in said
     finally:
         server.stop()

@@ -76,11 +76,11 @@ def test_a_daemon_of_the_old_model_ends(
     """Replaced under a daemon at work, the states are the new model's from one entry on, and the old daemon ends."""
     server = start_server()
     client = server.client()
-    old = start("--redis", server.url, "--on-model-change", "reset")
+    old = start("--redis", server.url, "--on-model-change", "reset", "--lease-ttl", "0")
     old.ready()
     add(client, MADE[:800])
     wait_for_position(client, STREAM, MADE[799][0])
-    new = start("--redis", server.url, "--on-model-change", policy, model=other_path)
+    new = start("--redis", server.url, "--on-model-change", policy, "--lease-ttl", "0", model=other_path)
     new.ready()
     assert client.hget(Keys(STREAM).meta, "position") == MADE[799][0].encode()
     add(client, MADE[800:])

@@ -43,6 +43,7 @@ class Server:
     arguments: tuple[str, ...] = ()
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    command: tuple[str, ...] | None = None  # instead of all options, where they stand in a file
 
     @property
     def url(self) -> str:
@@ -51,12 +52,13 @@ class Server:
 
     def start(self) -> Server:
         """Start and wait until it answers."""
+        options = (
+            *("--port", str(self.port), "--bind", HOST, "--dir", str(self.directory), "--save", ""),
+            *("--appendonly", "yes", "--appendfsync", self.fsync, "--logfile", str(self.directory / "server.log")),
+            *self.arguments,
+        )
         self.process = subprocess.Popen(
-            [
-                *(self.binary, "--port", str(self.port), "--bind", HOST, "--dir", str(self.directory), "--save", ""),
-                *("--appendonly", "yes", "--appendfsync", self.fsync, "--logfile", str(self.directory / "server.log")),
-                *self.arguments,
-            ],
+            [self.binary, *(options if self.command is None else self.command)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,8 +78,10 @@ class Serving:
         return self.process.wait(30)
 
 
-def serve(directory: Path, model: Path, *arguments: str, number: int = 0) -> Serving:
-    """Start a daemon with its log in `directory`."""
+def serve(
+    directory: Path, model: Path, *arguments: str, number: int = 0, settings: Mapping[str, str] | None = None
+) -> Serving:
+    """Start a daemon with its log in `directory`; `settings` are variables of its environment."""
     log_path = directory / f"serve-{number}-{time.monotonic_ns()}.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
@@ -87,9 +89,23 @@ def serve(directory: Path, model: Path, *arguments: str, number: int = 0) -> Ser
             cwd=directory,
             stdout=subprocess.DEVNULL,
             stderr=log,
-            env={**os.environ, "PYTHONWARNINGS": "default"},
+            env={**os.environ, "PYTHONWARNINGS": "default", **(settings or {})},
         )
     return Serving(process, log_path)
+
+
+def run(directory: Path, *arguments: str, stdin: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run the program to its end; `settings` are variables of its environment."""
+    return subprocess.run(
+        [sys.executable, "-m", "streamlstm", *arguments],
+        cwd=directory,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **settings},
+        timeout=60,
+        check=False,
+    )
 
 
 def wait_for_position(client: redis.Redis, stream: str, entry_id: str, timeout_s: float = 60.0) -> None:

@@ -3,7 +3,8 @@
 A scheduler gives turns to two daemons and a producer. Every call a daemon makes of its store may instead crash the
 daemon before or after it took effect (the reply is lost with it), cut its connection before or after, or stall it
 while its twin goes on. The server may rewind to an earlier snapshot, cut all connections, or lose input to a
-producer's MAXLEN. Afterwards everything is let run to its end, and the sequential oracle says what must be there.
+producer's MAXLEN. The daemons may share the streams by leases, which then end while an owner is stalled or dead.
+Afterwards everything is let run to its end, and the sequential oracle says what must be there.
 """
 
 from __future__ import annotations
@@ -18,15 +19,21 @@ from typing import Any
 from streamlstm.daemon import Clock, Daemon, DaemonSettings
 from streamlstm.engine import Engine, EngineSettings
 from streamlstm.errors import StoreUnavailableError
+from streamlstm.leases import Member, Roll
 from streamlstm.memory_store import MemoryServer, MemoryStore, MemoryStream
 from streamlstm.metrics import Metrics
 from streamlstm.model import Model
+from streamlstm.selection import Selection
+from streamlstm.sharing import Sharing
 from streamlstm.store import Commit, Head, Tail
 from support.compare import assert_predictions_equal, assert_states_equal
+from support.memory_leases import LeaseServer, MemoryLeases
 from support.oracle import Oracle
 from support.traffic import entries
 
 MAX_TURNS = 20_000
+TICK_S = 0.05  # passes with every look at the clock
+LEASE_MS = 1500
 
 
 class CrashError(Exception):
@@ -47,6 +54,8 @@ class Faults:
 
 class FaultyStore:
     """A store whose every call may fail, before or after it took effect."""
+
+    spread = False
 
     def __init__(self, store: MemoryStore, trouble: Callable[[str, bool], None]) -> None:
         self._store, self._trouble = store, trouble
@@ -85,6 +94,10 @@ class FaultyStore:
         """May fail."""
         return self._call("receive_commit", self._store.receive_commit, stream)
 
+    def release(self, stream: str) -> None:
+        """Cannot fail."""
+        self._store.release(stream)
+
     def wait(self, timeout_s: float) -> tuple[bool, list[str]]:
         """Commits are sometimes answered late: overlapped reads and commits come in any order."""
         readable, committed = self._store.wait(timeout_s)
@@ -100,6 +113,37 @@ class FaultyStore:
         self._store.close()
 
 
+class FaultyLeases(MemoryLeases):
+    """Leases whose every call may fail, before or after it took effect."""
+
+    def __init__(
+        self, server: LeaseServer, owner: str, trouble: Callable[[str, bool], None], happened: Counter[str]
+    ) -> None:
+        super().__init__(server, owner)
+        self._trouble, self._happened = trouble, happened
+
+    def beat(self, me: Member | None, owner: str, held: Sequence[str], ttl_ms: int) -> Roll:
+        """May fail."""
+        self._trouble("beat", False)
+        roll = super().beat(me, owner, held, ttl_ms)
+        self._happened["lease lost"] += bool(roll.lost)
+        self._trouble("beat", True)
+        return roll
+
+    def take(self, owner: str, streams: Sequence[str], ttl_ms: int) -> set[str]:
+        """May fail."""
+        self._trouble("take", False)
+        taken = super().take(owner, streams, ttl_ms)
+        self._trouble("take", True)
+        return taken
+
+    def give_back(self, owner: str, streams: Sequence[str]) -> None:
+        """May fail."""
+        self._trouble("give_back", False)
+        super().give_back(owner, streams)
+        self._trouble("give_back", True)
+
+
 @dataclass
 class Simulation:
     """One run from one seed."""
@@ -111,6 +155,7 @@ class Simulation:
     entries_per_stream: int = 60
     odd: float = 0.15
     idle_ms: int | None = None
+    leases: bool = False  # whether the daemons share the streams, or are twins on all of them
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
@@ -124,8 +169,11 @@ class Simulation:
         self.next_entry = dict.fromkeys(self.streams, 0)
         self.calm = False
         self.stalled = False
-        self.ticks = itertools.count()
-        self.metrics = Metrics(self.model.fingerprint, "yhat", self.streams)
+        self.time_s = 0.0
+        self.lease_server = LeaseServer(lambda: int(self.time_s * 1000))
+        self.incarnations = itertools.count()
+        self.metrics = [Metrics(self.model.fingerprint, "yhat", self.streams) for _ in range(2)]
+        self.dead: set[str] = set()  # owners that have crashed, where the other can see it
         self.daemons: list[Daemon | None] = [None, None]
 
     def run(self) -> None:
@@ -197,6 +245,7 @@ class Simulation:
     def _rewind(self) -> None:
         """A failover to a replica that lagged: input, states and position go back together; producers send again."""
         self.happened["rewind"] += 1
+        self.lease_server.leases.clear()  # leases are lost by a failover, too
         self.server.rewind(self.rng.choice(self.snapshots[-3:]))
         for stream in self.streams:
             ids = {str(entry_id) for entry_id in self.server.stream(stream).ids}
@@ -231,9 +280,32 @@ class Simulation:
         return Daemon(
             engine=Engine(self.model, settings),
             store=store,
-            metrics=self.metrics,
+            metrics=self.metrics[number],
             settings=DaemonSettings(streams=self.streams, batch_values=self.rng.choice([1, 5, 50])),
-            clock=Clock(monotonic=lambda: 0.05 * next(self.ticks), wall=lambda: 0.0, sleep=lambda _: None),
+            clock=Clock(monotonic=self._monotonic, wall=lambda: 0.0, sleep=lambda _: None),
+            sharing=self._sharing(number) if self.leases else None,
+        )
+
+    def _monotonic(self) -> float:
+        self.time_s += TICK_S
+        return self.time_s
+
+    def _sharing(self, number: int) -> Sharing:
+        owner = f"{number}.{next(self.incarnations)}"
+        if self.rng.random() < 0.5:  # the one before was on another host, or it can be seen to be dead
+            self.dead.update(member.owner for member in self.lease_server.members if member.owner[0] == str(number))
+
+        def trouble(where: str, after: bool) -> None:
+            self._trouble(number, where, after)
+
+        return Sharing(
+            selection=Selection.of(self.streams),
+            leases=FaultyLeases(self.lease_server, owner, trouble, self.happened),
+            discovery=None,
+            owner=owner,
+            ttl_ms=LEASE_MS,
+            monotonic=self._monotonic,
+            is_dead=self.dead.__contains__,
         )
 
     def _trouble(self, number: int, boundary: str, after: bool) -> None:

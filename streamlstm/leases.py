@@ -1,0 +1,240 @@
+"""Leases on Redis: who works on which stream just now, who is there to work, and word of changes.
+
+A lease is a string with its owner and a time to live. It saves double work and is never what safety rests on: that is
+the position, which fences every commit. So a lease needs no script and no token; where two commands leave a gap, the
+worst that can happen is that two processes compute the same values for a moment, and one of them commits.
+
+The members of a group are a sorted set, each scored with the time (the server's) at which it is given up if it says
+nothing more. On a Cluster that key lies in another slot than the streams, which does not matter: it is advice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from streamlstm.errors import StoreUnavailableError
+from streamlstm.keys import EVENTS_CHANNEL, Keys, members_key
+from streamlstm.nodes import Nodes, is_away
+from streamlstm.wire import Connection, pack
+
+# A lease with less than this left is not deleted but left to end: between looking and deleting it could become
+# another's.
+SURELY_OURS_MS = 200
+FORGET_MEMBERS_AFTER = 10  # times the time to live; so that a group that was killed leaves no key behind
+CHANGED, FOUND = b"changed", b"found"  # what members tell each other: of leases and members, of new streams
+
+
+class Member(NamedTuple):
+    """One process of a group; sorts by when it joined."""
+
+    joined_ms: int
+    owner: str
+
+
+@dataclass(frozen=True)
+class Roll:
+    """Who is there, and what has become of one's own leases."""
+
+    me: Member
+    members: dict[Member, int]  # ms until each is given up
+    lost: set[str]  # streams whose lease is another's now
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who has a lease, and for how long if it is not renewed."""
+
+    owner: str
+    left_ms: int
+
+
+class Leases(Protocol):
+    """Where leases are kept. Methods raise StoreUnavailableError when it is away."""
+
+    def fileno(self) -> int | None:
+        """A descriptor that becomes readable when others have said something; None if there is none."""
+
+    def heard(self) -> set[bytes]:
+        """What others have said since it was asked last: CHANGED, FOUND or both. Waits for nothing."""
+
+    def tell(self, what: bytes) -> None:
+        """Say something to all others."""
+
+    def beat(self, me: Member | None, owner: str, held: Sequence[str], ttl_ms: int) -> Roll:
+        """Say that the owner lives and renew its leases; `me` is None if it joins or was given up meanwhile."""
+
+    def take(self, owner: str, streams: Sequence[str], ttl_ms: int) -> set[str]:
+        """Take the leases that are free."""
+
+    def holders(self, streams: Sequence[str]) -> dict[str, Holder]:
+        """Who has the leases of some streams; free ones are absent, and so are those nobody can tell of."""
+
+    def take_over(self, owner: str, stream: str, former: str, ttl_ms: int) -> bool:
+        """Take a lease from a former owner, unless it has changed hands meanwhile."""
+
+    def give_up(self, member: Member) -> None:
+        """Take a member off the roll."""
+
+    def give_back(self, owner: str, streams: Sequence[str]) -> None:
+        """Delete one's own leases of some streams."""
+
+    def close(self) -> None:
+        """Let go of every connection."""
+
+
+class RedisLeases:
+    """`Leases` on a server, or on the nodes of a Cluster."""
+
+    def __init__(self, nodes: Nodes, group: str) -> None:
+        self._nodes = nodes
+        self._members = members_key(group)
+        self._ear: Connection | None = None  # subscribed to what others say
+        self._said = b""  # our own messages begin with this, so that they wake only others
+
+    def fileno(self) -> int | None:
+        """The subscription's socket."""
+        return None if self._ear is None else self._ear.fileno()
+
+    def heard(self) -> set[bytes]:
+        """Messages of others, without waiting."""
+        found: set[bytes] = set()
+        while self._ear is not None and self._ear.has_more():
+            try:
+                message = self._ear.receive()
+            except StoreUnavailableError:  # subscribed again with the next beat; until then that alone tells
+                self._hang_up()
+                return found
+            if isinstance(message, list) and message[0] == b"message":
+                who, _, what = message[2].rpartition(b" ")
+                if who != self._said:
+                    found.add(what)
+        return found
+
+    def tell(self, what: bytes) -> None:
+        """PUBLISH: a Cluster carries it to all its nodes."""
+        self._nodes.call(self._members, "PUBLISH", EVENTS_CHANNEL, self._said + b" " + what)
+
+    def beat(self, me: Member | None, owner: str, held: Sequence[str], ttl_ms: int) -> Roll:
+        """Two flights: look, then write."""
+        self._listen(owner)
+        leases = [Keys(stream).lease for stream in held]
+        looks: list[tuple[str, Sequence[Any]]] = [
+            (self._members, ("TIME",)),
+            (self._members, ("ZRANGE", self._members, 0, -1, "WITHSCORES")),
+        ]
+        clock, listed, *owners = self._nodes.batch([*looks, *((key, ("GET", key)) for key in leases)])
+        wanted = owner.encode()
+        writes: list[tuple[str, Sequence[Any]]] = []
+        members: dict[Member, int] = {}
+        if is_away(clock) or is_away(listed):
+            if me is None:
+                raise StoreUnavailableError(str(clock))
+        else:
+            now_ms = int(clock[0]) * 1000 + int(clock[1]) // 1000
+            members = _read_members(listed, now_ms)
+            if me is None or me not in members:
+                me = Member(now_ms, owner)
+            members[me] = ttl_ms
+            writes += [
+                (self._members, ("ZREMRANGEBYSCORE", self._members, "-inf", now_ms)),
+                (self._members, ("ZADD", self._members, now_ms + ttl_ms, _write_member(me))),
+                (self._members, ("PEXPIRE", self._members, ttl_ms * FORGET_MEMBERS_AFTER)),
+            ]
+        missing = [key for key, found in zip(leases, owners, strict=True) if found is None]
+        renewed = [key for key, found in zip(leases, owners, strict=True) if not is_away(found) and found == wanted]
+        writes += [(key, ("SET", key, wanted, "NX", "PX", ttl_ms)) for key in missing]
+        first_renewal = len(writes)
+        writes += [(key, ("PEXPIRE", key, ttl_ms)) for key in renewed]
+        replies = self._nodes.batch(writes)
+        retaken = dict(zip(missing, replies[first_renewal - len(missing) : first_renewal], strict=True))
+        lost = {
+            stream
+            for stream, key, found in zip(held, leases, owners, strict=True)
+            if not is_away(found) and found != wanted and (key not in retaken or retaken[key] is None)
+        }
+        return Roll(me, members, lost)
+
+    def take(self, owner: str, streams: Sequence[str], ttl_ms: int) -> set[str]:
+        """SET NX, all in one flight."""
+        keys = [Keys(stream).lease for stream in streams]
+        replies = self._nodes.batch([(key, ("SET", key, owner, "NX", "PX", ttl_ms)) for key in keys])
+        return {stream for stream, reply in zip(streams, replies, strict=True) if reply == b"OK"}
+
+    def holders(self, streams: Sequence[str]) -> dict[str, Holder]:
+        """GET and PTTL, all in one flight."""
+        keys = [Keys(stream).lease for stream in streams]
+        replies = self._nodes.batch(
+            [command for key in keys for command in ((key, ("GET", key)), (key, ("PTTL", key)))]
+        )
+        found = {}
+        for stream, owner, left in zip(streams, replies[0::2], replies[1::2], strict=True):
+            if isinstance(owner, bytes) and isinstance(left, int):
+                found[stream] = Holder(owner.decode("utf-8", "replace"), max(0, left))
+        return found
+
+    def take_over(self, owner: str, stream: str, former: str, ttl_ms: int) -> bool:
+        """WATCH, compare, set."""
+        key = Keys(stream).lease
+        connection = self._nodes.connection(key)
+        connection.call("WATCH", key)
+        if connection.call("GET", key) != former.encode():
+            connection.call("UNWATCH")
+            return False
+        connection.send(pack("MULTI") + pack("SET", key, owner, "PX", ttl_ms) + pack("EXEC"))
+        replies = [connection.receive() for _ in range(3)]
+        return isinstance(replies[-1], list)
+
+    def give_up(self, member: Member) -> None:
+        """ZREM."""
+        self._nodes.call(self._members, "ZREM", self._members, _write_member(member))
+
+    def give_back(self, owner: str, streams: Sequence[str]) -> None:
+        """Those that are surely still one's own are deleted; the others end by themselves."""
+        mine = [
+            Keys(stream).lease
+            for stream, holder in self.holders(streams).items()
+            if holder.owner == owner and holder.left_ms > SURELY_OURS_MS
+        ]
+        self._nodes.batch([(key, ("DEL", key)) for key in mine])
+
+    def close(self) -> None:
+        """Close the subscription and the connections."""
+        self._hang_up()
+        self._nodes.close()
+
+    def _listen(self, owner: str) -> None:
+        self._said = owner.encode()
+        try:
+            if self._ear is None:
+                address = self._nodes.topology.home(self._members)
+                self._ear = Connection(address, name="streamlstm-events")
+                self._ear.call("SUBSCRIBE", EVENTS_CHANNEL)
+            else:
+                # Answered like a message, and taken off by `heard`: a connection that died silently is found out.
+                self._ear.send(pack("PING"))
+        except StoreUnavailableError:
+            self._hang_up()
+            if not self._nodes.topology.spread:
+                raise
+
+    def _hang_up(self) -> None:
+        if self._ear is not None:
+            self._ear.close()
+            self._ear = None
+
+
+def _write_member(member: Member) -> str:
+    return f"{member.joined_ms} {member.owner}"
+
+
+def _read_members(listed: Iterable[bytes], now_ms: int) -> dict[Member, int]:
+    parts = list(listed)
+    found = {}
+    for raw, score in zip(parts[0::2], parts[1::2], strict=True):
+        joined, _, owner = raw.decode("utf-8", "replace").partition(" ")
+        left_ms = int(float(score)) - now_ms
+        if joined.isdigit() and left_ms > 0:
+            found[Member(int(joined), owner)] = left_ms
+    return found

@@ -1,0 +1,113 @@
+"""Blocking reads of new entries: one for all streams of a server, or on a Cluster one for each slot with streams.
+
+A Cluster takes no command over keys of two slots, and a read that blocks keeps its connection busy; so a slot has a
+connection of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+
+from streamlstm.errors import StoreUnavailableError
+from streamlstm.topology import Topology
+from streamlstm.wire import Address, Connection, checked, pack, parse_replies
+
+NOTHING = b"*-1\r\n"  # the reply to a read that timed out
+
+
+@dataclass
+class _Reader:
+    connection: Connection
+    asked: dict[str, bytes] | None = None  # cursors of the read under way
+    whole: bool = False  # its reply is here
+
+    def ask(self, cursors: dict[str, bytes], count: int, block_ms: int) -> None:
+        command: list[bytes | str | int] = ["XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS"]
+        self.connection.expect(1)
+        self.connection.send(pack(*command, *cursors, *cursors.values()))
+        self.asked, self.whole = cursors, False
+
+    def take(self) -> bytes:
+        self.asked, self.whole = None, False
+        reply = self.connection.take()
+        if reply.startswith(b"-"):
+            checked(parse_replies(reply)[0], self.connection.address)
+        return reply
+
+
+class Readers:
+    """All reads under way."""
+
+    def __init__(self, topology: Topology, *, block_ms: int) -> None:
+        self._topology = topology
+        self._block_ms = block_ms
+        self._readers: dict[Hashable, _Reader] = {}
+
+    def ask(self, cursors: Mapping[str, bytes], count: int) -> None:
+        """Ask for what comes after the cursors; a read under way that asks for something else is replaced."""
+        parts = self._parts(cursors)
+        for place in self._readers.keys() - parts.keys():
+            self._readers.pop(place).connection.close()
+        for place, (address, wanted) in parts.items():
+            reader = self._readers.get(place)
+            if reader is not None and reader.asked is not None:
+                if reader.asked == wanted:
+                    continue
+                # Its reply could come at any moment, and nothing but the connection's end takes a read back.
+                reader.connection.close()
+                reader = None
+            if reader is None:
+                reader = self._readers[place] = _Reader(Connection(address, name="streamlstm-read"))
+            reader.ask(wanted, count, self._block_ms)
+
+    def watched(self) -> dict[int, Hashable]:
+        """Descriptors of reads under way, with the names to give to `pull`."""
+        return {
+            r.connection.fileno(): place for place, r in self._readers.items() if r.asked is not None and not r.whole
+        }
+
+    def pull(self, place: Hashable) -> None:
+        """Receive what is there for one read."""
+        reader = self._readers[place]
+        reader.whole = reader.connection.pull()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the reply of any read is here."""
+        return any(reader.whole for reader in self._readers.values())
+
+    def take(self) -> bytes:
+        """The replies that are here as one, or all that are under way if none is."""
+        under_way = [reader for reader in self._readers.values() if reader.asked is not None]
+        return merged([reader.take() for reader in under_way if reader.whole] or [r.take() for r in under_way])
+
+    def close(self) -> None:
+        """Close every connection."""
+        for reader in self._readers.values():
+            reader.connection.close()
+        self._readers.clear()
+
+    def _parts(self, cursors: Mapping[str, bytes]) -> dict[Hashable, tuple[Address, dict[str, bytes]]]:
+        if not self._topology.spread:
+            return {None: (self._topology.home(""), dict(cursors))} if cursors else {}
+        parts: dict[Hashable, tuple[Address, dict[str, bytes]]] = {}
+        for stream, cursor in cursors.items():
+            address, slot = self._topology.home(stream), self._topology.slot(stream)
+            parts.setdefault((address, slot), (address, {}))[1][stream] = cursor
+        return parts
+
+
+def merged(replies: list[bytes]) -> bytes:
+    """Replies of XREADs over different streams as that of one XREAD over all (RESP2)."""
+    found = [reply for reply in replies if reply != NOTHING]
+    if len(found) <= 1:
+        return found[0] if found else NOTHING
+    count, bodies = 0, []
+    for reply in found:
+        head, _, body = reply.partition(b"\r\n")
+        if not head.startswith(b"*"):
+            raise StoreUnavailableError("the Redis server answered a read with what is no list of streams")
+        count += int(head[1:])
+        bodies.append(body)
+    return b"*%d\r\n%b" % (count, b"".join(bodies))

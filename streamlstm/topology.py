@@ -1,0 +1,260 @@
+"""Which server holds a key: one server, the primary that Sentinels name, or the nodes of a Cluster.
+
+Whoever meets a failure calls `doubt`, and the next answer is looked up anew: with Sentinel the primary of just now,
+checked with ROLE; with Cluster the map of slots. Nothing follows a redirection of a Cluster by itself: during a
+failover or while a slot moves the keys of a stream wait until they are whole in one place again.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+from urllib.parse import parse_qs, unquote, urlencode
+
+from redis.crc import key_slot
+
+from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
+from streamlstm.wire import Address, Connection, mask
+
+SENTINEL_PORT = 26_379
+CLUSTER_PORT = 6_379
+
+# scheme, user and password, hosts, path, query
+_SPREAD_URL = re.compile(r"(rediss?)\+(sentinel|cluster)://(?:([^/?]*)@)?([^/?@]+)(/[^?]*)?(?:\?(.*))?", re.DOTALL)
+
+
+class Topology(Protocol):
+    """Where keys are."""
+
+    @property
+    def url(self) -> str:
+        """What was asked for, password masked."""
+
+    @property
+    def spread(self) -> bool:
+        """Whether keys lie on several servers, any of which may be away while the others are not."""
+
+    def home(self, key: str) -> Address:
+        """The server that takes commands for a key; raises StoreUnavailableError if there is none just now."""
+
+    def homes(self) -> list[Address]:
+        """All servers with keys."""
+
+    def slot(self, key: str) -> int:
+        """Keys of one slot of one server may be read in one command."""
+
+    def doubt(self) -> None:
+        """Look anew before the next answer."""
+
+
+def parse_topology(url: str) -> Topology:
+    """Read redis://, rediss://, unix://, and redis+sentinel:// or redis+cluster:// (rediss+…: with TLS).
+
+    Raises UsageError for anything else.
+    """
+    match = _SPREAD_URL.fullmatch(url)
+    if match is None:
+        if "+" in url.partition("://")[0]:
+            raise UsageError(
+                f"{mask(url)!r} is not a Redis URL; those of several servers are redis+sentinel://host:26379,host:26379"
+                "/service/0 and redis+cluster://host:6379,host:6379"
+            )
+        return OneServer(Address.parse(url))
+    scheme, kind, credentials, hosts, path, query = match.groups()
+    at = f"{credentials}@" if credentials else ""
+    parts = [unquote(part) for part in (path or "").split("/") if part]
+    options = {name: values[-1] for name, values in parse_qs(query or "").items()}
+    sentinel_password = options.pop("sentinel_password", None)
+    sentinel_username = options.pop("sentinel_username", None)
+
+    def address(database: str) -> Address:
+        first = f"{scheme}://{at}{hosts.split(',')[0]}/{database}"
+        return Address.parse(f"{first}?{urlencode(options)}" if options else first)
+
+    if kind == "cluster":
+        if parts not in ([], ["0"]):
+            raise UsageError(f"{mask(url)!r}: a Redis Cluster has only the database 0; leave the path out")
+        made = address("0")
+        return Cluster(mask(url), made, _endpoints(url, hosts, CLUSTER_PORT))
+    if not 1 <= len(parts) <= 2:
+        raise UsageError(f"{mask(url)!r} lacks the service: redis+sentinel://host:26379,host:26379/service/0")
+    made = address(parts[1] if len(parts) == 2 else "0")
+    watcher = replace(made, username=sentinel_username, password=sentinel_password, database=0)
+    return Sentinel(mask(url), made, watcher, _endpoints(url, hosts, SENTINEL_PORT), parts[0])
+
+
+def _endpoints(url: str, hosts: str, port: int) -> list[tuple[str, int]]:
+    """`a:1,b,[::1]:3` as pairs."""
+    found = []
+    for text in hosts.split(","):
+        match = re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?", text)
+        if match is None:
+            raise UsageError(f"{mask(url)!r}: {text!r} is not host:port")
+        found.append((match[1].strip("[]"), int(match[2] or port)))
+    return found
+
+
+def at(address: Address, host: str, port: int) -> Address:
+    """The same greeting for another host."""
+    shown = f"[{host}]" if ":" in host else host
+    scheme = "rediss" if address.tls is not None else "redis"
+    return replace(address, host=host, port=port, url=f"{scheme}://{shown}:{port}/{address.database}")
+
+
+@dataclass(frozen=True)
+class OneServer:
+    """The one server of a redis://, rediss:// or unix:// URL."""
+
+    address: Address
+
+    spread = False
+
+    @property
+    def url(self) -> str:
+        """Password masked."""
+        return self.address.url
+
+    def home(self, key: str) -> Address:  # noqa: ARG002
+        """The server."""
+        return self.address
+
+    def homes(self) -> list[Address]:
+        """The server."""
+        return [self.address]
+
+    def slot(self, key: str) -> int:  # noqa: ARG002
+        """All keys can be read together."""
+        return 0
+
+    def doubt(self) -> None:
+        """There is no other."""
+
+
+class Sentinel:
+    """The primary of a service, asked of the first Sentinel that answers and checked with ROLE.
+
+    Source: Redis' "Guidelines for Redis clients with support for Redis Sentinel".
+    """
+
+    spread = False
+
+    def __init__(
+        self, url: str, primary: Address, watcher: Address, endpoints: list[tuple[str, int]], service: str
+    ) -> None:
+        """`primary` and `watcher` say how to greet a data server and a Sentinel; their hosts do not count."""
+        self.url = url
+        self._greeting = primary
+        self._watchers = [at(watcher, *endpoint) for endpoint in endpoints]
+        self._service = service
+        self._primary: Address | None = None
+
+    def home(self, key: str) -> Address:  # noqa: ARG002
+        """The primary."""
+        if self._primary is None:
+            self._primary = self._find()
+        return self._primary
+
+    def homes(self) -> list[Address]:
+        """The primary."""
+        return [self.home("")]
+
+    def slot(self, key: str) -> int:  # noqa: ARG002
+        """All keys can be read together."""
+        return 0
+
+    def doubt(self) -> None:
+        """Ask the Sentinels again."""
+        self._primary = None
+
+    def _find(self) -> Address:
+        failures = []
+        for number, watcher in enumerate(self._watchers):
+            try:
+                found = _ask(watcher, "SENTINEL", "get-master-addr-by-name", self._service)
+                if found is None:
+                    failures.append(f"the Sentinel at {watcher.host}:{watcher.port} knows no {self._service!r}")
+                    continue
+                primary = at(self._greeting, found[0].decode(), int(found[1]))
+                role = _ask(primary, "ROLE")[0]
+            except StoreUnavailableError as error:
+                failures.append(str(error))
+                continue
+            if role == b"master":
+                # The one that answered is asked first next time.
+                self._watchers.insert(0, self._watchers.pop(number))
+                return primary
+            failures.append(f"{primary.url} is a {role.decode()}, not the primary yet")
+        raise StoreUnavailableError(f"no primary of {self._service!r} at {self.url}: {'; '.join(failures)}")
+
+
+class Cluster:
+    """The nodes of a Redis Cluster, by CLUSTER SLOTS, which every version since 3.0 answers."""
+
+    spread = True
+
+    def __init__(self, url: str, greeting: Address, endpoints: list[tuple[str, int]]) -> None:
+        self.url = url
+        self._greeting = greeting
+        self._seeds = [at(greeting, *endpoint) for endpoint in endpoints]
+        self._slots: list[tuple[int, int, Address]] = []  # first, last, primary; sorted; empty when in doubt
+        self._known: list[Address] = []  # primaries and replicas seen last
+
+    def home(self, key: str) -> Address:
+        """The primary of the key's slot."""
+        slot = self.slot(key)
+        for first, last, address in self._map():
+            if first <= slot <= last:
+                return address
+        self.doubt()
+        raise StoreUnavailableError(f"no node of the Redis Cluster at {self.url} serves the slot {slot} just now")
+
+    def homes(self) -> list[Address]:
+        """All primaries."""
+        return list(dict.fromkeys(address for _, _, address in self._map()))
+
+    def slot(self, key: str) -> int:
+        """CRC-16 of the hash tag, or of the whole key (Redis Cluster specification)."""
+        return key_slot(key.encode())
+
+    def doubt(self) -> None:
+        """Fetch the map of slots again."""
+        self._slots = []
+
+    def _map(self) -> list[tuple[int, int, Address]]:
+        if not self._slots:
+            self._slots = self._fetch()
+        return self._slots
+
+    def _fetch(self) -> list[tuple[int, int, Address]]:
+        failures = []
+        for node in dict.fromkeys([*self._known, *self._seeds]):
+            try:
+                reply = _ask(node, "CLUSTER", "SLOTS")
+            except StoreUnavailableError as error:
+                failures.append(str(error))
+                continue
+            except StoreError as error:
+                if "cluster support disabled" not in str(error):
+                    raise
+                raise UsageError(f"{self.url}: the server is not part of a Cluster; use {node.url}") from None
+            found = [(first, last, self._address(node, nodes[0])) for first, last, *nodes in reply]
+            if found:
+                everyone = (self._address(node, other) for _, _, *nodes in reply for other in nodes)
+                self._known = list(dict.fromkeys(everyone))
+                return sorted(found, key=lambda part: part[0])
+            failures.append(f"{node.url} knows of no slots")
+        raise StoreUnavailableError(f"no node of the Redis Cluster at {self.url} answers: {'; '.join(failures)}")
+
+    def _address(self, asked: Address, node: list[bytes | int]) -> Address:
+        host = node[0].decode() if isinstance(node[0], bytes) else ""
+        # An empty host is that of whoever was asked (Redis' documentation of CLUSTER SLOTS).
+        return at(self._greeting, host if host not in {"", "?"} else asked.host, int(node[1]))
+
+
+def _ask(address: Address, *command: str) -> Any:
+    connection = Connection(address, name="streamlstm-topology")
+    try:
+        return connection.call(*command)
+    finally:
+        connection.close()

@@ -1,0 +1,35 @@
+"""Fixtures of the tests with several processes and servers: a model's file, and daemons that end with the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from support import models
+from support.serving import Serving, serve
+
+
+@pytest.fixture
+def model_path(tmp_path: Path) -> Path:
+    """A small LSTM as a file."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(models.lstm(16))
+    return path
+
+
+@pytest.fixture
+def start(tmp_path: Path, model_path: Path) -> Iterator[Callable[..., Serving]]:
+    """A function that starts a daemon; all are killed with the test."""
+    started: list[Serving] = []
+
+    def begin(*arguments: str, **settings: str) -> Serving:
+        made = serve(tmp_path, model_path, *arguments, number=len(started), settings=settings)
+        started.append(made)
+        return made
+
+    yield begin
+    for daemon in started:
+        if daemon.process.poll() is None:
+            daemon.kill()

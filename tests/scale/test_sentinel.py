@@ -1,0 +1,79 @@
+"""A primary behind Sentinels that dies during load: the daemon finds the new one and answers what survives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from streamlstm.errors import StoreUnavailableError
+from streamlstm.model import load
+from streamlstm.topology import parse_topology
+from support.sentinel import Watched
+from support.server import binaries
+from support.serving import Serving, run
+from support.survivors import Producer, in_rounds
+from support.traffic import entries
+
+STREAMS = ("values", "loads")
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """Two servers and three Sentinels; the tests go from a healthy pair to one server that is no primary."""
+    made = Watched(binaries().get("redis", binaries()["valkey"]), tmp_path_factory.mktemp("watched"))
+    try:
+        yield made.start()
+    finally:
+        made.stop()
+
+
+def test_a_sentinel_that_knows_no_such_service(watched: Watched) -> None:
+    """The message names the service and the Sentinels, and there is no wait."""
+    topology = parse_topology(watched.url.replace("forecasts", "nothing"))
+    with pytest.raises(StoreUnavailableError, match=r"no primary of 'nothing' at redis\+sentinel://127\.0\.0\.1"):
+        topology.home("values")
+
+
+def test_a_failover_during_load(
+    watched: Watched, start: Callable[..., Serving], model_path: Path, tmp_path: Path
+) -> None:
+    """The primary is killed; predictions and states are what the oracle gives for the input that survived."""
+    streams = [part for stream in STREAMS for part in ("--stream", stream)]
+    daemons = [start("--redis", watched.url, *streams) for _ in range(2)]
+    for daemon in daemons:
+        daemon.ready()
+    producer = Producer(watched.url)
+    traffic = {stream: entries(number, 1500, odd=0.05) for number, stream in enumerate(STREAMS)}
+    before = watched.primary
+    for number, part in enumerate(in_rounds(traffic, 20)):
+        if number == 10:
+            before.kill()
+        for stream, chunk in part.items():
+            producer.add(stream, chunk)
+    producer.wait(traffic)
+    survived = producer.check(traffic, load(model_path))
+    assert survived > 0.9 * 2 * 1500, "most of what was sent survived the failover"
+    assert watched.primary is not before
+    done = run(tmp_path, "push", "values", "--redis", watched.url, "--series", "late", stdin="1.5\n")
+    assert done.returncode == 0, done.stderr
+    producer.wait({"values": ()})
+    said = json.loads(run(tmp_path, "status", "values", "--redis", watched.url, "--json").stdout)[0]
+    assert said["lag_entries"] == 0
+    assert run(tmp_path, "tail", "values", "--redis", watched.url, "--no-follow", "--last", "1").stdout.count("\n") == 1
+    for daemon in daemons:
+        assert daemon.stop() == 0
+    producer.close()
+
+
+def test_a_replica_is_not_taken_for_the_primary(watched: Watched) -> None:
+    """What a Sentinel names is asked for its role first."""
+    topology = parse_topology(watched.url)
+    assert topology.home("values").port == watched.primary.port
+    with watched.primary.client() as client:
+        client.replicaof("127.0.0.1", "1")
+    topology.doubt()
+    with pytest.raises(StoreUnavailableError, match="is a slave, not the primary yet"):
+        topology.home("values")

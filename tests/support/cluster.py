@@ -1,0 +1,128 @@
+"""A Redis Cluster of three primaries with a replica each, and what operators do to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.crc import key_slot
+
+from support.server import HOST, Server, free_port
+
+SLOTS = 16_384
+NODE_TIMEOUT_MS = 1_000  # so a dead primary is replaced within two to three seconds
+HIGHEST_PORT = 55_535
+START_TIMEOUT_S = 20.0
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = START_TIMEOUT_S) -> None:
+    """Wait for a condition; a server that is away for a moment does not fulfil it."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            if condition():
+                return
+        except redis.RedisError:
+            pass
+        time.sleep(0.02)
+    raise AssertionError(f"waited in vain until {what}")
+
+
+def bus_port() -> int:
+    """A free port whose bus, 10,000 above, is a port too."""
+    while (port := free_port()) > HIGHEST_PORT:
+        pass
+    return port
+
+
+@dataclass
+class Cluster:
+    """Six nodes on free ports."""
+
+    binary: str
+    directory: Path
+    primaries: int = 3
+    nodes: list[Server] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """Two of the nodes are enough to find the others."""
+        return "redis+cluster://" + ",".join(f"{HOST}:{node.port}" for node in self.nodes[1:3])
+
+    def start(self) -> Cluster:
+        """Start, join, spread the slots, give each primary a replica; ends when all agree."""
+        for number in range(2 * self.primaries):
+            place = self.directory / str(number)
+            place.mkdir()
+            options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS))
+            self.nodes.append(Server(self.binary, place, "no", options, bus_port()).start())
+        for number, node in enumerate(self.nodes[: self.primaries]):
+            first, last = (SLOTS * n // self.primaries for n in (number, number + 1))
+            call(node, "CLUSTER", "ADDSLOTS", *range(first, last))
+            call(node, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        for node in self.nodes[1:]:
+            call(self.nodes[0], "CLUSTER", "MEET", HOST, node.port)
+        wait_until(lambda: all(b"cluster_known_nodes:6" in info(node) for node in self.nodes), "all nodes have met")
+        for number, node in enumerate(self.nodes[self.primaries :]):
+            primary = call(self.nodes[number], "CLUSTER", "MYID")
+            wait_until(lambda n=node, p=primary: p in call(n, "CLUSTER", "NODES"), "a replica knows its primary")
+            call(node, "CLUSTER", "REPLICATE", primary)
+        wait_until(lambda: all(b"cluster_state:ok" in info(node) for node in self.nodes), "the cluster is up")
+        wait_until(lambda: all(self._is_linked(node) for node in self.nodes[self.primaries :]), "replicas are in step")
+        return self
+
+    def primary_of(self, key: str) -> Server:
+        """The node that serves a key just now, as the majority sees it."""
+        slot = key_slot(key.encode())
+        for node in self.nodes:
+            if node.process is not None and node.process.poll() is None:
+                for first, last, (_, port, *_), *_ in call(node, "CLUSTER", "SLOTS"):
+                    if first <= slot <= last:
+                        return next(other for other in self.nodes if other.port == port)
+        raise AssertionError(f"nobody serves {key}")
+
+    def move_slot(self, key: str) -> None:
+        """Move the slot of a key, keys and all, to another primary, as `redis-cli --cluster reshard` does."""
+        slot, source = key_slot(key.encode()), self.primary_of(key)
+        primaries = [n for n in self.nodes if n.process and n.process.poll() is None and b"master" in role(n)]
+        target = next(node for node in primaries if node is not source)
+        source_id, target_id = (call(node, "CLUSTER", "MYID") for node in (source, target))
+        call(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
+        call(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
+        while keys := call(source, "CLUSTER", "GETKEYSINSLOT", slot, 1):
+            call(source, "MIGRATE", HOST, target.port, "", 0, 5000, "KEYS", *keys)
+            time.sleep(0.05)  # one by one and slowly, so that the load meets every state in between
+        for node in (target, source, *(n for n in primaries if n is not source and n is not target)):
+            call(node, "CLUSTER", "SETSLOT", slot, "NODE", target_id)
+
+    def stop(self) -> None:
+        """End all nodes."""
+        for node in self.nodes:
+            node.stop()
+
+    def _is_linked(self, node: Server) -> bool:
+        found: list[Any] = call(node, "ROLE")
+        return found[0] == b"slave" and found[3] == b"connected"
+
+
+def call(node: Server, *command: Any) -> Any:
+    """One command to one node, not interpreted."""
+    with node.client() as client:
+        client.response_callbacks.clear()
+        return client.execute_command(*command)
+
+
+def info(node: Server) -> bytes:
+    """CLUSTER INFO."""
+    found: bytes = call(node, "CLUSTER", "INFO")
+    return found
+
+
+def role(node: Server) -> bytes:
+    """`master` or `slave`."""
+    found: bytes = call(node, "ROLE")[0]
+    return found
