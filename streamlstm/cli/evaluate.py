@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streamlstm.cli.options import ParamType, command, counted, json_option, note, option
-from streamlstm.cli.train import Seasons, require_extra, write_whole
+from streamlstm.cli.train import require_extra, write_whole
+from streamlstm.cli.whole_numbers import Seasons
 from streamlstm.errors import TableError, UsageError
 
 if TYPE_CHECKING:
