@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streamlstm.cli.options import ParamType, command, counted, json_option, note, option
-from streamlstm.cli.train import Seasons, require_extra, write_whole
+from streamlstm.cli.train import require_extra, write_whole
+from streamlstm.cli.whole_numbers import Seasons
 from streamlstm.errors import TableError, UsageError
 
 if TYPE_CHECKING:
@@ -185,13 +186,14 @@ def _report(
     head += f"{f'in {level:.0%}':>9}{'width':>12}" if with_interval else ""
     yield head + f"{'values/s':>12}"
     for name, one in found.items():
-        label = name.replace("seasonal_naive_", "seasonal naive, ")
+        label = name.replace("seasonal_naive_", "seasonal naive, ").replace("_ahead_", ", steps ahead: ")
         mase = "–" if one.errors.mase is None else f"{one.errors.mase:.3f}"
         line = f"{label:<34}{one.errors.rmse:>12.5g}{one.errors.mae:>12.5g}{mase:>9}"
         if with_interval:
             line += "" if one.coverage is None else f"{one.coverage:>9.1%}{one.width:>12.5g}"
         yield line + f"{one.as_json()['values_per_second']:>12,.0f}"
-    best = min((other.errors.rmse for name, other in found.items() if name != "model"), default=None)
+    others = [one for name, one in found.items() if name != "model" and "_ahead_" not in name]
+    best = min((other.errors.rmse for other in others), default=None)
     if best:
         ours = found["model"].errors.rmse
         side = "below" if ours < best else "above"

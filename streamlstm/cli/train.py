@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamlstm.cli.options import ParamType, command, json_option, note, option
+from streamlstm.cli.options import command, json_option, note, option
+from streamlstm.cli.whole_numbers import Automatic, Seasons, WholeNumbers
 from streamlstm.errors import MissingExtraError, TableError, UsageError
 
 if TYPE_CHECKING:
@@ -23,42 +24,6 @@ if TYPE_CHECKING:
 LONGEST_BAR = 30  # characters
 # Settings that only a model over windows has.
 WINDOW_SETTINGS = ("lookback", "bidirectional", "merge", "residual", "activation", "recurrent_dropout", "preset")
-
-
-class WholeNumbers(ParamType):
-    """Whole numbers from 1 up, joined by commas."""
-
-    name = "whole numbers"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Read `64,32` as (64, 32)."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            numbers = tuple(int(part) for part in str(value).split(","))
-        except ValueError:
-            numbers = ()
-        if not numbers or min(numbers) < 1:
-            self.fail(f"{value!r} is not a whole number from 1 up, nor several joined by commas", param, ctx)
-        return numbers
-
-
-class Automatic(WholeNumbers):
-    """Whole numbers or `auto`."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Read `auto` as None."""
-        return None if value == "auto" else super().convert(value, param, ctx)
-
-
-class Seasons(Automatic):
-    """Seasons: whole numbers, `auto` or `none`."""
-
-    name = "seasons"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Read `auto` as None and `none` as ()."""
-        return () if value == "none" else super().convert(value, param, ctx)
 
 
 @command("train")
@@ -361,7 +326,7 @@ def _facts(result: TrainingResult, options: TrainingOptions, output: Path, secon
         "seasons": list(result.plan.seasons.all),
         "wide_seasons": list(result.plan.seasons.wide),
         "layers": [result.forecaster.config.layer, *result.forecaster.config.units],
-        "ensemble": len(result.epochs),
+        "ensemble": result.forecaster.config.members,
         "calendar": list(result.forecaster.config.calendar),
         "epochs": list(result.epochs),
         "validation_gain": result.validation_gain,

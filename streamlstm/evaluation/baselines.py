@@ -54,6 +54,16 @@ def baseline_forecasts(name: str, series: Sequence[Series], test_size: float, se
     return [_each_feature(methods[name], one, test_size, seasons) for one in series]
 
 
+def last_values(series: Sequence[Series], ahead: int) -> list[Float64]:
+    """For each series, the values `ahead` steps before its values 1 to N - 1, (N - 1, F); NaN where there is none."""
+    result = []
+    for one in series:
+        said = np.full((len(one.values) - 1, one.values.shape[1]), np.nan)
+        said[ahead - 1 :] = fill_gaps(one.values)[:-ahead]
+        result.append(said)
+    return result
+
+
 def naive_forecasts(series: Sequence[Series], season: int = 1) -> list[Float64]:
     """For each series, the values one season before values 1 to N - 1 (N - 1, F); where there is none, the last one."""
     result = []

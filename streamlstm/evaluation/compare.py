@@ -11,8 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.errors import TableError
-from streamlstm.evaluation.baselines import baseline_forecasts
-from streamlstm.evaluation.scores import Bounds, Errors, interval_scores, model_forecasts, only_forecast, score
+from streamlstm.evaluation.baselines import baseline_forecasts, last_values
+from streamlstm.evaluation.scores import (
+    Bounds,
+    Errors,
+    horizon_of,
+    interval_scores,
+    model_forecasts,
+    only_forecast,
+    score,
+)
 from streamlstm.evaluation.split import training_length
 from streamlstm.model import Model
 from streamlstm.table import Series
@@ -56,8 +64,9 @@ def compare(
 ) -> dict[str, Comparison]:
     """Forecast every value of every series from those before it, by the model (`model`) and by the baselines.
 
-    `seasonal_naive` stands for one method a season. A feature the model does not forecast is scored for nobody. A
-    baseline that cannot be fitted is left out. Raises TableError where there is nothing to score.
+    `seasonal_naive` stands for one method a season. What a model says of further steps is scored as `model_ahead_2` and
+    so on, beside the last value then known as `naive_ahead_2`. A feature the model does not forecast is scored for
+    nobody. A baseline that cannot be fitted is left out. Raises TableError where there is nothing to score.
     """
     for one in series:
         if training_length(len(one.values), test_size) < 1:
@@ -68,22 +77,27 @@ def compare(
     names = ["model"]
     for name in baselines:
         names += [f"seasonal_naive_{season}" for season in seasons] if name == "seasonal_naive" else [name]
+    for step in range(2, horizon_of(model) + 1):
+        names += [f"model_ahead_{step}", *([f"naive_ahead_{step}"] if "naive" in baselines else [])]
     count = sum(len(one.values) for one in series)
     found = {}
     for name in names:
         began = time.perf_counter()
-        if name == "model":
-            said = model_forecasts(model, series)
+        method, _, ahead = name.partition("_ahead_")
+        if method == "model":
+            said = model_forecasts(model, series, int(ahead or 1))
+        elif ahead:
+            said = last_values(series, int(ahead))
         else:
             said = baseline_forecasts(name, series, test_size, seasons)
         seconds = time.perf_counter() - began
         said = only_forecast(model, said)
         errors = score(series, said, test_size, min(seasons, default=None))
         if errors is None:
-            if name == "model":
+            if method == "model":
                 raise TableError("there is no value to test on; use a larger --test-size")
             continue
-        bounds = [interval(one, forecast) for one, forecast in zip(series, said, strict=True)]
+        bounds = [None if ahead else interval(one, forecast) for one, forecast in zip(series, said, strict=True)]
         known = tuple(bound for bound in bounds if bound is not None)
         covered = interval_scores(series, known, test_size) if len(known) == len(series) else None
         found[name] = Comparison(

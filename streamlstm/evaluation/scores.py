@@ -73,20 +73,28 @@ def _impute(model: Model, x: Float32, forecasts: Float32, row: int) -> None:
             x[row, feature] = before if target is None or row == 0 else forecasts[row - 1, target]
 
 
-def model_forecasts(model: Model, series: Sequence[Series]) -> list[Float64]:
-    """For each series, the forecasts of its values 1 to N - 1 by the step before, (N - 1, F).
+def model_forecasts(model: Model, series: Sequence[Series], ahead: int = 1) -> list[Float64]:
+    """For each series, the forecasts of its values 1 to N - 1 made `ahead` steps before, (N - 1, F).
 
-    NaN stands where a feature is forecast by no output.
+    NaN stands where there is none: at the beginning, and for a feature that no output forecasts.
     """
     result = []
+    later = (ahead - 1) * len([target for target in model.spec.targets if target is not None])
     for one in series:
-        outputs = one_step_forecasts(model, one)[:-1]
-        said = np.full((len(outputs), len(model.spec.features)), np.nan)
+        outputs = one_step_forecasts(model, one)
+        said = np.full((len(outputs) - 1, len(model.spec.features)), np.nan)
         for feature, target in enumerate(model.spec.targets):
             if target is not None:
-                said[:, feature] = outputs[:, target]
+                said[ahead - 1 :, feature] = outputs[:-ahead, target + later]
         result.append(said)
     return result
+
+
+def horizon_of(model: Model) -> int:
+    """How many steps ahead a model forecasts at once: 1 unless its training wrote down more."""
+    horizon = model.spec.training.get("horizon", 1)
+    targets = sum(target is not None for target in model.spec.targets)
+    return horizon if isinstance(horizon, int) and horizon * targets == len(model.spec.outputs) else 1
 
 
 def only_forecast(model: Model, forecasts: Sequence[Float64]) -> list[Float64]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from streamlstm.data import Batch, Panel, Row, cut_rows, make_batches
-from streamlstm.forecaster import Forecaster, ForecasterConfig, RecurrentCorrection
+from streamlstm.forecaster import Ensemble, Forecaster, ForecasterConfig, RecurrentCorrection
 from streamlstm.train.linear import LinearData, fit_linear, forecaster_data
 from streamlstm.train.loop import LoopOptions, Outcome, Trainer, search, validation_error
 from streamlstm.train.plan import naive_scale, validation_starts
@@ -81,16 +81,34 @@ def fit(
     for late in members[len(outcomes) :]:  # what was interrupted has copies for the stacks it did not come to
         late.load_state_dict(members[len(outcomes) - 1].state_dict())
     epochs = tuple(outcome.best_epoch for outcome in outcomes)
+    epochs += (epochs[-1],) * (len(members) - len(epochs))
     gain = 1 - validation_error(searched.correction, tests, units) / first if first and any(epochs) else 0.0
     start = _starting_errors(searched, panel, starts)
     if searched.mixture is not None and start is not None:
         searched.mixture.start.copy_(start)
     final = None if interrupted else _trained_on_everything(config, panel, penalty, loop, epochs, report)
     if final is None:
+        drop_silent(searched, epochs)
         return Fitted(searched, epochs, gain, interrupted=True)
+    drop_silent(final, epochs)
     if final.mixture is not None and start is not None:
         final.mixture.start.copy_(start)
     return Fitted(final, epochs, gain, interrupted=False)
+
+
+@torch.no_grad()
+def drop_silent(forecaster: Forecaster, epochs: Sequence[int]) -> None:
+    """Leave out the recurrent stacks that did not help (0 epochs): they say nothing, but cost time and state.
+
+    Those that stay weigh less by as much, so that every forecast is what it was. One stays in any case.
+    """
+    members = forecaster.correction.corrections
+    kept = [member for member, seen in zip(members, epochs, strict=True) if seen] or members[:1]
+    for member in kept:
+        for parameter in member.head.parameters():
+            parameter.mul_(len(kept) / len(members))
+    forecaster.correction = Ensemble(kept)
+    forecaster.config = dataclasses.replace(forecaster.config, members=len(kept))
 
 
 def _trained_on_everything(

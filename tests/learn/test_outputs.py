@@ -10,6 +10,7 @@ import torch
 
 from streamlstm.data import make_panel
 from streamlstm.errors import UsageError
+from streamlstm.evaluation.compare import compare
 from streamlstm.evaluation.scores import one_step_forecasts, step_through
 from streamlstm.forecaster import ForecasterConfig
 from streamlstm.forecaster.outputs import Outputs
@@ -62,6 +63,21 @@ def test_every_step_ahead_is_forecast_far_better_than_by_the_last_value(scaling:
         wrong = said[320 : 400 - step, step - 1] - values[320 + step :]
         naive = values[320 : 400 - step] - values[320 + step :]
         assert np.abs(wrong).mean() < (0.9 if step == 1 else 0.4) * np.abs(naive).mean()
+
+
+def test_each_step_ahead_is_scored_beside_the_last_value_then_known() -> None:
+    """What is said two and three steps ahead is compared with the value it was said of, as the naive forecast is."""
+    values = seasonal()
+    series = [Series("s", None, values[:, None])]
+    model = Model(train(series, dataclasses.replace(SMALL, horizon=3)).model_bytes)
+    found = compare(model, series, test_size=0.2, seasons=(), baselines=("naive",), interval=lambda one, said: None)
+    assert list(found) == ["model", "naive", *(f"{m}_ahead_{h}" for h in (2, 3) for m in ("model", "naive"))]
+    said = one_step_forecasts(model, series[0])
+    for ahead in (2, 3):
+        wrong = said[320 - ahead : 400 - ahead, ahead - 1] - values[320:]
+        assert found[f"model_ahead_{ahead}"].errors.rmse == pytest.approx(float(np.sqrt(np.mean(wrong**2))))
+        naive = values[320 - ahead : 400 - ahead] - values[320:]
+        assert found[f"naive_ahead_{ahead}"].errors.rmse == pytest.approx(float(np.sqrt(np.mean(naive**2))))
 
 
 def test_a_feature_may_be_seen_without_being_forecast() -> None:

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from streamlstm.data import Batch
 from streamlstm.errors import TableError, UsageError
-from streamlstm.forecaster import Ensemble, RecurrentCorrection
+from streamlstm.forecaster import Ensemble, Forecaster, ForecasterConfig, RecurrentCorrection
 from streamlstm.model import Model
 from streamlstm.nn import LSTM
 from streamlstm.table import Series
 from streamlstm.train import LoopOptions, Progress, TrainingOptions, train
+from streamlstm.train.fitting import drop_silent
 from streamlstm.train.loop import Trainer, reproducible
 
 SMALL = TrainingOptions(units=(8,), members=1, seasons=(7,), loop=LoopOptions(epochs=15, window=16))
@@ -198,6 +199,34 @@ def test_an_ensemble_is_the_mean_of_its_members() -> None:
     assert len({entry.name for entry in made.state_entries()}) == 12
     for found, wanted in zip(state, [part for _, after in each for part in after], strict=True):
         assert torch.equal(found, wanted)
+
+
+def test_stacks_that_do_not_help_are_left_out() -> None:
+    """Where no epoch is better than none, the model has one silent stack, and forecasts as the linear part does."""
+    options = dataclasses.replace(SMALL, members=3, loop=LoopOptions(epochs=0))
+    result = train([wave(300)], options)
+    assert result.epochs == (0, 0, 0)
+    [left] = result.forecaster.correction.corrections
+    assert not bool(left.head.weight.any())
+    assert result.forecaster.config.members == 1
+
+
+@pytest.mark.parametrize("epochs", [(2, 0, 3), (1, 1, 1), (0, 0, 4)])
+def test_leaving_silent_stacks_out_changes_no_forecast(epochs: tuple[int, ...]) -> None:
+    """An ensemble without its silent members says what it said with them."""
+    with reproducible(0):
+        forecaster = Forecaster(ForecasterConfig(units=(6,), members=3))
+        for member, seen in zip(forecaster.correction.corrections, epochs, strict=True):
+            if seen:
+                torch.nn.init.normal_(member.head.weight)
+    forecaster.eval()
+    x = sequence(60, 2, 1)
+    with torch.no_grad():
+        before, _ = forecaster(x, forecaster.initial_state(2))
+        drop_silent(forecaster, epochs)
+        after, _ = forecaster(x, forecaster.initial_state(2))
+    assert len(forecaster.correction.corrections) == sum(map(bool, epochs))
+    torch.testing.assert_close(after, before)
 
 
 @pytest.mark.parametrize(("phase", "member"), [("search", 1), ("search", 2), ("retrain", 2)])
