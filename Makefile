@@ -4,13 +4,16 @@ PIP_ARGS ?=
 BASE := .venv
 DEV := .venv-dev
 
-.PHONY: demo test check lint types format clean
+.PHONY: demo test chaos check lint types format clean
 
 demo: $(BASE)/installed  ## Serve the packaged airline model and watch it forecast (no torch needed)
 	$(BASE)/bin/streamlstm demo
 
 test: $(DEV)/installed  ## Run all tests (installs the training extra)
 	$(DEV)/bin/python -m pytest
+
+chaos: $(DEV)/installed  ## The tests that kill, cut, fill and stop, for some minutes
+	CHAOS_ROUNDS=20 $(DEV)/bin/python -m pytest tests/daemon/test_chaos.py
 
 check: lint types test  ## Everything CI runs
 

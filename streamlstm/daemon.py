@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 
 from streamlstm.batch import Parsed
 from streamlstm.engine import Engine, Result
-from streamlstm.entry_id import EntryId
-from streamlstm.errors import StoreError, StoreUnavailableError
+from streamlstm.entry_id import EntryId, is_before
+from streamlstm.errors import StoreError, StoreRefusesError, StoreUnavailableError
 from streamlstm.flaw import BAD_RECORD
 from streamlstm.metrics import Metrics
 from streamlstm.model_change import ModelChange, refuse
+from streamlstm.notices import say_rewound
 from streamlstm.sharing import Sharing, all_of
 from streamlstm.store import Commit, Head, Store
 from streamlstm.sweep import Sweep
@@ -32,6 +33,7 @@ WAIT_S = 1.0
 TAIL_EVERY_S = 2.0  # how often lag is looked up
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 5.0
 AWAY_PAUSE_S = 0.2  # between two tries at streams whose server is away while others are not
+OVERDUE_S = 30.0  # longest wait for an answer; reads come back after a second, commits much sooner
 HISTORY_S = 3600.0  # an id older than this is no measure of how fast it was answered
 FIRST_READ_ENTRIES = 64
 BACKLOG_VALUES = 256  # a batch of so many is not waited for by anybody one by one
@@ -92,13 +94,16 @@ class Daemon:
         self._next_try = 0.0  # for these
         self._stopping = False
         self._connected = False
+        self._refused: str | None = None  # what a store said that does not take commits just now
+        self._asked_s = 0.0  # when the read under way was asked for
         self._heads: dict[str, Head] = {}  # as of the last commit known to hold
+        self._known: dict[str, Head] = {}  # what was known when the store was lost
         self._cursors: dict[str, bytes] = {}  # last id read
         self._asked: dict[str, bytes] = {}  # cursors of the read under way
         self._pending: dict[str, _Pending] = {}
         self._read_entries = FIRST_READ_ENTRIES
         self._next_tail = 0.0
-        self._tails = Tails(engine=engine, store=store, metrics=metrics, sweep=self._sweep)
+        self._tails = Tails(engine=engine, store=store, metrics=metrics, sweep=self._sweep, reopen=self._open)
         self._backoff_s = FIRST_BACKOFF_S  # longest pause before the next try; doubled until a commit holds again
         self.beat = clock.monotonic()
 
@@ -117,6 +122,8 @@ class Daemon:
         """Why it cannot serve just now, or None."""
         if self._stopping:
             return "draining"
+        if self._refused is not None:
+            return "the store takes no commits"
         return None if self._connected else "the store is not reachable"
 
     # The loop.
@@ -149,7 +156,8 @@ class Daemon:
         try:
             if not self._connected:
                 self.start()
-                log.info("connected again", extra={"streams": len(self._heads)})
+                if self._refused is None:
+                    log.info("connected again", extra={"streams": len(self._heads)})
             if self._sharing.due() or self._away:
                 self._change_hands()
             self._take_turn(self._sharing.wait_s(min(timeout_s, AWAY_PAUSE_S) if self._away else timeout_s))
@@ -184,16 +192,23 @@ class Daemon:
                 self._work(fresh)
             if not backlog:
                 self._ask()
+        self._check_overdue()
         if self._clock.monotonic() >= self._next_tail:
             self._look_at_tails()
             self._lap("tails")
+
+    def _check_overdue(self) -> None:
+        """Give up a connection on which nothing has come for too long: its other end may be gone without a word."""
+        oldest = min([self._asked_s, *(pending.sent for pending in self._pending.values())])
+        if self._clock.monotonic() - oldest > OVERDUE_S:
+            raise StoreUnavailableError(f"the store has not answered for {OVERDUE_S:.0f} s")
 
     def _lap(self, stage: str) -> None:
         """What passed since the last lap was spent on this stage."""
         self._metrics.laps.lap(stage, self._clock.monotonic())
 
     def _ask(self) -> None:
-        self._asked = dict(self._cursors)
+        self._asked, self._asked_s = dict(self._cursors), self._clock.monotonic()
         self._store.send_read(self._asked, self._read_entries)
 
     def _work(self, batch: list[Parsed]) -> None:
@@ -235,6 +250,9 @@ class Daemon:
             self._sharing.hurry()
             return False
         self._backoff_s = FIRST_BACKOFF_S
+        if self._refused is not None:
+            self._refused = None
+            log.info("the store takes commits again")
         commit = pending.result.commit
         self._heads[stream] = Head(
             position=commit.position,
@@ -301,22 +319,28 @@ class Daemon:
             change = refuse if stream in self._heads else self._on_model_change
             change(stream, head, self._engine, lambda: self._stopping)
             head = self._store.open(stream)
+        before = self._heads.get(stream) or self._known.pop(stream, None)
+        if before is not None and is_before(head.position, before.position):
+            say_rewound(stream, before, head)
         self._engine.open(stream, head)
         self._heads[stream] = head
         self._cursors[stream] = head.position
 
     def _lose_store(self, error: StoreUnavailableError) -> None:
         """Forget everything that the store may know better."""
-        if self._connected:
+        refused = str(error) if isinstance(error, StoreRefusesError) else None
+        if self._connected and (refused is None or refused != self._refused):  # a full server says so once
             self._metrics.reconnects.inc()
             log.warning("%s; trying again", error)
         self._connected = False
+        self._refused = refused
         self._metrics.store_connected.set(0)
         self._store.close()
         self._sharing.lose()
         self._pending.clear()
         for stream in self._heads:
             self._engine.forget(stream)
+        self._known = dict(self._heads)
         self._heads.clear()
         self._cursors.clear()
         self._away.clear()

@@ -30,4 +30,9 @@ class EntryId(NamedTuple):
         return str(self).encode()
 
 
+def is_before(one: bytes, other: bytes) -> bool:
+    """Whether an id lies before another."""
+    return EntryId.parse(one) < EntryId.parse(other)
+
+
 BEGINNING = b"0-0"  # before every entry: Redis accepts no id this small

@@ -42,6 +42,10 @@ class StoreUnavailableError(StoreError):
     """The store cannot be reached or refuses writes just now; worth a retry."""
 
 
+class StoreRefusesError(StoreUnavailableError):
+    """The store answers, but does not take this just now: full, loading, a replica."""
+
+
 class ModelChangedError(StoreError):
     """The stream's states were made by a model with another fingerprint."""
 

@@ -22,6 +22,7 @@ from streamlstm.flight import FlightPacker
 from streamlstm.keys import Keys
 from streamlstm.nodes import Nodes
 from streamlstm.readers import Readers
+from streamlstm.server_check import refuse_unsafe
 from streamlstm.store import FORMAT, Commit, Head, Tail
 from streamlstm.topology import Topology, parse_topology
 from streamlstm.wire import Address, Connection, bulk, checked, pack, parse_replies
@@ -177,12 +178,7 @@ class RedisStore:
         info: dict[str, str] = {}
         for address in self._topology.homes():
             info = _parse_info(self._nodes.at(address).call("INFO"))
-            policy = info.get("maxmemory_policy", "noeviction")
-            if policy != "noeviction":
-                raise StoreError(
-                    f"the Redis server at {address.url} may evict keys (maxmemory-policy {policy}): states and "
-                    "positions would be lost; run `redis-cli CONFIG SET maxmemory-policy noeviction`"
-                )
+            refuse_unsafe(info, address.url)
         return info
 
     def open(self, stream: str) -> Head:
@@ -272,11 +268,12 @@ def _parse_info(text: bytes) -> dict[str, str]:
 
 def read_tail(connection: Connection, keys: Keys, head: Head) -> Tail:
     """How far a stream's end is from its position; exact unless entries in its middle were deleted by hand."""
+    position = connection.call("HGET", keys.meta, "position") or BEGINNING
     waiting = connection.call("XRANGE", keys.input, b"(" + head.position, "+", "COUNT", 1)
     if not waiting:
         newest = connection.call("XREVRANGE", keys.input, "+", "-", "COUNT", 1)
         ended = bool(newest) and EntryId.parse(newest[0][0]) < EntryId.parse(head.position)
-        return Tail(lag_entries=0, lag_ms=0, ends_before_position=ended)
+        return Tail(lag_entries=0, lag_ms=0, position=position, ends_before_position=ended)
     raw = connection.call("XINFO", "STREAM", keys.input)
     info = dict(zip(raw[0::2], raw[1::2], strict=True))
     seconds, microseconds = connection.call("TIME")
@@ -291,7 +288,7 @@ def read_tail(connection: Connection, keys: Keys, head: Head) -> Tail:
         lag = max(1, added - head.answered)
     else:  # Redis 6.2 does not count; a page is enough to tell a short lag exactly and a long one roughly
         lag = len(connection.call("XRANGE", keys.input, b"(" + head.position, "+", "COUNT", LAG_PAGE))
-    return Tail(lag_entries=lag, lag_ms=max(0, now_ms - oldest.time_ms), answered=answered)
+    return Tail(lag_entries=lag, lag_ms=max(0, now_ms - oldest.time_ms), answered=answered, position=position)
 
 
 def ping(url: str) -> None:

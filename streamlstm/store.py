@@ -77,6 +77,7 @@ class Tail:
     lag_entries: int
     lag_ms: int  # age of the oldest entry not yet answered, by the store's clock; 0 when there is none
     answered: int | None = None  # entries up to the position, where the store knows better than the head
+    position: bytes | None = None  # what the store holds now, where it was looked up
     ends_before_position: bool = False  # the stream was begun again with smaller ids, which nobody will ever read
 
 

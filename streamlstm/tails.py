@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import replace
 
 from streamlstm.engine import Engine
-from streamlstm.keys import Keys
+from streamlstm.entry_id import is_before
 from streamlstm.metrics import Metrics
+from streamlstm.notices import say_begun_again
 from streamlstm.store import Head, Store
 from streamlstm.sweep import Sweep
 
@@ -20,8 +21,11 @@ SAMPLED_SERIES = 300  # looked at to say how old states are
 class Tails:
     """Compares what the store says with the heads of the streams at work."""
 
-    def __init__(self, *, engine: Engine, store: Store, metrics: Metrics, sweep: Sweep) -> None:
-        self._engine, self._sweep = engine, sweep
+    def __init__(
+        self, *, engine: Engine, store: Store, metrics: Metrics, sweep: Sweep, reopen: Callable[[str], None]
+    ) -> None:
+        """`reopen` is called with a stream whose position has gone back."""
+        self._engine, self._sweep, self._reopen = engine, sweep, reopen
         self._store = store
         self._metrics = metrics
         self._begun_again: set[str] = set()  # streams whose position lies beyond their end, said once
@@ -32,8 +36,11 @@ class Tails:
         `busy` are streams with a commit under way, whose head is about to move. Raises StoreUnavailableError.
         """
         lost = {}
-        for stream, head in heads.items():
+        for stream, head in list(heads.items()):
             tail = self._store.tail(stream, head)
+            if stream not in busy and tail.position is not None and is_before(tail.position, head.position):
+                self._reopen(stream)  # flushed, or states were imported; an idle stream would not find out by a commit
+                continue
             self._sweep.look(stream, head.position)
             self._metrics.of[stream].lag_entries.set(tail.lag_entries)
             self._metrics.of[stream].lag_seconds.set(tail.lag_ms / 1000)
@@ -62,13 +69,7 @@ class Tails:
         if stream in self._begun_again:
             return
         self._begun_again.add(stream)
-        log.error(
-            "the position %s of %r lies beyond the stream's end: it was begun again with smaller ids, which are not "
-            "read; stop, run `redis-cli DEL %s`, and start to serve it anew",
-            head.position.decode(),
-            stream,
-            " ".join(Keys(stream).derived),
-        )
+        say_begun_again(stream, head)
 
     def _note_lost(self, stream: str, head: Head, entries: int) -> None:
         """Entries vanished between the position and the oldest one left: somebody trims faster than we read."""

@@ -19,7 +19,8 @@ import hiredis
 from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
 
 from streamlstm.codec import skip_replies
-from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
+from streamlstm.errors import StoreError, StoreRefusesError, StoreUnavailableError, UsageError
+from streamlstm.refusals import advice
 
 RECEIVE_BYTES = 1 << 20
 # Fewer bytes than this are not worth a system call to wait for them together; more may not fit the socket's buffer.
@@ -27,24 +28,6 @@ LOW_WATER_BYTES, MOST_LOW_WATER_BYTES = 4096, 65_536
 # Longest wait for a reply to a command that does not block; a server that takes longer is treated as away.
 REPLY_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 3.0
-
-# Error codes of a server that may take the same command later: loading, failing over, full, not a primary just now.
-_TRANSIENT = (
-    "LOADING",
-    "OOM",
-    "MISCONF",
-    "READONLY",
-    "MASTERDOWN",
-    "CLUSTERDOWN",
-    "TRYAGAIN",
-    "MOVED",
-    "ASK",
-    "NOREPLICAS",
-    "BUSY",
-    "UNBLOCKED",
-    "EXECABORT",
-    "ERR max number of clients",
-)
 
 
 @dataclass(frozen=True)
@@ -262,8 +245,12 @@ def checked(reply: Any, address: Address) -> Any:
     if not isinstance(reply, hiredis.ReplyError):
         return reply
     text = str(reply)
-    if text.startswith(_TRANSIENT):
-        raise StoreUnavailableError(f"the Redis server at {address.url} refuses for now: {text}")
+    what_to_do = advice(text)
+    if what_to_do is not None:
+        said = f"the Redis server at {address.url} refuses for now: {text}"
+        if what_to_do:
+            raise StoreRefusesError(f"{said}; {what_to_do}")
+        raise StoreUnavailableError(said)
     raise StoreError(f"the Redis server at {address.url} answered: {text}")
 
 

@@ -185,6 +185,7 @@ class _Daemon:
         """Serve from a server until a signal; `stack` undoes what was begun."""
         from streamlstm.daemon import Daemon
         from streamlstm.redis_store import RedisStore
+        from streamlstm.server_check import warnings
         from streamlstm.topology import parse_topology
         from streamlstm.web import make_pages
 
@@ -192,7 +193,8 @@ class _Daemon:
         topology = parse_topology(url)
         store = RedisStore(topology, wakeup=wakeup)
         stack.callback(store.close)
-        store.check_server()
+        for warning in warnings(store.check_server(), store.url):
+            log.warning(warning)
         sharing = _sharing(self.plan, topology)
         store.call_when_readable(sharing.fileno, sharing.listen)
         daemon = Daemon(

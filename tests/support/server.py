@@ -61,6 +61,8 @@ class Server:
             [self.binary, *(options if self.command is None else self.command)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            # So that a file that may not grow any more is an error to the server, as a full disk is, and not its end.
+            preexec_fn=lambda: signal.signal(signal.SIGXFSZ, signal.SIG_IGN),  # noqa: PLW1509  (no locks)
         )
         deadline = time.monotonic() + 20
         while True:
