@@ -51,6 +51,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "bench",
         "Measure speed here, beside what Redis alone needs and the naive loop.",
     ),
+    "config": ("streamlstm.cli.config", "config", "Show what every setting is and where it comes from."),
+    "completion": (
+        "streamlstm.cli.completion",
+        "completion",
+        "Print the script that completes commands and options in a shell.",
+    ),
 }
 
 
@@ -102,10 +108,10 @@ def main(ctx: click.Context, config: Path | None) -> None:
         ctx.exit(EXIT_USAGE)
     path = find_config(config, Path.cwd())
     if path is not None:
-        ctx.default_map = _default_map(ctx, path, ctx.invoked_subcommand)
+        ctx.default_map = default_map(ctx, path, ctx.invoked_subcommand)
 
 
-def _default_map(ctx: click.Context, path: Path, name: str) -> dict[str, Any]:
+def default_map(ctx: click.Context, path: Path, name: str) -> dict[str, Any]:
     """Read the settings file as click's map of defaults for the command `name`: parameter name -> value."""
     group = ctx.command
     assert isinstance(group, LazyGroup)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from streamlstm.http import HttpServer
     from streamlstm.metrics import Metrics
     from streamlstm.model_change import ModelChange
+    from streamlstm.notify import Notifier
     from streamlstm.redis_store import RedisStore
     from streamlstm.selection import Selection
     from streamlstm.sharing import Sharing
@@ -183,6 +184,7 @@ class _Daemon:
 
     def run(self, stack: contextlib.ExitStack, web: HttpServer, url: str, endpoint_dir: Path | None) -> None:
         """Serve from a server until a signal; `stack` undoes what was begun."""
+        from streamlstm import notify
         from streamlstm.daemon import Daemon
         from streamlstm.redis_store import RedisStore
         from streamlstm.server_check import warnings
@@ -208,11 +210,14 @@ class _Daemon:
         )
         pages = parse_topology(url)  # their own: they are asked for in threads
         web.show(make_pages(self.plan.web, self.metrics, pages, unhealthy=daemon.unhealthy, unready=daemon.unready))
-        _stop_on_signals(daemon)
+        manager = notify.of_process()
+        stack.enter_context(manager.watchdog(daemon.unhealthy))
+        _stop_on_signals(daemon, manager)
 
         def announce() -> None:
             note = {"redis": store.url, "http": web.url, "streams": list(sharing.held)}
             log.info("ready: serving %s", self.plan.model, extra=note)
+            manager.say("READY=1", f"STATUS=serving {len(sharing.held)} streams")
             if endpoint_dir is not None:
                 _write_endpoint(endpoint_dir, {"redis": url, "http": web.url, "pid": os.getpid()})
                 stack.callback((endpoint_dir / "serve.json").unlink, missing_ok=True)
@@ -291,13 +296,14 @@ def _clock(wakeup: int) -> Clock:
     return Clock(monotonic=time.monotonic, wall=time.time, sleep=sleep)
 
 
-def _stop_on_signals(daemon: Daemon) -> None:
+def _stop_on_signals(daemon: Daemon, manager: Notifier) -> None:
     """The first SIGTERM or SIGINT drains, the second leaves at once: what is not committed is done again."""
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         if daemon.unready() == "draining":
             os._exit(1)
         daemon.stop()
+        manager.say("STOPPING=1")
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)

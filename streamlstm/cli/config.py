@@ -1,0 +1,141 @@
+"""`streamlstm config show`: every option of a command with its value and where that came from; passwords masked."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from streamlstm.cli.options import command, group, json_option, note
+from streamlstm.config import find_config
+
+MASK = "***"
+SECRET_WORDS = ("password", "secret", "token")
+PREFIX = "STREAMLSTM_"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One option's value."""
+
+    option: str
+    value: Any
+    source: str  # flag, environment, file or default; the variable and the path beside it
+
+
+@group("config", short_help="Show what every setting is and where it comes from.")
+def config() -> None:
+    """Show settings."""
+
+
+@command("show", short_help="Show each option's value and source.", context_settings={"ignore_unknown_options": True})
+@click.argument("command_line", metavar="[COMMAND [OPTIONS]...]", nargs=-1, type=click.UNPROCESSED)
+@json_option
+@click.pass_context
+def show(ctx: click.Context, command_line: tuple[str, ...], as_json: bool) -> None:
+    """Show what COMMAND (default: serve) would run with: each option, its value, and where that came from.
+
+    A flag wins over the variable, the variable over the file, the file over the default. Options given here count as
+    flags: `streamlstm config show serve --retain 7d`. Passwords are shown as ***.
+    """
+    root = ctx.find_root()
+    path = find_config(root.params.get("config"), Path.cwd())
+    target = _prepared(root, command_line or ("serve",), path)
+    settings = list(_settings(target, path))
+    for variable, hint in _unknown_variables(root):
+        note(f"{variable} is set, but no option has that variable{hint}")
+    if as_json:
+        click.echo(json.dumps([asdict(setting) for setting in settings], default=str))
+        return
+    rows = [(setting.option, _text(setting.value), setting.source) for setting in settings]
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    for row in rows:
+        click.echo(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}")
+
+
+config.add_command(show)
+
+
+def _prepared(root: click.Context, words: Sequence[str], path: Path | None) -> click.Context:
+    """The context in which a command would run: its parameters parsed, nothing run, arguments not asked for.
+
+    Raises UsageError for a command or an option there is not, and for a value that its option does not take.
+    """
+    from streamlstm.cli import default_map
+
+    name, *rest = words
+    assert isinstance(root.command, click.Group)
+    found = root.command.get_command(root, name)
+    if found is None:
+        raise click.UsageError(f"No such command {name!r}.", root)
+    root.default_map = {} if path is None else default_map(root, path, name)
+    parent = root
+    if isinstance(found, click.Group):
+        parent = click.Context(found, parent=root, info_name=name)
+        name, rest = (rest[0], rest[1:]) if rest else ("", [])
+        inner = found.get_command(parent, name)
+        if inner is None:
+            raise click.UsageError(f"Name one of {', '.join(found.commands)}.", parent)
+        found = inner
+    options = click.Command(found.name, params=[param for param in found.params if isinstance(param, click.Option)])
+    options.context_settings = {"allow_extra_args": True}
+    for param in options.params:
+        param.required = False
+    return options.make_context(name, list(rest), parent=parent)
+
+
+def _settings(target: click.Context, path: Path | None) -> Iterator[Setting]:
+    for param in target.command.params:
+        if param.name is None or param.name == "help":
+            continue
+        where = target.get_parameter_source(param.name)
+        sources = {
+            ParameterSource.COMMANDLINE: "flag",
+            ParameterSource.ENVIRONMENT: f"environment {param.envvar}",
+            ParameterSource.DEFAULT_MAP: f"file {path}",
+        }
+        name = next(text for text in param.opts if text.startswith("--"))
+        yield Setting(name, _masked(name, target.params[param.name]), sources.get(where, "default"))  # type: ignore[arg-type]
+
+
+def _masked(option: str, value: Any) -> Any:
+    """A value without the passwords in it."""
+    if isinstance(value, tuple):
+        return [_masked(option, item) for item in value]
+    if value is not None and any(word in option for word in SECRET_WORDS):
+        return MASK
+    if isinstance(value, str) and "://" in value:
+        from streamlstm.wire import mask
+
+        return mask(value)
+    return value
+
+
+def _unknown_variables(root: click.Context) -> Iterator[tuple[str, str]]:
+    """Variables that look like ours and are nobody's, with the nearest that is somebody's."""
+    assert isinstance(root.command, click.Group)
+    known = {str(param.envvar) for param in root.command.params if param.envvar}
+    pending = [root.command.get_command(root, name) for name in root.command.list_commands(root)]
+    while pending:
+        found = pending.pop()
+        if isinstance(found, click.Group):
+            pending += found.commands.values()
+        elif found is not None:
+            known |= {str(param.envvar) for param in found.params if param.envvar}
+    for variable in sorted(os.environ):
+        if variable.startswith(PREFIX) and variable not in known:
+            near = difflib.get_close_matches(variable, known, n=1)
+            yield variable, f"; did you mean {near[0]}?" if near else ""
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

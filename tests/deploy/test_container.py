@@ -1,0 +1,103 @@
+"""Dockerfile and compose file, as far as they can be held without Docker."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from streamlstm.cli import main
+
+ROOT = Path(__file__).parent.parent.parent
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+
+def compose() -> dict[str, Any]:
+    """The services."""
+    services: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    return services
+
+
+def instructions() -> list[tuple[str, str]]:
+    """Instruction and arguments, continued lines joined."""
+    lines = re.sub(r"\\\n\s*", "", DOCKERFILE).splitlines()
+    return [(name, rest) for name, _, rest in (line.partition(" ") for line in lines) if name.isupper()]
+
+
+def test_the_image_runs_without_root_and_takes_signals() -> None:
+    """Two stages, a user by number, an exec-form entrypoint, no compiler in the last stage."""
+    stages = [index for index, (name, _) in enumerate(instructions()) if name == "FROM"]
+    assert len(stages) == 2
+    last = instructions()[stages[-1] :]
+    assert not [rest for name, rest in last if name == "RUN"], "nothing is installed in the last stage"
+    assert dict(last)["USER"] == "10001:10001"
+    assert json.loads(dict(last)["ENTRYPOINT"]) == ["streamlstm"]
+    assert json.loads(dict(last)["CMD"])[0] == "serve"
+
+
+def test_what_is_copied_is_all_that_a_build_needs() -> None:
+    """Every copied path exists and is let through by .dockerignore; the build's own files are among them."""
+    copied = [
+        word for name, rest in instructions() if name == "COPY" and "--from" not in rest for word in rest.split()[:-1]
+    ]
+    allowed = (ROOT / ".dockerignore").read_text().splitlines()
+    for word in copied:
+        assert (ROOT / word).exists(), word
+        assert f"!{word}" in allowed
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert {"pyproject.toml", "hatch_build.py", project["project"]["readme"], "streamlstm"} <= set(copied)
+    assert set(project["project"]["license-files"]) <= set(copied)
+
+
+def test_the_base_install_has_no_torch() -> None:
+    """What the image installs is the project without extras, and that needs neither torch nor onnx."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[^\w-]", requirement)[0] for requirement in project["dependencies"]}
+    assert not names & {"torch", "onnx", "tensorflow", "keras"}
+    assert re.search(r"pip install .* \. ", DOCKERFILE), "no extra is named"
+
+
+def test_the_compose_file_is_one() -> None:
+    """It follows the Compose specification."""
+    done = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", ROOT / "compose.yaml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_compose_wires_the_services_together() -> None:
+    """Names that configurations use are services; mounted files exist; ports are on loopback only."""
+    services = compose()
+    assert set(services) == {"redis", "streamlstm", "prometheus", "alertmanager", "grafana"}
+    prometheus = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    names = [
+        name
+        for config in [*prometheus["scrape_configs"], *prometheus["alerting"]["alertmanagers"]]
+        for found in config.get("dns_sd_configs", [])
+        for name in found["names"]
+    ]
+    assert set(names) == {"streamlstm", "alertmanager"} <= set(services)
+    for service in services.values():
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+        for mount in service.get("volumes", []):
+            source = re.sub(r"\$\{MODEL:-(.*?)\}", r"\1", mount).split(":")[0]
+            assert not source.startswith("./") or (ROOT / source).exists(), mount
+    assert "noeviction" in services["redis"]["command"]
+
+
+def test_variables_of_the_compose_file_are_options() -> None:
+    """Every STREAMLSTM_ variable is one that `serve` reads, and series are exported for Grafana."""
+    serve = main.get_command(None, "serve")  # type: ignore[attr-defined]
+    known = {param.envvar for param in serve.params if param.param_type_name == "option"}
+    environment = compose()["streamlstm"]["environment"]
+    assert set(environment) <= known
+    assert environment["STREAMLSTM_SERIES_METRICS"] == "*"

@@ -1,0 +1,111 @@
+"""The manifests: valid against the API's schemas, and true to the program they start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from click.testing import CliRunner
+
+import streamlstm
+from streamlstm.cli import main
+from support.programs import run
+
+FOLDER = Path(__file__).parent.parent.parent / "deploy" / "kubernetes"
+OVERLAYS = ("single", "cluster")
+FILES = sorted(path for path in FOLDER.rglob("*.yaml") if path.name != "kustomization.yaml")
+
+
+def documents(text: str) -> Iterator[dict[str, Any]]:
+    """The resources in a YAML text."""
+    yield from (found for found in yaml.safe_load_all(text) if found)
+
+
+def check(resource: dict[str, Any]) -> None:
+    """Hold a resource against its schema, unknown fields forbidden; what others define has none here."""
+    if resource["apiVersion"].startswith("keda.sh/"):
+        return
+    version = kubernetes_validate.latest_version()
+    kubernetes_validate.validate(resource, version, strict=True)
+
+
+def rendered(overlay: str) -> dict[str, dict[str, Any]]:
+    """What `kubectl apply -k` would send, by kind and name without a hash."""
+    made = run("kubectl", "kustomize", FOLDER / "overlays" / overlay)
+    return {f"{item['kind']}/{item['metadata']['name']}": item for item in documents(made)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(FOLDER)))
+def test_every_manifest_is_valid(path: Path) -> None:
+    """`kubernetes-validate --strict` takes each file as it is."""
+    for resource in documents(path.read_text(encoding="utf-8")):
+        check(resource)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_overlays_are_built_and_valid(overlay: str) -> None:
+    """`kubectl kustomize` builds the overlay, and every resource in it is valid."""
+    made = rendered(overlay)
+    for resource in made.values():
+        check(resource)
+    for kind in ("Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy", "ServiceAccount"):
+        assert f"{kind}/streamlstm" in made
+    deployment = made["Deployment/streamlstm"]["spec"]
+    names = {item["metadata"]["name"] for item in made.values()}
+    container = deployment["template"]["spec"]["containers"][0]
+    assert container["env"][0]["valueFrom"]["secretKeyRef"]["name"] in names
+    assert deployment["template"]["spec"]["volumes"][0]["configMap"]["name"] in names
+    labels = deployment["template"]["metadata"]["labels"]
+    selectors = [
+        deployment["selector"]["matchLabels"],
+        made["Service/streamlstm"]["spec"]["selector"],
+        made["PodDisruptionBudget/streamlstm"]["spec"]["selector"]["matchLabels"],
+        made["NetworkPolicy/streamlstm"]["spec"]["podSelector"]["matchLabels"],
+    ]
+    for selector in selectors:
+        assert selector.items() <= labels.items(), selector
+
+
+def test_pods_run_without_rights_and_are_probed_where_the_daemon_answers() -> None:
+    """No root, no privileges, a read-only disk; readiness on /readyz, liveness on /healthz."""
+    (deployment,) = documents((FOLDER / "base" / "deployment.yaml").read_text())
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    probes = {kind: container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")}
+    assert probes == {"startup": "/readyz", "readiness": "/readyz", "liveness": "/healthz"}
+    assert container["resources"]["limits"]["memory"]
+
+
+@pytest.mark.parametrize("settings", sorted(FOLDER.rglob("*.toml")), ids=lambda path: path.parent.name)
+def test_the_pods_command_line_and_settings_are_the_programs(settings: Path) -> None:
+    """The options exist and the file is read; the daemon listens where the Service and the probes look."""
+    (deployment,) = documents((FOLDER / "base" / "deployment.yaml").read_text())
+    option, _, name, *arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    result = CliRunner().invoke(main, [option, str(settings), "config", "show", name, *arguments])
+    assert result.exit_code == 0, result.stderr
+    assert "0.0.0.0:9478" in result.stdout
+
+
+def test_no_more_processes_than_streams() -> None:
+    """The autoscalers stop at the number of streams: one more process would have nothing to do."""
+    text = (FOLDER / "overlays" / "cluster" / "streamlstm.toml").read_text()
+    streams = text.count("values:{")
+    (hpa,) = documents((FOLDER / "components" / "hpa" / "horizontalpodautoscaler.yaml").read_text())
+    (keda,) = documents((FOLDER / "components" / "keda" / "scaledobject.yaml").read_text())
+    assert hpa["spec"]["maxReplicas"] == keda["spec"]["maxReplicaCount"] == streams
+
+
+def test_the_image_is_that_of_this_version() -> None:
+    """Tag and version move together."""
+    base = yaml.safe_load((FOLDER / "base" / "kustomization.yaml").read_text())
+    assert base["images"][0]["newTag"] == streamlstm.__version__
