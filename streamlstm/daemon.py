@@ -86,7 +86,9 @@ class Daemon:
         self._store = store
         self._metrics = metrics
         limits = engine.settings
-        metrics.set_limits(series=limits.max_series, state_bytes=limits.max_series_memory_bytes)
+        metrics.set_limits(
+            series=limits.max_series, state_bytes=limits.max_series_memory_bytes, level=limits.extras.interval
+        )
         self._settings = settings
         self._clock = clock
         self._sharing = sharing or all_of(settings.streams, clock.monotonic)

@@ -157,6 +157,9 @@ class Metrics:
             "interval_coverage",
             "Share of values inside their interval, since the daemon began; NaN while none was given.",
         )
+        self.interval_level = self._gauge(
+            "interval_level", "Share of values that an interval is to cover; NaN without --interval.", []
+        ).labels()
         self.cached_series = self._gauge("cached_series", "Records in memory.", []).labels()
         self.state_bytes = self._gauge("state_bytes", "Memory taken by records, in bytes.", []).labels()
         self.steps_since_reset = self._gauge(
@@ -193,8 +196,9 @@ class Metrics:
         self.of[stream].skill.set(float("nan"))
         self.of[stream].interval_coverage.set(float("nan"))
 
-    def set_limits(self, *, series: int, state_bytes: int) -> None:
-        """Show what the settings allow."""
+    def set_limits(self, *, series: int, state_bytes: int, level: float | None) -> None:
+        """Show what the settings allow, and the level of intervals."""
+        self.interval_level.set(float("nan") if level is None else level)
         self._limits.labels("series").set(series)
         self._limits.labels("state_bytes").set(state_bytes)
 

@@ -39,6 +39,7 @@ ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
 HOST = "127.0.0.1"
 STREAMS = ("values:{0}", "values:{1}")  # one a daemon
+OPTIONS = ("--series-metrics", "*", "--interval", "0.9")
 SERIES = ("pump", "valve", "boiler")
 START_TIMEOUT_S = 60.0
 PAUSE_S = 0.02  # between two entries of a stream
@@ -124,7 +125,16 @@ class Topology:
     def start_daemon(self, number: int) -> None:
         """Start one of the daemons and wait until it is ready."""
         name = f"daemon-{number}"
-        options = ["--redis", self.url("redis"), "--stream", STREAMS[number], "--series-metrics", "*"]
+        options = [
+            "--redis",
+            self.url("redis"),
+            "--stream",
+            STREAMS[number],
+            "--series-metrics",
+            "*",
+            "--interval",
+            "0.9",
+        ]
         model = str(ROOT / "streamlstm" / "models" / "airline.onnx")
         address = f"{HOST}:{self.ports[name]}"
         self.spawn(name, sys.executable, "-m", "streamlstm", "serve", model, "--http", address, *options)

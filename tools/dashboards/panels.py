@@ -140,14 +140,21 @@ QUALITY = [
             (ratio(f"{ERROR}_sum", f"{ERROR}_count", "[30m]"), "30 min {{stream}}"),
             (ratio(f"{ERROR}_sum", f"{ERROR}_count", "[1d]"), "1 day {{stream}}"),
         ),
-        width=12,
         least=0,
+    ),
+    Panel(
+        "Interval coverage",
+        "Share of the values inside the interval given for them over an hour, beside what `--interval` promises.",
+        "percentunit",
+        (
+            (ratio("streamlstm_interval_covered_total", "streamlstm_interval_values_total", "[1h]"), "{{stream}}"),
+            (f"max(streamlstm_interval_level{{{PROCESS}}})", "promised"),
+        ),
     ),
     Panel(
         "Skill against naive",
         "1 - error / error of the naive forecast over an hour and over six; below 0 the naive forecast is better.",
         "percentunit",
         tuple((f"1 - {ratio(*ERRORS, f'[{window}]')}", f"{window} {{{{stream}}}}") for window in ("1h", "6h")),
-        width=12,
     ),
 ]
