@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from streamlstm.batch import Parsed
+from streamlstm.digest import Digest
 from streamlstm.engine import Engine, Result
 from streamlstm.entry_id import EntryId, is_before
 from streamlstm.errors import StoreError, StoreRefusesError, StoreUnavailableError
-from streamlstm.flaw import BAD_RECORD
 from streamlstm.metrics import Metrics
 from streamlstm.model_change import ModelChange, refuse
 from streamlstm.notices import say_rewound
@@ -105,6 +105,7 @@ class Daemon:
         self._pending: dict[str, _Pending] = {}
         self._read_entries = FIRST_READ_ENTRIES
         self._next_tail = 0.0
+        self._digest = Digest(log, clock.monotonic)
         self._tails = Tails(engine=engine, store=store, metrics=metrics, sweep=self._sweep, reopen=self._open)
         self._backoff_s = FIRST_BACKOFF_S  # longest pause before the next try; doubled until a commit holds again
         self.beat = clock.monotonic()
@@ -247,7 +248,8 @@ class Daemon:
         self._metrics.of[stream].commit_seconds.observe(now - pending.sent)
         if not holds:
             self._metrics.of[stream].fenced_commits.inc()
-            log.warning("another process moved the position of %r; going on from there", stream)
+            moved = f"another process moved the position of {stream!r}; going on from there"
+            self._digest.note(("fenced", stream), moved, stream=stream)
             self._open(stream)
             self._sharing.hurry()
             return False
@@ -349,6 +351,7 @@ class Daemon:
 
     def _drain(self) -> None:
         """Receive what is under way, so that nothing is left to be done again."""
+        log.info("draining", extra={"commits": len(self._pending)})
         try:
             for stream in list(self._pending):
                 self._settle(stream)
@@ -379,9 +382,8 @@ class Daemon:
         metrics.entries.inc(result.entries)
         metrics.values.inc(len(commit.texts) + len(commit.dead))
         metrics.predictions.inc(len(commit.texts))
-        for letter in commit.dead:
-            metrics.dead_letters[letter.kind].inc()
-            metrics.quarantined_records.inc(letter.kind == BAD_RECORD)
+        if commit.dead:
+            self._digest.count_dead(stream, commit.dead, metrics)
         metrics.resets.inc(result.resets)
         self._metrics.score(stream, result.tally)
         metrics.series.set(self._engine.series(stream))
@@ -394,3 +396,4 @@ class Daemon:
     def _look_at_tails(self) -> None:
         self._next_tail = self._clock.monotonic() + TAIL_EVERY_S
         self._tails.look(self._heads, self._pending)
+        self._digest.flush()

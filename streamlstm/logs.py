@@ -16,12 +16,17 @@ def _extra(record: logging.LogRecord) -> dict[str, Any]:
     return {name: value for name, value in vars(record).items() if name not in _STANDARD}
 
 
+def _shown(value: object) -> str:
+    """A value on one line, whatever is in it: names come from producers."""
+    return str(value) if str(value).isprintable() else repr(value)
+
+
 class TextFormatter(logging.Formatter):
     """`12:00:00 INFO message key=value`, local time."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
-        fields = "".join(f" {name}={value}" for name, value in _extra(record).items())
+        fields = "".join(f" {name}={_shown(value)}" for name, value in _extra(record).items())
         return f"{self.formatTime(record, '%H:%M:%S')} {record.levelname} {record.getMessage()}{fields}"
 
 

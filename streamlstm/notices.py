@@ -17,6 +17,7 @@ def say_rewound(stream: str, before: Head, head: Head) -> None:
             "the states and the position of %r are gone: the server was flushed or lost its data, or the keys were "
             "deleted; all its series begin anew with what its input holds now",
             stream,
+            extra={"stream": stream},
         )
         return
     log.warning(
@@ -25,6 +26,7 @@ def say_rewound(stream: str, before: Head, head: Head) -> None:
         stream,
         before.position.decode(),
         head.position.decode(),
+        extra={"stream": stream},
     )
 
 
@@ -36,4 +38,5 @@ def say_begun_again(stream: str, head: Head) -> None:
         head.position.decode(),
         stream,
         " ".join(Keys(stream).derived),
+        extra={"stream": stream},
     )

@@ -81,4 +81,5 @@ class Tails:
                 "`--retain` alone",
                 entries,
                 stream,
+                extra={"stream": stream, "entries": entries},
             )

@@ -30,8 +30,8 @@ ROWS: dict[str, set[str]] = {
     | {"memory_store", "redis_store", "embedded", "snapshot", "states", "transfer", "refusals", "server_check"},
     "engine": {"flaw", "values", "batch", "plan", "arena", "stepping", "scoring", "_carry", "carry", "carry_python"}
     | {"idle", "plain", "mixed", "engine"},
-    "daemon": {"member", "selection", "sharing", "logs", "instruments", "metrics", "http", "live", "notify"}
-    | {"web", "replay", "verify", "tails", "sweep", "model_change", "notices", "daemon"},
+    "daemon": {"member", "selection", "sharing", "logs", "digest", "instruments", "metrics", "http", "live"}
+    | {"notify", "web", "replay", "verify", "tails", "sweep", "model_change", "notices", "daemon"},
     "face": {"bench", "cli", "__main__"},
 }
 # Row -> the rows it may import from, besides itself. The package itself holds only the version and a lazy `load`.

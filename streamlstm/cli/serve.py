@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from streamlstm import __version__
 from streamlstm.cli.engine_options import engine_options
 from streamlstm.cli.options import command, data_dir_option, option, server_options
 from streamlstm.cli.quantities import DURATION
@@ -216,6 +217,7 @@ class _Daemon:
 
         def announce() -> None:
             note = {"redis": store.url, "http": web.url, "streams": list(sharing.held)}
+            note |= {"version": __version__, "fingerprint": self.engine.model.fingerprint[:12]}
             log.info("ready: serving %s", self.plan.model, extra=note)
             manager.say("READY=1", f"STATUS=serving {len(sharing.held)} streams")
             if endpoint_dir is not None:

@@ -1,0 +1,75 @@
+"""What is logged: one line an event, storms told in digests, nothing a producer wrote breaks a line."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from streamlstm.digest import EVERY_S, Digest
+from streamlstm.logs import JsonFormatter, TextFormatter
+from support.daemons import run_daemon
+
+HOSTILE = "a\n12:00:00 ERROR the disk is gone"
+
+
+@pytest.fixture
+def log() -> Iterator[tuple[logging.Logger, list[logging.LogRecord]]]:
+    """A logger of the test's own, and what was logged."""
+    logger, records = logging.getLogger("digest-test"), list[logging.LogRecord]()
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    yield logger, records
+    logger.removeHandler(handler)
+
+
+def test_a_storm_is_one_line_a_minute(log: tuple[logging.Logger, list[logging.LogRecord]]) -> None:
+    """The first event is told at once, the thousand after it as one line with their number; then silence again."""
+    logger, lines = log
+    now = 0.0
+    digest = Digest(logger, lambda: now)
+    for number in range(1001):
+        digest.note(("dead", "values"), f"value {number}", stream="values")
+        digest.flush()
+    assert [(line.getMessage(), line.times) for line in lines] == [("value 0", 1)]  # type: ignore[attr-defined]
+    now = EVERY_S
+    digest.flush()
+    assert (lines[1].getMessage(), lines[1].times) == ("value 1000", 1000)  # type: ignore[attr-defined]
+    now = 2 * EVERY_S
+    digest.flush()
+    assert len(lines) == 2
+    digest.note(("dead", "values"), "again", 3, stream="values")
+    assert lines[2].times == 3  # type: ignore[attr-defined]
+
+
+def test_kinds_are_told_apart(log: tuple[logging.Logger, list[logging.LogRecord]]) -> None:
+    """A storm of one kind hides no event of another."""
+    logger, lines = log
+    digest = Digest(logger, lambda: 0.0)
+    digest.note(("dead", "a"), "one")
+    digest.note(("dead", "b"), "other")
+    assert [line.getMessage() for line in lines] == ["one", "other"]
+
+
+def test_dead_letters_are_told_once_with_stream_and_reason(caplog: pytest.LogCaptureFixture) -> None:
+    """Two hundred bad values are one line that names stream, reason, series and what was wrong."""
+    caplog.set_level(logging.INFO, "streamlstm")
+    logging.getLogger("streamlstm").propagate = True
+    run_daemon([(f"{n}-0", [HOSTILE, "word"]) for n in range(1, 201)])
+    found = [record for record in caplog.records if "cannot be stepped" in record.getMessage()]
+    assert len({(record.stream, record.reason) for record in found}) == 1  # type: ignore[attr-defined]
+    assert len(found) < 5
+    assert "'values'" in found[0].getMessage()
+    assert "\n" not in found[0].getMessage()
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
+def test_names_of_producers_break_no_line(formatter: logging.Formatter) -> None:
+    """A line break in a field is written as such, in text and in JSON."""
+    record = logging.makeLogRecord({"msg": "event", "levelno": 30, "levelname": "WARNING", "series": HOSTILE, "n": 3})
+    line = formatter.format(record)
+    assert len(line.splitlines()) == 1
+    assert "n=3" in line or json.loads(line)["series"] == HOSTILE
