@@ -1,10 +1,11 @@
 """The topology of compose.yaml on one machine without Docker: Redis, two daemons, Prometheus, Alertmanager, and load.
 
-python tools/topology.py [--keep]
+python tools/topology.py [--page FILE.html] [--keep]
 
 Everything listens on free loopback ports, keeps its files in a temporary folder and ends with the script. It then runs
 what the tests run: every panel's expression returns a series, every rule can be evaluated, and alerts reach
-Alertmanager when their cause is made. --keep leaves it running, and says where, until Ctrl-C.
+Alertmanager when their cause is made. --page draws the dashboards' panels into a file; --keep leaves everything
+running, and says where, until Ctrl-C.
 
 The Prometheus configuration is the deployed one, with static targets for the DNS names, and seconds for its intervals.
 """
@@ -31,6 +32,7 @@ from typing import Any
 
 import redis
 import yaml
+from panels_page import page
 
 from streamlstm.embedded import find_binary
 from streamlstm.keys import Keys
@@ -235,7 +237,7 @@ def panels() -> Iterator[tuple[str, str]]:
 
 def filled_in(expression: str) -> str:
     """An expression as Grafana sends it, with everything chosen."""
-    for name, value in (("$__rate_interval", WINDOW), ("$job", ".*"), ("$stream", ".*"), ("$series", ".*")):
+    for name, value in (("$__rate_interval", WINDOW), ("$job", "streamlstm"), ("$stream", ".*"), ("$series", ".*")):
         expression = expression.replace(name, value)
     return expression
 
@@ -251,6 +253,11 @@ def empty_panels(topology: Topology) -> list[str]:
             for _, value in series["values"]
         )
     ]
+
+
+def drawn(topology: Topology) -> str:
+    """All panels with their data as a page."""
+    return page(DEPLOY / "grafana" / "dashboards", lambda expression: topology.query(filled_in(expression)))
 
 
 def broken_rules(topology: Topology) -> list[str]:
@@ -282,7 +289,8 @@ def main() -> None:
     """Run the checks; exits with 1 and says which of them failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
-    keep = parser.parse_args().keep
+    parser.add_argument("--page", type=Path, metavar="FILE.html", help="draw the dashboards' panels into a file")
+    options = parser.parse_args()
     with running() as topology:
         for name in topology.ports:
             print(f"{name}: {topology.url(name)}", flush=True)
@@ -294,7 +302,10 @@ def main() -> None:
             wait_for(lambda alert=alert: alert in topology.firing(), alert)
             mend()
             print(f"{alert} reached Alertmanager", flush=True)
-        while keep:
+        if options.page is not None:
+            options.page.write_text(drawn(topology), encoding="utf-8")
+            print(f"{options.page}: the panels", flush=True)
+        while options.keep:
             time.sleep(1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -9,12 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib.image
+import numpy as np
 import pytest
 import topology
 import yaml
 from topology import DEPLOY, ROOT, STREAMS, Topology, wait_for
 
 from streamlstm.keys import Keys
+from support.browser import chromium
 from support.programs import program
 
 BOARDS = {
@@ -43,6 +47,23 @@ def test_every_rule_is_evaluated(running: Topology) -> None:
     """Prometheus finds nothing wrong with a rule while it has data, and knows every alert."""
     wait_for(lambda: not topology.broken_rules(running), "rules evaluated")
     assert topology.broken_rules(running) == []
+
+
+def test_the_panels_can_be_looked_at(running: Topology, tmp_path: Path) -> None:
+    """Drawn on a page, every panel of every dashboard has a line in a real browser's picture."""
+    wait_for(lambda: not topology.empty_panels(running), "series in every panel")
+    wait_for(lambda: len(running.query("up")[0]["values"]) >= 15, "lines of some length")
+    made = tmp_path / "panels.html"
+    made.write_text(topology.drawn(running), encoding="utf-8")
+    with chromium(tmp_path / "profile") as browser:
+        tab = browser.open(made.as_uri())
+        tab.wait_for(f"document.querySelectorAll('.panel').length == {len(PANELS)}")
+        assert tab.evaluate("document.querySelectorAll('.panel[data-series=\"0\"]').length") == 0
+        picture = tab.picture(1260, 6500)
+    (tmp_path / "panels.png").write_bytes(picture)
+    pixels = matplotlib.image.imread(io.BytesIO(picture))[..., :3]
+    blue = np.abs(pixels - np.array((0x1F, 0x77, 0xB4)) / 255).max(axis=2) < 0.1
+    assert blue.sum() > 100 * len(PANELS), "a line a panel, in the first colour"
 
 
 def test_alerts_reach_alertmanager_when_their_cause_is_made(running: Topology) -> None:

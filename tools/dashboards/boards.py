@@ -243,7 +243,7 @@ FORECASTS = Board(
                     (
                         '{__name__=~"streamlstm_series_(actual|forecast|interval_lower|interval_upper)", '
                         f'{ALL}, series=~"$series"}}',
-                        "{{series}} {{__name__}}",
+                        "{{stream}} {{series}} {{__name__}}",
                     ),
                 ),
                 width=24,

@@ -81,7 +81,9 @@ def variable(name: str, query: str, *, many: bool) -> dashboard.QueryVariable:
     made = dashboard.QueryVariable(name).label(name).query(query).datasource(SOURCE)
     made.refresh(VariableRefresh.ON_TIME_RANGE_CHANGED).sort(VariableSort.ALPHABETICAL_ASC)
     if many:
-        made.multi(True).include_all(True).all_value(".*")
+        made.multi(True).include_all(True)
+        if name != "job":  # any job would be Prometheus' own as well
+            made.all_value(".*")
     return made
 
 
