@@ -6,6 +6,7 @@ import json
 import math
 from typing import Any
 
+from streamlstm.calibration import LEAST_SEEN
 from streamlstm.cli.tail import entry_time
 from streamlstm.errors import RecordError
 from streamlstm.record import RecordFormat
@@ -30,15 +31,11 @@ def facts(name: bytes, record: bytes, meta: Meta, model: Served | None = None) -
     except RecordError as error:
         return found | {"damaged": str(error), "bytes": len(record)}
     head = layout.header(row)[0]
-    scored = int(head["scored"])
     found |= {
         "time": entry_time(str(int(head["time_ms"])).encode()),
         "steps": int(head["steps"]),
-        "scored": scored,
-        "mae": float(head["absolute_error"]) / scored if scored else None,
-        "rmse": math.sqrt(float(head["squared_error"]) / scored) if scored else None,
-        "naive_mae": float(head["naive_absolute_error"]) / scored if scored else None,
-        "naive_rmse": math.sqrt(float(head["naive_squared_error"]) / scored) if scored else None,
+        **_errors(head),
+        "coverage": _coverage(layout.calibration(row)[0]) if layout.calibration_at else None,
         "last_value": _numbers(layout.last_value(row)[0]),
         "last_prediction": dict(zip(meta.columns.split(","), _numbers(layout.last_output(row)[0]), strict=False)),
         "bytes": len(record),
@@ -48,6 +45,29 @@ def facts(name: bytes, record: bytes, meta: Meta, model: Served | None = None) -
     else:
         found["state_size"] = layout.state_size
     return found
+
+
+def _errors(head: Any) -> Facts:
+    """What the values that came say of the predictions before them; skill above 0 is better than naive."""
+    scored = int(head["scored"])
+    if not scored:
+        return {"scored": 0} | dict.fromkeys(("mae", "rmse", "naive_mae", "naive_rmse", "scaled_error", "skill"))
+    absolute, naive = float(head["absolute_error"]), float(head["naive_absolute_error"])
+    return {
+        "scored": scored,
+        "mae": absolute / scored,
+        "rmse": math.sqrt(float(head["squared_error"]) / scored),
+        "naive_mae": naive / scored,
+        "naive_rmse": math.sqrt(float(head["naive_squared_error"]) / scored),
+        "scaled_error": absolute / naive if naive else None,
+        "skill": 1 - absolute / naive if naive else None,
+    }
+
+
+def _coverage(kept: Any) -> float | None:
+    """The share of values inside the interval that was given for them; None before the first."""
+    given = float(kept["seen"]) - LEAST_SEEN
+    return float(kept["covered"]) / given if given > 0 else None
 
 
 def _layout_of_model(model: Served) -> RecordFormat:

@@ -12,15 +12,20 @@ from typing import Any
 import click
 
 from streamlstm.cli.connection import connect_all, resolve_redis
-from streamlstm.cli.options import command, counted, data_dir_option, json_option, redis_option
+from streamlstm.cli.options import command, counted, data_dir_option, json_option, option, redis_option
+from streamlstm.cli.state_text import description, facts
 from streamlstm.entry_id import BEGINNING
+from streamlstm.errors import StoreError
 from streamlstm.keys import Keys
 from streamlstm.nodes import Nodes
 from streamlstm.redis_store import read_tail
+from streamlstm.states import States
 from streamlstm.store import Head
 from streamlstm.wire import Connection
 
 DEFAULT_STREAM = "values"
+# What --series shows of a series.
+FIGURES = ("time", "steps", "scored", "mae", "rmse", "naive_mae", "scaled_error", "skill", "coverage", "damaged")
 FINGERPRINT_DIGITS = 12  # of 64; enough to tell models apart at a glance
 SCAN_COUNT = 1_000  # keys of one step of a search
 
@@ -46,20 +51,47 @@ class Standing:
 @click.argument("streams", metavar="[STREAM]...", nargs=-1)
 @redis_option
 @data_dir_option
+@option("--series", "chosen", multiple=True, metavar="NAME", help="Errors of this series instead; may be repeated.")
 @json_option
-def status(*, streams: tuple[str, ...], redis_url: str | None, data_dir: Path, as_json: bool) -> None:
+def status(
+    *, streams: tuple[str, ...], redis_url: str | None, data_dir: Path, chosen: tuple[str, ...], as_json: bool
+) -> None:
     """Show where STREAMs stand; without a name, every stream that has been served.
+
+    With --series, show instead how good the predictions of some series have been since each began or was reset: mean
+    absolute error, that over the naive forecast's (scaled error), skill (1 - scaled error), coverage of the interval.
 
     Lag is what waits between the end of the input and the position: in entries, and as the age of the oldest of them.
     An entry is as old as its id says, so history that is pushed with its own times is old at once.
     """
     with closing(connect_all(resolve_redis(redis_url, data_dir), streams or ("",))) as nodes:
         names = streams or sorted(served_streams(nodes)) or (DEFAULT_STREAM,)
+        if chosen:
+            click.echo("\n".join(_series_lines(nodes, names, chosen, as_json=as_json)))
+            return
         found = [standing(nodes.connection(name), name) for name in names]
     if as_json:
         click.echo(json.dumps([asdict(item) for item in found]))
         return
     click.echo("\n".join(_description(found[0]) if len(found) == 1 else _table(found)))
+
+
+def _series_lines(nodes: Nodes, streams: Sequence[str], chosen: Sequence[str], *, as_json: bool) -> list[str]:
+    """The errors of the chosen series of each stream that has them; raises StoreError if none has."""
+    found = []
+    for stream in streams:
+        states = States(nodes.connection(stream), Keys(stream), token="")
+        records, meta = states.get([name.encode() for name in chosen]), states.meta()
+        for name, record in zip(chosen, records, strict=True):
+            if record is not None:
+                known = facts(name.encode(), record, meta)
+                found.append({"stream": stream} | {fact: known[fact] for fact in ("series", *FIGURES) if fact in known})
+    if not found:
+        raise StoreError(
+            f"no state of {', '.join(map(repr, chosen))} in {', '.join(map(repr, streams))}; `streamlstm state list` "
+            "shows the series there are"
+        )
+    return [json.dumps(found)] if as_json else [line for one in found for line in (*description(one), "")][:-1]
 
 
 def standing(connection: Connection, stream: str) -> Standing:

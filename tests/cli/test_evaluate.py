@@ -14,11 +14,13 @@ from click.testing import CliRunner, Result
 import streamlstm
 from streamlstm.cli import main
 from streamlstm.cli.intervals import served_bounds
+from streamlstm.cli.state_text import facts
 from streamlstm.engine import Engine, EngineSettings
 from streamlstm.evaluation.scores import model_forecasts
 from streamlstm.extras import Extras
 from streamlstm.memory_store import MemoryServer, MemoryStore
-from streamlstm.scoring import ABSOLUTE, COVERED, GIVEN, SCORED
+from streamlstm.scoring import ABSOLUTE, COVERED, GIVEN, NAIVE, SCORED
+from streamlstm.states import Meta
 from streamlstm.table import Series
 from support.pump import pump
 
@@ -114,6 +116,11 @@ def test_it_says_what_serving_says() -> None:
     found = errors(str(MODEL), str(TABLE), "--test-size", str(len(values) - 1))["model"]
     assert found["mae"] == pytest.approx(tally[ABSOLUTE] / tally[SCORED], rel=1e-12)
     assert found["coverage"] == tally[COVERED] / tally[GIVEN]
+    meta = Meta(position=b"1-0", model=model.fingerprint, columns="yhat,lo,hi")
+    shown = facts(b"s", server.stream("values").state[b"s"], meta)  # what `status --series` and `state show` say
+    assert shown["mae"] == pytest.approx(found["mae"], rel=1e-12)
+    assert shown["coverage"] == found["coverage"]
+    assert shown["skill"] == pytest.approx(1 - tally[ABSOLUTE] / tally[NAIVE], rel=1e-12)
 
 
 @pytest.mark.parametrize(

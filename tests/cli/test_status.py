@@ -7,9 +7,11 @@ import subprocess
 import time
 from collections.abc import Callable
 
+import numpy as np
 import redis
 
 from streamlstm.keys import Keys
+from streamlstm.record import RecordFormat
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 FINGERPRINT = "0123456789abcdef" * 4
@@ -99,3 +101,20 @@ def test_nothing_at_all(run: Run) -> None:
     """An empty server has the default stream, empty."""
     [found] = json.loads(run("status", "--json").stdout)
     assert (found["stream"], found["entries"], found["position"], found["model"]) == ("values", 0, None, None)
+
+
+def test_errors_of_one_series(run: Run, client: redis.Redis) -> None:
+    """--series shows what its record says of its predictions; an unknown one is an error that says where to look."""
+    keys = Keys("values")
+    layout = RecordFormat(outputs=1, features=1, initial_state=np.zeros(2, np.float32), fingerprint=FINGERPRINT)
+    row = layout.fresh[None].copy()
+    head = layout.header(row)
+    head["steps"], head["scored"], head["absolute_error"], head["naive_absolute_error"] = 5, 4, 2.0, 8.0
+    client.hset(keys.meta, mapping={"position": "1-0", "model": FINGERPRINT, "columns": "yhat", "format": "1"})
+    client.hset(keys.state, "a", row.tobytes())
+    [found] = json.loads(run("status", "values", "--series", "a", "--json").stdout)
+    assert (found["series"], found["mae"], found["scaled_error"], found["skill"]) == ("a", 0.5, 0.25, 0.75)
+    assert "0.75" in run("status", "values", "--series", "a").stdout.decode()
+    missing = run("status", "values", "--series", "b")
+    assert missing.returncode == 1
+    assert b"state list" in missing.stderr
