@@ -32,11 +32,11 @@ def make_pages(
     unhealthy: Callable[[], str | None],
     unready: Callable[[], str | None],
 ) -> Pages:
-    """The pages of a daemon; on a Cluster they show what is on the server of the stream it serves first."""
+    """The pages of a daemon; each reads a stream from the server where that lies."""
 
-    def connect() -> Connection:
+    def connect(stream: str) -> Connection:
         try:
-            return Connection(store.home(next(iter(metrics.of), "")), name="streamlstm-page")
+            return Connection(store.home(stream), name="streamlstm-page")
         except StoreUnavailableError:
             store.doubt()
             raise

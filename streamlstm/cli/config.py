@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
 import os
@@ -19,6 +20,7 @@ from streamlstm.config import find_config
 MASK = "***"
 SECRET_WORDS = ("password", "secret", "token")
 PREFIX = "STREAMLSTM_"
+PASSWORD_VARIABLE = "STREAMLSTM_REDIS_PASSWORD"  # noqa: S105  (read beside the options)
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,11 @@ def _prepared(root: click.Context, words: Sequence[str], path: Path | None) -> c
         if inner is None:
             raise click.UsageError(f"Name one of {', '.join(found.commands)}.", parent)
         found = inner
-    options = click.Command(found.name, params=[param for param in found.params if isinstance(param, click.Option)])
-    options.context_settings = {"allow_extra_args": True}
-    for param in options.params:
-        param.required = False
+    params = [copy.copy(param) for param in found.params if isinstance(param, click.Option)]
+    for param in params:
+        # Shown, not acted on: nothing is asked for, no file with a password is read.
+        param.required, param.expose_value, param.callback = False, True, None
+    options = click.Command(found.name, params=list(params), context_settings={"allow_extra_args": True})
     return options.make_context(name, list(rest), parent=parent)
 
 
@@ -109,7 +112,7 @@ def _masked(option: str, value: Any) -> Any:
     """A value without the passwords in it."""
     if isinstance(value, tuple):
         return [_masked(option, item) for item in value]
-    if value is not None and any(word in option for word in SECRET_WORDS):
+    if value is not None and any(option.endswith(word) for word in SECRET_WORDS):
         return MASK
     if isinstance(value, str) and "://" in value:
         from streamlstm.wire import mask
@@ -121,7 +124,7 @@ def _masked(option: str, value: Any) -> Any:
 def _unknown_variables(root: click.Context) -> Iterator[tuple[str, str]]:
     """Variables that look like ours and are nobody's, with the nearest that is somebody's."""
     assert isinstance(root.command, click.Group)
-    known = {str(param.envvar) for param in root.command.params if param.envvar}
+    known = {str(param.envvar) for param in root.command.params if param.envvar} | {PASSWORD_VARIABLE}
     pending = [root.command.get_command(root, name) for name in root.command.list_commands(root)]
     while pending:
         found = pending.pop()

@@ -32,6 +32,7 @@ _ACTUAL = ("streamlstm_series_actual", "Last value of a chosen series (--series-
 class _Stream:
     """What is known of one stream."""
 
+    connection: Connection
     recent: Recent
     columns: list[str]
     latest: dict[bytes, Answered] = field(default_factory=dict)
@@ -41,13 +42,12 @@ class SeriesGauges(Collector):
     """A collector to register beside the metrics."""
 
     def __init__(
-        self, connect: Callable[[], Connection], streams: Callable[[], Sequence[str]], *, pattern: str, most: int
+        self, connect: Callable[[str], Connection], streams: Callable[[], Sequence[str]], *, pattern: str, most: int
     ) -> None:
         """`pattern` is a glob (`*`, `?`, `[seq]`) for names of series; of those the first `most` seen are shown."""
         self._connect, self._names, self._pattern, self._most = connect, streams, pattern, most
-        self._connection: Connection | None = None
         self._streams: dict[str, _Stream] = {}
-        self._lock = threading.Lock()  # two scrapes at once share the connection
+        self._lock = threading.Lock()  # two scrapes at once share the connections
 
     def describe(self) -> Iterable[Metric]:
         """Nothing is read when it is registered."""
@@ -63,13 +63,15 @@ class SeriesGauges(Collector):
             return self._families()
 
     def _look(self) -> None:
-        if self._connection is None:
-            self._connection = self._connect()
-        for name in self._names():
+        names = self._names()
+        for name in self._streams.keys() - set(names):  # another process's now
+            self._streams.pop(name).connection.close()
+        for name in names:
             stream = self._streams.get(name)
             if stream is None:
-                recent = Recent(self._connection, name)
-                stream = self._streams[name] = _Stream(recent, recent.columns())
+                connection = self._connect(name)
+                recent = Recent(connection, name)
+                stream = self._streams[name] = _Stream(connection, recent, recent.columns())
             if stream.latest:
                 answered = stream.recent.look(self._is_wanted).answered
             else:
@@ -87,9 +89,8 @@ class SeriesGauges(Collector):
         return sum(len(stream.latest) for stream in self._streams.values())
 
     def _forget(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
+        for stream in self._streams.values():
+            stream.connection.close()
         self._streams.clear()
 
     def _families(self) -> list[Metric]:

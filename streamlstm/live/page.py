@@ -48,7 +48,7 @@ class LivePage:
 
     def __init__(
         self,
-        connect: Callable[[], Connection],
+        connect: Callable[[str], Connection],
         metrics: Metrics,
         *,
         monotonic: Callable[[], float] = time.monotonic,
@@ -75,7 +75,7 @@ class LivePage:
 
     def _names(self, stream: str) -> Answer:
         try:
-            connection = self._connect()
+            connection = self._connect(stream)
             try:
                 names = Recent(connection, stream).names()[:MOST_NAMES]
             finally:
@@ -109,7 +109,7 @@ class LivePage:
         while True:
             connection = None
             try:
-                connection = self._connect()
+                connection = self._connect(stream)
                 yield from _follow(connection, stream, series)
             except StoreError as error:
                 yield [_event("trouble", {"message": str(error)})]

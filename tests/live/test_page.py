@@ -98,7 +98,7 @@ def test_an_interval_is_a_band(tmp_path: Path, start_server: Callable[..., Serve
             client.xadd(keys.predictions, {"a": f"{n % 3},{n % 3 - 2},{n % 3 + 2}"}, id=f"{n}-0")
         client.hset(keys.meta, "columns", "yhat,lo,hi")
     metrics = Metrics("0" * 64, "yhat,lo,hi", ["values"])
-    page = LivePage(lambda: Connection(Address.parse(server.url)), metrics)
+    page = LivePage(lambda _: Connection(Address.parse(server.url)), metrics)
     web = HttpServer("127.0.0.1:0", _pages(metrics, page))
     web.start()
     try:
@@ -213,7 +213,7 @@ def test_before_there_is_a_daemon_it_is_alive_and_not_ready() -> None:
         web.stop()
 
 
-def _unreachable() -> Connection:
+def _unreachable(stream: str) -> Connection:
     raise StoreUnavailableError("no connection to the Redis server at redis://nowhere")
 
 

@@ -26,11 +26,11 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def connect(redis_url: str) -> Iterator[Callable[[], Connection]]:
+def connect(redis_url: str) -> Iterator[Callable[..., Connection]]:
     """A function that connects as the page does; all are closed with the test."""
     made: list[Connection] = []
 
-    def begin() -> Connection:
+    def begin(stream: str = STREAM) -> Connection:
         made.append(Connection(Address.parse(redis_url)))
         return made[-1]
 
@@ -51,7 +51,7 @@ def answer(client: redis.Redis, first: int, last: int, *series: str, columns: st
     pipe.execute()
 
 
-def test_a_look_gives_what_is_new_of_one_series(client: redis.Redis, connect: Callable[[], Connection]) -> None:
+def test_a_look_gives_what_is_new_of_one_series(client: redis.Redis, connect: Callable[..., Connection]) -> None:
     """Values stand beside their predictions, oldest first; a second look gives only what came meanwhile."""
     answer(client, 1, 5, "a", "b")
     recent = Recent(connect(), STREAM)
@@ -69,7 +69,7 @@ def test_a_look_gives_what_is_new_of_one_series(client: redis.Redis, connect: Ca
     assert recent.columns() == ["yhat"]
 
 
-def test_what_comes_too_fast_is_left_out_and_said(client: redis.Redis, connect: Callable[[], Connection]) -> None:
+def test_what_comes_too_fast_is_left_out_and_said(client: redis.Redis, connect: Callable[..., Connection]) -> None:
     """However much came, a look takes the newest part only, and tells that there was more."""
     answer(client, 1, 1, "a")
     recent = Recent(connect(), STREAM)
@@ -81,7 +81,7 @@ def test_what_comes_too_fast_is_left_out_and_said(client: redis.Redis, connect: 
     assert len(news.answered) <= MOST_COUNT
 
 
-def test_wide_entries_are_asked_for_in_small_numbers(client: redis.Redis, connect: Callable[[], Connection]) -> None:
+def test_wide_entries_are_asked_for_in_small_numbers(client: redis.Redis, connect: Callable[..., Connection]) -> None:
     """The effort is counted in predictions, so entries of many values are looked at a few at a time."""
     names = [f"s{n}" for n in range(500)]
     answer(client, 1, 40, *names)
@@ -92,7 +92,7 @@ def test_wide_entries_are_asked_for_in_small_numbers(client: redis.Redis, connec
     assert set(recent.names()) == {name.encode() for name in names}
 
 
-def test_input_that_is_gone_leaves_the_value_empty(client: redis.Redis, connect: Callable[[], Connection]) -> None:
+def test_input_that_is_gone_leaves_the_value_empty(client: redis.Redis, connect: Callable[..., Connection]) -> None:
     """Trimmed input or a dead connection's leftovers: the prediction is shown all the same."""
     answer(client, 1, 1, "a")
     client.delete(STREAM)
@@ -113,7 +113,7 @@ def shown(gauges: SeriesGauges) -> list[str]:
     return [line for line in generate_latest(registry).decode().splitlines() if line[0] != "#"]
 
 
-def test_gauges_show_value_forecast_and_interval(client: redis.Redis, connect: Callable[[], Connection]) -> None:
+def test_gauges_show_value_forecast_and_interval(client: redis.Redis, connect: Callable[..., Connection]) -> None:
     """Of the series that match, the last value and the columns of the last prediction; others are not shown."""
     answer(client, 1, 3, "room-1", "boiler", columns="yhat,lo,hi")
     gauges = SeriesGauges(connect, lambda: [STREAM], pattern="room-*", most=10)
@@ -128,7 +128,7 @@ def test_gauges_show_value_forecast_and_interval(client: redis.Redis, connect: C
     assert shown(gauges)[0] == f"streamlstm_series_actual{labels} 4.0"
 
 
-def test_gauges_are_limited_in_number(client: redis.Redis, connect: Callable[[], Connection]) -> None:
+def test_gauges_are_limited_in_number(client: redis.Redis, connect: Callable[..., Connection]) -> None:
     """However many series match, no more than the maximum ever get a label, and those stay."""
     answer(client, 1, 1, *(f"s{n}" for n in range(50)))
     gauges = SeriesGauges(connect, lambda: [STREAM], pattern="*", most=3)
@@ -141,7 +141,7 @@ def test_gauges_are_limited_in_number(client: redis.Redis, connect: Callable[[],
 def test_without_the_store_the_gauges_are_absent() -> None:
     """A scrape while Redis is away shows no series, and does not fail."""
 
-    def connect() -> Connection:
+    def connect(stream: str) -> Connection:
         raise StoreUnavailableError("away")
 
     assert shown(SeriesGauges(connect, lambda: [STREAM], pattern="*", most=3)) == []
