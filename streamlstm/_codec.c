@@ -131,7 +131,7 @@ static int64_t table_find(const Table *self, int32_t stream, const char *name, s
 /* Make room for one more name, squeezing out those of removed series when they are most of it. */
 static int table_reserve_name(Table *self, size_t length) {
     if (self->names_used + length <= self->names_size) return 0;
-    size_t kept = self->names_used - self->names_lost, size = 2 * (kept + length) + 4096;
+    size_t kept = self->names_used - self->names_lost, size = kept + kept / 8 + length + 4096;
     char *names = PyMem_RawMalloc(size);
     if (!names) return PyErr_NoMemory(), -1;
     size_t used = 0;
@@ -149,7 +149,7 @@ static int table_reserve_name(Table *self, size_t length) {
 static int table_reserve_slot(Table *self, size_t slot) {
     if (slot < self->entries_size) return 0;
     size_t size = self->entries_size ? self->entries_size : 64;
-    while (size <= slot) size += size / 4 + 64;
+    while (size <= slot) size += size / 16 + 64;
     Entry *entries = PyMem_RawRealloc(self->entries, size * sizeof *entries);
     if (!entries) return PyErr_NoMemory(), -1;
     for (size_t i = self->entries_size; i < size; i++) entries[i].stream = -1;

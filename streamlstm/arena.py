@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +17,9 @@ Slots = NDArray[np.int64]
 NO_SLOT = -1  # of a series that is not cached
 NOBODY = -1  # number of the stream of a free row
 _FIRST_CAPACITY = 1024  # rows
-_DOUBLED_UP_TO = 65_536  # rows; beyond, an eighth is added at a time, so that little memory lies idle
+_DOUBLED_UP_TO = 65_536  # rows; beyond, a thirty-second is added at a time, so that little memory lies idle
+_NO_RESERVE = 0x4000  # Linux' MAP_NORESERVE: addresses only, memory as it is written to
+_MOST_RESERVED = 1 << 40  # bytes; no more addresses than any processor has to give
 
 
 class Arena:
@@ -28,8 +32,9 @@ class Arena:
     def __init__(self, record_format: RecordFormat, *, max_bytes: int) -> None:
         self._format = record_format
         self._limit = max(1, max_bytes // record_format.size)
-        self._rows = np.empty((0, record_format.words), np.float32)
-        self._last_used = np.empty(0, np.int64)  # number of the batch that used a row last
+        self._rows = _reserved(self._limit, record_format.words)  # beyond the capacity they were never written to
+        self._capacity = 0
+        self._last_used = np.empty(0, np.uint32)  # number of the batch that used a row last
         self._stream_of = np.empty(0, np.int32)  # number of the stream a row belongs to; NOBODY if free
         self._free = np.empty(0, np.int32)  # a stack of free slots
         self._free_count = 0
@@ -47,7 +52,7 @@ class Arena:
 
     @property
     def rows(self) -> Rows:
-        """All rows (slots, words), those in use and others; another array after the next `put`."""
+        """All rows (slots, words), those in use and others; it may be another array after the next `put`."""
         return self._rows
 
     @property
@@ -58,12 +63,16 @@ class Arena:
     @property
     def nbytes(self) -> int:
         """What the rows and what finds them take, used or not."""
-        arrays = (self._rows, self._last_used, self._stream_of, self._free, self.scratch)
-        return sum(array.nbytes for array in arrays) + self.table.nbytes
+        arrays = (self._last_used, self._stream_of, self._free, self.scratch)
+        rows = self._capacity * self._format.size
+        return rows + sum(array.nbytes for array in arrays) + self.table.nbytes
 
     def begin_batch(self) -> None:
         """Start a batch: rows touched or put from now on cannot be evicted until the next one."""
         self._batch += 1
+        if self._batch >> 32:  # after years: who was used last is forgotten, nothing else
+            self._batch = 1
+            self._last_used[:] = 0
 
     def touch(self, slots: Slots) -> None:
         """Protect rows in this batch."""
@@ -124,16 +133,16 @@ class Arena:
     def _make_room(self, count: int) -> None:
         if self._free_count >= count:
             return
-        capacity = len(self._rows)
+        capacity = self._capacity
         wanted = capacity - self._free_count + count
         if capacity < self._limit:
-            more = capacity if capacity < _DOUBLED_UP_TO else capacity // 8
+            more = capacity if capacity < _DOUBLED_UP_TO else capacity // 32
             self._grow(min(self._limit, max(wanted, capacity + more)))
         if self._free_count < count:
             self._evict(count - self._free_count)
         if self._free_count < count:
             # One batch needs more than the limit: correctness first, the next batches shrink back by evicting.
-            self._grow(len(self._rows) + count - self._free_count)
+            self._grow(self._capacity + count - self._free_count)
 
     def _evict(self, count: int) -> None:
         idle = np.flatnonzero((self._stream_of != NOBODY) & (self._last_used < self._batch))
@@ -141,20 +150,37 @@ class Arena:
         if count == 0:
             return
         # A tenth more than needed, so that a working set above the limit does not sort its rows at every batch.
-        count = min(len(idle), count + len(self._rows) // 10)
+        count = min(len(idle), count + self._capacity // 10)
         self.drop(idle[np.argpartition(self._last_used[idle], count - 1)[:count]])
         self.evictions += count
 
     def _grow(self, capacity: int) -> None:
-        old = len(self._rows)
-        rows = np.empty((capacity, self._format.words), np.float32)
-        rows[:old] = self._rows
-        self._rows = rows
+        old = self._capacity
+        if capacity > len(self._rows):
+            rows = np.empty((capacity, self._format.words), np.float32)
+            rows[:old] = self._rows[:old]
+            self._rows = rows
+        self._capacity = capacity
         added = capacity - old
-        self._last_used = np.concatenate([self._last_used, np.zeros(added, np.int64)])
+        self._last_used = np.concatenate([self._last_used, np.zeros(added, np.uint32)])
         self._stream_of = np.concatenate([self._stream_of, np.full(added, NOBODY, np.int32)])
         free = np.empty(capacity, np.int32)
         free[: self._free_count] = self._free[: self._free_count]
         free[self._free_count : self._free_count + added] = np.arange(capacity - 1, old - 1, -1)
         self.scratch = np.full(capacity, NO_SLOT, np.int32)
         self._free, self._free_count = free, self._free_count + added
+
+
+def _reserved(rows: int, words: int) -> Rows:
+    """An array of so many rows that takes addresses but no memory yet; empty where the system gives none.
+
+    Rows are never moved then: growing takes neither time nor twice the memory.
+    """
+    size = 4 * rows * words
+    if not sys.platform.startswith("linux") or size > _MOST_RESERVED:
+        return np.empty((0, words), np.float32)
+    try:
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE
+        return np.frombuffer(mmap.mmap(-1, size, flags=flags), np.float32).reshape(rows, words)
+    except OSError:
+        return np.empty((0, words), np.float32)
