@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from streamlstm.engine import Engine
 from streamlstm.entry_id import is_before
+from streamlstm.give_back import finder
 from streamlstm.metrics import Metrics
 from streamlstm.notices import say_begun_again
 from streamlstm.store import Head, Store
@@ -28,6 +29,7 @@ class Tails:
         self._engine, self._sweep, self._reopen = engine, sweep, reopen
         self._store = store
         self._metrics = metrics
+        self._give_back, self._state_bytes = finder(), 0
         self._begun_again: set[str] = set()  # streams whose position lies beyond their end, said once
 
     def look(self, heads: dict[str, Head], busy: Container[str]) -> None:
@@ -56,6 +58,9 @@ class Tails:
         arena = self._engine.arena
         self._metrics.cached_series.set(arena.cached)
         self._metrics.state_bytes.set(arena.nbytes)
+        if arena.nbytes != self._state_bytes:  # what taking in new series needed besides is not needed any more
+            self._state_bytes = arena.nbytes
+            self._give_back()
         self._metrics.note_steps(self._engine.format.header(arena.sample(SAMPLED_SERIES))["steps"])
         self._metrics.evictions.inc(arena.evictions)
         arena.evictions = 0

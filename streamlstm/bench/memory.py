@@ -13,7 +13,7 @@ from streamlstm.keys import Keys
 
 STREAM = "values"
 FEW_SERIES = 20_000  # more than a micro-batch has values, so that its buffers grow no more
-METRICS_S = 2.5  # the daemon looks its memory up every two seconds
+METRICS_S = 2.5  # the daemon looks its memory up, and gives back what it does not need, every two seconds
 STEPS = 2
 
 
@@ -29,6 +29,7 @@ def measure_memory(bench: Bench, *, series: int) -> dict[str, Any]:
         few = make_backlog(Shape(values=5 * FEW_SERIES, series=FEW_SERIES, values_per_entry=100), in_turn=True)
         push(server.connection, few)
         wait_until_answered(server, process, few.last_ids)
+        time.sleep(METRICS_S)
         before = resident_bytes(process.popen.pid)
         bench.progress.end()
         bench.progress.begin(f"memory: {series:,} series")
@@ -36,8 +37,8 @@ def measure_memory(bench: Bench, *, series: int) -> dict[str, Any]:
         many = make_backlog(shape, in_turn=True, prefix=b"meter", after=few)
         push(server.connection, many)
         wait_until_answered(server, process, many.last_ids)
-        after = resident_bytes(process.popen.pid)
         time.sleep(METRICS_S)
+        after = resident_bytes(process.popen.pid)
         rows = process.metrics()["streamlstm_state_bytes"]
         bench.progress.end()
     count, raw = server.connection.call("HLEN", state), 4 * bench.model.spec.state_size
