@@ -56,6 +56,12 @@ _QUICK = _Sizes(values=20_000, naive_values=200, latency_s=0.5, warm_up_s=0.3, m
 @option("--lstm-units", type=click.IntRange(1, 4096), default=64, help="Units of the random LSTM.")
 @option("--series-count", type=click.IntRange(100), default=10_000, help="Series of a backlog.")
 @option("--backlog-values", type=click.IntRange(10_000), default=None, help="Values of a backlog. Default: 400,000.")
+@option(
+    "--memory-series",
+    type=click.IntRange(1000),
+    default=None,
+    help="Series whose memory is measured. Default: 100,000.",
+)
 @option("--repeat", type=click.IntRange(1), default=None, help="Runs of which the median counts. Default: 3.")
 @option(
     "--fsync",
@@ -75,6 +81,7 @@ def bench(
     lstm_units: int,
     series_count: int,
     backlog_values: int | None,
+    memory_series: int | None,
     repeat: int | None,
     fsync: str,
     threads: int,
@@ -106,7 +113,7 @@ def bench(
         naive_values=sizes.naive_values,
         latency_s=sizes.latency_s,
         warm_up_s=sizes.warm_up_s,
-        memory_series=sizes.memory_series,
+        memory_series=memory_series or sizes.memory_series,
         growth_values=values,
         repeat=repeat or sizes.repeat,
         fsync=fsync,
