@@ -276,21 +276,25 @@ static int read_bulk(Cursor *cursor, int64_t *at, int64_t *length) {
     return 0;
 }
 
-/* A buffer that grows. */
+/* A buffer that grows, inside the object that is handed out in the end. */
 typedef struct {
-    char *data;
+    PyObject *bytes;
     size_t used, size;
 } Buffer;
 
+/* Room for more bytes; NULL with an exception set. The first room is generous: columns of a batch are alike. */
 static void *buffer_add(Buffer *buffer, size_t bytes) {
     if (buffer->used + bytes > buffer->size) {
-        size_t size = 2 * buffer->size + bytes + 1024;
-        char *data = PyMem_RawRealloc(buffer->data, size);
-        if (!data) return NULL;
-        buffer->data = data, buffer->size = size;
+        size_t size = 2 * buffer->size + bytes + 512;
+        if (!buffer->bytes) {
+            if (!(buffer->bytes = PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)size))) return NULL;
+        } else if (PyByteArray_Resize(buffer->bytes, (Py_ssize_t)size) < 0) {
+            return NULL;
+        }
+        buffer->size = size;
     }
     buffer->used += bytes;
-    return buffer->data + buffer->used - bytes;
+    return PyByteArray_AS_STRING(buffer->bytes) + buffer->used - bytes;
 }
 
 static int add_int(Buffer *buffer, int64_t number) {
@@ -428,12 +432,12 @@ static PyObject *columns_to_tuple(PyObject *key, Buffer *columns) {
     if (!tuple) return NULL;
     PyTuple_SET_ITEM(tuple, 0, Py_NewRef(key));
     for (int i = 0; i < COLUMNS; i++) {
-        PyObject *bytes = PyBytes_FromStringAndSize(columns[i].data, (Py_ssize_t)columns[i].used);
-        if (!bytes) {
+        if (!columns[i].bytes) columns[i].bytes = PyByteArray_FromStringAndSize(NULL, 0);
+        if (!columns[i].bytes || PyByteArray_Resize(columns[i].bytes, (Py_ssize_t)columns[i].used) < 0) {
             Py_DECREF(tuple);
             return NULL;
         }
-        PyTuple_SET_ITEM(tuple, 1 + i, bytes);
+        PyTuple_SET_ITEM(tuple, 1 + i, Py_NewRef(columns[i].bytes));
     }
     return tuple;
 }
@@ -464,7 +468,7 @@ malformed:
     PyErr_Format(PyExc_ValueError, "not a read's reply at byte %zd", cursor->at);
 done:
     Py_XDECREF(key);
-    for (int i = 0; i < COLUMNS; i++) PyMem_RawFree(columns[i].data);
+    for (int i = 0; i < COLUMNS; i++) Py_XDECREF(columns[i].bytes);
     return result;
 }
 

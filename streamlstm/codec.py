@@ -103,15 +103,15 @@ def scan_read(reply: bytes, table: Table, streams: dict[bytes, int], features: i
             counts=_ints(found[4]),
             names=Texts(reply, _ints(found[5]), _ints(found[6])),
             texts=Texts(reply, _ints(found[7]), _ints(found[8])),
-            slots=_ints(found[9]).copy(),
-            values=np.frombuffer(found[10], np.float32).reshape(-1, features).copy(),
+            slots=_ints(found[9]),
+            values=np.frombuffer(found[10], np.float32).reshape(-1, features),
             odd=np.frombuffer(found[11], np.bool_),
         )
         for found in _codec.scan_read(reply, table, streams, features)
     ]
 
 
-def _ints(data: bytes) -> Index:
+def _ints(data: bytes | bytearray) -> Index:
     return np.frombuffer(data, np.int64)
 
 

@@ -67,8 +67,8 @@ class ScannedStream(NamedTuple):
     name_length: bytes  # int64 (items,)
     text_at: bytes  # int64 (items,)
     text_length: bytes  # int64 (items,)
-    slot: bytes  # int64 (items,); NO_SLOT for series the table does not have
-    value: bytes  # float32 (items, features); NaN where `odd`
+    slot: bytearray  # int64 (items,), to be written to; NO_SLOT for series the table does not have
+    value: bytearray  # float32 (items, features), to be written to; NaN where `odd`
     odd: bytes  # uint8 (items,): PLAIN, or ODD for texts that are not `features` finite decimal numbers
 
 
@@ -171,8 +171,8 @@ def _scan_stream(cursor: _Cursor, table: Table, streams: dict[bytes, int], featu
         name_length=_ints([place[1] for place in names]),
         text_at=_ints([place[0] for place in texts]),
         text_length=_ints([place[1] for place in texts]),
-        slot=_ints(slots),
-        value=np.array(values, np.float64).astype(np.float32).tobytes(),
+        slot=bytearray(_ints(slots)),
+        value=bytearray(np.array(values, np.float64).astype(np.float32).tobytes()),
         odd=bytes(odd),
     )
 

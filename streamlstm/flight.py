@@ -20,8 +20,8 @@ class FlightPacker:
         self._model, self._columns, self._meta = "", "", b""  # the command that moves the position, up to there
         self._set = b"$4\r\nHSET\r\n" + bulk(keys.state.encode())
 
-    def pack(self, commit: Commit) -> tuple[bytes, int]:
-        """A flight, and how many commands stand between its MULTI and its EXEC."""
+    def pack(self, commit: Commit) -> tuple[list[bytes], int]:
+        """A flight in pieces, and how many commands stand between its MULTI and its EXEC."""
         parts = [self._begin]
         commands = self._pack_records(commit, parts)
         if len(commit.ids):
@@ -29,7 +29,7 @@ class FlightPacker:
             commands += len(commit.ids)
         commands += self._pack_rest(commit, parts)
         parts.append(self._end)
-        return b"".join(parts), commands
+        return parts, commands
 
     def _pack_records(self, commit: Commit, parts: list[bytes]) -> int:
         commands = 0

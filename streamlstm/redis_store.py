@@ -106,7 +106,7 @@ class _StreamConnection:
         flight, commands = self.packer.pack(commit)
         replies = commands + 4  # and MULTI, EXEC, WATCH, HMGET
         self.connection.expect(replies, least_bytes=len(QUEUED) * commands)
-        self.connection.send(flight)
+        self.connection.send_pieces(flight)
         self.flight = _Flight(commands, commit.position, self.epoch)
 
     def receive(self) -> bool:

@@ -12,6 +12,7 @@ import re
 import select
 import socket
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from streamlstm.errors import StoreError, StoreRefusesError, StoreUnavailableErr
 from streamlstm.refusals import advice
 
 RECEIVE_BYTES = 1 << 20
+LARGE_BYTES = 1 << 16  # a piece of a flight that is worth a system call of its own
 # Fewer bytes than this are not worth a system call to wait for them together; more may not fit the socket's buffer.
 LOW_WATER_BYTES, MOST_LOW_WATER_BYTES = 4096, 65_536
 # Longest wait for a reply to a command that does not block; a server that takes longer is treated as away.
@@ -150,6 +152,18 @@ class Connection:
             self._socket.sendall(data)
         except OSError as error:
             raise self._away(error) from None
+
+    def send_pieces(self, pieces: Sequence[bytes]) -> None:
+        """Send packed commands that come in pieces; large ones are not copied together first."""
+        small: list[bytes] = []
+        for piece in pieces:
+            if len(piece) < LARGE_BYTES:
+                small.append(piece)
+                continue
+            self.send(b"".join(small))
+            self.send(piece)
+            small.clear()
+        self.send(b"".join(small))
 
     def receive(self) -> Any:
         """The next reply; an error reply is returned as a `hiredis.ReplyError`, not raised."""

@@ -117,7 +117,7 @@ class RecordingStore:
     def send_commit(self, commit: Commit) -> None:
         """The flight."""
         data, commands = self._packers[commit.stream].pack(commit)
-        self.script.events.append(Send(self._numbers[commit.stream], data))
+        self.script.events.append(Send(self._numbers[commit.stream], b"".join(data)))
         self._replies[commit.stream] = commands + 4  # MULTI, EXEC, WATCH, HGET
         self._store.send_commit(commit)
         self.positions[commit.stream] = commit.position
