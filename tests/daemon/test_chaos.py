@@ -91,9 +91,10 @@ def test_cut_connections_lose_and_double_nothing(
     daemon = start("--redis", proxy.url)
     daemon.ready()
     cut = 0
-    for first in range(0, 6000, 300):
-        add(client, made[first : first + 300])
-        time.sleep(0.02 * (first // 300 % 4))
+    for first in range(0, 6000, 500):
+        add(client, made[first : first + 500])
+        assert eventually(lambda: proxy.connections > 0), "it comes back every time"
+        time.sleep(0.02 * (first // 500 % 4))
         cut += proxy.cut()
     wait_for_position(client, STREAM, made[-1][0])
     check(client, load(model_path), made)

@@ -28,6 +28,11 @@ class Proxy:
         """Where clients connect."""
         return f"redis://{HOST}:{self._listener.getsockname()[1]}/0"
 
+    @property
+    def connections(self) -> int:
+        """How many there are that were not cut."""
+        return len(self._pairs)
+
     def cut(self) -> int:
         """Close every connection there is; returns how many."""
         pairs, self._pairs = self._pairs, []
