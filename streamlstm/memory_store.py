@@ -28,6 +28,11 @@ class MemoryStream:
     columns: str = ""
     answered: int = 0
 
+    def copied(self) -> MemoryStream:
+        """Another one with the same content; what the lists hold is never changed."""
+        own = {name: copy.copy(value) for name, value in vars(self).items()}
+        return MemoryStream(**own)
+
 
 class MemoryServer:
     """The data several `MemoryStore`s share, as several daemons share one Redis."""
@@ -43,11 +48,11 @@ class MemoryServer:
 
     def snapshot(self) -> dict[str, MemoryStream]:
         """A copy of everything, for `rewind`."""
-        return copy.deepcopy(self.streams)
+        return {name: stream.copied() for name, stream in self.streams.items()}
 
     def rewind(self, snapshot: dict[str, MemoryStream]) -> None:
         """Go back to a snapshot, as a failover to a replica that lagged does; cuts every connection."""
-        self.streams = copy.deepcopy(snapshot)
+        self.streams = {name: stream.copied() for name, stream in snapshot.items()}
         self.generation += 1
 
     def add(self, name: str, entry_id: str, *fields: bytes | str) -> None:

@@ -17,6 +17,8 @@ def assert_predictions_equal(found: Sequence[tuple[bytes, Sequence[bytes]]], ora
         assert [name.decode() for name in fields[0::2]] == [name for name, _ in answers], entry_id
         for text, (name, wanted) in zip(fields[1::2], answers, strict=True):
             numbers = np.array([np.float32(part) for part in text.decode().split(",")])
+            if numbers.tobytes() == wanted.tobytes():
+                continue
             np.testing.assert_array_equal(numbers, wanted, strict=True, err_msg=f"{entry_id} {name} {text!r}")
             known = ~np.isnan(wanted)  # a NaN has many bit patterns, its text has one
             assert numbers[known].tobytes() == wanted[known].tobytes(), (entry_id, name, text, wanted)

@@ -152,7 +152,7 @@ class Simulation:
     model: Model
     faults: Faults = field(default_factory=Faults)
     streams: tuple[str, ...] = ("values", "loads")
-    entries_per_stream: int = 60
+    entries_per_stream: int = 45
     odd: float = 0.15
     idle_ms: int | None = None
     leases: bool = False  # whether the daemons share the streams, or are twins on all of them
