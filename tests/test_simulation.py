@@ -15,7 +15,7 @@ import pytest
 from support import models
 from support.simulation import Faults, Simulation
 
-SEEDS = int(os.environ.get("SEEDS", "300"))
+SEEDS = int(os.environ.get("SEEDS", "200"))
 ONLY = os.environ.get("SEED")
 
 # What must not go wrong silently: each of these has to have happened somewhere in a run of all seeds.
