@@ -75,7 +75,7 @@ class Readers:
     @property
     def ready(self) -> bool:
         """Whether the reply of any read is here."""
-        return any(reader.whole for reader in self._readers.values())
+        return True in [reader.whole for reader in self._readers.values()]  # asked twice a turn: no generator
 
     def take(self) -> bytes:
         """The replies that are here as one, or all that are under way if none is."""

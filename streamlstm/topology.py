@@ -198,13 +198,18 @@ class Cluster:
         self._greeting = greeting
         self._seeds = [at(greeting, *endpoint) for endpoint in endpoints]
         self._slots: list[tuple[int, int, Address]] = []  # first, last, primary; sorted; empty when in doubt
+        self._homes: dict[str, Address] = {}  # by key, of those asked for
         self._known: list[Address] = []  # primaries and replicas seen last
 
     def home(self, key: str) -> Address:
         """The primary of the key's slot."""
+        known = self._homes.get(key)
+        if known is not None:
+            return known
         slot = self.slot(key)
         for first, last, address in self._map():
             if first <= slot <= last:
+                self._homes[key] = address
                 return address
         self.doubt()
         raise StoreUnavailableError(f"no node of the Redis Cluster at {self.url} serves the slot {slot} just now")
@@ -220,6 +225,7 @@ class Cluster:
     def doubt(self) -> None:
         """Fetch the map of slots again."""
         self._slots = []
+        self._homes.clear()
 
     def _map(self) -> list[tuple[int, int, Address]]:
         if not self._slots:
