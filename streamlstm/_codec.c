@@ -496,6 +496,54 @@ done:
     return found;
 }
 
+/* What scan_single tells of the one item. */
+enum { SINGLE_ID_AT, SINGLE_ID_LENGTH, SINGLE_TIME, SINGLE_NAME_AT, SINGLE_NAME_LENGTH, SINGLE_SLOT, SINGLE_COLUMNS };
+
+/* 1 if the rest of the reply is one entry with one plain value of a series in the table; 0 if not, -1 on error. */
+static int scan_one_item(Cursor *cursor, const Table *table, int32_t stream, int features, int64_t *found,
+                         float *value) {
+    int64_t entries, parts, fields, text_at, text_length;
+    if (read_array(cursor, &entries) < 0 || entries != 1 || read_array(cursor, &parts) < 0 || parts != 2 ||
+        read_bulk(cursor, &found[SINGLE_ID_AT], &found[SINGLE_ID_LENGTH]) < 0 ||
+        read_time(cursor->data + found[SINGLE_ID_AT], found[SINGLE_ID_LENGTH], &found[SINGLE_TIME]) < 0 ||
+        read_array(cursor, &fields) < 0 || fields != 2 ||
+        read_bulk(cursor, &found[SINGLE_NAME_AT], &found[SINGLE_NAME_LENGTH]) < 0 ||
+        read_bulk(cursor, &text_at, &text_length) < 0 || cursor->at != cursor->size)
+        return 0;
+    found[SINGLE_SLOT] =
+        table_find(table, stream, cursor->data + found[SINGLE_NAME_AT], (size_t)found[SINGLE_NAME_LENGTH]);
+    return found[SINGLE_SLOT] == NO_SLOT ? 0 : read_value(cursor->data + text_at, text_length, features, value);
+}
+
+static PyObject *scan_single(PyObject *module, PyObject *args) {
+    (void)module;
+    Py_buffer reply, found, value;
+    PyObject *table, *streams, *key = NULL, *number;
+    if (!PyArg_ParseTuple(args, "y*O!O!w*w*", &reply, table_type, &table, &PyDict_Type, &streams, &found, &value))
+        return NULL;
+    Cursor cursor = {reply.buf, reply.len, 0};
+    int64_t count, parts, at, length;
+    int good = 0, features = (int)(value.len / 4);
+    if (found.len != 8 * SINGLE_COLUMNS || features < 1) {
+        PyErr_SetString(PyExc_ValueError, "no room for what is found");
+        good = -1;
+    } else if (read_array(&cursor, &count) == 0 && count == 1 && read_array(&cursor, &parts) == 0 && parts == 2 &&
+               read_bulk(&cursor, &at, &length) == 0) {
+        key = PyBytes_FromStringAndSize(cursor.data + at, (Py_ssize_t)length);
+        number = key ? PyDict_GetItemWithError(streams, key) : NULL;
+        long stream = number ? PyLong_AsLong(number) : -1;
+        good = PyErr_Occurred() ? -1 : stream < 0 ? 0
+               : scan_one_item(&cursor, (Table *)table, (int32_t)stream, features, found.buf, value.buf);
+    }
+    PyBuffer_Release(&reply);
+    PyBuffer_Release(&found);
+    PyBuffer_Release(&value);
+    if (good == 1) return key;
+    Py_XDECREF(key);
+    if (good < 0) return NULL;
+    Py_RETURN_NONE;
+}
+
 /* Go over whole elements from `at` on until none is left or the next is not all there; -1 if it is not a reply. */
 static int skip_elements(const char *text, Py_ssize_t size, Py_ssize_t *at, int64_t *left) {
     while (*left > 0) {
@@ -716,6 +764,7 @@ done:
 
 static PyMethodDef functions[] = {
     {"scan_read", scan_read, METH_VARARGS, "Take apart the whole reply of an XREAD."},
+    {"scan_single", scan_single, METH_VARARGS, "Take apart the reply of an XREAD that brings one plain value."},
     {"skip_replies", skip_replies, METH_VARARGS, "How far replies are there, and how many elements are not."},
     {"pack_entries", pack_entries, METH_VARARGS, "XADD commands, one an entry."},
     {"pack_records", pack_records, METH_VARARGS, "Names and their rows in turn, as arguments."},

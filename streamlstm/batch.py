@@ -38,6 +38,21 @@ class Parsed:
     plain: bool  # whether none is
     wrong: dict[int, Flaw]  # items that hold no value, and why
 
+    @property
+    def position(self) -> bytes:
+        """Id of the last entry."""
+        return self.ids[len(self.ids) - 1]
+
+    @property
+    def entries(self) -> int:
+        """How many there are."""
+        return len(self.ids)
+
+    @property
+    def items(self) -> int:
+        """How many there are."""
+        return len(self.slots)
+
     @cached_property
     def entry(self) -> Index:
         """Which entry an item is in, (n,)."""

@@ -34,6 +34,7 @@ Index = NDArray[np.int64]
 
 Table = _codec.Table
 skip_replies = _codec.skip_replies
+scan_single = _codec.scan_single
 
 
 class Texts(Sequence[bytes]):

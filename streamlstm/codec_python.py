@@ -109,6 +109,33 @@ def scan_read(reply: bytes, table: Table, streams: dict[bytes, int], features: i
     return found
 
 
+def scan_single(
+    reply: bytes, table: Table, streams: dict[bytes, int], found: NDArray[np.int64], value: NDArray[np.float32]
+) -> bytes | None:
+    """The key, if a read's reply brings one entry with one plain value (F,) of a series that the table has; else None.
+
+    `found` (6,) then has the place and length of the id, its time, the place and length of the name, and the slot.
+    """
+    if not reply.startswith(b"*1\r\n"):
+        return None
+    cursor = _Cursor(reply)
+    try:
+        cursor.head(b"*"), cursor.head(b"*")
+        at, length = cursor.bulk()
+        if cursor.head(b"*") != 1 or reply[at : at + length] not in streams:
+            return None
+        [scanned] = scan_read(reply, table, streams, len(value))
+    except ValueError:
+        return None
+    slot = np.frombuffer(scanned.slot, np.int64)
+    if len(slot) != 1 or slot[0] == NO_SLOT or scanned.odd[0] == ODD:
+        return None
+    value[:] = np.frombuffer(scanned.value, np.float32)
+    columns = (scanned.id_at, scanned.id_length, scanned.time_ms, scanned.name_at, scanned.name_length)
+    found[:] = [*(int(np.frombuffer(column, np.int64)[0]) for column in columns), int(slot[0])]
+    return scanned.key
+
+
 class _Cursor:
     """Reads arrays and bulk strings one after the other."""
 

@@ -12,9 +12,9 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from streamlstm.batch import Parsed
+from streamlstm.counting import Counting
 from streamlstm.digest import Digest
-from streamlstm.engine import Engine, Result
+from streamlstm.engine import Batched, Engine, Result
 from streamlstm.entry_id import EntryId, is_before
 from streamlstm.errors import StoreError, StoreRefusesError, StoreUnavailableError
 from streamlstm.metrics import Metrics
@@ -34,7 +34,6 @@ TAIL_EVERY_S = 2.0  # how often lag is looked up
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 5.0
 AWAY_PAUSE_S = 0.2  # between two tries at streams whose server is away while others are not
 OVERDUE_S = 30.0  # longest wait for an answer; reads come back after a second, commits much sooner
-HISTORY_S = 3600.0  # an id older than this is no measure of how fast it was answered
 FIRST_READ_ENTRIES = 64
 BACKLOG_VALUES = 256  # a batch of so many is not waited for by anybody one by one
 
@@ -64,6 +63,7 @@ class _Pending:
 
     sent: float
     result: Result
+    batch: tuple[int, float] | None = None  # values of the batch it is the first of, and seconds of stepping them
 
 
 class Daemon:
@@ -106,6 +106,7 @@ class Daemon:
         self._read_entries = FIRST_READ_ENTRIES
         self._next_tail = 0.0
         self._digest = Digest(log, clock.monotonic)
+        self._counting = Counting(metrics, self._digest, clock.wall)
         self._tails = Tails(engine=engine, store=store, metrics=metrics, sweep=self._sweep, reopen=self._open)
         self._backoff_s = FIRST_BACKOFF_S  # longest pause before the next try; doubled until a commit holds again
         self.beat = clock.monotonic()
@@ -173,9 +174,10 @@ class Daemon:
     def _take_turn(self, timeout_s: float) -> None:
         readable, committed = self._store.wait(timeout_s)
         self._lap("wait")
-        for stream in committed:
-            self._settle(stream)
-        self._lap("settle")
+        if committed:
+            for stream in committed:
+                self._settle(stream)
+            self._lap("settle")
         if readable:
             reply = self._store.receive_read()
             self._lap("read")
@@ -184,11 +186,11 @@ class Daemon:
             # A stream that was opened anew meanwhile has another cursor: what was asked for it is stale.
             fresh = [parsed for parsed in batch if self._asked[parsed.stream] == self._cursors.get(parsed.stream)]
             for parsed in fresh:
-                self._cursors[parsed.stream] = parsed.ids[len(parsed.ids) - 1]
+                self._cursors[parsed.stream] = parsed.position
             # In a backlog the next read is asked for before the batch is stepped, so that the store answers while it
             # has nothing else to do: once the commit is sent, the reply would have to wait for all of it. Live values
             # do not wait for that.
-            backlog = sum(len(parsed.names) for parsed in fresh) >= BACKLOG_VALUES
+            backlog = sum([parsed.items for parsed in fresh]) >= BACKLOG_VALUES
             if backlog:
                 self._ask()
             if fresh:
@@ -206,31 +208,40 @@ class Daemon:
         if self._clock.monotonic() - oldest > OVERDUE_S:
             raise StoreUnavailableError(f"the store has not answered for {OVERDUE_S:.0f} s")
 
-    def _lap(self, stage: str) -> None:
-        """What passed since the last lap was spent on this stage."""
-        self._metrics.laps.lap(stage, self._clock.monotonic())
+    def _lap(self, stage: str) -> float:
+        """What passed since the last lap was spent on this stage; returns the time."""
+        now = self._clock.monotonic()
+        self._metrics.laps.lap(stage, now)
+        return now
 
     def _ask(self) -> None:
         self._asked, self._asked_s = dict(self._cursors), self._clock.monotonic()
         self._store.send_read(self._asked, self._read_entries)
 
-    def _work(self, batch: list[Parsed]) -> None:
+    def _work(self, batch: list[Batched]) -> None:
         """Step a batch and send its commits."""
         began = self._clock.monotonic()
-        for stream, names in self._engine.begin(batch).items():
-            unknown = [None] * len(names) if self._engine.holds_all(stream) else self._store.load(stream, names)
-            self._engine.admit(stream, names, unknown)
-        self._lap("load")
+        unknown = self._engine.begin(batch)
+        if unknown:
+            self._load(unknown)
         results = self._engine.step(batch)
-        self._lap("step")
-        self._note_batch(batch, began)
+        step_s = self._lap("step") - began
+        noted: tuple[int, float] | None = self._fit_read(batch), step_s
         for result in results:
             stream = result.commit.stream
             if stream in self._pending and not self._settle(stream):
                 continue  # computed from a position that has been overtaken
             self._store.send_commit(self._sweep.add_to(self._trimming(result.commit)))
-            self._pending[stream] = _Pending(self._clock.monotonic(), result)
+            self._pending[stream] = _Pending(self._clock.monotonic(), result, noted)
+            noted = None
         self._lap("send")
+
+    def _load(self, unknown: dict[str, list[bytes]]) -> None:
+        """Have the engine admit series that are not in memory."""
+        for stream, names in unknown.items():
+            records = [None] * len(names) if self._engine.holds_all(stream) else self._store.load(stream, names)
+            self._engine.admit(stream, names, records)
+        self._lap("load")
 
     def _trimming(self, commit: Commit) -> Commit:
         """The commit, with what it may trim: by the time of the entries, so that replayed history is kept as long."""
@@ -243,6 +254,8 @@ class Daemon:
         """Receive a commit's answer; if it does not hold, open the stream again where the store says it is."""
         pending = self._pending.pop(stream)
         holds = self._store.receive_commit(stream)
+        if pending.batch is not None:
+            self._counting.batch(*pending.batch)
         self._metrics.of[stream].idle_series_removed.inc(self._sweep.settled(stream, holds=holds))
         now = self._clock.monotonic()
         self._metrics.of[stream].commit_seconds.observe(now - pending.sent)
@@ -264,7 +277,7 @@ class Daemon:
             series=self._engine.series(stream),
             answered=commit.answered,
         )
-        self._count(stream, pending.result)
+        self._counting.commit(stream, pending.result, self._engine.series(stream))
         return True
 
     # Streams.
@@ -364,34 +377,14 @@ class Daemon:
 
     # Figures.
 
-    def _note_batch(self, batch: list[Parsed], began: float) -> None:
-        """Count a batch, and fit the size of the next read to the values an entry carries."""
-        metrics = self._metrics
-        batch_values = sum(len(parsed.names) for parsed in batch)
-        metrics.batches.inc()
-        metrics.batch_values.observe(batch_values)
-        metrics.step_seconds.observe(self._clock.monotonic() - began)
-        longest = max(len(parsed.ids) for parsed in batch)
-        per_entry = batch_values / longest
+    def _fit_read(self, batch: list[Batched]) -> int:
+        """Fit the size of the next read to the values an entry carries; returns how many the batch has."""
+        values = sum([parsed.items for parsed in batch])
+        per_entry = values / max([parsed.entries for parsed in batch])
         wanted = max(1, int(self._settings.batch_values / max(per_entry, 1.0)))
         # Grown by doubling only: entries may be small now and a thousand values each in the next read.
         self._read_entries = min(self._settings.max_read_entries, wanted, 2 * self._read_entries)
-
-    def _count(self, stream: str, result: Result) -> None:
-        metrics, commit = self._metrics.of[stream], result.commit
-        metrics.entries.inc(result.entries)
-        metrics.values.inc(len(commit.texts) + len(commit.dead))
-        metrics.predictions.inc(len(commit.texts))
-        if commit.dead:
-            self._digest.count_dead(stream, commit.dead, metrics)
-        metrics.resets.inc(result.resets)
-        self._metrics.score(stream, result.tally)
-        metrics.series.set(self._engine.series(stream))
-        wall = self._clock.wall()
-        metrics.last_commit.set(wall)
-        age = wall - EntryId.parse(commit.position).time_ms / 1000
-        if 0.0 <= age < HISTORY_S:
-            metrics.end_to_end_seconds.observe(age)
+        return values
 
     def _look_at_tails(self) -> None:
         self._next_tail = self._clock.monotonic() + TAIL_EVERY_S

@@ -25,6 +25,7 @@ from streamlstm.plain import Items, PlainWay, Stepped
 from streamlstm.plan import NO_PAST, NOT_FINITE, Work
 from streamlstm.record import RecordFormat, Records
 from streamlstm.scoring import scored_feature
+from streamlstm.single import Single, SingleWay, parse_single
 from streamlstm.stepping import StepModel
 from streamlstm.store import Commit, DeadLetter, Head
 
@@ -68,6 +69,7 @@ class Result:
     resets: int = 0  # markers carried out; `!reset *` is one
 
 
+Batched = Parsed | Single  # what a read brought of a stream
 _NONE = np.empty(0, np.int64)
 
 
@@ -149,6 +151,7 @@ class Engine:
         self.arena = Arena(self.format, max_bytes=self.settings.max_series_memory_bytes)
         self.columns = ",".join((*model.spec.outputs, *extras.columns))
         self._plain = PlainWay(model, self.format, extras)
+        self._single = SingleWay(model, self.format, self._plain.layout, self._plain.constants)
         self._idle_ms = NEVER if self.settings.idle_ms is None else self.settings.idle_ms
         missing = self.settings.missing
         self._mixed = MixedWay(model, self.format, extras, missing=missing, idle_ms=self._idle_ms)
@@ -180,15 +183,22 @@ class Engine:
         """How many series the stream has."""
         return self._heads[stream].series
 
-    def parse(self, reply: bytes) -> list[Parsed]:
+    def parse(self, reply: bytes) -> list[Batched]:
         """Lay out the next entries of streams that were opened, a read's reply: the first of a batch's four calls."""
+        single = parse_single(reply, self.arena.table, self._keys, len(self.model.spec.features))
+        return list(self._parse(reply)) if single is None else [single]
+
+    def _parse(self, reply: bytes) -> list[Parsed]:
         return parse(reply, self.arena.table, self._keys, len(self.model.spec.features))
 
-    def begin(self, batch: Sequence[Parsed]) -> dict[str, list[bytes]]:
+    def begin(self, batch: Sequence[Batched]) -> dict[str, list[bytes]]:
         """Start a batch; returns the series of each stream whose records have to be loaded and admitted."""
         self.arena.begin_batch()
         unknown = {}
         for parsed in batch:
+            if isinstance(parsed, Single):
+                self.arena.touch(parsed.slots)
+                continue
             if parsed.slots.min(initial=0) > NO_SLOT:
                 self.arena.touch(parsed.slots)
                 continue
@@ -219,12 +229,47 @@ class Engine:
         head.series += len(new)
         self.arena.put(stream, [*(name for name, _ in stored), *new], rows)
 
-    def step(self, batch: Sequence[Parsed]) -> list[Result]:
+    def step(self, batch: Sequence[Batched]) -> list[Result]:
         """Step a batch whose records are all in memory; moves each stream past its entries.
 
         The results' records are read from memory that changes with the next call.
         """
-        works = [self._work(parsed) for parsed in batch]
+        works = []
+        for parsed in batch:
+            if not isinstance(parsed, Single):
+                works.append(self._work(parsed))
+            elif (result := self._step_single(parsed)) is not None:
+                return [result]  # it was alone in its read
+            else:
+                works += [self._work(each) for each in self._parse(parsed.reply)]
+        return self._step(works)
+
+    def _step_single(self, single: Single) -> Result | None:
+        """A single value's commit; None if it has to go another way."""
+        head = self._heads[single.stream]
+        answer = None if head.unreadable else self._single.step(single, self.arena, self.settings.idle_ms)
+        if answer is None:
+            return None
+        base, head.position = head.position, single.position
+        head.answered += 1
+        names = single.names
+        commit = Commit(
+            stream=single.stream,
+            base=base,
+            position=head.position,
+            model=self.model.fingerprint,
+            columns=self.columns,
+            answered=head.answered,
+            names=names,
+            records=Records(self.arena.rows, single.slots),
+            ids=single.ids,
+            fields=names,
+            texts=write_numbers(answer.y),
+            counts=single.counts,
+        )
+        return Result(commit=commit, tally=answer.tally, entries=1)
+
+    def _step(self, works: Sequence[Work]) -> list[Result]:
         items = Items.of(works)
         plain = self._plain.step(items, self.arena)
         mixed = None

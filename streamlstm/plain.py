@@ -112,7 +112,7 @@ class PlainWay:
         self._format = record_format
         output_at, value_at, state_at = record_format.places()
         target, feature = scored_feature(model.spec.targets)
-        self._layout = Layout(
+        self.layout = Layout(
             each=record_format.size,
             outputs=record_format.outputs,
             features=record_format.features,
@@ -126,7 +126,7 @@ class PlainWay:
             interval=int(extras.interval is not None),
             score=int(extras.score),
         )
-        self._constants = extras.constants
+        self.constants = extras.constants
         states = TILE_BYTES // (4 * max(1, record_format.state_size))
         self._tile = min(max(states, MIN_TILE), MAX_TILE)
 
@@ -136,7 +136,7 @@ class PlainWay:
         A tile with an answer that is not finite is left out as if its series were not plain; its rows are untouched.
         """
         groups = _groups_of(items, arena)
-        y = np.empty((len(items.slots), self._layout.columns), np.float32)
+        y = np.empty((len(items.slots), self.layout.columns), np.float32)
         tally = new_tally(len(items.offsets) - 1)
         refused = None
         for first in range(0, len(groups.slot), self._tile):
@@ -159,7 +159,7 @@ class PlainWay:
         """The model's answers to a tile, rectangle by rectangle; None if one is not finite."""
         size = self._format.state_size
         state = np.empty((len(tile.slot), size), np.float32)
-        take_parts(rows, self._layout.each, self._layout.state_at, 4 * size, tile.slot, state)
+        take_parts(rows, self.layout.each, self.layout.state_at, 4 * size, tile.slot, state)
         answers: list[_Answer] = []
         for rectangle, ends in _rectangles(tile.length):
             batch = rectangle.batch
@@ -178,8 +178,8 @@ class PlainWay:
             cut = slice(0, rectangle.batch)
             absorb(
                 rows,
-                self._layout,
-                self._constants,
+                self.layout,
+                self.constants,
                 SCALED_ERROR_EDGES,
                 tile.items,
                 tile.place[cut],

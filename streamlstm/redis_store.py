@@ -31,6 +31,7 @@ from streamlstm.wire import Address, Connection, bulk, checked, pack, parse_repl
 BLOCK_MS = 1000
 
 QUEUED = b"+QUEUED\r\n"
+MOST_POLLERS = 8
 LAG_PAGE = 10_000  # entries counted one by one on servers older than Redis 7
 
 
@@ -158,6 +159,7 @@ class RedisStore:
         self._readers = Readers(self._topology, block_ms=block_ms)
         self._nodes = Nodes(self._topology, name="streamlstm-control")
         self._streams: dict[str, _StreamConnection] = {}
+        self._pollers: dict[tuple[int, ...], select.poll] = {}
 
     @property
     def url(self) -> str:
@@ -233,10 +235,8 @@ class RedisStore:
         reads = self._readers.watched()
         commits = {held.connection.fileno(): s for s, held in self._streams.items() if held.flight is not None}
         call = None if self._calls is None else self._calls[0]()
-        poller = select.poll()
-        for descriptor in (*reads, *commits, *(d for d in (self._wakeup, call) if d is not None)):
-            poller.register(descriptor, select.POLLIN)
-        polled = poller.poll(0 if ready or self._readers.ready else timeout_s * 1000)
+        others = [descriptor for descriptor in (self._wakeup, call) if descriptor is not None]
+        polled = self._poll((*reads, *commits, *others), 0 if ready or self._readers.ready else timeout_s)
         # What has begun to come may take long to be whole, and there may be better things to do meanwhile.
         for descriptor, _ in polled:
             if descriptor in reads:
@@ -246,6 +246,17 @@ class RedisStore:
             elif descriptor == call and self._calls is not None:
                 self._calls[1]()
         return self._readers.ready, ready
+
+    def _poll(self, descriptors: tuple[int, ...], timeout_s: float) -> list[tuple[int, int]]:
+        """Which of them are readable; they are mostly the same by turns, with and without a commit under way."""
+        poller = self._pollers.get(descriptors)
+        if poller is None:
+            if len(self._pollers) >= MOST_POLLERS:
+                self._pollers.clear()
+            poller = self._pollers[descriptors] = select.poll()
+            for descriptor in descriptors:
+                poller.register(descriptor, select.POLLIN)
+        return poller.poll(timeout_s * 1000)
 
     def tail(self, stream: str, head: Head) -> Tail:
         """By the position, the first entry after it, and the server's count of entries ever added."""

@@ -23,7 +23,9 @@ from streamlstm.codec import skip_replies
 from streamlstm.errors import StoreError, StoreRefusesError, StoreUnavailableError, UsageError
 from streamlstm.refusals import advice
 
-RECEIVE_BYTES = 1 << 20
+# Received at once: memory for the larger comes from the system anew each time, which takes ten times as long as a
+# short reply does, so it is for connections on which much is coming.
+RECEIVE_BYTES, MOST_RECEIVE_BYTES = 1 << 16, 1 << 20
 LARGE_BYTES = 1 << 16  # a piece of a flight that is worth a system call of its own
 # Fewer bytes than this are not worth a system call to wait for them together; more may not fit the socket's buffer.
 LOW_WATER_BYTES, MOST_LOW_WATER_BYTES = 4096, 65_536
@@ -101,6 +103,7 @@ class Connection:
         self._received = bytearray()  # and not yet asked for
         self._whole, self._left = 0, 0  # of the expected replies: bytes that are whole, elements still to come
         self._low_water = 1
+        self._receive_bytes = RECEIVE_BYTES
         self._socket = self._connect()
         try:
             self._greet(name)
@@ -224,7 +227,7 @@ class Connection:
 
     def _fill(self) -> None:
         try:
-            data = self._socket.recv(RECEIVE_BYTES)
+            data = self._socket.recv(self._receive_bytes)
             self._set_low_water(1)
         except TimeoutError:
             raise self._away(f"no answer for {REPLY_TIMEOUT_S:.0f} s") from None
@@ -232,6 +235,7 @@ class Connection:
             raise self._away(error) from None
         if not data:
             raise self._away("the server closed the connection")
+        self._receive_bytes = MOST_RECEIVE_BYTES if len(data) >= RECEIVE_BYTES else RECEIVE_BYTES
         self._received += data
 
     def call(self, *command: bytes | str | int) -> Any:

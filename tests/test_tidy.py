@@ -29,9 +29,21 @@ ROWS: dict[str, set[str]] = {
     | {"record", "store", "topology", "nodes", "readers", "leases", "discovery"}
     | {"memory_store", "redis_store", "embedded", "snapshot", "states", "transfer", "refusals", "server_check"},
     "engine": {"flaw", "values", "batch", "plan", "arena", "stepping", "scoring", "_carry", "carry", "carry_python"}
-    | {"idle", "plain", "mixed", "engine"},
+    | {"idle", "plain", "mixed", "single", "engine"},
     "daemon": {"member", "selection", "sharing", "logs", "digest", "instruments", "metrics", "http", "live"}
-    | {"notify", "web", "replay", "verify", "give_back", "tails", "sweep", "model_change", "notices", "daemon"},
+    | {
+        "notify",
+        "web",
+        "replay",
+        "verify",
+        "give_back",
+        "tails",
+        "counting",
+        "sweep",
+        "model_change",
+        "notices",
+        "daemon",
+    },
     "face": {"bench", "cli", "__main__"},
 }
 # Row -> the rows it may import from, besides itself. The package itself holds only the version and a lazy `load`.

@@ -1,0 +1,44 @@
+"""Count what batches and commits came to in the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from streamlstm.digest import Digest
+from streamlstm.engine import Result
+from streamlstm.entry_id import EntryId
+from streamlstm.metrics import Metrics
+
+HISTORY_S = 3600.0  # an id older than this is no measure of how fast it was answered
+
+
+class Counting:
+    """Takes results into the metrics of their streams."""
+
+    def __init__(self, metrics: Metrics, digest: Digest, wall: Callable[[], float]) -> None:
+        """`wall` gives the seconds since the epoch."""
+        self._metrics, self._digest, self._wall = metrics, digest, wall
+
+    def batch(self, values: int, step_s: float) -> None:
+        """Count a micro-batch that was stepped, and the seconds that took."""
+        metrics = self._metrics
+        metrics.batches.inc()
+        metrics.batch_values.observe(values)
+        metrics.step_seconds.observe(step_s)
+
+    def commit(self, stream: str, result: Result, series: int) -> None:
+        """Count a commit that holds; `series` is how many the stream has after it."""
+        metrics, commit = self._metrics.of[stream], result.commit
+        metrics.entries.inc(result.entries)
+        metrics.values.inc(len(commit.texts) + len(commit.dead))
+        metrics.predictions.inc(len(commit.texts))
+        if commit.dead:
+            self._digest.count_dead(stream, commit.dead, metrics)
+        metrics.resets.inc(result.resets)
+        self._metrics.score(stream, result.tally)
+        metrics.series.set(series)
+        wall = self._wall()
+        metrics.last_commit.set(wall)
+        age = wall - EntryId.parse(commit.position).time_ms / 1000
+        if 0.0 <= age < HISTORY_S:
+            metrics.end_to_end_seconds.observe(age)
