@@ -68,6 +68,45 @@ def test_both_scan_alike(entries: list[list[tuple[bytes, bytes]]], features: int
                 assert mine == theirs, position
 
 
+def alone(module: Any, reply: bytes, features: int) -> tuple[bytes | None, list[int], bytes]:
+    """What a codec finds in a reply of one value, with two series known."""
+    table = module.Table()
+    table.put(0, b"known", 7)
+    table.put(1, b"", 0)
+    found, value = np.zeros(6, np.int64), np.zeros(features, np.float32)
+    key = module.scan_single(reply, table, KEYS, found, value)
+    return key, ([] if key is None else found.tolist()), (b"" if key is None else value.tobytes())
+
+
+@needs_compiled
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from([b"k", b"other", b"unknown"]),
+    st.lists(st.lists(st.tuples(st.sampled_from([b"known", b"", b"x"]), TEXTS), max_size=2), max_size=2),
+    st.integers(1, 2),
+    st.integers(0, 3),
+)
+@example(b"k", [[(b"known", b"-0")]], 1, 0)
+@example(b"other", [[(b"", b"1.5,2")]], 2, 0)
+@example(b"k", [[(b"known", b"1")]], 1, 1)
+def test_both_find_a_value_that_comes_alone_alike(
+    key: bytes, entries: list[list[tuple[bytes, bytes]]], features: int, cut: int
+) -> None:
+    """The same places, slot and numbers, and the same replies left to the general way; cut ones are."""
+    made = [(b"%d-%d" % (n + 5, n), [part for pair in pairs for part in pair]) for n, pairs in enumerate(entries)]
+    reply = encode_read({key.decode(): made})
+    reply = reply[: len(reply) - cut]
+    assert alone(compiled, reply, features) == alone(codec_python, reply, features)
+    plain = (
+        not cut
+        and len(entries) == 1
+        and len(entries[0]) == 1
+        and (key, entries[0][0][0]) in {(b"k", b"known"), (b"other", b"")}
+    )
+    if not plain:
+        assert alone(compiled, reply, features)[0] is None
+
+
 @settings(max_examples=200, deadline=None)
 @given(DECIMALS)
 def test_numbers_are_pythons(text: bytes) -> None:
