@@ -27,11 +27,33 @@ ROWS: dict[str, set[str]] = {
     "learn": {"nn", "forecaster", "data", "train", "export", "importers"},
     "store": {"_codec", "codec", "codec_python", "entry_id", "flight", "keys", "wire", "calibration", "extras"}
     | {"record", "store", "topology", "nodes", "readers", "leases", "discovery"}
-    | {"memory_store", "redis_store", "embedded", "snapshot", "states", "transfer", "refusals", "server_check"},
+    | {
+        "memory_store",
+        "redis_store",
+        "embedded",
+        "snapshot",
+        "record_file",
+        "states",
+        "transfer",
+        "refusals",
+        "server_check",
+    },
     "engine": {"flaw", "values", "batch", "plan", "arena", "stepping", "scoring", "_carry", "carry", "carry_python"}
     | {"idle", "plain", "mixed", "engine"},
     "daemon": {"member", "selection", "sharing", "logs", "digest", "instruments", "metrics", "http", "live"}
-    | {"notify", "web", "replay", "verify", "give_back", "tails", "sweep", "model_change", "notices", "daemon"},
+    | {
+        "notify",
+        "web",
+        "replay",
+        "compared",
+        "verify",
+        "give_back",
+        "tails",
+        "sweep",
+        "model_change",
+        "notices",
+        "daemon",
+    },
     "face": {"bench", "cli", "__main__"},
 }
 # Row -> the rows it may import from, besides itself. The package itself holds only the version and a lazy `load`.
