@@ -332,7 +332,7 @@ class Daemon:
 
     def _open(self, stream: str) -> None:
         head = self._store.open(stream)
-        if head.model not in {None, self._engine.model.fingerprint}:
+        while head.model not in {None, self._engine.model.fingerprint}:  # another may have been faster in between
             change = refuse if stream in self._heads else self._on_model_change
             change(stream, head, self._engine, lambda: self._stopping)
             head = self._store.open(stream)

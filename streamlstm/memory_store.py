@@ -27,6 +27,13 @@ class MemoryStream:
     model: str | None = None
     columns: str = ""
     answered: int = 0
+    epoch: int = 0  # times all states were replaced at once
+    eras: list[tuple[bytes, str]] = field(default_factory=list)  # each model with the position it began at
+
+    @property
+    def last_id(self) -> EntryId:
+        """Id of the last entry of the input."""
+        return self.ids[-1] if self.ids else EntryId(0, 0)
 
     def copied(self) -> MemoryStream:
         """Another one with the same content; what the lists hold is never changed."""
@@ -44,7 +51,10 @@ class MemoryServer:
 
     def stream(self, name: str) -> MemoryStream:
         """The stream of that name, made empty on first sight as Redis does."""
-        return self.streams.setdefault(name, MemoryStream())
+        found = self.streams.get(name)
+        if found is None:
+            found = self.streams[name] = MemoryStream()
+        return found
 
     def snapshot(self) -> dict[str, MemoryStream]:
         """A copy of everything, for `rewind`."""
@@ -54,6 +64,13 @@ class MemoryServer:
         """Go back to a snapshot, as a failover to a replica that lagged does; cuts every connection."""
         self.streams = {name: stream.copied() for name, stream in snapshot.items()}
         self.generation += 1
+
+    def replace(self, name: str, state: Mapping[bytes, bytes], head: Head, columns: str) -> None:
+        """Put other states in the place of all there are, with the position and the model of a head."""
+        held = self.stream(name)
+        held.state = dict(state)
+        _move(held, head.position, head.model or "", columns)
+        held.answered, held.epoch = head.answered, held.epoch + 1
 
     def add(self, name: str, entry_id: str, *fields: bytes | str) -> None:
         """XADD with an explicit id; raises StoreError if it is not above the last."""
@@ -71,9 +88,9 @@ class MemoryStore:
 
     def __init__(self, server: MemoryServer) -> None:
         self._server = server
-        self._cursors: Mapping[str, bytes] | None = None
+        self._cursors: dict[str, EntryId] | None = None
         self._count = 0
-        self._guarded: dict[str, bytes] = {}  # position seen at the last open or commit
+        self._guarded: dict[str, tuple[bytes, int]] = {}  # position and epoch seen at the last open or commit
         self._generation: int | None = None  # of the server when the connection was made; None without one
         self._pending: dict[str, bool] = {}
 
@@ -81,14 +98,15 @@ class MemoryStore:
         """Read the head and guard the position."""
         held = self._reach(stream, connect=True)
         self._pending.pop(stream, None)
-        self._guarded[stream] = held.position
+        self._guarded[stream] = (held.position, held.epoch)
         return Head(position=held.position, model=held.model, series=len(held.state), answered=held.answered)
 
     def send_read(self, cursors: Mapping[str, bytes], count: int) -> None:
         """Remember what is asked."""
         for stream in cursors:
             self._reach(stream, connect=True)
-        self._cursors, self._count = dict(cursors), count
+        self._cursors = {stream: EntryId.parse(cursor) for stream, cursor in cursors.items()}
+        self._count = count
 
     def receive_read(self) -> bytes:
         """Entries after the cursors of the last `send_read`."""
@@ -96,9 +114,9 @@ class MemoryStore:
         found = {}
         for name, cursor in cursors.items():
             held = self._reach(name)
-            first = bisect.bisect_right(held.ids, EntryId.parse(cursor))
-            last = first + self._count
-            if held.ids[first:last]:
+            if held.last_id > cursor:
+                first = bisect.bisect_right(held.ids, cursor)
+                last = first + self._count
                 ids = map(bytes, held.ids[first:last])
                 found[name] = list(zip(ids, held.fields[first:last], strict=True))
         return encode_read(found)
@@ -115,10 +133,11 @@ class MemoryStore:
     def send_commit(self, commit: Commit) -> None:
         """Apply the commit at once, whole or not at all."""
         held = self._reach(commit.stream)
-        holds = held.position == self._guarded.get(commit.stream) == commit.base
+        position, epoch = self._guarded.get(commit.stream, (None, 0))
+        holds = position == held.position == commit.base and epoch == held.epoch
         if holds:
             _apply(held, commit)
-        self._guarded[commit.stream] = held.position
+        self._guarded[commit.stream] = (held.position, epoch)  # other states are not seen before it is opened again
         self._pending[commit.stream] = holds
 
     def receive_commit(self, stream: str) -> bool:
@@ -131,8 +150,12 @@ class MemoryStore:
         self._guarded.pop(stream, None)
 
     def wait(self, timeout_s: float) -> tuple[bool, list[str]]:  # noqa: ARG002  (nothing to wait for in memory)
-        """What was asked for is ready at once."""
-        return self._cursors is not None, list(self._pending)
+        """What was asked for is ready once there is an entry, or the connection was cut."""
+        cut = self._generation != self._server.generation
+        readable = self._cursors is not None and (
+            cut or any(self._server.stream(name).last_id > cursor for name, cursor in self._cursors.items())
+        )
+        return readable, list(self._pending)
 
     def tail(self, stream: str, head: Head) -> Tail:
         """Count what lies after the position."""
@@ -158,6 +181,12 @@ class MemoryStore:
         return self._server.stream(stream)
 
 
+def _move(held: MemoryStream, position: bytes, model: str, columns: str) -> None:
+    if model != held.model:
+        held.eras.append((held.position, model))
+    held.position, held.model, held.columns = position, model, columns
+
+
 def _apply(held: MemoryStream, commit: Commit) -> None:
     if commit.reset_all:
         held.state.clear()
@@ -171,7 +200,7 @@ def _apply(held: MemoryStream, commit: Commit) -> None:
         held.predictions.append([part for pair in pairs for part in pair])
         first += count
     held.dead.extend(commit.dead)
-    held.position, held.model, held.columns = commit.position, commit.model, commit.columns
+    _move(held, commit.position, commit.model, commit.columns)
     held.answered = commit.answered
     if commit.trim_before_ms is not None:
         edge = min(EntryId(commit.trim_before_ms, 0), EntryId.parse(commit.position))

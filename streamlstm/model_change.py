@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import closing
 from typing import Protocol
 
 from streamlstm.engine import Engine
@@ -65,8 +66,7 @@ class Rebuild:
         connection = self._connect(stream)
         try:
             states = States(connection, Keys(stream), token=self._token)
-            with states.draft() as draft:
-                work = _Work(states, connection, draft, engine, stopping)
+            with states.draft() as draft, closing(_Work(states, connection, draft, engine, stopping)) as work:
                 work.run(replay=self._replay)
         finally:
             connection.close()
@@ -103,6 +103,10 @@ class _Work:
                 return
         raise StoreError(f"another daemon still serves {self._stream!r} with the model before; stop it first")
 
+    def close(self) -> None:
+        """Let go of the records."""
+        self._again.close()
+
     def _head(self, meta: Meta) -> SnapshotHead:
         return SnapshotHead(
             stream=self._stream,
@@ -128,14 +132,14 @@ class _Work:
         self._changed.update(commit.removed)
         if commit.reset_all:
             self._draft.discard()
-            self._changed = set(self._again.records)
+            self._changed = set(self._again.records.names())
 
     def _fill(self) -> None:
         """Bring the draft up to the replay."""
         names = list(self._changed)
         for first in range(0, len(names), PAGE):
             page = names[first : first + PAGE]
-            records = self._again.records
-            self._draft.put([(name, records[name]) for name in page if name in records])
-            self._draft.remove([name for name in page if name not in records])
+            found = list(zip(page, self._again.records.get(page), strict=True))
+            self._draft.put([(name, record) for name, record in found if record is not None])
+            self._draft.remove([name for name, record in found if record is None])
         self._changed.clear()

@@ -102,6 +102,12 @@ class RecordFormat:
             self.calibration(self.fresh[None])[:] = calibration
         self.fresh.setflags(write=False)
 
+    @staticmethod
+    def number(record: bytes, first: int, kind: str) -> float:
+        """One number of a record, by where it begins and its numpy type."""
+        found: float = np.frombuffer(record, kind, 1, first)[0].item()
+        return found
+
     def places(self) -> tuple[int, int, int]:
         """Where in a record the last prediction, the last value and the state begin, in bytes."""
         return 4 * self._last_output.start, 4 * self._last_value.start, 4 * self._state.start

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from streamlstm.engine import Engine, Result
 from streamlstm.keys import Keys
+from streamlstm.record_file import RecordFile
 from streamlstm.snapshot import Record
 from streamlstm.store import Commit, Head
 from streamlstm.wire import Connection, bulk, checked, pack, parse_replies
@@ -20,12 +21,12 @@ _NOTHING = b"*0\r\n"
 
 
 class Replay:
-    """One stream stepped again; `records` is what its states are up to the position."""
+    """One stream stepped again; `records` are its states up to the position, until it is closed."""
 
     def __init__(self, engine: Engine, stream: str, *, start: Head, records: Iterable[Record] = ()) -> None:
         """Begin at a position, with the records that belong to it."""
         self._engine, self._stream = engine, stream
-        self.records = dict(records)
+        self.records = RecordFile(records)
         self.position = start.position
         self.entries = 0  # stepped again
         engine.open(stream, Head(position=start.position, model=None, series=len(self.records), answered=0))
@@ -44,10 +45,14 @@ class Replay:
                 checked(parse_replies(reply)[0], connection.address)
             yield self._step(begin + reply)  # as an XREAD would have answered
 
+    def close(self) -> None:
+        """Let go of the records."""
+        self.records.close()
+
     def _step(self, reply: bytes) -> Result:
         batch = self._engine.parse(reply)
         for stream, names in self._engine.begin(batch).items():
-            self._engine.admit(stream, names, [self.records.get(name) for name in names])
+            self._engine.admit(stream, names, self.records.get(names))
         [result] = self._engine.step(batch)
         self._take_in(result.commit)
         self.position = result.commit.position
@@ -57,9 +62,8 @@ class Replay:
     def _take_in(self, commit: Commit) -> None:
         if commit.reset_all:
             self.records.clear()
-        for name in commit.removed:
-            self.records.pop(name, None)
-        self.records.update(zip(commit.names, commit.records, strict=True))
+        self.records.remove(commit.removed)
+        self.records.put(commit.names, commit.records)
 
 
 def count_entries(connection: Connection, stream: str, after: bytes, end: bytes) -> int:

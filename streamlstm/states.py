@@ -69,8 +69,16 @@ class States:
 
     def last_prediction(self) -> bytes | None:
         """Id of the last prediction, as far as they are kept."""
-        newest = self._connection.call("XREVRANGE", self.keys.predictions, "+", "-", "COUNT", 1)
-        return newest[0][0] if newest else None
+        newest = self._last(self.keys.predictions)
+        return None if newest is None else newest[0]
+
+    def last_dead_letter(self) -> Entry | None:
+        """The last dead letter, as far as they are kept."""
+        return self._last(self.keys.dead)
+
+    def _last(self, key: str) -> Entry | None:
+        newest = self._connection.call("XREVRANGE", key, "+", "-", "COUNT", 1)
+        return (newest[0][0], newest[0][1]) if newest else None
 
     def scan(self, key: str | None = None, *, match: str | None = None) -> Iterator[list[Record]]:
         """Pages of records, in no order; from a draft if its key is given.

@@ -1,26 +1,26 @@
 """Hold a stream's predictions and records against what its input gives when it is stepped again, bit for bit.
 
-What is compared: every prediction up to the position read at the start, as ids, series and the very texts; and every
-record at that position. A daemon may go on serving; the server keeps a copy of the records meanwhile.
+What is compared: every prediction and every dead letter up to the position read at the start, as ids, series and the
+very texts; every record at that position; and what the meta hash says. A daemon may go on serving; the server keeps a
+copy of the records meanwhile. What is stepped again is kept in a temporary file, so memory does not grow with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
+from streamlstm.compared import DeadLetters, Difference, Predictions, letter_of, record_difference, text
 from streamlstm.engine import Engine
 from streamlstm.entry_id import EntryId
 from streamlstm.errors import StoreError
-from streamlstm.keys import Keys
 from streamlstm.record import time_of
-from streamlstm.replay import PAGE, Replay, count_entries
+from streamlstm.replay import Replay, count_entries
 from streamlstm.snapshot import SnapshotReader
 from streamlstm.states import Meta, States
-from streamlstm.store import Commit, Head
+from streamlstm.store import Head
 from streamlstm.wire import Connection
-
-Entry = tuple[bytes, list[bytes]]  # an id, and names with texts in turn
 
 
 @dataclass(kw_only=True)
@@ -33,8 +33,11 @@ class Report:
     entries: int = 0  # stepped again
     predictions: int = 0  # compared
     predictions_gone: int = 0  # trimmed from the beginning of the predictions, so not compared
+    dead_letters: int = 0  # compared
+    dead_letters_gone: int = 0  # of entries that the input no longer holds, so not compared
     records: int = 0  # compared
     input_gone: int = 0  # entries answered in between that the input no longer holds
+    replaced: int = 0  # times all states were replaced since the stream's beginning: imports, other models
     difference: str | None = None
 
 
@@ -52,32 +55,87 @@ class Verification:
         Raises StoreError if the stream was never served, was served with another model, or no longer holds what was
         answered after the beginning; SnapshotError if the snapshot is damaged.
         """
+        newest = self._newest()
         with self._states.frozen() as (meta, frozen):
             _refuse_other_model(meta, self._engine, self._stream)
             start = self._start(snapshot, meta)
-            report = Report(stream=self._stream, begin=start.position.decode(), position=meta.position.decode())
-            replay = Replay(
-                self._engine, self._stream, start=start, records=snapshot.records() if snapshot is not None else ()
+            report = Report(
+                stream=self._stream,
+                begin=start.position.decode(),
+                position=meta.position.decode(),
+                replaced=meta.epoch,
             )
-            comparison = _Predictions(self._connection, self._states.keys, start.position)
-            for result in replay.run(self._connection, meta.position):
-                report.difference = comparison.compare(result.commit, report)
-                if report.difference is not None:
-                    break
-                self._states.keep(frozen)
-                self._tick(result.entries)
-            else:
-                report.difference = comparison.end(meta.position)
-            report.entries = replay.entries
-            held = replay.entries + count_entries(self._connection, self._stream, replay.position, meta.position)
-            report.input_gone = max(0, meta.answered - start.answered - held)
-            if report.difference is None and not report.input_gone and comparison.first_gone is not None:
-                report.difference = f"prediction {comparison.first_gone.decode()} is missing"
-            if report.difference is None:
-                report.difference = self._compare_records(replay, frozen, meta, report)
+            records = snapshot.records() if snapshot is not None else ()
+            with closing(Replay(self._engine, self._stream, start=start, records=records)) as replay:
+                report.difference = (
+                    self._compare_meta(meta, newest)
+                    or self._compare_answers(replay, frozen, start, meta, report)
+                    or self._compare_position(replay, start, meta, report)
+                    or self._compare_records(replay, frozen, meta, report)
+                )
             if report.difference is not None and report.input_gone:
                 raise StoreError(_trimmed(report, snapshot))
             return report
+
+    def _newest(self) -> list[tuple[str, EntryId]]:
+        """The last prediction and the last dead letter there are, by the entries they answer."""
+        letter = self._states.last_dead_letter()
+        prediction = self._states.last_prediction()
+        found = [("prediction", None if prediction is None else EntryId.parse(prediction))]
+        found.append(("dead letter", None if letter is None else letter_of(letter).entry))
+        return [(what, entry) for what, entry in found if entry is not None]
+
+    def _compare_meta(self, meta: Meta, newest: list[tuple[str, EntryId]]) -> str | None:
+        """What was there before the position was read cannot lie after it."""
+        if meta.columns != self._engine.columns:
+            return (
+                f"the columns in its meta hash are {meta.columns!r}, those of this model with these options "
+                f"{self._engine.columns!r}; give --interval and --score as `serve` has them"
+            )
+        for what, entry in newest:
+            if entry > EntryId.parse(meta.position):
+                return (
+                    f"there is a {what} of entry {entry}, after the position in its meta hash, {meta.position.decode()}"
+                )
+        return None
+
+    def _compare_answers(self, replay: Replay, frozen: str, start: Head, meta: Meta, report: Report) -> str | None:
+        """Predictions and dead letters, batch by batch; the difference of the first entry that has one."""
+        predictions = Predictions(self._connection, self._states.keys, start.position)
+        letters = DeadLetters(self._connection, self._states.keys, start.position)
+        found: list[Difference | None] = []
+        for result in replay.run(self._connection, meta.position):
+            found = [letters.compare(result.commit), predictions.compare(result.commit)]
+            if any(found):
+                break
+            self._states.keep(frozen)
+            self._tick(result.entries)
+        else:
+            found = [letters.end(meta.position), predictions.end(meta.position)]
+        report.entries = replay.entries
+        report.predictions, report.predictions_gone = predictions.compared, predictions.gone
+        report.dead_letters, report.dead_letters_gone = letters.compared, letters.gone
+        held = replay.entries + count_entries(self._connection, self._stream, replay.position, meta.position)
+        report.input_gone = max(0, meta.answered - start.answered - held)
+        if not any(found) and not report.input_gone:
+            found = [letters.first_gone, predictions.first_gone]
+        # Of one entry the dead letter comes first: it says why there is no prediction, or another one.
+        first = min((one for one in found if one is not None), key=lambda one: one.entry, default=None)
+        return None if first is None else first.text
+
+    def _compare_position(self, replay: Replay, start: Head, meta: Meta, report: Report) -> str | None:
+        """The position is that of the last entry stepped, and the entries up to it are as many as meta says."""
+        if report.input_gone:
+            return None
+        if replay.position != meta.position:
+            return (
+                f"the position in its meta hash is {meta.position.decode()}, the last entry up to it "
+                f"{replay.position.decode()}"
+            )
+        counted = meta.answered - start.answered
+        if counted < replay.entries:
+            return f"its meta hash counts {counted:,} entries after {report.begin}, the input has {replay.entries:,}"
+        return None
 
     def _start(self, snapshot: SnapshotReader | None, meta: Meta) -> Head:
         if snapshot is None:
@@ -97,97 +155,22 @@ class Verification:
 
     def _compare_records(self, replay: Replay, frozen: str, meta: Meta, report: Report) -> str | None:
         wanted = replay.records
-        seen: set[bytes] = set()
         for page in self._states.scan(frozen):
-            for name, record in page:
-                if name in seen:  # a scan may give a series twice
-                    continue
-                seen.add(name)
-                if name not in wanted:
-                    return f"series {_text(name)} has a record, but no value of the input leads to one"
-                if wanted[name] != record:
-                    return f"series {_text(name)} has another record than comes of stepping its values"
-                report.records += 1
+            found = dict(page)
+            for (name, record), ours in zip(found.items(), wanted.get(found), strict=True):
+                if ours is None:
+                    return f"series {text(name)} has a record, but no value of the input leads to one"
+                difference = record_difference(name, record, ours, self._engine.format)
+                if difference is not None:
+                    return difference
+            report.records += wanted.see(list(found))
         idle_ms = self._engine.settings.idle_ms
         edge = None if idle_ms is None else EntryId.parse(meta.position).time_ms - idle_ms
-        for name in wanted.keys() - seen:
-            if edge is not None and time_of(wanted[name], edge) < edge:
+        for name, record in wanted.unseen():
+            if edge is not None and time_of(record, edge) < edge:
                 continue  # idle for too long: removed, or to be removed
-            return f"series {_text(name)} has no record"
+            return f"series {text(name)} has no record"
         return None
-
-
-class _Predictions:
-    """The stored predictions of a stream, held against commits as they come."""
-
-    def __init__(self, connection: Connection, keys: Keys, after: bytes) -> None:
-        self._connection, self._keys, self._after = connection, keys, after
-        self._kept = False  # whether a prediction that is still kept has been seen
-        self.first_gone: bytes | None = None  # id of the first one missing before any that is kept
-
-    def compare(self, commit: Commit, report: Report) -> str | None:
-        """Hold what is stored against a commit's predictions; the first difference."""
-        stored = dict(self._stored(commit.position))
-        self._after = commit.position
-        for entry_id, wanted in _answers(commit):
-            found = stored.pop(entry_id, None)
-            if found is None and not self._kept:
-                report.predictions_gone += 1
-                self.first_gone = self.first_gone or entry_id
-                continue
-            self._kept = True
-            difference = _difference(entry_id, wanted, found)
-            if difference is not None:
-                return difference
-            report.predictions += 1
-        return _superfluous(next(iter(stored))) if stored else None
-
-    def end(self, position: bytes) -> str | None:
-        """What is stored after the last commit, up to the position: nothing should be."""
-        return next((_superfluous(entry_id) for entry_id, _ in self._stored(position)), None)
-
-    def _stored(self, end: bytes) -> Iterator[Entry]:
-        """Predictions after the last commit up to an id."""
-        after = self._after
-        while True:
-            page = self._connection.call("XRANGE", self._keys.predictions, b"(" + after, end, "COUNT", PAGE)
-            if not page:
-                return
-            for entry in page:
-                yield entry[0], entry[1]
-            after = page[-1][0]
-
-
-def _superfluous(entry_id: bytes) -> str:
-    return f"prediction {entry_id.decode()} answers nothing: no such answer comes of the input"
-
-
-def _answers(commit: Commit) -> Iterator[Entry]:
-    """The predictions of a commit as a store would give them back."""
-    first = 0
-    for entry_id, count in zip(commit.ids, commit.counts.tolist(), strict=True):
-        fields: list[bytes] = []
-        for at in range(first, first + count):
-            fields += (commit.fields[at], commit.texts[at])
-        first += count
-        yield entry_id, fields
-
-
-def _difference(entry_id: bytes, wanted: list[bytes], found: list[bytes] | None) -> str | None:
-    """What is wrong with a stored prediction, or None."""
-    where = f"prediction {entry_id.decode()}"
-    if found is None:
-        return f"{where} is missing"
-    if found == wanted:
-        return None
-    if found[0::2] != wanted[0::2]:
-        return f"{where} has {len(found) // 2} answers, of other series or in another order than its {len(wanted) // 2}"
-    at = next(n for n in range(1, len(wanted), 2) if wanted[n] != found[n])
-    return f"{where} of series {_text(wanted[at - 1])} is {_text(found[at])}, stepped again {_text(wanted[at])}"
-
-
-def _text(name: bytes) -> str:
-    return repr(name.decode("utf-8", "backslashreplace"))
 
 
 def _refuse_other_model(meta: Meta, engine: Engine, stream: str) -> None:

@@ -1,78 +1,57 @@
-"""Crashes, twins, stalls, lost replies, failovers: each value once, in order, with the oracle's bits.
+"""Crashes, twins, stalls, lost replies, failovers, other models: each value once, in order, with the oracle's bits.
 
-`SEEDS=5000 pytest tests/test_simulation.py` runs more seeds, `SEED=17` one. A failure names its seed.
+`SEEDS=5000 pytest tests/test_simulation.py` runs more seeds of each kind, `SEED=17` one. A failure names its seed.
 """
 
 from __future__ import annotations
 
-import logging
+import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
 
 import pytest
 
-from support import models
-from support.simulation import Faults, Simulation
+from support.mutations import MUTATIONS
+from support.simulated import KINDS, run_seeds, simulate
 
-SEEDS = int(os.environ.get("SEEDS", "200"))
+SEEDS = int(os.environ.get("SEEDS", "300"))  # of each kind
+ENOUGH = 100  # seeds after which everything that a kind is there for must have happened
+AT_ONCE = 20  # seeds of one task
 ONLY = os.environ.get("SEED")
-
-# What must not go wrong silently: each of these has to have happened somewhere in a run of all seeds.
-BOUNDARIES = [
-    f"{kind} {when} {where}"
-    for kind in ("crash", "cut")
-    for when in ("before", "after")
-    for where in ("open", "send_read", "receive_read", "load", "send_commit", "receive_commit")
-]
-LEASES = [
-    f"{kind} {when} {where}"
-    for kind in ("crash", "cut")
-    for when in ("before", "after")
-    for where in ("beat", "take", "give_back")
-]
+MUTATED = 60  # seeds within which every mutation must be found
 
 
-@pytest.fixture
-def _quiet() -> Iterator[None]:
-    """No log: formatting what thousands of crashes say would take longer than the crashes."""
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Executor]:
+    """Processes that run seeds, one for each core up to four."""
+    count = min(4, len(os.sched_getaffinity(0)))
+    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
 
 
-@pytest.mark.parametrize(
-    ("name", "faults", "odd", "expected"),
-    [
-        ("everything", Faults(), 0.15, BOUNDARIES),
-        ("mostly stalls", Faults(crash=0.002, cut=0.002, stall=0.2), 0.15, ["stall after send_commit"]),
-        ("mostly failovers", Faults(rewind=0.03, snapshot=0.1), 0.15, BOUNDARIES),
-        ("lost input", Faults(lose_input=0.02, rewind=0.0), 0.0, ["lost input"]),
-        ("idle series", Faults(), 0.15, ["removed idle"]),
-        ("leases", Faults(), 0.15, LEASES),
-        ("leases and stalls", Faults(crash=0.002, cut=0.002, stall=0.2), 0.15, ["lease lost", "stall after beat"]),
-    ],
-)
-@pytest.mark.usefixtures("_quiet")
-def test_whatever_goes_wrong(name: str, faults: Faults, odd: float, expected: list[str]) -> None:
-    """Run many seeds; a failure says how to replay its own."""
-    model = models.load_lstm(4)
+@pytest.mark.parametrize("name", KINDS)
+def test_whatever_goes_wrong(name: str, workers: Executor) -> None:
+    """Run many seeds; a failure says how to replay its own, and every boundary the kind is there for was met."""
+    if ONLY is not None:
+        simulate(name, int(ONLY))
+        return
     happened: Counter[str] = Counter()
-    for seed in [int(ONLY)] if ONLY else range(SEEDS):
-        simulation = Simulation(
-            seed=seed,
-            model=model,
-            faults=faults,
-            odd=odd,
-            idle_ms=6000 if "idle" in name else None,
-            leases="leases" in name,
-        )
-        try:
-            simulation.run()
-        except AssertionError as error:
-            command = f"SEED={seed} pytest tests/test_simulation.py -k '{name}'"
-            raise AssertionError(f"seed {seed} fails; replay it with: {command}\n{error}") from error
-        happened += simulation.happened
-    if ONLY is None and SEEDS >= 100:
-        missing = [what for what in expected if not happened[what]]
+    parts = [range(first, min(first + AT_ONCE, SEEDS)) for first in range(0, SEEDS, AT_ONCE)]
+    for part, failure in workers.map(run_seeds, [name] * len(parts), parts):
+        assert failure is None, failure
+        happened += part
+    if SEEDS >= ENOUGH:
+        missing = [what for what in KINDS[name].expected if not happened[what]]
         assert not missing, f"these never happened, so nothing was shown: {missing}"
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_a_mistake_is_found(mutation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulation can fail: with any one safeguard taken out, one of its first seeds does."""
+    kind, spoil = MUTATIONS[mutation]
+    spoil(monkeypatch)
+    _, failure = run_seeds(kind, range(MUTATED))
+    assert failure is not None, f"{MUTATED} seeds have not noticed"
+    assert "replay it with: SEED=" in failure

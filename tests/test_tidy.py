@@ -27,7 +27,17 @@ ROWS: dict[str, set[str]] = {
     "learn": {"nn", "forecaster", "data", "train", "export", "importers"},
     "store": {"_codec", "codec", "codec_python", "entry_id", "flight", "keys", "wire", "calibration", "extras"}
     | {"record", "store", "topology", "nodes", "readers", "leases", "discovery"}
-    | {"memory_store", "redis_store", "embedded", "snapshot", "states", "transfer", "refusals", "server_check"},
+    | {
+        "memory_store",
+        "redis_store",
+        "embedded",
+        "snapshot",
+        "record_file",
+        "states",
+        "transfer",
+        "refusals",
+        "server_check",
+    },
     "engine": {"flaw", "values", "batch", "plan", "arena", "stepping", "scoring", "_carry", "carry", "carry_python"}
     | {"idle", "plain", "mixed", "single", "engine"},
     "daemon": {"member", "selection", "sharing", "logs", "digest", "instruments", "metrics", "http", "live"}
@@ -35,6 +45,7 @@ ROWS: dict[str, set[str]] = {
         "notify",
         "web",
         "replay",
+        "compared",
         "verify",
         "give_back",
         "tails",

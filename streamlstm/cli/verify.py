@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,8 @@ from streamlstm.cli.options import (
 if TYPE_CHECKING:
     from streamlstm.engine import EngineSettings
     from streamlstm.verify import Report
+
+MOST_MEMORY_BYTES = 128 << 20  # of records at once
 
 
 @command("verify", short_help="Step a stream's values again and compare predictions and states, bit for bit.")
@@ -58,9 +60,9 @@ def verify(
 ) -> None:
     """Step again the values that STREAM (default: values) retains and compare what was answered.
 
-    Every prediction up to the position of now, and every record, has to be what MODEL.onnx gives, to the bit. Exit
-    status 1, and the first difference, if one is not. A daemon may serve meanwhile. Give the options of `serve` that
-    change answers as they were given there.
+    Every prediction and every dead letter up to the position of now, and every record, has to be what MODEL.onnx gives,
+    to the bit. Exit status 1, and the first difference, if one is not. A daemon may serve meanwhile. Give the options
+    of `serve` that change answers as they were given there.
     """
     from streamlstm.cli.connection import connect, resolve_redis
     from streamlstm.cli.state import opened_file, ticking
@@ -81,7 +83,9 @@ def verify(
         states = States(for_states, Keys(stream), token=secrets.token_hex(8))
         total = connection.call("XLEN", states.keys.input)
         tick = stack.enter_context(ticking(total, "entries"))
-        report = Verification(states, connection, Engine(loaded, engine), tick).run(snapshot)
+        # Answers do not depend on how many records are in memory; what is not goes to a temporary file.
+        bounded = replace(engine, max_series_memory_bytes=min(engine.max_series_memory_bytes, MOST_MEMORY_BYTES))
+        report = Verification(states, connection, Engine(loaded, bounded), tick).run(snapshot)
     _show(report, as_json=as_json)
     if report.difference is not None:
         ctx.exit(EXIT_FAILURE)
@@ -94,13 +98,19 @@ def _show(report: Report, *, as_json: bool) -> None:
     elif report.difference is None:
         click.echo(
             f"{counted(report.entries, 'entry', 'entries')} of {report.stream}, {report.begin} to {report.position}: "
-            f"{counted(report.predictions, 'prediction')} and {counted(report.records, 'record')} are, to the bit, "
-            "what stepping them again gives"
+            f"{counted(report.predictions, 'prediction')}, {counted(report.dead_letters, 'dead letter')} and "
+            f"{counted(report.records, 'record')} are, to the bit, what stepping them again gives"
         )
     if report.difference is None and (report.predictions_gone or report.input_gone):
+        letters = counted(report.dead_letters_gone, "dead letter")
         note(
             f"not compared: {counted(report.predictions_gone, 'prediction')} trimmed; not in the input any more: "
-            f"{counted(report.input_gone, 'entry', 'entries')}"
+            f"{counted(report.input_gone, 'entry', 'entries')} with {letters}"
         )
     if report.difference is not None:
         note(f"{report.stream} differs: {report.difference}")
+        if report.replaced:
+            note(
+                f"its states were replaced {counted(report.replaced, 'time')}, by an import or those of another model; "
+                "what was answered before cannot come out again: verify from states exported since, --from FILE"
+            )

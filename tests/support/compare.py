@@ -12,9 +12,10 @@ from support.oracle import Oracle
 
 def assert_predictions_equal(found: Sequence[tuple[bytes, Sequence[bytes]]], oracle: Oracle) -> None:
     """Ids, series in order, and numbers that parse to the same float32."""
-    assert [entry_id.decode() for entry_id, _ in found] == [entry_id for entry_id, _ in oracle.predictions]
+    there, wanted_ids = [entry_id.decode() for entry_id, _ in found], [entry_id for entry_id, _ in oracle.predictions]
+    assert there == wanted_ids, f"answers to {there} where {wanted_ids} are to be answered"
     for (entry_id, fields), (_, answers) in zip(found, oracle.predictions, strict=True):
-        assert [name.decode() for name in fields[0::2]] == [name for name, _ in answers], entry_id
+        assert [name.decode() for name in fields[0::2]] == [name for name, _ in answers], f"the series of {entry_id!r}"
         for text, (name, wanted) in zip(fields[1::2], answers, strict=True):
             numbers = np.array([np.float32(part) for part in text.decode().split(",")])
             if numbers.tobytes() == wanted.tobytes():
@@ -26,7 +27,8 @@ def assert_predictions_equal(found: Sequence[tuple[bytes, Sequence[bytes]]], ora
 
 def assert_states_equal(found: Mapping[bytes, bytes], oracle: Oracle, layout: RecordFormat) -> None:
     """One record a series, with the oracle's state, last prediction, last value and count of steps."""
-    assert {name.decode() for name in found} == set(oracle.series)
+    differing = {name.decode() for name in found} ^ set(oracle.series)
+    assert not differing, f"series with a record or with values, but not both: {differing}"
     for name, record in found.items():
         row, wanted = layout.decode_one(record)[None], oracle.series[name.decode()]
         assert layout.state(row)[0].tobytes() == wanted.state.tobytes(), name

@@ -17,6 +17,8 @@ from support.calibrator import Calibrator
 
 Fields = Sequence[str]
 
+LEAST_OVERFLOW = 2.0**128 - 2.0**103  # what is smaller rounds to a finite float32
+
 
 @dataclass
 class Series:
@@ -87,13 +89,12 @@ class Oracle:
                 number = float(part.replace("_", "?").encode("ascii"))
             except ValueError:  # UnicodeEncodeError too: other scripts' digits are text here
                 return None
-            with np.errstate(over="ignore"):
-                x[feature] = np.float32(number)
-            if not np.isfinite(x[feature]):
+            if not abs(number) < LEAST_OVERFLOW:
                 return None
+            x[feature] = number
         state = self.model.initial_state(1) if held is None else held.state[None]
         y, after = self.model.step(x[None], state, [time_ms] if self.model.spec.uses_time else None)
-        if not (np.isfinite(y).all() and np.isfinite(after).all()):
+        if not np.isfinite(np.concatenate([y[0], after[0]])).all():
             return None
         calibrator = held.calibrator if held else self._calibrator()
         made = Series(after[0], y[0], x, held.steps + 1 if held else 1, time_ms, calibrator)

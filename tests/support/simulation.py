@@ -3,8 +3,12 @@
 A scheduler gives turns to two daemons and a producer. Every call a daemon makes of its store may instead crash the
 daemon before or after it took effect (the reply is lost with it), cut its connection before or after, or stall it
 while its twin goes on. The server may rewind to an earlier snapshot, cut all connections, or lose input to a
-producer's MAXLEN. The daemons may share the streams by leases, which then end while an owner is stalled or dead.
+producer's MAXLEN. The daemons may share the streams by leases, which then end while an owner is stalled or dead; they
+may be started anew with another model, one after the other, while the other one still serves the model before.
 Afterwards everything is let run to its end, and the sequential oracle says what must be there.
+
+What makes it fast enough for thousands of seeds: a model of integers (`support.chain`), a server that answers a read
+only when there is something, and no turns for daemons that have nothing to do.
 """
 
 from __future__ import annotations
@@ -12,150 +16,47 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from streamlstm.daemon import Clock, Daemon, DaemonSettings
 from streamlstm.engine import Engine, EngineSettings
-from streamlstm.errors import StoreUnavailableError
-from streamlstm.leases import Member, Roll
+from streamlstm.entry_id import EntryId
+from streamlstm.errors import ModelChangedError, StoreError, StoreUnavailableError
+from streamlstm.extras import NO_EXTRAS, Extras
 from streamlstm.memory_store import MemoryServer, MemoryStore, MemoryStream
 from streamlstm.metrics import Metrics
-from streamlstm.model import Model
+from streamlstm.model_change import ModelChange, Rebuild, refuse
 from streamlstm.selection import Selection
 from streamlstm.sharing import Sharing
-from streamlstm.store import Commit, Head, Tail
+from streamlstm.stepping import StepModel
 from support.compare import assert_predictions_equal, assert_states_equal
-from support.memory_leases import LeaseServer, MemoryLeases
+from support.faults import CrashError, Faults, FaultyLeases, FaultyStore, Trouble
+from support.memory_connection import MemoryConnection
+from support.memory_leases import LeaseServer
 from support.oracle import Oracle
 from support.traffic import entries
 
 MAX_TURNS = 20_000
-TICK_S = 0.05  # passes with every look at the clock
-LEASE_MS = 1500
+MAX_LAST_TURNS = 600  # until all is answered and leases are shared fairly, once nothing goes wrong any more
+TICK_S = 0.02  # passes with every look at the clock
+LEASE_MS = 600
 
 
-class CrashError(Exception):
-    """The process is gone."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Faults:
-    """How often what goes wrong, per call of the store or per turn of the scheduler."""
-
-    crash: float = 0.01  # per call, half of them after the call took effect
-    cut: float = 0.01  # per call, likewise
-    stall: float = 0.02  # per call: the twin takes some turns in between
-    rewind: float = 0.003  # per turn
-    lose_input: float = 0.0  # per turn
-    snapshot: float = 0.02  # per turn
-
-
-class FaultyStore:
-    """A store whose every call may fail, before or after it took effect."""
-
-    spread = False
-
-    def __init__(self, store: MemoryStore, trouble: Callable[[str, bool], None]) -> None:
-        self._store, self._trouble = store, trouble
-
-    def _call(self, boundary: str, call: Callable[..., Any], *arguments: Any) -> Any:
-        self._trouble(boundary, False)
-        answer = call(*arguments)
-        self._trouble(boundary, True)
-        return answer
-
-    def open(self, stream: str) -> Head:
-        """May fail."""
-        return self._call("open", self._store.open, stream)
-
-    def send_read(self, cursors: Mapping[str, bytes], count: int) -> None:
-        """May fail."""
-        self._call("send_read", self._store.send_read, cursors, count)
-
-    def receive_read(self) -> bytes:
-        """May fail."""
-        return self._call("receive_read", self._store.receive_read)
-
-    def load(self, stream: str, names: Sequence[bytes]) -> list[bytes | None]:
-        """May fail."""
-        return self._call("load", self._store.load, stream, names)
-
-    def scan(self, stream: str, cursor: bytes, count: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-        """May fail."""
-        return self._call("scan", self._store.scan, stream, cursor, count)
-
-    def send_commit(self, commit: Commit) -> None:
-        """May fail; after it took effect this is a lost reply."""
-        self._call("send_commit", self._store.send_commit, commit)
-
-    def receive_commit(self, stream: str) -> bool:
-        """May fail."""
-        return self._call("receive_commit", self._store.receive_commit, stream)
-
-    def release(self, stream: str) -> None:
-        """Cannot fail."""
-        self._store.release(stream)
-
-    def wait(self, timeout_s: float) -> tuple[bool, list[str]]:
-        """Commits are sometimes answered late: overlapped reads and commits come in any order."""
-        readable, committed = self._store.wait(timeout_s)
-        self._trouble("wait", False)
-        return readable, committed
-
-    def tail(self, stream: str, head: Head) -> Tail:
-        """May fail."""
-        return self._call("tail", self._store.tail, stream, head)
-
-    def close(self) -> None:
-        """Cannot fail."""
-        self._store.close()
-
-
-class FaultyLeases(MemoryLeases):
-    """Leases whose every call may fail, before or after it took effect."""
-
-    def __init__(
-        self, server: LeaseServer, owner: str, trouble: Callable[[str, bool], None], happened: Counter[str]
-    ) -> None:
-        super().__init__(server, owner)
-        self._trouble, self._happened = trouble, happened
-
-    def beat(self, me: Member | None, owner: str, held: Sequence[str], ttl_ms: int) -> Roll:
-        """May fail."""
-        self._trouble("beat", False)
-        roll = super().beat(me, owner, held, ttl_ms)
-        self._happened["lease lost"] += bool(roll.lost)
-        self._trouble("beat", True)
-        return roll
-
-    def take(self, owner: str, streams: Sequence[str], ttl_ms: int) -> set[str]:
-        """May fail."""
-        self._trouble("take", False)
-        taken = super().take(owner, streams, ttl_ms)
-        self._trouble("take", True)
-        return taken
-
-    def give_back(self, owner: str, streams: Sequence[str]) -> None:
-        """May fail."""
-        self._trouble("give_back", False)
-        super().give_back(owner, streams)
-        self._trouble("give_back", True)
-
-
-@dataclass
+@dataclass(kw_only=True)
 class Simulation:
     """One run from one seed."""
 
     seed: int
-    model: Model
+    models: tuple[StepModel, ...]  # served one after the other
     faults: Faults = field(default_factory=Faults)
     streams: tuple[str, ...] = ("values", "loads")
-    entries_per_stream: int = 45
+    entries_per_stream: int = 32
     odd: float = 0.15
     idle_ms: int | None = None
+    extras: Extras = NO_EXTRAS
+    missing: str = "impute"
     leases: bool = False  # whether the daemons share the streams, or are twins on all of them
+    replay: bool = False  # what becomes of states when the model changes: made again, or begun anew
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
@@ -172,34 +73,67 @@ class Simulation:
         self.time_s = 0.0
         self.lease_server = LeaseServer(lambda: int(self.time_s * 1000))
         self.incarnations = itertools.count()
-        self.metrics = [Metrics(self.model.fingerprint, "yhat", self.streams) for _ in range(2)]
         self.dead: set[str] = set()  # owners that have crashed, where the other can see it
         self.daemons: list[Daemon | None] = [None, None]
+        self.sharings: list[Sharing | None] = [None, None]
+        self.deployed = [0, 0]  # which of the models each daemon is started with
+        self.drafts: dict[str, dict[bytes, bytes]] = {}
+        self.settings = EngineSettings(idle_ms=self.idle_ms, extras=self.extras, missing=self.missing)
+        self.layouts = {model.fingerprint: Engine(model, self.settings) for model in self.models}
+        self.metrics = [Metrics("simulated", "yhat", self.streams) for _ in range(2)]
 
     def run(self) -> None:
         """Let everything happen, then let it end, then check."""
         for _ in range(MAX_TURNS):
             self._one_turn()
-            if all(self.next_entry[s] >= len(self.traffic[s]) for s in self.streams) and self.rng.random() < 0.05:
+            if all(self.next_entry[s] >= len(self.traffic[s]) for s in self.streams) and self.rng.random() < 0.2:
                 break
         self.calm = True
-        for _ in range(MAX_TURNS):
-            if all(self._answered(stream) for stream in self.streams):
+        self.deployed = [len(self.models) - 1] * 2
+        for _ in range(MAX_LAST_TURNS):
+            if not self._waiting() and self._is_shared() and not self._is_old():
                 break
             self._turn_of(self.rng.randrange(2))
         self.check()
 
     def check(self) -> None:
-        """Each surviving entry answered once, in order, with the oracle's bits; the states too."""
-        layout = Engine(self.model).format
+        """Each surviving entry answered once, in order, with the oracle's bits; the states too; every lease fair."""
+        assert self._is_shared(), f"the streams are held {[list(s.held) for s in self.sharings if s]}"
         for stream in self.streams:
             held = self.server.stream(stream)
-            assert self._answered(stream), f"{stream} was not answered to its end"
-            oracle = Oracle(self.model, idle_ms=self.idle_ms).feed(self._seen(stream))
+            assert not self._waits(held), f"{stream} was not answered to its end"
+            oracle = self._oracle(stream)
             self._forget_idle(oracle, held)
+            self.happened["states replaced"] += held.epoch
             assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
+            layout = self.layouts[held.model or self.models[0].fingerprint].format
             assert_states_equal(held.state, oracle, layout)
-            assert [(d.id.decode(), d.series.decode(), d.value.decode()) for d in held.dead] == oracle.dead
+            dead = [(letter.id.decode(), letter.series.decode(), letter.value.decode()) for letter in held.dead]
+            assert dead == oracle.dead, f"dead letters {dead} where {oracle.dead} are to be"
+
+    # What must be there.
+
+    def _oracle(self, stream: str) -> Oracle:
+        """What the models must have made of a stream, each from the position on at which it began."""
+        held, seen = self.server.stream(stream), self._seen(stream)
+        eras = held.eras or [(b"0-0", self.models[0].fingerprint)]
+        assert len(eras) == held.epoch + 1 or not held.eras, "a model's commit was taken among those of another"
+        predictions, dead = [], []
+        by_name = {model.fingerprint: model for model in self.models}
+        for number, (begin, fingerprint) in enumerate(eras):
+            first = EntryId.parse(begin)
+            last = EntryId.parse(eras[number + 1][0]) if number + 1 < len(eras) else EntryId(1 << 62, 0)
+            before = [entry for entry in seen if EntryId.parse(entry[0]) <= first]
+            oracle = Oracle(by_name[fingerprint], missing=self.missing, extras=self.extras, idle_ms=self.idle_ms)
+            if number and self.replay:
+                oracle.feed(before)
+                oracle.predictions.clear()
+                oracle.dead.clear()
+            oracle.feed(entry for entry in seen if first < EntryId.parse(entry[0]) <= last)
+            predictions += oracle.predictions
+            dead += oracle.dead
+        oracle.predictions, oracle.dead = predictions, dead
+        return oracle
 
     def _forget_idle(self, oracle: Oracle, held: MemoryStream) -> None:
         """Take out of the oracle the series that were idle for too long and whose records are gone."""
@@ -216,13 +150,30 @@ class Simulation:
         present = {str(entry_id) for entry_id in held.ids} | {i.decode() for i in held.prediction_ids}
         return [entry for entry in self.traffic[stream] if entry[0] in present]
 
-    def _answered(self, stream: str) -> bool:
-        held = self.server.stream(stream)
-        return not held.ids or bytes(held.ids[-1]) <= held.position or held.position == bytes(held.ids[-1])
+    def _waits(self, held: MemoryStream) -> bool:
+        return bool(held.ids) and held.last_id > EntryId.parse(held.position)
+
+    def _waiting(self) -> bool:
+        """Whether any entry is there that is not answered."""
+        return any(self._waits(self.server.stream(stream)) for stream in self.streams)
+
+    def _is_shared(self) -> bool:
+        """Whether each stream is held by one daemon, and each daemon holds its share."""
+        if not self.leases or not self.calm:
+            return True
+        return sorted(name for sharing in self.sharings if sharing for name in sharing.held) == sorted(
+            self.streams
+        ) and all(sharing is not None and len(sharing.held) == len(self.streams) // 2 for sharing in self.sharings)
+
+    def _is_old(self) -> bool:
+        """Whether a stream that has been served is still one of a model that is not served any more."""
+        served = [self.server.stream(stream).model for stream in self.streams]
+        return any(model not in {None, self.models[-1].fingerprint} for model in served)
+
+    # What happens.
 
     def _one_turn(self) -> None:
-        chance = self.rng.random()
-        if chance < 0.25:
+        if self.rng.random() < (0.25 if self._waiting() else 0.7):
             self._produce()
         else:
             self._turn_of(self.rng.randrange(2))
@@ -232,6 +183,8 @@ class Simulation:
             self._rewind()
         if self.rng.random() < self.faults.lose_input:
             self._lose_input()
+        if len(self.models) > 1 and self.rng.random() < 0.1:
+            self._deploy(self.rng.randrange(2))
 
     def _produce(self) -> None:
         stream = self.rng.choice(self.streams)
@@ -246,6 +199,7 @@ class Simulation:
         """A failover to a replica that lagged: input, states and position go back together; producers send again."""
         self.happened["rewind"] += 1
         self.lease_server.leases.clear()  # leases are lost by a failover, too
+        self.drafts.clear()
         self.server.rewind(self.rng.choice(self.snapshots[-3:]))
         for stream in self.streams:
             ids = {str(entry_id) for entry_id in self.server.stream(stream).ids}
@@ -256,10 +210,18 @@ class Simulation:
     def _lose_input(self) -> None:
         """A producer's MAXLEN drops the oldest entries, read or not."""
         held = self.server.stream(self.rng.choice(self.streams))
-        count = min(len(held.ids), self.rng.randint(1, 5))
+        count = self.rng.randint(1, 8)
         if count < len(held.ids):
             self.happened["lost input"] += 1
+            self.happened["lost unread input"] += held.ids[count - 1] > EntryId.parse(held.position)
             del held.ids[:count], held.fields[:count]
+
+    def _deploy(self, number: int) -> None:
+        """One daemon is stopped and will be started with the next model."""
+        if self.deployed[number] + 1 < len(self.models):
+            self.happened["deployed"] += 1
+            self.deployed[number] += 1
+            self.daemons[number] = None
 
     def _turn_of(self, number: int) -> None:
         try:
@@ -273,18 +235,47 @@ class Simulation:
             self.daemons[number] = None
         except StoreUnavailableError:  # at the first connection: the process ends and is started again
             self.daemons[number] = None
+        except ModelChangedError:
+            self.happened["refused"] += 1
+            self.daemons[number] = None
+            if self.rng.random() < 0.3:  # its operator sees why
+                self._deploy(number)
+        except StoreError:  # a draft was lost by a failover, or the twin always was faster: ends, is started again
+            if not self.leases and len(self.models) == 1:
+                raise
+            self.happened["gave up a replacement"] += 1
+            self.daemons[number] = None
 
     def _make(self, number: int) -> Daemon:
-        settings = EngineSettings(max_series_memory_bytes=self.rng.choice([1, 1 << 20]), idle_ms=self.idle_ms)
-        store = FaultyStore(MemoryStore(self.server), lambda where, after: self._trouble(number, where, after))
+        settings = EngineSettings(
+            max_series_memory_bytes=self.rng.choice([1, 1 << 20]),
+            idle_ms=self.idle_ms,
+            extras=self.extras,
+            missing=self.missing,
+        )
+        store = FaultyStore(
+            MemoryStore(self.server), self._trouble_of(number), self.happened, lambda: self.rng.random() < 0.05
+        )
+        self.sharings[number] = self._sharing(number) if self.leases else None
         return Daemon(
-            engine=Engine(self.model, settings),
+            engine=Engine(self.models[self.deployed[number]], settings),
             store=store,
             metrics=self.metrics[number],
             settings=DaemonSettings(streams=self.streams, batch_values=self.rng.choice([1, 5, 50])),
             clock=Clock(monotonic=self._monotonic, wall=lambda: 0.0, sleep=lambda _: None),
-            sharing=self._sharing(number) if self.leases else None,
+            on_model_change=self._policy(number),
+            sharing=self.sharings[number],
         )
+
+    def _policy(self, number: int) -> ModelChange:
+        """The daemons of the first model refuse states of another, those of the next replace them."""
+        if not self.deployed[number]:
+            return refuse
+
+        def connect(stream: str) -> MemoryConnection:
+            return MemoryConnection(self.server, self.drafts, stream, self._trouble_of(number))
+
+        return Rebuild(connect, replay=self.replay, token=str(next(self.incarnations)))  # type: ignore[arg-type]
 
     def _monotonic(self) -> float:
         self.time_s += TICK_S
@@ -294,13 +285,9 @@ class Simulation:
         owner = f"{number}.{next(self.incarnations)}"
         if self.rng.random() < 0.5:  # the one before was on another host, or it can be seen to be dead
             self.dead.update(member.owner for member in self.lease_server.members if member.owner[0] == str(number))
-
-        def trouble(where: str, after: bool) -> None:
-            self._trouble(number, where, after)
-
         return Sharing(
             selection=Selection.of(self.streams),
-            leases=FaultyLeases(self.lease_server, owner, trouble, self.happened),
+            leases=FaultyLeases(self.lease_server, owner, self._trouble_of(number), self.happened),
             discovery=None,
             owner=owner,
             ttl_ms=LEASE_MS,
@@ -308,21 +295,23 @@ class Simulation:
             is_dead=self.dead.__contains__,
         )
 
-    def _trouble(self, number: int, boundary: str, after: bool) -> None:
-        """Decide what happens at a boundary."""
-        if self.calm:
-            return
-        when = "after" if after else "before"
-        chance = self.rng.random()
-        if chance < self.faults.crash:
-            self.happened[f"crash {when} {boundary}"] += 1
-            raise CrashError
-        if chance < self.faults.crash + self.faults.cut:
-            self.happened[f"cut {when} {boundary}"] += 1
-            raise StoreUnavailableError("cut by the simulation")
-        if chance < self.faults.crash + self.faults.cut + self.faults.stall and not self.stalled:
-            self.happened[f"stall {when} {boundary}"] += 1
-            self.stalled = True  # the twin is not stalled in turn
+    def _trouble_of(self, number: int) -> Trouble:
+        """What happens around the calls of one daemon."""
+
+        def trouble(boundary: str, after: bool) -> None:
+            if self.calm:
+                return
+            kind = self.faults.at(boundary, self.rng)
+            if kind is None or (kind == "stall" and self.stalled):  # the twin is not stalled in turn
+                return
+            self.happened[f"{kind} {'after' if after else 'before'} {boundary}"] += 1
+            if kind == "crash":
+                raise CrashError
+            if kind == "cut":
+                raise StoreUnavailableError("cut by the simulation")
+            self.stalled = True
             for _ in range(self.rng.randint(1, 12)):
                 self._turn_of(1 - number)
             self.stalled = False
+
+        return trouble

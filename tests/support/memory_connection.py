@@ -1,0 +1,163 @@
+"""A connection to the server in memory that understands the commands by which all states of a stream are replaced.
+
+So `States`, `Replay` and the policies of `--on-model-change` run in the simulation as they are.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import hiredis
+
+from streamlstm.codec import encode_read
+from streamlstm.entry_id import BEGINNING, EntryId
+from streamlstm.errors import StoreUnavailableError
+from streamlstm.memory_store import MemoryServer, MemoryStream
+from streamlstm.store import FORMAT, Head
+from streamlstm.wire import Address, pack
+
+Trouble = Callable[[str, bool], None]
+
+
+class MemoryConnection:
+    """Carries commands out at once; `trouble` is asked before and after every flight."""
+
+    address = Address.parse("redis://127.0.0.1:1")
+
+    def __init__(self, server: MemoryServer, drafts: dict[str, dict[bytes, bytes]], stream: str, trouble: Trouble):
+        self._server, self._drafts, self._stream, self._trouble = server, drafts, stream, trouble
+        self._generation = server.generation
+        self._replies: deque[Any] = deque()
+        self._watched: tuple[object, ...] | None = None
+        self._queued: list[Sequence[bytes]] | None = None
+
+    def call(self, *command: bytes | str | int) -> Any:
+        """One command and its reply."""
+        self.send(pack(*command))
+        return self.receive()
+
+    def send(self, data: bytes) -> None:
+        """Carry out packed commands."""
+        reader = hiredis.Reader()
+        reader.feed(data)
+        boundary = "replace" if b"EXEC" in data else "rebuild"
+        self._trouble(boundary, False)
+        if self._generation != self._server.generation:
+            raise StoreUnavailableError("the connection to the server in memory was cut")
+        while (command := reader.gets()) is not False:
+            self._replies.append(self._take(command))
+        self._trouble(boundary, True)
+
+    def receive(self) -> Any:
+        """The next reply."""
+        return self._replies.popleft()
+
+    def expect(self, replies: int) -> None:
+        """One reply is to be taken as it came."""
+        assert replies == 1
+
+    def take(self) -> bytes:
+        """The bytes of the reply to an XRANGE."""
+        raw: bytes = self._replies.popleft()
+        return raw
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    @property
+    def _held(self) -> MemoryStream:
+        return self._server.stream(self._stream)
+
+    def _seen(self) -> tuple[object, ...]:
+        held = self._held
+        return held.position, held.epoch, held.model
+
+    def _take(self, command: Sequence[bytes]) -> Any:
+        name = command[0].decode()
+        if name == "MULTI":
+            self._queued = []
+            return "OK"
+        if self._queued is not None and name != "EXEC":
+            self._queued.append(command)
+            return "QUEUED"
+        return getattr(self, f"_{name.lower()}")(*command[1:])
+
+    def _watch(self, key: bytes) -> str:
+        self._watched = self._seen()
+        return "OK"
+
+    def _unwatch(self) -> str:
+        self._watched = None
+        return "OK"
+
+    def _exec(self) -> list[Any] | None:
+        queued, self._queued = self._queued or [], None
+        watched, self._watched = self._watched, None
+        if watched is not None and watched != self._seen():
+            return None
+        return [self._take(command) for command in queued]
+
+    def _hmget(self, key: bytes, *fields: bytes) -> list[bytes | None]:
+        held = self._held
+        if held.model is None:
+            return [None] * len(fields)
+        meta = {
+            b"position": held.position,
+            b"model": held.model.encode(),
+            b"columns": held.columns.encode(),
+            b"entries": b"%d" % held.answered,
+            b"epoch": b"%d" % held.epoch,
+            b"format": FORMAT,
+        }
+        return [meta[field] for field in fields]
+
+    def _xrange(self, key: bytes, after: bytes, end: bytes, *count: bytes) -> bytes:
+        ids, first = self._held.ids, 0
+        if after.startswith(b"("):
+            first = bisect.bisect_right(ids, EntryId.parse(after[1:]))
+        last = min(first + int(count[-1]), bisect.bisect_right(ids, EntryId.parse(end)))
+        if first >= last:
+            return b"*0\r\n"
+        found = list(zip(map(bytes, ids[first:last]), self._held.fields[first:last], strict=True))
+        name = key.decode()
+        return encode_read({name: found}).removeprefix(b"*1\r\n*2\r\n$%d\r\n%b\r\n" % (len(key), key))
+
+    def _hset(self, key: bytes, *pairs: bytes) -> int:
+        given = dict(zip(pairs[0::2], pairs[1::2], strict=True))
+        if not key.endswith(b":meta"):
+            self._drafts.setdefault(key.decode(), {}).update(given)
+            return 1
+        head = Head(
+            position=given.get(b"position", BEGINNING),
+            model=given[b"model"].decode(),
+            series=0,
+            answered=int(given[b"entries"]),
+        )
+        self._server.replace(self._stream, self._held.state, head, given[b"columns"].decode())
+        return 0
+
+    def _hdel(self, key: bytes, *names: bytes) -> int:
+        for name in names:
+            self._drafts.get(key.decode(), {}).pop(name, None)
+        return 1
+
+    def _expire(self, key: bytes, seconds: bytes) -> int:
+        return int(key.decode() in self._drafts)
+
+    def _persist(self, key: bytes) -> int:
+        return 1
+
+    def _rename(self, draft: bytes, key: bytes) -> str:
+        assert key.endswith(b":state")
+        self._held.state = self._drafts.pop(draft.decode())
+        return "OK"
+
+    def _unlink(self, *keys: bytes) -> int:
+        for key in keys:
+            if key.endswith(b":state") and b":draft:" not in key:
+                self._held.state = {}
+            self._drafts.pop(key.decode(), None)
+        return len(keys)

@@ -1,0 +1,179 @@
+"""Mistakes that the simulation has to find: each takes out one safeguard of the real code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import streamlstm.engine
+import streamlstm.memory_store
+import streamlstm.sweep
+from streamlstm.daemon import Daemon
+from streamlstm.engine import Engine
+from streamlstm.leases import Roll
+from streamlstm.memory_store import MemoryStore
+from streamlstm.sharing import Sharing
+from streamlstm.states import States
+from streamlstm.store import Commit, Head
+
+Patch = pytest.MonkeyPatch
+
+
+def no_fence(patch: Patch) -> None:
+    """The store takes a commit whatever position it was computed from."""
+
+    def send_commit(store: Any, commit: Commit) -> None:
+        streamlstm.memory_store._apply(store._reach(commit.stream), commit)
+        store._pending[commit.stream] = True
+
+    patch.setattr(MemoryStore, "send_commit", send_commit)
+
+
+def fence_not_heard(patch: Patch) -> None:
+    """The daemon takes a commit that was refused for one that holds."""
+    receive = MemoryStore.receive_commit
+    patch.setattr(MemoryStore, "receive_commit", lambda store, stream: receive(store, stream) or True)
+
+
+def records_kept_after_a_fence(patch: Patch) -> None:
+    """The records in memory outlive the position they belong to."""
+    open_ = Engine.open
+
+    def open_again(engine: Any, stream: str, head: Head) -> None:
+        forget, engine.forget = engine.forget, lambda _: None
+        open_(engine, stream, head)
+        engine.forget = forget
+
+    patch.setattr(Engine, "open", open_again)
+
+
+def sent_again_after_a_lost_reply(patch: Patch) -> None:
+    """A commit that was not answered is sent again from wherever the stream stands."""
+    lose, start = Daemon._lose_store, Daemon.start
+
+    def lose_store(daemon: Any, error: Any) -> None:
+        daemon.unanswered = dict(daemon._pending)
+        lose(daemon, error)
+
+    def start_again(daemon: Any) -> None:
+        start(daemon)
+        for stream, pending in getattr(daemon, "unanswered", {}).items():
+            if stream in daemon._heads:
+                daemon._store.send_commit(replace(pending.result.commit, base=daemon._heads[stream].position))
+                daemon._pending[stream] = pending
+        daemon.unanswered = {}
+
+    patch.setattr(Daemon, "_lose_store", lose_store)
+    patch.setattr(Daemon, "start", start_again)
+
+
+def read_past_the_position(patch: Patch) -> None:
+    """After a lost connection it goes on reading where it had read to, not where it had committed to."""
+    lose, open_ = Daemon._lose_store, Daemon._open
+
+    def lose_store(daemon: Any, error: Any) -> None:
+        daemon.read_to = dict(daemon._cursors)
+        lose(daemon, error)
+
+    def open_again(daemon: Any, stream: str) -> None:
+        open_(daemon, stream)
+        daemon._cursors[stream] = getattr(daemon, "read_to", {}).pop(stream, daemon._cursors[stream])
+
+    patch.setattr(Daemon, "_lose_store", lose_store)
+    patch.setattr(Daemon, "_open", open_again)
+
+
+def stale_reads_taken(patch: Patch) -> None:
+    """Entries asked for before a stream was opened anew are stepped all the same."""
+    receive = MemoryStore.receive_read
+
+    def receive_read(store: Any) -> bytes:
+        reply = receive(store)
+        store.owner._asked.update(store.owner._cursors)
+        return reply
+
+    init = Daemon.__init__
+
+    def made(daemon: Any, **options: Any) -> None:
+        init(daemon, **options)
+        options["store"]._store.owner = daemon
+
+    patch.setattr(Daemon, "__init__", made)
+    patch.setattr(MemoryStore, "receive_read", receive_read)
+
+
+def resets_not_stored(patch: Patch) -> None:
+    """A series that was reset keeps its record in the store."""
+    patch.setattr(streamlstm.engine, "_removed", lambda work, gone: [])
+
+
+def lost_leases_ignored(patch: Patch) -> None:
+    """A stream whose lease is another's is worked on all the same."""
+    note = Sharing._note_roll
+
+    def note_roll(sharing: Any, roll: Roll) -> bool:
+        roll.lost.clear()
+        return note(sharing, roll)
+
+    patch.setattr(Sharing, "_note_roll", note_roll)
+
+
+def busy_series_removed(patch: Patch) -> None:
+    """Every series is taken for idle."""
+    patch.setattr(streamlstm.sweep, "time_of", lambda record, edge: edge - 1)
+
+
+def replaced_without_a_fence(patch: Patch) -> None:
+    """All states are replaced although the position has moved since they were made."""
+    meta = States.meta
+
+    def replace_anyhow(states: Any, draft: Any, *, expected: Any, head: Any) -> bool:
+        now = meta(states)
+        setting = (
+            *("HSET", states.keys.meta, "position", head.position, "model", head.model, "columns", head.columns),
+            *("entries", head.answered, "epoch", now.epoch + 1),
+        )
+        return states._transaction(*draft.moves(), setting) is not None
+
+    patch.setattr(States, "replace", replace_anyhow)
+
+
+def other_models_served(patch: Patch) -> None:
+    """A daemon goes on with states that another model has made."""
+    open_ = Daemon._open
+
+    def open_any(daemon: Any, stream: str) -> None:
+        daemon._store = _Blind(daemon._store, daemon._engine.model.fingerprint)
+        try:
+            open_(daemon, stream)
+        finally:
+            daemon._store = daemon._store.store
+
+    patch.setattr(Daemon, "_open", open_any)
+
+
+class _Blind:
+    def __init__(self, store: Any, fingerprint: str) -> None:
+        self.store, self._fingerprint = store, fingerprint
+
+    def open(self, stream: str) -> Head:
+        return replace(self.store.open(stream), model=self._fingerprint)
+
+
+# What it is -> the kind of simulation that finds it.
+MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
+    "no fence": ("everything", no_fence),
+    "a fence not heard": ("everything", fence_not_heard),
+    "records kept after a fence": ("everything", records_kept_after_a_fence),
+    "sent again after a lost reply": ("everything", sent_again_after_a_lost_reply),
+    "read past the position": ("everything", read_past_the_position),
+    "stale reads taken": ("stalls", stale_reads_taken),
+    "resets not stored": ("everything", resets_not_stored),
+    "lost leases ignored": ("leases and stalls", lost_leases_ignored),
+    "busy series removed": ("idle series", busy_series_removed),
+    "replaced without a fence": ("another model", replaced_without_a_fence),
+    "other models served": ("another model", other_models_served),
+}

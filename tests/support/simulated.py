@@ -1,0 +1,96 @@
+"""The kinds of simulation that are run, what each of them must have come across, and seeds run in other processes."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from streamlstm.extras import Extras
+from streamlstm.stepping import StepModel
+from support import models
+from support.chain import Chain
+from support.faults import Faults
+from support.simulation import Simulation
+
+
+def _around(*boundaries: str) -> tuple[str, ...]:
+    """Every crash, cut and stall before and after some calls."""
+    kinds = [(kind, when) for kind in ("crash", "cut", "stall") for when in ("before", "after")]
+    return tuple(f"{kind} {when} {boundary}" for boundary in boundaries for kind, when in kinds)
+
+
+STORE = (*_around("open", "send_read", "receive_read", "load", "send_commit", "receive_commit"), "fenced commit")
+LEASES = (*_around("beat", "take", "give_back"), "lease lost", "taken over from the dead")
+CHANGE = (*_around("rebuild", "replace"), "deployed", "refused", "states replaced")
+
+STALLS = Faults(crash=0.002, cut=0.002, stall=0.2)
+FAILOVERS = Faults(rewind=0.03, snapshot=0.1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """Simulations of one kind; what each of `expected` says has to have happened in some of its seeds."""
+
+    expected: tuple[str, ...]
+    faults: Faults = field(default_factory=Faults)
+    options: dict[str, Any] = field(default_factory=dict)
+    models: int = 1
+
+
+KINDS = {
+    "everything": Kind(expected=(*STORE, "rewind")),
+    "stalls": Kind(expected=("stall after send_commit", "fenced commit"), faults=STALLS),
+    "failovers": Kind(expected=(*STORE, "rewind"), faults=FAILOVERS),
+    "lost input": Kind(
+        expected=("lost input", "lost unread input"), faults=Faults(lose_input=0.04, rewind=0.0), options={"odd": 0.0}
+    ),
+    "idle series": Kind(expected=(*_around("scan"), "removed idle"), options={"idle_ms": 6000}),
+    "intervals": Kind(expected=STORE, options={"extras": Extras(interval=0.9, score=True)}),
+    "leases": Kind(expected=(*STORE, *LEASES), options={"leases": True}),
+    "leases and stalls": Kind(expected=("lease lost", "stall after beat"), faults=STALLS, options={"leases": True}),
+    "another model": Kind(expected=(*STORE, *CHANGE), models=3),
+    "another model, replayed": Kind(
+        expected=(*STORE, *CHANGE, "rewind"), faults=FAILOVERS, options={"replay": True}, models=2
+    ),
+    "an LSTM": Kind(expected=STORE, models=0),
+}
+
+
+@cache
+def _lstm() -> StepModel:
+    return models.load_lstm(4)
+
+
+def simulate(name: str, seed: int) -> Simulation:
+    """Run one seed of a kind; raises AssertionError if what must not happen did."""
+    kind = KINDS[name]
+    simulation = Simulation(
+        seed=seed * len(KINDS) + list(KINDS).index(name),  # no kind sees what another has seen
+        models=tuple(map(Chain, range(kind.models))) or (_lstm(),),
+        faults=kind.faults,
+        missing=("impute", "hold", "skip")[seed % 3],
+        **kind.options,
+    )
+    simulation.run()
+    return simulation
+
+
+def run_seeds(name: str, seeds: Iterable[int]) -> tuple[Counter[str], str | None]:
+    """Run seeds of a kind until one fails: what happened, and what went wrong with the command that replays it."""
+    happened: Counter[str] = Counter()
+    # Formatting what thousands of crashes say would take longer than the crashes.
+    logging.disable(logging.CRITICAL)
+    try:
+        for seed in seeds:
+            try:
+                happened += simulate(name, seed).happened
+            except Exception as error:
+                command = f"SEED={seed} pytest 'tests/test_simulation.py::test_whatever_goes_wrong[{name}]'"
+                return happened, f"seed {seed} fails; replay it with: {command}\n{type(error).__name__}: {error}"
+    finally:
+        logging.disable(logging.NOTSET)
+    return happened, None
