@@ -26,6 +26,7 @@ BOARDS = {
     for path in sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
 }
 PANELS = [(board, panel) for board, made in BOARDS.items() for panel in made["panels"] if panel["type"] != "row"]
+pytestmark = pytest.mark.xdist_group("topology")  # they share one, so they stay in one process
 
 
 @pytest.fixture(scope="module")
