@@ -43,10 +43,7 @@ def figures(report: Any) -> Iterator[float]:
 
 
 def test_quick_measures_everything(tmp_path: Path) -> None:
-    """The report of --quick --json has every part with finite figures, says on what, and leaves nothing behind.
-
-    For people it is a table with a line a case, the ratios in it.
-    """
+    """The report of --quick has every part with finite figures, says on what, leaves nothing behind, is a table too."""
     process = start(tmp_path, "--quick", "--json")
     out, said = process.communicate(timeout=180)
     assert (process.returncode, said) == (0, b"")
