@@ -3,6 +3,9 @@ PYTHON ?= python3
 PIP_ARGS ?=
 BASE := .venv
 DEV := .venv-dev
+# Tests run in so many processes; a numerical library's threads beside them would only be in each other's way.
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest
 
 .PHONY: demo test chaos check lint types format clean
 
@@ -10,10 +13,10 @@ demo: $(BASE)/installed  ## Serve the packaged airline model and watch it foreca
 	$(BASE)/bin/streamlstm demo
 
 test: $(DEV)/installed  ## Run all tests (installs the training extra)
-	$(DEV)/bin/python -m pytest
+	$(PYTEST) -n $(WORKERS) --dist loadgroup
 
 chaos: $(DEV)/installed  ## The tests that kill, cut, fill and stop, for some minutes
-	CHAOS_ROUNDS=20 $(DEV)/bin/python -m pytest tests/daemon/test_chaos.py
+	CHAOS_ROUNDS=20 $(PYTEST) tests/daemon/test_chaos.py
 
 check: lint types test  ## Everything CI runs
 

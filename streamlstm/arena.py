@@ -78,8 +78,8 @@ class Arena:
         """Protect rows in this batch."""
         self._last_used[slots] = self._batch
 
-    def put(self, stream: str, names: Sequence[bytes], rows: Rows) -> None:
-        """Cache the records of series that are not cached yet; evicts others if the limit is reached."""
+    def put(self, stream: str, names: Sequence[bytes], rows: Rows) -> Slots:
+        """Cache the records of series that are not cached yet and say where; evicts others if the limit is reached."""
         count = len(names)
         self._make_room(count)
         taken = self._free[self._free_count - count : self._free_count].copy()
@@ -91,6 +91,7 @@ class Arena:
         self._counts[number] = self._counts.get(number, 0) + count
         for name, slot in zip(names, taken.tolist(), strict=True):
             self.table.put(number, name, slot)
+        return taken.astype(np.int64)
 
     def find(self, stream: str, name: bytes) -> int:
         """The slot of a series, NO_SLOT if it is not cached."""

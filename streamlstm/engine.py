@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.arena import NO_SLOT, Arena
-from streamlstm.batch import Parsed, name_error, parse
+from streamlstm.batch import Parsed, parse
 from streamlstm.codec import write_numbers
 from streamlstm.extras import NO_EXTRAS, Extras
 from streamlstm.flaw import BAD_RECORD
 from streamlstm.idle import NEVER, gaps_in_batch
 from streamlstm.mixed import Mixed, MixedWay
 from streamlstm.plain import Items, PlainWay, Stepped
-from streamlstm.plan import NO_PAST, NOT_FINITE, Work
+from streamlstm.plan import NO_PAST, NOT_FINITE, Unknown, Work
 from streamlstm.record import RecordFormat, Records
 from streamlstm.scoring import scored_feature
 from streamlstm.single import Single, SingleWay, parse_single
@@ -36,6 +36,7 @@ Float64 = NDArray[np.float64]
 
 MAX_DEAD_VALUE_BYTES = 1024  # kept of a dead letter's value; the input stream has the rest until it is trimmed
 MISSING_POLICIES = ("impute", "hold", "skip")
+_NONE = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,8 @@ class StreamHead:
     answered: int
     series: int
     unreadable: dict[bytes, str] = field(default_factory=dict)  # series with a bad record and why, for the next commit
+    beginners: int = 0  # of the series to be admitted, how many come with a value they could begin with; the first ones
+    begun: Index = field(default_factory=lambda: _NONE)  # slots of the series admitted as new in this batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +73,6 @@ class Result:
 
 
 Batched = Parsed | Single  # what a read brought of a stream
-_NONE = np.empty(0, np.int64)
 
 
 class _Answers(NamedTuple):
@@ -202,13 +204,12 @@ class Engine:
             if parsed.slots.min(initial=0) > NO_SLOT:
                 self.arena.touch(parsed.slots)
                 continue
-            here = parsed.slots != NO_SLOT
-            self.arena.touch(parsed.slots[here])
-            # Distinct, in order of arrival, so that a limit bites the same ones whatever the batch.
-            new = dict.fromkeys(parsed.names.take(~here))
-            names = [name for name in new if name_error(name) is None]
-            if names:
-                unknown[parsed.stream] = names
+            self.arena.touch(parsed.slots[parsed.slots != NO_SLOT])
+            found = Unknown.of(parsed, partial(self.arena.find, parsed.stream))
+            self.arena.touch(np.array(found.reset, np.int64))
+            self._heads[parsed.stream].beginners = len(found.beginners)
+            if found.beginners or found.others:
+                unknown[parsed.stream] = [*found.beginners, *found.others]
         return unknown
 
     def holds_all(self, stream: str) -> bool:
@@ -219,7 +220,7 @@ class Engine:
         """Take loaded records; None is a new series. A bad record becomes a dead letter, its series starts anew."""
         head = self._heads[stream]
         stored = [(name, record) for name, record in zip(names, records, strict=True) if record is not None]
-        new = [name for name, record in zip(names, records, strict=True) if record is None]
+        new = [name for name, record in zip(names[: head.beginners], records, strict=False) if record is None]
         new = new[: max(0, self.settings.max_series - head.series)]
         rows = np.repeat(self.format.fresh[None], len(stored) + len(new), axis=0)
         if stored:
@@ -227,7 +228,7 @@ class Engine:
             for i, reason in wrong.items():
                 head.unreadable[stored[i][0]] = f"the stored state was {reason}; the series began anew"
         head.series += len(new)
-        self.arena.put(stream, [*(name for name, _ in stored), *new], rows)
+        head.begun = self.arena.put(stream, [*(name for name, _ in stored), *new], rows)[len(stored) :]
 
     def step(self, batch: Sequence[Batched]) -> list[Result]:
         """Step a batch whose records are all in memory; moves each stream past its entries.
@@ -329,9 +330,13 @@ class Engine:
         if commit.reset_all:
             self.arena.drop(np.setdiff1d(self.arena.slots(commit.stream), written))
             head.series = len(written)
-        elif len(gone):
+        elif len(gone) or len(head.begun):
+            # Admitted for values that the model had no finite answer to: there is no record, so there is no series.
+            steps = self.format.header(self.arena.rows)["steps"][head.begun]
+            gone = np.union1d(gone, head.begun[steps == 0])
             self.arena.drop(gone)
             head.series -= len(gone)
+        head.begun = _NONE
 
     def _letters(self, work: Work, answers: _Answers, head: StreamHead) -> list[DeadLetter]:
         if not (work.dead or head.unreadable or len(answers.without_past) or len(answers.rejected)):

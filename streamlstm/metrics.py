@@ -60,7 +60,8 @@ class Metrics:
     """
 
     def __init__(self, fingerprint: str, columns: str, streams: Sequence[str]) -> None:
-        self.registry = CollectorRegistry()
+        self.families: list[Family[Count] | Family[Level] | Family[Spread]] = []
+        self.registry = CollectorRegistry()  # of what others count
         self.of: dict[str, StreamMetrics] = {}  # by stream
         self._make_counters()
         self._make_histograms()
@@ -82,7 +83,7 @@ class Metrics:
         return self._register(Family(f"streamlstm_{name}", text, labels, lambda: Spread(edges)))
 
     def _register(self, family: Family[Instrument]) -> Family[Instrument]:
-        self.registry.register(family)
+        self.families.append(family)
         return family
 
     def _make_counters(self) -> None:
@@ -230,8 +231,8 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """The text Prometheus scrapes."""
-        text: bytes = generate_latest(self.registry)
-        return text
+        others: bytes = generate_latest(self.registry)
+        return "".join([family.exposition() for family in self.families]).encode() + others
 
 
 class Described(NamedTuple):
@@ -246,9 +247,7 @@ class Described(NamedTuple):
 def described(metrics: Metrics) -> list[Described]:
     """Every metric, in order of definition; counters with the `_total` they are scraped under."""
     found = []
-    for family in metrics.registry.collect():
-        if not family.name.startswith("streamlstm_"):
-            continue  # of the process, as every client library has them
+    for family in (metric for made in metrics.families for metric in made.collect()):
         name = family.name + ("_total" if family.type == "counter" else "")
         labels = {label for sample in family.samples for label in sample.labels if label != "le"}
         found.append(Described(name, family.type, tuple(sorted(labels)), family.documentation))

@@ -25,6 +25,36 @@ NOT_FINITE = Flaw(
 )
 
 
+class Unknown(NamedTuple):
+    """Series of a stream's items that are not in memory, each once."""
+
+    beginners: list[bytes]  # with a value to begin with; in order of arrival, so that a limit bites the same ones
+    others: list[bytes]  # that are served, or reset, only if there is a record; without one they are no series
+    reset: list[int]  # slots of series that are in memory and reset
+
+    @classmethod
+    def of(cls, parsed: Parsed, find: Callable[[bytes], int]) -> Unknown:
+        """Look through the items; `find` gives the slot of a series. A series cannot begin with a missing value."""
+        items = np.flatnonzero(parsed.slots == NO_SLOT)
+        names = parsed.names.take(items)
+        beginners = dict.fromkeys(names)
+        if parsed.plain and RESET not in beginners:
+            return cls([name for name in beginners if name_error(name) is None], [], [])
+        missing = set(np.flatnonzero(np.isnan(parsed.values).any(axis=1)).tolist())
+        beginners, others, reset = {}, dict[bytes, None](), list[int]()
+        for item, name in zip(items.tolist(), names, strict=True):
+            if name == RESET:
+                text = parsed.texts[item]
+                if (slot := find(text)) != NO_SLOT:
+                    reset.append(slot)
+                elif text != ALL_SERIES:
+                    others[text] = None
+            elif item not in parsed.wrong:
+                (others if item in missing else beginners)[name] = None
+        found = [name for name in beginners if name_error(name) is None]
+        return cls(found, [name for name in others if name not in beginners and name_error(name) is None], reset)
+
+
 @dataclass
 class Work:
     """One stream's items, sorted out: values by slot, resets, and dead letters with their reason."""
@@ -49,9 +79,7 @@ class Work:
             if parsed.names[item] == RESET:
                 work._take_reset(item, find)
             else:
-                limit = f"too many series: the stream has reached its limit of {max_series} (--max-series)"
-                full = Flaw(flaw.TOO_MANY_SERIES, limit)
-                work.dead[item] = name_error(parsed.names[item]) or full
+                work.dead[item] = name_error(parsed.names[item]) or work._unadmitted(item, max_series)
         for item, found_flaw in parsed.wrong.items():
             if item not in work.dead and parsed.names[item] != RESET:
                 work.dead[item] = found_flaw
@@ -75,6 +103,15 @@ class Work:
         slots = self.slots.copy()
         slots[items] = NO_SLOT
         return replace(self, slots=slots)
+
+    def _unadmitted(self, item: int, max_series: int) -> Flaw:
+        """Why an item's series was not admitted: it cannot begin with this, or there are too many."""
+        if item in self.parsed.wrong:
+            return self.parsed.wrong[item]
+        if np.isnan(self.parsed.values[item]).any():
+            return NO_PAST
+        limit = f"too many series: the stream has reached its limit of {max_series} (--max-series)"
+        return Flaw(flaw.TOO_MANY_SERIES, limit)
 
     def _take_reset(self, item: int, find: Callable[[bytes], int]) -> None:
         name = self.parsed.texts[item]

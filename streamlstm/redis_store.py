@@ -13,6 +13,7 @@ from __future__ import annotations
 import select
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import hiredis
 
@@ -92,6 +93,10 @@ class _StreamConnection:
             )
         self.guarded = position or BEGINNING
         EntryId.parse(self.guarded)
+        if position is None:  # entries that were trimmed before the first is read are nobody's loss
+            connection.send(pack("XINFO", "STREAM", keys.input))
+            info = _stream_info(connection.receive(), connection)
+            answered = info.get(b"entries-added", 0) - info.get(b"length", 0)
         return Head(
             position=self.guarded,
             model=None if model is None else model.decode(),
@@ -279,27 +284,49 @@ def _parse_info(text: bytes) -> dict[str, str]:
 
 def read_tail(connection: Connection, keys: Keys, head: Head) -> Tail:
     """How far a stream's end is from its position; exact unless entries in its middle were deleted by hand."""
-    position = connection.call("HGET", keys.meta, "position") or BEGINNING
-    waiting = connection.call("XRANGE", keys.input, b"(" + head.position, "+", "COUNT", 1)
+    connection.send(
+        pack("HGET", keys.meta, "position")
+        + pack("XINFO", "STREAM", keys.input)  # first: what it counts is then before what waits, or among it
+        + pack("XRANGE", keys.input, b"(" + head.position, "+", "COUNT", 1)
+        + pack("XREVRANGE", keys.input, "+", "-", "COUNT", 1)
+        + pack("TIME")
+    )
+    replies = [connection.receive() for _ in range(5)]
+    info = _stream_info(replies[1], connection)
+    position, waiting, newest, (seconds, microseconds) = (
+        checked(reply, connection.address) for reply in (replies[0], *replies[2:])
+    )
+    added, length = info.get(b"entries-added"), info.get(b"length", 0)
     if not waiting:
-        newest = connection.call("XREVRANGE", keys.input, "+", "-", "COUNT", 1)
+        # All that ever came lies before the position now: what was not answered is gone.
         ended = bool(newest) and EntryId.parse(newest[0][0]) < EntryId.parse(head.position)
-        return Tail(lag_entries=0, lag_ms=0, position=position, ends_before_position=ended)
-    raw = connection.call("XINFO", "STREAM", keys.input)
-    info = dict(zip(raw[0::2], raw[1::2], strict=True))
-    seconds, microseconds = connection.call("TIME")
+        return Tail(
+            lag_entries=0,
+            lag_ms=0,
+            answered=None if ended else added,
+            position=position or BEGINNING,
+            ends_before_position=ended,
+        )
     now_ms = int(seconds) * 1000 + int(microseconds) // 1000
-    oldest = EntryId.parse(waiting[0][0])
-    length, added = info[b"length"], info.get(b"entries-added")
-    answered: int | None = None
-    if EntryId.parse(info[b"first-entry"][0]) == oldest:
+    oldest, first = EntryId.parse(waiting[0][0]), info.get(b"first-entry")
+    answered = None
+    if first is not None and EntryId.parse(first[0]) == oldest:
         # Nothing answered is left in the stream, so all of it waits; what was trimmed besides is gone.
         lag, answered = length, None if added is None else added - length
     elif added is not None:
         lag = max(1, added - head.answered)
     else:  # Redis 6.2 does not count; a page is enough to tell a short lag exactly and a long one roughly
         lag = len(connection.call("XRANGE", keys.input, b"(" + head.position, "+", "COUNT", LAG_PAGE))
-    return Tail(lag_entries=lag, lag_ms=max(0, now_ms - oldest.time_ms), answered=answered, position=position)
+    lag_ms = max(0, now_ms - oldest.time_ms)
+    return Tail(lag_entries=lag, lag_ms=lag_ms, answered=answered, position=position or BEGINNING)
+
+
+def _stream_info(reply: Any, connection: Connection) -> dict[bytes, Any]:
+    """What XINFO STREAM says; nothing of a stream that is not there."""
+    if isinstance(reply, hiredis.ReplyError) and "no such key" in str(reply):
+        return {}
+    flat = checked(reply, connection.address)
+    return dict(zip(flat[0::2], flat[1::2], strict=True))
 
 
 def ping(url: str) -> None:

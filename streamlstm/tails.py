@@ -79,7 +79,7 @@ class Tails:
     def _note_lost(self, stream: str, head: Head, entries: int) -> None:
         """Entries vanished between the position and the oldest one left: somebody trims faster than we read."""
         self._engine.skip(stream, entries)
-        if head.answered:  # before the first commit, what is gone was never ours
+        if head.model is not None:  # before the first commit, what is gone was never ours
             self._metrics.of[stream].lost_entries.inc(entries)
             log.error(
                 "%d entries of %r were trimmed before they were read; let producers keep more (MAXLEN), or trim by "

@@ -102,11 +102,12 @@ def test_skill_is_that_of_the_sums_of_errors() -> None:
 
 
 def test_instruments_show_what_prometheus_clients_own_would() -> None:
-    """Counters, gauges and histograms without a lock are scraped as the same text."""
+    """Counters, gauges and histograms without a lock are scraped as the same text, the first time and later."""
+    kind = '"a"\n \u2028\x0b'
     values = np.random.default_rng(5).exponential(size=200).tolist()
     edges = (0.1, 0.5, 1.0, 2.5)
     theirs, ours = CollectorRegistry(), CollectorRegistry()
-    counter = Counter("things", "Things.", ["kind"], registry=theirs).labels('"a"\n')
+    counter = Counter("things", "Things.", ["kind"], registry=theirs).labels(kind)
     gauge = Gauge("level", "Level.", registry=theirs)
     histogram = Histogram("sizes", "Sizes.", ["kind"], buckets=edges, registry=theirs).labels("b")
     families = [
@@ -116,19 +117,22 @@ def test_instruments_show_what_prometheus_clients_own_would() -> None:
     ]
     for family in families:
         ours.register(family)
-    count, level, spread = families[0].labels('"a"\n'), families[1].labels(), families[2].labels("b")
-    for value in [*values, *edges]:
+    count, level, spread = families[0].labels(kind), families[1].labels(), families[2].labels("b")
+    created = b"_created"
+    for value in [*values, 1e6, 1e21, 0.0, *edges]:
         counter.inc(value)
         gauge.set(value)
         histogram.observe(value)
         count.inc(value)
         level.set(value)
         spread.observe(value)
-    created = b"_created"
-    wanted = [line for line in generate_latest(theirs).splitlines() if created not in line]
-    assert generate_latest(ours).splitlines() == wanted
-    families[0].remove('"a"\n')
-    assert b'kind="\\"a' not in generate_latest(ours)
+        wanted = b"".join(line for line in generate_latest(theirs).splitlines(keepends=True) if created not in line)
+        assert "".join(family.exposition() for family in families).encode() == wanted
+    assert generate_latest(ours) == wanted
+    families[0].remove(kind)
+    assert '"a' not in families[0].exposition()
+    families[0].labels(kind).inc(2)
+    assert families[0].exposition().endswith(" 2.0\n")
 
 
 def test_laps_leave_no_time_out() -> None:

@@ -178,7 +178,7 @@ def test_what_is_wrong_is_one_line(
     assert model_path.exists()
     (tmp_path / "rubbish.onnx").write_bytes(b"rubbish")
     done = subprocess.run(
-        [sys.executable, "-m", "streamlstm", "serve", *arguments],
+        [sys.executable, "-m", "streamlstm", "serve", "--http", "127.0.0.1:0", *arguments],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -255,5 +255,32 @@ def test_a_stream_begun_again_with_smaller_ids_is_said(
     add(client, [("5-0", ["s", "1"])])
     said = "redis-cli DEL {values}:predictions {values}:state {values}:meta"
     assert eventually(lambda: any(said in line["message"] for line in daemon.log()))
+    assert daemon.stop() == 0
+    client.close()
+
+
+def test_what_was_trimmed_before_it_was_read_is_counted(
+    start_server: Callable[..., Server], start: Callable[..., Serving]
+) -> None:
+    """Entries trimmed while no daemon ran are lost and counted, also if others were answered before anybody looked."""
+    server = start_server()
+    client = server.client()
+    add(client, [(f"{n}-0", ["s", "1"]) for n in range(1, 101)])
+    client.xtrim(STREAM, maxlen=10, approximate=False)
+    daemon = start("--redis", server.url)
+    daemon.ready()
+    add(client, [(f"{n}-0", ["s", "1"]) for n in range(101, 111)])
+    wait_for_position(client, STREAM, "110-0")
+    assert eventually(lambda: daemon.metric('streamlstm_lag_entries{stream="values"}') == 0)
+    assert daemon.stop() == 0
+    assert not [line for line in daemon.log() if "were trimmed" in line["message"]], "nobody's loss: it was gone before"
+    add(client, [(f"{n}-0", ["s", "1"]) for n in range(111, 161)])
+    client.xtrim(STREAM, maxlen=5, approximate=False)
+    add(client, [("161-0", ["s", "1"])])
+    daemon = start("--redis", server.url)
+    daemon.ready()
+    assert eventually(lambda: daemon.metric('streamlstm_lost_entries_total{stream="values"}') == 45)
+    assert daemon.metric('streamlstm_lag_entries{stream="values"}') == 0
+    assert [line["entries"] for line in daemon.log() if "were trimmed" in line["message"]] == [45]
     assert daemon.stop() == 0
     client.close()

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import topology
 import yaml
-from topology import DEPLOY, ROOT, STREAMS, Topology, wait_for
+from processes import DEPLOY, LAGGING, ROOT, STREAMS, Topology, wait_for
 
 from streamlstm.keys import Keys
 from support.browser import chromium
@@ -26,6 +26,7 @@ BOARDS = {
     for path in sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
 }
 PANELS = [(board, panel) for board, made in BOARDS.items() for panel in made["panels"] if panel["type"] != "row"]
+pytestmark = pytest.mark.xdist_group("topology")  # they share one, so they stay in one process
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +67,29 @@ def test_the_panels_can_be_looked_at(running: Topology, tmp_path: Path) -> None:
     assert blue.sum() > 100 * len(PANELS), "a line a panel, in the first colour"
 
 
+@pytest.mark.parametrize("name", topology.INCIDENTS)
+def test_the_dashboards_name_the_stream_that_is_in_trouble(name: str, running: Topology) -> None:
+    """The one of eight streams that lags, has dead letters or drifts is alone in red, on top; its alert fires."""
+    incident = topology.INCIDENTS[name]
+    wait_for(lambda: not topology.empty_panels(running), "series in every panel")
+    incident.cause(running)
+    wait_for(lambda: topology.points_at(running, incident) == incident.stream, f"{incident.stream} alone in red")
+    wait_for(lambda: incident.alert in running.firing(), incident.alert)
+    one_stream = topology.panel("streamlstm-stream", "Values")["targets"][0]["expr"]
+    found = running.now(topology.filled_in(one_stream, incident.stream))
+    assert [labels["stream"] for labels, _ in found] == [incident.stream], "the panel's link leads to this stream alone"
+
+
 def test_alerts_reach_alertmanager_when_their_cause_is_made(running: Topology) -> None:
-    """Words in the input, a damaged record, a daemon and a server that are gone: each is told, and work goes on."""
+    """A damaged record, lost entries, a daemon and a server that are gone: each is told, and work goes on."""
     for alert, cause, mend in topology.alerts_of_made_trouble(running):
-        cause()
+        cause(running)
         wait_for(lambda alert=alert: alert in running.firing(), alert)
-        mend()
+        mend(running)
     with running.client() as client:
-        before = {stream: client.hget(Keys(stream).meta, "position") for stream in STREAMS}
-        for stream in STREAMS:
+        served = [stream for stream in STREAMS if stream != LAGGING]
+        before = {stream: client.hget(Keys(stream).meta, "position") for stream in served}
+        for stream in served:
             wait_for(
                 lambda stream=stream: client.hget(Keys(stream).meta, "position") != before[stream], "further positions"
             )

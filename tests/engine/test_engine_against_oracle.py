@@ -32,13 +32,14 @@ MODELS = {
 def serve(
     model: Model, traffic: dict[str, list[tuple[str, list[str]]]], *, seed: int, **options: object
 ) -> MemoryServer:
-    """Put traffic on a server and answer it."""
+    """Put traffic on a server and answer it; the engine counts as series what has a record, and nothing else."""
     server = MemoryServer()
     for stream, made in traffic.items():
         for entry_id, fields in made:
             server.add(stream, entry_id, *fields)
     engine = Engine(model, EngineSettings(**options))  # type: ignore[arg-type]
     pump(engine, MemoryStore(server), list(traffic), seed=seed)
+    assert {stream: engine.series(stream) for stream in traffic} == {s: len(server.stream(s).state) for s in traffic}
     return server
 
 
@@ -173,6 +174,29 @@ def test_too_many_series_costs_only_the_new_ones() -> None:
         (b"2-0", b"c", "too_many_series"),
     ]
     assert "limit of 2" in held.dead[0].error
+
+
+@pytest.mark.parametrize("batching", range(4))
+def test_a_series_that_could_not_begin_takes_no_place(batching: int) -> None:
+    """Words and missing values make no series; at the limit the same others begin whatever the batch."""
+    traffic = [("1-0", ["a", "x", "b", ""]), ("2-0", ["d", "1", "b", "nan", "e", "2", "b", "3"]), ("3-0", ["a", "y"])]
+    server = serve(MODELS["lstm"], {"values": traffic}, seed=batching, max_series=2, max_series_memory_bytes=1)
+    held = server.stream("values")
+    assert set(held.state) == {b"d", b"e"}
+    assert [(d.id, d.series, d.kind) for d in held.dead] == [
+        (b"1-0", b"a", "not_a_number"),
+        (b"1-0", b"b", "no_past"),
+        (b"2-0", b"b", "no_past"),
+        (b"2-0", b"b", "too_many_series"),
+        (b"3-0", b"a", "not_a_number"),
+    ]
+
+
+def test_a_value_the_model_breaks_on_makes_no_series() -> None:
+    """A series whose only values have no finite answer is not counted, also if it is loaded again and again."""
+    traffic = [(f"{n}-0", ["a", "0", "b", "4"]) for n in range(1, 9)]
+    server = serve(MODELS["breaks"], {"values": traffic}, seed=1, max_series_memory_bytes=1)
+    assert set(server.stream("values").state) == {b"b"}
 
 
 def test_a_reset_makes_room_for_another_series() -> None:

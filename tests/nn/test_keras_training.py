@@ -45,7 +45,7 @@ LIMITS: list[tuple[Any, Callable[[], Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("spec", "theirs"), PENALTIES, ids=str)
+@pytest.mark.parametrize(("spec", "theirs"), PENALTIES, ids=[str(spec) for spec, _ in PENALTIES])
 def test_regularizer(spec: Any, theirs: Callable[[], Any]) -> None:
     """A penalty on a matrix is Keras' number."""
     w = values(5, 8)
@@ -54,7 +54,7 @@ def test_regularizer(spec: Any, theirs: Callable[[], Any]) -> None:
     assert float(penalty(torch.from_numpy(w))) == pytest.approx(float(theirs()(torch.from_numpy(w))), rel=1e-6)
 
 
-@pytest.mark.parametrize(("spec", "theirs"), LIMITS, ids=str)
+@pytest.mark.parametrize(("spec", "theirs"), LIMITS, ids=[str(spec) for spec, _ in LIMITS])
 def test_constraint(spec: Any, theirs: Callable[[], Any]) -> None:
     """A constrained matrix is Keras'."""
     w = values(5, 8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from panels import ALL, ERROR, LAG, PROCESS, QUALITY, RATE, SPEED, TROUBLE, Board, Panel, quantile, rate
+from panels import ALL, BEHIND, ERROR, LAG, PROCESS, QUALITY, RATE, SPEED, TROUBLE, WHICH, Board, Panel, quantile, rate
 
 OVERVIEW = Board(
     "streamlstm-overview",
@@ -32,7 +32,7 @@ OVERVIEW = Board(
                 "Oldest waiting",
                 "Age of the oldest unanswered entry of any stream.",
                 "s",
-                ((f"max(streamlstm_lag_seconds{{{ALL}}})", ""),),
+                ((f"max({BEHIND})", ""),),
                 kind="number",
                 width=4,
                 alarm=(10, 60),
@@ -64,6 +64,7 @@ OVERVIEW = Board(
                 alarm=(1, 2),
             ),
         ],
+        "Which stream": WHICH,
         "Speed": SPEED,
         "Lag": LAG,
         "Trouble": TROUBLE,

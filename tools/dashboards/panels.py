@@ -17,10 +17,11 @@ class Panel:
     description: str
     unit: str
     queries: tuple[tuple[str, str], ...]
-    kind: str = "lines"  # lines, stacked, number or heat
+    kind: str = "lines"  # lines, stacked, number, bars or heat
     width: int = 8  # of 24
     alarm: tuple[float, float] | None = None  # yellow and red from here on; the other way round if they fall
     least: float | None = None  # of the axis
+    nothing: str | None = None  # shown where no series is returned
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,55 @@ def ratio(above: str, below: str, window: str = RATE) -> str:
     return f"{grown[0]} / ({grown[1]} > 0)"
 
 
+def worst(expression: str) -> str:
+    """The ten streams with the most of something, the most first."""
+    return f"sort_desc(topk({MOST_BARS}, {expression}))"
+
+
+MOST_BARS = 10  # of a panel that names streams
 ERROR = "streamlstm_scaled_absolute_error"
 ERRORS = ("streamlstm_absolute_error_total", "streamlstm_naive_absolute_error_total")
 TWO_QUANTILES = "p50 {{stream}}", "p99 {{stream}}"
+BEHIND = f"max by (stream) (streamlstm_lag_seconds{{{ALL}}})"
+# As the alert StreamlstmForecastDrift: of streams that had enough values for a mean.
+DRIFT = (
+    f"({ratio(f'{ERROR}_sum', f'{ERROR}_count', '[30m]')}) / ({ratio(f'{ERROR}_sum', f'{ERROR}_count', '[1d]')})"
+    f" and sum by (stream) (increase({ERROR}_count{{{ALL}}}[30m])) > 100"
+)
+
+# A look at each of these names the stream: the worst on top, red from where the alert of the same matter stands.
+WHICH = [
+    Panel(
+        "Streams that lag: age of the oldest waiting entry",
+        "The stream on top is furthest behind. Red, over a minute: StreamlstmLagHigh after five. Click for the stream.",
+        "s",
+        ((worst(BEHIND), "{{stream}}"),),
+        kind="bars",
+        alarm=(10, 60),
+        least=0,
+    ),
+    Panel(
+        "Streams with dead letters: share of values in an hour",
+        "Values that could not be stepped. Red, over 1 %: StreamlstmDeadLetters. `streamlstm tail STREAM --dead` shows "
+        "each with its reason.",
+        "percentunit",
+        ((worst(f"{ratio('streamlstm_dead_letters_total', 'streamlstm_values_total', '[1h]')} > 0"), "{{stream}}"),),
+        kind="bars",
+        alarm=(0.001, 0.01),
+        least=0,
+        nothing="none",
+    ),
+    Panel(
+        "Streams whose forecasts drift: error now over before",
+        "Mean scaled error of the last 30 minutes over that of the last day: 1 is as before, 2 is twice as wrong. Red, "
+        "over 1.5: StreamlstmForecastDrift.",
+        "none",
+        ((worst(DRIFT), "{{stream}}"),),
+        kind="bars",
+        alarm=(1.25, 1.5),
+        least=0,
+    ),
+]
 
 SPEED = [
     Panel("Values", "Values committed a second.", "ops", ((rate("streamlstm_values_total"), "{{stream}}"),), least=0),
@@ -88,7 +135,8 @@ LAG = [
         "Lag, age",
         "Age of the oldest unanswered entry, by its id; history that is pushed is old at once.",
         "s",
-        ((f"max by (stream) (streamlstm_lag_seconds{{{ALL}}})", "{{stream}}"),),
+        ((BEHIND, "{{stream}}"),),
+        alarm=(10, 60),
         least=0,
     ),
     Panel(
@@ -105,6 +153,7 @@ TROUBLE = [
         "Share of the values that could not be stepped. `streamlstm tail STREAM --dead` shows each with its reason.",
         "percentunit",
         ((ratio("streamlstm_dead_letters_total", "streamlstm_values_total"), "{{stream}}"),),
+        alarm=(0.001, 0.01),
         least=0,
     ),
     Panel(
@@ -132,14 +181,20 @@ TROUBLE = [
 ]
 QUALITY = [
     Panel(
-        "Scaled error",
-        "Mean error over that of the naive forecast, which repeats the last value: below 1 is better than naive. "
-        "The last 30 minutes beside the last day: a stream whose two lines part is drifting.",
+        "Drift: error now over before",
+        "Mean scaled error of the last 30 minutes over that of the last day: 1 is as before; a stream that rises above "
+        "1.5 and stays there is drifting.",
         "none",
-        (
-            (ratio(f"{ERROR}_sum", f"{ERROR}_count", "[30m]"), "30 min {{stream}}"),
-            (ratio(f"{ERROR}_sum", f"{ERROR}_count", "[1d]"), "1 day {{stream}}"),
-        ),
+        ((DRIFT, "{{stream}}"),),
+        alarm=(1.25, 1.5),
+        least=0,
+    ),
+    Panel(
+        "Scaled error",
+        "Mean error over that of the naive forecast, which repeats the last value, in the last 30 minutes: below 1 is "
+        "better than naive.",
+        "none",
+        ((ratio(f"{ERROR}_sum", f"{ERROR}_count", "[30m]"), "{{stream}}"),),
         least=0,
     ),
     Panel(
@@ -153,8 +208,8 @@ QUALITY = [
     ),
     Panel(
         "Skill against naive",
-        "1 - error / error of the naive forecast over an hour and over six; below 0 the naive forecast is better.",
+        "1 - error / error of the naive forecast over six hours; below 0 the naive forecast is better.",
         "percentunit",
-        tuple((f"1 - {ratio(*ERRORS, f'[{window}]')}", f"{window} {{{{stream}}}}") for window in ("1h", "6h")),
+        ((f"1 - {ratio(*ERRORS, '[6h]')}", "{{stream}}"),),
     ),
 ]

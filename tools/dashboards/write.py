@@ -12,14 +12,18 @@ import sys
 from pathlib import Path
 
 from boards import BOARDS
-from grafana_foundation_sdk.builders import common, dashboard, heatmap, prometheus, stat, timeseries
+from grafana_foundation_sdk.builders import bargauge, common, dashboard, heatmap, prometheus, stat, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.common import (
+    BarGaugeDisplayMode,
     DataSourceRef,
+    GraphThresholdsStyleMode,
     LegendDisplayMode,
     LegendPlacement,
+    SortOrder,
     StackingMode,
     TooltipDisplayMode,
+    VizOrientation,
 )
 from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
@@ -36,15 +40,24 @@ FOLDER = Path(__file__).parent.parent.parent / "deploy" / "grafana" / "dashboard
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 
-def panel(described: Panel) -> timeseries.Panel | stat.Panel | heatmap.Panel:
+# From a bar or a line to the dashboard of its stream.
+ONE_STREAM = (
+    "/d/streamlstm-stream?var-stream=${__field.labels.stream:percentencode}"
+    "&${datasource:queryparam}&${job:queryparam}&${__url_time_range}"
+)
+INSTANT = {"number", "bars"}
+
+
+def panel(described: Panel) -> timeseries.Panel | stat.Panel | bargauge.Panel | heatmap.Panel:
     """The panel as Grafana has it."""
-    made = {"number": stat.Panel, "heat": heatmap.Panel}.get(described.kind, timeseries.Panel)()
+    kinds = {"number": stat.Panel, "bars": bargauge.Panel, "heat": heatmap.Panel}
+    made = kinds.get(described.kind, timeseries.Panel)()
     made.title(described.title).description(described.description).unit(described.unit)
     made.datasource(SOURCE).span(described.width).height(4 if described.kind == "number" else 8)
     for number, (expression, legend) in enumerate(described.queries):
         query = prometheus.Dataquery().expr(expression).legend_format(legend).ref_id("ABCDEF"[number])
         query.datasource(SOURCE)
-        if described.kind == "number":
+        if described.kind in INSTANT:
             query.instant()
         else:
             query.range()
@@ -55,14 +68,29 @@ def panel(described: Panel) -> timeseries.Panel | stat.Panel | heatmap.Panel:
         made.min(described.least)
     if described.alarm is not None:
         made.thresholds(thresholds(*described.alarm))
+    if described.nothing is not None:
+        made.no_value(described.nothing)
+    if any(legend == "{{stream}}" for _, legend in described.queries):
+        made.data_links([dashboard.DashboardLink("${__field.labels.stream}").url(ONE_STREAM)])
     if isinstance(made, timeseries.Panel):
-        legend_options = common.VizLegendOptions().show_legend(True)
-        legend_options.display_mode(LegendDisplayMode.LIST).placement(LegendPlacement.BOTTOM)
-        made.legend(legend_options).tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI))
-        made.line_width(1).fill_opacity(25 if described.kind == "stacked" else 8)
-        if described.kind == "stacked":
-            made.stacking(common.StackingConfig().mode(StackingMode.NORMAL))
+        _draw_lines(made, described)
+    if isinstance(made, bargauge.Panel):
+        made.orientation(VizOrientation.HORIZONTAL).display_mode(BarGaugeDisplayMode.BASIC)
+        made.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     return made
+
+
+def _draw_lines(made: timeseries.Panel, described: Panel) -> None:
+    """Lines with their last and greatest values beside their names, the greatest on top."""
+    legend = common.VizLegendOptions().show_legend(True).placement(LegendPlacement.BOTTOM)
+    legend.display_mode(LegendDisplayMode.TABLE).calcs(["lastNotNull", "max"]).sort_by("Last *").sort_desc(True)
+    tooltip = common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING)
+    made.legend(legend).tooltip(tooltip)
+    made.line_width(1).fill_opacity(25 if described.kind == "stacked" else 8)
+    if described.alarm is not None:
+        made.thresholds_style(common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED))
+    if described.kind == "stacked":
+        made.stacking(common.StackingConfig().mode(StackingMode.NORMAL))
 
 
 def thresholds(warn: float, alarm: float) -> dashboard.ThresholdsConfig:
@@ -80,8 +108,11 @@ def variable(name: str, query: str, *, many: bool) -> dashboard.QueryVariable:
     """A variable with the values of a label."""
     made = dashboard.QueryVariable(name).label(name).query(query).datasource(SOURCE)
     made.refresh(VariableRefresh.ON_TIME_RANGE_CHANGED).sort(VariableSort.ALPHABETICAL_ASC)
+    # Also where one is meant: Grafana escapes a name for =~ only if there could be several, and names of streams have
+    # braces.
+    made.multi(True)
     if many:
-        made.multi(True).include_all(True)
+        made.include_all(True)
         if name != "job":  # any job would be Prometheus' own as well
             made.all_value(".*")
     return made
