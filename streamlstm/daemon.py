@@ -33,7 +33,6 @@ WAIT_S = 1.0
 TAIL_EVERY_S = 2.0  # how often lag is looked up
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 5.0
 AWAY_PAUSE_S = 0.2  # between two tries at streams whose server is away while others are not
-OVERDUE_S = 30.0  # longest wait for an answer; reads come back after a second, commits much sooner
 HISTORY_S = 3600.0  # an id older than this is no measure of how fast it was answered
 FIRST_READ_ENTRIES = 64
 BACKLOG_VALUES = 256  # a batch of so many is not waited for by anybody one by one
@@ -97,7 +96,6 @@ class Daemon:
         self._stopping = False
         self._connected = False
         self._refused: str | None = None  # what a store said that does not take commits just now
-        self._asked_s = 0.0  # when the read under way was asked for
         self._heads: dict[str, Head] = {}  # as of the last commit known to hold
         self._known: dict[str, Head] = {}  # what was known when the store was lost
         self._cursors: dict[str, bytes] = {}  # last id read
@@ -195,23 +193,16 @@ class Daemon:
                 self._work(fresh)
             if not backlog:
                 self._ask()
-        self._check_overdue()
         if self._clock.monotonic() >= self._next_tail:
             self._look_at_tails()
             self._lap("tails")
-
-    def _check_overdue(self) -> None:
-        """Give up a connection on which nothing has come for too long: its other end may be gone without a word."""
-        oldest = min([self._asked_s, *(pending.sent for pending in self._pending.values())])
-        if self._clock.monotonic() - oldest > OVERDUE_S:
-            raise StoreUnavailableError(f"the store has not answered for {OVERDUE_S:.0f} s")
 
     def _lap(self, stage: str) -> None:
         """What passed since the last lap was spent on this stage."""
         self._metrics.laps.lap(stage, self._clock.monotonic())
 
     def _ask(self) -> None:
-        self._asked, self._asked_s = dict(self._cursors), self._clock.monotonic()
+        self._asked = dict(self._cursors)
         self._store.send_read(self._asked, self._read_entries)
 
     def _work(self, batch: list[Parsed]) -> None:
@@ -342,9 +333,10 @@ class Daemon:
         self._store.close()
         self._sharing.lose()
         self._pending.clear()
+        self._read_entries = FIRST_READ_ENTRIES  # so that a server too slow for large commits is given small ones
         for stream in self._heads:
             self._engine.forget(stream)
-        self._known = dict(self._heads)
+        self._known.update(self._heads)  # there are none when a try at coming back fails
         self._heads.clear()
         self._cursors.clear()
         self._away.clear()

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LEAST_LEASE_MS = 200  # below, a slow moment of the machine would cost streams
+LEAST_SOCKET_TIMEOUT_MS, MOST_SOCKET_TIMEOUT_MS = 200, 30_000  # the most is half of what makes a loop unhealthy
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -63,6 +64,13 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
     default="3s",
     help="Processes share the streams; one that is killed is replaced after this long. 0: work on all, whoever else "
     "does.",
+)
+@option(
+    "--socket-timeout",
+    type=DURATION,
+    default="3s",
+    help="A server that says nothing for so long is connected to anew. No longer than --lease-ttl, or values may wait "
+    "longer on a connection that died silently than on a process that was killed.",
 )
 @option("--group", default=None, help="Name of the processes that share. Default: those with the same streams.")
 @option("--http", default="127.0.0.1:9478", metavar="HOST:PORT", help="Where page, metrics and health answer.")
@@ -97,6 +105,7 @@ def serve(
     data_dir: Path,
     streams: tuple[str, ...],
     lease_ttl: int,
+    socket_timeout: int,
     group: str | None,
     http: str,
     page: bool,
@@ -123,6 +132,8 @@ def serve(
 
     if 0 < lease_ttl < LEAST_LEASE_MS:
         raise UsageError(f"--lease-ttl is at least {LEAST_LEASE_MS} ms, or 0 for none")
+    if not LEAST_SOCKET_TIMEOUT_MS <= socket_timeout <= MOST_SOCKET_TIMEOUT_MS:
+        raise UsageError(f"--socket-timeout is {LEAST_SOCKET_TIMEOUT_MS} ms to {MOST_SOCKET_TIMEOUT_MS // 1000} s")
     selection = Selection.of(streams)
     logs.set_up(log_level.upper())
     plan = _Plan(
@@ -134,6 +145,7 @@ def serve(
         daemon=DaemonSettings(streams=selection.names, batch_values=batch_values, retain_ms=retain),
         selection=selection,
         lease_ttl_ms=lease_ttl,
+        socket_timeout_s=socket_timeout / 1000,
         group=group or selection.group,
     )
     with contextlib.ExitStack() as stack:
@@ -159,6 +171,7 @@ class _Plan:
     daemon: DaemonSettings
     selection: Selection
     lease_ttl_ms: int  # 0: no leases
+    socket_timeout_s: float
     group: str
 
 
@@ -193,7 +206,7 @@ class _Daemon:
         from streamlstm.web import make_pages
 
         wakeup = stack.enter_context(_wakeup())
-        topology = parse_topology(url)
+        topology = parse_topology(url, self.plan.socket_timeout_s)
         store = RedisStore(topology, wakeup=wakeup)
         stack.callback(store.close)
         for warning in warnings(store.check_server(), store.url):
