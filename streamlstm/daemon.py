@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from streamlstm.batch import Parsed
 from streamlstm.digest import Digest
@@ -45,6 +45,7 @@ class DaemonSettings:
     streams: tuple[str, ...]  # all of them, if no `Sharing` says which
     batch_values: int = 16_384  # values aimed at per micro-batch
     max_read_entries: int = 16_384  # entries of one stream per read at most
+    most_dead_letters: int | None = None  # kept of each stream, the youngest; None keeps all
     retain_ms: int | None = None  # age at which answered input and predictions may be trimmed; None keeps all
 
 
@@ -219,16 +220,17 @@ class Daemon:
             stream = result.commit.stream
             if stream in self._pending and not self._settle(stream):
                 continue  # computed from a position that has been overtaken
-            self._store.send_commit(self._sweep.add_to(self._trimming(result.commit)))
+            self._store.send_commit(self._sweep.add_to(self._bounded(result.commit)))
             self._pending[stream] = _Pending(self._clock.monotonic(), result)
         self._lap("send")
 
-    def _trimming(self, commit: Commit) -> Commit:
+    def _bounded(self, commit: Commit) -> Commit:
         """The commit, with what it may trim: by the time of the entries, so that replayed history is kept as long."""
         retain_ms = self._settings.retain_ms
-        if retain_ms is None:
-            return commit
-        return replace(commit, trim_before_ms=max(0, EntryId.parse(commit.position).time_ms - retain_ms))
+        commit.most_dead = self._settings.most_dead_letters
+        if retain_ms is not None:
+            commit.trim_before_ms = max(0, EntryId.parse(commit.position).time_ms - retain_ms)
+        return commit
 
     def _settle(self, stream: str) -> bool:
         """Receive a commit's answer; if it does not hold, open the stream again where the store says it is."""
