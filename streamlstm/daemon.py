@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from streamlstm.counting import Counting
 from streamlstm.digest import Digest
@@ -33,7 +33,6 @@ WAIT_S = 1.0
 TAIL_EVERY_S = 2.0  # how often lag is looked up
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 5.0
 AWAY_PAUSE_S = 0.2  # between two tries at streams whose server is away while others are not
-OVERDUE_S = 30.0  # longest wait for an answer; reads come back after a second, commits much sooner
 FIRST_READ_ENTRIES = 64
 BACKLOG_VALUES = 256  # a batch of so many is not waited for by anybody one by one
 
@@ -45,6 +44,7 @@ class DaemonSettings:
     streams: tuple[str, ...]  # all of them, if no `Sharing` says which
     batch_values: int = 16_384  # values aimed at per micro-batch
     max_read_entries: int = 16_384  # entries of one stream per read at most
+    most_dead_letters: int | None = None  # kept of each stream, the youngest; None keeps all
     retain_ms: int | None = None  # age at which answered input and predictions may be trimmed; None keeps all
 
 
@@ -97,7 +97,6 @@ class Daemon:
         self._stopping = False
         self._connected = False
         self._refused: str | None = None  # what a store said that does not take commits just now
-        self._asked_s = 0.0  # when the read under way was asked for
         self._heads: dict[str, Head] = {}  # as of the last commit known to hold
         self._known: dict[str, Head] = {}  # what was known when the store was lost
         self._cursors: dict[str, bytes] = {}  # last id read
@@ -197,16 +196,9 @@ class Daemon:
                 self._work(fresh)
             if not backlog:
                 self._ask()
-        self._check_overdue()
         if self._clock.monotonic() >= self._next_tail:
             self._look_at_tails()
             self._lap("tails")
-
-    def _check_overdue(self) -> None:
-        """Give up a connection on which nothing has come for too long: its other end may be gone without a word."""
-        oldest = min([self._asked_s, *(pending.sent for pending in self._pending.values())])
-        if self._clock.monotonic() - oldest > OVERDUE_S:
-            raise StoreUnavailableError(f"the store has not answered for {OVERDUE_S:.0f} s")
 
     def _lap(self, stage: str) -> float:
         """What passed since the last lap was spent on this stage; returns the time."""
@@ -215,7 +207,7 @@ class Daemon:
         return now
 
     def _ask(self) -> None:
-        self._asked, self._asked_s = dict(self._cursors), self._clock.monotonic()
+        self._asked = dict(self._cursors)
         self._store.send_read(self._asked, self._read_entries)
 
     def _work(self, batch: list[Batched]) -> None:
@@ -231,7 +223,7 @@ class Daemon:
             stream = result.commit.stream
             if stream in self._pending and not self._settle(stream):
                 continue  # computed from a position that has been overtaken
-            self._store.send_commit(self._sweep.add_to(self._trimming(result.commit)))
+            self._store.send_commit(self._sweep.add_to(self._bounded(result.commit)))
             self._pending[stream] = _Pending(self._clock.monotonic(), result, noted)
             noted = None
         self._lap("send")
@@ -243,12 +235,13 @@ class Daemon:
             self._engine.admit(stream, names, records)
         self._lap("load")
 
-    def _trimming(self, commit: Commit) -> Commit:
+    def _bounded(self, commit: Commit) -> Commit:
         """The commit, with what it may trim: by the time of the entries, so that replayed history is kept as long."""
         retain_ms = self._settings.retain_ms
-        if retain_ms is None:
-            return commit
-        return replace(commit, trim_before_ms=max(0, EntryId.parse(commit.position).time_ms - retain_ms))
+        commit.most_dead = self._settings.most_dead_letters
+        if retain_ms is not None:
+            commit.trim_before_ms = max(0, EntryId.parse(commit.position).time_ms - retain_ms)
+        return commit
 
     def _settle(self, stream: str) -> bool:
         """Receive a commit's answer; if it does not hold, open the stream again where the store says it is."""
@@ -355,9 +348,10 @@ class Daemon:
         self._store.close()
         self._sharing.lose()
         self._pending.clear()
+        self._read_entries = FIRST_READ_ENTRIES  # so that a server too slow for large commits is given small ones
         for stream in self._heads:
             self._engine.forget(stream)
-        self._known = dict(self._heads)
+        self._known.update(self._heads)  # there are none when a try at coming back fails
         self._heads.clear()
         self._cursors.clear()
         self._away.clear()

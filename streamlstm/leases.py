@@ -22,6 +22,7 @@ from streamlstm.wire import Connection, pack
 # A lease with less than this left is not deleted but left to end: between looking and deleting it could become
 # another's.
 SURELY_OURS_MS = 200
+MOST_UNANSWERED = 3  # PINGs on the subscription, one a beat; then it is taken for dead and made anew
 FORGET_MEMBERS_AFTER = 10  # times the time to live; so that a group that was killed leaves no key behind
 CHANGED, FOUND = b"changed", b"found"  # what members tell each other: of leases and members, of new streams
 
@@ -91,6 +92,7 @@ class RedisLeases:
         self._nodes = nodes
         self._members = members_key(group)
         self._ear: Connection | None = None  # subscribed to what others say
+        self._unanswered = 0  # PINGs on it
         self._said = b""  # our own messages begin with this, so that they wake only others
 
     def fileno(self) -> int | None:
@@ -106,6 +108,7 @@ class RedisLeases:
             except StoreUnavailableError:  # subscribed again with the next beat; until then that alone tells
                 self._hang_up()
                 return found
+            self._unanswered = 0
             if isinstance(message, list) and message[0] == b"message":
                 who, _, what = message[2].rpartition(b" ")
                 if who != self._said:
@@ -206,14 +209,18 @@ class RedisLeases:
 
     def _listen(self, owner: str) -> None:
         self._said = owner.encode()
+        if self._unanswered >= MOST_UNANSWERED:
+            self._hang_up()
         try:
             if self._ear is None:
+                self._unanswered = 0
                 address = self._nodes.topology.home(self._members)
                 self._ear = Connection(address, name="streamlstm-events")
                 self._ear.call("SUBSCRIBE", EVENTS_CHANNEL)
             else:
                 # Answered like a message, and taken off by `heard`: a connection that died silently is found out.
                 self._ear.send(pack("PING"))
+                self._unanswered += 1
         except StoreUnavailableError:
             self._hang_up()
             if not self._nodes.topology.spread:

@@ -200,6 +200,8 @@ def _apply(held: MemoryStream, commit: Commit) -> None:
         held.predictions.append([part for pair in pairs for part in pair])
         first += count
     held.dead.extend(commit.dead)
+    if commit.most_dead is not None:
+        del held.dead[: max(0, len(held.dead) - commit.most_dead)]
     _move(held, commit.position, commit.model, commit.columns)
     held.answered = commit.answered
     if commit.trim_before_ms is not None:

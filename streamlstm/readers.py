@@ -6,13 +6,14 @@ connection of its own.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.topology import Topology
 from streamlstm.wire import Address, Connection, checked, pack, parse_replies
 
+BLOCKED_SHARE = 0.5  # of the longest silence, that a read blocks at most
 NOTHING = b"*-1\r\n"  # the reply to a read that timed out
 
 
@@ -21,12 +22,13 @@ class _Reader:
     connection: Connection
     asked: dict[str, bytes] | None = None  # cursors of the read under way
     whole: bool = False  # its reply is here
+    heard_s: float = 0.0  # when it was asked, or something came last
 
-    def ask(self, cursors: dict[str, bytes], count: int, block_ms: int) -> None:
+    def ask(self, cursors: dict[str, bytes], count: int, block_ms: int, now_s: float) -> None:
         command: list[bytes | str | int] = ["XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS"]
         self.connection.expect(1)
         self.connection.send(pack(*command, *cursors, *cursors.values()))
-        self.asked, self.whole = cursors, False
+        self.asked, self.whole, self.heard_s = cursors, False, now_s
 
     def take(self) -> bytes:
         self.asked, self.whole = None, False
@@ -39,14 +41,15 @@ class _Reader:
 class Readers:
     """All reads under way."""
 
-    def __init__(self, topology: Topology, *, block_ms: int) -> None:
+    def __init__(self, topology: Topology, *, block_ms: int, monotonic: Callable[[], float]) -> None:
         self._topology = topology
         self._block_ms = block_ms
+        self._monotonic = monotonic
         self._readers: dict[Hashable, _Reader] = {}
 
     def ask(self, cursors: Mapping[str, bytes], count: int) -> None:
         """Ask for what comes after the cursors; a read under way that asks for something else is replaced."""
-        parts = self._parts(cursors)
+        parts, now_s = self._parts(cursors), self._monotonic()
         for place in self._readers.keys() - parts.keys():
             self._readers.pop(place).connection.close()
         for place, (address, wanted) in parts.items():
@@ -59,7 +62,8 @@ class Readers:
                 reader = None
             if reader is None:
                 reader = self._readers[place] = _Reader(Connection(address, name="streamlstm-read"))
-            reader.ask(wanted, count, self._block_ms)
+            block_ms = max(1, min(self._block_ms, int(address.socket_timeout_s * 1000 * BLOCKED_SHARE)))
+            reader.ask(wanted, count, block_ms, now_s)
 
     def watched(self) -> dict[int, Hashable]:
         """Descriptors of reads under way, with the names to give to `pull`."""
@@ -70,7 +74,11 @@ class Readers:
     def pull(self, place: Hashable) -> None:
         """Receive what is there for one read."""
         reader = self._readers[place]
-        reader.whole = reader.connection.pull()
+        reader.whole, reader.heard_s = reader.connection.pull(), self._monotonic()
+
+    def waiting(self) -> Iterator[tuple[Connection, float]]:
+        """Connections that something is expected on, with when something was asked of or came over each."""
+        return ((r.connection, r.heard_s) for r in self._readers.values() if r.asked is not None and not r.whole)
 
     @property
     def ready(self) -> bool:

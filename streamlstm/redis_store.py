@@ -10,9 +10,11 @@ position as it is, and it may fall between a flight's EXEC and its WATCH, where 
 
 from __future__ import annotations
 
+import math
 import select
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import hiredis
@@ -26,7 +28,7 @@ from streamlstm.readers import Readers
 from streamlstm.server_check import refuse_unsafe
 from streamlstm.store import FORMAT, Commit, Head, Tail
 from streamlstm.topology import Topology, parse_topology
-from streamlstm.wire import Address, Connection, bulk, checked, pack, parse_replies
+from streamlstm.wire import SOCKET_TIMEOUT_S, Address, Connection, bulk, checked, pack, parse_replies
 
 # A blocking read comes back after this long at the latest, so that a connection that died silently is noticed.
 BLOCK_MS = 1000
@@ -66,6 +68,7 @@ class _StreamConnection:
         self.guarded = b""  # position seen when the watch was set; empty once the states are not those it knew
         self.epoch: bytes | None = None
         self.flight: _Flight | None = None
+        self.heard_s = 0.0  # when the flight was sent, or a part of its reply came last
         self.outcome: bool | None = None  # of a commit that was received on the way to something else
 
     def open(self) -> Head:
@@ -153,15 +156,23 @@ class _StreamConnection:
 class RedisStore:
     """A `streamlstm.store.Store` on Redis or Valkey, 6.2 or later: one server, behind Sentinels, or a Cluster."""
 
-    def __init__(self, where: str | Topology, *, block_ms: int = BLOCK_MS, wakeup: int | None = None) -> None:
+    def __init__(
+        self,
+        where: str | Topology,
+        *,
+        block_ms: int = BLOCK_MS,
+        wakeup: int | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Connects when first used; raises UsageError for a URL it cannot read.
 
         `wakeup` is a descriptor that ends a `wait` when it becomes readable (a signal arrived).
         """
+        self._monotonic = monotonic
         self._topology = parse_topology(where) if isinstance(where, str) else where
         self._wakeup = wakeup
         self._calls: tuple[Callable[[], int | None], Callable[[], None]] | None = None
-        self._readers = Readers(self._topology, block_ms=block_ms)
+        self._readers = Readers(self._topology, block_ms=block_ms, monotonic=monotonic)
         self._nodes = Nodes(self._topology, name="streamlstm-control")
         self._streams: dict[str, _StreamConnection] = {}
         self._pollers: dict[tuple[int, ...], select.poll] = {}
@@ -217,12 +228,16 @@ class RedisStore:
         return cursor, list(zip(flat[0::2], flat[1::2], strict=True))
 
     def connect(self, stream: str) -> Connection:
-        """A connection of the caller's own to where a stream is."""
-        return Connection(self._topology.home(Keys(stream).input), name="streamlstm-states")
+        """A connection of the caller's own to where a stream is, for work on all its states: that may take long."""
+        address = self._topology.home(Keys(stream).input)
+        patient = replace(address, socket_timeout_s=max(address.socket_timeout_s, SOCKET_TIMEOUT_S))
+        return Connection(patient, name="streamlstm-states")
 
     def send_commit(self, commit: Commit) -> None:
         """Send the flight of one stream."""
-        self._streams[commit.stream].send(commit)
+        held = self._streams[commit.stream]
+        held.send(commit)
+        held.heard_s = self._monotonic()
 
     def receive_commit(self, stream: str) -> bool:
         """Outcome of the stream's flight."""
@@ -235,21 +250,34 @@ class RedisStore:
             held.connection.close()
 
     def wait(self, timeout_s: float) -> tuple[bool, list[str]]:
-        """Poll the sockets something is expected on; returns early, with nothing, when only a part has come."""
+        """Poll the sockets something is expected on; returns early, with nothing, when only a part has come.
+
+        Raises StoreUnavailableError if one has been silent for too long: its other end may be gone without a word.
+        """
         ready = [s for s, held in self._streams.items() if held.outcome is not None]
         reads = self._readers.watched()
         commits = {held.connection.fileno(): s for s, held in self._streams.items() if held.flight is not None}
         call = None if self._calls is None else self._calls[0]()
+        now_s, ends = self._monotonic(), list(self._ends())
+        timeout_s = max(0.0, min([timeout_s, *(end_s - now_s for _, end_s in ends)]))
         others = [descriptor for descriptor in (self._wakeup, call) if descriptor is not None]
         polled = self._poll((*reads, *commits, *others), 0 if ready or self._readers.ready else timeout_s)
         # What has begun to come may take long to be whole, and there may be better things to do meanwhile.
         for descriptor, _ in polled:
             if descriptor in reads:
                 self._readers.pull(reads[descriptor])
-            elif descriptor in commits and self._streams[commits[descriptor]].connection.pull():
-                ready.append(commits[descriptor])
+            elif descriptor in commits:
+                held = self._streams[commits[descriptor]]
+                held.heard_s = self._monotonic()
+                if held.connection.pull():
+                    ready.append(commits[descriptor])
             elif descriptor == call and self._calls is not None:
                 self._calls[1]()
+        # Only what was overdue before the poll: a process that stood still itself finds the answers waiting.
+        spoke = {descriptor for descriptor, _ in polled}
+        for connection, end_s in ends:
+            if end_s <= now_s and connection.fileno() not in spoke:
+                raise connection.silent()
         return self._readers.ready, ready
 
     def _poll(self, descriptors: tuple[int, ...], timeout_s: float) -> list[tuple[int, int]]:
@@ -261,7 +289,13 @@ class RedisStore:
             poller = self._pollers[descriptors] = select.poll()
             for descriptor in descriptors:
                 poller.register(descriptor, select.POLLIN)
-        return poller.poll(timeout_s * 1000)
+        return poller.poll(math.ceil(timeout_s * 1000))
+
+    def _ends(self) -> Iterator[tuple[Connection, float]]:
+        """Connections that something is expected on, with when each will have been silent for too long."""
+        commits = ((held.connection, held.heard_s) for held in self._streams.values() if held.flight is not None)
+        for connection, heard_s in (*self._readers.waiting(), *commits):
+            yield connection, heard_s + connection.address.socket_timeout_s
 
     def tail(self, stream: str, head: Head) -> Tail:
         """By the position, the first entry after it, and the server's count of entries ever added."""

@@ -67,6 +67,7 @@ class Commit:
     texts: Texts = EMPTY
     counts: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     dead: Sequence[DeadLetter] = field(default_factory=tuple)
+    most_dead: int | None = None  # about so many dead letters are kept, the youngest; None keeps all
     trim_before_ms: int | None = None  # entries older than this may go; never past the position
 
 

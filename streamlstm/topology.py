@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, unquote, urlencode
 from redis.crc import key_slot
 
 from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
-from streamlstm.wire import Address, Connection, mask
+from streamlstm.wire import SOCKET_TIMEOUT_S, Address, Connection, mask
 
 SENTINEL_PORT = 26_379
 CLUSTER_PORT = 6_379
@@ -48,9 +48,10 @@ class Topology(Protocol):
         """Look anew before the next answer."""
 
 
-def parse_topology(url: str) -> Topology:
+def parse_topology(url: str, socket_timeout_s: float = SOCKET_TIMEOUT_S) -> Topology:
     """Read redis://, rediss://, unix://, and redis+sentinel:// or redis+cluster:// (rediss+…: with TLS).
 
+    `socket_timeout_s` is the longest silence while a reply is waited for, where the URL does not say it itself.
     Raises UsageError for anything else.
     """
     match = _SPREAD_URL.fullmatch(url)
@@ -60,7 +61,7 @@ def parse_topology(url: str) -> Topology:
                 f"{mask(url)!r} is not a Redis URL; those of several servers are redis+sentinel://host:26379,host:26379"
                 "/service/0 and redis+cluster://host:6379,host:6379"
             )
-        return OneServer(Address.parse(url))
+        return OneServer(Address.parse(url, socket_timeout_s))
     scheme, kind, credentials, hosts, path, query = match.groups()
     at = f"{credentials}@" if credentials else ""
     parts = [unquote(part) for part in (path or "").split("/") if part]
@@ -70,7 +71,7 @@ def parse_topology(url: str) -> Topology:
 
     def address(database: str) -> Address:
         first = f"{scheme}://{at}{hosts.split(',')[0]}/{database}"
-        return Address.parse(f"{first}?{urlencode(options)}" if options else first)
+        return Address.parse(f"{first}?{urlencode(options)}" if options else first, socket_timeout_s)
 
     if kind == "cluster":
         if parts not in ([], ["0"]):

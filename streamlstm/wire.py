@@ -8,11 +8,12 @@ mean what its users expect.
 
 from __future__ import annotations
 
+import math
 import re
 import select
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +30,8 @@ RECEIVE_BYTES, MOST_RECEIVE_BYTES = 1 << 16, 1 << 20
 LARGE_BYTES = 1 << 16  # a piece of a flight that is worth a system call of its own
 # Fewer bytes than this are not worth a system call to wait for them together; more may not fit the socket's buffer.
 LOW_WATER_BYTES, MOST_LOW_WATER_BYTES = 4096, 65_536
-# Longest wait for a reply to a command that does not block; a server that takes longer is treated as away.
-REPLY_TIMEOUT_S = 30.0
+# Longest silence while a reply is waited for, unless somebody says otherwise; then the server is treated as away.
+SOCKET_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 3.0
 
 
@@ -46,10 +47,15 @@ class Address:
     password: str | None = None
     database: int = 0
     tls: ssl.SSLContext | None = None
+    socket_timeout_s: float = SOCKET_TIMEOUT_S  # longest silence while a reply is waited for
+    connect_timeout_s: float = CONNECT_TIMEOUT_S
 
     @classmethod
-    def parse(cls, url: str) -> Address:
-        """Read redis://, rediss:// or unix://; raises UsageError for anything else."""
+    def parse(cls, url: str, socket_timeout_s: float = SOCKET_TIMEOUT_S) -> Address:
+        """Read redis://, rediss:// or unix://; raises UsageError for anything else.
+
+        As with redis-py, `?socket_timeout=` and `?socket_connect_timeout=` in the URL say how long to wait, in seconds.
+        """
         try:
             options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
         except ValueError as error:
@@ -59,6 +65,7 @@ class Address:
             tls = _tls_context(options) if kind is SSLConnection else None
         except OSError as error:  # ssl.SSLError is one
             raise UsageError(f"{mask(url)!r}: its certificates cannot be used: {error}") from None
+        timeout_s = _seconds(url, options, "socket_timeout", socket_timeout_s)
         return cls(
             url=mask(url),
             host=options.get("host", "localhost"),
@@ -68,7 +75,16 @@ class Address:
             password=options.get("password"),
             database=int(options.get("db", 0)),
             tls=tls,
+            socket_timeout_s=timeout_s,
+            connect_timeout_s=_seconds(url, options, "socket_connect_timeout", min(CONNECT_TIMEOUT_S, timeout_s)),
         )
+
+
+def _seconds(url: str, options: Mapping[str, Any], name: str, default: float) -> float:
+    seconds = float(options.get(name) or default)
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"{mask(url)!r}: {name} is a number of seconds above 0")
+    return seconds
 
 
 def mask(url: str) -> str:
@@ -125,34 +141,42 @@ class Connection:
         try:
             if address.path is not None:
                 made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                made.settimeout(CONNECT_TIMEOUT_S)
+                made.settimeout(address.connect_timeout_s)
                 made.connect(address.path)
             else:
-                made = socket.create_connection((address.host, address.port), CONNECT_TIMEOUT_S)
+                made = socket.create_connection((address.host, address.port), address.connect_timeout_s)
                 made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                # A peer that vanished without a word is found out within half a minute.
+                # A peer that vanished without a word is found out.
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 if hasattr(socket, "TCP_USER_TIMEOUT"):
-                    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(REPLY_TIMEOUT_S * 1000))
+                    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(address.socket_timeout_s * 1000))
                 if address.tls is not None:
                     made = address.tls.wrap_socket(made, server_hostname=address.host)
         except (OSError, ssl.SSLError) as error:
             raise self._away(error) from None
-        made.settimeout(REPLY_TIMEOUT_S)
+        made.settimeout(address.socket_timeout_s)
         return made
 
     def _away(self, error: Exception | str) -> StoreUnavailableError:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return StoreUnavailableError(f"no connection to the Redis server at {self.address.url}: {reason}")
 
+    def silent(self) -> StoreUnavailableError:
+        """What to raise when nothing has come for as long as is waited."""
+        return self._away(f"no answer for {self.address.socket_timeout_s:g} s")
+
     def fileno(self) -> int:
         """The socket's descriptor, for poll."""
         return self._socket.fileno()
 
     def send(self, data: bytes) -> None:
-        """Send packed commands; each will be answered by a reply."""
+        """Send packed commands; each will be answered by a reply. However large, only a standstill takes too long."""
+        left = memoryview(data)
         try:
-            self._socket.sendall(data)
+            while left:
+                left = left[self._socket.send(left) :]
+        except TimeoutError:
+            raise self.silent() from None
         except OSError as error:
             raise self._away(error) from None
 
@@ -230,7 +254,7 @@ class Connection:
             data = self._socket.recv(self._receive_bytes)
             self._set_low_water(1)
         except TimeoutError:
-            raise self._away(f"no answer for {REPLY_TIMEOUT_S:.0f} s") from None
+            raise self.silent() from None
         except OSError as error:
             raise self._away(error) from None
         if not data:

@@ -23,7 +23,7 @@ from streamlstm import __version__
 from streamlstm.cli.engine_options import engine_options
 from streamlstm.cli.options import command, data_dir_option, option, server_options
 from streamlstm.cli.quantities import DURATION
-from streamlstm.errors import UsageError
+from streamlstm.cli.sharing_options import SharingSettings, sharing_options
 
 if TYPE_CHECKING:
     from streamlstm.daemon import Clock, Daemon, DaemonSettings
@@ -34,14 +34,12 @@ if TYPE_CHECKING:
     from streamlstm.model_change import ModelChange
     from streamlstm.notify import Notifier
     from streamlstm.redis_store import RedisStore
-    from streamlstm.selection import Selection
     from streamlstm.sharing import Sharing
     from streamlstm.topology import Topology
     from streamlstm.web import WebSettings
 
 log = logging.getLogger(__name__)
 
-LEAST_LEASE_MS = 200  # below, a slow moment of the machine would cost streams
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -49,22 +47,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 @click.argument("model", metavar="MODEL.onnx", type=click.Path(path_type=Path))
 @server_options("Without it an embedded server is started from --data-dir.")
 @data_dir_option
-@option(
-    "--stream",
-    "streams",
-    multiple=True,
-    default=["values"],
-    help="Stream to serve; may be given several times. values:{0..7} stands for eight; a pattern such as values:* for "
-    "all that match, those that come later too.",
-)
-@option(
-    "--lease-ttl",
-    type=DURATION,
-    default="3s",
-    help="Processes share the streams; one that is killed is replaced after this long. 0: work on all, whoever else "
-    "does.",
-)
-@option("--group", default=None, help="Name of the processes that share. Default: those with the same streams.")
+@sharing_options
 @option("--http", default="127.0.0.1:9478", metavar="HOST:PORT", help="Where page, metrics and health answer.")
 @option("--page/--no-page", default=True, help="Whether / shows the live page.")
 @option("--series-metrics", metavar="PATTERN", help="Make gauges of the series that match this glob, for few series.")
@@ -83,6 +66,12 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
     default=None,
     help="Trim answered input and predictions older than this (such as 7d or 12h), by their ids. Default: keep all.",
 )
+@option(
+    "--max-dead-letters",
+    type=click.IntRange(0),
+    default=100_000,
+    help="Dead letters of a stream that are kept, about, the youngest. 0: all.",
+)
 @option("--threads", type=click.IntRange(1), default=1, help="Compute threads of onnxruntime.")
 @option(
     "--fsync",
@@ -95,9 +84,7 @@ def serve(
     model: Path,
     redis_url: str | None,
     data_dir: Path,
-    streams: tuple[str, ...],
-    lease_ttl: int,
-    group: str | None,
+    sharing: SharingSettings,
     http: str,
     page: bool,
     series_metrics: str | None,
@@ -106,6 +93,7 @@ def serve(
     on_model_change: str,
     batch_values: int,
     retain: int | None,
+    max_dead_letters: int,
     threads: int,
     fsync: str,
     log_level: str,
@@ -118,12 +106,8 @@ def serve(
     from streamlstm.cli.connection import with_password
     from streamlstm.daemon import DaemonSettings
     from streamlstm.http import HttpServer
-    from streamlstm.selection import Selection
     from streamlstm.web import WebSettings
 
-    if 0 < lease_ttl < LEAST_LEASE_MS:
-        raise UsageError(f"--lease-ttl is at least {LEAST_LEASE_MS} ms, or 0 for none")
-    selection = Selection.of(streams)
     logs.set_up(log_level.upper())
     plan = _Plan(
         model=model,
@@ -131,10 +115,13 @@ def serve(
         engine=engine,
         web=WebSettings(address=http, page=page, series_metrics=series_metrics, series_metrics_max=series_metrics_max),
         on_model_change=on_model_change,
-        daemon=DaemonSettings(streams=selection.names, batch_values=batch_values, retain_ms=retain),
-        selection=selection,
-        lease_ttl_ms=lease_ttl,
-        group=group or selection.group,
+        daemon=DaemonSettings(
+            streams=sharing.selection.names,
+            batch_values=batch_values,
+            retain_ms=retain,
+            most_dead_letters=max_dead_letters or None,
+        ),
+        sharing=sharing,
     )
     with contextlib.ExitStack() as stack:
         web = HttpServer(plan.web.address)
@@ -157,9 +144,7 @@ class _Plan:
     on_model_change: str
     engine: EngineSettings
     daemon: DaemonSettings
-    selection: Selection
-    lease_ttl_ms: int  # 0: no leases
-    group: str
+    sharing: SharingSettings
 
 
 @dataclass(frozen=True)
@@ -193,12 +178,12 @@ class _Daemon:
         from streamlstm.web import make_pages
 
         wakeup = stack.enter_context(_wakeup())
-        topology = parse_topology(url)
+        topology = parse_topology(url, self.plan.sharing.socket_timeout_s)
         store = RedisStore(topology, wakeup=wakeup)
         stack.callback(store.close)
         for warning in warnings(store.check_server(), store.url):
             log.warning(warning)
-        sharing = _sharing(self.plan, topology)
+        sharing = _sharing(self.plan.sharing, topology)
         store.call_when_readable(sharing.fileno, sharing.listen)
         daemon = Daemon(
             engine=self.engine,
@@ -235,7 +220,7 @@ def _model_change(policy: str, store: RedisStore) -> ModelChange:
     return Rebuild(store.connect, replay=policy == "replay", token=secrets.token_hex(8))
 
 
-def _sharing(plan: _Plan, topology: Topology) -> Sharing:
+def _sharing(settings: SharingSettings, topology: Topology) -> Sharing:
     """How this process shares the streams with others."""
     from streamlstm.discovery import RedisDiscovery
     from streamlstm.leases import RedisLeases
@@ -244,13 +229,13 @@ def _sharing(plan: _Plan, topology: Topology) -> Sharing:
     from streamlstm.sharing import NEVER_MS, NoLeases, Sharing
 
     nodes = Nodes(topology, name="streamlstm-lease")
-    patterns = plan.selection.patterns
+    patterns = settings.selection.patterns
     return Sharing(
-        selection=plan.selection,
-        leases=RedisLeases(nodes, plan.group) if plan.lease_ttl_ms else NoLeases(),
+        selection=settings.selection,
+        leases=RedisLeases(nodes, settings.group) if settings.lease_ttl_ms else NoLeases(),
         discovery=RedisDiscovery(nodes, patterns) if patterns else None,
         owner=str(Process.this()),
-        ttl_ms=plan.lease_ttl_ms or NEVER_MS,
+        ttl_ms=settings.lease_ttl_ms or NEVER_MS,
         monotonic=time.monotonic,
         is_dead=is_dead_here,
     )

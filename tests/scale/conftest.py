@@ -1,4 +1,4 @@
-"""Fixtures of the tests with several processes and servers: a model's file, and daemons that end with the test."""
+"""Fixtures of the tests with several processes and servers: a model's file, daemons, a Cluster, Sentinels."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from support import models
+from support.cluster import Cluster
+from support.sentinel import Watched
+from support.server import binaries
 from support.serving import Serving, serve
 
 
@@ -33,3 +36,23 @@ def start(tmp_path: Path, model_path: Path) -> Iterator[Callable[..., Serving]]:
     for daemon in started:
         if daemon.process.poll() is None:
             daemon.kill()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One cluster, whole again for every test but the last."""
+    made = Cluster(binaries().get("redis", binaries()["valkey"]), tmp_path_factory.mktemp("cluster"))
+    try:
+        yield made.start()
+    finally:
+        made.stop()
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """Two servers and three Sentinels; the tests go from a healthy pair to one server that is no primary."""
+    made = Watched(binaries().get("redis", binaries()["valkey"]), tmp_path_factory.mktemp("watched"))
+    try:
+        yield made.start()
+    finally:
+        made.stop()

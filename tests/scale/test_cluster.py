@@ -10,22 +10,11 @@ import pytest
 
 from streamlstm.model import load
 from support.cluster import Cluster, wait_until
-from support.server import binaries
 from support.serving import Serving
 from support.survivors import Producer, in_rounds
 from support.traffic import entries
 
 STREAMS = tuple(f"values:{{{number}}}" for number in range(6))
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One cluster, whole again for every test but the last."""
-    made = Cluster(binaries().get("redis", binaries()["valkey"]), tmp_path_factory.mktemp("cluster"))
-    try:
-        yield made.start()
-    finally:
-        made.stop()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,22 +12,11 @@ from streamlstm.errors import StoreUnavailableError
 from streamlstm.model import load
 from streamlstm.topology import parse_topology
 from support.sentinel import Watched
-from support.server import binaries
 from support.serving import Serving, run
 from support.survivors import Producer, in_rounds
 from support.traffic import entries
 
 STREAMS = ("values", "loads")
-
-
-@pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """Two servers and three Sentinels; the tests go from a healthy pair to one server that is no primary."""
-    made = Watched(binaries().get("redis", binaries()["valkey"]), tmp_path_factory.mktemp("watched"))
-    try:
-        yield made.start()
-    finally:
-        made.stop()
 
 
 def test_a_sentinel_that_knows_no_such_service(watched: Watched) -> None:

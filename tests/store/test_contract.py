@@ -20,6 +20,7 @@ from streamlstm.wire import parse_replies
 from support.server import Server, binaries
 
 STREAM = "values"
+STREAM_NODE_ENTRIES = 100  # what Redis lets go of at once (stream-node-max-entries)
 
 
 @dataclass
@@ -234,6 +235,22 @@ def test_trimming_never_passes_the_position(backend: Backend) -> None:
     left = backend.input_ids()
     assert left[-51:] == [f"{n}-0".encode() for n in range(250, 301)]
     assert len(left) < 300, "something was trimmed"
+    store.close()
+
+
+def test_dead_letters_have_a_bound(backend: Backend) -> None:
+    """About as many as asked for are kept, the youngest; all of them where nobody asks."""
+    letters = [DeadLetter(b"1-0", b"s", b"%d" % n, "no number", "not_a_number") for n in range(1000)]
+    store = backend.client()
+    store.open(STREAM)
+    store.send_commit(commit(b"0-0", b"1-0", dead=letters))
+    assert store.receive_commit(STREAM)
+    assert [value for _, _, value, _ in backend.dead()] == [letter.value for letter in letters]
+    store.send_commit(commit(b"1-0", b"2-0", dead=letters, most_dead=300))
+    assert store.receive_commit(STREAM)
+    left = [value for _, _, value, _ in backend.dead()]
+    assert 300 <= len(left) <= 300 + STREAM_NODE_ENTRIES
+    assert left == [letter.value for letter in letters][-len(left) :]
     store.close()
 
 
