@@ -1,11 +1,14 @@
-"""Latency under a steady load: the daemon and the echo loop by turns, on the same server, with the same values."""
+"""Latency under a steady load: the daemon and two floors by turns, on the same server, with the same values.
+
+The echo loop answers without a model; *least* is the same loop with a call of the model and the commands of a commit.
+"""
 
 from __future__ import annotations
 
 import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -17,6 +20,7 @@ from streamlstm.errors import StoreError
 from streamlstm.keys import Keys
 
 RATES = (100, 1000, 10_000)  # values a second
+WHO = ("echo", "least", "ours")
 WARM_TIMEOUT_S = 60.0
 POLL_S = 0.01
 STREAM = "values"
@@ -26,12 +30,12 @@ Run = dict[str, float]
 
 def steps_of_latency(repeat: int) -> int:
     """How many steps of progress `measure_latency` takes."""
-    return 2 * repeat * len(RATES)
+    return len(WHO) * repeat * len(RATES)
 
 
 def measure_latency(bench: Bench, *, series: int, seconds: float, warm_up_s: float) -> list[dict[str, Any]]:
     """One row a rate; every series has a state before the first value that counts."""
-    runs: dict[str, dict[int, list[Run]]] = {who: {rate: [] for rate in RATES} for who in ("echo", "ours")}
+    runs: dict[str, dict[int, list[Run]]] = {who: {rate: [] for rate in RATES} for who in WHO}
     for number in range(1, bench.repeat + 1):
         for who, found in runs.items():
             bench.server.clear()
@@ -55,13 +59,16 @@ def measure_latency(bench: Bench, *, series: int, seconds: float, warm_up_s: flo
                     process.check()
                     bench.progress.end()
     bench.server.clear()
-    return [_row(rate, runs["ours"][rate], runs["echo"][rate]) for rate in RATES]
+    return [_row(rate, {who: found[rate] for who, found in runs.items()}) for rate in RATES]
 
 
 def _answering(bench: Bench, who: str) -> AbstractContextManager[Process]:
     if who == "ours":
         return serving(bench.server, bench.model_path, [STREAM], *bench.serve_options)
-    return started(bench.server, ["streamlstm.bench.echo", json.dumps({"url": bench.server.url, "stream": STREAM})])
+    model = {"model": str(bench.model_path)} if who == "least" else {}
+    return started(
+        bench.server, ["streamlstm.bench.echo", json.dumps({"url": bench.server.url, "stream": STREAM} | model)]
+    )
 
 
 def _warm(bench: Bench, process: Process, series: int) -> None:
@@ -77,9 +84,10 @@ def _warm(bench: Bench, process: Process, series: int) -> None:
         time.sleep(POLL_S)
 
 
-def _row(rate: int, ours: Sequence[Run], echo: Sequence[Run]) -> dict[str, Any]:
+def _row(rate: int, found: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
     row: dict[str, Any] = {"values_per_s": rate}
-    for who, runs in (("ours", ours), ("echo", echo)):
+    for who, runs in found.items():
         row[who] = {name: statistics.median(run[name] for run in runs) for name in PERCENTILES} | {"runs": list(runs)}
-    row["of_echo"] = {name: row["ours"][name] / row["echo"][name] for name in PERCENTILES}
+    for who in ("echo", "least"):
+        row[f"of_{who}"] = {name: row["ours"][name] / row[who][name] for name in PERCENTILES}
     return row

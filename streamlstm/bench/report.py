@@ -70,12 +70,17 @@ def _drain(report: Report) -> Iterable[str]:
 def _latency(report: Report) -> Iterable[str]:
     settings = report["settings"]
     yield f"Latency from the time a value is due to its prediction, ms (append-only file {settings['fsync']})"
-    rows = [["values/s", "serve p50", "p99", "p99.9", "echo p50", "p99", "p99.9", "of echo p50", "p99", "p99.9"]]
     names = ("p50", "p99", "p999")
+    rows = [["values/s", "", "p50", "p99", "p99.9", "ratio p50", "p99", "p99.9"]]
     for found in report["latency"]:
-        cells = [f"{found[who][name]:.2f}" for who in ("ours", "echo") for name in names]
-        rows.append([f"{found['values_per_s']:,}", *cells, *(f"{found['of_echo'][name]:.2f} x" for name in names)])
+        rows.append([f"{found['values_per_s']:,}", "serve", *(f"{found['ours'][name]:.2f}" for name in names)])
+        for who in ("least", "echo"):
+            ratios = [f"{found[f'of_{who}'][name]:.2f} x" for name in names]
+            rows.append(["", who, *(f"{found[who][name]:.2f}" for name in names), *ratios])
+        rows[-3] += [""] * len(names)
     yield from table(rows)
+    yield "  echo: a loop that answers without a model. least: the same with the model's call and a commit's commands."
+    yield "  The ratios are serve's to theirs."
 
 
 def _memory(report: Report) -> Iterable[str]:
