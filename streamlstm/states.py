@@ -16,6 +16,7 @@ import hiredis
 from streamlstm.entry_id import BEGINNING
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.keys import Keys
+from streamlstm.reader_groups import making, read_groups
 from streamlstm.snapshot import Record, SnapshotHead
 from streamlstm.store import FORMAT
 from streamlstm.wire import Connection, checked, pack
@@ -179,6 +180,7 @@ class Draft:
         self._drafts = {keys.state: keys.draft(token + "-state")}
         self._streams = {keys.predictions: keys.draft(token + "-predictions"), keys.dead: keys.draft(token + "-dead")}
         self._filled: set[str] = set()
+        self._groups: dict[str, list[bytes]] = {}  # draft of a stream -> the consumer groups it was given
 
     def put(self, records: Sequence[Record]) -> None:
         """Add a page of records."""
@@ -199,6 +201,17 @@ class Draft:
                 kept = [pack("XADD", draft, entry[0], *entry[1]) for entry in page if is_kept(key, entry)]
                 if kept:
                     self._fill(draft, kept)
+
+    def carry_groups(self) -> None:
+        """Give the streams that are taken along the consumer groups that their own have just now."""
+        for key, draft in self._streams.items():
+            if key not in self._drafts:
+                continue
+            commands = [pack("XGROUP", "DESTROY", draft, name) for name in self._groups.pop(draft, ())]
+            groups = read_groups(self._connection, key)
+            if groups or commands:
+                self._fill(draft, commands + making(self._connection, draft, groups))
+            self._groups[draft] = [group.name for group in groups]
 
     def remove(self, names: Sequence[bytes]) -> None:
         """Take records out again."""

@@ -83,7 +83,8 @@ def import_states(states: States, reader: SnapshotReader, *, force: bool, tick: 
 
     Everything is written under draft names first, and put in place as one once the file is known to be whole; if that
     is never reached, the drafts expire. With `force` a stream that is further on goes back to the file's position: its
-    later predictions and dead letters are deleted, so that the values after the position can be answered again.
+    later predictions and dead letters are deleted, so that the values after the position can be answered again, and
+    the consumer groups of both go back with them (`streamlstm.reader_groups`).
     Raises SnapshotError for a damaged file, another model's, or a stream that is further on.
     """
     head = reader.head
@@ -109,6 +110,7 @@ def import_states(states: States, reader: SnapshotReader, *, force: bool, tick: 
                 if not cut:
                     _cut(draft, states, head)
                     cut = True
+                draft.carry_groups()
             if states.replace(draft, expected=meta, head=head):
                 return count
 
