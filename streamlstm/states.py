@@ -81,6 +81,24 @@ class States:
         newest = self._connection.call("XREVRANGE", key, "+", "-", "COUNT", 1)
         return (newest[0][0], newest[0][1]) if newest else None
 
+    def first_input(self, after: bytes) -> bytes | None:
+        """Id of the first entry of the input after an id."""
+        found = self._connection.call("XRANGE", self.keys.input, b"(" + after, "+", "COUNT", 1)
+        return found[0][0] if found else None
+
+    def entries_up_to(self, position: bytes) -> int:
+        """How many entries the input has had up to an id, as far as the server counts those that are gone (Redis 7)."""
+        self._connection.send(pack("XINFO", "STREAM", self.keys.input))
+        reply = self._connection.receive()
+        if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("ERR no such key"):
+            return 0
+        raw = checked(reply, self._connection.address)
+        info: dict[bytes, Any] = dict(zip(raw[0::2], raw[1::2], strict=True))
+        later, after = 0, position
+        while page := self._connection.call("XRANGE", self.keys.input, b"(" + after, "+", "COUNT", PAGE):
+            later, after = later + len(page), page[-1][0]
+        return int(info.get(b"entries-added", info[b"length"])) - later
+
     def scan(self, key: str | None = None, *, match: str | None = None) -> Iterator[list[Record]]:
         """Pages of records, in no order; from a draft if its key is given.
 
@@ -187,6 +205,10 @@ class Draft:
         key = self._drafts[self._keys.state]
         if records:
             self._fill(key, [pack("HSET", key, *(part for pair in records for part in pair))])
+
+    def count(self) -> int:
+        """How many records there are."""
+        return int(self._connection.call("HLEN", self._drafts[self._keys.state]))
 
     def cut(self, is_kept: Callable[[str, Entry], bool]) -> None:
         """Take along predictions and dead letters too, but only those of which `is_kept(key, entry)` holds."""
