@@ -81,6 +81,22 @@ class States:
         newest = self._connection.call("XREVRANGE", key, "+", "-", "COUNT", 1)
         return (newest[0][0], newest[0][1]) if newest else None
 
+    def dead_letters_were_trimmed(self) -> bool:
+        """Whether the oldest were lost to a MAXLEN, and none to an XDEL, as far as the server tells (Redis 7)."""
+        info = self._info(self.keys.dead)
+        if info is None or b"entries-added" not in info:
+            return info is not None
+        return bool(info[b"entries-added"] > info[b"length"] and info[b"max-deleted-entry-id"] == b"0-0")
+
+    def _info(self, key: str) -> dict[bytes, Any] | None:
+        """What the server says of a stream; None if there is none."""
+        self._connection.send(pack("XINFO", "STREAM", key))
+        reply = self._connection.receive()
+        if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("ERR no such key"):
+            return None
+        raw = checked(reply, self._connection.address)
+        return dict(zip(raw[0::2], raw[1::2], strict=True))
+
     def first_input(self, after: bytes) -> bytes | None:
         """Id of the first entry of the input after an id."""
         found = self._connection.call("XRANGE", self.keys.input, b"(" + after, "+", "COUNT", 1)
@@ -88,12 +104,9 @@ class States:
 
     def entries_up_to(self, position: bytes) -> int:
         """How many entries the input has had up to an id, as far as the server counts those that are gone (Redis 7)."""
-        self._connection.send(pack("XINFO", "STREAM", self.keys.input))
-        reply = self._connection.receive()
-        if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("ERR no such key"):
+        info = self._info(self.keys.input)
+        if info is None:
             return 0
-        raw = checked(reply, self._connection.address)
-        info: dict[bytes, Any] = dict(zip(raw[0::2], raw[1::2], strict=True))
         later, after = 0, position
         while page := self._connection.call("XRANGE", self.keys.input, b"(" + after, "+", "COUNT", PAGE):
             later, after = later + len(page), page[-1][0]

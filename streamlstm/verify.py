@@ -34,6 +34,7 @@ class Report:
     predictions: int = 0  # compared
     predictions_gone: int = 0  # trimmed from the beginning of the predictions, so not compared
     dead_letters: int = 0  # compared
+    dead_letters_trimmed: int = 0  # from the beginning, as `--max-dead-letters` does, so not compared
     dead_letters_gone: int = 0  # of entries that the input no longer holds, so not compared
     records: int = 0  # compared
     input_gone: int = 0  # entries answered in between that the input no longer holds
@@ -105,7 +106,8 @@ class Verification:
     def _compare_answers(self, replay: Replay, frozen: str, start: Head, meta: Meta, report: Report) -> str | None:
         """Predictions and dead letters, batch by batch; the difference of the first entry that has one."""
         predictions = Predictions(self._connection, self._states.keys, start.position)
-        letters = DeadLetters(self._connection, self._states.keys, start.position)
+        trimmed = self._states.dead_letters_were_trimmed()
+        letters = DeadLetters(self._connection, self._states.keys, start.position, may_be_trimmed=trimmed)
         found: list[Difference | None] = []
         for result in replay.run(self._connection, meta.position):
             found = [letters.compare(result.commit), predictions.compare(result.commit)]
@@ -118,6 +120,7 @@ class Verification:
         report.entries = replay.entries
         report.predictions, report.predictions_gone = predictions.compared, predictions.gone
         report.dead_letters, report.dead_letters_gone = letters.compared, letters.gone
+        report.dead_letters_trimmed = letters.trimmed
         held = replay.entries + count_entries(self._connection, self._stream, replay.position, meta.position)
         report.input_gone = max(0, meta.answered - start.answered - held) if self._counted else 0
         if not any(found) and not report.input_gone:
