@@ -68,15 +68,17 @@ class Predictions:
 class DeadLetters:
     """The stored dead letters of a stream, held against commits as they come."""
 
-    def __init__(self, connection: Connection, keys: Keys, after: bytes) -> None:
-        """Those of entries up to `after` are passed over."""
+    def __init__(self, connection: Connection, keys: Keys, after: bytes, *, may_be_trimmed: bool) -> None:
+        """Those of entries up to `after` are passed over; the oldest may be missing if the stream was trimmed."""
         self._connection, self._input = connection, keys.input
         self._stored = (letter_of(entry) for entry in _entries(connection, keys.dead, b"0-0", b"+"))
         self._next: StoredLetter | None = next(self._stored, None)
+        self._may_be_trimmed = may_be_trimmed
         begin = EntryId.parse(after)
         while self._next is not None and self._next.entry is not None and self._next.entry <= begin:
-            self._advance()
+            self._keep()
         self.compared = 0
+        self.trimmed = 0  # missing before any that is kept
         self.gone = 0  # of entries that are not there any more
         self.first_gone: Difference | None = None  # which is one only if the input is whole
 
@@ -88,12 +90,15 @@ class DeadLetters:
             if superfluous is not None:
                 return superfluous
             found = self._next
+            if self._may_be_trimmed and (found is None or found.fields != _fields(wanted)):
+                self.trimmed += 1
+                continue
             if found is None or found.entry != entry:
                 return Difference(entry, f"{_letter(wanted.id, wanted.series)} is missing: {wanted.error}")
             if found.fields != _fields(wanted):
                 return Difference(entry, _letters_differ(wanted, found))
             self.compared += 1
-            self._advance()
+            self._keep()
         return self.end(commit.position)
 
     def end(self, position: bytes) -> Difference | None:
@@ -110,11 +115,12 @@ class DeadLetters:
                 return difference
             self.gone += 1
             self.first_gone = self.first_gone or difference
-            self._advance()
+            self._keep()
         return None
 
-    def _advance(self) -> None:
-        self._next = next(self._stored, None)
+    def _keep(self) -> None:
+        """Go on to the next one: what comes after one that is kept cannot have been trimmed."""
+        self._next, self._may_be_trimmed = next(self._stored, None), False
 
 
 class StoredLetter(NamedTuple):

@@ -16,6 +16,7 @@ import hiredis
 from streamlstm.entry_id import BEGINNING
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.keys import Keys
+from streamlstm.reader_groups import making, read_groups
 from streamlstm.snapshot import Record, SnapshotHead
 from streamlstm.store import FORMAT
 from streamlstm.wire import Connection, checked, pack
@@ -79,6 +80,37 @@ class States:
     def _last(self, key: str) -> Entry | None:
         newest = self._connection.call("XREVRANGE", key, "+", "-", "COUNT", 1)
         return (newest[0][0], newest[0][1]) if newest else None
+
+    def dead_letters_were_trimmed(self) -> bool:
+        """Whether the oldest were lost to a MAXLEN, and none to an XDEL, as far as the server tells (Redis 7)."""
+        info = self._info(self.keys.dead)
+        if info is None or b"entries-added" not in info:
+            return info is not None
+        return bool(info[b"entries-added"] > info[b"length"] and info[b"max-deleted-entry-id"] == b"0-0")
+
+    def _info(self, key: str) -> dict[bytes, Any] | None:
+        """What the server says of a stream; None if there is none."""
+        self._connection.send(pack("XINFO", "STREAM", key))
+        reply = self._connection.receive()
+        if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("ERR no such key"):
+            return None
+        raw = checked(reply, self._connection.address)
+        return dict(zip(raw[0::2], raw[1::2], strict=True))
+
+    def first_input(self, after: bytes) -> bytes | None:
+        """Id of the first entry of the input after an id."""
+        found = self._connection.call("XRANGE", self.keys.input, b"(" + after, "+", "COUNT", 1)
+        return found[0][0] if found else None
+
+    def entries_up_to(self, position: bytes) -> int:
+        """How many entries the input has had up to an id, as far as the server counts those that are gone (Redis 7)."""
+        info = self._info(self.keys.input)
+        if info is None:
+            return 0
+        later, after = 0, position
+        while page := self._connection.call("XRANGE", self.keys.input, b"(" + after, "+", "COUNT", PAGE):
+            later, after = later + len(page), page[-1][0]
+        return int(info.get(b"entries-added", info[b"length"])) - later
 
     def scan(self, key: str | None = None, *, match: str | None = None) -> Iterator[list[Record]]:
         """Pages of records, in no order; from a draft if its key is given.
@@ -179,12 +211,17 @@ class Draft:
         self._drafts = {keys.state: keys.draft(token + "-state")}
         self._streams = {keys.predictions: keys.draft(token + "-predictions"), keys.dead: keys.draft(token + "-dead")}
         self._filled: set[str] = set()
+        self._groups: dict[str, list[bytes]] = {}  # draft of a stream -> the consumer groups it was given
 
     def put(self, records: Sequence[Record]) -> None:
         """Add a page of records."""
         key = self._drafts[self._keys.state]
         if records:
             self._fill(key, [pack("HSET", key, *(part for pair in records for part in pair))])
+
+    def count(self) -> int:
+        """How many records there are."""
+        return int(self._connection.call("HLEN", self._drafts[self._keys.state]))
 
     def cut(self, is_kept: Callable[[str, Entry], bool]) -> None:
         """Take along predictions and dead letters too, but only those of which `is_kept(key, entry)` holds."""
@@ -199,6 +236,17 @@ class Draft:
                 kept = [pack("XADD", draft, entry[0], *entry[1]) for entry in page if is_kept(key, entry)]
                 if kept:
                     self._fill(draft, kept)
+
+    def carry_groups(self) -> None:
+        """Give the streams that are taken along the consumer groups that their own have just now."""
+        for key, draft in self._streams.items():
+            if key not in self._drafts:
+                continue
+            commands = [pack("XGROUP", "DESTROY", draft, name) for name in self._groups.pop(draft, ())]
+            groups = read_groups(self._connection, key)
+            if groups or commands:
+                self._fill(draft, commands + making(self._connection, draft, groups))
+            self._groups[draft] = [group.name for group in groups]
 
     def remove(self, names: Sequence[bytes]) -> None:
         """Take records out again."""

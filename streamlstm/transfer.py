@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from typing import IO
 
 import numpy as np
@@ -17,6 +18,7 @@ from streamlstm.snapshot import Record, SnapshotHead, SnapshotReader, write
 from streamlstm.states import PAGE, Draft, Entry, Meta, MovedError, States
 
 Tick = Callable[[int], None]  # told how many more records are done
+Route = Callable[[bytes], int]  # which of several streams a series belongs to
 # A file to write that becomes one only if the block ends well.
 OpenFile = Callable[[], AbstractContextManager[IO[bytes]]]
 
@@ -78,39 +80,105 @@ def _ticking(pages: Iterable[list[Record]], tick: Tick) -> Iterator[Record]:
         tick(len(page))
 
 
-def import_states(states: States, reader: SnapshotReader, *, force: bool, tick: Tick) -> int:
-    """Put the states of a file in the place of all there are, and its position; returns the number of records.
+def import_states(
+    targets: Sequence[States], readers: Sequence[SnapshotReader], *, route: Route, force: bool, tick: Tick
+) -> tuple[SnapshotHead, int]:
+    """Put the states of files in the place of all that streams have, and their position; how many there are.
 
-    Everything is written under draft names first, and put in place as one once the file is known to be whole; if that
-    is never reached, the drafts expire. With `force` a stream that is further on goes back to the file's position: its
-    later predictions and dead letters are deleted, so that the values after the position can be answered again.
-    Raises SnapshotError for a damaged file, another model's, or a stream that is further on.
+    `route` says which of the targets a series belongs to. Everything is written under draft names first, and put in
+    place once all files are known to be whole, each stream's as one; if that is never reached, the drafts expire. The
+    position is the furthest of the files'. With `force` a stream that is further on goes back to it: its later
+    predictions and dead letters are deleted, so that the values after the position can be answered again, and the
+    consumer groups of both go back with them (`streamlstm.reader_groups`).
+    Raises SnapshotError for a damaged file, another model's, or a stream that is further on; if states are put
+    together from several files or spread over several streams, also for a series that is in two of the files, and for
+    a stream with values that wait for an answer and would count as answered.
     """
-    head = reader.head
-    _refuse_other_model(states.meta(), head, states)
+    head, count = _common_head(readers), 0
     with ExitStack() as stack:
-        draft = stack.enter_context(states.draft())
-        count = 0
-        for page in _checked_pages(reader):
-            draft.put(page)
-            count += len(page)
-            tick(len(page))
-        cut = False
+        parts = [_Part(states, stack.enter_context(states.draft()), head, force=force) for states in targets]
+        for part in parts:
+            part.check_model()
+        for reader in readers:
+            for page in _checked_pages(reader):
+                split: dict[int, list[Record]] = {}
+                for record in page:
+                    split.setdefault(route(record[0]), []).append(record)
+                for number, records in split.items():
+                    parts[number].put(records)
+                count += len(page)
+                tick(len(page))
+        if sum(part.draft.count() for part in parts) != count:
+            raise SnapshotError("some series are in more than one of the files; export each stream once, and no other")
+        spread = len(parts) > 1 or len(readers) > 1
+        for part in parts:
+            part.check(spread=spread)
+        for part in parts:
+            part.replace(spread=spread)
+    return head, count
+
+
+class _Part:
+    """The part of an import that goes to one stream."""
+
+    def __init__(self, states: States, draft: Draft, head: SnapshotHead, *, force: bool) -> None:
+        self._states, self.draft, self._head, self._force = states, draft, head, force
+
+    def put(self, records: list[Record]) -> None:
+        """Add some of the records."""
+        self.draft.put(records)
+
+    def check_model(self) -> Meta:
+        """Raise SnapshotError if the stream is another model's."""
+        meta = self._states.meta()
+        _refuse_other_model(meta, self._head, self._states)
+        return meta
+
+    def check(self, *, spread: bool) -> tuple[Meta, bool]:
+        """What the stream's meta is, and whether it has to go back; raises SnapshotError for what must not be."""
+        meta, head, name = self.check_model(), self._head, self._states.keys.input
+        further = _is_further(self._states, meta, head)
+        if further and not self._force:
+            raise SnapshotError(
+                f"the stream {name!r} is at {meta.position.decode()}, the file at {head.position.decode()}; with "
+                "--force the stream goes back there, its later predictions are deleted and its later values are "
+                "answered again"
+            )
+        waiting = self._states.first_input(meta.position) if spread and not further else None
+        if waiting is not None and EntryId.parse(waiting) <= EntryId.parse(head.position):
+            raise SnapshotError(
+                f"the stream {name!r} has entries from {waiting.decode()} on that wait for an answer and would count "
+                f"as answered, the position being {head.position.decode()}; let them be answered, then export again"
+            )
+        return meta, further
+
+    def replace(self, *, spread: bool) -> None:
+        """Put the draft in place, however often the position moves meanwhile."""
+        head, cut = self._head, False
         while True:
-            meta = states.meta()
-            _refuse_other_model(meta, head, states)
-            if _is_further(states, meta, head):
-                if not force:
-                    raise SnapshotError(
-                        f"the stream {states.keys.input!r} is at {meta.position.decode()}, the file at "
-                        f"{head.position.decode()}; with --force the stream goes back there, its later predictions are "
-                        "deleted and its later values are answered again"
-                    )
+            meta, further = self.check(spread=spread)
+            if further:
                 if not cut:
-                    _cut(draft, states, head)
+                    _cut(self.draft, self._states, head)
                     cut = True
-            if states.replace(draft, expected=meta, head=head):
-                return count
+                self.draft.carry_groups()
+            own = not spread and head.stream == self._states.keys.input
+            answered = head.answered if own else self._states.entries_up_to(head.position)
+            if self._states.replace(self.draft, expected=meta, head=replace(head, answered=answered)):
+                return
+
+
+def _common_head(readers: Sequence[SnapshotReader]) -> SnapshotHead:
+    """The head of the file that is furthest on; raises SnapshotError if they are not of one model."""
+    heads = [reader.head for reader in readers]
+    for head in heads:
+        if (head.model, head.columns) != (heads[0].model, heads[0].columns):
+            raise SnapshotError(
+                f"the files hold states of {heads[0].stream!r} by the model {heads[0].model[:12]} with the columns "
+                f"{heads[0].columns}, and of {head.stream!r} by {head.model[:12]} with {head.columns}; they are never "
+                "mixed"
+            )
+    return max(heads, key=lambda head: EntryId.parse(head.position))
 
 
 def _refuse_other_model(meta: Meta, head: SnapshotHead, states: States) -> None:

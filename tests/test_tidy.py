@@ -26,35 +26,13 @@ ROWS: dict[str, set[str]] = {
     "run": {"model", "table", "evaluation"},
     "learn": {"nn", "forecaster", "data", "train", "export", "importers"},
     "store": {"_codec", "codec", "codec_python", "entry_id", "flight", "keys", "wire", "calibration", "extras"}
-    | {"record", "store", "topology", "nodes", "readers", "leases", "discovery"}
-    | {
-        "memory_store",
-        "redis_store",
-        "embedded",
-        "snapshot",
-        "record_file",
-        "states",
-        "transfer",
-        "refusals",
-        "server_check",
-    },
+    | {"record", "store", "topology", "nodes", "readers", "leases", "discovery", "record_file", "reader_groups"}
+    | {"memory_store", "redis_store", "embedded", "snapshot", "states", "transfer", "refusals", "server_check"},
     "engine": {"flaw", "values", "batch", "plan", "arena", "stepping", "scoring", "_carry", "carry", "carry_python"}
     | {"idle", "plain", "mixed", "single", "engine"},
-    "daemon": {"member", "selection", "sharing", "logs", "digest", "instruments", "metrics", "http", "live"}
-    | {
-        "notify",
-        "web",
-        "replay",
-        "compared",
-        "verify",
-        "give_back",
-        "tails",
-        "counting",
-        "sweep",
-        "model_change",
-        "notices",
-        "daemon",
-    },
+    "daemon": {"member", "selection", "sharing", "logs", "digest", "instruments", "metrics", "http", "live", "compared"}
+    | {"notify", "web", "replay", "verify", "give_back", "tails", "counting", "sweep", "model_change", "notices"}
+    | {"daemon"},
     "face": {"bench", "cli", "__main__"},
 }
 # Row -> the rows it may import from, besides itself. The package itself holds only the version and a lazy `load`.

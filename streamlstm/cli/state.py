@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -228,44 +228,77 @@ def export(*, stream: str, output: Path, redis_url: str | None, data_dir: Path, 
 @stream_argument
 @option(
     "--from",
-    "source",
+    "sources",
     type=click.Path(path_type=Path),
-    required=True,
+    multiple=True,
     metavar="FILE",
-    help="A file that `streamlstm state export` wrote.",
+    help="A file that `streamlstm state export` wrote; several are put together.",
+)
+@option(
+    "--partitions",
+    type=click.IntRange(1, 16384),
+    default=1,
+    metavar="P",
+    help="Spread the series over the P streams that `push --partitions P` writes to.",
 )
 @option("--force", is_flag=True, help="Also if the stream is further on: go back, and answer its later values again.")
 @redis_option
 @data_dir_option
 @json_option
-def import_(*, stream: str, source: Path, force: bool, redis_url: str | None, data_dir: Path, as_json: bool) -> None:
+def import_(
+    *,
+    stream: str,
+    sources: tuple[Path, ...],
+    partitions: int,
+    force: bool,
+    redis_url: str | None,
+    data_dir: Path,
+    as_json: bool,
+) -> None:
     """Put the states and the position of a file in the place of those of STREAM (default: values).
 
     It happens as one, once the file is known to be whole, or not at all. Values after the position are answered from
-    these states; those up to it count as answered.
+    these states; those up to it count as answered. Predictions made after it are deleted (--force), and consumer groups
+    of readers go back with them.
+
+    To have another number of partitions: stop producers and let everything be answered, export each of the streams, and
+    import all the files at once with the new number. The position is the furthest of the files'.
     """
+    from streamlstm.cli.packing import partition_of, streams_of
     from streamlstm.snapshot import SnapshotReader
     from streamlstm.transfer import import_states
 
-    with opened_file(source) as file, opened(stream, redis_url, data_dir) as states:
-        reader = SnapshotReader(file, repr(str(source)))
-        with ticking(source.stat().st_size // PAGE_BYTES, "imported") as tick:
-            count = import_states(states, reader, force=force, tick=_by_bytes(file, tick))
-    position = reader.head.position.decode()
+    if not sources:
+        raise UsageError("say what to import: --from FILE, written by `streamlstm state export`")
+    with ExitStack() as stack:
+        files = [stack.enter_context(opened_file(source)) for source in sources]
+        readers = [SnapshotReader(file, repr(str(source))) for file, source in zip(files, sources, strict=True)]
+        targets = [stack.enter_context(opened(name, redis_url, data_dir)) for name in streams_of(stream, partitions)]
+        total = sum(source.stat().st_size for source in sources) // PAGE_BYTES
+        tick = stack.enter_context(ticking(total, "imported"))
+        head, count = import_states(
+            targets,
+            readers,
+            route=lambda name: partition_of(name, partitions),
+            force=force,
+            tick=_by_bytes(files, tick),
+        )
+    position = head.position.decode()
+    where = stream if partitions == 1 else f"{partitions} streams of {stream}"
     _report(
         as_json,
-        f"{counted(count, 'series', 'series')} at {position} in {stream}",
-        {"stream": stream, "position": position, "model": reader.head.model, "series": count},
+        f"{counted(count, 'series', 'series')} at {position} in {where}",
+        {"stream": stream, "position": position, "model": head.model, "series": count, "partitions": partitions},
     )
 
 
-def _by_bytes(file: IO[bytes], tick: Callable[[int], None]) -> Callable[[int], None]:
-    """A function that moves a bar by how much of a file has been read."""
+def _by_bytes(files: list[IO[bytes]], tick: Callable[[int], None]) -> Callable[[int], None]:
+    """A function that moves a bar by how much of some files has been read."""
     done = 0
 
     def advance(_: int) -> None:
         nonlocal done
-        now = file.tell() // PAGE_BYTES
+        now = sum(file.tell() for file in files) // PAGE_BYTES
         tick(now - done)
         done = now
 

@@ -101,11 +101,11 @@ def _show(report: Report, *, as_json: bool) -> None:
             f"{counted(report.predictions, 'prediction')}, {counted(report.dead_letters, 'dead letter')} and "
             f"{counted(report.records, 'record')} are, to the bit, what stepping them again gives"
         )
-    if report.difference is None and (report.predictions_gone or report.input_gone):
-        letters = counted(report.dead_letters_gone, "dead letter")
+    if report.difference is None and (report.predictions_gone or report.dead_letters_trimmed or report.input_gone):
+        trimmed, letters = report.dead_letters_trimmed, counted(report.dead_letters_gone, "dead letter")
         note(
-            f"not compared: {counted(report.predictions_gone, 'prediction')} trimmed; not in the input any more: "
-            f"{counted(report.input_gone, 'entry', 'entries')} with {letters}"
+            f"not compared: {counted(report.predictions_gone, 'prediction')} and {counted(trimmed, 'dead letter')} "
+            f"trimmed; not in the input any more: {counted(report.input_gone, 'entry', 'entries')} with {letters}"
         )
     if report.difference is not None:
         note(f"{report.stream} differs: {report.difference}")

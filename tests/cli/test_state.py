@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from support import models
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.oracle import Oracle
 from support.pump import pump
-from support.serving import found_predictions
+from support.server import Server, binaries
+from support.serving import eventually, found_predictions
 from support.traffic import entries
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -200,3 +202,59 @@ def test_a_damaged_file_changes_nothing(
         Keys(STREAM).lease,
         Keys(STREAM).dead,
     }
+
+
+@pytest.mark.parametrize("binary", binaries())
+def test_going_back_leaves_readers_their_groups(
+    binary: str, start_server: Callable[..., Server], run: Run, model: Model
+) -> None:
+    """A forced import: groups, consumers, what they have and its counts stay; what is answered again comes again."""
+    server = start_server(binaries()[binary])
+    client, keys = server.client(), Keys(STREAM)
+    made = entries(6, 900, odd=0.1)
+    answer(server.url, model, made[:600])
+    assert run("state", "export", "-o", "a.state", STREAMLSTM_REDIS=server.url).returncode == 0
+    client.xgroup_create(keys.predictions, "done", "$")
+    client.xgroup_create(keys.predictions, "busy", "0")
+    client.xgroup_create(keys.predictions, "begun", "0")
+    client.xgroup_create(keys.dead, b"b\xffd", "0")
+    client.xgroup_createconsumer(keys.predictions, "busy", "asleep")
+    answer(server.url, model, made[600:])
+    for _ in range(2):  # three not acknowledged, two of them before the position the stream goes back to
+        client.xreadgroup("busy", "one", {keys.predictions: ">"}, count=100)
+    client.xreadgroup("busy", "two", {keys.predictions: ">"})
+    given = [entry["message_id"] for entry in client.xpending_range(keys.predictions, "busy", "-", "+", 5000)]
+    client.xack(keys.predictions, "busy", *(set(given) - {given[3], given[150], given[-1]}))
+    client.xreadgroup("busy", "one", {keys.predictions: "0"})  # counts as given once more
+    letter = client.xreadgroup(b"b\xffd", "one", {keys.dead: ">"}, count=1)[0][1][0][0]
+    kept = [entry_id for entry_id, _ in found_predictions(client, STREAM) if int(entry_id.split(b"-")[0]) <= 600_000]
+    before = client.xpending_range(keys.predictions, "busy", "-", "+", 5000)
+
+    waiting = threading.Thread(target=client.xreadgroup, args=("done", "w", {keys.predictions: ">"}, 1, 30_000))
+    client.xreadgroup("done", "w", {keys.predictions: ">"})
+    waiting.start()
+    assert eventually(lambda: int(client.info("clients")["blocked_clients"]) == 1)
+    assert run("state", "import", "--from", "a.state", "--force", STREAMLSTM_REDIS=server.url).returncode == 0
+
+    groups = {group["name"]: group for group in client.xinfo_groups(keys.predictions)}
+    assert {name: group["last-delivered-id"] for name, group in groups.items()} == {
+        b"done": kept[-1],
+        b"busy": kept[-1],
+        b"begun": b"0-0",
+    }
+    assert [groups[name].get("lag", lag) for name, lag in ((b"done", 0), (b"begun", len(kept)))] == [0, len(kept)]
+    assert {one["name"] for one in client.xinfo_consumers(keys.predictions, "busy")} == {b"one", b"two", b"asleep"}
+    after = client.xpending_range(keys.predictions, "busy", "-", "+", 5000)
+    assert [one["message_id"] for one in after] == [given[3], given[150]]
+    for one, other in zip(after, before, strict=False):
+        assert (one["consumer"], one["times_delivered"]) == (other["consumer"], other["times_delivered"])
+        assert one["time_since_delivered"] >= other["time_since_delivered"]
+    [left] = client.xpending_range(keys.dead, b"b\xffd", "-", "+", 10)
+    assert left["message_id"] == letter
+    assert client.keys("*draft*") == []
+
+    answer(server.url, model, [])  # the daemon answers again, and the reader that waits hears of it
+    waiting.join(20)
+    assert not waiting.is_alive()
+    read = client.xreadgroup("busy", "one", {keys.predictions: ">"})[0][1]
+    assert [entry_id for entry_id, _ in read] == [e for e, _ in found_predictions(client, STREAM)][len(kept) :]

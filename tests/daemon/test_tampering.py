@@ -210,6 +210,20 @@ def test_what_is_not_altered_is_equal(
     assert "is missing" in str(verified(path).difference)
 
 
+def test_trimmed_dead_letters_are_no_difference(
+    client: redis.Redis, answer: Callable[..., None], verified: Callable[..., Report]
+) -> None:
+    """The oldest are gone as `--max-dead-letters` has it: counted; the others are held against what comes out."""
+    answer(0, 800)
+    total = client.xlen(LETTERS)
+    for kept in (total - 7, 20, 1, 0):
+        client.xtrim(LETTERS, maxlen=kept, approximate=False)
+        report = verified()
+        assert (report.difference, report.dead_letters, report.dead_letters_trimmed) == (None, kept, total - kept)
+    client.delete(LETTERS)
+    assert "is missing" in str(verified().difference)
+
+
 def test_a_record_set_aside_is_a_difference(
     client: redis.Redis, answer: Callable[..., None], verified: Callable[..., Report]
 ) -> None:
