@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from streamlstm.cli import main
+from support.programs import program
 
 
 @pytest.fixture(autouse=True)
@@ -83,33 +84,40 @@ def test_what_is_wrong_is_one_line(arguments: list[str], words: str) -> None:
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts_are_whole(shell: str) -> None:
-    """The script names the program, and bash takes it."""
-    result = CliRunner().invoke(main, ["completion", shell])
-    assert result.exit_code == 0
-    assert "_STREAMLSTM_COMPLETE" in result.stdout
-    if shell == "bash":
-        subprocess.run(["bash", "-n"], input=result.stdout, text=True, check=True)
+# What asks the script that was sourced, as the shell does when Tab is pressed: the words there are, the last one begun.
+PRESS_TAB = {
+    "bash": "COMP_WORDS=({line}) COMP_CWORD={last}; _streamlstm_completion; printf '%s\\n' ${{COMPREPLY[@]}}",
+    "zsh": "words=({line}) CURRENT={number}; _streamlstm_completion",
+    "fish": "complete -C '{line}'",
+}
+# zsh's own functions that show what was found, made to print it: there is no line editor here.
+BEFORE = {
+    "zsh": "compdef() { }; compadd() { printf '%s\\n' $completions }; "
+    "_describe() { printf '%s\\n' $completions_with_descriptions };"
+}
 
 
 @pytest.mark.parametrize(
     ("line", "wanted"),
-    [
-        ("streamlstm se", "plain,serve"),
-        ("streamlstm serve --mis", "plain,--missing"),
-        ("streamlstm st", "plain,status"),
-    ],
+    [("streamlstm se", "serve"), ("streamlstm serve --mis", "--missing"), ("streamlstm st", "status")],
 )
-def test_completions_are_the_programs_own(line: str, wanted: str) -> None:
-    """What a shell asks is answered with commands and options."""
+@pytest.mark.parametrize("shell", list(PRESS_TAB))
+def test_shells_complete_commands_and_options(shell: str, line: str, wanted: str, tmp_path: Path) -> None:
+    """The script that is printed, sourced by a real bash, zsh and fish, offers what the program has."""
+    result = CliRunner().invoke(main, ["completion", shell])
+    assert result.exit_code == 0
+    (tmp_path / "script").write_text(result.stdout)
+    (tmp_path / "streamlstm").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m streamlstm "$@"\n')
+    (tmp_path / "streamlstm").chmod(0o755)
     words = line.split()
-    environment = {
-        **os.environ,
-        "_STREAMLSTM_COMPLETE": "bash_complete",
-        "COMP_WORDS": line,
-        "COMP_CWORD": str(len(words) - 1),
-    }
-    code = "from streamlstm.cli import main; main(prog_name='streamlstm')"
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert wanted in done.stdout.splitlines(), done.stderr
+    tab = PRESS_TAB[shell].format(line=line, last=len(words) - 1, number=len(words))
+    text = f"{BEFORE.get(shell, '')} source {tmp_path / 'script'}; {tab}"
+    done = subprocess.run(
+        [program(shell), "-c", text],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    offered = [found.replace("\t", ":").partition(":")[0] for found in done.stdout.split("\n")]
+    assert wanted in offered, done.stdout + done.stderr
