@@ -86,7 +86,8 @@ def test_what_is_wrong_is_one_line(arguments: list[str], words: str) -> None:
 
 # What asks the script that was sourced, as the shell does when Tab is pressed: the words there are, the last one begun.
 PRESS_TAB = {
-    "bash": "COMP_WORDS=({line}) COMP_CWORD={last}; _streamlstm_completion; printf '%s\\n' ${{COMPREPLY[@]}}",
+    "bash": "COMP_WORDS=({line}) COMP_CWORD={last}; _streamlstm_completion streamlstm; "
+    "printf '%s\\n' ${{COMPREPLY[@]}}",
     "zsh": "words=({line}) CURRENT={number}; _streamlstm_completion",
     "fish": "complete -C '{line}'",
 }
