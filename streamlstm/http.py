@@ -115,7 +115,15 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self._send(answer.body)
 
-    do_HEAD = do_GET  # noqa: N815  (the name the standard library calls)
+    def do_POST(self) -> None:
+        """Refuse: there is nothing here that could be changed."""
+        self.send_response(405)
+        self.send_header("Allow", "GET, HEAD")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET  # noqa: N815  (the names the standard library calls)
+    do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_POST  # noqa: N815
 
     def _find(self, path: str, query: str) -> Answer:
         if path == "/metrics":

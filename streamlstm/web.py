@@ -47,4 +47,9 @@ def make_pages(
         )
         metrics.registry.register(gauges)
     page = LivePage(connect, metrics).answer if settings.page else None
-    return Pages(metrics=metrics.exposition, unhealthy=unhealthy, unready=unready, page=page)
+
+    def exposition() -> bytes:
+        metrics.loop_beats.set(0.0 if unhealthy() else 1.0)
+        return metrics.exposition()
+
+    return Pages(metrics=exposition, unhealthy=unhealthy, unready=unready, page=page)

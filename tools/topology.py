@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from panels_page import page
 from processes import BAD, DEPLOY, DRIFTING, LAGGING, STREAMS, WINDOW, Topology, get, running, shortened, wait_for
 
@@ -73,6 +74,16 @@ def drawn(topology: Topology) -> str:
     return page(
         DEPLOY / "grafana" / "dashboards", lambda expression, instant: topology.query(filled_in(expression), instant)
     )
+
+
+def missing_inputs(topology: Topology) -> list[str]:
+    """What rules select of daemons and Prometheus has not: an alert on a misspelt label would never fire."""
+    files = (yaml.safe_load((DEPLOY / "prometheus" / name).read_text()) for name in ("recording.yml", "alerts.yml"))
+    rules = [rule["expr"] for made in files for group in made["groups"] for rule in group["rules"]]
+    selector = re.compile(r"(?<![\w:])(?:streamlstm|process|up)(?:_\w+)?(?:\{[^}]*\})?(?![\w:])")
+    selected = {found for rule in rules for found in selector.findall(rule)}
+    assert len(selected) > len(rules) / 2
+    return sorted(found for found in selected if not topology.now(found))
 
 
 def broken_rules(topology: Topology) -> list[str]:
@@ -171,6 +182,7 @@ def main() -> None:
             print(f"{name}: {topology.url(name)}", flush=True)
         wait_for(lambda: not empty_panels(topology), "panels with series")
         wait_for(lambda: not broken_rules(topology), "rules evaluated")
+        wait_for(lambda: not missing_inputs(topology), "what rules select")
         print(f"{len(list(panels()))} expressions of panels return series, every rule is evaluated", flush=True)
         for name, incident in INCIDENTS.items():
             incident.cause(topology)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
-from streamlstm.cli import main
+from streamlstm.cli import config, main
+from streamlstm.config import find_config
+from support.programs import program
 
 
 @pytest.fixture(autouse=True)
@@ -83,33 +88,106 @@ def test_what_is_wrong_is_one_line(arguments: list[str], words: str) -> None:
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts_are_whole(shell: str) -> None:
-    """The script names the program, and bash takes it."""
-    result = CliRunner().invoke(main, ["completion", shell])
-    assert result.exit_code == 0
-    assert "_STREAMLSTM_COMPLETE" in result.stdout
-    if shell == "bash":
-        subprocess.run(["bash", "-n"], input=result.stdout, text=True, check=True)
+# What asks the script that was sourced, as the shell does when Tab is pressed: the words there are, the last one begun.
+PRESS_TAB = {
+    "bash": "COMP_WORDS=({line}) COMP_CWORD={last}; _streamlstm_completion streamlstm; "
+    "printf '%s\\n' ${{COMPREPLY[@]}}",
+    "zsh": "words=({line}) CURRENT={number}; _streamlstm_completion",
+    "fish": "complete -C '{line}'",
+}
+# zsh's own functions that show what was found, made to print it: there is no line editor here.
+BEFORE = {
+    "zsh": "compdef() { }; compadd() { printf '%s\\n' $completions }; "
+    "_describe() { printf '%s\\n' $completions_with_descriptions };"
+}
 
 
 @pytest.mark.parametrize(
     ("line", "wanted"),
-    [
-        ("streamlstm se", "plain,serve"),
-        ("streamlstm serve --mis", "plain,--missing"),
-        ("streamlstm st", "plain,status"),
-    ],
+    [("streamlstm se", "serve"), ("streamlstm serve --mis", "--missing"), ("streamlstm st", "status")],
 )
-def test_completions_are_the_programs_own(line: str, wanted: str) -> None:
-    """What a shell asks is answered with commands and options."""
+@pytest.mark.parametrize("shell", list(PRESS_TAB))
+def test_shells_complete_commands_and_options(shell: str, line: str, wanted: str, tmp_path: Path) -> None:
+    """The script that is printed, sourced by a real bash, zsh and fish, offers what the program has."""
+    result = CliRunner().invoke(main, ["completion", shell])
+    assert result.exit_code == 0
+    (tmp_path / "script").write_text(result.stdout)
+    (tmp_path / "streamlstm").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m streamlstm "$@"\n')
+    (tmp_path / "streamlstm").chmod(0o755)
     words = line.split()
-    environment = {
-        **os.environ,
-        "_STREAMLSTM_COMPLETE": "bash_complete",
-        "COMP_WORDS": line,
-        "COMP_CWORD": str(len(words) - 1),
-    }
-    code = "from streamlstm.cli import main; main(prog_name='streamlstm')"
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert wanted in done.stdout.splitlines(), done.stderr
+    tab = PRESS_TAB[shell].format(line=line, last=len(words) - 1, number=len(words))
+    text = f"{BEFORE.get(shell, '')} source {tmp_path / 'script'}; {tab}"
+    done = subprocess.run(
+        [program(shell), "-c", text],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    offered = [found.replace("\t", ":").partition(":")[0] for found in done.stdout.split("\n")]
+    assert wanted in offered, done.stdout + done.stderr
+
+
+def options() -> Iterator[tuple[str, click.Option]]:
+    """Every option of every command, with the words that name the command."""
+    for name in main.list_commands(click.Context(main)):  # type: ignore[attr-defined]
+        found = main.get_command(click.Context(main), name)  # type: ignore[attr-defined]
+        parts = {f"{name} {part}": inner for part, inner in getattr(found, "commands", {}).items()} or {name: found}
+        for words, command in parts.items():
+            yield from ((words, param) for param in command.params if isinstance(param, click.Option))
+
+
+EVERY = [(words, option) for words, option in options() if option.name != "help"]
+# Texts of which every option takes three; whoever makes one of another kind adds some for it.
+SAMPLES = (
+    *("one", "0.25", "0.5", "0.75", "1h", "2h", "3h", "1MiB", "2MiB", "3MiB", "28", "56", "84", "20000", "30000"),
+    *("40000", "naive", "ar", "naive,ar", "1,2", "2,3", "3,4"),
+)
+
+
+def samples(option: click.Option) -> list[str]:
+    """Three texts that an option takes, the last as a flag: different ones, but where there are only yes and no."""
+    if option.is_flag:
+        return ["false", "true", "false"] if option.secondary_opts else ["true", "false", "true"]
+    if isinstance(option.type, click.Choice):
+        choices = [str(choice) for choice in option.type.choices]
+        return (choices * 3)[:3]
+    found = []
+    for text in SAMPLES:
+        with contextlib.suppress(click.BadParameter):
+            option.type.convert(text, option, None)
+            found.append(text)
+    assert len(found) >= 3, f"no samples for {option.opts}"
+    return found[-3:]
+
+
+@pytest.mark.parametrize(("words", "option"), EVERY, ids=[f"{words} {option.opts[0]}" for words, option in EVERY])
+def test_every_option_obeys_the_precedence(
+    words: str, option: click.Option, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each option of each command: the file wins over the default, the variable over both, the flag over all."""
+    name = next(text for text in option.opts if text.startswith("--"))
+    in_file, in_environment, as_flag = samples(option)
+
+    def found(*arguments: str) -> tuple[str, str]:
+        root = click.Context(main, info_name="streamlstm")
+        path = find_config(None, tmp_path)
+        target = config._prepared(root, [*words.split(), *arguments], path)
+        (item,) = [item for item in config._settings(target, path) if item.option == name]
+        value = item.value[0] if option.multiple and item.value else item.value
+        return str(value).lower() if option.is_flag else str(value), item.source.partition(" ")[0]
+
+    assert found()[1] == "default"
+    key = name.removeprefix("--")
+    written = in_file if option.is_flag else json.dumps([in_file] if option.multiple else in_file)
+    (tmp_path / "streamlstm.toml").write_text(f"[{words.split(maxsplit=1)[0]}]\n{key} = {written}\n")
+    values = [found()]
+    monkeypatch.setenv(str(option.envvar), in_environment)
+    values.append(found())
+    flag = option.secondary_opts[:1] or [name]
+    values.append(found(*(flag if option.is_flag else [name, as_flag])))
+    assert [source for _, source in values] == ["file", "environment", "flag"]
+    if option.is_flag:
+        assert [value for value, _ in values] == [in_file, in_environment, as_flag]
+    elif not name.endswith("password-file"):
+        assert len({value for value, _ in values}) == len({in_file, in_environment, as_flag})

@@ -8,8 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from streamlstm.daemon import Clock, Daemon, DaemonSettings
 from streamlstm.digest import EVERY_S, Digest
+from streamlstm.engine import Engine
+from streamlstm.errors import StoreUnavailableError
 from streamlstm.logs import JsonFormatter, TextFormatter
+from streamlstm.memory_store import MemoryServer, MemoryStore
+from streamlstm.metrics import Metrics
+from streamlstm.store import Head
+from support import models
 from support.daemons import run_daemon
 
 HOSTILE = "a\n12:00:00 ERROR the disk is gone"
@@ -64,6 +71,52 @@ def test_dead_letters_are_told_once_with_stream_and_reason(caplog: pytest.LogCap
     assert len(found) < 5
     assert "'values'" in found[0].getMessage()
     assert "\n" not in found[0].getMessage()
+
+
+def test_an_hour_without_the_store_is_two_lines(caplog: pytest.LogCaptureFixture) -> None:
+    """However often it is tried, that the store is away is said once, and once that it is back."""
+
+    class Away(MemoryStore):
+        away = False
+
+        def wait(self, timeout_s: float) -> tuple[bool, list[str]]:
+            if self.away:
+                raise StoreUnavailableError("no connection to the Redis server at redis://:***@host")
+            return super().wait(timeout_s)
+
+        def open(self, stream: str) -> Head:
+            if self.away:
+                raise StoreUnavailableError("no connection to the Redis server at redis://:***@host")
+            return super().open(stream)
+
+    caplog.set_level(logging.INFO, "streamlstm")
+    logging.getLogger("streamlstm").propagate = True
+    now, engine, store = [0.0], Engine(models.load_lstm(4)), Away(MemoryServer())
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    daemon = Daemon(
+        engine=engine,
+        store=store,
+        metrics=Metrics(engine.model.fingerprint, engine.columns, ["values"]),
+        settings=DaemonSettings(streams=("values",)),
+        clock=Clock(monotonic=lambda: now[0], wall=lambda: now[0], sleep=sleep),
+    )
+    daemon.start()
+    daemon.turn(0.0)
+    caplog.clear()
+    store.away = True
+    tries = 0
+    while now[0] < 3600.0:
+        daemon.turn(0.0)
+        tries += 1
+    store.away = False
+    daemon.turn(0.0)
+    assert tries > 500
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    assert "trying again" in caplog.records[0].getMessage()
+    assert caplog.records[1].getMessage() == "connected again"
 
 
 @pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from streamlstm.cli import main
+from support.programs import run
 
 ROOT = Path(__file__).parent.parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -39,6 +40,11 @@ def test_the_image_runs_without_root_and_takes_signals() -> None:
     assert dict(last)["USER"] == "10001:10001"
     assert json.loads(dict(last)["ENTRYPOINT"]) == ["streamlstm"]
     assert json.loads(dict(last)["CMD"])[0] == "serve"
+
+
+def test_the_dockerfile_passes_hadolint() -> None:
+    """Nothing is found, and only what is said in the file is ignored; ShellCheck looks at its commands too."""
+    assert run("hadolint", "--no-color", "--failure-threshold", "style", ROOT / "Dockerfile").strip() == ""
 
 
 def test_what_is_copied_is_all_that_a_build_needs() -> None:
@@ -91,7 +97,26 @@ def test_compose_wires_the_services_together() -> None:
         for mount in service.get("volumes", []):
             source = re.sub(r"\$\{MODEL:-(.*?)\}", r"\1", mount).split(":")[0]
             assert not source.startswith("./") or (ROOT / source).exists(), mount
-    assert "noeviction" in services["redis"]["command"]
+
+
+def test_compose_starts_redis_with_the_files_of_the_folder() -> None:
+    """Configuration and users are deploy/redis; daemon and health check are users of it, with the passwords made."""
+    redis, daemon = compose()["redis"], compose()["streamlstm"]
+    script = Path(redis["entrypoint"][-1])
+    assert f"./deploy/redis:{script.parent}:ro" in redis["volumes"]
+    assert {"start.sh", "redis.conf", "users.acl"} <= {path.name for path in (ROOT / "deploy" / "redis").iterdir()}
+    assert redis["environment"]["MAKE_PASSWORDS"]
+    assert "passwords:/passwords" in redis["volumes"]
+    assert "passwords:/passwords:ro" in daemon["volumes"]
+    users = set(re.findall(r"^user (\S+) on", (ROOT / "deploy/redis/users.acl").read_text(), re.MULTILINE))
+    user = re.match(r"redis://([^@]+)@redis:", daemon["environment"]["STREAMLSTM_REDIS"])
+    assert user is not None
+    assert user[1] in users
+    assert daemon["environment"]["STREAMLSTM_PASSWORD_FILE"] == f"/passwords/{user[1]}"
+    checks = re.search(r"/passwords/(\S+)\).* --user (\S+) ", redis["healthcheck"]["test"][-1])
+    assert checks is not None
+    assert checks[1] == checks[2]
+    assert checks[1] in users
 
 
 def test_variables_of_the_compose_file_are_options() -> None:

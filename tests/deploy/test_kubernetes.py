@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,30 @@ def test_overlays_are_built_and_valid(overlay: str) -> None:
     ]
     for selector in selectors:
         assert selector.items() <= labels.items(), selector
+
+
+def test_the_overlays_redis_has_the_files_and_users_of_the_folder() -> None:
+    """deploy/redis is mounted where its script is called; daemon and probes are users with a secret's passwords."""
+    made = rendered("single")
+    pod = made["StatefulSet/redis"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    settings = made[f"ConfigMap/{volumes[mounts['/etc/redis']]['configMap']['name']}"]
+    assert container["command"] == ["sh", "/etc/redis/start.sh"]
+    folder = FOLDER.parent / "redis"
+    assert settings["data"] == {name: (folder / name).read_text() for name in ("start.sh", "redis.conf", "users.acl")}
+    secret = volumes[mounts["/passwords"]]["secret"]["secretName"]
+    environment = made["Deployment/streamlstm"]["spec"]["template"]["spec"]["containers"][0]["env"]
+    password = next(item for item in environment if item["name"] == "STREAMLSTM_REDIS_PASSWORD")
+    user = password["valueFrom"]["secretKeyRef"]["key"]
+    assert password["valueFrom"]["secretKeyRef"]["name"] == secret
+    url = next(item for name, item in made.items() if name.startswith("Secret/streamlstm-redis"))["data"]["url"]
+    assert base64.b64decode(url).decode().startswith(f"redis://{user}@redis:")
+    for kind in ("startup", "readiness"):
+        (*_, asked) = container[f"{kind}Probe"]["exec"]["command"]
+        assert f"--user {user} ping" in asked
+        assert f"/passwords/{user}" in asked
 
 
 def test_pods_run_without_rights_and_are_probed_where_the_daemon_answers() -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError
+from redis.retry import Retry
 
 from support import models
 from support.server import HOST, Server, binaries
@@ -38,18 +40,32 @@ class GuardedServer(Server):
         return f"redis://{user}:secret@{HOST}:{self.port}/0"
 
 
-@pytest.fixture(params=list(binaries()))
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[GuardedServer]:
+def guarded(kind: str, folder: Path) -> GuardedServer:
     """Started from deploy/redis with passwords given, as its comments say."""
     lines = (FOLDER / "users.acl").read_text().splitlines()
     secret = "#" + hashlib.sha256(b"secret").hexdigest()
     given = [line if line.startswith("user default") else f"{line} {secret}" for line in lines]
-    acl = tmp_path / "users.acl"
+    acl = folder / "users.acl"
     acl.write_text("\n".join([*given, "user test on >t ~* &* +@all"]) + "\n")
-    made = GuardedServer(binaries()[request.param], tmp_path)
-    options = ("--port", str(made.port), "--dir", str(tmp_path), "--aclfile", str(acl))
-    made.command = (str(FOLDER / "redis.conf"), *options, "--logfile", str(tmp_path / "server.log"))
+    made = GuardedServer(binaries()[kind], folder)
+    options = ("--port", str(made.port), "--dir", str(folder), "--aclfile", str(acl))
+    made.command = (str(FOLDER / "redis.conf"), *options, "--logfile", str(folder / "server.log"))
     made.start()
+    return made
+
+
+@pytest.fixture(params=list(binaries()))
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[GuardedServer]:
+    """A server of the test's own."""
+    made = guarded(request.param, tmp_path)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(params=list(binaries()), scope="module")
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedServer]:
+    """One for tests that write nothing."""
+    made = guarded(request.param, tmp_path_factory.mktemp("guarded"))
     yield made
     made.stop()
 
@@ -162,17 +178,78 @@ def test_another_model_may_take_over_under_the_acl_file(
         ("streamlstm-operator", ("SHUTDOWN",)),
     ],
 )
-def test_nobody_may_do_more_than_their_work(user: str, command: tuple[str, ...], server: GuardedServer) -> None:
+def test_nobody_may_do_more_than_their_work(user: str, command: tuple[str, ...], shared: GuardedServer) -> None:
     """Commands and keys beyond a user's work are denied."""
-    with redis.Redis.from_url(server.url_of(user), protocol=2) as client, pytest.raises(NoPermissionError):
+    with redis.Redis.from_url(shared.url_of(user), protocol=2) as client, pytest.raises(NoPermissionError):
         client.execute_command(*command)
 
 
-def test_strangers_get_nowhere(server: GuardedServer) -> None:
+def test_strangers_get_nowhere(shared: GuardedServer) -> None:
     """Without a user, or with one that was given no password, no command is carried out."""
-    stranger = redis.Redis(host=HOST, port=server.port, protocol=2)
+    stranger = redis.Redis(host=HOST, port=shared.port, protocol=2, retry=Retry(NoBackoff(), 0))
     with stranger, pytest.raises(redis.AuthenticationError):
         stranger.ping()
     as_shipped = (FOLDER / "users.acl").read_text()
     assert ">" not in as_shipped
     assert "nopass" not in as_shipped
+
+
+PASSWORDS = {"streamlstm": 'it\'s "quoted" $HOME `id` >#&\\ ü', "streamlstm-reader": "plain"}
+
+
+@dataclass
+class ScriptedServer(Server):
+    """A server started by start.sh."""
+
+    def client(self) -> redis.Redis:
+        """As a user who has a password."""
+        return self.client_of("streamlstm-reader", PASSWORDS["streamlstm-reader"])
+
+    def client_of(self, user: str, password: str) -> redis.Redis:
+        """As any user."""
+        once = Retry(NoBackoff(), 0)  # a password that is wrong stays wrong
+        return redis.Redis(host=HOST, port=self.port, username=user, password=password, protocol=2, retry=once)
+
+
+@pytest.mark.parametrize("make", [False, True], ids=["given", "made"])
+@pytest.mark.parametrize("kind", binaries())
+def test_the_start_script_gives_the_passwords(kind: str, make: bool, tmp_path: Path) -> None:
+    """Users get in with the password in their file, whatever is in it; missing ones are made if asked, or stay out."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "redis-server").symlink_to(binaries()[kind])
+    passwords = tmp_path / "passwords"
+    passwords.mkdir()
+    for user, password in PASSWORDS.items():
+        (passwords / user).write_text(password + "\n", encoding="utf-8")
+    server = ScriptedServer("/bin/sh", tmp_path)
+    settings = {
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "PASSWORDS": str(passwords),
+        "TMPDIR": str(tmp_path),
+    }
+    server.command = (str(FOLDER / "start.sh"), "--port", str(server.port), "--dir", str(tmp_path), "--bind", HOST)
+    server.environment = {**os.environ, **settings, "MAKE_PASSWORDS": "1" if make else ""}
+
+    def greets(user: str, password: str) -> bool:
+        with server.client_of(user, password) as client:
+            return bool(client.ping())
+
+    try:
+        server.start()
+        assert all(greets(user, password) for user, password in PASSWORDS.items())
+        with pytest.raises(redis.AuthenticationError):
+            greets("streamlstm", "wrong")
+        others = {"streamlstm-producer", "streamlstm-operator"}
+        assert {path.name for path in passwords.iterdir()} == PASSWORDS.keys() | (others if make else set())
+        for user in others if make else ():
+            made = (passwords / user).read_text()
+            assert len(made) == 48
+            assert greets(user, made)
+        for user in ("default", *(() if make else others)):
+            with pytest.raises(redis.AuthenticationError):
+                greets(user, "")
+        files = [path.read_text() for path in tmp_path.glob("*.acl")]
+        assert files
+        assert not [text for text in files if "plain" in text], "hashes only"
+    finally:
+        server.stop()

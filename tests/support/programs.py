@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,15 +17,20 @@ PACKAGES = {
     "prometheus-alertmanager": "prometheus-alertmanager",
     "chromium": "chromium",
     "systemd-analyze": "systemd",
+    "zsh": "zsh",
+    "fish": "fish",
 }
+# What Debian has not, or has too old: installed by .ci/kubectl, and by pip.
+OTHERS = ("kubectl", "hadolint")
 
 
 def program(name: str) -> str:
     """Path of a program; where it is missing the test is skipped by name, or fails if CI said that all are there."""
-    found = shutil.which(name)
+    beside = str(Path(sys.executable).parent)  # where a wheel puts its programs
+    found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), beside]))
     if found is None:
         message = f"{name} is not installed" + (f": apt-get install {PACKAGES[name]}" if name in PACKAGES else "")
-        if name in PACKAGES and os.environ.get("STREAMLSTM_TEST_ALL"):
+        if (name in PACKAGES or name in OTHERS) and os.environ.get("STREAMLSTM_TEST_ALL"):
             pytest.fail(message)
         pytest.skip(message)
     return found

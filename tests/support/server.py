@@ -44,6 +44,7 @@ class Server:
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
     command: tuple[str, ...] | None = None  # instead of all options, where they stand in a file
+    environment: dict[str, str] | None = None  # instead of the test's own
 
     @property
     def url(self) -> str:
@@ -61,6 +62,7 @@ class Server:
             [self.binary, *(options if self.command is None else self.command)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            env=self.environment,
             # So that a file that may not grow any more is an error to the server, as a full disk is, and not its end.
             preexec_fn=lambda: signal.signal(signal.SIGXFSZ, signal.SIG_IGN),  # noqa: PLW1509  (no locks)
         )

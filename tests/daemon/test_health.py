@@ -1,0 +1,138 @@
+"""/healthz, /readyz and the manners of the HTTP server: what a load balancer, a kubelet and a scraper see, and when."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from streamlstm.daemon import BEAT_TIMEOUT_S, Clock, Daemon, DaemonSettings
+from streamlstm.engine import Engine
+from streamlstm.http import HttpServer
+from streamlstm.memory_store import MemoryServer, MemoryStore
+from streamlstm.metrics import Metrics
+from streamlstm.model import load
+from streamlstm.topology import parse_topology
+from streamlstm.web import WebSettings, make_pages
+from support import models
+from support.server import Server, free_port
+from support.serving import Serving, add, check, eventually, wait_for_position
+from support.traffic import entries
+
+STREAM = "values"
+
+
+def ask(url: str, method: str = "GET") -> tuple[int, str, dict[str, str]]:
+    """Status, body and headers of a request."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://").partition("/")[0], timeout=10)
+    connection.request(method, "/" + url.removeprefix("http://").partition("/")[2])
+    answer = connection.getresponse()
+    found = answer.status, answer.read().decode(), dict(answer.getheaders())
+    connection.close()
+    return found
+
+
+@pytest.fixture
+def page() -> Iterator[tuple[str, list[float], Daemon]]:
+    """The pages of a daemon on a store in memory: their URL, its clock (one number that a test may move), and it."""
+    now = [0.0]
+    engine = Engine(models.load_lstm(4))
+    metrics = Metrics(engine.model.fingerprint, engine.columns, [STREAM])
+    daemon = Daemon(
+        engine=engine,
+        store=MemoryStore(MemoryServer()),
+        metrics=metrics,
+        settings=DaemonSettings(streams=(STREAM,)),
+        clock=Clock(monotonic=lambda: now[0], wall=lambda: now[0], sleep=lambda _: None),
+    )
+    store = parse_topology("redis://127.0.0.1:1")
+    web = HttpServer("127.0.0.1:0")
+    web.show(make_pages(WebSettings(), metrics, store, unhealthy=daemon.unhealthy, unready=daemon.unready))
+    web.start()
+    yield web.url, now, daemon
+    web.stop()
+
+
+def test_a_loop_that_does_not_beat_is_unhealthy(page: tuple[str, list[float], Daemon]) -> None:
+    """After a minute without a turn /healthz is 503 and the metrics say so; with the next turn all is well."""
+    url, now, daemon = page
+    daemon.start()
+    daemon.turn(0.0)
+    assert ask(url + "/healthz")[:2] == (200, "ok\n")
+    assert "\nstreamlstm_loop_beats 1.0\n" in ask(url + "/metrics")[1]
+    now[0] += BEAT_TIMEOUT_S + 1
+    assert ask(url + "/healthz")[:2] == (503, "the loop has not beaten for 61 s\n")
+    assert "\nstreamlstm_loop_beats 0.0\n" in ask(url + "/metrics")[1]
+    daemon.turn(0.0)
+    assert ask(url + "/healthz")[0] == 200
+
+
+def test_methods_and_paths(page: tuple[str, list[float], Daemon]) -> None:
+    """HEAD is GET without a body, other methods are 405 with what is allowed, other paths are 404."""
+    url, _, daemon = page
+    daemon.start()
+    for path in ("/metrics", "/healthz", "/readyz", "/"):
+        status, body, headers = ask(url + path)
+        found = ask(url + path, "HEAD")
+        assert (status, found[0], found[1]) == (200, 200, "")
+        assert found[2]["Content-Type"] == headers["Content-Type"]
+        assert int(headers["Content-Length"]) == len(body.encode())
+        for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+            status, _, headers = ask(url + path, method)
+            assert (status, headers["Allow"]) == (405, "GET, HEAD")
+    for path in ("/metric", "/metrics/", "/healthz/x", "/..", "/%2e%2e/etc/passwd"):
+        assert ask(url + path)[0] == 404
+
+
+def test_it_is_alive_and_not_ready_while_the_model_is_loaded(
+    start_server: Callable[..., Server], start: Callable[..., Serving], tmp_path: Path
+) -> None:
+    """A model file that does not come (a slow volume): /healthz is 200 and /readyz 503; then it serves."""
+    pipe, port = tmp_path / "slow.onnx", free_port()
+    os.mkfifo(pipe)
+    daemon = start("--redis", start_server().url, "--http", f"127.0.0.1:{port}", model=pipe)
+    url = f"http://127.0.0.1:{port}"
+
+    def listens() -> bool:
+        try:
+            return ask(url + "/healthz")[0] == 200
+        except OSError:
+            return False
+
+    assert eventually(listens)
+    assert ask(url + "/readyz")[0] == 503
+    assert ask(url + "/readyz")[1].startswith("starting")
+    assert ask(url + "/metrics")[:2] == (200, "")
+    pipe.write_bytes(models.lstm(4))
+    daemon.ready()
+    assert ask(url + "/readyz")[:2] == (200, "ok\n")
+    assert daemon.stop() == 0
+
+
+def test_it_is_alive_and_not_ready_while_it_drains(
+    start_server: Callable[..., Server], start: Callable[..., Serving], model_path: Path
+) -> None:
+    """Told to end with values in flight while the server stalls, it says `draining`, then ends with 0, nothing lost."""
+    server = start_server()
+    assert server.process is not None
+    daemon, client, made = start("--redis", server.url), server.client(), entries(12, 3000, series=50)
+    url = daemon.ready()["http"]
+    add(client, made)
+    server.process.send_signal(signal.SIGSTOP)
+    daemon.process.terminate()
+    assert eventually(lambda: ask(url + "/readyz")[:2] == (503, "draining\n"))
+    assert ask(url + "/healthz")[0] == 200
+    assert daemon.process.poll() is None
+    server.process.send_signal(signal.SIGCONT)
+    assert daemon.process.wait(30) == 0
+    assert "not committed" not in daemon.log_path.read_text()
+    again = start("--redis", server.url)
+    again.ready()
+    wait_for_position(client, STREAM, made[-1][0])
+    check(client, load(model_path), made)
+    assert again.stop() == 0
+    client.close()
