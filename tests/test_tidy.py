@@ -31,7 +31,8 @@ ROWS: dict[str, set[str]] = {
     "engine": {"flaw", "values", "batch", "plan", "arena", "stepping", "scoring", "_carry", "carry", "carry_python"}
     | {"idle", "plain", "mixed", "engine"},
     "daemon": {"member", "selection", "sharing", "logs", "digest", "instruments", "metrics", "http", "live"}
-    | {"notify", "web", "replay", "verify", "give_back", "tails", "sweep", "model_change", "notices", "daemon"},
+    | {"notify", "web", "replay", "verify", "give_back", "tails", "sweep", "model_change", "notices"}
+    | {"standing", "daemon"},
     "face": {"bench", "cli", "__main__"},
 }
 # Row -> the rows it may import from, besides itself. The package itself holds only the version and a lazy `load`.
