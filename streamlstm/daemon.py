@@ -8,7 +8,6 @@ in the same place: forget what is cached, connect again, go on from the position
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,11 +15,12 @@ from streamlstm.counting import Counting
 from streamlstm.digest import Digest
 from streamlstm.engine import Batched, Engine, Result
 from streamlstm.entry_id import EntryId, is_before
-from streamlstm.errors import StoreError, StoreRefusesError, StoreUnavailableError
+from streamlstm.errors import ModelChangedError, StoreError, StoreNotNowError, StoreUnavailableError
 from streamlstm.metrics import Metrics
 from streamlstm.model_change import ModelChange, refuse
 from streamlstm.notices import say_rewound
 from streamlstm.sharing import Sharing, all_of
+from streamlstm.standing import Standing
 from streamlstm.store import Commit, Head, Store
 from streamlstm.sweep import Sweep
 from streamlstm.tails import Tails
@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 BEAT_TIMEOUT_S = 60.0
 WAIT_S = 1.0
 TAIL_EVERY_S = 2.0  # how often lag is looked up
-FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 5.0
 AWAY_PAUSE_S = 0.2  # between two tries at streams whose server is away while others are not
 FIRST_READ_ENTRIES = 64
 BACKLOG_VALUES = 256  # a batch of so many is not waited for by anybody one by one
@@ -95,8 +94,8 @@ class Daemon:
         self._away: set[str] = set()  # held, but on a server that is away while others are not
         self._next_try = 0.0  # for these
         self._stopping = False
-        self._connected = False
-        self._refused: str | None = None  # what a store said that does not take commits just now
+        self._begun = False  # it has been ready once
+        self._standing = Standing(metrics)
         self._heads: dict[str, Head] = {}  # as of the last commit known to hold
         self._known: dict[str, Head] = {}  # what was known when the store was lost
         self._cursors: dict[str, bytes] = {}  # last id read
@@ -107,7 +106,6 @@ class Daemon:
         self._digest = Digest(log, clock.monotonic)
         self._counting = Counting(metrics, self._digest, clock.wall)
         self._tails = Tails(engine=engine, store=store, metrics=metrics, sweep=self._sweep, reopen=self._open)
-        self._backoff_s = FIRST_BACKOFF_S  # longest pause before the next try; doubled until a commit holds again
         self.beat = clock.monotonic()
 
     # What other threads ask.
@@ -123,23 +121,29 @@ class Daemon:
 
     def unready(self) -> str | None:
         """Why it cannot serve just now, or None."""
-        if self._stopping:
-            return "draining"
-        if self._refused is not None:
-            return "the store takes no commits"
-        return None if self._connected else "the store is not reachable"
+        return "draining" if self._stopping else self._standing.unready()
 
     # The loop.
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """Serve until `stop`; calls `on_ready` once, when the streams are open.
 
-        Raises StoreError for what no retry mends, and StoreUnavailableError if the first connection fails.
+        Raises StoreError for what no retry mends, and StoreUnavailableError if the first connection fails; once it has
+        been ready nothing but another model ends it. A store that answers "not now" is waited for from the first.
         """
-        self.start()
-        on_ready()
-        while not self._stopping:
-            self.turn(WAIT_S)
+        try:
+            try:
+                self.start()
+            except StoreNotNowError as error:
+                self._lose_store(error)
+            while not self._stopping:
+                if self._standing.connected and not self._begun:
+                    self._begun = True
+                    on_ready()
+                self.turn(WAIT_S)
+        except StoreError as error:
+            self._give_up(error)
+            raise
         self._drain()
 
     def start(self) -> None:
@@ -147,8 +151,7 @@ class Daemon:
         self._sharing.let_go(self._sharing.look().surplus)
         for stream in list(self._sharing.held):
             self._begin(stream)
-        self._connected = True
-        self._metrics.store_connected.set(1)
+        self._standing.gain(len(self._heads), again=self._begun)
         self._next_tail = 0.0
         self._metrics.owned_streams.set(len(self._heads))
         self._ask()
@@ -157,18 +160,17 @@ class Daemon:
         """Wait for something to be ready and do it; a store that is away is connected to again."""
         self.beat = self._clock.monotonic()
         try:
-            if not self._connected:
+            if not self._standing.connected:
                 self.start()
-                if self._refused is None:
-                    log.info("connected again", extra={"streams": len(self._heads)})
             if self._sharing.due() or self._away:
                 self._change_hands()
             self._take_turn(self._sharing.wait_s(min(timeout_s, AWAY_PAUSE_S) if self._away else timeout_s))
-        except StoreUnavailableError as error:
+        except ModelChangedError:
+            raise
+        except StoreError as error:
+            # What lasts may yet be mended by somebody, and meanwhile there are other streams.
             self._lose_store(error)
-            # Full jitter: many daemons that lost one server do not come back in step.
-            self._clock.sleep(random.uniform(0.0, self._backoff_s))  # noqa: S311  (not for secrets)
-            self._backoff_s = min(2 * self._backoff_s, LAST_BACKOFF_S)
+            self._clock.sleep(self._standing.pause_s())
 
     def _take_turn(self, timeout_s: float) -> None:
         readable, committed = self._store.wait(timeout_s)
@@ -259,10 +261,7 @@ class Daemon:
             self._open(stream)
             self._sharing.hurry()
             return False
-        self._backoff_s = FIRST_BACKOFF_S
-        if self._refused is not None:
-            self._refused = None
-            log.info("the store takes commits again")
+        self._standing.take()
         commit = pending.result.commit
         self._heads[stream] = Head(
             position=commit.position,
@@ -302,7 +301,7 @@ class Daemon:
             self._away.add(stream)
             self._next_try = self._clock.monotonic() + AWAY_PAUSE_S
         except StoreError as error:
-            if self._sharing.is_named(stream):
+            if self._sharing.is_named(stream) and (not self._begun or isinstance(error, ModelChangedError)):
                 raise
             log.error("%s; %r is not served", error, stream)
             self._away.discard(stream)
@@ -336,15 +335,9 @@ class Daemon:
         self._heads[stream] = head
         self._cursors[stream] = head.position
 
-    def _lose_store(self, error: StoreUnavailableError) -> None:
+    def _lose_store(self, error: StoreError) -> None:
         """Forget everything that the store may know better."""
-        refused = str(error) if isinstance(error, StoreRefusesError) else None
-        if self._connected and (refused is None or refused != self._refused):  # a full server says so once
-            self._metrics.reconnects.inc()
-            log.warning("%s; trying again", error)
-        self._connected = False
-        self._refused = refused
-        self._metrics.store_connected.set(0)
+        self._standing.lose(error)
         self._store.close()
         self._sharing.lose()
         self._pending.clear()
@@ -362,12 +355,20 @@ class Daemon:
         try:
             for stream in list(self._pending):
                 self._settle(stream)
-        except StoreUnavailableError as error:
+        except StoreError as error:
             log.warning("%s; what was not committed is stepped again at the next start", error)
-        if self._connected:
+        if self._standing.connected:
             self._sharing.leave()
         self._store.close()
         log.info("stopped", extra={"streams": len(self._heads)})
+
+    def _give_up(self, error: StoreError) -> None:
+        """Leave nothing behind: others may have the streams at once."""
+        if isinstance(error, StoreUnavailableError):
+            self._sharing.lose()
+        else:
+            self._sharing.leave()
+        self._store.close()
 
     # Figures.
 
@@ -382,5 +383,6 @@ class Daemon:
 
     def _look_at_tails(self) -> None:
         self._next_tail = self._clock.monotonic() + TAIL_EVERY_S
-        self._tails.look(self._heads, self._pending)
+        if not self._tails.look(self._heads, self._pending):
+            self._standing.take()  # where nothing waits, no commit will tell that the store is well again
         self._digest.flush()

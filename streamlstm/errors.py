@@ -42,8 +42,12 @@ class StoreUnavailableError(StoreError):
     """The store cannot be reached or refuses writes just now; worth a retry."""
 
 
-class StoreRefusesError(StoreUnavailableError):
-    """The store answers, but does not take this just now: full, loading, a replica."""
+class StoreNotNowError(StoreUnavailableError):
+    """The store answers, but not this just now: it is loading, or a slot is on its way to another node."""
+
+
+class StoreRefusesError(StoreNotNowError):
+    """The store takes no writes until somebody does something: it is full, its disk is, it is a replica."""
 
 
 class ModelChangedError(StoreError):

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from streamlstm.errors import StoreUnavailableError
+from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.topology import Topology
 from streamlstm.wire import Address, Connection, checked, pack
 
@@ -49,7 +49,7 @@ class Nodes:
                 self.forget(key)
                 raise
             try:
-                return checked(reply, connection.address)
+                return self._understood(reply, connection.address, key)
             except StoreUnavailableError as error:
                 self.topology.doubt()
                 if last or " MOVED " not in f" {error} ":
@@ -113,11 +113,19 @@ class Nodes:
             for number in chosen:
                 into[number] = connection.receive()
             for number in chosen:
-                into[number] = self._checked(into[number], connection.address)
+                into[number] = self._checked(into[number], connection.address, commands[number][0])
 
-    def _checked(self, reply: Any, address: Address) -> Any:
+    def _understood(self, reply: Any, address: Address, key: str) -> Any:
         try:
             return checked(reply, address)
+        except StoreUnavailableError:
+            raise
+        except StoreError as error:
+            raise StoreError(f"{error} (key {key!r})") from None
+
+    def _checked(self, reply: Any, address: Address, key: str) -> Any:
+        try:
+            return self._understood(reply, address, key)
         except StoreUnavailableError as error:
             if not self.topology.spread:
                 raise

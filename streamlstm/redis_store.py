@@ -192,11 +192,23 @@ class RedisStore:
         self._calls = fileno, call
 
     def check_server(self) -> dict[str, str]:
-        """INFO of a server; raises StoreError if the settings of any could lose data without a word."""
+        """INFO of a server; raises StoreError if the settings of any could lose data without a word.
+
+        On a Cluster a node that is away is passed over, unless all are.
+        """
         info: dict[str, str] = {}
+        away: StoreUnavailableError | None = None
         for address in self._topology.homes():
-            info = _parse_info(self._nodes.at(address).call("INFO"))
+            try:
+                info = _parse_info(self._nodes.at(address).call("INFO"))
+            except StoreUnavailableError as error:
+                if not self.spread:
+                    raise
+                away = error
+                continue
             refuse_unsafe(info, address.url)
+        if away is not None and not info:
+            raise away
         return info
 
     def open(self, stream: str) -> Head:

@@ -1,4 +1,4 @@
-"""Error replies of a server that may take the same command later, and what to do about each."""
+"""Error replies of a server, and what to do about each: those that pass, and those that somebody has to mend."""
 
 from __future__ import annotations
 
@@ -22,7 +22,32 @@ TRANSIENT: dict[str, str] = {
     "ERR max number of clients": "raise maxclients or stop clients that are not needed",
 }
 
+_CREDENTIALS = (
+    "give the password by STREAMLSTM_REDIS_PASSWORD or --password-file, or put user and password in the URL: "
+    "redis://user:password@host:port/0"
+)
+# How a reply begins that is no matter of time -> what mends it.
+LASTING: dict[str, str] = {
+    "NOAUTH": _CREDENTIALS,
+    "WRONGPASS": _CREDENTIALS,
+    "ERR invalid password": _CREDENTIALS,
+    "ERR AUTH <password> called": "leave the password out, or set one on the server (requirepass)",
+    "NOPERM": "give this user the rights that deploy/redis/users.acl lists, keys and channels too",
+    "ERR unknown command 'SENTINEL'": "this is no Sentinel; a server of its own has a redis:// URL",
+    "ERR unknown command 'sentinel'": "this is no Sentinel; a server of its own has a redis:// URL",
+    "WRONGTYPE": "somebody else writes to this stream's keys: rename or delete the key that is of another type",
+}
+
 
 def advice(reply: str) -> str | None:
     """What to do about an error reply; None if trying again will not mend it."""
-    return next((text for begin, text in TRANSIENT.items() if reply.startswith(begin)), None)
+    return _found(TRANSIENT, reply)
+
+
+def cure(reply: str) -> str | None:
+    """What mends an error that lasts; None if nothing is known."""
+    return _found(LASTING, reply)
+
+
+def _found(table: dict[str, str], reply: str) -> str | None:
+    return next((text for begin, text in table.items() if reply.startswith(begin)), None)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from streamlstm.discovery import Discovery
-from streamlstm.errors import StoreUnavailableError
+from streamlstm.errors import StoreError
 from streamlstm.leases import CHANGED, FOUND, Holder, Leases, Member, Roll
 from streamlstm.selection import Selection
 
@@ -161,7 +161,7 @@ class Sharing:
             if self._me is not None:
                 self._leases.give_up(self._me)
                 self._leases.tell(CHANGED)
-        except StoreUnavailableError as error:
+        except StoreError as error:
             log.warning("%s; the leases end by themselves", error)
         self._leases.close()
 

@@ -32,18 +32,21 @@ class Tails:
         self._give_back, self._state_bytes = finder(), 0
         self._begun_again: set[str] = set()  # streams whose position lies beyond their end, said once
 
-    def look(self, heads: dict[str, Head], busy: Container[str]) -> None:
+    def look(self, heads: dict[str, Head], busy: Container[str]) -> bool:
         """Look at every stream and set its gauges; the head of one that has lost entries counts them as answered.
+
+        Returns whether anything waits to be answered.
 
         `busy` are streams with a commit under way, whose head is about to move. Raises StoreUnavailableError.
         """
-        lost = {}
+        lost, waiting = {}, False
         for stream, head in list(heads.items()):
             tail = self._store.tail(stream, head)
             if stream not in busy and tail.position is not None and is_before(tail.position, head.position):
                 self._reopen(stream)  # flushed, or states were imported; an idle stream would not find out by a commit
                 continue
             self._sweep.look(stream, head.position)
+            waiting = waiting or tail.lag_entries > 0
             self._metrics.of[stream].lag_entries.set(tail.lag_entries)
             self._metrics.of[stream].lag_seconds.set(tail.lag_ms / 1000)
             if tail.ends_before_position and stream not in busy:
@@ -64,6 +67,7 @@ class Tails:
         self._metrics.note_steps(self._engine.format.header(arena.sample(SAMPLED_SERIES))["steps"])
         self._metrics.evictions.inc(arena.evictions)
         arena.evictions = 0
+        return waiting
 
     def forget(self, stream: str) -> None:
         """The stream is another process's now."""

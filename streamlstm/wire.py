@@ -21,8 +21,8 @@ import hiredis
 from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
 
 from streamlstm.codec import skip_replies
-from streamlstm.errors import StoreError, StoreRefusesError, StoreUnavailableError, UsageError
-from streamlstm.refusals import advice
+from streamlstm.errors import StoreError, StoreNotNowError, StoreRefusesError, StoreUnavailableError, UsageError
+from streamlstm.refusals import advice, cure
 
 # Received at once: memory for the larger comes from the system anew each time, which takes ten times as long as a
 # short reply does, so it is for connections on which much is coming.
@@ -109,6 +109,17 @@ def _tls_context(options: dict[str, Any]) -> ssl.SSLContext:
     return context
 
 
+def _connect_unix(path: str, timeout_s: float) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made.settimeout(timeout_s)
+    try:
+        made.connect(path)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
 class Connection:
     """One connection; every failure of the transport is a StoreUnavailableError that names the server."""
 
@@ -140,9 +151,7 @@ class Connection:
         address = self.address
         try:
             if address.path is not None:
-                made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                made.settimeout(address.connect_timeout_s)
-                made.connect(address.path)
+                made = _connect_unix(address.path, address.connect_timeout_s)
             else:
                 made = socket.create_connection((address.host, address.port), address.connect_timeout_s)
                 made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -152,7 +161,9 @@ class Connection:
                     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(address.socket_timeout_s * 1000))
                 if address.tls is not None:
                     made = address.tls.wrap_socket(made, server_hostname=address.host)
-        except (OSError, ssl.SSLError) as error:
+        except TimeoutError as error:
+            raise self._away("no answer in TLS; does it speak it on this port?" if address.tls else error) from None
+        except OSError as error:  # ssl.SSLError is one
             raise self._away(error) from None
         made.settimeout(address.socket_timeout_s)
         return made
@@ -292,8 +303,9 @@ def checked(reply: Any, address: Address) -> Any:
         said = f"the Redis server at {address.url} refuses for now: {text}"
         if what_to_do:
             raise StoreRefusesError(f"{said}; {what_to_do}")
-        raise StoreUnavailableError(said)
-    raise StoreError(f"the Redis server at {address.url} answered: {text}")
+        raise StoreNotNowError(said)
+    mended = cure(text)
+    raise StoreError(f"the Redis server at {address.url} answered: {text}" + (f"; {mended}" if mended else ""))
 
 
 def pack(*command: bytes | str | int) -> bytes:

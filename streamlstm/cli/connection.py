@@ -68,12 +68,7 @@ def connect_all(url: str, keys: Iterable[str] = ("",)) -> Nodes:
 
 
 def _advised(error: StoreError) -> StoreError:
-    """Add what to do about a server that does not answer, or that wants a password."""
-    if any(code in str(error) for code in ("NOAUTH", "WRONGPASS", "NOPERM", "invalid password")):
-        return type(error)(
-            f"{error} Give the password by STREAMLSTM_REDIS_PASSWORD or --password-file, or put user and password in "
-            "the URL: redis://user:password@host:port/0"
-        )
+    """Add what to do about a server that does not answer."""
     if isinstance(error, StoreUnavailableError) and "no connection" in str(error):
         return type(error)(f"{error}; start one with `streamlstm serve MODEL` or name yours with --redis URL")
     return error
