@@ -38,7 +38,9 @@ class ForecasterConfig:
     targets: tuple[str, ...] = ()  # those that are forecast; empty: all
     horizon: int = 1  # how many steps ahead, all at once
     calendar: tuple[str, ...] = ()  # periods of the calendar that the time of a value is placed in (timing.CALENDAR)
-    spacing_ms: int | None = None  # the usual one, if the gap to the value before is looked at
+    spacing_ms: int | None = None  # the usual time between two values, if there are times
+    sees_gaps: bool = False  # whether the gap to the value before is looked at
+    gap_after_ms: int | None = None  # a longer one stands for missing values, outside of the graph
     scaling: str = "standard"  # a name in scaling.SCALINGS
     predict: str = "change"  # change or level
     seasons: tuple[int, ...] = ()  # steps of each seasonal period, the shortest first
@@ -61,6 +63,8 @@ class ForecasterConfig:
             raise UsageError(f"{unknown[0]!r} is to be forecast but is not one of the features {self.features}")
         if self.horizon < 1:
             raise UsageError(f"a horizon is at least one step, not {self.horizon}")
+        if self.sees_gaps and self.spacing_ms is None:
+            raise UsageError("gaps are measured in the usual spacing of values, which is not known without times")
         if self.members < 1:
             raise UsageError(f"an ensemble has at least one member, not {self.members}")
         if not self.units or min(self.units) < 1:
@@ -74,7 +78,7 @@ class ForecasterConfig:
     @property
     def uses_time(self) -> bool:
         """Whether the time of a value matters."""
-        return bool(self.calendar) or self.spacing_ms is not None
+        return bool(self.calendar) or self.sees_gaps
 
     def as_facts(self) -> dict[str, Any]:
         """The settings as JSON-able facts."""
@@ -98,7 +102,8 @@ class Forecaster(nn.Module):
             neighbours=config.neighbours,
             local=self.scaling.is_local,
         )
-        self.timing = TimeFeatures(config.calendar, config.spacing_ms) if config.uses_time else None
+        spacing = config.spacing_ms if config.sees_gaps else None
+        self.timing = TimeFeatures(config.calendar, spacing) if config.uses_time else None
         size = self.lags.size + (0 if self.timing is None else self.timing.size)  # K, columns a step
         self.skip = LinearSkip(size, self.outputs.size)
         sizes = [size - self.lags.recurrent_from + self.outputs.size, *config.units]
@@ -268,6 +273,8 @@ class Forecaster(nn.Module):
             chunking=self.correction.chunking,
             uses_time=self.config.uses_time,
             season=min((*self.config.seasons, *self.config.wide_seasons), default=None),
+            spacing_ms=self.config.spacing_ms,
+            gap_after_ms=self.config.gap_after_ms,
             layers=(skip, *self.correction.describe()),
             training=training or {},
         )

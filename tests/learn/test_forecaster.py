@@ -38,8 +38,8 @@ CONFIGS = [
     ForecasterConfig(units=(8,), horizon=4, predict="level", adapt=False),
     ForecasterConfig(units=(8,), horizon=2, predict="level", scaling="minmax"),
     ForecasterConfig(units=(8,), calendar=("day", "week", "year")),
-    ForecasterConfig(units=(8,), calendar=("week",), spacing_ms=3_600_000, scaling="series"),
-    ForecasterConfig(units=(8,), spacing_ms=60_000, features=("a", "b"), targets=("b",), adapt=False),
+    ForecasterConfig(units=(8,), calendar=("week",), spacing_ms=3_600_000, sees_gaps=True, scaling="series"),
+    ForecasterConfig(units=(8,), spacing_ms=60_000, sees_gaps=True, features=("a", "b"), targets=("b",), adapt=False),
 ]
 
 
