@@ -19,7 +19,8 @@ from streamlstm.batch import Parsed, parse
 from streamlstm.codec import write_numbers
 from streamlstm.extras import NO_EXTRAS, Extras
 from streamlstm.flaw import BAD_RECORD
-from streamlstm.idle import NEVER, gaps_in_batch
+from streamlstm.gaps import NEVER, Gaps
+from streamlstm.idle import gaps_in_batch
 from streamlstm.mixed import Mixed, MixedWay
 from streamlstm.plain import Items, PlainWay, Stepped
 from streamlstm.plan import NO_PAST, NOT_FINITE, Unknown, Work
@@ -48,6 +49,9 @@ class EngineSettings:
     max_series_memory_bytes: int = 4 << 30  # of records kept in memory
     extras: Extras = NO_EXTRAS  # columns besides the model's outputs
     idle_ms: int | None = None  # a series without a value for longer begins anew with its next one; None: never
+    reset_after_ms: int | None = None  # the same, but its old record is not removed before
+    gap_after_ms: int | None = None  # a longer silence stands for missing values (gaps.Gaps); None: as trained; 0: none
+    spacing_ms: int | None = None  # between the values of a series; None: as the model was trained
 
 
 @dataclass
@@ -154,9 +158,12 @@ class Engine:
         self.columns = ",".join((*model.spec.outputs, *extras.columns))
         self._plain = PlainWay(model, self.format, extras)
         self._single = SingleWay(model, self.format, self._plain.layout, self._plain.constants)
-        self._idle_ms = NEVER if self.settings.idle_ms is None else self.settings.idle_ms
         missing = self.settings.missing
-        self._mixed = MixedWay(model, self.format, extras, missing=missing, idle_ms=self._idle_ms)
+        gaps = Gaps.of(model.spec, self.settings.gap_after_ms, self.settings.spacing_ms, missing)
+        limits = (self.settings.idle_ms, self.settings.reset_after_ms, gaps.longest_ms)
+        idle_ms = min(limit for limit in limits if limit is not None)
+        self._silence_ms = min(idle_ms, gaps.after_ms)
+        self._mixed = MixedWay(model, self.format, extras, missing=missing, idle_ms=idle_ms, gaps=gaps)
         self._heads: dict[str, StreamHead] = {}
         self._keys: dict[bytes, int] = {}  # numbers in the table of the streams that were ever opened
 
@@ -248,7 +255,7 @@ class Engine:
     def _step_single(self, single: Single) -> Result | None:
         """A single value's commit; None if it has to go another way."""
         head = self._heads[single.stream]
-        answer = None if head.unreadable else self._single.step(single, self.arena, self.settings.idle_ms)
+        answer = None if head.unreadable else self._single.step(single, self.arena, self._silence_ms)
         if answer is None:
             return None
         base, head.position = head.position, single.position
@@ -286,9 +293,9 @@ class Engine:
     def _work(self, parsed: Parsed) -> Work:
         find = partial(self.arena.find, parsed.stream)
         work = Work.of(parsed, find, self.settings.max_series)
-        if self._idle_ms != NEVER:
+        if self._silence_ms != NEVER:
             header = self.format.header(self.arena.rows)
-            gaps = gaps_in_batch(work.slots, parsed.item_times_ms, header["time_ms"], header["steps"], self._idle_ms)
+            gaps = gaps_in_batch(work.slots, parsed.item_times_ms, header["time_ms"], header["steps"], self._silence_ms)
             work.gaps = gaps if gaps.any() else None
         return work
 

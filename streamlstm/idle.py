@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.gaps import NEVER
+
 if TYPE_CHECKING:
     from streamlstm.stepping import Sequence
 
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-
-NEVER = 1 << 62  # ms; longer than any time between two ids that occur
 
 
 class Anew(NamedTuple):

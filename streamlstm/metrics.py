@@ -175,7 +175,9 @@ class Metrics:
             "store_connected", "1 while the store answers, 0 while it is away.", []
         ).labels()
         self.loop_beats = self._gauge(
-            "loop_beats", "1 while the loop beats, as /healthz says; 0 when it hangs and all else shown here is old.", []
+            "loop_beats",
+            "1 while the loop beats, as /healthz says; 0 when it hangs and all else shown here is old.",
+            [],
         ).labels()
         self._limits = self._gauge("limit", "What the settings allow: series of one stream, bytes of records.", ["of"])
         self._model_times = {

@@ -14,7 +14,8 @@ from streamlstm.calibration import BEGINS, LABELLED
 from streamlstm.carry import calibrate
 from streamlstm.carry_python import chosen_extras
 from streamlstm.extras import Extras
-from streamlstm.idle import NEVER, begin_anew
+from streamlstm.gaps import NEVER, NO_GAPS, Gaps
+from streamlstm.idle import begin_anew
 from streamlstm.plan import Plan, Repeated, Skipped, Work
 from streamlstm.record import RecordFormat, Rows
 from streamlstm.scoring import COVERED, GIVEN, Before, Labels, score_labels, scored_feature
@@ -54,10 +55,17 @@ class MixedWay:
     """Steps any mixture of items through one model."""
 
     def __init__(
-        self, model: StepModel, record_format: RecordFormat, extras: Extras, *, missing: str, idle_ms: int = NEVER
+        self,
+        model: StepModel,
+        record_format: RecordFormat,
+        extras: Extras,
+        *,
+        missing: str,
+        idle_ms: int = NEVER,
+        gaps: Gaps = NO_GAPS,
     ) -> None:
         self._format, self._extras, self._idle_ms = record_format, extras, idle_ms
-        self._stepper = Stepper(model, record_format, missing=missing, idle_ms=idle_ms)
+        self._stepper = Stepper(model, record_format, missing=missing, idle_ms=idle_ms, gaps=gaps)
         self._scored = scored_feature(model.spec.targets)
         self._skip = missing == "skip"
 
@@ -92,6 +100,7 @@ class MixedWay:
         y = given.y
         if self._scored[0] >= 0:
             labels = Labels.of(sequence, kept, stepped, before=before, scored=self._scored)
+            labels.take_filled(kept, self._stepper.filler.last, scored=self._scored)
             score_labels(labels, last_epoch, self._format.header(rows), tally, plan.stream)
             if kept_before is not None:
                 y = np.concatenate([y, self._calibrate(kept_before, given, labels, plan.stream, tally)], axis=1)

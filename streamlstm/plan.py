@@ -65,7 +65,7 @@ class Work:
     resets: list[int] = field(default_factory=list)  # items that reset one series; `slots` has which
     resets_all: list[int] = field(default_factory=list)  # items that reset every series
     removed: set[bytes] = field(default_factory=set)  # series reset without being in memory
-    gaps: Mask | None = None  # (n,) items that may come after their series was idle for too long; None if none do
+    gaps: Mask | None = None  # (n,) items that may come after too long a silence of their series; None if none do
 
     @classmethod
     def of(cls, parsed: Parsed, find: Callable[[bytes], int], max_series: int) -> Work:

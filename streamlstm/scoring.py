@@ -7,7 +7,7 @@ target; a value that was missing, or follows a reset, is no label.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,6 +123,15 @@ class Labels(NamedTuple):
         predicted[at], naive[at] = y[kept[at - 1], target], x[at - 1]
         labelled = ~sequence.missing[kept] & (follows | (before.has_past[group] & (epoch == 0)))
         return cls(group, epoch, x, predicted, naive, labelled)
+
+    def take_filled(self, kept: Index, last: Mapping[int, tuple[Float32, Float32]], *, scored: tuple[int, int]) -> None:
+        """Hold values that ended a gap against what was said last in it: `last` by index, as `Filler.last`."""
+        if not last:
+            return
+        target, feature = scored
+        for at in np.flatnonzero(np.isin(kept, list(last))).tolist():
+            output, value = last[int(kept[at])]
+            self.predicted[at], self.naive[at] = output[target], value[feature]
 
 
 def score_labels(labels: Labels, last_epoch: Index, header: NDArray[Any], tally: Float64, stream: Index) -> None:

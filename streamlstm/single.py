@@ -17,6 +17,7 @@ from streamlstm.arena import Arena
 from streamlstm.carry import absorb, all_finite
 from streamlstm.carry_python import Layout
 from streamlstm.codec import Table, Texts, scan_single
+from streamlstm.gaps import NEVER
 from streamlstm.record import RecordFormat
 from streamlstm.scoring import SCALED_ERROR_EDGES, new_tally
 from streamlstm.stepping import StepModel
@@ -101,12 +102,15 @@ class SingleWay:
         first = record_format.places()[2] // 4
         self._state = slice(first, first + record_format.state_size)
 
-    def step(self, single: Single, arena: Arena, idle_ms: int | None) -> Answer | None:
-        """Step a value and carry its series' row; None, and nothing is touched, if it has to go another way."""
+    def step(self, single: Single, arena: Arena, silence_ms: int) -> Answer | None:
+        """Step a value and carry its series' row; None, and nothing is touched, if it has to go another way.
+
+        A value after a longer silence of its series than `silence_ms` has.
+        """
         rows, slot, times = arena.rows, int(single.found[_SLOT]), single.times_ms
-        if idle_ms is not None:
+        if silence_ms != NEVER:
             last_ms, steps = _TIME_AND_STEPS.unpack_from(rows.data, slot * self._size + _TIME_AT)
-            if steps and int(times[0]) - last_ms > idle_ms:
+            if steps and int(times[0]) - last_ms > silence_ms:
                 return None
         time = times[None] if self._model.spec.uses_time else None
         outputs, state = self._model.advance(single.values, rows[slot : slot + 1, self._state], time)

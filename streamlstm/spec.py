@@ -58,6 +58,8 @@ class ModelSpec:
     chunking: bool = True  # whether T > 1 steps in one call equal T calls bit for bit
     uses_time: bool = False  # whether the graph has the input `time` (ms since the epoch)
     season: int | None = None  # steps in one seasonal period, where one is known
+    spacing_ms: int | None = None  # usual time between two values, where one is known
+    gap_after_ms: int | None = None  # a longer time between two values was trained on as missing ones
     layers: tuple[Mapping[str, Any], ...] = ()  # kind, units, parameters of each layer, for `inspect`
     training: Mapping[str, Any] = field(default_factory=dict)  # facts and errors, for people
 
@@ -89,6 +91,8 @@ class ModelSpec:
                 "chunking": self.chunking,
                 "uses_time": self.uses_time,
                 "season": self.season,
+                "spacing_ms": self.spacing_ms,
+                "gap_after_ms": self.gap_after_ms,
                 "layers": [dict(layer) for layer in self.layers],
                 "training": dict(self.training),
             },
@@ -117,12 +121,18 @@ class ModelSpec:
                 state=tuple(_state_entry(entry) for entry in raw["state"]),
                 chunking=bool(raw["chunking"]),
                 uses_time=bool(raw["uses_time"]),
-                season=None if raw["season"] is None else int(raw["season"]),
+                season=_optional(raw["season"]),
+                spacing_ms=_optional(raw.get("spacing_ms")),
+                gap_after_ms=_optional(raw.get("gap_after_ms")),
                 layers=tuple(raw["layers"]),
                 training=dict(raw["training"]),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"the model's metadata lacks or misstates {error}; export the model again") from None
+
+
+def _optional(raw: Any) -> int | None:
+    return None if raw is None else int(raw)
 
 
 def _names(raw: Any) -> tuple[str, ...]:

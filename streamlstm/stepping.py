@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.batch import Rectangle, staircase
-from streamlstm.idle import NEVER
+from streamlstm.filling import Filler
+from streamlstm.gaps import NEVER, NO_GAPS, Gaps
 from streamlstm.record import RecordFormat, Rows
 from streamlstm.spec import ModelSpec
 
@@ -65,13 +66,13 @@ class Sequence:
         before[begin] = 0
         return begin, self.epoch != before
 
-    def levels(self, idle_ms: int = NEVER) -> list[Segments]:
+    def levels(self, silence_ms: int = NEVER) -> list[Segments]:
         """All segments, level by level; a value that comes so much later than the one before it begins one too."""
         if not len(self.group):
             return []
         begin, reset = self.begins()
         starts = begin | reset | self.missing
-        starts[1:] |= np.diff(self.times_ms) > idle_ms
+        starts[1:] |= np.diff(self.times_ms) > silence_ms
         first = np.flatnonzero(starts)
         length = np.diff(np.append(first, len(starts)))
         ordinal = np.arange(len(first))
@@ -97,7 +98,15 @@ class Sequence:
 class Stepper:
     """Steps sequences through one model, carrying records."""
 
-    def __init__(self, model: StepModel, record_format: RecordFormat, *, missing: str, idle_ms: int = NEVER) -> None:
+    def __init__(
+        self,
+        model: StepModel,
+        record_format: RecordFormat,
+        *,
+        missing: str,
+        idle_ms: int = NEVER,
+        gaps: Gaps = NO_GAPS,
+    ) -> None:
         self._model = model
         self._format = record_format
         self._idle_ms = idle_ms
@@ -105,6 +114,8 @@ class Stepper:
         self._hold = missing == "hold"
         # Which output stands in for a missing feature; features no output forecasts hold their last value.
         self.targets = model.spec.targets
+        self.filler = Filler(record_format, self._advance, gaps=gaps, hold=self._hold, targets=self.targets)
+        self._silence_ms = min(idle_ms, gaps.after_ms)
 
     def step(self, sequence: Sequence, rows: Rows) -> tuple[Float32, Mask]:
         """Step all values; rows (g, words) are carried in place. Returns y (m, O) and which values were accepted.
@@ -114,7 +125,8 @@ class Stepper:
         """
         y = np.empty((len(sequence.values), len(self._model.spec.outputs)), np.float32)
         accepted = np.ones(len(y), bool)
-        for segments in sequence.levels(self._idle_ms):
+        self.filler.begin()
+        for segments in sequence.levels(self._silence_ms):
             # Without resets and gaps there is one level of all rows in their order, and nothing to copy.
             if len(segments.group) == len(rows) and np.array_equal(segments.group, np.arange(len(rows))):
                 part = rows
@@ -122,6 +134,7 @@ class Stepper:
                 part = rows[segments.group]
             part[segments.reset] = self._format.fresh
             self._renew(part, sequence.times_ms[segments.first])
+            self.filler.fill(part, segments.first, sequence.times_ms[segments.first])
             self._fill_missing(sequence, segments, part)
             self._step_level(sequence, segments, part, y, accepted)
             self._restore(part)
@@ -176,7 +189,9 @@ class Stepper:
             at = _indices(segments, rectangle)
             x = sequence.values[at]
             times = sequence.times_ms[at]
-            self._renew(part[:batch], times[0], state[:batch])  # the value before may not have been accepted
+            if rectangle.first:  # the value before may not have been accepted
+                self._renew(part[:batch], times[0], state[:batch])
+                self.filler.fill(part[:batch], at[0], times[0], state[:batch])
             unknown = np.flatnonzero(np.isnan(x).any(axis=(0, 2)))
             outputs, next_state = self._advance(np.nan_to_num(x) if len(unknown) else x, state[:batch], times)
             y[at] = outputs
@@ -186,6 +201,9 @@ class Stepper:
             before = part[bad]
             self._note(part[:batch], x, times, outputs)
             part[bad] = before
+            for column in bad.tolist():
+                self.filler.take_back(column, part, state)
+            self.filler.keep()
             for column in bad.tolist():
                 kept = self._step_one_by_one(column, x, state, times, y, at, part)
                 accepted[at[:, column]] = kept
@@ -216,9 +234,13 @@ class Stepper:
             if np.isnan(x[cut]).any():
                 continue
             self._renew(row, times[step, column : column + 1], state[column : column + 1], column)
+            now = at[step, column : column + 1], times[step, column : column + 1]
+            self.filler.fill(row, *now, state[column : column + 1], column)
             outputs, next_state = self._advance(x[cut], state[column : column + 1], times[cut])
             if len(_not_finite(outputs, next_state)):
+                self.filler.take_back(column, row, state[column : column + 1], column)
                 continue
+            self.filler.keep()
             kept[step] = True
             state[column] = next_state[0]
             y[at[step, column]] = outputs[0, 0]

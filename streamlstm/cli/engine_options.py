@@ -50,10 +50,31 @@ _OPTIONS = (
         help="A series without a value for longer (such as 30d), by the ids of its entries, begins anew with its next "
         "one, and its record is removed. Default: never.",
     ),
+    option(
+        "--reset-after",
+        type=DURATION,
+        default=None,
+        help="A series without a value for longer, by the ids of its entries, begins anew with its next one. "
+        "Default: never.",
+    ),
+    option(
+        "--gap-after",
+        type=DURATION,
+        default=None,
+        help="A longer silence of a series stands for missing values, which it is stepped through before the next one, "
+        "so that its season stays in phase; 0: never. Default: as the model was trained.",
+    ),
+    option(
+        "--spacing",
+        type=DURATION,
+        default=None,
+        help="Time between two values, for --gap-after. Default: the model's.",
+    ),
 )
 
 
-_NAMES = ("missing", "interval", "score", "max_series", "max_series_memory", "idle_after")
+_NAMES: tuple[str, ...] = ("missing", "interval", "score", "max_series", "max_series_memory", "idle_after")
+_NAMES += ("reset_after", "gap_after", "spacing")
 
 
 def engine_options(function: Function) -> Function:
@@ -78,6 +99,9 @@ def _settings(
     max_series: int,
     max_series_memory: int,
     idle_after: int | None,
+    reset_after: int | None,
+    gap_after: int | None,
+    spacing: int | None,
 ) -> EngineSettings:
     from streamlstm.engine import EngineSettings
     from streamlstm.extras import Extras
@@ -87,5 +111,8 @@ def _settings(
         max_series=max_series,
         max_series_memory_bytes=max_series_memory,
         idle_ms=idle_after,
+        reset_after_ms=reset_after,
+        gap_after_ms=gap_after,
+        spacing_ms=spacing,
         extras=Extras(interval, score),
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streamlstm.cli.options import ParamType, command, counted, json_option, note, option
+from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.train import require_extra, write_whole
 from streamlstm.cli.whole_numbers import Seasons
 from streamlstm.errors import TableError, UsageError
@@ -74,6 +75,13 @@ class Baselines(ParamType):
     default=0.9,
     help="Share of values that the interval should cover, as with `serve`.",
 )
+@option(
+    "--gap-after",
+    type=DURATION,
+    metavar="DURATION",
+    help="Take a longer time between two values for missing values, as with `serve`; 0: never. Default: as the model "
+    "was trained.",
+)
 @option("--id-col", metavar="NAME", help="Column of the series' names; without it `unique_id` if it is there.")
 @option("--time-col", metavar="NAME", help="Column of the times; without it `ds` or another usual name.")
 @option(
@@ -97,6 +105,7 @@ def evaluate(
     seasons: tuple[int, ...] | None,
     baselines: tuple[str, ...],
     level: float,
+    gap_after: int | None,
     plot: Path | None,
     as_json: bool,
     **columns: Any,
@@ -113,10 +122,14 @@ def evaluate(
     import streamlstm
     from streamlstm.cli.intervals import served_bounds
     from streamlstm.evaluation.compare import compare
-    from streamlstm.evaluation.split import drop_leading_gap
+    from streamlstm.evaluation.split import drop_leading_gap, with_gaps
+    from streamlstm.gaps import Gaps
 
     loaded = streamlstm.load(model)
     series = [drop_leading_gap(one) for one in _read(table, loaded, **columns)]
+    if gap_after or all(one.times_ms is not None for one in series):
+        gaps = Gaps.of(loaded.spec, gap_after, None, "impute")
+        series = [with_gaps(one, gaps) for one in series]
     if seasons is None:
         seasons = tuple(loaded.spec.training.get("seasons") or [loaded.spec.season] * (loaded.spec.season is not None))
     try:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streamlstm.cli.options import command, json_option, note, option
+from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.whole_numbers import Automatic, Seasons, WholeNumbers
 from streamlstm.errors import MissingExtraError, TableError, UsageError
 
@@ -173,6 +174,13 @@ WINDOW_SETTINGS = ("lookback", "bidirectional", "merge", "residual", "activation
 )
 @option("--gaps", is_flag=True, help="Let the model see how long after the one before a value came.")
 @option(
+    "--gap-after",
+    type=DURATION,
+    metavar="DURATION",
+    help="Take a longer time between two values (such as 45m, for half-hours) for missing values, in training and, "
+    "unless told otherwise, by `serve` and `evaluate` too.",
+)
+@option(
     "--plot",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="PNG",
@@ -238,6 +246,7 @@ def training_options(**settings: Any) -> TrainingOptions:
     for name in WINDOW_SETTINGS:
         settings.pop(name, None)
     settings["wide_seasons"] = settings.get("wide_seasons") or ()
+    settings["gap_after_ms"] = settings.pop("gap_after", None)
     return TrainingOptions(loop=loop, **settings)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from streamlstm.train.windows import WindowOptions, WindowResult
 
 # Options that mean nothing to a model over windows, and those the preset fixes.
-CARRYING = ("window", "wide_seasons", "adapt", "members", "horizon", "calendar", "gaps", "feature_cols")
+CARRYING = ("window", "wide_seasons", "adapt", "members", "horizon", "calendar", "gaps", "gap_after", "feature_cols")
 FIXED = ("units", "layer", "dropout", "scaling", "predict", "epochs", "patience", *WINDOW_SETTINGS[:-1])
 
 

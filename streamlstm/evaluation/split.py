@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.errors import TableError, UsageError
+from streamlstm.gaps import NO_GAPS, Gaps, filled_time
 from streamlstm.table import Series
 
 
@@ -30,6 +31,35 @@ def drop_leading_gap(series: Series) -> Series:
     first = int(np.argmax(there))
     times = None if series.times_ms is None else series.times_ms[first:]
     return Series(series.name, times, series.values[first:])
+
+
+def with_gaps(series: Series, gaps: Gaps) -> Series:
+    """A series with missing values (NaN) where its times leave some out, as serving with `--gap-after` sees it.
+
+    TableError if the series has no times.
+    """
+    if gaps is NO_GAPS:
+        return series
+    if series.times_ms is None:
+        raise TableError(f"series {series.name!r} has no times, and gaps are seen by them; leave --gap-after out")
+    rows, times = [np.full(0, 0, np.int64)], [np.empty(0, np.int64)]
+    silences = np.diff(series.times_ms, prepend=series.times_ms[:1])
+    first = 0
+    for row in np.flatnonzero(silences > gaps.after_ms).tolist():
+        count = gaps.missing(int(silences[row]))
+        begin, end = int(series.times_ms[row - 1]), int(series.times_ms[row])
+        rows += [np.arange(first, row), np.full(count, -1)]
+        times += [series.times_ms[first:row], _filled(begin, end, count)]
+        first = row
+    rows.append(np.arange(first, len(silences)))
+    times.append(series.times_ms[first:])
+    chosen = np.concatenate(rows)
+    values = np.where(chosen[:, None] >= 0, series.values[chosen], np.nan)
+    return Series(series.name, np.concatenate(times), values)
+
+
+def _filled(begin: int, end: int, count: int) -> NDArray[np.int64]:
+    return np.array([filled_time(begin, end, count, number) for number in range(1, count + 1)], np.int64)
 
 
 def fill_gaps(values: NDArray[np.float64]) -> NDArray[np.float64]:

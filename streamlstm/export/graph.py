@@ -20,6 +20,7 @@ OPSET = 18
 IR_VERSION = 9  # the one that belongs to opset 18 and 19; older onnxruntime releases read it too
 
 STEPS, BATCH = "T", "B"  # the names of the two dynamic axes
+_INVERSE = {"Squeeze": "Unsqueeze", "Unsqueeze": "Squeeze"}  # one undoes the other: neither is then added
 
 
 class Graph:
@@ -29,6 +30,7 @@ class Graph:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._initializers: list[onnx.TensorProto] = []
+        self._shaped: dict[str, tuple[str, str, str]] = {}  # name -> operator, axes and input, of those in _INVERSE
         self._names = {"x": 1, "state": 1, "time": 1, "y": 1, "next_state": 1}  # the contract's own names
 
     def unique(self, hint: str) -> str:
@@ -57,7 +59,11 @@ class Graph:
 
     def nodes(self, op: str, *inputs: str, outputs: int, hint: str | None = None, **attributes: Any) -> tuple[str, ...]:
         """Add a node with several outputs and return their names."""
+        if op in _INVERSE and len(inputs) == 2 and self._shaped.get(inputs[0], ("",))[:2] == (_INVERSE[op], inputs[1]):
+            return (self._shaped[inputs[0]][2],)
         names = tuple(self.unique(hint or op.lower()) for _ in range(outputs))
+        if op in _INVERSE and len(inputs) == 2:
+            self._shaped[names[0]] = op, inputs[1], inputs[0]
         self._nodes.append(helper.make_node(op, list(inputs), list(names), name=self.unique(f"n/{op}"), **attributes))
         return names
 
@@ -126,6 +132,7 @@ class Graph:
     def model(self, spec: ModelSpec, y: str, next_state: str) -> onnx.ModelProto:
         """Close the graph: tensors `y` and `next_state` become its outputs, the spec its metadata; checked by onnx."""
         float_, features, outputs = TensorProto.FLOAT, len(spec.features), len(spec.outputs)
+        self._drop_unused({y, next_state})
         self._nodes.append(helper.make_node("Identity", [y], ["y"]))
         self._nodes.append(helper.make_node("Identity", [next_state], ["next_state"]))
         inputs = [
@@ -150,3 +157,22 @@ class Graph:
         helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
         onnx.checker.check_model(model, full_check=True)
         return model
+
+    def _drop_unused(self, wanted: set[str]) -> None:
+        """Leave out nodes and constants that nothing wanted depends on."""
+        kept = []
+        for node in reversed(self._nodes):
+            if wanted.intersection(node.output):
+                wanted |= _names_used(node)
+                kept.append(node)
+        self._nodes = kept[::-1]
+        self._initializers = [tensor for tensor in self._initializers if tensor.name in wanted]
+
+
+def _names_used(node: onnx.NodeProto) -> set[str]:
+    """The tensors a node reads, those read inside of its body too."""
+    names = {name for name in node.input if name}
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            names |= _names_used(inner)
+    return names

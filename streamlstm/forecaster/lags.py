@@ -7,8 +7,12 @@ neighbours, since it is the change that is predicted.
 Far back and noisy seasons (a year of days) are looked at through three wide windows instead of single values: the
 means around one season before the target. On min_temp they lower the skip's error by 1.6 %, single values by nothing.
 
-A buffer that is not full yet: `count` says how many values a series has had. A feature that reaches further back is
-zero (its mean over the training part), and `full` tells the forecaster where all of them are there.
+Before its first value a series counts as having been at that value: what reaches further back than there are values
+has not changed. `full` tells the forecaster where there is nothing of the kind.
+
+All columns are linear in the values gathered, less the latest: in the graph they are one product with a constant. The
+history is much the longest part of the state, so its copies are what costs: it stands at the state's end, and values
+are gathered from the whole state with the new ones behind it.
 """
 
 from __future__ import annotations
@@ -28,41 +32,47 @@ if TYPE_CHECKING:
 
 LOCAL_LIMIT = 50.0  # units; a jump after a flat stretch counts as no more
 MIN_WIDE_SEASON = 48  # steps; three windows around a shorter one would hardly differ
+SMOOTHING = 0.15  # how far the smoothed level moves to a new value
+MEDIAN = 25  # values under the running median
+NOTHING = -3e38  # stands in the buffer where there was no value yet; no z is as low
 
 
 class Lagged(NamedTuple):
     """What the lags give at every step."""
 
-    features: Tensor  # (T, B, K*F)
+    features: Tensor  # (T, B, F*K), standardised
     full: Tensor  # (T, B, 1) of bool: whether all the history they need is there
-    unit: Tensor | None  # (T, B, F): what the features are measured in, if each series has its own unit
+    moving: Tensor  # (T, B, 1) of bool: whether it is not a series' first value
+    unit: Tensor  # (T, B, F), in z: the mean absolute change of late
     change: Tensor  # (T, B, F), z(t) - z(t-1); 0 at a series' first value
-    moving: Tensor  # (T, B, 1) of bool: whether it is not the first
-    recent: Tensor  # (B, F, T, recent + 1): the last values, the latest last; zeros where there were none yet
-    counts: Tensor  # (T, B, 1): how many values there have been, up to L + 1
+    smoothed: Tensor  # (T, B, F), exponentially, less the latest; in units if `local`, else in z
+    median: Tensor  # (T, B, F), of the last values, less the latest; in units if `local`, else in z
     state: tuple[Tensor, ...]  # after the last step
 
 
 class EmittedLags(NamedTuple):
-    """The names of the same tensors in a graph."""
+    """The names of the same tensors in a graph, but for the smoothed change, which is among the features.
+
+    Those have a mean of 0, but no deviation of 1 yet; states are (1, B, n), the history (B, L*F).
+    """
 
     features: str
     full: str
-    unit: str | None
-    change: str
     moving: str
-    recent: str
-    counts: str
+    unit: str
+    change: str
+    median: str
     state: list[str]
 
 
 class LagFeatures(nn.Module):
-    """K columns a step from the last values z, standardised, and whether all the history they need is there.
+    """K columns a step and feature from the last values z, standardised, and whether all the history is there.
 
-    Columns, each of F numbers: z(t-k) - z(t-k-1) for k from `recent` - 1 down to 0; z(t+1-m+j) - z(t) for every
+    Columns of a feature: z(t-k) - z(t-k-1) for k from `recent` - 1 down to 0; z(t+1-m+j) - z(t) for every
     season m and every j from -`neighbours` to `neighbours`; for every wide season m the mean of z(t+1-m+j) over the j
-    up to m/24 around -m/36, 0 and m/36, less z(t); the level z(t). The ones from `recurrent_from` on (the two newest
-    changes, the seasonal ones and the level) are also the recurrent stack's.
+    up to m/24 around -m/36, 0 and m/36, less z(t); the exponentially smoothed z of the last `recent` + 1, less z(t);
+    the level z(t). The columns `recurrent` (the two newest changes, the seasonal ones, the level) are also the
+    recurrent stack's, those not in `seasonal` need no season.
 
     With `local`, all are measured in the series' own unit (`RunningSpread`), and the level is that above z(t-recent).
     """
@@ -70,7 +80,6 @@ class LagFeatures(nn.Module):
     mean: Tensor
     std: Tensor
     lags: Tensor
-    averages: Tensor
 
     def __init__(
         self,
@@ -97,114 +106,133 @@ class LagFeatures(nn.Module):
             single += [lag for lag in around if lag > 0 and lag not in single]
         windows = [window for season in wide_seasons for window in _wide_windows(season)]
         self.features, self.recent, self.seasons, self.neighbours = features, recent, tuple(seasons), neighbours
+        self.local = local
         lags = [*reversed(range(recent + 1)), *single, *(lag for window in windows for lag in window)]
         self.length = max(lags)  # L: how many values before the latest are carried
-        self.single, self.wide = len(single), len(windows)
-        self.size = (recent + self.single + self.wide + 1) * features  # K * F, what a step's features take
-        self.recurrent_from = max(0, recent - 2) * features
-        self.recent_size = recent * features  # where the columns that need a season begin
-        self.spread = RunningSpread(features, 2 * self.length) if local else None
-        averages = torch.zeros(sum(map(len, windows)), self.wide)
-        for column, window in enumerate(windows):
-            first = sum(map(len, windows[:column]))
-            averages[first : first + len(window), column] = 1 / len(window)
-        needs = [*reversed(range(1, recent + 1)), *single, *(max(window) for window in windows), recent * local]
-        self._needs = torch.tensor(needs).repeat_interleave(features).float()  # how far back each column reaches
         self.register_buffer("lags", torch.tensor(lags), persistent=False)
-        self.register_buffer("averages", averages, persistent=False)
+        self.columns = recent + len(single) + len(windows) + 2  # K
+        self.size = features * self.columns  # what a step's features take
+        seasonal = range(recent, self.columns - 2)
+        self.seasonal = self._of_all(seasonal)
+        self.recurrent = self._of_all([*range(max(0, recent - 2), recent), *seasonal, self.columns - 1])
+        self.smoothed = self._of_all([self.columns - 2])
+        self.median_size = min(MEDIAN, recent + 1 - recent % 2)  # odd, and no more than the recent values
+        self.spread = RunningSpread(features, 2 * self.length)
+        self._map = _linear_map(recent, len(single), windows, local=local)  # (lags, K), or K - 1 without the level
         self.register_buffer("mean", torch.zeros(self.size))
         self.register_buffer("std", torch.ones(self.size))
 
+    def _of_all(self, columns: Sequence[int]) -> list[int]:
+        """The places of some columns of every feature."""
+        return [feature * self.columns + column for feature in range(self.features) for column in columns]
+
     def state_entries(self) -> tuple[StateEntry, ...]:
-        """The last L scaled values of every feature, oldest first; how many values there have been (to L + 1)."""
-        history = StateEntry(name="history", shape=(self.features, self.length))
-        own = () if self.spread is None else self.spread.state_entries()
-        return (history, StateEntry(name="count", shape=(1,)), *own)
+        """The running spread; the first scaled values; the last L of them, oldest first."""
+        first = StateEntry(name="first", shape=(self.features,), initial=NOTHING)
+        history = StateEntry(name="history", shape=(self.length, self.features), initial=NOTHING)
+        return (*self.spread.state_entries(), first, history)
 
     def initial_state(self, batch: int) -> tuple[Tensor, ...]:
         """The state before the first value, each (batch, size)."""
-        return tuple(torch.zeros(batch, entry.size) for entry in self.state_entries())
+        return tuple(torch.tensor(e.initial).expand(batch, e.size).clone() for e in self.state_entries())
 
     def forward(self, z: Tensor, state: Sequence[Tensor]) -> Lagged:
-        """Step through z (T, B, F) from history (B, F*L), count (B, 1) and, with `local`, spread (B, 2*F)."""
+        """Step through z (T, B, F) from spread (B, F + 2), the first values (B, F) and history (B, L*F)."""
         steps, batch, features = z.shape
-        history, count, *own = state
-        seen = torch.cat((history.reshape(batch, features, self.length), z.permute(1, 2, 0)), dim=2)  # (B, F, L + T)
+        spread, first, history = state
+        first = torch.where(first > NOTHING / 3, first, z[0])
+        seen = torch.cat((history.reshape(batch, self.length, features), z.transpose(0, 1)), dim=1)  # (B, L + T, F)
         now = torch.arange(steps)[:, None] + self.length  # (T, 1): where each step's own value stands
-        counts = torch.clamp(count + torch.arange(1, steps + 1)[:, None, None], max=self.length + 1)  # (T, B, 1)
-        values = seen[:, :, now - self.lags]  # (B, F, T, lags)
-        recent, latest = values[..., : self.recent + 1], values[..., self.recent : self.recent + 1]
-        less = values[..., self.recent + 1 :] - latest
-        parts = [recent[..., 1:] - recent[..., :-1], less[..., : self.single], less[..., self.single :] @ self.averages]
-        parts.append(latest if self.spread is None else latest - recent[..., :1])
-        raw = torch.cat(parts, dim=3).permute(2, 0, 3, 1).reshape(steps, batch, -1)  # (T, B, columns * F)
-        moving = counts > 1
-        newest = raw[..., self.recent_size - features : self.recent_size]
-        unit = None
-        if self.spread is not None:
-            unit, after = self.spread(newest, moving, z, own[0])
-            raw = torch.clamp(raw / unit.repeat(1, 1, self.size // features), -LOCAL_LIMIT, LOCAL_LIMIT)
-            own = [after]
-        scaled = torch.where(counts > self._needs, (raw - self.mean) / self.std, torch.zeros(()))
-        change = torch.where(moving, newest, torch.zeros(()))
-        carried = (seen[:, :, steps:].reshape(batch, -1), counts[-1], *own)
-        return Lagged(scaled, counts > self.length, unit, change, moving, recent, counts, carried)
+        values = seen[:, now - self.lags].permute(1, 0, 3, 2)  # (T, B, F, lags)
+        values = torch.where(values > NOTHING / 3, values, first[..., None])
+        less = values - values[..., self.recent : self.recent + 1]
+        change = -less[..., self.recent - 1]
+        unit, counts, spread = self.spread(torch.cat((change, z), dim=2).abs(), spread)
+        if self.local:
+            less = less / unit[..., None]
+        raw = less @ self._map
+        raw = torch.clamp(raw, -LOCAL_LIMIT, LOCAL_LIMIT) if self.local else torch.cat((raw, z[..., None]), dim=3)
+        scaled = (raw.reshape(steps, batch, -1) - self.mean) / self.std
+        last = less[..., self.recent + 1 - self.median_size : self.recent + 1]
+        median = torch.kthvalue(last, self.median_size // 2 + 1, dim=3)[0]
+        carried = (spread, first, seen[:, steps:].reshape(batch, -1))
+        smoothed = raw[..., self.columns - 2]
+        return Lagged(scaled, counts > self.length, counts > 1, unit, change, smoothed, median, carried)
 
-    def emit(self, graph: Graph, z: str, state: Sequence[str]) -> EmittedLags:
-        """Add the nodes of `forward`."""
-        history, count, *own = state
-        seen, order = self._emit_seen(graph, z, history)
-        raw, recent = self._emit_columns(graph, seen, order)
-        stepped = graph.node("Cast", graph.node("Add", order, graph.constant(1, dtype="int64")), to=1)  # 1 .. T
-        counts = graph.node("Add", graph.node("Unsqueeze", stepped, graph.ints(1)), count)  # (T, B, 1)
-        counts = graph.node("Min", counts, graph.constant(float(self.length + 1)))
-        moving = graph.node("Greater", counts, graph.constant(1.0))
-        newest = graph.slice(raw, self.recent_size - self.features, self.recent_size, 2)
-        unit = None
-        if self.spread is not None:
-            unit, after = self.spread.emit(graph, newest, moving, z, own[0])
-            own = [after]
-            units = unit
-            if self.features > 1:
-                units = graph.node("Tile", unit, graph.ints(1, 1, self.size // self.features))
-            raw = graph.node("Div", raw, units)
-            raw = graph.node("Clip", raw, graph.constant(-LOCAL_LIMIT), graph.constant(LOCAL_LIMIT))
-        scaled = graph.node("Sub", raw, graph.constant(self.mean.numpy()))
-        scaled = graph.node("Div", scaled, graph.constant(self.std.numpy()))
-        there = graph.node("Greater", counts, graph.constant(self._needs.numpy()))
-        scaled = graph.node("Where", there, scaled, graph.constant(0.0))
+    def emit(self, graph: Graph, z: str, whole: str, size: int, state: Sequence[str]) -> EmittedLags:
+        """Add the nodes of `forward`, but for the division by `std`.
+
+        `whole` is the state (B, D) of `size` numbers, the history at its end; `state` the other entries (1, B, n).
+        """
+        spread, first = state
+        axis = 2 if self.features == 1 else 3
+        begun = graph.node("Greater", first, graph.constant(NOTHING / 3))
+        first = graph.node("Where", begun, first, graph.slice(z, 0, 1, 0))
+        values, kept = self._emit_values(graph, z, whole, size)  # (T, B, lags), with F > 1 (T, B, F, lags)
+        there = graph.node("Greater", values, graph.constant(NOTHING / 3))
+        filler = first if self.features == 1 else graph.node("Unsqueeze", first, graph.ints(3))
+        values = graph.node("Where", there, values, filler)
+        pair = torch.zeros(len(self.lags), 2)  # the change and the value
+        pair[self.recent - 1 : self.recent + 1] = torch.tensor([[-1.0, 0.0], [1.0, 1.0]])
+        moved = graph.node("MatMul", values, graph.constant(pair.numpy()))
+        change, latest = (graph.slice(moved, first, first + 1, axis) for first in range(2))
+        less = graph.node("Sub", values, latest)
+        sizes = graph.node("Abs", moved)
+        if self.features > 1:
+            sizes = graph.reshape(graph.node("Transpose", sizes, perm=[0, 1, 3, 2]), 0, 0, 2 * self.features)
+        unit, counts, spread = self.spread.emit(graph, sizes, spread)
+        if self.local:
+            wide = unit if self.features == 1 else graph.node("Unsqueeze", unit, graph.ints(3))
+            less = graph.node("Div", less, wide)
+        columns = graph.node("MatMul", less, graph.constant(self._map.numpy()))
+        if self.local:
+            columns = graph.node("Clip", columns, graph.constant(-LOCAL_LIMIT), graph.constant(LOCAL_LIMIT))
+        else:
+            columns = graph.concat([columns, latest], axis=axis)
+        last = graph.slice(less, self.recent + 1 - self.median_size, self.recent + 1, axis)
+        half = self.median_size // 2 + 1
+        lowest, _ = graph.nodes("TopK", last, graph.ints(half), outputs=2, largest=0)
+        median = graph.slice(lowest, half - 1, half, axis)
+        if self.features > 1:
+            columns = graph.reshape(columns, 0, 0, self.size)
+            change, median = (graph.node("Squeeze", part, graph.ints(3)) for part in (change, median))
+        columns = graph.node("Sub", columns, graph.constant(self.mean.numpy()))
         full = graph.node("Greater", counts, graph.constant(float(self.length)))
-        change = graph.node("Where", moving, newest, graph.constant(0.0))
-        kept = graph.reshape(graph.slice(seen, -self.length, None, 2), -1, self.features * self.length)
-        next_count = graph.node("Squeeze", graph.slice(counts, -1, None, 0), graph.ints(0))
-        return EmittedLags(scaled, full, unit, change, moving, recent, counts, [kept, next_count, *own])
+        moving = graph.node("Greater", counts, graph.constant(1.0))
+        return EmittedLags(columns, full, moving, unit, change, median, [spread, first, kept])
 
-    def _emit_seen(self, graph: Graph, z: str, history: str) -> tuple[str, str]:
-        """Emit all values seen (B, F, L + T), and the steps' numbers (T, 1)."""
+    def _emit_values(self, graph: Graph, z: str, whole: str, size: int) -> tuple[str, str]:
+        """Emit the values gathered (T, B, lags), with F > 1 (T, B, F, lags), and the history kept (B, L*F)."""
+        across = graph.reshape(graph.node("Transpose", z, perm=[1, 0, 2]), 0, -1)  # (B, T*F)
+        seen = graph.concat([whole, across], axis=1)
+        kept = graph.slice(seen, -self.length * self.features, None, 1)
         steps = graph.node("Squeeze", graph.node("Shape", z, start=0, end=1), graph.ints(0))
-        past = graph.reshape(history, -1, self.features, self.length)
-        seen = graph.concat([past, graph.node("Transpose", z, perm=[1, 2, 0])], axis=2)
         zero, one = graph.constant(0, dtype="int64"), graph.constant(1, dtype="int64")
-        return seen, graph.node("Unsqueeze", graph.node("Range", zero, steps, one), graph.ints(1))
+        order = graph.node("Range", zero, steps, one)
+        places = size - self.lags[:, None] * self.features  # (lags, 1)
+        if self.features > 1:
+            order = graph.node("Mul", order, graph.constant(self.features, dtype="int64"))
+            places = (places + torch.arange(self.features))[..., None]  # (lags, F, 1)
+        index = graph.node("Add", order, graph.constant(places.numpy(), dtype="int64"))  # (lags, T)
+        gathered = graph.node("Gather", seen, index, axis=1)  # (B, lags, T)
+        return graph.node("Transpose", gathered, perm=[2, 0, 1] if self.features == 1 else [3, 0, 2, 1]), kept
 
-    def _emit_columns(self, graph: Graph, seen: str, order: str) -> tuple[str, str]:
-        """Emit the columns as they are (T, B, columns * F), and the recent values (B, F, T, recent + 1)."""
-        index = graph.node("Add", order, graph.constant((self.length - self.lags).numpy(), dtype="int64"))  # (T, lags)
-        values = graph.node("Gather", seen, index, axis=2)
-        recent = graph.slice(values, 0, self.recent + 1, 3)
-        latest = graph.slice(values, self.recent, self.recent + 1, 3)
-        parts = [graph.node("Sub", graph.slice(recent, 1, None, 3), graph.slice(recent, 0, -1, 3))]
-        if self.single or self.wide:
-            less = graph.node("Sub", graph.slice(values, self.recent + 1, None, 3), latest)
-            if self.single:
-                parts.append(graph.slice(less, 0, self.single, 3))
-            if self.wide:  # a product, since the bits of ReduceMean depend on where a row lies in memory
-                wide = graph.slice(less, self.single, None, 3)
-                parts.append(graph.node("MatMul", wide, graph.constant(self.averages.numpy())))
-        oldest = graph.slice(recent, 0, 1, 3)
-        parts.append(latest if self.spread is None else graph.node("Sub", latest, oldest))
-        columns = graph.node("Transpose", graph.concat(parts, axis=3), perm=[2, 0, 3, 1])
-        return graph.reshape(columns, 0, 0, -1), recent
+
+def _linear_map(recent: int, single: int, windows: Sequence[Sequence[int]], *, local: bool) -> Tensor:
+    """The columns as a product of the values gathered, less the latest: (lags, K), the level's only if `local`."""
+    total = recent + 1 + single + sum(map(len, windows))
+    rows = torch.eye(total)
+    columns = [rows[k + 1] - rows[k] for k in range(recent)]
+    columns += [rows[recent + 1 + k] for k in range(single)]
+    first = recent + 1 + single
+    for window in windows:
+        columns.append(rows[first : first + len(window)].sum(dim=0) / len(window))
+        first += len(window)
+    shares = (1 - SMOOTHING) ** torch.arange(recent, -1, -1, dtype=torch.float64)
+    columns.append((shares / shares.sum()).float() @ rows[: recent + 1])
+    if local:
+        columns.append(-rows[0])
+    return torch.stack(columns, dim=1)
 
 
 def _wide_windows(season: int) -> list[list[int]]:

@@ -38,7 +38,9 @@ class ForecasterConfig:
     targets: tuple[str, ...] = ()  # those that are forecast; empty: all
     horizon: int = 1  # how many steps ahead, all at once
     calendar: tuple[str, ...] = ()  # periods of the calendar that the time of a value is placed in (timing.CALENDAR)
-    spacing_ms: int | None = None  # the usual one, if the gap to the value before is looked at
+    spacing_ms: int | None = None  # the usual time between two values, if there are times
+    sees_gaps: bool = False  # whether the gap to the value before is looked at
+    gap_after_ms: int | None = None  # a longer one stands for missing values, outside of the graph
     scaling: str = "standard"  # a name in scaling.SCALINGS
     predict: str = "change"  # change or level
     seasons: tuple[int, ...] = ()  # steps of each seasonal period, the shortest first
@@ -61,6 +63,8 @@ class ForecasterConfig:
             raise UsageError(f"{unknown[0]!r} is to be forecast but is not one of the features {self.features}")
         if self.horizon < 1:
             raise UsageError(f"a horizon is at least one step, not {self.horizon}")
+        if self.sees_gaps and self.spacing_ms is None:
+            raise UsageError("gaps are measured in the usual spacing of values, which is not known without times")
         if self.members < 1:
             raise UsageError(f"an ensemble has at least one member, not {self.members}")
         if not self.units or min(self.units) < 1:
@@ -74,7 +78,7 @@ class ForecasterConfig:
     @property
     def uses_time(self) -> bool:
         """Whether the time of a value matters."""
-        return bool(self.calendar) or self.spacing_ms is not None
+        return bool(self.calendar) or self.sees_gaps
 
     def as_facts(self) -> dict[str, Any]:
         """The settings as JSON-able facts."""
@@ -98,13 +102,14 @@ class Forecaster(nn.Module):
             neighbours=config.neighbours,
             local=self.scaling.is_local,
         )
-        self.timing = TimeFeatures(config.calendar, config.spacing_ms) if config.uses_time else None
+        spacing = config.spacing_ms if config.sees_gaps else None
+        self.timing = TimeFeatures(config.calendar, spacing) if config.uses_time else None
         size = self.lags.size + (0 if self.timing is None else self.timing.size)  # K, columns a step
         self.skip = LinearSkip(size, self.outputs.size)
-        sizes = [size - self.lags.recurrent_from + self.outputs.size, *config.units]
+        self._recurrent = [*self.lags.recurrent, *range(self.lags.size, size)]  # columns the recurrent stack sees
+        sizes = [len(self._recurrent) + self.outputs.size, *config.units]
         self.correction = Ensemble([self._member(sizes) for _ in range(config.members)])
-        targets, own_unit = len(self.outputs.targets), not self.scaling.is_local
-        self.mixture = Mixture(targets, config.recent + 1, own_unit=own_unit) if config.adapt else None
+        self.mixture = Mixture(len(self.outputs.targets), local=self.scaling.is_local) if config.adapt else None
 
     def _member(self, sizes: Sequence[int]) -> RecurrentCorrection:
         """One recurrent stack over inputs of the first size."""
@@ -113,7 +118,7 @@ class Forecaster(nn.Module):
 
     def _parts(self) -> list[LagFeatures | TimeFeatures | Ensemble | Mixture | None]:
         """What may have a state, in its order."""
-        return [self.lags, self.timing, self.correction, self.mixture]
+        return [self.timing, self.correction, self.mixture, self.lags]
 
     def state_entries(self) -> tuple[StateEntry, ...]:
         """The layout of the packed state."""
@@ -135,7 +140,7 @@ class Forecaster(nn.Module):
         return torch.cat(parts, dim=1)
 
     def _split(self, parts: Sequence[Any]) -> list[Sequence[Any]]:
-        """The parts of a state, of the lags, the times, the correction and the mixture."""
+        """The parts of a state, of the times, the correction, the mixture and the lags."""
         shares, first = [], 0
         for part in self._parts():
             count = 0 if part is None else len(part.state_entries())
@@ -145,7 +150,7 @@ class Forecaster(nn.Module):
 
     def recurrent_input(self, features: Tensor, skipped: Tensor) -> Tensor:
         """What the recurrent stack sees: some of the features (T, B, K), and the skip's own forecast (T, B, O)."""
-        return torch.cat((features[..., self.lags.recurrent_from :], skipped / self.skip.output_std), dim=-1)
+        return torch.cat((features[..., self._recurrent], skipped / self.skip.output_std), dim=-1)
 
     def forward(self, x: Tensor, state: Tensor, time: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Step through raw x (T, B, F) from state (B, D): forecasts (T, B, O) and the state after the last step.
@@ -158,36 +163,33 @@ class Forecaster(nn.Module):
     def step(self, x: Tensor, state: Tensor, time: Tensor | None = None) -> tuple[Tensor, Tensor | None, Tensor]:
         """As `forward`, with the errors of the mixture's candidates in between, if there is one (`Mixture.forward`)."""
         sizes = [entry.size for entry in self.state_entries()]
-        of_lags, of_timing, of_correction, of_mixture = self._split(torch.split(state, sizes, dim=1))
-        z = self.scaling(x)
+        of_timing, of_correction, of_mixture, of_lags = self._split(torch.split(state, sizes, dim=1))
+        z, outputs = self.scaling(x), self.outputs
         lagged = self.lags(z, of_lags)
         features, timed = self.with_time(lagged, time, of_timing)
         skipped, short = self.skip(features)
         correction, after = self.correction(self.recurrent_input(features, skipped), of_correction)
         said = torch.where(lagged.full, skipped + correction * self.skip.residual_std, short)
-        if lagged.unit is not None:
-            unit = self.outputs.every(lagged.unit)
-            said, short = said * unit, short * unit
-        state_parts = [*lagged.state, *timed, *after]
+        unit = outputs.every(lagged.unit) if self.scaling.is_local else None
         if self.mixture is None:
-            return self.raw_forecast(x, said), None, torch.cat(state_parts, dim=1)
+            said = said if unit is None else said * unit
+            return self.raw_forecast(x, said), None, torch.cat((*timed, *after, *lagged.state), dim=1)
         if self.config.predict == "level":
-            level = self.outputs.every(z)
+            level = outputs.every(z)
             said, short = said - level, short - level
-        (model, *models), (other, *others) = self.outputs.steps(said), self.outputs.steps(short)
+        (model, *models), (other, *others) = outputs.steps(said), outputs.steps(short)
         given = Candidates(
             model=model,
             short=other,
-            value=self.outputs.next(z),
-            change=self.outputs.next(lagged.change),
-            moving=lagged.moving,
-            recent=lagged.recent[:, list(self.outputs.targets)],
-            seen=lagged.counts,
-            unit=None if lagged.unit is None else self.outputs.next(lagged.unit),
+            smoothed=outputs.next(lagged.smoothed),
+            median=outputs.next(lagged.median),
+            change=outputs.next(lagged.change),
+            unit=outputs.next(lagged.unit),
             further=list(zip(models, others, strict=True)),
         )
         mixed, errors, mixture = self.mixture(given, of_mixture)
-        return self._changed(x, mixed), errors, torch.cat((*state_parts, *mixture), dim=1)
+        mixed = mixed if unit is None else mixed * unit
+        return self._changed(x, mixed), errors, torch.cat((*timed, *after, *mixture, *lagged.state), dim=1)
 
     def with_time(
         self, lagged: Lagged, time: Tensor | None, state: Sequence[Tensor]
@@ -213,48 +215,76 @@ class Forecaster(nn.Module):
         return self.scaling.columns([target for _ in range(self.config.horizon) for target in self.outputs.targets])
 
     def emit(self, graph: Graph) -> tuple[str, str]:
-        """Add the nodes of `forward` on the graph's inputs; returns the names of y and next_state."""
-        sizes = [entry.size for entry in self.state_entries()]
-        of_lags, of_timing, of_correction, of_mixture = self._split(graph.split_state("state", sizes))
+        """Add the nodes of `forward` on the graph's inputs; returns the names of y and next_state.
+
+        States are (1, B, n) inside, as recurrent operators want them, but for the history.
+        """
+        sizes, ahead = [entry.size for entry in self.state_entries()], graph.ints(0)
+        short = graph.node("Unsqueeze", graph.slice("state", 0, sum(sizes[:-1]), 1), ahead)
+        split = graph.nodes("Split", short, graph.ints(*sizes[:-1]), outputs=len(sizes) - 1, axis=2)
+        of_timing, of_correction, of_mixture, of_lags = self._split(split)
         z, outputs = self.scaling.emit(graph, "x"), self.outputs
-        lagged = self.lags.emit(graph, z, of_lags)
+        lagged = self.lags.emit(graph, z, "state", sum(sizes), of_lags)
         features, timed = lagged.features, list[str]()
         if self.timing is not None:
-            columns, timed = self.timing.emit(graph, "time", lagged.moving, of_timing)
+            flat = [graph.node("Squeeze", part, ahead) for part in of_timing]
+            columns, timed = self.timing.emit(graph, "time", lagged.moving, flat)
             features = graph.concat([features, columns], axis=2)
-        skipped, short = self.skip.emit(graph, features)
-        seen = graph.slice(features, self.lags.recurrent_from, None, 2)
-        scaled = graph.node("Div", skipped, graph.constant(self.skip.output_std.numpy()))
-        correction, after = self.correction.emit(
-            graph, graph.concat([seen, scaled], axis=2), of_correction, self.skip.residual_std
-        )
+        seen, skipped, short, smoothed = self._emit_linear(graph, features)
+        flat = [graph.node("Squeeze", part, ahead) for part in of_correction]
+        correction, after = self.correction.emit(graph, seen, flat, self.skip.residual_std)
         said = graph.node("Where", lagged.full, graph.node("Add", skipped, correction), short)
-        if lagged.unit is not None:
-            unit = outputs.emit_every(graph, lagged.unit)
-            said, short = (graph.node("Mul", part, unit) for part in (said, short))
-        state = [*lagged.state, *timed, *after]
+        state = [graph.node("Unsqueeze", part, ahead) for part in (*timed, *after)]
+        mixture = list[str]()
+        if self.mixture is not None:
+            if self.config.predict == "level":
+                level = outputs.emit_every(graph, z)
+                said, short = (graph.node("Sub", part, level) for part in (said, short))
+            (model, *models), (other, *others) = outputs.emit_steps(graph, said), outputs.emit_steps(graph, short)
+            given = Candidates(
+                model=model,
+                short=other,
+                smoothed=smoothed,
+                median=outputs.emit_next(graph, lagged.median),
+                change=outputs.emit_next(graph, lagged.change),
+                unit=outputs.emit_next(graph, lagged.unit),
+                further=list(zip(models, others, strict=True)),
+            )
+            said, mixture = self.mixture.emit(graph, given, of_mixture)
+        if self.scaling.is_local:
+            said = graph.node("Mul", said, outputs.emit_every(graph, lagged.unit))
         raw, scaling = outputs.emit_every(graph, "x"), self.output_scaling()
-        if self.mixture is None:
-            change = self.config.predict == "change"
-            y = scaling.emit_change(graph, raw, said) if change else scaling.emit_inverse(graph, said)
-            return y, graph.concat(state, axis=1)
-        if self.config.predict == "level":
-            level = outputs.emit_every(graph, z)
-            said, short = (graph.node("Sub", part, level) for part in (said, short))
-        (model, *models), (other, *others) = outputs.emit_steps(graph, said), outputs.emit_steps(graph, short)
-        given = Candidates(
-            model=model,
-            short=other,
-            value=outputs.emit_next(graph, z),
-            change=outputs.emit_next(graph, lagged.change),
-            moving=lagged.moving,
-            recent=outputs.emit_next(graph, lagged.recent, axis=1),
-            seen=lagged.counts,
-            unit=None if lagged.unit is None else outputs.emit_next(graph, lagged.unit),
-            further=list(zip(models, others, strict=True)),
-        )
-        mixed, mixture = self.mixture.emit(graph, given, of_mixture)
-        return scaling.emit_change(graph, raw, mixed), graph.concat([*state, *mixture], axis=1)
+        is_level = self.mixture is None and self.config.predict == "level"
+        y = scaling.emit_inverse(graph, said) if is_level else scaling.emit_change(graph, raw, said)
+        *others, history = lagged.state
+        carried = graph.node("Squeeze", graph.concat([*state, *mixture, *others], axis=2), ahead)
+        return y, graph.concat([carried, history], axis=1)
+
+    def _emit_linear(self, graph: Graph, features: str) -> tuple[str, str, str, str]:
+        """Add everything that is linear in the features less their mean, by one product.
+
+        Gives what the recurrent stack sees, the full forecast with the stack's offset, the short one, and the
+        smoothed change of the targets.
+        """
+        size, outputs = self.skip.weight.shape[0], self.outputs.size
+        std = torch.ones(size).double()
+        std[: self.lags.size] = self.lags.std.double()
+        selected = torch.eye(size).double()[:, self._recurrent]
+        weight, bias = self.skip.weight.double(), self.skip.bias.double()
+        for_stack = torch.cat((selected, weight[:, :outputs] / self.skip.output_std), dim=1)
+        stack_bias = torch.cat((torch.zeros(len(self._recurrent)), bias[:outputs] / self.skip.output_std))
+        total = torch.cat((for_stack, weight), dim=1)
+        offset = torch.cat((stack_bias, bias))
+        offset[-2 * outputs : -outputs] += self.correction.offset(self.skip.residual_std)
+        total = total / std[:, None]  # the mean is not: where it is large, its product and that of the features cancel
+        smoothed = [self.lags.smoothed[target] for target in self.outputs.targets]
+        total = torch.cat((total, torch.eye(size).double()[:, smoothed]), dim=1)
+        offset = torch.cat((offset, self.lags.mean[smoothed]))
+        product = graph.node("MatMul", features, graph.constant(total.float().numpy()))
+        product = graph.node("Add", product, graph.constant(offset.float().numpy()))
+        sizes = graph.ints(for_stack.shape[1], outputs, outputs, len(smoothed))
+        seen, skipped, short, level = graph.nodes("Split", product, sizes, outputs=4, axis=2)
+        return seen, skipped, short, level
 
     def spec(self, training: dict[str, Any] | None = None) -> ModelSpec:
         """The metadata of the exported model; `training` holds facts and errors for people."""
@@ -268,6 +298,8 @@ class Forecaster(nn.Module):
             chunking=self.correction.chunking,
             uses_time=self.config.uses_time,
             season=min((*self.config.seasons, *self.config.wide_seasons), default=None),
+            spacing_ms=self.config.spacing_ms,
+            gap_after_ms=self.config.gap_after_ms,
             layers=(skip, *self.correction.describe()),
             training=training or {},
         )

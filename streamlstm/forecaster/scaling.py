@@ -99,11 +99,11 @@ class Scaling(nn.Module):
         """Raw forecast (..., F) that lies `delta` (in z) from the raw value x.
 
         Added to x itself rather than to z, so that "no change" is exactly x and nothing is lost to rounding; under
-        `log` it is a factor.
+        `log` it is a factor, of the floor for values below that.
         """
         if self.is_log:
             factor = torch.exp(torch.clamp(delta * self.scale, -EXPONENT_LIMIT, EXPONENT_LIMIT))
-            return torch.clamp(torch.maximum(x, self.floor) * factor, max=RAW_LIMIT)
+            return torch.clamp(x + torch.maximum(x, self.floor) * (factor - 1.0), -RAW_LIMIT, RAW_LIMIT)
         return torch.clamp(x + delta * self.scale, -RAW_LIMIT, RAW_LIMIT)
 
     def inverse(self, z: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ class Scaling(nn.Module):
         if self.is_log:
             factor = graph.node("Exp", _clip(graph, moved, EXPONENT_LIMIT))
             above = graph.node("Max", x, graph.constant(self.floor.numpy()))
-            return _clip(graph, graph.node("Mul", above, factor), RAW_LIMIT)
+            moved = graph.node("Mul", above, graph.node("Sub", factor, graph.constant(1.0)))
         return _clip(graph, graph.node("Add", x, moved), RAW_LIMIT)
 
     def emit_inverse(self, graph: Graph, z: str) -> str:

@@ -6,15 +6,10 @@ was worse than none.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from streamlstm.export.graph import Graph
 
 
 class LinearSkip(nn.Module):
@@ -40,12 +35,6 @@ class LinearSkip(nn.Module):
         """Map features (T, B, K*F) to the full and the short forecast, each (T, B, O)."""
         both = features @ self.weight + self.bias
         return both[..., : self.outputs], both[..., self.outputs :]
-
-    def emit(self, graph: Graph, features: str) -> tuple[str, str]:
-        """Add the nodes of `forward`; the same two tensors."""
-        product = graph.node("MatMul", features, graph.constant(self.weight.numpy()))
-        both = graph.node("Add", product, graph.constant(self.bias.numpy()))
-        return graph.slice(both, 0, self.outputs, 2), graph.slice(both, self.outputs, None, 2)
 
     def set_full(self, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
         """Set the map for a full history: weight (K*F, O), bias (O)."""

@@ -1,9 +1,9 @@
-"""How much each series moves, carried in its state: the unit in which a model of many series measures changes.
+"""How much each series moves, and how long it is, carried in its state: the unit in which changes are measured.
 
 Series of one table may differ by orders of magnitude; a bias or a level learnt from the largest would swamp the
 smallest. The unit is an exponentially weighted mean of absolute changes: a sum that forgets over the same sum of ones,
-so that it is unbiased from the second value on (as in Adam: Kingma and Ba 2015, section 3). Before that nothing is
-known but the value, and the unit is a small share of it.
+so that it is unbiased from the second value on (as in Adam: Kingma and Ba 2015, section 3). A small share of the value
+itself is added to each change: after a flat stretch a change is large, but not infinite.
 """
 
 from __future__ import annotations
@@ -13,46 +13,47 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from streamlstm.forecaster.decay import decaying_sums, emit_decaying_sums
+from streamlstm.forecaster.decay import Decay, decaying_sums, emit_decaying_sums
 from streamlstm.spec import StateEntry
 
 if TYPE_CHECKING:
     from streamlstm.export.graph import Graph
 
 MIN_MEMORY = 200  # steps the mean looks back at least
-# A unit is at least this share of the value itself: after a flat stretch a change is large, but not infinite.
-SMALLEST_SHARE = 1e-5
+VALUE_SHARE = 1e-5  # of a value, added to each change
 TINY = 1e-30
+FIRST = 1e-6  # what the first value counts for in the mean: nothing, but the mean has to be finite
 
 
 class RunningSpread(nn.Module):
-    """The mean absolute change of each of F features, over about `memory` steps."""
+    """The mean absolute change of each of F features over about `memory` steps, and the number of values."""
 
-    def __init__(self, features: int, memory: int, name: str = "spread") -> None:
+    def __init__(self, features: int, memory: int) -> None:
         super().__init__()
-        self.features, self.name = features, name
-        self.decay = 1 - 1 / max(memory, MIN_MEMORY)
+        self.features = features
+        decay = 1 - 1 / max(memory, MIN_MEMORY)
+        weight = torch.zeros(2 * features, features + 2)
+        weight[:features, :features] = torch.eye(features)
+        weight[features:, :features] = VALUE_SHARE * torch.eye(features)
+        bias = torch.tensor([TINY] * features + [1.0, 1.0])
+        self._rule = Decay(weight, torch.tensor([decay] * (features + 1) + [1.0]), bias)
+        self._initial = (*[0.0] * features, (FIRST - 1) / decay, 0.0)
 
     def state_entries(self) -> tuple[StateEntry, ...]:
-        """The weighted sum of absolute changes of each feature, and of ones."""
-        return (StateEntry(name=self.name, shape=(2, self.features)),)
+        """The weighted sum of the changes of each feature, that of ones (the first value counts nothing), the count."""
+        return (StateEntry(name="spread", shape=(self.features + 2,), initial=self._initial),)
 
-    def forward(self, change: Tensor, there: Tensor, value: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Step through changes (T, B, F) where `there` (T, B, 1) says so; gives the units (T, B, F) and the state."""
-        counted = there.float().expand_as(change)
-        x = torch.cat((change.abs() * counted, counted), dim=2)
-        sums, after = decaying_sums(x, [self.decay] * (2 * self.features), state)
-        moved, ones = torch.split(sums, self.features, dim=2)
-        floor = torch.clamp(value.abs() * SMALLEST_SHARE, min=TINY)
-        return torch.maximum(moved / torch.clamp(ones, min=TINY), floor), after
+    def forward(self, changes: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Step through absolute changes and values side by side (T, B, 2F) from the state (B, F + 2).
 
-    def emit(self, graph: Graph, change: str, there: str, value: str, state: str) -> tuple[str, str]:
-        """Add the nodes of `forward`; the same two tensors."""
-        moved = graph.node("Where", there, graph.node("Abs", change), graph.constant(0.0))
-        ones = graph.node("Where", there, graph.constant([1.0] * self.features), graph.constant(0.0))
-        x = graph.concat([moved, ones], axis=2)
-        sums, after = emit_decaying_sums(graph, x, [self.decay] * (2 * self.features), state)
-        counted = graph.node("Max", graph.slice(sums, self.features, None, 2), graph.constant(TINY))
-        mean = graph.node("Div", graph.slice(sums, 0, self.features, 2), counted)
-        share = graph.node("Mul", graph.node("Abs", value), graph.constant(SMALLEST_SHARE))
-        return graph.node("Max", mean, share, graph.constant(TINY)), after
+        Gives the units (T, B, F), how many values there have been (T, B, 1), and the state.
+        """
+        sums, after = decaying_sums(changes, self._rule, state)
+        moved, ones, counts = torch.split(sums, [self.features, 1, 1], dim=2)
+        return moved / ones, counts, after
+
+    def emit(self, graph: Graph, changes: str, state: str) -> tuple[str, str, str]:
+        """Add the nodes of `forward`; the same three tensors, states as (1, B, F + 2)."""
+        sums, after = emit_decaying_sums(graph, changes, self._rule, state)
+        moved, ones, counts = graph.nodes("Split", sums, graph.ints(self.features, 1, 1), outputs=3, axis=2)
+        return graph.node("Div", moved, ones), counts, after

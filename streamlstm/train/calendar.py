@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-from numpy.typing import NDArray
 
 from streamlstm.data import Panel
 from streamlstm.errors import TableError
+from streamlstm.evaluation.split import training_length
 from streamlstm.forecaster.timing import CALENDAR
+from streamlstm.table import Series
 
 MIN_PERIODS = 2  # a period must fit this often into the training part
 MIN_STEPS = 3  # in a period
 
 
-def usual_spacing(panel: Panel) -> int:
-    """The median time from one value to the next, in ms, at least 1."""
-    return max(1, round(float(np.median(np.concatenate(_spacings(panel))))))
+def usual_spacing(series: Sequence[Series], test_size: float) -> int | None:
+    """The median time from one value of the training parts to the next, in ms, at least 1; None without times."""
+    known = [one.times_ms[: training_length(len(one.values), test_size)] for one in series if one.times_ms is not None]
+    spacings = [np.diff(times) for times in known if len(times) > 1]
+    return max(1, round(float(np.median(np.concatenate(spacings))))) if spacings else None
 
 
-def calendar_periods(panel: Panel) -> tuple[str, ...]:
+def calendar_periods(panel: Panel, spacing: int) -> tuple[str, ...]:
     """The periods that have some steps and fit into the training part; TableError if there is none."""
-    spacing = usual_spacing(panel)
-    span = max(int(gaps.sum()) for gaps in _spacings(panel))
+    assert panel.times is not None, "the panel was made with times"
+    span = max(int(panel.times[length - 1, one] - panel.times[0, one]) for one, length in enumerate(panel.lengths))
     found = [
         name for name, (length, _) in CALENDAR.items() if MIN_STEPS * spacing <= length and MIN_PERIODS * length <= span
     ]
@@ -31,9 +36,3 @@ def calendar_periods(panel: Panel) -> tuple[str, ...]:
             "nothing; leave --calendar out"
         )
     return tuple(found)
-
-
-def _spacings(panel: Panel) -> list[NDArray[np.int64]]:
-    """The times between values, an array a series."""
-    assert panel.times is not None, "the panel was made with times"
-    return [np.diff(panel.times[:length, number]) for number, length in enumerate(panel.lengths.tolist())]

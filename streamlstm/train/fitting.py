@@ -13,6 +13,7 @@ from torch import Tensor
 
 from streamlstm.data import Batch, Panel, Row, cut_rows, make_batches
 from streamlstm.forecaster import Ensemble, Forecaster, ForecasterConfig, RecurrentCorrection
+from streamlstm.forecaster.mixture import SMALLEST_SUM
 from streamlstm.train.linear import LinearData, fit_linear, forecaster_data
 from streamlstm.train.loop import LoopOptions, Outcome, Trainer, search, validation_error
 from streamlstm.train.plan import naive_scale, validation_starts
@@ -89,8 +90,10 @@ def fit(
     final = None if interrupted else _trained_on_everything(config, panel, penalty, loop, epochs, report)
     if final is None:
         drop_silent(searched, epochs)
+        searched.correction = searched.correction.merged()
         return Fitted(searched, epochs, gain, interrupted=True)
     drop_silent(final, epochs)
+    final.correction = final.correction.merged()
     if final.mixture is not None and start is not None:
         final.mixture.start.copy_(start)
     return Fitted(final, epochs, gain, interrupted=False)
@@ -146,8 +149,8 @@ def _starting_errors(forecaster: Forecaster, panel: Panel, starts: NDArray[np.in
     assert errors is not None, "a forecaster with a mixture gives its errors"
     after = torch.arange(len(x))[:, None] >= torch.from_numpy(starts)
     there = forecaster.outputs.next(torch.from_numpy(panel.observed)) & after[..., None]  # (N, S, O)
-    there = there.repeat(1, 1, errors.shape[2] // there.shape[2])
-    return START_STEPS * (errors * there).sum(dim=(0, 1)) / torch.clamp(there.sum(dim=(0, 1)), min=1.0)
+    there = there.repeat_interleave(errors.shape[2] // there.shape[2], dim=2)
+    return SMALLEST_SUM + START_STEPS * (errors * there).sum(dim=(0, 1)) / torch.clamp(there.sum(dim=(0, 1)), min=1.0)
 
 
 class _CorrectionData:

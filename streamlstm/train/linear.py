@@ -58,7 +58,7 @@ def linear_data(
     usable = [later(observed, step, filler=False) for step in range(1, outputs.horizon + 1)]
     targets = torch.cat([later - level[:-1] for later in ahead] if predict == "change" else ahead, dim=2)
     unit = torch.ones_like(targets)
-    if lagged.unit is not None:
+    if scaling.is_local:
         unit = outputs.every(lagged.unit)
         targets = torch.clamp(targets / unit, -LOCAL_LIMIT, LOCAL_LIMIT)
     return LinearData(features, lagged.full[..., 0], unit, targets, torch.cat(usable, dim=2))
@@ -114,7 +114,7 @@ def fit_linear(forecaster: Forecaster, panel: Panel, penalty: float) -> None:
         said = x @ weight + bias
         _set_std(forecaster.skip.output_std, said)
         _set_std(forecaster.skip.residual_std, y - said)
-        short = _without_seasons(forecaster.lags, x.shape[1])
+        short = ~np.isin(np.arange(x.shape[1]), forecaster.lags.seasonal)
         weight = np.zeros_like(weight)
         weight[short], bias = ridge(
             data.features[complete][:, torch.from_numpy(short)].double().numpy(),
@@ -127,9 +127,3 @@ def fit_linear(forecaster: Forecaster, panel: Panel, penalty: float) -> None:
 def _set_std(buffer: Tensor, values: NDArray[np.float64]) -> None:
     std = values.std(axis=0)
     buffer.copy_(torch.from_numpy(np.where(std > 1e-9, std, 1.0)))
-
-
-def _without_seasons(lags: LagFeatures, size: int) -> NDArray[np.bool_]:
-    """Which of all `size` columns the short map uses: all but the seasonal ones, (K,)."""
-    columns = np.arange(size)
-    return (columns < lags.recent_size) | (columns >= lags.size - lags.features)

@@ -15,9 +15,10 @@ from streamlstm.data import Panel, make_panel
 from streamlstm.errors import TableError, UsageError
 from streamlstm.evaluation.baselines import naive_forecasts
 from streamlstm.evaluation.scores import Errors, model_forecasts, only_forecast, score
-from streamlstm.evaluation.split import drop_leading_gap
+from streamlstm.evaluation.split import drop_leading_gap, with_gaps
 from streamlstm.export.step_model import check_export, export_model
 from streamlstm.forecaster import Forecaster, ForecasterConfig
+from streamlstm.gaps import Gaps
 from streamlstm.model import Model
 from streamlstm.table import Series
 from streamlstm.train.calendar import calendar_periods, usual_spacing
@@ -50,6 +51,7 @@ class TrainingOptions:
     horizon: int = 1  # steps ahead, all forecast at once
     calendar: bool = False  # whether the model knows where in day, week and year a value lies
     gaps: bool = False  # whether it knows how long after the one before a value came
+    gap_after_ms: int | None = None  # a longer time between two values stands for missing ones
     loop: LoopOptions = field(default_factory=LoopOptions)
 
 
@@ -84,6 +86,10 @@ def train(
     if not series:
         raise TableError("there is no series to train on")
     series = [drop_leading_gap(one) for one in series]
+    spacing = usual_spacing(series, options.test_size)
+    if options.gap_after_ms:
+        gaps = Gaps(options.gap_after_ms, spacing or 1)
+        series = [with_gaps(one, gaps) for one in series]
     panel = make_panel(series, options.test_size, with_times=options.calendar or options.gaps)
     with reproducible(options.seed):
         names = _names(options, panel)
@@ -95,7 +101,7 @@ def train(
             predict=options.predict,
             targets=tuple(names.index(target) for target in options.targets or names),
         )
-        config = _config(plan, options, panel, names)
+        config = _config(plan, options, panel, names, spacing)
         panel = with_gaps_forecast(config, panel, series, plan.penalty)
         fitted = fit(config, panel, penalty=plan.penalty, loop=options.loop, report=report or _say_nothing)
         forecaster = fitted.forecaster
@@ -145,13 +151,17 @@ def _names(options: TrainingOptions, panel: Panel) -> tuple[str, ...]:
     return names
 
 
-def _config(plan: Plan, options: TrainingOptions, panel: Panel, names: tuple[str, ...]) -> ForecasterConfig:
+def _config(
+    plan: Plan, options: TrainingOptions, panel: Panel, names: tuple[str, ...], spacing: int | None
+) -> ForecasterConfig:
     return ForecasterConfig(
         features=names,
         targets=options.targets,
         horizon=options.horizon,
-        calendar=calendar_periods(panel) if options.calendar else (),
-        spacing_ms=usual_spacing(panel) if options.gaps else None,
+        calendar=calendar_periods(panel, spacing or 1) if options.calendar else (),
+        spacing_ms=spacing,
+        sees_gaps=options.gaps,
+        gap_after_ms=options.gap_after_ms or None,
         scaling=plan.scaling,
         predict=options.predict,
         seasons=plan.seasons.single,

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlstm.engine import Engine, EngineSettings
+from streamlstm.errors import UsageError
 from streamlstm.extras import NO_EXTRAS, Extras
+from streamlstm.gaps import MOST_FILLED
 from streamlstm.memory_store import MemoryServer, MemoryStore
 from streamlstm.model import Model
 from support import models
@@ -116,6 +118,76 @@ def test_idle_series_begin_anew_however_values_are_batched(name: str, missing: s
         check(server, "values", oracle, EngineSettings(extras=extras))
         records.append(server.stream("values").state)
     assert records[0] == records[1] == records[2], "the scores in the records agree too"
+
+
+@pytest.mark.parametrize("name", ["lstm", "two features", "one forecast of two features", "time", "breaks"])
+@pytest.mark.parametrize("missing", ["impute", "hold"])
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), extras=st.sampled_from([NO_EXTRAS, Extras(0.8, score=True)]))
+def test_gaps_are_stepped_through_however_values_are_batched(
+    name: str, missing: str, seed: int, extras: Extras
+) -> None:
+    """A silence is filled with missing values, a longer one begins the series anew, also around rejected answers."""
+    model, rng = MODELS[name], random.Random(seed)
+    times = itertools.accumulate(rng.choice((1, 400, 1000, 2500, 9000)) for _ in range(120))
+    traffic = [
+        (f"{time}-0", ["0" if name == "breaks" and k % 2 and rng.random() < 0.2 else v for k, v in enumerate(fields)])
+        for time, (_, fields) in zip(times, entries(seed, 120, features=len(model.spec.features), odd=0.2), strict=True)
+    ]
+    oracle = Oracle(model, missing, extras, idle_ms=20_000, gap_ms=1500, spacing_ms=700).feed(traffic)
+    records = []
+    for batching in range(3):
+        server = serve(
+            model,
+            {"values": traffic},
+            seed=batching,
+            missing=missing,
+            extras=extras,
+            reset_after_ms=20_000,
+            gap_after_ms=1500,
+            spacing_ms=700,
+        )
+        check(server, "values", oracle, EngineSettings(extras=extras))
+        records.append(server.stream("values").state)
+    assert records[0] == records[1] == records[2], "the scores in the records agree too"
+
+
+@pytest.mark.parametrize("missing", ["impute", "hold"])
+def test_a_gap_is_what_blanks_would_have_been(missing: str) -> None:
+    """Values left out give the records, scores and later answers of empty ones sent in their place."""
+    model, extras = MODELS["lstm"], Extras(0.9, score=True)
+    rng = random.Random(3)
+    held = []
+    for blanks in (True, False):
+        rng.seed(3)
+        traffic = []
+        for minute in range(1, 200):
+            value = "" if 50 <= minute < 80 or minute in {120, 121, 160} else f"{rng.gauss(0, 1):.3f}"
+            if value or blanks:
+                traffic.append((f"{minute * 60_000}-0", ["a", value]))
+        gaps = {} if blanks else {"gap_after_ms": 90_000, "spacing_ms": 60_000}
+        server = serve(model, {"values": traffic}, seed=1, missing=missing, extras=extras, **gaps)
+        stream = server.stream("values")
+        answers = dict(zip(stream.prediction_ids, stream.predictions, strict=True))
+        held.append((stream.state, [answers[entry_id.encode()] for entry_id, fields in traffic if fields[1]]))
+    assert held[0] == held[1]
+
+
+def test_a_silence_too_long_to_fill_begins_the_series_anew() -> None:
+    """Beyond the most steps that are filled, and whatever `--reset-after` says."""
+    model = MODELS["lstm"]
+    limit = (MOST_FILLED + 1) * 1000
+    traffic = [("1000-0", ["a", "1"]), (f"{1000 + limit + 1}-0", ["a", "2"])]
+    server = serve(model, {"values": traffic}, seed=1, gap_after_ms=1500, spacing_ms=1000)
+    assert_states_equal(server.stream("values").state, Oracle(model).feed([traffic[1]]), Engine(model).format)
+
+
+def test_gaps_need_a_spacing_and_steps() -> None:
+    """A model that does not say how far apart its values are, or missing values that are not stepped, are refused."""
+    with pytest.raises(UsageError, match="--spacing"):
+        Engine(MODELS["lstm"], EngineSettings(gap_after_ms=1000))
+    with pytest.raises(UsageError, match="skip"):
+        Engine(MODELS["lstm"], EngineSettings(gap_after_ms=1000, spacing_ms=10, missing="skip"))
 
 
 @settings(max_examples=10, deadline=None)

@@ -15,6 +15,7 @@ from streamlstm.errors import ModelError, UsageError
 from streamlstm.export.graph import Graph
 from streamlstm.export.step_model import TOLERANCE, check_export, export_model
 from streamlstm.forecaster import Forecaster, ForecasterConfig, LagFeatures, Scaling
+from streamlstm.forecaster.spread import MIN_MEMORY, VALUE_SHARE
 from streamlstm.model import Model
 from streamlstm.nn import LSTM
 
@@ -38,8 +39,8 @@ CONFIGS = [
     ForecasterConfig(units=(8,), horizon=4, predict="level", adapt=False),
     ForecasterConfig(units=(8,), horizon=2, predict="level", scaling="minmax"),
     ForecasterConfig(units=(8,), calendar=("day", "week", "year")),
-    ForecasterConfig(units=(8,), calendar=("week",), spacing_ms=3_600_000, scaling="series"),
-    ForecasterConfig(units=(8,), spacing_ms=60_000, features=("a", "b"), targets=("b",), adapt=False),
+    ForecasterConfig(units=(8,), calendar=("week",), spacing_ms=3_600_000, sees_gaps=True, scaling="series"),
+    ForecasterConfig(units=(8,), spacing_ms=60_000, sees_gaps=True, features=("a", "b"), targets=("b",), adapt=False),
 ]
 
 
@@ -165,7 +166,9 @@ def test_features_of_a_full_history_are_the_lags_of_the_definition() -> None:
     v = z[:, 0, 0]
     for t in range(lags.length, 40):
         wanted = [v[t - 2] - v[t - 3], v[t - 1] - v[t - 2], v[t] - v[t - 1]]
-        wanted += [v[t + 1 - 5 + j] - v[t] for j in (-1, 0, 1)] + [v[t]]
+        shares = torch.tensor([0.85**age for age in (3, 2, 1, 0)])
+        smoothed = (shares * v[t - 3 : t + 1]).sum() / shares.sum()
+        wanted += [v[t + 1 - 5 + j] - v[t] for j in (-1, 0, 1)] + [smoothed - v[t], v[t]]
         torch.testing.assert_close(features[t, 0], torch.stack(wanted))
     assert full[:, 0, 0].tolist() == [t >= lags.length for t in range(40)]
 
@@ -183,15 +186,17 @@ def test_a_wide_season_is_three_means_around_a_season_ago() -> None:
     assert full[:, 0, 0].tolist() == [t >= lags.length for t in range(100)]
 
 
-def test_a_history_that_is_not_full_gives_zeros_for_what_it_lacks() -> None:
-    """Features that reach before a series' first value are zero, and the rest is what it always is."""
+def test_a_history_that_is_not_full_begins_with_the_first_value() -> None:
+    """Features that reach before a series' first value are as if it had always been that, however it is cut."""
     lags = LagFeatures(1, recent=2, seasons=(6,), neighbours=0)
     z = torch.arange(1.0, 11.0).reshape(10, 1, 1) ** 2
-    features, *_ = lags(z, lags.initial_state(1))
-    assert features[0, 0].tolist() == [0, 0, 0, 1]  # only the level
-    assert features[1, 0].tolist() == [0, 3, 0, 4]
-    assert features[2, 0].tolist() == [3, 5, 0, 9]
-    assert features[5, 0, 2] == 1 - 36  # the first value is five back, a season before the target
+    features, *_, state = lags(z[:2], lags.initial_state(1))
+    later, *_ = lags(z[2:], state)
+    shown = torch.cat((features, later))[:, 0, [0, 1, 2, 4]].tolist()
+    assert shown[0] == [0, 0, 0, 1]  # only the level
+    assert shown[1] == [0, 3, 1 - 4, 4]
+    assert shown[2] == [3, 5, 1 - 9, 9]
+    assert shown[6] == [11, 13, 4 - 49, 49]  # the second value is five back, a season before the target
 
 
 def test_a_series_unit_is_the_weighted_mean_of_its_absolute_changes() -> None:
@@ -199,12 +204,11 @@ def test_a_series_unit_is_the_weighted_mean_of_its_absolute_changes() -> None:
     lags = LagFeatures(1, recent=2, local=True)
     z = torch.randn(30, 1, 1, generator=torch.Generator().manual_seed(0))
     unit = lags(z, lags.initial_state(1)).unit
-    assert lags.spread is not None
-    assert unit is not None
-    changes = np.abs(np.diff(z[:, 0, 0].double().numpy()))
+    values = z[:, 0, 0].double().numpy()
+    changes = np.abs(np.diff(values, prepend=values[0])) + VALUE_SHARE * np.abs(values)
     for t in range(1, 30):
-        weights = lags.spread.decay ** np.arange(t - 1, -1, -1)
-        wanted = (weights * changes[:t]).sum() / weights.sum()
+        weights = (1 - 1 / MIN_MEMORY) ** np.arange(t, -1, -1)
+        wanted = (weights * changes[: t + 1]).sum() / weights[1:].sum()
         assert float(unit[t, 0, 0]) == pytest.approx(wanted, rel=1e-5)
 
 

@@ -7,15 +7,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from streamlstm.forecaster.decay import both_signs, decaying_sums
+from streamlstm.forecaster.decay import Decay, decaying_sums
 from streamlstm.forecaster.mixture import (
-    CALM,
     CANDIDATES,
     ERROR_DECAY,
     ERROR_LIMIT,
-    FACTOR_DECAY,
-    FACTOR_PENALTY,
-    PRIORS,
+    HANDICAPS,
+    PARTS,
+    SHARPNESS,
     SMALLEST_SUM,
     Candidates,
     Mixture,
@@ -25,64 +24,60 @@ from streamlstm.table import Series
 from streamlstm.train import LoopOptions, TrainingOptions, train
 
 
-def given(values: NDArray[np.float64], model: NDArray[np.float64]) -> Candidates:
+def given(values: NDArray[np.float64], model: NDArray[np.float64], *, local: bool = False) -> Candidates:
     """What a mixture is given over one series (T,) with the model's changes (T,), its short forecast all zero."""
     z = torch.from_numpy(values).float()[:, None, None]
     change = torch.diff(z, dim=0, prepend=z[:1])
-    recent = torch.cat((torch.zeros(24), z[:, 0, 0])).unfold(0, 25, 1)[None, None]  # (1, 1, T, 25)
-    moving = (torch.arange(len(z)) > 0)[:, None, None]
-    said = torch.from_numpy(model).float()[:, None, None]
-    count = torch.clamp(torch.arange(1.0, len(z) + 1), max=25)[:, None, None]
-    return Candidates(said, torch.zeros_like(said), z, change, moving, recent, count)
+    counts = torch.clamp(torch.arange(len(z)), min=1.0)[:, None, None]
+    unit = change.abs().cumsum(dim=0) / counts + 1e-3
+    median = torch.stack([torch.median(z[max(0, t - 4) : t + 1]) for t in range(len(z))])[:, None, None] - z
+    smoothed = torch.stack([z[max(0, t - 9) : t + 1].mean() for t in range(len(z))])[:, None, None] - z
+    parts = [torch.from_numpy(model).float()[:, None, None], torch.zeros_like(z), smoothed, median]
+    return Candidates(*[part / unit for part in parts] if local else parts, change=change, unit=unit)
 
 
 def test_a_decaying_sum_is_the_weighted_sum_of_all_that_came() -> None:
-    """Signed numbers summed as two parts give sum decay^(t-k) x(k), by float64, from any state."""
-    x = torch.randn(50, 3, 2, generator=torch.Generator().manual_seed(0))
-    decays = [0.9, 0.5]
-    sums, after = decaying_sums(both_signs(x), decays * 2, torch.zeros(3, 4))
-    signed = (sums[..., :2] - sums[..., 2:]).double()
+    """Numbers that are not negative give sum decay^(t-k) (x(k) W + bias), by float64, from any state, in any cut."""
+    x = torch.rand(50, 3, 2, generator=torch.Generator().manual_seed(0))
+    rule = Decay(torch.tensor([[1.0, 0.5], [0.0, 2.0]]), torch.tensor([0.9, 0.5]), torch.tensor([0.0, 0.25]))
+    sums, after = decaying_sums(x, rule, torch.zeros(3, 2))
     ages = torch.arange(50)[:, None] - torch.arange(50)
-    for column, decay in enumerate(decays):
+    added = x.double() @ rule.weight.double() + rule.bias
+    for column, decay in enumerate(rule.decays.tolist()):
         powers = torch.where(ages >= 0, decay ** ages.clamp(min=0).double(), 0.0)
         torch.testing.assert_close(
-            signed[..., column], powers @ x[..., column].double(), atol=1e-6, rtol=1e-5, check_dtype=False
+            sums[..., column], powers @ added[..., column], atol=1e-5, rtol=1e-5, check_dtype=False
         )
-    first, carried = decaying_sums(both_signs(x[:20]), decays * 2, torch.zeros(3, 4))
-    second, carried = decaying_sums(both_signs(x[20:]), decays * 2, carried)
+    first, carried = decaying_sums(x[:20], rule, torch.zeros(3, 2))
+    second, carried = decaying_sums(x[20:], rule, carried)
     assert torch.equal(torch.cat((first, second)), sums)
     assert torch.equal(carried, after)
 
 
-def test_the_weights_are_those_of_the_formula() -> None:
-    """The mixed change after 60 values is the mean of the candidates by prior / sum^24, recomputed in float64."""
+@pytest.mark.parametrize("local", [False, True])
+def test_the_weights_are_those_of_the_formula(local: bool) -> None:
+    """The mixed change after 60 values is the mean of the candidates by their sums of errors, in float64."""
     random = np.random.default_rng(0)
     values = np.cumsum(random.normal(0, 1, 60))
-    mixture = Mixture(1, 25)
-    now = given(values, 0.5 * random.normal(0, 1, 60))
-    mixed, wrong, _ = mixture(now, mixture.initial_state(1))
-    errors = wrong[:, 0].double().numpy()  # (T, K)
-    assert errors.shape == (60, len(CANDIDATES))
-    sums = (ERROR_DECAY ** np.arange(59, -1, -1)) @ errors + SMALLEST_SUM
-    weights = np.array(PRIORS) * (sums.min() / sums) ** 24
-    smooth = []
-    for share in (0.15, 0.6):
-        level = values[0]
-        for value in values[1:]:
-            level += share * (value - level)
-        smooth.append(level - values[-1])
-    medians = [np.median(values[-n:]) - values[-1] for n in (5, 25)]
-    said = float(now.model[-1, 0, 0])
-    others = [said, 0.0, 0.0, *smooth, *medians]
-    factor = (float(mixed[-1, 0, 0]) * weights.sum() - weights[:7] @ others) / weights[7] / said
-    assert factor == pytest.approx(best_factor(values, now.model[:, 0, 0].double().numpy()), abs=1e-3)
+    mixture = Mixture(1, local=local)
+    now = given(values, 0.5 * random.normal(0, 1, 60), local=local)
+    mixed, _, _ = mixture(now, mixture.initial_state(1))
+    unit, change = (part[:, 0, 0].double().numpy() for part in (now.unit, now.change))
+    parts = np.stack([part[:, 0, 0].double().numpy() for part in now[:PARTS]], axis=1)  # (T, 4)
+    said = parts @ np.array(list(CANDIDATES.values())).T  # (T, K)
+    before, before_unit = np.vstack((np.zeros(len(CANDIDATES)), said[:-1])), np.append(1.0, unit[:-1])[:, None]
+    wrong = change[:, None] / before_unit - before if local else (change[:, None] - before) / before_unit
+    errors = np.minimum(np.abs(wrong), ERROR_LIMIT) ** 1.25
+    sums = (ERROR_DECAY ** np.arange(59, -1, -1)) @ errors * np.array(HANDICAPS) + SMALLEST_SUM
+    weights = np.exp(-SHARPNESS * (sums / sums.min() - 1))
+    assert float(mixed[-1, 0, 0]) == pytest.approx(weights @ said[-1] / weights.sum(), abs=1e-4)
 
 
 def test_a_good_model_is_left_alone_and_a_wrong_one_overruled() -> None:
     """A model that knows the next change has nearly all weight; one that says nonsense is left within 30 values."""
     values = np.cumsum(np.random.default_rng(0).normal(0, 1, 300))
     known = np.append(np.diff(values), 0.0)
-    mixture = Mixture(1, 25)
+    mixture = Mixture(1, local=False)
     good, _, _ = mixture(given(values, known), mixture.initial_state(1))
     np.testing.assert_allclose(good[30:, 0, 0].numpy(), known[30:], atol=0.05)
     bad, _, _ = mixture(given(values, known + 7.0), mixture.initial_state(1))
@@ -93,24 +88,9 @@ def test_an_error_counts_no_more_than_its_limit() -> None:
     """One spike of a million leaves no larger error than the limit with any candidate."""
     values = np.random.default_rng(0).normal(0, 1, 100)
     values[50] = 1e6
-    mixture = Mixture(1, 25)
+    mixture = Mixture(1, local=False)
     _, wrong, _ = mixture(given(values, np.zeros(100)), mixture.initial_state(1))
-    assert float(wrong.max()) == ERROR_LIMIT
-
-
-def best_factor(values: NDArray[np.float64], said: NDArray[np.float64]) -> float:
-    """The factor of the model's changes after the last value, by the sums of its definition in float64."""
-    changes = np.abs(np.diff(values))
-    squares = products = 0.0
-    for t in range(1, len(values)):
-        weights = 0.995 ** np.arange(t - 2, -1, -1)
-        unit = (weights @ changes[: t - 1]) / weights.sum() if t > 1 else max(1e-5 * abs(values[0]), 1e-30)
-        truth = np.clip((values[t] - values[t - 1]) / unit, -ERROR_LIMIT, ERROR_LIMIT)
-        forecast = np.clip(said[t - 1] / unit, -ERROR_LIMIT, ERROR_LIMIT)
-        weight = 1 / (1 + abs(truth) / CALM)
-        squares = FACTOR_DECAY * squares + weight * forecast**2
-        products = FACTOR_DECAY * products + weight * forecast * truth
-    return float((products + FACTOR_PENALTY) / (squares + FACTOR_PENALTY))
+    assert float(wrong.max()) == pytest.approx(ERROR_LIMIT**1.25)
 
 
 def noise_around_levels(seed: int, name: str, shift: float = 0.0, size: float = 1.0, length: int = 900) -> Series:

@@ -40,6 +40,8 @@ class Oracle:
     missing: str = "impute"
     extras: Extras = NO_EXTRAS
     idle_ms: int | None = None
+    gap_ms: int | None = None  # longer silences are filled, a missing value every
+    spacing_ms: int = 1000
     series: dict[str, Series] = field(default_factory=dict)
     predictions: list[tuple[str, list[tuple[str, NDArray[np.float32]]]]] = field(default_factory=list)
     dead: list[tuple[str, str, str]] = field(default_factory=list)
@@ -71,6 +73,8 @@ class Oracle:
         held, time_ms = self.series.get(name), int(entry_id.partition("-")[0])
         if held is not None and self.idle_ms is not None and time_ms - held.time_ms > self.idle_ms:
             held = None
+        if held is not None and self.gap_ms is not None and time_ms - held.time_ms > self.gap_ms:
+            held = self._filled(held, time_ms)
         parts = text.split(",")
         if len(parts) != len(self.model.spec.features):
             return None
@@ -105,6 +109,20 @@ class Oracle:
             score = held.calibrator.take(x[feature], held.output[target])
         self.series[name] = made
         return self._with_extras(made, score)
+
+    def _filled(self, held: Series, end_ms: int) -> Series:
+        """The series after the missing values of a gap; nothing is kept of it unless the value after it is."""
+        begin_ms, count = held.time_ms, (end_ms - held.time_ms + self.spacing_ms // 2) // self.spacing_ms - 1
+        for number in range(1, count + 1):
+            time_ms = begin_ms + (end_ms - begin_ms) * number // (count + 1)
+            x = held.value.copy()
+            for feature, target in enumerate(self.model.spec.targets):
+                if self.missing == "impute" and target is not None:
+                    x[feature] = held.output[target]
+            y, after = self.model.step(x[None], held.state[None], [time_ms] if self.model.spec.uses_time else None)
+            if np.isfinite(y).all() and np.isfinite(after).all():
+                held = Series(after[0], y[0], x, held.steps + 1, time_ms, held.calibrator)
+        return held
 
     @property
     def _scored(self) -> tuple[int, int]:
