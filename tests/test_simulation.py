@@ -16,7 +16,7 @@ import pytest
 from support.mutations import MUTATIONS
 from support.simulated import KINDS, run_seeds, simulate
 
-SEEDS = int(os.environ.get("SEEDS", "300"))  # of each kind
+SEEDS = int(os.environ.get("SEEDS", "280"))  # of each kind
 ENOUGH = 100  # seeds after which everything that a kind is there for must have happened
 AT_ONCE = 20  # seeds of one task
 ONLY = os.environ.get("SEED")

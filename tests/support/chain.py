@@ -51,6 +51,7 @@ class Chain:
     def step(
         self, x: NDArray[np.float32], state: NDArray[np.float32], time: object = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """One step of B series, x [B, 1], as the oracle takes it."""
-        y, after = self.advance(x[None], state, None)
-        return y[0], after
+        """One step of one series, x [1, 1], as the oracle takes it."""
+        [bits], (before, _) = x.view(np.uint32)[0].tolist(), state[0].tolist()
+        h = (int(before) * self._factor + bits) % PRIME
+        return np.array([[(h - HALF) / SCALE]], np.float32), np.array([[h, before]], np.float32)

@@ -60,6 +60,9 @@ KINDS = {
 }
 
 
+_chain = cache(Chain)
+
+
 @cache
 def _lstm() -> StepModel:
     return models.load_lstm(4)
@@ -70,7 +73,7 @@ def simulate(name: str, seed: int) -> Simulation:
     kind = KINDS[name]
     simulation = Simulation(
         seed=seed * len(KINDS) + list(KINDS).index(name),  # no kind sees what another has seen
-        models=tuple(map(Chain, range(kind.models))) or (_lstm(),),
+        models=tuple(map(_chain, range(kind.models))) or (_lstm(),),
         faults=kind.faults,
         missing=("impute", "hold", "skip")[seed % 3],
         **kind.options,
