@@ -46,7 +46,7 @@ LEASE_MS = 600
 
 @cache
 def _metrics(number: int, streams: tuple[str, ...]) -> Metrics:
-    """Where one of the daemons counts; nobody looks at it, and making it anew would take longer than a daemon's life."""
+    """Where one of the daemons counts; nobody looks, and to make it anew would take longer than a daemon lives."""
     return Metrics("simulated", "yhat", streams)
 
 
