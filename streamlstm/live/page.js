@@ -17,7 +17,7 @@ function connect() {
   if (source) source.close();
   points = [];
   const stream = $("stream").value, series = written.get($("series").value) ?? $("series").value;
-  $("title").textContent = series ? series : "choose a series";
+  $("title").textContent = series || "no values yet";
   const query = new URLSearchParams({ stream, series });
   history.replaceState(null, "", "#" + query);
   if (!stream) return;
@@ -29,9 +29,18 @@ function connect() {
   draw();
 }
 
+// What stands on the page while something is away is old, and looks it.
 function say(text, trouble) {
   $("state").textContent = text;
   $("state").classList.toggle("trouble", Boolean(trouble));
+  document.body.classList.toggle("old", Boolean(trouble));
+}
+
+// A stream's first series is chosen as it comes.
+async function chooseFirst() {
+  if ($("series").value || document.activeElement === $("series")) return;
+  $("series").value = (await fetchNames())[0] || "";
+  if ($("series").value) connect();
 }
 
 function takeFigures(now) {
@@ -40,7 +49,9 @@ function takeFigures(now) {
   while (figures.length > 2 && now.time - figures[1].time >= RATE_SECONDS) figures.shift();
   const name = $("stream").value, here = now.streams[name], before = figures[0].streams[name];
   if (!here || !before) return;
+  if (!now.connected) return say("Redis does not answer the daemon; values wait there", true);
   say("live", false);
+  if (here.series > 0) chooseFirst();
   const seconds = now.time - figures[0].time;
   show("rate", seconds > 0 ? short((here.values - before.values) / seconds) : "–");
   show("lag", short(here.lag_entries), here.lag_entries > 1000);
@@ -91,6 +102,7 @@ function takeValues(news) {
   $("now").textContent = last
     ? `${clock(last.t)} UTC: ${text(last.value)}, next ${text(last.forecast)}`
     : "no value of this series among the newest";
+  $("chart").setAttribute("aria-label", `values and the forecasts made for them; ${$("now").textContent}`);
   draw();
 }
 
@@ -268,6 +280,7 @@ async function start() {
   $("series").onchange = connect;
   $("series").onfocus = fetchNames;
   addEventListener("resize", draw);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   connect();
 }
 

@@ -133,7 +133,8 @@ class LivePage:
                 "errors": [metrics.absolute_error.value, metrics.naive_absolute_error.value],
             }
         edges = list(next(iter(self._metrics.of.values())).end_to_end_seconds.edges) if self._metrics.of else []
-        return {"time": self._monotonic(), "edges": edges, "streams": streams}
+        connected = self._metrics.store_connected.value > 0
+        return {"time": self._monotonic(), "connected": connected, "edges": edges, "streams": streams}
 
 
 def _follow(connection: Connection, stream: str, series: bytes) -> Iterator[list[bytes]]:

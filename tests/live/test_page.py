@@ -22,13 +22,13 @@ from streamlstm.metrics import Metrics
 from streamlstm.wire import Address, Connection
 from support import models
 from support.browser import chromium
-from support.server import Server
+from support.server import Server, free_port
 from support.serving import Serving, serve, wait_for_position
 
 # Names that would run, break out of an attribute, or break the event stream if they were not treated as text.
 HOSTILE_SERIES = '<img src=x onerror="document.title=1">\n"}]\'--></script><script>document.title=2</script> &amp; ü'
 HOSTILE_STREAM = '"><script>document.title=3</script>'
-VALUE, FORECAST = (0x1C, 0x24, 0x30), (0xD9, 0x48, 0x0F)  # colours of the lines, as page.css has them
+VALUE, FORECAST = (0x1C, 0x24, 0x30), (0xC2, 0x41, 0x0C)  # colours of the lines, as page.css has them
 
 
 @pytest.fixture
@@ -106,10 +106,47 @@ def test_an_interval_is_a_band(tmp_path: Path, start_server: Callable[..., Serve
             tab = browser.open(web.url + "/#series=a")
             tab.wait_for("document.getElementById('chart').dataset.points == 49")
             assert tab.evaluate("document.getElementById('interval-key').hidden") is False
-            band = coloured(tab.picture(), (0xF8, 0xDE, 0xD4))  # the band's colour on white
+            band = coloured(tab.picture(), (0xF4, 0xDD, 0xD3))  # the band's colour on white
             assert band > 20_000
     finally:
         web.stop()
+
+
+def test_what_is_away_is_said_and_comes_back(tmp_path: Path, start_server: Callable[..., Server]) -> None:
+    """An empty stream's first series is chosen as it comes; a daemon or Redis that is away is said, then it is live."""
+    server, model, port = start_server(fsync="no"), tmp_path / "model.onnx", free_port()
+    model.write_bytes(models.lstm(8))
+    client, where = server.client(), ("--redis", server.url, "--http", f"127.0.0.1:{port}")
+    daemon = serve(tmp_path, model, *where)
+    daemon.ready()
+    try:
+        with chromium(tmp_path / "profile") as browser:
+            page = browser.open(f"http://127.0.0.1:{port}/")
+            page.wait_for("document.getElementById('state').textContent == 'live'")
+            assert page.evaluate("document.getElementById('title').textContent") == "no values yet"
+            push(client, "values", "a", 1, 30)
+            page.wait_for("document.getElementById('title').textContent == 'a'")
+            page.wait_for("document.getElementById('chart').dataset.points == 30")
+            assert "next" in page.evaluate("document.getElementById('chart').getAttribute('aria-label')")
+            for width, dark in ((1200, False), (360, False), (360, True)):
+                scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+                page.call("Emulation.setEmulatedMedia", features=[scheme])
+                picture = page.picture(width, 1400)
+                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
+                assert coloured(picture, (0xFF, 0x9A, 0x5C) if dark else FORECAST) > 300
+            assert daemon.stop() == 0
+            page.wait_for("document.getElementById('state').textContent.startsWith('the daemon does not answer')")
+            assert page.evaluate("document.body.classList.contains('old')")
+            daemon = serve(tmp_path, model, *where)
+            page.wait_for("document.getElementById('state').textContent == 'live'")
+            server.kill()
+            page.wait_for("document.getElementById('state').textContent.startsWith('Redis does not answer')")
+            server.start()
+            page.wait_for("document.getElementById('state').textContent == 'live'")
+            assert not page.evaluate("document.body.classList.contains('old')")
+    finally:
+        client.close()
+        assert daemon.stop() == 0
 
 
 def test_the_policy_is_strict_and_other_paths_are_not_found(
