@@ -123,6 +123,11 @@ class Daemon:
         """Why it cannot serve just now, or None."""
         return "draining" if self._stopping else self._standing.unready()
 
+    def _look_up(self) -> bool:
+        """Whether to end; asked now and then in the midst of long work, which thereby beats."""
+        self.beat = self._clock.monotonic()
+        return self._stopping
+
     # The loop.
 
     def run(self, on_ready: Callable[[], None]) -> None:
@@ -326,7 +331,7 @@ class Daemon:
         head = self._store.open(stream)
         while head.model not in {None, self._engine.model.fingerprint}:  # another may have been faster in between
             change = refuse if stream in self._heads else self._on_model_change
-            change(stream, head, self._engine, lambda: self._stopping)
+            change(stream, head, self._engine, self._look_up)
             head = self._store.open(stream)
         before = self._heads.get(stream) or self._known.pop(stream, None)
         if before is not None and is_before(head.position, before.position):

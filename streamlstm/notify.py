@@ -36,7 +36,10 @@ class Notifier:
             return
         while not stop.wait(self.watchdog_s / PINGS_PER_TIMEOUT):
             problem = unhealthy()
-            self.say(f"STATUS={problem}" if problem else "WATCHDOG=1")
+            # While it starts the watchdog does not run yet, but the time a start may take does: states that are made
+            # again after a change of model take as long as they take.
+            more = f"EXTEND_TIMEOUT_USEC={int(2e6 * self.watchdog_s)}"
+            self.say(*([f"STATUS={problem}"] if problem else ["WATCHDOG=1", more]))
 
     @contextlib.contextmanager
     def watchdog(self, unhealthy: Callable[[], str | None]) -> Iterator[None]:

@@ -12,10 +12,12 @@ import pytest
 
 from streamlstm.daemon import BEAT_TIMEOUT_S, Clock, Daemon, DaemonSettings
 from streamlstm.engine import Engine
+from streamlstm.errors import StoreError
 from streamlstm.http import HttpServer
 from streamlstm.memory_store import MemoryServer, MemoryStore
 from streamlstm.metrics import Metrics
 from streamlstm.model import load
+from streamlstm.store import Head
 from streamlstm.topology import parse_topology
 from streamlstm.web import WebSettings, make_pages
 from support import models
@@ -69,6 +71,26 @@ def test_a_loop_that_does_not_beat_is_unhealthy(page: tuple[str, list[float], Da
     assert "\nstreamlstm_loop_beats 0.0\n" in ask(url + "/metrics")[1]
     daemon.turn(0.0)
     assert ask(url + "/healthz")[0] == 200
+
+
+def test_long_work_at_the_start_beats(page: tuple[str, list[float], Daemon]) -> None:
+    """Making the states of another model again may take hours: as long as it goes on, nobody is to restart it."""
+    _, now, daemon = page
+
+    def replay(stream: str, head: Head, engine: Engine, stopping: Callable[[], bool]) -> None:
+        for _ in range(10):
+            now[0] += BEAT_TIMEOUT_S - 1
+            assert not stopping()
+            assert daemon.unhealthy() is None
+        daemon.stop()
+        assert stopping()
+        raise StoreError("stopped before the states were made again")
+
+    other = MemoryServer()
+    other.stream(STREAM).model = "another"
+    daemon._store, daemon._on_model_change = MemoryStore(other), replay
+    with pytest.raises(StoreError, match="stopped before"):
+        daemon.start()
 
 
 def test_methods_and_paths(page: tuple[str, list[float], Daemon]) -> None:

@@ -107,7 +107,7 @@ def test_pods_run_without_rights_and_are_probed_where_the_daemon_answers() -> No
         "capabilities": {"drop": ["ALL"]},
     }
     probes = {kind: container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")}
-    assert probes == {"startup": "/readyz", "readiness": "/readyz", "liveness": "/healthz"}
+    assert probes == {"startup": "/healthz", "readiness": "/readyz", "liveness": "/healthz"}
     assert container["resources"]["limits"]["memory"]
 
 
