@@ -13,7 +13,7 @@ test: $(DEV)/installed  ## Run all tests (installs the training extra)
 	$(DEV)/bin/python -m pytest
 
 chaos: $(DEV)/installed  ## The tests that kill, cut, fill and stop, for some minutes
-	CHAOS_ROUNDS=20 $(DEV)/bin/python -m pytest tests/daemon/test_chaos.py
+	CHAOS_ROUNDS=20 $(DEV)/bin/python -m pytest tests/daemon/test_chaos.py tests/scale
 
 check: lint types test  ## Everything CI runs
 

@@ -5,7 +5,6 @@ Each test is one round of some seconds; `make chaos` (CHAOS_ROUNDS=20) goes on f
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
 import subprocess
@@ -19,12 +18,12 @@ import pytest
 from streamlstm.keys import Keys
 from streamlstm.model import load
 from support.proxy import Proxy
+from support.rounds import ROUNDS
 from support.server import Server, binaries
 from support.serving import Serving, add, check, eventually, wait_for_position
 from support.traffic import entries
 
 STREAM = "values"
-ROUNDS = range(int(os.environ.get("CHAOS_ROUNDS", "1")))
 
 StartServer = Callable[..., Server]
 Start = Callable[..., Serving]
