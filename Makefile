@@ -16,7 +16,7 @@ test: $(DEV)/installed  ## Run all tests (installs the training extra)
 	$(PYTEST) -n $(WORKERS) --dist loadgroup
 
 chaos: $(DEV)/installed  ## The tests that kill, cut, fill and stop, for some minutes
-	CHAOS_ROUNDS=20 $(PYTEST) tests/daemon/test_chaos.py
+	CHAOS_ROUNDS=20 $(PYTEST) tests/daemon/test_chaos.py tests/scale
 
 check: lint types test  ## Everything CI runs
 

@@ -5,7 +5,7 @@ Each test is one round of some seconds; `make chaos` (CHAOS_ROUNDS=20) goes on f
 
 from __future__ import annotations
 
-import os
+import contextlib
 import resource
 import signal
 import subprocess
@@ -15,16 +15,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from streamlstm.keys import Keys
 from streamlstm.model import load
+from support.disk import filled, small_disk
 from support.proxy import Proxy
+from support.rounds import ROUNDS
 from support.server import Server, binaries
 from support.serving import Serving, add, check, eventually, wait_for_position
 from support.traffic import entries
 
 STREAM = "values"
-ROUNDS = range(int(os.environ.get("CHAOS_ROUNDS", "1")))
 
 StartServer = Callable[..., Server]
 Start = Callable[..., Serving]
@@ -201,6 +203,38 @@ def test_a_full_disk_is_waited_for(round_: int, start_server: StartServer, start
     check(client, load(model_path), made)
     assert daemon.stop() == 0
     client.close()
+
+
+@pytest.mark.parametrize("fsync", ["always", "everysec"])
+@pytest.mark.parametrize("round_", ROUNDS)
+def test_a_disk_that_is_really_full(
+    round_: int, fsync: str, start_server: StartServer, start: Start, model_path: Path, tmp_path: Path
+) -> None:
+    """A server that can write no byte refuses, or ends itself (always); with room, and started again, all is whole."""
+    made = entries(650 + round_, 4000, series=200, odd=0.05)
+    with small_disk(tmp_path / "disk", megabytes=64) as disk:
+        server = start_server(binaries().get("redis" if round_ % 2 else "valkey"), disk, fsync=fsync)
+        daemon = start("--redis", server.url, "--batch-values", "200")
+        daemon.ready()
+        push_again(server, made[:1000])
+        with filled(disk):
+            with contextlib.suppress(redis.RedisError):
+                push_again(server, made[:3000])
+            assert eventually(lambda: daemon.get("/readyz")[0] == 503), daemon.log_path.read_text()
+            time.sleep(0.1 * (round_ % 10))
+        if fsync == "always":
+            assert server.process is not None
+            assert server.process.wait(20) != 0
+            server.start()
+        else:
+            with server.client() as client:
+                assert eventually(lambda: client.info("persistence")["aof_last_write_status"] == "ok")
+        push_again(server, made)
+        with server.client() as client:
+            wait_for_position(client, STREAM, made[-1][0])
+            check(client, load(model_path), made)
+        assert daemon.stop() == 0
+        server.stop()
 
 
 @pytest.mark.parametrize("fsync", ["always", "everysec"])

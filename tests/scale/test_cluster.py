@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,12 +10,16 @@ from pathlib import Path
 import pytest
 
 from streamlstm.model import load
-from support.cluster import Cluster, wait_until
+from support.cluster import Cluster
+from support.rounds import ROUNDS
 from support.serving import Serving
 from support.survivors import Producer, in_rounds
 from support.traffic import entries
 
-STREAMS = tuple(f"values:{{{number}}}" for number in range(6))
+
+def streams_of(round_: int) -> tuple[str, ...]:
+    """Six streams of a round's own, over all nodes."""
+    return tuple(f"values{round_}:{{{number}}}" for number in range(6))
 
 
 @pytest.fixture
@@ -25,32 +30,35 @@ def producer(cluster: Cluster) -> Iterator[Producer]:
     made.close()
 
 
+@pytest.mark.parametrize("round_", ROUNDS)
 def test_a_slot_is_moved_and_a_primary_killed_during_load(
-    cluster: Cluster, producer: Producer, start: Callable[..., Serving], model_path: Path
+    round_: int, cluster: Cluster, producer: Producer, start: Callable[..., Serving], model_path: Path
 ) -> None:
     """Two daemons answer what survives bit for bit, while a slot moves to another node and a primary dies."""
-    daemons = [start("--redis", cluster.url, "--stream", "values:{0..5}") for _ in range(2)]
+    streams, rng = streams_of(round_), random.Random(round_)
+    daemons = [start("--redis", cluster.url, "--stream", f"values{round_}:{{0..5}}") for _ in range(2)]
     for daemon in daemons:
         daemon.ready()
-    traffic = {stream: entries(number, 900, odd=0.05) for number, stream in enumerate(STREAMS)}
+    traffic = {stream: entries(100 * round_ + number, 900, odd=0.05) for number, stream in enumerate(streams)}
     rounds = in_rounds(traffic, 30)
-    mover = threading.Thread(target=cluster.move_slot, args=(STREAMS[0],))
-    victim = cluster.primary_of(STREAMS[1])
+    mover = threading.Thread(target=cluster.move_slot, args=(streams[rng.randrange(6)],))
+    moved, killed, hit = rng.randint(1, 8), rng.randint(12, 25), streams[rng.randrange(6)]
+    victim = cluster.primary_of(hit)
     for number, part in enumerate(rounds):
-        if number == 5:
+        if number == moved:
             mover.start()
-        if number == 15:
+        if number == killed:
             mover.join()
-            victim = cluster.primary_of(STREAMS[1])
+            victim = cluster.primary_of(hit)
             victim.kill()
         for stream, chunk in part.items():
             producer.add(stream, chunk)
     producer.wait(traffic)
     survived = producer.check(traffic, load(model_path))
     assert survived > 0.9 * sum(map(len, traffic.values())), "most of what was sent survived the failover"
-    assert cluster.primary_of(STREAMS[1]) is not victim
-    assert sum(daemon.metric("streamlstm_owned_streams") for daemon in daemons) == len(STREAMS)
+    assert cluster.primary_of(hit) is not victim
+    assert sum(daemon.metric("streamlstm_owned_streams") for daemon in daemons) == len(streams)
     for daemon in daemons:
         assert daemon.stop() == 0
     victim.start()
-    wait_until(lambda: cluster.nodes[0].client().ping(), "the dead node is back")
+    cluster.wait_until_whole()

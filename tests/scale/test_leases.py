@@ -14,6 +14,7 @@ from streamlstm.keys import Keys
 from streamlstm.member import Process
 from streamlstm.model import load
 from support.cluster import wait_until
+from support.rounds import ROUNDS
 from support.server import Server
 from support.serving import Serving
 from support.survivors import Producer, in_rounds
@@ -64,7 +65,10 @@ def test_members_share_and_hand_over(
     client.close()
 
 
-def test_kills_in_a_row(start_server: Callable[..., Server], start: Callable[..., Serving], model_path: Path) -> None:
+@pytest.mark.parametrize("round_", ROUNDS)
+def test_kills_in_a_row(
+    round_: int, start_server: Callable[..., Server], start: Callable[..., Serving], model_path: Path
+) -> None:
     """Of three daemons one is killed again and again, and replaced, while values come: one bit-equal answer each."""
     server = start_server()
     producer = Producer(server.url)
@@ -72,10 +76,11 @@ def test_kills_in_a_row(start_server: Callable[..., Server], start: Callable[...
     daemons = [start(*options) for _ in range(3)]
     for daemon in daemons:
         daemon.ready()
-    traffic = {stream: entries(number, 900, odd=0.05) for number, stream in enumerate(STREAMS)}
+    traffic = {stream: entries(10 * round_ + number, 900, odd=0.05) for number, stream in enumerate(STREAMS)}
     for number, part in enumerate(in_rounds(traffic, 6)):
         for stream, chunk in part.items():
             producer.add(stream, chunk)
+        time.sleep(0.03 * (round_ % 10))
         daemons[number % 3].kill()
         daemons[number % 3] = start(*options)
     producer.wait(traffic)
@@ -87,8 +92,9 @@ def test_kills_in_a_row(start_server: Callable[..., Server], start: Callable[...
     producer.close()
 
 
+@pytest.mark.parametrize("round_", ROUNDS)
 def test_who_was_stopped_for_longer_than_a_lease_gives_way(
-    start_server: Callable[..., Server], start: Callable[..., Serving], model_path: Path
+    round_: int, start_server: Callable[..., Server], start: Callable[..., Serving], model_path: Path
 ) -> None:
     """Its streams are taken over while it stands still; it wakes in the middle of the load and harms nothing."""
     server = start_server()
@@ -97,7 +103,7 @@ def test_who_was_stopped_for_longer_than_a_lease_gives_way(
     for daemon in daemons:
         daemon.ready()
     wait_until(lambda: sorted(shares(client, daemons)) == [2, 3], "both have a share")
-    traffic = {stream: entries(number, 800, odd=0.05) for number, stream in enumerate(STREAMS)}
+    traffic = {stream: entries(10 * round_ + number, 800, odd=0.05) for number, stream in enumerate(STREAMS)}
     for number, part in enumerate(in_rounds(traffic, 8)):
         sleeper, other = daemons[number // 4], daemons[1 - number // 4]
         if number % 4 == 0:

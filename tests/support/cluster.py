@@ -71,9 +71,13 @@ class Cluster:
             primary = call(self.nodes[number], "CLUSTER", "MYID")
             wait_until(lambda n=node, p=primary: p in call(n, "CLUSTER", "NODES"), "a replica knows its primary")
             call(node, "CLUSTER", "REPLICATE", primary)
-        wait_until(lambda: all(b"cluster_state:ok" in info(node) for node in self.nodes), "the cluster is up")
-        wait_until(lambda: all(self._is_linked(node) for node in self.nodes[self.primaries :]), "replicas are in step")
+        self.wait_until_whole()
         return self
+
+    def wait_until_whole(self) -> None:
+        """Wait until every slot is served, and every other node is a replica in step."""
+        wait_until(lambda: all(b"cluster_state:ok" in info(node) for node in self.nodes), "the cluster is up")
+        wait_until(self._has_replicas, "replicas are in step")
 
     def primary_of(self, key: str) -> Server:
         """The node that serves a key just now, as the majority sees it."""
@@ -104,9 +108,10 @@ class Cluster:
         for node in self.nodes:
             node.stop()
 
-    def _is_linked(self, node: Server) -> bool:
-        found: list[Any] = call(node, "ROLE")
-        return found[0] == b"slave" and found[3] == b"connected"
+    def _has_replicas(self) -> bool:
+        roles: list[list[Any]] = [call(node, "ROLE") for node in self.nodes]
+        linked = [found for found in roles if found[0] == b"slave" and found[3] == b"connected"]
+        return len(linked) == len(self.nodes) - self.primaries
 
 
 def call(node: Server, *command: Any) -> Any:

@@ -50,6 +50,17 @@ class Watched:
         wait_until(lambda: all(self._knows_all(sentinel) for sentinel in self.sentinels), "the Sentinels are ready")
         return self
 
+    def wait_until_whole(self) -> None:
+        """Wait until the server that is no primary is its replica in step, and the Sentinels know."""
+
+        def is_whole() -> bool:
+            others = [server for server in self.servers if server is not self.primary]
+            return all(call(server, "ROLE")[3:4] == [b"connected"] for server in others) and all(
+                self._knows_all(sentinel) for sentinel in self.sentinels
+            )
+
+        wait_until(is_whole, "the replica is in step")
+
     def stop(self) -> None:
         """End everything."""
         for server in (*self.sentinels, *self.servers):

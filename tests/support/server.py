@@ -53,6 +53,21 @@ class Server:
 
     def start(self) -> Server:
         """Start and wait until it answers."""
+        self.begin()
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                with self.client() as client:
+                    client.ping()
+                return self
+            except redis.RedisError:
+                assert self.process is not None
+                assert self.process.poll() is None, (self.directory / "server.log").read_text()
+                assert time.monotonic() < deadline, "the test's server does not come up"
+                time.sleep(0.01)
+
+    def begin(self) -> None:
+        """Start the process."""
         options = (
             *("--port", str(self.port), "--bind", HOST, "--dir", str(self.directory), "--save", ""),
             *("--appendonly", "yes", "--appendfsync", self.fsync, "--logfile", str(self.directory / "server.log")),
@@ -66,16 +81,6 @@ class Server:
             # So that a file that may not grow any more is an error to the server, as a full disk is, and not its end.
             preexec_fn=lambda: signal.signal(signal.SIGXFSZ, signal.SIG_IGN),  # noqa: PLW1509  (no locks)
         )
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                with self.client() as client:
-                    client.ping()
-                return self
-            except redis.RedisError:
-                assert self.process.poll() is None, (self.directory / "server.log").read_text()
-                assert time.monotonic() < deadline, "the test's server does not come up"
-                time.sleep(0.01)
 
     def client(self) -> redis.Redis:
         """A client of its own."""
