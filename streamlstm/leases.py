@@ -215,7 +215,7 @@ class RedisLeases:
             if self._ear is None:
                 self._unanswered = 0
                 address = self._nodes.topology.home(self._members)
-                self._ear = Connection(address, name="streamlstm-events")
+                self._ear = self._nodes.topology.connect(address, "streamlstm-events")
                 self._ear.call("SUBSCRIBE", EVENTS_CHANNEL)
             else:
                 # Answered like a message, and taken off by `heard`: a connection that died silently is found out.

@@ -35,7 +35,7 @@ class Nodes:
         """The connection to a server; raises StoreUnavailableError."""
         held = self._connections.get(address)
         if held is None:
-            held = self._connections[address] = Connection(address, name=self._name)
+            held = self._connections[address] = self.topology.connect(address, self._name)
         return held
 
     def call(self, key: str, *command: Part) -> Any:

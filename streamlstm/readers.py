@@ -61,7 +61,7 @@ class Readers:
                 reader.connection.close()
                 reader = None
             if reader is None:
-                reader = self._readers[place] = _Reader(Connection(address, name="streamlstm-read"))
+                reader = self._readers[place] = _Reader(self._topology.connect(address, "streamlstm-read"))
             block_ms = max(1, min(self._block_ms, int(address.socket_timeout_s * 1000 * BLOCKED_SHARE)))
             reader.ask(wanted, count, block_ms, now_s)
 

@@ -61,10 +61,10 @@ class _Flight:
 class _StreamConnection:
     """The connection that guards and commits one stream."""
 
-    def __init__(self, address: Address, stream: str) -> None:
+    def __init__(self, topology: Topology, stream: str) -> None:
         self.keys = Keys(stream)
         self.packer = FlightPacker(self.keys)
-        self.connection = Connection(address, name="streamlstm-commit")
+        self.connection = topology.connect(topology.home(self.keys.input), "streamlstm-commit")
         self.guarded = b""  # position seen when the watch was set; empty once the states are not those it knew
         self.epoch: bytes | None = None
         self.flight: _Flight | None = None
@@ -215,7 +215,7 @@ class RedisStore:
         """Connect, watch, read the head."""
         self.release(stream)
         try:
-            self._streams[stream] = made = _StreamConnection(self._topology.home(Keys(stream).input), stream)
+            self._streams[stream] = made = _StreamConnection(self._topology, stream)
             return made.open()
         except StoreUnavailableError:
             self._topology.doubt()

@@ -8,6 +8,8 @@ failover or while a slot moves the keys of a stream wait until they are whole in
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote, urlencode
@@ -15,8 +17,10 @@ from urllib.parse import parse_qs, unquote, urlencode
 from redis.crc import key_slot
 
 from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
+from streamlstm.hushed import Hushed
 from streamlstm.wire import SOCKET_TIMEOUT_S, Address, Connection, mask
 
+TOPOLOGY = "streamlstm-topology"  # the name of connections that only ask where keys are
 SENTINEL_PORT = 26_379
 CLUSTER_PORT = 6_379
 
@@ -46,6 +50,9 @@ class Topology(Protocol):
 
     def doubt(self) -> None:
         """Look anew before the next answer."""
+
+    def connect(self, address: Address, name: str) -> Connection:
+        """A connection of the caller's own to a server; raises StoreUnavailableError."""
 
 
 def parse_topology(url: str, socket_timeout_s: float = SOCKET_TIMEOUT_S) -> Topology:
@@ -131,6 +138,10 @@ class OneServer:
     def doubt(self) -> None:
         """There is no other."""
 
+    def connect(self, address: Address, name: str) -> Connection:
+        """Connect."""
+        return Connection(address, name=name)
+
 
 class Sentinel:
     """The primary of a service, asked of the first Sentinel that answers and checked with ROLE.
@@ -168,16 +179,20 @@ class Sentinel:
         """Ask the Sentinels again."""
         self._primary = None
 
+    def connect(self, address: Address, name: str) -> Connection:
+        """Connect."""
+        return Connection(address, name=name)
+
     def _find(self) -> Address:
         failures = []
         for number, watcher in enumerate(self._watchers):
             try:
-                found = _ask(watcher, "SENTINEL", "get-master-addr-by-name", self._service)
+                found = _ask(self.connect(watcher, TOPOLOGY), "SENTINEL", "get-master-addr-by-name", self._service)
                 if found is None:
                     failures.append(f"the Sentinel at {watcher.host}:{watcher.port} knows no {self._service!r}")
                     continue
                 primary = at(self._greeting, found[0].decode(), int(found[1]))
-                role = _ask(primary, "ROLE")[0]
+                role = _ask(self.connect(primary, TOPOLOGY), "ROLE")[0]
             except StoreUnavailableError as error:
                 failures.append(str(error))
                 continue
@@ -194,9 +209,16 @@ class Cluster:
 
     spread = True
 
-    def __init__(self, url: str, greeting: Address, endpoints: list[tuple[str, int]]) -> None:
+    def __init__(
+        self,
+        url: str,
+        greeting: Address,
+        endpoints: list[tuple[str, int]],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.url = url
         self._greeting = greeting
+        self._hushed = Hushed(monotonic)
         self._seeds = [at(greeting, *endpoint) for endpoint in endpoints]
         self._slots: list[tuple[int, int, Address]] = []  # first, last, primary; sorted; empty when in doubt
         self._homes: dict[str, Address] = {}  # by key, of those asked for
@@ -228,6 +250,10 @@ class Cluster:
         self._slots = []
         self._homes.clear()
 
+    def connect(self, address: Address, name: str) -> Connection:
+        """Connect; a node that has just been silent is refused at once."""
+        return self._hushed.connect(address, name)
+
     def _map(self) -> list[tuple[int, int, Address]]:
         if not self._slots:
             self._slots = self._fetch()
@@ -237,7 +263,7 @@ class Cluster:
         failures = []
         for node in dict.fromkeys([*self._known, *self._seeds]):
             try:
-                reply = _ask(node, "CLUSTER", "SLOTS")
+                reply = _ask(self.connect(node, TOPOLOGY), "CLUSTER", "SLOTS")
             except StoreUnavailableError as error:
                 failures.append(str(error))
                 continue
@@ -259,8 +285,7 @@ class Cluster:
         return at(self._greeting, host if host not in {"", "?"} else asked.host, int(node[1]))
 
 
-def _ask(address: Address, *command: str) -> Any:
-    connection = Connection(address, name="streamlstm-topology")
+def _ask(connection: Connection, *command: str) -> Any:
     try:
         return connection.call(*command)
     finally:

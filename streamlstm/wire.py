@@ -13,7 +13,7 @@ import re
 import select
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,9 +123,21 @@ def _connect_unix(path: str, timeout_s: float) -> socket.socket:
 class Connection:
     """One connection; every failure of the transport is a StoreUnavailableError that names the server."""
 
-    def __init__(self, address: Address, *, name: str = "streamlstm") -> None:
-        """Connect and greet; raises StoreUnavailableError, or StoreError if the server refuses the credentials."""
+    def __init__(
+        self,
+        address: Address,
+        *,
+        name: str = "streamlstm",
+        greeting_s: float | None = None,
+        on_silence: Callable[[], None] | None = None,
+    ) -> None:
+        """Connect and greet; raises StoreUnavailableError, or StoreError if the server refuses the credentials.
+
+        `greeting_s` is the patience while it does, if not the usual one; `on_silence` is called when patience ends.
+        """
         self.address = address
+        self._patience_s = address.socket_timeout_s if greeting_s is None else greeting_s
+        self._on_silence = on_silence
         self._reader = hiredis.Reader()
         self._received = bytearray()  # and not yet asked for
         self._whole, self._left = 0, 0  # of the expected replies: bytes that are whole, elements still to come
@@ -137,6 +149,8 @@ class Connection:
         except BaseException:
             self.close()
             raise
+        self._patience_s = address.socket_timeout_s
+        self._socket.settimeout(self._patience_s)
 
     def _greet(self, name: str) -> None:
         address = self.address
@@ -149,11 +163,12 @@ class Connection:
 
     def _connect(self) -> socket.socket:
         address = self.address
+        within_s = min(address.connect_timeout_s, self._patience_s)
         try:
             if address.path is not None:
-                made = _connect_unix(address.path, address.connect_timeout_s)
+                made = _connect_unix(address.path, within_s)
             else:
-                made = socket.create_connection((address.host, address.port), address.connect_timeout_s)
+                made = socket.create_connection((address.host, address.port), within_s)
                 made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 # A peer that vanished without a word is found out.
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -162,10 +177,11 @@ class Connection:
                 if address.tls is not None:
                     made = address.tls.wrap_socket(made, server_hostname=address.host)
         except TimeoutError as error:
+            self._note_silence()
             raise self._away("no answer in TLS; does it speak it on this port?" if address.tls else error) from None
         except OSError as error:  # ssl.SSLError is one
             raise self._away(error) from None
-        made.settimeout(address.socket_timeout_s)
+        made.settimeout(self._patience_s)
         return made
 
     def _away(self, error: Exception | str) -> StoreUnavailableError:
@@ -174,7 +190,12 @@ class Connection:
 
     def silent(self) -> StoreUnavailableError:
         """What to raise when nothing has come for as long as is waited."""
-        return self._away(f"no answer for {self.address.socket_timeout_s:g} s")
+        self._note_silence()
+        return self._away(f"no answer for {self._patience_s:g} s")
+
+    def _note_silence(self) -> None:
+        if self._on_silence is not None:
+            self._on_silence()
 
     def fileno(self) -> int:
         """The socket's descriptor, for poll."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,3 +63,35 @@ def test_a_slot_is_moved_and_a_primary_killed_during_load(
         assert daemon.stop() == 0
     victim.start()
     cluster.wait_until_whole()
+
+
+def test_a_hung_primary_holds_up_no_other_node(
+    cluster: Cluster, producer: Producer, start: Callable[..., Serving], model_path: Path
+) -> None:
+    """While it stands still and nobody replaces it, streams of other nodes are answered; afterwards its own are too."""
+    streams = tuple(f"hung:{{{number}}}" for number in range(6))
+    options = ("--stream", "hung:{0..5}", "--socket-timeout", "500ms", "--lease-ttl", "500ms")
+    daemons = [start("--redis", cluster.url, *options) for _ in range(2)]
+    for daemon in daemons:
+        daemon.ready()
+    traffic = {stream: entries(number, 400, odd=0.05) for number, stream in enumerate(streams)}
+    for stream in streams:
+        producer.add(stream, traffic[stream][:100])
+    producer.wait(traffic)
+    with cluster.patient():
+        victim = cluster.primary_of(streams[1])
+        healthy = [stream for stream in streams if cluster.primary_of(stream) is not victim]
+        assert victim.process is not None
+        victim.process.send_signal(signal.SIGSTOP)
+        for first in (100, 200):
+            for stream in healthy:
+                producer.add(stream, traffic[stream][first : first + 100])
+            producer.wait(dict.fromkeys(healthy, ()))
+        assert daemons[0].get("/readyz")[0] == 200
+        victim.process.send_signal(signal.SIGCONT)
+    for stream in streams:
+        producer.add(stream, traffic[stream])
+    producer.wait(traffic)
+    assert producer.check(traffic, load(model_path)) == 6 * 400
+    for daemon in daemons:
+        assert daemon.stop() == 0

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from streamlstm.errors import StoreUnavailableError, UsageError
+from streamlstm.hushed import Hushed
 from streamlstm.redis_store import RedisStore
 from streamlstm.topology import parse_topology
 from streamlstm.wire import SOCKET_TIMEOUT_S, Address, Connection
@@ -44,6 +45,10 @@ class TwoServers:
 
     def doubt(self) -> None:
         """They stay where they are."""
+
+    def connect(self, address: Address, name: str) -> Connection:
+        """Nobody is left alone."""
+        return Connection(address, name=name)
 
 
 @pytest.fixture
@@ -148,3 +153,33 @@ def test_the_url_may_say_how_long_to_wait() -> None:
     for wrong in ("-1", "inf", "nan", "soon"):
         with pytest.raises(UsageError):
             Address.parse(f"redis://h?socket_timeout={wrong}")
+
+
+def test_a_node_that_was_silent_is_tried_briefly_and_seldom() -> None:
+    """It is refused at once in between, so that a hung node takes a tenth of the time at most; then it is as before."""
+    now_s = 0.0
+    hushed = Hushed(lambda: now_s)
+    with socket.create_server((HOST, 0)) as listener:
+        address = Address.parse(f"redis://{HOST}:{listener.getsockname()[1]}/0", TIMEOUT_S)
+        for patience_s, alone_s in ((TIMEOUT_S, 1.0), (0.1, 2.0), (0.2, 4.0), (0.4, 5.0), (0.5, 5.0)):
+            with pytest.raises(StoreUnavailableError, match=rf"no answer for {patience_s:g} s"):
+                hushed.connect(address, "test")
+            now_s += 0.99 * alone_s
+            with pytest.raises(StoreUnavailableError, match="it was silent a moment ago"):
+                hushed.connect(address, "test")
+            now_s += 0.01 * alone_s
+
+        def greet() -> None:
+            clients = [listener.accept()[0] for _ in range(6)]  # five have gone meanwhile
+            clients[-1].sendall(b"+OK\r\n")
+            while clients[-1].recv(1000):
+                pass
+            for client in clients:
+                client.close()
+
+        greeter = threading.Thread(target=greet)
+        greeter.start()
+        connection = hushed.connect(address, "test")
+        with closing(connection), pytest.raises(StoreUnavailableError, match=r"no answer for 0\.3 s"):
+            connection.receive()
+        greeter.join()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,19 @@ class Cluster:
             time.sleep(0.05)  # one by one and slowly, so that the load meets every state in between
         for node in (target, source, *(n for n in primaries if n is not source and n is not target)):
             call(node, "CLUSTER", "SETSLOT", slot, "NODE", target_id)
+
+    @contextmanager
+    def patient(self) -> Iterator[None]:
+        """No primary is replaced for a while, as on a Cluster with the usual settings."""
+        self._set_timeout(60 * NODE_TIMEOUT_MS)
+        try:
+            yield
+        finally:
+            self._set_timeout(NODE_TIMEOUT_MS)
+
+    def _set_timeout(self, node_timeout_ms: int) -> None:
+        for node in self.nodes:
+            call(node, "CONFIG", "SET", "cluster-node-timeout", node_timeout_ms)
 
     def stop(self) -> None:
         """End all nodes."""
