@@ -13,9 +13,8 @@ from streamlstm.digest import EVERY_S, Digest
 from streamlstm.engine import Engine
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.logs import JsonFormatter, TextFormatter
-from streamlstm.memory_store import MemoryServer, MemoryStore
+from streamlstm.memory_store import MemoryServer, MemoryStore, MemoryStream
 from streamlstm.metrics import Metrics
-from streamlstm.store import Head
 from support import models
 from support.daemons import run_daemon
 
@@ -75,48 +74,42 @@ def test_dead_letters_are_told_once_with_stream_and_reason(caplog: pytest.LogCap
 
 def test_an_hour_without_the_store_is_two_lines(caplog: pytest.LogCaptureFixture) -> None:
     """However often it is tried, that the store is away is said once, and once that it is back."""
+    now, tries, engine = [0.0], [0], Engine(models.load_lstm(4))
 
     class Away(MemoryStore):
-        away = False
+        def _reach(self, stream: str, *, connect: bool = False) -> MemoryStream:
+            if 60.0 < now[0] < 3660.0:
+                tries[0] += 1
+                raise StoreUnavailableError("no connection to the Redis server at redis://:***@host")
+            if now[0] > 3720.0:
+                daemon.stop()
+            return super()._reach(stream, connect=connect)
 
         def wait(self, timeout_s: float) -> tuple[bool, list[str]]:
-            if self.away:
-                raise StoreUnavailableError("no connection to the Redis server at redis://:***@host")
+            now[0] += 1.0
             return super().wait(timeout_s)
-
-        def open(self, stream: str) -> Head:
-            if self.away:
-                raise StoreUnavailableError("no connection to the Redis server at redis://:***@host")
-            return super().open(stream)
-
-    caplog.set_level(logging.INFO, "streamlstm")
-    logging.getLogger("streamlstm").propagate = True
-    now, engine, store = [0.0], Engine(models.load_lstm(4)), Away(MemoryServer())
 
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
     daemon = Daemon(
         engine=engine,
-        store=store,
+        store=Away(MemoryServer()),
         metrics=Metrics(engine.model.fingerprint, engine.columns, ["values"]),
         settings=DaemonSettings(streams=("values",)),
         clock=Clock(monotonic=lambda: now[0], wall=lambda: now[0], sleep=sleep),
     )
-    daemon.start()
-    daemon.turn(0.0)
-    caplog.clear()
-    store.away = True
-    tries = 0
-    while now[0] < 3600.0:
-        daemon.turn(0.0)
-        tries += 1
-    store.away = False
-    daemon.turn(0.0)
-    assert tries > 500
-    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
-    assert "trying again" in caplog.records[0].getMessage()
-    assert caplog.records[1].getMessage() == "connected again"
+    caplog.set_level(logging.INFO, "streamlstm")
+    logging.getLogger("streamlstm").propagate = True
+    daemon.run(caplog.clear)
+    said = [record.getMessage() for record in caplog.records]
+    assert tries[0] > 500
+    assert said == [
+        "no connection to the Redis server at redis://:***@host; trying again",
+        "connected again",
+        "draining",
+        "stopped",
+    ]
 
 
 @pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
