@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from streamlstm.errors import ModelError, UsageError
 from streamlstm.export.graph import Graph
-from streamlstm.export.step_model import TOLERANCE, check_export, export_model
+from streamlstm.export.step_model import TOLERANCE, check_export, export_model, write_model
 from streamlstm.forecaster import Forecaster, ForecasterConfig, LagFeatures, Scaling
 from streamlstm.forecaster.spread import MIN_MEMORY, VALUE_SHARE
 from streamlstm.model import Model
@@ -74,6 +74,26 @@ def test_the_exported_model_does_what_the_forecaster_does(config: ForecasterConf
     model = Model(model_bytes)
     assert model.spec.state_size == forecaster.state_size
     assert model.spec.season == min((*config.seasons, *config.wide_seasons), default=None)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_a_series_that_hardly_moves_has_the_same_bits_alone_as_among_others(config: ForecasterConfig) -> None:
+    """Where changes are as small as what is added to them, their sum's rounding shows in which order it was made."""
+    forecaster = made(config)
+    model = Model(write_model(forecaster))
+    random, steps, batch, features = np.random.default_rng(1), 8, 128, len(config.features)
+    levels = np.exp(random.normal(3, 1, (1, batch, features)))
+    x = (levels * (1 + 1e-4 * random.standard_normal((steps, batch, features)))).astype(np.float32)
+    times = np.repeat(3_600_000 * np.arange(steps)[:, None], batch, axis=1)
+    together, state = model.run(x, model.initial_state(batch), times)
+    for row in range(batch):
+        alone, carried = [], model.initial_state(1)
+        for step in range(steps):
+            cut = slice(row, row + 1)
+            y, carried = model.step(x[step, cut], carried, times[step, cut])
+            alone.append(y[0])
+        np.testing.assert_array_equal(np.array(alone), together[:, row])
+        np.testing.assert_array_equal(carried[0], state[row])
 
 
 @pytest.mark.parametrize("config", CONFIGS[:8], ids=str)
