@@ -3,6 +3,7 @@
 python tools/evaluate_data.py FOLDER [--seeds 3] [--only NAME]... [-o tools/data_results.json]
 
 One `streamlstm train` and one `streamlstm evaluate` a table and seed, default options but for those named in OPTIONS.
+The baselines are told the seasons in SEASONS, which `train` has to find by itself.
 `python tools/readme.py` then puts the table into the README.
 """
 
@@ -26,6 +27,15 @@ RESULTS = Path(__file__).parent / "data_results.json"
 OPTIONS: dict[str, dict[str, str]] = {
     "airline-passengers": {"--test-size": "36"},
     "ETTh1": {"--target-col": "OT"},
+}
+
+SEASONS = {
+    "airline-passengers": "12",
+    "ETTh1": "24,168",
+    "elb_requests": "288",
+    "min_temp": "365",
+    "nyc_taxi": "48,336",
+    "taylor": "48,336",
 }
 
 
@@ -67,7 +77,8 @@ def measured(path: Path, seeds: int, baselines: str) -> dict[str, Any]:
             model = str(Path(folder) / f"{seed}.onnx")
             trained.append(called("train", str(path), "-o", model, "--seed", str(seed), *options))
             beside = baselines if seed == 0 else "none"
-            evaluated.append(called("evaluate", model, str(path), "--baselines", beside, *options))
+            seasons = ["--season", SEASONS[path.stem]] if path.stem in SEASONS else []
+            evaluated.append(called("evaluate", model, str(path), "--baselines", beside, *seasons, *options))
     models = [methods["model"] for methods in evaluated]
     return {
         "picked": {name: trained[0][name] for name in ("scaling", "seasons", "wide_seasons", "epochs")},

@@ -1,21 +1,19 @@
 """What forecasts are held against: naive, seasonal naive, a ridge regression on lags, ETS and ARIMA.
 
 Each is fitted to the training part of every series alone, and then forecasts every value from all true values before
-it without being fitted again. ETS and ARIMA are statsmodels' (the extra `evaluate`).
+it without being fitted again. ETS and ARIMA (`classics`) are statsmodels' (the extra `evaluate`).
 """
 
 from __future__ import annotations
 
 import importlib.util
-import warnings
 from collections.abc import Callable, Sequence
-from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.errors import MissingExtraError, UsageError
+from streamlstm.evaluation.classics import arima, ets
 from streamlstm.evaluation.ridge import ridge
 from streamlstm.evaluation.split import fill_gaps, training_length
 from streamlstm.table import Series
@@ -28,9 +26,6 @@ NEEDS_STATSMODELS = ("ets", "arima")
 AR_LAGS = 24  # the last values of the regression
 AR_NEIGHBOURS = 1  # on each side of the value one season before the target
 AR_PENALTY = 0.01  # on standardised lags
-MOST_STATSMODELS_SEASON = 24  # steps; its models with longer seasons take hours
-ARIMA_ORDERS = tuple(product((0, 1, 2, 3, 5), (0, 1), (0, 1, 2)))  # (p, d, q), chosen by AIC
-MOST_FITTED = 4_000  # values at the end of the training part that ARIMA is fitted to
 
 
 def baseline_forecasts(name: str, series: Sequence[Series], test_size: float, seasons: Sequence[int]) -> list[Float64]:
@@ -46,8 +41,8 @@ def baseline_forecasts(name: str, series: Sequence[Series], test_size: float, se
         raise MissingExtraError(f"{name} needs statsmodels: pip install 'streamlstm[evaluate]'")
     methods: dict[str, Callable[[Float64, int, Sequence[int]], Float64]] = {
         "ar": _ar,
-        "ets": _ets,
-        "arima": _arima,
+        "ets": ets,
+        "arima": arima,
     }
     if name not in methods:
         raise UsageError(f"there is no baseline {name!r}; choose of {', '.join(BASELINES)}")
@@ -99,63 +94,3 @@ def _ar(values: Float64, end: int, seasons: Sequence[int]) -> Float64:
     weight, bias = ridge((fitted - centre) / scale, values[first:end, None], AR_PENALTY)
     result[first - 1 : longest] = ((columns - centre) / scale @ weight + bias)[:, 0]
     return result
-
-
-def _ets(values: Float64, end: int, seasons: Sequence[int]) -> Float64:
-    """Additive exponential smoothing, with or without damped trend by AIC, with the shortest season if it is short."""
-    from statsmodels.tsa.exponential_smoothing.ets import ETSModel
-
-    season = _short_season(seasons, end)
-    seasonal: dict[str, Any] = {"seasonal": "add", "seasonal_periods": season} if season else {}
-
-    def candidates() -> Any:
-        for trend in ({}, {"trend": "add", "damped_trend": True}):
-            fitted = ETSModel(values[:end], error="add", **trend, **seasonal).fit(disp=False)
-            yield (
-                fitted.aic,
-                lambda fitted=fitted, trend=trend: (
-                    ETSModel(values, error="add", **trend, **seasonal).smooth(fitted.params).fittedvalues
-                ),
-            )
-
-    return _best(candidates, values)
-
-
-def _arima(values: Float64, end: int, seasons: Sequence[int]) -> Float64:
-    """ARIMA(p, d, q) by AIC; with a short season (0, 1, 1)(0, 1, 1) besides."""
-    from statsmodels.tsa.arima.model import ARIMA
-
-    season = _short_season(seasons, end)
-    fitted_to = values[max(0, end - MOST_FITTED) : end]
-    scale = float(np.std(np.diff(fitted_to))) or 1.0  # its optimiser wants numbers of order one
-
-    def candidates() -> Any:
-        orders: list[dict[str, Any]] = [{"order": order} for order in ARIMA_ORDERS]
-        if season:
-            orders = [{"order": (p, 1, 1), "seasonal_order": (0, 1, 1, season)} for p in (0, 1)]
-        for order in orders:
-            fitted = ARIMA(fitted_to / scale, **order).fit(method_kwargs={"maxiter": 100})
-            # AIC compares models of the same differences only; a difference more costs a value, which is little here.
-            yield fitted.aic, lambda fitted=fitted: fitted.apply(values / scale).fittedvalues * scale
-
-    return _best(candidates, values)
-
-
-def _best(candidates: Callable[[], Any], values: Float64) -> Float64:
-    """The forecasts of the candidate with the lowest AIC; NaN if none could be fitted."""
-    best: tuple[float, Any] | None = None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of optimisers that stopped early, and of starting values
-        try:
-            for aic, forecast in candidates():
-                if np.isfinite(aic) and (best is None or aic < best[0]):
-                    best = aic, forecast
-            if best is not None:
-                return np.asarray(best[1](), np.float64)[1:]
-        except (ValueError, np.linalg.LinAlgError):  # a series it has no model for, e.g. too short for its season
-            pass
-    return np.full(len(values) - 1, np.nan)
-
-
-def _short_season(seasons: Sequence[int], end: int) -> int | None:
-    return next((m for m in sorted(seasons) if 2 <= m <= min(MOST_STATSMODELS_SEASON, end // 3)), None)

@@ -56,6 +56,34 @@ def test_the_fitted_baselines_beat_the_naive_forecast(name: str) -> None:
     assert errors[name].rmse < 0.95 * best
 
 
+@pytest.mark.parametrize("name", ["ets", "arima"])
+def test_a_long_season_is_taken_out(name: str) -> None:
+    """A season of 40 steps, too long to be part of a model, is known to both: they halve the error without it."""
+    pytest.importorskip("statsmodels")
+    random = np.random.default_rng(0)
+    shape = np.cumsum(random.normal(0, 3, 40))
+    values = np.tile(shape - shape.mean(), 15) + random.normal(0, 1, 600)
+    one = Series("s", None, values[:, None])
+    found = {season: baseline_forecasts(name, [one], 0.2, season) for season in ((), (40,))}
+    without, told = (score([one], found[season], 0.2, None) for season in ((), (40,)))
+    assert without is not None
+    assert told is not None
+    assert told.rmse < 0.5 * without.rmse
+
+
+def test_a_logarithm_is_taken_where_it_helps() -> None:
+    """Growth by a share a step is forecast within its noise by ARIMA; a series with zeros has no logarithm."""
+    pytest.importorskip("statsmodels")
+    random = np.random.default_rng(0)
+    values = np.exp(0.02 * np.arange(300) + 0.05 * np.cumsum(random.normal(0, 1, 300)))
+    [said] = baseline_forecasts("arima", [Series("s", None, values[:, None])], 0.2, ())
+    ratio = said[240:, 0] / values[241:]
+    assert float(np.std(np.log(ratio))) < 0.06
+    values[::50] = 0.0
+    [said] = baseline_forecasts("arima", [Series("s", None, values[:, None])], 0.2, ())
+    assert np.isfinite(said[241:]).all()
+
+
 def test_the_regression_is_that_of_its_definition() -> None:
     """Without noise a series of two lags is forecast exactly from the first value all lags are there for."""
     values = np.ones(60)
