@@ -68,9 +68,15 @@ def _refuse_meaningless(context: click.Context, preset: str | None) -> None:
     if preset:
         useless += [name for name in FIXED if name in given]
     if useless:
-        names = ", ".join("--" + name.replace("_", "-") for name in useless)
+        spelt = {option.name: option for option in context.command.params}
+        names = ", ".join(_as_given(spelt[name], context.params[name]) for name in useless)
         what = f"--preset {preset} fixes it" if preset else "a model over windows carries no state on"
         raise UsageError(f"{names} cannot be given here: {what}")
+
+
+def _as_given(option: click.Parameter, value: object) -> str:
+    """An option as it is typed: its name in the program may be another."""
+    return option.secondary_opts[0] if value is False and option.secondary_opts else option.opts[0]
 
 
 def _season(settings: dict[str, Any]) -> int | None:

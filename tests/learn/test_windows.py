@@ -115,6 +115,8 @@ def test_the_preset_tells_the_difference(tmp_path: Path) -> None:
     [
         (["--preset", "tutorial", "--units", "3"], "--units cannot be given here"),
         (["--lookback", "5", "--window", "9"], "--window cannot be given here"),
+        (["--lookback", "5", "--no-adapt", "--ensemble", "1"], "--no-adapt, --ensemble cannot be given here"),
+        (["--lookback", "5", "--wide-season", "9"], "--wide-season cannot be given here"),
         (["--lookback", "5", "--units", "3,4", "--residual"], "all units must be equal"),
         (["--lookback", "5", "--residual", "--bidirectional"], "--merge sum, ave or mul"),
         (["--lookback", "500"], "use a smaller --lookback"),
