@@ -97,6 +97,11 @@ def horizon_of(model: Model) -> int:
     return horizon if isinstance(horizon, int) and horizon * targets == len(model.spec.outputs) else 1
 
 
+def as_served(values: Float64) -> Float64:
+    """Values as a daemon reads them, in float32: a forecast that hits one exactly has no error here either."""
+    return values.astype(np.float32).astype(np.float64)
+
+
 def only_forecast(model: Model, forecasts: Sequence[Float64]) -> list[Float64]:
     """Forecasts (N - 1, F) with NaN in every feature that a model does not forecast, so that nobody is scored there."""
     forecast = np.array([target is not None for target in model.spec.targets])
@@ -113,7 +118,7 @@ def score(
     errors, scaled = [], []
     for one, forecast in zip(series, forecasts, strict=True):
         end = training_length(len(one.values), test_size)
-        error = forecast[end - 1 :] - one.values[end:]  # (n, F)
+        error = forecast[end - 1 :] - as_served(one.values[end:])  # (n, F)
         there = ~np.isnan(error)
         errors.append(error[there])
         unit = _mase_unit(one.values[:end], season or 1)
@@ -142,7 +147,7 @@ def interval_scores(series: Sequence[Series], bounds: Sequence[Bounds], test_siz
     inside, widths = [], []
     for one, bound in zip(series, bounds, strict=True):
         end = training_length(len(one.values), test_size)
-        value, low, high = one.values[end:], bound.low[end - 1 :], bound.high[end - 1 :]
+        value, low, high = as_served(one.values[end:]), bound.low[end - 1 :], bound.high[end - 1 :]
         there = ~np.isnan(value + low + high)
         inside.append(((low <= value) & (value <= high))[there])
         widths.append((high - low)[there])

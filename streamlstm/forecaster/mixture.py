@@ -15,6 +15,9 @@ Chosen on 66 made-up and public series (`tools/robustness.py` has most): errors 
 mean squares there, and to the power 1.5 a 1.5 % larger mean absolute error. Least squares that forget over the lags
 themselves (in a state of d * d) were no better than a mixture: 0.79 of the naive forecast's mean absolute error on 22
 series, where the model alone has 0.99.
+
+Forecasts of further steps are mixed with the weights of the next one. Weights by errors of their own, which are known
+that many steps later, were worse on 18 series: 0.7 % two steps ahead, 3 % six steps ahead, a third after a level shift.
 """
 
 from __future__ import annotations
