@@ -202,19 +202,24 @@ static PyObject *take_steps(PyObject *module, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-static PyObject *all_finite(PyObject *module, PyObject *argument) {
-    (void)module;
-    Py_buffer numbers;
-    if (PyObject_GetBuffer(argument, &numbers, PyBUF_SIMPLE) < 0) return NULL;
-    const uint32_t *bits = numbers.buf;
-    Py_ssize_t count = numbers.len / 4;
+static int is_finite(const Py_buffer *numbers) {
+    const uint32_t *bits = numbers->buf;
+    Py_ssize_t count = numbers->len / 4;
     uint32_t worst = 0; /* the exponent's bits all set is what is not finite */
     for (Py_ssize_t i = 0; i < count; i++) {
         uint32_t magnitude = bits[i] & 0x7fffffff;
         worst = magnitude > worst ? magnitude : worst;
     }
+    return worst < 0x7f800000;
+}
+
+static PyObject *all_finite(PyObject *module, PyObject *argument) {
+    (void)module;
+    Py_buffer numbers;
+    if (PyObject_GetBuffer(argument, &numbers, PyBUF_SIMPLE) < 0) return NULL;
+    int finite = is_finite(&numbers);
     PyBuffer_Release(&numbers);
-    return PyBool_FromLong(worst < 0x7f800000);
+    return PyBool_FromLong(finite);
 }
 
 /* ------------------------------------------------------------------------------------------------- calibrating */
@@ -440,6 +445,14 @@ static int check_rectangle(const Layout *layout, const Rectangle *r, Py_ssize_t 
     return 0;
 }
 
+/* A tuple as `carry_python.Layout` has it. */
+static int take_layout(PyObject *tuple, void *to) {
+    Layout *layout = to;
+    return PyArg_ParseTuple(tuple, "nnnnnnniinii", &layout->each, &layout->outputs, &layout->features, &layout->size,
+                            &layout->output_at, &layout->value_at, &layout->state_at, &layout->target,
+                            &layout->feature, &layout->calibration_at, &layout->interval, &layout->score);
+}
+
 enum { ROWS, CONSTANTS, EDGES, ITEMS, PLACES, SLOTS, STREAMS, VALUES, TIMES, OUTPUTS, STATE, Y, TALLY, BUFFERS };
 
 static PyObject *absorb(PyObject *module, PyObject *args) {
@@ -447,9 +460,7 @@ static PyObject *absorb(PyObject *module, PyObject *args) {
     Py_buffer b[BUFFERS];
     Layout layout;
     Rectangle r;
-    if (!PyArg_ParseTuple(args, "w*(nnnnnnniinii)y*y*y*y*y*y*nnny*y*y*y*w*w*", &b[ROWS], &layout.each, &layout.outputs,
-                          &layout.features, &layout.size, &layout.output_at, &layout.value_at, &layout.state_at,
-                          &layout.target, &layout.feature, &layout.calibration_at, &layout.interval, &layout.score,
+    if (!PyArg_ParseTuple(args, "w*O&y*y*y*y*y*y*nnny*y*y*y*w*w*", &b[ROWS], take_layout, &layout,
                           &b[CONSTANTS], &b[EDGES], &b[ITEMS], &b[PLACES], &b[SLOTS], &b[STREAMS],
                           &r.first, &r.steps, &r.ends, &b[VALUES], &b[TIMES], &b[OUTPUTS], &b[STATE], &b[Y],
                           &b[TALLY]))
@@ -477,6 +488,68 @@ static PyObject *absorb(PyObject *module, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+/* ------------------------------------------------------------------------------------------------ a single value */
+
+/* Of what `scan_single` finds: see streamlstm/codec_python.py. */
+enum { FOUND_TIME = 2, FOUND_SLOT = 5, FOUND_COLUMNS };
+
+/* Copy the state of a value's series to where the model reads it; false after a silence that is too long. */
+static PyObject *take_one(PyObject *module, PyObject *args) {
+    (void)module;
+    Py_buffer rows, found, state;
+    Py_ssize_t each, state_at;
+    long long silence_ms;
+    if (!PyArg_ParseTuple(args, "y*nny*Lw*", &rows, &each, &state_at, &found, &silence_ms, &state)) return NULL;
+    const int64_t *what = found.buf;
+    int good = found.len == 8 * FOUND_COLUMNS && each >= HEADER_SIZE && state_at >= HEADER_SIZE &&
+               state_at <= each - state.len && what[FOUND_SLOT] >= 0 && what[FOUND_SLOT] < rows.len / each;
+    int heard = 1;
+    if (good) {
+        const char *row = (const char *)rows.buf + what[FOUND_SLOT] * each;
+        int64_t last_ms, silence;
+        uint64_t steps;
+        memcpy(&last_ms, row + TIME_AT, 8);
+        memcpy(&steps, row + STEPS_AT, 8);
+        heard = !steps || (!__builtin_sub_overflow(what[FOUND_TIME], last_ms, &silence) && silence <= silence_ms);
+        if (heard) memcpy(state.buf, row + state_at, (size_t)state.len);
+    } else
+        wrong("the row of a value does not hold its state");
+    PyBuffer_Release(&rows);
+    PyBuffer_Release(&found);
+    PyBuffer_Release(&state);
+    return good ? PyBool_FromLong(heard) : NULL;
+}
+
+/* `absorb` for one value: false, and nothing is touched, if the answer is not finite. */
+static PyObject *absorb_one(PyObject *module, PyObject *args) {
+    (void)module;
+    enum { ROWS, CONSTANTS, EDGES, FOUND, VALUE, OUTPUTS, STATE, Y, TALLY, BUFFERS };
+    static const int64_t none = 0;
+    Py_buffer b[BUFFERS];
+    Layout layout;
+    if (!PyArg_ParseTuple(args, "w*O&y*y*y*y*y*y*w*w*", &b[ROWS], take_layout, &layout, &b[CONSTANTS], &b[EDGES],
+                          &b[FOUND], &b[VALUE], &b[OUTPUTS], &b[STATE], &b[Y], &b[TALLY]))
+        return NULL;
+    Py_ssize_t columns = layout.outputs + 2 * layout.interval + layout.score;
+    layout.constants = b[CONSTANTS].buf, layout.edges = b[EDGES].buf, layout.edge_count = b[EDGES].len / 8;
+    Rectangle r = {.items = &none, .places = &none, .streams = &none, .batch = 1, .steps = 1, .values = b[VALUE].buf,
+                   .outputs = b[OUTPUTS].buf, .state = b[STATE].buf, .rows = b[ROWS].buf, .y = b[Y].buf,
+                   .tally = b[TALLY].buf, .tally_columns = TALLY_BUCKETS + layout.edge_count + 1};
+    int finite = 0;
+    int good = layout.each > 0 && layout.outputs > 0 && layout.features > 0 && layout.size >= 0 &&
+               b[FOUND].len == 8 * FOUND_COLUMNS && b[VALUE].len == 4 * layout.features && b[Y].len == 4 * columns &&
+               (!layout.calibration_at || b[CONSTANTS].len == sizeof(Constants)) &&
+               b[OUTPUTS].len == 4 * layout.outputs && b[STATE].len == 4 * layout.size;
+    if (good) {
+        r.slots = (const int64_t *)b[FOUND].buf + FOUND_SLOT, r.times = (const int64_t *)b[FOUND].buf + FOUND_TIME;
+        good = check_rectangle(&layout, &r, b[ROWS].len / layout.each, 1, 1, b[TALLY].len / 8 / r.tally_columns) == 0;
+    } else
+        wrong("the arrays of a value do not fit each other");
+    if (good && (finite = is_finite(&b[OUTPUTS]) && is_finite(&b[STATE]))) absorb_group(&layout, &r, 0);
+    for (int i = 0; i < BUFFERS; i++) PyBuffer_Release(&b[i]);
+    return good ? PyBool_FromLong(finite) : NULL;
+}
+
 static PyMethodDef functions[] = {
     {"lay_out", lay_out, METH_VARARGS, "Items by series, the series with most first."},
     {"take_parts", take_parts, METH_VARARGS, "A part of each slot's row."},
@@ -484,6 +557,8 @@ static PyMethodDef functions[] = {
     {"all_finite", all_finite, METH_O, "Whether all of some float32 numbers are finite."},
     {"calibrate", calibrate, METH_VARARGS, "Take values into the calibrations of their series."},
     {"absorb", absorb, METH_VARARGS, "Take a rectangle's answers into the rows."},
+    {"take_one", take_one, METH_VARARGS, "The state of a single value's series."},
+    {"absorb_one", absorb_one, METH_VARARGS, "Take the answer to a single value into its row."},
     {0},
 };
 static struct PyModuleDef definition = {

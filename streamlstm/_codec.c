@@ -691,6 +691,16 @@ done:
     return result;
 }
 
+static char *write_piece(char *to, const Py_buffer *piece) {
+    memcpy(to, piece->buf, (size_t)piece->len);
+    return to + piece->len;
+}
+
+/* Whether a place and the length after it lie within some bytes. */
+static int lies_within(const Py_buffer *data, const int64_t *place) {
+    return place[0] >= 0 && place[1] >= 0 && place[0] <= data->len && place[1] <= data->len - place[0];
+}
+
 /* Names, and of each the row of words that its slot has, in turn. */
 static PyObject *pack_records(PyObject *module, PyObject *args) {
     (void)module;
@@ -721,6 +731,58 @@ done:
     texts_release(&names);
     PyBuffer_Release(&rows);
     PyBuffer_Release(&slots);
+    return result;
+}
+
+/* The whole flight of a single value. */
+static PyObject *pack_single(PyObject *module, PyObject *args) {
+    (void)module;
+    enum { REPLY, FOUND, ROWS, NUMBERS, BEGIN, ADD, META, COUNT, END, BUFFERS };
+    Py_buffer b[BUFFERS];
+    Py_ssize_t each;
+    unsigned long long answered;
+    if (!PyArg_ParseTuple(args, "y*y*y*ny*K(y*y*y*y*y*)", &b[REPLY], &b[FOUND], &b[ROWS], &each, &b[NUMBERS],
+                          &answered, &b[BEGIN], &b[ADD], &b[META], &b[COUNT], &b[END]))
+        return NULL;
+    PyObject *result = NULL;
+    const int64_t *found = b[FOUND].buf;
+    Py_ssize_t columns = b[NUMBERS].len / 4, room = columns * SHORTEST_MAX;
+    if (b[FOUND].len != 8 * SINGLE_COLUMNS || each <= 0 || found[SINGLE_SLOT] < 0 ||
+        found[SINGLE_SLOT] >= b[ROWS].len / each || !lies_within(&b[REPLY], &found[SINGLE_ID_AT]) ||
+        !lies_within(&b[REPLY], &found[SINGLE_NAME_AT])) {
+        PyErr_SetString(PyExc_ValueError, "what was found does not lie within the reply and the rows");
+        goto done;
+    }
+    const char *reply = b[REPLY].buf, *id = reply + found[SINGLE_ID_AT], *name = reply + found[SINGLE_NAME_AT];
+    int64_t id_length = found[SINGLE_ID_LENGTH], name_length = found[SINGLE_NAME_LENGTH];
+    char count[24];
+    int count_length = snprintf(count, sizeof count, "%llu", answered);
+    size_t most = 2 * bulk_size(name_length) + 2 * bulk_size(id_length) + bulk_size(each) + bulk_size(room) +
+                  bulk_size(count_length);
+    for (int piece = BEGIN; piece <= END; piece++) most += (size_t)b[piece].len;
+    /* The text is written behind everything else first: its length stands before it. */
+    result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)most + room);
+    if (!result) goto done;
+    char *start = PyBytes_AS_STRING(result), *text = start + most, *text_end = text, *to = start;
+    for (Py_ssize_t i = 0; i < columns; i++) {
+        if (i) *text_end++ = ',';
+        text_end = write_shortest(text_end, ((const float *)b[NUMBERS].buf)[i]);
+    }
+    to = write_piece(to, &b[BEGIN]);
+    to = write_bulk(to, name, name_length);
+    to = write_bulk(to, (const char *)b[ROWS].buf + found[SINGLE_SLOT] * each, each);
+    to = write_piece(to, &b[ADD]);
+    to = write_bulk(to, id, id_length);
+    to = write_bulk(to, name, name_length);
+    to = write_bulk(to, text, text_end - text);
+    to = write_piece(to, &b[META]);
+    to = write_bulk(to, id, id_length);
+    to = write_piece(to, &b[COUNT]);
+    to = write_bulk(to, count, count_length);
+    to = write_piece(to, &b[END]);
+    _PyBytes_Resize(&result, to - start);
+done:
+    for (int i = 0; i < BUFFERS; i++) PyBuffer_Release(&b[i]);
     return result;
 }
 
@@ -768,6 +830,7 @@ static PyMethodDef functions[] = {
     {"skip_replies", skip_replies, METH_VARARGS, "How far replies are there, and how many elements are not."},
     {"pack_entries", pack_entries, METH_VARARGS, "XADD commands, one an entry."},
     {"pack_records", pack_records, METH_VARARGS, "Names and their rows in turn, as arguments."},
+    {"pack_single", pack_single, METH_VARARGS, "The whole flight of a single value."},
     {"write_numbers", write_numbers, METH_VARARGS, "Rows of numbers as texts."},
     {0},
 };

@@ -4,6 +4,7 @@ from streamlstm.codec_python import NO_SLOT as NO_SLOT
 from streamlstm.codec_python import Table as Table
 from streamlstm.codec_python import pack_entries as pack_entries
 from streamlstm.codec_python import pack_records as pack_records
+from streamlstm.codec_python import pack_single as pack_single
 from streamlstm.codec_python import scan_read as scan_read
 from streamlstm.codec_python import scan_single as scan_single
 from streamlstm.codec_python import skip_replies as skip_replies

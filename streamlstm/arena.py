@@ -74,7 +74,7 @@ class Arena:
             self._batch = 1
             self._last_used[:] = 0
 
-    def touch(self, slots: Slots) -> None:
+    def touch(self, slots: Slots | int) -> None:
         """Protect rows in this batch."""
         self._last_used[slots] = self._batch
 

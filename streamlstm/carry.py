@@ -21,6 +21,8 @@ take_parts = _carry.take_parts
 take_steps = _carry.take_steps
 all_finite = _carry.all_finite
 absorb = _carry.absorb
+take_one = _carry.take_one
+absorb_one = _carry.absorb_one
 calibrate = _carry.calibrate
 
 

@@ -139,6 +139,46 @@ def absorb(
     rows[slots] = part
 
 
+def take_one(rows: Float32, each: int, place: int, found: Index, silence_ms: int, state: Float32) -> bool:
+    """Copy the state of a single value's series, at `place` of its row of `each` bytes, to `state` (1, D).
+
+    False, and nothing is copied, if the value comes after a longer silence of its series. `found` is what
+    `codec_python.scan_single` found.
+    """
+    time_ms, slot = int(found[2]), int(found[5])
+    if not 0 <= slot < len(rows) or place + state.nbytes > each:
+        raise ValueError("the row of a value does not hold its state")
+    header = np.ndarray(shape=(1,), dtype=HEADER, buffer=rows[slot], strides=(each,))[0]
+    if header["steps"] and time_ms - int(header["time_ms"]) > silence_ms:
+        return False
+    state[0] = rows[slot, place // 4 : place // 4 + state.size]
+    return True
+
+
+def absorb_one(
+    rows: Float32,
+    layout: tuple[int, ...],
+    constants: Float64,
+    edges: Float64,
+    found: Index,
+    value: Float32,
+    outputs: Float32,
+    state: Float32,
+    y: Float32,
+    tally: Float64,
+) -> bool:
+    """`absorb` for a single value (1, F): the answer (1, 1, O) and the state (1, D) to its row and y (1, columns).
+
+    False, and nothing is touched, if the answer is not finite.
+    """
+    if not (all_finite(outputs) and all_finite(state)):
+        return False
+    one, cut = np.zeros(1, np.int64), (0, 1, 0)
+    slot, time_ms = found[5:6], found[2:3]
+    absorb(rows, layout, constants, edges, one, one, slot, one, *cut, value, time_ms, outputs, state, y, tally)
+    return True
+
+
 def _calibrated(
     lay: Layout, part: Float32, constants: Float64, x: Float32, outputs: Float32, streams: Index, tally: Float64
 ) -> Float32:

@@ -34,7 +34,10 @@ Index = NDArray[np.int64]
 
 Table = _codec.Table
 skip_replies = _codec.skip_replies
+# What `scan_single` finds, by index: where the id and the name are in the reply, the entry's time, the series' slot.
+ID_AT, ID_LENGTH, TIME, NAME_AT, NAME_LENGTH, SLOT = range(6)
 scan_single = _codec.scan_single
+pack_single = _codec.pack_single
 
 
 class Texts(Sequence[bytes]):

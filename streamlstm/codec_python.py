@@ -256,6 +256,32 @@ def pack_records(
     return b"".join(pairs)
 
 
+def pack_single(
+    reply: bytes,
+    found: NDArray[np.int64],
+    rows: NDArray[np.float32],
+    size: int,
+    numbers: NDArray[np.float32],
+    answered: int,
+    pieces: tuple[bytes, bytes, bytes, bytes, bytes],
+) -> bytes:
+    """A single value's whole flight: its pieces, and between them what `scan_single` found in the reply.
+
+    After the first piece come name and row (of `size` bytes), after the second id, name and the numbers' text, after
+    the third the id, after the fourth how many entries are answered.
+    """
+    assert rows.itemsize * rows.shape[1] == size
+    id_at, id_length, _, name_at, name_length, slot = found.tolist()
+    if not 0 <= slot < len(rows) or max(id_at + id_length, name_at + name_length) > len(reply):
+        raise ValueError("what was found does not lie within the reply and the rows")
+    entry_id, name = reply[id_at : id_at + id_length], reply[name_at : name_at + name_length]
+    text = write_numbers(numbers, numbers.size)[0]
+    begin, add, meta, count, end = pieces
+    filled = ((begin, name, rows[slot].tobytes()), (add, entry_id, name, text), (meta, entry_id))
+    parts = [part for piece, *texts in filled for part in (piece, *(b"$%d\r\n%b\r\n" % (len(t), t) for t in texts))]
+    return b"".join((*parts, count, b"$%d\r\n%d\r\n" % (len(b"%d" % answered), answered), end))
+
+
 def write_numbers(numbers: NDArray[np.float32], columns: int) -> tuple[bytes, bytes, bytes]:
     """Rows of numbers, finite or NaN, as texts with commas between them: (bytes, places, lengths), the last two int64.
 

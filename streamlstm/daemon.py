@@ -225,14 +225,18 @@ class Daemon:
             self._load(unknown)
         results = self._engine.step(batch)
         step_s = self._lap("step") - began
-        noted: tuple[int, float] | None = self._fit_read(batch), step_s
+        sent: _Pending | None = None
         for result in results:
             stream = result.commit.stream
             if stream in self._pending and not self._settle(stream):
                 continue  # computed from a position that has been overtaken
             self._store.send_commit(self._sweep.add_to(self._bounded(result.commit)))
-            self._pending[stream] = _Pending(self._clock.monotonic(), result, noted)
-            noted = None
+            self._pending[stream] = _Pending(self._clock.monotonic(), result)
+            sent = sent or self._pending[stream]
+        # Whoever waits for an answer need not wait for this.
+        values = self._fit_read(batch)
+        if sent is not None:
+            sent.batch = values, step_s
         self._lap("send")
 
     def _load(self, unknown: dict[str, list[bytes]]) -> None:

@@ -26,9 +26,9 @@ from streamlstm.plain import Items, PlainWay, Stepped
 from streamlstm.plan import NO_PAST, NOT_FINITE, Unknown, Work
 from streamlstm.record import RecordFormat, Records
 from streamlstm.scoring import scored_feature
-from streamlstm.single import Single, SingleWay, parse_single
+from streamlstm.single import Single, SingleWay
 from streamlstm.stepping import StepModel
-from streamlstm.store import Commit, DeadLetter, Head
+from streamlstm.store import Commit, DeadLetter, Head, SingleCommit
 
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -194,7 +194,7 @@ class Engine:
 
     def parse(self, reply: bytes) -> list[Batched]:
         """Lay out the next entries of streams that were opened, a read's reply: the first of a batch's four calls."""
-        single = parse_single(reply, self.arena.table, self._keys, len(self.model.spec.features))
+        single = self._single.parse(reply, self.arena.table, self._keys)
         return list(self._parse(reply)) if single is None else [single]
 
     def _parse(self, reply: bytes) -> list[Parsed]:
@@ -206,7 +206,7 @@ class Engine:
         unknown = {}
         for parsed in batch:
             if isinstance(parsed, Single):
-                self.arena.touch(parsed.slots)
+                self.arena.touch(parsed.slot)
                 continue
             if parsed.slots.min(initial=0) > NO_SLOT:
                 self.arena.touch(parsed.slots)
@@ -260,20 +260,17 @@ class Engine:
             return None
         base, head.position = head.position, single.position
         head.answered += 1
-        names = single.names
-        commit = Commit(
+        commit = SingleCommit(
             stream=single.stream,
             base=base,
             position=head.position,
             model=self.model.fingerprint,
             columns=self.columns,
             answered=head.answered,
-            names=names,
-            records=Records(self.arena.rows, single.slots),
-            ids=single.ids,
-            fields=names,
-            texts=write_numbers(answer.y),
-            counts=single.counts,
+            reply=single.reply,
+            found=single.found,
+            rows=self.arena.rows,
+            y=answer.y,
         )
         return Result(commit=commit, tally=answer.tally, entries=1)
 

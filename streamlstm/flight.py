@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from streamlstm.codec import pack_entries, pack_records
+from streamlstm.codec import pack_entries, pack_records, pack_single
 from streamlstm.entry_id import EntryId
 from streamlstm.keys import Keys
-from streamlstm.store import FORMAT, Commit
+from streamlstm.store import FORMAT, Commit, SingleCommit
 from streamlstm.wire import bulk, pack
+
+_POSITION, _ENTRIES = bulk(b"position"), bulk(b"entries")
 
 
 class FlightPacker:
@@ -17,11 +19,16 @@ class FlightPacker:
         self._begin = pack("MULTI")
         self._end = pack("EXEC") + pack("WATCH", keys.meta) + pack("HMGET", keys.meta, "position", "epoch")
         self._add = b"$4\r\nXADD\r\n" + bulk(keys.predictions.encode())
-        self._model, self._columns, self._meta = "", "", b""  # the command that moves the position, up to there
+        self._model, self._columns, self._meta = "", "", b""
+        self._pieces: tuple[bytes, bytes, bytes, bytes, bytes] | None = None
         self._set = b"$4\r\nHSET\r\n" + bulk(keys.state.encode())
 
     def pack(self, commit: Commit) -> tuple[list[bytes], int]:
         """A flight in pieces, and how many commands stand between its MULTI and its EXEC."""
+        if isinstance(commit, SingleCommit) and not commit.removed and commit.trim_before_ms is None:
+            rows, pieces = commit.rows, self._single(commit)
+            size = rows.itemsize * rows.shape[1]
+            return [pack_single(commit.reply, commit.found, rows, size, commit.y, commit.answered, pieces)], 3
         parts = [self._begin]
         commands = self._pack_records(commit, parts)
         if len(commit.ids):
@@ -30,6 +37,26 @@ class FlightPacker:
         commands += self._pack_rest(commit, parts)
         parts.append(self._end)
         return parts, commands
+
+    def _single(self, commit: Commit) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+        """The pieces of a single value's flight."""
+        if commit.model != self._model or commit.columns != self._columns or self._pieces is None:
+            begin, add = self._begin + b"*4\r\n" + self._set, b"*5\r\n" + self._add
+            self._pieces = begin, add, self._moving(commit) + _POSITION, _ENTRIES, self._end
+        return self._pieces
+
+    def _moving(self, commit: Commit) -> bytes:
+        """The command that moves the position, up to there."""
+        if commit.model != self._model or commit.columns != self._columns:
+            self._model, self._columns, self._pieces = commit.model, commit.columns, None
+            self._meta = (
+                b"*12\r\n$4\r\nHSET\r\n"
+                + bulk(self._keys.meta.encode())
+                + b"".join(
+                    map(bulk, (b"model", commit.model.encode(), b"columns", commit.columns.encode(), b"format", FORMAT))
+                )
+            )
+        return self._meta
 
     def _pack_records(self, commit: Commit, parts: list[bytes]) -> int:
         commands = 0
@@ -52,17 +79,8 @@ class FlightPacker:
         for letter in commit.dead:
             fields = ("id", letter.id, "series", letter.series, "value", letter.value, "error", letter.error)
             parts.append(pack("XADD", keys.dead, *bound, "*", *fields))
-        if commit.model != self._model or commit.columns != self._columns:
-            self._model, self._columns = commit.model, commit.columns
-            self._meta = (
-                b"*12\r\n$4\r\nHSET\r\n"
-                + bulk(keys.meta.encode())
-                + b"".join(
-                    map(bulk, (b"model", commit.model.encode(), b"columns", commit.columns.encode(), b"format", FORMAT))
-                )
-            )
         answered = b"%d" % commit.answered
-        parts.append(b"%b$8\r\nposition\r\n%b$7\r\nentries\r\n%b" % (self._meta, bulk(commit.position), bulk(answered)))
+        parts += [self._moving(commit), _POSITION, bulk(commit.position), _ENTRIES, bulk(answered)]
         commands = len(commit.dead) + 1
         if commit.trim_before_ms is not None:
             # Predictions go with the input they answer; MINID is below the position, so nothing unread is trimmed.

@@ -115,7 +115,10 @@ class _StreamConnection:
         flight, commands = self.packer.pack(commit)
         replies = commands + 4  # and MULTI, EXEC, WATCH, HMGET
         self.connection.expect(replies, least_bytes=len(QUEUED) * commands)
-        self.connection.send_pieces(flight)
+        if len(flight) == 1:
+            self.connection.send(flight[0])
+        else:
+            self.connection.send_pieces(flight)
         self.flight = _Flight(commands, commit.position, self.epoch)
 
     def receive(self) -> bool:
@@ -272,6 +275,8 @@ class RedisStore:
         call = None if self._calls is None else self._calls[0]()
         now_s, ends = self._monotonic(), list(self._ends())
         timeout_s = max(0.0, min([timeout_s, *(end_s - now_s for _, end_s in ends)]))
+        # Only what was overdue before the poll: a process that stood still itself finds the answers waiting.
+        overdue = [connection for connection, end_s in ends if end_s <= now_s]
         others = [descriptor for descriptor in (self._wakeup, call) if descriptor is not None]
         polled = self._poll((*reads, *commits, *others), 0 if ready or self._readers.ready else timeout_s)
         # What has begun to come may take long to be whole, and there may be better things to do meanwhile.
@@ -285,10 +290,9 @@ class RedisStore:
                     ready.append(commits[descriptor])
             elif descriptor == call and self._calls is not None:
                 self._calls[1]()
-        # Only what was overdue before the poll: a process that stood still itself finds the answers waiting.
-        spoke = {descriptor for descriptor, _ in polled}
-        for connection, end_s in ends:
-            if end_s <= now_s and connection.fileno() not in spoke:
+        spoke = {descriptor for descriptor, _ in polled} if overdue else set()
+        for connection in overdue:
+            if connection.fileno() not in spoke:
                 raise connection.silent()
         return self._readers.ready, ready
 

@@ -24,6 +24,19 @@ Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 
+class OneStep(Protocol):
+    """One step of one series: what `x`, `state` and `time` hold is stepped to `y` and `next_state`, all in place."""
+
+    x: Float32  # (1, 1, F)
+    state: Float32  # (1, D)
+    time: Index  # (1, 1), not read unless the model uses time
+    y: Float32  # (1, 1, O)
+    next_state: Float32  # (1, D)
+
+    def step(self) -> None:
+        """Step it; what is written is finite."""
+
+
 class StepModel(Protocol):
     """What the engine needs of a model; `streamlstm.model.Model` is one."""
 
@@ -32,6 +45,9 @@ class StepModel(Protocol):
 
     def initial_state(self, batch: int = 1) -> Float32:
         """State before the first value, [batch, D]."""
+
+    def one_step(self) -> OneStep:
+        """One step of one series through arrays of its own, for one thread."""
 
     def advance(self, x: Float32, state: Float32, time: Index | None) -> tuple[Float32, Float32]:
         """T steps of B series whose x [T, B, F] and state [B, D] are known to be finite."""

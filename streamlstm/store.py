@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.codec import Texts
+from streamlstm.codec import ID_AT, ID_LENGTH, NAME_AT, NAME_LENGTH, SLOT, Texts, write_numbers
 from streamlstm.entry_id import BEGINNING
-from streamlstm.record import NO_RECORDS, Records
+from streamlstm.record import NO_RECORDS, Records, Rows
 
 FORMAT = b"1"  # of the derived keys, kept in base:meta
 EMPTY = Texts.of([])
@@ -69,6 +70,63 @@ class Commit:
     dead: Sequence[DeadLetter] = field(default_factory=tuple)
     most_dead: int | None = None  # about so many dead letters are kept, the youngest; None keeps all
     trim_before_ms: int | None = None  # entries older than this may go; never past the position
+
+
+class SingleCommit(Commit):
+    """The commit of a single value; what only some stores ask for is made when they do."""
+
+    removed = dead = ()
+    reset_all = False
+    most_dead = trim_before_ms = None
+
+    def __init__(
+        self,
+        *,
+        stream: str,
+        base: bytes,
+        position: bytes,
+        model: str,
+        columns: str,
+        answered: int,
+        reply: bytes,
+        found: NDArray[np.int64],
+        rows: Rows,
+        y: NDArray[np.float32],
+    ) -> None:
+        """`found` (6,) in the reply of a read by `codec.scan_single`; the series' row is its slot's; y (1, columns)."""
+        self.stream, self.base, self.position = stream, base, position
+        self.model, self.columns, self.answered = model, columns, answered
+        self.reply, self.found, self.rows, self.y = reply, found, rows, y
+
+    @cached_property
+    def names(self) -> Texts:  # type: ignore[override]  # made once, then an attribute like any other
+        """Name of the series."""
+        return Texts(self.reply, self.found[NAME_AT : NAME_AT + 1], self.found[NAME_LENGTH : NAME_LENGTH + 1])
+
+    @cached_property
+    def records(self) -> Records:  # type: ignore[override]
+        """The series' row."""
+        return Records(self.rows, self.found[SLOT : SLOT + 1])
+
+    @cached_property
+    def ids(self) -> Texts:  # type: ignore[override]
+        """Id of the entry."""
+        return Texts(self.reply, self.found[ID_AT : ID_AT + 1], self.found[ID_LENGTH : ID_LENGTH + 1])
+
+    @property
+    def fields(self) -> Texts:  # type: ignore[override]
+        """Name of the series."""
+        return self.names
+
+    @cached_property
+    def texts(self) -> Texts:  # type: ignore[override]
+        """The prediction."""
+        return write_numbers(self.y)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:  # type: ignore[override]
+        """One field."""
+        return np.ones(1, np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ What a new series is told where `--max-series` is reached does depend on it: the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from streamlstm.engine import Engine
 from streamlstm.entry_id import EntryId
@@ -63,7 +63,9 @@ class Sweep:
         ]
         self._engine.remove(commit.stream, gone)
         progress.under_way = len(gone)
-        return replace(commit, removed=[*commit.removed, *gone]) if gone else commit
+        if gone:
+            commit.removed = [*commit.removed, *gone]
+        return commit
 
     def settled(self, stream: str, *, holds: bool) -> int:
         """How many removals the stream's commit made, once it is known whether it holds."""

@@ -157,3 +157,54 @@ def test_nothing_is_read_or_written_outside() -> None:
     for wrong in bad:
         with pytest.raises(ValueError, match=r"beyond|tally|fit|calibrations"):
             absorb(**wrong)
+
+
+@needs_compiled
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 5]), st.sampled_from([1.0, np.inf, np.nan]))
+def test_both_take_and_absorb_one_value_alike(seed: int, steps: int, answer: float) -> None:
+    """With silences around the limit, the state out and the answer in; nothing of an answer that is not finite."""
+    rng = np.random.default_rng(seed)
+    level, calibrated = Constants(0.8), bool(seed % 2)
+    made = RecordFormat(
+        outputs=2,
+        features=2,
+        initial_state=np.zeros(3, np.float32),
+        fingerprint="ab" * 8,
+        calibration=level.fresh() if calibrated else None,
+    )
+    layout = Layout(made.size, 2, 2, 3, *made.places(), 1, 0, made.calibration_at, int(calibrated), int(calibrated))
+    rows = np.repeat(made.fresh[None], SLOTS, axis=0)
+    made.header(rows)["steps"], made.header(rows)["time_ms"] = steps, 1000
+    made.last_output(rows)[:] = rng.standard_normal((SLOTS, 2))
+    found = np.array([0, 0, 1000 + rng.integers(98, 103), 0, 0, rng.integers(0, SLOTS)], np.int64)
+    x, outputs = rng.standard_normal((1, 2)).astype(np.float32), np.array([[[answer, 2.0]]], np.float32)
+    state = rng.standard_normal((1, 3)).astype(np.float32)
+    seen = []
+    for module in (compiled, carry_python):
+        mine, y, tally = rows.copy(), np.zeros((1, layout.columns), np.float32), new_tally(1)
+        taken = np.zeros((1, 3), np.float32)
+        heard = module.take_one(mine, made.size, made.places()[2], found, 100, taken)
+        good = module.absorb_one(mine, layout, level.numbers, SCALED_ERROR_EDGES, found, x, outputs, state, y, tally)
+        seen.append((heard, good, [array.tobytes() for array in (mine, y, taken, tally)]))
+        assert heard == bool(steps == 0 or found[2] <= 1100)
+        assert good == np.isfinite(answer)
+        assert good or (mine.tobytes(), y.any(), tally.any()) == (rows.tobytes(), False, False)
+    assert seen[0] == seen[1]
+
+
+@needs_compiled
+def test_nothing_is_read_or_written_outside_for_one_value() -> None:
+    """Slots beyond the rows, states beyond a row, arrays of other sizes are refused."""
+    rows, found = np.zeros((4, 40), np.float32), np.zeros(6, np.int64)
+    for slot, at, size in ((4, 80, 3), (-1, 80, 3), (0, 80, 21), (0, 152, 3)):
+        found[5] = slot
+        with pytest.raises(ValueError, match="does not hold its state"):
+            compiled.take_one(rows, 160, at, found, 10, np.zeros((1, size), np.float32))
+    layout = Layout(160, 1, 1, 3, 72, 76, 80, 0, 0)
+    one, y, tally = np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32), new_tally(1)
+    for slot, size, outputs in ((4, 3, one), (0, 4, one), (0, 3, np.zeros((1, 2), np.float32))):
+        found[5] = slot
+        arrays = (found, one, outputs, np.zeros((1, size), np.float32), y, tally)
+        with pytest.raises(ValueError, match=r"beyond|fit"):
+            compiled.absorb_one(rows, layout, np.empty(0), SCALED_ERROR_EDGES, *arrays)

@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 
 from streamlstm import codec_python
 from streamlstm.codec import Texts, encode_read, scan_read
+from streamlstm.flight import FlightPacker
+from streamlstm.keys import Keys
+from streamlstm.store import Commit, SingleCommit
 
 try:
     compiled: Any = importlib.import_module("streamlstm._codec")
@@ -258,3 +261,43 @@ def test_a_series_takes_little_memory() -> None:
     for slot in range(200_000):
         table.put(0, b"sensor%04d" % slot, slot)
     assert table.nbytes / 200_000 < 64
+
+
+@needs_compiled
+@settings(max_examples=100, deadline=None)
+@given(
+    st.binary(min_size=1, max_size=300),
+    st.lists(st.floats(width=32, allow_infinity=False), min_size=1, max_size=4),
+    st.integers(0, 2**63 - 1),
+)
+def test_both_pack_a_value_that_comes_alone_alike(name: bytes, numbers: list[float], answered: int) -> None:
+    """The same flight from the compiled codec, from its twin, and from the general way."""
+    reply = encode_read({"k": [(b"5-1", [name, b"1.5"])]})
+    table = compiled.Table()
+    table.put(0, name, 2)
+    found = np.zeros(6, np.int64)
+    assert compiled.scan_single(reply, table, KEYS, found, np.zeros(1, np.float32)) == b"k"
+    rows, y = np.arange(12, dtype=np.float32).reshape(3, 4), np.array([numbers], np.float32)
+    pieces = (b"begin", b"add", b"meta", b"count", b"end")
+    packed = [module.pack_single(reply, found, rows, 16, y, answered, pieces) for module in (compiled, codec_python)]
+    assert packed[0] == packed[1]
+    same = {"stream": "k", "base": b"0-0", "position": b"5-1", "model": "ab", "columns": "y", "answered": answered}
+    single = SingleCommit(**same, reply=reply, found=found, rows=rows, y=y)  # type: ignore[arg-type]
+    shown = {"names": single.names, "records": single.records, "ids": single.ids, "fields": single.fields}
+    general = Commit(**same, **shown, texts=single.texts, counts=single.counts)  # type: ignore[arg-type]
+    flights = [FlightPacker(Keys("k")).pack(commit) for commit in (single, general)]
+    (alone, commands), (pieces_of_it, as_many) = flights
+    assert (alone, commands) == ([b"".join(pieces_of_it)], as_many)
+
+
+@needs_compiled
+def test_what_lies_outside_is_not_packed() -> None:
+    """Places beyond the reply and slots beyond the rows are refused."""
+    rows = np.zeros((2, 4), np.float32)
+    good = [0, 1, 0, 1, 2, 1]
+    for at, wrong in ((0, -1), (1, 9), (3, 7), (4, -2), (5, 2), (5, -1)):
+        found = np.array(good, np.int64)
+        found[at] = wrong
+        with pytest.raises(ValueError, match="does not lie"):
+            compiled.pack_single(b"abc", found, rows, 16, rows[0, :1], 1, (b"",) * 5)
+    assert compiled.pack_single(b"abc", np.array(good), rows, 16, rows[0, :1], 1, (b"",) * 5).startswith(b"$2\r\nbc")

@@ -11,6 +11,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.one_step import CalledStep, OneStep
 from streamlstm.spec import ModelSpec, StateEntry
 
 PRIME = 16_777_213  # below 2^24, so that every remainder is a float32
@@ -33,6 +34,10 @@ class Chain:
     def initial_state(self, batch: int = 1) -> NDArray[np.float32]:
         """The state before the first value, [batch, 2]."""
         return np.repeat(np.array([[self.spec.state[0].initial, 0.0]], np.float32), batch, axis=0)
+
+    def one_step(self) -> OneStep:
+        """One step of one series through arrays of its own."""
+        return CalledStep(self.spec, self.advance)
 
     def advance(
         self, x: NDArray[np.float32], state: NDArray[np.float32], time: NDArray[np.int64] | None
