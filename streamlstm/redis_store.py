@@ -164,15 +164,18 @@ class RedisStore:
         where: str | Topology,
         *,
         block_ms: int = BLOCK_MS,
+        busy_poll_s: float = 0.0,
         wakeup: int | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Connects when first used; raises UsageError for a URL it cannot read.
 
+        A `wait` looks for so long before it sleeps: a process that is awake answers sooner, and takes a core for it.
         `wakeup` is a descriptor that ends a `wait` when it becomes readable (a signal arrived).
         """
         self._monotonic = monotonic
         self._topology = parse_topology(where) if isinstance(where, str) else where
+        self._busy_poll_s = busy_poll_s
         self._wakeup = wakeup
         self._calls: tuple[Callable[[], int | None], Callable[[], None]] | None = None
         self._readers = Readers(self._topology, block_ms=block_ms, monotonic=monotonic)
@@ -305,6 +308,11 @@ class RedisStore:
             poller = self._pollers[descriptors] = select.poll()
             for descriptor in descriptors:
                 poller.register(descriptor, select.POLLIN)
+        if self._busy_poll_s and timeout_s:
+            ends_s = self._monotonic() + min(timeout_s, self._busy_poll_s)
+            while self._monotonic() < ends_s:
+                if found := poller.poll(0):
+                    return found
         return poller.poll(math.ceil(timeout_s * 1000))
 
     def _ends(self) -> Iterator[tuple[Connection, float]]:

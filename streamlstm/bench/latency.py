@@ -1,6 +1,7 @@
 """Latency under a steady load: the daemon and two floors by turns, on the same server, with the same values.
 
 The echo loop answers without a model; *least* is the same loop with a call of the model and the commands of a commit.
+*Busy* is the daemon with `--busy-poll`: it does not sleep between values.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from streamlstm.errors import StoreError
 from streamlstm.keys import Keys
 
 RATES = (100, 1000, 10_000)  # values a second
-WHO = ("echo", "least", "ours")
+WHO = ("echo", "least", "ours", "busy")
+BUSY_POLL = ("--busy-poll", "20ms")  # longer than the time between two values of the slowest rate
 WARM_TIMEOUT_S = 60.0
 POLL_S = 0.01
 STREAM = "values"
@@ -63,8 +65,9 @@ def measure_latency(bench: Bench, *, series: int, seconds: float, warm_up_s: flo
 
 
 def _answering(bench: Bench, who: str) -> AbstractContextManager[Process]:
-    if who == "ours":
-        return serving(bench.server, bench.model_path, [STREAM], *bench.serve_options)
+    if who in {"ours", "busy"}:
+        busy = BUSY_POLL if who == "busy" else ()
+        return serving(bench.server, bench.model_path, [STREAM], *bench.serve_options, *busy)
     model = {"model": str(bench.model_path)} if who == "least" else {}
     return started(
         bench.server, ["streamlstm.bench.echo", json.dumps({"url": bench.server.url, "stream": STREAM} | model)]
@@ -90,4 +93,5 @@ def _row(rate: int, found: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
         row[who] = {name: statistics.median(run[name] for run in runs) for name in PERCENTILES} | {"runs": list(runs)}
     for who in ("echo", "least"):
         row[f"of_{who}"] = {name: row["ours"][name] / row[who][name] for name in PERCENTILES}
+    row["busy_of_echo"] = {name: row["busy"][name] / row["echo"][name] for name in PERCENTILES}
     return row

@@ -71,16 +71,16 @@ def _latency(report: Report) -> Iterable[str]:
     settings = report["settings"]
     yield f"Latency from the time a value is due to its prediction, ms (append-only file {settings['fsync']})"
     names = ("p50", "p99", "p999")
-    rows = [["values/s", "", "p50", "p99", "p99.9", "ratio p50", "p99", "p99.9"]]
+    rows = [["values/s", "", "p50", "p99", "p99.9", "of echo p50", "p99", "p99.9"]]
     for found in report["latency"]:
-        rows.append([f"{found['values_per_s']:,}", "serve", *(f"{found['ours'][name]:.2f}" for name in names)])
-        for who in ("least", "echo"):
-            ratios = [f"{found[f'of_{who}'][name]:.2f} x" for name in names]
-            rows.append(["", who, *(f"{found[who][name]:.2f}" for name in names), *ratios])
-        rows[-3] += [""] * len(names)
+        of_echo = {"ours": "of_echo", "busy": "busy_of_echo"}
+        for who, text in (("ours", "serve"), ("busy", "busy"), ("least", "least"), ("echo", "echo")):
+            ratios = [f"{found[of_echo[who]][name]:.2f} x" if who in of_echo else "" for name in names]
+            rate = f"{found['values_per_s']:,}" if who == "ours" else ""
+            rows.append([rate, text, *(f"{found[who][name]:.2f}" for name in names), *ratios])
     yield from table(rows)
     yield "  echo: a loop that answers without a model. least: the same with the model's call and a commit's commands."
-    yield "  The ratios are serve's to theirs."
+    yield "  busy: serve --busy-poll, which does not sleep between values and takes a core for it."
 
 
 def _memory(report: Report) -> Iterable[str]:

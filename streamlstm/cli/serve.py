@@ -74,6 +74,13 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 )
 @option("--threads", type=click.IntRange(1), default=1, help="Compute threads of onnxruntime.")
 @option(
+    "--busy-poll",
+    type=DURATION,
+    default="0",
+    help="Look for values for so long (such as 2ms) before sleeping. Answers sooner, up to some thousand values/s, and "
+    "takes a core for it.",
+)
+@option(
     "--fsync",
     type=click.Choice(["always", "everysec", "no"]),
     default="everysec",
@@ -95,6 +102,7 @@ def serve(
     retain: int | None,
     max_dead_letters: int,
     threads: int,
+    busy_poll: int,
     fsync: str,
     log_level: str,
 ) -> None:
@@ -112,6 +120,7 @@ def serve(
     plan = _Plan(
         model=model,
         threads=threads,
+        busy_poll_s=busy_poll / 1000,
         engine=engine,
         web=WebSettings(address=http, page=page, series_metrics=series_metrics, series_metrics_max=series_metrics_max),
         on_model_change=on_model_change,
@@ -140,6 +149,7 @@ class _Plan:
 
     model: Path
     threads: int
+    busy_poll_s: float
     web: WebSettings
     on_model_change: str
     engine: EngineSettings
@@ -179,7 +189,7 @@ class _Daemon:
 
         wakeup = stack.enter_context(_wakeup())
         topology = parse_topology(url, self.plan.sharing.socket_timeout_s)
-        store = RedisStore(topology, wakeup=wakeup)
+        store = RedisStore(topology, busy_poll_s=self.plan.busy_poll_s, wakeup=wakeup)
         stack.callback(store.close)
         for warning in warnings(store.check_server(), store.url):
             log.warning(warning)

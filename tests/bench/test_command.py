@@ -60,7 +60,7 @@ def test_quick_measures_everything(tmp_path: Path) -> None:
     for row in report["drain"]:
         assert {"ours", "floor", "naive", "of_floor", "of_naive"} <= set(row)
     for row in report["latency"]:
-        assert set(row) == {"values_per_s", "ours", "echo", "least", "of_echo", "of_least"}
+        assert set(row) == {"values_per_s", "ours", "busy", "echo", "least", "of_echo", "of_least", "busy_of_echo"}
         assert set(row["of_echo"]) == set(row["of_least"]) == {"p50", "p99", "p999"}
     assert {"redis_key", "redis_used", "daemon_rows", "daemon_resident"} <= set(report["memory"])
     assert report["memory"]["redis_used"]["of_raw"] > 1
