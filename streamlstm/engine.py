@@ -6,7 +6,7 @@ own. The daemon (or the simulation) moves entries, records and commits between a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.admission import Admission
 from streamlstm.arena import NO_SLOT, Arena
 from streamlstm.batch import Parsed, parse
 from streamlstm.codec import write_numbers
@@ -62,7 +63,8 @@ class StreamHead:
     answered: int
     series: int
     unreadable: dict[bytes, str] = field(default_factory=dict)  # series with a bad record and why, for the next commit
-    beginners: int = 0  # of the series to be admitted, how many come with a value they could begin with; the first ones
+    beginners: int = 0  # of the series to be loaded, how many come with a value they could begin with; the first ones
+    new: list[bytes] = field(default_factory=list)  # of these, the ones without a record; to be admitted
     begun: Index = field(default_factory=lambda: _NONE)  # slots of the series admitted as new in this batch
 
 
@@ -227,15 +229,12 @@ class Engine:
         """Take loaded records; None is a new series. A bad record becomes a dead letter, its series starts anew."""
         head = self._heads[stream]
         stored = [(name, record) for name, record in zip(names, records, strict=True) if record is not None]
-        new = [name for name, record in zip(names[: head.beginners], records, strict=False) if record is None]
-        new = new[: max(0, self.settings.max_series - head.series)]
-        rows = np.repeat(self.format.fresh[None], len(stored) + len(new), axis=0)
+        head.new = [name for name, record in zip(names[: head.beginners], records, strict=False) if record is None]
         if stored:
-            rows[: len(stored)], wrong = self.format.decode([record for _, record in stored])
+            rows, wrong = self.format.decode([record for _, record in stored])
             for i, reason in wrong.items():
                 head.unreadable[stored[i][0]] = f"the stored state was {reason}; the series began anew"
-        head.series += len(new)
-        head.begun = self.arena.put(stream, [*(name for name, _ in stored), *new], rows)[len(stored) :]
+            self.arena.put(stream, [name for name, _ in stored], rows)
 
     def step(self, batch: Sequence[Batched]) -> list[Result]:
         """Step a batch whose records are all in memory; moves each stream past its entries.
@@ -292,12 +291,31 @@ class Engine:
 
     def _work(self, parsed: Parsed) -> Work:
         find = partial(self.arena.find, parsed.stream)
-        work = Work.of(parsed, find, self.settings.max_series)
+        work = Work.of(parsed, find, self.settings.max_series, self._begin_series(parsed, find))
         if self._silence_ms != NEVER:
             header = self.format.header(self.arena.rows)
             gaps = gaps_in_batch(work.slots, parsed.item_times_ms, header["time_ms"], header["steps"], self._silence_ms)
             work.gaps = gaps if gaps.any() else None
         return work
+
+    def _begin_series(self, parsed: Parsed, find: Callable[[bytes], int]) -> Sequence[int]:
+        """Give new series rows; returns the items that would begin one, had the stream not been at its limit."""
+        head, most = self._heads[parsed.stream], self.settings.max_series
+        new, head.new = head.new, []
+        refused: Sequence[int] = ()
+        if head.series + len(new) > most and parsed.slots.min(initial=0) == NO_SLOT:
+            new, refused = Admission.of(
+                parsed,
+                self.model,
+                new=set(new),
+                is_stored=lambda name: find(name) != NO_SLOT,
+                series=head.series,
+                most=most,
+            )
+        if new:
+            head.begun = self.arena.put(parsed.stream, new, np.repeat(self.format.fresh[None], len(new), axis=0))
+            head.series += len(new)
+        return refused
 
     def _result(self, number: int, work: Work, offsets: Index, answers: _Answers) -> Result:
         """One stream's commit, of the answers to all; one stream alone has nothing to be picked out."""

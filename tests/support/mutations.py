@@ -11,6 +11,7 @@ import pytest
 import streamlstm.engine
 import streamlstm.memory_store
 import streamlstm.sweep
+from streamlstm.admission import Admission
 from streamlstm.daemon import Daemon
 from streamlstm.engine import Engine
 from streamlstm.leases import Roll
@@ -110,6 +111,17 @@ def resets_not_stored(patch: Patch) -> None:
     patch.setattr(streamlstm.engine, "_removed", lambda work, gone: [])
 
 
+def places_freed_after_the_batch(patch: Patch) -> None:
+    """Near the limit the first new series of a batch begin, before any place that a reset in it frees."""
+
+    def admitted(_cls: Any, parsed: Any, model: Any, *, new: Any, series: int, most: int, **_: Any) -> Admission:
+        names = [parsed.names[item] for item in range(parsed.items)]
+        first = [name for name in dict.fromkeys(names) if name in new][: max(0, most - series)]
+        return Admission(first, [item for item, name in enumerate(names) if name in new and name not in first])
+
+    patch.setattr(Admission, "of", classmethod(admitted))
+
+
 def lost_leases_ignored(patch: Patch) -> None:
     """A stream whose lease is another's is worked on all the same."""
     note = Sharing._note_roll
@@ -172,6 +184,7 @@ MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "read past the position": ("everything", read_past_the_position),
     "stale reads taken": ("stalls", stale_reads_taken),
     "resets not stored": ("everything", resets_not_stored),
+    "places freed after the batch": ("too many series", places_freed_after_the_batch),
     "lost leases ignored": ("leases and stalls", lost_leases_ignored),
     "busy series removed": ("idle series", busy_series_removed),
     "replaced without a fence": ("another model", replaced_without_a_fence),

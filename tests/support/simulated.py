@@ -49,6 +49,7 @@ KINDS = {
         expected=("lost input", "lost unread input"), faults=Faults(lose_input=0.04, rewind=0.0), options={"odd": 0.0}
     ),
     "idle series": Kind(expected=(*_around("scan"), "removed idle"), options={"idle_ms": 6000}),
+    "too many series": Kind(expected=(*STORE, "rewind", "refused series"), options={"max_series": 4, "odd": 0.3}),
     "intervals": Kind(expected=STORE, options={"extras": Extras(interval=0.9, score=True)}),
     "leases": Kind(expected=(*STORE, *LEASES), options={"leases": True}),
     "leases and stalls": Kind(expected=("lease lost", "stall after beat"), faults=STALLS, options={"leases": True}),

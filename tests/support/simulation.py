@@ -24,6 +24,7 @@ from streamlstm.engine import Engine, EngineSettings
 from streamlstm.entry_id import EntryId
 from streamlstm.errors import ModelChangedError, StoreError, StoreUnavailableError
 from streamlstm.extras import NO_EXTRAS, Extras
+from streamlstm.flaw import TOO_MANY_SERIES
 from streamlstm.memory_store import MemoryServer, MemoryStore, MemoryStream
 from streamlstm.metrics import Metrics
 from streamlstm.model_change import ModelChange, Rebuild, refuse
@@ -68,6 +69,7 @@ class Simulation:
     idle_ms: int | None = None
     extras: Extras = NO_EXTRAS
     missing: str = "impute"
+    max_series: int = 1000
     leases: bool = False  # whether the daemons share the streams, or are twins on all of them
     replay: bool = False  # what becomes of states when the model changes: made again, or begun anew
 
@@ -114,6 +116,7 @@ class Simulation:
             assert not self._waits(held), f"{stream} was not answered to its end"
             oracle = self._oracle(stream)
             self._forget_idle(oracle, held)
+            self.happened["refused series"] += any(letter.kind == TOO_MANY_SERIES for letter in held.dead)
             self.happened["states replaced"] += held.epoch
             assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
             assert_states_equal(held.state, oracle, _layout(oracle.model, self.extras))
@@ -133,7 +136,13 @@ class Simulation:
             first = EntryId.parse(begin)
             last = EntryId.parse(eras[number + 1][0]) if number + 1 < len(eras) else EntryId(1 << 62, 0)
             before = [entry for entry in seen if EntryId.parse(entry[0]) <= first]
-            oracle = Oracle(by_name[fingerprint], missing=self.missing, extras=self.extras, idle_ms=self.idle_ms)
+            oracle = Oracle(
+                by_name[fingerprint],
+                missing=self.missing,
+                extras=self.extras,
+                idle_ms=self.idle_ms,
+                max_series=self.max_series,
+            )
             if number and self.replay:
                 oracle.feed(before)
                 oracle.predictions.clear()
@@ -261,6 +270,7 @@ class Simulation:
             idle_ms=self.idle_ms,
             extras=self.extras,
             missing=self.missing,
+            max_series=self.max_series,
         )
         store = FaultyStore(
             MemoryStore(self.server), self._trouble_of(number), self.happened, lambda: self.rng.random() < 0.05
