@@ -17,7 +17,7 @@ from streamlstm.engine import Engine
 from streamlstm.leases import Roll
 from streamlstm.memory_store import MemoryStore
 from streamlstm.sharing import Sharing
-from streamlstm.states import States
+from streamlstm.states import Draft, States
 from streamlstm.store import Commit, Head
 
 Patch = pytest.MonkeyPatch
@@ -153,6 +153,16 @@ def replaced_without_a_fence(patch: Patch) -> None:
     patch.setattr(States, "replace", replace_anyhow)
 
 
+def later_predictions_kept(patch: Patch) -> None:
+    """An import that goes back leaves the predictions after its position where they are."""
+    patch.setattr(Draft, "cut", lambda draft, is_kept: None)
+
+
+def exported_while_it_moves(patch: Patch) -> None:
+    """An export takes records as it finds them, whatever position they belong to."""
+    patch.setattr(States, "scan_still", lambda states, meta: states.scan())
+
+
 def other_models_served(patch: Patch) -> None:
     """A daemon goes on with states that another model has made."""
     open_ = Daemon._open
@@ -188,5 +198,8 @@ MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "lost leases ignored": ("leases and stalls", lost_leases_ignored),
     "busy series removed": ("idle series", busy_series_removed),
     "replaced without a fence": ("another model", replaced_without_a_fence),
+    "later predictions kept": ("imports", later_predictions_kept),
+    "exported while it moves": ("imports", exported_while_it_moves),
+    "imported without a fence": ("imports", replaced_without_a_fence),
     "other models served": ("another model", other_models_served),
 }

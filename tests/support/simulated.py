@@ -29,6 +29,8 @@ CHANGE = (*_around("rebuild", "replace"), "deployed", "refused", "states replace
 
 STALLS = Faults(crash=0.002, cut=0.002, stall=0.2)
 FAILOVERS = Faults(rewind=0.03, snapshot=0.1)
+IMPORTS = Faults(operate=0.25, stall=0.1, rewind=0.02, snapshot=0.1)
+IMPORTED = ("exported", "imported, going back", "imported, going on", "gave up an export or import")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,7 @@ KINDS = {
     "another model, replayed": Kind(
         expected=(*STORE, *CHANGE, "rewind"), faults=FAILOVERS, options={"replay": True}, models=2
     ),
+    "imports": Kind(expected=(*STORE, *_around("rebuild", "replace"), *IMPORTED, "rewind"), faults=IMPORTS),
     "an LSTM": Kind(expected=STORE, models=0),
 }
 
