@@ -6,7 +6,7 @@ own. The daemon (or the simulation) moves entries, records and commits between a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -14,13 +14,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.admission import Admission
 from streamlstm.arena import NO_SLOT, Arena
 from streamlstm.batch import Parsed, parse
 from streamlstm.codec import write_numbers
 from streamlstm.extras import NO_EXTRAS, Extras
-from streamlstm.flaw import BAD_RECORD
 from streamlstm.gaps import NEVER, Gaps
 from streamlstm.idle import gaps_in_batch
+from streamlstm.letters import write_letters
 from streamlstm.mixed import Mixed, MixedWay
 from streamlstm.plain import Items, PlainWay, Stepped
 from streamlstm.plan import NO_PAST, NOT_FINITE, Unknown, Work
@@ -35,7 +36,6 @@ Mask = NDArray[np.bool_]
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-MAX_DEAD_VALUE_BYTES = 1024  # kept of a dead letter's value; the input stream has the rest until it is trimmed
 MISSING_POLICIES = ("impute", "hold", "skip")
 _NONE = np.empty(0, np.int64)
 
@@ -62,8 +62,11 @@ class StreamHead:
     answered: int
     series: int
     unreadable: dict[bytes, str] = field(default_factory=dict)  # series with a bad record and why, for the next commit
-    beginners: int = 0  # of the series to be admitted, how many come with a value they could begin with; the first ones
-    begun: Index = field(default_factory=lambda: _NONE)  # slots of the series admitted as new in this batch
+    beginners: int = 0  # of the series to be loaded, how many come with a value they could begin with; the first ones
+    new: list[bytes] = field(default_factory=list)  # of these, the ones without a record; to be admitted
+    begun: Index = field(
+        default_factory=lambda: _NONE
+    )  # slots of series that began in this batch without a good record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,15 +230,12 @@ class Engine:
         """Take loaded records; None is a new series. A bad record becomes a dead letter, its series starts anew."""
         head = self._heads[stream]
         stored = [(name, record) for name, record in zip(names, records, strict=True) if record is not None]
-        new = [name for name, record in zip(names[: head.beginners], records, strict=False) if record is None]
-        new = new[: max(0, self.settings.max_series - head.series)]
-        rows = np.repeat(self.format.fresh[None], len(stored) + len(new), axis=0)
+        head.new = [name for name, record in zip(names[: head.beginners], records, strict=False) if record is None]
         if stored:
-            rows[: len(stored)], wrong = self.format.decode([record for _, record in stored])
+            rows, wrong = self.format.decode([record for _, record in stored])
             for i, reason in wrong.items():
                 head.unreadable[stored[i][0]] = f"the stored state was {reason}; the series began anew"
-        head.series += len(new)
-        head.begun = self.arena.put(stream, [*(name for name, _ in stored), *new], rows)[len(stored) :]
+            head.begun = self.arena.put(stream, [name for name, _ in stored], rows)[list(wrong)]
 
     def step(self, batch: Sequence[Batched]) -> list[Result]:
         """Step a batch whose records are all in memory; moves each stream past its entries.
@@ -289,12 +289,32 @@ class Engine:
 
     def _work(self, parsed: Parsed) -> Work:
         find = partial(self.arena.find, parsed.stream)
-        work = Work.of(parsed, find, self.settings.max_series)
+        work = Work.of(parsed, find, self.settings.max_series, self._begin_series(parsed, find))
         if self._silence_ms != NEVER:
             header = self.format.header(self.arena.rows)
             gaps = gaps_in_batch(work.slots, parsed.item_times_ms, header["time_ms"], header["steps"], self._silence_ms)
             work.gaps = gaps if gaps.any() else None
         return work
+
+    def _begin_series(self, parsed: Parsed, find: Callable[[bytes], int]) -> Sequence[int]:
+        """Give new series rows; returns the items that would begin one, had the stream not been at its limit."""
+        head, most = self._heads[parsed.stream], self.settings.max_series
+        new, head.new = head.new, []
+        refused: Sequence[int] = ()
+        if head.series + len(new) > most and parsed.slots.min(initial=0) == NO_SLOT:
+            new, refused = Admission.of(
+                parsed,
+                self.model,
+                new=set(new),
+                is_stored=lambda name: find(name) != NO_SLOT,
+                series=head.series,
+                most=most,
+            )
+        if new:
+            slots = self.arena.put(parsed.stream, new, np.repeat(self.format.fresh[None], len(new), axis=0))
+            head.begun = np.concatenate([head.begun, slots])
+            head.series += len(new)
+        return refused
 
     def _result(self, number: int, work: Work, offsets: Index, answers: _Answers) -> Result:
         """One stream's commit, of the answers to all; one stream alone has nothing to be picked out."""
@@ -317,7 +337,7 @@ class Engine:
             answered=head.answered,
             names=parsed.names.take(answers.last_item),
             records=Records(self.arena.rows, answers.slots),
-            removed=_removed(work, answers.gone),
+            removed=[*_removed(work, answers.gone), *self._unmended(head, parsed.stream)],
             reset_all=bool(work.resets_all),
             ids=ids,
             fields=fields,
@@ -329,13 +349,18 @@ class Engine:
         resets = len(work.resets) + len(work.resets_all)
         return Result(commit=commit, tally=answers.tally[number], entries=len(parsed.ids), resets=resets)
 
+    def _unmended(self, head: StreamHead, stream: str) -> list[bytes]:
+        """Series whose bad record no value of the batch has made good: it goes, lest it be found bad again."""
+        steps = self.format.header(self.arena.rows)["steps"]
+        return [name for name in head.unreadable if steps[self.arena.find(stream, name)] == 0]
+
     def _drop(self, head: StreamHead, commit: Commit, *, gone: Index, written: Index) -> None:
         """Forget what the commit removes."""
         if commit.reset_all:
             self.arena.drop(np.setdiff1d(self.arena.slots(commit.stream), written))
             head.series = len(written)
         elif len(gone) or len(head.begun):
-            # Admitted for values that the model had no finite answer to: there is no record, so there is no series.
+            # Begun with values that the model had no finite answer to: there is no record, so there is no series.
             steps = self.format.header(self.arena.rows)["steps"][head.begun]
             gone = np.union1d(gone, head.begun[steps == 0])
             self.arena.drop(gone)
@@ -345,20 +370,8 @@ class Engine:
     def _letters(self, work: Work, answers: _Answers, head: StreamHead) -> list[DeadLetter]:
         if not (work.dead or head.unreadable or len(answers.without_past) or len(answers.rejected)):
             return []
-        parsed = work.parsed
         flaws = dict(work.dead)
         for items, found in ((answers.without_past, NO_PAST), (answers.rejected, NOT_FINITE)):
             flaws.update(dict.fromkeys(items.tolist(), found))
-        letters = []
-        for name, reason in head.unreadable.items():
-            entry_id = parsed.ids[int(parsed.entry[parsed.names.index(name)])]
-            letters.append(DeadLetter(entry_id, name, b"", reason, BAD_RECORD))
-        head.unreadable = {}
-        for item in sorted(flaws):
-            name, text, error = parsed.names[item], parsed.texts[item], flaws[item].text
-            if len(text) > MAX_DEAD_VALUE_BYTES:
-                error = f"{error} (the first {MAX_DEAD_VALUE_BYTES} of {len(text)} bytes are kept)"
-            entry_id = parsed.ids[int(parsed.entry[item])]
-            name, text = name[:MAX_DEAD_VALUE_BYTES], text[:MAX_DEAD_VALUE_BYTES]
-            letters.append(DeadLetter(entry_id, name, text, error, flaws[item].kind))
-        return letters
+        unreadable, head.unreadable = head.unreadable, {}
+        return write_letters(work.parsed, flaws, unreadable)

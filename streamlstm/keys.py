@@ -79,6 +79,11 @@ class Keys:
         return f"{self.base}:draft:{token}"
 
     @property
+    def types(self) -> dict[str, str]:
+        """Every key of the stream with the Redis type it must have."""
+        return {self.input: "stream", **self.derived}
+
+    @property
     def derived(self) -> dict[str, str]:
         """Every derived key with the Redis type it must have."""
         return {

@@ -29,6 +29,7 @@ class MemoryStream:
     answered: int = 0
     epoch: int = 0  # times all states were replaced at once
     eras: list[tuple[bytes, str]] = field(default_factory=list)  # each model with the position it began at
+    leaps: list[tuple[bytes, bytes]] = field(default_factory=list)  # positions that states of elsewhere led from and to
 
     @property
     def last_id(self) -> EntryId:
@@ -69,6 +70,11 @@ class MemoryServer:
         """Put other states in the place of all there are, with the position and the model of a head."""
         held = self.stream(name)
         held.state = dict(state)
+        held.leaps = [
+            (begin, min(end, head.position, key=EntryId.parse))
+            for begin, end in (*held.leaps, (held.position, head.position))
+            if EntryId.parse(begin) < EntryId.parse(head.position)
+        ]
         _move(held, head.position, head.model or "", columns)
         held.answered, held.epoch = head.answered, held.epoch + 1
 

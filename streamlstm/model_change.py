@@ -121,11 +121,15 @@ class _Work:
         for result in self._again.run(self._connection, meta.position):
             self._note(result.commit)
             self._draft.keep()
-            if self._stopping():
-                raise StoreError(f"stopped before the states of {self._stream!r} were made again; nothing is changed")
+            self._go_on()
             if self._again.entries - said >= LOG_EVERY:
                 said = self._again.entries
                 log.info("%d entries of %r stepped again", said, self._stream)
+
+    def _go_on(self) -> None:
+        """Beat, and end if that is asked for."""
+        if self._stopping():
+            raise StoreError(f"stopped before the states of {self._stream!r} were made again; nothing is changed")
 
     def _note(self, commit: Commit) -> None:
         self._changed.update(commit.names)
@@ -142,4 +146,5 @@ class _Work:
             found = list(zip(page, self._again.records.get(page), strict=True))
             self._draft.put([(name, record) for name, record in found if record is not None])
             self._draft.remove([name for name, record in found if record is None])
+            self._go_on()
         self._changed.clear()

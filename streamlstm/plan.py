@@ -68,8 +68,11 @@ class Work:
     gaps: Mask | None = None  # (n,) items that may come after too long a silence of their series; None if none do
 
     @classmethod
-    def of(cls, parsed: Parsed, find: Callable[[bytes], int], max_series: int) -> Work:
-        """Sort out the items of a stream; `find` gives the slot of a series that was not in memory when it was read."""
+    def of(cls, parsed: Parsed, find: Callable[[bytes], int], max_series: int, refused: Sequence[int] = ()) -> Work:
+        """Sort out the items of a stream; `find` gives the slot of a series that was not in memory when it was read.
+
+        `refused` are items that would begin a series where the stream has `max_series` of them.
+        """
         work = cls(parsed, parsed.slots)
         if parsed.plain and work.slots.min(initial=0) > NO_SLOT:
             return work
@@ -79,11 +82,15 @@ class Work:
             if parsed.names[item] == RESET:
                 work._take_reset(item, find)
             else:
-                work.dead[item] = name_error(parsed.names[item]) or work._unadmitted(item, max_series)
+                work.dead[item] = name_error(parsed.names[item]) or work._unadmitted(item)
         for item, found_flaw in parsed.wrong.items():
             if item not in work.dead and parsed.names[item] != RESET:
                 work.dead[item] = found_flaw
                 work.slots[item] = NO_SLOT
+        if refused:
+            limit = f"too many series: the stream has reached its limit of {max_series} (--max-series)"
+            work.dead.update(dict.fromkeys(refused, Flaw(flaw.TOO_MANY_SERIES, limit)))
+            work.slots[refused] = NO_SLOT
         return work
 
     def plain(self) -> NDArray[np.uint8] | None:
@@ -104,14 +111,9 @@ class Work:
         slots[items] = NO_SLOT
         return replace(self, slots=slots)
 
-    def _unadmitted(self, item: int, max_series: int) -> Flaw:
-        """Why an item's series was not admitted: it cannot begin with this, or there are too many."""
-        if item in self.parsed.wrong:
-            return self.parsed.wrong[item]
-        if np.isnan(self.parsed.values[item]).any():
-            return NO_PAST
-        limit = f"too many series: the stream has reached its limit of {max_series} (--max-series)"
-        return Flaw(flaw.TOO_MANY_SERIES, limit)
+    def _unadmitted(self, item: int) -> Flaw:
+        """Why a series that has no row cannot begin with an item, unless it was refused."""
+        return self.parsed.wrong.get(item, NO_PAST)
 
     def _take_reset(self, item: int, find: Callable[[bytes], int]) -> None:
         name = self.parsed.texts[item]

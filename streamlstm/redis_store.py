@@ -22,6 +22,7 @@ import hiredis
 from streamlstm.entry_id import BEGINNING, EntryId
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.flight import FlightPacker
+from streamlstm.key_types import ask_types, hold_types
 from streamlstm.keys import Keys
 from streamlstm.nodes import Nodes
 from streamlstm.readers import Readers
@@ -74,20 +75,15 @@ class _StreamConnection:
     def open(self) -> Head:
         """Watch the stream's meta hash and read its head; checks the types of all keys."""
         keys, connection = self.keys, self.connection
-        types = {keys.input: "stream", **keys.derived}
+        asked = ask_types(keys)
         connection.send(
             pack("WATCH", keys.meta)
-            + b"".join(pack("TYPE", key) for key in types)
+            + b"".join(asked)
             + pack("HMGET", keys.meta, "position", "model", "format", "entries", "epoch")
             + pack("HLEN", keys.state)
         )
-        _, *found, described, series = [connection.receive() for _ in range(len(types) + 3)]
-        for (key, wanted), reply in zip(types.items(), found, strict=True):
-            kind = checked(reply, connection.address).decode()
-            if kind not in {wanted, "none"}:
-                raise StoreError(
-                    f"the key {key!r} is a {kind}, not a {wanted}; rename or delete it, or serve another stream"
-                )
+        _, *found, described, series = [connection.receive() for _ in range(len(asked) + 3)]
+        hold_types(keys, found, connection.address)
         position, model, written_format, answered, self.epoch = checked(described, connection.address)
         if written_format not in {None, FORMAT}:
             raise StoreError(

@@ -27,10 +27,10 @@ ROWS: dict[str, set[str]] = {
     "learn": {"nn", "forecaster", "data", "train", "export", "importers"},
     "store": {"_codec", "codec", "codec_python", "entry_id", "flight", "keys", "wire", "calibration", "extras"}
     | {"record", "store", "hushed", "topology", "nodes", "readers", "leases", "discovery", "record_file"}
-    | {"reader_groups"}
+    | {"key_types", "reader_groups"}
     | {"memory_store", "redis_store", "embedded", "snapshot", "states", "transfer", "refusals", "server_check"},
     "engine": {"flaw", "values", "batch", "plan", "arena", "stepping", "scoring", "_carry", "carry", "carry_python"}
-    | {"idle", "filling", "plain", "mixed", "single", "engine"},
+    | {"idle", "filling", "admission", "plain", "mixed", "single", "letters", "engine"},
     "daemon": {"member", "selection", "sharing", "logs", "digest", "instruments", "metrics", "http", "live", "compared"}
     | {"notify", "web", "replay", "verify", "give_back", "tails", "counting", "sweep", "model_change", "notices"}
     | {"standing", "daemon"},

@@ -102,7 +102,7 @@ def push(
         in_order=not sort_first,
     )
     streams = streams_of(stream, partitions)
-    from_pipe = file == "-" or (Path(file).exists() and not Path(file).is_file())
+    from_pipe = file == "-" or (Path(file).exists() and not Path(file).is_file() and not Path(file).is_dir())
     rows = None if from_pipe else read_file(Path(file), chosen)
     with closing(connect_all(resolve_redis(redis_url, data_dir), streams)) as nodes:
         packers = [Packer(name, _last_id(nodes.connection(name), name)) for name in streams]

@@ -9,31 +9,45 @@ import click
 
 from streamlstm.cli.options import ParamType
 
-_SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_SIZES |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 _DURATIONS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
+MOST_SHOWN = 40  # characters of what was given
 
 
 class Quantity(ParamType):
     """A number with one of some units, as a whole number of the smallest."""
 
-    def __init__(self, name: str, units: dict[str, int], example: str) -> None:
+    def __init__(self, name: str, units: dict[str, int], example: str, most: str) -> None:
         self.name = name
         self._units = units
         self._example = example
+        self._most = most  # more than anybody can mean, and little enough for the arithmetic after it
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read `4GiB`, `7d`, `1.5 h`; an integer is taken as it is."""
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", str(value))
-        unit = self._units.get(match[2].lower()) if match else None
-        if unit is None and match is not None and not match[2] and not float(match[1]):
-            unit = 1  # nothing is nothing in any unit
-        if match is None or unit is None:
+        """Read `4GiB`, `7d`, `1.5 h`; an integer is taken as it is. Refuses what is absurdly large."""
+        whole = isinstance(value, int) and value >= 0
+        amount, most = value if whole else self._read(str(value)), self._read(self._most)
+        if amount is None or most is None:
             units = ", ".join(filter(None, self._units))
             self.fail(f"{value!r} is not a {self.name} such as {self._example} (units: {units})", param, ctx)
-        return int(float(match[1]) * unit)
+        if amount > most:
+            self.fail(f"{_shortened(str(value))} is more than the largest {self.name}, {self._most}", param, ctx)
+        return int(amount)
+
+    def _read(self, text: str) -> float | None:
+        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", text)
+        if match is None:
+            return None
+        number, unit = float(match[1]), self._units.get(match[2].lower())
+        if unit is None:  # nothing is nothing in any unit
+            return None if number or match[2] else 0.0
+        return number * unit
 
 
-SIZE = Quantity("size", _SIZES, "4GiB")
-DURATION = Quantity("duration", _DURATIONS, "7d")
+def _shortened(text: str) -> str:
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
+
+
+SIZE = Quantity("size", _SIZES, "4GiB", most="1000000TiB")
+DURATION = Quantity("duration", _DURATIONS, "7d", most="365000d")

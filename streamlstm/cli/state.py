@@ -44,15 +44,17 @@ def state() -> None:
 
 @contextmanager
 def opened(stream: str, redis_url: str | None, data_dir: Path) -> Iterator[States]:
-    """The states of a stream, over a connection that is closed at the end."""
+    """The states of a stream, over a connection closed at the end; raises StoreError for keys of other types."""
     from contextlib import closing
 
     from streamlstm.cli.connection import connect, resolve_redis
+    from streamlstm.key_types import check_types
     from streamlstm.keys import Keys
     from streamlstm.states import States
 
     keys = Keys(stream)
     with closing(connect(resolve_redis(redis_url, data_dir), keys.input)) as connection:
+        check_types(connection, keys)
         yield States(connection, keys, token=secrets.token_hex(8))
 
 

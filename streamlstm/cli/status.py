@@ -16,6 +16,7 @@ from streamlstm.cli.options import command, counted, data_dir_option, json_optio
 from streamlstm.cli.state_text import description, facts
 from streamlstm.entry_id import BEGINNING
 from streamlstm.errors import StoreError
+from streamlstm.key_types import check_types
 from streamlstm.keys import Keys
 from streamlstm.nodes import Nodes
 from streamlstm.redis_store import read_tail
@@ -80,6 +81,7 @@ def _series_lines(nodes: Nodes, streams: Sequence[str], chosen: Sequence[str], *
     """The errors of the chosen series of each stream that has them; raises StoreError if none has."""
     found = []
     for stream in streams:
+        check_types(nodes.connection(stream), Keys(stream))
         states = States(nodes.connection(stream), Keys(stream), token="")
         records, meta = states.get([name.encode() for name in chosen]), states.meta()
         for name, record in zip(chosen, records, strict=True):
@@ -97,6 +99,7 @@ def _series_lines(nodes: Nodes, streams: Sequence[str], chosen: Sequence[str], *
 def standing(connection: Connection, stream: str) -> Standing:
     """Read where one stream stands; raises StoreError if a key of it has another type."""
     keys = Keys(stream)
+    check_types(connection, keys)
     position, model, answered = connection.call("HMGET", keys.meta, "position", "model", "entries")
     series = connection.call("HLEN", keys.state)
     head = Head(

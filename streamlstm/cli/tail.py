@@ -26,7 +26,8 @@ from streamlstm.cli.options import (
     stream_argument,
 )
 from streamlstm.entry_id import BEGINNING
-from streamlstm.errors import StoreUnavailableError
+from streamlstm.errors import StoreError, StoreUnavailableError
+from streamlstm.key_types import check_types
 from streamlstm.keys import Keys
 from streamlstm.wire import Connection
 
@@ -74,8 +75,8 @@ def tail(
     else:
         formatter = prediction_lines(as_json=as_json, wanted=wanted)
     reader = Reader(
-        key=keys.dead if dead else keys.predictions,
-        meta=keys.meta,
+        keys,
+        dead=dead,
         locate=lambda: resolve_redis(redis_url, data_dir),
         pause=time.sleep,
         between=leave_if_unread,
@@ -91,19 +92,19 @@ class Reader:
 
     def __init__(
         self,
+        keys: Keys,
         *,
-        key: str,
-        meta: str,
+        dead: bool,
         locate: Callable[[], str],
         pause: Callable[[float], None],
         between: Callable[[], None],
     ) -> None:
-        """`locate` says where the server is, each time anew: an embedded one may come back on another port.
+        """`dead` reads dead letters; `locate` says where the server is: an embedded one may come back on another port.
 
         `pause` waits so many seconds; `between` is called whenever a wait for new entries was in vain.
         """
-        self._key = key
-        self._meta = meta
+        self._keys = keys
+        self._key = keys.dead if dead else keys.predictions
         self._locate = locate
         self._pause = pause
         self._between = between
@@ -113,9 +114,10 @@ class Reader:
     def read(self, *, last: int | None, follow: bool) -> Iterator[tuple[list[Entry], tuple[str, ...]]]:
         """Give entries in bulk, each with the names of the columns; ends only if not to follow.
 
-        Raises StoreUnavailableError if the server cannot be reached at first; later it is waited for.
+        Raises StoreUnavailableError if the server cannot be reached at first, which is waited for later, and StoreError
+        if a key of the stream has another type.
         """
-        connection = connect(self._locate(), self._key)
+        connection = self._connect()
         try:
             first = [] if last is None else self._last_entries(connection, last)
             if first:
@@ -159,15 +161,24 @@ class Reader:
         return entries if last else []
 
     def _read_columns(self, connection: Connection) -> None:
-        columns = connection.call("HGET", self._meta, "columns")
+        columns = connection.call("HGET", self._keys.meta, "columns")
         if columns:
             self._columns = tuple(columns.decode().split(","))
+
+    def _connect(self) -> Connection:
+        connection = connect(self._locate(), self._key)
+        try:
+            check_types(connection, self._keys)
+        except StoreError:
+            connection.close()
+            raise
+        return connection
 
     def _reconnect(self) -> Connection:
         while True:
             self._pause(RETRY_S)
             try:
-                return connect(self._locate(), self._key)
+                return self._connect()
             except StoreUnavailableError:
                 continue
 

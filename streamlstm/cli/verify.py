@@ -67,6 +67,7 @@ def verify(
     from streamlstm.cli.connection import connect, resolve_redis
     from streamlstm.cli.state import opened_file, ticking
     from streamlstm.engine import Engine
+    from streamlstm.key_types import check_types
     from streamlstm.keys import Keys
     from streamlstm.model import load
     from streamlstm.snapshot import SnapshotReader
@@ -80,6 +81,7 @@ def verify(
             snapshot = SnapshotReader(stack.enter_context(opened_file(source)), repr(str(source)))
         url = resolve_redis(redis_url, data_dir)
         for_states, connection = (stack.enter_context(contextlib.closing(connect(url, stream))) for _ in range(2))
+        check_types(connection, Keys(stream))
         states = States(for_states, Keys(stream), token=secrets.token_hex(8))
         total = connection.call("XLEN", states.keys.input)
         tick = stack.enter_context(ticking(total, "entries"))

@@ -75,6 +75,10 @@ def test_a_bug_keeps_its_traceback() -> None:
         (["push", "--partitions", "none"], "Invalid value for '--partitions'"),
         (["plush"], "No such command 'plush'"),
         (["inspect"], "Missing argument 'MODEL'"),
+        (["serve", "m", "--reset-after", "999999999999d"], "999999999999d is more than the largest duration, 365000d"),
+        (["serve", "m", "--retain", "9" * 400 + "d"], "9999… is more than the largest duration"),
+        (["serve", "m", "--max-series-memory", "2000000TiB"], "is more than the largest size, 1000000TiB"),
+        (["evaluate", "m", "t", "--gap-after", "-5"], "'-5' is not a duration such as 7d"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_2(arguments: list[str], message: str) -> None:

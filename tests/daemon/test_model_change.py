@@ -8,11 +8,17 @@ from pathlib import Path
 import pytest
 import redis
 
+import streamlstm.model_change
 from streamlstm.engine import Engine
+from streamlstm.errors import StoreError
 from streamlstm.keys import Keys
+from streamlstm.memory_store import MemoryServer
 from streamlstm.model import Model, load
+from streamlstm.model_change import Rebuild
+from streamlstm.store import Head
 from support import models
 from support.compare import assert_predictions_equal, assert_states_equal
+from support.memory_connection import MemoryConnection
 from support.oracle import Oracle
 from support.server import Server
 from support.serving import Serving, add, eventually, found_predictions, wait_for_position
@@ -40,6 +46,31 @@ def check(client: redis.Redis, before: Oracle, after: Oracle, model: Model, firs
     assert_states_equal(client.hgetall(Keys(STREAM).state), after, Engine(model).format)
     assert client.hget(Keys(STREAM).meta, "model") == model.fingerprint.encode()
     assert client.keys("*draft*") == []
+
+
+def test_writing_the_states_beats_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Millions of them take minutes: the loop is asked after each page, and a stop is heard there."""
+    monkeypatch.setattr(streamlstm.model_change, "PAGE", 10)
+    server, asked = MemoryServer(), list[bool]()
+    server.add(STREAM, "1-0", *(part for number in range(95) for part in (f"s{number}", "1")))
+    held = server.stream(STREAM)
+    held.model, held.position = "another", b"1-0"
+
+    def connect(stream: str) -> MemoryConnection:
+        return MemoryConnection(server, {}, stream, lambda *_: None)
+
+    def stopping() -> bool:
+        asked.append(True)
+        return len(asked) == 9
+
+    rebuild = Rebuild(connect, replay=True, token="t")  # type: ignore[arg-type]
+    engine, head = Engine(models.load_lstm(4)), Head(position=b"1-0", model="another", series=0, answered=1)
+    with pytest.raises(StoreError, match="stopped before the states of 'values' were made again; nothing is changed"):
+        rebuild(STREAM, head, engine, stopping)
+    assert (held.model, held.state) == ("another", {})
+    rebuild(STREAM, head, engine, stopping)
+    assert len(held.state) == 95
+    assert len(asked) == 9 + 1 + 10  # once for the only batch of entries, then for each page of states
 
 
 @pytest.mark.parametrize("policy", ["reset", "replay"])

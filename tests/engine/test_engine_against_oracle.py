@@ -294,6 +294,30 @@ def test_a_bad_record_is_quarantined() -> None:
     assert "7 bytes" in held.dead[0].error
 
 
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_a_bad_record_is_found_bad_once(size: int) -> None:
+    """By what asks for it first, a reset too, whatever the batch; where no value makes it good, it is gone."""
+    model, server = MODELS["breaks"], MemoryServer()
+    server.stream("values").state.update(dict.fromkeys((b"a", b"b", b"c", b"d", b"e"), b"rubbish"))
+    traffic = [
+        *(("1-0", ["!reset", "a", "x", "1"]), ("2-0", ["b", "", "c", "text"]), ("3-0", ["c", "1", "d", "0"])),
+        *(("4-0", ["b", "", "a", "2"]), ("5-0", ["d", "0", "a", "3"])),
+    ]
+    for entry_id, fields in traffic:
+        server.add("values", entry_id, *fields)
+    pump(Engine(model, EngineSettings(max_series_memory_bytes=1)), MemoryStore(server), ["values"], size=size)
+    held = server.stream("values")
+    oracle = Oracle(model).feed(traffic)
+    assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
+    found_bad = [(d.id, d.series) for d in held.dead if d.kind == "bad_record"]
+    assert found_bad == [(b"1-0", b"a"), (b"2-0", b"b"), (b"3-0", b"c"), (b"3-0", b"d")]
+    assert [(d.id.decode(), d.series.decode(), d.value.decode()) for d in held.dead if d.kind != "bad_record"] == (
+        oracle.dead
+    )
+    assert held.state.pop(b"e") == b"rubbish"  # nobody has asked for it
+    assert_states_equal(held.state, oracle, Engine(model).format)
+
+
 @pytest.mark.parametrize(
     ("fields", "kind"),
     [

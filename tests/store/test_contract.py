@@ -322,7 +322,7 @@ def test_a_key_of_the_wrong_type_is_named(servers: dict[str, Server], kind: str)
     """A derived key that somebody uses for something else is refused with its name and both types."""
     backend = redis_backend(servers[kind])
     servers[kind].client().set(Keys(STREAM).predictions, "mine")
-    words = r"\{values\}:predictions' is a string, not a stream"
+    words = r"\{values\}:predictions' at redis://\S+ is a string, not a stream"
     with closing(backend.client()) as store, pytest.raises(StoreError, match=words):
         store.open(STREAM)
 

@@ -33,6 +33,7 @@ class Faults:
     rewind: float = 0.008  # per turn
     lose_input: float = 0.0  # per turn
     snapshot: float = 0.04  # per turn
+    operate: float = 0.0  # per turn: states are exported or imported
 
     def at(self, boundary: str, rng: random.Random) -> str | None:
         """What happens at a boundary: "crash", "cut", "stall" or nothing."""

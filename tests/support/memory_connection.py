@@ -16,10 +16,14 @@ from streamlstm.codec import encode_read
 from streamlstm.entry_id import BEGINNING, EntryId
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.memory_store import MemoryServer, MemoryStream
-from streamlstm.store import FORMAT, Head
+from streamlstm.store import FORMAT, DeadLetter, Head
 from streamlstm.wire import Address, pack
 
 Trouble = Callable[[str, bool], None]
+
+
+# What is filled under a draft's name: records by series, or the entries of a stream by id.
+Draft = dict[bytes, Any]
 
 
 class MemoryConnection:
@@ -27,7 +31,7 @@ class MemoryConnection:
 
     address = Address.parse("redis://127.0.0.1:1")
 
-    def __init__(self, server: MemoryServer, drafts: dict[str, dict[bytes, bytes]], stream: str, trouble: Trouble):
+    def __init__(self, server: MemoryServer, drafts: dict[str, Draft], stream: str, trouble: Trouble):
         self._server, self._drafts, self._stream, self._trouble = server, drafts, stream, trouble
         self._generation = server.generation
         self._replies: deque[Any] = deque()
@@ -114,7 +118,11 @@ class MemoryConnection:
         }
         return [meta[field] for field in fields]
 
-    def _xrange(self, key: bytes, after: bytes, end: bytes, *count: bytes) -> bytes:
+    def _xrange(self, key: bytes, after: bytes, end: bytes, *count: bytes) -> Any:
+        kept = self._kept(key)
+        if kept is not None:
+            begin = EntryId.parse(after[1:])
+            return [entry for entry in kept if EntryId.parse(entry[0]) > begin][: int(count[-1])]
         ids, first = self._held.ids, 0
         if after.startswith(b"("):
             first = bisect.bisect_right(ids, EntryId.parse(after[1:]))
@@ -124,6 +132,39 @@ class MemoryConnection:
         found = list(zip(map(bytes, ids[first:last]), self._held.fields[first:last], strict=True))
         name = key.decode()
         return encode_read({name: found}).removeprefix(b"*1\r\n*2\r\n$%d\r\n%b\r\n" % (len(key), key))
+
+    def _kept(self, key: bytes) -> list[tuple[bytes, list[bytes]]] | None:
+        """The entries of a stream of answers; the ids of dead letters are their numbers. None for the input."""
+        held = self._held
+        if key.endswith(b":predictions"):
+            return list(zip(held.prediction_ids, held.predictions, strict=True))
+        if key.endswith(b":dead"):
+            letters = [(one.id, one.series, one.value, one.error.encode(), one.kind.encode()) for one in held.dead]
+            return [(b"%d-0" % number, _fields(letter)) for number, letter in enumerate(letters, 1)]
+        return None
+
+    def _xrevrange(self, key: bytes, *_: bytes) -> list[tuple[bytes, list[bytes]]]:
+        return (self._kept(key) or [])[-1:]
+
+    def _xadd(self, key: bytes, entry_id: bytes, *fields: bytes) -> bytes:
+        self._drafts.setdefault(key.decode(), {})[entry_id] = list(fields)
+        return entry_id
+
+    def _xinfo(self, what: bytes, key: bytes) -> list[Any]:
+        assert what == b"GROUPS", "nothing else is asked for"
+        return []
+
+    def _hlen(self, key: bytes) -> int:
+        return len(self._drafts.get(key.decode(), {}))
+
+    def _hscan(self, key: bytes, cursor: bytes, *_: bytes) -> list[Any]:
+        records = self._drafts.get(key.decode(), {}) if b":draft:" in key else self._held.state
+        return [b"0", [part for pair in records.items() for part in pair]]
+
+    def _copy(self, key: bytes, draft: bytes, _: bytes) -> int:
+        if self._held.state:
+            self._drafts[draft.decode()] = dict(self._held.state)
+        return int(bool(self._held.state))
 
     def _hset(self, key: bytes, *pairs: bytes) -> int:
         given = dict(zip(pairs[0::2], pairs[1::2], strict=True))
@@ -151,13 +192,33 @@ class MemoryConnection:
         return 1
 
     def _rename(self, draft: bytes, key: bytes) -> str:
-        assert key.endswith(b":state")
-        self._held.state = self._drafts.pop(draft.decode())
+        made, held = self._drafts.pop(draft.decode()), self._held
+        if key.endswith(b":predictions"):
+            held.prediction_ids, held.predictions = list(made), list(made.values())
+        elif key.endswith(b":dead"):
+            letters = [fields[1::2] for fields in made.values()]
+            held.dead = [DeadLetter(*parts, error.decode(), kind.decode()) for *parts, error, kind in letters]
+        else:
+            held.state = made
         return "OK"
 
     def _unlink(self, *keys: bytes) -> int:
         for key in keys:
-            if key.endswith(b":state") and b":draft:" not in key:
-                self._held.state = {}
+            if b":draft:" not in key:
+                self._empty(key)
             self._drafts.pop(key.decode(), None)
         return len(keys)
+
+    def _empty(self, key: bytes) -> None:
+        held = self._held
+        if key.endswith(b":state"):
+            held.state = {}
+        elif key.endswith(b":predictions"):
+            held.prediction_ids, held.predictions = [], []
+        elif key.endswith(b":dead"):
+            held.dead = []
+
+
+def _fields(letter: Sequence[bytes]) -> list[bytes]:
+    names = (b"id", b"series", b"value", b"error", b"kind")
+    return [part for pair in zip(names, letter, strict=True) for part in pair]

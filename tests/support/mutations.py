@@ -11,12 +11,13 @@ import pytest
 import streamlstm.engine
 import streamlstm.memory_store
 import streamlstm.sweep
+from streamlstm.admission import Admission
 from streamlstm.daemon import Daemon
 from streamlstm.engine import Engine
 from streamlstm.leases import Roll
 from streamlstm.memory_store import MemoryStore
 from streamlstm.sharing import Sharing
-from streamlstm.states import States
+from streamlstm.states import Draft, States
 from streamlstm.store import Commit, Head
 
 Patch = pytest.MonkeyPatch
@@ -110,6 +111,17 @@ def resets_not_stored(patch: Patch) -> None:
     patch.setattr(streamlstm.engine, "_removed", lambda work, gone: [])
 
 
+def places_freed_after_the_batch(patch: Patch) -> None:
+    """Near the limit the first new series of a batch begin, before any place that a reset in it frees."""
+
+    def admitted(_cls: Any, parsed: Any, model: Any, *, new: Any, series: int, most: int, **_: Any) -> Admission:
+        names = [parsed.names[item] for item in range(parsed.items)]
+        first = [name for name in dict.fromkeys(names) if name in new][: max(0, most - series)]
+        return Admission(first, [item for item, name in enumerate(names) if name in new and name not in first])
+
+    patch.setattr(Admission, "of", classmethod(admitted))
+
+
 def lost_leases_ignored(patch: Patch) -> None:
     """A stream whose lease is another's is worked on all the same."""
     note = Sharing._note_roll
@@ -139,6 +151,16 @@ def replaced_without_a_fence(patch: Patch) -> None:
         return states._transaction(*draft.moves(), setting) is not None
 
     patch.setattr(States, "replace", replace_anyhow)
+
+
+def later_predictions_kept(patch: Patch) -> None:
+    """An import that goes back leaves the predictions after its position where they are."""
+    patch.setattr(Draft, "cut", lambda draft, is_kept: None)
+
+
+def exported_while_it_moves(patch: Patch) -> None:
+    """An export takes records as it finds them, whatever position they belong to."""
+    patch.setattr(States, "scan_still", lambda states, meta: states.scan())
 
 
 def other_models_served(patch: Patch) -> None:
@@ -172,8 +194,12 @@ MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "read past the position": ("everything", read_past_the_position),
     "stale reads taken": ("stalls", stale_reads_taken),
     "resets not stored": ("everything", resets_not_stored),
+    "places freed after the batch": ("too many series", places_freed_after_the_batch),
     "lost leases ignored": ("leases and stalls", lost_leases_ignored),
     "busy series removed": ("idle series", busy_series_removed),
     "replaced without a fence": ("another model", replaced_without_a_fence),
+    "later predictions kept": ("imports", later_predictions_kept),
+    "exported while it moves": ("imports", exported_while_it_moves),
+    "imported without a fence": ("imports", replaced_without_a_fence),
     "other models served": ("another model", other_models_served),
 }

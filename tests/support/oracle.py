@@ -42,6 +42,7 @@ class Oracle:
     idle_ms: int | None = None
     gap_ms: int | None = None  # longer silences are filled, a missing value every
     spacing_ms: int = 1000
+    max_series: int | None = None
     series: dict[str, Series] = field(default_factory=dict)
     predictions: list[tuple[str, list[tuple[str, NDArray[np.float32]]]]] = field(default_factory=list)
     dead: list[tuple[str, str, str]] = field(default_factory=list)
@@ -96,6 +97,8 @@ class Oracle:
             if not abs(number) < LEAST_OVERFLOW:
                 return None
             x[feature] = number
+        if name not in self.series and len(self.series) == self.max_series:
+            return None
         state = self.model.initial_state(1) if held is None else held.state[None]
         y, after = self.model.step(x[None], state, [time_ms] if self.model.spec.uses_time else None)
         if not np.isfinite(np.concatenate([y[0], after[0]])).all():

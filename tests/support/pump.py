@@ -13,8 +13,10 @@ from streamlstm.scoring import new_tally
 from streamlstm.store import Store
 
 
-def pump(engine: Engine, store: Store, streams: Sequence[str], *, seed: int = 0, most: int = 50) -> NDArray[np.float64]:
-    """Answer all entries there are, in batches of random size; the tally of what was scored."""
+def pump(
+    engine: Engine, store: Store, streams: Sequence[str], *, seed: int = 0, most: int = 50, size: int | None = None
+) -> NDArray[np.float64]:
+    """Answer all entries there are, in batches of random size or of the size given; the tally of what was scored."""
     tally = new_tally(1)[0]
     rng = random.Random(seed)
     cursors = {}
@@ -23,7 +25,7 @@ def pump(engine: Engine, store: Store, streams: Sequence[str], *, seed: int = 0,
         engine.open(stream, head)
         cursors[stream] = head.position
     while True:
-        store.send_read(cursors, rng.randint(1, most))
+        store.send_read(cursors, size or rng.randint(1, most))
         batch = engine.parse(store.receive_read())
         if not batch:
             return tally

@@ -29,6 +29,8 @@ CHANGE = (*_around("rebuild", "replace"), "deployed", "refused", "states replace
 
 STALLS = Faults(crash=0.002, cut=0.002, stall=0.2)
 FAILOVERS = Faults(rewind=0.03, snapshot=0.1)
+IMPORTS = Faults(operate=0.25, stall=0.1, rewind=0.02, snapshot=0.1)
+IMPORTED = ("exported", "imported, going back", "imported, going on", "gave up an export or import")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,7 @@ KINDS = {
         expected=("lost input", "lost unread input"), faults=Faults(lose_input=0.04, rewind=0.0), options={"odd": 0.0}
     ),
     "idle series": Kind(expected=(*_around("scan"), "removed idle"), options={"idle_ms": 6000}),
+    "too many series": Kind(expected=(*STORE, "rewind", "refused series"), options={"max_series": 4, "odd": 0.3}),
     "intervals": Kind(expected=STORE, options={"extras": Extras(interval=0.9, score=True)}),
     "leases": Kind(expected=(*STORE, *LEASES), options={"leases": True}),
     "leases and stalls": Kind(expected=("lease lost", "stall after beat"), faults=STALLS, options={"leases": True}),
@@ -56,6 +59,7 @@ KINDS = {
     "another model, replayed": Kind(
         expected=(*STORE, *CHANGE, "rewind"), faults=FAILOVERS, options={"replay": True}, models=2
     ),
+    "imports": Kind(expected=(*STORE, *_around("rebuild", "replace"), *IMPORTED, "rewind"), faults=IMPORTS),
     "an LSTM": Kind(expected=STORE, models=0),
 }
 

@@ -4,7 +4,8 @@ A scheduler gives turns to two daemons and a producer. Every call a daemon makes
 daemon before or after it took effect (the reply is lost with it), cut its connection before or after, or stall it
 while its twin goes on. The server may rewind to an earlier snapshot, cut all connections, or lose input to a
 producer's MAXLEN. The daemons may share the streams by leases, which then end while an owner is stalled or dead; they
-may be started anew with another model, one after the other, while the other one still serves the model before.
+may be started anew with another model, one after the other, while the other one still serves the model before; an
+operator may export the states of a stream and import them again later.
 Afterwards everything is let run to its end, and the sequential oracle says what must be there.
 
 What makes it fast enough for thousands of seeds: a model of integers (`support.chain`), a server that answers a read
@@ -16,6 +17,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -24,6 +26,7 @@ from streamlstm.engine import Engine, EngineSettings
 from streamlstm.entry_id import EntryId
 from streamlstm.errors import ModelChangedError, StoreError, StoreUnavailableError
 from streamlstm.extras import NO_EXTRAS, Extras
+from streamlstm.flaw import TOO_MANY_SERIES
 from streamlstm.memory_store import MemoryServer, MemoryStore, MemoryStream
 from streamlstm.metrics import Metrics
 from streamlstm.model_change import ModelChange, Rebuild, refuse
@@ -33,8 +36,9 @@ from streamlstm.sharing import Sharing
 from streamlstm.stepping import StepModel
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.faults import CrashError, Faults, FaultyLeases, FaultyStore, Trouble
-from support.memory_connection import MemoryConnection
+from support.memory_connection import Draft, MemoryConnection
 from support.memory_leases import LeaseServer
+from support.operator import Operator
 from support.oracle import Oracle
 from support.traffic import entries
 
@@ -68,6 +72,7 @@ class Simulation:
     idle_ms: int | None = None
     extras: Extras = NO_EXTRAS
     missing: str = "impute"
+    max_series: int = 1000
     leases: bool = False  # whether the daemons share the streams, or are twins on all of them
     replay: bool = False  # what becomes of states when the model changes: made again, or begun anew
 
@@ -90,7 +95,8 @@ class Simulation:
         self.daemons: list[Daemon | None] = [None, None]
         self.sharings: list[Sharing | None] = [None, None]
         self.deployed = [0, 0]  # which of the models each daemon is started with
-        self.drafts: dict[str, dict[bytes, bytes]] = {}
+        self.drafts: dict[str, Draft] = {}
+        self.operator = Operator(self.server, self._connected(None), self.rng, self.happened)
 
     def run(self) -> None:
         """Let everything happen, then let it end, then check."""
@@ -114,6 +120,7 @@ class Simulation:
             assert not self._waits(held), f"{stream} was not answered to its end"
             oracle = self._oracle(stream)
             self._forget_idle(oracle, held)
+            self.happened["refused series"] += any(letter.kind == TOO_MANY_SERIES for letter in held.dead)
             self.happened["states replaced"] += held.epoch
             assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
             assert_states_equal(held.state, oracle, _layout(oracle.model, self.extras))
@@ -126,14 +133,21 @@ class Simulation:
         """What the models must have made of a stream, each from the position on at which it began."""
         held, seen = self.server.stream(stream), self._seen(stream)
         eras = held.eras or [(b"0-0", self.models[0].fingerprint)]
-        assert len(eras) == held.epoch + 1 or not held.eras, "a model's commit was taken among those of another"
+        replaced = held.epoch if len(self.models) > 1 else 0
+        assert len(eras) == replaced + 1 or not held.eras, "a model's commit was taken among those of another"
         predictions, dead = [], []
         by_name = {model.fingerprint: model for model in self.models}
         for number, (begin, fingerprint) in enumerate(eras):
             first = EntryId.parse(begin)
             last = EntryId.parse(eras[number + 1][0]) if number + 1 < len(eras) else EntryId(1 << 62, 0)
             before = [entry for entry in seen if EntryId.parse(entry[0]) <= first]
-            oracle = Oracle(by_name[fingerprint], missing=self.missing, extras=self.extras, idle_ms=self.idle_ms)
+            oracle = Oracle(
+                by_name[fingerprint],
+                missing=self.missing,
+                extras=self.extras,
+                idle_ms=self.idle_ms,
+                max_series=self.max_series,
+            )
             if number and self.replay:
                 oracle.feed(before)
                 oracle.predictions.clear()
@@ -141,7 +155,8 @@ class Simulation:
             oracle.feed(entry for entry in seen if first < EntryId.parse(entry[0]) <= last)
             predictions += oracle.predictions
             dead += oracle.dead
-        oracle.predictions, oracle.dead = predictions, dead
+        oracle.predictions = [each for each in predictions if not _leapt(held, each[0])]
+        oracle.dead = [each for each in dead if not _leapt(held, each[0])]
         return oracle
 
     def _forget_idle(self, oracle: Oracle, held: MemoryStream) -> None:
@@ -154,10 +169,10 @@ class Simulation:
             del oracle.series[name]
 
     def _seen(self, stream: str) -> list[tuple[str, list[str]]]:
-        """What must have been stepped: entries still there, and those answered before they were trimmed."""
+        """What must have been stepped: entries still there, and those answered before they went, or elsewhere."""
         held = self.server.stream(stream)
         present = {str(entry_id) for entry_id in held.ids} | {i.decode() for i in held.prediction_ids}
-        return [entry for entry in self.traffic[stream] if entry[0] in present]
+        return [entry for entry in self.traffic[stream] if entry[0] in present or _leapt(held, entry[0])]
 
     def _waits(self, held: MemoryStream) -> bool:
         return bool(held.ids) and held.last_id > EntryId.parse(held.position)
@@ -192,6 +207,8 @@ class Simulation:
             self._rewind()
         if self.rng.random() < self.faults.lose_input:
             self._lose_input()
+        if self.rng.random() < self.faults.operate:
+            self.operator.work(self.rng.choice(self.streams))
         if len(self.models) > 1 and self.rng.random() < 0.1:
             self._deploy(self.rng.randrange(2))
 
@@ -261,6 +278,7 @@ class Simulation:
             idle_ms=self.idle_ms,
             extras=self.extras,
             missing=self.missing,
+            max_series=self.max_series,
         )
         store = FaultyStore(
             MemoryStore(self.server), self._trouble_of(number), self.happened, lambda: self.rng.random() < 0.05
@@ -281,10 +299,12 @@ class Simulation:
         if not self.deployed[number]:
             return refuse
 
-        def connect(stream: str) -> MemoryConnection:
-            return MemoryConnection(self.server, self.drafts, stream, self._trouble_of(number))
+        token = str(next(self.incarnations))
+        return Rebuild(self._connected(number), replay=self.replay, token=token)  # type: ignore[arg-type]
 
-        return Rebuild(connect, replay=self.replay, token=str(next(self.incarnations)))  # type: ignore[arg-type]
+    def _connected(self, number: int | None) -> Callable[[str], MemoryConnection]:
+        """How one of the daemons, or the operator, connects to where the states of a stream are."""
+        return lambda stream: MemoryConnection(self.server, self.drafts, stream, self._trouble_of(number))
 
     def _monotonic(self) -> float:
         self.time_s += TICK_S
@@ -304,8 +324,8 @@ class Simulation:
             is_dead=self.dead.__contains__,
         )
 
-    def _trouble_of(self, number: int) -> Trouble:
-        """What happens around the calls of one daemon."""
+    def _trouble_of(self, number: int | None) -> Trouble:
+        """What happens around the calls of one daemon, or of the operator."""
 
         def trouble(boundary: str, after: bool) -> None:
             if self.calm:
@@ -320,7 +340,13 @@ class Simulation:
                 raise StoreUnavailableError("cut by the simulation")
             self.stalled = True
             for _ in range(self.rng.randint(1, 12)):
-                self._turn_of(1 - number)
+                self._turn_of(self.rng.randrange(2) if number is None else 1 - number)
             self.stalled = False
 
         return trouble
+
+
+def _leapt(held: MemoryStream, entry_id: str) -> bool:
+    """Whether an entry counts as answered elsewhere, because states were imported that were further on."""
+    at = EntryId.parse(entry_id)
+    return any(EntryId.parse(begin) < at <= EntryId.parse(end) for begin, end in held.leaps)
