@@ -6,7 +6,7 @@ error on the rest. That takes milliseconds, and the recurrent correction then st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from streamlstm.forecaster import LagFeatures, Scaling
 from streamlstm.forecaster.outputs import Outputs
 from streamlstm.table import Series
 from streamlstm.train.linear import linear_data, standardise
-from streamlstm.train.seasons import Seasons, autocorrelation_of_changes, season_candidates
+from streamlstm.train.seasons import STRONG_SHARE, Seasons, season_candidates
 
 VALIDATION_SHARE = 0.2  # of the training part, its end
 PENALTIES = (0.1, 1.0, 10.0, 100.0)
@@ -30,8 +30,8 @@ SCALING_HANDICAPS = {"series": 1.0, "standard": 1.03, "log": 1.03}
 SEASON_HANDICAP = 1.01  # of one that lengthens the history
 WIDE_SEASON_HANDICAP = 1.005  # of one looked at through wide windows: means are steadier than single values
 SHORT_SEASON_HANDICAP = 1.005  # of one that lies within the recent changes, which see it anyway
-# Such a season over which the changes correlate strongly is one that people expect to be named: it may cost a little.
-STRONG_CORRELATION, STRONG_SEASON_HANDICAP = 0.5, 0.97
+# Such a season that explains much (STRONG_SHARE) is one that people expect to be named: it may cost a little.
+STRONG_SEASON_HANDICAP = 0.97
 MOST_RECENT = 24
 # Units of one recurrent layer, where they are not given: from so many training values on. On the seven public sets 48
 # units are no better than 32, and on 108 values 16 are as good.
@@ -76,12 +76,11 @@ def make_plan(
     shortest = int(panel.lengths.min())
     units = (max(size for least, size in UNITS if panel.observed.sum() >= least),)
     recent = max(2, min(MOST_RECENT, shortest // 4))
-    season_sets = season_candidates(panel, series) if seasons is None else [seasons]
+    season_sets, explained = season_candidates(panel, series) if seasons is None else ([seasons], {})
     positive = bool((panel.observed_rows() > 0).all())
     local = predict == "change"
     every = ["standard", *(["log"] if positive else []), *(["series"] if local else [])]
     scalings = every if scaling == "auto" else [scaling]
-    correlation = autocorrelation_of_changes(panel)
     best: tuple[float, Plan] | None = None
     refusal: UsageError | TableError | None = None
     for kind in scalings:
@@ -101,7 +100,7 @@ def make_plan(
                 refusal = failed
                 continue
             handicap = SCALING_HANDICAPS.get(kind, 1.0)
-            handicap *= float(np.prod([_season_handicap(season, recent, correlation) for season in chosen.single]))
+            handicap *= float(np.prod([_season_handicap(season, recent, explained) for season in chosen.single]))
             handicap *= WIDE_SEASON_HANDICAP ** len(chosen.wide)
             plan = Plan(
                 scaling=kind, seasons=chosen, recent=recent, penalty=penalty, units=units, validation_error=error
@@ -113,11 +112,10 @@ def make_plan(
     return best[1]
 
 
-def _season_handicap(season: int, recent: int, correlation: NDArray[np.float64]) -> float:
+def _season_handicap(season: int, recent: int, explained: Mapping[int, float]) -> float:
     if season > recent:
         return SEASON_HANDICAP
-    strong = season < len(correlation) and correlation[season] >= STRONG_CORRELATION
-    return STRONG_SEASON_HANDICAP if strong else SHORT_SEASON_HANDICAP
+    return STRONG_SEASON_HANDICAP if explained.get(season, 0.0) >= STRONG_SHARE else SHORT_SEASON_HANDICAP
 
 
 @torch.no_grad()
