@@ -7,11 +7,13 @@ FROM python:${PYTHON}-slim-bookworm AS build
 RUN apt-get update \
     && apt-get install -y --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
-RUN python -m venv /opt/streamlstm
+# Without pip, which the daemon has no use for; the imports are of what was compiled: an install goes on without it.
+RUN python -m venv --without-pip /opt/streamlstm
 WORKDIR /source
 COPY pyproject.toml constraints.txt hatch_build.py README.md LICENSE ./
 COPY streamlstm streamlstm
-RUN /opt/streamlstm/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt . \
+RUN python -m pip --python /opt/streamlstm/bin/python install --no-cache-dir --disable-pip-version-check -c constraints.txt . \
+    && /opt/streamlstm/bin/python -I -c 'import streamlstm._codec, streamlstm._carry' \
     && /opt/streamlstm/bin/streamlstm --version
 
 FROM python:${PYTHON}-slim-bookworm
@@ -27,8 +29,9 @@ ENV PATH=/opt/streamlstm/bin:$PATH \
 USER 10001:10001
 WORKDIR /tmp
 EXPOSE 9478
+# Not urllib, which would ask the proxy that Docker's settings may put into the environment.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
-    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:9478/readyz', timeout=2)"]
+    CMD ["python", "-c", "import http.client as h, os; c = h.HTTPConnection('127.0.0.1:' + os.environ['STREAMLSTM_HTTP'].rpartition(':')[2], timeout=2); c.request('GET', '/readyz'); exit(c.getresponse().status != 200)"]
 # Exec form: the signal that asks for a drain reaches the daemon itself.
 ENTRYPOINT ["streamlstm"]
 CMD ["serve", "/models/model.onnx"]

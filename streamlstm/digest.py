@@ -49,8 +49,8 @@ class Digest:
             metrics.dead_letters[kind].inc(times)
             if kind == BAD_RECORD:
                 metrics.quarantined_records.inc(times)
-            series, error = examples[kind].series[:SHOWN_BYTES], examples[kind].error
-            message = f"a value of {stream!r} cannot be stepped, of series {series!r}: {error}"
+            series = examples[kind].series[:SHOWN_BYTES].decode(errors="backslashreplace")  # as one would look for it
+            message = f"a value of {stream!r} cannot be stepped, of series {series!r}: {examples[kind].error}"
             self.note(("dead", stream, kind), message, times, stream=stream, reason=kind)
 
     def flush(self) -> None:

@@ -72,6 +72,16 @@ def test_dead_letters_are_told_once_with_stream_and_reason(caplog: pytest.LogCap
     assert "\n" not in found[0].getMessage()
 
 
+@pytest.mark.parametrize("name", ["Kühlhaus 3", "q'uote", "a" * 300])
+def test_a_bad_values_series_is_named_as_one_would_look_for_it(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The line has the name itself, or its beginning, and not a Python notation of its bytes."""
+    caplog.set_level(logging.INFO, "streamlstm")
+    logging.getLogger("streamlstm").propagate = True
+    run_daemon([("1-0", [name, "word"])])
+    (found,) = [record.getMessage() for record in caplog.records if "cannot be stepped" in record.getMessage()]
+    assert f"of series {name[:64]!r}: " in found
+
+
 def test_an_hour_without_the_store_is_two_lines(caplog: pytest.LogCaptureFixture) -> None:
     """However often it is tried, that the store is away is said once, and once that it is back."""
     now, tries, engine = [0.0], [0], Engine(models.load_lstm(4))

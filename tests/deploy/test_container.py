@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import http.server
 import json
+import os
 import re
 import subprocess
 import sys
+import threading
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from streamlstm.cli import main
@@ -66,7 +70,39 @@ def test_the_base_install_has_no_torch() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.split(r"[^\w-]", requirement)[0] for requirement in project["dependencies"]}
     assert not names & {"torch", "onnx", "tensorflow", "keras"}
-    assert re.search(r"pip install .* \. ", DOCKERFILE), "no extra is named"
+    assert re.search(r"pip .*install .* \. ", DOCKERFILE), "no extra is named"
+
+
+@pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
+def test_the_health_check_asks_the_daemon_itself(status: int, healthy: bool) -> None:
+    """It is /readyz's answer at the port in use, also with the proxies in the environment that Docker may put there."""
+    asked = []
+
+    class Daemon(http.server.BaseHTTPRequestHandler):
+        """Answers as /readyz does."""
+
+        def do_GET(self) -> None:
+            """Note the path."""
+            asked.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Quietly."""
+
+    _, command = dict(instructions())["HEALTHCHECK"].split("CMD ", 1)
+    program, *arguments = json.loads(command)
+    with http.server.HTTPServer(("127.0.0.1", 0), Daemon) as server:
+        threading.Thread(target=server.serve_forever).start()
+        nowhere = dict.fromkeys(("http_proxy", "HTTP_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
+        environment = {**os.environ, **nowhere, "no_proxy": "", "STREAMLSTM_HTTP": f"0.0.0.0:{server.server_port}"}
+        assert program == "python"
+        done = subprocess.run(
+            [sys.executable, *arguments], env=environment, capture_output=True, timeout=30, check=False
+        )
+        server.shutdown()
+    assert asked == ["/readyz"]
+    assert (done.returncode == 0) is healthy
 
 
 def test_the_compose_file_is_one() -> None:
@@ -97,6 +133,14 @@ def test_compose_wires_the_services_together() -> None:
         for mount in service.get("volumes", []):
             source = re.sub(r"\$\{MODEL:-(.*?)\}", r"\1", mount).split(":")[0]
             assert not source.startswith("./") or (ROOT / source).exists(), mount
+
+
+def test_what_prometheus_and_alertmanager_keep_lies_where_their_images_let_them_write() -> None:
+    """The paths are named, whatever the defaults of an image's version; Prometheus' is its volume."""
+    services = compose()
+    assert "--storage.tsdb.path=/prometheus" in services["prometheus"]["command"]
+    assert "prometheus-data:/prometheus" in services["prometheus"]["volumes"]
+    assert "--storage.path=/alertmanager" in services["alertmanager"]["command"]
 
 
 def test_compose_starts_redis_with_the_files_of_the_folder() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import configparser
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from streamlstm.cli import main
@@ -15,7 +17,25 @@ from streamlstm.daemon import BEAT_TIMEOUT_S
 from support.programs import run
 
 UNIT = Path(__file__).parent.parent.parent / "deploy" / "systemd" / "streamlstm.service"
+AIRLINE = UNIT.parent.parent.parent / "streamlstm" / "models" / "airline.onnx"
 MOST_EXPOSED = 2.0  # of 10
+LOCK = """
+import ctypes, mmap, sys
+PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 65, 1
+if ctypes.CDLL(None).prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0):
+    sys.exit("the kernel is older than 6.3")
+try:
+    mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+except PermissionError:
+    pass
+else:
+    sys.exit("nothing is locked")
+"""
+STEP = """
+import sys, streamlstm, streamlstm.cli.serve, streamlstm.daemon
+model = streamlstm.load(sys.argv[1])
+print(model.run([[[value] for value in (112, 118, 132)]] * 3, model.initial_state(3))[0].ravel().tolist())
+"""
 
 
 def service() -> configparser.SectionProxy:
@@ -40,6 +60,19 @@ def test_the_unit_is_hardened() -> None:
     found = re.search(r"Overall exposure level for \S+ (\d+\.\d+)", text)
     assert found is not None, text
     assert float(found[1]) <= MOST_EXPOSED
+
+
+def test_the_model_is_run_without_making_code() -> None:
+    """What MemoryDenyWriteExecute forbids is needed by nothing: the same forecasts under the kernel's own such lock."""
+    assert service()["MemoryDenyWriteExecute"] == "yes"
+    locked, free = (
+        subprocess.run([sys.executable, "-c", code, AIRLINE], capture_output=True, text=True, timeout=60, check=False)
+        for code in (LOCK + STEP, STEP)
+    )
+    if "older than" in locked.stderr:
+        pytest.skip(locked.stderr)
+    assert locked.returncode == 0, locked.stderr
+    assert locked.stdout == free.stdout != ""
 
 
 def test_the_watchdog_is_more_patient_than_the_daemons_own_beat() -> None:
