@@ -124,7 +124,7 @@ def scan_single(
         at, length = cursor.bulk()
         if cursor.head(b"*") != 1 or reply[at : at + length] not in streams:
             return None
-        [scanned] = scan_read(reply, table, streams, len(value))
+        [scanned] = scan_read(reply, table, streams, value.size)
     except ValueError:
         return None
     slot = np.frombuffer(scanned.slot, np.int64)
