@@ -351,6 +351,8 @@ class Engine:
 
     def _unmended(self, head: StreamHead, stream: str) -> list[bytes]:
         """Series whose bad record no value of the batch has made good: it goes, lest it be found bad again."""
+        if not head.unreadable:
+            return []
         steps = self.format.header(self.arena.rows)["steps"]
         return [name for name in head.unreadable if steps[self.arena.find(stream, name)] == 0]
 
