@@ -82,6 +82,12 @@ class Baselines(ParamType):
     help="Take a longer time between two values for missing values, as with `serve`; 0: never. Default: as the model "
     "was trained.",
 )
+@option(
+    "--missing",
+    type=click.Choice(["impute", "hold", "skip"]),
+    default="impute",
+    help="What stands in for a missing value, as with `serve`.",
+)
 @option("--id-col", metavar="NAME", help="Column of the series' names; without it `unique_id` if it is there.")
 @option("--time-col", metavar="NAME", help="Column of the times; without it `ds` or another usual name.")
 @option(
@@ -106,6 +112,7 @@ def evaluate(
     baselines: tuple[str, ...],
     level: float,
     gap_after: int | None,
+    missing: str,
     plot: Path | None,
     as_json: bool,
     **columns: Any,
@@ -128,7 +135,7 @@ def evaluate(
     loaded = streamlstm.load(model)
     series = [drop_leading_gap(one) for one in _read(table, loaded, **columns)]
     if gap_after or all(one.times_ms is not None for one in series):
-        gaps = Gaps.of(loaded.spec, gap_after, None, "impute")
+        gaps = Gaps.of(loaded.spec, gap_after, None, missing)
         series = [with_gaps(one, gaps) for one in series]
     if seasons is None:
         seasons = tuple(loaded.spec.training.get("seasons") or [loaded.spec.season] * (loaded.spec.season is not None))
@@ -140,6 +147,7 @@ def evaluate(
             seasons=seasons,
             baselines=baselines,
             interval=lambda one, said: served_bounds(one, said, level),
+            missing=missing,
         )
     except TableError as error:
         raise TableError(f"{table}: {error}") from None
@@ -211,5 +219,10 @@ def _report(
         ours = found["model"].errors.rmse
         side = "below" if ours < best else "above"
         yield f"the model's RMSE is {abs(1 - ours / best):.1%} {side} the best of the others"
+    served = found["model"].served
+    if served is not None:
+        skill = "" if served.skill is None else f", skill {served.skill:.9g}"
+        covered = "" if served.coverage is None else f", {served.coverage:.9g} in the interval"
+        yield f"served, these values show error {served.mae:.9g}{skill}{covered}"
     if not seasons:
         yield "no season is known; --season N adds the seasonal naive forecast"

@@ -27,7 +27,9 @@ def served_bounds(one: Series, forecasts: NDArray[np.float64], level: float) -> 
     if not len(forecast):
         return None
     feature = int(forecast[0])
-    values, said = one.values[:, feature].astype(np.float32), forecasts[:, feature].astype(np.float32)
+    # A value of which any number is missing scores nothing.
+    values = np.where(np.isnan(one.values).any(axis=1), np.nan, one.values[:, feature]).astype(np.float32)
+    said = forecasts[:, feature].astype(np.float32)
     first = int(np.argmax(~np.isnan(said)))  # a baseline may need some values before it says anything
     low[first:, feature], high[first:, feature] = _ends(values[first:], said[first:], level)
     return Bounds(low, high)

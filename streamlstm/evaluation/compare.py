@@ -21,6 +21,7 @@ from streamlstm.evaluation.scores import (
     only_forecast,
     score,
 )
+from streamlstm.evaluation.served import Served, served_figures
 from streamlstm.evaluation.split import training_length
 from streamlstm.model import Model
 from streamlstm.table import Series
@@ -41,11 +42,13 @@ class Comparison:
     width: float | None  # mean width of the intervals, in raw units
     seconds: float  # to fit (the baselines) and to forecast every value of the table
     values: int  # of the table
+    served: Served | None = None  # of the model: what a daemon says of the same values
 
     def as_json(self) -> dict[str, Any]:
         """The figures by name; `values_per_second` counts every value of the table."""
         return {
             **self.errors.as_json(),
+            **(self.served.as_json() if self.served else {}),
             "coverage": self.coverage,
             "width": self.width,
             "seconds": self.seconds,
@@ -61,19 +64,16 @@ def compare(
     seasons: Sequence[int],
     baselines: Sequence[str],
     interval: Interval,
+    missing: str = "impute",
 ) -> dict[str, Comparison]:
     """Forecast every value of every series from those before it, by the model (`model`) and by the baselines.
 
-    `seasonal_naive` stands for one method a season. What a model says of further steps is scored as `model_ahead_2` and
-    so on, beside the last value then known as `naive_ahead_2`. A feature the model does not forecast is scored for
-    nobody. A baseline that cannot be fitted is left out. Raises TableError where there is nothing to score.
+    `missing` says what the model is fed in place of missing values, as with `serve`. `seasonal_naive` stands for one
+    method a season. What a model says of further steps is scored as `model_ahead_2` and so on, beside the last value
+    then known as `naive_ahead_2`. A feature the model does not forecast is scored for nobody. A baseline that cannot
+    be fitted is left out. Raises TableError where there is nothing to score.
     """
-    for one in series:
-        if training_length(len(one.values), test_size) < 1:
-            raise TableError(
-                f"series {one.name!r} has {len(one.values)} values, which is no more than its test part of "
-                f"{test_size:g}; use a smaller --test-size"
-            )
+    _check_lengths(series, test_size)
     names = ["model"]
     for name in baselines:
         names += [f"seasonal_naive_{season}" for season in seasons] if name == "seasonal_naive" else [name]
@@ -85,7 +85,7 @@ def compare(
         began = time.perf_counter()
         method, _, ahead = name.partition("_ahead_")
         if method == "model":
-            said = model_forecasts(model, series, int(ahead or 1))
+            said = model_forecasts(model, series, int(ahead or 1), missing)
         elif ahead:
             said = last_values(series, int(ahead))
         else:
@@ -99,14 +99,25 @@ def compare(
             continue
         bounds = [None if ahead else interval(one, forecast) for one, forecast in zip(series, said, strict=True)]
         known = tuple(bound for bound in bounds if bound is not None)
-        covered = interval_scores(series, known, test_size) if len(known) == len(series) else None
+        both = known if len(known) == len(series) else None
+        covered = interval_scores(series, both, test_size) if both is not None else None
         found[name] = Comparison(
             forecasts=tuple(said),
-            bounds=known if len(known) == len(series) else None,
+            bounds=both,
             errors=errors,
             coverage=covered[0] if covered else None,
             width=covered[1] if covered else None,
             seconds=seconds,
             values=count,
+            served=served_figures(model, series, both, test_size, missing) if name == "model" else None,
         )
     return found
+
+
+def _check_lengths(series: Sequence[Series], test_size: float) -> None:
+    for one in series:
+        if training_length(len(one.values), test_size) < 1:
+            raise TableError(
+                f"series {one.name!r} has {len(one.values)} values, which is no more than its test part of "
+                f"{test_size:g}; use a smaller --test-size"
+            )

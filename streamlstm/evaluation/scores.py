@@ -32,17 +32,18 @@ class Errors:
         return {"rmse": self.rmse, "mae": self.mae, "mase": self.mase}
 
 
-def one_step_forecasts(model: Model, one: Series) -> Float64:
+def one_step_forecasts(model: Model, one: Series, missing: str = "impute") -> Float64:
     """All outputs (N, O) of stepping a model through a series from its beginning; see `step_through`."""
-    return step_through(model, one)[0]
+    return step_through(model, one, missing)[0]
 
 
-def step_through(model: Model, one: Series) -> tuple[Float64, Float64]:
+def step_through(model: Model, one: Series, missing: str = "impute") -> tuple[Float64, Float64]:
     """All outputs (N, O) of stepping a model through a series from its beginning, and what it was fed, (N, F).
 
-    Row t forecasts what follows value t. A missing number is imputed as serving does it: with the model's own forecast
-    of it, or with the last value where there is none. Raises TableError if the model looks at times and the series has
-    none.
+    Row t forecasts what follows value t. With what is `missing` it does as serving: "impute" takes the model's own
+    forecast of a number, or the last one where there is none, "hold" the last one; with "skip" a value of which a
+    number is missing is not stepped, and the forecast before it holds on. Raises TableError if the model looks at
+    times and the series has none.
     """
     times = one.times_ms if model.spec.uses_time else None
     if model.spec.uses_time and times is None:
@@ -51,9 +52,18 @@ def step_through(model: Model, one: Series) -> tuple[Float64, Float64]:
     result = np.empty((len(one.values), len(model.spec.outputs)), np.float32)
     x = one.values.astype(np.float32)
     for first, last in _stretches(x):
+        begin = first
         if np.isnan(x[first]).any():
-            _impute(model, x, result, first)
-        cut = slice(first, last)
+            if first == 0:
+                x[0] = np.nan_to_num(x[0])
+            elif missing == "skip":
+                x[first], result[first] = x[first - 1], result[first - 1]
+                begin = first + 1
+            else:
+                _impute(model, x, result, first, hold=missing == "hold")
+        if begin == last:
+            continue
+        cut = slice(begin, last)
         ys, state = model.run(x[cut, None], state, None if times is None else times[cut, None])
         result[cut] = ys[:, 0]
     return result.astype(np.float64), x.astype(np.float64)
@@ -65,15 +75,15 @@ def _stretches(x: Float32) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], len(x)], strict=True))
 
 
-def _impute(model: Model, x: Float32, forecasts: Float32, row: int) -> None:
+def _impute(model: Model, x: Float32, forecasts: Float32, row: int, *, hold: bool) -> None:
     """Fill in the missing numbers of row `row` of x."""
     for feature, target in enumerate(model.spec.targets):
         if np.isnan(x[row, feature]):
-            before = x[row - 1, feature] if row else 0.0
-            x[row, feature] = before if target is None or row == 0 else forecasts[row - 1, target]
+            own = target is not None and not hold
+            x[row, feature] = forecasts[row - 1, target] if own else x[row - 1, feature]
 
 
-def model_forecasts(model: Model, series: Sequence[Series], ahead: int = 1) -> list[Float64]:
+def model_forecasts(model: Model, series: Sequence[Series], ahead: int = 1, missing: str = "impute") -> list[Float64]:
     """For each series, the forecasts of its values 1 to N - 1 made `ahead` steps before, (N - 1, F).
 
     NaN stands where there is none: at the beginning, and for a feature that no output forecasts.
@@ -81,7 +91,7 @@ def model_forecasts(model: Model, series: Sequence[Series], ahead: int = 1) -> l
     result = []
     later = (ahead - 1) * len([target for target in model.spec.targets if target is not None])
     for one in series:
-        outputs = one_step_forecasts(model, one)
+        outputs = one_step_forecasts(model, one, missing)
         said = np.full((len(outputs) - 1, len(model.spec.features)), np.nan)
         for feature, target in enumerate(model.spec.targets):
             if target is not None:

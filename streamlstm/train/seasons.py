@@ -41,6 +41,9 @@ def season_candidates(panel: Panel, series: Sequence[Series] = ()) -> tuple[list
     The longest of a set is tried through wide windows too, unless it is neither of the calendar nor strong: the cycle
     of sunspots is not steady enough for it. The dict says what share of the variance a period explains, of those that
     the values show by themselves.
+
+    Twice a season beside it was tried for noisy ones: no better over 42 kinds of series (1.004 of the root mean square
+    before with it as without), 7 % better on a long season and 12 % worse on a saw tooth.
     """
     longest = int(panel.lengths.min()) // MIN_PERIODS
     found = found_periods(panel)
