@@ -73,7 +73,9 @@ class Spread:
 
     def add(self, counts: Iterable[float], total: float) -> None:
         """Count many that are sorted into buckets already, with their sum."""
-        self.counts = [old + int(new) for old, new in zip(self.counts, counts, strict=True)]
+        for place, new in enumerate(counts):
+            if new:  # one, of a single value
+                self.counts[place] += int(new)
         self.total += total
 
     def numbers(self) -> tuple[float, ...]:

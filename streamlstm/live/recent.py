@@ -63,7 +63,7 @@ class Recent:
         missed = len(entries) == self._asked and self._last is not None
         if entries:
             self._last = entries[0][0]
-        return News(self._beside_values(entries, wanted), missed)
+        return News(self._beside_values(_chosen(entries, wanted)), missed)
 
     def back(self, wanted: Callable[[bytes], bool], most: int) -> list[Answered]:
         """Up to about `most` answers of the series wanted before the next look, oldest first."""
@@ -75,10 +75,31 @@ class Recent:
                 break
             if self._last is None:
                 self._last = entries[0][0]
-            found = self._beside_values(entries, wanted) + found
+            found = self._beside_values(_chosen(entries, wanted)) + found
             fields += sum(len(pairs) // 2 for _, pairs in entries)
             end = b"(" + entries[-1][0]
         return found[-most:]
+
+    def latest(self, wanted: Callable[[bytes], bool], most: int = MOST_FIELDS) -> list[Answered]:
+        """The newest answer since the last look to each series wanted; the first look goes `most` predictions back.
+
+        Of an entry's value only what is shown is fetched: one command a series, and not one an entry.
+        """
+        start, end, fields = b"-" if self._last is None else b"(" + self._last, b"+", 0
+        first, chosen, found = self._last is None, [], set[bytes]()
+        while fields < (most if first else 1):
+            entries = self._newest(end, start)
+            if not entries:
+                break
+            if end == b"+":
+                self._last = entries[0][0]
+            for entry_id, flat in entries:
+                pairs = [pair for pair in _pairs(flat) if pair[0] not in found and wanted(pair[0])]
+                found.update(name for name, _ in pairs)
+                chosen += [(entry_id, list(dict(pairs).items()))] if pairs else []
+            fields += sum(len(flat) // 2 for _, flat in entries)
+            end = b"(" + entries[-1][0]
+        return self._beside_values(chosen)
 
     def names(self) -> list[bytes]:
         """Series of the newest entries, the last to arrive first."""
@@ -95,14 +116,9 @@ class Recent:
             self._count = max(1, min(MOST_COUNT, int(MOST_FIELDS / max(per_entry, 1.0))))
         return [(entry_id, pairs) for entry_id, pairs in reply]
 
-    def _beside_values(
-        self, entries: list[tuple[bytes, list[bytes]]], wanted: Callable[[bytes], bool]
-    ) -> list[Answered]:
-        chosen = [
-            (entry_id, [pair for pair in _pairs(pairs) if wanted(pair[0])]) for entry_id, pairs in reversed(entries)
-        ]
-        chosen = [(entry_id, pairs) for entry_id, pairs in chosen if pairs]
-        connection = self._connection
+    def _beside_values(self, chosen: list[tuple[bytes, list[tuple[bytes, bytes]]]]) -> list[Answered]:
+        """Answers, given newest first as (id, [(series, prediction)]), with the values they answer, oldest first."""
+        chosen, connection = chosen[::-1], self._connection
         connection.send(b"".join(pack("XRANGE", self._keys.input, entry_id, entry_id) for entry_id, _ in chosen))
         replies: list[Any] = [checked(connection.receive(), connection.address) for _ in chosen]
         found = []
@@ -111,6 +127,14 @@ class Recent:
             values = dict(_pairs(reply[0][1])) if reply else {}
             found += [Answered(entry_id, name, values.get(name, b""), text) for name, text in pairs]
         return found
+
+
+def _chosen(
+    entries: list[tuple[bytes, list[bytes]]], wanted: Callable[[bytes], bool]
+) -> list[tuple[bytes, list[tuple[bytes, bytes]]]]:
+    """The pairs of the series wanted, of each entry that has some."""
+    chosen = [(entry_id, [pair for pair in _pairs(flat) if wanted(pair[0])]) for entry_id, flat in entries]
+    return [(entry_id, pairs) for entry_id, pairs in chosen if pairs]
 
 
 def _pairs(flat: list[bytes]) -> Iterator[tuple[bytes, bytes]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,22 @@ def test_the_pods_command_line_and_settings_are_the_programs(settings: Path) -> 
     result = CliRunner().invoke(main, [option, str(settings), "config", "show", name, *arguments])
     assert result.exit_code == 0, result.stderr
     assert "0.0.0.0:9478" in result.stdout
+
+
+def test_the_patch_for_a_large_model_is_one(tmp_path: Path) -> None:
+    """What the base's first lines say, put into an overlay, takes the model from a claim and from no ConfigMap."""
+    shutil.copytree(FOLDER.parent, tmp_path / "deploy")
+    base = tmp_path / "deploy" / "kubernetes" / "base" / "kustomization.yaml"
+    lines = [line.removeprefix("# ") for line in base.read_text().splitlines() if line.startswith("#   ")]
+    first = next(number for number, line in enumerate(lines) if "- target:" in line)
+    overlay = tmp_path / "deploy" / "kubernetes" / "overlays" / "single"
+    with (overlay / "kustomization.yaml").open("a") as made:
+        made.write("\n".join(["patches:", *lines[first:], ""]))
+    found = {item["kind"]: item for item in documents(run("kubectl", "kustomize", overlay))}
+    check(found["Deployment"])
+    volumes = {volume["name"]: volume for volume in found["Deployment"]["spec"]["template"]["spec"]["volumes"]}
+    assert set(volumes) == {"settings", "model", "tmp"}
+    assert set(volumes["model"]) == {"name", "persistentVolumeClaim"}
 
 
 def test_no_more_processes_than_streams() -> None:

@@ -39,6 +39,15 @@ def test_promtool_takes_configuration_and_rules() -> None:
         assert "SUCCESS" in run("promtool", "check", "rules", "--lint-fatal", PROMETHEUS / name)
 
 
+def test_amtool_takes_alertmanagers_configuration() -> None:
+    """It is valid, and an alert of each severity finds a receiver."""
+    made = PROMETHEUS / "alertmanager.yml"
+    assert "SUCCESS" in run("amtool", "check-config", made)
+    for severity in sorted(SEVERITIES):
+        found = run("amtool", "config", "routes", "test", f"--config.file={made}", f"severity={severity}")
+        assert found.split()[-1] in {receiver["name"] for receiver in load("alertmanager.yml")["receivers"]}
+
+
 def test_alerts_fire_on_their_cause_and_keep_quiet_otherwise() -> None:
     """The cases beside the rules hold, texts included."""
     assert "SUCCESS" in run("promtool", "test", "rules", PROMETHEUS / "alerts_test.yml")

@@ -138,6 +138,44 @@ def test_gauges_are_limited_in_number(client: redis.Redis, connect: Callable[...
     assert shown(gauges) == first
 
 
+def test_a_scrape_costs_what_is_shown_and_not_what_is_there(
+    client: redis.Redis, connect: Callable[..., Connection]
+) -> None:
+    """Values are fetched of the series shown, not of every entry; streams without room for theirs are not asked."""
+
+    def commands(name: str) -> int:
+        return int(client.info("commandstats").get(f"cmdstat_{name}", {"calls": 0})["calls"])
+
+    def connected(stream: str) -> Connection:
+        asked.append(stream)
+        return connect(stream)
+
+    asked: list[str] = []
+    answer(client, 1, 900, "a", "b", "c")
+    gauges = SeriesGauges(connected, lambda: [STREAM, "second", "third"], pattern="*", most=3)
+    before = commands("xrange"), commands("xrevrange")
+    first = shown(gauges)
+    assert len(first) == 2 * 3
+    assert asked == [STREAM]
+    assert commands("xrange") - before[0] <= 3
+    answer(client, 901, 1000, "a", "b", "c", "d")
+    assert shown(gauges)[0] == first[0].replace("900.0", "1000.0")
+    assert asked == [STREAM]
+    assert commands("xrange") - before[0] <= 2 * 3
+    assert commands("xrevrange") - before[1] <= 6
+
+
+def test_a_series_that_was_last_seen_long_ago_is_found(client: redis.Redis, connect: Callable[..., Connection]) -> None:
+    """The first scrape goes back past newer entries of others; later ones keep what was seen."""
+    answer(client, 1, 1, "room-1")
+    answer(client, 2, 3000, "boiler")
+    gauges = SeriesGauges(connect, lambda: [STREAM], pattern="room-*", most=3)
+    first = shown(gauges)
+    assert first[0].endswith(" 1.0")
+    answer(client, 3001, 3100, "boiler")
+    assert shown(gauges) == first
+
+
 def test_without_the_store_the_gauges_are_absent() -> None:
     """A scrape while Redis is away shows no series, and does not fail."""
 
