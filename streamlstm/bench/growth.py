@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from streamlstm.bench.backlog import Shape
 from streamlstm.bench.drain import Bench, Case, measure_drain, steps_of_drain
 from streamlstm.bench.lstm_file import lstm_file
 from streamlstm.model import Model
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 UNITS, SERIES = 64, 10_000  # where the curves cross
 
@@ -60,6 +63,14 @@ def measure_growth(bench: Bench, values: int) -> list[dict[str, Any]]:
     return rows
 
 
+def number_rates(axes: Axes) -> None:
+    """Numbers at 1, 2 and 5 of every power of ten: rates may lie within one, where the usual ticks are none."""
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
+
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
 def draw_growth(rows: Sequence[dict[str, Any]], caption: str) -> bytes:
     """The curves as the bytes of a PNG; needs matplotlib."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -77,6 +88,7 @@ def draw_growth(rows: Sequence[dict[str, Any]], caption: str) -> bytes:
         axes.set_yscale("log")
         axes.set_xticks(places, [f"{place:,}" for place in places])
         axes.minorticks_off()
+        number_rates(axes)
         axes.set_xlabel(curve)
         axes.grid(color="#e6e6e6")
         axes.set_axisbelow(True)

@@ -10,7 +10,7 @@ import pytest
 
 from streamlstm.bench.backlog import Shape, make_backlog, push
 from streamlstm.bench.drain import Bench, Case, measure_drain
-from streamlstm.bench.growth import draw_growth, growth_points
+from streamlstm.bench.growth import draw_growth, growth_points, number_rates
 from streamlstm.bench.latency import WHO, measure_latency
 from streamlstm.bench.load import Due
 from streamlstm.bench.lstm_file import lstm_file
@@ -147,6 +147,18 @@ def test_the_curves_are_drawn() -> None:
         for p in growth_points(400_000)
     ]
     assert draw_growth(rows, "a machine").startswith(b"\x89PNG")
+
+
+def test_rates_within_a_power_of_ten_have_numbers_beside_them() -> None:
+    """The usual ticks of a logarithmic axis would be none."""
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    axes = figure.subplots()
+    axes.plot([1, 2], [115_000, 812_000])
+    axes.set_yscale("log")
+    number_rates(axes)
+    low, high = axes.get_ylim()
+    shown = [tick.get_text() for tick in axes.get_yticklabels() if low <= tick.get_position()[1] <= high]
+    assert shown == ["200,000", "500,000"]
 
 
 class Terminal(io.StringIO):
