@@ -12,10 +12,10 @@ from typing import Any
 import click
 
 from streamlstm.cli.connection import connect_all, resolve_redis
-from streamlstm.cli.options import command, counted, data_dir_option, json_option, option, redis_option
+from streamlstm.cli.options import command, counted, data_dir_option, json_option, note, option, redis_option
 from streamlstm.cli.state_text import description, facts
 from streamlstm.entry_id import BEGINNING
-from streamlstm.errors import StoreError
+from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.key_types import check_types
 from streamlstm.keys import Keys
 from streamlstm.nodes import Nodes
@@ -70,11 +70,28 @@ def status(
         if chosen:
             click.echo("\n".join(_series_lines(nodes, names, chosen, as_json=as_json)))
             return
-        found = [standing(nodes.connection(name), name) for name in names]
-    if as_json:
+        found, wrong = _standings(nodes, names)
+    if as_json and found:
         click.echo(json.dumps([asdict(item) for item in found]))
-        return
-    click.echo("\n".join(_description(found[0]) if len(found) == 1 else _table(found)))
+    elif found:
+        click.echo("\n".join(_description(found[0]) if len(names) == 1 else _table(found)))
+    for error in wrong[:-1]:
+        note(str(error))
+    if wrong:
+        raise wrong[-1]
+
+
+def _standings(nodes: Nodes, streams: Sequence[str]) -> tuple[list[Standing], list[StoreError]]:
+    """Where each stream stands, and what is wrong with those that cannot be read: the others are shown all the same."""
+    found, wrong = [], []
+    for stream in streams:
+        try:
+            found.append(standing(nodes.connection(stream), stream))
+        except StoreUnavailableError:
+            raise
+        except StoreError as error:
+            wrong.append(error)
+    return found, wrong
 
 
 def _series_lines(nodes: Nodes, streams: Sequence[str], chosen: Sequence[str], *, as_json: bool) -> list[str]:

@@ -51,6 +51,22 @@ def test_a_derived_key_of_another_type_is_named(run: Run, client: redis.Redis, c
     assert done.stderr.count(b"\n") == 1
 
 
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_streams_that_can_be_read_are_shown_beside_those_that_cannot(
+    run: Run, client: redis.Redis, form: tuple[str, ...]
+) -> None:
+    """One spoilt stream hides no other from who looks at three in the morning; each spoilt one has its line."""
+    client.xadd("good", {"s": "1"}, id="1-0")
+    client.rpush("bad", "1")
+    client.sadd("worse", "1")
+    done = run("status", "bad", "good", "worse", *form)
+    lines = done.stderr.decode().splitlines()
+    assert done.returncode == 1
+    assert b"good" in done.stdout
+    assert b"bad" not in done.stdout
+    assert [line.partition("the key ")[2].partition(" at ")[0] for line in lines] == ["'bad'", "'worse'"]
+
+
 def test_a_directory_is_named(run: Run, tmp_path: Path) -> None:
     """What `push` was given for a file, and cannot read, stands in its line."""
     done = run("push", "values", str(tmp_path))
