@@ -62,7 +62,11 @@ def another_format(client: redis.Redis) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "words"),
-    [(a_text, "the key 'values' is a string"), (another_model, "another model"), (another_format, "have format '99'")],
+    [
+        (a_text, "is a string, not a stream; rename or delete it"),
+        (another_model, "another model"),
+        (another_format, "have format '99'"),
+    ],
 )
 def test_a_stream_that_cannot_be_served_is_left_as_it_was(
     spoil: Callable[[redis.Redis], None], words: str, start_server: StartServer, start: Start

@@ -226,7 +226,9 @@ def test_a_key_that_becomes_another_type_costs_no_other_stream(
     add(client, made[200:400], "good")
     wait_for_position(client, "good", made[399][0])
     check(client, load(model_path), made[:400], "good")
-    assert eventually(lambda: any(f"the key {spoilt!r} is a string" in line for line in warnings(daemon)))
+    assert eventually(
+        lambda: any(f"the key {spoilt!r} at {server.url} is a string" in line for line in warnings(daemon))
+    )
     assert eventually(lambda: daemon.metric("streamlstm_owned_streams") == 1)
     assert eventually(lambda: daemon.get("/readyz")[0] == 200)
     add(client, made[400:], "good")
