@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from streamlstm.arena import NO_SLOT
 from streamlstm.batch import ALL_SERIES, RESET, Parsed
+from streamlstm.carry import finite_answers
 from streamlstm.stepping import StepModel
 
 Index = NDArray[np.int64]
@@ -102,4 +103,4 @@ class _Begins:
         x = np.nan_to_num(self._parsed.values[items])[None]  # (1, B, F)
         times = self._parsed.item_times_ms[items][None] if self._model.spec.uses_time else None
         y, state = self._model.advance(x, self._model.initial_state(len(items)), times)
-        self._good = np.isfinite(y[0]).all(axis=1) & np.isfinite(state).all(axis=1)
+        self._good = finite_answers(y, state)

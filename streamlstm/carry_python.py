@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from streamlstm.calibration import CALIBRATION, LABELLED
 from streamlstm.calibration import calibrate as calibrate  # noqa: PLC0414  (one of the twin's functions)
+from streamlstm.codec import SLOT, TIME
 from streamlstm.record import HEADER
 from streamlstm.scoring import COVERED, GIVEN, add_scores, take_scores
 
@@ -145,7 +146,7 @@ def take_one(rows: Float32, each: int, place: int, found: Index, silence_ms: int
     False, and nothing is copied, if the value comes after a longer silence of its series. `found` is what
     `codec_python.scan_single` found.
     """
-    time_ms, slot = int(found[2]), int(found[5])
+    time_ms, slot = int(found[TIME]), int(found[SLOT])
     if not 0 <= slot < len(rows) or place + state.nbytes > each:
         raise ValueError("the row of a value does not hold its state")
     header = np.ndarray(shape=(1,), dtype=HEADER, buffer=rows[slot], strides=(each,))[0]
@@ -174,7 +175,7 @@ def absorb_one(
     if not (all_finite(outputs) and all_finite(state)):
         return False
     one, cut = np.zeros(1, np.int64), (0, 1, 0)
-    slot, time_ms = found[5:6], found[2:3]
+    slot, time_ms = found[SLOT : SLOT + 1], found[TIME : TIME + 1]
     absorb(rows, layout, constants, edges, one, one, slot, one, *cut, value, time_ms, outputs, state, y, tally)
     return True
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.carry import finite_answers
 from streamlstm.gaps import NO_GAPS, Gaps, filled_time
 from streamlstm.record import RecordFormat, Rows
 
@@ -95,7 +96,7 @@ class Filler:
             times = np.array([filled_time(*silence, number) for silence in silences], np.int64)
             state = np.ascontiguousarray(self._format.state(mine))
             y, after = self._advance(x[None], state, times[None])
-            good = np.isfinite(y[0]).all(axis=1) & np.isfinite(after).all(axis=1)
+            good = finite_answers(y, after)
             mine = mine[good]
             self._format.last_output(mine)[:] = y[0, good]
             self._format.last_value(mine)[:] = x[good]

@@ -40,9 +40,10 @@ class FlightPacker:
 
     def _single(self, commit: Commit) -> tuple[bytes, bytes, bytes, bytes, bytes]:
         """The pieces of a single value's flight."""
-        if commit.model != self._model or commit.columns != self._columns or self._pieces is None:
+        moving = self._moving(commit)
+        if self._pieces is None:
             begin, add = self._begin + b"*4\r\n" + self._set, b"*5\r\n" + self._add
-            self._pieces = begin, add, self._moving(commit) + _POSITION, _ENTRIES, self._end
+            self._pieces = begin, add, moving + _POSITION, _ENTRIES, self._end
         return self._pieces
 
     def _moving(self, commit: Commit) -> bytes:

@@ -115,10 +115,10 @@ class Model:
     def _call(self, x: Float32, state: Float32, time: Int64 | None) -> tuple[Float32, Float32]:
         if x.shape[0] == 0 or x.shape[1] == 0:
             return np.empty((*x.shape[:2], len(self.spec.outputs)), np.float32), state.copy()
+        feed: dict[str, NDArray[Any]] = {"x": x, "state": state}
+        if time is not None:
+            feed["time"] = time
         try:
-            feed: dict[str, NDArray[Any]] = {"x": x, "state": state}
-            if time is not None:
-                feed["time"] = time
             y, next_state = self._session.run(["y", "next_state"], feed)
         except Exception as error:  # noqa: BLE001  (as above)
             raise ModelError(f"onnxruntime failed on {x.shape[0]} x {x.shape[1]} steps: {_first_line(error)}") from None

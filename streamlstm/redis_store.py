@@ -15,7 +15,6 @@ import select
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import hiredis
 
@@ -29,7 +28,7 @@ from streamlstm.readers import Readers
 from streamlstm.server_check import refuse_unsafe
 from streamlstm.store import FORMAT, Commit, Head, Tail
 from streamlstm.topology import Topology, parse_topology
-from streamlstm.wire import SOCKET_TIMEOUT_S, Address, Connection, bulk, checked, pack, parse_replies
+from streamlstm.wire import SOCKET_TIMEOUT_S, Address, Connection, bulk, checked, pack, parse_replies, stream_info
 
 # A blocking read comes back after this long at the latest, so that a connection that died silently is noticed.
 BLOCK_MS = 1000
@@ -94,7 +93,7 @@ class _StreamConnection:
         EntryId.parse(self.guarded)
         if position is None:  # entries that were trimmed before the first is read are nobody's loss
             connection.send(pack("XINFO", "STREAM", keys.input))
-            info = _stream_info(connection.receive(), connection)
+            info = stream_info(connection.receive(), connection.address)
             answered = info.get(b"entries-added", 0) - info.get(b"length", 0)
         return Head(
             position=self.guarded,
@@ -111,10 +110,7 @@ class _StreamConnection:
         flight, commands = self.packer.pack(commit)
         replies = commands + 4  # and MULTI, EXEC, WATCH, HMGET
         self.connection.expect(replies, least_bytes=len(QUEUED) * commands)
-        if len(flight) == 1:
-            self.connection.send(flight[0])
-        else:
-            self.connection.send_pieces(flight)
+        self.connection.send_pieces(flight)
         self.flight = _Flight(commands, commit.position, self.epoch)
 
     def receive(self) -> bool:
@@ -346,7 +342,7 @@ def read_tail(connection: Connection, keys: Keys, head: Head) -> Tail:
         + pack("TIME")
     )
     replies = [connection.receive() for _ in range(5)]
-    info = _stream_info(replies[1], connection)
+    info = stream_info(replies[1], connection.address)
     position, waiting, newest, (seconds, microseconds) = (
         checked(reply, connection.address) for reply in (replies[0], *replies[2:])
     )
@@ -373,14 +369,6 @@ def read_tail(connection: Connection, keys: Keys, head: Head) -> Tail:
         lag = len(connection.call("XRANGE", keys.input, b"(" + head.position, "+", "COUNT", LAG_PAGE))
     lag_ms = max(0, now_ms - oldest.time_ms)
     return Tail(lag_entries=lag, lag_ms=lag_ms, answered=answered, position=position or BEGINNING)
-
-
-def _stream_info(reply: Any, connection: Connection) -> dict[bytes, Any]:
-    """What XINFO STREAM says; nothing of a stream that is not there."""
-    if isinstance(reply, hiredis.ReplyError) and "no such key" in str(reply):
-        return {}
-    flat = checked(reply, connection.address)
-    return dict(zip(flat[0::2], flat[1::2], strict=True))
 
 
 def ping(url: str) -> None:

@@ -19,7 +19,7 @@ from streamlstm.keys import Keys
 from streamlstm.reader_groups import making, read_groups
 from streamlstm.snapshot import Record, SnapshotHead
 from streamlstm.store import FORMAT
-from streamlstm.wire import Connection, checked, pack
+from streamlstm.wire import Connection, checked, pack, stream_info
 
 PAGE = 1_000  # records (or entries) of one command
 DRAFT_TTL_S = 600  # of a draft nobody works on any more; renewed with every page
@@ -91,11 +91,7 @@ class States:
     def _info(self, key: str) -> dict[bytes, Any] | None:
         """What the server says of a stream; None if there is none."""
         self._connection.send(pack("XINFO", "STREAM", key))
-        reply = self._connection.receive()
-        if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("ERR no such key"):
-            return None
-        raw = checked(reply, self._connection.address)
-        return dict(zip(raw[0::2], raw[1::2], strict=True))
+        return stream_info(self._connection.receive(), self._connection.address) or None
 
     def first_input(self, after: bytes) -> bytes | None:
         """Id of the first entry of the input after an id."""

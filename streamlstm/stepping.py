@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.batch import Rectangle, staircase
+from streamlstm.carry import finite_answers
 from streamlstm.filling import Filler
 from streamlstm.gaps import NEVER, NO_GAPS, Gaps
 from streamlstm.record import RecordFormat, Rows
@@ -275,5 +276,4 @@ def _not_finite(outputs: Float32, next_state: Float32) -> Index:
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(outputs.sum()) and np.isfinite(next_state.sum()):
             return np.empty(0, np.int64)
-    good = np.isfinite(outputs).all(axis=(0, 2)) & np.isfinite(next_state).all(axis=1)
-    return np.flatnonzero(~good)
+    return np.flatnonzero(~finite_answers(outputs, next_state))

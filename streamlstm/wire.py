@@ -329,6 +329,14 @@ def checked(reply: Any, address: Address) -> Any:
     raise StoreError(f"the Redis server at {address.url} answered: {text}" + (f"; {mended}" if mended else ""))
 
 
+def stream_info(reply: Any, address: Address) -> dict[bytes, Any]:
+    """What XINFO STREAM says; nothing of a stream that is not there."""
+    if isinstance(reply, hiredis.ReplyError) and "no such key" in str(reply):
+        return {}
+    flat = checked(reply, address)
+    return dict(zip(flat[0::2], flat[1::2], strict=True))
+
+
 def pack(*command: bytes | str | int) -> bytes:
     """One command in the Redis protocol."""
     packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub forbids unions
