@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from streamlstm.arena import NO_SLOT
 from streamlstm.batch import ALL_SERIES, RESET, Parsed
-from streamlstm.carry import finite_answers
+from streamlstm.finite import finite_answers
 from streamlstm.stepping import StepModel
 
 Index = NDArray[np.int64]

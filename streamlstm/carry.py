@@ -26,11 +26,6 @@ absorb_one = _carry.absorb_one
 calibrate = _carry.calibrate
 
 
-def finite_answers(outputs: NDArray[np.float32], state: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which series (B,) have nothing but finite numbers in a model's outputs (T, B, O) and state (B, D)."""
-    return np.asarray(np.isfinite(outputs).all(axis=(0, 2)) & np.isfinite(state).all(axis=1), bool)
-
-
 def lay_out(
     slots: Index, plain: NDArray[np.uint8] | None, scratch: NDArray[np.int32], offsets: Index
 ) -> tuple[Index, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.carry import finite_answers
+from streamlstm.finite import finite_answers
 from streamlstm.gaps import NO_GAPS, Gaps, filled_time
 from streamlstm.record import RecordFormat, Rows
 

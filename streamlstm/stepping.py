@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.batch import Rectangle, staircase
-from streamlstm.carry import finite_answers
 from streamlstm.filling import Filler
+from streamlstm.finite import finite_answers
 from streamlstm.gaps import NEVER, NO_GAPS, Gaps
 from streamlstm.record import RecordFormat, Rows
 from streamlstm.spec import ModelSpec
