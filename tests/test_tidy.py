@@ -30,7 +30,7 @@ ROWS: dict[str, set[str]] = {
     | {"key_types", "reader_groups"}
     | {"memory_store", "redis_store", "embedded", "snapshot", "states", "transfer", "refusals", "server_check"},
     "engine": {"flaw", "values", "batch", "plan", "arena", "stepping", "scoring", "_carry", "carry", "carry_python"}
-    | {"idle", "filling", "admission", "plain", "mixed", "single", "letters", "engine"},
+    | {"idle", "finite", "filling", "admission", "plain", "mixed", "single", "letters", "engine"},
     "daemon": {"member", "selection", "sharing", "logs", "digest", "instruments", "metrics", "http", "live", "compared"}
     | {"notify", "web", "replay", "verify", "give_back", "tails", "counting", "sweep", "model_change", "notices"}
     | {"standing", "daemon"},

@@ -51,6 +51,7 @@ print(len(names))
 
 @pytest.mark.parametrize("first", ["", AS_IF_NOT_BUILT], ids=["compiled", "uncompiled"])
 def test_every_module_can_be_imported_first(first: str) -> None:
+    """Whichever module comes first finds the others it needs."""
     ran = subprocess.run([sys.executable, "-c", first + IMPORT_EACH_FIRST], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr[-2000:]
     assert int(ran.stdout) > 100
