@@ -30,8 +30,8 @@ class Counting:
         """Count a commit that holds; `series` is how many the stream has after it."""
         metrics, commit = self._metrics.of[stream], result.commit
         metrics.entries.inc(result.entries)
-        metrics.values.inc(len(commit.texts) + len(commit.dead))
-        metrics.predictions.inc(len(commit.texts))
+        metrics.values.inc(result.predictions + len(commit.dead))
+        metrics.predictions.inc(result.predictions)
         if commit.dead:
             self._digest.count_dead(stream, commit.dead, metrics)
         metrics.resets.inc(result.resets)

@@ -11,14 +11,16 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from streamlstm.batch import Parsed
 from streamlstm.counting import Counting
 from streamlstm.digest import Digest
-from streamlstm.engine import Batched, Engine, Result
+from streamlstm.engine import Engine, Result
 from streamlstm.entry_id import EntryId, is_before
 from streamlstm.errors import ModelChangedError, StoreError, StoreNotNowError, StoreUnavailableError
 from streamlstm.metrics import Metrics
 from streamlstm.model_change import ModelChange, refuse
 from streamlstm.notices import say_rewound
+from streamlstm.reading import Reading
 from streamlstm.sharing import Sharing, all_of
 from streamlstm.standing import Standing
 from streamlstm.store import Commit, Head, Store
@@ -32,7 +34,6 @@ BEAT_TIMEOUT_S = 60.0
 WAIT_S = 1.0
 TAIL_EVERY_S = 2.0  # how often lag is looked up
 AWAY_PAUSE_S = 0.2  # between two tries at streams whose server is away while others are not
-FIRST_READ_ENTRIES = 64
 BACKLOG_VALUES = 256  # a batch of so many is not waited for by anybody one by one
 
 
@@ -62,7 +63,6 @@ class _Pending:
 
     sent: float
     result: Result
-    batch: tuple[int, float] | None = None  # values of the batch it is the first of, and seconds of stepping them
 
 
 class Daemon:
@@ -98,10 +98,8 @@ class Daemon:
         self._standing = Standing(metrics)
         self._heads: dict[str, Head] = {}  # as of the last commit known to hold
         self._known: dict[str, Head] = {}  # what was known when the store was lost
-        self._cursors: dict[str, bytes] = {}  # last id read
-        self._asked: dict[str, bytes] = {}  # cursors of the read under way
+        self._reading = Reading(store, batch_values=settings.batch_values, most_entries=settings.max_read_entries)
         self._pending: dict[str, _Pending] = {}
-        self._read_entries = FIRST_READ_ENTRIES
         self._next_tail = 0.0
         self._digest = Digest(log, clock.monotonic)
         self._counting = Counting(metrics, self._digest, clock.wall)
@@ -159,7 +157,7 @@ class Daemon:
         self._standing.gain(len(self._heads), again=self._begun)
         self._next_tail = 0.0
         self._metrics.owned_streams.set(len(self._heads))
-        self._ask()
+        self._reading.ask()
 
     def turn(self, timeout_s: float) -> None:
         """Wait for something to be ready and do it; a store that is away is connected to again."""
@@ -187,22 +185,8 @@ class Daemon:
         if readable:
             reply = self._store.receive_read()
             self._lap("read")
-            batch = self._engine.parse(reply)
-            self._lap("parse")
-            # A stream that was opened anew meanwhile has another cursor: what was asked for it is stale.
-            fresh = [parsed for parsed in batch if self._asked[parsed.stream] == self._cursors.get(parsed.stream)]
-            for parsed in fresh:
-                self._cursors[parsed.stream] = parsed.position
-            # In a backlog the next read is asked for before the batch is stepped, so that the store answers while it
-            # has nothing else to do: once the commit is sent, the reply would have to wait for all of it. Live values
-            # do not wait for that.
-            backlog = sum([parsed.items for parsed in fresh]) >= BACKLOG_VALUES
-            if backlog:
-                self._ask()
-            if fresh:
-                self._work(fresh)
-            if not backlog:
-                self._ask()
+            if not self._answer_single(reply):
+                self._answer(reply)
         if self._clock.monotonic() >= self._next_tail:
             self._look_at_tails()
             self._lap("tails")
@@ -213,11 +197,40 @@ class Daemon:
         self._metrics.laps.lap(stage, now)
         return now
 
-    def _ask(self) -> None:
-        self._asked = dict(self._cursors)
-        self._store.send_read(self._asked, self._read_entries)
+    def _answer_single(self, reply: bytes) -> bool:
+        """Answer a lone value, with as little as can be between it and its commit; False if it cannot go alone."""
+        single = self._engine.parse_single(reply)
+        if single is None or not self._reading.is_fresh(single.stream):
+            return False
+        began = self._lap("parse")
+        result = self._engine.step_single(single)
+        if result is None:
+            return False
+        self._reading.cursors[single.stream] = single.position
+        step_s = self._lap("step") - began
+        self._send(result)
+        self._reading.fit(1, 1)
+        self._lap("send")
+        self._reading.ask()
+        self._counting.batch(1, step_s)
+        return True
 
-    def _work(self, batch: list[Batched]) -> None:
+    def _answer(self, reply: bytes) -> None:
+        """Answer whatever a read brought."""
+        batch = self._engine.parse(reply)
+        self._lap("parse")
+        fresh = self._reading.take(batch)
+        # In a backlog the next read is asked for first, so that the store answers while it has nothing else to do:
+        # once the commit is sent, the reply would have to wait for all of it. Live values do not wait for that.
+        backlog = sum([parsed.items for parsed in fresh]) >= BACKLOG_VALUES
+        if backlog:
+            self._reading.ask()
+        if fresh:
+            self._work(fresh)
+        if not backlog:
+            self._reading.ask()
+
+    def _work(self, batch: list[Parsed]) -> None:
         """Step a batch and send its commits."""
         began = self._clock.monotonic()
         unknown = self._engine.begin(batch)
@@ -225,19 +238,20 @@ class Daemon:
             self._load(unknown)
         results = self._engine.step(batch)
         step_s = self._lap("step") - began
-        sent: _Pending | None = None
         for result in results:
-            stream = result.commit.stream
-            if stream in self._pending and not self._settle(stream):
-                continue  # computed from a position that has been overtaken
-            self._store.send_commit(self._sweep.add_to(self._bounded(result.commit)))
-            self._pending[stream] = _Pending(self._clock.monotonic(), result)
-            sent = sent or self._pending[stream]
-        # Whoever waits for an answer need not wait for this.
-        values = self._fit_read(batch)
-        if sent is not None:
-            sent.batch = values, step_s
+            self._send(result)
+        values = sum([parsed.items for parsed in batch])
+        self._counting.batch(values, step_s)
+        self._reading.fit(values, max([parsed.entries for parsed in batch]))
         self._lap("send")
+
+    def _send(self, result: Result) -> None:
+        """Send a commit, unless it was computed from a position that turns out to have been overtaken."""
+        stream = result.commit.stream
+        if stream in self._pending and not self._settle(stream):
+            return
+        self._store.send_commit(self._sweep.add_to(self._bounded(result.commit)))
+        self._pending[stream] = _Pending(self._clock.monotonic(), result)
 
     def _load(self, unknown: dict[str, list[bytes]]) -> None:
         """Have the engine admit series that are not in memory."""
@@ -258,8 +272,6 @@ class Daemon:
         """Receive a commit's answer; if it does not hold, open the stream again where the store says it is."""
         pending = self._pending.pop(stream)
         holds = self._store.receive_commit(stream)
-        if pending.batch is not None:
-            self._counting.batch(*pending.batch)
         self._metrics.of[stream].idle_series_removed.inc(self._sweep.settled(stream, holds=holds))
         now = self._clock.monotonic()
         self._metrics.of[stream].commit_seconds.observe(now - pending.sent)
@@ -294,7 +306,7 @@ class Daemon:
             self._begin(stream)
         if change or retried:
             self._metrics.owned_streams.set(len(self._heads))
-            self._ask()
+            self._reading.ask()
 
     def _begin(self, stream: str) -> None:
         """Open a stream; one that was found by a pattern and cannot be served is left alone."""
@@ -324,7 +336,7 @@ class Daemon:
         if stream in self._pending:
             self._settle(stream)
         self._away.discard(stream)
-        for known in (self._heads, self._cursors):
+        for known in (self._heads, self._reading.cursors):
             known.pop(stream, None)
         self._tails.forget(stream)
         self._engine.forget(stream)
@@ -342,7 +354,7 @@ class Daemon:
             say_rewound(stream, before, head)
         self._engine.open(stream, head)
         self._heads[stream] = head
-        self._cursors[stream] = head.position
+        self._reading.cursors[stream] = head.position
 
     def _lose_store(self, error: StoreError) -> None:
         """Forget everything that the store may know better."""
@@ -350,12 +362,11 @@ class Daemon:
         self._store.close()
         self._sharing.lose()
         self._pending.clear()
-        self._read_entries = FIRST_READ_ENTRIES  # so that a server too slow for large commits is given small ones
         for stream in self._heads:
             self._engine.forget(stream)
         self._known.update(self._heads)  # there are none when a try at coming back fails
         self._heads.clear()
-        self._cursors.clear()
+        self._reading.forget()
         self._away.clear()
 
     def _drain(self) -> None:
@@ -380,15 +391,6 @@ class Daemon:
         self._store.close()
 
     # Figures.
-
-    def _fit_read(self, batch: list[Batched]) -> int:
-        """Fit the size of the next read to the values an entry carries; returns how many the batch has."""
-        values = sum([parsed.items for parsed in batch])
-        per_entry = values / max([parsed.entries for parsed in batch])
-        wanted = max(1, int(self._settings.batch_values / max(per_entry, 1.0)))
-        # Grown by doubling only: entries may be small now and a thousand values each in the next read.
-        self._read_entries = min(self._settings.max_read_entries, wanted, 2 * self._read_entries)
-        return values
 
     def _look_at_tails(self) -> None:
         self._next_tail = self._clock.monotonic() + TAIL_EVERY_S

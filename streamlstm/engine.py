@@ -76,10 +76,8 @@ class Result:
     commit: Commit
     tally: Float64  # what was scored: see `scoring`
     entries: int
+    predictions: int
     resets: int = 0  # markers carried out; `!reset *` is one
-
-
-Batched = Parsed | Single  # what a read brought of a stream
 
 
 class _Answers(NamedTuple):
@@ -195,22 +193,41 @@ class Engine:
         """How many series the stream has."""
         return self._heads[stream].series
 
-    def parse(self, reply: bytes) -> list[Batched]:
-        """Lay out the next entries of streams that were opened, a read's reply: the first of a batch's four calls."""
-        single = self._single.parse(reply, self.arena.table, self._keys)
-        return list(self._parse(reply)) if single is None else [single]
+    def parse_single(self, reply: bytes) -> Single | None:
+        """What a read brought, if it is nothing but one plain value of a series in memory; to be stepped next."""
+        return self._single.parse(reply, self.arena.table, self._keys)
 
-    def _parse(self, reply: bytes) -> list[Parsed]:
+    def step_single(self, single: Single) -> Result | None:
+        """Step what was parsed last, as `begin` and `step` do; None, and nothing is touched, if it cannot go alone."""
+        head = self._heads[single.stream]
+        answer = None if head.unreadable else self._single.step(single, self.arena, self._silence_ms)
+        if answer is None:
+            return None
+        base, head.position = head.position, single.position
+        head.answered += 1
+        commit = SingleCommit(
+            stream=single.stream,
+            base=base,
+            position=head.position,
+            model=self.model.fingerprint,
+            columns=self.columns,
+            answered=head.answered,
+            reply=single.reply,
+            found=single.found,
+            rows=self.arena.rows,
+            y=answer.y,
+        )
+        return Result(commit=commit, tally=answer.tally, entries=1, predictions=1)
+
+    def parse(self, reply: bytes) -> list[Parsed]:
+        """Lay out the next entries of streams that were opened, a read's reply: the first of a batch's four calls."""
         return parse(reply, self.arena.table, self._keys, len(self.model.spec.features))
 
-    def begin(self, batch: Sequence[Batched]) -> dict[str, list[bytes]]:
+    def begin(self, batch: Sequence[Parsed]) -> dict[str, list[bytes]]:
         """Start a batch; returns the series of each stream whose records have to be loaded and admitted."""
         self.arena.begin_batch()
         unknown = {}
         for parsed in batch:
-            if isinstance(parsed, Single):
-                self.arena.touch(parsed.slot)
-                continue
             if parsed.slots.min(initial=0) > NO_SLOT:
                 self.arena.touch(parsed.slots)
                 continue
@@ -237,44 +254,12 @@ class Engine:
                 head.unreadable[stored[i][0]] = f"the stored state was {reason}; the series began anew"
             head.begun = self.arena.put(stream, [name for name, _ in stored], rows)[list(wrong)]
 
-    def step(self, batch: Sequence[Batched]) -> list[Result]:
+    def step(self, batch: Sequence[Parsed]) -> list[Result]:
         """Step a batch whose records are all in memory; moves each stream past its entries.
 
         The results' records are read from memory that changes with the next call.
         """
-        works = []
-        for parsed in batch:
-            if not isinstance(parsed, Single):
-                works.append(self._work(parsed))
-            elif (result := self._step_single(parsed)) is not None:
-                return [result]  # it was alone in its read
-            else:
-                works += [self._work(each) for each in self._parse(parsed.reply)]
-        return self._step(works)
-
-    def _step_single(self, single: Single) -> Result | None:
-        """A single value's commit; None if it has to go another way."""
-        head = self._heads[single.stream]
-        answer = None if head.unreadable else self._single.step(single, self.arena, self._silence_ms)
-        if answer is None:
-            return None
-        base, head.position = head.position, single.position
-        head.answered += 1
-        commit = SingleCommit(
-            stream=single.stream,
-            base=base,
-            position=head.position,
-            model=self.model.fingerprint,
-            columns=self.columns,
-            answered=head.answered,
-            reply=single.reply,
-            found=single.found,
-            rows=self.arena.rows,
-            y=answer.y,
-        )
-        return Result(commit=commit, tally=answer.tally, entries=1)
-
-    def _step(self, works: Sequence[Work]) -> list[Result]:
+        works = [self._work(parsed) for parsed in batch]
         items = Items.of(works)
         plain = self._plain.step(items, self.arena)
         mixed = None
@@ -347,7 +332,13 @@ class Engine:
         )
         self._drop(head, commit, gone=answers.gone, written=answers.slots)
         resets = len(work.resets) + len(work.resets_all)
-        return Result(commit=commit, tally=answers.tally[number], entries=len(parsed.ids), resets=resets)
+        return Result(
+            commit=commit,
+            tally=answers.tally[number],
+            entries=len(parsed.ids),
+            predictions=len(commit.texts),
+            resets=resets,
+        )
 
     def _unmended(self, head: StreamHead, stream: str) -> list[bytes]:
         """Series whose bad record no value of the batch has made good: it goes, lest it be found bad again."""

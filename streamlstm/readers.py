@@ -87,6 +87,9 @@ class Readers:
 
     def take(self) -> bytes:
         """The replies that are here as one, or all that are under way if none is."""
+        if len(self._readers) == 1:
+            [alone] = self._readers.values()
+            return alone.take()
         under_way = [reader for reader in self._readers.values() if reader.asked is not None]
         return merged([reader.take() for reader in under_way if reader.whole] or [r.take() for r in under_way])
 

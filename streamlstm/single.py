@@ -31,7 +31,6 @@ class Single:
     """What a read brought: one entry with one plain value of a series that is in memory."""
 
     __slots__ = ("found", "position", "reply", "slot", "stream")
-    entries = items = 1
 
     def __init__(self, stream: str, reply: bytes, found: Index) -> None:
         self.stream = stream
@@ -80,6 +79,8 @@ class SingleWay:
         if self._uses_time:
             one.time[0, 0] = found[TIME]
         one.step()
+        arena.begin_batch()
+        arena.touch(single.slot)
         y, tally = np.empty((1, self._layout.columns), np.float32), new_tally(1)
         layout, constants, edges = self._layout, self._constants, SCALED_ERROR_EDGES
         good = absorb_one(rows, layout, constants, edges, found, self._value, one.y, one.next_state, y, tally)

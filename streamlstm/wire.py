@@ -9,6 +9,7 @@ mean what its users expect.
 from __future__ import annotations
 
 import math
+import os
 import re
 import select
 import socket
@@ -140,10 +141,12 @@ class Connection:
         self._on_silence = on_silence
         self._reader = hiredis.Reader()
         self._received = bytearray()  # and not yet asked for
+        self._reply: bytes | None = None  # all of the expected replies, if they came in one piece, as short ones do
         self._whole, self._left = 0, 0  # of the expected replies: bytes that are whole, elements still to come
         self._low_water = 1
         self._receive_bytes = RECEIVE_BYTES
         self._socket = self._connect()
+        self._is_plain = not isinstance(self._socket, ssl.SSLSocket)
         try:
             self._greet(name)
         except BaseException:
@@ -203,7 +206,17 @@ class Connection:
 
     def send(self, data: bytes) -> None:
         """Send packed commands; each will be answered by a reply. However large, only a standstill takes too long."""
-        left = memoryview(data)
+        try:
+            # The socket's own `send` would ask the system first whether there is room, as there nearly always is.
+            sent = os.write(self._socket.fileno(), data) if self._is_plain else 0
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise self._away(error) from None
+        if sent < len(data):
+            self._send_rest(memoryview(data)[sent:])
+
+    def _send_rest(self, left: memoryview) -> None:
         try:
             while left:
                 left = left[self._socket.send(left) :]
@@ -252,18 +265,40 @@ class Connection:
         """
         assert self._left == 0, "replies are under way"
         assert not self._received, "more came than was asked for"
+        assert self._reply is None, "what came has not been taken"
         self._whole, self._left = 0, replies
         self._set_low_water(least_bytes)
 
     def pull(self) -> bool:
         """Receive what is there, once `fileno` is readable; whether all expected replies are."""
+        if self._is_plain:
+            return self._pull_plain()
         self._fill()
         while isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():  # no poll sees what TLS holds
             self._fill()
         return self._complete()
 
+    def _pull_plain(self) -> bool:
+        try:
+            data = os.read(self._socket.fileno(), self._receive_bytes)
+        except BlockingIOError:
+            return self._complete()
+        except OSError as error:
+            raise self._away(error) from None
+        if self._left and not self._received and data.endswith(b"\r\n"):
+            whole, left = skip_replies(data, 0, self._left)
+            if left == 0 and whole == len(data):
+                self._left, self._reply = 0, data
+                self._set_low_water(1)
+                return True
+        self._keep(data)
+        return self._complete()
+
     def take(self) -> bytes:
         """The bytes of the expected replies, RESP2, not taken apart; waits for what is not there."""
+        if self._reply is not None:
+            reply, self._reply = self._reply, None
+            return reply
         while not self._complete():
             self._fill()
         raw = bytes(memoryview(self._received)[: self._whole])
@@ -284,13 +319,17 @@ class Connection:
     def _fill(self) -> None:
         try:
             data = self._socket.recv(self._receive_bytes)
-            self._set_low_water(1)
         except TimeoutError:
             raise self.silent() from None
         except OSError as error:
             raise self._away(error) from None
+        self._keep(data)
+
+    def _keep(self, data: bytes) -> None:
+        """Take in what was received; nothing is what a closed connection gives."""
         if not data:
             raise self._away("the server closed the connection")
+        self._set_low_water(1)
         self._receive_bytes = MOST_RECEIVE_BYTES if len(data) >= RECEIVE_BYTES else RECEIVE_BYTES
         self._received += data
 

@@ -33,7 +33,7 @@ ROWS: dict[str, set[str]] = {
     | {"idle", "finite", "filling", "admission", "plain", "mixed", "single", "letters", "engine"},
     "daemon": {"member", "selection", "sharing", "logs", "digest", "instruments", "metrics", "http", "live", "compared"}
     | {"notify", "web", "replay", "verify", "give_back", "tails", "counting", "sweep", "model_change", "notices"}
-    | {"standing", "daemon"},
+    | {"standing", "reading", "daemon"},
     "face": {"bench", "cli", "__main__"},
 }
 # Row -> the rows it may import from, besides itself. The package itself holds only the version and a lazy `load`.

@@ -76,12 +76,12 @@ def read_past_the_position(patch: Patch) -> None:
     lose, open_ = Daemon._lose_store, Daemon._open
 
     def lose_store(daemon: Any, error: Any) -> None:
-        daemon.read_to = dict(daemon._cursors)
+        daemon.read_to = dict(daemon._reading.cursors)
         lose(daemon, error)
 
     def open_again(daemon: Any, stream: str) -> None:
         open_(daemon, stream)
-        daemon._cursors[stream] = getattr(daemon, "read_to", {}).pop(stream, daemon._cursors[stream])
+        daemon._reading.cursors[stream] = getattr(daemon, "read_to", {}).pop(stream, daemon._reading.cursors[stream])
 
     patch.setattr(Daemon, "_lose_store", lose_store)
     patch.setattr(Daemon, "_open", open_again)
@@ -93,7 +93,7 @@ def stale_reads_taken(patch: Patch) -> None:
 
     def receive_read(store: Any) -> bytes:
         reply = receive(store)
-        store.owner._asked.update(store.owner._cursors)
+        store.owner._reading._asked.update(store.owner._reading.cursors)
         return reply
 
     init = Daemon.__init__

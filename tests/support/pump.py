@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.engine import Engine
+from streamlstm.engine import Engine, Result
 from streamlstm.scoring import new_tally
 from streamlstm.store import Store
 
@@ -26,13 +26,23 @@ def pump(
         cursors[stream] = head.position
     while True:
         store.send_read(cursors, size or rng.randint(1, most))
-        batch = engine.parse(store.receive_read())
-        if not batch:
+        results = answer(engine, store, store.receive_read())
+        if not results:
             return tally
-        for stream, names in engine.begin(batch).items():
-            engine.admit(stream, names, store.load(stream, names))
-        for result in engine.step(batch):
+        for result in results:
             tally += result.tally
             store.send_commit(result.commit)
             assert store.receive_commit(result.commit.stream), "nobody else commits here"
             cursors[result.commit.stream] = result.commit.position
+
+
+def answer(engine: Engine, store: Store, reply: bytes) -> list[Result]:
+    """Step what a read brought, as the daemon does."""
+    single = engine.parse_single(reply)
+    result = None if single is None else engine.step_single(single)
+    if result is not None:
+        return [result]
+    batch = engine.parse(reply)
+    for stream, names in engine.begin(batch).items():
+        engine.admit(stream, names, store.load(stream, names))
+    return engine.step(batch) if batch else []

@@ -1,0 +1,49 @@
+"""What is read next of the streams that are open: from where, and how many entries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streamlstm.batch import Parsed
+from streamlstm.store import Store
+
+FIRST_ENTRIES = 64
+
+
+class Reading:
+    """One read for all streams at a time."""
+
+    def __init__(self, store: Store, *, batch_values: int, most_entries: int) -> None:
+        """A read is to bring about `batch_values` values, and at most so many entries of a stream."""
+        self._store = store
+        self._batch_values, self._most_entries = batch_values, most_entries
+        self._entries = FIRST_ENTRIES
+        self._asked: dict[str, bytes] = {}  # cursors of the read under way
+        self.cursors: dict[str, bytes] = {}  # last id read
+
+    def ask(self) -> None:
+        """Ask for what comes after the cursors."""
+        self._asked = self.cursors.copy()
+        self._store.send_read(self._asked, self._entries)
+
+    def is_fresh(self, stream: str) -> bool:
+        """Whether the read that came is of use; that of a stream that was opened anew meanwhile is stale."""
+        return self._asked[stream] == self.cursors.get(stream)
+
+    def take(self, batch: Sequence[Parsed]) -> list[Parsed]:
+        """What is of use of that read; it is read from now on."""
+        fresh = [parsed for parsed in batch if self.is_fresh(parsed.stream)]
+        for parsed in fresh:
+            self.cursors[parsed.stream] = parsed.position
+        return fresh
+
+    def fit(self, values: int, entries: int) -> None:
+        """Fit the size of the next read to the values an entry carries."""
+        wanted = max(1, int(self._batch_values / max(values / entries, 1.0)))
+        # Grown by doubling only: entries may be small now and a thousand values each in the next read.
+        self._entries = min(self._most_entries, wanted, 2 * self._entries)
+
+    def forget(self) -> None:
+        """Forget all cursors; small reads come first again, so that a store too slow for large ones is given them."""
+        self.cursors.clear()
+        self._entries = FIRST_ENTRIES
