@@ -17,7 +17,8 @@ from streamlstm.digest import Digest
 from streamlstm.engine import Engine, Result
 from streamlstm.entry_id import EntryId, is_before
 from streamlstm.errors import ModelChangedError, StoreError, StoreNotNowError, StoreUnavailableError
-from streamlstm.metrics import Metrics
+from streamlstm.instruments import Laps
+from streamlstm.metrics import STAGES, Metrics
 from streamlstm.model_change import ModelChange, refuse
 from streamlstm.notices import say_rewound
 from streamlstm.reading import Reading
@@ -101,6 +102,7 @@ class Daemon:
         self._reading = Reading(store, batch_values=settings.batch_values, most_entries=settings.max_read_entries)
         self._pending: dict[str, _Pending] = {}
         self._next_tail = 0.0
+        self._lap = Laps(metrics.stage_seconds, STAGES, clock.monotonic).lap
         self._digest = Digest(log, clock.monotonic)
         self._counting = Counting(metrics, self._digest, clock.wall)
         self._tails = Tails(engine=engine, store=store, metrics=metrics, sweep=self._sweep, reopen=self._open)
@@ -191,12 +193,6 @@ class Daemon:
             self._look_at_tails()
             self._lap("tails")
 
-    def _lap(self, stage: str) -> float:
-        """What passed since the last lap was spent on this stage; returns the time."""
-        now = self._clock.monotonic()
-        self._metrics.laps.lap(stage, now)
-        return now
-
     def _answer_single(self, reply: bytes) -> bool:
         """Answer a lone value, with as little as can be between it and its commit; False if it cannot go alone."""
         single = self._engine.parse_single(reply)
@@ -250,7 +246,8 @@ class Daemon:
         stream = result.commit.stream
         if stream in self._pending and not self._settle(stream):
             return
-        self._store.send_commit(self._sweep.add_to(self._bounded(result.commit)))
+        self._bound(result.commit)
+        self._store.send_commit(self._sweep.add_to(result.commit))
         self._pending[stream] = _Pending(self._clock.monotonic(), result)
 
     def _load(self, unknown: dict[str, list[bytes]]) -> None:
@@ -260,13 +257,13 @@ class Daemon:
             self._engine.admit(stream, names, records)
         self._lap("load")
 
-    def _bounded(self, commit: Commit) -> Commit:
-        """The commit, with what it may trim: by the time of the entries, so that replayed history is kept as long."""
+    def _bound(self, commit: Commit) -> None:
+        """Say what it may trim: by the time of the entries, so that replayed history is kept as long."""
+        if commit.dead:
+            commit.most_dead = self._settings.most_dead_letters
         retain_ms = self._settings.retain_ms
-        commit.most_dead = self._settings.most_dead_letters
         if retain_ms is not None:
             commit.trim_before_ms = max(0, EntryId.parse(commit.position).time_ms - retain_ms)
-        return commit
 
     def _settle(self, stream: str) -> bool:
         """Receive a commit's answer; if it does not hold, open the stream again where the store says it is."""

@@ -69,7 +69,7 @@ class StreamHead:
     )  # slots of series that began in this batch without a good record
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Result:
     """What one stream's part of a batch came to."""
 
@@ -198,10 +198,13 @@ class Engine:
         return self._single.parse(reply, self.arena.table, self._keys)
 
     def step_single(self, single: Single) -> Result | None:
-        """Step what was parsed last, as `begin` and `step` do; None, and nothing is touched, if it cannot go alone."""
+        """Step what was parsed last, as `begin` and `step` do; None, and nothing is touched, if it cannot go alone.
+
+        The commit is read from memory that changes with the next call.
+        """
         head = self._heads[single.stream]
-        answer = None if head.unreadable else self._single.step(single, self.arena, self._silence_ms)
-        if answer is None:
+        tally = None if head.unreadable else self._single.step(single, self.arena, self._silence_ms)
+        if tally is None:
             return None
         base, head.position = head.position, single.position
         head.answered += 1
@@ -215,9 +218,9 @@ class Engine:
             reply=single.reply,
             found=single.found,
             rows=self.arena.rows,
-            y=answer.y,
+            y=self._single.y,
         )
-        return Result(commit=commit, tally=answer.tally, entries=1, predictions=1)
+        return Result(commit=commit, tally=tally, entries=1, predictions=1)
 
     def parse(self, reply: bytes) -> list[Parsed]:
         """Lay out the next entries of streams that were opened, a read's reply: the first of a batch's four calls."""

@@ -198,12 +198,15 @@ def _family(
 class Laps:
     """Seconds by stage of a loop: what passed since the last lap belongs to the stage that ends with it."""
 
-    def __init__(self, family: Family[Count], stages: Sequence[str]) -> None:
+    def __init__(self, family: Family[Count], stages: Sequence[str], monotonic: Callable[[], float]) -> None:
         self._counts = {stage: family.labels(stage) for stage in stages}
-        self._since: float | None = None
+        self._monotonic = monotonic
+        self._since_s: float | None = None
 
-    def lap(self, stage: str, now: float) -> None:
-        """End a stage at a monotonic time in seconds; the first call only starts the watch."""
-        if self._since is not None:
-            self._counts[stage].value += now - self._since
-        self._since = now
+    def lap(self, stage: str) -> float:
+        """End a stage and return the time; the first call only starts the watch."""
+        now_s, since_s = self._monotonic(), self._since_s
+        self._since_s = now_s
+        if since_s is not None:
+            self._counts[stage].value += now_s - since_s
+        return now_s

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 
 from streamlstm import __version__
 from streamlstm.flaw import KINDS
-from streamlstm.instruments import Count, Family, Instrument, Laps, Level, Spread
+from streamlstm.instruments import Count, Family, Instrument, Level, Spread
 from streamlstm.scoring import ABSOLUTE, BUCKETS, COVERED, GIVEN, NAIVE, SCALED, SCALED_ERROR_EDGES, SCORED
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -119,8 +119,11 @@ class Metrics:
         self.batches = self._counter("batches", "Micro-batches stepped.", []).labels()
         self.reconnects = self._counter("reconnects", "Times the connection to the store was lost.", []).labels()
         self.evictions = self._counter("evictions", "Records dropped from memory to stay under its limit.", []).labels()
-        stages = self._counter("stage_seconds", "Time the loop spent, by stage; `wait` is idle time.", ["stage"])
-        self.laps = Laps(stages, STAGES)
+        self.stage_seconds = self._counter(
+            "stage_seconds", "Time the loop spent, by stage; `wait` is idle time.", ["stage"]
+        )
+        for stage in STAGES:
+            self.stage_seconds.labels(stage)
 
     def _make_histograms(self) -> None:
         self.batch_values = self._histogram("batch_values", "Values in a micro-batch.", _VALUES).labels()

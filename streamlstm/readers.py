@@ -6,11 +6,12 @@ connection of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.topology import Topology
+from streamlstm.waiting import Waiting
 from streamlstm.wire import Address, Connection, checked, pack, parse_replies
 
 BLOCKED_SHARE = 0.5  # of the longest silence, that a read blocks at most
@@ -22,13 +23,16 @@ class _Reader:
     connection: Connection
     asked: dict[str, bytes] | None = None  # cursors of the read under way
     whole: bool = False  # its reply is here
-    heard_s: float = 0.0  # when it was asked, or something came last
 
-    def ask(self, cursors: dict[str, bytes], count: int, block_ms: int, now_s: float) -> None:
+    def ask(self, cursors: dict[str, bytes], count: int, block_ms: int) -> None:
         command: list[bytes | str | int] = ["XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS"]
         self.connection.expect(1)
         self.connection.send(pack(*command, *cursors, *cursors.values()))
-        self.asked, self.whole, self.heard_s = cursors, False, now_s
+        self.asked, self.whole = cursors, False
+
+    def receive(self) -> bool:
+        self.whole = self.connection.pull()
+        return self.whole
 
     def take(self) -> bytes:
         self.asked, self.whole = None, False
@@ -41,44 +45,30 @@ class _Reader:
 class Readers:
     """All reads under way."""
 
-    def __init__(self, topology: Topology, *, block_ms: int, monotonic: Callable[[], float]) -> None:
+    def __init__(self, topology: Topology, waiting: Waiting, *, block_ms: int) -> None:
         self._topology = topology
+        self._waiting = waiting
         self._block_ms = block_ms
-        self._monotonic = monotonic
         self._readers: dict[Hashable, _Reader] = {}
 
     def ask(self, cursors: Mapping[str, bytes], count: int) -> None:
         """Ask for what comes after the cursors; a read under way that asks for something else is replaced."""
-        parts, now_s = self._parts(cursors), self._monotonic()
+        parts = self._parts(cursors)
         for place in self._readers.keys() - parts.keys():
-            self._readers.pop(place).connection.close()
+            self._hang_up(self._readers.pop(place))
         for place, (address, wanted) in parts.items():
             reader = self._readers.get(place)
             if reader is not None and reader.asked is not None:
                 if reader.asked == wanted:
                     continue
                 # Its reply could come at any moment, and nothing but the connection's end takes a read back.
-                reader.connection.close()
+                self._hang_up(reader)
                 reader = None
             if reader is None:
                 reader = self._readers[place] = _Reader(self._topology.connect(address, "streamlstm-read"))
             block_ms = max(1, min(self._block_ms, int(address.socket_timeout_s * 1000 * BLOCKED_SHARE)))
-            reader.ask(wanted, count, block_ms, now_s)
-
-    def watched(self) -> dict[int, Hashable]:
-        """Descriptors of reads under way, with the names to give to `pull`."""
-        return {
-            r.connection.fileno(): place for place, r in self._readers.items() if r.asked is not None and not r.whole
-        }
-
-    def pull(self, place: Hashable) -> None:
-        """Receive what is there for one read."""
-        reader = self._readers[place]
-        reader.whole, reader.heard_s = reader.connection.pull(), self._monotonic()
-
-    def waiting(self) -> Iterator[tuple[Connection, float]]:
-        """Connections that something is expected on, with when something was asked of or came over each."""
-        return ((r.connection, r.heard_s) for r in self._readers.values() if r.asked is not None and not r.whole)
+            reader.ask(wanted, count, block_ms)
+            self._waiting.expect(reader.connection, reader.receive)
 
     @property
     def ready(self) -> bool:
@@ -96,8 +86,12 @@ class Readers:
     def close(self) -> None:
         """Close every connection."""
         for reader in self._readers.values():
-            reader.connection.close()
+            self._hang_up(reader)
         self._readers.clear()
+
+    def _hang_up(self, reader: _Reader) -> None:
+        self._waiting.forget(reader.connection)
+        reader.connection.close()
 
     def _parts(self, cursors: Mapping[str, bytes]) -> dict[Hashable, tuple[Address, dict[str, bytes]]]:
         if not self._topology.spread:

@@ -10,10 +10,8 @@ position as it is, and it may fall between a flight's EXEC and its WATCH, where 
 
 from __future__ import annotations
 
-import math
-import select
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import hiredis
@@ -28,13 +26,13 @@ from streamlstm.readers import Readers
 from streamlstm.server_check import refuse_unsafe
 from streamlstm.store import FORMAT, Commit, Head, Tail
 from streamlstm.topology import Topology, parse_topology
+from streamlstm.waiting import Waiting
 from streamlstm.wire import SOCKET_TIMEOUT_S, Address, Connection, bulk, checked, pack, parse_replies, stream_info
 
 # A blocking read comes back after this long at the latest, so that a connection that died silently is noticed.
 BLOCK_MS = 1000
 
 QUEUED = b"+QUEUED\r\n"
-MOST_POLLERS = 8
 LAG_PAGE = 10_000  # entries counted one by one on servers older than Redis 7
 
 
@@ -68,7 +66,7 @@ class _StreamConnection:
         self.guarded = b""  # position seen when the watch was set; empty once the states are not those it knew
         self.epoch: bytes | None = None
         self.flight: _Flight | None = None
-        self.heard_s = 0.0  # when the flight was sent, or a part of its reply came last
+        self.is_whole = False  # the replies to the flight are all here
         self.outcome: bool | None = None  # of a commit that was received on the way to something else
 
     def open(self) -> Head:
@@ -111,7 +109,12 @@ class _StreamConnection:
         replies = commands + 4  # and MULTI, EXEC, WATCH, HMGET
         self.connection.expect(replies, least_bytes=len(QUEUED) * commands)
         self.connection.send_pieces(flight)
-        self.flight = _Flight(commands, commit.position, self.epoch)
+        self.flight, self.is_whole = _Flight(commands, commit.position, self.epoch), False
+
+    def pull(self) -> bool:
+        """Receive what has come; whether all replies to the flight are here."""
+        self.is_whole = self.connection.pull()
+        return self.is_whole
 
     def receive(self) -> bool:
         """Whether the commit holds; raises if the server refused it."""
@@ -165,15 +168,13 @@ class RedisStore:
         A `wait` looks for so long before it sleeps: a process that is awake answers sooner, and takes a core for it.
         `wakeup` is a descriptor that ends a `wait` when it becomes readable (a signal arrived).
         """
-        self._monotonic = monotonic
         self._topology = parse_topology(where) if isinstance(where, str) else where
-        self._busy_poll_s = busy_poll_s
-        self._wakeup = wakeup
-        self._calls: tuple[Callable[[], int | None], Callable[[], None]] | None = None
-        self._readers = Readers(self._topology, block_ms=block_ms, monotonic=monotonic)
+        self._waiting = Waiting(monotonic=monotonic, busy_poll_s=busy_poll_s, wakeup=wakeup)
+        self.call_when_readable = self._waiting.call_when_readable
+        self._readers = Readers(self._topology, self._waiting, block_ms=block_ms)
         self._nodes = Nodes(self._topology, name="streamlstm-control")
         self._streams: dict[str, _StreamConnection] = {}
-        self._pollers: dict[tuple[int, ...], select.poll] = {}
+        self._under_way: dict[str, _StreamConnection] = {}  # those of `_streams` that owe the outcome of a commit
 
     @property
     def url(self) -> str:
@@ -184,10 +185,6 @@ class RedisStore:
     def spread(self) -> bool:
         """Whether it is a Cluster."""
         return self._topology.spread
-
-    def call_when_readable(self, fileno: Callable[[], int | None], call: Callable[[], None]) -> None:
-        """End a `wait`, and call, when the descriptor that `fileno` gives just then becomes readable."""
-        self._calls = fileno, call
 
     def check_server(self) -> dict[str, str]:
         """INFO of a server; raises StoreError if the settings of any could lose data without a word.
@@ -245,73 +242,35 @@ class RedisStore:
 
     def send_commit(self, commit: Commit) -> None:
         """Send the flight of one stream."""
-        held = self._streams[commit.stream]
+        held = self._under_way[commit.stream] = self._streams[commit.stream]
         held.send(commit)
-        held.heard_s = self._monotonic()
+        if held.flight is not None:
+            self._waiting.expect(held.connection, held.pull)
 
     def receive_commit(self, stream: str) -> bool:
         """Outcome of the stream's flight."""
-        return self._streams[stream].receive()
+        held = self._under_way.pop(stream)
+        self._waiting.forget(held.connection)
+        return held.receive()
 
     def release(self, stream: str) -> None:
         """Close the stream's connection."""
         held = self._streams.pop(stream, None)
         if held is not None:
-            held.connection.close()
+            self._under_way.pop(stream, None)
+            self._hang_up(held)
 
     def wait(self, timeout_s: float) -> tuple[bool, list[str]]:
         """Poll the sockets something is expected on; returns early, with nothing, when only a part has come.
 
         Raises StoreUnavailableError if one has been silent for too long: its other end may be gone without a word.
         """
-        ready = [s for s, held in self._streams.items() if held.outcome is not None]
-        reads = self._readers.watched()
-        commits = {held.connection.fileno(): s for s, held in self._streams.items() if held.flight is not None}
-        call = None if self._calls is None else self._calls[0]()
-        now_s, ends = self._monotonic(), list(self._ends())
-        timeout_s = max(0.0, min([timeout_s, *(end_s - now_s for _, end_s in ends)]))
-        # Only what was overdue before the poll: a process that stood still itself finds the answers waiting.
-        overdue = [connection for connection, end_s in ends if end_s <= now_s]
-        others = [descriptor for descriptor in (self._wakeup, call) if descriptor is not None]
-        polled = self._poll((*reads, *commits, *others), 0 if ready or self._readers.ready else timeout_s)
-        # What has begun to come may take long to be whole, and there may be better things to do meanwhile.
-        for descriptor, _ in polled:
-            if descriptor in reads:
-                self._readers.pull(reads[descriptor])
-            elif descriptor in commits:
-                held = self._streams[commits[descriptor]]
-                held.heard_s = self._monotonic()
-                if held.connection.pull():
-                    ready.append(commits[descriptor])
-            elif descriptor == call and self._calls is not None:
-                self._calls[1]()
-        spoke = {descriptor for descriptor, _ in polled} if overdue else set()
-        for connection in overdue:
-            if connection.fileno() not in spoke:
-                raise connection.silent()
-        return self._readers.ready, ready
+        self._waiting.wait(0.0 if self._readers.ready or self._committed() else timeout_s)
+        return self._readers.ready, self._committed()
 
-    def _poll(self, descriptors: tuple[int, ...], timeout_s: float) -> list[tuple[int, int]]:
-        """Which of them are readable; they are mostly the same by turns, with and without a commit under way."""
-        poller = self._pollers.get(descriptors)
-        if poller is None:
-            if len(self._pollers) >= MOST_POLLERS:
-                self._pollers.clear()
-            poller = self._pollers[descriptors] = select.poll()
-            for descriptor in descriptors:
-                poller.register(descriptor, select.POLLIN)
-        if self._busy_poll_s and timeout_s:
-            ends_s = self._monotonic() + min(timeout_s, self._busy_poll_s)
-            while self._monotonic() < ends_s:
-                if found := poller.poll(0):
-                    return found
-        return poller.poll(math.ceil(timeout_s * 1000))
-
-    def _ends(self) -> Iterator[tuple[Connection, float]]:
-        """Connections that something is expected on, with when each will have been silent for too long."""
-        commits = ((held.connection, held.heard_s) for held in self._streams.values() if held.flight is not None)
-        for connection, heard_s in (*self._readers.waiting(), *commits):
-            yield connection, heard_s + connection.address.socket_timeout_s
+    def _committed(self) -> list[str]:
+        """The streams whose commit's outcome is here."""
+        return [stream for stream, held in self._under_way.items() if held.is_whole or held.outcome is not None]
 
     def tail(self, stream: str, head: Head) -> Tail:
         """By the position, the first entry after it, and the server's count of entries ever added."""
@@ -321,10 +280,15 @@ class RedisStore:
     def close(self) -> None:
         """Close every connection; where keys are is looked up anew."""
         for held in self._streams.values():
-            held.connection.close()
+            self._hang_up(held)
         self._streams.clear()
+        self._under_way.clear()
         self._readers.close()
         self._nodes.close()
+
+    def _hang_up(self, held: _StreamConnection) -> None:
+        self._waiting.forget(held.connection)
+        held.connection.close()
 
 
 def _parse_info(text: bytes) -> dict[str, str]:

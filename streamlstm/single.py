@@ -9,8 +9,6 @@ is not finite) is left untouched for the other ways; all give the same bits.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,7 +26,7 @@ Float64 = NDArray[np.float64]
 
 
 class Single:
-    """What a read brought: one entry with one plain value of a series that is in memory."""
+    """What a read brought: one entry with one plain value of a series that is in memory; until the next is parsed."""
 
     __slots__ = ("found", "position", "reply", "slot", "stream")
 
@@ -41,19 +39,14 @@ class Single:
         self.slot: int = found.item(SLOT)  # where the series' record is
 
 
-class Answer(NamedTuple):
-    """What stepping came to."""
-
-    y: Float32  # (1, columns)
-    tally: Float64  # (TALLY_COLUMNS,)
-
-
 class SingleWay:
     """Steps single values through one model."""
 
     def __init__(self, model: StepModel, record_format: RecordFormat, layout: Layout, constants: Float64) -> None:
         """`layout` and `constants` are those of the plain way."""
         self._one = model.one_step()
+        self._found = np.empty(6, np.int64)
+        self.y = np.empty((1, layout.columns), np.float32)  # of the value stepped last
         self._value = self._one.x[0]  # (1, F)
         self._uses_time = model.spec.uses_time
         self._layout = layout
@@ -63,15 +56,15 @@ class SingleWay:
 
     def parse(self, reply: bytes, table: Table, numbers: dict[bytes, int]) -> Single | None:
         """What a read's reply brought, if it is a single value, to be stepped before the next one; else None."""
-        found = np.empty(6, np.int64)
-        key = scan_single(reply, table, numbers, found, self._value)
-        self._parsed = None if key is None else Single(key.decode(), reply, found)
+        key = scan_single(reply, table, numbers, self._found, self._value)
+        self._parsed = None if key is None else Single(key.decode(), reply, self._found)
         return self._parsed
 
-    def step(self, single: Single, arena: Arena, silence_ms: int) -> Answer | None:
-        """Step the value parsed last and carry its series' row; None, and nothing is touched, if it goes another way.
+    def step(self, single: Single, arena: Arena, silence_ms: int) -> Float64 | None:
+        """Step the value parsed last, carry its series' row, write `y`; what was scored of it (TALLY_COLUMNS,).
 
-        So does a value after a longer silence of its series than `silence_ms`.
+        None, and nothing is touched, if it has to go another way, as after a longer silence of its series than
+        `silence_ms`.
         """
         one, rows, found = self._one, arena.rows, single.found
         if single is not self._parsed or not take_one(rows, self._size, self._state_at, found, silence_ms, one.state):
@@ -81,7 +74,7 @@ class SingleWay:
         one.step()
         arena.begin_batch()
         arena.touch(single.slot)
-        y, tally = np.empty((1, self._layout.columns), np.float32), new_tally(1)
+        tally = new_tally(1)
         layout, constants, edges = self._layout, self._constants, SCALED_ERROR_EDGES
-        good = absorb_one(rows, layout, constants, edges, found, self._value, one.y, one.next_state, y, tally)
-        return Answer(y, tally[0]) if good else None
+        good = absorb_one(rows, layout, constants, edges, found, self._value, one.y, one.next_state, self.y, tally)
+        return tally[0] if good else None

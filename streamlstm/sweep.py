@@ -47,8 +47,10 @@ class Sweep:
 
     def add_to(self, commit: Commit) -> Commit:
         """The commit, with the removal of the series found idle; each is looked at again first."""
+        if self._idle_ms is None:
+            return commit
         progress = self._of.get(commit.stream)
-        if self._idle_ms is None or progress is None or not progress.idle or commit.reset_all:
+        if progress is None or not progress.idle or commit.reset_all:
             return commit
         found, progress.idle = progress.idle, []
         busy = {*commit.names, *commit.removed}

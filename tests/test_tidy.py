@@ -27,7 +27,7 @@ ROWS: dict[str, set[str]] = {
     "learn": {"nn", "forecaster", "data", "train", "export", "importers"},
     "store": {"_codec", "codec", "codec_python", "entry_id", "flight", "keys", "wire", "calibration", "extras"}
     | {"record", "store", "hushed", "topology", "nodes", "readers", "leases", "discovery", "record_file"}
-    | {"key_types", "reader_groups"}
+    | {"key_types", "reader_groups", "waiting"}
     | {"memory_store", "redis_store", "embedded", "snapshot", "states", "transfer", "refusals", "server_check"},
     "engine": {"flaw", "values", "batch", "plan", "arena", "stepping", "scoring", "_carry", "carry", "carry_python"}
     | {"idle", "finite", "filling", "admission", "plain", "mixed", "single", "letters", "engine"},

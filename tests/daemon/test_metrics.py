@@ -138,9 +138,9 @@ def test_instruments_show_what_prometheus_clients_own_would() -> None:
 def test_laps_leave_no_time_out() -> None:
     """Every moment since the first lap belongs to one stage."""
     family = Family("seconds", "Seconds.", ["stage"], Count)
-    laps = Laps(family, ["wait", "step"])
-    for now, stage in ((5.0, "wait"), (6.0, "step"), (6.5, "wait"), (9.0, "step")):
-        laps.lap(stage, now)
+    times = iter((5.0, 6.0, 6.5, 9.0))
+    laps = Laps(family, ["wait", "step"], lambda: next(times))
+    assert [laps.lap(stage) for stage in ("wait", "step", "wait", "step")] == [5.0, 6.0, 6.5, 9.0]
     assert family.labels("step").value + family.labels("wait").value == 4.0
     assert family.labels("wait").value == 0.5
 

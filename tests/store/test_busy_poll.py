@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from streamlstm import redis_store
+from streamlstm import waiting
 from streamlstm.redis_store import RedisStore
 
 
@@ -33,7 +33,7 @@ class Looks:
 def looks(monkeypatch: pytest.MonkeyPatch) -> type[Looks]:
     """Every look of the store; a millisecond passes at each."""
     Looks.slept_ms = []
-    monkeypatch.setattr(redis_store.select, "poll", Looks)
+    monkeypatch.setattr(waiting.select, "poll", Looks)
     return Looks
 
 
