@@ -246,8 +246,10 @@ class Daemon:
         stream = result.commit.stream
         if stream in self._pending and not self._settle(stream):
             return
-        self._bound(result.commit)
-        self._store.send_commit(self._sweep.add_to(result.commit))
+        commit = result.commit
+        if commit.dead or self._settings.retain_ms is not None:
+            self._bound(commit)
+        self._store.send_commit(self._sweep.add_to(commit))
         self._pending[stream] = _Pending(self._clock.monotonic(), result)
 
     def _load(self, unknown: dict[str, list[bytes]]) -> None:
@@ -259,8 +261,7 @@ class Daemon:
 
     def _bound(self, commit: Commit) -> None:
         """Say what it may trim: by the time of the entries, so that replayed history is kept as long."""
-        if commit.dead:
-            commit.most_dead = self._settings.most_dead_letters
+        commit.most_dead = self._settings.most_dead_letters
         retain_ms = self._settings.retain_ms
         if retain_ms is not None:
             commit.trim_before_ms = max(0, EntryId.parse(commit.position).time_ms - retain_ms)

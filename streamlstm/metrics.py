@@ -221,14 +221,14 @@ class Metrics:
         if not tally[SCORED]:
             return
         metrics, sums = self.of[stream], tally.tolist()
-        metrics.absolute_error.inc(sums[ABSOLUTE])
-        metrics.naive_absolute_error.inc(sums[NAIVE])
+        metrics.absolute_error.value += sums[ABSOLUTE]
+        metrics.naive_absolute_error.value += sums[NAIVE]
         if metrics.naive_absolute_error.value > 0.0:
-            metrics.skill.set(1.0 - metrics.absolute_error.value / metrics.naive_absolute_error.value)
-        metrics.interval_values.inc(sums[GIVEN])
-        metrics.interval_covered.inc(sums[COVERED])
-        if metrics.interval_values.value > 0.0:
-            metrics.interval_coverage.set(metrics.interval_covered.value / metrics.interval_values.value)
+            metrics.skill.value = 1.0 - metrics.absolute_error.value / metrics.naive_absolute_error.value
+        if sums[GIVEN]:
+            metrics.interval_values.value += sums[GIVEN]
+            metrics.interval_covered.value += sums[COVERED]
+            metrics.interval_coverage.value = metrics.interval_covered.value / metrics.interval_values.value
         metrics.scaled_error.add(sums[BUCKETS:], sums[SCALED])
 
     def note_steps(self, steps: NDArray[np.uint64]) -> None:

@@ -21,10 +21,10 @@ NOTHING = b"*-1\r\n"  # the reply to a read that timed out
 @dataclass
 class _Reader:
     connection: Connection
-    asked: dict[str, bytes] | None = None  # cursors of the read under way
+    asked: Mapping[str, bytes] | None = None  # cursors of the read under way
     whole: bool = False  # its reply is here
 
-    def ask(self, cursors: dict[str, bytes], count: int, block_ms: int) -> None:
+    def ask(self, cursors: Mapping[str, bytes], count: int, block_ms: int) -> None:
         command: list[bytes | str | int] = ["XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS"]
         self.connection.expect(1)
         self.connection.send(pack(*command, *cursors, *cursors.values()))
@@ -52,7 +52,7 @@ class Readers:
         self._readers: dict[Hashable, _Reader] = {}
 
     def ask(self, cursors: Mapping[str, bytes], count: int) -> None:
-        """Ask for what comes after the cursors; a read under way that asks for something else is replaced."""
+        """Ask for what comes after the cursors, which are kept; a read under way for something else is replaced."""
         parts = self._parts(cursors)
         for place in self._readers.keys() - parts.keys():
             self._hang_up(self._readers.pop(place))
@@ -93,9 +93,9 @@ class Readers:
         self._waiting.forget(reader.connection)
         reader.connection.close()
 
-    def _parts(self, cursors: Mapping[str, bytes]) -> dict[Hashable, tuple[Address, dict[str, bytes]]]:
+    def _parts(self, cursors: Mapping[str, bytes]) -> Mapping[Hashable, tuple[Address, Mapping[str, bytes]]]:
         if not self._topology.spread:
-            return {None: (self._topology.home(""), dict(cursors))} if cursors else {}
+            return {None: (self._topology.home(""), cursors)} if cursors else {}
         parts: dict[Hashable, tuple[Address, dict[str, bytes]]] = {}
         for stream, cursor in cursors.items():
             address, slot = self._topology.home(stream), self._topology.slot(stream)

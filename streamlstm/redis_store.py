@@ -250,7 +250,8 @@ class RedisStore:
     def receive_commit(self, stream: str) -> bool:
         """Outcome of the stream's flight."""
         held = self._under_way.pop(stream)
-        self._waiting.forget(held.connection)
+        if not held.is_whole:  # it is waited for here
+            self._waiting.forget(held.connection)
         return held.receive()
 
     def release(self, stream: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from streamlstm.wire import Connection
 
 ASLEEP = -1  # descriptor of nothing
+MOST_IDLE = 16  # connections that are polled for though nothing is expected: to begin and end costs more than a few do
 
 
 @dataclass
@@ -18,7 +19,7 @@ class _Expected:
 
     connection: Connection
     receive: Callable[[], bool]
-    heard_s: float  # when it was begun to wait, or something came last
+    heard_s: float  # when it was begun to wait, or something came last; infinite while nothing is expected
 
     @property
     def end_s(self) -> float:
@@ -46,14 +47,17 @@ class Waiting:
         self._other = fileno, call
 
     def expect(self, connection: Connection, receive: Callable[[], bool]) -> None:
-        """Call `receive` when something has come on a connection, until it says that that was all."""
+        """Call `receive`, the same each time, when something has come on a connection, until it says that was all."""
         descriptor, now_s = connection.fileno(), self._monotonic()
-        self._expected[descriptor] = expected = _Expected(connection, receive, now_s)
-        self._poller.register(descriptor, select.POLLIN)
+        expected = self._expected.get(descriptor)
+        if expected is None or expected.connection is not connection:
+            self._expected[descriptor] = expected = _Expected(connection, receive, now_s)
+            self._poller.register(descriptor, select.POLLIN)
+        expected.heard_s = now_s
         self._next_end_s = min(self._next_end_s, expected.end_s)
 
     def forget(self, connection: Connection) -> None:
-        """Nothing is expected on a connection any more; to be told before it is closed."""
+        """Let go of a connection; to be told before it is closed."""
         if self._expected.pop(connection.fileno(), None) is not None:
             self._poller.unregister(connection.fileno())
 
@@ -73,10 +77,12 @@ class Waiting:
                 if descriptor == self._other_descriptor:
                     self._other[1]()
                 continue
-            if expected.receive():
-                self.forget(expected.connection)
-            else:
+            if not expected.receive():
                 expected.heard_s = self._monotonic()
+            elif len(self._expected) <= MOST_IDLE:
+                expected.heard_s = math.inf
+            else:
+                self.forget(expected.connection)
         if overdue:
             spoke = {descriptor for descriptor, _ in polled}
             for connection in overdue:
@@ -86,8 +92,7 @@ class Waiting:
     def _overdue(self, now_s: float) -> list[Connection]:
         """Which have been silent for too long; the next look is when the next one may have been."""
         overdue = [expected.connection for expected in self._expected.values() if expected.end_s <= now_s]
-        ends = [now_s if expected.end_s <= now_s else expected.end_s for expected in self._expected.values()]
-        self._next_end_s = min(ends, default=math.inf)
+        self._next_end_s = min([max(now_s, expected.end_s) for expected in self._expected.values()], default=math.inf)
         return overdue
 
     def _poll(self, timeout_s: float) -> list[tuple[int, int]]:
