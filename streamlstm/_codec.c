@@ -128,6 +128,34 @@ static int64_t table_find(const Table *self, int32_t stream, const char *name, s
     return self->buckets[table_bucket(self, hash, stream, name, length)];
 }
 
+/* The slots of many names in a text. Each look-up waits for memory three times, one after the other, so many go side by
+ * side: what the next part of each needs is asked for beforehand. */
+static void table_find_all(const Table *self, int32_t stream, const char *text, const int64_t *at,
+                           const int64_t *length, size_t count, int64_t *slots) {
+    enum { TOGETHER = 16 };
+    uint64_t hash[TOGETHER];
+    size_t mask = self->buckets_size - 1;
+    for (size_t first = 0; first < count; first += TOGETHER) {
+        size_t many = count - first < TOGETHER ? count - first : TOGETHER;
+        const int64_t *name = at + first, *size = length + first;
+        for (size_t i = 0; i < many; i++) {
+            hash[i] = sip_hash(self->key, (uint32_t)stream, text + name[i], (size_t)size[i]);
+            __builtin_prefetch(&self->buckets[hash[i] & mask]);
+        }
+        for (size_t i = 0; i < many; i++) {
+            int32_t slot = self->buckets[hash[i] & mask];
+            if (slot != NO_SLOT) __builtin_prefetch(&self->entries[slot]);
+        }
+        for (size_t i = 0; i < many; i++) {
+            int32_t slot = self->buckets[hash[i] & mask];
+            if (slot != NO_SLOT) __builtin_prefetch(self->names + self->entries[slot].name_at);
+        }
+        for (size_t i = 0; i < many; i++)
+            slots[first + i] =
+                self->buckets[table_bucket(self, hash[i], stream, text + name[i], (size_t)size[i])];
+    }
+}
+
 /* Make room for one more name, squeezing out those of removed series when they are most of it. */
 static int table_reserve_name(Table *self, size_t length) {
     if (self->names_used + length <= self->names_size) return 0;
@@ -389,10 +417,9 @@ static int read_time(const char *text, int64_t length, int64_t *time_ms) {
 
 enum { ID_AT, ID_LENGTH, TIME, ITEMS, NAME_AT, NAME_LENGTH, TEXT_AT, TEXT_LENGTH, SLOT, VALUE, ODD, COLUMNS };
 
-static int scan_item(Cursor *cursor, const Table *table, int32_t stream, int features, Buffer *columns) {
+static int scan_item(Cursor *cursor, int features, Buffer *columns) {
     int64_t name_at, name_length, text_at, text_length;
     if (read_bulk(cursor, &name_at, &name_length) < 0 || read_bulk(cursor, &text_at, &text_length) < 0) return -1;
-    int64_t slot = table_find(table, stream, cursor->data + name_at, (size_t)name_length);
     float *numbers = buffer_add(&columns[VALUE], (size_t)features * sizeof *numbers);
     char *odd = buffer_add(&columns[ODD], 1);
     if (!numbers || !odd) return -2;
@@ -402,14 +429,13 @@ static int scan_item(Cursor *cursor, const Table *table, int32_t stream, int fea
     if (!good)
         for (int feature = 0; feature < features; feature++) numbers[feature] = NAN;
     if (add_int(&columns[NAME_AT], name_at) < 0 || add_int(&columns[NAME_LENGTH], name_length) < 0 ||
-        add_int(&columns[TEXT_AT], text_at) < 0 || add_int(&columns[TEXT_LENGTH], text_length) < 0 ||
-        add_int(&columns[SLOT], slot) < 0)
+        add_int(&columns[TEXT_AT], text_at) < 0 || add_int(&columns[TEXT_LENGTH], text_length) < 0)
         return -2;
     return 0;
 }
 
 /* -1: not a read's reply; -2: an exception is set or memory is short. */
-static int scan_entries(Cursor *cursor, const Table *table, int32_t stream, int features, Buffer *columns) {
+static int scan_entries(Cursor *cursor, int features, Buffer *columns) {
     int64_t entries, parts, fields, at, length, time_ms;
     if (read_array(cursor, &entries) < 0) return -1;
     while (entries-- > 0) {
@@ -420,10 +446,21 @@ static int scan_entries(Cursor *cursor, const Table *table, int32_t stream, int 
             add_int(&columns[TIME], time_ms) < 0 || add_int(&columns[ITEMS], fields / 2) < 0)
             return -2;
         for (; fields > 0; fields -= 2) {
-            int problem = scan_item(cursor, table, stream, features, columns);
+            int problem = scan_item(cursor, features, columns);
             if (problem) return problem;
         }
     }
+    return 0;
+}
+
+/* Fill the column of slots; -2 if memory is short. */
+static int find_slots(const Cursor *cursor, const Table *table, int32_t stream, Buffer *columns) {
+    size_t bytes = columns[NAME_AT].used;
+    if (!bytes) return 0;
+    int64_t *slots = buffer_add(&columns[SLOT], bytes);
+    if (!slots) return -2;
+    table_find_all(table, stream, cursor->data, (const int64_t *)PyByteArray_AS_STRING(columns[NAME_AT].bytes),
+                   (const int64_t *)PyByteArray_AS_STRING(columns[NAME_LENGTH].bytes), bytes / 8, slots);
     return 0;
 }
 
@@ -456,7 +493,8 @@ static PyObject *scan_stream(Cursor *cursor, const Table *table, PyObject *strea
     }
     long stream = PyLong_AsLong(number);
     if (stream == -1 && PyErr_Occurred()) goto done;
-    int problem = scan_entries(cursor, table, (int32_t)stream, features, columns);
+    int problem = scan_entries(cursor, features, columns);
+    if (!problem) problem = find_slots(cursor, table, (int32_t)stream, columns);
     if (problem == -1) goto malformed;
     if (problem == -2) {
         if (!PyErr_Occurred()) PyErr_NoMemory();
@@ -723,7 +761,10 @@ static PyObject *pack_records(PyObject *module, PyObject *args) {
     if (!result) goto done;
     char *to = PyBytes_AS_STRING(result);
     const char *name_data = names.data.buf, *row = rows.buf;
+    enum { AHEAD = 4, LINE = 64 }; /* the rows lie anywhere in memory */
     for (Py_ssize_t i = 0; i < names.count; i++) {
+        for (Py_ssize_t at = 0; i + AHEAD < names.count && at < each; at += LINE)
+            __builtin_prefetch(row + slot[i + AHEAD] * each + at);
         to = write_bulk(to, name_data + names.at[i], names.length[i]);
         to = write_bulk(to, row + slot[i] * each, each);
     }
