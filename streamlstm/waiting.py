@@ -79,7 +79,7 @@ class Waiting:
                 continue
             if not expected.receive():
                 expected.heard_s = self._monotonic()
-            elif len(self._expected) <= MOST_IDLE:
+            elif expected.connection.is_plain and len(self._expected) <= MOST_IDLE:
                 expected.heard_s = math.inf
             else:
                 self.forget(expected.connection)

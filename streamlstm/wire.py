@@ -146,7 +146,7 @@ class Connection:
         self._low_water = 1
         self._receive_bytes = RECEIVE_BYTES
         self._socket = self._connect()
-        self._is_plain = not isinstance(self._socket, ssl.SSLSocket)
+        self.is_plain = not isinstance(self._socket, ssl.SSLSocket)  # what is readable is what the server said
         try:
             self._greet(name)
         except BaseException:
@@ -208,7 +208,7 @@ class Connection:
         """Send packed commands; each will be answered by a reply. However large, only a standstill takes too long."""
         try:
             # The socket's own `send` would ask the system first whether there is room, as there nearly always is.
-            sent = os.write(self._socket.fileno(), data) if self._is_plain else 0
+            sent = os.write(self._socket.fileno(), data) if self.is_plain else 0
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -271,7 +271,7 @@ class Connection:
 
     def pull(self) -> bool:
         """Receive what is there, once `fileno` is readable; whether all expected replies are."""
-        if self._is_plain:
+        if self.is_plain:
             return self._pull_plain()
         self._fill()
         while isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():  # no poll sees what TLS holds
@@ -285,7 +285,9 @@ class Connection:
             return self._complete()
         except OSError as error:
             raise self._away(error) from None
-        if self._left and not self._received and data.endswith(b"\r\n"):
+        if data and not self._left:
+            raise self._away("the server said something that it was not asked for")
+        if not self._received and data.endswith(b"\r\n"):
             whole, left = skip_replies(data, 0, self._left)
             if left == 0 and whole == len(data):
                 self._left, self._reply = 0, data

@@ -1,0 +1,153 @@
+"""One poll for all replies: what comes is received, what nobody asked for is an error, few idle ones are polled."""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from streamlstm import waiting
+from streamlstm.errors import StoreUnavailableError
+from streamlstm.waiting import MOST_IDLE, Waiting
+from streamlstm.wire import Address, Connection
+from support.server import HOST
+
+
+@dataclass
+class Pair:
+    """A greeted connection, and the server's end of it."""
+
+    connection: Connection
+    server: socket.socket
+    whole: bool = False  # its reply is here
+
+    def receive(self) -> bool:
+        """What has come."""
+        self.whole = self.connection.pull()
+        return self.whole
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    """What is to be closed."""
+    with ExitStack() as stack:
+        yield stack
+
+
+def connected(stack: ExitStack, listener: socket.socket) -> Pair:
+    """One more."""
+    connecting = socket.socket.connect  # the greeting is answered before it is asked for
+
+    def connect(self: socket.socket, address: Any) -> None:
+        connecting(self, address)
+        client = listener.accept()[0]
+        client.sendall(b"+OK\r\n")
+        ends.append(client)
+
+    ends: list[socket.socket] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", connect)
+        made = Connection(Address.parse(f"redis://{HOST}:{listener.getsockname()[1]}", 0.3))
+    stack.enter_context(closing(made))
+    return Pair(made, stack.enter_context(ends[0]))
+
+
+@pytest.fixture
+def pairs(stack: ExitStack) -> list[Pair]:
+    """One more connection than are left in the poll while they are idle."""
+    listener = stack.enter_context(socket.create_server((HOST, 0)))
+    return [connected(stack, listener) for _ in range(MOST_IDLE + 1)]
+
+
+def answered(waits: Waiting, pair: Pair) -> bytes:
+    """Have one reply come over a connection."""
+    pair.connection.expect(1)
+    pair.whole = False
+    waits.expect(pair.connection, pair.receive)
+    pair.server.sendall(b"+ON")
+    waits.wait(0.01)
+    pair.server.sendall(b"E\r\n")
+    while not pair.whole:  # a wait may end early, with nothing
+        waits.wait(1.0)
+    return pair.connection.take()
+
+
+def new() -> Waiting:
+    """Nothing is expected."""
+    return Waiting(monotonic=time.monotonic, busy_poll_s=0.0, wakeup=None)
+
+
+def test_replies_come_in_parts_and_again(pairs: list[Pair]) -> None:
+    """Each is whole once its last part is here, whichever connection had one before."""
+    waits = new()
+    for _ in range(3):
+        for pair in pairs[:2]:
+            assert answered(waits, pair) == b"+ONE\r\n"
+    end_s = time.monotonic() + 0.4  # longer than a silence may be: nothing is expected, so nobody is silent
+    while (left_s := end_s - time.monotonic()) > 0:
+        waits.wait(left_s)
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong"), [(b"", "closed the connection|reset"), (b"+NEWS\r\n", "something that it was not asked for")]
+)
+def test_what_comes_unasked_is_an_error(pairs: list[Pair], said: bytes, wrong: str) -> None:
+    """A server that ends is noticed at once, not with the next commit; what it says unasked is no reply."""
+    waits = new()
+    answered(waits, pairs[0])
+    if said:
+        pairs[0].server.sendall(said)
+    else:
+        pairs[0].server.close()
+    with pytest.raises(StoreUnavailableError, match=wrong):
+        waits.wait(1.0)
+
+
+def test_of_many_idle_connections_few_are_polled(pairs: list[Pair], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every wait looks at all that are polled, so thousands of streams are not left there."""
+    polled: set[int] = set()
+
+    class Poll:
+        def __init__(self) -> None:
+            self._poll = real()
+
+        def register(self, descriptor: int, events: int) -> None:
+            polled.add(descriptor)
+            self._poll.register(descriptor, events)
+
+        def unregister(self, descriptor: int) -> None:
+            polled.discard(descriptor)
+            self._poll.unregister(descriptor)
+
+        def poll(self, timeout_ms: int) -> list[tuple[int, int]]:
+            return self._poll.poll(timeout_ms)
+
+    real = select.poll
+    monkeypatch.setattr(waiting.select, "poll", Poll)
+    waits = new()
+    for pair in pairs * 2:
+        assert answered(waits, pair) == b"+ONE\r\n"
+    assert len(polled) == MOST_IDLE
+    for pair in pairs:
+        waits.forget(pair.connection)
+    assert not polled
+
+
+def test_a_connection_that_took_the_place_of_another_is_heard(pairs: list[Pair], stack: ExitStack) -> None:
+    """The system gives the descriptor of a closed connection to the next one."""
+    waits = new()
+    answered(waits, pairs[0])
+    waits.forget(pairs[0].connection)
+    closed = pairs[0].connection.fileno()
+    pairs[0].connection.close()
+    listener = stack.enter_context(socket.create_server((HOST, 0), reuse_port=False))
+    anew = [connected(stack, listener) for _ in range(3)]
+    assert closed in {pair.connection.fileno() for pair in anew} | {listener.fileno()}
+    for pair in anew:
+        assert answered(waits, pair) == b"+ONE\r\n"
