@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import hiredis
 
@@ -66,7 +67,6 @@ class _StreamConnection:
         self.guarded = b""  # position seen when the watch was set; empty once the states are not those it knew
         self.epoch: bytes | None = None
         self.flight: _Flight | None = None
-        self.is_whole = False  # the replies to the flight are all here
         self.outcome: bool | None = None  # of a commit that was received on the way to something else
 
     def open(self) -> Head:
@@ -109,12 +109,7 @@ class _StreamConnection:
         replies = commands + 4  # and MULTI, EXEC, WATCH, HMGET
         self.connection.expect(replies, least_bytes=len(QUEUED) * commands)
         self.connection.send_pieces(flight)
-        self.flight, self.is_whole = _Flight(commands, commit.position, self.epoch), False
-
-    def pull(self) -> bool:
-        """Receive what has come; whether all replies to the flight are here."""
-        self.is_whole = self.connection.pull()
-        return self.is_whole
+        self.flight = _Flight(commands, commit.position, self.epoch)
 
     def receive(self) -> bool:
         """Whether the commit holds; raises if the server refused it."""
@@ -174,7 +169,8 @@ class RedisStore:
         self._readers = Readers(self._topology, self._waiting, block_ms=block_ms)
         self._nodes = Nodes(self._topology, name="streamlstm-control")
         self._streams: dict[str, _StreamConnection] = {}
-        self._under_way: dict[str, _StreamConnection] = {}  # those of `_streams` that owe the outcome of a commit
+        self._receive: dict[str, Callable[[], bool]] = {}  # what takes the replies to a commit as they come
+        self._done: list[str] = []  # streams whose commit's outcome is here
 
     @property
     def url(self) -> str:
@@ -211,6 +207,7 @@ class RedisStore:
         self.release(stream)
         try:
             self._streams[stream] = made = _StreamConnection(self._topology, stream)
+            self._receive[stream] = partial(self._pull, made)
             return made.open()
         except StoreUnavailableError:
             self._topology.doubt()
@@ -226,7 +223,11 @@ class RedisStore:
 
     def load(self, stream: str, names: Sequence[bytes]) -> list[bytes | None]:
         """HMGET on the stream's own connection, after its commits."""
-        return self._streams[stream].load(names)
+        held = self._streams[stream]
+        if held.flight is not None and stream not in self._done:  # its outcome is received on the way
+            self._waiting.forget(held.connection)
+            self._done.append(stream)
+        return held.load(names)
 
     def scan(self, stream: str, cursor: bytes, count: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         """HSCAN, beside the commits."""
@@ -242,23 +243,34 @@ class RedisStore:
 
     def send_commit(self, commit: Commit) -> None:
         """Send the flight of one stream."""
-        held = self._under_way[commit.stream] = self._streams[commit.stream]
+        stream = commit.stream
+        held = self._streams[stream]
         held.send(commit)
-        if held.flight is not None:
-            self._waiting.expect(held.connection, held.pull)
+        if held.flight is None:
+            self._done.append(stream)
+        else:
+            self._waiting.expect(held.connection, self._receive[stream])
 
     def receive_commit(self, stream: str) -> bool:
         """Outcome of the stream's flight."""
-        held = self._under_way.pop(stream)
-        if not held.is_whole:  # it is waited for here
+        held = self._streams[stream]
+        if stream in self._done:
+            self._done.remove(stream)
+        else:  # it is waited for here
             self._waiting.forget(held.connection)
         return held.receive()
+
+    def _pull(self, held: _StreamConnection) -> bool:
+        is_whole = held.connection.pull()
+        if is_whole:
+            self._done.append(held.keys.input)
+        return is_whole
 
     def release(self, stream: str) -> None:
         """Close the stream's connection."""
         held = self._streams.pop(stream, None)
         if held is not None:
-            self._under_way.pop(stream, None)
+            self._done = [other for other in self._done if other != stream]
             self._hang_up(held)
 
     def wait(self, timeout_s: float) -> tuple[bool, list[str]]:
@@ -266,12 +278,8 @@ class RedisStore:
 
         Raises StoreUnavailableError if one has been silent for too long: its other end may be gone without a word.
         """
-        self._waiting.wait(0.0 if self._readers.ready or self._committed() else timeout_s)
-        return self._readers.ready, self._committed()
-
-    def _committed(self) -> list[str]:
-        """The streams whose commit's outcome is here."""
-        return [stream for stream, held in self._under_way.items() if held.is_whole or held.outcome is not None]
+        self._waiting.wait(0.0 if self._done or self._readers.whole else timeout_s)
+        return self._readers.whole > 0, self._done.copy()
 
     def tail(self, stream: str, head: Head) -> Tail:
         """By the position, the first entry after it, and the server's count of entries ever added."""
@@ -283,7 +291,7 @@ class RedisStore:
         for held in self._streams.values():
             self._hang_up(held)
         self._streams.clear()
-        self._under_way.clear()
+        self._done.clear()
         self._readers.close()
         self._nodes.close()
 

@@ -227,6 +227,8 @@ class Connection:
 
     def send_pieces(self, pieces: Sequence[bytes]) -> None:
         """Send packed commands that come in pieces; large ones are not copied together first."""
+        if len(pieces) == 1:
+            return self.send(pieces[0])
         small: list[bytes] = []
         for piece in pieces:
             if len(piece) < LARGE_BYTES:
@@ -235,7 +237,7 @@ class Connection:
             self.send(b"".join(small))
             self.send(piece)
             small.clear()
-        self.send(b"".join(small))
+        return self.send(b"".join(small))
 
     def receive(self) -> Any:
         """The next reply; an error reply is returned as a `hiredis.ReplyError`, not raised."""

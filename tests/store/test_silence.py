@@ -14,6 +14,7 @@ import pytest
 from streamlstm.errors import StoreUnavailableError, UsageError
 from streamlstm.hushed import Hushed
 from streamlstm.redis_store import RedisStore
+from streamlstm.store import Commit
 from streamlstm.topology import parse_topology
 from streamlstm.wire import SOCKET_TIMEOUT_S, Address, Connection
 from support.proxy import Proxy
@@ -94,6 +95,24 @@ def test_a_store_that_was_asked_nothing_owes_no_answer(redis_url: str) -> None:
             while not store.wait(1.0)[0]:
                 pass
             assert store.receive_read() == b"*-1\r\n"
+
+
+def test_a_commit_answered_on_the_way_to_records_is_waited_for_no_longer(redis_url: str) -> None:
+    """What was received while records were loaded owes nothing more, however long nothing is asked then."""
+    now_s = 0.0
+    with closing(RedisStore(parse_topology(redis_url, TIMEOUT_S), monotonic=lambda: now_s)) as store:
+        for number in range(1, 4):
+            head = store.open("values")
+            store.send_commit(
+                Commit(
+                    stream="values", base=head.position, position=b"%d-0" % number, model="ab", columns="y", answered=1
+                )
+            )
+            assert store.load("values", [b"nobody"]) == [None]
+            assert store.wait(0.0) == (False, ["values"])
+            assert store.receive_commit("values")
+            now_s += 100 * TIMEOUT_S
+            assert store.wait(0.0) == (False, [])
 
 
 def test_a_process_that_stood_still_itself_finds_its_answers(redis_url: str) -> None:
