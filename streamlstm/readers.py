@@ -72,10 +72,9 @@ class Readers:
 
     def take(self) -> bytes:
         """The replies that are here as one, or all that are under way if none is."""
-        if len(self._readers) == 1:
-            [alone] = self._readers.values()
-            return self._take(alone)
         under_way = [reader for reader in self._readers.values() if reader.asked is not None]
+        if len(under_way) == 1:
+            return self._take(under_way[0])
         here = [reader for reader in under_way if reader.whole]
         return merged([self._take(reader) for reader in here or under_way])
 
@@ -96,6 +95,7 @@ class Readers:
 
     def _hang_up(self, reader: _Reader) -> None:
         self.whole -= reader.whole
+        reader.whole = False
         self._waiting.forget(reader.connection)
         reader.connection.close()
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import hiredis
 
@@ -60,8 +59,10 @@ class _Flight:
 class _StreamConnection:
     """The connection that guards and commits one stream."""
 
-    def __init__(self, topology: Topology, stream: str) -> None:
+    def __init__(self, topology: Topology, stream: str, done: list[str]) -> None:
+        """`done` is told of the stream once the outcome of its commit is here."""
         self.keys = Keys(stream)
+        self._done = done
         self.packer = FlightPacker(self.keys)
         self.connection = topology.connect(topology.home(self.keys.input), "streamlstm-commit")
         self.guarded = b""  # position seen when the watch was set; empty once the states are not those it knew
@@ -110,6 +111,13 @@ class _StreamConnection:
         self.connection.expect(replies, least_bytes=len(QUEUED) * commands)
         self.connection.send_pieces(flight)
         self.flight = _Flight(commands, commit.position, self.epoch)
+
+    def pull(self) -> bool:
+        """Receive what has come; whether all replies to the flight are here."""
+        is_whole = self.connection.pull()
+        if is_whole:
+            self._done.append(self.keys.input)
+        return is_whole
 
     def receive(self) -> bool:
         """Whether the commit holds; raises if the server refused it."""
@@ -169,7 +177,6 @@ class RedisStore:
         self._readers = Readers(self._topology, self._waiting, block_ms=block_ms)
         self._nodes = Nodes(self._topology, name="streamlstm-control")
         self._streams: dict[str, _StreamConnection] = {}
-        self._receive: dict[str, Callable[[], bool]] = {}  # what takes the replies to a commit as they come
         self._done: list[str] = []  # streams whose commit's outcome is here
 
     @property
@@ -206,8 +213,7 @@ class RedisStore:
         """Connect, watch, read the head."""
         self.release(stream)
         try:
-            self._streams[stream] = made = _StreamConnection(self._topology, stream)
-            self._receive[stream] = partial(self._pull, made)
+            self._streams[stream] = made = _StreamConnection(self._topology, stream, self._done)
             return made.open()
         except StoreUnavailableError:
             self._topology.doubt()
@@ -249,7 +255,7 @@ class RedisStore:
         if held.flight is None:
             self._done.append(stream)
         else:
-            self._waiting.expect(held.connection, self._receive[stream])
+            self._waiting.expect(held.connection, held.pull)
 
     def receive_commit(self, stream: str) -> bool:
         """Outcome of the stream's flight."""
@@ -260,17 +266,12 @@ class RedisStore:
             self._waiting.forget(held.connection)
         return held.receive()
 
-    def _pull(self, held: _StreamConnection) -> bool:
-        is_whole = held.connection.pull()
-        if is_whole:
-            self._done.append(held.keys.input)
-        return is_whole
-
     def release(self, stream: str) -> None:
         """Close the stream's connection."""
         held = self._streams.pop(stream, None)
         if held is not None:
-            self._done = [other for other in self._done if other != stream]
+            if stream in self._done:
+                self._done.remove(stream)
             self._hang_up(held)
 
     def wait(self, timeout_s: float) -> tuple[bool, list[str]]:

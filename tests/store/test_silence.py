@@ -115,6 +115,21 @@ def test_a_commit_answered_on_the_way_to_records_is_waited_for_no_longer(redis_u
             assert store.wait(0.0) == (False, [])
 
 
+def test_a_reply_that_nobody_took_is_forgotten_with_its_connection(proxy: Proxy) -> None:
+    """Asked for something else while a reply is here, by a server that is gone meanwhile: nothing is left of it."""
+    with closing(RedisStore(parse_topology(proxy.url, TIMEOUT_S), block_ms=1)) as store:
+        cursors = {stream: store.open(stream).position for stream in ("values", "others")}
+        store.send_read(cursors, 10)
+        while not store.wait(1.0)[0]:
+            pass
+        proxy.close()
+        with pytest.raises(StoreUnavailableError):
+            store.send_read({"values": b"1-0"}, 10)
+        store.close()
+        assert store.wait(0.0) == (False, [])
+        assert store._readers.whole == 0
+
+
 def test_a_process_that_stood_still_itself_finds_its_answers(redis_url: str) -> None:
     """What came while nobody looked is no silence, however late it is looked at."""
     now_s = 0.0
