@@ -17,7 +17,7 @@ Slots = NDArray[np.int64]
 NO_SLOT = -1  # of a series that is not cached
 NOBODY = -1  # number of the stream of a free row
 _FIRST_CAPACITY = 1024  # rows
-_DOUBLED_UP_TO = 65_536  # rows; beyond, a thirty-second is added at a time, so that little memory lies idle
+_DOUBLED_UP_TO = 65_536  # rows; beyond, a sixty-fourth is added at a time, so that little memory lies idle
 _NO_RESERVE = 0x4000  # Linux' MAP_NORESERVE: addresses only, memory as it is written to
 _MOST_RESERVED = 1 << 40  # bytes; no more addresses than any processor has to give
 
@@ -137,7 +137,7 @@ class Arena:
         capacity = self._capacity
         wanted = capacity - self._free_count + count
         if capacity < self._limit:
-            more = capacity if capacity < _DOUBLED_UP_TO else capacity // 32
+            more = capacity if capacity < _DOUBLED_UP_TO else capacity // 64
             self._grow(min(self._limit, max(wanted, capacity + more)))
         if self._free_count < count:
             self._evict(count - self._free_count)
