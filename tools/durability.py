@@ -54,7 +54,7 @@ def commits(count: int, values: int, state: int) -> list[tuple[bytes, int]]:
             counts=np.array([values]),
         )
         flight, commands = packer.pack(commit)
-        made.append((flight, commands + 4))
+        made.append((b"".join(flight), commands + 4))
     return made
 
 

@@ -222,13 +222,15 @@ def counter(r: Random) -> Float64:
 @kind
 def multiplicative(r: Random) -> Float64:
     """A season that grows with the level."""
-    return np.exp(0.002 * np.arange(LENGTH)) * (10 + 4 * day()) * np.exp(0.05 * noise(r))
+    grown: Float64 = np.exp(0.002 * np.arange(LENGTH)) * (10 + 4 * day()) * np.exp(0.05 * noise(r))
+    return grown
 
 
 @kind
 def exponential(r: Random) -> Float64:
     """Growth by a share a step."""
-    return np.exp(0.01 * np.arange(LENGTH)) * np.exp(0.02 * noise(r))
+    grown: Float64 = np.exp(0.01 * np.arange(LENGTH)) * np.exp(0.02 * noise(r))
+    return grown
 
 
 @kind

@@ -6,6 +6,7 @@ python tools/metrics_cost.py [--drain VALUES] [--single ENTRIES]
 from __future__ import annotations
 
 import argparse
+import logging
 import tempfile
 import time
 from pathlib import Path
@@ -15,10 +16,15 @@ import numpy as np
 from streamlstm.bench.backlog import Shape, make_backlog, push
 from streamlstm.bench.lstm_file import lstm_file
 from streamlstm.bench.server import PrivateServer, Process, private_server, serving
+from streamlstm.counting import Counting
+from streamlstm.digest import Digest
+from streamlstm.engine import Result
 from streamlstm.flaw import KINDS
+from streamlstm.instruments import Laps
 from streamlstm.keys import Keys
 from streamlstm.metrics import STAGES, Metrics
 from streamlstm.scoring import ABSOLUTE, BUCKETS, NAIVE, SCALED, SCORED, TALLY_COLUMNS
+from streamlstm.store import Commit
 
 STREAM = "values"
 ROUNDS, CALLS = 7, 5000
@@ -28,23 +34,21 @@ BUSY = [f'streamlstm_stage_seconds_total{{stage="{stage}"}}' for stage in STAGES
 def cost_us() -> float:
     """Microseconds of every call to the metrics that one micro-batch of one stream makes; the best of some rounds."""
     metrics = Metrics("0" * 64, "yhat", [STREAM])
+    laps = Laps(metrics.stage_seconds, STAGES, time.monotonic)
+    counting = Counting(metrics, Digest(logging.getLogger(__name__), time.monotonic), time.time)
     of, tally = metrics.of[STREAM], np.zeros(TALLY_COLUMNS)
     tally[[SCORED, ABSOLUTE, NAIVE, SCALED, BUCKETS]] = 1.0  # of one value; a large batch fills all buckets
+    position = b"%d-0" % (1000 * time.time())
+    commit = Commit(stream=STREAM, base=b"0-0", position=position, model="0" * 64, columns="yhat", answered=1)
+    result = Result(commit=commit, tally=tally, entries=1, predictions=1)
     stages = [stage for stage in STAGES if stage != "tails"]
 
     def batch() -> None:
         for stage in stages:
-            metrics.laps.lap(stage, time.monotonic())
-        metrics.batches.inc()
-        metrics.batch_values.observe(1)
-        metrics.step_seconds.observe(0.001)
+            laps.lap(stage)
+        counting.batch(1, 0.001)
         of.commit_seconds.observe(0.001)
-        for count in (of.entries, of.values, of.predictions, of.resets):
-            count.inc(1)
-        metrics.score(STREAM, tally)
-        of.series.set(1)
-        of.last_commit.set(time.time())
-        of.end_to_end_seconds.observe(0.001)
+        counting.commit(STREAM, result, 1)
 
     best = float("inf")
     for _ in range(ROUNDS):

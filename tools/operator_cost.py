@@ -24,7 +24,7 @@ from streamlstm.nn import operator
 from streamlstm.nn.cells import GRUCell, LSTMCell
 from streamlstm.spec import ModelSpec
 
-CELLS = {"LSTM": LSTMCell, "GRU": GRUCell}
+CELLS: dict[str, type[LSTMCell] | type[GRUCell]] = {"LSTM": LSTMCell, "GRU": GRUCell}
 SHAPES = ((1, 1), (1, 10), (1, 100), (1, 1000), (1, 8000), (1000, 1), (40, 100))  # steps, series
 ROUNDS = 15
 

@@ -17,6 +17,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ class Topology:
             f"--web.listen-address={HOST}:{self.ports['prometheus']}",
         )
         for name in ("alertmanager", "prometheus"):
-            wait_for(lambda name=name: urllib.request.urlopen(f"{self.url(name)}/-/ready", timeout=5), name)
+            wait_for(partial(urllib.request.urlopen, f"{self.url(name)}/-/ready", timeout=5), name)
         self._load.start()
 
     def start_server(self) -> None:
@@ -232,7 +233,7 @@ class Topology:
             wilder = GROWTH ** (drifted := drifted + self.drifts.is_set())
             with contextlib.suppress(redis.RedisError):  # a check may have taken the server away
                 for stream in STREAMS:
-                    sent = dict(values)
+                    sent: dict[Any, Any] = dict(values)
                     if stream == BAD and number % BAD_EVERY == 0:
                         sent["pump"] = "word"
                     if stream == DRIFTING and drifted:

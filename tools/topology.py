@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +159,9 @@ def alerts_of_made_trouble(
 
     def trim(topology: Topology) -> None:
         topology.end("daemon-1")
-        unread = b"(" + client.hget(Keys(stream).meta, "position")
-        wait_for(lambda: len(client.xrange(stream, unread, count=20)) == 20, "entries that nobody has read")
+        position = client.hget(Keys(stream).meta, "position")
+        assert isinstance(position, bytes), "the stream was answered"
+        wait_for(lambda: len(client.xrange(stream, b"(" + position, count=20) or ()) == 20, "entries nobody has read")
         with topology.client("streamlstm") as trimming:
             trimming.xtrim(stream, maxlen=1, approximate=False)
         topology.start_daemon("daemon-1")
@@ -169,6 +171,16 @@ def alerts_of_made_trouble(
     yield "StreamlstmDown", lambda topology: topology.end("daemon-1"), nothing
     yield "StreamlstmStreamUnserved", nothing, lambda topology: topology.start_daemon("daemon-1")
     yield "StreamlstmStoreAway", lambda topology: topology.end("redis"), Topology.start_server
+
+
+def is_pointed_at(topology: Topology, incident: Incident) -> bool:
+    """Whether the incident's panel names its stream."""
+    return points_at(topology, incident) == incident.stream
+
+
+def fires(topology: Topology, alert: str) -> bool:
+    """Whether an alert has reached Alertmanager."""
+    return alert in topology.firing()
 
 
 def main() -> None:
@@ -186,15 +198,15 @@ def main() -> None:
         print(f"{len(list(panels()))} expressions of panels return series, every rule is evaluated", flush=True)
         for name, incident in INCIDENTS.items():
             incident.cause(topology)
-            wait_for(lambda incident=incident: points_at(topology, incident) == incident.stream, name)
-            wait_for(lambda incident=incident: incident.alert in topology.firing(), incident.alert)
+            wait_for(partial(is_pointed_at, topology, incident), name)
+            wait_for(partial(fires, topology, incident.alert), incident.alert)
             print(f"{name}: '{incident.panel}' has {incident.stream} on top in red; {incident.alert} fires", flush=True)
         if options.page is not None:
             options.page.write_text(drawn(topology), encoding="utf-8")
             print(f"{options.page}: the panels", flush=True)
         for alert, cause, mend in alerts_of_made_trouble(topology):
             cause(topology)
-            wait_for(lambda alert=alert: alert in topology.firing(), alert)
+            wait_for(partial(fires, topology, alert), alert)
             mend(topology)
             print(f"{alert} reached Alertmanager", flush=True)
         while options.keep:
