@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,16 @@ def test_amtool_takes_alertmanagers_configuration() -> None:
         assert found.split()[-1] in {receiver["name"] for receiver in load("alertmanager.yml")["receivers"]}
 
 
-def test_alerts_fire_on_their_cause_and_keep_quiet_otherwise() -> None:
-    """The cases beside the rules hold, texts included."""
-    assert "SUCCESS" in run("promtool", "test", "rules", PROMETHEUS / "alerts_test.yml")
+@pytest.mark.parametrize("first", ["recording.yml", "alerts.yml"])
+def test_alerts_fire_on_their_cause_and_keep_quiet_otherwise(first: str, tmp_path: Path) -> None:
+    """The cases beside the rules hold, texts included, whichever group of rules is evaluated first."""
+    for path in PROMETHEUS.glob("*.yml"):
+        shutil.copy(path, tmp_path)
+    order = [first, *{"recording.yml", "alerts.yml"} - {first}]
+    groups = [group["name"] for name in order for group in load(name)["groups"]]
+    cases = tmp_path / "alerts_test.yml"
+    cases.write_text(f"group_eval_order: {groups}\n{cases.read_text(encoding='utf-8')}", encoding="utf-8")
+    assert "SUCCESS" in run("promtool", "test", "rules", cases)
 
 
 def test_a_wrong_threshold_would_be_noticed(tmp_path: Path) -> None:
