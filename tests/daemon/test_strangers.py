@@ -245,7 +245,7 @@ def test_giants(start_server: StartServer, start: Start, model_path: Path) -> No
     wide = [part for number in range(50_000) for part in (f"w{number}", "1.25")]
     made[100:100] = [("100500-0", wide), ("100501-0", ["s1", "9" * 30_000_000])]
     named = ("100502-0", ["n" * 30_000_000, "1"])
-    daemon = start("--redis", server.url, "--socket-timeout", "500ms")
+    daemon = start("--redis", server.url, "--socket-timeout", "1500ms")  # a machine may stand still for a while
     daemon.ready()
     add(client, [*made[:102], named, *made[102:]])
     wait_for_position(client, STREAM, made[-1][0])
