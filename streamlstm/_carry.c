@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "_fetch.h"
+
 /* Offsets into a record's row: see streamlstm/record.py. */
 enum { TIME_AT = 16, STEPS_AT = 24, SCORED_AT = 32, SUMS_AT = 40, HEADER_SIZE = 72 };
 enum { ABSOLUTE, SQUARED, NAIVE_ABSOLUTE, NAIVE_SQUARED, SUMS };
@@ -147,13 +149,6 @@ static PyObject *lay_out(PyObject *module, PyObject *args) {
 }
 
 /* --------------------------------------------------------------------------------------------------- gathering */
-
-/* Rows lie anywhere in more memory than a cache holds: that of a series some steps ahead is asked for beforehand. */
-enum { AHEAD = 4, LINE = 64 };
-
-static void fetch_row(const char *row, Py_ssize_t size) {
-    for (Py_ssize_t at = 0; at < size; at += LINE) __builtin_prefetch(row + at, 1);
-}
 
 /* Copy `size` bytes at `from` of each slot's row. */
 static PyObject *take_parts(PyObject *module, PyObject *args) {

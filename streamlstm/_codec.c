@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "_fetch.h"
 #include "_shortest.h"
 
 #define NO_SLOT (-1)
@@ -761,10 +762,8 @@ static PyObject *pack_records(PyObject *module, PyObject *args) {
     if (!result) goto done;
     char *to = PyBytes_AS_STRING(result);
     const char *name_data = names.data.buf, *row = rows.buf;
-    enum { AHEAD = 4, LINE = 64 }; /* the rows lie anywhere in memory */
     for (Py_ssize_t i = 0; i < names.count; i++) {
-        for (Py_ssize_t at = 0; i + AHEAD < names.count && at < each; at += LINE)
-            __builtin_prefetch(row + slot[i + AHEAD] * each + at);
+        if (i + AHEAD < names.count) fetch_row(row + slot[i + AHEAD] * each, each);
         to = write_bulk(to, name_data + names.at[i], names.length[i]);
         to = write_bulk(to, row + slot[i] * each, each);
     }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from streamlstm.digest import Digest
 from streamlstm.engine import Result
-from streamlstm.entry_id import time_of
+from streamlstm.entry_id import EntryId
 from streamlstm.metrics import Metrics
 
 HISTORY_S = 3600.0  # an id older than this is no measure of how fast it was answered
@@ -39,6 +39,6 @@ class Counting:
         self._metrics.score(stream, result.tally)
         metrics.series.value = series
         metrics.last_commit.value = wall = self._wall()
-        age = wall - time_of(commit.position) / 1000
+        age = wall - EntryId.parse(commit.position).time_ms / 1000
         if 0.0 <= age < HISTORY_S:
             metrics.end_to_end_seconds.observe(age)

@@ -243,14 +243,12 @@ class Daemon:
 
     def _send(self, result: Result) -> None:
         """Send a commit, unless it was computed from a position that turns out to have been overtaken."""
-        stream = result.commit.stream
-        if stream in self._pending and not self._settle(stream):
-            return
         commit = result.commit
-        if commit.dead or self._settings.retain_ms is not None:
-            self._bound(commit)
+        if commit.stream in self._pending and not self._settle(commit.stream):
+            return
+        self._bound(commit)
         self._store.send_commit(self._sweep.add_to(commit))
-        self._pending[stream] = _Pending(self._clock.monotonic(), result)
+        self._pending[commit.stream] = _Pending(self._clock.monotonic(), result)
 
     def _load(self, unknown: dict[str, list[bytes]]) -> None:
         """Have the engine admit series that are not in memory."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,17 @@ class Result:
     entries: int
     predictions: int
     resets: int = 0  # markers carried out; `!reset *` is one
+
+
+class _Moved(TypedDict):
+    """The part of a commit that says from where to where it moves its stream."""
+
+    stream: str
+    base: bytes
+    position: bytes
+    model: str
+    columns: str
+    answered: int
 
 
 class _Answers(NamedTuple):
@@ -206,15 +217,8 @@ class Engine:
         tally = None if head.unreadable else self._single.step(single, self.arena, self._silence_ms)
         if tally is None:
             return None
-        base, head.position = head.position, single.position
-        head.answered += 1
         commit = SingleCommit(
-            stream=single.stream,
-            base=base,
-            position=head.position,
-            model=self.model.fingerprint,
-            columns=self.columns,
-            answered=head.answered,
+            **self._move(single.stream, single.position, 1),
             reply=single.reply,
             found=single.found,
             rows=self.arena.rows,
@@ -307,8 +311,6 @@ class Engine:
     def _result(self, number: int, work: Work, offsets: Index, answers: _Answers) -> Result:
         """One stream's commit, of the answers to all; one stream alone has nothing to be picked out."""
         parsed, head = work.parsed, self._heads[work.parsed.stream]
-        base, head.position = head.position, parsed.ids[len(parsed.ids) - 1]
-        head.answered += len(parsed.ids)
         if len(offsets) > 2:
             answers = answers.of_stream(number, int(offsets[number]), int(offsets[number + 1]))
         ids, fields, counts, y = parsed.ids, parsed.names, parsed.counts, answers.y
@@ -317,12 +319,7 @@ class Engine:
             ids, fields, y = ids.take(counts > 0), fields.take(answers.alive), y[answers.alive]
             counts = counts[counts > 0]
         commit = Commit(
-            stream=parsed.stream,
-            base=base,
-            position=head.position,
-            model=self.model.fingerprint,
-            columns=self.columns,
-            answered=head.answered,
+            **self._move(parsed.stream, parsed.position, parsed.entries),
             names=parsed.names.take(answers.last_item),
             records=Records(self.arena.rows, answers.slots),
             removed=[*_removed(work, answers.gone), *self._unmended(head, parsed.stream)],
@@ -342,6 +339,20 @@ class Engine:
             predictions=len(commit.texts),
             resets=resets,
         )
+
+    def _move(self, stream: str, position: bytes, entries: int) -> _Moved:
+        """Move a stream past entries; what every commit says of it."""
+        head = self._heads[stream]
+        base, head.position = head.position, position
+        head.answered += entries
+        return {
+            "stream": stream,
+            "base": base,
+            "position": position,
+            "model": self.model.fingerprint,
+            "columns": self.columns,
+            "answered": head.answered,
+        }
 
     def _unmended(self, head: StreamHead, stream: str) -> list[bytes]:
         """Series whose bad record no value of the batch has made good: it goes, lest it be found bad again."""

@@ -30,11 +30,6 @@ class EntryId(NamedTuple):
         return str(self).encode()
 
 
-def time_of(entry_id: bytes) -> int:
-    """The time in ms of an id as the server writes it."""
-    return int(entry_id[: entry_id.index(b"-")])
-
-
 def is_before(one: bytes, other: bytes) -> bool:
     """Whether an id lies before another."""
     return EntryId.parse(one) < EntryId.parse(other)

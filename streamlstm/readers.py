@@ -6,9 +6,8 @@ connection of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.topology import Topology
@@ -24,13 +23,16 @@ class _Reader:
     connection: Connection
     asked: Mapping[str, bytes] | None = None  # cursors of the read under way
     whole: bool = False  # its reply is here
-    receive: Callable[[], bool] = bool  # what is called when something has come
 
     def ask(self, cursors: Mapping[str, bytes], count: int, block_ms: int) -> None:
         command: list[bytes | str | int] = ["XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS"]
         self.connection.expect(1)
         self.connection.send(pack(*command, *cursors, *cursors.values()))
         self.asked, self.whole = cursors, False
+
+    def receive(self) -> bool:
+        self.whole = self.connection.pull()
+        return self.whole
 
     def take(self) -> bytes:
         self.asked, self.whole = None, False
@@ -48,7 +50,6 @@ class Readers:
         self._waiting = waiting
         self._block_ms = block_ms
         self._readers: dict[Hashable, _Reader] = {}
-        self.whole = 0  # how many replies are here
 
     def ask(self, cursors: Mapping[str, bytes], count: int) -> None:
         """Ask for what comes after the cursors, which are kept; a read under way for something else is replaced."""
@@ -61,31 +62,24 @@ class Readers:
                 if reader.asked == wanted:
                     continue
                 # Its reply could come at any moment, and nothing but the connection's end takes a read back.
-                self._hang_up(reader)
+                self._hang_up(self._readers.pop(place))
                 reader = None
             if reader is None:
                 reader = self._readers[place] = _Reader(self._topology.connect(address, "streamlstm-read"))
-                reader.receive = partial(self._receive, reader)
             block_ms = max(1, min(self._block_ms, int(address.socket_timeout_s * 1000 * BLOCKED_SHARE)))
             reader.ask(wanted, count, block_ms)
             self._waiting.expect(reader.connection, reader.receive)
 
+    @property
+    def whole(self) -> int:
+        """How many replies are here."""
+        return sum([reader.whole for reader in self._readers.values()])  # asked twice a turn: no generator
+
     def take(self) -> bytes:
         """The replies that are here as one, or all that are under way if none is."""
         under_way = [reader for reader in self._readers.values() if reader.asked is not None]
-        if len(under_way) == 1:
-            return self._take(under_way[0])
         here = [reader for reader in under_way if reader.whole]
-        return merged([self._take(reader) for reader in here or under_way])
-
-    def _take(self, reader: _Reader) -> bytes:
-        self.whole -= reader.whole
-        return reader.take()
-
-    def _receive(self, reader: _Reader) -> bool:
-        reader.whole = reader.connection.pull()
-        self.whole += reader.whole
-        return reader.whole
+        return merged([reader.take() for reader in here or under_way])
 
     def close(self) -> None:
         """Close every connection."""
@@ -94,8 +88,6 @@ class Readers:
         self._readers.clear()
 
     def _hang_up(self, reader: _Reader) -> None:
-        self.whole -= reader.whole
-        reader.whole = False
         self._waiting.forget(reader.connection)
         reader.connection.close()
 
