@@ -24,14 +24,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
-from streamlstm.redis_store import ping
+from streamlstm.errors import StoreError, UsageError
+from streamlstm.redis_store import process_id
 
 USUAL_PORT = 6379  # taken if it is free, so that redis-cli finds the server without being told
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 120.0  # an append-only file of some GB takes tens of seconds to load
 STOP_TIMEOUT_S = 30.0
 LOCK_TIMEOUT_S = 10.0  # a server whose daemon was killed needs a moment to write its last
+PORT_TRIES = 10  # others may take a port between its choice and its use
+PORT_TAKEN = "Address already in use"  # what both servers log then
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 _BINARIES = ("valkey-server", "redis-server")
@@ -58,11 +60,16 @@ def find_binary() -> str:
 def running_url(data_dir: Path) -> str | None:
     """URL of the embedded server that runs from a data directory, or None if none does."""
     try:
-        url = str(json.loads((data_dir / _ENDPOINT).read_text())["redis"])
-        ping(url)
-    except (OSError, ValueError, KeyError, StoreError):
+        endpoint = json.loads((data_dir / _ENDPOINT).read_text())
+        url = str(endpoint["redis"])
+        # A daemon that was killed leaves its word behind, and the port may be another server's by now.
+        return url if process_id(url) == endpoint["pid"] else None
+    except (OSError, ValueError, KeyError, TypeError, StoreError):
         return None
-    return url
+
+
+class PortTakenError(StoreError):
+    """Somebody else listens on the port a server was started on."""
 
 
 @dataclass
@@ -78,8 +85,9 @@ class EmbeddedServer:
     def start(cls, data_dir: Path, *, fsync: str = "everysec", port: int | None = None) -> EmbeddedServer:
         """Start a server on a directory and wait until it answers.
 
-        `fsync` is the append-only file's policy: always, everysec or no. Raises UsageError if the directory is in use
-        or there is nothing to start, StoreError if the server does not come up.
+        `fsync` is the append-only file's policy: always, everysec or no; a `port` that is not named is one that is
+        free. Raises UsageError if the directory is in use or there is nothing to start, StoreError if the server does
+        not come up.
         """
         binary = find_binary()
         try:
@@ -90,19 +98,24 @@ class EmbeddedServer:
                 f"the data directory {str(data_dir)!r} cannot be used: {error.strerror}; name another with --data-dir"
             ) from None
         try:
-            return cls._launch(binary, data_dir, lock, fsync, port)
+            for tries_left in reversed(range(PORT_TRIES)):
+                try:
+                    return cls._launch(binary, data_dir, lock, fsync, port or _free_port())
+                except PortTakenError:
+                    if port or not tries_left:
+                        raise
+            raise AssertionError("unreachable")
         except BaseException:
             os.close(lock)
             raise
 
     @classmethod
-    def _launch(cls, binary: str, data_dir: Path, lock: int, fsync: str, port: int | None) -> EmbeddedServer:
-        log = data_dir / "server.log"
-        chosen = port or _free_port()
+    def _launch(cls, binary: str, data_dir: Path, lock: int, fsync: str, port: int) -> EmbeddedServer:
+        log = _Log(data_dir / "server.log")
         command = [
-            *(binary, "--bind", HOST, "--port", str(chosen), "--dir", str(data_dir.resolve())),
+            *(binary, "--bind", HOST, "--port", str(port), "--dir", str(data_dir.resolve())),
             *("--appendonly", "yes", "--appendfsync", fsync, "--save", "", "--maxmemory-policy", "noeviction"),
-            *("--daemonize", "no", "--protected-mode", "yes", "--logfile", str(log.resolve())),
+            *("--daemonize", "no", "--protected-mode", "yes", "--logfile", str(log.path.resolve())),
         ]
         process = subprocess.Popen(
             command,
@@ -113,7 +126,7 @@ class EmbeddedServer:
             preexec_fn=_die_with_parent(),  # noqa: PLW1509  (no other thread runs yet)
             pass_fds=(lock,),  # the directory stays locked while either of the two lives
         )
-        url = f"redis://{HOST}:{chosen}/0"
+        url = f"redis://{HOST}:{port}/0"
         server = cls(url, process, data_dir / _ENDPOINT, lock)
         try:
             _wait_until_up(url, process, log)
@@ -202,19 +215,35 @@ def _die_with_parent() -> Callable[[], Any] | None:
     return ask
 
 
-def _wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+class _Log:
+    """A server's log from now on; the file may hold more, of earlier ones."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._begin = path.stat().st_size if path.exists() else 0
+
+    def says(self, what: str) -> bool:
+        """Whether words stand in it."""
+        with contextlib.suppress(OSError), self.path.open("rb") as file:
+            file.seek(self._begin)
+            return what.encode() in file.read()
+        return False
+
+
+def _wait_until_up(url: str, process: subprocess.Popen[bytes], log: _Log) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
         if process.poll() is not None:
-            raise StoreError(f"the embedded server ended at once with {process.returncode}; its log is {log}")
-        try:
-            ping(url)
-        except StoreUnavailableError:
-            if time.monotonic() > deadline:
-                raise StoreError(f"the embedded server does not answer; its log is {log}") from None
-            time.sleep(0.01)
-        else:
-            return
+            if log.says(PORT_TAKEN):
+                raise PortTakenError(f"the embedded server cannot use {url}: somebody else listens there")
+            raise StoreError(f"the embedded server ended at once with {process.returncode}; its log is {log.path}")
+        with contextlib.suppress(StoreError):
+            # Where the port was taken, whoever has it may answer before our own process is gone.
+            if process_id(url) == process.pid:
+                return
+        if time.monotonic() > deadline:
+            raise StoreError(f"the embedded server does not answer; its log is {log.path}")
+        time.sleep(0.01)
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

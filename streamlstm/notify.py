@@ -9,6 +9,9 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 
 PINGS_PER_TIMEOUT = 3  # the watchdog is fed so often within its time
+PATIENCE_S = (
+    5.0  # with a manager that has no room for more: what is said once should arrive, but none is waited for ever
+)
 
 
 class Notifier:
@@ -28,6 +31,7 @@ class Notifier:
         if not self._address:
             return
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as speaker:
+            speaker.settimeout(PATIENCE_S)
             speaker.sendto("\n".join(states).encode(), self._address)
 
     def feed_watchdog(self, unhealthy: Callable[[], str | None], stop: threading.Event) -> None:

@@ -105,6 +105,7 @@ class _StreamConnection:
         """Send the flight, unless the position has been seen to move since it was computed."""
         if self.guarded != commit.base:
             self.outcome = False
+            self._tell()
             return
         flight, commands = self.packer.pack(commit)
         replies = commands + 4  # and MULTI, EXEC, WATCH, HMGET
@@ -116,8 +117,12 @@ class _StreamConnection:
         """Receive what has come; whether all replies to the flight are here."""
         is_whole = self.connection.pull()
         if is_whole:
-            self._done.append(self.keys.input)
+            self._tell()
         return is_whole
+
+    def _tell(self) -> None:
+        if self.keys.input not in self._done:
+            self._done.append(self.keys.input)
 
     def receive(self) -> bool:
         """Whether the commit holds; raises if the server refused it."""
@@ -150,6 +155,7 @@ class _StreamConnection:
         """Records by name; what was sent before is received first."""
         if self.flight is not None:
             self.outcome = self.receive()
+            self._tell()
         records: list[bytes | None] = self.connection.call("HMGET", self.keys.state, *names)
         return records
 
@@ -230,9 +236,8 @@ class RedisStore:
     def load(self, stream: str, names: Sequence[bytes]) -> list[bytes | None]:
         """HMGET on the stream's own connection, after its commits."""
         held = self._streams[stream]
-        if held.flight is not None and stream not in self._done:  # its outcome is received on the way
+        if held.flight is not None:  # its outcome is received on the way
             self._waiting.forget(held.connection)
-            self._done.append(stream)
         return held.load(names)
 
     def scan(self, stream: str, cursor: bytes, count: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:
@@ -249,12 +254,9 @@ class RedisStore:
 
     def send_commit(self, commit: Commit) -> None:
         """Send the flight of one stream."""
-        stream = commit.stream
-        held = self._streams[stream]
+        held = self._streams[commit.stream]
         held.send(commit)
-        if held.flight is None:
-            self._done.append(stream)
-        else:
+        if held.flight is not None:
             self._waiting.expect(held.connection, held.pull)
 
     def receive_commit(self, stream: str) -> bool:
@@ -345,10 +347,11 @@ def read_tail(connection: Connection, keys: Keys, head: Head) -> Tail:
     return Tail(lag_entries=lag, lag_ms=lag_ms, answered=answered, position=position or BEGINNING)
 
 
-def ping(url: str) -> None:
-    """Raise StoreUnavailableError unless the server answers."""
+def process_id(url: str) -> int:
+    """The process of a server that is ready to serve; raises StoreError if none answers there."""
     connection = Connection(Address.parse(url))
     try:
-        connection.call("PING")
+        connection.call("PING")  # a server that loads its file refuses it, but not INFO
+        return int(_parse_info(connection.call("INFO", "server"))["process_id"])
     finally:
         connection.close()

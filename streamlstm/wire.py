@@ -8,12 +8,14 @@ mean what its users expect.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import re
 import select
 import socket
 import ssl
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -172,6 +174,13 @@ class Connection:
                 made = _connect_unix(address.path, within_s)
             else:
                 made = socket.create_connection((address.host, address.port), within_s)
+                if made.getsockname() == made.getpeername():
+                    # Where nobody listens, the system may give the port to the one that calls, which is then put
+                    # through to itself (simultaneous open, RFC 9293 section 3.5) and keeps the server from its port;
+                    # reset, not closed, so that it does not go on doing so for a minute.
+                    made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    made.close()
+                    raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
                 made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 # A peer that vanished without a word is found out.
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -208,7 +217,7 @@ class Connection:
         """Send packed commands; each will be answered by a reply. However large, only a standstill takes too long."""
         try:
             # The socket's own `send` would ask the system first whether there is room, as there nearly always is.
-            sent = os.write(self._socket.fileno(), data) if self.is_plain else 0
+            sent = os.write(self._socket.fileno(), data) if data and self.is_plain else 0
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -227,8 +236,6 @@ class Connection:
 
     def send_pieces(self, pieces: Sequence[bytes]) -> None:
         """Send packed commands that come in pieces; large ones are not copied together first."""
-        if len(pieces) == 1:
-            return self.send(pieces[0])
         small: list[bytes] = []
         for piece in pieces:
             if len(piece) < LARGE_BYTES:
@@ -237,7 +244,7 @@ class Connection:
             self.send(b"".join(small))
             self.send(piece)
             small.clear()
-        return self.send(b"".join(small))
+        self.send(b"".join(small))
 
     def receive(self) -> Any:
         """The next reply; an error reply is returned as a `hiredis.ReplyError`, not raised."""

@@ -150,13 +150,16 @@ def drain(bench: Bench, backlog: Backlog) -> float:
     """Values a second at which a `serve` process answers a backlog that is there already."""
     with serving(bench.server, bench.model_path, list(backlog.streams), *bench.serve_options) as process:
         entries, seconds = wait_until_answered(bench.server, process, backlog.last_ids)
+    if not entries:
+        raise StoreError("the backlog was answered before it could be timed; make it larger with --backlog-values")
     return entries * backlog.shape.values_per_entry / seconds
 
 
 def wait_until_answered(server: PrivateServer, process: Process, last_ids: dict[str, bytes]) -> tuple[int, float]:
     """Wait until every stream's position is its last id; entries after the first commit seen, and the seconds for them.
 
-    Raises StoreError if the process ends or nothing moves for two minutes.
+    Both are 0 if all was answered when it was first looked at. Raises StoreError if the process ends or nothing moves
+    for two minutes.
     """
     waiting = {Keys(stream).meta: last for stream, last in last_ids.items()}
     answered = dict.fromkeys(waiting, 0)
@@ -179,8 +182,6 @@ def wait_until_answered(server: PrivateServer, process: Process, last_ids: dict[
         if waiting:
             process.check()
             time.sleep(POLL_S)
-    if total == first:
-        raise StoreError("the backlog was answered before it could be timed; make it larger with --backlog-values")
     return total - first, now - began
 
 

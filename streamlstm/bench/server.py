@@ -113,28 +113,33 @@ def started(server: PrivateServer, arguments: Sequence[str]) -> Iterator[Process
 
     Settings of the user's are for servers of theirs and do not reach it.
     """
-    log = server.directory / f"process-{time.monotonic_ns()}.log"
-    with log.open("wb") as file:
-        # A session of its own, so that Ctrl-C reaches the bench only, which then ends the process in order.
-        popen = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
-            env=_environment(),
-            cwd=server.directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=file,
-            start_new_session=True,
-        )
+    log, popen = server.directory / f"process-{time.monotonic_ns()}.log", None
     try:
+        with log.open("wb") as file:
+            # A session of its own, so that Ctrl-C reaches the bench only, which then ends the process in order.
+            popen = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                env=_environment(),
+                cwd=server.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=file,
+                start_new_session=True,
+            )
         yield Process(popen, log)
     finally:
-        popen.send_signal(signal.SIGTERM)
-        try:
-            popen.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            popen.kill()
-            popen.wait()
+        if popen is not None:
+            _end(popen)
         log.unlink(missing_ok=True)
+
+
+def _end(popen: subprocess.Popen[bytes]) -> None:
+    popen.send_signal(signal.SIGTERM)
+    try:
+        popen.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        popen.kill()
+        popen.wait()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -10,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from streamlstm import notify
 from streamlstm.notify import Notifier
 from support import models
 from support.server import Server
 from support.serving import serve
+
+TALK = b"STATUS=talkative"
 
 
 @pytest.fixture
@@ -21,7 +25,7 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
     """A socket that listens as systemd does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "notify"))
-        listener.settimeout(20)
+        listener.settimeout(60)
         yield listener
 
 
@@ -38,6 +42,24 @@ def heard(listener: socket.socket, wanted: bytes) -> list[bytes]:
     return said
 
 
+def fill(listener: socket.socket) -> None:
+    """Say as much as it holds."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as speaker, contextlib.suppress(BlockingIOError):
+        speaker.setblocking(False)
+        while True:
+            speaker.sendto(TALK, address(listener))
+
+
+def emptied(listener: socket.socket) -> list[bytes]:
+    """All that waits in it."""
+    said = []
+    listener.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            said.append(listener.recv(4096))
+    return said
+
+
 def test_a_daemon_says_ready_alive_and_stopping(
     manager: socket.socket, start_server: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,9 +73,12 @@ def test_a_daemon_says_ready_alive_and_stopping(
         assert heard(manager, b"READY=1")[-1] == b"READY=1\nSTATUS=serving 1 streams"
         for _ in range(3):
             assert heard(manager, b"WATCHDOG=1")
+        daemon.process.terminate()
+        assert heard(manager, b"STOPPING=1")
+        manager.close()  # or what is said until its end would fill it, and be waited for
+        assert daemon.process.wait(60) == 0
     finally:
-        assert daemon.stop() == 0
-    assert heard(manager, b"STOPPING=1")
+        daemon.kill()
 
 
 def test_the_watchdog_is_fed_by_health(manager: socket.socket) -> None:
@@ -61,7 +86,7 @@ def test_the_watchdog_is_fed_by_health(manager: socket.socket) -> None:
     wrong = ["the loop has not beaten for 61 s"]
     notifier = Notifier({"NOTIFY_SOCKET": address(manager), "WATCHDOG_USEC": "30000"}, os.getpid())
     stop = threading.Event()
-    thread = threading.Thread(target=notifier.feed_watchdog, args=(lambda: wrong[0] if wrong else None, stop))
+    thread = threading.Thread(target=notifier.feed_watchdog, args=(lambda: next(iter(wrong), None), stop))
     thread.start()
     try:
         assert manager.recv(4096) == b"STATUS=the loop has not beaten for 61 s"
@@ -69,7 +94,23 @@ def test_the_watchdog_is_fed_by_health(manager: socket.socket) -> None:
         assert heard(manager, b"WATCHDOG=1")
     finally:
         stop.set()
+        manager.close()  # the thread may be waiting for room in it
         thread.join()
+
+
+def test_a_manager_that_does_not_read_is_not_waited_for_ever(
+    manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A socket that is full takes nothing more: that is let go, and what there was room for has arrived."""
+    monkeypatch.setattr(notify, "PATIENCE_S", 0.05)
+    notifier = Notifier({"NOTIFY_SOCKET": address(manager)}, os.getpid())
+    fill(manager)
+    notifier.say("READY=1")
+    waiting = emptied(manager)
+    assert waiting
+    assert set(waiting) == {TALK}
+    notifier.say("READY=1")
+    assert manager.recv(4096) == b"READY=1"
 
 
 @pytest.mark.parametrize(

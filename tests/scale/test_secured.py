@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,7 @@ import redis
 
 from streamlstm.errors import StoreUnavailableError, UsageError
 from streamlstm.model import load
-from streamlstm.redis_store import ping
-from streamlstm.wire import Address, mask
+from streamlstm.wire import Address, Connection, mask
 from support.server import HOST, Server, binaries, free_port
 from support.serving import Serving, run
 from support.survivors import Producer
@@ -44,6 +44,12 @@ class SecureServer(Server):
     def client(self) -> redis.Redis:
         """Over the socket, for the test itself."""
         return redis.Redis(unix_socket_path=str(self.directory / "s"), password=SECRET, protocol=2)
+
+
+def ping(url: str) -> None:
+    """Ask a server whether it is there."""
+    with closing(Connection(Address.parse(url))) as connection:
+        connection.call("PING")
 
 
 def openssl(directory: Path, *arguments: str) -> None:

@@ -16,8 +16,8 @@ from support.server import HOST, Server, free_port
 
 SLOTS = 16_384
 NODE_TIMEOUT_MS = 1_000  # so a dead primary is replaced within two to three seconds
-HIGHEST_PORT = 55_535
-START_TIMEOUT_S = 20.0
+PATIENT_MS = 60_000  # so that no primary is replaced because the machine stood still
+START_TIMEOUT_S = 120.0
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = START_TIMEOUT_S) -> None:
@@ -33,16 +33,9 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = STAR
     raise AssertionError(f"waited in vain until {what}")
 
 
-def bus_port() -> int:
-    """A free port whose bus, 10,000 above, is a port too."""
-    while (port := free_port()) > HIGHEST_PORT:
-        pass
-    return port
-
-
 @dataclass
 class Cluster:
-    """Six nodes on free ports."""
+    """Six nodes on free ports; a primary that dies is replaced only where a test says so, by `impatient`."""
 
     binary: str
     directory: Path
@@ -60,7 +53,7 @@ class Cluster:
             place = self.directory / str(number)
             place.mkdir()
             options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS))
-            self.nodes.append(Server(self.binary, place, "no", options, bus_port()).start())
+            self.nodes.append(Server(self.binary, place, "no", options, free_port()).start())
         for number, node in enumerate(self.nodes[: self.primaries]):
             first, last = (SLOTS * n // self.primaries for n in (number, number + 1))
             call(node, "CLUSTER", "ADDSLOTS", *range(first, last))
@@ -76,9 +69,10 @@ class Cluster:
         return self
 
     def wait_until_whole(self) -> None:
-        """Wait until every slot is served, and every other node is a replica in step."""
+        """Wait until every slot is served, and every other node is a replica in step; from then on it stays so."""
         wait_until(lambda: all(b"cluster_state:ok" in info(node) for node in self.nodes), "the cluster is up")
         wait_until(self._has_replicas, "replicas are in step")
+        self._set_timeout(PATIENT_MS)
 
     def primary_of(self, key: str) -> Server:
         """The node that serves a key just now, as the majority sees it."""
@@ -99,23 +93,34 @@ class Cluster:
         call(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
         call(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
         while keys := call(source, "CLUSTER", "GETKEYSINSLOT", slot, 1):
-            call(source, "MIGRATE", HOST, target.port, "", 0, 5000, "KEYS", *keys)
+            call(source, "MIGRATE", HOST, target.port, "", 0, PATIENT_MS, "KEYS", *keys)
             time.sleep(0.05)  # one by one and slowly, so that the load meets every state in between
         for node in (target, source, *(n for n in primaries if n is not source and n is not target)):
             call(node, "CLUSTER", "SETSLOT", slot, "NODE", target_id)
 
+    def wait_until_replicated(self, primary: Server) -> None:
+        """Wait until the replica of a primary has what was written so far: busy machines are far behind with it."""
+        wanted = replication(primary)["master_repl_offset"]
+
+        def is_replicated() -> bool:
+            found = replication(primary)
+            return "slave0" in found and found["slave0"]["offset"] >= wanted
+
+        wait_until(is_replicated, "the replica has what its primary has")
+
     @contextmanager
-    def patient(self) -> Iterator[None]:
-        """No primary is replaced for a while, as on a Cluster with the usual settings."""
-        self._set_timeout(60 * NODE_TIMEOUT_MS)
+    def impatient(self) -> Iterator[None]:
+        """A primary that dies meanwhile is replaced within seconds."""
+        self._set_timeout(NODE_TIMEOUT_MS)
         try:
             yield
         finally:
-            self._set_timeout(NODE_TIMEOUT_MS)
+            self._set_timeout(PATIENT_MS)
 
     def _set_timeout(self, node_timeout_ms: int) -> None:
         for node in self.nodes:
-            call(node, "CONFIG", "SET", "cluster-node-timeout", node_timeout_ms)
+            if node.process is not None and node.process.poll() is None:
+                call(node, "CONFIG", "SET", "cluster-node-timeout", node_timeout_ms)
 
     def stop(self) -> None:
         """End all nodes."""
@@ -139,6 +144,13 @@ def info(node: Server) -> bytes:
     """CLUSTER INFO."""
     found: bytes = call(node, "CLUSTER", "INFO")
     return found
+
+
+def replication(node: Server) -> dict[str, Any]:
+    """INFO REPLICATION."""
+    with node.client() as client:
+        found: dict[str, Any] = client.info("replication")
+        return found
 
 
 def role(node: Server) -> bytes:

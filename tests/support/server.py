@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import signal
 import socket
@@ -15,13 +16,30 @@ import redis
 from streamlstm.embedded import find_binary
 
 HOST = "127.0.0.1"
+START_TIMEOUT_S = 120.0
+
+
+# Below those a system gives to connections (from 32,768 on Linux), one of which would else keep a server from its port,
+# as when it is restarted; and a Cluster's second port, 10,000 above, is below them too.
+PORTS = range(10_000, 22_000)
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody has a port just now."""
+    with socket.socket() as probe:
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
 
 
 def free_port() -> int:
-    """A port nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port nobody has just now, nor the one 10,000 above."""
+    # Not Python's shared source of random numbers: tests seed it, and would all come to the same ports.
+    while not (is_free(port := secrets.choice(PORTS)) and is_free(port + 10_000)):
+        pass
+    return port
 
 
 def binaries() -> dict[str, str]:
@@ -54,7 +72,7 @@ class Server:
     def start(self) -> Server:
         """Start and wait until it answers."""
         self.begin()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             try:
                 with self.client() as client:
@@ -98,7 +116,7 @@ class Server:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
             try:
-                self.process.wait(10)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
