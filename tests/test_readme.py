@@ -62,9 +62,16 @@ def test_the_road_from_a_table_to_live_predictions_runs(workplace: Path) -> None
     script = next(block for block in blocks("sh") if "streamlstm serve" in block)
     port = free_port()
     lines = [line for line in script.splitlines() if not line.startswith((". .venv", "pip install"))]
-    wait = "for i in $(seq 300); do [ -f streamlstm-data/serve.json ] && break; sleep 0.1; done"
-    at = next(i for i, line in enumerate(lines) if line.startswith("streamlstm serve"))
-    lines.insert(at + 1, wait)
+    # Who types them one after the other gives the daemon time; a script waits for what the next line shows.
+    counted = f"curl -s http://127.0.0.1:{port}/metrics | grep -q 'streamlstm_predictions_total.*values.* 1144[.]0'"
+    for after, condition in (
+        ("streamlstm serve", "[ -f streamlstm-data/serve.json ]"),
+        ("streamlstm push values streamlstm/models", "streamlstm status --json | grep -q '\"lag_entries\": 0'"),
+        ("seq 1 1000 | streamlstm push", "streamlstm status --json | grep -q '\"lag_entries\": 0'"),
+        ("streamlstm status", counted),
+    ):
+        at = next(i for i, line in enumerate(lines) if line.startswith(after))
+        lines.insert(at + 1, f"for i in $(seq 600); do {condition} && break; sleep 0.1; done")
     text = "set -e\n" + "\n".join(lines).replace("9478", str(port)) + "\nwait\n"
     bin_folder = Path(sys.executable).parent
     runner = workplace / "streamlstm-command"
@@ -84,7 +91,7 @@ def test_the_road_from_a_table_to_live_predictions_runs(workplace: Path) -> None
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -8,6 +8,7 @@ import math
 import os
 import random
 import re
+import secrets
 import socket
 import subprocess
 import sys
@@ -32,6 +33,7 @@ STREAMS = tuple(f"values:{{{number}}}" for number in range(8))  # shared out by 
 LAGGING, BAD, DRIFTING = STREAMS[3], STREAMS[5], STREAMS[6]  # the first has no load but history on demand
 OPTIONS = ("--series-metrics", "*", "--interval", "0.9")
 SERIES = ("pump", "valve", "boiler")
+PORTS = range(10_000, 32_000)  # below those that systems give to connections
 START_TIMEOUT_S = 120.0
 PAUSE_S = 0.02  # between two entries of a stream
 BAD_EVERY, RESET_EVERY = 20, 150  # entries
@@ -44,10 +46,12 @@ GROWTH = 1.005  # an entry, of values that drift
 
 
 def free_port() -> int:
-    """A port nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port nobody has just now, nor is given for a connection until it is used."""
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
 
 
 def get(url: str) -> Any:

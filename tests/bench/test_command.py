@@ -33,6 +33,21 @@ def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[bytes]:
     )
 
 
+def measured(tmp_path: Path, *arguments: str) -> bytes:
+    """What the command says; nothing is wrong.
+
+    Small backlogs are answered while a measuring process that stands still waits for its turn. It says that it could
+    not time them, and is asked once more.
+    """
+    for _ in range(5):
+        process = start(tmp_path, *arguments)
+        out, said = process.communicate(timeout=600)
+        if b"answered before it could be timed" not in said:
+            break
+    assert (process.returncode, said) == (0, b"")
+    return out
+
+
 def figures(report: Any) -> Iterator[float]:
     """Every number of a report."""
     if isinstance(report, dict | list):
@@ -44,9 +59,7 @@ def figures(report: Any) -> Iterator[float]:
 
 def test_quick_measures_everything(tmp_path: Path) -> None:
     """The report of --quick has every part with finite figures, says on what, leaves nothing behind, is a table too."""
-    process = start(tmp_path, "--quick", "--json")
-    out, said = process.communicate(timeout=180)
-    assert (process.returncode, said) == (0, b"")
+    out = measured(tmp_path, "--quick", "--json")
     report = json.loads(out)
     assert set(report) == {"date", "machine", "settings", "drain", "latency", "memory", "load"}
     assert set(report["machine"]) == {
@@ -78,10 +91,7 @@ def test_quick_measures_everything(tmp_path: Path) -> None:
 def test_the_table_names_the_persistence(tmp_path: Path) -> None:
     """For people: how the server was set, then lines that fit a terminal."""
     arguments = ("--only", "memory", "--memory-series", "1000", "--quick", "--lstm-units", "4", "--fsync", "everysec")
-    process = start(tmp_path, *arguments)
-    out, said = process.communicate(timeout=120)
-    assert (process.returncode, said) == (0, b"")
-    lines = out.decode().splitlines()
+    lines = measured(tmp_path, *arguments).decode().splitlines()
     assert "append-only file everysec" in lines[2]
     assert max(map(len, lines)) <= 120
 
@@ -89,13 +99,13 @@ def test_the_table_names_the_persistence(tmp_path: Path) -> None:
 def test_sigterm_leaves_nothing_behind(tmp_path: Path) -> None:
     """Ended while it measures, it ends its processes, removes its directory and exits 130."""
     process = start(tmp_path, "--only", "drain", "--quick")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not list(tmp_path.glob("streamlstm-bench-*/process-*.log")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert (process.returncode, said.strip()) == (130, b"")
     assert list(tmp_path.iterdir()) == []
 
@@ -107,7 +117,7 @@ def test_a_model_it_cannot_feed_is_refused(tmp_path: Path, trouble: str) -> None
     if trouble == "two features":
         path.write_bytes(models.lstm(4, features=2))
     process = start(tmp_path, "--quick", "--model", str(path))
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == (1 if trouble == "missing" else 2)
     assert said.decode().startswith("streamlstm: error: ")
     assert said.count(b"\n") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,13 @@ import redis
 ROOT = Path(__file__).parent.parent.parent
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """A shell has what it starts in the background ignore Ctrl-C, and so all that the tests start; here it counts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
@@ -34,7 +42,7 @@ def run(environment: dict[str, str], tmp_path: Path) -> Run:
             capture_output=True,
             env=environment | settings,
             cwd=tmp_path,
-            timeout=60,
+            timeout=300,
             check=False,
         )
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import struct
 import subprocess
 import sys
-import time
+import termios
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from streamlstm.cli.chart import ASCII, Signs, chart, signs_for
 from streamlstm.cli.demo import Month, errors
+from support.serving import eventually
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 ROOT = Path(__file__).parent.parent.parent
@@ -36,7 +40,7 @@ def test_the_demo_runs_shows_and_cleans_up(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         env=environment(tmp_path),
-        timeout=90,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -57,21 +61,30 @@ def test_the_demo_runs_shows_and_cleans_up(tmp_path: Path) -> None:
     assert list(tmp_path.glob("streamlstm*")) == []
 
 
+def waiting_bytes(pipe: IO[bytes]) -> int:
+    """How much there is to be read."""
+    (found,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))
+    return int(found)
+
+
 def test_ctrl_c_cleans_up(tmp_path: Path) -> None:
     """Interrupted while the daemon runs, the demo ends it, removes its directory and exits 130."""
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "streamlstm", "demo"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(tmp_path),
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith(b"ready"):
-            break
-    time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    reading, writing = os.pipe()
+    # Little goes into the pipe that is read only at the end, so the demo stands somewhere among the months it prints.
+    size = fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(writing, bytes(size - 1300))
+    with open(reading, "rb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "streamlstm", "demo"],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            env=environment(tmp_path),
+        )
+        os.close(writing)
+        assert eventually(lambda: waiting_bytes(output) > size - 300 or process.poll() is not None, 120.0)
+        process.send_signal(signal.SIGINT)
+        assert b"\nready" in output.read()
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 130, said
     assert b"Traceback" not in said
     assert list(tmp_path.glob("streamlstm*")) == []

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import streamlstm
-from support.serving import serve
+from support.serving import eventually, serve
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 AIRLINE = Path(streamlstm.__file__).parent / "models" / "airline.onnx"
@@ -25,12 +25,13 @@ def test_a_thousand_values_give_a_thousand_predictions(run: Run, tmp_path: Path)
         pushed = run("push", "values", "--series", "s1", "--json", stdin=text, **nowhere)
         assert pushed.returncode == 0, pushed.stderr
         last = json.loads(pushed.stdout)["streams"][0]["last"]
-        deadline = time.monotonic() + 30
-        while True:
+
+        def status() -> dict[str, Any]:
             [found] = json.loads(run("status", "--json", **nowhere).stdout)
-            if found["position"] == last:
-                break
-            assert time.monotonic() < deadline, found
+            return found
+
+        assert eventually(lambda: status()["position"] == last, 120.0)
+        found = status()
         assert (found["lag_entries"], found["predictions"], found["series"], found["dead_letters"]) == (0, 1000, 1, 0)
         assert found["model"] == streamlstm.load(AIRLINE).fingerprint[:12]
         predictions = [json.loads(line) for line in run("tail", "--no-follow", "--json", **nowhere).stdout.splitlines()]

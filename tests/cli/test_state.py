@@ -230,7 +230,7 @@ def test_going_back_leaves_readers_their_groups(
     kept = [entry_id for entry_id, _ in found_predictions(client, STREAM) if int(entry_id.split(b"-")[0]) <= 600_000]
     before = client.xpending_range(keys.predictions, "busy", "-", "+", 5000)
 
-    waiting = threading.Thread(target=client.xreadgroup, args=("done", "w", {keys.predictions: ">"}, 1, 30_000))
+    waiting = threading.Thread(target=client.xreadgroup, args=("done", "w", {keys.predictions: ">"}, 1, 0), daemon=True)
     client.xreadgroup("done", "w", {keys.predictions: ">"})
     waiting.start()
     assert eventually(lambda: int(client.info("clients")["blocked_clients"]) == 1)
@@ -254,7 +254,7 @@ def test_going_back_leaves_readers_their_groups(
     assert client.keys("*draft*") == []
 
     answer(server.url, model, [])  # the daemon answers again, and the reader that waits hears of it
-    waiting.join(20)
+    waiting.join(120)
     assert not waiting.is_alive()
     read = client.xreadgroup("busy", "one", {keys.predictions: ">"})[0][1]
     assert [entry_id for entry_id, _ in read] == [e for e, _ in found_predictions(client, STREAM)][len(kept) :]

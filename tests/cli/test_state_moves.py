@@ -6,6 +6,7 @@ import binascii
 import json
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,15 +17,18 @@ from streamlstm.keys import Keys
 from streamlstm.model import Model
 from streamlstm.redis_store import RedisStore
 from streamlstm.snapshot import SnapshotHead, write
+from streamlstm.wire import Address
 from support import models
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.oracle import Oracle
+from support.proxy import Proxy
 from support.pump import pump
 from support.serving import add, eventually, found_predictions
 from support.traffic import entries
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 MADE = entries(12, 400, series=40, odd=0.0)
+SOME_BYTES = 5_000_000  # of the tens of millions that two hundred thousand records are
 
 
 @pytest.fixture(scope="module")
@@ -159,13 +163,14 @@ def test_a_killed_import_changes_nothing(
     answer(redis_url, model, {"values": MADE[:100]})
     before = {key: client.dump(key) for key in ("values", *Keys("values").derived)}
     snapshot(tmp_path / "many.state", model, 200_000)
-    killed = start("state", "import", "--force", "--from", "many.state")
-    assert eventually(lambda: bool(client.keys("*draft*")), 30)
-    killed.kill()
-    killed.wait()
+    with closing(Proxy(Address.parse(redis_url).port, most_bytes=SOME_BYTES)) as proxy:  # it never gets to its end
+        killed = start("state", "import", "--force", "--from", "many.state", STREAMLSTM_REDIS=proxy.url)
+        assert eventually(lambda: bool(client.keys("*draft*")), 120)
+        killed.kill()
+        killed.wait()
     [draft] = client.keys("*draft*")
     assert 0 < client.hlen(draft) < 200_000, "killed in the middle"
-    assert client.ttl(draft) > 0
+    assert eventually(lambda: client.ttl(draft) > 0), "the server may have more of the last flight to carry out"
     assert {key: client.dump(key) for key in ("values", *Keys("values").derived)} == before
     client.delete(draft)
     assert run("state", "import", "--force", "--from", "many.state").returncode == 0
@@ -187,8 +192,9 @@ def test_a_killed_export_leaves_the_file_before(
     snapshot(tmp_path / "many.state", model, 200_000)
     assert run("state", "import", "--from", "many.state").returncode == 0
     (tmp_path / "kept.state").write_bytes(b"what was there")
-    killed = start("state", "export", "-o", "kept.state")
-    assert eventually((tmp_path / "kept.state.part").exists, 30)
-    killed.kill()
-    killed.wait()
+    with closing(Proxy(Address.parse(redis_url).port, most_bytes=SOME_BYTES)) as proxy:  # it never gets to its end
+        killed = start("state", "export", "-o", "kept.state", STREAMLSTM_REDIS=proxy.url)
+        assert eventually((tmp_path / "kept.state.part").exists, 120)
+        killed.kill()
+        killed.wait()
     assert (tmp_path / "kept.state").read_bytes() == b"what was there"

@@ -23,7 +23,7 @@ from support.disk import filled, small_disk
 from support.proxy import Proxy
 from support.rounds import ROUNDS
 from support.server import Server, binaries
-from support.serving import Serving, add, check, eventually, wait_for_position
+from support.serving import READY_TIMEOUT_S, Serving, add, check, eventually, wait_for_position
 from support.traffic import entries
 
 STREAM = "values"
@@ -95,8 +95,15 @@ def test_cut_connections_lose_and_double_nothing(
     for first in range(0, 6000, 500):
         add(client, made[first : first + 500])
         assert eventually(lambda: proxy.connections > 0), "it comes back every time"
-        time.sleep(0.02 * (first // 500 % 4))
+        if first // 500 % 4 < 3:
+            time.sleep(0.02 * (first // 500 % 4))
+            cut += proxy.cut()
+            continue
+        # A cut is counted of a daemon that was at work, and one that is slow may not be so every time.
+        counted = daemon.metric("streamlstm_reconnects_total")
+        assert eventually(lambda: daemon.metric("streamlstm_store_connected") == 1)
         cut += proxy.cut()
+        assert eventually(lambda counted=counted: daemon.metric("streamlstm_reconnects_total") > counted)
     wait_for_position(client, STREAM, made[-1][0])
     check(client, load(model_path), made)
     assert cut >= 10
@@ -113,7 +120,7 @@ def test_half_open_connections_are_given_up(
     server = start_server()
     proxy = proxy_to(server)
     client, made = server.client(), entries(300 + round_, 2000, series=100, odd=0.05)
-    daemon = start("--redis", proxy.url, "--socket-timeout", "500ms")
+    daemon = start("--redis", proxy.url, "--socket-timeout", "3s")  # a machine may stand still for a while
     daemon.ready()
     add(client, made[:1000])
     wait_for_position(client, STREAM, made[999][0])
@@ -122,7 +129,7 @@ def test_half_open_connections_are_given_up(
         add(client, made[first : first + 500])
         wait_for_position(client, STREAM, made[first + 499][0])
     check(client, load(model_path), made)
-    assert said(daemon, "no answer for 0.5 s")
+    assert said(daemon, "no answer for 3 s")
     assert daemon.stop() == 0
     client.close()
 
@@ -152,7 +159,7 @@ def test_a_server_out_of_memory_is_waited_for(
     wait_for_position(client, STREAM, made[-1][0])
     check(client, load(model_path), made)
     assert eventually(lambda: said(daemon, "takes commits again") == 1)
-    assert daemon.get("/readyz")[0] == 200
+    assert eventually(lambda: daemon.get("/readyz")[0] == 200)
     assert daemon.stop() == 0
     client.close()
 
@@ -172,7 +179,8 @@ def test_a_read_only_replica_is_named_and_waited_for(
     daemon.process.send_signal(signal.SIGCONT)
     assert eventually(lambda: said(daemon, "it is a read-only replica") == 1)
     late = start("--redis", server.url)
-    assert eventually(lambda: said(late, "is a replica of 127.0.0.1:1 and takes no writes") == 1)
+    named = "is a replica of 127.0.0.1:1 and takes no writes"
+    assert eventually(lambda: said(late, named) == 1, READY_TIMEOUT_S)
     client.execute_command("REPLICAOF", "NO", "ONE")
     wait_for_position(client, STREAM, made[-1][0])
     check(client, load(model_path), made)
@@ -196,7 +204,7 @@ def test_a_full_disk_is_waited_for(round_: int, start_server: StartServer, start
     before = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (size + 5_000, resource.RLIM_INFINITY))
     daemon.process.send_signal(signal.SIGCONT)
     assert eventually(lambda: said(daemon, "MISCONF") > 0), daemon.log_path.read_text()
-    assert said(daemon, "make room there") == said(daemon, "MISCONF")
+    assert all("make room there" in line["message"] for line in daemon.log() if "MISCONF" in line["message"])
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, before)
     assert eventually(lambda: client.info("persistence")["aof_last_write_status"] == "ok")
     wait_for_position(client, STREAM, made[-1][0])
@@ -224,7 +232,7 @@ def test_a_disk_that_is_really_full(
             time.sleep(0.1 * (round_ % 10))
         if fsync == "always":
             assert server.process is not None
-            assert server.process.wait(20) != 0
+            assert server.process.wait(60) != 0
             server.start()
         else:
             with server.client() as client:
@@ -324,7 +332,7 @@ def test_export_and_verify_while_values_come(
     wait_for_position(client, STREAM, made[first - 1][0])
     before = client.hgetall(Keys(STREAM).state)
     back = run("state", "import", "--from", "live.state", "--force")
-    assert back.wait(30) == 0, back.communicate()
+    assert back.wait(120) == 0, back.communicate()
     back.communicate()
     wait_for_position(client, STREAM, made[first - 1][0])
     assert eventually(lambda: client.hgetall(Keys(STREAM).state) == before)

@@ -18,7 +18,7 @@ from support import models
 from support.oracle import Oracle
 from support.pump import pump
 from support.server import Server
-from support.serving import Serving, add, found_predictions, run, wait_for_position
+from support.serving import Serving, add, eventually, found_predictions, run, wait_for_position
 
 KEYS = Keys("values")
 PAST = [("1000-0", "1.5"), ("2000-0", "-0.25"), ("3000-0", "2.75")]
@@ -114,7 +114,8 @@ def test_every_damaged_record_is_set_aside_alone(
     assert {letter[b"series"].decode() for letter in letters} == {name for name, (_, bad) in records.items() if bad}
     assert len(letters) == sum(bad for _, bad in records.values())
     assert all(letter[b"error"].startswith(b"the stored state was a record ") for letter in letters)
-    assert daemon.metric('streamlstm_dead_letters_total{reason="bad_record",stream="values"}') == len(letters)
+    counted = 'streamlstm_dead_letters_total{reason="bad_record",stream="values"}'
+    assert eventually(lambda: daemon.metric(counted) == len(letters))
     assert daemon.stop() == 0
 
 

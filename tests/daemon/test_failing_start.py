@@ -19,7 +19,7 @@ Start = Callable[..., Serving]
 
 def last_words(daemon: Serving, status: int = 1) -> str:
     """What a daemon that could not start said in the end; it was one line, and there were no warnings besides."""
-    assert daemon.process.wait(30) == status
+    assert daemon.process.wait(60) == status
     lines = [line for line in daemon.log_path.read_text().splitlines() if not line.startswith("{")]
     assert len(lines) == 1, lines
     return lines[0].removeprefix("streamlstm: error: ")

@@ -22,7 +22,7 @@ from streamlstm.topology import parse_topology
 from streamlstm.web import WebSettings, make_pages
 from support import models
 from support.server import Server, free_port
-from support.serving import Serving, add, check, eventually, wait_for_position
+from support.serving import READY_TIMEOUT_S, Serving, add, check, eventually, wait_for_position
 from support.traffic import entries
 
 STREAM = "values"
@@ -30,7 +30,7 @@ STREAM = "values"
 
 def ask(url: str, method: str = "GET") -> tuple[int, str, dict[str, str]]:
     """Status, body and headers of a request."""
-    connection = http.client.HTTPConnection(url.removeprefix("http://").partition("/")[0], timeout=10)
+    connection = http.client.HTTPConnection(url.removeprefix("http://").partition("/")[0], timeout=60)
     connection.request(method, "/" + url.removeprefix("http://").partition("/")[2])
     answer = connection.getresponse()
     found = answer.status, answer.read().decode(), dict(answer.getheaders())
@@ -125,7 +125,7 @@ def test_it_is_alive_and_not_ready_while_the_model_is_loaded(
         except OSError:
             return False
 
-    assert eventually(listens)
+    assert eventually(listens, READY_TIMEOUT_S)
     assert ask(url + "/readyz")[0] == 503
     assert ask(url + "/readyz")[1].startswith("starting")
     assert ask(url + "/metrics")[:2] == (200, "")
@@ -141,7 +141,8 @@ def test_it_is_alive_and_not_ready_while_it_drains(
     """Told to end with values in flight while the server stalls, it says `draining`, then ends with 0, nothing lost."""
     server = start_server()
     assert server.process is not None
-    daemon, client, made = start("--redis", server.url), server.client(), entries(12, 3000, series=50)
+    patient = ("--socket-timeout", "30s")  # however long it takes to ask it what is asked here
+    daemon, client, made = start("--redis", server.url, *patient), server.client(), entries(12, 3000, series=50)
     url = daemon.ready()["http"]
     add(client, made)
     server.process.send_signal(signal.SIGSTOP)
@@ -150,7 +151,7 @@ def test_it_is_alive_and_not_ready_while_it_drains(
     assert ask(url + "/healthz")[0] == 200
     assert daemon.process.poll() is None
     server.process.send_signal(signal.SIGCONT)
-    assert daemon.process.wait(30) == 0
+    assert daemon.process.wait(60) == 0
     assert "not committed" not in daemon.log_path.read_text()
     again = start("--redis", server.url)
     again.ready()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import signal
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -17,13 +20,25 @@ from streamlstm.model import load
 from support.compare import assert_predictions_equal
 from support.oracle import Oracle
 from support.server import Server, binaries
-from support.serving import Serving, add, check, eventually, found_predictions, run, wait_for_position
+from support.serving import (
+    READY_TIMEOUT_S,
+    Serving,
+    add,
+    check,
+    eventually,
+    found_predictions,
+    run,
+    wait_for_position,
+)
 from support.traffic import entries
 
 STREAM = "values"
 StartServer = Callable[..., Server]
 Start = Callable[..., Serving]
-Trouble = Callable[[redis.Redis], None]
+Said = Callable[[], bool]
+Trouble = Callable[[Server, redis.Redis, Said], None]
+# What a connection shows whose other end is closed, by whether something was on its way to it just then.
+CLOSED = "the server closed the connection|Connection reset by peer|Broken pipe"
 
 
 def warnings(daemon: Serving) -> list[str]:
@@ -31,64 +46,76 @@ def warnings(daemon: Serving) -> list[str]:
     return [line["message"] for line in daemon.log() if line["level"] in {"warning", "error"}]
 
 
-def sleep_long(client: redis.Redis) -> None:
+def stand_still(server: Server, client: redis.Redis, said: Said) -> None:
     """The server does nothing for longer than it is waited for."""
-    client.execute_command("DEBUG", "SLEEP", "1.5")
+    assert server.process is not None
+    server.process.send_signal(signal.SIGSTOP)
+    assert eventually(said)
+    server.process.send_signal(signal.SIGCONT)
 
 
-def pause(client: redis.Redis) -> None:
-    """All clients are held up."""
-    client.execute_command("CLIENT", "PAUSE", "1500", "ALL")
+def pause(server: Server, client: redis.Redis, said: Said) -> None:
+    """All clients are held up, this one too; once more if the daemon itself stood still meanwhile."""
+
+    def noticed() -> bool:
+        client.execute_command("CLIENT", "PAUSE", "5000", "ALL")
+        return eventually(said, 5.0)
+
+    assert eventually(noticed)
 
 
-def pause_writes(client: redis.Redis) -> None:
+def pause_writes(server: Server, client: redis.Redis, said: Said) -> None:
     """Clients may read but not write."""
-    client.execute_command("CLIENT", "PAUSE", "1500", "WRITE")
+    client.execute_command("CLIENT", "PAUSE", "600000", "WRITE")
+    assert eventually(said)
+    client.execute_command("CLIENT", "UNPAUSE")
 
 
-def kill_clients(client: redis.Redis) -> None:
+def kill_clients(server: Server, client: redis.Redis, said: Said) -> None:
     """Every connection is closed, several times."""
     for _ in range(5):
         client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
         time.sleep(0.1)
+    assert eventually(said)
 
 
-def few_clients(client: redis.Redis) -> None:
+def few_clients(server: Server, client: redis.Redis, said: Said) -> None:
     """No further client may connect for a while, and those that are there are gone."""
     before = client.config_get("maxclients")["maxclients"]
     client.config_set("maxclients", "1")
     client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    assert eventually(said)
     time.sleep(0.5)
     client.config_set("maxclients", before)
 
 
-def save_fails(client: redis.Redis) -> None:
+def save_fails(server: Server, client: redis.Redis, said: Said) -> None:
     """A snapshot cannot be written, and the server stops taking writes because of it."""
     (Path(client.config_get("dir")["dir"]) / "dump.rdb").mkdir()
     client.config_set("save", "3600 1")
     client.bgsave()
     assert eventually(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err")
-    time.sleep(0.5)
+    assert eventually(said)
     client.config_set("stop-writes-on-bgsave-error", "no")
     client.config_set("save", "")
 
 
-def rights_taken(client: redis.Redis) -> None:
+def rights_taken(server: Server, client: redis.Redis, said: Said) -> None:
     """The user may do nothing any more, for a while."""
     client.execute_command("ACL", "SETUSER", "default", "-exec", "-xread")
-    time.sleep(0.5)
+    assert eventually(said)
     client.execute_command("ACL", "SETUSER", "default", "+@all")
 
 
 @pytest.mark.parametrize(
     ("trouble", "words"),
     [
-        (sleep_long, "no answer for 0.5 s"),
-        (pause, "no answer for 0.5 s"),
-        (pause_writes, "no answer for 0.5 s"),
-        (kill_clients, "the server closed the connection"),
-        (few_clients, "the server closed the connection"),
+        (stand_still, "no answer for 3 s"),
+        (pause, "no answer for 3 s"),
+        (pause_writes, "no answer for 3 s"),
+        (kill_clients, CLOSED),
+        (few_clients, CLOSED),
         (save_fails, "it cannot write its files"),
         (rights_taken, "the rights that deploy/redis/users.acl lists"),
     ],
@@ -97,20 +124,20 @@ def test_a_server_in_trouble(
     trouble: Trouble, words: str, start_server: StartServer, start: Start, model_path: Path
 ) -> None:
     """While values come: it is said once or twice, not a hundred times, and afterwards all is answered to the bit."""
-    server = start_server(binaries().get("redis"), arguments=("--enable-debug-command", "yes"))
+    server = start_server(binaries().get("redis"))
     client, made = server.client(), entries(41, 4000, series=200, odd=0.05)
-    daemon = start("--redis", server.url, "--socket-timeout", "500ms")
+    daemon = start("--redis", server.url, "--socket-timeout", "3s")  # a machine may stand still for a while
     daemon.ready()
     add(client, made[:1000])
     wait_for_position(client, STREAM, made[999][0])
     producer = threading.Thread(target=push_on, args=(server, made[1000:3000]), daemon=True)
     producer.start()
-    trouble(client)
-    producer.join(60)
+    trouble(server, client, lambda: any(re.search(words, line) for line in warnings(daemon)))
+    producer.join(300)
+    assert not producer.is_alive()
     add(client, made[3000:])
     wait_for_position(client, STREAM, made[-1][0])
     check(client, load(model_path), made)
-    assert any(words in line for line in warnings(daemon)), warnings(daemon)
     assert len(warnings(daemon)) < 10
     assert eventually(lambda: daemon.get("/readyz")[0] == 200)
     assert daemon.stop() == 0
@@ -139,15 +166,19 @@ def test_a_server_that_still_loads_is_waited_for(start_server: StartServer, star
     client.execute_command("BGREWRITEAOF")
     assert eventually(lambda: not client.info("persistence")["aof_rewrite_in_progress"])
     pipe = client.pipeline(transaction=False)
-    for number in range(20_000):
+    for number in range(100_000):
         pipe.set(f"ballast{number}", "x")
     pipe.execute()
     server.kill()
-    server.arguments = ("--key-load-delay", "200", "--loading-process-events-interval-bytes", "1024")
+    # It loads for a minute unless it is told to hurry, for a daemon may take long to start; it answers twice a second.
+    server.arguments = ("--key-load-delay", "500", "--loading-process-events-interval-bytes", "1024")
     server.begin()
     daemon = start("--redis", server.url)
-    assert eventually(lambda: any("LOADING" in line for line in warnings(daemon))), daemon.log_path.read_text()
+    assert eventually(lambda: any("LOADING" in line for line in warnings(daemon)), READY_TIMEOUT_S), (
+        daemon.log_path.read_text()
+    )
     assert daemon.process.poll() is None
+    client.config_set("key-load-delay", "0")
     daemon.ready()
     wait_for_position(client, STREAM, made[-1][0])
     check(client, load(model_path), made)
@@ -163,7 +194,8 @@ def test_a_daemon_started_on_a_replica_waits(start_server: StartServer, start: S
     add(client, made)
     client.execute_command("REPLICAOF", "127.0.0.1", "1")
     daemon = start("--redis", server.url)
-    assert eventually(lambda: any("it is a read-only replica" in line for line in warnings(daemon)))
+    named = "it is a read-only replica"
+    assert eventually(lambda: any(named in line for line in warnings(daemon)), READY_TIMEOUT_S)
     assert daemon.process.poll() is None
     client.execute_command("REPLICAOF", "NO", "ONE")
     daemon.ready()
@@ -210,7 +242,10 @@ def test_a_key_that_becomes_another_type_costs_no_other_stream(
 ) -> None:
     """The stream is named and left alone; the others are served as before, and it is too once it is mended."""
     server = start_server()
-    client, made = server.client(), entries(45, 600, series=50, odd=0.05)
+    client = server.client()
+    # None that resets all series: it deletes the states whatever they are, and if it is the first to be answered after
+    # they were spoilt, all is well again.
+    made = [entry for entry in entries(45, 600, series=50, odd=0.05) if "*" not in entry[1]]
     daemon = start("--redis", server.url, "--stream", "good", "--stream", "bad")
     daemon.ready()
     add(client, made[:200], "good")
@@ -245,7 +280,7 @@ def test_giants(start_server: StartServer, start: Start, model_path: Path) -> No
     wide = [part for number in range(50_000) for part in (f"w{number}", "1.25")]
     made[100:100] = [("100500-0", wide), ("100501-0", ["s1", "9" * 30_000_000])]
     named = ("100502-0", ["n" * 30_000_000, "1"])
-    daemon = start("--redis", server.url, "--socket-timeout", "1500ms")  # a machine may stand still for a while
+    daemon = start("--redis", server.url, "--socket-timeout", "10s")  # a machine may stand still for a while
     daemon.ready()
     add(client, [*made[:102], named, *made[102:]])
     wait_for_position(client, STREAM, made[-1][0])
@@ -255,9 +290,9 @@ def test_giants(start_server: StartServer, start: Start, model_path: Path) -> No
     assert len(letters) == 2
     assert letters[0][b"error"] == b"out of the range of float32 (the first 1024 of 30000000 bytes are kept)"
     assert max(len(part) for letter in letters for part in letter.values()) <= 1024
-    assert warnings(daemon)
-    assert not any("answer" in line for line in warnings(daemon))
+    assert eventually(lambda: bool(warnings(daemon)))
     assert daemon.stop() == 0
+    assert not any("answer" in line for line in warnings(daemon))
     client.close()
 
 
@@ -274,8 +309,10 @@ def test_a_server_that_closes_idle_connections(start_server: StartServer, start:
         time.sleep(2.5)
     with server.client() as client:
         check(client, load(model_path), made)
-    assert len(warnings(daemon)) < 15
     assert daemon.stop() == 0
+    # The longer it takes the oftener it happens, but not more than once a second.
+    begin, *_, end = [datetime.fromisoformat(line["time"]) for line in daemon.log()]
+    assert len(warnings(daemon)) < max(15.0, (end - begin).total_seconds())
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def run(tmp_path: Path, server: GuardedServer) -> Callable[..., subprocess.Compl
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
 

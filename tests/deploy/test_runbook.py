@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 from streamlstm.keys import Keys
 from support.programs import program
 from support.server import Server
-from support.serving import serve, wait_for_position
+from support.serving import eventually, serve, wait_for_position
 
 ROOT = Path(__file__).parent.parent.parent
 RUNBOOK = (ROOT / "deploy" / "RUNBOOK.md").read_text(encoding="utf-8")
@@ -47,9 +46,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict
         for n in range(1, 30):
             client.xadd("values", {"a": str(n), "b": "word", "damaged": "1"}, id=f"{n}-0")
         wait_for_position(client, "values", "29-0")
-        deadline = time.monotonic() + 20
-        while "streamlstm_dead_letters_total" not in daemon.get("/metrics")[1] and time.monotonic() < deadline:
-            time.sleep(0.05)
+        letters = 'streamlstm_dead_letters_total{reason="not_a_number",stream="values"}'
+        assert eventually(lambda: daemon.metric(letters) == 29)
     variables = {"HTTP": http, "REDIS": server.url, "STREAM": "values", "DAEMON": str(daemon.process.pid)}
     paths = {"PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "STREAMLSTM_REDIS": server.url}
     yield folder, {**os.environ, **variables, **paths}
@@ -69,7 +67,7 @@ def test_the_commands_of_a_section_show_something(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, f"{alert}: {done.stderr}{done.stdout}"

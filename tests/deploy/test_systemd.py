@@ -66,7 +66,7 @@ def test_the_model_is_run_without_making_code() -> None:
     """What MemoryDenyWriteExecute forbids is needed by nothing: the same forecasts under the kernel's own such lock."""
     assert service()["MemoryDenyWriteExecute"] == "yes"
     locked, free = (
-        subprocess.run([sys.executable, "-c", code, AIRLINE], capture_output=True, text=True, timeout=60, check=False)
+        subprocess.run([sys.executable, "-c", code, AIRLINE], capture_output=True, text=True, timeout=120, check=False)
         for code in (LOCK + STEP, STEP)
     )
     if "older than" in locked.stderr:

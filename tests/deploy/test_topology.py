@@ -20,6 +20,7 @@ from processes import DEPLOY, LAGGING, ROOT, STREAMS, Topology, wait_for
 from streamlstm.keys import Keys
 from support.browser import chromium
 from support.programs import program
+from support.serving import eventually
 
 BOARDS = {
     path.stem: json.loads(path.read_text(encoding="utf-8"))
@@ -46,22 +47,27 @@ def test_every_panel_shows_something(running: Topology) -> None:
 
 def test_every_rule_is_evaluated(running: Topology) -> None:
     """Prometheus finds nothing wrong with a rule while it has data, and knows every alert."""
-    wait_for(lambda: not topology.broken_rules(running), "rules evaluated")
-    assert topology.broken_rules(running) == []
+    # Once is enough: what is scraped late, on a machine that stood still, is missing for a moment.
+    wait_for(lambda: topology.broken_rules(running) == [], "rules evaluated")
 
 
 def test_every_alert_can_fire(running: Topology) -> None:
     """All that rules select, labels included, is there as real daemons show it."""
-    wait_for(lambda: not topology.missing_inputs(running), "what rules select")
-    assert topology.missing_inputs(running) == []
+    wait_for(lambda: topology.missing_inputs(running) == [], "what rules select")
 
 
 def test_the_panels_can_be_looked_at(running: Topology, tmp_path: Path) -> None:
     """Drawn on a page, every panel of every dashboard has a line in a real browser's picture."""
     wait_for(lambda: not topology.empty_panels(running), "series in every panel")
-    wait_for(lambda: len(running.query("up")[0]["values"]) >= 10, "lines of some length")
-    made = tmp_path / "panels.html"
-    made.write_text(topology.drawn(running), encoding="utf-8")
+    wait_for(lambda: any(len(series["values"]) >= 10 for series in running.query("up")), "lines of some length")
+    made, pages = tmp_path / "panels.html", list[str]()
+
+    def has_a_line_in_every_panel() -> bool:
+        pages.append(topology.drawn(running))
+        return 'data-series="0"' not in pages[-1]
+
+    wait_for(has_a_line_in_every_panel, "a line in every panel at once")
+    made.write_text(pages[-1], encoding="utf-8")
     with chromium(tmp_path / "profile") as browser:
         tab = browser.open(made.as_uri())
         tab.wait_for(f"document.querySelectorAll('.panel').length == {len(PANELS)}")
@@ -79,11 +85,23 @@ def test_the_dashboards_name_the_stream_that_is_in_trouble(name: str, running: T
     incident = topology.INCIDENTS[name]
     wait_for(lambda: not topology.empty_panels(running), "series in every panel")
     incident.cause(running)
-    wait_for(lambda: topology.points_at(running, incident) == incident.stream, f"{incident.stream} alone in red")
-    wait_for(lambda: incident.alert in running.firing(), incident.alert)
+    seen = set()
+
+    def is_seen_in_both() -> bool:
+        # In either order: what lags is worked off in the end, and then neither shows it any more.
+        if topology.points_at(running, incident) == incident.stream:
+            seen.add("panel")
+        if incident.alert in running.firing():
+            seen.add("alert")
+        return len(seen) == 2
+
+    # What came and went while the machine stood still is made once more.
+    what = f"{incident.stream} alone in red, and {incident.alert}"
+    wait_for(lambda: eventually(is_seen_in_both, 60.0) or incident.cause(running), what, 240.0)
     one_stream = topology.panel("streamlstm-stream", "Values")["targets"][0]["expr"]
-    found = running.now(topology.filled_in(one_stream, incident.stream))
-    assert [labels["stream"] for labels, _ in found] == [incident.stream], "the panel's link leads to this stream alone"
+    link = topology.filled_in(one_stream, incident.stream)
+    shown = wait_for(lambda: running.now(link), "the panel that its link leads to")
+    assert {labels["stream"] for labels, _ in shown} == {incident.stream}, "the panel's link leads to this stream alone"
 
 
 def test_alerts_reach_alertmanager_when_their_cause_is_made(running: Topology) -> None:

@@ -44,7 +44,7 @@ def both_lay_out(slots: list[int], plain: list[int] | None, offsets: list[int]) 
 
 
 @needs_compiled
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_both_lay_out_alike(data: st.DataObject) -> None:
     """Items of several streams, some not plain, some of no series."""
@@ -67,7 +67,7 @@ def test_series_stand_by_length_then_arrival() -> None:
 
 
 @needs_compiled
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(seed=st.integers(0, 2**32 - 1), steps=st.integers(1, 5), batch=st.integers(1, 6), features=st.integers(1, 2))
 def test_both_absorb_alike(seed: int, steps: int, batch: int, features: int) -> None:
     """Rows, predictions and tallies after a rectangle are the same bits; so is what is gathered for it."""
@@ -160,7 +160,7 @@ def test_nothing_is_read_or_written_outside() -> None:
 
 
 @needs_compiled
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 5]), st.sampled_from([1.0, np.inf, np.nan]))
 def test_both_take_and_absorb_one_value_alike(seed: int, steps: int, answer: float) -> None:
     """With silences around the limit, the state out and the answer in; nothing of an answer that is not finite."""

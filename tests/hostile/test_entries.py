@@ -120,7 +120,7 @@ ODD_BYTES = st.binary(max_size=8) | st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(made=st.lists(st.lists(st.tuples(ODD_BYTES, ODD_BYTES), min_size=1, max_size=6), max_size=12))
 def test_any_bytes_are_answered_or_explained(made: list[list[tuple[bytes, bytes]]]) -> None:
     """Each field of each entry is a prediction, a dead letter or a reset, once, and the same in any batches."""
@@ -153,7 +153,7 @@ def spoiled(draw: st.DrawFn) -> bytes:
     return draw(st.just(bytes(record[:cut])) | st.binary(max_size=200))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(record=spoiled())
 def test_any_stored_bytes_are_a_record_or_set_aside(record: bytes) -> None:
     """A bad record is one dead letter and a fresh beginning; a good one is carried on; its neighbours do not notice."""

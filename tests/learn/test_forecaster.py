@@ -97,7 +97,7 @@ def test_a_series_that_hardly_moves_has_the_same_bits_alone_as_among_others(conf
 
 
 @pytest.mark.parametrize("config", CONFIGS[:8], ids=str)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(cuts=st.lists(st.integers(1, 20), min_size=1, max_size=6), batch=st.integers(1, 300), seed=st.integers(0, 99))
 def test_any_cut_and_any_batch_give_the_same_bits(
     config: ForecasterConfig, cuts: list[int], batch: int, seed: int
@@ -126,7 +126,7 @@ def exported(config: ForecasterConfig) -> Model:
 
 
 @pytest.mark.parametrize("config", CONFIGS[:8], ids=str)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     values=st.lists(
         st.one_of(st.floats(width=32, allow_nan=False, allow_infinity=False), st.just(0.0), st.just(-1.0)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 import threading
@@ -11,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from streamlstm.model import load
-from support.cluster import Cluster
+from support.cluster import Cluster, wait_until
 from support.rounds import ROUNDS
-from support.serving import Serving
+from support.serving import Serving, eventually
 from support.survivors import Producer, in_rounds
 from support.traffic import entries
 
@@ -45,20 +46,26 @@ def test_a_slot_is_moved_and_a_primary_killed_during_load(
     mover = threading.Thread(target=cluster.move_slot, args=(streams[rng.randrange(6)],))
     moved, killed, hit = rng.randint(1, 8), rng.randint(12, 25), streams[rng.randrange(6)]
     victim = cluster.primary_of(hit)
-    for number, part in enumerate(rounds):
-        if number == moved:
-            mover.start()
-        if number == killed:
-            mover.join()
-            victim = cluster.primary_of(hit)
-            victim.kill()
-        for stream, chunk in part.items():
-            producer.add(stream, chunk)
-    producer.wait(traffic)
-    survived = producer.check(traffic, load(model_path))
-    assert survived > 0.9 * sum(map(len, traffic.values())), "most of what was sent survived the failover"
-    assert cluster.primary_of(hit) is not victim
-    assert sum(daemon.metric("streamlstm_owned_streams") for daemon in daemons) == len(streams)
+    with contextlib.ExitStack() as stack:
+        for number, part in enumerate(rounds):
+            if number == moved:
+                mover.start()
+            if number == killed - 1:
+                mover.join()
+                victim = cluster.primary_of(hit)
+                cluster.wait_until_replicated(victim)
+            if number == killed:
+                stack.enter_context(cluster.impatient())
+                victim.kill()
+            for stream, chunk in part.items():
+                producer.add(stream, chunk)
+        producer.wait(traffic)
+        survived = producer.check(traffic, load(model_path))
+        assert survived > 0.9 * sum(map(len, traffic.values())), "most of what was sent survived the failover"
+        wait_until(lambda: cluster.primary_of(hit) is not victim, "every node knows who has taken over")
+    assert eventually(lambda: sum(daemon.metric("streamlstm_owned_streams") for daemon in daemons) == len(streams)), (
+        "each stream is one daemon's"
+    )
     for daemon in daemons:
         assert daemon.stop() == 0
     victim.start()
@@ -70,7 +77,7 @@ def test_a_hung_primary_holds_up_no_other_node(
 ) -> None:
     """While it stands still and nobody replaces it, streams of other nodes are answered; afterwards its own are too."""
     streams = tuple(f"hung:{{{number}}}" for number in range(6))
-    options = ("--stream", "hung:{0..5}", "--socket-timeout", "500ms", "--lease-ttl", "500ms")
+    options = ("--stream", "hung:{0..5}", "--socket-timeout", "3s", "--lease-ttl", "3s")
     daemons = [start("--redis", cluster.url, *options) for _ in range(2)]
     for daemon in daemons:
         daemon.ready()
@@ -78,17 +85,16 @@ def test_a_hung_primary_holds_up_no_other_node(
     for stream in streams:
         producer.add(stream, traffic[stream][:100])
     producer.wait(traffic)
-    with cluster.patient():
-        victim = cluster.primary_of(streams[1])
-        healthy = [stream for stream in streams if cluster.primary_of(stream) is not victim]
-        assert victim.process is not None
-        victim.process.send_signal(signal.SIGSTOP)
-        for first in (100, 200):
-            for stream in healthy:
-                producer.add(stream, traffic[stream][first : first + 100])
-            producer.wait(dict.fromkeys(healthy, ()))
-        assert daemons[0].get("/readyz")[0] == 200
-        victim.process.send_signal(signal.SIGCONT)
+    victim = cluster.primary_of(streams[1])
+    healthy = [stream for stream in streams if cluster.primary_of(stream) is not victim]
+    assert victim.process is not None
+    victim.process.send_signal(signal.SIGSTOP)
+    for first in (100, 200):
+        for stream in healthy:
+            producer.add(stream, traffic[stream][first : first + 100])
+        producer.wait(dict.fromkeys(healthy, ()))
+    assert eventually(lambda: daemons[0].get("/readyz")[0] == 200)
+    victim.process.send_signal(signal.SIGCONT)
     for stream in streams:
         producer.add(stream, traffic[stream])
     producer.wait(traffic)

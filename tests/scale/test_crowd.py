@@ -22,7 +22,8 @@ from support.traffic import entries
 STREAMS, LATE, DELETED = 200, 50, 10
 STEPS = 12
 MOST = 5
-OPTIONS = ("--stream", "v:*", "--lease-ttl", "1s", "--socket-timeout", "1s")
+# The server is never silent, but a process that starts while the machine stands still must not think so and end.
+OPTIONS = ("--stream", "v:*", "--lease-ttl", "1s", "--socket-timeout", "30s")
 
 
 class Crowd:
@@ -89,8 +90,8 @@ def test_a_crowd(
         producer.wait(traffic)
         assert producer.check(traffic, load(model_path)) == len(traffic) * 36
         ready = [daemon for daemon in there if daemon.ready()]
-        wait_until(lambda: sum(owned(ready)) == STREAMS - DELETED, "every stream has one owner", 60.0)
-        wait_until(lambda: max(owned(ready)) - min(owned(ready)) <= 1, "the shares are fair", 60.0)
+        wait_until(lambda: sum(owned(ready)) == STREAMS - DELETED, "every stream has one owner")
+        wait_until(lambda: max(owned(ready)) - min(owned(ready)) <= 1, "the shares are fair")
     for daemon in ready:
         assert daemon.stop() == 0
         errors = [line for line in daemon.log() if line["level"] == "error"]

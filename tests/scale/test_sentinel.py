@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 from collections.abc import Callable
@@ -39,16 +40,18 @@ def test_a_failover_during_load(
     producer = Producer(watched.url)
     traffic = {stream: entries(10 * round_ + number, 1500, odd=0.05) for number, stream in enumerate(streams)}
     before, moment = watched.primary, random.Random(round_).randint(3, 15)
-    for number, part in enumerate(in_rounds(traffic, 20)):
-        if number == moment - 1:  # a machine with much else to do may be far behind with replicating
-            with before.client() as client:
-                client.set("replicated", number)  # WAIT is for what the connection itself has written
-                assert client.wait(1, 20_000) == 1
-        if number == moment:
-            before.kill()
-        for stream, chunk in part.items():
-            producer.add(stream, chunk)
-    producer.wait(traffic)
+    with contextlib.ExitStack() as stack:
+        for number, part in enumerate(in_rounds(traffic, 20)):
+            if number == moment - 1:  # a machine with much else to do may be far behind with replicating
+                with before.client() as client:
+                    client.set("replicated", number)  # WAIT is for what the connection itself has written
+                    assert client.wait(1, 120_000) == 1
+            if number == moment:
+                stack.enter_context(watched.impatient())
+                before.kill()
+            for stream, chunk in part.items():
+                producer.add(stream, chunk)
+        producer.wait(traffic)
     survived = producer.check(traffic, load(model_path))
     assert survived > 0.9 * 2 * 1500, "most of what was sent survived the failover"
     assert watched.primary is not before

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from streamlstm.model import load
-from support.cluster import Cluster
+from support.cluster import Cluster, wait_until
 from support.sentinel import Watched
 from support.server import Server
 from support.serving import Serving, eventually
-from support.survivors import Producer
+from support.survivors import PATIENCE_S, Producer
 from support.traffic import entries
 
 Start = Callable[..., Serving]
 
-# Short, so that a spare process waits for several of each in a moment.
-OPTIONS = ("--lease-ttl", "600ms", "--socket-timeout", "400ms")
-WAIT_S = 2.5
+# Short, so that a spare process waits for longer than either; a machine that stands still for a moment trips none.
+OPTIONS = ("--lease-ttl", "5s", "--socket-timeout", "3s")
+WAIT_S = 7.0
 
 
 def pair(start: Start, url: str) -> tuple[Serving, Serving]:
@@ -111,15 +111,16 @@ def test_a_spare_process_on_a_cluster(cluster: Cluster, start: Start, model_path
     holder, spare = pair(start, cluster.url)
     producer.add("values", traffic["values"][:200])
     victim = cluster.primary_of("values")
-    victim.kill()
-    producer.add("values", traffic["values"][200:400])
-    assert eventually(lambda: spare.get("/readyz")[0] == 200)
-    holder.kill()
-    producer.add("values", traffic["values"][400:])
-    producer.wait(traffic)
-    producer.check(traffic, load(model_path))
-    assert cluster.primary_of("values") is not victim
-    assert spare.metric("streamlstm_owned_streams") == 1
+    with cluster.impatient():
+        victim.kill()
+        producer.add("values", traffic["values"][200:400])
+        assert eventually(lambda: spare.get("/readyz")[0] == 200, PATIENCE_S)
+        holder.kill()
+        producer.add("values", traffic["values"][400:])
+        producer.wait(traffic)
+        producer.check(traffic, load(model_path))
+        wait_until(lambda: cluster.primary_of("values") is not victim, "every node knows who has taken over")
+    assert eventually(lambda: spare.metric("streamlstm_owned_streams") == 1)
     assert spare.stop() == 0
     producer.close()
 
@@ -129,12 +130,13 @@ def test_a_spare_process_behind_sentinels(watched: Watched, start: Start, model_
     producer, traffic = Producer(watched.url), {"values": entries(10, 600, odd=0.05)}
     holder, spare = pair(start, watched.url)
     producer.add("values", traffic["values"][:200])
-    watched.primary.kill()
-    producer.add("values", traffic["values"][200:400])
-    assert eventually(lambda: spare.get("/readyz")[0] == 200)
-    holder.kill()
-    producer.add("values", traffic["values"][400:])
-    producer.wait(traffic)
-    producer.check(traffic, load(model_path))
+    with watched.impatient():
+        watched.primary.kill()
+        producer.add("values", traffic["values"][200:400])
+        assert eventually(lambda: spare.get("/readyz")[0] == 200, PATIENCE_S)
+        holder.kill()
+        producer.add("values", traffic["values"][400:])
+        producer.wait(traffic)
+        producer.check(traffic, load(model_path))
     assert spare.stop() == 0
     producer.close()

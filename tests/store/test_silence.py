@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -19,8 +21,10 @@ from streamlstm.topology import parse_topology
 from streamlstm.wire import SOCKET_TIMEOUT_S, Address, Connection
 from support.proxy import Proxy
 from support.server import HOST
+from support.serving import eventually
 
-TIMEOUT_S = 0.3
+TIMEOUT_S = 0.3  # where nobody is to answer
+PATIENT_S = 60.0  # where somebody is, after whatever time the machine stands still; clocks of the test's own pass it
 Where = dict[str, Address]
 
 
@@ -52,6 +56,30 @@ class TwoServers:
         return Connection(address, name=name)
 
 
+class Asked(Connection):
+    """Keeps what it was asked."""
+
+    def __init__(self, address: Address, asked: list[bytes]) -> None:
+        self._asked = asked
+        super().__init__(address)
+
+    def send(self, data: bytes) -> None:
+        """Keep it too."""
+        self._asked.append(data)
+        super().send(data)
+
+
+@dataclass
+class Impatient(TwoServers):
+    """Servers to be given up soon, on connections that nevertheless wait for as long as it takes."""
+
+    asked: list[bytes] = field(default_factory=list)
+
+    def connect(self, address: Address, name: str) -> Connection:
+        """Keeps what is asked."""
+        return Asked(replace(address, socket_timeout_s=PATIENT_S, connect_timeout_s=PATIENT_S), self.asked)
+
+
 @pytest.fixture
 def proxy(redis_url: str) -> Iterator[Proxy]:
     """A proxy before the shared server."""
@@ -60,13 +88,11 @@ def proxy(redis_url: str) -> Iterator[Proxy]:
     made.close()
 
 
-def turns_until_given_up(store: RedisStore, ask_again: Callable[[], None]) -> str:
+def turns_until_given_up(store: RedisStore, turn: Callable[[], None]) -> str:
     """What is said when the store gives a connection up, however much comes over others meanwhile."""
     for _ in range(1000):
         try:
-            if store.wait(0.05)[0]:
-                store.receive_read()
-                ask_again()
+            turn()
         except StoreUnavailableError as error:
             return str(error)
     raise AssertionError("the silence was not noticed")
@@ -74,33 +100,50 @@ def turns_until_given_up(store: RedisStore, ask_again: Callable[[], None]) -> st
 
 def test_a_silent_read_is_given_up_while_another_server_speaks(redis_url: str, proxy: Proxy) -> None:
     """Each connection has a patience of its own, or one that speaks would cover for one that does not."""
-    where = {"a": Address.parse(proxy.url, TIMEOUT_S), "b": Address.parse(redis_url, TIMEOUT_S)}
-    with closing(RedisStore(TwoServers(where), block_ms=50)) as store:
+    now_s = 0.0
+    where = {"a": Address.parse(proxy.url, PATIENT_S), "b": Address.parse(redis_url, PATIENT_S)}
+    with closing(RedisStore(TwoServers(where), block_ms=50, monotonic=lambda: now_s)) as store:
         cursors = {stream: store.open(stream).position for stream in where}
         store.send_read(cursors, 10)
         proxy.go_silent()
-        said = turns_until_given_up(store, lambda: store.send_read(cursors, 10))
-    assert said == f"no connection to the Redis server at {where['a'].url}: no answer for 0.3 s"
+
+        def turn() -> None:
+            """Time passes only when something has come, which is never for longer than patience lasts."""
+            nonlocal now_s
+            if store.wait(0.05)[0]:
+                store.receive_read()
+                now_s += PATIENT_S / 4
+                store.send_read(cursors, 10)
+
+        said = turns_until_given_up(store, turn)
+    assert said == f"no connection to the Redis server at {where['a'].url}: no answer for 60 s"
+    assert now_s >= PATIENT_S, "not before its time"
 
 
 def test_a_store_that_was_asked_nothing_owes_no_answer(redis_url: str) -> None:
     """Without streams there is no read, and nobody to give up; with one there is an answer in time, again and again."""
-    with closing(RedisStore(parse_topology(redis_url, TIMEOUT_S))) as store:
+    now_s = 0.0
+    servers = Impatient({"values": Address.parse(redis_url, TIMEOUT_S)})
+    with closing(RedisStore(servers, monotonic=lambda: now_s)) as store:
         store.send_read({}, 10)
-        store.wait(2 * TIMEOUT_S)
-        assert store.wait(0.0) == (False, [])
+        now_s += 100 * PATIENT_S
+        for _ in range(2):
+            assert store.wait(0.0) == (False, [])
         cursors = {"values": store.open("values").position}
         for _ in range(4):
             store.send_read(cursors, 10)
             while not store.wait(1.0)[0]:
                 pass
             assert store.receive_read() == b"*-1\r\n"
+    reads = [asked for asked in servers.asked if b"XREAD" in asked]
+    assert len(reads) == 4
+    assert all(b"\r\nBLOCK\r\n$3\r\n150\r\n" in asked for asked in reads), "half of what is waited for"
 
 
 def test_a_commit_answered_on_the_way_to_records_is_waited_for_no_longer(redis_url: str) -> None:
     """What was received while records were loaded owes nothing more, however long nothing is asked then."""
     now_s = 0.0
-    with closing(RedisStore(parse_topology(redis_url, TIMEOUT_S), monotonic=lambda: now_s)) as store:
+    with closing(RedisStore(parse_topology(redis_url, PATIENT_S), monotonic=lambda: now_s)) as store:
         for number in range(1, 4):
             head = store.open("values")
             store.send_commit(
@@ -111,13 +154,13 @@ def test_a_commit_answered_on_the_way_to_records_is_waited_for_no_longer(redis_u
             assert store.load("values", [b"nobody"]) == [None]
             assert store.wait(0.0) == (False, ["values"])
             assert store.receive_commit("values")
-            now_s += 100 * TIMEOUT_S
+            now_s += 100 * PATIENT_S
             assert store.wait(0.0) == (False, [])
 
 
 def test_a_reply_that_nobody_took_is_forgotten_with_its_connection(proxy: Proxy) -> None:
     """Asked for something else while a reply is here, by a server that is gone meanwhile: nothing is left of it."""
-    with closing(RedisStore(parse_topology(proxy.url, TIMEOUT_S), block_ms=1)) as store:
+    with closing(RedisStore(parse_topology(proxy.url, PATIENT_S), block_ms=1)) as store:
         cursors = {stream: store.open(stream).position for stream in ("values", "others")}
         store.send_read(cursors, 10)
         while not store.wait(1.0)[0]:
@@ -133,40 +176,52 @@ def test_a_reply_that_nobody_took_is_forgotten_with_its_connection(proxy: Proxy)
 def test_a_process_that_stood_still_itself_finds_its_answers(redis_url: str) -> None:
     """What came while nobody looked is no silence, however late it is looked at."""
     now_s = 0.0
-    with closing(RedisStore(parse_topology(redis_url, TIMEOUT_S), block_ms=1, monotonic=lambda: now_s)) as store:
+    with closing(RedisStore(parse_topology(redis_url, PATIENT_S), block_ms=1, monotonic=lambda: now_s)) as store:
         cursors = {"values": store.open("values").position}
         for _ in range(3):
             store.send_read(cursors, 10)
-            time.sleep(0.1)  # until the reply is in the socket
-            now_s += 100 * TIMEOUT_S
+            (reader,) = store._readers._readers.values()
+            assert eventually(reader.connection.has_more), "the reply is in the socket"
+            now_s += 100 * PATIENT_S
             assert store.wait(0.0) == (True, [])
             store.receive_read()
 
 
-def test_a_large_flight_takes_as_long_as_it_takes() -> None:
-    """Only a standstill is a silence: what moves slowly is sent to its end, however much longer that takes."""
-    size, slowly = 16_000_000, 12_000_000
-    taken = 0
+def is_sent_slowly(patience_s: float) -> bool:
+    """Whether a large flight reaches its end, taken in small parts for twice as long as a silence may last."""
+    size = 16_000_000
 
     def read_slowly(listener: socket.socket) -> None:
-        nonlocal taken
         client = listener.accept()[0]
-        client.recv(1000)
-        client.sendall(b"+OK\r\n")
-        while taken < size and (data := client.recv(60_000)):
-            taken += len(data)
-            time.sleep(0.01 if taken < slowly else 0)
-        client.sendall(b"+PONG\r\n")
-        client.close()
+        taken, slowly_until = 0, time.monotonic() + 2 * patience_s
+        with closing(client), contextlib.suppress(OSError):
+            client.recv(1000)
+            client.sendall(b"+OK\r\n")
+            while taken < size and (data := client.recv(60_000)):
+                taken += len(data)
+                # So slowly that there is always something left of it.
+                time.sleep(patience_s / 100 if time.monotonic() < slowly_until else 0)
+            client.sendall(b"+PONG\r\n")
 
     with socket.create_server((HOST, 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)  # so that each part makes room for the next
         reader = threading.Thread(target=read_slowly, args=(listener,))
         reader.start()
         url = f"redis://{HOST}:{listener.getsockname()[1]}"
-        with closing(Connection(Address.parse(url, 3 * TIMEOUT_S))) as connection:
-            connection.send(b"x" * size)
-            assert connection.receive() == b"PONG"
-        reader.join()
+        try:
+            with closing(Connection(Address.parse(url, patience_s))) as connection:
+                connection.send(b"x" * size)
+                return bool(connection.receive() == b"PONG")
+        except StoreUnavailableError:
+            return False
+        finally:
+            reader.join()
+
+
+def test_a_large_flight_takes_as_long_as_it_takes() -> None:
+    """Only a standstill is a silence: what moves slowly is sent to its end, however much longer that takes."""
+    # Patience of any length shows it; a machine that itself stands still for as long as the short ones does not.
+    assert any(is_sent_slowly(patience_s) for patience_s in (1.0, 5.0, 25.0))
 
 
 def test_a_server_that_accepts_and_says_nothing() -> None:
@@ -189,7 +244,7 @@ def test_the_url_may_say_how_long_to_wait() -> None:
             Address.parse(f"redis://h?socket_timeout={wrong}")
 
 
-def test_a_node_that_was_silent_is_tried_briefly_and_seldom() -> None:
+def test_a_node_that_was_silent_is_tried_briefly_and_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused at once in between, so that a hung node takes a tenth of the time at most; then it is as before."""
     now_s = 0.0
     hushed = Hushed(lambda: now_s)
@@ -202,18 +257,18 @@ def test_a_node_that_was_silent_is_tried_briefly_and_seldom() -> None:
             with pytest.raises(StoreUnavailableError, match="it was silent a moment ago"):
                 hushed.connect(address, "test")
             now_s += 0.01 * alone_s
+        clients = [listener.accept()[0] for _ in range(5)]  # they have gone meanwhile
+        connecting = socket.socket.connect
 
-        def greet() -> None:
-            clients = [listener.accept()[0] for _ in range(6)]  # five have gone meanwhile
+        def connect(self: socket.socket, where: Any) -> None:
+            """Its greeting is answered before it is asked for."""
+            connecting(self, where)
+            clients.append(listener.accept()[0])
             clients[-1].sendall(b"+OK\r\n")
-            while clients[-1].recv(1000):
-                pass
-            for client in clients:
-                client.close()
 
-        greeter = threading.Thread(target=greet)
-        greeter.start()
+        monkeypatch.setattr(socket.socket, "connect", connect)
         connection = hushed.connect(address, "test")
         with closing(connection), pytest.raises(StoreUnavailableError, match=r"no answer for 0\.3 s"):
             connection.receive()
-        greeter.join()
+        for client in clients:
+            client.close()

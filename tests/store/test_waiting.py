@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import time
@@ -106,7 +107,7 @@ def test_what_comes_unasked_is_an_error(pairs: list[Pair], said: bytes, wrong: s
     else:
         pairs[0].server.close()
     with pytest.raises(StoreUnavailableError, match=wrong):
-        waits.wait(1.0)
+        waits.wait(60.0)
 
 
 def test_of_many_idle_connections_few_are_polled(pairs: list[Pair], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,12 +143,15 @@ def test_of_many_idle_connections_few_are_polled(pairs: list[Pair], monkeypatch:
 def test_a_connection_that_took_the_place_of_another_is_heard(pairs: list[Pair], stack: ExitStack) -> None:
     """The system gives the descriptor of a closed connection to the next one."""
     waits = new()
+    listener = stack.enter_context(socket.create_server((HOST, 0), reuse_port=False))
     answered(waits, pairs[0])
     waits.forget(pairs[0].connection)
     closed = pairs[0].connection.fileno()
+    while (filler := stack.enter_context(open(os.devnull))).fileno() < closed:  # noqa: SIM115
+        pass  # the lowest that is free is given, so none below it is to be
+    assert filler.fileno() > closed
     pairs[0].connection.close()
-    listener = stack.enter_context(socket.create_server((HOST, 0), reuse_port=False))
     anew = [connected(stack, listener) for _ in range(3)]
-    assert closed in {pair.connection.fileno() for pair in anew} | {listener.fileno()}
+    assert closed in {pair.connection.fileno() for pair in anew}
     for pair in anew:
         assert answered(waits, pair) == b"+ONE\r\n"

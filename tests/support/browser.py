@@ -15,7 +15,7 @@ from typing import Any
 
 from support.programs import program
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 180.0
 
 
 class Page:
@@ -139,7 +139,7 @@ def chromium(directory: Path) -> Iterator[Browser]:
         with contextlib.suppress(Exception):
             browser.call("Browser.close")
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -15,9 +15,10 @@ class Proxy:
     """Stands before a server on a port of its own."""
 
     target: int  # the server's port
+    most_bytes: int | None = None  # that pass over a connection in one direction; then it stands still for good
     _listener: socket.socket = field(default_factory=lambda: socket.create_server((HOST, 0)))
     _pairs: list[tuple[socket.socket, socket.socket]] = field(default_factory=list)
-    _silent: set[int] = field(default_factory=set)  # ids of the sockets whose bytes are swallowed
+    _silent: set[socket.socket] = field(default_factory=set)  # whose bytes are swallowed
     _closed: bool = False
 
     def __post_init__(self) -> None:
@@ -44,7 +45,7 @@ class Proxy:
     def go_silent(self) -> int:
         """Swallow what comes over the connections there are and leave them open; new ones work. Returns how many."""
         pairs = list(self._pairs)
-        self._silent.update(id(end) for pair in pairs for end in pair)
+        self._silent.update(end for pair in pairs for end in pair)
         return len(pairs)
 
     def close(self) -> None:
@@ -58,10 +59,11 @@ class Proxy:
         while not self._closed:
             try:
                 client = self._listener.accept()[0]
+            except OSError:
+                continue  # it was closed, or who connected has left already
+            try:
                 server = socket.create_connection((HOST, self.target))
             except OSError:
-                if self._closed:
-                    return
                 client.close()
                 continue
             self._pairs.append((client, server))
@@ -69,11 +71,15 @@ class Proxy:
                 threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        passed = 0
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if id(source) not in self._silent:
+                passed += len(data)
+                if self.most_bytes is not None and passed > self.most_bytes:
+                    self._silent.add(source)
+                if source not in self._silent:
                     sink.sendall(data)
-        if id(source) not in self._silent or self._closed:
+        if source not in self._silent or self._closed:
             _shut(source)
             _shut(sink)
         source.close()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import redis
 
 from support.cluster import call, role, wait_until
 from support.server import HOST, Server, free_port
 
 SERVICE = "forecasts"
 QUORUM = 2
-DOWN_AFTER_MS = 500
+DOWN_AFTER_MS = 500  # so a dead primary is replaced within a few seconds
+PATIENT_MS = 60_000  # so that no primary is replaced because the machine stood still
 SETTINGS = """port {port}
 bind {host}
 dir {directory}
@@ -22,7 +28,7 @@ sentinel failover-timeout {service} 3000
 
 @dataclass
 class Watched:
-    """A service whose primary may die."""
+    """A service whose primary may die; it is replaced only where a test says so, by `impatient`."""
 
     binary: str
     directory: Path
@@ -37,8 +43,7 @@ class Watched:
     @property
     def primary(self) -> Server:
         """The server that calls itself one."""
-        alive = [s for s in self.servers if s.process is not None and s.process.poll() is None]
-        return next(server for server in alive if role(server) == b"master")
+        return self._primaries()[0]
 
     def start(self) -> Watched:
         """Start everything; ends when the Sentinels know the replica and each other."""
@@ -54,12 +59,32 @@ class Watched:
         """Wait until the server that is no primary is its replica in step, and the Sentinels know."""
 
         def is_whole() -> bool:
-            others = [server for server in self.servers if server is not self.primary]
-            return all(call(server, "ROLE")[3:4] == [b"connected"] for server in others) and all(
-                self._knows_all(sentinel) for sentinel in self.sentinels
+            primaries = self._primaries()
+            others = [server for server in self.servers if server not in primaries]
+            return (
+                len(primaries) == 1
+                and all(call(server, "ROLE")[3:4] == [b"connected"] for server in others)
+                and all(self._knows_all(sentinel) for sentinel in self.sentinels)
             )
 
         wait_until(is_whole, "the replica is in step")
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """A primary that dies meanwhile is replaced within seconds."""
+        self._set_down_after(DOWN_AFTER_MS)
+        try:
+            yield
+        finally:
+            self._set_down_after(PATIENT_MS)
+
+    def _set_down_after(self, down_after_ms: int) -> None:
+        for sentinel in self.sentinels:
+            call(sentinel, "SENTINEL", "SET", SERVICE, "down-after-milliseconds", down_after_ms)
+
+    def _primaries(self) -> list[Server]:
+        alive = [s for s in self.servers if s.process is not None and s.process.poll() is None]
+        return [server for server in alive if role(server) == b"master"]
 
     def stop(self) -> None:
         """End everything."""
@@ -85,10 +110,14 @@ class Watched:
                 service=SERVICE,
                 primary=primary,
                 quorum=QUORUM,
-                down_after=DOWN_AFTER_MS,
+                down_after=PATIENT_MS,
             )
         )
-        return Server(self.binary, place, port=port, command=(str(settings), "--sentinel")).start()
+        made = Server(self.binary, place, port=port, command=(str(settings), "--sentinel")).start()
+        with contextlib.suppress(redis.ResponseError):  # before Redis 7 there is no way to say it
+            # After two seconds in which the machine stood still a Sentinel would do nothing for half a minute.
+            call(made, "SENTINEL", "DEBUG", "tilt-trigger", PATIENT_MS)
+        return made
 
     def _knows_all(self, sentinel: Server) -> bool:
         raw = call(sentinel, "SENTINEL", "MASTER", SERVICE)

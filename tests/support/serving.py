@@ -22,7 +22,7 @@ from streamlstm.wire import Address, Connection
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.oracle import Oracle
 
-READY_TIMEOUT_S = 30.0
+READY_TIMEOUT_S = 60.0
 
 
 @dataclass
@@ -45,13 +45,13 @@ class Serving:
 
     def log(self) -> list[dict[str, str]]:
         """The lines logged so far."""
-        lines = self.log_path.read_text().splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        lines = self.log_path.read_text().split("\n")[:-1]  # the last may be under way
+        return [json.loads(line) for line in lines if line.startswith("{")]
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of a page."""
         try:
-            with urllib.request.urlopen(self.ready()["http"] + path, timeout=10) as answer:
+            with urllib.request.urlopen(self.ready()["http"] + path, timeout=60) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -75,7 +75,7 @@ class Serving:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 def serve(
@@ -103,7 +103,7 @@ def run(directory: Path, *arguments: str, stdin: str = "", **settings: str) -> s
         capture_output=True,
         text=True,
         env={**os.environ, **settings},
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -149,7 +149,7 @@ def check(client: redis.Redis, model: Model, made: list[tuple[str, list[str]]], 
     assert found == oracle.dead
 
 
-def eventually(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+def eventually(condition: Callable[[], bool], timeout_s: float = 30.0) -> bool:
     """Whether a condition comes true in time."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

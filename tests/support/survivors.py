@@ -19,7 +19,7 @@ from support.oracle import Oracle
 Traffic = Sequence[tuple[str, list[str]]]
 
 RETRY_S = 0.05
-PATIENCE_S = 20.0
+PATIENCE_S = 180.0
 
 
 class Producer:
