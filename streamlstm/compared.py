@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from streamlstm.entry_id import EntryId
+from streamlstm.entry_id import EntryId, beyond
 from streamlstm.errors import StoreError
 from streamlstm.keys import Keys
 from streamlstm.record import HEADER, RecordFormat
@@ -177,7 +177,7 @@ def _part_of(at: int, layout: RecordFormat) -> tuple[str, int, str]:
 def _entries(connection: Connection, key: str, after: bytes, end: bytes) -> Iterator[Entry]:
     """Entries of a stream after one id up to another."""
     while True:
-        page = connection.call("XRANGE", key, b"(" + after, end, "COUNT", PAGE)
+        page = connection.call("XRANGE", key, *beyond(after, end), "COUNT", PAGE)
         if not page:
             return
         for entry in page:

@@ -26,6 +26,7 @@ from typing import Any
 
 from streamlstm.errors import StoreError, UsageError
 from streamlstm.redis_store import process_id
+from streamlstm.whole_file import write_whole
 
 USUAL_PORT = 6379  # taken if it is free, so that redis-cli finds the server without being told
 HOST = "127.0.0.1"
@@ -134,8 +135,16 @@ class EmbeddedServer:
             process.terminate()
             process.wait()
             raise
-        _write(server._endpoint, {"redis": url, "pid": process.pid})
+        server._tell()
         return server
+
+    def _tell(self) -> None:
+        """Say in the directory where the server is."""
+        try:
+            write_whole(self._endpoint, json.dumps({"redis": self.url, "pid": self._process.pid}).encode())
+        except OSError as error:
+            self.stop()
+            raise StoreError(f"the data directory cannot be written to: {self._endpoint}: {error.strerror}") from None
 
     def alive(self) -> bool:
         """Whether the process still runs."""
@@ -244,10 +253,3 @@ def _wait_until_up(url: str, process: subprocess.Popen[bytes], log: _Log) -> Non
         if time.monotonic() > deadline:
             raise StoreError(f"the embedded server does not answer; its log is {log.path}")
         time.sleep(0.01)
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    """Write a small JSON file whole: a reader sees the old one or the new one."""
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(content))
-    draft.replace(path)

@@ -35,4 +35,10 @@ def is_before(one: bytes, other: bytes) -> bool:
     return EntryId.parse(one) < EntryId.parse(other)
 
 
+def beyond(entry_id: bytes, end: bytes = b"+") -> tuple[bytes, bytes]:
+    """Start and end, for XRANGE, of what comes after an id; nothing does after the highest, which Redis refuses."""
+    return (b"+", b"-") if entry_id == HIGHEST else (b"(" + entry_id, end)
+
+
+HIGHEST = b"18446744073709551615-18446744073709551615"  # a stream that has it takes no more entries
 BEGINNING = b"0-0"  # before every entry: Redis accepts no id this small

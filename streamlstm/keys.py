@@ -12,8 +12,8 @@ from streamlstm.errors import UsageError
 _HASH_TAG = re.compile(r"^[^{]*\{[^}]+\}")
 
 
-# Suffixes of the derived keys that are streams themselves, and so might be taken for input.
-_OUTPUTS = (":predictions", ":dead")
+# How the names of the derived keys that are streams themselves go on after the base, so might be taken for input.
+_OUTPUT = re.compile(r":(predictions|dead|draft:.*)\Z", re.DOTALL)
 
 # Where processes tell each other that something about leases has changed (PUBLISH); one for all groups.
 EVENTS_CHANNEL = "streamlstm:events"
@@ -21,7 +21,8 @@ EVENTS_CHANNEL = "streamlstm:events"
 
 def is_derived(name: str) -> bool:
     """Whether a stream's name is that of a derived key: the base of one, which has a hash tag, and a suffix."""
-    return any(name.endswith(suffix) and _HASH_TAG.match(name.removesuffix(suffix)) for suffix in _OUTPUTS)
+    found = _OUTPUT.search(name)
+    return found is not None and _HASH_TAG.match(name[: found.start()]) is not None
 
 
 def members_key(group: str) -> str:

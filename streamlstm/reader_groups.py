@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamlstm.entry_id import EntryId
+from streamlstm.entry_id import EntryId, beyond
 from streamlstm.wire import Connection, checked, pack
 
 PAGE = 1_000  # pending entries of one command
@@ -81,7 +81,7 @@ def _count(connection: Connection, key: str, end: bytes) -> int:
     total = int(connection.call("XLEN", key))
     later, after = 0, end
     while True:
-        page = connection.call("XRANGE", key, b"(" + after, "+", "COUNT", PAGE)
+        page = connection.call("XRANGE", key, *beyond(after), "COUNT", PAGE)
         if not page:
             return total - later
         later, after = later + len(page), page[-1][0]

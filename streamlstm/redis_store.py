@@ -10,14 +10,15 @@ position as it is, and it may fall between a flight's EXEC and its WATCH, where 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import hiredis
 
-from streamlstm.entry_id import BEGINNING, EntryId
-from streamlstm.errors import StoreError, StoreUnavailableError
+from streamlstm.entry_id import BEGINNING, EntryId, beyond
+from streamlstm.errors import StoreError, StoreRefusesError, StoreUnavailableError
 from streamlstm.flight import FlightPacker
 from streamlstm.key_types import ask_types, hold_types
 from streamlstm.keys import Keys
@@ -313,7 +314,7 @@ def read_tail(connection: Connection, keys: Keys, head: Head) -> Tail:
     connection.send(
         pack("HGET", keys.meta, "position")
         + pack("XINFO", "STREAM", keys.input)  # first: what it counts is then before what waits, or among it
-        + pack("XRANGE", keys.input, b"(" + head.position, "+", "COUNT", 1)
+        + pack("XRANGE", keys.input, *beyond(head.position), "COUNT", 1)
         + pack("XREVRANGE", keys.input, "+", "-", "COUNT", 1)
         + pack("TIME")
     )
@@ -342,7 +343,7 @@ def read_tail(connection: Connection, keys: Keys, head: Head) -> Tail:
     elif added is not None:
         lag = max(1, added - head.answered)
     else:  # Redis 6.2 does not count; a page is enough to tell a short lag exactly and a long one roughly
-        lag = len(connection.call("XRANGE", keys.input, b"(" + head.position, "+", "COUNT", LAG_PAGE))
+        lag = len(connection.call("XRANGE", keys.input, *beyond(head.position), "COUNT", LAG_PAGE))
     lag_ms = max(0, now_ms - oldest.time_ms)
     return Tail(lag_entries=lag, lag_ms=lag_ms, answered=answered, position=position or BEGINNING)
 
@@ -351,7 +352,9 @@ def process_id(url: str) -> int:
     """The process of a server that is ready to serve; raises StoreError if none answers there."""
     connection = Connection(Address.parse(url))
     try:
-        connection.call("PING")  # a server that loads its file refuses it, but not INFO
+        # A server that loads its file refuses PING, but not INFO; one whose disk is full does too, and is there.
+        with contextlib.suppress(StoreRefusesError):
+            connection.call("PING")
         return int(_parse_info(connection.call("INFO", "server"))["process_id"])
     finally:
         connection.close()

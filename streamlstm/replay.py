@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from streamlstm.engine import Engine, Result
+from streamlstm.entry_id import beyond
 from streamlstm.keys import Keys
 from streamlstm.record_file import RecordFile
 from streamlstm.snapshot import Record
@@ -36,7 +37,7 @@ class Replay:
         key = Keys(self._stream).input
         begin = b"*1\r\n*2\r\n" + bulk(key.encode())
         while True:
-            connection.send(pack("XRANGE", key, b"(" + self.position, end, "COUNT", PAGE))
+            connection.send(pack("XRANGE", key, *beyond(self.position, end), "COUNT", PAGE))
             connection.expect(1)
             reply = connection.take()
             if reply == _NOTHING:
@@ -70,7 +71,7 @@ def count_entries(connection: Connection, stream: str, after: bytes, end: bytes)
     """How many entries a stream holds after one id up to another."""
     count = 0
     while True:
-        page = connection.call("XRANGE", Keys(stream).input, b"(" + after, end, "COUNT", PAGE)
+        page = connection.call("XRANGE", Keys(stream).input, *beyond(after, end), "COUNT", PAGE)
         if not page:
             return count
         count += len(page)

@@ -13,7 +13,7 @@ from typing import Any
 
 import hiredis
 
-from streamlstm.entry_id import BEGINNING
+from streamlstm.entry_id import BEGINNING, beyond
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.keys import Keys
 from streamlstm.reader_groups import making, read_groups
@@ -95,7 +95,7 @@ class States:
 
     def first_input(self, after: bytes) -> bytes | None:
         """Id of the first entry of the input after an id."""
-        found = self._connection.call("XRANGE", self.keys.input, b"(" + after, "+", "COUNT", 1)
+        found = self._connection.call("XRANGE", self.keys.input, *beyond(after), "COUNT", 1)
         return found[0][0] if found else None
 
     def entries_up_to(self, position: bytes) -> int:
@@ -104,7 +104,7 @@ class States:
         if info is None:
             return 0
         later, after = 0, position
-        while page := self._connection.call("XRANGE", self.keys.input, b"(" + after, "+", "COUNT", PAGE):
+        while page := self._connection.call("XRANGE", self.keys.input, *beyond(after), "COUNT", PAGE):
             later, after = later + len(page), page[-1][0]
         return int(info.get(b"entries-added", info[b"length"])) - later
 
@@ -225,7 +225,7 @@ class Draft:
             self._drafts[key] = draft
             after = BEGINNING
             while True:
-                page = self._connection.call("XRANGE", key, b"(" + after, "+", "COUNT", PAGE)
+                page = self._connection.call("XRANGE", key, *beyond(after), "COUNT", PAGE)
                 if not page:
                     break
                 after = page[-1][0]

@@ -23,14 +23,20 @@ from streamlstm.errors import MissingExtraError, TableError
 
 ID_COLUMN, TIME_COLUMN, TARGET_COLUMN = "unique_id", "ds", "y"  # the names of the long form
 TIME_NAMES = (TIME_COLUMN, "time", "timestamp", "date", "datetime")  # also taken for the time column
+LARGEST = float(np.finfo(np.float32).max)  # what models are fed is float32
+LONGEST_SHOWN = 60  # characters of a cell that an error quotes
 MISSING_WORDS = frozenset({"", "nan", "na", "n/a", "null", "none"})  # in lower case
+
+csv.field_size_limit(2**31 - 1)  # of characters in a cell: names may be giants; what a line takes is there already
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
-_INTEGER = re.compile(r"[+-]?\d+")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_MONTH = re.compile(r"(\d{4})-(\d{2})")
-_COMPACT_DATE = re.compile(r"(19|20)\d{6}")
+# Digits are those of ASCII: the daemon, too, takes no others.
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_MONTH = re.compile(r"([0-9]{4})-([0-9]{2})")
+_COMPACT_DATE = re.compile(r"(19|20)[0-9]{6}([0-9]{6})?")
+_LONGEST_TIME = 19  # characters of an integer; no more fit into 64 bits
 _MS_FROM = 10**11  # integers from here on are ms (after March 1973), those below are s (before the year 5138)
 
 
@@ -47,17 +53,21 @@ def parse_time_ms(text: str) -> int:
     """Read a written time as milliseconds since 1970-01-01T00:00Z; negative before that.
 
     Read are ISO 8601 dates and datetimes (`1949-01-31`, `1949-01-31 12:00:00.5`, `...T12:00Z`, `...+02:00`; without
-    an offset they are UTC), months (`1949-01`), eight digits that are a date of 1900 to 2099 (`19490131`), and
-    numbers since the epoch: seconds below 10^11 (so all ten-digit ones, and with decimals), milliseconds from there
-    on (so all thirteen-digit ones). A bare year is a number. Raises TableError for anything else.
+    an offset they are UTC), months (`1949-01`), eight or fourteen digits that are a date or a time of 1900 to 2099
+    (`19490131`, `19490131120000`), and numbers since the epoch: seconds below 10^11 (so all ten-digit ones, and with
+    decimals), milliseconds from there on (so all thirteen-digit ones) to the year 5138. A bare year is a number.
+    Raises TableError for anything else, such as microseconds.
     """
     text = text.strip()
     if _INTEGER.fullmatch(text):
         if _COMPACT_DATE.fullmatch(text):
             try:
-                return (datetime.strptime(text, "%Y%m%d").replace(tzinfo=UTC) - _EPOCH) // _MS
+                form = "%Y%m%d" if len(text) == 8 else "%Y%m%d%H%M%S"
+                return (datetime.strptime(text, form).replace(tzinfo=UTC) - _EPOCH) // _MS
             except ValueError:
-                pass  # not a date after all: a number of seconds
+                pass  # not a date after all: a number of seconds, or of milliseconds
+        if len(text) > _LONGEST_TIME or abs(int(text)) >= 1000 * _MS_FROM:
+            raise _not_a_time(text)
         number = int(text)
         return number if abs(number) >= _MS_FROM else number * 1000
     if _NUMBER.fullmatch(text) and abs(float(text)) < _MS_FROM:
@@ -68,10 +78,19 @@ def parse_time_ms(text: str) -> int:
             when = when.replace(tzinfo=UTC)
         return (when - _EPOCH) // _MS
     except (ValueError, OverflowError):
-        raise TableError(
-            f"{text!r} is not a time: write ISO 8601 (1949-01, 1949-01-31, 1949-01-31T12:00:00Z) "
-            "or seconds or milliseconds since 1970"
-        ) from None
+        raise _not_a_time(text) from None
+
+
+def _not_a_time(text: str) -> TableError:
+    return TableError(
+        f"{shortened(text)!r} is not a time: write ISO 8601 (1949-01, 1949-01-31, 1949-01-31T12:00:00Z) "
+        "or seconds or milliseconds since 1970"
+    )
+
+
+def shortened(text: str) -> str:
+    """A text that fits on a line."""
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
 
 
 def parse_number(text: str) -> float:
@@ -80,7 +99,7 @@ def parse_number(text: str) -> float:
     if word.lower() in MISSING_WORDS:
         return math.nan
     if not _NUMBER.fullmatch(word) or not math.isfinite(number := float(word)):
-        raise TableError(f"{word!r} is not a finite number")
+        raise TableError(f"{shortened(word)!r} is not a finite number")
     return number
 
 
@@ -128,6 +147,10 @@ def read_lines(
     return _series(_read_csv(lines, source), id_column, time_column, tuple(target_columns))
 
 
+class _Ms(int):
+    """Milliseconds since the epoch that are nothing else, however few."""
+
+
 @dataclass(frozen=True)
 class _Grid:
     """A table as columns, before anything is known of their meaning."""
@@ -149,7 +172,7 @@ def _read_csv(lines: Iterable[str], source: str) -> _Grid:
             first = next(iterator)
         except StopIteration:
             raise TableError(f"{source} is empty; it needs one line a value") from None
-    delimiter = max(",;\t", key=first.count)
+    delimiter = likely_delimiter(first)
 
     def all_lines() -> Iterable[str]:
         yield first
@@ -178,6 +201,14 @@ def _read_csv(lines: Iterable[str], source: str) -> _Grid:
     if delimiter == ";":  # where ; separates cells, a decimal comma is usual
         columns = [[_decimal_point(cell) for cell in column] for column in columns]
     return _Grid(source, names, columns, lambda row: f"line {numbers[row]}")
+
+
+def likely_delimiter(line: str) -> str:
+    """What separates the cells of a line; where there are as many commas as semicolons, they may be decimal ones."""
+    last = line.rpartition(";")[2].strip()
+    if line.count(",") == line.count(";") and last.count(",") == 1 and _NUMBER.fullmatch(last.replace(",", ".")):
+        return ";"
+    return max(",;\t", key=line.count)
 
 
 def _header(cells: list[str]) -> list[str] | None:
@@ -228,8 +259,10 @@ def _read_parquet(path: Path) -> _Grid:
     columns: list[Sequence[Any]] = []
     for column in table.columns:
         if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
-            column = column.cast(pa.timestamp("ms"), safe=False).cast(pa.int64())  # noqa: PLW2901
-        columns.append(column.to_pylist())
+            known = column.cast(pa.timestamp("ms"), safe=False).cast(pa.int64()).to_pylist()
+            columns.append([None if time_ms is None else _Ms(time_ms) for time_ms in known])
+        else:
+            columns.append(column.to_pylist())
     return _Grid(str(path), list(table.column_names), columns, lambda row: f"row {row + 1}")
 
 
@@ -286,7 +319,10 @@ def _numbers(grid: _Grid, name: str) -> NDArray[np.float64]:
     result = np.empty(len(cells))
     for row, cell in enumerate(cells):
         try:
-            result[row] = parse_number(cell if isinstance(cell, str) else "" if cell is None else repr(cell))
+            number = parse_number(cell if isinstance(cell, str) else "" if cell is None else repr(cell))
+            if abs(number) > LARGEST:
+                raise TableError(f"{number:g} is out of the range of float32")
+            result[row] = number
         except TableError as error:
             raise TableError(f"{grid.source}, {grid.place(row)}, column {name!r}: {error}") from None
     return result
@@ -298,8 +334,8 @@ def _times(grid: _Grid, name: str) -> NDArray[np.int64]:
     result = np.empty(len(cells), np.int64)
     for row, cell in enumerate(cells):
         try:
-            result[row] = parse_time_ms("" if cell is None else str(cell))
-        except (TableError, OverflowError) as error:
+            result[row] = cell if isinstance(cell, _Ms) else parse_time_ms("" if cell is None else str(cell))
+        except TableError as error:
             raise TableError(f"{grid.source}, {grid.place(row)}, column {name!r}: {error}") from None
     return result
 

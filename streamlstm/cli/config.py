@@ -15,6 +15,7 @@ import click
 from click.core import ParameterSource
 
 from streamlstm.cli.options import command, group, json_option, note
+from streamlstm.cli.quantities import Quantity
 from streamlstm.config import find_config
 
 MASK = "***"
@@ -105,7 +106,10 @@ def _settings(target: click.Context, path: Path | None) -> Iterator[Setting]:
             ParameterSource.DEFAULT_MAP: f"file {path}",
         }
         name = next(text for text in param.opts if text.startswith("--"))
-        yield Setting(name, _masked(name, target.params[param.name]), sources.get(where, "default"))  # type: ignore[arg-type]
+        value = target.params[param.name]
+        if isinstance(param.type, Quantity) and isinstance(value, int):
+            value = param.type.text(value)
+        yield Setting(name, _masked(name, value), sources.get(where, "default"))  # type: ignore[arg-type]
 
 
 def _masked(option: str, value: Any) -> Any:

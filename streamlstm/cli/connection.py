@@ -6,6 +6,7 @@ lost, so that a value is in the stream twice, and loses a field that an entry ho
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ from urllib.parse import quote
 import click
 
 from streamlstm.cli.options import PASSWORD
-from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
+from streamlstm.errors import StoreError, StoreRefusesError, StoreUnavailableError, UsageError
 from streamlstm.nodes import Nodes
 from streamlstm.topology import parse_topology
 from streamlstm.wire import Connection
@@ -58,7 +59,9 @@ def connect_all(url: str, keys: Iterable[str] = ("",)) -> Nodes:
     nodes = Nodes(parse_topology(url), name=CLIENT_NAME)
     try:
         for key in keys:
-            nodes.call(key, "PING")
+            # One whose disk is full refuses even PING, but not to be looked at.
+            with contextlib.suppress(StoreRefusesError):
+                nodes.call(key, "PING")
     except UsageError:
         raise
     except StoreError as error:

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
-from streamlstm.cli.options import ParamType, command, counted, json_option, note, option
+from streamlstm.cli.options import ParamType, command, counted, json_option, keep_inputs, note, option
 from streamlstm.cli.quantities import DURATION
-from streamlstm.cli.train import require_extra, write_whole
+from streamlstm.cli.train import require_extra
 from streamlstm.cli.whole_numbers import Seasons
 from streamlstm.errors import TableError, UsageError
+from streamlstm.whole_file import write_whole
 
 if TYPE_CHECKING:
     from streamlstm.evaluation.compare import Comparison
+    from streamlstm.gaps import Gaps
     from streamlstm.model import Model
     from streamlstm.table import Series
 
@@ -132,10 +135,12 @@ def evaluate(
     from streamlstm.evaluation.split import drop_leading_gap, with_gaps
     from streamlstm.gaps import Gaps
 
+    keep_inputs((model, table), (plot,))
     loaded = streamlstm.load(model)
     series = [drop_leading_gap(one) for one in _read(table, loaded, **columns)]
     if gap_after or all(one.times_ms is not None for one in series):
         gaps = Gaps.of(loaded.spec, gap_after, None, missing)
+        _warn_of_long_gaps(series, gaps)
         series = [with_gaps(one, gaps) for one in series]
     if seasons is None:
         seasons = tuple(loaded.spec.training.get("seasons") or [loaded.spec.season] * (loaded.spec.season is not None))
@@ -195,6 +200,15 @@ def _warn_of_training(model: Model, test_size: float) -> None:
             f"the model was trained with --test-size {trained:g}, so if on this table, then on values that are scored "
             f"here with {test_size:g}"
         )
+
+
+def _warn_of_long_gaps(series: Sequence[Series], gaps: Gaps) -> None:
+    """Say so if a daemon would begin a series anew where it is gone on with here."""
+    for one in series:
+        longest = 0 if one.times_ms is None or len(one.times_ms) < 2 else int(np.diff(one.times_ms).max())
+        if longest > gaps.longest_ms:
+            steps = f"{longest // gaps.spacing_ms:,} steps"
+            note(f"{one.name} is silent for {steps}, after which `serve` begins it anew: its own figures will differ")
 
 
 def _report(

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from streamlstm.cli.train import require_extra, write_whole
+from streamlstm.cli.train import require_extra
 from streamlstm.errors import UsageError
+from streamlstm.whole_file import write_whole
 
 if TYPE_CHECKING:
     from streamlstm.export.gates import LayerGates
@@ -40,7 +41,7 @@ def show_gates(
     from streamlstm.table import read_table
 
     features = load(model).spec.features
-    one = _chosen(read_table(table), series_name, table)
+    one = _chosen(read_table(table, preferred_columns=features), series_name, table)
     if one.values.shape[1] != len(features):
         raise UsageError(
             f"{table}: the model takes {len(features)} numbers a value, the table has {one.values.shape[1]}"

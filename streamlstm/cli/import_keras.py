@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from streamlstm.cli.options import ParamType, command, json_option, option
+from streamlstm.cli.options import ParamType, command, json_option, keep_inputs, option
 from streamlstm.errors import MissingExtraError
+from streamlstm.whole_file import write_whole
 
 NEEDED = ("torch", "onnx", "h5py")
 
@@ -61,6 +62,7 @@ def import_keras(
     last values and re-run the window at each, which gives what predict gives for that window. What cannot be carried
     over faithfully is refused by name.
     """
+    keep_inputs((model,), (output,))
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
         raise MissingExtraError(
             f"import-keras needs {', '.join(missing)}; install them with: pip install 'streamlstm[train,keras]'"
@@ -70,9 +72,7 @@ def import_keras(
 
     made = convert(model, scale=scales or None, features=None if features is None else features.split(","))
     data = made.SerializeToString(deterministic=True)
-    partial = output.with_name(f".{output.name}.partial")
-    partial.write_bytes(data)
-    partial.replace(output)
+    write_whole(output, data)
     spec = json.loads(next(entry.value for entry in made.metadata_props if entry.key == METADATA_KEY))
     facts = {"model": str(output), "bytes": len(data), "layers": spec["layers"], "training": spec["training"]}
     if as_json:

@@ -31,8 +31,10 @@ from streamlstm.table import (
     TARGET_COLUMN,
     TIME_COLUMN,
     TIME_NAMES,
+    likely_delimiter,
     parse_number,
     parse_time_ms,
+    shortened,
 )
 
 # Time in ms since the epoch or None if the line has none, name of the series, text of the value.
@@ -102,7 +104,7 @@ def begins_table(first: str) -> bool:
     """Whether a file that begins with this line is a table with a header, which `read_table` reads as a whole."""
     if first.startswith("{"):
         return False
-    cells = first.split(_delimiter(first))
+    cells = first.split(likely_delimiter(first))
     return len(cells) > 1 and _is_header(cells)
 
 
@@ -115,8 +117,8 @@ def open_lines(first: bytes, chosen: Format) -> tuple[RowParser, bool]:
     if text.startswith("{"):
         _refuse_series(chosen)
         return _JsonLines(chosen), False
-    delimiter = _delimiter(text)
-    cells = next(csv.reader([text], delimiter=delimiter))
+    delimiter = likely_delimiter(text)
+    cells = _split(text, delimiter, f"{chosen.source}, first line")
     if len(cells) == 1:
         header = chosen.series is None and not _is_number(text)
         name = text if header else chosen.series
@@ -161,7 +163,7 @@ class _Delimited:
         for n, line in enumerate(lines, number):
             if not line:
                 continue
-            cells = line.split(delimiter) if b'"' not in line else self._quoted(line)
+            cells = line.split(delimiter) if b'"' not in line else self._quoted(line, n)
             if len(cells) != width:
                 raise TableError(f"{chosen.source}, line {n}: {len(cells)} cells where the first line has {width}")
             time_ms = None if self.time is None else chosen.time_ms(cells[self.time].decode("utf-8", "replace"), n)
@@ -180,8 +182,9 @@ class _Delimited:
             cell = cell.replace(b",", b".")
         return self.chosen.value(cell, number)
 
-    def _quoted(self, line: bytes) -> list[bytes]:
-        cells = next(csv.reader([line.decode("utf-8", "surrogateescape")], delimiter=self.delimiter))
+    def _quoted(self, line: bytes, number: int) -> list[bytes]:
+        text = line.decode("utf-8", "surrogateescape")
+        cells = _split(text, self.delimiter, f"{self.chosen.source}, line {number}")
         return [cell.encode("utf-8", "surrogateescape") for cell in cells]
 
 
@@ -247,9 +250,8 @@ class _JsonLines:
         chosen = self._chosen
         item = _parse_json(line)
         if not isinstance(item, dict):
-            raise TableError(
-                f'{chosen.source}, line {number}: not a JSON object such as {{"sensor-1": 21.5}}: {_shorten(line)}'
-            )
+            found = shortened(line.decode("utf-8", "replace"))
+            raise TableError(f'{chosen.source}, line {number}: not a JSON object such as {{"sensor-1": 21.5}}: {found}')
         time = item.pop(self._time, None)
         if self._timed is None:
             self._timed = time is not None
@@ -291,7 +293,7 @@ def _parse_json(line: bytes) -> Any:
     except ValueError:
         try:
             return json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
 
@@ -306,8 +308,11 @@ def _refuse_series(chosen: Format) -> None:
         raise UsageError(f"{chosen.source} names its series itself; leave --series out")
 
 
-def _delimiter(line: str) -> str:
-    return max(",;\t", key=line.count)
+def _split(line: str, delimiter: str, place: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter))
+    except csv.Error as error:
+        raise TableError(f"{place}: not CSV ({error})") from None
 
 
 def _is_header(cells: Sequence[str]) -> bool:
@@ -335,8 +340,3 @@ def _looks_like_date(cell: str) -> bool:
     except TableError:
         return False
     return not _is_number(cell)
-
-
-def _shorten(line: bytes) -> str:
-    text = line.decode("utf-8", "replace")
-    return text if len(text) <= 60 else text[:57] + "…"

@@ -156,8 +156,25 @@ data_dir_option = option(
     metavar="DIRECTORY",
     help="Where the embedded server keeps its data and says where it listens.",
 )
+
+
+def _only_text(ctx: click.Context, param: click.Parameter, value: str) -> str:  # noqa: ARG001
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"the stream's name {os.fsencode(value)!r} is not UTF-8 text") from None
+    return value
+
+
 # Passed as `stream: str`.
-stream_argument = click.argument("stream", metavar="[STREAM]", default="values", required=False)
+stream_argument = click.argument("stream", metavar="[STREAM]", default="values", required=False, callback=_only_text)
+
+
+def keep_inputs(inputs: Sequence[Path], outputs: Sequence[Path | None]) -> None:
+    """UsageError if a file to be written is one that is read."""
+    for output in outputs:
+        if output is not None and any(output.resolve() == path.resolve() for path in inputs):
+            raise UsageError(f"{output} is read, so it is not written over; name another file")
 
 
 def note(message: str) -> None:
@@ -189,6 +206,7 @@ def _is_read() -> bool:
 
 def _exit_with_status(run: Callable[[], Any]) -> NoReturn:
     """Call `run`, print whatever it fails with as one line, and end the process with the status for it."""
+    _open_closed()
     try:
         status = run()
         sys.stdout.flush()
@@ -210,11 +228,21 @@ def _exit_with_status(run: Callable[[], Any]) -> NoReturn:
             _leave_closed_pipe()
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}", EXIT_FAILURE)
+    except UnicodeEncodeError as error:
+        _fail(f"{error.object!r} is not UTF-8 text, which names and options have to be", EXIT_USAGE)
     except Exception as error:
         if not _is_redis_error(error):
             raise  # a bug: its traceback is what a report needs
         _fail(f"the server answered with an error: {error}", EXIT_FAILURE)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _open_closed() -> None:
+    """Send what is said on a closed stdout or stderr to nowhere: Python has None there."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nothing = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, so most often the one missing
+            setattr(sys, name, open(nothing, "w" if descriptor else "r", encoding="utf-8"))  # noqa: SIM115  (to the end)
 
 
 def _fail(message: str, status: int) -> NoReturn:

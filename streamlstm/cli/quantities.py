@@ -9,8 +9,8 @@ import click
 
 from streamlstm.cli.options import ParamType
 
-_SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
-_SIZES |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+_SIZES = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_SIZES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _DURATIONS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
 MOST_SHOWN = 40  # characters of what was given
 
@@ -21,6 +21,7 @@ class Quantity(ParamType):
     def __init__(self, name: str, units: dict[str, int], example: str, most: str) -> None:
         self.name = name
         self._units = units
+        self._read_units = {unit.lower(): size for unit, size in units.items()}
         self._example = example
         self._most = most  # more than anybody can mean, and little enough for the arithmetic after it
 
@@ -35,11 +36,20 @@ class Quantity(ParamType):
             self.fail(f"{_shortened(str(value))} is more than the largest {self.name}, {self._most}", param, ctx)
         return int(amount)
 
+    def text(self, amount: int) -> str:
+        """Write an amount as it may be given, in the largest unit that it is a whole number of."""
+        unit, size = max(
+            ((unit, size) for unit, size in self._units.items() if amount and amount % size == 0),
+            key=lambda one: one[1],
+            default=("", 1),
+        )
+        return f"{amount // size}{unit}"
+
     def _read(self, text: str) -> float | None:
         match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", text)
         if match is None:
             return None
-        number, unit = float(match[1]), self._units.get(match[2].lower())
+        number, unit = float(match[1]), self._read_units.get(match[2].lower())
         if unit is None:  # nothing is nothing in any unit
             return None if number or match[2] else 0.0
         return number * unit

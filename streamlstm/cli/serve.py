@@ -24,6 +24,7 @@ from streamlstm.cli.engine_options import engine_options
 from streamlstm.cli.options import command, data_dir_option, option, server_options
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.sharing_options import SharingSettings, sharing_options
+from streamlstm.whole_file import write_whole
 
 if TYPE_CHECKING:
     from streamlstm.daemon import Clock, Daemon, DaemonSettings
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ONE_WORD_S = 0.3  # timeout(1) and process groups say the same thing twice at once
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -216,8 +218,9 @@ class _Daemon:
             log.info("ready: serving %s", self.plan.model, extra=note)
             manager.say("READY=1", f"STATUS=serving {len(sharing.held)} streams")
             if endpoint_dir is not None:
-                _write_endpoint(endpoint_dir, {"redis": url, "http": web.url, "pid": os.getpid()})
-                stack.callback((endpoint_dir / "serve.json").unlink, missing_ok=True)
+                endpoint = endpoint_dir / "serve.json"
+                stack.callback(endpoint.unlink, missing_ok=True)
+                _tell(endpoint, {"redis": url, "http": web.url, "pid": os.getpid()})
 
         daemon.run(announce)
 
@@ -251,11 +254,12 @@ def _sharing(settings: SharingSettings, topology: Topology) -> Sharing:
     )
 
 
-def _write_endpoint(data_dir: Path, content: dict[str, object]) -> None:
-    """Tell who shares the directory where the daemon answers; written whole or not at all."""
-    draft = data_dir / "serve.json.tmp"
-    draft.write_text(json.dumps(content))
-    draft.replace(data_dir / "serve.json")
+def _tell(path: Path, endpoint: dict[str, object]) -> None:
+    """Tell who shares the directory where the daemon answers; a full disk is no reason not to serve."""
+    try:
+        write_whole(path, json.dumps(endpoint).encode())
+    except OSError as error:
+        log.warning("cannot write %s: %s; who looks for this daemon there does not find it", path, error.strerror)
 
 
 @contextlib.contextmanager
@@ -294,13 +298,18 @@ def _clock(wakeup: int) -> Clock:
 
 
 def _stop_on_signals(daemon: Daemon, manager: Notifier) -> None:
-    """The first SIGTERM or SIGINT drains, the second leaves at once: what is not committed is done again."""
+    """The first SIGTERM, SIGINT or SIGHUP drains, a later one leaves at once: what is not committed is done again."""
+    told_s: float | None = None
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        if daemon.unready() == "draining":
+        nonlocal told_s
+        if told_s is None:
+            told_s = time.monotonic()
+            daemon.stop()
+            manager.say("STOPPING=1")
+        elif time.monotonic() - told_s > ONE_WORD_S:
             os._exit(1)
-        daemon.stop()
-        manager.say("STOPPING=1")
 
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup means it to live on
+            signal.signal(number, handle)

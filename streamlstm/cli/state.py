@@ -24,6 +24,7 @@ from streamlstm.cli.options import (
     stream_argument,
 )
 from streamlstm.errors import StoreError, UsageError
+from streamlstm.whole_file import whole_file
 
 if TYPE_CHECKING:
     from streamlstm.states import States
@@ -174,6 +175,8 @@ def reset(
     """
     if bool(series) == everything:
         raise UsageError("say which series to start anew: --series NAME, or --all")
+    if "" in series:
+        raise UsageError("no series has an empty name")
     from streamlstm.batch import ALL_SERIES, RESET
 
     names = [ALL_SERIES] if everything else [os.fsencode(name) for name in series]
@@ -204,20 +207,8 @@ def export(*, stream: str, output: Path, redis_url: str | None, data_dir: Path, 
     """
     from streamlstm.transfer import export_states
 
-    @contextmanager
-    def draft() -> Iterator[IO[bytes]]:
-        path = output.with_name(output.name + ".part")
-        try:
-            with path.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            path.replace(output)
-        finally:
-            path.unlink(missing_ok=True)
-
     with opened(stream, redis_url, data_dir) as states, ticking(states.count(), "exported") as tick:
-        head, count = export_states(states, draft, tick)
+        head, count = export_states(states, lambda: whole_file(output), tick)
     position = head.position.decode()
     _report(
         as_json,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -13,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from streamlstm.cli.options import command, json_option, note, option
+from streamlstm.cli.options import command, json_option, keep_inputs, note, option
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.whole_numbers import Automatic, Seasons, WholeNumbers
 from streamlstm.errors import MissingExtraError, TableError, UsageError
+from streamlstm.whole_file import write_whole
 
 if TYPE_CHECKING:
     from streamlstm.train import Progress, TrainingOptions, TrainingResult
@@ -63,7 +64,7 @@ WINDOW_SETTINGS = ("lookback", "bidirectional", "merge", "residual", "activation
     default=True,
     help="Whether each series, in its own state, weighs the model against simple forecasts by their recent errors.",
 )
-@option("--seed", type=click.IntRange(min=0), default=0, help="Same seed, same table, same options: same model.")
+@option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, help="Same seed, same table, same options: same model.")
 @option(
     "--units",
     type=Automatic(),
@@ -197,6 +198,7 @@ def train(table: Path, output: Path, plot: Path | None, as_json: bool, **setting
     for path in (output, plot):
         if path is not None and not path.absolute().parent.is_dir():
             raise UsageError(f"the directory of {path} does not exist; make it first")
+    keep_inputs((table,), (output, plot))
     from streamlstm.table import read_table
 
     targets = tuple(settings.pop("target_cols"))
@@ -212,6 +214,7 @@ def train(table: Path, output: Path, plot: Path | None, as_json: bool, **setting
 
         train_windows.run(click.get_current_context(), table, series, output, plot, as_json=as_json, columns=columns)
         return
+    _refuse_window_settings()
     options = training_options(features=columns, targets=targets if only_seen else (), **settings)
     from streamlstm.train import train as train_model
 
@@ -248,6 +251,15 @@ def training_options(**settings: Any) -> TrainingOptions:
     settings["wide_seasons"] = settings.get("wide_seasons") or ()
     settings["gap_after_ms"] = settings.pop("gap_after", None)
     return TrainingOptions(loop=loop, **settings)
+
+
+def _refuse_window_settings() -> None:
+    """UsageError if a flag was given that means nothing without windows."""
+    context = click.get_current_context()
+    for name in WINDOW_SETTINGS:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"{flag} is for models over windows: add --lookback N, the values of a window")
 
 
 def clipping(settings: dict[str, Any]) -> dict[str, Any]:
@@ -308,16 +320,6 @@ def _shown(progress: Progress | None) -> str | None:
     if progress is None or progress.validation_error is None:
         return None
     return f"error {progress.validation_error:.3f} of the linear part's"
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that nobody ever sees half of it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _facts(result: TrainingResult, options: TrainingOptions, output: Path, seconds: float) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamlstm.cli.train import LONGEST_BAR, WINDOW_SETTINGS, clipping, write_whole
+from streamlstm.cli.train import LONGEST_BAR, WINDOW_SETTINGS, clipping
 from streamlstm.errors import TableError, UsageError
+from streamlstm.whole_file import write_whole
 
 if TYPE_CHECKING:
     from streamlstm.table import Series

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from streamlstm.entry_id import beyond
 from streamlstm.keys import Keys
 from streamlstm.wire import Connection, checked, pack
 
@@ -58,8 +59,8 @@ class Recent:
 
     def look(self, wanted: Callable[[bytes], bool]) -> News:
         """What is new of the series wanted; the first look takes the newest entries there are."""
-        start = b"-" if self._last is None else b"(" + self._last
-        entries = self._newest(b"+", start)
+        start, end = (b"-", b"+") if self._last is None else beyond(self._last)
+        entries = self._newest(end, start)
         missed = len(entries) == self._asked and self._last is not None
         if entries:
             self._last = entries[0][0]
@@ -85,8 +86,8 @@ class Recent:
 
         Of an entry's value only what is shown is fetched: one command a series, and not one an entry.
         """
-        start, end, fields = b"-" if self._last is None else b"(" + self._last, b"+", 0
-        first, chosen, found = self._last is None, [], set[bytes]()
+        start, end = (b"-", b"+") if self._last is None else beyond(self._last)
+        first, chosen, found, fields = self._last is None, [], set[bytes](), 0
         while fields < (most if first else 1):
             entries = self._newest(end, start)
             if not entries:

@@ -28,6 +28,7 @@ from streamlstm.train.loop import LoopOptions, reproducible
 from streamlstm.train.plan import Plan, make_plan
 from streamlstm.train.seasons import Seasons
 
+FEWEST_AHEAD = 2  # training values a step ahead
 CHECKED_STEPS = 200  # of real training data, through torch and onnxruntime, besides the made-up series
 
 
@@ -91,6 +92,7 @@ def train(
         gaps = Gaps(options.gap_after_ms, spacing or 1)
         series = [with_gaps(one, gaps) for one in series]
     panel = make_panel(series, options.test_size, with_times=options.calendar or options.gaps)
+    _check_horizon(panel, options.horizon)
     with reproducible(options.seed):
         names = _names(options, panel)
         plan = make_plan(
@@ -128,6 +130,15 @@ def train(
         series=tuple(series),
         forecasts=tuple(forecasts),
     )
+
+
+def _check_horizon(panel: Panel, horizon: int) -> None:
+    shortest = int(panel.lengths.min())
+    if shortest < FEWEST_AHEAD * horizon:
+        raise TableError(
+            f"the training part of a series has {shortest} values, too few to learn {horizon} steps ahead; "
+            "forecast fewer (--horizon)"
+        )
 
 
 def _say_nothing(progress: Progress) -> None:

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from streamlstm.cli import config, main
+from streamlstm.cli.quantities import DURATION
 from streamlstm.config import find_config
 from support.programs import program
 
@@ -46,6 +47,15 @@ def test_each_value_says_where_it_comes_from(tmp_path: Path, monkeypatch: pytest
     assert (found["--threads"]["value"], found["--stream"]["value"]) == (4, ["a", "b"])
     assert found["--stream"]["source"] == f"file {tmp_path / 'streamlstm.toml'}"
     assert (found["--fsync"]["value"], found["--fsync"]["source"]) == ("everysec", "default")
+
+
+@pytest.mark.parametrize("given", ["7d", "90s", "1500ms", "0", "36h"])
+def test_amounts_are_shown_as_they_may_be_given(given: str) -> None:
+    """What is shown of a duration or a size is what the option takes, and means the same."""
+    text = shown("serve", "--retain", given)["--retain"]["value"]
+    assert shown("serve", "--retain", text)["--retain"]["value"] == text
+    assert DURATION.convert(text, None, None) == DURATION.convert(given, None, None)
+    assert shown("serve", "--max-series-memory", "3072MiB")["--max-series-memory"]["value"] == "3GiB"
 
 
 def test_every_option_is_shown() -> None:

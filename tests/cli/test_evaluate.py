@@ -134,6 +134,7 @@ def test_it_says_what_serving_says() -> None:
         ([str(MODEL), str(TABLE), "--baselines", "prophet"], 2, "'prophet'"),
         ([str(MODEL), str(TABLE), "--target-col", "passengers", "--target-col", "time"], 1, "time"),
         ([str(MODEL), str(TABLE), "--plot", "no/where.png"], 2, "does not exist"),
+        ([str(MODEL), str(TABLE), "--plot", str(MODEL)], 2, "is read, so it is not written over"),
     ],
 )
 def test_what_is_wrong_is_one_line(arguments: list[str], status: int, message: str) -> None:
@@ -143,6 +144,20 @@ def test_what_is_wrong_is_one_line(arguments: list[str], status: int, message: s
     assert result.stdout == ""
     assert len(result.stderr.splitlines()) == 1
     assert message in result.stderr
+
+
+def test_a_silence_that_serving_begins_anew_after_is_said(tmp_path: Path) -> None:
+    """Beyond what is filled a daemon begins the series anew; here it is gone on with, and that is said."""
+    hours = [*range(40), *range(40 + 6_000, 80 + 6_000)]
+    path = tmp_path / "long.csv"
+    path.write_text("ds,y\n" + "\n".join(f"{3600 * hour},{hour % 7}" for hour in hours))
+    result = evaluated(str(MODEL), str(path), "--gap-after", "1000h", "--season", "none")
+    assert "serve` begins it anew" not in result.stderr, "the model is one of months"
+    path.write_text("ds,y\n" + "\n".join(f"{2_629_800 * hour},{hour % 7}" for hour in hours))
+    result = evaluated(str(MODEL), str(path), "--gap-after", "1000h")
+    assert result.exit_code == 0, result.stderr
+    assert "y is silent for 5,892 steps" in result.stderr
+    assert "`serve` begins it anew" in result.stderr
 
 
 def test_a_model_of_more_numbers_than_the_table_is_refused(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ def rows(text: str, **chosen: object) -> list[Row]:
         ("a,2024-01-31,1,2", {}, [(JAN_31, b"a", b"1,2")]),
         ("a\t2024-01-31\t1", {}, [(JAN_31, b"a", b"1")]),
         ("a;2024-01-31;1,5", {}, [(JAN_31, b"a", b"1.5")]),
+        ("a;1,5\nb;2", {}, [(None, b"a", b"1.5"), (None, b"b", b"2")]),
+        ("a;b,1", {}, [(None, b"a;b", b"1")]),
         ('"a,b",2024-01-31,"1"', {}, [(JAN_31, b"a,b", b"1")]),
         ("time,passengers\n2024-01-31,1", {}, [(JAN_31, b"passengers", b"1")]),
         ("time,passengers\n2024-01-31,1", {"series": "p"}, [(JAN_31, b"p", b"1")]),
@@ -73,6 +75,11 @@ def test_formats(text: str, chosen: dict[str, object], expected: list[Row]) -> N
         ('{"a": 1}\n{"a"', {}, TableError, "line 2: not a JSON object"),
         ('{"a": 1, "ds": 5}\n{"a": 1}', {}, TableError, "line 2: either all lines have a time .* this one has none"),
         ('{"": 1}', {}, TableError, "line 1: the series has no name"),
+        ("1\r2\r3", {"series": "s"}, TableError, "first line: not CSV"),
+        ('a,1\n"c"\rx,2', {}, TableError, "input, line 2: not CSV"),
+        (f"s,1,1\ns,{'7' * 5000},3", {}, TableError, "line 2: '777.*…' is not a time"),
+        ('{"a": 1}\n{"a": ' + "[" * 200_000, {}, TableError, "line 2: not a JSON object"),
+        ("a,1\nb,１", {"strict": True}, TableError, "line 2: '１' is not a finite number"),
         ("a,1\nb,x", {"strict": True}, TableError, "line 2: 'x' is not a finite number"),
         ("1\nx", {"strict": True, "series": "s"}, TableError, "line 2: 'x' is not a finite number"),
         ('{"a": "x"}', {"strict": True}, TableError, "line 1: 'x' is not a finite number"),
@@ -82,6 +89,15 @@ def test_what_is_wrong_is_named(text: str, chosen: dict[str, object], error: typ
     """A line that cannot be read is an error that names it, and says what to do."""
     with pytest.raises(error, match=message):
         rows(text, **chosen)
+
+
+@pytest.mark.parametrize("first", ["9" * 5_000_000, "n" * 3_000_000 + ",1"], ids=["value", "name"])
+def test_giants_are_the_same_in_any_line(first: str) -> None:
+    """Whatever is too large is the daemon's to judge, the first line's too."""
+    chosen = {} if "," in first else {"series": "s"}
+    name, value = (first[:-2], "1") if "," in first else ("s", first)
+    after = f"{first if ',' in first else 1}\n{first}"
+    assert rows(first, **chosen)[-1] == rows(after, **chosen)[-1] == (None, name.encode(), value.encode())
 
 
 def test_rows_before_a_broken_line_are_there() -> None:

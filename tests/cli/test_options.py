@@ -23,6 +23,8 @@ from streamlstm.cli.options import (
 )
 from streamlstm.errors import StoreError, UsageError
 
+ROOT = Path(__file__).parent.parent.parent
+
 COMMAND_NAMES = list(COMMANDS)
 
 
@@ -211,6 +213,24 @@ def test_a_reader_that_leaves_is_no_error() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_outputs_are_as_good_as_nowhere(closed: str) -> None:
+    """What nobody is to hear is not missed: the command does its work and succeeds."""
+    command = f'"{sys.executable}" -m streamlstm inspect streamlstm/models/airline.onnx {closed}'
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=ROOT, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("arguments", [["tail", b"\xff"], ["status", "--stream", b"\xff"], ["push", b"\xff"]])
+def test_names_that_are_no_text_are_refused(arguments: list[str | bytes], environment: dict[str, str]) -> None:
+    """A name from the command line that is not UTF-8 is one line, not a traceback."""
+    command = [sys.executable, "-m", "streamlstm", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, input=b"a,1\n", check=False)
+    assert done.returncode == 2
+    assert done.stderr.count(b"\n") == 1
+    assert done.stderr.startswith(b"streamlstm: error: ")
 
 
 def test_numbers_carry_their_nouns() -> None:

@@ -23,7 +23,7 @@ from support.disk import filled, small_disk
 from support.proxy import Proxy
 from support.rounds import ROUNDS
 from support.server import Server, binaries
-from support.serving import READY_TIMEOUT_S, Serving, add, check, eventually, wait_for_position
+from support.serving import READY_TIMEOUT_S, Serving, add, check, eventually, run, wait_for_position
 from support.traffic import entries
 
 STREAM = "values"
@@ -189,7 +189,9 @@ def test_a_read_only_replica_is_named_and_waited_for(
 
 
 @pytest.mark.parametrize("round_", ROUNDS)
-def test_a_full_disk_is_waited_for(round_: int, start_server: StartServer, start: Start, model_path: Path) -> None:
+def test_a_full_disk_is_waited_for(
+    round_: int, start_server: StartServer, start: Start, model_path: Path, tmp_path: Path
+) -> None:
     """When the append-only file cannot grow, commits are refused; with room again nothing is lost or doubled."""
     server = start_server(fsync="everysec")
     client, made = server.client(), entries(600 + round_, 4000, series=200, odd=0.05)
@@ -205,6 +207,8 @@ def test_a_full_disk_is_waited_for(round_: int, start_server: StartServer, start
     daemon.process.send_signal(signal.SIGCONT)
     assert eventually(lambda: said(daemon, "MISCONF") > 0), daemon.log_path.read_text()
     assert all("make room there" in line["message"] for line in daemon.log() if "MISCONF" in line["message"])
+    looked_at = run(tmp_path, "status", "--redis", server.url)
+    assert (looked_at.returncode, looked_at.stderr) == (0, ""), "just then one wants to look"
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, before)
     assert eventually(lambda: client.info("persistence")["aof_last_write_status"] == "ok")
     wait_for_position(client, STREAM, made[-1][0])

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from streamlstm.entry_id import HIGHEST
 from streamlstm.keys import Keys
 from streamlstm.model import load
 from support import models
@@ -150,9 +151,9 @@ def test_a_directory_has_one_daemon(start: Callable[..., Serving], tmp_path: Pat
 
 
 def test_signals_end_it_cleanly_and_at_once(start_server: Callable[..., Server], start: Callable[..., Serving]) -> None:
-    """SIGTERM and SIGINT end an idle daemon with 0, without waiting for a read to time out."""
+    """SIGTERM, SIGINT and a terminal's end end an idle daemon with 0, without waiting for a read to time out."""
     server = start_server()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         daemon = start("--redis", server.url)
         daemon.ready()
         daemon.process.send_signal(number)
@@ -256,6 +257,54 @@ def test_a_stream_begun_again_with_smaller_ids_is_said(
     said = "redis-cli DEL {values}:predictions {values}:state {values}:meta"
     assert eventually(lambda: any(said in line["message"] for line in daemon.log()))
     assert daemon.stop() == 0
+    client.close()
+
+
+def test_an_end_that_is_asked_for_twice_at_once_is_a_clean_one(
+    start_server: Callable[..., Server], start: Callable[..., Serving]
+) -> None:
+    """`timeout` and groups of processes send a signal twice; only one that comes later leaves at once."""
+    server = start_server()
+    daemon = start("--redis", server.url)
+    daemon.ready()
+    assert server.process is not None
+    server.process.send_signal(signal.SIGSTOP)
+    with server.client() as client:
+        daemon.process.send_signal(signal.SIGSTOP)
+        daemon.process.send_signal(signal.SIGTERM)  # both are there before it sees either
+        daemon.process.send_signal(signal.SIGINT)
+        daemon.process.send_signal(signal.SIGCONT)
+        server.process.send_signal(signal.SIGCONT)
+        client.ping()
+    assert daemon.process.wait(60) == 0
+    assert daemon.log()[-1]["message"] == "stopped"
+
+
+def test_the_highest_id_there_is_harms_no_other_stream(
+    start_server: Callable[..., Server], start: Callable[..., Serving], model_path: Path
+) -> None:
+    """A stream that has it takes no more entries; it is answered, its commands work, and others are served as ever."""
+    server = start_server()
+    client, last = server.client(), HIGHEST.decode()
+    made = [("1-0", ["s", "1"]), (last, ["s", "2", "t", "3"])]
+    daemon = start("--redis", server.url, "--stream", STREAM, "--stream", "others")
+    url = daemon.ready()["http"]
+    add(client, made)
+    wait_for_position(client, STREAM, last)
+    looked = 'streamlstm_lag_entries{stream="others"}'
+    for number in range(1, 4):
+        add(client, [(f"{number}-0", ["s", str(number)])], "others")
+        wait_for_position(client, "others", f"{number}-0")
+        assert eventually(lambda: daemon.metric(looked) == 0)
+        time.sleep(1.1)  # ends are looked at every second
+    assert daemon.get("/readyz")[0] == 200, url
+    assert not [line for line in daemon.log() if line["level"] in {"warning", "error"}]
+    check(client, load(model_path), made)
+    assert daemon.stop() == 0
+    again = start("--redis", server.url)
+    again.ready()
+    assert eventually(lambda: again.get("/readyz")[0] == 200)
+    assert again.stop() == 0
     client.close()
 
 

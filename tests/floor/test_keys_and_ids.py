@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from streamlstm.entry_id import EntryId
+from streamlstm.entry_id import HIGHEST, EntryId, beyond
 from streamlstm.errors import StoreError, UsageError
-from streamlstm.keys import Keys
+from streamlstm.keys import Keys, is_derived
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,23 @@ def test_names_that_could_not_share_a_slot_are_refused(stream: str) -> None:
     """A stray brace would put derived keys elsewhere."""
     with pytest.raises(UsageError):
         Keys(stream)
+
+
+@pytest.mark.parametrize("stream", ["values", "values:{7}", "{a}", "a:b", "new\nline"])
+def test_derived_streams_are_never_input(stream: str) -> None:
+    """Outputs, and drafts of them that are there for a while, are told from input by their names."""
+    keys = Keys(stream)
+    drafts = [keys.draft(token) for token in ("a1", "a1-predictions", "a1-dead", "a1-state")]
+    assert all(is_derived(name) for name in (keys.predictions, keys.dead, *drafts))
+    assert not any(is_derived(name) for name in (stream, "dead", "a:dead", "my:draft:x", ":dead", "{x}:deadline"))
+
+
+def test_what_comes_after_an_id() -> None:
+    """Exclusive of the id itself; after the highest there is nothing, which Redis would not take as a range."""
+    assert beyond(b"5-0") == (b"(5-0", b"+")
+    assert beyond(b"5-0", b"7-1") == (b"(5-0", b"7-1")
+    assert EntryId.parse(HIGHEST) == EntryId(2**64 - 1, 2**64 - 1)
+    assert beyond(HIGHEST) == beyond(HIGHEST, HIGHEST) == (b"+", b"-")
 
 
 def test_ids_order_as_redis_orders_them() -> None:

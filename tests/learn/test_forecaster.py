@@ -76,6 +76,19 @@ def test_the_exported_model_does_what_the_forecaster_does(config: ForecasterConf
     assert model.spec.season == min((*config.seasons, *config.wide_seasons), default=None)
 
 
+def test_zeros_among_large_values_are_no_broken_layer() -> None:
+    """What is rounded at a zero is measured by what is usual in the series: most values of counts are zeros."""
+    forecaster = made(CONFIGS[0])
+    model_bytes = write_model(forecaster)
+    x = np.zeros((forecaster.lags.length + 200, 2, len(CONFIGS[0].features)), np.float32)
+    x[::48], x[1::48] = 500, 470
+    assert 0 < check_export(forecaster, model_bytes, x) <= TOLERANCE
+    with torch.no_grad():
+        forecaster.skip.weight[0, 0] += 0.001
+    with pytest.raises(ModelError, match="one of its layers is broken"):
+        check_export(forecaster, model_bytes, x)
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_a_series_that_hardly_moves_has_the_same_bits_alone_as_among_others(config: ForecasterConfig) -> None:
     """Where changes are as small as what is added to them, their sum's rounding shows in which order it was made."""

@@ -13,9 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlstm.errors import TableError
-from streamlstm.table import Series, parse_number, parse_time_ms, read_lines, read_table
+from streamlstm.table import LARGEST, Series, parse_number, parse_time_ms, read_lines, read_table
 
 JANUARY_1949 = -662_688_000_000
+
+
+OUT_OF_TIME = ("100000000000000", "1704067200000000", "1704067200000000000", "9" * 19)  # µs and ns are the usual ones
 
 
 def table(tmp_path: Path, text: str, name: str = "table.csv") -> Path:
@@ -31,6 +34,8 @@ def table(tmp_path: Path, text: str, name: str = "table.csv") -> Path:
         ("1949-01", JANUARY_1949),
         ("1949-01-01", JANUARY_1949),
         ("19490101", JANUARY_1949),
+        ("19490101000000", JANUARY_1949),
+        ("20241301000000", 20_241_301_000_000),
         ("1749-01-01 00:00:00", -6_974_035_200_000),
         ("1970-01-01T00:00:00.5Z", 500),
         ("2024-01-01T02:00:00+02:00", 1_704_067_200_000),
@@ -40,6 +45,7 @@ def table(tmp_path: Path, text: str, name: str = "table.csv") -> Path:
         ("-5", -5_000),
         ("99999999999", 99_999_999_999_000),
         ("100000000000", 100_000_000_000),
+        ("99999999999999", 99_999_999_999_999),
     ],
 )
 def test_written_times_are_read_as_ms_since_1970(text: str, expected: int) -> None:
@@ -47,7 +53,9 @@ def test_written_times_are_read_as_ms_since_1970(text: str, expected: int) -> No
     assert parse_time_ms(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "soon", "1/2/2020", "2024-13-01", "2024-02-30", "1e400", "nan", "12:00"])
+@pytest.mark.parametrize(
+    "text", ["", "soon", "1/2/2020", "2024-13-01", "2024-02-30", "1e400", "nan", "12:00", *OUT_OF_TIME, "２０２４"]
+)
 def test_what_is_no_time_is_refused_with_what_to_write(text: str) -> None:
     """A refusal shows the text and the forms that are read."""
     with pytest.raises(TableError, match="ISO 8601") as refusal:
@@ -155,6 +163,15 @@ def test_parquet_equals_csv(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one.times_ms, other.times_ms)
 
 
+def test_times_of_a_parquet_file_are_what_they_are(tmp_path: Path) -> None:
+    """Milliseconds of the first years after 1970, or few enough digits for a date, are neither seconds nor that."""
+    times_ms = [-1, 0, 19_490_101, 20_000_000_000]
+    content = {"ds": pa.array(times_ms, pa.timestamp("ms")), "y": [1.0, 2.0, 3.0, 4.0]}
+    pq.write_table(pa.table(content), tmp_path / "early.parquet")
+    (one,) = read_table(tmp_path / "early.parquet")
+    np.testing.assert_array_equal(one.times_ms, times_ms)
+
+
 @pytest.mark.parametrize(
     ("text", "pieces"),
     [
@@ -168,6 +185,9 @@ def test_parquet_equals_csv(tmp_path: Path) -> None:
         ("unique_id,ds,y\n,2020-01-01,5\n", ["line 2", "no name"]),
         ("ds,a,b\n2020-01-01,5,6\n", ["'a', 'b'", "--target-col"]),
         ("1,2,3,4\n", ["no header"]),
+        ("ds,y\n2020-01-01,1e300\n", ["line 2", "'y'", "1e+300 is out of the range of float32"]),
+        ("ds,y\n" + "9" * 5000 + ",1\n", ["line 2", "'ds'", "999…' is not a time"]),
+        ("ds,y\n2020-01-01,１\n", ["line 2", "'y'", "'１' is not a finite number"]),
         ('ds,y\n2020-01-01,"5\n', ["line 2", "not CSV"]),
     ],
 )
@@ -204,7 +224,7 @@ def test_files_that_are_no_tables_are_refused(tmp_path: Path) -> None:
 @given(
     st.dictionaries(
         st.text("abc", min_size=1, max_size=3),
-        st.dictionaries(st.integers(0, 10**6), st.floats(allow_nan=False, allow_infinity=False), min_size=1),
+        st.dictionaries(st.integers(0, 10**6), st.floats(-LARGEST, LARGEST), min_size=1),
         min_size=1,
         max_size=4,
     ),
