@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,13 +14,6 @@ import redis
 ROOT = Path(__file__).parent.parent.parent
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def interruptible() -> None:
-    """A shell has what it starts in the background ignore Ctrl-C, and so all that the tests start; here it counts."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
