@@ -16,12 +16,12 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     A link is followed, and what is no regular file, such as a device or a pipe, is written to itself. Raises OSError
     that names the file.
     """
-    target = Path(os.path.realpath(path))
     try:
-        if target.exists() and not target.is_file():
-            with target.open("wb") as file:
+        if path.exists() and not path.is_file():
+            with path.open("wb") as file:
                 yield file
             return
+        target = Path(os.path.realpath(path))
         draft = target.with_name(f".{target.name}.{os.getpid()}")
         try:
             with draft.open("wb") as file:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -45,6 +47,12 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     reader.join()
     assert read == [b"through"]
     assert path.is_fifo()
+
+
+def test_standard_output_is_written_to() -> None:
+    """`/dev/stdout` leads to what has no path of its own."""
+    code = "import pathlib, streamlstm.whole_file as w; w.write_whole(pathlib.Path('/dev/stdout'), b'1')"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"1"
 
 
 @pytest.mark.parametrize("name", ["no/where", "directory", "full"])
