@@ -99,13 +99,10 @@ class EmbeddedServer:
                 f"the data directory {str(data_dir)!r} cannot be used: {error.strerror}; name another with --data-dir"
             ) from None
         try:
-            for tries_left in reversed(range(PORT_TRIES)):
-                try:
-                    return cls._launch(binary, data_dir, lock, fsync, port or _free_port())
-                except PortTakenError:
-                    if port or not tries_left:
-                        raise
-            raise AssertionError("unreachable")
+            for _ in range(0 if port else PORT_TRIES - 1):
+                with contextlib.suppress(PortTakenError):
+                    return cls._launch(binary, data_dir, lock, fsync, _free_port())
+            return cls._launch(binary, data_dir, lock, fsync, port or _free_port())
         except BaseException:
             os.close(lock)
             raise
@@ -131,11 +128,10 @@ class EmbeddedServer:
         server = cls(url, process, data_dir / _ENDPOINT, lock)
         try:
             _wait_until_up(url, process, log)
+            server._tell()
         except BaseException:
-            process.terminate()
-            process.wait()
+            end_process(process, STOP_TIMEOUT_S)
             raise
-        server._tell()
         return server
 
     def _tell(self) -> None:
@@ -143,7 +139,6 @@ class EmbeddedServer:
         try:
             write_whole(self._endpoint, json.dumps({"redis": self.url, "pid": self._process.pid}).encode())
         except OSError as error:
-            self.stop()
             raise StoreError(f"the data directory cannot be written to: {self._endpoint}: {error.strerror}") from None
 
     def alive(self) -> bool:
@@ -152,17 +147,21 @@ class EmbeddedServer:
 
     def stop(self) -> None:
         """End the server; it writes and syncs its append-only file first."""
-        if self.alive():
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        end_process(self._process, STOP_TIMEOUT_S)
         self._endpoint.unlink(missing_ok=True)
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+def end_process(process: subprocess.Popen[bytes], timeout_s: float) -> None:
+    """Ask for a clean end, and insist if it does not come; one that has ended is left alone."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _lock(data_dir: Path) -> int:

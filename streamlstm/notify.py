@@ -9,9 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 
 PINGS_PER_TIMEOUT = 3  # the watchdog is fed so often within its time
-PATIENCE_S = (
-    5.0  # with a manager that has no room for more: what is said once should arrive, but none is waited for ever
-)
+PATIENCE_S = 5.0  # with a manager that has no room for more; what is said once should arrive
 
 
 class Notifier:

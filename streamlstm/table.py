@@ -66,10 +66,9 @@ def parse_time_ms(text: str) -> int:
                 return (datetime.strptime(text, form).replace(tzinfo=UTC) - _EPOCH) // _MS
             except ValueError:
                 pass  # not a date after all: a number of seconds, or of milliseconds
-        if len(text) > _LONGEST_TIME or abs(int(text)) >= 1000 * _MS_FROM:
-            raise _not_a_time(text)
-        number = int(text)
-        return number if abs(number) >= _MS_FROM else number * 1000
+        if len(text) <= _LONGEST_TIME and abs(number := int(text)) < 1000 * _MS_FROM:
+            return number if abs(number) >= _MS_FROM else number * 1000
+        raise _not_a_time(text)
     if _NUMBER.fullmatch(text) and abs(float(text)) < _MS_FROM:
         return round(float(text) * 1000)
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from streamlstm.embedded import HOST, EmbeddedServer
+from streamlstm.embedded import HOST, EmbeddedServer, end_process
 from streamlstm.errors import StoreError
 from streamlstm.keys import Keys
 from streamlstm.wire import Address, Connection
@@ -129,17 +128,8 @@ def started(server: PrivateServer, arguments: Sequence[str]) -> Iterator[Process
         yield Process(popen, log)
     finally:
         if popen is not None:
-            _end(popen)
+            end_process(popen, STOP_TIMEOUT_S)
         log.unlink(missing_ok=True)
-
-
-def _end(popen: subprocess.Popen[bytes]) -> None:
-    popen.send_signal(signal.SIGTERM)
-    try:
-        popen.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        popen.kill()
-        popen.wait()
 
 
 @contextmanager

@@ -27,6 +27,7 @@ import click
 from streamlstm.cli.chart import chart, signs_for
 from streamlstm.cli.connection import connect
 from streamlstm.cli.options import command, option
+from streamlstm.embedded import end_process
 from streamlstm.errors import StoreError
 from streamlstm.keys import Keys
 from streamlstm.wire import Connection
@@ -242,7 +243,7 @@ def _serving(model: Path, directory: Path) -> Iterator[Endpoint]:
         )
         yield Endpoint(redis=found["redis"], http=found["http"], process=process)
     finally:
-        _stop(process)
+        end_process(process, STOP_TIMEOUT_S)
     if process.returncode:
         raise StoreError(f"the daemon ended with status {process.returncode}, not cleanly; its messages are above")
 
@@ -259,17 +260,6 @@ def _await_ready(process: subprocess.Popen[bytes], endpoint: Path) -> dict[str, 
         time.sleep(POLL_S)
     found: dict[str, Any] = json.loads(endpoint.read_text())
     return found
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask for a clean end, and insist if it does not come."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _command(arguments: Sequence[str], directory: Path) -> list[str]:

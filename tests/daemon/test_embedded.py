@@ -11,6 +11,7 @@ import pytest
 
 from streamlstm import embedded
 from streamlstm.embedded import EmbeddedServer, PortTakenError, running_url
+from streamlstm.errors import StoreError
 from streamlstm.redis_store import process_id
 from support.server import HOST, Server, free_port
 
@@ -49,6 +50,17 @@ def test_a_named_port_that_is_taken_is_said(tmp_path: Path, port_of_another: int
         with pytest.raises(PortTakenError, match=rf"cannot use redis://127\.0\.0\.1:{port_of_another}/0: somebody"):
             EmbeddedServer.start(tmp_path, port=port_of_another)
     assert running_url(tmp_path) is None
+
+
+def test_a_directory_that_cannot_be_written_to_is_said(tmp_path: Path, ended: list[EmbeddedServer]) -> None:
+    """What is in the way is named, and nothing is left running: the directory is free once that is mended."""
+    (tmp_path / "server.json").mkdir()
+    for _ in range(2):
+        with pytest.raises(StoreError, match=r"cannot be written to: .*server\.json: Is a directory"):
+            EmbeddedServer.start(tmp_path)
+    (tmp_path / "server.json").rmdir()
+    ended.append(EmbeddedServer.start(tmp_path))
+    assert running_url(tmp_path) == ended[0].url
 
 
 def test_many_that_start_at_once_each_have_their_own(tmp_path: Path, ended: list[EmbeddedServer]) -> None:

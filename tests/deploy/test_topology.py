@@ -89,9 +89,9 @@ def test_the_dashboards_name_the_stream_that_is_in_trouble(name: str, running: T
 
     def is_seen_in_both() -> bool:
         # In either order: what lags is worked off in the end, and then neither shows it any more.
-        if topology.points_at(running, incident) == incident.stream:
+        if topology.is_pointed_at(running, incident):
             seen.add("panel")
-        if incident.alert in running.firing():
+        if topology.fires(running, incident.alert):
             seen.add("alert")
         return len(seen) == 2
 

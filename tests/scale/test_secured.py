@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,8 @@ import redis
 
 from streamlstm.errors import StoreUnavailableError, UsageError
 from streamlstm.model import load
-from streamlstm.wire import Address, Connection, mask
+from streamlstm.redis_store import process_id
+from streamlstm.wire import Address, mask
 from support.server import HOST, Server, binaries, free_port
 from support.serving import Serving, run
 from support.survivors import Producer
@@ -44,12 +44,6 @@ class SecureServer(Server):
     def client(self) -> redis.Redis:
         """Over the socket, for the test itself."""
         return redis.Redis(unix_socket_path=str(self.directory / "s"), password=SECRET, protocol=2)
-
-
-def ping(url: str) -> None:
-    """Ask a server whether it is there."""
-    with closing(Connection(Address.parse(url))) as connection:
-        connection.call("PING")
 
 
 def openssl(directory: Path, *arguments: str) -> None:
@@ -144,9 +138,9 @@ def test_a_server_without_the_right_certificate_is_refused(server: SecureServer,
     """An authority that did not sign it, and none at all, end in one line that names the reason."""
     for query in ("", f"?ssl_ca_certs={server.certificates / 'client.crt'}"):
         with pytest.raises(StoreUnavailableError, match=r"rediss://127\.0\.0\.1.*certificate verify failed"):
-            ping(f"rediss://{HOST}:{server.tls_port}/0{query}")
+            process_id(f"rediss://{HOST}:{server.tls_port}/0{query}")
     with pytest.raises(UsageError, match=r"its certificates cannot be used: .*No such file"):
-        ping(f"rediss://{HOST}:{server.tls_port}/0?ssl_ca_certs={tmp_path / 'missing'}")
+        process_id(f"rediss://{HOST}:{server.tls_port}/0?ssl_ca_certs={tmp_path / 'missing'}")
 
 
 def test_a_wrong_password_says_where_it_belongs_and_not_what_it_was(server: SecureServer, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from support.cluster import Cluster, wait_until
 from support.sentinel import Watched
 from support.server import Server
 from support.serving import Serving, eventually
-from support.survivors import PATIENCE_S, Producer
+from support.survivors import PATIENCE_S, Producer, Traffic
 from support.traffic import entries
 
 Start = Callable[..., Serving]
@@ -105,6 +105,19 @@ def test_a_spare_process_on_a_server_that_is_away_for_a_while(
     producer.close()
 
 
+def lose_both(
+    primary: Server, holder: Serving, spare: Serving, producer: Producer, made: Traffic, model_path: Path
+) -> None:
+    """Kill the primary, then the daemon that works, each before a part of the traffic; the spare one answers it all."""
+    primary.kill()
+    producer.add("values", made[200:400])
+    assert eventually(lambda: spare.get("/readyz")[0] == 200, PATIENCE_S)
+    holder.kill()
+    producer.add("values", made[400:])
+    producer.wait({"values": made})
+    producer.check({"values": made}, load(model_path))
+
+
 def test_a_spare_process_on_a_cluster(cluster: Cluster, start: Start, model_path: Path) -> None:
     """The primary dies while it stands by, then the holder."""
     producer, traffic = Producer(cluster.url), {"values": entries(9, 600, odd=0.05)}
@@ -112,13 +125,7 @@ def test_a_spare_process_on_a_cluster(cluster: Cluster, start: Start, model_path
     producer.add("values", traffic["values"][:200])
     victim = cluster.primary_of("values")
     with cluster.impatient():
-        victim.kill()
-        producer.add("values", traffic["values"][200:400])
-        assert eventually(lambda: spare.get("/readyz")[0] == 200, PATIENCE_S)
-        holder.kill()
-        producer.add("values", traffic["values"][400:])
-        producer.wait(traffic)
-        producer.check(traffic, load(model_path))
+        lose_both(victim, holder, spare, producer, traffic["values"], model_path)
         wait_until(lambda: cluster.primary_of("values") is not victim, "every node knows who has taken over")
     assert eventually(lambda: spare.metric("streamlstm_owned_streams") == 1)
     assert spare.stop() == 0
@@ -131,12 +138,6 @@ def test_a_spare_process_behind_sentinels(watched: Watched, start: Start, model_
     holder, spare = pair(start, watched.url)
     producer.add("values", traffic["values"][:200])
     with watched.impatient():
-        watched.primary.kill()
-        producer.add("values", traffic["values"][200:400])
-        assert eventually(lambda: spare.get("/readyz")[0] == 200, PATIENCE_S)
-        holder.kill()
-        producer.add("values", traffic["values"][400:])
-        producer.wait(traffic)
-        producer.check(traffic, load(model_path))
+        lose_both(watched.primary, holder, spare, producer, traffic["values"], model_path)
     assert spare.stop() == 0
     producer.close()
