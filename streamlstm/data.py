@@ -19,7 +19,7 @@ from torch import Tensor
 
 from streamlstm.errors import TableError
 from streamlstm.evaluation.split import fill_gaps, training_length
-from streamlstm.table import Series
+from streamlstm.tables import Series
 
 MIN_TRAINING_VALUES = 20  # fewer say nothing about how one value follows another
 

@@ -25,7 +25,7 @@ from streamlstm.errors import StreamlstmError
 from streamlstm.evaluation.compare import Comparison, compare
 from streamlstm.evaluation.split import drop_leading_gap
 from streamlstm.model import Model
-from streamlstm.table import Series
+from streamlstm.tables import Series
 from streamlstm.train import TrainingOptions, train
 
 

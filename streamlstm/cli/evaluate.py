@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from streamlstm.evaluation.compare import Comparison
     from streamlstm.gaps import Gaps
     from streamlstm.model import Model
-    from streamlstm.table import Series
+    from streamlstm.tables import Series
 
 BUILT_IN = "naive,seasonal_naive,ar"
 
@@ -177,7 +177,7 @@ def _read(
     target_cols: tuple[str, ...],
 ) -> list[Series]:
     """Read the table, with the model's own columns if it has them."""
-    from streamlstm.table import read_table
+    from streamlstm.tables import read_table
 
     features = model.spec.features
     series = read_table(

@@ -16,7 +16,7 @@ from streamlstm.whole_file import write_whole
 
 if TYPE_CHECKING:
     from streamlstm.export.gates import LayerGates
-    from streamlstm.table import Series
+    from streamlstm.tables import Series
 
 TITLES = {
     "forget": "forget gate",
@@ -38,7 +38,7 @@ def show_gates(
     require_extra(*(["onnx"] if plot is None else ["onnx", "matplotlib"]))
     from streamlstm.export.gates import gate_values
     from streamlstm.model import load
-    from streamlstm.table import read_table
+    from streamlstm.tables import read_table
 
     features = load(model).spec.features
     one = _chosen(read_table(table, preferred_columns=features), series_name, table)

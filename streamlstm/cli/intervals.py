@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamlstm.evaluation.scores import Bounds
-    from streamlstm.table import Series
+    from streamlstm.tables import Series
 
 
 def served_bounds(one: Series, forecasts: NDArray[np.float64], level: float) -> Bounds | None:

@@ -9,7 +9,7 @@
 | `{"sensor-1": 21.5, "ds": "2024-01-31"}` | JSON: series and their values, with or without a time |
 
 A value's text is passed on unchanged, for the daemon decides what a number is and keeps the rest as dead letters; only
-the words that `streamlstm.table` takes as missing become empty. What a line cannot do without (its fields, its time)
+the words that `streamlstm.tables` takes as missing become empty. What a line cannot do without (its fields, its time)
 is an error with the line's number.
 """
 
@@ -25,17 +25,10 @@ import orjson
 
 from streamlstm.batch import RESET
 from streamlstm.errors import TableError, UsageError
-from streamlstm.table import (
-    ID_COLUMN,
-    MISSING_WORDS,
-    TARGET_COLUMN,
-    TIME_COLUMN,
-    TIME_NAMES,
-    likely_delimiter,
-    parse_number,
-    parse_time_ms,
-    shortened,
-)
+from streamlstm.tables.cells import MISSING_WORDS, parse_number, shortened
+from streamlstm.tables.csv_file import likely_delimiter
+from streamlstm.tables.names import ID_COLUMN, TARGET_COLUMN, TIME_COLUMN, TIME_NAMES
+from streamlstm.tables.times import parse_time_ms
 
 # Time in ms since the epoch or None if the line has none, name of the series, text of the value.
 Row = tuple[int | None, bytes, bytes]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamlstm.evaluation.scores import Bounds, Errors
-    from streamlstm.table import Series
+    from streamlstm.tables import Series
     from streamlstm.train.windows import WindowResult
 
 MOST_SERIES = 4  # drawn, the first ones

@@ -12,7 +12,7 @@ import orjson
 
 from streamlstm.cli.lines import Format, Row, begins_table, open_lines
 from streamlstm.errors import TableError, UsageError
-from streamlstm.table import read_table
+from streamlstm.tables import read_table
 
 CHUNK_BYTES = 1 << 18  # read from a pipe at once; Linux gives 64 KiB at most
 

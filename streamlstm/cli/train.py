@@ -199,7 +199,7 @@ def train(table: Path, output: Path, plot: Path | None, as_json: bool, **setting
         if path is not None and not path.absolute().parent.is_dir():
             raise UsageError(f"the directory of {path} does not exist; make it first")
     keep_inputs((table,), (output, plot))
-    from streamlstm.table import read_table
+    from streamlstm.tables import read_table
 
     targets = tuple(settings.pop("target_cols"))
     only_seen = tuple(settings.pop("feature_cols"))

@@ -17,7 +17,7 @@ from streamlstm.errors import TableError, UsageError
 from streamlstm.whole_file import write_whole
 
 if TYPE_CHECKING:
-    from streamlstm.table import Series
+    from streamlstm.tables import Series
     from streamlstm.train.windows import WindowOptions, WindowResult
 
 # Options that mean nothing to a model over windows, and those the preset fixes.

@@ -16,7 +16,7 @@ from streamlstm.errors import MissingExtraError, UsageError
 from streamlstm.evaluation.classics import arima, ets
 from streamlstm.evaluation.ridge import ridge
 from streamlstm.evaluation.split import fill_gaps, training_length
-from streamlstm.table import Series
+from streamlstm.tables import Series
 
 Float64 = NDArray[np.float64]
 

@@ -24,7 +24,7 @@ from streamlstm.evaluation.scores import (
 from streamlstm.evaluation.served import Served, served_figures
 from streamlstm.evaluation.split import training_length
 from streamlstm.model import Model
-from streamlstm.table import Series
+from streamlstm.tables import Series
 
 Float64 = NDArray[np.float64]
 # One series and its forecasts of values 1 to N - 1, (N - 1, F), to the interval of each; None if there are none.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from streamlstm.errors import TableError
 from streamlstm.evaluation.split import training_length
 from streamlstm.model import Model
-from streamlstm.table import Series
+from streamlstm.tables import Series
 
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]

@@ -15,7 +15,7 @@ import numpy as np
 from streamlstm.evaluation.scores import Bounds, step_through
 from streamlstm.evaluation.split import training_length
 from streamlstm.model import Model
-from streamlstm.table import Series
+from streamlstm.tables import Series
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from streamlstm.errors import TableError, UsageError
 from streamlstm.gaps import NO_GAPS, Gaps, filled_time
-from streamlstm.table import Series
+from streamlstm.tables import Series
 
 
 def training_length(length: int, test_size: float) -> int:

@@ -10,7 +10,7 @@ from streamlstm.data import Panel
 from streamlstm.errors import TableError
 from streamlstm.evaluation.split import training_length
 from streamlstm.forecaster.timing import CALENDAR
-from streamlstm.table import Series
+from streamlstm.tables import Series
 
 MIN_PERIODS = 2  # a period must fit this often into the training part
 MIN_STEPS = 3  # in a period

@@ -12,7 +12,7 @@ from streamlstm.evaluation.scores import step_through
 from streamlstm.export.step_model import write_model
 from streamlstm.forecaster import Forecaster, ForecasterConfig
 from streamlstm.model import Model
-from streamlstm.table import Series
+from streamlstm.tables import Series
 from streamlstm.train.linear import fit_linear
 
 

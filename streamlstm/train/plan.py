@@ -18,7 +18,7 @@ from streamlstm.errors import TableError, UsageError
 from streamlstm.evaluation.ridge import ridge
 from streamlstm.forecaster import LagFeatures, Scaling
 from streamlstm.forecaster.outputs import Outputs
-from streamlstm.table import Series
+from streamlstm.tables import Series
 from streamlstm.train.linear import linear_data, standardise
 from streamlstm.train.seasons import STRONG_SHARE, Seasons, season_candidates
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from streamlstm.data import Panel
 from streamlstm.forecaster.lags import MIN_WIDE_SEASON
-from streamlstm.table import Series
+from streamlstm.tables import Series
 from streamlstm.train.periods import MIN_PERIODS, MIN_STEPS, are_near, found_periods
 
 MOST_CANDIDATES = 4

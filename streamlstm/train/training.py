@@ -20,7 +20,7 @@ from streamlstm.export.step_model import check_export, export_model
 from streamlstm.forecaster import Forecaster, ForecasterConfig
 from streamlstm.gaps import Gaps
 from streamlstm.model import Model
-from streamlstm.table import Series
+from streamlstm.tables import Series
 from streamlstm.train.calendar import calendar_periods, usual_spacing
 from streamlstm.train.fitting import Fitted, Progress, fit
 from streamlstm.train.gaps import with_gaps_forecast

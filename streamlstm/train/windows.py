@@ -26,7 +26,7 @@ from streamlstm.export.step_model import check_export, export_model
 from streamlstm.forecaster.windowed import WindowConfig, WindowForecaster
 from streamlstm.model import Model
 from streamlstm.nn import clip_gradients
-from streamlstm.table import Series
+from streamlstm.tables import Series
 from streamlstm.train.loop import reproducible
 
 SPLITS = ("time", "shuffled")

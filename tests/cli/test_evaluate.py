@@ -21,7 +21,7 @@ from streamlstm.extras import Extras
 from streamlstm.memory_store import MemoryServer, MemoryStore
 from streamlstm.scoring import ABSOLUTE, COVERED, GIVEN, NAIVE, SCORED
 from streamlstm.states import Meta
-from streamlstm.table import Series
+from streamlstm.tables import Series
 from support.pump import pump
 
 FOLDER = Path(streamlstm.__file__).parent / "models"

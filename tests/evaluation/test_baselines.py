@@ -10,7 +10,7 @@ import pytest
 from streamlstm.errors import MissingExtraError, UsageError
 from streamlstm.evaluation.baselines import baseline_forecasts
 from streamlstm.evaluation.scores import Bounds, interval_scores, score
-from streamlstm.table import Series
+from streamlstm.tables import Series
 
 NAMES = ["naive", "seasonal_naive_6", "ar", "ets", "arima"]
 

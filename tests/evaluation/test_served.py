@@ -18,7 +18,7 @@ from streamlstm.gaps import Gaps
 from streamlstm.memory_store import MemoryServer, MemoryStore
 from streamlstm.model import Model
 from streamlstm.states import Meta
-from streamlstm.table import Series
+from streamlstm.tables import Series
 from support.models import lstm
 from support.pump import pump
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from streamlstm.data import Row, cut_rows, make_batches, make_panel
 from streamlstm.errors import TableError, UsageError
 from streamlstm.evaluation.split import drop_leading_gap, fill_gaps, training_length
-from streamlstm.table import Series
+from streamlstm.tables import Series
 
 NAN = float("nan")
 

@@ -22,7 +22,7 @@ from streamlstm.forecaster.mixture import (
     Mixture,
 )
 from streamlstm.model import Model
-from streamlstm.table import Series
+from streamlstm.tables import Series
 from streamlstm.train import LoopOptions, TrainingOptions, train
 
 

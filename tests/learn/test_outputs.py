@@ -15,7 +15,7 @@ from streamlstm.evaluation.scores import one_step_forecasts, step_through
 from streamlstm.forecaster import ForecasterConfig
 from streamlstm.forecaster.outputs import Outputs
 from streamlstm.model import Model
-from streamlstm.table import Series
+from streamlstm.tables import Series
 from streamlstm.train import LoopOptions, TrainingOptions, train
 from streamlstm.train.gaps import with_gaps_forecast
 from streamlstm.train.linear import later

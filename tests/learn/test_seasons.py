@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from streamlstm.data import make_panel
-from streamlstm.table import Series
+from streamlstm.tables import Series
 from streamlstm.train.plan import make_plan
 
 HOUR_MS = 3_600_000

@@ -15,7 +15,7 @@ from streamlstm.errors import TableError, UsageError
 from streamlstm.forecaster.timing import DAY_MS, HOUR_MS, TimeFeatures
 from streamlstm.memory_store import MemoryServer, MemoryStore
 from streamlstm.model import Model
-from streamlstm.table import Series
+from streamlstm.tables import Series
 from streamlstm.train import LoopOptions, TrainingOptions, train
 from streamlstm.train.calendar import calendar_periods, usual_spacing
 from support.pump import pump

@@ -15,7 +15,7 @@ from streamlstm.errors import TableError, UsageError
 from streamlstm.forecaster import Ensemble, Forecaster, ForecasterConfig, RecurrentCorrection
 from streamlstm.model import Model
 from streamlstm.nn import LSTM
-from streamlstm.table import Series
+from streamlstm.tables import Series
 from streamlstm.train import LoopOptions, Progress, TrainingOptions, train
 from streamlstm.train.fitting import drop_silent
 from streamlstm.train.loop import Trainer, reproducible

@@ -16,7 +16,7 @@ from streamlstm.cli import main
 from streamlstm.errors import TableError, UsageError
 from streamlstm.forecaster import WindowConfig
 from streamlstm.model import Model
-from streamlstm.table import Series, read_table
+from streamlstm.tables import Series, read_table
 from streamlstm.train.windows import WindowOptions, train_windows, tutorial
 
 AIRLINE = Path(streamlstm.__file__).parent / "models" / "airline-passengers.csv"

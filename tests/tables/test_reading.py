@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlstm.errors import TableError
-from streamlstm.table import LARGEST, Series, parse_number, parse_time_ms, read_lines, read_table
+from streamlstm.tables import Series, read_lines, read_table
+from streamlstm.tables.cells import LARGEST, parse_number
+from streamlstm.tables.times import parse_time_ms
 
 JANUARY_1949 = -662_688_000_000
 
