@@ -13,11 +13,13 @@ from dataclasses import dataclass
 
 from streamlstm.batch import Parsed
 from streamlstm.counting import Counting
+from streamlstm.daemon_settings import Clock, DaemonSettings
 from streamlstm.digest import Digest
 from streamlstm.engine import Engine, Result
 from streamlstm.entry_id import EntryId, is_before
 from streamlstm.errors import ModelChangedError, StoreError, StoreNotNowError, StoreUnavailableError
 from streamlstm.instruments import Laps
+from streamlstm.left_alone import LeftAlone
 from streamlstm.metrics import STAGES, Metrics
 from streamlstm.model_change import ModelChange, refuse
 from streamlstm.notices import say_rewound
@@ -36,26 +38,6 @@ WAIT_S = 1.0
 TAIL_EVERY_S = 2.0  # how often lag is looked up
 AWAY_PAUSE_S = 0.2  # between two tries at streams whose server is away while others are not
 BACKLOG_VALUES = 256  # a batch of so many is not waited for by anybody one by one
-
-
-@dataclass(frozen=True, kw_only=True)
-class DaemonSettings:
-    """How the daemon goes about its work."""
-
-    streams: tuple[str, ...]  # all of them, if no `Sharing` says which
-    batch_values: int = 16_384  # values aimed at per micro-batch
-    max_read_entries: int = 16_384  # entries of one stream per read at most
-    most_dead_letters: int | None = None  # kept of each stream, the youngest; None keeps all
-    retain_ms: int | None = None  # age at which answered input and predictions may be trimmed; None keeps all
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Where the daemon takes time from; the simulation has one of its own."""
-
-    monotonic: Callable[[], float]
-    wall: Callable[[], float]
-    sleep: Callable[[float], None]
 
 
 @dataclass
@@ -97,6 +79,7 @@ class Daemon:
         self._stopping = False
         self._begun = False  # it has been ready once
         self._standing = Standing(metrics)
+        self._alone = LeftAlone(self._sharing, metrics)
         self._heads: dict[str, Head] = {}  # as of the last commit known to hold
         self._known: dict[str, Head] = {}  # what was known when the store was lost
         self._reading = Reading(store, batch_values=settings.batch_values, most_entries=settings.max_read_entries)
@@ -105,7 +88,7 @@ class Daemon:
         self._lap = Laps(metrics.stage_seconds, STAGES, clock.monotonic).lap
         self._digest = Digest(log, clock.monotonic)
         self._counting = Counting(metrics, self._digest, clock.wall)
-        self._tails = Tails(engine=engine, store=store, metrics=metrics, sweep=self._sweep, reopen=self._open)
+        self._tails = Tails(engine=engine, store=store, metrics=metrics, sweep=self._sweep, reopen=self._begin)
         self.beat = clock.monotonic()
 
     # What other threads ask.
@@ -121,7 +104,13 @@ class Daemon:
 
     def unready(self) -> str | None:
         """Why it cannot serve just now, or None."""
-        return "draining" if self._stopping else self._standing.unready()
+        if self._stopping:
+            return "draining"
+        return self._standing.unready() or (self._alone.said() if self._alone.is_all() else None)
+
+    def remark(self) -> str | None:
+        """What else to know: which streams it leaves alone, and why; or None."""
+        return self._alone.said()
 
     def _look_up(self) -> bool:
         """Whether to end; asked now and then in the midst of long work, which thereby beats."""
@@ -156,6 +145,8 @@ class Daemon:
         self._sharing.let_go(self._sharing.look().surplus)
         for stream in list(self._sharing.held):
             self._begin(stream)
+        if self._alone.first is not None and not self._begun and self._alone.is_all():
+            raise self._alone.first
         self._standing.gain(len(self._heads), again=self._begun)
         self._next_tail = 0.0
         self._metrics.owned_streams.set(len(self._heads))
@@ -275,7 +266,7 @@ class Daemon:
             self._metrics.of[stream].fenced_commits.inc()
             moved = f"another process moved the position of {stream!r}; going on from there"
             self._digest.note(("fenced", stream), moved, stream=stream)
-            self._open(stream)
+            self._begin(stream)
             self._sharing.hurry()
             return False
         self._standing.take()
@@ -300,12 +291,13 @@ class Daemon:
         retried = set(self._away) if self._clock.monotonic() >= self._next_try else set()
         for stream in (*change.gained, *retried):
             self._begin(stream)
+        self._alone.look()
         if change or retried:
             self._metrics.owned_streams.set(len(self._heads))
             self._reading.ask()
 
     def _begin(self, stream: str) -> None:
-        """Open a stream; one that was found by a pattern and cannot be served is left alone."""
+        """Open a stream; one that cannot be served is left alone, and tried again in a while."""
         if stream not in self._metrics.of:
             self._metrics.begin(stream)
         try:
@@ -313,30 +305,36 @@ class Daemon:
         except StoreUnavailableError as error:
             if not self._store.spread:
                 raise
+            self._forget(stream)
             if stream not in self._away:
                 log.warning("%s; %r waits for it", error, stream)
             self._away.add(stream)
             self._next_try = self._clock.monotonic() + AWAY_PAUSE_S
         except StoreError as error:
-            if self._sharing.is_named(stream) and (not self._begun or isinstance(error, ModelChangedError)):
+            if self._sharing.is_named(stream) and isinstance(error, ModelChangedError):
                 raise
-            log.error("%s; %r is not served", error, stream)
+            self._forget(stream)
             self._away.discard(stream)
-            self._sharing.refuse(stream)
-            self._metrics.end(stream)
+            self._alone.note(stream, error)
+            self._metrics.owned_streams.set(len(self._heads))
         else:
             self._away.discard(stream)
+            self._alone.served(stream)
+
+    def _forget(self, stream: str) -> None:
+        """Let go of what is known of a stream."""
+        for known in (self._heads, self._reading.cursors):
+            known.pop(stream, None)
+        self._tails.forget(stream)
+        self._engine.forget(stream)
+        self._store.release(stream)
 
     def _part(self, stream: str) -> None:
         """Receive what is under way for a stream, then forget it."""
         if stream in self._pending:
             self._settle(stream)
         self._away.discard(stream)
-        for known in (self._heads, self._reading.cursors):
-            known.pop(stream, None)
-        self._tails.forget(stream)
-        self._engine.forget(stream)
-        self._store.release(stream)
+        self._forget(stream)
         self._metrics.end(stream)
 
     def _open(self, stream: str) -> None:

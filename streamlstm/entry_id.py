@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from streamlstm.errors import StoreError
 
+MOST = 2**64 - 1  # of either part
+MOST_BYTES = 41
+
 
 class EntryId(NamedTuple):
     """An entry's id; compares as Redis compares."""
@@ -15,13 +18,16 @@ class EntryId(NamedTuple):
 
     @classmethod
     def parse(cls, text: bytes | str) -> EntryId:
-        """Read `ms-seq` or `ms`; raises StoreError for anything else."""
-        raw = text.decode("ascii", "replace") if isinstance(text, bytes) else text
-        time_ms, _, sequence = raw.partition("-")
-        try:
-            return cls(int(time_ms), int(sequence or 0))
-        except ValueError:
-            raise StoreError(f"{raw!r} is not an entry id of the form ms-sequence") from None
+        """Read `ms-seq` or `ms`, each below 2^64; raises StoreError for anything else, as Redis does."""
+        raw = text if isinstance(text, bytes) else text.encode("utf-8", "replace")
+        time_ms, dash, sequence = raw.partition(b"-")
+        # What is a digit elsewhere is none in bytes, and Redis takes neither signs nor underscores as `int` does.
+        if time_ms.isdigit() and (sequence.isdigit() or not dash) and len(raw) <= MOST_BYTES:
+            found = cls(int(time_ms), int(sequence or b"0"))
+            if max(found) <= MOST:
+                return found
+        shown = raw[:MOST_BYTES].decode("utf-8", "replace") + "…" * (len(raw) > MOST_BYTES)
+        raise StoreError(f"{shown!r} is not an entry id of the form ms-sequence")
 
     def __str__(self) -> str:
         return f"{self.time_ms}-{self.sequence}"
@@ -40,5 +46,5 @@ def beyond(entry_id: bytes, end: bytes = b"+") -> tuple[bytes, bytes]:
     return (b"+", b"-") if entry_id == HIGHEST else (b"(" + entry_id, end)
 
 
-HIGHEST = b"18446744073709551615-18446744073709551615"  # a stream that has it takes no more entries
+HIGHEST = b"%d-%d" % (MOST, MOST)  # a stream that has it takes no more entries
 BEGINNING = b"0-0"  # before every entry: Redis accepts no id this small

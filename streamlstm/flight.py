@@ -5,7 +5,8 @@ from __future__ import annotations
 from streamlstm.codec import pack_entries, pack_records, pack_single
 from streamlstm.entry_id import EntryId
 from streamlstm.keys import Keys
-from streamlstm.store import FORMAT, Commit, SingleCommit
+from streamlstm.meta import FORMAT
+from streamlstm.store import Commit, SingleCommit
 from streamlstm.wire import bulk, pack
 
 _POSITION, _ENTRIES = bulk(b"position"), bulk(b"entries")

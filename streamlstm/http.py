@@ -37,6 +37,7 @@ class Pages:
     metrics: Callable[[], bytes]
     unhealthy: Callable[[], str | None]  # why the process should be restarted, or None
     unready: Callable[[], str | None]  # why it cannot serve just now, or None
+    remark: Callable[[], str | None] = lambda: None  # what whoever asks for readiness should know besides
     page: Callable[[str, Mapping[str, str]], Answer | None] | None = None  # path and query; None: not one of its paths
 
 
@@ -130,7 +131,8 @@ class _Handler(BaseHTTPRequestHandler):
             return Answer(200, CONTENT_TYPE, self.server.pages.metrics())
         if path in {"/healthz", "/readyz"}:
             problem = self.server.pages.unhealthy() if path == "/healthz" else self.server.pages.unready()
-            return Answer.text(503 if problem else 200, problem or "ok")
+            remark = self.server.pages.remark() if path == "/readyz" else None
+            return Answer.text(503 if problem else 200, problem or (f"ok; {remark}" if remark else "ok"))
         found = self.server.pages.page(path, dict(parse_qsl(query))) if self.server.pages.page is not None else None
         return found or Answer.text(404, "there are /metrics, /healthz and /readyz")
 

@@ -51,6 +51,7 @@ class StreamMetrics:
     last_commit: Level
     skill: Level
     interval_coverage: Level
+    refused: Level
 
 
 class Metrics:
@@ -173,6 +174,10 @@ class Metrics:
         )
         for share in SHARES:
             self.steps_since_reset.labels(str(share))
+        self.refused = self._gauge(
+            "refused",
+            "1 while the stream is left alone because of what its keys hold, as the log says; tried every minute.",
+        )
         self.owned_streams = self._gauge("owned_streams", "Streams this process works on.", []).labels()
         self.store_connected = self._gauge(
             "store_connected", "1 while the store answers, 0 while it is away.", []
@@ -195,6 +200,11 @@ class Metrics:
         self.of.pop(stream, None)
         for gauge in (self.lag_entries, self.lag_seconds, self.series, self.last_commit, self.skill):
             gauge.remove(stream)
+
+    def refuse(self, stream: str) -> None:
+        """The same for a stream that nobody can serve as it is."""
+        self.of[stream].refused.set(1)
+        self.end(stream)
 
     def begin(self, stream: str) -> None:
         """Show a stream's metrics at 0 before anything happens."""

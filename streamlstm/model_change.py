@@ -16,9 +16,10 @@ from typing import Protocol
 from streamlstm.engine import Engine
 from streamlstm.errors import ModelChangedError, StoreError
 from streamlstm.keys import Keys
+from streamlstm.meta import Meta
 from streamlstm.replay import Replay
 from streamlstm.snapshot import SnapshotHead
-from streamlstm.states import PAGE, Draft, Meta, States
+from streamlstm.states import PAGE, Draft, States
 from streamlstm.store import BEFORE_ANYTHING, Commit, Head
 from streamlstm.wire import Connection
 

@@ -22,10 +22,11 @@ from streamlstm.errors import StoreError, StoreRefusesError, StoreUnavailableErr
 from streamlstm.flight import FlightPacker
 from streamlstm.key_types import ask_types, hold_types
 from streamlstm.keys import Keys
+from streamlstm.meta import FIELDS, read_meta, read_position
 from streamlstm.nodes import Nodes
 from streamlstm.readers import Readers
 from streamlstm.server_check import refuse_unsafe
-from streamlstm.store import FORMAT, Commit, Head, Tail
+from streamlstm.store import Commit, Head, Tail
 from streamlstm.topology import Topology, parse_topology
 from streamlstm.waiting import Waiting
 from streamlstm.wire import SOCKET_TIMEOUT_S, Address, Connection, bulk, checked, pack, parse_replies, stream_info
@@ -76,30 +77,23 @@ class _StreamConnection:
         keys, connection = self.keys, self.connection
         asked = ask_types(keys)
         connection.send(
-            pack("WATCH", keys.meta)
-            + b"".join(asked)
-            + pack("HMGET", keys.meta, "position", "model", "format", "entries", "epoch")
-            + pack("HLEN", keys.state)
+            pack("WATCH", keys.meta) + b"".join(asked) + pack("HMGET", keys.meta, *FIELDS) + pack("HLEN", keys.state)
         )
         _, *found, described, series = [connection.receive() for _ in range(len(asked) + 3)]
         hold_types(keys, found, connection.address)
-        position, model, written_format, answered, self.epoch = checked(described, connection.address)
-        if written_format not in {None, FORMAT}:
-            raise StoreError(
-                f"the keys of stream {keys.input!r} have format {written_format.decode()!r}, "
-                f"this version reads {FORMAT.decode()}; install the version that wrote them"
-            )
-        self.guarded = position or BEGINNING
-        EntryId.parse(self.guarded)
-        if position is None:  # entries that were trimmed before the first is read are nobody's loss
+        described = checked(described, connection.address)
+        meta = read_meta(connection, keys, described)
+        self.guarded, self.epoch = meta.position, described[FIELDS.index("epoch")]
+        answered = meta.answered
+        if described[FIELDS.index("position")] is None:  # entries trimmed before the first is read are nobody's loss
             connection.send(pack("XINFO", "STREAM", keys.input))
             info = stream_info(connection.receive(), connection.address)
             answered = info.get(b"entries-added", 0) - info.get(b"length", 0)
         return Head(
-            position=self.guarded,
-            model=None if model is None else model.decode(),
+            position=meta.position,
+            model=meta.model,
             series=checked(series, connection.address),
-            answered=int(answered or 0),
+            answered=answered,
         )
 
     def send(self, commit: Commit) -> None:
@@ -323,6 +317,7 @@ def read_tail(connection: Connection, keys: Keys, head: Head) -> Tail:
     position, waiting, newest, (seconds, microseconds) = (
         checked(reply, connection.address) for reply in (replies[0], *replies[2:])
     )
+    position = read_position(keys, position)
     added, length = info.get(b"entries-added"), info.get(b"length", 0)
     if not waiting:
         # All that ever came lies before the position now: what was not answered is gone.
@@ -331,7 +326,7 @@ def read_tail(connection: Connection, keys: Keys, head: Head) -> Tail:
             lag_entries=0,
             lag_ms=0,
             answered=None if ended else added,
-            position=position or BEGINNING,
+            position=position,
             ends_before_position=ended,
         )
     now_ms = int(seconds) * 1000 + int(microseconds) // 1000
@@ -345,7 +340,7 @@ def read_tail(connection: Connection, keys: Keys, head: Head) -> Tail:
     else:  # Redis 6.2 does not count; a page is enough to tell a short lag exactly and a long one roughly
         lag = len(connection.call("XRANGE", keys.input, *beyond(head.position), "COUNT", LAG_PAGE))
     lag_ms = max(0, now_ms - oldest.time_ms)
-    return Tail(lag_entries=lag, lag_ms=lag_ms, answered=answered, position=position or BEGINNING)
+    return Tail(lag_entries=lag, lag_ms=lag_ms, answered=answered, position=position)
 
 
 def process_id(url: str) -> int:

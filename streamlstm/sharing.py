@@ -150,6 +150,14 @@ class Sharing:
         self.held.pop(stream, None)
         self._leases.give_back(self._owner, [stream])
 
+    def is_refused(self, stream: str) -> bool:
+        """Whether a stream is left alone just now."""
+        return stream in self._refused
+
+    def has_any(self) -> bool:
+        """Whether there is a stream that is not left alone."""
+        return any(stream not in self._refused for stream in self.selection.streams) or self._discovery is not None
+
     def is_named(self, stream: str) -> bool:
         """Whether the stream was asked for by its name, so that not to serve it is an error."""
         return stream in self.selection.names

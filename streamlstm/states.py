@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 import hiredis
@@ -16,9 +15,9 @@ import hiredis
 from streamlstm.entry_id import BEGINNING, beyond
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.keys import Keys
+from streamlstm.meta import FIELDS, FORMAT, Meta, entries_up_to, read_meta
 from streamlstm.reader_groups import making, read_groups
 from streamlstm.snapshot import Record, SnapshotHead
-from streamlstm.store import FORMAT
 from streamlstm.wire import Connection, checked, pack, stream_info
 
 PAGE = 1_000  # records (or entries) of one command
@@ -31,17 +30,6 @@ class MovedError(StoreError):
     """The position moved, or the states were replaced, while they were read."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Meta:
-    """What `base:meta` holds."""
-
-    position: bytes = BEGINNING
-    model: str | None = None  # fingerprint; None before the first commit
-    columns: str = ""
-    answered: int = 0
-    epoch: int = 0  # times all states were replaced at once
-
-
 class States:
     """The states of one stream over one connection."""
 
@@ -50,9 +38,9 @@ class States:
         self._connection, self.keys, self._token = connection, keys, token
 
     def meta(self) -> Meta:
-        """Read `base:meta`; raises StoreError if it has another format."""
-        fields = ("position", "model", "columns", "entries", "epoch", "format")
-        return _meta(self._connection.call("HMGET", self.keys.meta, *fields), self.keys)
+        """Read `base:meta`; raises StoreError if it has another format, or a field that somebody else wrote."""
+        found = self._connection.call("HMGET", self.keys.meta, *FIELDS)
+        return read_meta(self._connection, self.keys, found)
 
     def count(self) -> int:
         """How many series have a record."""
@@ -100,13 +88,7 @@ class States:
 
     def entries_up_to(self, position: bytes) -> int:
         """How many entries the input has had up to an id, as far as the server counts those that are gone (Redis 7)."""
-        info = self._info(self.keys.input)
-        if info is None:
-            return 0
-        later, after = 0, position
-        while page := self._connection.call("XRANGE", self.keys.input, *beyond(after), "COUNT", PAGE):
-            later, after = later + len(page), page[-1][0]
-        return int(info.get(b"entries-added", info[b"length"])) - later
+        return entries_up_to(self._connection, self.keys, position)
 
     def scan(self, key: str | None = None, *, match: str | None = None) -> Iterator[list[Record]]:
         """Pages of records, in no order; from a draft if its key is given.
@@ -145,15 +127,14 @@ class States:
         is made, about a second for two million records. Nobody has to stop for it.
         """
         draft = self.keys.draft(self._token)
-        fields = ("position", "model", "columns", "entries", "epoch", "format")
         try:
             replies = self._transaction(
-                ("HMGET", self.keys.meta, *fields),
+                ("HMGET", self.keys.meta, *FIELDS),
                 ("COPY", self.keys.state, draft, "REPLACE"),
                 ("EXPIRE", draft, DRAFT_TTL_S),
             )
             assert replies is not None, "nothing was watched"
-            yield _meta(replies[0], self.keys), draft
+            yield read_meta(self._connection, self.keys, replies[0]), draft
         finally:
             with suppress(StoreUnavailableError):  # it has a TTL
                 self._connection.call("UNLINK", draft)
@@ -287,19 +268,3 @@ class Draft:
 
 def _gone(key: str) -> StoreError:
     return StoreError(f"the draft {key!r} is gone: the server was flushed, or it took too long; nothing is changed")
-
-
-def _meta(reply: list[bytes | None], keys: Keys) -> Meta:
-    position, model, columns, entries, epoch, written_format = reply
-    if written_format not in {None, FORMAT}:
-        raise StoreError(
-            f"the keys of stream {keys.input!r} have format {written_format!r}, this version reads {FORMAT!r}; "
-            "install the version that wrote them"
-        )
-    return Meta(
-        position=position or BEGINNING,
-        model=None if model is None else model.decode(),
-        columns=(columns or b"").decode(),
-        answered=int(entries or 0),
-        epoch=int(epoch or 0),
-    )

@@ -19,7 +19,6 @@ from streamlstm.codec import ID_AT, ID_LENGTH, NAME_AT, NAME_LENGTH, SLOT, Texts
 from streamlstm.entry_id import BEGINNING
 from streamlstm.record import NO_RECORDS, Records, Rows
 
-FORMAT = b"1"  # of the derived keys, kept in base:meta
 EMPTY = Texts.of([])
 
 

@@ -13,9 +13,10 @@ from streamlstm.calibration import CALIBRATION
 from streamlstm.entry_id import EntryId
 from streamlstm.errors import RecordError, SnapshotError, StoreError
 from streamlstm.extras import outputs_of
+from streamlstm.meta import Meta
 from streamlstm.record import HEADER_WORDS, RecordFormat
 from streamlstm.snapshot import Record, SnapshotHead, SnapshotReader, write
-from streamlstm.states import PAGE, Draft, Entry, Meta, MovedError, States
+from streamlstm.states import PAGE, Draft, Entry, MovedError, States
 
 Tick = Callable[[int], None]  # told how many more records are done
 Route = Callable[[bytes], int]  # which of several streams a series belongs to

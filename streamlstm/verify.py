@@ -15,10 +15,11 @@ from streamlstm.compared import DeadLetters, Difference, Predictions, letter_of,
 from streamlstm.engine import Engine
 from streamlstm.entry_id import EntryId
 from streamlstm.errors import StoreError
+from streamlstm.meta import Meta
 from streamlstm.record import time_of
 from streamlstm.replay import Replay, count_entries
 from streamlstm.snapshot import SnapshotReader
-from streamlstm.states import Meta, States
+from streamlstm.states import States
 from streamlstm.store import Head
 from streamlstm.wire import Connection
 

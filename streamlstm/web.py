@@ -31,6 +31,7 @@ def make_pages(
     *,
     unhealthy: Callable[[], str | None],
     unready: Callable[[], str | None],
+    remark: Callable[[], str | None],
 ) -> Pages:
     """The pages of a daemon; each reads a stream from the server where that lies."""
 
@@ -52,4 +53,4 @@ def make_pages(
         metrics.loop_beats.set(0.0 if unhealthy() else 1.0)
         return metrics.exposition()
 
-    return Pages(metrics=exposition, unhealthy=unhealthy, unready=unready, page=page)
+    return Pages(metrics=exposition, unhealthy=unhealthy, unready=unready, remark=remark, page=page)

@@ -26,14 +26,14 @@ ROWS: dict[str, set[str]] = {
     "run": {"one_step", "model", "tables", "evaluation"},
     "learn": {"nn", "forecaster", "data", "train", "export", "importers"},
     "store": {"_codec", "codec", "codec_python", "entry_id", "flight", "keys", "wire", "calibration", "extras"}
-    | {"record", "store", "hushed", "topology", "nodes", "readers", "leases", "discovery", "record_file"}
+    | {"record", "store", "meta", "hushed", "topology", "nodes", "readers", "leases", "discovery", "record_file"}
     | {"key_types", "reader_groups", "waiting"}
     | {"memory_store", "redis_store", "embedded", "snapshot", "states", "transfer", "refusals", "server_check"},
     "engine": {"flaw", "values", "batch", "plan", "arena", "stepping", "scoring", "_carry", "carry", "carry_python"}
     | {"idle", "finite", "filling", "admission", "plain", "mixed", "single", "letters", "engine"},
     "daemon": {"member", "selection", "sharing", "logs", "digest", "instruments", "metrics", "http", "live", "compared"}
     | {"notify", "web", "replay", "verify", "give_back", "tails", "counting", "sweep", "model_change", "notices"}
-    | {"standing", "reading", "daemon"},
+    | {"standing", "reading", "left_alone", "daemon_settings", "daemon"},
     "face": {"bench", "cli", "__main__"},
 }
 # Row -> the rows it may import from, besides itself. The package itself holds only the version and a lazy `load`.

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 import hiredis
 
 from streamlstm.bench.backlog import Backlog
-from streamlstm.daemon import Clock, Daemon, DaemonSettings
+from streamlstm.daemon import Daemon
+from streamlstm.daemon_settings import Clock, DaemonSettings
 from streamlstm.engine import Engine
 from streamlstm.errors import StoreError
 from streamlstm.flight import FlightPacker

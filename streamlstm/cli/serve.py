@@ -27,7 +27,8 @@ from streamlstm.cli.sharing_options import SharingSettings, sharing_options
 from streamlstm.whole_file import write_whole
 
 if TYPE_CHECKING:
-    from streamlstm.daemon import Clock, Daemon, DaemonSettings
+    from streamlstm.daemon import Daemon
+    from streamlstm.daemon_settings import Clock, DaemonSettings
     from streamlstm.embedded import EmbeddedServer
     from streamlstm.engine import Engine, EngineSettings
     from streamlstm.http import HttpServer
@@ -114,7 +115,7 @@ def serve(
     """
     from streamlstm import logs
     from streamlstm.cli.connection import with_password
-    from streamlstm.daemon import DaemonSettings
+    from streamlstm.daemon_settings import DaemonSettings
     from streamlstm.http import HttpServer
     from streamlstm.web import WebSettings
 
@@ -207,7 +208,8 @@ class _Daemon:
             on_model_change=_model_change(self.plan.on_model_change, store),
         )
         pages = parse_topology(url)  # their own: they are asked for in threads
-        web.show(make_pages(self.plan.web, self.metrics, pages, unhealthy=daemon.unhealthy, unready=daemon.unready))
+        asked = {"unhealthy": daemon.unhealthy, "unready": daemon.unready, "remark": daemon.remark}
+        web.show(make_pages(self.plan.web, self.metrics, pages, **asked))
         manager = notify.of_process()
         stack.enter_context(manager.watchdog(daemon.unhealthy))
         _stop_on_signals(daemon, manager)
@@ -289,7 +291,7 @@ def _wakeup() -> Iterator[int]:
 
 
 def _clock(wakeup: int) -> Clock:
-    from streamlstm.daemon import Clock
+    from streamlstm.daemon_settings import Clock
 
     def sleep(seconds: float) -> None:
         select.select([wakeup], [], [], seconds)

@@ -9,9 +9,9 @@ from typing import Any
 from streamlstm.calibration import LEAST_SEEN
 from streamlstm.cli.tail import entry_time
 from streamlstm.errors import RecordError
+from streamlstm.meta import Meta
 from streamlstm.record import RecordFormat
 from streamlstm.spec import ModelSpec
-from streamlstm.states import Meta
 from streamlstm.transfer import layout_of
 
 NAME_WIDTH = 24  # characters; longer names push their line out

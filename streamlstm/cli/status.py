@@ -114,31 +114,26 @@ def _series_lines(nodes: Nodes, streams: Sequence[str], chosen: Sequence[str], *
 
 
 def standing(connection: Connection, stream: str) -> Standing:
-    """Read where one stream stands; raises StoreError if a key of it has another type."""
+    """Read where one stream stands; raises StoreError if a key has another type, or a field nothing of ours."""
     keys = Keys(stream)
     check_types(connection, keys)
-    position, model, answered = connection.call("HMGET", keys.meta, "position", "model", "entries")
+    meta = States(connection, keys, token="").meta()
     series = connection.call("HLEN", keys.state)
-    head = Head(
-        position=position or BEGINNING,
-        model=None if model is None else model.decode(),
-        series=series,
-        answered=int(answered or 0),
-    )
+    head = Head(position=meta.position, model=meta.model, series=series, answered=meta.answered)
     tail = read_tail(connection, keys, head)
     latest = connection.call("XREVRANGE", keys.predictions, "+", "-", "COUNT", 1)
     owner = connection.call("GET", keys.lease)
     return Standing(
         stream=stream,
         entries=connection.call("XLEN", keys.input),
-        position=None if position is None else position.decode(),
+        position=None if meta.position == BEGINNING else meta.position.decode(),
         lag_entries=tail.lag_entries,
         lag_seconds=tail.lag_ms / 1000,
         series=series,
         predictions=connection.call("XLEN", keys.predictions),
         dead_letters=connection.call("XLEN", keys.dead),
         last_prediction=latest[0][0].decode() if latest else None,
-        model=None if model is None else model.decode()[:FINGERPRINT_DIGITS],
+        model=None if meta.model is None else meta.model[:FINGERPRINT_DIGITS],
         owner=None if owner is None else owner.decode("utf-8", "replace"),
     )
 

@@ -55,7 +55,7 @@ class Recent:
     def columns(self) -> list[str]:
         """What a prediction holds, in order."""
         found = self._connection.call("HGET", self._keys.meta, "columns")
-        return (found.decode() if found else DEFAULT_COLUMNS).split(",")
+        return (found.decode("utf-8", "backslashreplace") if found else DEFAULT_COLUMNS).split(",")
 
     def look(self, wanted: Callable[[bytes], bool]) -> News:
         """What is new of the series wanted; the first look takes the newest entries there are."""

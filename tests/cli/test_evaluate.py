@@ -19,8 +19,8 @@ from streamlstm.engine import Engine, EngineSettings
 from streamlstm.evaluation.scores import model_forecasts
 from streamlstm.extras import Extras
 from streamlstm.memory_store import MemoryServer, MemoryStore
+from streamlstm.meta import Meta
 from streamlstm.scoring import ABSOLUTE, COVERED, GIVEN, NAIVE, SCORED
-from streamlstm.states import Meta
 from streamlstm.tables import Series
 from support.pump import pump
 

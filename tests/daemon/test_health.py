@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from streamlstm.daemon import BEAT_TIMEOUT_S, Clock, Daemon, DaemonSettings
+from streamlstm.daemon import BEAT_TIMEOUT_S, Daemon
+from streamlstm.daemon_settings import Clock, DaemonSettings
 from streamlstm.engine import Engine
 from streamlstm.errors import StoreError
 from streamlstm.http import HttpServer
@@ -53,7 +54,11 @@ def page() -> Iterator[tuple[str, list[float], Daemon]]:
     )
     store = parse_topology("redis://127.0.0.1:1")
     web = HttpServer("127.0.0.1:0")
-    web.show(make_pages(WebSettings(), metrics, store, unhealthy=daemon.unhealthy, unready=daemon.unready))
+    web.show(
+        make_pages(
+            WebSettings(), metrics, store, unhealthy=daemon.unhealthy, unready=daemon.unready, remark=daemon.remark
+        )
+    )
     web.start()
     yield web.url, now, daemon
     web.stop()

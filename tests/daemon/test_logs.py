@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from streamlstm.daemon import Clock, Daemon, DaemonSettings
+from streamlstm.daemon import Daemon
+from streamlstm.daemon_settings import Clock, DaemonSettings
 from streamlstm.digest import EVERY_S, Digest
 from streamlstm.engine import Engine
 from streamlstm.errors import StoreUnavailableError

@@ -16,8 +16,8 @@ from streamlstm.evaluation.split import with_gaps
 from streamlstm.extras import Extras
 from streamlstm.gaps import Gaps
 from streamlstm.memory_store import MemoryServer, MemoryStore
+from streamlstm.meta import Meta
 from streamlstm.model import Model
-from streamlstm.states import Meta
 from streamlstm.tables import Series
 from support.models import lstm
 from support.pump import pump

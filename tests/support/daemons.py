@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 
-from streamlstm.daemon import Clock, Daemon, DaemonSettings
+from streamlstm.daemon import Daemon
+from streamlstm.daemon_settings import Clock, DaemonSettings
 from streamlstm.engine import Engine
 from streamlstm.memory_store import MemoryServer, MemoryStore
 from streamlstm.metrics import Metrics

@@ -16,7 +16,8 @@ from streamlstm.codec import encode_read
 from streamlstm.entry_id import BEGINNING, EntryId
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.memory_store import MemoryServer, MemoryStream
-from streamlstm.store import FORMAT, DeadLetter, Head
+from streamlstm.meta import FORMAT
+from streamlstm.store import DeadLetter, Head
 from streamlstm.wire import Address, pack
 
 Trouble = Callable[[str, bool], None]

@@ -21,7 +21,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 
-from streamlstm.daemon import Clock, Daemon, DaemonSettings
+from streamlstm.daemon import Daemon
+from streamlstm.daemon_settings import Clock, DaemonSettings
 from streamlstm.engine import Engine, EngineSettings
 from streamlstm.entry_id import EntryId
 from streamlstm.errors import ModelChangedError, StoreError, StoreUnavailableError
