@@ -14,6 +14,10 @@ class UsageError(StreamlstmError):
     """An argument, option or setting is wrong; the command line exits with 2."""
 
 
+class ResourceError(StreamlstmError):
+    """Something outside is not to be had just now, a port, a file, a directory; to start again may do."""
+
+
 class ModelError(StreamlstmError):
     """A model file is missing, broken or not a step model."""
 
@@ -40,6 +44,10 @@ class StoreError(StreamlstmError):
 
 class StoreUnavailableError(StoreError):
     """The store cannot be reached or refuses writes just now; worth a retry."""
+
+
+class StoreHandshakeError(StoreUnavailableError):
+    """Server and client do not come to terms: a certificate or a password file of one of them has to be mended."""
 
 
 class StoreNotNowError(StoreUnavailableError):

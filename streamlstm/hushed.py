@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from streamlstm.address import Address
 from streamlstm.errors import StoreUnavailableError
-from streamlstm.wire import Address, Connection
+from streamlstm.wire import Connection
 
 FIRST_PROBE_S, LAST_PROBE_S = 0.1, 0.5  # how long a node that was silent may take to greet; doubled at every failure
 LEFT_ALONE = 10  # times the probe that comes next: at most a tenth of the time is spent on it

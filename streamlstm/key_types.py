@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from streamlstm.address import Address
 from streamlstm.errors import StoreError
 from streamlstm.keys import Keys
-from streamlstm.wire import Address, Connection, checked, pack
+from streamlstm.wire import Connection, checked, pack
 
 
 def ask_types(keys: Keys) -> list[bytes]:

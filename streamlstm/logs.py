@@ -8,17 +8,21 @@ import sys
 import time
 from typing import Any
 
+from streamlstm.hidden import without_secrets
+from streamlstm.printable import printable
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
-    """What the caller passed as `extra=`."""
-    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    """What the caller passed as `extra=`, without secrets."""
+    return {name: _open(value) for name, value in vars(record).items() if name not in _STANDARD}
 
 
-def _shown(value: object) -> str:
-    """A value on one line, whatever is in it: names come from producers."""
-    return str(value) if str(value).isprintable() else repr(value)
+def _open(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_secrets(value)
+    return [_open(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 class TextFormatter(logging.Formatter):
@@ -26,8 +30,9 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
-        fields = "".join(f" {name}={_shown(value)}" for name, value in _extra(record).items())
-        return f"{self.formatTime(record, '%H:%M:%S')} {record.levelname} {record.getMessage()}{fields}"
+        fields = "".join(f" {name}={value}" for name, value in _extra(record).items())
+        message = without_secrets(record.getMessage())
+        return printable(f"{self.formatTime(record, '%H:%M:%S')} {record.levelname} {message}{fields}")
 
 
 class JsonFormatter(logging.Formatter):
@@ -38,9 +43,10 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
         stamp = f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S')}.{int(record.msecs):03d}Z"
-        line = {"time": stamp, "level": record.levelname.lower(), "message": record.getMessage(), **_extra(record)}
+        line = {"time": stamp, "level": record.levelname.lower(), "message": without_secrets(record.getMessage())}
+        line |= _extra(record)
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+            line["traceback"] = without_secrets(self.formatException(record.exc_info))
         return json.dumps(line, default=str)
 
 

@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
+from streamlstm.address import Address
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.topology import Topology
-from streamlstm.wire import Address, Connection, checked, pack
+from streamlstm.wire import Connection, checked, pack
 
 Part = bytes | str | int
 

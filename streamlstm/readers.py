@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
+from streamlstm.address import Address
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.topology import Topology
 from streamlstm.waiting import Waiting
-from streamlstm.wire import Address, Connection, checked, pack, parse_replies
+from streamlstm.wire import Connection, checked, pack, parse_replies
 
 BLOCKED_SHARE = 0.5  # of the longest silence, that a read blocks at most
 NOTHING = b"*-1\r\n"  # the reply to a read that timed out

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 import hiredis
 
+from streamlstm.address import SOCKET_TIMEOUT_S, Address
 from streamlstm.entry_id import BEGINNING, EntryId, beyond
 from streamlstm.errors import StoreError, StoreRefusesError, StoreUnavailableError
 from streamlstm.flight import FlightPacker
@@ -29,7 +30,7 @@ from streamlstm.server_check import refuse_unsafe
 from streamlstm.store import Commit, Head, Tail
 from streamlstm.topology import Topology, parse_topology
 from streamlstm.waiting import Waiting
-from streamlstm.wire import SOCKET_TIMEOUT_S, Address, Connection, bulk, checked, pack, parse_replies, stream_info
+from streamlstm.wire import Connection, bulk, checked, pack, parse_replies, stream_info
 
 # A blocking read comes back after this long at the latest, so that a connection that died silently is noticed.
 BLOCK_MS = 1000

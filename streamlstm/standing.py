@@ -5,11 +5,18 @@ from __future__ import annotations
 import logging
 import random
 
-from streamlstm.errors import StoreError, StoreNotNowError, StoreRefusesError, StoreUnavailableError
+from streamlstm.errors import (
+    StoreError,
+    StoreHandshakeError,
+    StoreNotNowError,
+    StoreRefusesError,
+    StoreUnavailableError,
+)
 from streamlstm.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+_SAYS_WHY = (StoreNotNowError, StoreHandshakeError)
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 5.0
 
 
@@ -42,8 +49,8 @@ class Standing:
         text = str(error)
         if refused:
             is_news = text != self._refused
-        else:  # that a server cannot be reached says nothing new while it is away; what it answers does
-            is_news = self.connected or (isinstance(error, StoreNotNowError) and text != self._said)
+        else:  # that a server cannot be reached says nothing new while it is away; why it turns one away does
+            is_news = self.connected or (isinstance(error, _SAYS_WHY) and text != self._said)
         if is_news:
             self._metrics.reconnects.inc(self.connected)
             log.warning("%s; trying again", error)

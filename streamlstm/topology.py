@@ -7,25 +7,20 @@ failover or while a slot moves the keys of a stream wait until they are whole in
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
-from urllib.parse import parse_qs, unquote, urlencode
 
 from redis.crc import key_slot
 
-from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
+from streamlstm.address import SOCKET_TIMEOUT_S, Address, path_of
+from streamlstm.errors import StoreError, StoreHandshakeError, StoreUnavailableError
 from streamlstm.hushed import Hushed
-from streamlstm.wire import SOCKET_TIMEOUT_S, Address, Connection, mask
+from streamlstm.redis_url import read_url
+from streamlstm.wire import Connection
 
 TOPOLOGY = "streamlstm-topology"  # the name of connections that only ask where keys are
-SENTINEL_PORT = 26_379
-CLUSTER_PORT = 6_379
-
-# scheme, user and password, hosts, path, query
-_SPREAD_URL = re.compile(r"(rediss?)\+(sentinel|cluster)://(?:([^/?]*)@)?([^/?@]+)(/[^?]*)?(?:\?(.*))?", re.DOTALL)
 
 
 class Topology(Protocol):
@@ -61,46 +56,20 @@ def parse_topology(url: str, socket_timeout_s: float = SOCKET_TIMEOUT_S) -> Topo
     `socket_timeout_s` is the longest silence while a reply is waited for, where the URL does not say it itself.
     Raises UsageError for anything else.
     """
-    match = _SPREAD_URL.fullmatch(url)
-    if match is None:
-        if "+" in url.partition("://")[0]:
-            raise UsageError(
-                f"{mask(url)!r} is not a Redis URL; those of several servers are redis+sentinel://host:26379,host:26379"
-                "/service/0 and redis+cluster://host:6379,host:6379"
-            )
-        return OneServer(Address.parse(url, socket_timeout_s))
-    scheme, kind, credentials, hosts, path, query = match.groups()
-    at = f"{credentials}@" if credentials else ""
-    parts = [unquote(part) for part in (path or "").split("/") if part]
-    options = {name: values[-1] for name, values in parse_qs(query or "").items()}
-    sentinel_password = options.pop("sentinel_password", None)
-    sentinel_username = options.pop("sentinel_username", None)
-
-    def address(database: str) -> Address:
-        first = f"{scheme}://{at}{hosts.split(',')[0]}/{database}"
-        return Address.parse(f"{first}?{urlencode(options)}" if options else first, socket_timeout_s)
-
-    if kind == "cluster":
-        if parts not in ([], ["0"]):
-            raise UsageError(f"{mask(url)!r}: a Redis Cluster has only the database 0; leave the path out")
-        made = address("0")
-        return Cluster(mask(url), made, _endpoints(url, hosts, CLUSTER_PORT))
-    if not 1 <= len(parts) <= 2:
-        raise UsageError(f"{mask(url)!r} lacks the service: redis+sentinel://host:26379,host:26379/service/0")
-    made = address(parts[1] if len(parts) == 2 else "0")
-    watcher = replace(made, username=sentinel_username, password=sentinel_password, database=0)
-    return Sentinel(mask(url), made, watcher, _endpoints(url, hosts, SENTINEL_PORT), parts[0])
-
-
-def _endpoints(url: str, hosts: str, port: int) -> list[tuple[str, int]]:
-    """`a:1,b,[::1]:3` as pairs."""
-    found = []
-    for text in hosts.split(","):
-        match = re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?", text)
-        if match is None:
-            raise UsageError(f"{mask(url)!r}: {text!r} is not host:port")
-        found.append((match[1].strip("[]"), int(match[2] or port)))
-    return found
+    said = read_url(url)
+    greeting = Address.of(said, socket_timeout_s)
+    if said.kind == "cluster":
+        return Cluster(said.shown, greeting, list(said.hosts))
+    if said.kind == "sentinel":
+        watcher = replace(
+            greeting,
+            username=said.options.get("sentinel_username"),
+            password=said.options.get("sentinel_password"),
+            password_file=path_of(said.options.get("sentinel_password_file")),
+            database=0,
+        )
+        return Sentinel(said.shown, greeting, watcher, list(said.hosts), said.service)
+    return OneServer(greeting)
 
 
 def at(address: Address, host: str, port: int) -> Address:
@@ -184,7 +153,7 @@ class Sentinel:
         return Connection(address, name=name)
 
     def _find(self) -> Address:
-        failures = []
+        failures: list[str | StoreUnavailableError] = []
         for number, watcher in enumerate(self._watchers):
             try:
                 found = _ask(self.connect(watcher, TOPOLOGY), "SENTINEL", "get-master-addr-by-name", self._service)
@@ -194,14 +163,14 @@ class Sentinel:
                 primary = at(self._greeting, found[0].decode(), int(found[1]))
                 role = _ask(self.connect(primary, TOPOLOGY), "ROLE")[0]
             except StoreUnavailableError as error:
-                failures.append(str(error))
+                failures.append(error)
                 continue
             if role == b"master":
                 # The one that answered is asked first next time.
                 self._watchers.insert(0, self._watchers.pop(number))
                 return primary
             failures.append(f"{primary.url} is a {role.decode()}, not the primary yet")
-        raise StoreUnavailableError(f"no primary of {self._service!r} at {self.url}: {'; '.join(failures)}")
+        raise _all_failed(f"no primary of {self._service!r} at {self.url}", failures)
 
 
 class Cluster:
@@ -260,29 +229,37 @@ class Cluster:
         return self._slots
 
     def _fetch(self) -> list[tuple[int, int, Address]]:
-        failures = []
+        failures: list[str | StoreUnavailableError] = []
         for node in dict.fromkeys([*self._known, *self._seeds]):
             try:
                 reply = _ask(self.connect(node, TOPOLOGY), "CLUSTER", "SLOTS")
             except StoreUnavailableError as error:
-                failures.append(str(error))
+                failures.append(error)
                 continue
             except StoreError as error:
                 if "cluster support disabled" not in str(error):
                     raise
-                raise UsageError(f"{self.url}: the server is not part of a Cluster; use {node.url}") from None
+                raise StoreError(f"{self.url}: the server is not part of a Cluster; use {node.url}") from None
             found = [(first, last, self._address(node, nodes[0])) for first, last, *nodes in reply]
             if found:
                 everyone = (self._address(node, other) for _, _, *nodes in reply for other in nodes)
                 self._known = list(dict.fromkeys(everyone))
                 return sorted(found, key=lambda part: part[0])
             failures.append(f"{node.url} knows of no slots")
-        raise StoreUnavailableError(f"no node of the Redis Cluster at {self.url} answers: {'; '.join(failures)}")
+        raise _all_failed(f"no node of the Redis Cluster at {self.url} answers", failures)
 
     def _address(self, asked: Address, node: list[bytes | int]) -> Address:
         host = node[0].decode() if isinstance(node[0], bytes) else ""
         # An empty host is that of whoever was asked (Redis' documentation of CLUSTER SLOTS).
         return at(self._greeting, host if host not in {"", "?"} else asked.host, int(node[1]))
+
+
+def _all_failed(what: str, failures: Sequence[str | StoreUnavailableError]) -> StoreUnavailableError:
+    """Nobody could be asked; if somebody has to mend something, that is what it is about."""
+    kind = (
+        StoreHandshakeError if any(isinstance(one, StoreHandshakeError) for one in failures) else StoreUnavailableError
+    )
+    return kind(f"{what}: {'; '.join(map(str, failures))}")
 
 
 def _ask(connection: Connection, *command: str) -> Any:

@@ -2,29 +2,33 @@
 
 redis-py makes one Python call of every command and reply, retries writes on its own and gives up a blocking read
 after its socket timeout. Here a flight of ten thousand commands is one `send`, and its replies are received as one
-piece of bytes that the codec or, where objects are wanted, hiredis takes apart. URLs are parsed by redis-py, so they
-mean what its users expect.
+piece of bytes that the codec or, where objects are wanted, hiredis takes apart.
 """
 
 from __future__ import annotations
 
 import errno
-import math
 import os
-import re
 import select
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hiredis
-from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
 
+from streamlstm.address import Address
 from streamlstm.codec import skip_replies
-from streamlstm.errors import StoreError, StoreNotNowError, StoreRefusesError, StoreUnavailableError, UsageError
+from streamlstm.credentials import words
+from streamlstm.errors import (
+    StoreError,
+    StoreHandshakeError,
+    StoreNotNowError,
+    StoreRefusesError,
+    StoreUnavailableError,
+)
+from streamlstm.hidden import without_secrets
 from streamlstm.refusals import advice, cure
 
 # Received at once: memory for the larger comes from the system anew each time, which takes ten times as long as a
@@ -33,83 +37,6 @@ RECEIVE_BYTES, MOST_RECEIVE_BYTES = 1 << 16, 1 << 20
 LARGE_BYTES = 1 << 16  # a piece of a flight that is worth a system call of its own
 # Fewer bytes than this are not worth a system call to wait for them together; more may not fit the socket's buffer.
 LOW_WATER_BYTES, MOST_LOW_WATER_BYTES = 4096, 65_536
-# Longest silence while a reply is waited for, unless somebody says otherwise; then the server is treated as away.
-SOCKET_TIMEOUT_S = 30.0
-CONNECT_TIMEOUT_S = 3.0
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a server is and how to greet it; made from a URL."""
-
-    url: str  # password masked, fit for messages
-    host: str = "localhost"
-    port: int = 6379
-    path: str | None = None  # of a Unix socket
-    username: str | None = None
-    password: str | None = None
-    database: int = 0
-    tls: ssl.SSLContext | None = None
-    socket_timeout_s: float = SOCKET_TIMEOUT_S  # longest silence while a reply is waited for
-    connect_timeout_s: float = CONNECT_TIMEOUT_S
-
-    @classmethod
-    def parse(cls, url: str, socket_timeout_s: float = SOCKET_TIMEOUT_S) -> Address:
-        """Read redis://, rediss:// or unix://; raises UsageError for anything else.
-
-        As with redis-py, `?socket_timeout=` and `?socket_connect_timeout=` in the URL say how long to wait, in seconds.
-        """
-        try:
-            options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
-        except ValueError as error:
-            raise UsageError(f"{mask(url)!r} is not a Redis URL: {error}") from None
-        kind = options.get("connection_class")
-        try:
-            tls = _tls_context(options) if kind is SSLConnection else None
-        except OSError as error:  # ssl.SSLError is one
-            raise UsageError(f"{mask(url)!r}: its certificates cannot be used: {error}") from None
-        timeout_s = _seconds(url, options, "socket_timeout", socket_timeout_s)
-        return cls(
-            url=mask(url),
-            host=options.get("host", "localhost"),
-            port=int(options.get("port", 6379)),
-            path=options.get("path") if kind is UnixDomainSocketConnection else None,
-            username=options.get("username"),
-            password=options.get("password"),
-            database=int(options.get("db", 0)),
-            tls=tls,
-            socket_timeout_s=timeout_s,
-            connect_timeout_s=_seconds(url, options, "socket_connect_timeout", min(CONNECT_TIMEOUT_S, timeout_s)),
-        )
-
-
-def _seconds(url: str, options: Mapping[str, Any], name: str, default: float) -> float:
-    seconds = float(options.get(name) or default)
-    if not 0 < seconds < math.inf:
-        raise UsageError(f"{mask(url)!r}: {name} is a number of seconds above 0")
-    return seconds
-
-
-def mask(url: str) -> str:
-    """A URL without its passwords, be they before the host or among the options."""
-    url = re.sub(r"([?&][a-z_]*password=)[^&]*", r"\1***", url)
-    scheme, separator, rest = url.partition("://")
-    credentials, at, host = rest.rpartition("@")
-    if not at or ":" not in credentials:
-        return url
-    return f"{scheme}{separator}{credentials.partition(':')[0]}:***@{host}"
-
-
-def _tls_context(options: dict[str, Any]) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"), capath=options.get("ssl_ca_path"))
-    if options.get("ssl_cert_reqs") in {"none", "CERT_NONE", ssl.CERT_NONE}:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    elif str(options.get("ssl_check_hostname", "true")).lower() in {"false", "0", "no"}:
-        context.check_hostname = False
-    if options.get("ssl_certfile"):
-        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"), options.get("ssl_password"))
-    return context
 
 
 def _connect_unix(path: str, timeout_s: float) -> socket.socket:
@@ -147,26 +74,34 @@ class Connection:
         self._whole, self._left = 0, 0  # of the expected replies: bytes that are whole, elements still to come
         self._low_water = 1
         self._receive_bytes = RECEIVE_BYTES
-        self._socket = self._connect()
+        password, tls = self._read_credentials()
+        self._socket = self._connect(tls)
         self.is_plain = not isinstance(self._socket, ssl.SSLSocket)  # what is readable is what the server said
         try:
-            self._greet(name)
+            self._greet(name, password)
         except BaseException:
             self.close()
             raise
         self._patience_s = address.socket_timeout_s
         self._socket.settimeout(self._patience_s)
 
-    def _greet(self, name: str) -> None:
+    def _read_credentials(self) -> tuple[str | None, ssl.SSLContext | None]:
         address = self.address
-        if address.password is not None:
+        try:
+            return address.current_password(), None if address.tls is None else address.tls.context()
+        except StoreHandshakeError as error:
+            raise self._away(error) from None
+
+    def _greet(self, name: str, password: str | None) -> None:
+        address = self.address
+        if password is not None:
             user = [address.username] if address.username else []
-            self.call("AUTH", *user, address.password)
+            self.call("AUTH", *user, password)
         if address.database:
             self.call("SELECT", address.database)
         self.call("CLIENT", "SETNAME", name)
 
-    def _connect(self) -> socket.socket:
+    def _connect(self, tls: ssl.SSLContext | None) -> socket.socket:
         address = self.address
         within_s = min(address.connect_timeout_s, self._patience_s)
         try:
@@ -186,19 +121,23 @@ class Connection:
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 if hasattr(socket, "TCP_USER_TIMEOUT"):
                     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(address.socket_timeout_s * 1000))
-                if address.tls is not None:
-                    made = address.tls.wrap_socket(made, server_hostname=address.host)
+                if tls is not None:
+                    made = tls.wrap_socket(made, server_hostname=address.host)
         except TimeoutError as error:
             self._note_silence()
-            raise self._away("no answer in TLS; does it speak it on this port?" if address.tls else error) from None
+            raise self._away("no answer in TLS; does it speak it on this port?" if tls else error) from None
         except OSError as error:  # ssl.SSLError is one
             raise self._away(error) from None
         made.settimeout(self._patience_s)
         return made
 
     def _away(self, error: Exception | str) -> StoreUnavailableError:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return StoreUnavailableError(f"no connection to the Redis server at {self.address.url}: {reason}")
+        begin = f"no connection to the Redis server at {self.address.url}: "
+        if isinstance(error, ssl.SSLError):
+            return StoreHandshakeError(begin + words(error))
+        if isinstance(error, StoreHandshakeError):
+            return StoreHandshakeError(begin + str(error))
+        return StoreUnavailableError(begin + (getattr(error, "strerror", None) or str(error) or type(error).__name__))
 
     def silent(self) -> StoreUnavailableError:
         """What to raise when nothing has come for as long as is waited."""
@@ -232,7 +171,20 @@ class Connection:
         except TimeoutError:
             raise self.silent() from None
         except OSError as error:
-            raise self._away(error) from None
+            raise self._away(self._last_words() or error) from None
+
+    def _last_words(self) -> Exception | None:
+        """Why a server hung up in TLS, if it said so: that is there to be read after sending has failed."""
+        if self.is_plain:
+            return None
+        try:
+            while self._socket.recv(RECEIVE_BYTES):
+                pass
+        except ssl.SSLError as error:
+            return error
+        except OSError:
+            pass
+        return None
 
     def send_pieces(self, pieces: Sequence[bytes]) -> None:
         """Send packed commands that come in pieces; large ones are not copied together first."""
@@ -368,7 +320,7 @@ def checked(reply: Any, address: Address) -> Any:
     """A reply, or the error that an error reply stands for."""
     if not isinstance(reply, hiredis.ReplyError):
         return reply
-    text = str(reply)
+    text = without_secrets(str(reply))
     what_to_do = advice(text)
     if what_to_do is not None:
         said = f"the Redis server at {address.url} refuses for now: {text}"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from streamlstm import hidden
 from support.server import Server, binaries
 
 # How long an example takes says more of the machine than of the code.
@@ -26,6 +27,13 @@ def interruptible() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda *_: None)
+
+
+@pytest.fixture(autouse=True)
+def forgotten_secrets() -> Iterator[None]:
+    """What one test's passwords were is not hidden in the next one's messages."""
+    yield
+    hidden._known.clear()
 
 
 @pytest.fixture

@@ -22,11 +22,12 @@ MAX_FUNCTION_LINES = 60
 
 # Row -> its modules, by the first name below `streamlstm`.
 ROWS: dict[str, set[str]] = {
-    "floor": {"errors", "spec", "config", "gaps", "whole_file", "bounded_file"},
+    "floor": {"errors", "spec", "config", "gaps", "whole_file", "bounded_file", "hidden", "printable"},
     "run": {"one_step", "model", "tables", "evaluation"},
     "learn": {"nn", "forecaster", "data", "train", "export", "importers"},
     "store": {"_codec", "codec", "codec_python", "entry_id", "flight", "keys", "wire", "calibration", "extras"}
     | {"record", "store", "meta", "hushed", "topology", "nodes", "readers", "leases", "discovery", "record_file"}
+    | {"redis_url", "credentials", "address"}
     | {"key_types", "reader_groups", "waiting"}
     | {"memory_store", "redis_store", "embedded", "snapshot", "states", "transfer", "refusals", "server_check"},
     "engine": {"flaw", "values", "batch", "plan", "arena", "stepping", "scoring", "_carry", "carry", "carry_python"}

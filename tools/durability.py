@@ -19,13 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
+from streamlstm.address import Address
 from streamlstm.bench.server import PrivateServer, private_server
 from streamlstm.codec import Texts
 from streamlstm.flight import FlightPacker
 from streamlstm.keys import Keys
 from streamlstm.record import RecordFormat, Records
 from streamlstm.store import Commit
-from streamlstm.wire import Address, Connection, pack
+from streamlstm.wire import Connection, pack
 
 STREAM = "values"
 

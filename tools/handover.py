@@ -20,9 +20,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from streamlstm.address import Address
 from streamlstm.embedded import EmbeddedServer
 from streamlstm.keys import Keys
-from streamlstm.wire import Address, Connection
+from streamlstm.wire import Connection
 
 EVERY_S = 0.004
 CALM_S = 1.5  # before and after an event, besides what it takes

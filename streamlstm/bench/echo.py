@@ -21,12 +21,13 @@ from typing import NoReturn
 
 import numpy as np
 
+from streamlstm.address import Address
 from streamlstm.entry_id import BEGINNING
 from streamlstm.errors import StoreError
 from streamlstm.keys import Keys
 from streamlstm.model import load
 from streamlstm.record import RecordFormat
-from streamlstm.wire import Address, Connection, checked, pack
+from streamlstm.wire import Connection, checked, pack
 
 COUNT = 16_384  # entries a read at most, as the daemon
 

@@ -20,9 +20,10 @@ from typing import Any
 import hiredis
 import numpy as np
 
+from streamlstm.address import Address
 from streamlstm.errors import StoreError
 from streamlstm.keys import Keys
-from streamlstm.wire import Address, Connection, pack
+from streamlstm.wire import Connection, pack
 
 PR_SET_TIMERSLACK = 29  # prctl(2): Linux ends a sleep up to 50 us late unless told otherwise
 ANSWER_TIMEOUT_S = 30.0

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from streamlstm.address import Address
 from streamlstm.embedded import HOST, EmbeddedServer, end_process
 from streamlstm.errors import StoreError
 from streamlstm.keys import Keys
-from streamlstm.wire import Address, Connection
+from streamlstm.wire import Connection
 
 # `off`: no append-only file; the others are its appendfsync policies.
 PERSISTENCE = ("off", "no", "everysec", "always")

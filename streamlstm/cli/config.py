@@ -17,8 +17,8 @@ from click.core import ParameterSource
 from streamlstm.cli.options import command, group, json_option, note
 from streamlstm.cli.quantities import Quantity
 from streamlstm.config import find_config
+from streamlstm.hidden import MASK, without_secrets
 
-MASK = "***"
 SECRET_WORDS = ("password", "secret", "token")
 PREFIX = "STREAMLSTM_"
 PASSWORD_VARIABLE = "STREAMLSTM_REDIS_PASSWORD"  # noqa: S105  (read beside the options)
@@ -118,11 +118,11 @@ def _masked(option: str, value: Any) -> Any:
         return [_masked(option, item) for item in value]
     if value is not None and any(option.endswith(word) for word in SECRET_WORDS):
         return MASK
-    if isinstance(value, str) and "://" in value:
-        from streamlstm.wire import mask
+    if option == "--redis" and value is not None:
+        from streamlstm.redis_url import shown
 
-        return mask(value)
-    return value
+        return shown(value)
+    return without_secrets(value) if isinstance(value, str) else value
 
 
 def _unknown_variables(root: click.Context) -> Iterator[tuple[str, str]]:

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import quote
 
 import click
 
-from streamlstm.cli.options import PASSWORD
-from streamlstm.errors import StoreError, StoreRefusesError, StoreUnavailableError, UsageError
+from streamlstm.cli.options import PASSWORD_FILE
+from streamlstm.errors import StoreError, StoreHandshakeError, StoreRefusesError, StoreUnavailableError, UsageError
+from streamlstm.hidden import remember
 from streamlstm.nodes import Nodes
+from streamlstm.redis_url import read_url, with_option
 from streamlstm.topology import parse_topology
 from streamlstm.wire import Connection
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 CLIENT_NAME = "streamlstm-cli"
+PASSWORD_VARIABLE = "STREAMLSTM_REDIS_PASSWORD"  # noqa: S105  (where a password is, not one)
 
 
 def resolve_redis(url: str | None, data_dir: Path) -> str:
@@ -35,13 +36,20 @@ def resolve_redis(url: str | None, data_dir: Path) -> str:
 
 
 def with_password(url: str) -> str:
-    """The URL with the password of --password-file or STREAMLSTM_REDIS_PASSWORD, unless it has one of its own."""
+    """The URL with the password of --password-file or STREAMLSTM_REDIS_PASSWORD, unless it has one of its own.
+
+    Of a file only the name: it is read at each connection. Raises UsageError for a URL that is none.
+    """
+    said = read_url(url)
     context = click.get_current_context(silent=True)
-    password = (context.meta.get(PASSWORD) if context else None) or os.environ.get("STREAMLSTM_REDIS_PASSWORD")
-    match = re.match(r"([a-z+]+://)(?:([^/?@]*)@)?(.*)", url, re.DOTALL)
-    if not password or match is None or ":" in (match[2] or ""):
+    file = context.meta.get(PASSWORD_FILE) if context else None
+    password = os.environ.get(PASSWORD_VARIABLE, "").rstrip("\r\n")
+    if said.password or "password_file" in said.options or not (file or password):
         return url
-    return f"{match[1]}{match[2] or ''}:{quote(password, safe='')}@{match[3]}"
+    if file:
+        return with_option(url, "password_file", str(file))
+    remember(password)
+    return with_option(url, "password", password)
 
 
 def connect(url: str, key: str = "") -> Connection:
@@ -72,6 +80,8 @@ def connect_all(url: str, keys: Iterable[str] = ("",)) -> Nodes:
 
 def _advised(error: StoreError) -> StoreError:
     """Add what to do about a server that does not answer."""
+    if isinstance(error, StoreHandshakeError):
+        return error
     if isinstance(error, StoreUnavailableError) and "no connection" in str(error):
         return type(error)(f"{error}; start one with `streamlstm serve MODEL` or name yours with --redis URL")
     return error

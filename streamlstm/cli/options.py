@@ -19,13 +19,17 @@ import errno
 import os
 import select
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from streamlstm.errors import StreamlstmError, UsageError
+from streamlstm.hidden import without_secrets
+from streamlstm.printable import printable
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -103,19 +107,12 @@ def environment_variable(*declarations: str) -> str:
 
 # Passed to the command as `as_json: bool`.
 json_option = option("--json", "as_json", is_flag=True, help="Print JSON instead of text for people.")
-PASSWORD = "streamlstm.password"  # noqa: S105  (where click's context keeps it)
+PASSWORD_FILE = "streamlstm.password_file"  # noqa: S105  (where click's context keeps it)
 
 
-def _read_password(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:  # noqa: ARG001
-    if value is None:
-        return
-    try:
-        text = value.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the password file {str(value)!r}: {error}") from None
-    if not text:
-        raise UsageError(f"the password file {str(value)!r} is empty")
-    ctx.meta[PASSWORD] = text
+def _keep_password_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:  # noqa: ARG001
+    if value is not None:
+        ctx.meta[PASSWORD_FILE] = value
 
 
 # Not passed: streamlstm.cli.connection.with_password finds it.
@@ -124,8 +121,9 @@ _password_option = option(
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
     expose_value=False,
-    callback=_read_password,
-    help="File with the server's password. It may also be in STREAMLSTM_REDIS_PASSWORD, or in the URL.",
+    callback=_keep_password_file,
+    help="File with the server's password, read anew at each connection. It may also be in STREAMLSTM_REDIS_PASSWORD, "
+    "or in the URL.",
 )
 
 
@@ -179,7 +177,7 @@ def keep_inputs(inputs: Sequence[Path], outputs: Sequence[Path | None]) -> None:
 
 def note(message: str) -> None:
     """Say something to a person: one line on stderr, so that stdout stays clean for data."""
-    click.echo(f"streamlstm: {message}", err=True)
+    click.echo(f"streamlstm: {_fit(message)}", err=True)
 
 
 def leave_if_unread() -> None:
@@ -207,6 +205,7 @@ def _is_read() -> bool:
 def _exit_with_status(run: Callable[[], Any]) -> NoReturn:
     """Call `run`, print whatever it fails with as one line, and end the process with the status for it."""
     _open_closed()
+    sys.excepthook = _report_bug
     try:
         status = run()
         sys.stdout.flush()
@@ -245,10 +244,19 @@ def _open_closed() -> None:
             setattr(sys, name, open(nothing, "w" if descriptor else "r", encoding="utf-8"))  # noqa: SIM115  (to the end)
 
 
+def _report_bug(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+    """Print a traceback, without secrets that it may have picked up on its way."""
+    click.echo(without_secrets("".join(traceback.format_exception(kind, error, where))), err=True, nl=False)
+
+
 def _fail(message: str, status: int) -> NoReturn:
     """Print one line on stderr and end; line breaks in a message of others are folded."""
-    click.echo(f"streamlstm: error: {' '.join(message.split())}", err=True)
+    click.echo(f"streamlstm: error: {_fit(' '.join(message.split()))}", err=True)
     sys.exit(status)
+
+
+def _fit(message: str) -> str:
+    return printable(without_secrets(message))
 
 
 def _leave_closed_pipe() -> NoReturn:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from streamlstm.address import Address
 from streamlstm.engine import Engine, EngineSettings
 from streamlstm.extras import Extras
 from streamlstm.keys import Keys
@@ -21,7 +22,7 @@ from streamlstm.snapshot import SnapshotReader
 from streamlstm.states import States
 from streamlstm.transfer import export_states
 from streamlstm.verify import Report, Verification
-from streamlstm.wire import Address, Connection
+from streamlstm.wire import Connection
 from support.pump import pump
 from support.server import Server
 from support.serving import Serving, add, wait_for_position

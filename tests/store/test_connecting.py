@@ -6,8 +6,9 @@ import socket
 
 import pytest
 
+from streamlstm.address import Address
 from streamlstm.errors import StoreUnavailableError
-from streamlstm.wire import Address, Connection
+from streamlstm.wire import Connection
 from support.server import HOST, free_port
 
 

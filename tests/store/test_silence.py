@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
+from streamlstm.address import SOCKET_TIMEOUT_S, Address
 from streamlstm.errors import StoreUnavailableError, UsageError
 from streamlstm.hushed import Hushed
 from streamlstm.redis_store import RedisStore
 from streamlstm.store import Commit
 from streamlstm.topology import parse_topology
-from streamlstm.wire import SOCKET_TIMEOUT_S, Address, Connection
+from streamlstm.wire import Connection
 from support.proxy import Proxy
 from support.server import HOST
 from support.serving import eventually

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from streamlstm import waiting
+from streamlstm.address import Address
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.waiting import MOST_IDLE, Waiting
-from streamlstm.wire import Address, Connection
+from streamlstm.wire import Connection
 from support.server import HOST
 
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import hiredis
 
+from streamlstm.address import Address
 from streamlstm.codec import encode_read
 from streamlstm.entry_id import BEGINNING, EntryId
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.memory_store import MemoryServer, MemoryStream
 from streamlstm.meta import FORMAT
 from streamlstm.store import DeadLetter, Head
-from streamlstm.wire import Address, pack
+from streamlstm.wire import pack
 
 Trouble = Callable[[str, bool], None]
 
