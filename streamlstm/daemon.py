@@ -292,6 +292,7 @@ class Daemon:
         for stream in (*change.gained, *retried):
             self._begin(stream)
         self._alone.look()
+        self._metrics.lease_repairs.value = self._sharing.repairs
         if change or retried:
             self._metrics.owned_streams.set(len(self._heads))
             self._reading.ask()

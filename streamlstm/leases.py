@@ -6,24 +6,35 @@ worst that can happen is that two processes compute the same values for a moment
 
 The members of a group are a sorted set, each scored with the time (the server's) at which it is given up if it says
 nothing more. On a Cluster that key lies in another slot than the streams, which does not matter: it is advice.
+
+Because nothing rests on them, what others have made of these keys is put right and said, never waited for: a lease that
+this process holds is written again, one without an end is given one, members that nobody keeps alive are taken off.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.keys import EVENTS_CHANNEL, Keys, members_key
-from streamlstm.nodes import Nodes, is_away
+from streamlstm.nodes import WRONG_TYPE, Nodes, is_away
 from streamlstm.wire import Connection, pack
 
+log = logging.getLogger(__name__)
+
+LONGEST_LEASE_MS = 3_600_000  # that `--lease-ttl` can be
 # A lease with less than this left is not deleted but left to end: between looking and deleting it could become
 # another's.
 SURELY_OURS_MS = 200
 MOST_UNANSWERED = 3  # PINGs on the subscription, one a beat; then it is taken for dead and made anew
 FORGET_MEMBERS_AFTER = 10  # times the time to live; so that a group that was killed leaves no key behind
+MOST_DIGITS = 18  # of a time in ms
+AT_ONCE = 1_000  # members taken off by one command
+NO_END = -1  # what PTTL answers for a key without a time to live
 CHANGED, FOUND = b"changed", b"found"  # what members tell each other: of leases and members, of new streams
 
 
@@ -48,11 +59,17 @@ class Holder:
     """Who has a lease, and for how long if it is not renewed."""
 
     owner: str
-    left_ms: int
+    left_ms: int  # infinite in effect (NEVER_MS) where somebody has set it without an end
+    is_lease: bool = True  # False for a key of another type
+
+
+NEVER_MS = 10**15
 
 
 class Leases(Protocol):
     """Where leases are kept. Methods raise StoreUnavailableError when it is away."""
+
+    repairs: int  # how often what others had made of leases and members was put right
 
     def fileno(self) -> int | None:
         """A descriptor that becomes readable when others have said something; None if there is none."""
@@ -75,6 +92,9 @@ class Leases(Protocol):
     def take_over(self, owner: str, stream: str, former: str, ttl_ms: int) -> bool:
         """Take a lease from a former owner, unless it has changed hands meanwhile."""
 
+    def shorten(self, stream: str, ttl_ms: int) -> None:
+        """Have a lease end that would not in any time that counts, unless its owner renews it."""
+
     def give_up(self, member: Member) -> None:
         """Take a member off the roll."""
 
@@ -91,6 +111,7 @@ class RedisLeases:
     def __init__(self, nodes: Nodes, group: str) -> None:
         self._nodes = nodes
         self._members = members_key(group)
+        self.repairs = 0
         self._ear: Connection | None = None  # subscribed to what others say
         self._unanswered = 0  # PINGs on it
         self._said = b""  # our own messages begin with this, so that they wake only others
@@ -136,7 +157,7 @@ class RedisLeases:
                 raise StoreUnavailableError(str(clock))
         else:
             now_ms = int(clock[0]) * 1000 + int(clock[1]) // 1000
-            members = _read_members(listed, now_ms)
+            members, writes = self._look_at_members(listed, now_ms, FORGET_MEMBERS_AFTER * ttl_ms)
             if me is None or me not in members:
                 me = Member(now_ms, owner)
             members[me] = ttl_ms
@@ -145,6 +166,10 @@ class RedisLeases:
                 (self._members, ("ZADD", self._members, now_ms + ttl_ms, _write_member(me))),
                 (self._members, ("PEXPIRE", self._members, ttl_ms * FORGET_MEMBERS_AFTER)),
             ]
+        spoilt = [key for key, found in zip(leases, owners, strict=True) if found is WRONG_TYPE]
+        for key in spoilt:
+            self._note_repair("the lease %r, which this process holds, was made something else; it is set again", key)
+        writes += [(key, ("SET", key, wanted, "PX", ttl_ms)) for key in spoilt]
         missing = [key for key, found in zip(leases, owners, strict=True) if found is None]
         renewed = [key for key, found in zip(leases, owners, strict=True) if not is_away(found) and found == wanted]
         writes += [(key, ("SET", key, wanted, "NX", "PX", ttl_ms)) for key in missing]
@@ -155,7 +180,7 @@ class RedisLeases:
         lost = {
             stream
             for stream, key, found in zip(held, leases, owners, strict=True)
-            if not is_away(found) and found != wanted and (key not in retaken or retaken[key] is None)
+            if not is_away(found) and found not in {wanted, WRONG_TYPE} and (key not in retaken or retaken[key] is None)
         }
         return Roll(me, members, lost)
 
@@ -173,8 +198,11 @@ class RedisLeases:
         )
         found = {}
         for stream, owner, left in zip(streams, replies[0::2], replies[1::2], strict=True):
-            if isinstance(owner, bytes) and isinstance(left, int):
-                found[stream] = Holder(owner.decode("utf-8", "replace"), max(0, left))
+            if owner is WRONG_TYPE:
+                found[stream] = Holder("", 0, is_lease=False)
+            elif isinstance(owner, bytes) and isinstance(left, int):
+                left_ms = NEVER_MS if left == NO_END else max(0, left)
+                found[stream] = Holder(owner.decode("utf-8", "replace"), left_ms)
         return found
 
     def take_over(self, owner: str, stream: str, former: str, ttl_ms: int) -> bool:
@@ -188,6 +216,12 @@ class RedisLeases:
         connection.send(pack("MULTI") + pack("SET", key, owner, "PX", ttl_ms) + pack("EXEC"))
         replies = [connection.receive() for _ in range(3)]
         return isinstance(replies[-1], list)
+
+    def shorten(self, stream: str, ttl_ms: int) -> None:
+        """PEXPIRE."""
+        key = Keys(stream).lease
+        self._note_repair(f"the lease %r was set to end never, or too late to count; now it ends in {ttl_ms} ms", key)
+        self._nodes.call(key, "PEXPIRE", key, ttl_ms)
 
     def give_up(self, member: Member) -> None:
         """ZREM."""
@@ -206,6 +240,24 @@ class RedisLeases:
         """Close the subscription and the connections."""
         self._hang_up()
         self._nodes.close()
+
+    def _look_at_members(
+        self, listed: Any, now_ms: int, most_ms: int
+    ) -> tuple[dict[Member, int], list[tuple[str, Sequence[Any]]]]:
+        """The members listed, and the commands that take off whatever is none."""
+        if listed is WRONG_TYPE:
+            self._note_repair("the members %r were made something else; they are written anew", self._members)
+            return {}, [(self._members, ("DEL", self._members))]
+        members, odd = _read_members(listed, now_ms, most_ms)
+        if not odd:
+            return members, []
+        self._note_repair(f"%r had {len(odd)} members that no process keeps alive; they are taken off", self._members)
+        removals = [odd[first : first + AT_ONCE] for first in range(0, len(odd), AT_ONCE)]
+        return members, [(self._members, ("ZREM", self._members, *some)) for some in removals]
+
+    def _note_repair(self, text: str, key: str) -> None:
+        self.repairs += 1
+        log.warning(text, key)
 
     def _listen(self, owner: str) -> None:
         self._said = owner.encode()
@@ -236,12 +288,16 @@ def _write_member(member: Member) -> str:
     return f"{member.joined_ms} {member.owner}"
 
 
-def _read_members(listed: Iterable[bytes], now_ms: int) -> dict[Member, int]:
+def _read_members(listed: Iterable[bytes], now_ms: int, most_ms: int) -> tuple[dict[Member, int], list[bytes]]:
+    """Members with the ms until each is given up; and what is none, or would live longer than a beat makes it."""
     parts = list(listed)
-    found = {}
+    found: dict[Member, int] = {}
+    odd = []
     for raw, score in zip(parts[0::2], parts[1::2], strict=True):
-        joined, _, owner = raw.decode("utf-8", "replace").partition(" ")
-        left_ms = int(float(score)) - now_ms
-        if joined.isdigit() and left_ms > 0:
-            found[Member(int(joined), owner)] = left_ms
-    return found
+        joined, _, owner = raw.partition(b" ")
+        left_ms = float(score) - now_ms
+        if not (joined.isdigit() and len(joined) <= MOST_DIGITS and left_ms <= most_ms):
+            odd.append(raw)
+        elif left_ms > 0:
+            found[Member(int(joined), owner.decode("utf-8", "replace"))] = math.ceil(left_ms)
+    return found, odd

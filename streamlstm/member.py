@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 UNKNOWN = "-"
+_PID = re.compile("[0-9]{1,10}")
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Process:
     def parse(cls, text: str) -> Process | None:
         """Read what `str` wrote; None for anything else."""
         parts = text.split(":")
-        if len(parts) != 4 or not parts[1].isdigit():
+        if len(parts) != 4 or not _PID.fullmatch(parts[1]):
             return None
         return cls(parts[0], int(parts[1]), parts[2], parts[3])
 

@@ -119,6 +119,9 @@ class Metrics:
         self.interval_covered = self._counter("interval_covered", "Of these, values inside their interval.")
         self.batches = self._counter("batches", "Micro-batches stepped.", []).labels()
         self.reconnects = self._counter("reconnects", "Times the connection to the store was lost.", []).labels()
+        self.lease_repairs = self._counter(
+            "lease_repairs", "Leases and members that somebody else had changed, put right.", []
+        ).labels()
         self.evictions = self._counter("evictions", "Records dropped from memory to stay under its limit.", []).labels()
         self.stage_seconds = self._counter(
             "stage_seconds", "Time the loop spent, by stage; `wait` is idle time.", ["stage"]

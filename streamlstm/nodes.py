@@ -6,12 +6,21 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
+import hiredis
+
 from streamlstm.address import Address
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.topology import Topology
 from streamlstm.wire import Connection, checked, pack
 
 Part = bytes | str | int
+
+
+class WrongType:
+    """The reply of `Nodes.batch` to a command over a key of another type, which is that key's matter alone."""
+
+
+WRONG_TYPE = WrongType()
 
 AT_ONCE = 1_000  # commands sent before their replies are read: both fit into the sockets' buffers
 
@@ -60,7 +69,8 @@ class Nodes:
     def batch(self, commands: Sequence[tuple[str, Sequence[Part]]]) -> list[Any]:
         """The replies to (key, command) pairs, sent together; raises as `call`.
 
-        If keys lie on several servers, the reply of one that is away is a StoreUnavailableError, not raised.
+        If keys lie on several servers, the reply of one that is away is a StoreUnavailableError, not raised; of a key
+        of another type it is WRONG_TYPE.
         """
         replies: list[Any] = [None] * len(commands)
         parts: dict[Address | None, list[int]] = {}
@@ -125,6 +135,8 @@ class Nodes:
             raise StoreError(f"{error} (key {key!r})") from None
 
     def _checked(self, reply: Any, address: Address, key: str) -> Any:
+        if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("WRONGTYPE"):
+            return WRONG_TYPE
         try:
             return self._understood(reply, address, key)
         except StoreUnavailableError as error:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from streamlstm.discovery import Discovery
 from streamlstm.errors import StoreError
-from streamlstm.leases import CHANGED, FOUND, Holder, Leases, Member, Roll
+from streamlstm.leases import CHANGED, FOUND, LONGEST_LEASE_MS, Holder, Leases, Member, Roll
 from streamlstm.selection import Selection
 
 log = logging.getLogger(__name__)
@@ -80,6 +80,11 @@ class Sharing:
         self._search_began: float | None = None
 
     # What the loop asks.
+
+    @property
+    def repairs(self) -> int:
+        """How often what others had made of leases and members was put right."""
+        return self._leases.repairs
 
     def due(self) -> bool:
         """Whether it is time for a look."""
@@ -228,12 +233,17 @@ class Sharing:
         for _ in range(TRIES):
             holders = self._leases.holders(candidates)
             for stream, holder in holders.items():
-                if len(taken) < need and holder.owner != self._owner and self._is_dead(holder.owner):
+                if holder.left_ms > LONGEST_LEASE_MS:  # nobody of us did that, and nobody would ever take it
+                    self._leases.shorten(stream, self._ttl_ms)
+                elif len(taken) < need and not holder.is_lease:
+                    taken.append(stream)  # whoever opens it says what its key is
+                elif len(taken) < need and holder.owner != self._owner and self._is_dead(holder.owner):
                     if self._leases.take_over(self._owner, stream, holder.owner, self._ttl_ms):
                         taken.append(stream)
                 elif len(taken) < need and holder.owner == self._owner:
                     taken.append(stream)
-            ends_ms = [holder.left_ms for holder in holders.values()]
+            left_ms = [holder.left_ms for holder in holders.values()]
+            ends_ms = [self._ttl_ms if left > LONGEST_LEASE_MS else left for left in left_ms]
             free = [stream for stream in candidates if stream not in holders][: need - len(taken)]
             got = self._leases.take(self._owner, free, self._ttl_ms) if free else set()
             taken += [stream for stream in free if stream in got]
@@ -270,6 +280,8 @@ def all_of(streams: Iterable[str], monotonic: Callable[[], float]) -> Sharing:
 class NoLeases:
     """`Leases` for a process that works on everything, whoever else does."""
 
+    repairs = 0
+
     def fileno(self) -> int | None:
         """Nobody says anything."""
         return None
@@ -297,6 +309,9 @@ class NoLeases:
     def take_over(self, owner: str, stream: str, former: str, ttl_ms: int) -> bool:  # noqa: ARG002
         """From nobody."""
         return False
+
+    def shorten(self, stream: str, ttl_ms: int) -> None:
+        """There is none."""
 
     def give_up(self, member: Member) -> None:
         """Nobody notices."""

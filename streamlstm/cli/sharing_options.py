@@ -72,10 +72,11 @@ def sharing_options(function: Function) -> Function:
 
 
 def _settings(*, streams: tuple[str, ...], lease_ttl: int, socket_timeout: int, group: str | None) -> SharingSettings:
+    from streamlstm.leases import LONGEST_LEASE_MS
     from streamlstm.selection import Selection
 
-    if 0 < lease_ttl < LEAST_LEASE_MS:
-        raise UsageError(f"--lease-ttl is at least {LEAST_LEASE_MS} ms, or 0 for none")
+    if lease_ttl and not LEAST_LEASE_MS <= lease_ttl <= LONGEST_LEASE_MS:
+        raise UsageError(f"--lease-ttl is {LEAST_LEASE_MS} ms to {LONGEST_LEASE_MS // 60_000} minutes, or 0 for none")
     if not LEAST_SOCKET_TIMEOUT_MS <= socket_timeout <= MOST_SOCKET_TIMEOUT_MS:
         raise UsageError(f"--socket-timeout is {LEAST_SOCKET_TIMEOUT_MS} ms to {MOST_SOCKET_TIMEOUT_MS // 1000} s")
     selection = Selection.of(streams)
