@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from streamlstm.cli.options import ParamType, command, json_option, keep_inputs, option
-from streamlstm.errors import MissingExtraError
+from streamlstm.cli.options import ParamType, command, json_option, keep_inputs, note, option
+from streamlstm.cli.quantities import SIZE
+from streamlstm.errors import MissingExtraError, UsageError
 from streamlstm.whole_file import write_whole
 
 NEEDED = ("torch", "onnx", "h5py")
@@ -30,6 +32,23 @@ class Pair(ParamType):
         except ValueError:
             self.fail(f"{value!r} is not two numbers joined by a comma, as in 104,622", param, ctx)
         return low, high
+
+
+class Target(ParamType):
+    """A feature and the output that forecasts it."""
+
+    name = "target"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Read `load=yhat2` as ("load", "yhat2"), and `load` as ("load", "yhat")."""
+        if isinstance(value, tuple):
+            return value
+        feature, equals, output = str(value).rpartition("=")
+        if not equals:
+            feature, output = output, "yhat"
+        if not feature or not output:
+            self.fail(f"{value!r} is not a feature and an output, as in load=yhat", param, ctx)
+        return feature, output
 
 
 @command("import-keras")
@@ -52,9 +71,32 @@ class Pair(ParamType):
     "for each output. For a StandardScaler: MEAN,MEAN+DEVIATION.",
 )
 @option("--features", metavar="NAME[,NAME]", help="Names of the numbers of one value.")
+@option(
+    "--target",
+    "targets",
+    type=Target(),
+    multiple=True,
+    metavar="FEATURE=OUTPUT",
+    help="Which output (yhat, yhat2, … in order) forecasts which feature, where a model of several features does not "
+    "forecast each of them in order; again for several. =yhat may be left out.",
+)
+@option(
+    "--max-bytes",
+    type=SIZE,
+    default="128MiB",
+    metavar="SIZE",
+    help="Largest file, and weights, that are read; reading takes up to four times as much memory.",
+)
 @json_option
 def import_keras(
-    *, model: Path, output: Path, scales: tuple[tuple[float, float], ...], features: str | None, as_json: bool
+    *,
+    model: Path,
+    output: Path,
+    scales: tuple[tuple[float, float], ...],
+    features: str | None,
+    targets: tuple[tuple[str, str], ...],
+    max_bytes: int,
+    as_json: bool,
 ) -> None:
     """Make a step model of the Keras model MODEL, a .keras or .h5 file of Keras 2 or 3; Keras is not needed.
 
@@ -67,16 +109,49 @@ def import_keras(
         raise MissingExtraError(
             f"import-keras needs {', '.join(missing)}; install them with: pip install 'streamlstm[train,keras]'"
         )
-    from streamlstm.importers.keras import import_keras as convert
+    from streamlstm.importers.keras_file import read_keras_file
+
+    file = read_keras_file(model, max_bytes=max_bytes)  # before torch, which takes longer than a bad file does
+    from streamlstm.importers.keras import convert
     from streamlstm.spec import METADATA_KEY
 
-    made = convert(model, scale=scales or None, features=None if features is None else features.split(","))
+    made = convert(
+        file,
+        scale=scales or None,
+        features=None if features is None else features.split(","),
+        targets=_each_once(targets),
+    )
     data = made.SerializeToString(deterministic=True)
     write_whole(output, data)
     spec = json.loads(next(entry.value for entry in made.metadata_props if entry.key == METADATA_KEY))
     facts = {"model": str(output), "bytes": len(data), "layers": spec["layers"], "training": spec["training"]}
+    for hint in _hints(spec):
+        note(hint)
     if as_json:
         click.echo(json.dumps(facts))
         return
     kinds = " → ".join(f"{layer['kind']} {layer['units']}" for layer in spec["layers"])
     click.echo(f"{output}: {kinds}; carries {spec['training']['carries']}")
+
+
+def _each_once(targets: Sequence[tuple[str, str]]) -> dict[str, str]:
+    chosen = dict(targets)
+    if len(chosen) < len(targets):
+        raise UsageError("--target names a feature twice; one output forecasts its next value")
+    return chosen
+
+
+def _hints(spec: Mapping[str, Any]) -> Iterator[str]:
+    """What may not be as it was meant."""
+    features, width = spec["features"], len(spec["features"])
+    if width > 1 and spec["training"].get("window") == 1:
+        yield (
+            f"the model reads one step of {width} numbers, so every value has to have {width}; if they are the last "
+            f"{width} values of one series, as in tutorials with Input((1, look_back)), train it with "
+            f"Input(({width}, 1)): a value is then one number, and those before it are carried"
+        )
+    if all(target is None for target in spec["targets"]):
+        yield (
+            f"which of the {width} features the model forecasts is not in its file, so it can be served but not scored "
+            f"(evaluate, --interval, errors in status); say it with --target, e.g. --target {features[0]}=yhat"
+        )

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import onnx
@@ -24,40 +24,53 @@ import onnx
 from streamlstm import nn
 from streamlstm.errors import ModelError, UsageError
 from streamlstm.export.graph import Graph
-from streamlstm.importers.keras_file import KerasFile, read_keras_file
+from streamlstm.importers.keras_chain import Link, chain, input_shape
+from streamlstm.importers.keras_file import MAX_BYTES, KerasFile, read_keras_file
 from streamlstm.importers.keras_layers import LayerBuilder
 from streamlstm.spec import ModelSpec
 
 Pair = tuple[float, float]
 
 
-def import_keras(
-    path: Path, *, scale: Pair | Sequence[Pair] | None = None, features: Sequence[str] | None = None
-) -> onnx.ModelProto:
-    """Read a Keras model and write it as a step model.
+class Options(TypedDict, total=False):
+    """What a file does not say of a model.
 
-    `scale` is the (min, max) of the MinMaxScaler that stood outside the model: one pair for everything, one a feature,
-    or one a feature and then one an output. Values go in as (x - min) / (max - min) and come out turned back. For a
-    StandardScaler give (mean, mean + deviation), for the range -1 to 1 ((min + max) / 2, max). `features` names the
-    numbers of one value.
+    `scale` is the (min, max) of the MinMaxScaler that stood outside the model: one pair for everything, one a feature
+    where each output forecasts one, or one a feature and then one an output. Values go in as (x - min) / (max - min)
+    and come out turned back. For a StandardScaler give (mean, mean + deviation), for the range -1 to 1
+    ((min + max) / 2, max). `features` names the numbers of one value. `targets` says which output forecasts the next
+    value of which feature, {feature: output}; outputs are called yhat, yhat2, … in order.
+    """
 
-    Raises ModelError for a file or layer that cannot be carried over faithfully, naming it; UsageError for arguments
+    scale: Pair | Sequence[Pair] | None
+    features: Sequence[str] | None
+    targets: Mapping[str, str] | None
+
+
+def import_keras(path: Path, *, max_bytes: int = MAX_BYTES, **options: Unpack[Options]) -> onnx.ModelProto:
+    """Read a Keras model, of at most `max_bytes` bytes, and write it as a step model.
+
+    Raises ModelError for a file or layer that cannot be carried over faithfully, naming it; UsageError for options
     that do not fit the model.
     """
-    file = read_keras_file(Path(path))
-    layers = _chain(file)
-    length, width = _input_shape(file, layers)
-    stack = _layers(file, layers, width)
+    return convert(read_keras_file(Path(path), max_bytes=max_bytes), **options)
+
+
+def convert(file: KerasFile, **options: Unpack[Options]) -> onnx.ModelProto:
+    """Write a Keras model that was read as a step model; raises as `import_keras` does."""
+    links = chain(file)
+    length, width = input_shape(file, links)
+    stack = _layers(file, links, width)
     served, how = _served(file, stack, length)
     served.eval()
-    names = _feature_names(features, width)
-    into, out = _scales(scale, width, served.output_size)
+    names = _feature_names(options.get("features"), width)
+    outputs, targets = _outputs(names, served.output_size, options.get("targets") or {})
+    into, out = _scales(options.get("scale"), width, served.output_size, targets)
     graph, entries = Graph(), served.state_entries()
     x = "x" if into is None else _emit_scaled(graph, "x", into)
     y, following = served.emit(graph, x, graph.split_state("state", [entry.size for entry in entries]))
     if out is not None:
         y = _emit_unscaled(graph, y, out)
-    outputs, targets = _outputs(names, served.output_size)
     facts: dict[str, Any] = {"source": "Keras", "keras_version": file.version, "carries": how}
     if length is not None:
         facts["window"] = length
@@ -75,83 +88,29 @@ def import_keras(
     return graph.model(spec, y, graph.concat(following, axis=1))
 
 
-def _chain(file: KerasFile) -> list[Mapping[str, Any]]:
-    """The layers in the order in which they follow each other; a model that branches is refused."""
-    if file.class_name == "Sequential":
-        return list(file.layers)
-    if file.class_name not in ("Functional", "Model"):
-        raise ModelError(f"{file.path}: {file.class_name} is no Sequential or Functional model; rebuild it as one")
-    by_name = {str(layer.get("name", layer["config"].get("name"))): layer for layer in file.layers}
-    ends = [
-        sorted({name for name, _ in _sources(file.config.get(key, []))}) for key in ("input_layers", "output_layers")
-    ]
-    if any(len(end) != 1 for end in ends):
-        raise ModelError(f"{file.path}: the model has several inputs or outputs; save the part from one to one")
-    chain, name = [by_name[ends[1][0]]], ends[1][0]
-    while name != ends[0][0]:
-        sources = _sources(by_name[name].get("inbound_nodes", []))
-        if len(sources) != 1 or sources[0][1] != 0:
-            raise ModelError(
-                f"{file.path}: layer {name!r} takes {len(sources)} tensors or a state; only a chain of layers, each "
-                "fed by the output of the one before it, can be carried over"
-            )
-        name = sources[0][0]
-        if by_name[name] in chain:
-            raise ModelError(f"{file.path}: layer {name!r} is used twice; only a plain chain of layers is carried over")
-        chain.append(by_name[name])
-    if left := set(by_name) - {str(layer.get("name", layer["config"].get("name"))) for layer in chain}:
-        raise ModelError(f"{file.path}: layer {min(left)!r} stands beside the chain from input to output")
-    return chain[::-1]
-
-
-def _sources(node: Any) -> list[tuple[str, int]]:
-    """Every (layer, output number) that a functional configuration, of any Keras, names under a node."""
-    if isinstance(node, Mapping):
-        if "keras_history" in node:
-            name, _, output = node["keras_history"]
-            return [(str(name), int(output))]
-        return [found for value in node.values() for found in _sources(value)]
-    if isinstance(node, list | tuple):
-        if len(node) >= 3 and isinstance(node[0], str) and isinstance(node[1], int) and isinstance(node[2], int):
-            return [(node[0], node[2]), *_sources(list(node[3:]))]
-        return [found for value in node for found in _sources(value)]
-    return []
-
-
-def _input_shape(file: KerasFile, layers: Sequence[Mapping[str, Any]]) -> tuple[int | None, int]:
-    """The length of a window, None if any, and the numbers of one value."""
-    for layer in [*layers, {"config": file.config}]:
-        config = layer["config"]
-        shape = config.get("batch_shape") or config.get("batch_input_shape") or config.get("build_input_shape")
-        if shape is None:
-            continue
-        if len(shape) != 3 or shape[2] is None:
-            raise ModelError(
-                f"{file.path}: the model takes inputs of shape {tuple(shape)}; it must be (batch, time, features)"
-            )
-        return (None if shape[1] is None else int(shape[1])), int(shape[2])
-    raise ModelError(f"{file.path} does not say what shape its inputs have; build the model before saving it")
-
-
-def _layers(file: KerasFile, layers: Sequence[Mapping[str, Any]], width: int) -> nn.Stack:
-    builder, size, every_step = LayerBuilder(file), width, True
+def _layers(file: KerasFile, links: Sequence[Link], width: int) -> nn.Stack:
+    size, every_step = width, True
     made: list[nn.RecurrentLayer] = []
-    for layer in layers:
+    for holder, layer in links:
         if layer["class_name"] == "InputLayer":
             continue
+        builder = LayerBuilder(holder)
         one = builder.build(layer, size)
         if one is None:
             continue
-        if isinstance(one, nn.RNN | nn.Bidirectional):
+        if _recurrent(one):
             if not every_step:
                 raise builder.refuse(
                     layer, "the layer before gives its last output only; set return_sequences=True there"
                 )
-            every_step = one.return_sequences
+            every_step = bool(getattr(one, "return_sequences", False))
         made.append(one)
         size = one.output_size
     if not any(_recurrent(layer) for layer in made):
-        raise ModelError(f"{file.path} has no recurrent layer: nothing would be carried from value to value")
+        raise ModelError(
+            f"{file.path} has no recurrent layer, so nothing would be carried from value to value; train one with an "
+            "LSTM, a GRU or a SimpleRNN"
+        )
     return nn.Stack(made, input_size=width)
 
 
@@ -199,21 +158,35 @@ def _feature_names(features: Sequence[str] | None, width: int) -> tuple[str, ...
     return tuple(features)
 
 
-def _outputs(features: Sequence[str], count: int) -> tuple[tuple[str, ...], tuple[int | None, ...]]:
-    """Name the outputs and say which of them forecasts which feature.
+def _outputs(
+    features: Sequence[str], count: int, chosen: Mapping[str, str]
+) -> tuple[tuple[str, ...], tuple[int | None, ...]]:
+    """Name the outputs, as `train` does, and say which of them forecasts which feature.
 
-    As many outputs as features forecast them in order. One feature's several outputs are taken for its next values,
-    nearest first. What fewer or more outputs of several features mean, the file does not say.
+    Unless it is said, as many outputs as features forecast them in order, and one feature's several outputs are taken
+    for its next values, nearest first. What fewer or more outputs of several features mean, the file does not say.
     """
-    if len(features) == count:
-        names = ["yhat"] if count == 1 else [f"yhat_{name}" for name in features]
-        return tuple(names), tuple(range(count))
-    names = ["yhat", *(f"yhat_{number}" for number in range(2, count + 1))]
-    return tuple(names), ((0,) if len(features) == 1 else (None,) * len(features))
+    names = ["yhat", *(f"yhat{number}" for number in range(2, count + 1))]
+    targets: list[int | None] = [None] * len(features)
+    if not chosen and len(features) in (1, count):
+        targets = list(range(len(features)))
+    for feature, output in chosen.items():
+        if feature not in features:
+            raise UsageError(f"the model has no feature {feature!r} to forecast; it has {', '.join(features)}")
+        if output not in names:
+            raise UsageError(f"the model has no output {output!r}; it has, in order, {', '.join(names)}")
+        if names.index(output) in targets:
+            raise UsageError(f"the output {output!r} cannot forecast two features")
+        targets[features.index(feature)] = names.index(output)
+    if len(features) > 1:
+        for feature, target in zip(features, targets, strict=True):
+            if target is not None:
+                names[target] = f"yhat_{feature}"
+    return tuple(names), tuple(targets)
 
 
 def _scales(
-    scale: Pair | Sequence[Pair] | None, width: int, outputs: int
+    scale: Pair | Sequence[Pair] | None, width: int, outputs: int, targets: Sequence[int | None]
 ) -> tuple[np.ndarray[Any, Any] | None, np.ndarray[Any, Any] | None]:
     """The pairs of the features and of the outputs, each (n, 2)."""
     if scale is None or len(scale) == 0:
@@ -224,11 +197,12 @@ def _scales(
         raise UsageError("a scale is two different finite numbers, MIN and MAX")
     if len(pairs) == 1:
         return pairs.repeat(width, axis=0), pairs.repeat(outputs, axis=0)
-    if len(pairs) == width and outputs == width:
-        return pairs, pairs
+    aimed = set(range(outputs)) <= set(targets)  # each output forecasts a feature, whose scale is the output's too
+    if len(pairs) == width and aimed:
+        return pairs, np.stack([pairs[targets.index(output)] for output in range(outputs)])
     if len(pairs) == width + outputs:
         return pairs[:width], pairs[width:]
-    hint = f"{width} (one a feature) or " if outputs == width else ""
+    hint = f"{width} (one a feature) or " if aimed else ""
     raise UsageError(
         f"{len(pairs)} scales do not fit {width} features and {outputs} outputs; give 1 for everything, {hint}"
         f"{width + outputs} (one a feature, then one an output)"

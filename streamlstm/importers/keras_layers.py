@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from streamlstm import nn
 from streamlstm.errors import ModelError, UsageError
+from streamlstm.importers.keras_classes import function_name, is_own_class, own_class
 from streamlstm.importers.keras_file import KerasFile, Weights
 from streamlstm.nn.activations import NAMES
 
@@ -26,12 +28,26 @@ _TRAINING_ONLY = (
     "GaussianNoise",
     "SpatialDropout1D",
 )
+_RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "CuDNNLSTM", "CuDNNGRU")
+_ACTIVATIONS = ("ReLU", "LeakyReLU", "ELU", "Softmax")  # layers that are activations
+_KNOWN = (
+    *_RECURRENT[:4],
+    "Bidirectional",
+    "Dense",
+    "TimeDistributed",
+    "Activation",
+    *_ACTIVATIONS,
+    "BatchNormalization",
+)
+_COPY = "build the model without it, copy the weights with set_weights(model.get_weights()), and save that"
 _ADVICE = {
-    "BatchNormalization": "fold it into the layer before it, or train without it",
-    "Masking": "leave it out: a missing value is handled outside the model (serve --missing)",
-    "Embedding": "a value is F numbers; encode categories before the model",
-    "Lambda": "its code is not in the file; write the step with a layer that is",
+    "Masking": f"{_COPY}; a missing value is handled outside the model (serve --missing)",
+    "Embedding": "a value is F numbers: train on categories that are numbers, one for each category (one-hot)",
+    "Lambda": "what it does is code; do that to the values before the model or to the forecasts after it, or train "
+    "with a layer that is one of " + ", ".join(_KNOWN),
 }
+_UNKNOWN = "layers of this class are not known here; train with " + ", ".join(_KNOWN)
+_OWN_CODE = "what it does is not in the file; train with the layer of Keras that does the same, and save that"
 
 
 class LayerBuilder:
@@ -47,22 +63,26 @@ class LayerBuilder:
 
     def build(self, layer: Mapping[str, Any], input_size: int) -> nn.RecurrentLayer | None:
         """Make one layer with its weights; None for a layer that does nothing when serving."""
-        kind = str(layer["class_name"])
         self._check(layer)
-        if kind in _TRAINING_ONLY:
+        if layer["class_name"] in _TRAINING_ONLY:
             return None
         try:
-            made = self.make(layer)
-            made.build(input_size)
-            made.set_weights(self._weights(layer))
+            if layer["class_name"] == "BatchNormalization":
+                made: nn.RecurrentLayer = nn.Dense(input_size)
+                weights = self._batch_normalization(layer, input_size)
+            else:
+                made, weights = self.make(layer), self._weights(layer)
+            fill(made, input_size, weights)
         except UsageError as error:
             raise self.refuse(layer, str(error)) from None
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise self.refuse(layer, f"its configuration lacks or misstates {error}; save the model again") from None
         return made
 
     def make(self, layer: Mapping[str, Any]) -> nn.RecurrentLayer:
         """Make one layer without parameters; raises ModelError for a class that is not known."""
         kind, config = str(layer["class_name"]), layer["config"]
-        if kind in ("LSTM", "GRU", "SimpleRNN", "RNN", "CuDNNLSTM", "CuDNNGRU"):
+        if kind in _RECURRENT:
             return self._recurrent(layer)
         if kind == "Bidirectional":
             return self._bidirectional(layer)
@@ -72,14 +92,17 @@ class LayerBuilder:
             )
         if kind == "TimeDistributed":
             inner = config["layer"]
+            self._check(inner)
             if inner["class_name"] not in ("Dense", "Activation"):
                 raise self.refuse(layer, f"it holds a {inner['class_name']}; only Dense and Activation can stand in it")
             return self.make(inner)
-        if kind in ("Activation", "ReLU", "LeakyReLU", "ELU", "Softmax"):
+        if kind in ("Activation", *_ACTIVATIONS):
             return nn.Activation(self._activation(layer))
-        raise self.refuse(layer, _ADVICE.get(kind, "layers of this class are not known here"))
+        raise self.refuse(layer, _ADVICE.get(kind, _UNKNOWN))
 
     def _check(self, layer: Mapping[str, Any]) -> None:
+        if is_own_class(layer):
+            raise self.refuse(layer, f"it is of {own_class(layer)}; {_OWN_CODE}")
         config = layer["config"]
         policy = config.get("dtype")
         policy = policy.get("config", {}).get("name") if isinstance(policy, Mapping) else policy
@@ -91,23 +114,25 @@ class LayerBuilder:
     def _activation(self, layer: Mapping[str, Any], key: str = "activation", default: str | None = None) -> str | None:
         """Name the activation a layer has under `key`, or is."""
         kind, config = layer["class_name"], layer["config"]
-        if kind in ("ReLU", "LeakyReLU", "ELU", "Softmax"):
+        if kind in _ACTIVATIONS:
             return self._activation_layer(layer)
         value = config.get(key, default)
-        if isinstance(value, Mapping):
-            if value.get("class_name") in ("ReLU", "LeakyReLU", "ELU", "Softmax"):
-                return self._activation_layer(value)
-            value = value.get("config") if value.get("class_name") == "function" else value.get("class_name")
         if value is None:
             return None
-        if value == "hard_sigmoid" and self.file.major < 3:
+        if isinstance(value, Mapping) and value.get("class_name") in _ACTIVATIONS and not is_own_class(value):
+            return self._activation_layer(value)
+        name = function_name(value)
+        if name is None:
+            what = "is code of its author's, such as a lambda, which the file does not say in numbers"
+            raise self.refuse(layer, f"its {key} {what}; train with one of {', '.join(NAMES)}")
+        if name == "hard_sigmoid" and self.file.major < 3:
             return "hard_sigmoid_keras2"
-        if not isinstance(value, str) or value not in NAMES:
-            raise self.refuse(layer, f"its {key} {value!r} is not known here; use one of {', '.join(NAMES)}")
-        return value
+        if name not in NAMES:
+            raise self.refuse(layer, f"its {key} {name[:60]!r} is not known here; train with one of {', '.join(NAMES)}")
+        return name
 
     def _activation_layer(self, layer: Mapping[str, Any]) -> str:
-        kind, config = layer["class_name"], layer["config"]
+        kind, config = layer["class_name"], layer.get("config") or {}
         if kind == "Softmax":
             if config.get("axis", -1) not in (-1, [-1]):
                 raise self.refuse(layer, "its axis is not the last")
@@ -128,6 +153,7 @@ class LayerBuilder:
         }
         if kind == "RNN":
             cell = config["cell"]
+            self._check({**cell, "config": {"name": config.get("name"), **cell["config"]}})
             cells = cell["config"]["cells"] if cell["class_name"] == "StackedRNNCells" else [cell]
             made = [self._cell({**one, "config": {"name": config.get("name"), **one["config"]}}) for one in cells]
             return nn.RNN(made if cell["class_name"] == "StackedRNNCells" else made[0], **call)
@@ -140,6 +166,7 @@ class LayerBuilder:
     def _cell(self, cell: Mapping[str, Any]) -> nn.Cell:
         kinds: dict[str, Any] = {"LSTMCell": nn.LSTMCell, "GRUCell": nn.GRUCell, "SimpleRNNCell": nn.SimpleRNNCell}
         kind = str(cell["class_name"])
+        self._check(cell)
         if kind not in kinds:
             raise self.refuse(cell, f"cells of this class are not known here, only {', '.join(kinds)}")
         options = self._cell_options(cell)
@@ -183,7 +210,7 @@ class LayerBuilder:
             if way is None:  # files of older Keras name one layer for both ways
                 continue
             self._check(way)
-            if way["class_name"] not in ("LSTM", "GRU", "SimpleRNN", "RNN", "CuDNNLSTM", "CuDNNGRU"):
+            if way["class_name"] not in _RECURRENT:
                 raise self.refuse(layer, f"it holds a {way['class_name']}; only recurrent layers can stand in it")
             made.append(self._recurrent(way))
         back = made[1] if len(made) > 1 else None
@@ -195,10 +222,51 @@ class LayerBuilder:
         inner = config["layer"]["class_name"] if kind == "Bidirectional" else kind
         if not str(inner).startswith("CuDNN"):
             return weights
+        if len(weights) % 3:
+            raise UsageError(f"{inner} has three weights, but {len(weights)} were given")
         converted: Weights = []
         for start in range(0, len(weights), 3):
             converted += from_cudnn(str(inner), weights[start : start + 3])
         return converted
+
+    def _batch_normalization(self, layer: Mapping[str, Any], size: int) -> Weights:
+        """What it does when serving, as a kernel (size, size) and a bias: a factor and an offset for each number."""
+        config = layer["config"]
+        axis = config.get("axis", -1)
+        if axis not in (-1, 2, [-1], [2]):
+            raise self.refuse(layer, f"its axis {axis!r} is not that of the features; build it with axis=-1")
+        weights = list(self._weights(layer))
+        scale, center = (bool(config.get(key, True)) for key in ("scale", "center"))
+        if [weight.shape for weight in weights] != [(size,)] * (2 + scale + center):
+            shapes = ", ".join(str(weight.shape) for weight in weights)
+            raise UsageError(f"BatchNormalization of {size} numbers was given weights of the shapes {shapes or 'none'}")
+        variance, mean = weights.pop().astype(np.float64), weights.pop().astype(np.float64)
+        offset = weights.pop() if center else np.zeros(size)
+        factor = (weights.pop() if scale else np.ones(size)) / np.sqrt(variance + float(config.get("epsilon", 1e-3)))
+        return [np.diag(factor).astype(np.float32), (offset - mean * factor).astype(np.float32)]
+
+
+def fill(made: nn.RecurrentLayer, input_size: int, weights: Weights) -> None:
+    """Build a layer for values of `input_size` numbers around its weights.
+
+    Raises UsageError where number or shape differ from what it asks for, before anything of that size is allocated,
+    and for weights that are not finite.
+    """
+    try:
+        with torch.device("meta"):  # parameters without memory
+            made.build(input_size)
+    except RuntimeError:  # sizes that overflow when they are multiplied
+        raise UsageError(f"{type(made).__name__} cannot have {made.output_size} units") from None
+    asked = [tuple(parameter.shape) for parameter in made.parameters()]
+    if len(asked) != len(weights):
+        raise UsageError(f"{type(made).__name__} has {len(asked)} weights, but {len(weights)} were given")
+    for (name, parameter), weight in zip(made.named_parameters(), weights, strict=True):
+        if tuple(parameter.shape) != weight.shape:
+            raise UsageError(f"{name} has shape {tuple(parameter.shape)}, but was given {weight.shape}")
+        if not np.isfinite(weight).all():
+            raise UsageError(f"{name} holds numbers that are not finite: its training failed; train it again")
+    made.to_empty(device="cpu")
+    made.set_weights(weights)
 
 
 def from_cudnn(kind: str, weights: Sequence[np.ndarray[Any, Any]]) -> Weights:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from onnx import TensorProto
 from torch import Tensor
@@ -118,7 +119,7 @@ class Window(RecurrentLayer):
         numbers = graph.node("Min", numbers, graph.node("Sub", steps, one))
         step = graph.reshape(numbers, 1, -1, 1)  # (1, blocks * K, 1)
         row = graph.reshape(graph.node("Range", zero, batch, one), 1, 1, -1)  # (1, 1, B)
-        place = graph.constant([[[w]] for w in range(self.length)], dtype="int64")  # (W, 1, 1)
+        place = graph.constant(np.arange(self.length).reshape(-1, 1, 1), dtype="int64")  # (W, 1, 1)
 
         later = graph.node("Add", step, one)
         seen = graph.node("Min", graph.node("Add", before, later), full)  # (1, blocks * K, B)

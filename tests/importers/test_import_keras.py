@@ -238,7 +238,7 @@ def test_outputs_are_named_and_aimed(tmp_path: Path) -> None:
     """Several outputs of one feature are its next values; of several features nothing is assumed."""
     build([L.LSTM(4, stateful=True), L.Dense(3)], (BATCH, 1, 1)).save(tmp_path / "many.keras")
     spec = imported(tmp_path / "many.keras").spec
-    assert (spec.outputs, spec.targets) == (("yhat", "yhat_2", "yhat_3"), (0,))
+    assert (spec.outputs, spec.targets) == (("yhat", "yhat2", "yhat3"), (0,))
     build([L.LSTM(4, stateful=True), L.Dense(1)], (BATCH, 1, 2)).save(tmp_path / "one.keras")
     spec = imported(tmp_path / "one.keras").spec
     assert (spec.outputs, spec.targets) == (("yhat",), (None, None))

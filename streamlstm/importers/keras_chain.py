@@ -1,0 +1,123 @@
+"""A Keras model as the chain of layers from its input to its output; models inside it are unfolded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from streamlstm.errors import ModelError
+from streamlstm.importers.keras_classes import CHAINS, is_own_class, own_class
+from streamlstm.importers.keras_file import KerasFile
+
+Layer = Mapping[str, Any]
+Link = tuple[KerasFile, Layer]  # a layer, and the model that holds it and its weights
+
+MAX_WINDOW = 1 << 16  # steps; each value steps its whole window again, which for so many takes a second
+
+
+@contextmanager
+def sound(file: KerasFile) -> Iterator[None]:
+    """Raise ModelError where the configuration lacks a key or has another kind of thing in its place."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ModelError(f"{file.path}: the model's configuration lacks or misstates {error}") from None
+
+
+def chain(file: KerasFile) -> list[Link]:
+    """The layers in the order in which they follow each other; raises ModelError for a model that branches."""
+    if is_own_class(file.told) or file.class_name not in CHAINS:
+        raise ModelError(
+            f"{file.path}: the model is of {own_class(file.told)}, and what its call() does is not in the file; put "
+            "its trained layers into keras.Sequential([keras.Input((W, F)), model.first, model.second, …]) in the "
+            "order in which it calls them, which keeps their weights, and save that"
+        )
+    with sound(file):
+        layers = list(file.layers) if file.class_name == "Sequential" else _followed(file)
+    links: list[Link] = []
+    for layer in layers:
+        inner = file.models.get(layer["config"]["name"])
+        links += [(file, layer)] if inner is None else chain(inner)
+    return links
+
+
+def _followed(file: KerasFile) -> list[Layer]:
+    """The layers of a functional model, from its output back to its input."""
+    by_name = {str(layer["config"]["name"]): layer for layer in file.layers}
+    first, last = (_end(file, key) for key in ("input_layers", "output_layers"))
+    found, name = [by_name[last]], last
+    while name != first:
+        sources = _sources(by_name[name].get("inbound_nodes", []))
+        if len(sources) != 1 or sources[0][1] != 0:
+            raise ModelError(
+                f"{file.path}: layer {name!r} takes {len(sources)} tensors or a state; only a chain of layers, each "
+                "fed by the output of the one before it, can be carried over: build the model as keras.Sequential"
+            )
+        name = sources[0][0]
+        if any(by_name[name] is layer for layer in found):
+            raise ModelError(
+                f"{file.path}: layer {name!r} is used twice; only a chain of layers can be carried over, each used once"
+            )
+        found.append(by_name[name])
+    if left := set(by_name) - {str(layer["config"]["name"]) for layer in found}:
+        raise ModelError(
+            f"{file.path}: layer {min(left)!r} stands beside the chain from input to output; save the chain alone, "
+            "keras.Model(inputs, output)"
+        )
+    return found[::-1]
+
+
+def _end(file: KerasFile, key: str) -> str:
+    names = {name for name, _ in _sources(file.config.get(key, []))}
+    if len(names) != 1:
+        raise ModelError(
+            f"{file.path}: the model has several inputs or outputs; save the part from one to one, "
+            "keras.Model(one_input, one_output)"
+        )
+    return names.pop()
+
+
+def _sources(node: Any) -> list[tuple[str, int]]:
+    """Every (layer, output number) that a functional configuration, of any Keras, names under a node."""
+    if isinstance(node, Mapping):
+        if "keras_history" in node:
+            name, _, output = node["keras_history"]
+            return [(str(name), int(output))]
+        return [found for value in node.values() for found in _sources(value)]
+    if isinstance(node, list | tuple):
+        if len(node) >= 3 and isinstance(node[0], str) and isinstance(node[1], int) and isinstance(node[2], int):
+            return [(node[0], node[2]), *_sources(list(node[3:]))]
+        return [found for value in node for found in _sources(value)]
+    return []
+
+
+def input_shape(file: KerasFile, links: Sequence[Link]) -> tuple[int | None, int]:
+    """The length of a window, None if any, and the numbers of one value."""
+    with sound(file):
+        for config in (*(layer["config"] for _, layer in links), file.config):
+            shape = config.get("batch_shape") or config.get("batch_input_shape") or config.get("build_input_shape")
+            if shape is None:
+                continue
+            if not isinstance(shape, list) or not all(size is None or _is_size(size) for size in shape):
+                raise ValueError(f"the shape of the inputs: {str(shape)[:60]}")
+            return _steps_and_width(file, shape)
+    raise ModelError(f"{file.path} does not say what shape its inputs have; build the model before saving it")
+
+
+def _is_size(size: Any) -> bool:
+    return isinstance(size, int) and not isinstance(size, bool) and size > 0
+
+
+def _steps_and_width(file: KerasFile, shape: list[int | None]) -> tuple[int | None, int]:
+    if len(shape) != 3 or shape[2] is None:
+        raise ModelError(
+            f"{file.path}: the model takes inputs of shape {tuple(shape)}; it must be (batch, time, features): build "
+            "it with keras.Input((W, F))"
+        )
+    if shape[1] is not None and shape[1] > MAX_WINDOW:
+        raise ModelError(
+            f"{file.path}: the model reads windows of {shape[1]:,} steps, and each value would step all of them again; "
+            f"at most {MAX_WINDOW:,} are carried over"
+        )
+    return shape[1], shape[2]
