@@ -28,15 +28,26 @@ class ConfigFile:
     tables: Mapping[str, Mapping[str, Any]]  # command -> its own keys, which win over the common ones
 
     def settings(
-        self, command: str, known: Iterable[str], known_elsewhere: Callable[[], Iterable[str]]
+        self,
+        command: str,
+        known: Iterable[str],
+        known_elsewhere: Callable[[], Iterable[str]],
+        *,
+        only_flags: Callable[[], Iterable[str]],
     ) -> dict[str, Any]:
         """Give the settings of one command, by option name.
 
-        `known` are the option names of the command, `known_elsewhere` gives those of all commands and is called only
-        if a top-level key is none of `known`. Raises UsageError for a key nobody knows.
+        `known` are the option names of the command, `known_elsewhere` gives those of all commands and `only_flags`
+        those that no file may set; both are called only for a key that is none of `known`. Raises UsageError for it.
         """
         names = set(known)
         own = self.tables.get(command, {})
+        strangers = [key for key in (*own, *self.common) if key not in names]
+        for key in set(only_flags()) & set(strangers) if strangers else ():
+            raise UsageError(
+                f"{self.path}: `{key}` cannot be set in a file: what overwrites, deletes or starts anew is only ever "
+                f"done by the flag --{key}"
+            )
         for key in own:
             if key not in names:
                 raise UsageError(

@@ -39,6 +39,7 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 
 _BINARIES = ("valkey-server", "redis-server")
 _ENDPOINT = "server.json"
+_LOCK = "lock"
 
 
 def find_binary() -> str:
@@ -67,6 +68,18 @@ def running_url(data_dir: Path) -> str | None:
         return url if process_id(url) == endpoint["pid"] else None
     except (OSError, ValueError, KeyError, TypeError, StoreError):
         return None
+
+
+def is_held(data_dir: Path) -> bool:
+    """Whether a process that is alive holds a data directory: its server runs, or is on its way."""
+    try:
+        descriptor = os.open(data_dir / _LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return _owner(descriptor) is not None
+    finally:
+        os.close(descriptor)
 
 
 class PortTakenError(StoreError):
@@ -165,7 +178,7 @@ def end_process(process: subprocess.Popen[bytes], timeout_s: float) -> None:
 
 
 def _lock(data_dir: Path) -> int:
-    descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(data_dir / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + LOCK_TIMEOUT_S
     while True:
         try:

@@ -16,19 +16,33 @@ def ask_types(keys: Keys) -> list[bytes]:
     return [pack("TYPE", key) for key in keys.types]
 
 
-def hold_types(keys: Keys, replies: Sequence[Any], address: Address) -> None:
-    """Raise StoreError if a reply names another type than the key must have; a key that is not there is fine."""
-    for (key, wanted), reply in zip(keys.types.items(), replies, strict=True):
-        kind = checked(reply, address).decode()
+def hold_types(keys: Keys, replies: Sequence[Any], address: Address) -> bool:
+    """Raise StoreError if a reply names another type than the key must have; returns whether any key is there."""
+    kinds = [checked(reply, address).decode() for reply in replies]
+    for (key, wanted), kind in zip(keys.types.items(), kinds, strict=True):
         if kind not in {wanted, "none"}:
             raise StoreError(
                 f"the key {key!r} at {address.url} is a {kind}, not a {wanted}; rename or delete it (DEL), or name "
                 "another stream"
             )
+    return any(kind != "none" for kind in kinds)
 
 
-def check_types(connection: Connection, keys: Keys) -> None:
-    """Ask and hold; so that a reader who finds nothing is not left to think there was nothing."""
+def check_types(connection: Connection, keys: Keys) -> bool:
+    """Ask and hold, so that a reader who finds nothing is not left to think there was nothing; whether any is there."""
     packed = ask_types(keys)
     connection.send(b"".join(packed))
-    hold_types(keys, [connection.receive() for _ in packed], connection.address)
+    return hold_types(keys, [connection.receive() for _ in packed], connection.address)
+
+
+def check_stream(connection: Connection, keys: Keys) -> None:
+    """Ask and hold; raises StoreError also if there is nothing of the stream."""
+    if not check_types(connection, keys):
+        raise no_stream(keys, connection.address)
+
+
+def no_stream(keys: Keys, address: Address) -> StoreError:
+    """The error of a stream of which there is nothing: most often its name is mistyped."""
+    return StoreError(
+        f"there is no stream {keys.input!r} at {address.url}; `streamlstm status` shows those that have been served"
+    )

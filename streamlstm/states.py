@@ -46,6 +46,11 @@ class States:
         """How many series have a record."""
         return int(self._connection.call("HLEN", self.keys.state))
 
+    @property
+    def server(self) -> str:
+        """URL of the server they are on, password masked."""
+        return self._connection.address.url
+
     def get(self, names: Sequence[bytes]) -> list[bytes | None]:
         """Records by name."""
         records: list[bytes | None] = self._connection.call("HMGET", self.keys.state, *names)

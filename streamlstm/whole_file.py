@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +15,12 @@ from typing import IO
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """Open what takes the place of a file once the block ends without an error.
 
-    A link is followed, and what is no regular file, such as a device or a pipe, is written to itself. Raises OSError
-    that names the file.
+    A link is followed, and what is no regular file, such as a device or a pipe, is written to itself, at the end.
+    Raises OSError that names the file.
     """
     try:
         if path.exists() and not path.is_file():
-            with path.open("wb") as file:
+            with path.open("wb") as target_file, whole_stream(target_file) as file:
                 yield file
             return
         target = Path(os.path.realpath(path))
@@ -34,6 +36,16 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         error.filename, error.filename2 = str(path), None
         raise
+
+
+@contextmanager
+def whole_stream(stream: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Open what is written to a pipe once the block ends without an error; until then it is a temporary file."""
+    with tempfile.TemporaryFile() as draft:
+        yield draft
+        draft.seek(0)
+        shutil.copyfileobj(draft, stream)
+        stream.flush()
 
 
 def write_whole(path: Path, data: bytes) -> None:

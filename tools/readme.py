@@ -47,8 +47,12 @@ def settings(command: str) -> str:
     assert made is not None, command
     rows = ["| option | variable | default | meaning |", "|---|---|---|---|"]
     options = [parameter for parameter in made.params if isinstance(parameter, click.Option)]
-    rows += [f"| `{made.opts[0]}` | `{made.envvar}` | {_default(made)} | {made.help} |" for made in options]
+    rows += [f"| `{made.opts[0]}` | {_variable(made)} | {_default(made)} | {made.help} |" for made in options]
     return "\n".join(rows)
+
+
+def _variable(option: click.Option) -> str:
+    return f"`{option.envvar}`" if option.envvar else "only a flag"
 
 
 def _default(option: click.Option) -> str:

@@ -100,8 +100,9 @@ class LazyGroup(Group):
 def main(ctx: click.Context, config: Path | None) -> None:
     """Forecast the next value of every series in a Redis stream, for every value that comes.
 
-    Every option is also a variable STREAMLSTM_<NAME> and a key of the settings file. A flag wins over the variable,
-    the variable over the file, the file over the default.
+    An option is also a variable STREAMLSTM_<NAME> and a key of the settings file, unless it names what a command
+    overwrites, deletes or starts anew. A flag wins over the variable, the variable over the file, the file over the
+    default.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
@@ -117,20 +118,27 @@ def default_map(ctx: click.Context, path: Path, name: str) -> dict[str, Any]:
     assert isinstance(group, LazyGroup)
     file = read_config(path, COMMANDS)
 
-    def known_elsewhere() -> Iterable[str]:
+    def everywhere(*, settings: bool) -> Iterable[str]:
         for other in COMMANDS:
-            yield from _options(group.get_command(ctx, other))
+            yield from _options(group.get_command(ctx, other), settings=settings)
 
     options = _options(group.get_command(ctx, name))
-    settings = file.settings(name, options, known_elsewhere)
+    settings = file.settings(
+        name, options, lambda: everywhere(settings=True), only_flags=lambda: everywhere(settings=False)
+    )
     defaults = {options[key]: value for key, value in settings.items()}
     command = group.get_command(ctx, name)
     return {name: dict.fromkeys(command.commands, defaults) if isinstance(command, click.Group) else defaults}
 
 
-def _options(command: click.Command | None) -> dict[str, str]:
-    """Map the long names of a command's options, without the hyphens in front, to the parameters' names."""
+def _options(command: click.Command | None, *, settings: bool = True) -> dict[str, str]:
+    """Map the long names of a command's options, without the hyphens in front, to the parameters' names.
+
+    `settings`: those that may be set by variable and file, else those that are only ever flags.
+    """
     if isinstance(command, click.Group):
-        return {text: name for part in command.commands.values() for text, name in _options(part).items()}
+        parts = [_options(part, settings=settings) for part in command.commands.values()]
+        return {text: name for part in parts for text, name in part.items()}
     params = [] if command is None else [param for param in command.params if isinstance(param, click.Option)]
-    return {text[2:]: str(param.name) for param in params for text in param.opts if text.startswith("--")}
+    chosen = [param for param in params if bool(param.envvar) == settings]
+    return {text[2:]: str(param.name) for param in chosen for text in param.opts if text.startswith("--")}

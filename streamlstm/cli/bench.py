@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from streamlstm.cli.options import command, json_option, note, option
+from streamlstm.cli.options import FSYNC, command, json_option, note, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,7 @@ _QUICK = _Sizes(values=20_000, naive_values=200, latency_s=0.5, warm_up_s=0.3, m
 @option("--growth", is_flag=True, help="Growth curves too: over series, units and values an entry; takes minutes.")
 @option(
     "--plot",
+    setting=False,
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="PNG",
     help="Draw the growth curves; needs the extra `train`.",
@@ -65,9 +66,9 @@ _QUICK = _Sizes(values=20_000, naive_values=200, latency_s=0.5, warm_up_s=0.3, m
 @option("--repeat", type=click.IntRange(1), default=None, help="Runs of which the median counts. Default: 3.")
 @option(
     "--fsync",
-    type=click.Choice(["off", "no", "everysec", "always"]),
-    default="off",
-    help="Append-only file of the private server: none, or synced so.",
+    type=click.Choice(FSYNC),
+    default=None,
+    help="When the private server syncs its append-only file. Default: it has none.",
 )
 @option("--threads", type=click.IntRange(1), default=1, help="Compute threads of onnxruntime.")
 @json_option
@@ -83,7 +84,7 @@ def bench(
     backlog_values: int | None,
     memory_series: int | None,
     repeat: int | None,
-    fsync: str,
+    fsync: str | None,
     threads: int,
     as_json: bool,
 ) -> None:
@@ -116,7 +117,7 @@ def bench(
         memory_series=memory_series or sizes.memory_series,
         growth_values=values,
         repeat=repeat or sizes.repeat,
-        fsync=fsync,
+        fsync=fsync or "off",
         threads=threads,
     )
     with _sigterm_as_interrupt():

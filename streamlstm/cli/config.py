@@ -14,7 +14,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from streamlstm.cli.options import command, group, json_option, note
+from streamlstm.cli.options import command, environment_variable, group, json_option, nearest, note
 from streamlstm.cli.quantities import Quantity
 from streamlstm.config import find_config
 from streamlstm.hidden import MASK, without_secrets
@@ -77,7 +77,7 @@ def _prepared(root: click.Context, words: Sequence[str], path: Path | None) -> c
     assert isinstance(root.command, click.Group)
     found = root.command.get_command(root, name)
     if found is None:
-        raise click.UsageError(f"No such command {name!r}.", root)
+        raise click.UsageError(f"No such command {name!r}{nearest(name, root.command.list_commands(root))}", root)
     root.default_map = {} if path is None else default_map(root, path, name)
     parent = root
     if isinstance(found, click.Group):
@@ -85,7 +85,7 @@ def _prepared(root: click.Context, words: Sequence[str], path: Path | None) -> c
         name, rest = (rest[0], rest[1:]) if rest else ("", [])
         inner = found.get_command(parent, name)
         if inner is None:
-            raise click.UsageError(f"Name one of {', '.join(found.commands)}.", parent)
+            raise click.UsageError(f"Name one of {', '.join(found.commands)}", parent)
         found = inner
     params = [copy.copy(param) for param in found.params if isinstance(param, click.Option)]
     for param in params:
@@ -128,18 +128,28 @@ def _masked(option: str, value: Any) -> Any:
 def _unknown_variables(root: click.Context) -> Iterator[tuple[str, str]]:
     """Variables that look like ours and are nobody's, with the nearest that is somebody's."""
     assert isinstance(root.command, click.Group)
-    known = {str(param.envvar) for param in root.command.params if param.envvar} | {PASSWORD_VARIABLE}
+    params = list(root.command.params)
     pending = [root.command.get_command(root, name) for name in root.command.list_commands(root)]
     while pending:
         found = pending.pop()
         if isinstance(found, click.Group):
             pending += found.commands.values()
         elif found is not None:
-            known |= {str(param.envvar) for param in found.params if param.envvar}
+            params += found.params
+    known = {str(param.envvar) for param in params if param.envvar} | {PASSWORD_VARIABLE}
+    flags = {environment_variable(*param.opts): param for param in params if not param.envvar and _is_long(param)}
     for variable in sorted(os.environ):
-        if variable.startswith(PREFIX) and variable not in known:
-            near = difflib.get_close_matches(variable, known, n=1)
+        if not variable.startswith(PREFIX) or variable in known:
+            continue
+        near = difflib.get_close_matches(variable, known, n=1)
+        if variable in flags:
+            yield variable, "; what overwrites, deletes or starts anew is only ever done by a flag"
+        else:
             yield variable, f"; did you mean {near[0]}?" if near else ""
+
+
+def _is_long(param: click.Parameter) -> bool:
+    return isinstance(param, click.Option) and any(text.startswith("--") for text in param.opts)
 
 
 def _text(value: Any) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
-from streamlstm.cli.options import PASSWORD_FILE
+from streamlstm.cli.options import PASSWORD_FILE, note
 from streamlstm.errors import StoreError, StoreHandshakeError, StoreRefusesError, StoreUnavailableError, UsageError
 from streamlstm.hidden import remember
 from streamlstm.nodes import Nodes
@@ -21,18 +22,49 @@ from streamlstm.redis_url import read_url, with_option
 from streamlstm.topology import parse_topology
 from streamlstm.wire import Connection
 
-DEFAULT_URL = "redis://127.0.0.1:6379/0"
 CLIENT_NAME = "streamlstm-cli"
 PASSWORD_VARIABLE = "STREAMLSTM_REDIS_PASSWORD"  # noqa: S105  (where a password is, not one)
+COMING_S = 20.0  # how long a `serve` that was just typed takes to begin its server, on a slow machine
+LOOK_S = 0.1
 
 
-def resolve_redis(url: str | None, data_dir: Path) -> str:
-    """Say which server is meant: the one named, else the embedded one of `data_dir` if it runs, else the usual port."""
+def find_redis(url: str | None, data_dir: Path) -> str:
+    """Say which server is meant: the one named, else the embedded one that runs from `data_dir`.
+
+    Never one that nobody named, as whatever listens on the usual port would be: values of strangers would go into it.
+    Raises StoreUnavailableError if none is named and none runs.
+    """
     if url:
         return with_password(url)
     from streamlstm import embedded  # not needed when a server is named
 
-    return embedded.running_url(data_dir) or with_password(DEFAULT_URL)
+    found = embedded.running_url(data_dir)
+    if found is None:
+        raise StoreUnavailableError(
+            f"no server: none is named, and none runs from the data directory {str(data_dir.resolve())!r}; start one "
+            "with `streamlstm serve MODEL`, name yours with --redis URL, or another directory with --data-dir"
+        )
+    return found
+
+
+def resolve_redis(url: str | None, data_dir: Path) -> str:
+    """`find_redis`, but an embedded server is waited for, which takes a moment to come up beside `serve MODEL &`."""
+    try:
+        return find_redis(url, data_dir)
+    except StoreUnavailableError:
+        note(f"waiting for `streamlstm serve` to start a server from {data_dir} (--redis names another)")
+    from streamlstm import embedded
+
+    began_s = time.monotonic()
+    while True:
+        # Who holds the directory may have gigabytes to load first.
+        within_s = embedded.START_TIMEOUT_S if embedded.is_held(data_dir) else COMING_S
+        try:
+            return find_redis(url, data_dir)
+        except StoreUnavailableError:
+            if time.monotonic() - began_s > within_s:
+                raise
+        time.sleep(LOOK_S)
 
 
 def with_password(url: str) -> str:

@@ -51,7 +51,7 @@ class Baselines(ParamType):
 @click.argument("table", metavar="TABLE", type=click.Path(path_type=Path))
 @option(
     "--test-size",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=0),
     default=0.2,
     help="The end of each series that is scored: below 1 a share, from 1 up a number of values.",
 )
@@ -102,6 +102,7 @@ class Baselines(ParamType):
 )
 @option(
     "--plot",
+    setting=False,
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="PNG",
     help="Draw the model's forecasts against what came, on the test part; needs the extra `train`.",
@@ -125,10 +126,7 @@ def evaluate(
     The model is stepped from the beginning of the table, so each value is forecast from all true values before it;
     nothing is fitted to the test part. With several series the figures are pooled, and baselines fitted to each.
     """
-    if plot is not None:
-        require_extra("matplotlib")
-        if not plot.absolute().parent.is_dir():
-            raise UsageError(f"the directory of {plot} does not exist; make it first")
+    _refuse_in_vain(test_size, plot)
     import streamlstm
     from streamlstm.cli.intervals import served_bounds
     from streamlstm.evaluation.compare import compare
@@ -190,6 +188,16 @@ def _read(
             f"{width}; name the columns with --target-col"
         )
     return series
+
+
+def _refuse_in_vain(test_size: float, plot: Path | None) -> None:
+    """Raise UsageError for what would end with nothing."""
+    if not test_size:
+        raise UsageError("a --test-size of 0 leaves nothing to score")
+    if plot is not None:
+        require_extra("matplotlib")
+        if not plot.absolute().parent.is_dir():
+            raise UsageError(f"the directory of {plot} does not exist; make it first")
 
 
 def _warn_of_training(model: Model, test_size: float) -> None:

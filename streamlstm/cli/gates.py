@@ -50,7 +50,7 @@ def show_gates(
         raise UsageError(f"{table}: the series {one.name!r} has missing values; show a stretch without them")
     layers = gate_values(model.read_bytes(), one.values)
     if not 1 <= layer <= len(layers):
-        raise UsageError(f"there is no gated layer {layer}; the model has {len(layers)} (--layer 1 is the first)")
+        raise UsageError(f"there is no gated layer {layer}; the model has {len(layers)} (--gates-layer 1 is the first)")
     shown = layers[layer - 1]
     if plot is not None:
         write_whole(plot, draw_gates(one, shown, layer))

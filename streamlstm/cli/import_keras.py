@@ -56,6 +56,7 @@ class Target(ParamType):
 @option(
     "-o",
     "--output",
+    setting=False,
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
     metavar="FILE",

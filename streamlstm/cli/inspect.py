@@ -24,9 +24,15 @@ NESTED = ("config",)  # a layer's whole configuration: in the JSON, not in the s
     type=click.Path(path_type=Path),
     help="Show instead what the gates of a layer do over a series of this table; needs the extra `train`.",
 )
-@option("--series", metavar="NAME", help="The series of --gates; without it the first.")
-@option("--layer", type=click.IntRange(min=1), default=1, help="The gated layer of --gates.")
-@option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="PNG", help="Draw what --gates shows.")
+@option("--series", metavar="NAME", setting=False, help="The series of --gates; without it the first.")
+@option("--gates-layer", "layer", type=click.IntRange(min=1), default=1, help="The gated layer of --gates.")
+@option(
+    "--plot",
+    setting=False,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="PNG",
+    help="Draw what --gates shows.",
+)
 @json_option
 def inspect(
     *, model: Path, gates: Path | None, series: str | None, layer: int, plot: Path | None, as_json: bool

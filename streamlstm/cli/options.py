@@ -8,13 +8,14 @@ A command is made with `command` and its options with `option`::
     def greet(name: str, as_json: bool) -> None:
         ...
 
-Every option is also the variable `STREAMLSTM_<NAME>` and a key of the settings file (`streamlstm.config`); the flag
+An option is also the variable `STREAMLSTM_<NAME>` and a key of the settings file (`streamlstm.config`); the flag
 wins over the variable, the variable over the file, the file over the default. click's own automatic prefix would call
 the variable of `serve --redis` STREAMLSTM_SERVE_REDIS and ignore STREAMLSTM_REDIS, so each option names its own.
 """
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import select
@@ -78,7 +79,16 @@ class Command(OneLineErrors):
 
 
 class Group(OneLineErrors, click.Group):
-    """A group of commands with the same manners."""
+    """A group of commands with the same manners; a name that is none of them suggests the nearest."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the first word names."""
+        word = args[0] if args else ""
+        if ctx.resilient_parsing or word.startswith("-") or word in self.list_commands(ctx):
+            return super().resolve_command(ctx, args)
+        raise click.UsageError(f"No such command {word!r}{nearest(word, self.list_commands(ctx))}", ctx)
 
 
 def command(name: str | None = None, **attributes: Any) -> Callable[[Callable[..., Any]], Command]:
@@ -91,10 +101,15 @@ def group(name: str | None = None, **attributes: Any) -> Callable[[Callable[...,
     return click.group(name, cls=Group, **attributes)
 
 
-def option(*declarations: str, **attributes: Any) -> Callable[[Function], Function]:
-    """Declare an option that is also the variable STREAMLSTM_<NAME>; takes what click.option takes."""
-    attributes.setdefault("envvar", environment_variable(*declarations))
-    attributes.setdefault("show_envvar", True)
+def option(*declarations: str, setting: bool = True, **attributes: Any) -> Callable[[Function], Function]:
+    """Declare an option that is also the variable STREAMLSTM_<NAME>; takes what click.option takes.
+
+    Without `setting` it is only ever a flag: what overwrites, deletes or starts anew is asked for where it is done, and
+    never by what was set somewhere for something else.
+    """
+    if setting:
+        attributes.setdefault("envvar", environment_variable(*declarations))
+        attributes.setdefault("show_envvar", True)
     attributes.setdefault("show_default", True)
     return click.option(*declarations, **attributes)
 
@@ -103,6 +118,12 @@ def environment_variable(*declarations: str) -> str:
     """Name the variable of an option: STREAMLSTM_ and its first long name in capitals."""
     name = next(text for text in declarations if text.startswith("--"))
     return "STREAMLSTM_" + name.partition("/")[0].lstrip("-").replace("-", "_").upper()
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """The end of a message about a word that is none of those known: the nearest of them, or all."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
 
 
 # Passed to the command as `as_json: bool`.
@@ -143,9 +164,8 @@ def server_options(without: str) -> Callable[[Function], Function]:
 
 
 # streamlstm.cli.connection.resolve_redis says which server is meant.
-redis_option = server_options(
-    "Without it: the embedded server that runs from the data directory, else redis://127.0.0.1:6379/0."
-)
+redis_option = server_options("Without it: the embedded server of --data-dir, which is waited for.")
+FSYNC = ("always", "everysec", "no")  # the server's own words, for its appendfsync
 # Passed as `data_dir: Path`.
 data_dir_option = option(
     "--data-dir",
@@ -209,6 +229,9 @@ def _exit_with_status(run: Callable[[], Any]) -> NoReturn:
     try:
         status = run()
         sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(EXIT_USAGE)
     except click.UsageError as error:
         hint = f" (see `{error.ctx.command_path} --help`)" if error.ctx is not None else ""
         _fail(error.format_message().rstrip(".") + hint, EXIT_USAGE)

@@ -174,6 +174,7 @@ class Packers:
 class Tally:
     """What a stream is known to have taken: entries whose id came back."""
 
+    server: str
     entries: int = 0
     values: int = 0
     first: bytes = b""
@@ -210,8 +211,9 @@ class Sender:
 
     def _read_replies(self) -> None:
         stream, counts = self._awaited[0]
-        tally = self.tallies.setdefault(stream, Tally())
-        receive = self._connection_of(stream).receive
+        connection = self._connection_of(stream)
+        tally = self.tallies.setdefault(stream, Tally(connection.address.url))
+        receive = connection.receive
         refused: hiredis.ReplyError | None = None
         for n, count in enumerate(counts):
             try:

@@ -17,6 +17,7 @@ from types import FrameType
 
 import click
 
+from streamlstm.cli.answered import wait_until_answered
 from streamlstm.cli.connection import connect_all, resolve_redis
 from streamlstm.cli.lines import Format, Row, RowParser, open_lines
 from streamlstm.cli.options import (
@@ -30,6 +31,7 @@ from streamlstm.cli.options import (
     stream_argument,
 )
 from streamlstm.cli.packing import BEFORE_ALL, Packer, Packers, Sender, streams_of
+from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.shift import Shift, earliest, moved_note, shift_years
 from streamlstm.cli.sources import chunks, read_file
 from streamlstm.entry_id import EntryId
@@ -65,13 +67,20 @@ arrived is said.
 @command("push", help=HELP, short_help="Send values from a file or a pipe to a stream.")
 @stream_argument
 @click.argument("file", metavar="[FILE]", default="-", required=False)
-@option("--series", metavar="NAME", help="The series of values that have no name.")
+@option("--series", metavar="NAME", setting=False, help="The series of values that have no name.")
 @option("--id-col", metavar="COLUMN", help="Column with the series' names.  [default: unique_id]", show_default=False)
 @option("--time-col", metavar="COLUMN", help="Column with the times.  [default: ds]", show_default=False)
 @option("--target-col", metavar="COLUMN", multiple=True, help="Column with the values; several make one value of them.")
 @option("--sort", "sort_first", is_flag=True, help="Read a pipe to its end and sort it by time before sending.")
 @option("--shift-years", type=int, metavar="N", help="Move all times by N years, instead of only those before 1970.")
 @option("--partitions", type=click.IntRange(1, 16384), default=1, metavar="P", help="Spread the series over P streams.")
+@option(
+    "--wait",
+    "wait_ms",
+    type=DURATION,
+    metavar="TIME",
+    help="Wait until a daemon has answered all of it, so long (such as 1m) at most.",
+)
 @redis_option
 @data_dir_option
 @json_option
@@ -86,6 +95,7 @@ def push(
     sort_first: bool,
     shift_years: int | None,
     partitions: int,
+    wait_ms: int | None,
     redis_url: str | None,
     data_dir: Path,
     as_json: bool,
@@ -117,6 +127,8 @@ def push(
             run.report(as_json)
             raise
         run.report(as_json)
+        if wait_ms is not None:
+            wait_until_answered(nodes, run.last_ids, wait_ms / 1000)
 
 
 class Push:
@@ -178,6 +190,11 @@ class Push:
         """How many entries are known to be in."""
         return sum(tally.entries for tally in self._sender.tallies.values())
 
+    @property
+    def last_ids(self) -> dict[str, bytes]:
+        """The last entry that each stream was given."""
+        return {name: tally.last for name, tally in self._sender.tallies.items() if tally.last}
+
     def report(self, as_json: bool) -> None:
         """Print what was pushed: a line on stderr, or JSON on stdout."""
         tallies = self._sender.tallies
@@ -186,6 +203,7 @@ class Push:
             streams = [
                 {
                     "stream": name,
+                    "server": t.server,
                     "values": t.values,
                     "entries": t.entries,
                     "first": t.first.decode(),
@@ -199,9 +217,10 @@ class Push:
             return
         if len(tallies) == 1:
             name, tally = next(iter(tallies.items()))
-            where = f" to {name}, {tally.first.decode()} to {tally.last.decode()}"
+            where = f" to {name} at {tally.server}, {tally.first.decode()} to {tally.last.decode()}"
         else:
-            where = f" to {len(tallies)} streams" if tallies else ""
+            servers = ", ".join(dict.fromkeys(tally.server for tally in tallies.values()))
+            where = f" to {len(tallies)} streams at {servers}" if tallies else ""
         note(f"pushed {counted(values, 'value')} in {counted(self.entries, 'entry', 'entries')}{where}")
 
     def _begin(self, first_ms: int | None) -> Packers:

@@ -21,7 +21,7 @@ import click
 
 from streamlstm import __version__
 from streamlstm.cli.engine_options import engine_options
-from streamlstm.cli.options import command, data_dir_option, option, server_options
+from streamlstm.cli.options import FSYNC, command, data_dir_option, option, server_options
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.sharing_options import SharingSettings, sharing_options
 from streamlstm.whole_file import write_whole
@@ -58,6 +58,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 @engine_options
 @option(
     "--on-model-change",
+    setting=False,
     type=click.Choice(["refuse", "reset", "replay"]),
     default="refuse",
     help="If another model made a stream's states: end, begin all series anew, or step its values again first.",
@@ -85,7 +86,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 )
 @option(
     "--fsync",
-    type=click.Choice(["always", "everysec", "no"]),
+    type=click.Choice(FSYNC),
     default="everysec",
     help="When the embedded server syncs its append-only file.",
 )

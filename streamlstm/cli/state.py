@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -24,15 +25,18 @@ from streamlstm.cli.options import (
     stream_argument,
 )
 from streamlstm.errors import StoreError, UsageError
-from streamlstm.whole_file import whole_file
+from streamlstm.whole_file import whole_file, whole_stream
 
 if TYPE_CHECKING:
     from streamlstm.states import States
 
 RESETS_PER_ENTRY = 1_000
+STANDARD = Path("-")  # stdin or stdout
 PAGE_BYTES = 1 << 20  # one step of the bar of an import
 
-all_series_option = option("--series", multiple=True, metavar="NAME", help="This series; may be given several times.")
+all_series_option = option(
+    "--series", multiple=True, metavar="NAME", setting=False, help="This series; may be given several times."
+)
 
 
 @group("state", short_help="List, show, reset, export and import the states of series.")
@@ -44,23 +48,28 @@ def state() -> None:
 
 
 @contextmanager
-def opened(stream: str, redis_url: str | None, data_dir: Path) -> Iterator[States]:
-    """The states of a stream, over a connection closed at the end; raises StoreError for keys of other types."""
+def opened(stream: str, redis_url: str | None, data_dir: Path, *, new: bool = False) -> Iterator[States]:
+    """The states of a stream, over a connection closed at the end.
+
+    Raises StoreError for keys of other types, and for a stream that is not there unless it may be `new`.
+    """
     from contextlib import closing
 
     from streamlstm.cli.connection import connect, resolve_redis
-    from streamlstm.key_types import check_types
+    from streamlstm.key_types import check_stream, check_types
     from streamlstm.keys import Keys
     from streamlstm.states import States
 
     keys = Keys(stream)
     with closing(connect(resolve_redis(redis_url, data_dir), keys.input)) as connection:
-        check_types(connection, keys)
+        (check_types if new else check_stream)(connection, keys)
         yield States(connection, keys, token=secrets.token_hex(8))
 
 
 def opened_file(source: Path) -> IO[bytes]:
-    """A file to read; raises UsageError if there is none."""
+    """A file to read, `-` for stdin; raises UsageError if there is none."""
+    if source == STANDARD:
+        return sys.stdin.buffer
     try:
         return source.open("rb")
     except OSError as error:
@@ -155,7 +164,7 @@ def show(
 @command("reset", short_help="Start series anew, in order with their values.")
 @stream_argument
 @all_series_option
-@option("--all", "everything", is_flag=True, help="All series of the stream.")
+@option("--all", "everything", is_flag=True, setting=False, help="All series of the stream.")
 @redis_option
 @data_dir_option
 @json_option
@@ -186,16 +195,26 @@ def reset(
             states.add_input(fields[first : first + 2 * RESETS_PER_ENTRY])
             for first in range(0, len(fields), 2 * RESETS_PER_ENTRY)
         ]
+        server = states.server
     if as_json:
-        click.echo(json.dumps({"stream": stream, "entries": [entry_id.decode() for entry_id in entry_ids]}))
+        entries = [entry_id.decode() for entry_id in entry_ids]
+        click.echo(json.dumps({"stream": stream, "server": server, "entries": entries}))
     else:
         what = "all series" if everything else counted(len(names), "series", "series")
-        note(f"{what} of {stream} will begin anew after the entry {entry_ids[-1].decode()}")
+        note(f"{what} of {stream} at {server} will begin anew after the entry {entry_ids[-1].decode()}")
 
 
 @command("export", short_help="Write all states of a stream, and its position, to a file.")
 @stream_argument
-@option("--output", "-o", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The file to write.")
+@option(
+    "--output",
+    "-o",
+    setting=False,
+    type=click.Path(path_type=Path, allow_dash=True),
+    required=True,
+    metavar="FILE",
+    help="The file to write; - is stdout.",
+)
 @redis_option
 @data_dir_option
 @json_option
@@ -207,12 +226,18 @@ def export(*, stream: str, output: Path, redis_url: str | None, data_dir: Path, 
     """
     from streamlstm.transfer import export_states
 
+    if output == STANDARD and (as_json or sys.stdout.isatty()):
+        raise UsageError(
+            "the states go to stdout, where nothing else may be written; leave --json out, or pipe them on"
+        )
     with opened(stream, redis_url, data_dir) as states, ticking(states.count(), "exported") as tick:
-        head, count = export_states(states, lambda: whole_file(output), tick)
+        head, count = export_states(
+            states, lambda: whole_stream(sys.stdout.buffer) if output == STANDARD else whole_file(output), tick
+        )
     position = head.position.decode()
     _report(
         as_json,
-        f"{counted(count, 'series', 'series')} at {position} in {output}",
+        f"{counted(count, 'series', 'series')} at {position} in {'stdout' if output == STANDARD else output}",
         {"stream": stream, "position": position, "model": head.model, "series": count, "file": str(output)},
     )
 
@@ -222,10 +247,11 @@ def export(*, stream: str, output: Path, redis_url: str | None, data_dir: Path, 
 @option(
     "--from",
     "sources",
+    setting=False,
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="A file that `streamlstm state export` wrote; several are put together.",
+    help="A file that `streamlstm state export` wrote, - for stdin; several are put together.",
 )
 @option(
     "--partitions",
@@ -234,7 +260,12 @@ def export(*, stream: str, output: Path, redis_url: str | None, data_dir: Path, 
     metavar="P",
     help="Spread the series over the P streams that `push --partitions P` writes to.",
 )
-@option("--force", is_flag=True, help="Also if the stream is further on: go back, and answer its later values again.")
+@option(
+    "--force",
+    is_flag=True,
+    setting=False,
+    help="Also if the stream is further on: go back, and answer its later values again.",
+)
 @redis_option
 @data_dir_option
 @json_option
@@ -262,12 +293,15 @@ def import_(
     from streamlstm.transfer import import_states
 
     if not sources:
-        raise UsageError("say what to import: --from FILE, written by `streamlstm state export`")
+        raise UsageError("say what to import: --from FILE, written by `streamlstm state export`; - is stdin")
+    if sources.count(STANDARD) > 1:
+        raise UsageError("stdin can be read only once")
     with ExitStack() as stack:
         files = [stack.enter_context(opened_file(source)) for source in sources]
         readers = [SnapshotReader(file, repr(str(source))) for file, source in zip(files, sources, strict=True)]
-        targets = [stack.enter_context(opened(name, redis_url, data_dir)) for name in streams_of(stream, partitions)]
-        total = sum(source.stat().st_size for source in sources) // PAGE_BYTES
+        names = streams_of(stream, partitions)
+        targets = [stack.enter_context(opened(name, redis_url, data_dir, new=True)) for name in names]
+        total = sum(os.fstat(file.fileno()).st_size for file in files) // PAGE_BYTES
         tick = stack.enter_context(ticking(total, "imported"))
         head, count = import_states(
             targets,
@@ -278,10 +312,12 @@ def import_(
         )
     position = head.position.decode()
     where = stream if partitions == 1 else f"{partitions} streams of {stream}"
+    servers = list(dict.fromkeys(states.server for states in targets))
+    facts = {"stream": stream, "servers": servers, "position": position, "model": head.model, "series": count}
     _report(
         as_json,
-        f"{counted(count, 'series', 'series')} at {position} in {where}",
-        {"stream": stream, "position": position, "model": head.model, "series": count, "partitions": partitions},
+        f"{counted(count, 'series', 'series')} at {position} in {where} at {', '.join(servers)}",
+        facts | {"partitions": partitions},
     )
 
 
@@ -291,7 +327,7 @@ def _by_bytes(files: list[IO[bytes]], tick: Callable[[int], None]) -> Callable[[
 
     def advance(_: int) -> None:
         nonlocal done
-        now = sum(file.tell() for file in files) // PAGE_BYTES
+        now = sum(file.tell() for file in files if file.seekable()) // PAGE_BYTES
         tick(now - done)
         done = now
 

@@ -16,7 +16,7 @@ from streamlstm.cli.options import command, counted, data_dir_option, json_optio
 from streamlstm.cli.state_text import description, facts
 from streamlstm.entry_id import BEGINNING
 from streamlstm.errors import StoreError, StoreUnavailableError
-from streamlstm.key_types import check_types
+from streamlstm.key_types import check_stream
 from streamlstm.keys import Keys
 from streamlstm.nodes import Nodes
 from streamlstm.redis_store import read_tail
@@ -36,6 +36,7 @@ class Standing:
     """Where one stream stands."""
 
     stream: str
+    server: str
     entries: int  # of input, as far as they are kept
     position: str | None  # id of the last entry whose results are committed
     lag_entries: int  # entries after the position
@@ -52,7 +53,14 @@ class Standing:
 @click.argument("streams", metavar="[STREAM]...", nargs=-1)
 @redis_option
 @data_dir_option
-@option("--series", "chosen", multiple=True, metavar="NAME", help="Errors of this series instead; may be repeated.")
+@option(
+    "--series",
+    "chosen",
+    multiple=True,
+    metavar="NAME",
+    setting=False,
+    help="Errors of this series instead; may be given several times.",
+)
 @json_option
 def status(
     *, streams: tuple[str, ...], redis_url: str | None, data_dir: Path, chosen: tuple[str, ...], as_json: bool
@@ -98,7 +106,7 @@ def _series_lines(nodes: Nodes, streams: Sequence[str], chosen: Sequence[str], *
     """The errors of the chosen series of each stream that has them; raises StoreError if none has."""
     found = []
     for stream in streams:
-        check_types(nodes.connection(stream), Keys(stream))
+        check_stream(nodes.connection(stream), Keys(stream))
         states = States(nodes.connection(stream), Keys(stream), token="")
         records, meta = states.get([name.encode() for name in chosen]), states.meta()
         for name, record in zip(chosen, records, strict=True):
@@ -114,9 +122,12 @@ def _series_lines(nodes: Nodes, streams: Sequence[str], chosen: Sequence[str], *
 
 
 def standing(connection: Connection, stream: str) -> Standing:
-    """Read where one stream stands; raises StoreError if a key has another type, or a field nothing of ours."""
+    """Read where one stream stands.
+
+    Raises StoreError if there is nothing of it, a key has another type, or a field nothing of ours.
+    """
     keys = Keys(stream)
-    check_types(connection, keys)
+    check_stream(connection, keys)
     meta = States(connection, keys, token="").meta()
     series = connection.call("HLEN", keys.state)
     head = Head(position=meta.position, model=meta.model, series=series, answered=meta.answered)
@@ -125,6 +136,7 @@ def standing(connection: Connection, stream: str) -> Standing:
     owner = connection.call("GET", keys.lease)
     return Standing(
         stream=stream,
+        server=connection.address.url,
         entries=connection.call("XLEN", keys.input),
         position=None if meta.position == BEGINNING else meta.position.decode(),
         lag_entries=tail.lag_entries,
@@ -172,6 +184,7 @@ def _description(item: Standing) -> list[str]:
     """Lines about one stream."""
     rows = {
         "stream": item.stream,
+        "server": item.server,
         "input": f"{_entries(item.entries)} kept",
         "position": item.position or "nothing answered yet",
         "lag": f"{_entries(item.lag_entries)}, {item.lag_seconds:,.1f} s",

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import click
 
-from streamlstm.cli.connection import connect, resolve_redis
+from streamlstm.cli.connection import connect, find_redis, resolve_redis
 from streamlstm.cli.options import (
+    ParamType,
     command,
     data_dir_option,
     json_option,
@@ -25,9 +26,9 @@ from streamlstm.cli.options import (
     redis_option,
     stream_argument,
 )
-from streamlstm.entry_id import BEGINNING
-from streamlstm.errors import StoreError, StoreUnavailableError
-from streamlstm.key_types import check_types
+from streamlstm.entry_id import BEGINNING, EntryId
+from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
+from streamlstm.key_types import check_types, no_stream
 from streamlstm.keys import Keys
 from streamlstm.wire import Connection
 
@@ -40,14 +41,48 @@ COLUMNS = ("yhat",)  # what a prediction holds until the stream's meta says othe
 Entry = tuple[bytes, list[tuple[bytes, bytes]]]
 Formatter = Callable[[Entry, Sequence[str]], Iterator[str]]
 
+
+class Id(ParamType):
+    """The id of an entry: `ms-sequence`, or `ms`."""
+
+    name = "id"
+
+    def convert(self, value: str | EntryId, param: click.Parameter | None, ctx: click.Context | None) -> EntryId:
+        """Read an id; anything else is wrong usage."""
+        if isinstance(value, EntryId):
+            return value
+        match = re.fullmatch(r"([0-9]{1,20})(?:-([0-9]{1,20}))?", value, re.ASCII)
+        if match is None or max(found := EntryId(int(match[1]), int(match[2] or 0))) >= 1 << 64:
+            self.fail(f"{value!r} is not the id of an entry, such as 1706659200000-0", param, ctx)
+        return found
+
+
 _JSON_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 
 
 @command("tail", short_help="Print predictions as they come.")
 @stream_argument
-@option("--last", "-n", type=click.IntRange(min=0), metavar="N", help="Begin with the last N entries, not with all.")
+@option(
+    "--last",
+    "-n",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Begin with the last N entries, not with all.",
+)
+@option(
+    "--after",
+    type=Id(),
+    metavar="ID",
+    help="Begin after this entry, not with all: an id as --json prints it, or a time in ms since 1970.",
+)
 @option("--follow/--no-follow", default=True, help="Wait for more at the end, or stop there.")
-@option("--series", multiple=True, metavar="NAME", help="Print only this series; may be given several times.")
+@option(
+    "--series",
+    multiple=True,
+    metavar="NAME",
+    setting=False,
+    help="Print only this series; may be given several times.",
+)
 @option("--dead", is_flag=True, help="Print dead letters instead: values that could not be stepped, and why.")
 @redis_option
 @data_dir_option
@@ -56,6 +91,7 @@ def tail(
     *,
     stream: str,
     last: int | None,
+    after: EntryId | None,
     follow: bool,
     series: tuple[str, ...],
     dead: bool,
@@ -68,16 +104,21 @@ def tail(
     One line a prediction: the time of the value it answers (UTC), the series, and the forecast of that series' next
     value. With --json one object a line; numbers stand there exactly as in the stream.
     """
+    if last is not None and after is not None:
+        raise UsageError("--last and --after both say where to begin; give one of them")
     keys = Keys(stream)
     wanted = frozenset(series)
     if dead:
-        formatter = dead_letter_lines(as_json=as_json, wanted=wanted)
+        formatter = dead_letter_lines(as_json=as_json, wanted=wanted, after=after)
     else:
         formatter = prediction_lines(as_json=as_json, wanted=wanted)
+    resolve_redis(redis_url, data_dir)  # one that is on its way is waited for
     reader = Reader(
         keys,
         dead=dead,
-        locate=lambda: resolve_redis(redis_url, data_dir),
+        # Dead letters have ids of their own, so they are read from the first on.
+        after=BEGINNING if after is None or dead else bytes(after),
+        locate=lambda: find_redis(redis_url, data_dir),
         pause=time.sleep,
         between=leave_if_unread,
     )
@@ -95,30 +136,37 @@ class Reader:
         keys: Keys,
         *,
         dead: bool,
+        after: bytes = BEGINNING,
         locate: Callable[[], str],
         pause: Callable[[float], None],
         between: Callable[[], None],
     ) -> None:
-        """`dead` reads dead letters; `locate` says where the server is: an embedded one may come back on another port.
+        """`dead` reads dead letters; what is read begins after an entry; `locate` says where the server is.
 
-        `pause` waits so many seconds; `between` is called whenever a wait for new entries was in vain.
+        An embedded one may come back on another port. `pause` waits so many seconds; `between` is called whenever a
+        wait for new entries was in vain.
         """
         self._keys = keys
         self._key = keys.dead if dead else keys.predictions
         self._locate = locate
         self._pause = pause
         self._between = between
-        self._after = BEGINNING  # the id of the last entry given
+        self._after = after  # the id of the last entry given
+        self._found = False  # whether there was anything of the stream
         self._columns: tuple[str, ...] = COLUMNS
 
     def read(self, *, last: int | None, follow: bool) -> Iterator[tuple[list[Entry], tuple[str, ...]]]:
         """Give entries in bulk, each with the names of the columns; ends only if not to follow.
 
         Raises StoreUnavailableError if the server cannot be reached at first, which is waited for later, and StoreError
-        if a key of the stream has another type.
+        if a key of the stream has another type, or there is nothing of it and nothing is to be waited for.
         """
         connection = self._connect()
         try:
+            if not self._found:
+                if not follow:
+                    raise no_stream(self._keys, connection.address)
+                note(f"there is no stream {self._keys.input!r} at {connection.address.url} yet; waiting for it")
             first = [] if last is None else self._last_entries(connection, last)
             if first:
                 yield first, self._columns
@@ -168,7 +216,7 @@ class Reader:
     def _connect(self) -> Connection:
         connection = connect(self._locate(), self._key)
         try:
-            check_types(connection, self._keys)
+            self._found = check_types(connection, self._keys)
         except StoreError:
             connection.close()
             raise
@@ -203,13 +251,16 @@ def prediction_lines(*, as_json: bool, wanted: frozenset[str]) -> Formatter:
     return lines
 
 
-def dead_letter_lines(*, as_json: bool, wanted: frozenset[str]) -> Formatter:
-    """Make the formatter of dead letters: one line each, with the id of the input entry, series, value and reason."""
+def dead_letter_lines(*, as_json: bool, wanted: frozenset[str], after: EntryId | None = None) -> Formatter:
+    """Make the formatter of dead letters: one line each, with the id of the input entry, series, value and reason.
+
+    With `after` only those of later input entries.
+    """
 
     def lines(entry: Entry, _: Sequence[str]) -> Iterator[str]:
         letter = {name.decode("utf-8", "replace"): text.decode("utf-8", "replace") for name, text in entry[1]}
         series = letter.get("series", "")
-        if wanted and series not in wanted:
+        if (wanted and series not in wanted) or (after and EntryId.parse(letter.get("id", "0")) <= after):
             return
         when = entry_time(letter.get("id", entry[0].decode()).encode())
         if as_json:

@@ -33,6 +33,7 @@ WINDOW_SETTINGS = ("lookback", "bidirectional", "merge", "residual", "activation
 @option(
     "-o",
     "--output",
+    setting=False,
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
     metavar="FILE",
@@ -183,6 +184,7 @@ WINDOW_SETTINGS = ("lookback", "bidirectional", "merge", "residual", "activation
 )
 @option(
     "--plot",
+    setting=False,
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="PNG",
     help="Draw forecasts against what came, on the test part.",

@@ -37,6 +37,7 @@ MOST_MEMORY_BYTES = 128 << 20  # of records at once
 @option(
     "--from",
     "source",
+    setting=False,
     type=click.Path(path_type=Path),
     default=None,
     metavar="FILE",
@@ -67,7 +68,7 @@ def verify(
     from streamlstm.cli.connection import connect, resolve_redis
     from streamlstm.cli.state import opened_file, ticking
     from streamlstm.engine import Engine
-    from streamlstm.key_types import check_types
+    from streamlstm.key_types import check_stream
     from streamlstm.keys import Keys
     from streamlstm.model import load
     from streamlstm.snapshot import SnapshotReader
@@ -81,7 +82,7 @@ def verify(
             snapshot = SnapshotReader(stack.enter_context(opened_file(source)), repr(str(source)))
         url = resolve_redis(redis_url, data_dir)
         for_states, connection = (stack.enter_context(contextlib.closing(connect(url, stream))) for _ in range(2))
-        check_types(connection, Keys(stream))
+        check_stream(connection, Keys(stream))
         states = States(for_states, Keys(stream), token=secrets.token_hex(8))
         total = connection.call("XLEN", states.keys.input)
         tick = stack.enter_context(ticking(total, "entries"))

@@ -10,31 +10,50 @@ from pathlib import Path
 import pytest
 
 from streamlstm import embedded
-from streamlstm.cli.connection import DEFAULT_URL, connect, resolve_redis
+from streamlstm.cli import connection
+from streamlstm.cli.connection import connect, find_redis, resolve_redis
 from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
 from support.server import Server
 
 
-def test_a_url_wins_over_the_embedded_server_over_the_usual_port(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_url_wins_over_the_embedded_server_and_there_is_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The server named is taken, else the one that runs from the data directory, else port 6379."""
+    """The server named is taken, else the one of the data directory, waited for; never one that nobody named."""
     monkeypatch.setattr(embedded, "running_url", lambda directory: f"redis://embedded/{directory.name}")
     assert resolve_redis("redis://named/0", tmp_path) == "redis://named/0"
     assert resolve_redis(None, tmp_path) == f"redis://embedded/{tmp_path.name}"
+    assert capsys.readouterr().err == ""
     monkeypatch.setattr(embedded, "running_url", lambda directory: None)
-    assert resolve_redis(None, tmp_path) == DEFAULT_URL
+    monkeypatch.setattr(connection, "COMING_S", 0.0)
+    with pytest.raises(StoreUnavailableError, match=r"no server: none is named.*streamlstm serve MODEL.*--redis URL"):
+        resolve_redis(None, tmp_path)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"waiting for `streamlstm serve` to start a server from {tmp_path}" in said
 
 
 def test_a_running_embedded_server_is_found(tmp_path: Path) -> None:
     """The server that was started from a directory is found by that directory."""
     server = embedded.EmbeddedServer.start(tmp_path)
     try:
+        assert embedded.is_held(tmp_path)
         assert resolve_redis(None, tmp_path) == server.url
         connect(server.url).close()
     finally:
         server.stop()
-    assert resolve_redis(None, tmp_path) == DEFAULT_URL
+    with pytest.raises(StoreUnavailableError):
+        find_redis(None, tmp_path)
+    assert not embedded.is_held(tmp_path / "nowhere")
+
+
+def test_a_server_on_its_way_is_waited_for_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a daemon that is alive holds the directory, its server may have much to load first."""
+    monkeypatch.setattr(connection, "COMING_S", 0.0)
+    found = iter([None] * 5 + ["redis://late/0"])
+    monkeypatch.setattr(embedded, "running_url", lambda _: next(found))
+    monkeypatch.setattr(embedded, "is_held", lambda _: True)
+    assert resolve_redis(None, tmp_path) == "redis://late/0"
 
 
 def test_no_server_says_what_to_do() -> None:

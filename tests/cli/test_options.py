@@ -111,15 +111,93 @@ def test_the_overview_agrees_with_the_commands(name: str) -> None:
     assert loaded(name).get_short_help_str(limit=200) == COMMANDS[name][2]
 
 
+# What overwrites a file, puts states in the place of others or starts series anew, and which series and files it does
+# that to: never by what was set somewhere for something else.
+ONLY_FLAGS = {"--output", "--plot", "--force", "--all", "--from", "--series", "--on-model-change"}
+
+
+def options_of(name: str) -> list[click.Option]:
+    """The options of a command, or of all commands of a group."""
+    made = loaded(name)
+    params = [*made.params, *(p for part in getattr(made, "commands", {}).values() for p in part.params)]
+    return [param for param in params if isinstance(param, click.Option)]
+
+
+def long_name(param: click.Option) -> str:
+    """Its first name in words."""
+    return next(text for text in param.opts if text.startswith("--"))
+
+
 @pytest.mark.parametrize("name", COMMAND_NAMES)
 def test_every_option_has_a_help_text_and_a_variable(name: str) -> None:
-    """Every option says what it does, and can be set by STREAMLSTM_<NAME>."""
-    made = loaded(name)
-    for param in [*made.params, *(p for part in getattr(made, "commands", {}).values() for p in part.params)]:
-        if isinstance(param, click.Option):
-            assert param.help, param.opts
+    """Every option says what it does, and can be set by STREAMLSTM_<NAME>, but for those that are only ever flags."""
+    for param in options_of(name):
+        assert param.help, param.opts
+        if long_name(param) in ONLY_FLAGS:
+            assert param.envvar is None, param.opts
+        else:
             assert param.envvar == environment_variable(*param.opts), param.opts
             assert param.show_envvar, param.opts
+
+
+def test_one_name_means_one_thing() -> None:
+    """A variable or key that several commands take is of one type everywhere: a value that one takes, all take."""
+    kinds: dict[str, dict[str, list[str]]] = {}
+    for name in COMMAND_NAMES:
+        for param in options_of(name):
+            if param.envvar:
+                info = {key: value for key, value in param.type.to_info_dict().items() if key != "dir_okay"}
+                kind = f"{info} {param.multiple} {param.is_flag}"
+                kinds.setdefault(long_name(param), {}).setdefault(kind, []).append(name)
+    assert not {option: found for option, found in kinds.items() if len(found) > 1}
+
+
+@pytest.mark.parametrize("option", sorted(ONLY_FLAGS))
+def test_what_destroys_is_never_switched_on_by_a_setting(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable of that name does nothing, and a key of that name in a file is refused, for every command."""
+    word = option[2:]
+    for name in COMMAND_NAMES:
+        for where in (f'{word} = "x"\n', f'[{name}]\n{word} = "x"\n'):
+            if option not in map(long_name, options_of(name)):
+                continue
+            (tmp_path / "settings.toml").write_text(where)
+            result = CliRunner().invoke(main, ["--config", str(tmp_path / "settings.toml"), name, "--help"])
+            assert result.exit_code == 2
+            assert f"`{word}` cannot be set in a file" in result.stderr
+    monkeypatch.setenv(environment_variable(option), "x")
+    said = CliRunner().invoke(main, ["config", "show"]).stderr
+    assert f"{environment_variable(option)} is set, but no option has that variable; what overwrites" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "suggested"),
+    [
+        (["statsu"], "'status'"),
+        (["state", "lsit"], "'list'"),
+        (["config", "shwo"], "'show'"),
+        (["config", "show", "psuh"], "'push'"),
+        (["push", "--partition", "3"], "--partitions"),
+        (["state", "export", "--ouput", "x"], "--output"),
+    ],
+)
+def test_a_mistyped_word_suggests_the_nearest(words: list[str], suggested: str) -> None:
+    """Commands, commands of a group and options alike: one line, exit 2."""
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2
+    assert suggested in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("group", ["state", "config"])
+def test_a_group_without_a_command_shows_its_help(group: str) -> None:
+    """As the program does without one: its commands, each on a line of its own, and exit 2."""
+    result = CliRunner().invoke(main, [group])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Usage: ")
+    for name in loaded(group).commands:  # type: ignore[attr-defined]
+        assert any(line.split()[:1] == [name] for line in result.stderr.splitlines()), name
 
 
 @pytest.mark.parametrize("name", COMMAND_NAMES)
@@ -163,11 +241,11 @@ def test_a_flag_wins_over_the_variable_over_the_file_over_the_default(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[push]\nserie = 's'\n", "`serie` in [push] is not an option of push; did you mean `series`?"),
+        ("[push]\npartition = 3\n", "`partition` in [push] is not an option of push; did you mean `partitions`?"),
         ("data-dri = 'x'\n", "`data-dri` is not an option of any command; did you mean `data-dir`?"),
-        ("[psuh]\nseries = 's'\n", "[psuh] is not a command; did you mean `push`?"),
-        ("series = \n", "not valid TOML"),
-        ("series = 2020-01-01\n", "`series` must be text, a number, true, false or a list of these"),
+        ("[psuh]\nsort = true\n", "[psuh] is not a command; did you mean `push`?"),
+        ("sort = \n", "not valid TOML"),
+        ("sort = 2020-01-01\n", "`sort` must be text, a number, true, false or a list of these"),
         ("[push]\npartitions = 0\n", "Invalid value for '--partitions'"),
     ],
 )

@@ -85,14 +85,23 @@ def test_show_names_the_parts_of_the_state(run: Run, redis_url: str, model: Mode
     [
         (["show"], 2, "--series NAME"),
         (["show", "--series", "nobody"], 1, "no series 'nobody'"),
+        (["list", "nowhere"], 1, "there is no stream 'nowhere'"),
+        (["show", "nowhere", "--series", "a"], 1, "there is no stream 'nowhere'"),
+        (["reset", "nowhere", "--all"], 1, "there is no stream 'nowhere'"),
+        (["export", "nowhere", "-o", "x.state"], 1, "there is no stream 'nowhere'"),
+        (["export", "-o", "-", "--json"], 2, "leave --json out"),
+        (["import", "--from", "-", "--from", "-"], 2, "read only once"),
         (["reset"], 2, "--all"),
         (["reset", "--series", "a", "--all"], 2, "--all"),
         (["export", "-o", "x.state"], 1, "nobody has served it yet"),
         (["import", "--from", "nowhere"], 2, "'nowhere' cannot be read"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(run: Run, arguments: list[str], status: int, words: str) -> None:
+def test_what_cannot_be_done_is_one_line(
+    run: Run, client: redis.Redis, arguments: list[str], status: int, words: str
+) -> None:
     """Usage and failures: one line, what to do, the right status; no file is left behind."""
+    client.xadd(STREAM, {"a": "1"})
     done = run("state", *arguments)
     assert done.returncode == status
     assert words in done.stderr.decode()
@@ -166,6 +175,34 @@ def test_another_models_states_are_refused(run: Run, client: redis.Redis, redis_
     assert done.returncode == 1
     assert "never mixed" in done.stderr.decode()
     assert client.hgetall(Keys("other").state) == before
+
+
+def test_states_go_through_pipes(run: Run, client: redis.Redis, redis_url: str, model: Model, tmp_path: Path) -> None:
+    """`export -o - | import --from -`: the bytes of the file and nothing else on stdout, and the same states after."""
+    answer(redis_url, model, entries(6, 30, odd=0.0))
+    assert run("state", "export", "-o", "a.state").returncode == 0
+    piped = run("state", "export", "-o", "-")
+    assert (piped.returncode, piped.stdout) == (0, (tmp_path / "a.state").read_bytes())
+    assert b"in stdout" in piped.stderr
+    done = run("state", "import", "other", "--from", "-", stdin=piped.stdout)
+    assert done.returncode == 0, done.stderr
+    assert client.hgetall(Keys("other").state) == client.hgetall(Keys(STREAM).state)
+    assert f"other at {redis_url}" in done.stderr.decode()
+    cut = run("state", "import", "third", "--from", "-", stdin=piped.stdout[:-1])
+    assert cut.returncode == 1
+    assert b"cut short" in cut.stderr
+    assert not client.exists(Keys("third").state)
+
+
+def test_no_variable_overwrites_a_file(run: Run, redis_url: str, model: Model, tmp_path: Path) -> None:
+    """What was set for `train` is not what `state export` writes over."""
+    answer(redis_url, model, entries(6, 30, odd=0.0))
+    (tmp_path / "m.onnx").write_bytes(b"a model")
+    done = run("state", "export", STREAMLSTM_OUTPUT="m.onnx")
+    assert done.returncode == 2
+    assert b"'--output'" in done.stderr
+    assert (tmp_path / "m.onnx").read_bytes() == b"a model"
+    assert run("state", "reset", STREAMLSTM_ALL="1", STREAMLSTM_SERIES="a").returncode == 2
 
 
 @pytest.mark.parametrize(

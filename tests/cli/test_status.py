@@ -32,7 +32,7 @@ def served(client: redis.Redis, stream: str, *, entries: int, answered: int) -> 
     client.xadd(keys.dead, {"id": "1-0", "series": "a", "value": "x", "error": "y"})
 
 
-def test_one_stream_as_json(run: Run, client: redis.Redis) -> None:
+def test_one_stream_as_json(run: Run, client: redis.Redis, redis_url: str) -> None:
     """Every fact is there, counted from the keys."""
     served(client, "values", entries=10, answered=7)
     client.set(Keys("values").lease, "host-1", px=3_600_000)
@@ -41,6 +41,7 @@ def test_one_stream_as_json(run: Run, client: redis.Redis) -> None:
     assert 9 < found.pop("lag_seconds") < 600, "ten seconds, and however long the commands took"
     assert found == {
         "stream": "values",
+        "server": redis_url,
         "entries": 10,
         "position": position,
         "lag_entries": 3,
@@ -97,10 +98,23 @@ def test_a_stream_never_served(run: Run, client: redis.Redis) -> None:
     assert "lag           1 entry" in text
 
 
-def test_nothing_at_all(run: Run) -> None:
-    """An empty server has the default stream, empty."""
-    [found] = json.loads(run("status", "--json").stdout)
-    assert (found["stream"], found["entries"], found["position"], found["model"]) == ("values", 0, None, None)
+def test_nothing_at_all(run: Run, redis_url: str) -> None:
+    """A stream of which there is nothing is a line that names stream and server, and exit 1; so is an empty server."""
+    for arguments in (["status"], ["status", "--json"], ["status", "--series", "a"]):
+        done = run(*arguments)
+        assert (done.returncode, done.stdout) == (1, b"")
+        expected = f"streamlstm: error: there is no stream 'values' at {redis_url}; `streamlstm status` shows those"
+        assert done.stderr.startswith(expected.encode())
+        assert done.stderr.count(b"\n") == 1
+
+
+def test_streams_that_are_there_are_shown_beside_one_that_is_not(run: Run, client: redis.Redis) -> None:
+    """The one is shown, the other named, and the exit status is 1."""
+    served(client, "values", entries=2, answered=1)
+    done = run("status", "values", "valeus", "--json")
+    assert [item["stream"] for item in json.loads(done.stdout)] == ["values"]
+    assert b"there is no stream 'valeus'" in done.stderr
+    assert done.returncode == 1
 
 
 def test_errors_of_one_series(run: Run, client: redis.Redis) -> None:

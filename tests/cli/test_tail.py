@@ -22,10 +22,10 @@ Start = Callable[..., "subprocess.Popen[bytes]"]
 KEYS = Keys("values")
 
 
-def predict(client: redis.Redis, entry_id: str, *fields: str) -> None:
+def predict(client: redis.Redis, entry_id: str, *fields: str, stream: str = "values") -> None:
     """Write a prediction as the daemon does; a field may stand in it twice."""
-    client.hset(KEYS.meta, "columns", "yhat,lo")
-    client.execute_command("XADD", KEYS.predictions, entry_id, *fields)
+    client.hset(Keys(stream).meta, "columns", "yhat,lo")
+    client.execute_command("XADD", Keys(stream).predictions, entry_id, *fields)
 
 
 def lines_of(process: subprocess.Popen[bytes]) -> list[bytes]:
@@ -80,10 +80,41 @@ def test_series_are_chosen(run: Run, client: redis.Redis) -> None:
     assert [line.split()[1] for line in done.stdout.splitlines()] == [b"a", b"c"]
 
 
-def test_nothing_kept_is_nothing_printed(run: Run) -> None:
-    """A stream that is not there ends at once without --follow."""
-    done = run("tail", "nowhere", "--no-follow")
+def test_nothing_kept_is_nothing_printed(run: Run, client: redis.Redis) -> None:
+    """Without --follow a stream that has no predictions yet ends at once; one that is not there is an error."""
+    client.xadd("values", {"a": "1"})
+    done = run("tail", "values", "--no-follow")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    done = run("tail", "nowhere", "--no-follow")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"there is no stream 'nowhere' at " in done.stderr
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_a_stream_that_will_come_is_waited_for(start: Start, client: redis.Redis) -> None:
+    """Following begins before the stream does: that it is waited for is said once, then what comes is printed."""
+    process = start("tail", "later")
+    lines = lines_of(process)
+    assert process.stderr is not None
+    assert b"there is no stream 'later' at " in process.stderr.readline()
+    predict(client, "1-0", "a", "1,0", stream="later")
+    wait_until(lambda: len(lines) == 1, "the first line")
+
+
+def test_after_begins_beyond_an_entry(run: Run, client: redis.Redis) -> None:
+    """`--after ID` is where the last look ended: what --json printed last is not printed again, nor a dead letter."""
+    for n in range(1, 4):
+        predict(client, f"{n}-0", "a", f"{n},0")
+        client.xadd(Keys("values").dead, {"id": f"{n}-0", "series": "b", "value": "x", "error": "y"})
+    for dead in ([], ["--dead"]):
+        seen = [json.loads(line)["id"] for line in run("tail", "--no-follow", "--json", *dead).stdout.splitlines()]
+        assert seen == ["1-0", "2-0", "3-0"]
+        rest = run("tail", "--no-follow", "--json", "--after", seen[1], *dead).stdout.splitlines()
+        assert [json.loads(line)["id"] for line in rest] == ["3-0"]
+        assert run("tail", "--no-follow", "--after", seen[2], *dead).stdout == b""
+    for wrong in (["--after", "yesterday"], ["--after", "1-0", "--last", "1"], ["--after", f"{1 << 64}-0"]):
+        done = run("tail", "--no-follow", *wrong)
+        assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
 
 
 def test_numbers_are_the_stream_s_own_text(run: Run, client: redis.Redis) -> None:

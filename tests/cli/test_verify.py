@@ -142,12 +142,16 @@ def test_what_is_gone_without_a_trace_is_said(run: Run, answer: Callable[..., No
     ("arguments", "words"),
     [
         (["model.onnx"], "not been served yet"),
+        (["model.onnx", "nowhere"], "there is no stream 'nowhere'"),
         (["nowhere.onnx"], "no model file"),
         (["model.onnx", "--from", "nowhere"], "'nowhere' cannot be read"),
     ],
 )
-def test_what_cannot_be_verified_is_one_line(run: Run, model: Model, arguments: list[str], words: str) -> None:
+def test_what_cannot_be_verified_is_one_line(
+    run: Run, client: redis.Redis, model: Model, arguments: list[str], words: str
+) -> None:
     """No stream, no model, no snapshot: one line and a status that is not 0."""
+    client.xadd(KEYS.input, {"a": "1"})
     done = run("verify", *arguments)
     assert done.returncode != 0
     assert words in done.stderr.decode()

@@ -87,7 +87,7 @@ def test_the_command_prints_draws_and_gives_numbers(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["--gates", str(AIRLINE), "--series", "nobody"], "no series 'nobody'"),
-        (["--gates", str(AIRLINE), "--layer", "9"], "no gated layer 9"),
+        (["--gates", str(AIRLINE), "--gates-layer", "9"], "no gated layer 9"),
         (["--gates", "nowhere.csv"], "nowhere.csv"),
         (["--plot", "x.png"], "belong to --gates"),
     ],
