@@ -13,8 +13,10 @@ import orjson
 from streamlstm.cli.lines import Format, Row, begins_table, open_lines
 from streamlstm.errors import TableError, UsageError
 from streamlstm.tables import read_table
+from streamlstm.tables.files import read_text
 
 CHUNK_BYTES = 1 << 18  # read from a pipe at once; Linux gives 64 KiB at most
+MAX_LINE_BYTES = 1 << 24  # of a pipe: the values of half a million series at one time; what is longer has no line ends
 
 
 def chunks(descriptor: int, before_wait: Callable[[], None] | None) -> Iterator[tuple[list[bytes], int]]:
@@ -28,6 +30,11 @@ def chunks(descriptor: int, before_wait: Callable[[], None] | None) -> Iterator[
             break
         lines = (rest + chunk).split(b"\n")
         rest = lines.pop()
+        if len(rest) > MAX_LINE_BYTES:
+            raise TableError(
+                f"line {number + len(lines)} of the pipe has more than {MAX_LINE_BYTES:,} bytes; a line is a row of "
+                "some values, so break it up"
+            )
         if number == 1 and lines:
             lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
         if lines:
@@ -40,10 +47,7 @@ def chunks(descriptor: int, before_wait: Callable[[], None] | None) -> Iterator[
 def read_file(path: Path, chosen: Format) -> tuple[list[Row], list[int] | None]:
     """Read and check a whole file: its rows, and for JSON lines how many rows each line has."""
     if path.suffix.lower() not in {".parquet", ".pq"}:
-        try:
-            lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
-        except OSError as error:
-            raise TableError(f"cannot read {path}: {error.strerror or error}") from None
+        lines = read_text(path).removeprefix(b"\xef\xbb\xbf").split(b"\n")
         start = next((n for n, line in enumerate(lines) if line.strip()), None)
         if start is None:
             raise TableError(f"{path} is empty; it needs one line a value")

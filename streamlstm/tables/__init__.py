@@ -12,6 +12,7 @@ from pathlib import Path
 
 from streamlstm.errors import TableError
 from streamlstm.tables.csv_file import read_csv
+from streamlstm.tables.files import open_text
 from streamlstm.tables.parquet_file import read_parquet
 from streamlstm.tables.schema import to_series
 from streamlstm.tables.series import Series
@@ -39,10 +40,8 @@ def read_table(
         grid = read_parquet(path)
     else:
         try:
-            with path.open(encoding="utf-8-sig", newline="") as lines:
+            with open_text(path) as lines:
                 grid = read_csv(lines, str(path))
-        except OSError as error:
-            raise TableError(f"cannot read {path}: {error.strerror or error}") from None
         except UnicodeDecodeError:
             raise TableError(f"{path} is not UTF-8 text; save it as UTF-8, or as .parquet") from None
     targets = tuple(target_columns)

@@ -6,26 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from streamlstm.errors import MissingExtraError, TableError
+from streamlstm.errors import TableError
+from streamlstm.tables.files import read_arrow
 from streamlstm.tables.grid import Grid
 from streamlstm.tables.times import Ms
 
 
 def read_parquet(path: Path) -> Grid:
     """Read a Parquet file; raises TableError for what is none, MissingExtraError without pyarrow."""
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise MissingExtraError(
-            f"reading {path.name} needs pyarrow: pip install pyarrow, or pip install 'streamlstm[train]'"
-        ) from None
-    try:
-        table = pq.ParquetFile(path).read()
-    except OSError as error:
-        raise TableError(f"cannot read {path}: {error.strerror or error}") from None
-    except pa.ArrowException as error:
-        raise TableError(f"{path} is not a Parquet file: {str(error).splitlines()[0]}") from None
+    table = read_arrow(path)
+    import pyarrow as pa
+
     if table.num_rows == 0:
         raise TableError(f"{path} has no rows")
     columns: list[Sequence[Any]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from streamlstm.tables.times import Ms, is_time, parse_time_ms
 
 def to_series(grid: Grid, id_column: str | None, time_column: str | None, targets: tuple[str, ...]) -> list[Series]:
     """Find out which column is what, where no name is given, and make series of them; raises TableError."""
-    repeated = sorted({name for name in grid.names if grid.names.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(grid.names).items() if count > 1)
     if repeated:
         raise TableError(f"{grid.source} has the column {repeated[0]!r} twice; rename one")
     for name in (id_column, time_column, *targets):

@@ -1,0 +1,129 @@
+"""The bytes of tables, with limits: how much there is to read is held against what was allowed before it is taken in.
+
+What counts is cells, rows times columns, for those are what takes memory: a Parquet file of half a megabyte may hold
+a hundred million of them. Parquet is read in a process of its own (`streamlstm.confined`), which sends Arrow's own
+stream back; text is only split here.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import IO, Any
+
+from streamlstm.bounded_file import open_bounded, read_bounded
+from streamlstm.confined import MIB, Limits, Result, read_confined
+from streamlstm.errors import MissingExtraError, TableError
+
+# Cells of a table unless somebody allows more: while they are text, so many take 1 GB. Three years of minutes of one
+# series have 3,200,000.
+MAX_CELLS = 5_000_000
+BYTES_A_CELL = 48  # allowed on average, delimiters included; a time with a zone has 25
+MAX_COLUMNS = 20_000  # of Parquet, whose footer has hundreds of bytes a column, parsed before anything can be counted
+BATCH_ROWS = 1 << 16
+
+_DELIMITERS = b",;\t|"
+_ALLOW = "--max-cells says how many may be"
+
+
+def open_text(path: Path, max_cells: int = MAX_CELLS) -> IO[str]:
+    """The text of a file or a pipe, to be read line by line, line ends as they are; raises as `read_text` does."""
+    return io.TextIOWrapper(io.BytesIO(read_text(path, max_cells)), encoding="utf-8-sig", newline="")
+
+
+def read_text(path: Path, max_cells: int = MAX_CELLS) -> bytes:
+    """The bytes of a file or a pipe of text; raises TableError for what is none, or holds more cells than may be.
+
+    The number of cells is taken from the ends of lines and the delimiter there is most of, so quoted ones count too.
+    """
+    limit = BYTES_A_CELL * max_cells
+    data = read_bounded(path, limit, raises=TableError, pipes=True, remedy=_ALLOW)
+    cells = 1 + max(data.count(b"\n"), data.count(b"\r")) + max(data.count(sign) for sign in _DELIMITERS)
+    check_cells(str(path), cells, max_cells)
+    return data
+
+
+def check_cells(source: str, cells: int, max_cells: int) -> None:
+    """Raise TableError if a table has more cells than may be."""
+    if cells > max_cells:
+        raise TableError(f"{source} has about {cells:,} cells, and at most {max_cells:,} are read; {_ALLOW}")
+
+
+def read_arrow(path: Path, max_cells: int = MAX_CELLS) -> Any:
+    """The columns of a Parquet file as a pyarrow.Table whose texts are UTF-8.
+
+    Raises TableError for what is no Parquet file, or too large; MissingExtraError without pyarrow.
+    """
+    try:
+        import pyarrow as pa
+    except ImportError:
+        raise MissingExtraError(
+            f"reading {path.name} needs pyarrow: pip install pyarrow, or pip install 'streamlstm[train]'"
+        ) from None
+    most = BYTES_A_CELL * max_cells
+    with open_bounded(path, raises=TableError) as file:
+        limits = Limits(memory=512 * MIB + 3 * most, seconds=5 + max_cells / 4e6, result=2 * most)
+        arguments = {"max_cells": max_cells, "max_bytes": most}
+        _, blocks = read_confined(
+            "streamlstm.tables.files:read_parquet_here", file, str(path), arguments, limits, raises=TableError
+        )
+    return pa.ipc.open_stream(pa.py_buffer(blocks[0])).read_all()
+
+
+def read_parquet_here(file: IO[bytes], source: str, arguments: dict[str, Any]) -> Result:
+    """Read a Parquet file, in the process that `read_arrow` starts; the block is a stream of Arrow's."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        parquet = pq.ParquetFile(file, pre_buffer=False)
+        rows, columns = parquet.metadata.num_rows, len(parquet.schema_arrow)
+        if columns > MAX_COLUMNS:
+            raise TableError(f"{source} has {columns:,} columns, and at most {MAX_COLUMNS:,} are read")
+        check_cells(source, rows * columns, int(arguments["max_cells"]))
+        sink, left, found = pa.BufferOutputStream(), int(arguments["max_bytes"]), 0
+        schema = pa.schema([pa.field(field.name, _plain(field.type)) for field in parquet.schema_arrow])
+        with pa.ipc.new_stream(sink, schema) as stream:
+            for read in parquet.iter_batches(batch_size=BATCH_ROWS):
+                read.validate(full=True)
+                batch = pa.record_batch(
+                    [_in_full(column, field.type) for column, field in zip(read.columns, schema, strict=True)],
+                    schema=schema,
+                )
+                found, left = found + batch.num_rows, left - batch.nbytes
+                if left < 0:
+                    raise TableError(
+                        f"{source} has more than {arguments['max_bytes']:,} bytes of cells, and no more are read; "
+                        + _ALLOW
+                    )
+                stream.write_batch(batch)
+    except pa.ArrowMemoryError:
+        raise TableError(
+            f"{source} takes more memory than {arguments['max_cells']:,} cells do, and no more are read; {_ALLOW}"
+        ) from None
+    except (pa.ArrowException, OSError) as error:
+        words = next(iter(str(error).splitlines()), "")[:200]
+        raise TableError(f"{source} is not a Parquet file, or a damaged one: {words}") from None
+    if found != rows:
+        raise TableError(f"{source} is damaged: it says that it has {rows:,} rows and has {found:,}")
+    return {}, [memoryview(sink.getvalue())]
+
+
+def _plain(kind: Any) -> Any:
+    """The type in which a column of some type is sent: with each cell in full, so that what it takes is counted."""
+    import pyarrow as pa
+
+    is_type = pa.types
+    if is_type.is_dictionary(kind) or is_type.is_run_end_encoded(kind):
+        return _plain(kind.value_type)
+    return pa.large_string() if is_type.is_string_view(kind) else kind
+
+
+def _in_full(column: Any, kind: Any) -> Any:
+    """A column as that type; one that is neither number, time nor text is no column of a table and sent as nulls."""
+    import pyarrow as pa
+
+    is_type = pa.types
+    if is_type.is_nested(kind) or is_type.is_binary_view(kind):
+        return pa.nulls(len(column), kind)
+    return column if column.type == kind else column.cast(kind)

@@ -1,0 +1,131 @@
+"""Tables too large, damaged, or made to harm are refused before they take memory; large ones may be allowed."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from streamlstm.errors import TableError
+from streamlstm.tables import read_table
+from streamlstm.tables.files import MAX_CELLS, open_text, read_arrow
+
+MIB = 1 << 20
+
+
+def many_rows(path: Path) -> None:
+    """A hundred million numbers in half a megabyte."""
+    column = pa.array(np.zeros(MIB))
+    with pq.ParquetWriter(path, pa.schema([("y", pa.float64())]), compression="zstd") as writer:
+        for _ in range(100):
+            writer.write_table(pa.table({"y": column}))
+
+
+def repeated_text(path: Path) -> None:
+    """One text of 4 MB in each of 100,000 rows."""
+    indices = pa.array(np.zeros(100_000, np.int32))
+    names = pa.DictionaryArray.from_arrays(indices, pa.array(["x" * (4 * MIB)]))
+    pq.write_table(pa.table({"unique_id": names, "y": np.zeros(100_000)}), path, compression="zstd")
+
+
+def bad_text(path: Path) -> None:
+    offsets, data = pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer(b"\xff\xfe")
+    names = pa.StringArray.from_buffers(2, offsets, data)
+    pq.write_table(pa.table({"unique_id": names, "y": [1.0, 2.0]}), path)
+
+
+def cut_short(path: Path) -> None:
+    pq.write_table(pa.table({"y": np.arange(1000.0)}), path)
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def wide(path: Path) -> None:
+    pq.write_table(pa.table({f"c{n}": [1.0] for n in range(20_001)}), path)
+
+
+PARQUET: dict[str, tuple[Callable[[Path], None], str]] = {
+    "many rows": (many_rows, "about 104,857,600 cells, and at most 5,000,000 are read; --max-cells"),
+    "repeated text": (repeated_text, "more memory than 5,000,000 cells do|bytes of cells, and no more are read"),
+    "text that is not UTF-8": (bad_text, "is not a Parquet file, or a damaged one: .*UTF8"),
+    "cut short": (cut_short, "is not a Parquet file, or a damaged one"),
+    "wide": (wide, "20,001 columns, and at most 20,000"),
+}
+
+
+@pytest.mark.parametrize("case", PARQUET)
+def test_parquet_that_takes_more_than_it_should(tmp_path: Path, case: str) -> None:
+    """Rows, texts and columns are counted before they are taken in."""
+    make, message = PARQUET[case]
+    make(tmp_path / "t.parquet")
+    with pytest.raises(TableError, match=message) as caught:
+        read_table(tmp_path / "t.parquet")
+    assert "\n" not in str(caught.value)
+
+
+def test_each_type_comes_as_it_is(tmp_path: Path) -> None:
+    """What is sent back is what the file holds; types that are no column of a table come empty."""
+    table = pa.table(
+        {
+            "text": pa.array(["a", None, "é"]),
+            "dictionary": pa.array(["a", "b", "a"]).dictionary_encode(),
+            "view": pa.array(["a", "b", None], pa.string_view()),
+            "time": pa.array([1, 2, None], pa.timestamp("us", "Europe/Berlin")),
+            "decimal": pa.array([1, 2, 3]).cast(pa.decimal128(38, 2)),
+            "number": pa.array([1.5, None, float("nan")]),
+            "list": pa.array([[1], [2], [3]]),
+        }
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    found = read_arrow(tmp_path / "t.parquet")
+    assert found.column("list").null_count == 3
+    for name in ("text", "dictionary", "view", "time", "decimal"):
+        assert found.column(name).to_pylist() == table.column(name).to_pylist()
+    np.testing.assert_equal(found.column("number").to_numpy(), table.column("number").to_numpy())
+    assert found.schema.field("time").type == pa.timestamp("us", "Europe/Berlin")
+
+
+def test_more_cells_are_read_where_they_are_allowed(tmp_path: Path) -> None:
+    """A table that is large and true can be read: the limit is an argument."""
+    pq.write_table(pa.table({"y": np.arange(1000.0)}), tmp_path / "t.parquet")
+    (tmp_path / "t.csv").write_text("\n".join(map(str, range(1000))))
+    with pytest.raises(TableError, match="1,000 cells, and at most 999 are read"):
+        read_arrow(tmp_path / "t.parquet", 999)
+    with pytest.raises(TableError, match="1,000 cells, and at most 999 are read"):
+        open_text(tmp_path / "t.csv", 999)
+    assert read_arrow(tmp_path / "t.parquet", 1000).num_rows == 1000
+    assert len(list(open_text(tmp_path / "t.csv", 1000))) == 1000
+
+
+@pytest.mark.parametrize("text", [b"1\n" * (MAX_CELLS + 1), b"1," * (MAX_CELLS + 1), b"1\r" * (MAX_CELLS + 1)])
+def test_text_is_counted_before_it_is_split(tmp_path: Path, text: bytes) -> None:
+    """Whatever ends its lines or separates its cells."""
+    (tmp_path / "t.csv").write_bytes(text)
+    with pytest.raises(TableError, match=r"has about 5,000,00\d cells, and at most 5,000,000 are read"):
+        read_table(tmp_path / "t.csv")
+
+
+def test_what_is_no_file_is_no_table(tmp_path: Path) -> None:
+    """A device is not read, a sparse file of 8 GB not either; a pipe is, as the shell's <(…) makes them."""
+    with (tmp_path / "sparse.csv").open("wb") as file:
+        file.truncate(8 << 30)
+    for name in ("/dev/zero", tmp_path / "sparse.csv"):
+        with pytest.raises(TableError, match=r"it is a device|has 8,589,934,592 bytes"):
+            read_table(name)
+    os.mkfifo(tmp_path / "pipe.csv")
+    writer = threading.Thread(target=(tmp_path / "pipe.csv").write_text, args=("y\n1\n2\n",))
+    writer.start()
+    assert read_table(tmp_path / "pipe.csv")[0].values.tolist() == [[1.0], [2.0]]
+    writer.join()
+
+
+def test_a_wide_header_takes_linear_time(tmp_path: Path) -> None:
+    """20,000 columns are read in less memory and time than anybody notices, and one can be chosen."""
+    names = [f"c{number}" for number in range(20_000)]
+    (tmp_path / "t.csv").write_text(",".join(names) + "\n" + ",".join(["1"] * len(names)) + "\n")
+    assert read_table(tmp_path / "t.csv", target_columns=["c19999"])[0].values.tolist() == [[1.0]]
