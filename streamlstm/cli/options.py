@@ -169,7 +169,7 @@ FSYNC = ("always", "everysec", "no")  # the server's own words, for its appendfs
 # Passed as `data_dir: Path`.
 data_dir_option = option(
     "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     default=Path("streamlstm-data"),
     metavar="DIRECTORY",
     help="Where the embedded server keeps its data and says where it listens.",

@@ -24,6 +24,7 @@ from streamlstm.cli.engine_options import engine_options
 from streamlstm.cli.options import FSYNC, command, data_dir_option, option, server_options
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.sharing_options import SharingSettings, sharing_options
+from streamlstm.cli.web_options import web_options
 from streamlstm.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -51,10 +52,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 @server_options("Without it an embedded server is started from --data-dir.")
 @data_dir_option
 @sharing_options
-@option("--http", default="127.0.0.1:9478", metavar="HOST:PORT", help="Where page, metrics and health answer.")
-@option("--page/--no-page", default=True, help="Whether / shows the live page.")
-@option("--series-metrics", metavar="PATTERN", help="Make gauges of the series that match this glob, for few series.")
-@option("--series-metrics-max", type=click.IntRange(1), default=20, help="Series of --series-metrics at most.")
+@web_options
 @engine_options
 @option(
     "--on-model-change",
@@ -96,10 +94,7 @@ def serve(
     redis_url: str | None,
     data_dir: Path,
     sharing: SharingSettings,
-    http: str,
-    page: bool,
-    series_metrics: str | None,
-    series_metrics_max: int,
+    web: WebSettings,
     engine: EngineSettings,
     on_model_change: str,
     batch_values: int,
@@ -118,7 +113,6 @@ def serve(
     from streamlstm.cli.connection import with_password
     from streamlstm.daemon_settings import DaemonSettings
     from streamlstm.http import HttpServer
-    from streamlstm.web import WebSettings
 
     logs.set_up(log_level.upper())
     plan = _Plan(
@@ -126,7 +120,7 @@ def serve(
         threads=threads,
         busy_poll_s=busy_poll / 1000,
         engine=engine,
-        web=WebSettings(address=http, page=page, series_metrics=series_metrics, series_metrics_max=series_metrics_max),
+        web=web,
         on_model_change=on_model_change,
         daemon=DaemonSettings(
             streams=sharing.selection.names,
@@ -136,15 +130,15 @@ def serve(
         ),
         sharing=sharing,
     )
+    url = with_password(redis_url) if redis_url else ""
     with contextlib.ExitStack() as stack:
-        web = HttpServer(plan.web.address)
-        stack.callback(web.stop)
-        web.start()
+        http = HttpServer(web.address, names=web.names)
+        stack.callback(http.stop)
+        http.start()
         # The model first: a wrong path is found out before a server is started.
         daemon = _Daemon.prepare(plan)
-        server = None if redis_url else stack.enter_context(_embedded(data_dir, fsync))
-        url = with_password(redis_url) if redis_url else server.url if server else ""
-        daemon.run(stack, web, url, data_dir if server else None)
+        server = None if url else stack.enter_context(_embedded(data_dir, fsync))
+        daemon.run(stack, http, server.url if server else url, data_dir if server else None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import configparser
+import fcntl
 import re
 import shlex
+import shutil
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,6 +21,8 @@ from click.testing import CliRunner
 from streamlstm.cli import main
 from streamlstm.daemon import BEAT_TIMEOUT_S
 from support.programs import run
+from support.server import Server
+from support.serving import serve
 
 UNIT = Path(__file__).parent.parent.parent / "deploy" / "systemd" / "streamlstm.service"
 AIRLINE = UNIT.parent.parent.parent / "streamlstm" / "models" / "airline.onnx"
@@ -89,3 +97,84 @@ def test_the_command_line_is_the_programs() -> None:
     result = CliRunner().invoke(main, [option, str(settings), "config", "show", name, model])
     assert result.exit_code == 0, result.stderr
     assert f"file {settings}" in result.stdout
+
+
+@dataclass
+class Fault:
+    """Something that keeps `serve` from starting for a while, and what ends it."""
+
+    arguments: tuple[str, ...]
+    words: str
+    end: Callable[[], object] | None  # None: not by this test
+
+
+def faults(directory: Path, redis_url: str, stack: ExitStack) -> dict[str, Fault]:
+    """Each of a kind; the server is there, but for the embedded one's."""
+    taken = stack.enter_context(closing(socket.create_server(("127.0.0.1", 0))))
+    missing = {name: directory / name for name in ("password", "ca.crt", "model.onnx")}
+    in_the_way = directory / "data"
+    in_the_way.write_text("")
+    held = directory / "held"
+    held.mkdir()
+    lock = stack.enter_context((held / "lock").open("w"))
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    model, here = str(AIRLINE), ("--redis", redis_url)
+    port = taken.getsockname()[1]
+    return {
+        "port in use": Fault((model, *here, "--http", f"127.0.0.1:{port}"), "Address already in use", taken.close),
+        "address not there yet": Fault(
+            (model, *here, "--http", "192.0.2.1:0"), "Cannot assign requested address", None
+        ),
+        "name not there yet": Fault((model, *here, "--http", "not-yet.invalid:0"), "cannot listen on", None),
+        "password file not there yet": Fault(
+            (model, "--redis", redis_url.replace("//", "//serving@"), "--password-file", str(missing["password"])),
+            "No such file or directory",
+            lambda: missing["password"].write_text("secret\n"),
+        ),
+        "authorities not there yet": Fault(
+            (model, "--redis", f"rediss://127.0.0.1:1?ssl_ca_certs={missing['ca.crt']}"), "No such file", None
+        ),
+        "server not there yet": Fault((model, "--redis", "redis://127.0.0.1:1"), "Connection refused", None),
+        "model not there yet": Fault(
+            (str(missing["model.onnx"]), *here),
+            "there is no model file",
+            lambda: shutil.copy(AIRLINE, missing["model.onnx"]),
+        ),
+        "data directory in the way": Fault(
+            (model, "--data-dir", str(in_the_way)), "cannot be used: File exists", in_the_way.unlink
+        ),
+        "data directory in use": Fault((model, "--data-dir", str(held)), "is in use", lock.close),
+    }
+
+
+def test_faults_that_pass_are_started_again(tmp_path: Path, start_server: Callable[..., Server]) -> None:
+    """Each ends serve with a status that the unit restarts after, and the restart serves once the fault is over."""
+    never = {int(text) for text in service()["RestartPreventExitStatus"].split()}
+    assert service()["Restart"] == "on-failure"
+    server = start_server()
+    with closing(server.client()) as client:
+        client.execute_command("ACL", "SETUSER", "serving", "on", ">secret", "~*", "&*", "+@all")
+    with ExitStack() as stack:
+        for name, fault in faults(tmp_path, server.url, stack).items():
+            daemon = serve(tmp_path, Path(fault.arguments[0]), *fault.arguments[1:])
+            status = daemon.process.wait(120)
+            assert status == 1, name
+            assert status not in never
+            said = [line for line in daemon.log_path.read_text().splitlines() if not line.startswith("{")]
+            assert len(said) == 1, said
+            assert fault.words in said[0], name
+            if fault.end is not None:
+                fault.end()
+                again = serve(tmp_path, Path(fault.arguments[0]), *fault.arguments[1:])
+                assert again.ready(), name
+                assert again.stop() == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--threads", "many"), ("--http", "::1:9478"), ("--redis", "redsi://h"), ("--redis", "redis://h/db3"), ("--no",)],
+)
+def test_wrong_usage_is_not_started_again(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """What no restart mends ends with a status that the unit leaves alone."""
+    status = serve(tmp_path, AIRLINE, *arguments).process.wait(120)
+    assert status in {int(text) for text in service()["RestartPreventExitStatus"].split()}
