@@ -13,20 +13,25 @@ it is whole; until then nothing of it may be put to use.
 from __future__ import annotations
 
 import json
+import re
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
 from streamlstm.entry_id import EntryId
 from streamlstm.errors import SnapshotError, StoreError
+from streamlstm.spec import MAX_STATE_SIZE
 
 MAGIC = b"streamlstm-state\n"
 FORMAT = 1
 MAX_HEAD_BYTES = 1 << 16
-MAX_RECORD_BYTES = 1 << 28  # a state of 64 million numbers; more is a broken length
+MAX_NAME_BYTES = 256  # of a series, as everywhere
+MAX_RECORD_BYTES = 4 * MAX_STATE_SIZE + (1 << 16)  # the largest state, and what a record holds besides it
 
+MOST_SHOWN = 60  # characters of a field that an error quotes
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _LENGTHS = struct.Struct("<II")
 _END = struct.Struct("<IIQ")
 _END_MARK = 0xFFFFFFFF
@@ -67,6 +72,28 @@ def write(file: IO[bytes], head: SnapshotHead, records: Iterable[Record]) -> int
     return count
 
 
+def _shown(value: Any) -> str:
+    """A field of the head as an error shows it."""
+    text = repr(value)
+    return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…"
+
+
+def _is_entry_id(text: Any) -> bool:
+    try:
+        EntryId.parse(text)
+    except StoreError:
+        return False
+    return isinstance(text, str)
+
+
+def _is_count(number: Any) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 2**63
+
+
+def _are_names(columns: Any) -> bool:
+    return isinstance(columns, str) and all(name and name.isprintable() for name in columns.split(","))
+
+
 class SnapshotReader:
     """Reads a snapshot: the head at once, the records as they are asked for."""
 
@@ -82,26 +109,33 @@ class SnapshotReader:
 
     def _head(self, line: bytes) -> SnapshotHead:
         try:
-            raw: dict[str, Any] = json.loads(line)
-            if raw["format"] != FORMAT:
-                raise SnapshotError(
-                    f"{self._source} has format {raw['format']!r}, this version reads {FORMAT}; "
-                    "install the version that wrote it"
-                )
-            position = str(raw["position"]).encode()
-            EntryId.parse(position)
-            bytes.fromhex(raw["model"])
-            return SnapshotHead(
-                stream=str(raw["stream"]),
-                position=position,
-                model=str(raw["model"]),
-                columns=str(raw["columns"]),
-                answered=int(raw["entries"]),
-            )
-        except (ValueError, KeyError, TypeError, StoreError):
+            raw = json.loads(line)
+        except (ValueError, RecursionError):
+            raise self._damaged("its head is no JSON") from None
+        if not isinstance(raw, dict):
+            raise self._damaged("its head is no object")
+        if raw.get("format") != FORMAT:
             raise SnapshotError(
-                f"{self._source} is damaged: its head cannot be read; export the states again"
-            ) from None
+                f"{self._source} has format {_shown(raw.get('format'))}, this version reads {FORMAT}; "
+                "install the version that wrote it"
+            )
+        return SnapshotHead(
+            stream=self._field(raw, "stream", "a name", lambda name: isinstance(name, str)),
+            position=self._field(raw, "position", "an entry's id", _is_entry_id).encode(),
+            model=self._field(raw, "model", "a fingerprint", lambda text: bool(_FINGERPRINT.fullmatch(text))),
+            columns=self._field(raw, "columns", "names joined by commas", _are_names),
+            answered=self._field(raw, "entries", "a number of entries", _is_count),
+        )
+
+    def _field(self, raw: dict[str, Any], name: str, kind: str, is_right: Callable[[Any], bool]) -> Any:
+        """A field of the head; raises SnapshotError for one that is not of its kind."""
+        found = raw.get(name)
+        try:
+            if is_right(found):
+                return found
+        except (TypeError, AttributeError):
+            pass  # of another type altogether
+        raise self._damaged(f"{name} in its head is {_shown(found)}, not {kind}")
 
     def records(self) -> Iterator[Record]:
         """The records in order; raises SnapshotError at the end, or before, if the file is not whole."""
@@ -112,8 +146,10 @@ class SnapshotReader:
             if name_bytes == _END_MARK:
                 self._check_end(lengths, count)
                 return
-            if name_bytes + record_bytes > MAX_RECORD_BYTES:
-                raise self._damaged(f"record {count + 1} claims {name_bytes + record_bytes:,} bytes")
+            if not 0 < name_bytes <= MAX_NAME_BYTES or record_bytes > MAX_RECORD_BYTES:
+                raise self._damaged(
+                    f"record {count + 1} claims a name of {name_bytes:,} bytes and {record_bytes:,} bytes of its own"
+                )
             body = self._take(name_bytes + record_bytes)
             self._checksum = zlib.crc32(body, zlib.crc32(lengths, self._checksum))
             count += 1

@@ -18,6 +18,8 @@ from streamlstm.record import HEADER_WORDS, RecordFormat
 from streamlstm.snapshot import Record, SnapshotHead, SnapshotReader, write
 from streamlstm.states import PAGE, Draft, Entry, MovedError, States
 
+PAGE_BYTES = 1 << 23  # of the records of one command; a few large ones are as many as a thousand small ones
+
 Tick = Callable[[int], None]  # told how many more records are done
 Route = Callable[[bytes], int]  # which of several streams a series belongs to
 # A file to write that becomes one only if the block ends well.
@@ -101,7 +103,7 @@ def import_states(
         for part in parts:
             part.check_model()
         for reader in readers:
-            for page in _checked_pages(reader):
+            for page in checked_pages(reader):
                 split: dict[int, list[Record]] = {}
                 for record in page:
                     split.setdefault(route(record[0]), []).append(record)
@@ -209,16 +211,18 @@ def _cut(draft: Draft, states: States, head: SnapshotHead) -> None:
     draft.cut(is_kept)
 
 
-def _checked_pages(reader: SnapshotReader) -> Iterator[list[Record]]:
+def checked_pages(reader: SnapshotReader) -> Iterator[list[Record]]:
     """Pages of records, each checked as a daemon would on loading it."""
     layout: RecordFormat | None = None
     page: list[Record] = []
+    size = 0
     for record in reader.records():
         page.append(record)
-        if len(page) == PAGE:
+        size += len(record[1])
+        if len(page) == PAGE or size >= PAGE_BYTES:
             layout = _check(page, layout, reader.head)
             yield page
-            page = []
+            page, size = [], 0
     if page:
         _check(page, layout, reader.head)
         yield page

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from streamlstm.bounded_file import open_bounded
 from streamlstm.cli.options import (
     command,
     counted,
@@ -24,7 +25,7 @@ from streamlstm.cli.options import (
     redis_option,
     stream_argument,
 )
-from streamlstm.errors import StoreError, UsageError
+from streamlstm.errors import SnapshotError, StoreError, UsageError
 from streamlstm.whole_file import whole_file, whole_stream
 
 if TYPE_CHECKING:
@@ -67,13 +68,8 @@ def opened(stream: str, redis_url: str | None, data_dir: Path, *, new: bool = Fa
 
 
 def opened_file(source: Path) -> IO[bytes]:
-    """A file to read, `-` for stdin; raises UsageError if there is none."""
-    if source == STANDARD:
-        return sys.stdin.buffer
-    try:
-        return source.open("rb")
-    except OSError as error:
-        raise UsageError(f"the file {str(source)!r} cannot be read: {error.strerror or error}") from None
+    """A file to read, `-` for stdin; raises SnapshotError if there is none, or it is no file."""
+    return sys.stdin.buffer if source == STANDARD else open_bounded(source, raises=SnapshotError)
 
 
 @contextmanager

@@ -94,7 +94,8 @@ def test_show_names_the_parts_of_the_state(run: Run, redis_url: str, model: Mode
         (["reset"], 2, "--all"),
         (["reset", "--series", "a", "--all"], 2, "--all"),
         (["export", "-o", "x.state"], 1, "nobody has served it yet"),
-        (["import", "--from", "nowhere"], 2, "'nowhere' cannot be read"),
+        (["import", "--from", "nowhere"], 1, "cannot read nowhere: No such file"),
+        (["import", "--from", "/dev/zero"], 1, "cannot read /dev/zero: it is a device"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(
@@ -214,7 +215,7 @@ def test_no_variable_overwrites_a_file(run: Run, redis_url: str, model: Model, t
         (lambda b: b[:-30] + bytes([b[-30] ^ 1]) + b[-29:], "checksum"),
         (lambda b: b"nonsense", "not a file of exported states"),
         (lambda b: b.replace(b'"format": 1', b'"format": 9'), "this version reads 1"),
-        (lambda b: b.replace(b'"position": "', b'"position": "x'), "head cannot be read"),
+        (lambda b: b.replace(b'"position": "', b'"position": "x'), "position in its head is 'x"),
     ],
 )
 def test_a_damaged_file_changes_nothing(
