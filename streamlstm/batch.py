@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm import flaw
+from streamlstm.arena import NO_SLOT
 from streamlstm.codec import Scan, Table, Texts, scan_read
 from streamlstm.flaw import Flaw
 from streamlstm.values import read_odd
@@ -18,6 +19,10 @@ Index = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 
 MAX_NAME_BYTES = 256
+# Values of one entry that are stepped. What has to go one by one (a gap or a reset after each value of a series) takes
+# a third of a millisecond each, so that no entry holds others up for longer than a minute; the widest that are of use,
+# a value each of 50,000 series, are half of it.
+MOST_ENTRY_VALUES = 100_000
 RESET = b"!reset"
 ALL_SERIES = b"*"
 
@@ -64,19 +69,23 @@ class Parsed:
         return self.times_ms if len(self.slots) == len(self.ids) == 1 else np.repeat(self.times_ms, self.counts)
 
 
-def parse(reply: bytes, table: Table, numbers: dict[bytes, int], features: int) -> list[Parsed]:
+def parse(
+    reply: bytes, table: Table, numbers: dict[bytes, int], features: int, most: int = MOST_ENTRY_VALUES
+) -> list[Parsed]:
     """Lay out the entries of a read's reply; nothing raises for what is wrong with a value, it is in `wrong`.
 
-    `numbers` gives the number in the table of every stream that was asked for.
+    `numbers` gives the number in the table of every stream that was asked for; of an entry `most` values are taken.
     """
-    return [_parsed(scan) for scan in scan_read(reply, table, numbers, features)]
+    return [_parsed(scan, most) for scan in scan_read(reply, table, numbers, features)]
 
 
-def _parsed(scan: Scan) -> Parsed:
-    wrong = {}
+def _parsed(scan: Scan, most: int) -> Parsed:
+    wrong: dict[int, Flaw] = {}
+    if len(scan.slots) > most and scan.counts.max() > most:
+        scan, wrong = _cut(scan, most)
     plain = not scan.odd.any()
     for item in () if plain else np.flatnonzero(scan.odd).tolist():
-        found = read_odd(scan.texts[item], scan.values[item])
+        found = None if item in wrong else read_odd(scan.texts[item], scan.values[item])
         if found is not None:
             wrong[item] = found
     return Parsed(
@@ -92,6 +101,32 @@ def _parsed(scan: Scan) -> Parsed:
         plain=plain,
         wrong=wrong,
     )
+
+
+def _cut(scan: Scan, most: int) -> tuple[Scan, dict[int, Flaw]]:
+    """The same with `most` items of each entry, and after those of a longer one a nameless item for all the others."""
+    number = np.arange(len(scan.slots)) - np.repeat(np.cumsum(scan.counts) - scan.counts, scan.counts)
+    kept = np.flatnonzero(number <= most)
+    beyond = number[kept] == most
+    too_many = scan.counts[scan.counts > most].tolist()
+    limit = f"{most:,} are taken (--max-entry-values)"
+    flaws = [
+        Flaw(flaw.TOO_MANY_VALUES, f"the entry has {count:,} values, {limit}; this is for all the others", count - most)
+        for count in too_many
+    ]
+    names, texts = (
+        Texts(source.data, source.at[kept], np.where(beyond, 0, source.length[kept]))
+        for source in (scan.names, scan.texts)
+    )
+    cut = scan._replace(
+        counts=np.minimum(scan.counts, most + 1),
+        names=names,
+        texts=texts,
+        slots=np.where(beyond, NO_SLOT, scan.slots[kept]),
+        values=np.where(beyond[:, None], np.float32(np.nan), scan.values[kept]),
+        odd=scan.odd[kept] | beyond,
+    )
+    return cut, dict(zip(np.flatnonzero(beyond).tolist(), flaws, strict=True))
 
 
 def name_error(name: bytes) -> Flaw | None:

@@ -31,9 +31,10 @@ class Counting:
         metrics, commit = self._metrics.of[stream], result.commit
         # A live value waits while the one before it is counted, so this does without calls where it can.
         metrics.entries.value += result.entries
-        metrics.values.value += result.predictions + len(commit.dead)
+        metrics.values.value += result.predictions
         metrics.predictions.value += result.predictions
         if commit.dead:
+            metrics.values.value += sum([letter.values for letter in commit.dead])
             self._digest.count_dead(stream, commit.dead, metrics)
         metrics.resets.value += result.resets
         self._metrics.score(stream, result.tally)

@@ -90,6 +90,7 @@ class Daemon:
         self._counting = Counting(metrics, self._digest, clock.wall)
         self._tails = Tails(engine=engine, store=store, metrics=metrics, sweep=self._sweep, reopen=self._begin)
         self.beat = clock.monotonic()
+        engine.model.beat = self._look_up
 
     # What other threads ask.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,12 +44,13 @@ class Digest:
     def count_dead(self, stream: str, dead: Sequence[DeadLetter], metrics: StreamMetrics) -> None:
         """Count the dead letters of a commit, and warn of each reason with an example."""
         examples = {letter.kind: letter for letter in dead}
-        for kind, times in Counter(letter.kind for letter in dead).items():
+        for kind, example in examples.items():
+            times = sum(letter.values for letter in dead if letter.kind == kind)
             metrics.dead_letters[kind].inc(times)
             if kind == BAD_RECORD:
                 metrics.quarantined_records.inc(times)
-            series = examples[kind].series[:SHOWN_BYTES].decode(errors="backslashreplace")  # as one would look for it
-            message = f"a value of {stream!r} cannot be stepped, of series {series!r}: {examples[kind].error}"
+            series = example.series[:SHOWN_BYTES].decode(errors="backslashreplace")  # as one would look for it
+            message = f"a value of {stream!r} cannot be stepped, of series {series!r}: {example.error}"
             self.note(("dead", stream, kind), message, times, stream=stream, reason=kind)
 
     def flush(self) -> None:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from streamlstm.admission import Admission
 from streamlstm.arena import NO_SLOT, Arena
-from streamlstm.batch import Parsed, parse
+from streamlstm.batch import MOST_ENTRY_VALUES, Parsed, parse
+from streamlstm.beating import BeatingModel
 from streamlstm.codec import write_numbers
 from streamlstm.extras import NO_EXTRAS, Extras
 from streamlstm.gaps import NEVER, Gaps
@@ -47,6 +48,7 @@ class EngineSettings:
     missing: str = "impute"  # one of MISSING_POLICIES
     max_series: int = 1_000_000  # per stream
     max_series_memory_bytes: int = 4 << 30  # of records kept in memory
+    max_entry_values: int = MOST_ENTRY_VALUES
     extras: Extras = NO_EXTRAS  # columns besides the model's outputs
     idle_ms: int | None = None  # a series without a value for longer begins anew with its next one; None: never
     reset_after_ms: int | None = None  # the same, but its old record is not removed before
@@ -156,7 +158,7 @@ class Engine:
 
     def __init__(self, model: StepModel, settings: EngineSettings | None = None) -> None:
         self.settings = settings or EngineSettings()
-        self.model = model
+        self.model = model = BeatingModel(model)
         extras = self.settings.extras
         extras.check(model.spec.outputs, scored_feature(model.spec.targets)[0])
         self.format = RecordFormat(
@@ -228,7 +230,8 @@ class Engine:
 
     def parse(self, reply: bytes) -> list[Parsed]:
         """Lay out the next entries of streams that were opened, a read's reply: the first of a batch's four calls."""
-        return parse(reply, self.arena.table, self._keys, len(self.model.spec.features))
+        most = self.settings.max_entry_values
+        return parse(reply, self.arena.table, self._keys, len(self.model.spec.features), most)
 
     def begin(self, batch: Sequence[Parsed]) -> dict[str, list[bytes]]:
         """Start a batch; returns the series of each stream whose records have to be loaded and admitted."""

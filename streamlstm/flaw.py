@@ -13,6 +13,7 @@ TOO_MANY_SERIES = "too_many_series"
 NO_PAST = "no_past"
 NOT_FINITE = "not_finite"
 BAD_RECORD = "bad_record"
+TOO_MANY_VALUES = "too_many_values"
 
 KINDS = (
     NOT_A_NUMBER,
@@ -24,6 +25,7 @@ KINDS = (
     NO_PAST,
     NOT_FINITE,
     BAD_RECORD,
+    TOO_MANY_VALUES,
 )
 
 
@@ -32,3 +34,4 @@ class Flaw(NamedTuple):
 
     kind: str  # one of KINDS
     text: str
+    values: int = 1  # it stands for

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from streamlstm.batch import RESET, Parsed
 from streamlstm.flaw import BAD_RECORD, Flaw
@@ -13,7 +13,8 @@ MAX_DEAD_VALUE_BYTES = 1024  # kept of a dead letter's value; the input stream h
 
 def write_letters(parsed: Parsed, flaws: Mapping[int, Flaw], unreadable: Mapping[bytes, str]) -> list[DeadLetter]:
     """One letter for each item with a flaw, and one for each series with a bad record, where it is first asked for."""
-    records = {_first_item(parsed, name): (name, reason) for name, reason in unreadable.items()}
+    first = _first_items(parsed, unreadable) if unreadable else {}
+    records = {first[name]: (name, reason) for name, reason in unreadable.items()}
     letters = []
     for item in sorted(flaws.keys() | records.keys()):
         entry_id = parsed.ids[int(parsed.entry[item])]
@@ -25,15 +26,15 @@ def write_letters(parsed: Parsed, flaws: Mapping[int, Flaw], unreadable: Mapping
             if len(text) > MAX_DEAD_VALUE_BYTES:
                 error = f"{error} (the first {MAX_DEAD_VALUE_BYTES} of {len(text)} bytes are kept)"
             name, text = name[:MAX_DEAD_VALUE_BYTES], text[:MAX_DEAD_VALUE_BYTES]
-            letters.append(DeadLetter(entry_id, name, text, error, flaws[item].kind))
+            letters.append(DeadLetter(entry_id, name, text, error, flaws[item].kind, flaws[item].values))
     return letters
 
 
-def _first_item(parsed: Parsed, name: bytes) -> int:
-    """The first item that needs a series' record: a value of it, missing or not, or its reset."""
-    for item in range(parsed.items):
-        if parsed.names[item] == name and item not in parsed.wrong:
-            return item
-        if parsed.names[item] == RESET and parsed.texts[item] == name:
-            return item
-    raise AssertionError(f"no item of the batch asks for the record of {name!r}")
+def _first_items(parsed: Parsed, wanted: Container[bytes]) -> dict[bytes, int]:
+    """The first item that needs each of these series' records: a value of it, missing or not, or its reset."""
+    found: dict[bytes, int] = {}
+    for item, (name, text) in enumerate(zip(parsed.names, parsed.texts, strict=True)):
+        series = text if name == RESET else name
+        if series in wanted and series not in found and (name == RESET or item not in parsed.wrong):
+            found[series] = item
+    return found

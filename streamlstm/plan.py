@@ -82,7 +82,7 @@ class Work:
             if parsed.names[item] == RESET:
                 work._take_reset(item, find)
             else:
-                work.dead[item] = name_error(parsed.names[item]) or work._unadmitted(item)
+                work.dead[item] = work._unnamed(item) or work._unadmitted(item)
         for item, found_flaw in parsed.wrong.items():
             if item not in work.dead and parsed.names[item] != RESET:
                 work.dead[item] = found_flaw
@@ -110,6 +110,13 @@ class Work:
         slots = self.slots.copy()
         slots[items] = NO_SLOT
         return replace(self, slots=slots)
+
+    def _unnamed(self, item: int) -> Flaw | None:
+        """Why an item names no series, if it does not; what stands for others of its entry has no name at all."""
+        found = self.parsed.wrong.get(item)
+        return (
+            found if found is not None and found.kind == flaw.TOO_MANY_VALUES else name_error(self.parsed.names[item])
+        )
 
     def _unadmitted(self, item: int) -> Flaw:
         """Why a series that has no row cannot begin with an item, unless it was refused."""

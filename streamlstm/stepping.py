@@ -7,6 +7,7 @@ ordinal (their *level*) are independent of each other, so each level is one stai
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -83,10 +84,10 @@ class Sequence:
         before[begin] = 0
         return begin, self.epoch != before
 
-    def levels(self, silence_ms: int = NEVER) -> list[Segments]:
+    def levels(self, silence_ms: int = NEVER) -> Iterator[Segments]:
         """All segments, level by level; a value that comes so much later than the one before it begins one too."""
         if not len(self.group):
-            return []
+            return
         begin, reset = self.begins()
         starts = begin | reset | self.missing
         starts[1:] |= np.diff(self.times_ms) > silence_ms
@@ -95,21 +96,16 @@ class Sequence:
         ordinal = np.arange(len(first))
         group = self.group[first]
         level = ordinal - np.maximum.accumulate(np.where(begin[first], ordinal, 0))
-        levels = []
-        for number in range(int(level.max()) + 1):
-            chosen = np.flatnonzero(level == number)
-            chosen = chosen[np.argsort(-length[chosen], kind="stable")]
+        order = np.lexsort((-length, level))  # stable: by level, the longest first, then as they came
+        for chosen in np.split(order, np.cumsum(np.bincount(level))[:-1]):
             at = first[chosen]
-            levels.append(
-                Segments(
-                    group=group[chosen],
-                    first=at,
-                    length=length[chosen],
-                    reset=reset[at],
-                    missing=self.missing[at],
-                )
+            yield Segments(
+                group=group[chosen],
+                first=at,
+                length=length[chosen],
+                reset=reset[at],
+                missing=self.missing[at],
             )
-        return levels
 
 
 class Stepper:

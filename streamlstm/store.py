@@ -44,6 +44,7 @@ class DeadLetter:
     value: bytes
     error: str
     kind: str  # of its flaw; not stored, counted
+    values: int = 1  # it stands for; not stored, counted
 
 
 @dataclass(kw_only=True)  # frozen ones take three times as long to make

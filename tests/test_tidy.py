@@ -31,7 +31,7 @@ ROWS: dict[str, set[str]] = {
     | {"key_types", "reader_groups", "waiting"}
     | {"memory_store", "redis_store", "embedded", "snapshot", "states", "transfer", "refusals", "server_check"},
     "engine": {"flaw", "values", "batch", "plan", "arena", "stepping", "scoring", "_carry", "carry", "carry_python"}
-    | {"idle", "finite", "filling", "admission", "plain", "mixed", "single", "letters", "engine"},
+    | {"idle", "beating", "finite", "filling", "admission", "plain", "mixed", "single", "letters", "engine"},
     "daemon": {
         "member",
         "selection",

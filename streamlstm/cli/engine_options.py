@@ -38,6 +38,12 @@ _OPTIONS = (
     ),
     option("--max-series", type=click.IntRange(1), default=1_000_000, help="Series of one stream at most."),
     option(
+        "--max-entry-values",
+        type=click.IntRange(1),
+        default=100_000,
+        help="Values of one entry that are stepped; all that it has beyond are one dead letter.",
+    ),
+    option(
         "--max-series-memory",
         type=SIZE,
         default="4GiB",
@@ -73,8 +79,8 @@ _OPTIONS = (
 )
 
 
-_NAMES: tuple[str, ...] = ("missing", "interval", "score", "max_series", "max_series_memory", "idle_after")
-_NAMES += ("reset_after", "gap_after", "spacing")
+_NAMES: tuple[str, ...] = ("missing", "interval", "score", "max_series", "max_entry_values", "max_series_memory")
+_NAMES += ("idle_after", "reset_after", "gap_after", "spacing")
 
 
 def engine_options(function: Function) -> Function:
@@ -97,6 +103,7 @@ def _settings(
     interval: float | None,
     score: bool,
     max_series: int,
+    max_entry_values: int,
     max_series_memory: int,
     idle_after: int | None,
     reset_after: int | None,
@@ -109,6 +116,7 @@ def _settings(
     return EngineSettings(
         missing=missing,
         max_series=max_series,
+        max_entry_values=max_entry_values,
         max_series_memory_bytes=max_series_memory,
         idle_ms=idle_after,
         reset_after_ms=reset_after,

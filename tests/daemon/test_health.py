@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from streamlstm.errors import StoreError
 from streamlstm.http import HttpServer
 from streamlstm.memory_store import MemoryServer, MemoryStore
 from streamlstm.metrics import Metrics
-from streamlstm.model import load
+from streamlstm.model import Model, load
 from streamlstm.store import Head
 from streamlstm.topology import parse_topology
 from streamlstm.web import WebSettings, make_pages
@@ -62,6 +63,36 @@ def page() -> Iterator[tuple[str, list[float], Daemon]]:
     web.start()
     yield web.url, now, daemon
     web.stop()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [["s", "1", *["s", ""] * 100], ["s", "1", "!reset", "s"] * 50, ["s", "1", "!reset", "*"] * 50, ["s", "1"] * 5_000],
+    ids=["missing", "reset", "reset all", "plain"],
+)
+def test_the_loop_beats_within_long_work(
+    fields: list[str], page: tuple[str, list[float], Daemon], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry whose values take a second each, one by one, does not make the process look as if it hung."""
+    _, now, daemon = page
+    seen: list[str | None] = []
+    advance = Model.advance
+
+    def slow(model: Model, *arguments: Any) -> Any:
+        now[0] += 40.0
+        seen.append(daemon.unhealthy())
+        return advance(model, *arguments)
+
+    monkeypatch.setattr(Model, "advance", slow)
+    store = daemon._store
+    assert isinstance(store, MemoryStore)
+    store._server.add(STREAM, "1-0", *fields)
+    daemon.start()
+    for _ in range(5):
+        daemon.turn(0.0)
+    assert store._server.stream(STREAM).position == b"1-0"
+    assert len(seen) > 1
+    assert set(seen) == {None}
 
 
 def test_a_loop_that_does_not_beat_is_unhealthy(page: tuple[str, list[float], Daemon]) -> None:

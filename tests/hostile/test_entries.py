@@ -85,6 +85,35 @@ def test_a_value_of_several_features_has_all_of_them(text: bytes) -> None:
     assert len(held.dead) == 1
 
 
+LONG = [part for n in range(4) for name in (b"a", b"b") for part in (name, b"%d" % n)]
+
+
+@pytest.mark.parametrize("beyond", [[b"c", b"1"], [b"!reset", b"a"], [b"!reset", b"*"], [b"", b""], [b"x", b"y"] * 9])
+def test_what_an_entry_holds_beyond_the_limit_is_one_letter(beyond: list[bytes]) -> None:
+    """What is within it is answered as without the rest; nothing of the rest is carried out."""
+    made = [[b"a", b"7"], [*LONG, *beyond], [b"b", b"5"], [*LONG, *beyond], [b"a", b"2"]]
+    without = [[b"a", b"7"], LONG, [b"b", b"5"], LONG, [b"a", b"2"]]
+    for batching in (1, 2, 3):
+        held = answered(made, max_entry_values=8, batching=batching)
+        plain = answered(without, batching=batching)
+        assert held.predictions == plain.predictions
+        assert held.state == plain.state
+        count = len(beyond) // 2
+        assert [(letter.id, letter.kind, letter.values) for letter in held.dead] == [
+            (b"2-0", "too_many_values", count),
+            (b"4-0", "too_many_values", count),
+        ]
+        assert held.dead[0].error.startswith(f"the entry has {8 + count} values, 8 are taken (--max-entry-values)")
+
+
+def test_thousands_of_bad_records_in_one_batch_are_set_aside() -> None:
+    """Each has its letter, in the order in which the series came; the work grows as their number does."""
+    names = [b"s%d" % number for number in range(20_000)]
+    held = answered([[part for name in names for part in (name, b"1")]], state=dict.fromkeys(names, b"junk"))
+    assert [letter.series for letter in held.dead] == names
+    assert held.predictions[0][0::2] == names
+
+
 def test_names_at_the_limit_are_names() -> None:
     """256 bytes, line breaks, quotes, zeros and other scripts name series like any others."""
     names = [b"n" * 256, b"a\r\nb", b'"', b"\0", "é".encode(), "系列".encode(), b"*", b" ", b"$3\r\nabc\r\n"]
