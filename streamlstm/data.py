@@ -8,7 +8,7 @@ warm where it has to answer for its forecasts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from streamlstm.errors import TableError
-from streamlstm.evaluation.split import fill_gaps, training_length
+from streamlstm.evaluation.split import fill_gaps, from_first_value, training_length
 from streamlstm.tables import Series
 
+MOST_NAMED = 6  # series that a message names
+FEWEST_AHEAD = 2  # training values a step ahead
 MIN_TRAINING_VALUES = 20  # fewer say nothing about how one value follows another
 
 
@@ -43,6 +45,40 @@ class Panel:
     def observed_rows(self) -> NDArray[np.float64]:
         """All values that are there and complete, (n, F)."""
         return self.values[self.observed.all(axis=2)]
+
+
+def long_enough(
+    series: Sequence[Series], test_size: float, horizon: int, say: Callable[[str], None]
+) -> tuple[list[Series], list[str]]:
+    """The series that can be trained on, each from its first value on, and the names of those that are too short.
+
+    `say` is told of them. Raises TableError where none is left.
+    """
+    needed = max(MIN_TRAINING_VALUES, FEWEST_AHEAD * horizon)
+    kept, short = [], []
+    for one in series:
+        begun = from_first_value(one)
+        length = 0 if begun is None else training_length(len(begun.values), test_size)
+        if begun is not None and length >= needed:
+            kept.append(begun)
+        else:
+            short.append((one, max(length, 0)))
+    why = f"at least {needed} are needed"
+    if horizon > 1:
+        why = f"too few to learn {horizon} steps ahead (--horizon): {why}"
+    if not kept:
+        one, length = max(short, key=lambda found: found[1])
+        if from_first_value(one) is None:
+            raise TableError(f"series {one.name!r} has no value at all; leave it out")
+        raise TableError(
+            f"series {one.name!r} is too short: {len(one.values)} values leave {length} to train on with test size "
+            f"{test_size:g}, {why}"
+        )
+    if short:
+        names = ", ".join(f"{one.name!r} ({length})" for one, length in short[:MOST_NAMED])
+        more = f" and {len(short) - MOST_NAMED:,} more" if len(short) > MOST_NAMED else ""
+        say(f"left out as too short: {names}{more}; {why}")
+    return kept, [one.name for one, _ in short]
 
 
 def make_panel(series: Sequence[Series], test_size: float, *, with_times: bool = False) -> Panel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from streamlstm.cli.options import ParamType, command, counted, json_option, keep_inputs, note, option
 from streamlstm.cli.quantities import DURATION
+from streamlstm.cli.table_options import Notes, table_options, take_table_options
 from streamlstm.cli.train import require_extra
 from streamlstm.cli.whole_numbers import Seasons
 from streamlstm.errors import TableError, UsageError
@@ -91,15 +92,7 @@ class Baselines(ParamType):
     default="impute",
     help="What stands in for a missing value, as with `serve`.",
 )
-@option("--id-col", metavar="NAME", help="Column of the series' names; without it `unique_id` if it is there.")
-@option("--time-col", metavar="NAME", help="Column of the times; without it `ds` or another usual name.")
-@option(
-    "--target-col",
-    "target_cols",
-    multiple=True,
-    metavar="NAME",
-    help="Column of the values; again for several numbers a value. Without it the model's, if the table has them.",
-)
+@table_options()
 @option(
     "--plot",
     setting=False,
@@ -119,7 +112,7 @@ def evaluate(
     missing: str,
     plot: Path | None,
     as_json: bool,
-    **columns: Any,
+    **of_table: Any,
 ) -> None:
     """Score the step model MODEL.onnx on the end of each series of TABLE, beside simple and classical methods.
 
@@ -129,20 +122,17 @@ def evaluate(
     _refuse_in_vain(test_size, plot)
     import streamlstm
     from streamlstm.cli.intervals import served_bounds
-    from streamlstm.evaluation.compare import compare
-    from streamlstm.evaluation.split import drop_leading_gap, with_gaps
-    from streamlstm.gaps import Gaps
+    from streamlstm.evaluation.compare import compare, scorable
 
     keep_inputs((model, table), (plot,))
     loaded = streamlstm.load(model)
-    series = [drop_leading_gap(one) for one in _read(table, loaded, **columns)]
-    if gap_after or all(one.times_ms is not None for one in series):
-        gaps = Gaps.of(loaded.spec, gap_after, None, missing)
-        _warn_of_long_gaps(series, gaps)
-        series = [with_gaps(one, gaps) for one in series]
+    notes = Notes()
+    series = _read(table, loaded, of_table, notes)
     if seasons is None:
         seasons = tuple(loaded.spec.training.get("seasons") or [loaded.spec.season] * (loaded.spec.season is not None))
     try:
+        series = scorable(series, test_size, lambda message: notes(f"{table}: {message}"))
+        series = _with_gaps(series, loaded, gap_after, missing, lambda message: notes(f"{table}: {message}"))
         found = compare(
             loaded,
             series,
@@ -154,6 +144,7 @@ def evaluate(
         )
     except TableError as error:
         raise TableError(f"{table}: {error}") from None
+    notes.flush()
     _warn_of_training(loaded, test_size)
     if plot is not None:
         from streamlstm.cli.plot import draw_test_part
@@ -166,21 +157,13 @@ def evaluate(
         click.echo("\n".join(_report(found, series, seasons, level)))
 
 
-def _read(
-    table: Path,
-    model: Model,
-    *,
-    id_col: str | None,
-    time_col: str | None,
-    target_cols: tuple[str, ...],
-) -> list[Series]:
+def _read(table: Path, model: Model, of_table: dict[str, Any], say: Notes) -> list[Series]:
     """Read the table, with the model's own columns if it has them."""
     from streamlstm.tables import read_table
 
     features = model.spec.features
-    series = read_table(
-        table, id_column=id_col, time_column=time_col, target_columns=target_cols, preferred_columns=features
-    )
+    chosen = take_table_options(of_table, preferred=() if of_table["wide"] else features)
+    series = read_table(table, chosen, say=say)
     width = series[0].values.shape[1]
     if width != len(features):
         raise UsageError(
@@ -210,13 +193,33 @@ def _warn_of_training(model: Model, test_size: float) -> None:
         )
 
 
-def _warn_of_long_gaps(series: Sequence[Series], gaps: Gaps) -> None:
+def _with_gaps(
+    series: list[Series], model: Model, gap_after: int | None, missing: str, say: Callable[[str], None]
+) -> list[Series]:
+    """Series with missing values where a daemon would step through them; `say` is told of holes that it would not."""
+    from streamlstm.evaluation.split import with_gaps
+    from streamlstm.gaps import NO_GAPS, Gaps
+    from streamlstm.tables.holes import find_holes
+
+    if not gap_after and any(one.times_ms is None for one in series):
+        return series
+    gaps = Gaps.of(model.spec, gap_after, None, missing)
+    if gaps is NO_GAPS and gap_after is None and (holes := find_holes(series)) is not None:
+        say(
+            f"{holes}; the model takes what follows for the next value, as it does when it is served (--gap-after "
+            f"{DURATION.text(holes.after_ms)}: for missing ones)"
+        )
+    _warn_of_long_gaps(series, gaps, say)
+    return [with_gaps(one, gaps) for one in series]
+
+
+def _warn_of_long_gaps(series: Sequence[Series], gaps: Gaps, say: Callable[[str], None]) -> None:
     """Say so if a daemon would begin a series anew where it is gone on with here."""
     for one in series:
         longest = 0 if one.times_ms is None or len(one.times_ms) < 2 else int(np.diff(one.times_ms).max())
         if longest > gaps.longest_ms:
             steps = f"{longest // gaps.spacing_ms:,} steps"
-            note(f"{one.name} is silent for {steps}, after which `serve` begins it anew: its own figures will differ")
+            say(f"{one.name} is silent for {steps}, after which `serve` begins it anew: its own figures will differ")
 
 
 def _report(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from streamlstm.cli.options import note
 from streamlstm.cli.train import require_extra
 from streamlstm.errors import UsageError
 from streamlstm.whole_file import write_whole
@@ -38,10 +39,10 @@ def show_gates(
     require_extra(*(["onnx"] if plot is None else ["onnx", "matplotlib"]))
     from streamlstm.export.gates import gate_values
     from streamlstm.model import load
-    from streamlstm.tables import read_table
+    from streamlstm.tables import TableOptions, read_table
 
     features = load(model).spec.features
-    one = _chosen(read_table(table, preferred_columns=features), series_name, table)
+    one = _chosen(read_table(table, TableOptions(preferred_columns=features), say=note), series_name, table)
     if one.values.shape[1] != len(features):
         raise UsageError(
             f"{table}: the model takes {len(features)} numbers a value, the table has {one.values.shape[1]}"

@@ -1,34 +1,34 @@
-"""Lines of text into rows `(time, series, value)`: the formats `push` understands, told apart by the first line.
+"""Lines of text into rows `(time, series, value)` as they come: what `push` understands, told apart by the first lines.
 
 | first line | meaning of every line |
 |---|---|
 | `21.5` | one value of `--series`; a first line that is no number names the series instead |
-| `unique_id,ds,y` | CSV with a header (other names by option), also two columns: time, value |
+| `unique_id,ds,y` | a table with a header: `streamlstm.tables.schema` says which column is what |
 | `sensor-1,21.5` | series, value; with `--series`: time, value |
 | `sensor-1,2024-01-31,21.5` | series, time, value |
 | `{"sensor-1": 21.5, "ds": "2024-01-31"}` | JSON: series and their values, with or without a time |
 
 A value's text is passed on unchanged, for the daemon decides what a number is and keeps the rest as dead letters; only
-the words that `streamlstm.tables` takes as missing become empty. What a line cannot do without (its fields, its time)
-is an error with the line's number.
+the words that `streamlstm.tables` takes as missing become empty, and decimal commas points. What a line cannot do
+without (its fields, its time) is an error with the line's number.
 """
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
-import orjson
-
-from streamlstm.batch import RESET
+from streamlstm.cli.clock import Clock
 from streamlstm.errors import TableError, UsageError
-from streamlstm.tables.cells import MISSING_WORDS, parse_number, shortened
-from streamlstm.tables.csv_file import likely_delimiter
-from streamlstm.tables.names import ID_COLUMN, TARGET_COLUMN, TIME_COLUMN, TIME_NAMES
-from streamlstm.tables.times import parse_time_ms
+from streamlstm.tables.cells import COMMA, MISSING_WORDS, POINT, parse_number
+from streamlstm.tables.columns import HEAD, Column
+from streamlstm.tables.csv_file import Dialect, find_dialect, is_header, likely_delimiter, split, split_all
+from streamlstm.tables.decimals import Decimals
+from streamlstm.tables.headless import names_by_place
+from streamlstm.tables.names import ID_COLUMN, TIME_COLUMN
+from streamlstm.tables.options import TableOptions
+from streamlstm.tables.schema import Schema, resolve
 
 # Time in ms since the epoch or None if the line has none, name of the series, text of the value.
 Row = tuple[int | None, bytes, bytes]
@@ -46,39 +46,28 @@ class RowParser(Protocol):
     def together(self) -> bool:
         """Whether the rows of a line without a time belong in one entry."""
 
+    @property
+    def duplicates(self) -> str:
+        """What becomes of a further value of a series at one time: first (it is left out), error or keep."""
+
     def __call__(self, lines: Sequence[bytes], number: int, rows: list[Row]) -> None:
         """Append the rows of the lines to `rows`; raises TableError naming source and line."""
 
 
+def _say_nothing(message: str) -> None:
+    del message
+
+
 @dataclass(kw_only=True)
 class Format:
-    """What the user said of the input, and the memory of the last time read."""
+    """What the user said of the input."""
 
     source: str  # names the input in errors
     series: str | None = None
-    id_column: str | None = None
-    time_column: str | None = None
-    target_columns: tuple[str, ...] = ()
+    table: TableOptions = field(default_factory=TableOptions)
     in_order: bool = True  # refuse a time that goes back: a pipe cannot be sorted while it flows
     strict: bool = False  # refuse a value that is no number, rather than pass it on
-    _last_text: str = field(default="", init=False)
-    _last_ms: int | None = field(default=None, init=False)
-
-    def time_ms(self, text: str, number: int) -> int:
-        """Read the time of line `number`; raises TableError if it is none, or goes back and must not."""
-        if text == self._last_text and self._last_ms is not None:
-            return self._last_ms
-        try:
-            time_ms = parse_time_ms(text)
-        except TableError as error:
-            raise TableError(f"{self.source}, line {number}: {error}") from None
-        if self.in_order and self._last_ms is not None and time_ms < self._last_ms:
-            raise TableError(
-                f"{self.source}, line {number}: the time goes back from {self._last_text} to {text}; "
-                "sort the lines by time, or add --sort"
-            )
-        self._last_text, self._last_ms = text, time_ms
-        return time_ms
+    say: Callable[[str], None] = _say_nothing
 
     def value(self, text: bytes, number: int) -> bytes:
         """Pass a value's text on, missing words as empty; raises TableError for what is no number if `strict`."""
@@ -92,244 +81,221 @@ class Format:
                 raise TableError(f"{self.source}, line {number}: {error}") from None
         return text
 
+    def clock(self, *, serial: bool = False) -> Clock:
+        """Reads the times of the lines."""
+        return Clock(self.source, serial=serial, timezone=self.table.timezone, in_order=self.in_order)
 
-def begins_table(first: str) -> bool:
-    """Whether a file that begins with this line is a table with a header, which `read_table` reads as a whole."""
-    if first.startswith("{"):
+
+def begins_table(lines: Sequence[str], chosen: Format) -> bool:
+    """Whether a file that begins with these lines is a table with a header, which `read_table` reads as a whole."""
+    if lines[0].startswith("{"):
         return False
-    cells = first.split(likely_delimiter(first))
-    return len(cells) > 1 and _is_header(cells)
+    first = next((line for line in lines if line.strip() and not line.lower().startswith("sep=")), "")
+    cells = split(first, likely_delimiter(first), f"{chosen.source}, first line")
+    return len(cells) > 1 and is_header(cells, wide=chosen.table.wide)
 
 
-def open_lines(first: bytes, chosen: Format) -> tuple[RowParser, bool]:
-    """Choose the parser by the first line that is not blank; also says whether that line is a header to skip.
+def open_lines(lines: Sequence[bytes], chosen: Format, *, complete: bool = False) -> tuple[RowParser, int] | None:
+    """Choose the parser by the first lines, which begin with one that is not blank, and how many of them to skip.
 
-    Raises UsageError if the series has no name, TableError for a column that is not there.
+    None: there is a header, and not a line of values yet; `complete` if there will be none. Raises UsageError if the
+    series has no name, TableError for a column that is not there or not clear.
     """
-    text = first.decode("utf-8", "surrogateescape").strip()
-    if text.startswith("{"):
-        _refuse_series(chosen)
-        return _JsonLines(chosen), False
-    delimiter = likely_delimiter(text)
-    cells = _split(text, delimiter, f"{chosen.source}, first line")
-    if len(cells) == 1:
-        header = chosen.series is None and not _is_number(text)
-        name = text if header else chosen.series
-        return _Bare(chosen, _named(chosen, name)), header
-    if _is_header(cells):
-        return _with_header(chosen, [cell.strip() for cell in cells], delimiter), True
-    return _without_header(chosen, cells, delimiter), False
+    texts = [line.decode("utf-8", "surrogateescape") for line in lines[: HEAD + 2]]
+    if texts[0].startswith("{"):
+        from streamlstm.cli.json_lines import JsonLines
+
+        refuse_series(chosen)
+        return JsonLines(chosen), 0
+    dialect = find_dialect(texts, chosen.source, one_series=chosen.series is not None, wide=chosen.table.wide)
+    if dialect.single:
+        return _bare(chosen, dialect)
+    cut = map(dialect.joined, split_all(texts[dialect.skip :], dialect.delimiter))
+    rows = [row for row in cut if len(row) == dialect.width]
+    if not rows and not complete and len(texts) <= dialect.skip:
+        return None
+    cells = list(zip(*rows, strict=True)) or [()] * dialect.width
+    columns = [Column(name, part) for name, part in zip(dialect.header or ("",) * dialect.width, cells, strict=True)]
+    options = chosen.table
+    if dialect.header is None:
+        names = names_by_place(chosen.source, columns, one_series=chosen.series is not None)
+        columns = [Column(name, column.cells) for name, column in zip(names, columns, strict=True)]
+        targets = tuple(name for name in names if name not in {ID_COLUMN, TIME_COLUMN})
+        options = replace(options, target_columns=options.target_columns or targets)
+    schema = resolve(chosen.source, columns, options)
+    parser = _Delimited(chosen, dialect, schema, _decimals(chosen, dialect, columns, schema))
+    remarks = [] if dialect.header is not None else ["no header"]
+    if parser.decimals is not None and parser.decimals.sign == COMMA:
+        remarks.append("decimal comma")
+    if schema.time is not None and columns[schema.time].head and not schema.serial:
+        remarks += parser.clock.remarks(columns[schema.time].head[0])
+    if dialect.header is not None or remarks != ["no header"]:
+        chosen.say(schema.described(remarks))
+    return parser, dialect.skip
 
 
-@dataclass(frozen=True)
+def _decimals(chosen: Format, dialect: Dialect, columns: Sequence[Column], schema: Schema) -> Decimals:
+    signs = (columns[target].decimal_sign for target in schema.targets)
+    sign = next((sign for sign in signs if sign), None)
+    if chosen.table.decimal != "auto":
+        sign = chosen.table.decimal
+    lone_comma = POINT if dialect.delimiter == COMMA and not dialect.decimal_comma else COMMA
+    return Decimals(chosen.source, sign, lone_comma)
+
+
+def _bare(chosen: Format, dialect: Dialect) -> tuple[RowParser, int]:
+    """One value a line; a first line that is no number names the series, unless it has a name."""
+    header = dialect.header is not None and (chosen.series is None or chosen.strict)
+    name = dialect.header[0] if header and dialect.header and chosen.series is None else chosen.series
+    skip = dialect.skip - (dialect.header is not None and not header)
+    sign = None if chosen.table.decimal == "auto" else chosen.table.decimal
+    if dialect.decimal_comma:
+        sign = COMMA
+        chosen.say(f"{chosen.source}: one value a line, decimal comma (a time in front of each is seconds since 1970)")
+    return _Bare(chosen, named(chosen, name), Decimals(chosen.source, sign, COMMA)), skip
+
+
 class _Bare:
-    """One value a line."""
+    """One value a line; blank lines between values are missing ones."""
 
-    chosen: Format
-    series: bytes
-    together: bool = False
+    together = False
+    duplicates = "keep"
+
+    def __init__(self, chosen: Format, series: bytes, decimals: Decimals) -> None:
+        self._chosen, self._series, self._decimals = chosen, series, decimals
+        self._blank: int | None = None  # lines since the last value; None before the first
+        self._said = False
 
     def __call__(self, lines: Sequence[bytes], number: int, rows: list[Row]) -> None:
-        series, value = self.series, self.chosen.value
-        if self.chosen.strict:
-            rows.extend((None, series, value(line, n)) for n, line in enumerate(lines, number) if line)
-        else:
-            rows += [(None, series, b"" if line.lower() in MISSING else line) for line in lines if line]
+        series = self._series
+        if not self._chosen.strict and not self._blank and b"" not in lines and self._decimals.leaves(lines):
+            rows += [(None, series, b"" if line.lower() in MISSING else line) for line in lines]
+            self._blank = 0
+            return
+        for n, line in enumerate(lines, number):
+            if not line:
+                self._blank = None if self._blank is None else self._blank + 1
+                continue
+            if self._blank:
+                self._say_once(n - 1)
+                rows += [(None, series, b"")] * self._blank
+            self._blank = 0
+            rows.append((None, series, self._chosen.value(self._decimals.plain(line, n), n)))
+
+    def _say_once(self, number: int) -> None:
+        if not self._said:
+            self._chosen.say(f"{self._chosen.source}, line {number}: a blank line between values is a missing one")
+            self._said = True
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Delimited:
-    """Lines of cells: where name, time and values stand in them."""
+    """Lines of cells, whose parts a schema names."""
 
-    chosen: Format
-    delimiter: str
-    width: int
-    targets: tuple[int, ...]
-    name: int | None = None  # None: all lines are of `series`
-    time: int | None = None
-    series: bytes = b""
-    together: bool = False
+    def __init__(self, chosen: Format, dialect: Dialect, schema: Schema, decimals: Decimals) -> None:
+        self.clock = chosen.clock(serial=schema.serial)
+        self.decimals = decimals
+        self._chosen, self._dialect, self._schema = chosen, dialect, schema
+        self._width = dialect.width
+        self._names = [schema.names[target].encode("utf-8", "surrogateescape") for target in schema.targets]
+        self._series = b"" if schema.wide or schema.identity is not None else self._one_series()
+        if schema.identity is not None or schema.wide:
+            refuse_series(chosen)
+        self._watches = [_Watch(chosen.source, schema.names[index], index) for index in schema.suspects]
+        # In a table a time is one row of a series; lines of no table may as well be what comes within a second.
+        self.duplicates = chosen.table.duplicates or ("keep" if dialect.header is None else "first")
+        self.together = schema.wide and schema.time is None
+        # Where commas separate and none is a decimal sign, an unquoted cell can only be a number with a point.
+        self._plain = dialect.delimiter == COMMA and not dialect.decimal_comma and decimals.sign != COMMA
 
     def __call__(self, lines: Sequence[bytes], number: int, rows: list[Row]) -> None:
-        chosen, delimiter, width = self.chosen, self.delimiter.encode(), self.width
-        single = self.targets[0] if len(self.targets) == 1 else None
+        chosen, schema, delimiter, width = self._chosen, self._schema, self._dialect.delimiter.encode(), self._width
+        single = schema.targets[0] if len(schema.targets) == 1 and not schema.wide else None
+        identity, time, clock = schema.identity, schema.time, self.clock
         for n, line in enumerate(lines, number):
             if not line:
                 continue
-            cells = line.split(delimiter) if b'"' not in line else self._quoted(line, n)
+            quoted = b'"' in line
+            cells = self._quoted(line, n) if quoted else line.split(delimiter)
             if len(cells) != width:
-                raise TableError(f"{chosen.source}, line {n}: {len(cells)} cells where the first line has {width}")
-            time_ms = None if self.time is None else chosen.time_ms(cells[self.time].decode("utf-8", "replace"), n)
-            name = self.series if self.name is None else cells[self.name].strip()
-            if not name:
+                cells = self._mended(cells, n)
+            if not cells:
+                continue
+            name = self._series if identity is None else cells[identity].strip()
+            if not name and not schema.wide:
                 raise TableError(f"{chosen.source}, line {n}: the series has no name")
+            time_ms = None if time is None else clock(cells[time].decode("utf-8", "replace"), n, name)
+            for watch in self._watches:
+                watch(cells, n)
+            plain = self._plain and not quoted
             if single is not None:
-                value = self._cell(cells[single], n)
+                rows.append((time_ms, name, self._cell(cells[single], n, plain)))
+            elif schema.wide:
+                values = zip(self._names, schema.targets, strict=True)
+                rows += [(time_ms, column, self._cell(cells[i], n, plain)) for column, i in values]
             else:
-                value = b",".join([self._cell(cells[i], n) for i in self.targets])
-            rows.append((time_ms, name, value))
+                rows.append((time_ms, name, b",".join([self._cell(cells[i], n, plain) for i in schema.targets])))
 
-    def _cell(self, cell: bytes, number: int) -> bytes:
+    def _cell(self, cell: bytes, number: int, plain: bool) -> bytes:
         cell = cell.strip()
-        if self.delimiter == ";" and cell.count(b",") == 1:  # where ; separates cells, a decimal comma is usual
-            cell = cell.replace(b",", b".")
-        return self.chosen.value(cell, number)
+        return self._chosen.value(cell if plain else self.decimals.plain(cell, number), number)
+
+    def _mended(self, cells: list[bytes], number: int) -> list[bytes]:
+        """Cells of a line that has not as many as the first: a decimal comma put back; none where all are empty."""
+        if self._dialect.decimal_comma and len(cells) == self._width + 1:
+            return [*cells[: self._width - 1], cells[-2] + b"," + cells[-1]]
+        if any(cell.strip() for cell in cells):
+            raise TableError(
+                f"{self._chosen.source}, line {number}: {len(cells)} cells where the first line has {self._width}"
+            )
+        return []
 
     def _quoted(self, line: bytes, number: int) -> list[bytes]:
         text = line.decode("utf-8", "surrogateescape")
-        cells = _split(text, self.delimiter, f"{self.chosen.source}, line {number}")
+        cells = split(text, self._dialect.delimiter, f"{self._chosen.source}, line {number}")
         return [cell.encode("utf-8", "surrogateescape") for cell in cells]
 
-
-def _with_header(chosen: Format, names: list[str], delimiter: str) -> RowParser:
-    for name in (chosen.id_column, chosen.time_column, *chosen.target_columns):
-        if name is not None and name not in names:
-            raise TableError(f"{chosen.source} has no column {name!r}; it has {', '.join(map(repr, names))}")
-    id_column = chosen.id_column or (ID_COLUMN if ID_COLUMN in names else None)
-    left = [name for name in names if name != id_column and name not in chosen.target_columns]
-    if id_column is not None:
-        _refuse_series(chosen)
-    time_column = chosen.time_column or next((name for name in left if name.lower() in TIME_NAMES), None)
-    if time_column is None and len(left) == 2 and len(names) == 2:
-        time_column = left[0]
-    left = [name for name in left if name != time_column]
-    targets = chosen.target_columns or ((TARGET_COLUMN,) if TARGET_COLUMN in left else tuple(left))
-    if len(targets) != 1 and not chosen.target_columns:
-        which = f"one of {', '.join(map(repr, targets))}" if targets else "a column besides the names and the times"
-        raise TableError(f"{chosen.source}: which column holds the values? Name {which} (--target-col)")
-    return _Delimited(
-        chosen=chosen,
-        delimiter=delimiter,
-        width=len(names),
-        targets=tuple(map(names.index, targets)),
-        name=None if id_column is None else names.index(id_column),
-        time=None if time_column is None else names.index(time_column),
-        series=_named(chosen, chosen.series or "+".join(targets)),
-    )
-
-
-def _without_header(chosen: Format, cells: list[str], delimiter: str) -> RowParser:
-    width = len(cells)
-    if width == 2 and chosen.series is not None:
-        series = _named(chosen, chosen.series)
-        return _Delimited(chosen=chosen, delimiter=delimiter, width=2, time=0, targets=(1,), series=series)
-    if width == 2:
-        if _looks_like_date(cells[0]):
-            raise UsageError(f"{chosen.source}: the lines have a time and a value but no series; name it with --series")
-        return _Delimited(chosen=chosen, delimiter=delimiter, width=2, name=0, targets=(1,))
-    _refuse_series(chosen)
-    targets = tuple(range(2, width))
-    return _Delimited(chosen=chosen, delimiter=delimiter, width=width, name=0, time=1, targets=targets)
-
-
-class _JsonLines:
-    """One JSON object a line: `{"s1": 21.5, "s2": null, "ds": …}`, or the long form with `unique_id` and `y`."""
-
-    together = True
-
-    def __init__(self, chosen: Format) -> None:
-        self._chosen = chosen
-        self._id = chosen.id_column or ID_COLUMN
-        self._time = chosen.time_column or TIME_COLUMN
-        self._targets = chosen.target_columns or (TARGET_COLUMN,)
-        self._timed: bool | None = None  # whether the lines have times; all or none of them must
-
-    def __call__(self, lines: Sequence[bytes], number: int, rows: list[Row]) -> None:
-        for n, line in enumerate(lines, number):
-            if line:
-                rows.extend(self._object(line, n))
-
-    def _object(self, line: bytes, number: int) -> Iterator[Row]:
-        chosen = self._chosen
-        item = _parse_json(line)
-        if not isinstance(item, dict):
-            found = shortened(line.decode("utf-8", "replace"))
-            raise TableError(f'{chosen.source}, line {number}: not a JSON object such as {{"sensor-1": 21.5}}: {found}')
-        time = item.pop(self._time, None)
-        if self._timed is None:
-            self._timed = time is not None
-        if self._timed != (time is not None):
-            raise TableError(
-                f"{chosen.source}, line {number}: either all lines have a time ({self._time!r}) or none has; "
-                f"this one {'has none' if self._timed else 'has one'}"
+    def _one_series(self) -> bytes:
+        if self._dialect.header is None and self._chosen.series is None:
+            raise UsageError(
+                f"{self._chosen.source}: the lines have a time and a value but no series; name it with --series"
             )
-        time_ms = None if time is None else chosen.time_ms(str(time), number)
-        if self._id in item:
-            name = str(item[self._id])
-            values = [item.get(target) for target in self._targets]
-            item = {name: values if len(values) > 1 else values[0]}
-        for name, value in item.items():
-            yield time_ms, self._name(name, number), self._value(value, number)
-
-    def _name(self, name: str, number: int) -> bytes:
-        if not name:
-            raise TableError(f"{self._chosen.source}, line {number}: the series has no name")
-        return name.encode("utf-8", "surrogatepass")
-
-    def _value(self, value: Any, number: int) -> bytes:
-        parts = value if isinstance(value, list) else [value]
-        text = b",".join(_json_number(part) for part in parts)
-        return text if len(parts) > 1 and not self._chosen.strict else self._chosen.value(text, number)
+        return named(self._chosen, self._chosen.series or self._schema.series_name)
 
 
-def _json_number(value: Any) -> bytes:
-    """One number of a value as text; what is neither a number, text nor null is passed on as JSON."""
-    if value is None:
-        return b""
-    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else json.dumps(value).encode()
+class _Watch:
+    """Looks after a column of text that nobody named: where its words come again and again, they name series."""
+
+    MOST_WORDS = 1_000  # kept; what has more is text that names nothing
+
+    def __init__(self, source: str, column: str, index: int) -> None:
+        self._source, self._column, self._index = source, column, index
+        self._words: set[bytes] = set()
+        self._lines = 0
+
+    def __call__(self, cells: Sequence[bytes], number: int) -> None:
+        """Raise TableError as soon as it looks like several series."""
+        if len(self._words) > self.MOST_WORDS:
+            return
+        word = cells[self._index].strip()
+        self._lines += 1
+        if word:
+            self._words.add(word)
+        if len(self._words) > 1 and 2 * len(self._words) <= self._lines:
+            names = [repr(one.decode("utf-8", "replace")) for one in sorted(self._words)[:2]]
+            raise TableError(
+                f"{self._source}, line {number}: looks like several series: the column {self._column!r} has "
+                f"{', '.join(names)}, …; say --id-col {self._column}, or --id-col none if it is one series"
+            )
 
 
-def _parse_json(line: bytes) -> Any:
-    """Parse with orjson, and with the standard library what only that takes: NaN, and integers beyond 64 bits."""
-    try:
-        return orjson.loads(line)
-    except ValueError:
-        try:
-            return json.loads(line)
-        except (ValueError, RecursionError):
-            return None
-
-
-def _named(chosen: Format, series: str | None) -> bytes:
+def named(chosen: Format, series: str | None) -> bytes:
+    """The name of the only series; raises UsageError if there is none."""
     if not series:
         raise UsageError(f"{chosen.source}: the values have no series; name it with --series, e.g. --series s1")
     return series.encode("utf-8", "surrogateescape")
 
 
-def _refuse_series(chosen: Format) -> None:
+def refuse_series(chosen: Format) -> None:
+    """Raise UsageError if a series was named though the input names them."""
     if chosen.series is not None:
         raise UsageError(f"{chosen.source} names its series itself; leave --series out")
-
-
-def _split(line: str, delimiter: str, place: str) -> list[str]:
-    try:
-        return next(csv.reader([line], delimiter=delimiter))
-    except csv.Error as error:
-        raise TableError(f"{place}: not CSV ({error})") from None
-
-
-def _is_header(cells: Sequence[str]) -> bool:
-    """Whether the last cell, where a value would stand, is neither a number nor missing (`1,5` is one behind `;`)."""
-    if cells[0].encode("utf-8", "surrogateescape") == RESET:
-        return False
-    last = cells[-1].strip()
-    if last.count(",") == 1:
-        last = last.replace(",", ".")
-    return not _is_number(last) and last.lower() not in MISSING_WORDS
-
-
-def _is_number(text: str) -> bool:
-    try:
-        parse_number(text)
-    except TableError:
-        return False
-    return True
-
-
-def _looks_like_date(cell: str) -> bool:
-    """Whether a cell is a written date or time, and not just digits (which may well be the name of a series)."""
-    try:
-        parse_time_ms(cell)
-    except TableError:
-        return False
-    return not _is_number(cell)

@@ -19,7 +19,7 @@ from streamlstm.cli.lines import Row
 from streamlstm.cli.options import counted
 from streamlstm.cli.shift import Shift, written
 from streamlstm.entry_id import EntryId
-from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
+from streamlstm.errors import StoreError, StoreUnavailableError, TableError, UsageError
 from streamlstm.keys import Keys
 from streamlstm.wire import Connection, bulk
 
@@ -64,7 +64,9 @@ class Packer:
         self._automatic = b"*5\r\n" + self._head + b"$1\r\n*\r\n"
         self._id = BEFORE_ALL
         self._fields: list[bytes] = []
-        self._names: set[bytes] = set()
+        self._names: set[bytes] = set()  # of the series that have a value of the open entry's time
+        self.duplicates = "keep"  # or "first" or "error": what becomes of a further value of a series at one time
+        self.dropped = 0  # further values left out
 
     def add(self, time_ms: int | None, series: bytes, value: bytes) -> None:
         """Put one value into the open entry of its time; without a time it is an entry of its own, timed by Redis."""
@@ -74,8 +76,16 @@ class Packer:
             )
             self.counts.append(1)
             return
-        count = len(self._fields)
-        if count in {0, MAX_ENTRY_VALUES} or time_ms != self._id.time_ms or series in self._names:
+        if time_ms != self._id.time_ms:
+            self._names = set()
+            self._open(time_ms)
+        elif series in self._names:
+            if self.duplicates != "keep":
+                self._refuse(time_ms, series)
+                return
+            self._names = set()
+            self._open(time_ms)
+        elif len(self._fields) in {0, MAX_ENTRY_VALUES}:
             self._open(time_ms)
         self._fields.append(bulk(series) + bulk(value))
         if series != RESET:  # an entry may reset many series
@@ -99,7 +109,7 @@ class Packer:
         """End the open entry; a later value of the same time begins the next one of that millisecond."""
         if self._fields:
             self._write(bytes(self._id), self._fields)
-            self._fields, self._names = [], set()
+            self._fields = []
 
     def take(self) -> tuple[list[bytes], list[int]]:
         """Hand the commands over, and how many values each carries."""
@@ -118,6 +128,15 @@ class Packer:
                 f"only grow, so {written(time_ms)} cannot follow; push only what is later, or push to another stream"
             )
         self._id = following
+
+    def _refuse(self, time_ms: int, series: bytes) -> None:
+        """Leave a further value of a series at one time out; TableError if there must be none."""
+        if self.duplicates == "error":
+            raise TableError(
+                f"the series {series.decode('utf-8', 'replace')!r} has a second value at {written(time_ms)}; keep one "
+                "value a time, or let --duplicates choose"
+            )
+        self.dropped += 1
 
     def _write(self, entry_id: bytes, fields: list[bytes]) -> None:
         head = b"*%d\r\n%b%b" % (3 + 2 * len(fields), self._head, bulk(entry_id))

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 
@@ -33,9 +34,10 @@ from streamlstm.cli.options import (
 from streamlstm.cli.packing import BEFORE_ALL, Packer, Packers, Sender, streams_of
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.shift import Shift, earliest, moved_note, shift_years
-from streamlstm.cli.sources import chunks, read_file
+from streamlstm.cli.sources import chunks, read_all, read_file, read_whole
+from streamlstm.cli.table_options import Notes, table_options, take_table_options
 from streamlstm.entry_id import EntryId
-from streamlstm.errors import StoreError, TableError
+from streamlstm.errors import StoreError, TableError, UsageError
 from streamlstm.wire import Connection
 
 ROWS_AT_ONCE = 5_000  # of a file, packed and sent in one go: about 300 KB
@@ -68,9 +70,7 @@ arrived is said.
 @stream_argument
 @click.argument("file", metavar="[FILE]", default="-", required=False)
 @option("--series", metavar="NAME", setting=False, help="The series of values that have no name.")
-@option("--id-col", metavar="COLUMN", help="Column with the series' names.  [default: unique_id]", show_default=False)
-@option("--time-col", metavar="COLUMN", help="Column with the times.  [default: ds]", show_default=False)
-@option("--target-col", metavar="COLUMN", multiple=True, help="Column with the values; several make one value of them.")
+@table_options()
 @option("--sort", "sort_first", is_flag=True, help="Read a pipe to its end and sort it by time before sending.")
 @option("--shift-years", type=int, metavar="N", help="Move all times by N years, instead of only those before 1970.")
 @option("--partitions", type=click.IntRange(1, 16384), default=1, metavar="P", help="Spread the series over P streams.")
@@ -89,9 +89,6 @@ def push(
     stream: str,
     file: str,
     series: str | None,
-    id_col: str | None,
-    time_col: str | None,
-    target_col: tuple[str, ...],
     sort_first: bool,
     shift_years: int | None,
     partitions: int,
@@ -99,26 +96,30 @@ def push(
     redis_url: str | None,
     data_dir: Path,
     as_json: bool,
+    **of_table: Any,
 ) -> None:
     """Run the command; its help is HELP."""
     if file == "-" and stream.lower().endswith(TABLE_SUFFIXES) and Path(stream).is_file():
         stream, file = "values", stream  # `push data.csv` means the file
+    notes = Notes()
     chosen = Format(
         source="standard input" if file == "-" else file,
         series=series,
-        id_column=id_col,
-        time_column=time_col,
-        target_columns=target_col,
+        table=take_table_options(of_table, keep=True),
         in_order=not sort_first,
+        say=notes,
     )
     streams = streams_of(stream, partitions)
     from_pipe = file == "-" or (Path(file).exists() and not Path(file).is_file() and not Path(file).is_dir())
+    if from_pipe:
+        chosen.say = note
     rows = None if from_pipe else read_file(Path(file), chosen)
     with closing(connect_all(resolve_redis(redis_url, data_dir), streams)) as nodes:
         packers = [Packer(name, _last_id(nodes.connection(name), name)) for name in streams]
         run = Push(packers, Sender(nodes.connection), shift_years)
         try:
             if rows is not None:
+                notes.flush()
                 run.send_rows(*rows)
             else:
                 _send_pipe(run, file, chosen, sort_first)
@@ -180,6 +181,11 @@ class Push:
                 for stream, commands, counts in self._spread.take(close=close):
                     self._sender.send(stream, commands, counts)
 
+    def duplicates(self, policy: str) -> None:
+        """Say what becomes of a value whose series has one of that time already: first (stays), error or keep."""
+        for packer in self._packers:
+            packer.duplicates = policy
+
     def settle(self) -> None:
         """Wait until the server has answered for everything sent."""
         with _uninterrupted():
@@ -197,6 +203,11 @@ class Push:
 
     def report(self, as_json: bool) -> None:
         """Print what was pushed: a line on stderr, or JSON on stdout."""
+        if dropped := sum(packer.dropped for packer in self._packers):
+            note(
+                f"{counted(dropped, 'value')} left out whose series has one of that time already (--duplicates keep: "
+                "sent too)"
+            )
         tallies = self._sender.tallies
         values = sum(tally.values for tally in tallies.values())
         if as_json:
@@ -258,28 +269,38 @@ def _send_pipe(run: Push, file: str, chosen: Format, sort_first: bool) -> None:
     descriptor = sys.stdin.fileno() if file == "-" else os.open(file, os.O_RDONLY)
     if os.isatty(descriptor):
         note("reading values from the terminal, one line each; Ctrl-D ends")
-    before_wait = None if sort_first else run.settle  # so that a refusal is heard now and not with the next line
-    parser: RowParser | None = None
-    rows: list[Row] = []
-    lengths: list[int] = []
-    for lines, number in chunks(descriptor, before_wait):
-        start = 0
-        if parser is None:
-            start = next((n for n, line in enumerate(lines) if line), len(lines))
-            if start == len(lines):
-                continue
-            parser, is_header = open_lines(lines[start], chosen)
-            start += is_header
-        if sort_first:
-            for n, line in enumerate(lines[start:], number + start):
-                before = len(rows)
-                parser([line], n, rows)
-                lengths.append(len(rows) - before)
-        else:
-            _send_lines(run, parser, lines[start:], number + start)
     if sort_first:
-        run.send_rows(rows, lengths if parser is not None and parser.together else None)
+        run.send_rows(*read_whole(read_all(descriptor), chosen))
+        return
+    if chosen.table.duplicates in {"last", "mean"}:
+        raise UsageError(
+            f"what has been sent cannot be taken back, so --duplicates {chosen.table.duplicates} needs --sort beside it"
+        )
+    parser: RowParser | None = None
+    first: list[bytes] = []  # lines that the parser is chosen by, until there are enough
+    before_wait = run.settle  # so that a refusal is heard now and not with the next line
+    for lines, number in chunks(descriptor, before_wait):
+        if parser is not None:
+            _send_lines(run, parser, lines, number)
+            continue
+        first += lines
+        parser = _begin(run, first, number + len(lines) - len(first), chosen, complete=False)
+    if parser is None:
+        _begin(run, first, 1, chosen, complete=True)
     run.settle()
+
+
+def _begin(run: Push, lines: list[bytes], number: int, chosen: Format, *, complete: bool) -> RowParser | None:
+    """Choose the parser and send the first lines; None, and nothing done, while there are too few to tell."""
+    there = [n for n, line in enumerate(lines) if line]
+    opened = open_lines([lines[n] for n in there], chosen, complete=complete) if there else None
+    if opened is None:
+        return None
+    parser, skip = opened
+    run.duplicates(parser.duplicates)
+    start = there[skip] if skip < len(there) else len(lines)
+    _send_lines(run, parser, lines[start:], number + start)
+    return parser
 
 
 def _send_lines(run: Push, parser: RowParser, lines: list[bytes], number: int) -> None:

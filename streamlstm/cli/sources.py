@@ -10,9 +10,13 @@ from typing import Any
 
 import orjson
 
+from streamlstm.batch import RESET
 from streamlstm.cli.lines import Format, Row, begins_table, open_lines
+from streamlstm.cli.shift import written
 from streamlstm.errors import TableError, UsageError
-from streamlstm.tables import read_table
+from streamlstm.tables import Series, read_lines, read_table
+from streamlstm.tables.cells import parse_number
+from streamlstm.tables.columns import HEAD
 from streamlstm.tables.files import read_text
 
 CHUNK_BYTES = 1 << 18  # read from a pipe at once; Linux gives 64 KiB at most
@@ -44,23 +48,87 @@ def chunks(descriptor: int, before_wait: Callable[[], None] | None) -> Iterator[
         yield [rest.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else rest.strip()], number
 
 
+def read_all(descriptor: int) -> bytes:
+    """Read to the end of a pipe."""
+    parts = []
+    while part := os.read(descriptor, CHUNK_BYTES):
+        parts.append(part)
+    return b"".join(parts)
+
+
 def read_file(path: Path, chosen: Format) -> tuple[list[Row], list[int] | None]:
     """Read and check a whole file: its rows, and for JSON lines how many rows each line has."""
-    if path.suffix.lower() not in {".parquet", ".pq"}:
-        lines = read_text(path).removeprefix(b"\xef\xbb\xbf").split(b"\n")
-        start = next((n for n, line in enumerate(lines) if line.strip()), None)
-        if start is None:
-            raise TableError(f"{path} is empty; it needs one line a value")
-        if not begins_table(lines[start].decode("utf-8", "replace").strip()):
-            return _read_lines([line.strip() for line in lines], start, chosen)
-    return _read_table(path, chosen), None
+    chosen.strict = True
+    if path.suffix.lower() in {".parquet", ".pq"}:
+        return _table_rows(read_table(path, chosen.table, say=chosen.say), chosen)
+    return read_whole(read_text(path, chosen.table.max_cells), chosen)
+
+
+def read_whole(data: bytes, chosen: Format) -> tuple[list[Row], list[int] | None]:
+    """As `read_file`, for text that is all there, of a file or of a pipe."""
+    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    start = next((n for n, line in enumerate(lines) if line.strip()), None)
+    if start is None:
+        if chosen.strict:
+            raise TableError(f"{chosen.source} is empty; it needs one line a value")
+        return [], None
+    head = [line.decode("utf-8", "replace").strip() for line in lines[start : start + 3]]
+    if not begins_table(head, chosen):
+        rows, lengths = _read_lines([line.strip() for line in lines], start, chosen)
+        return one_a_time(rows, chosen), lengths
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise TableError(f"{chosen.source} is not UTF-8 text; save it as UTF-8, or as .parquet") from None
+    tables = read_lines(text.splitlines(keepends=True), chosen.source, chosen.table, say=chosen.say)
+    return _table_rows(tables, chosen)
+
+
+def one_a_time(rows: list[Row], chosen: Format) -> list[Row]:
+    """Rows of lines, with one value a series and time as `--duplicates` chooses; without it, as they are."""
+    policy = chosen.table.duplicates
+    if policy in {None, "keep"}:
+        return rows
+    values: dict[tuple[int, bytes], list[bytes]] = {}
+    for time, series, value in rows:
+        if time is not None and series != RESET:
+            values.setdefault((time, series), []).append(value)
+    if len(values) == len(rows):
+        return rows
+    result = []
+    for time, series, value in rows:
+        if time is None or series == RESET:
+            result.append((time, series, value))
+            continue
+        several = values.pop((time, series), None)
+        if several is None:
+            continue
+        if policy == "error" and len(several) > 1:
+            raise TableError(
+                f"{chosen.source}: the series {series.decode('utf-8', 'replace')!r} has {len(several)} values of one "
+                f"time, {written(time)}"
+            )
+        there = [one for one in several if one] or [b""]
+        if policy == "mean" and len(there) > 1:
+            numbers = [[parse_number(part) for part in one.decode().split(",")] for one in there]
+            means = (sum(column) / len(column) for column in zip(*numbers, strict=True))
+            result.append((time, series, ",".join(map(repr, means)).encode()))
+        else:
+            result.append((time, series, there[-1 if policy == "last" else 0]))
+    dropped = len(rows) - len(result)
+    chosen.say(f"{chosen.source}: {dropped:,} values have a time that their series has already (--duplicates)")
+    return result
 
 
 def _read_lines(lines: list[bytes], start: int, chosen: Format) -> tuple[list[Row], list[int] | None]:
-    """Rows of a file without a header; its lines may come in any order of time, and every value must be a number."""
-    chosen.in_order, chosen.strict = False, True
-    parser, is_header = open_lines(lines[start], chosen)
-    start += is_header
+    """Rows of a text without a header, whose lines may come in any order of time."""
+    chosen.in_order = False
+    opened = open_lines([line for line in lines[start : start + HEAD + 2] if line], chosen, complete=True)
+    assert opened is not None, "all lines are there"
+    parser, skip = opened
+    while skip:
+        skip -= bool(lines[start])
+        start += 1
     rows: list[Row] = []
     if not parser.together:
         parser(lines[start:], start + 1, rows)
@@ -73,24 +141,20 @@ def _read_lines(lines: list[bytes], start: int, chosen: Format) -> tuple[list[Ro
     return rows, lengths
 
 
-def _read_table(path: Path, chosen: Format) -> list[Row]:
-    """Rows of a table with a header, series after series."""
-    tables = read_table(
-        path,
-        id_column=chosen.id_column,
-        time_column=chosen.time_column,
-        target_columns=chosen.target_columns,
-    )
+def _table_rows(tables: list[Series], chosen: Format) -> tuple[list[Row], list[int] | None]:
+    """Rows of a table, series after series; of a wide one without times, line after line, as its entries will be."""
     if chosen.series is not None and len(tables) > 1:
-        raise UsageError(f"{path} names {len(tables)} series itself; leave --series out")
-    rows: list[Row] = []
+        raise UsageError(f"{chosen.source} names {len(tables)} series itself; leave --series out")
+    each: list[list[Row]] = []
     for table in tables:
         name = (chosen.series or table.name).encode()
         columns = [_texts(table.values[:, f]) for f in range(table.values.shape[1])]
         values = columns[0] if len(columns) == 1 else [b",".join(parts) for parts in zip(*columns, strict=True)]
         times = [None] * len(values) if table.times_ms is None else table.times_ms.tolist()
-        rows.extend((time, name, value) for time, value in zip(times, values, strict=True))
-    return rows
+        each.append([(time, name, value) for time, value in zip(times, values, strict=True)])
+    if chosen.table.wide and tables[0].times_ms is None:
+        return [row for line in zip(*each, strict=True) for row in line], [len(tables)] * len(each[0])
+    return [row for rows in each for row in rows], None
 
 
 def _texts(column: Any) -> list[bytes]:

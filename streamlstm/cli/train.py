@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import sys
@@ -16,11 +17,13 @@ from click.core import ParameterSource
 
 from streamlstm.cli.options import command, json_option, keep_inputs, note, option
 from streamlstm.cli.quantities import DURATION
+from streamlstm.cli.table_options import Notes, table_options, take_table_options
 from streamlstm.cli.whole_numbers import Automatic, Seasons, WholeNumbers
 from streamlstm.errors import MissingExtraError, TableError, UsageError
 from streamlstm.whole_file import write_whole
 
 if TYPE_CHECKING:
+    from streamlstm.tables import TableOptions
     from streamlstm.train import Progress, TrainingOptions, TrainingResult
 
 LONGEST_BAR = 30  # characters
@@ -152,15 +155,7 @@ WINDOW_SETTINGS = ("lookback", "bidirectional", "merge", "residual", "activation
     help="The airline recipe of LSTM tutorials: windows of 10, min-max, LSTM 50, LSTM 100, Dense, RMSprop, 30 epochs; "
     "trained with the split of the tutorials and with an honest one.",
 )
-@option("--id-col", metavar="NAME", help="Column of the series' names; without it `unique_id` if it is there.")
-@option("--time-col", metavar="NAME", help="Column of the times; without it `ds` or another usual name.")
-@option(
-    "--target-col",
-    "target_cols",
-    multiple=True,
-    metavar="NAME",
-    help="Column of the values; again for several numbers a value. Without it `y`, or the only one left.",
-)
+@table_options()
 @option(
     "--feature-col",
     "feature_cols",
@@ -180,7 +175,7 @@ WINDOW_SETTINGS = ("lookback", "bidirectional", "merge", "residual", "activation
     type=DURATION,
     metavar="DURATION",
     help="Take a longer time between two values (such as 45m, for half-hours) for missing values, in training and, "
-    "unless told otherwise, by `serve` and `evaluate` too.",
+    "unless told otherwise, by `serve` and `evaluate` too; 0: never. Default: found where regular times have holes.",
 )
 @option(
     "--plot",
@@ -193,8 +188,8 @@ WINDOW_SETTINGS = ("lookback", "bidirectional", "merge", "residual", "activation
 def train(table: Path, output: Path, plot: Path | None, as_json: bool, **settings: Any) -> None:
     """Train a step model on TABLE, a CSV or Parquet file, and write it as one ONNX file.
 
-    TABLE has the columns unique_id, ds and y, or a time and a value, or one column of values. Ctrl-C stops the
-    training and keeps the best weights so far.
+    TABLE has the columns unique_id, ds and y, or a time and a value, or one column of values, or with --wide a series a
+    column. Ctrl-C stops the training and keeps the best weights so far.
     """
     require_extra(*(["torch", "onnx"] if plot is None else ["torch", "onnx", "matplotlib"]))
     for path in (output, plot):
@@ -203,30 +198,33 @@ def train(table: Path, output: Path, plot: Path | None, as_json: bool, **setting
     keep_inputs((table,), (output, plot))
     from streamlstm.tables import read_table
 
-    targets = tuple(settings.pop("target_cols"))
-    only_seen = tuple(settings.pop("feature_cols"))
-    if only_seen and not targets:
-        raise UsageError("--feature-col needs --target-col beside it, to say what is forecast")
-    columns = (*targets, *only_seen)
-    series = read_table(
-        table, id_column=settings.pop("id_col"), time_column=settings.pop("time_col"), target_columns=columns
-    )
+    chosen, targets, only_seen = _columns(settings)
+    columns = () if chosen.wide else chosen.target_columns
+    notes = Notes()
+    series = read_table(table, chosen, say=notes)
     if settings.pop("preset") or settings["lookback"]:
         from streamlstm.cli import train_windows
 
-        train_windows.run(click.get_current_context(), table, series, output, plot, as_json=as_json, columns=columns)
+        context = click.get_current_context()
+        train_windows.run(context, table, series, output, plot, as_json=as_json, columns=columns, notes=notes)
         return
     _refuse_window_settings()
     options = training_options(features=columns, targets=targets if only_seen else (), **settings)
     from streamlstm.train import train as train_model
 
     started = time.monotonic()
-    with progress_bars() as report:
+    with progress_bars() as show:
+
+        def report(progress: Progress) -> None:
+            notes.flush()
+            show(progress)
+
         try:
-            result = train_model(series, options, report=report)
+            result = train_model(series, options, report=report, say=lambda message: notes(f"{table}: {message}"))
         except TableError as error:
             raise TableError(f"{table}: {error}") from None
     seconds = time.monotonic() - started
+    notes.flush()
     write_whole(output, result.model_bytes)
     if plot is not None:
         from streamlstm.cli.plot import draw_test_part
@@ -239,6 +237,17 @@ def train(table: Path, output: Path, plot: Path | None, as_json: bool, **setting
         click.echo(json.dumps(facts, indent=2))
     else:
         click.echo("\n".join(_report(facts, result)))
+
+
+def _columns(settings: dict[str, Any]) -> tuple[TableOptions, tuple[str, ...], tuple[str, ...]]:
+    """Take out of the settings how the table is read, which columns are forecast, and which are only seen."""
+    chosen = take_table_options(settings)
+    targets, only_seen = chosen.target_columns, tuple(settings.pop("feature_cols"))
+    if only_seen and chosen.wide:
+        raise UsageError("--wide makes a series of each column, so there is none for --feature-col; use one of them")
+    if only_seen and not targets:
+        raise UsageError("--feature-col needs --target-col beside it, to say what is forecast")
+    return dataclasses.replace(chosen, target_columns=(*targets, *only_seen)), targets, only_seen
 
 
 def training_options(**settings: Any) -> TrainingOptions:
@@ -284,11 +293,15 @@ def require_extra(*packages: str) -> None:
         )
 
 
+def _show_nothing(progress: Progress) -> None:
+    del progress
+
+
 @contextmanager
 def progress_bars() -> Iterator[Any]:
     """Give a callback that draws a bar for each phase of a training; on stderr, and only on a terminal."""
     if not sys.stderr.isatty():
-        yield None
+        yield _show_nothing
         return
     bar: Any = None
     phase: tuple[str, int] | None = None

@@ -17,6 +17,7 @@ from streamlstm.errors import TableError, UsageError
 from streamlstm.whole_file import write_whole
 
 if TYPE_CHECKING:
+    from streamlstm.cli.table_options import Notes
     from streamlstm.tables import Series
     from streamlstm.train.windows import WindowOptions, WindowResult
 
@@ -34,6 +35,7 @@ def run(
     *,
     as_json: bool,
     columns: tuple[str, ...],
+    notes: Notes,
 ) -> None:
     """Train on windows as the options say, write the model, report."""
     settings = dict(context.params)
@@ -51,6 +53,7 @@ def run(
             except TableError as error:
                 raise TableError(f"{table}: {error}") from None
     seconds = time.monotonic() - began
+    notes.flush()
     write_whole(output, results["time"].model_bytes)
     if plot is not None:
         from streamlstm.cli.plot import draw_splits

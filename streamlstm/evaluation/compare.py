@@ -22,11 +22,12 @@ from streamlstm.evaluation.scores import (
     score,
 )
 from streamlstm.evaluation.served import Served, served_figures
-from streamlstm.evaluation.split import training_length
+from streamlstm.evaluation.split import from_first_value, training_length
 from streamlstm.model import Model
 from streamlstm.tables import Series
 
 Float64 = NDArray[np.float64]
+MOST_NAMED = 6  # series left out that are named
 # One series and its forecasts of values 1 to N - 1, (N - 1, F), to the interval of each; None if there are none.
 Interval = Callable[[Series, Float64], Bounds | None]
 
@@ -73,7 +74,6 @@ def compare(
     then known as `naive_ahead_2`. A feature the model does not forecast is scored for nobody. A baseline that cannot
     be fitted is left out. Raises TableError where there is nothing to score.
     """
-    _check_lengths(series, test_size)
     names = ["model"]
     for name in baselines:
         names += [f"seasonal_naive_{season}" for season in seasons] if name == "seasonal_naive" else [name]
@@ -114,10 +114,24 @@ def compare(
     return found
 
 
-def _check_lengths(series: Sequence[Series], test_size: float) -> None:
-    for one in series:
-        if training_length(len(one.values), test_size) < 1:
-            raise TableError(
-                f"series {one.name!r} has {len(one.values)} values, which is no more than its test part of "
-                f"{test_size:g}; use a smaller --test-size"
-            )
+def scorable(series: Sequence[Series], test_size: float, say: Callable[[str], None]) -> list[Series]:
+    """The series that have more than their test part, each from its first value on; `say` is told of the others.
+
+    Raises TableError where none is left.
+    """
+    begun = [(one, from_first_value(one)) for one in series]
+    kept = [rest for _, rest in begun if rest is not None and training_length(len(rest.values), test_size) >= 1]
+    short = [
+        f"series {one.name!r} has no value at all"
+        if rest is None
+        else f"series {one.name!r} has {len(rest.values)} values, which is no more than its test part of {test_size:g}"
+        for one, rest in begun
+        if rest is None or training_length(len(rest.values), test_size) < 1
+    ]
+    if not kept:
+        raise TableError(f"{short[0]}; use a smaller --test-size" if short else "there is no series to score")
+    for reason in short[:MOST_NAMED]:
+        say(f"{reason}: it is left out")
+    if len(short) > MOST_NAMED:
+        say(f"{len(short) - MOST_NAMED:,} more series are too short and left out")
+    return kept

@@ -25,9 +25,17 @@ def training_length(length: int, test_size: float) -> int:
 
 def drop_leading_gap(series: Series) -> Series:
     """Cut the missing values off the beginning of a series; TableError if nothing is left."""
+    begun = from_first_value(series)
+    if begun is None:
+        raise TableError(f"series {series.name!r} has no value at all; leave it out")
+    return begun
+
+
+def from_first_value(series: Series) -> Series | None:
+    """A series without the missing values at its beginning; None if nothing is left."""
     there = ~np.isnan(series.values).any(axis=1)
     if not there.any():
-        raise TableError(f"series {series.name!r} has no value at all; leave it out")
+        return None
     first = int(np.argmax(there))
     times = None if series.times_ms is None else series.times_ms[first:]
     return Series(series.name, times, series.values[first:])

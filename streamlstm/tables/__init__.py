@@ -1,62 +1,58 @@
 """Tables in: series with their times and values from CSV and Parquet files, every error naming its place.
 
-Three layouts are read, told apart by the columns: the long form `unique_id,ds,y` (other names by argument), a time
-and a value (the series is named after the value's column), and one column of values without times. Parsing is our
-own rather than a data-frame library's: serving and pushing need it, and a refusal must name line, column and text.
+Files (`csv_file`, `parquet_file`) become columns, `schema` decides which column is what, `series` makes series of
+them. Parsing is our own rather than a data-frame library's: serving and pushing need it, and a refusal must name line,
+column and text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from streamlstm.errors import TableError
 from streamlstm.tables.csv_file import read_csv
 from streamlstm.tables.files import open_text
+from streamlstm.tables.options import TableOptions
 from streamlstm.tables.parquet_file import read_parquet
-from streamlstm.tables.schema import to_series
-from streamlstm.tables.series import Series
+from streamlstm.tables.series import Series, to_series
 
-__all__ = ["Series", "read_lines", "read_table"]
+__all__ = ["Series", "TableOptions", "read_lines", "read_table"]
+
+_AS_FOUND = TableOptions()
+
+
+def _say_nothing(message: str) -> None:
+    del message
 
 
 def read_table(
-    path: Path | str,
-    *,
-    id_column: str | None = None,
-    time_column: str | None = None,
-    target_columns: Sequence[str] = (),
-    preferred_columns: Sequence[str] = (),
+    path: Path | str, options: TableOptions = _AS_FOUND, *, say: Callable[[str], None] = _say_nothing
 ) -> list[Series]:
     """Read the series of a CSV or Parquet file (told by its suffix `.parquet`), in the order they first appear.
 
-    A name left out is looked for: `unique_id`; `ds` or another usual name of a time, or a first column that holds
-    times; `preferred_columns` if all of them are there, `y`, or the one column that is left. Rows may come in any
-    order. Raises TableError for a missing file or column, a cell that cannot be read, a time twice in one series, an
-    empty table; MissingExtraError where pyarrow is not installed.
+    What `options` leave out is found as `schema.resolve` says; `say` is told, in a line each, what was taken for what
+    and what was left out. Rows may come in any order. Raises TableError for a missing file or column, a cell that
+    cannot be read, an empty table, and where two columns may be meant; MissingExtraError without pyarrow.
     """
     path = Path(path)
     if path.suffix.lower() in {".parquet", ".pq"}:
-        grid = read_parquet(path)
+        grid = read_parquet(path, options.max_cells)
     else:
         try:
-            with open_text(path) as lines:
-                grid = read_csv(lines, str(path))
+            with open_text(path, options.max_cells) as lines:
+                grid = read_csv(lines, str(path), options)
         except UnicodeDecodeError:
             raise TableError(f"{path} is not UTF-8 text; save it as UTF-8, or as .parquet") from None
-    targets = tuple(target_columns)
-    if not targets and set(preferred_columns) <= set(grid.names):
-        targets = tuple(preferred_columns)
-    return to_series(grid, id_column, time_column, targets)
+    return to_series(grid, options, say)
 
 
 def read_lines(
     lines: Iterable[str],
     source: str,
+    options: TableOptions = _AS_FOUND,
     *,
-    id_column: str | None = None,
-    time_column: str | None = None,
-    target_columns: Sequence[str] = (),
+    say: Callable[[str], None] = _say_nothing,
 ) -> list[Series]:
     """As `read_table`, for the lines of a CSV held elsewhere, e.g. standard input; `source` names it in errors."""
-    return to_series(read_csv(lines, source), id_column, time_column, tuple(target_columns))
+    return to_series(read_csv(lines, source, options), options, say)

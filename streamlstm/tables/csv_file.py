@@ -1,82 +1,195 @@
-"""Delimited text as columns of cells: its delimiter, its header, its decimal comma."""
+"""Delimited text: what separates its cells, whether it has a header, and its columns."""
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from itertools import pairwise
 
 from streamlstm.errors import TableError
-from streamlstm.tables.cells import NUMBER, is_number
-from streamlstm.tables.grid import Grid
-from streamlstm.tables.names import ID_COLUMN, TARGET_COLUMN, TIME_COLUMN
-from streamlstm.tables.times import is_time
+from streamlstm.tables.cells import COMMA, MISSING_WORDS, NUMBER, POINT, is_any_number
+from streamlstm.tables.columns import HEAD, Column, Grid
+from streamlstm.tables.headless import names_by_place
+from streamlstm.tables.names import ID_COLUMN, ID_NAMES, TIME_COLUMN, TIME_NAMES
+from streamlstm.tables.options import TableOptions
+from streamlstm.tables.times import are_likely_times, is_time
 
 csv.field_size_limit(2**31 - 1)  # of characters in a cell: names may be giants; what a line takes is there already
 
+DELIMITERS = ",;\t|"
+_SEPARATOR_LINE = re.compile(r"sep=(.)", re.IGNORECASE)  # Excel's word to itself
+_DIGITS = re.compile(r"[+-]?[0-9]+")
+_FRACTION = re.compile(r"[0-9]+")
 
-def read_csv(lines: Iterable[str], source: str) -> Grid:
-    """Read the lines of a CSV; `source` names it in errors. Raises TableError for what is no table."""
-    rows: list[list[str]] = []
-    numbers: list[int] = []
-    iterator = iter(lines)
-    first, skipped = "", -1
-    while not first.strip():  # blank lines count for nothing
-        skipped += 1
-        try:
-            first = next(iterator)
-        except StopIteration:
-            raise TableError(f"{source} is empty; it needs one line a value") from None
-    delimiter = likely_delimiter(first)
 
-    def all_lines() -> Iterable[str]:
-        yield first
-        yield from iterator
+@dataclass(frozen=True)
+class Dialect:
+    """How lines are cut into cells."""
 
-    reader = csv.reader(all_lines(), delimiter=delimiter, strict=True)
-    try:
-        for row in reader:
-            if row:
-                rows.append(row)
-                numbers.append(reader.line_num + skipped)
-    except csv.Error as error:
-        raise TableError(f"{source}, line {reader.line_num + skipped}: not CSV ({error})") from None
-    width = len(rows[0])
-    for row, number in zip(rows, numbers, strict=True):
-        if len(row) != width:
-            raise TableError(f"{source}, line {number}: {len(row)} cells where the first line has {width}")
-    names = _header(rows[0])
-    if names is None:
-        names = _names_without_header(source, width)
-    else:
-        del rows[0], numbers[0]
-    if not rows:
-        raise TableError(f"{source} has a header but no values")
-    columns: list[Sequence[Any]] = [list(column) for column in zip(*rows, strict=True)]
-    if delimiter == ";":  # where ; separates cells, a decimal comma is usual
-        columns = [[_decimal_point(cell) for cell in column] for column in columns]
-    return Grid(source, names, columns, lambda row: f"line {numbers[row]}")
+    delimiter: str
+    width: int  # cells of a row
+    header: tuple[str, ...] | None  # the names of the columns, if the first line has them
+    skip: int  # lines before the first row, the header among them
+    decimal_comma: bool  # the comma that separates cells is also the decimal sign of the last one
+
+    @property
+    def single(self) -> bool:
+        """Whether a line is one cell, so that a blank one is a missing value."""
+        return self.width == 1
+
+    def joined(self, cells: list[str]) -> list[str]:
+        """A row's cells, with the last one's decimal comma back in its place."""
+        if self.decimal_comma and len(cells) == self.width + 1:
+            return [*cells[: self.width - 1], f"{cells[-2]},{cells[-1]}"]
+        return cells
 
 
 def likely_delimiter(line: str) -> str:
     """What separates the cells of a line; where there are as many commas as semicolons, they may be decimal ones."""
-    last = line.rpartition(";")[2].strip()
-    if line.count(",") == line.count(";") and last.count(",") == 1 and NUMBER.fullmatch(last.replace(",", ".")):
-        return ";"
-    return max(",;\t", key=line.count)
+    for delimiter in ";\t|":
+        last = line.rpartition(delimiter)[2].strip()
+        if 0 < line.count(delimiter) <= line.count(",") and last.count(",") == 1 and is_any_number(last):
+            return delimiter
+    return max(DELIMITERS, key=line.count)
 
 
-def _header(cells: list[str]) -> list[str] | None:
-    """Give the column names, if the first line is a header: none of its cells is a number or a time."""
-    return None if any(is_number(cell) or is_time(cell) for cell in cells) else [cell.strip() for cell in cells]
+def find_dialect(lines: Sequence[str], source: str, *, one_series: bool, wide: bool = False) -> Dialect:
+    """Find out how a text is cut, from its first lines, of which the first is not blank; see `names_by_place`.
+
+    Raises TableError for what is not CSV.
+    """
+    separator = _SEPARATOR_LINE.fullmatch(lines[0].strip())
+    skip = 1 if separator and len(lines) > 1 else 0
+    while skip and skip < len(lines) - 1 and not lines[skip].strip():
+        skip += 1
+    delimiter = separator[1] if separator else likely_delimiter(lines[skip])
+    first = split(lines[skip], delimiter, f"{source}, first line")
+    header = tuple(cell.strip() for cell in first) if is_header(first, wide=wide) else None
+    rows = split_all(lines[skip + (header is not None) : skip + HEAD], delimiter)
+    width = len(first)
+    if delimiter == COMMA and rows and header is None and width == 2 and one_series and _are_decimals(rows):
+        width = 1
+    decimal_comma = delimiter == COMMA and _has_decimal_commas(rows, width)
+    return Dialect(delimiter, width, header, skip + (header is not None), decimal_comma)
 
 
-def _names_without_header(source: str, width: int) -> list[str]:
-    names = {1: [TARGET_COLUMN], 2: [TIME_COLUMN, TARGET_COLUMN], 3: [ID_COLUMN, TIME_COLUMN, TARGET_COLUMN]}.get(width)
-    if names is None:
-        raise TableError(f"{source} has {width} columns but no header; put their names in the first line")
-    return names
+def split(line: str, delimiter: str, place: str) -> list[str]:
+    """The cells of one line; raises TableError for what is not CSV."""
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error as error:
+        raise TableError(f"{place}: not CSV ({error})") from None
 
 
-def _decimal_point(cell: str) -> str:
-    return cell.replace(",", ".") if cell.count(",") == 1 and is_number(cell.replace(",", ".")) else cell
+def split_all(lines: Iterable[str], delimiter: str) -> list[list[str]]:
+    """The cells of all lines that have some and can be cut, to look at; what is wrong is said when it is read."""
+    rows = []
+    for line in lines:
+        try:
+            rows.append(split(line, delimiter, ""))
+        except TableError:
+            continue
+    return [row for row in rows if any(row)]
+
+
+def is_header(cells: Sequence[str], *, wide: bool = False) -> bool:
+    """Whether the first line has the names of columns: no cell of it is a number, a time, or a missing value.
+
+    The names may be numbers where the first is one that only a header has, or each column is a series.
+    """
+    words = [cell.strip() for cell in cells]
+    if len(words) > 1 and (words[0].lower() in TIME_NAMES | ID_NAMES or (wide and not _is_value(words[0]))):
+        return True
+    return not any(_is_value(word) for word in words) and bool(words[-1]) and words[0] != "!reset"
+
+
+def _is_value(word: str) -> bool:
+    return is_any_number(word) or is_time(word) or word.lower() in MISSING_WORDS - {""}
+
+
+def _are_decimals(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the two cells of each row are a number with a decimal comma: the first are neither times nor count up."""
+    whole = [row[0].strip() for row in rows]
+    fit = all(
+        len(row) <= 2 and _DIGITS.fullmatch(first) and (len(row) == 1 or _FRACTION.fullmatch(row[1].strip()))
+        for row, first in zip(rows, whole, strict=True)
+    )
+    if not fit or are_likely_times(whole):
+        return False
+    numbers = [int(first) for first in whole if len(first) < 19]
+    return len(numbers) < 3 or any(after != before + 1 for before, after in pairwise(numbers))
+
+
+def _has_decimal_commas(rows: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether rows have a cell too many, and nothing else is wrong with them than a decimal comma in the last."""
+    longer = [row for row in rows if len(row) == width + 1]
+    return (
+        len(longer) >= min(width, 2)  # one row of several cells has rather a cell too many
+        and all(len(row) in (width, width + 1) for row in rows)
+        and all(_DIGITS.fullmatch(row[-2].strip()) and _FRACTION.fullmatch(row[-1].strip()) for row in longer)
+        and all(not row[-1].strip() or NUMBER.fullmatch(row[-1].strip()) for row in rows)
+    )
+
+
+def read_csv(lines: Iterable[str], source: str, options: TableOptions) -> Grid:
+    """Read the lines of a CSV; `source` names it in errors. Raises TableError for what is no table."""
+    every = list(lines)
+    blank = 0
+    while blank < len(every) and not every[blank].strip():  # blank lines before a table count for nothing
+        blank += 1
+    if blank == len(every):
+        raise TableError(f"{source} is empty; it needs one line a value")
+    dialect = find_dialect(every[blank : blank + HEAD + 2], source, one_series=True, wide=options.wide)
+    rows, numbers = _rows(every, blank + dialect.skip, dialect, source)
+    if not rows:
+        raise TableError(f"{source} has a header but no values")
+    cells = zip(*rows, strict=True)
+    names = dialect.header or ("",) * dialect.width
+    columns = [Column(name, column) for name, column in zip(names, cells, strict=True)]
+    if dialect.header is None:
+        named = names_by_place(source, columns, one_series=True)
+        columns = [Column(name, column.cells) for name, column in zip(named, columns, strict=True)]
+    remarks = [] if dialect.header is not None or dialect.single else ["no header"]
+    if dialect.single and (missing := sum(not row[0].strip() for row in rows)):
+        remarks.append(f"{missing:,} blank {'line is a missing value' if missing == 1 else 'lines are missing values'}")
+    return Grid(
+        source,
+        columns,
+        len(rows),
+        lambda row: f"line {numbers[row]}",
+        targets=_headless_targets(columns) if dialect.header is None else (),
+        lone_comma=POINT if dialect.delimiter == COMMA and not dialect.decimal_comma else COMMA,
+        remarks=tuple(remarks),
+    )
+
+
+def _headless_targets(columns: Sequence[Column]) -> tuple[str, ...]:
+    return tuple(column.name for column in columns if column.name not in {ID_COLUMN, TIME_COLUMN})
+
+
+def _rows(every: list[str], first: int, dialect: Dialect, source: str) -> tuple[list[list[str]], list[int]]:
+    """All rows of a table and the numbers of their lines; blank ones are none, but for missing values in a column."""
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    reader = csv.reader(every[first:], delimiter=dialect.delimiter, strict=True)
+    width, wider = dialect.width, dialect.width + dialect.decimal_comma
+    try:
+        for row in reader:
+            number = first + reader.line_num
+            if not any(row) or (len(row) == 1 and not row[0].strip()):
+                if not dialect.single:
+                    continue
+                rows.append([""])
+            elif len(row) in (width, wider):
+                rows.append(row if len(row) == width else dialect.joined(row))
+            else:
+                raise TableError(f"{source}, line {number}: {len(row)} cells where the first line has {width}")
+            numbers.append(number)
+    except csv.Error as error:
+        raise TableError(f"{source}, line {first + reader.line_num}: not CSV ({error})") from None
+    while dialect.single and rows and not rows[-1][0].strip():  # blank lines after a table, too
+        rows.pop()
+        numbers.pop()
+    return rows, numbers

@@ -1,29 +1,69 @@
-"""Parquet files as columns of cells."""
+"""Parquet files as columns."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from streamlstm.errors import TableError
-from streamlstm.tables.files import read_arrow
-from streamlstm.tables.grid import Grid
-from streamlstm.tables.times import Ms
+from streamlstm.tables.columns import Column, Grid, Kind, NumberColumn, OtherColumn, TimeColumn
+from streamlstm.tables.files import MAX_CELLS, read_arrow
+
+_PER_MS = {"s": 1, "ms": 1, "us": 1_000, "ns": 1_000_000}
 
 
-def read_parquet(path: Path) -> Grid:
-    """Read a Parquet file; raises TableError for what is none, MissingExtraError without pyarrow."""
-    table = read_arrow(path)
-    import pyarrow as pa
-
+def read_parquet(path: Path, max_cells: int = MAX_CELLS) -> Grid:
+    """Read a Parquet file; raises TableError for what is none or too large, MissingExtraError without pyarrow."""
+    table = read_arrow(path, max_cells)
     if table.num_rows == 0:
         raise TableError(f"{path} has no rows")
-    columns: list[Sequence[Any]] = []
-    for column in table.columns:
-        if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
-            known = column.cast(pa.timestamp("ms"), safe=False).cast(pa.int64()).to_pylist()
-            columns.append([None if time_ms is None else Ms(time_ms) for time_ms in known])
-        else:
-            columns.append(column.to_pylist())
-    return Grid(str(path), list(table.column_names), columns, lambda row: f"row {row + 1}")
+    columns = [_column(name, cells) for name, cells in zip(table.column_names, table.columns, strict=True)]
+    return Grid(str(path), columns, table.num_rows, lambda row: f"row {row + 1}")
+
+
+def _column(name: str, cells: Any) -> Column:
+    """One column by its Arrow type; nullable ones have NaN or "" where nothing is."""
+    import pyarrow as pa
+
+    is_type, kind = pa.types, cells.type
+    if is_type.is_timestamp(kind) or is_type.is_date(kind):
+        return _times(name, cells)
+    if is_type.is_integer(kind) or is_type.is_floating(kind) or is_type.is_decimal(kind):
+        return NumberColumn(name, _numbers(cells), _texts(cells))
+    if is_type.is_boolean(kind):
+        return NumberColumn(name, _numbers(cells.cast(pa.uint8())), _texts(cells), Kind.OTHER)
+    if is_type.is_string(kind) or is_type.is_large_string(kind):
+        return Column(name, ["" if cell is None else cell for cell in cells.to_pylist()])
+    if is_type.is_null(kind):
+        return Column(name, [""] * len(cells))
+    return OtherColumn(name, str(kind))
+
+
+def _numbers(cells: Any) -> Any:
+    import pyarrow as pa
+
+    numbers = cells.cast(pa.float64(), safe=False).to_numpy()
+    return np.asarray(numbers, np.float64)
+
+
+def _texts(cells: Any) -> Callable[[slice], list[str]]:
+    def texts(part: slice) -> list[str]:
+        return ["" if cell is None or cell != cell else str(cell) for cell in cells[part].to_pylist()]  # noqa: PLR0124
+
+    return texts
+
+
+def _times(name: str, cells: Any) -> TimeColumn:
+    """Times of any unit and zone in ms, rounded down; those of a type without a zone are local."""
+    import pyarrow as pa
+
+    if pa.types.is_date(cells.type):
+        cells = cells.cast(pa.timestamp("ms"))
+    unit, zone = cells.type.unit, cells.type.tz
+    missing = cells.is_null().to_numpy()
+    counts = cells.cast(pa.int64()).fill_null(0).to_numpy()
+    times_ms = counts * 1000 if unit == "s" else counts // _PER_MS[unit]
+    return TimeColumn(name, np.asarray(times_ms, np.int64), np.asarray(missing, np.bool_), local=zone is None)

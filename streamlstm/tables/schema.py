@@ -1,123 +1,225 @@
-"""Columns of cells as series: which column is what, and every error naming its place."""
+"""Which column is what: the one place that decides it, for files, pipes and Python alike.
+
+By the user's word first, then by usual names and by what the cells are. Where two columns may be meant, nothing is
+chosen: the error names both and the option.
+"""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from itertools import pairwise
 
-import numpy as np
-from numpy.typing import NDArray
+from streamlstm.errors import TableError, UsageError
+from streamlstm.tables.columns import Column, Kind
+from streamlstm.tables.names import (
+    ID_COLUMN,
+    ID_NAMES,
+    NO_ID,
+    ROW_NAMES,
+    TIME_COLUMN,
+    TIME_NAMES,
+    VALUE_NAMES,
+)
+from streamlstm.tables.options import TableOptions
+from streamlstm.tables.times import are_likely_times, are_serial_dates
 
-from streamlstm.errors import TableError
-from streamlstm.tables.cells import LARGEST, is_number, parse_number
-from streamlstm.tables.grid import Grid
-from streamlstm.tables.names import ID_COLUMN, TARGET_COLUMN, TIME_NAMES
-from streamlstm.tables.series import Series
-from streamlstm.tables.times import Ms, is_time, parse_time_ms
-
-
-def to_series(grid: Grid, id_column: str | None, time_column: str | None, targets: tuple[str, ...]) -> list[Series]:
-    """Find out which column is what, where no name is given, and make series of them; raises TableError."""
-    repeated = sorted(name for name, count in Counter(grid.names).items() if count > 1)
-    if repeated:
-        raise TableError(f"{grid.source} has the column {repeated[0]!r} twice; rename one")
-    for name in (id_column, time_column, *targets):
-        if name is not None and name not in grid.names:
-            raise TableError(f"{grid.source} has no column {name!r}; it has {', '.join(map(repr, grid.names))}")
-    if id_column is None and ID_COLUMN in grid.names and ID_COLUMN not in (time_column, *targets):
-        id_column = ID_COLUMN
-    left = [name for name in grid.names if name != id_column and name not in targets]
-    if time_column is None:
-        time_column = _find_time(grid, left)
-    if not targets:
-        targets = _find_target(grid, [name for name in left if name != time_column])
-    values = np.stack([_numbers(grid, name) for name in targets], axis=1)  # (N, F)
-    times = None if time_column is None else _times(grid, time_column)
-    if id_column is None:
-        ids: Sequence[Any] = []
-        groups = {"+".join(targets): np.arange(len(values))}
-    else:
-        ids = grid.columns[grid.names.index(id_column)]
-        groups = _groups(grid, id_column, ids)
-    return [_one_series(grid, name, rows, times, values) for name, rows in groups.items()]
+_TIME_OF_DAY = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?")
+MOST_NAMED = 6  # columns that a sentence names
 
 
-def _find_time(grid: Grid, left: list[str]) -> str | None:
-    """Find the time column: by its name, else the first one left that holds written times, else the first of two."""
-    lower = {name.lower(): name for name in reversed(left)}
-    for name in TIME_NAMES:
-        if name in lower:
-            return lower[name]
-    if not left:
-        return None
-    first = grid.columns[grid.names.index(left[0])][0]
-    holds_times = isinstance(first, str) and not is_number(first) and is_time(first)
-    return left[0] if holds_times or (len(left) == 2 and len(grid.names) < 4) else None
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """Which column, by its index, is what."""
+
+    source: str
+    names: tuple[str, ...]
+    identity: int | None  # of the series' names; None: there is one series, or one a column
+    time: int | None
+    targets: tuple[int, ...]
+    wide: bool
+    serial: bool  # the times are days as Excel counts them
+    suspects: tuple[int, ...]  # text without a part in it, which may well be the names of series
+
+    @property
+    def series_name(self) -> str:
+        """What a series is called that nothing names: as its values."""
+        return "+".join(self.names[target] for target in self.targets)
+
+    @property
+    def left_out(self) -> list[str]:
+        """The names of columns that are nothing."""
+        used = {self.identity, self.time, *self.targets}
+        return [name for index, name in enumerate(self.names) if index not in used]
+
+    def described(self, remarks: Sequence[str] = ()) -> str:
+        """What was taken for what, in one line."""
+        of = self.names
+        times = "no times" if self.time is None else f"times {of[self.time]!r}"
+        if self.serial:
+            times += " (days as Excel counts them)"
+        values = listed([of[target] for target in self.targets])
+        if self.wide:
+            what = f"{len(self.targets)} series, one a column: {values}"
+        else:
+            series = "one series" if self.identity is None else f"series named by {of[self.identity]!r}"
+            what = f"{series}, {'value' if len(self.targets) == 1 else 'values'} {values}"
+        left = f"left out {listed(self.left_out)}" if self.left_out else ""
+        return f"{self.source}: {times}, {what}" + "".join(f"; {part}" for part in (*remarks, left) if part)
 
 
-def _find_target(grid: Grid, left: list[str]) -> tuple[str, ...]:
-    if TARGET_COLUMN in left:
-        return (TARGET_COLUMN,)
-    if len(left) != 1:
-        which = f"one of {', '.join(map(repr, left))}" if left else "a column besides the names and the times"
-        raise TableError(f"{grid.source}: which column holds the values? Name {which} (--target-col)")
-    return (left[0],)
+def listed(names: Sequence[str]) -> str:
+    """Names for a sentence: all of a few, the first of many."""
+    shown = ", ".join(map(repr, names[:MOST_NAMED]))
+    return shown if len(names) <= MOST_NAMED else f"{shown} and {len(names) - MOST_NAMED:,} more"
 
 
-def _numbers(grid: Grid, name: str) -> NDArray[np.float64]:
-    """One column as float64 (N,), NaN where missing."""
-    cells = grid.columns[grid.names.index(name)]
-    result = np.empty(len(cells))
-    for row, cell in enumerate(cells):
-        try:
-            number = parse_number(cell if isinstance(cell, str) else "" if cell is None else repr(cell))
-            if abs(number) > LARGEST:
-                raise TableError(f"{number:g} is out of the range of float32")
-            result[row] = number
-        except TableError as error:
-            raise TableError(f"{grid.source}, {grid.place(row)}, column {name!r}: {error}") from None
-    return result
+def resolve(source: str, columns: Sequence[Column], options: TableOptions) -> Schema:
+    """Decide which column is what; raises TableError where that is not clear, and for a column that is not there."""
+    return _Resolver(source, columns, options).schema()
 
 
-def _times(grid: Grid, name: str) -> NDArray[np.int64]:
-    """One column as ms since the epoch (N,)."""
-    cells = grid.columns[grid.names.index(name)]
-    result = np.empty(len(cells), np.int64)
-    for row, cell in enumerate(cells):
-        try:
-            result[row] = cell if isinstance(cell, Ms) else parse_time_ms("" if cell is None else str(cell))
-        except TableError as error:
-            raise TableError(f"{grid.source}, {grid.place(row)}, column {name!r}: {error}") from None
-    return result
+def _are_times_of_day(column: Column) -> bool:
+    return column.kind is Kind.TEXT and all(_TIME_OF_DAY.fullmatch(cell) for cell in column.head)
 
 
-def _groups(grid: Grid, id_column: str, ids: Sequence[Any]) -> dict[str, NDArray[np.int64]]:
-    """Gather the rows of each series, series in the order they first appear."""
-    rows: dict[str, list[int]] = {}
-    for row, cell in enumerate(ids):
-        name = "" if cell is None else str(cell).strip()
-        if not name:
-            raise TableError(f"{grid.source}, {grid.place(row)}, column {id_column!r}: the series has no name")
-        rows.setdefault(name, []).append(row)
-    return {name: np.asarray(numbers) for name, numbers in rows.items()}
+class _Resolver:
+    """One decision; the columns still free shrink as parts are given out."""
 
+    def __init__(self, source: str, columns: Sequence[Column], options: TableOptions) -> None:
+        self._source, self._columns, self._options = source, columns, options
+        self._names = [column.name for column in columns]
+        self._index = {name: index for index, name in enumerate(self._names)}
+        self._check_names()
+        asked = options.target_columns
+        if not asked and options.preferred_columns and set(options.preferred_columns) <= set(self._names):
+            asked = options.preferred_columns
+        self._asked = [self._index[name] for name in asked]
+        taken = {self._index.get(name) for name in (options.id_column, options.time_column) if name is not None}
+        self._free = [index for index in range(len(columns)) if index not in taken and index not in self._asked]
 
-def _one_series(
-    grid: Grid,
-    name: str,
-    rows: NDArray[np.int64],
-    times: NDArray[np.int64] | None,
-    values: NDArray[np.float64],
-) -> Series:
-    if times is None:
-        return Series(name, None, values[rows])
-    rows = rows[np.argsort(times[rows], kind="stable")]
-    twice = np.flatnonzero(np.diff(times[rows]) == 0)
-    if twice.size:
-        first, second = sorted((int(rows[twice[0]]), int(rows[twice[0] + 1])))
-        raise TableError(
-            f"{grid.source}, {grid.place(second)}: series {name!r} has this time already in {grid.place(first)}; "
-            "keep one value a time"
+    def schema(self) -> Schema:
+        """Give out the parts: names of series, times, values."""
+        options = self._options
+        identity = self._given(options.id_column) if options.id_column != NO_ID or NO_ID in self._index else None
+        if options.id_column is None:
+            identity = self._find_identity()
+        time = self._given(options.time_column)
+        if options.time_column is None:
+            time = self._find_time()
+        if options.wide and identity is not None:
+            raise UsageError(
+                f"{self._source}: --wide makes a series of each column, but {self._names[identity]!r} names the series "
+                f"of each row; leave one out (--id-col {NO_ID})"
+            )
+        free = [index for index in self._free if index not in (identity, time)]
+        targets = self._asked or (self._find_all(free) if options.wide else [self._find_value(free)])
+        texts = [i for i in free if self._columns[i].kind is Kind.TEXT and i not in targets]
+        return Schema(
+            source=self._source,
+            names=tuple(self._names),
+            identity=identity,
+            time=time,
+            targets=tuple(targets),
+            wide=options.wide,
+            serial=time is not None and self._is_serial(time),
+            suspects=tuple(texts) if identity is None and options.id_column is None and not options.wide else (),
         )
-    return Series(name, times[rows], values[rows])
+
+    def _check_names(self) -> None:
+        twice, count = Counter(self._names).most_common(1)[0]
+        if count > 1:
+            raise TableError(f"{self._source} has the column {twice!r} twice; rename one")
+        options = self._options
+        for name in (options.id_column, options.time_column, *options.target_columns):
+            if name is not None and name not in self._index and (name, name) != (options.id_column, NO_ID):
+                raise TableError(f"{self._source} has no column {name!r}; it has {listed(self._names)}")
+
+    def _given(self, name: str | None) -> int | None:
+        return None if name is None else self._index[name]
+
+    def _lower(self, index: int) -> str:
+        return self._names[index].strip().lower()
+
+    def _only(self, found: list[int], part: str, option: str) -> int | None:
+        """The one column of several candidates; TableError if there are more."""
+        if len(found) > 1:
+            names = listed([self._names[index] for index in found])
+            raise TableError(f"{self._source}: which column holds {part}? {names} all may; name it with {option}")
+        return found[0] if found else None
+
+    def _find_identity(self) -> int | None:
+        found = [i for i in self._free if self._lower(i) in ID_NAMES and self._columns[i].kind is not Kind.TIME]
+        found = [i for i in found if not self._counts_rows(i) and self._leaves_a_value(i)]
+        if ID_COLUMN in self._names and self._index[ID_COLUMN] in found:
+            return self._index[ID_COLUMN]
+        return self._only(found, "the names of the series", f"--id-col (or --id-col {NO_ID}: it is one series)")
+
+    def _leaves_a_value(self, index: int) -> bool:
+        """Whether a column of numbers under the name of an id is one: `time,sensor` has no other value."""
+        if self._asked or self._columns[index].kind is not Kind.NUMBER:
+            return True
+        others = [i for i in self._free if i != index and self._lower(i) not in TIME_NAMES | ID_NAMES]
+        return any(self._columns[i].kind in (Kind.NUMBER, Kind.EMPTY) for i in others)
+
+    def _find_time(self) -> int | None:
+        free = [i for i in self._free if self._lower(i) not in VALUE_NAMES]
+        if TIME_COLUMN in self._names and self._index[TIME_COLUMN] in free:
+            return self._index[TIME_COLUMN]
+        kinds = {i: self._columns[i].kind for i in free}
+        typed = [i for i in free if kinds[i] is Kind.TIME]
+        hours = [i for i in free if _are_times_of_day(self._columns[i])]
+        if typed and hours:
+            raise TableError(
+                f"{self._source} has the day in {self._names[typed[0]]!r} and the time of day in "
+                f"{self._names[hours[0]]!r}; make one column of them, such as 2024-01-31T12:00"
+            )
+        named = [i for i in free if self._lower(i) in TIME_NAMES and kinds[i] is not Kind.OTHER]
+        found = sorted({*named, *typed})
+        if found:
+            return self._only(found, "the times", "--time-col")
+        # In a table of two columns the first is the time, if its numbers are likely to be times at all.
+        first = next((i for i in free if i == 0 and kinds[i] is Kind.NUMBER), None)
+        likely = first is not None and len(self._columns) == 2 and are_likely_times(self._columns[first].head)
+        return first if likely else None
+
+    def _is_serial(self, time: int) -> bool:
+        column = self._columns[time]
+        return column.kind is Kind.NUMBER and are_serial_dates(column.head)
+
+    def _counts_rows(self, index: int) -> bool:
+        """Whether a column is but the number of each row."""
+        column = self._columns[index]
+        if self._lower(index) not in ROW_NAMES or column.kind is not Kind.NUMBER or len(column.head) < 3:
+            return False
+        head = column.head
+        return all(cell.isdecimal() for cell in head) and all(
+            int(after) == int(before) + 1 for before, after in pairwise(head)
+        )
+
+    def _find_all(self, free: list[int]) -> list[int]:
+        found = [i for i in free if self._columns[i].kind in (Kind.NUMBER, Kind.EMPTY) and self._is_value(i)]
+        if not found:
+            raise TableError(f"{self._source} has no column of numbers for a series; it has {listed(self._names)}")
+        return found
+
+    def _is_value(self, index: int) -> bool:
+        empty = self._columns[index].kind is Kind.EMPTY and not self._lower(index)  # what a last delimiter makes
+        return not empty and not self._counts_rows(index)
+
+    def _find_value(self, free: list[int]) -> int:
+        named = self._only([i for i in free if self._lower(i) in VALUE_NAMES], "the values", "--target-col")
+        if named is not None:
+            return named
+        numbers = [i for i in free if self._columns[i].kind in (Kind.NUMBER, Kind.EMPTY) and self._is_value(i)]
+        if len(numbers) == 1:
+            return numbers[0]
+        if numbers:
+            which = f"one of {listed([self._names[i] for i in numbers])} (--target-col), or --wide: each is a series"
+        elif len(texts := [i for i in free if self._columns[i].kind is Kind.TEXT]) == 1 and len(self._names) < 3:
+            return texts[0]  # whose cells then are refused one by one, by their place
+        else:
+            which = "a column of numbers besides the names and the times (--target-col)"
+        raise TableError(f"{self._source}: which column holds the values? Name {which}")

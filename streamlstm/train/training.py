@@ -11,16 +11,17 @@ import torch
 from numpy.typing import NDArray
 
 import streamlstm
-from streamlstm.data import Panel, make_panel
+from streamlstm.data import Panel, long_enough, make_panel
 from streamlstm.errors import TableError, UsageError
 from streamlstm.evaluation.baselines import naive_forecasts
 from streamlstm.evaluation.scores import Errors, model_forecasts, only_forecast, score
-from streamlstm.evaluation.split import drop_leading_gap, with_gaps
+from streamlstm.evaluation.split import with_gaps
 from streamlstm.export.step_model import check_export, export_model
 from streamlstm.forecaster import Forecaster, ForecasterConfig
 from streamlstm.gaps import Gaps
 from streamlstm.model import Model
 from streamlstm.tables import Series
+from streamlstm.tables.holes import Holes, find_holes
 from streamlstm.train.calendar import calendar_periods, usual_spacing
 from streamlstm.train.fitting import Fitted, Progress, fit
 from streamlstm.train.gaps import with_gaps_forecast
@@ -28,7 +29,6 @@ from streamlstm.train.loop import LoopOptions, reproducible
 from streamlstm.train.plan import Plan, make_plan
 from streamlstm.train.seasons import Seasons
 
-FEWEST_AHEAD = 2  # training values a step ahead
 CHECKED_STEPS = 200  # of real training data, through torch and onnxruntime, besides the made-up series
 
 
@@ -52,7 +52,7 @@ class TrainingOptions:
     horizon: int = 1  # steps ahead, all forecast at once
     calendar: bool = False  # whether the model knows where in day, week and year a value lies
     gaps: bool = False  # whether it knows how long after the one before a value came
-    gap_after_ms: int | None = None  # a longer time between two values stands for missing ones
+    gap_after_ms: int | None = None  # a longer time between two values stands for missing ones; None: found; 0: never
     loop: LoopOptions = field(default_factory=LoopOptions)
 
 
@@ -68,31 +68,36 @@ class TrainingResult:
     interrupted: bool
     export_difference: float  # to torch, relative (export.check_export)
     errors: Mapping[str, Errors]  # "model", "naive", "seasonal_naive_<m>": one step ahead on the test part
+    holes: Holes | None  # in the times, if they were found and filled
+    left_out: tuple[str, ...]  # the names of series that are too short
     series: tuple[Series, ...]  # what was trained and tested on, gaps at the beginning cut off
     forecasts: tuple[NDArray[np.float64], ...]  # a series: of its values 1 to N - 1, (N - 1, O)
+
+
+def _say_nothing(message: object) -> None:
+    del message
 
 
 def train(
     series: Sequence[Series],
     options: TrainingOptions,
     *,
-    report: Callable[[Progress], None] | None = None,
+    report: Callable[[Progress], None] = _say_nothing,
+    say: Callable[[str], None] = _say_nothing,
 ) -> TrainingResult:
     """Train a forecaster on the training parts of some series and export it.
 
-    The same series, options and seed give the same bytes on the same machine. KeyboardInterrupt while the recurrent
+    `say` is told, in a line each, which series are left out and what holes their times have. The same series, options
+    and seed give the same bytes on the same machine. KeyboardInterrupt while the recurrent
     correction trains keeps the best weights so far. Raises TableError for data that cannot be trained on, UsageError
     for options that make no sense, ModelError if the exported model failed its check.
     """
     if not series:
         raise TableError("there is no series to train on")
-    series = [drop_leading_gap(one) for one in series]
+    series, left_out = long_enough(series, options.test_size, options.horizon, say)
     spacing = usual_spacing(series, options.test_size)
-    if options.gap_after_ms:
-        gaps = Gaps(options.gap_after_ms, spacing or 1)
-        series = [with_gaps(one, gaps) for one in series]
+    series, gap_after_ms, holes = _with_holes_filled(series, options, spacing, say)
     panel = make_panel(series, options.test_size, with_times=options.calendar or options.gaps)
-    _check_horizon(panel, options.horizon)
     with reproducible(options.seed):
         names = _names(options, panel)
         plan = make_plan(
@@ -103,9 +108,9 @@ def train(
             predict=options.predict,
             targets=tuple(names.index(target) for target in options.targets or names),
         )
-        config = _config(plan, options, panel, names, spacing)
+        config = _config(plan, options, panel, names, spacing, gap_after_ms)
         panel = with_gaps_forecast(config, panel, series, plan.penalty)
-        fitted = fit(config, panel, penalty=plan.penalty, loop=options.loop, report=report or _say_nothing)
+        fitted = fit(config, panel, penalty=plan.penalty, loop=options.loop, report=report)
         forecaster = fitted.forecaster
         facts = _facts(plan, options, fitted, panel)
         model_bytes = export_model(forecaster, training=facts)
@@ -127,22 +132,28 @@ def train(
         interrupted=fitted.interrupted,
         export_difference=difference,
         errors=errors,
+        holes=holes,
+        left_out=tuple(left_out),
         series=tuple(series),
         forecasts=tuple(forecasts),
     )
 
 
-def _check_horizon(panel: Panel, horizon: int) -> None:
-    shortest = int(panel.lengths.min())
-    if shortest < FEWEST_AHEAD * horizon:
-        raise TableError(
-            f"the training part of a series has {shortest} values, too few to learn {horizon} steps ahead; "
-            "forecast fewer (--horizon)"
-        )
+def _with_holes_filled(
+    series: list[Series], options: TrainingOptions, spacing: int | None, say: Callable[[str], None]
+) -> tuple[list[Series], int | None, Holes | None]:
+    """Series with missing values in their gaps: those asked for, else the holes found, which `say` is told of.
 
-
-def _say_nothing(progress: Progress) -> None:
-    del progress
+    A model that is to see gaps as they are (`gaps`) has them left. Also gives how long a gap is, and the holes.
+    """
+    gap_after_ms, holes = options.gap_after_ms, None
+    if gap_after_ms is None and not options.gaps and (holes := find_holes(series)) is not None:
+        gap_after_ms = holes.after_ms
+        say(f"{holes}; they are taken for missing values, and will be by `serve` (--gap-after 0: they are not)")
+    if gap_after_ms:
+        gaps = Gaps(gap_after_ms, spacing or 1)
+        series = [with_gaps(one, gaps) for one in series]
+    return series, gap_after_ms, holes
 
 
 def _asked(options: TrainingOptions) -> Seasons | None:
@@ -163,7 +174,12 @@ def _names(options: TrainingOptions, panel: Panel) -> tuple[str, ...]:
 
 
 def _config(
-    plan: Plan, options: TrainingOptions, panel: Panel, names: tuple[str, ...], spacing: int | None
+    plan: Plan,
+    options: TrainingOptions,
+    panel: Panel,
+    names: tuple[str, ...],
+    spacing: int | None,
+    gap_after_ms: int | None,
 ) -> ForecasterConfig:
     return ForecasterConfig(
         features=names,
@@ -172,7 +188,7 @@ def _config(
         calendar=calendar_periods(panel, spacing or 1) if options.calendar else (),
         spacing_ms=spacing,
         sees_gaps=options.gaps,
-        gap_after_ms=options.gap_after_ms or None,
+        gap_after_ms=gap_after_ms or None,
         scaling=plan.scaling,
         predict=options.predict,
         seasons=plan.seasons.single,

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from streamlstm.cli.lines import Format, Row, begins_table, open_lines
+from streamlstm.cli.lines import Format, Row, RowParser, begins_table, open_lines
 from streamlstm.errors import TableError, UsageError
+from streamlstm.tables import TableOptions
 
 JAN_31 = 1_706_659_200_000  # 2024-01-31
 
 
-def rows(text: str, **chosen: object) -> list[Row]:
-    """The rows of a whole input."""
+def opened(lines: list[bytes], chosen: Format) -> tuple[RowParser, int]:
+    """The parser for lines that are all there."""
+    found = open_lines(lines, chosen, complete=True)
+    assert found is not None
+    return found
+
+
+def rows(text: str, said: list[str] | None = None, **chosen: object) -> list[Row]:
+    """The rows of a whole input; what is said of it goes into `said`."""
     lines = text.encode().split(b"\n")
-    parser, is_header = open_lines(lines[0], Format(source="input", **chosen))  # type: ignore[arg-type]
+    ours: dict[str, Any] = {name: chosen[name] for name in ("series", "strict", "in_order") if name in chosen}
+    table: dict[str, Any] = {name: value for name, value in chosen.items() if name not in ours}
+    say = [].append if said is None else said.append
+    parser, skip = opened(lines, Format(source="input", table=TableOptions(**table), say=say, **ours))
     found: list[Row] = []
-    parser(lines[is_header:], 1 + is_header, found)
+    parser(lines[skip:], 1 + skip, found)
     return found
 
 
 @pytest.mark.parametrize(
     ("text", "chosen", "expected"),
     [
-        ("1\n\n2.50\nabc", {"series": "s1"}, [(None, b"s1", b"1"), (None, b"s1", b"2.50"), (None, b"s1", b"abc")]),
+        ("1\n2.50\nabc", {"series": "s1"}, [(None, b"s1", b"1"), (None, b"s1", b"2.50"), (None, b"s1", b"abc")]),
+        ("1\n\n2\n\n", {"series": "s1"}, [(None, b"s1", b"1"), (None, b"s1", b""), (None, b"s1", b"2")]),
         ("1\nnan\nNA\nnull", {"series": "s"}, [(None, b"s", b"1"), *[(None, b"s", b"")] * 3]),
         ("load\n1\n2", {}, [(None, b"load", b"1"), (None, b"load", b"2")]),
         ("a,1\nb,\nc,x", {}, [(None, b"a", b"1"), (None, b"b", b""), (None, b"c", b"x")]),
@@ -102,7 +116,7 @@ def test_giants_are_the_same_in_any_line(first: str) -> None:
 
 def test_rows_before_a_broken_line_are_there() -> None:
     """What stands before the line that cannot be read has been appended when the error is raised."""
-    parser, _ = open_lines(b"a,1", Format(source="input"))
+    parser, _ = opened([b"a,1"], Format(source="input"))
     found: list[Row] = []
     with pytest.raises(TableError):
         parser([b"a,1", b"b,2", b"c"], 1, found)
@@ -116,7 +130,7 @@ def test_a_time_may_go_back_if_lines_are_to_be_sorted() -> None:
 
 def test_text_that_is_not_utf_8_goes_through() -> None:
     """Bytes that are no UTF-8 are the daemon's to judge."""
-    parser, _ = open_lines(b"a,1", Format(source="input"))
+    parser, _ = opened([b"a,1"], Format(source="input"))
     found: list[Row] = []
     parser([b"\xff,1"], 1, found)
     assert found == [(None, b"\xff", b"1")]
@@ -135,4 +149,4 @@ def test_text_that_is_not_utf_8_goes_through() -> None:
 )
 def test_tables_are_told_from_rows(line: str, table: bool) -> None:
     """A file with a header of several columns is a table; anything else is read line by line."""
-    assert begins_table(line) is table
+    assert begins_table([line], Format(source="input")) is table

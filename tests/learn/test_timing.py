@@ -111,8 +111,11 @@ def test_a_season_stays_in_phase_over_values_left_out() -> None:
         there[first : first + int(random.integers(3, 15))] = False
     series = Series("s", np.flatnonzero(there) * HOUR_MS + ms(2024, 1, 1), values[there][:, None])
     options = dataclasses.replace(SMALL, seasons=(24,))
-    without = train([series], options)
-    told = train([series], dataclasses.replace(options, gap_after_ms=HOUR_MS * 3 // 2))
+    without = train([series], dataclasses.replace(options, gap_after_ms=0))
+    said: list[str] = []
+    told = train([series], options, say=said.append)  # the holes are found
+    assert told.holes is not None
+    assert said[0].startswith(f"14 holes of {1200 - there.sum()} values in the times, the longest ")
     assert told.errors["model"].rmse < 0.8 * without.errors["model"].rmse
     model = Model(told.model_bytes)
     assert (model.spec.spacing_ms, model.spec.gap_after_ms) == (HOUR_MS, HOUR_MS * 3 // 2)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from streamlstm.errors import TableError
-from streamlstm.tables import read_table
+from streamlstm.tables import TableOptions, read_table
 from streamlstm.tables.files import MAX_CELLS, open_text, read_arrow
 
 MIB = 1 << 20
@@ -128,4 +128,4 @@ def test_a_wide_header_takes_linear_time(tmp_path: Path) -> None:
     """20,000 columns are read in less memory and time than anybody notices, and one can be chosen."""
     names = [f"c{number}" for number in range(20_000)]
     (tmp_path / "t.csv").write_text(",".join(names) + "\n" + ",".join(["1"] * len(names)) + "\n")
-    assert read_table(tmp_path / "t.csv", target_columns=["c19999"])[0].values.tolist() == [[1.0]]
+    assert read_table(tmp_path / "t.csv", TableOptions(target_columns=("c19999",)))[0].values.tolist() == [[1.0]]

@@ -1,0 +1,61 @@
+"""The times of lines as they come: in order, local ones by their zone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from streamlstm.errors import TableError
+from streamlstm.tables.times import are_early, both_utc, find_zone, parse_serial_date, parse_time
+
+
+class Clock:
+    """Reads the time of one line after the other."""
+
+    def __init__(self, source: str, *, serial: bool, timezone: str | None, in_order: bool) -> None:
+        """`serial`: numbers are days as Excel counts them; `in_order`: a time that goes back is refused."""
+        self._source, self._serial, self._in_order = source, serial, in_order
+        self._timezone = timezone
+        self._zone = None if timezone is None else find_zone(timezone)
+        self._last_text = ""
+        self._last_ms: int | None = None
+        self._last_of: dict[bytes, int] = {}  # series to its last time, where a zone's clocks may show one twice
+
+    def __call__(self, text: str, number: int, series: bytes) -> int:
+        """The time of line `number` in ms since 1970; raises TableError if it is none, or goes back and must not."""
+        if text == self._last_text and self._last_ms is not None and self._zone is None:
+            return self._last_ms
+        try:
+            time_ms, local = (parse_serial_date(text), True) if self._serial else parse_time(text)
+        except TableError as error:
+            raise TableError(f"{self._source}, line {number}: {error}") from None
+        if self._zone is not None and local:
+            time_ms = self._in_utc(time_ms, series)
+        if self._in_order and self._last_ms is not None and time_ms < self._last_ms:
+            raise TableError(
+                f"{self._source}, line {number}: the time goes back from {self._last_text} to {text}; "
+                "sort the lines by time, or add --sort"
+            )
+        self._last_text, self._last_ms = text, time_ms
+        return time_ms
+
+    def remarks(self, first: str) -> Iterator[str]:
+        """What is worth a word of times that begin so."""
+        try:
+            time_ms, local = parse_time(first)
+        except TableError:
+            return
+        if local and self._timezone is not None:
+            yield f"times of {self._timezone}"
+        if not local and time_ms >= 0 and are_early(time_ms):
+            yield f"{first} is a time, in seconds since 1970"
+
+    def _in_utc(self, local_ms: int, series: bytes) -> int:
+        """A local time in UTC; of one that clocks show twice the later, if its series or all are beyond the earlier."""
+        assert self._zone is not None, "asked with a zone only"
+        time_ms, later = both_utc(local_ms, self._zone)
+        if later > time_ms:
+            behind = self._in_order and self._last_ms is not None and time_ms < self._last_ms
+            if behind or self._last_of.get(series, time_ms - 1) >= time_ms:
+                time_ms = later
+        self._last_of[series] = time_ms
+        return time_ms
