@@ -7,7 +7,7 @@ DEV := .venv-dev
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest
 
-.PHONY: demo test chaos check lint types format clean
+.PHONY: demo test chaos fuzz-files check lint types format clean
 
 demo: $(BASE)/installed  ## Serve the packaged airline model and watch it forecast (no torch needed)
 	$(BASE)/bin/streamlstm demo
@@ -17,6 +17,9 @@ test: $(DEV)/installed  ## Run all tests (installs the training extra)
 
 chaos: $(DEV)/installed  ## The tests that kill, cut, fill and stop, for some minutes
 	CHAOS_ROUNDS=20 $(PYTEST) tests/daemon/test_chaos.py tests/scale
+
+fuzz-files: $(DEV)/installed  ## Damaged and hostile files to every command that reads them, for FUZZ_SECONDS (an hour)
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-3600} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} $(PYTEST) tests/hostile/test_files.py
 
 check: lint types test  ## Everything CI runs
 
