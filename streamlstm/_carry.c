@@ -14,7 +14,7 @@
 #include "_fetch.h"
 
 /* Offsets into a record's row: see streamlstm/record.py. */
-enum { TIME_AT = 16, STEPS_AT = 24, SCORED_AT = 32, SUMS_AT = 40, HEADER_SIZE = 72 };
+enum { REJECTED_AT = 7, TIME_AT = 16, STEPS_AT = 24, SCORED_AT = 32, SUMS_AT = 40, HEADER_SIZE = 72 };
 enum { ABSOLUTE, SQUARED, NAIVE_ABSOLUTE, NAIVE_SQUARED, SUMS };
 
 /* Columns of a stream's tally: see streamlstm/scoring.py. */
@@ -414,6 +414,7 @@ static void absorb_group(const Layout *layout, const Rectangle *rectangle, Py_ss
         if (layout->calibration_at)
             write_extras(layout, &kept, last_output[layout->target], score, to + layout->outputs);
     }
+    row[REJECTED_AT] = 0;
     memcpy(row + STEPS_AT, &steps, 8);
     memcpy(row + TIME_AT, &rectangle->times[item[rectangle->steps - 1]], 8);
     if (layout->calibration_at) memcpy(row + layout->calibration_at, &kept, sizeof kept);

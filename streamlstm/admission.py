@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from streamlstm.arena import NO_SLOT
 from streamlstm.batch import ALL_SERIES, RESET, Parsed
 from streamlstm.finite import finite_answers
+from streamlstm.halving import Halving
 from streamlstm.stepping import StepModel
 
 Index = NDArray[np.int64]
@@ -101,6 +102,6 @@ class _Begins:
         items = self._items[first : first + ASKED_AT_ONCE]
         self._first, self._end = first, first + len(items)
         x = np.nan_to_num(self._parsed.values[items])[None]  # (1, B, F)
-        times = self._parsed.item_times_ms[items][None] if self._model.spec.uses_time else None
-        y, state = self._model.advance(x, self._model.initial_state(len(items)), times)
+        times = self._parsed.item_times_ms[items][None]
+        y, state = Halving(self._model).advance(x, self._model.initial_state(len(items)), times)
         self._good = finite_answers(y, state)

@@ -135,6 +135,7 @@ def absorb(
         y[at, lay.outputs :] = _calibrated(lay, part, constants, values[at, lay.feature], outputs, streams, tally)
     last_output[:], last_value[:] = outputs[-1], values[at[-1]]
     header["steps"] += np.uint64(steps)
+    header["rejected"] = 0
     header["time_ms"] = times_ms[at[-1]]
     part[ends:, lay.state_at // 4 : lay.state_at // 4 + lay.state_size] = state[ends:]
     rows[slots] = part

@@ -36,6 +36,8 @@ class Counting:
         if commit.dead:
             metrics.values.value += sum([letter.values for letter in commit.dead])
             self._digest.count_dead(stream, commit.dead, metrics)
+        if result.anew:
+            self._digest.count_anew(stream, result.anew, metrics)
         metrics.resets.value += result.resets
         self._metrics.score(stream, result.tally)
         metrics.series.value = series

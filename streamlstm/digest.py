@@ -9,6 +9,7 @@ from typing import Any
 
 from streamlstm.flaw import BAD_RECORD
 from streamlstm.metrics import StreamMetrics
+from streamlstm.rejected import MOST_REJECTED
 from streamlstm.store import DeadLetter
 
 EVERY_S = 60.0  # between two lines about the same thing
@@ -52,6 +53,15 @@ class Digest:
             series = example.series[:SHOWN_BYTES].decode(errors="backslashreplace")  # as one would look for it
             message = f"a value of {stream!r} cannot be stepped, of series {series!r}: {example.error}"
             self.note(("dead", stream, kind), message, times, stream=stream, reason=kind)
+
+    def count_anew(self, stream: str, series: Sequence[bytes], metrics: StreamMetrics) -> None:
+        """Count the series of a commit that began anew because the model had no answer to their values, and warn."""
+        metrics.series_begun_anew.inc(len(series))
+        shown = series[-1][:SHOWN_BYTES].decode(errors="backslashreplace")
+        message = (
+            f"series {shown!r} of {stream!r} began anew: the model had no answer to {MOST_REJECTED} values in a row"
+        )
+        self.note(("anew", stream), message, len(series), stream=stream)
 
     def flush(self) -> None:
         """Say what is due; called now and then."""

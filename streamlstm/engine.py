@@ -20,12 +20,13 @@ from streamlstm.batch import MOST_ENTRY_VALUES, Parsed, parse
 from streamlstm.beating import BeatingModel
 from streamlstm.codec import write_numbers
 from streamlstm.extras import NO_EXTRAS, Extras
+from streamlstm.flaw import Flaw
 from streamlstm.gaps import NEVER, Gaps
 from streamlstm.idle import gaps_in_batch
 from streamlstm.letters import write_letters
 from streamlstm.mixed import Mixed, MixedWay
 from streamlstm.plain import Items, PlainWay, Stepped
-from streamlstm.plan import NO_PAST, NOT_FINITE, Unknown, Work
+from streamlstm.plan import NO_PAST, Unknown, Work
 from streamlstm.record import RecordFormat, Records
 from streamlstm.scoring import scored_feature
 from streamlstm.single import Single, SingleWay
@@ -80,6 +81,7 @@ class Result:
     entries: int
     predictions: int
     resets: int = 0  # markers carried out; `!reset *` is one
+    anew: Sequence[bytes] = ()  # series that began anew because too many values of theirs had no answer
 
 
 class _Moved(TypedDict):
@@ -104,13 +106,14 @@ class _Answers(NamedTuple):
     gone: Index  # (r,) slots of series whose record is to be removed
     gone_stream: Index  # (r,)
     without_past: Index  # items
-    rejected: Index  # items
+    rejected: dict[int, Flaw]  # items that the model had no answer to
+    anew: Index  # items that a series began anew with
     tally: Float64  # (streams, TALLY_COLUMNS)
 
     @classmethod
     def of(cls, plain: Stepped, mixed: Mixed | None) -> _Answers:
         if mixed is None:
-            return cls(plain.y, None, *plain[2:5], _NONE, _NONE, _NONE, _NONE, plain.tally)
+            return cls(plain.y, None, *plain[2:5], _NONE, _NONE, _NONE, {}, _NONE, plain.tally)
         alive = np.zeros(len(plain.y), bool)
         alive[plain.items] = alive[mixed.items] = True
         plain.y[mixed.items] = mixed.y
@@ -124,15 +127,16 @@ class _Answers(NamedTuple):
             gone_stream=mixed.gone_stream,
             without_past=mixed.without_past,
             rejected=mixed.rejected,
+            anew=mixed.anew,
             tally=plain.tally,
         )
 
     def of_stream(self, number: int, first: int, last: int) -> _Answers:
         """Those of one stream, its items numbered from 0."""
         mine = np.flatnonzero(self.stream == number)
-        without_past, rejected = (
+        without_past, anew = (
             items[(items >= first) & (items < last)] - first if len(items) else items
-            for items in (self.without_past, self.rejected)
+            for items in (self.without_past, self.anew)
         )
         return self._replace(
             y=self.y[first:last],
@@ -141,7 +145,8 @@ class _Answers(NamedTuple):
             last_item=self.last_item[mine] - first,
             gone=self.gone[self.gone_stream == number] if len(self.gone) else self.gone,
             without_past=without_past,
-            rejected=rejected,
+            rejected={item - first: flaw for item, flaw in self.rejected.items() if first <= item < last},
+            anew=anew,
         )
 
 
@@ -341,6 +346,7 @@ class Engine:
             entries=len(parsed.ids),
             predictions=len(commit.texts),
             resets=resets,
+            anew=[parsed.names[item] for item in answers.anew.tolist()],
         )
 
     def _move(self, stream: str, position: bytes, entries: int) -> _Moved:
@@ -378,10 +384,8 @@ class Engine:
         head.begun = _NONE
 
     def _letters(self, work: Work, answers: _Answers, head: StreamHead) -> list[DeadLetter]:
-        if not (work.dead or head.unreadable or len(answers.without_past) or len(answers.rejected)):
+        if not (work.dead or head.unreadable or len(answers.without_past) or answers.rejected):
             return []
-        flaws = dict(work.dead)
-        for items, found in ((answers.without_past, NO_PAST), (answers.rejected, NOT_FINITE)):
-            flaws.update(dict.fromkeys(items.tolist(), found))
+        flaws = work.dead | dict.fromkeys(answers.without_past.tolist(), NO_PAST) | answers.rejected
         unreadable, head.unreadable = head.unreadable, {}
         return write_letters(work.parsed, flaws, unreadable)

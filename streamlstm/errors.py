@@ -22,6 +22,18 @@ class ModelError(StreamlstmError):
     """A model file is missing, broken or not a step model."""
 
 
+class StepError(ModelError):
+    """A model that can be stepped failed on some value of a call, or answered it with arrays of another shape."""
+
+
+class EndlessStepError(StepError):
+    """A step was given up because it took too long."""
+
+
+class MemoryStepError(StepError):
+    """A step asked for more memory than it may have."""
+
+
 class TableError(StreamlstmError):
     """A table (CSV, Parquet) lacks a column, or holds a cell that cannot be read."""
 

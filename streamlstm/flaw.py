@@ -12,6 +12,7 @@ UNKNOWN_COMMAND = "unknown_command"
 TOO_MANY_SERIES = "too_many_series"
 NO_PAST = "no_past"
 NOT_FINITE = "not_finite"
+MODEL_FAILED = "model_failed"
 BAD_RECORD = "bad_record"
 TOO_MANY_VALUES = "too_many_values"
 
@@ -24,6 +25,7 @@ KINDS = (
     TOO_MANY_SERIES,
     NO_PAST,
     NOT_FINITE,
+    MODEL_FAILED,
     BAD_RECORD,
     TOO_MANY_VALUES,
 )

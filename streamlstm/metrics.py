@@ -35,6 +35,7 @@ class StreamMetrics:
     dead_letters: Mapping[str, Count]  # by reason
     quarantined_records: Count
     resets: Count
+    series_begun_anew: Count
     fenced_commits: Count
     lost_entries: Count
     idle_series_removed: Count
@@ -98,6 +99,9 @@ class Metrics:
             "quarantined_records", "Stored states found unreadable and set aside; their series began anew."
         )
         self.resets = self._counter("resets", "Series whose state was reset in band, `!reset *` counted once.")
+        self.series_begun_anew = self._counter(
+            "series_begun_anew", "Times a series began anew because the model had no answer to ten values in a row."
+        )
         self.fenced_commits = self._counter(
             "fenced_commits", "Commits refused because another process had moved the stream's position."
         )

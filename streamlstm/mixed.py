@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,10 +14,12 @@ from streamlstm.calibration import BEGINS, LABELLED
 from streamlstm.carry import calibrate
 from streamlstm.carry_python import chosen_extras
 from streamlstm.extras import Extras
+from streamlstm.flaw import Flaw
 from streamlstm.gaps import NEVER, NO_GAPS, Gaps
-from streamlstm.idle import begin_anew
+from streamlstm.idle import Anew, begin_anew
 from streamlstm.plan import Plan, Repeated, Skipped, Work
 from streamlstm.record import RecordFormat, Rows
+from streamlstm.rejected import begun_anew
 from streamlstm.scoring import COVERED, GIVEN, Before, Labels, score_labels, scored_feature
 from streamlstm.stepping import StepModel, Stepper
 
@@ -38,7 +40,8 @@ class Mixed(NamedTuple):
     gone: Index  # (r,) slots of series whose record is to be removed: reset, and nothing after it
     gone_stream: Index  # (r,)
     without_past: Index  # items that are missing, of series with nothing to stand in for them
-    rejected: Index  # items whose answer is not finite
+    rejected: dict[int, Flaw]  # items that the model had no answer to, and why
+    anew: Index  # items that a series began anew with, because it had had too many of those
 
 
 class _Given(NamedTuple):
@@ -88,7 +91,7 @@ class MixedWay:
             known = repeated.known | (before.has_past[skipped.group] & (skipped.epoch == 0) & recent)
             repeated = Repeated(repeated.y, known)
             without_past = skipped.items[~known]
-        if self._idle_ms != NEVER and (anew := begin_anew(sequence, kept, last_ms, before.has_past, self._idle_ms)):
+        for anew in self._beginnings(plan, kept, last_ms, before.has_past):
             if skipped is not None:
                 skipped = skipped.after(sequence, kept, anew.epoch)
             plan.sequence = sequence = replace(sequence, epoch=anew.epoch)
@@ -108,17 +111,38 @@ class MixedWay:
         arena.scatter(plan.slots, rows)
         written = last_epoch == resets
         removed = ~written & (plan.resets > 0)
+        if self._stepper.counted:
+            self._write_counted(sequence.group, resets, last, written)
         return Mixed(
             items=given.items,
             y=y,
             slots=plan.slots[written],
             stream=plan.stream[written],
-            last_item=plan.items[last[written]] if len(kept) else last[written],
+            last_item=plan.items[last[written]],
             gone=plan.slots[removed],
             gone_stream=plan.stream[removed],
             without_past=without_past,
-            rejected=plan.items[~accepted & ~sequence.missing],
+            rejected={
+                int(plan.items[index]): flaw
+                for index, flaw in self._stepper.rejected.items()
+                if not sequence.missing[index]
+            },
+            anew=plan.items[self._stepper.anew],
         )
+
+    def _beginnings(self, plan: Plan, kept: Index, last_ms: Index, has_past: Mask) -> Iterator[Anew]:
+        """How the epochs of the plan's sequence change where series began anew, for one reason and then for another."""
+        if self._idle_ms != NEVER and (idle := begin_anew(plan.sequence, kept, last_ms, has_past, self._idle_ms)):
+            yield idle
+        if self._stepper.anew:
+            yield begun_anew(plan.sequence, self._stepper.anew, len(last_ms))
+
+    def _write_counted(self, group: Index, resets: Index, last: Index, written: Mask) -> None:
+        """Have records written that count values without an answer, though none was answered; not if they are gone."""
+        counted = np.array(self._stepper.counted)
+        counted = counted[resets[group[counted]] == 0]
+        np.maximum.at(last, group[counted], counted)
+        written[group[counted]] = True
 
     def _before(self, rows: Rows) -> Before:
         header = self._format.header(rows)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import os
+import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-# Wheels of onnxruntime have a telemetry client that starts with the import and writes to the temporary folder; it
-# has to be told before. Who wants it sets the variable to 0.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
-from streamlstm.errors import ArrayError, ModelError
+from streamlstm.errors import ArrayError, MemoryStepError, ModelError, StepError
+from streamlstm.model_file import check_model, read_model
 from streamlstm.one_step import CalledStep, OneStep
+from streamlstm.printable import printable
+from streamlstm.session import MOST_SAID, Pace, Watch, open_session
 from streamlstm.spec import METADATA_KEY, ModelSpec, fingerprint
+from streamlstm.trial import try_out
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
@@ -38,34 +39,21 @@ class Model:
     """
 
     def __init__(self, model_bytes: bytes, *, threads: int = 1, source: str = "the model") -> None:
-        """Load from the bytes of a model file; raises ModelError if they are not a step model."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        # Weights are not read from other files, wherever a model says they are: nothing is in this folder.
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-        options.log_severity_level = 4  # fatal only: what goes wrong is raised, and said once
-        try:
-            # Without its fallback: that prints to stdout, and tries the same provider again.
-            self._session = onnxruntime.InferenceSession(
-                model_bytes, options, providers=["CPUExecutionProvider"], enable_fallback=0
-            )
-        except Exception as error:  # noqa: BLE001  (onnxruntime has no common base class for its errors)
-            raise ModelError(f"{source} is not a model onnxruntime can load: {_first_line(error)}") from None
-        try:
-            metadata = self._session.get_modelmeta().custom_metadata_map
-        except UnicodeDecodeError:
-            raise ModelError(f"{source} is damaged: its metadata is not text; export the model again") from None
-        if METADATA_KEY not in metadata:
-            raise ModelError(
-                f"{source} is an ONNX model but not a step model (it has no metadata property {METADATA_KEY!r}); "
-                "make one with `streamlstm train` or `streamlstm import-keras`"
-            )
-        self.spec = ModelSpec.from_json(metadata[METADATA_KEY])
+        """Load from the bytes of a model file and try it.
+
+        Raises ModelError if they are not a step model, or one that cannot be stepped as it says.
+        """
+        check_model(model_bytes, source)
+        self._session = open_session(model_bytes, threads=threads, source=source)
+        self.spec = _spec(self._session, source)
         self.fingerprint = fingerprint(model_bytes)
         _check_signature(self._session, self.spec, source)
         self._initial = _initial_row(self.spec)
+        self._outputs = len(self.spec.outputs)
+        self._watches = threading.local()
+        self._rows = MAX_ROWS  # of a call at most; fewer once that took too much memory
+        self.pace = Pace()
+        try_out(self, source)
 
     def initial_state(self, batch: int = 1) -> Float32:
         """The state before the first value: float32 [batch, D]."""
@@ -95,34 +83,75 @@ class Model:
 
     def one_step(self) -> OneStep:
         """One step of one series through arrays that stay where they are; for one thread."""
-        # onnxruntime binds no array without elements.
-        return _BoundStep(self._session, self.spec) if self.spec.state_size else CalledStep(self.spec, self.advance)
+        if not self.spec.state_size:  # onnxruntime binds no array without elements
+            return CalledStep(self.spec, self.advance)
+        return _BoundStep(self._session, self.spec, self._new_watch())
 
     def advance(self, x: Float32, state: Float32, time: Int64 | None) -> tuple[Float32, Float32]:
-        """`run` for arrays known to be right: contiguous, of the right dtypes and shapes, and finite."""
+        """`run` for arrays known to be right: contiguous, of the right dtypes and shapes, and finite.
+
+        Raises StepError if the model fails, or gives arrays of another shape.
+        """
+        most = self._rows
+        while True:
+            try:
+                return self._in_parts(x, state, time)
+            except MemoryStepError:
+                # Fewer rows take less, and the bits are the same; if even one takes too much, it is for its values.
+                rows = min(self._rows, x.shape[0] * x.shape[1])
+                self._rows = rows // 2 or most
+                if rows == 1:
+                    raise
+
+    def _in_parts(self, x: Float32, state: Float32, time: Int64 | None) -> tuple[Float32, Float32]:
+        """Cut over series, then over steps, into calls of not too many rows."""
         steps, batch = x.shape[:2]
-        rows = MAX_ROWS if self.spec.chunking else batch
+        if batch > self._rows:
+            cuts = [slice(first, first + self._rows) for first in range(0, batch, self._rows)]
+            parts = [self._in_parts(*_cut(x, state, time, cut)) for cut in cuts]
+            return np.concatenate([y for y, _ in parts], axis=1), np.concatenate([after for _, after in parts])
+        rows = self._rows if self.spec.chunking else batch
         chunk = max(1, rows // max(batch, 1))
         if steps <= chunk:
             return self._call(x, state, time)
-        parts = []
+        answers = []
         for first in range(0, steps, chunk):
             cut = slice(first, first + chunk)
             part, state = self._call(x[cut], state, None if time is None else time[cut])
-            parts.append(part)
-        return np.concatenate(parts), state
+            answers.append(part)
+        return np.concatenate(answers), state
 
     def _call(self, x: Float32, state: Float32, time: Int64 | None) -> tuple[Float32, Float32]:
-        if x.shape[0] == 0 or x.shape[1] == 0:
-            return np.empty((*x.shape[:2], len(self.spec.outputs)), np.float32), state.copy()
+        steps, batch = x.shape[:2]
+        if steps == 0 or batch == 0:
+            return np.empty((steps, batch, self._outputs), np.float32), state.copy()
         feed: dict[str, NDArray[Any]] = {"x": x, "state": state}
         if time is not None:
             feed["time"] = time
-        try:
-            y, next_state = self._session.run(["y", "next_state"], feed)
-        except Exception as error:  # noqa: BLE001  (as above)
-            raise ModelError(f"onnxruntime failed on {x.shape[0]} x {x.shape[1]} steps: {_first_line(error)}") from None
+        watch = getattr(self._watches, "mine", None) or self._new_watch()
+        failed: StepError | None
+        while True:
+            watch.begin(steps * batch)
+            try:
+                y, next_state = self._session.run(["y", "next_state"], feed, watch.options)
+                break
+            except Exception as error:  # noqa: BLE001  (onnxruntime has no common base class for its errors)
+                failed = watch.judge(error)
+            finally:
+                watch.end()
+            if failed is not None:
+                raise failed
+        # What a graph declares is not what it gives, and compiled parts copy by these shapes.
+        if y.shape != (steps, batch, self._outputs):
+            raise StepError(f"y has the shape {y.shape} where {(steps, batch, self._outputs)} belongs")
+        if next_state.shape != state.shape:
+            raise StepError(f"next_state has the shape {next_state.shape} where {state.shape} belongs")
         return y, next_state
+
+    def _new_watch(self) -> Watch:
+        """For runs of this thread."""
+        self._watches.mine = watch = Watch(self.pace)
+        return watch
 
     def _checked(self, x: Float32, state: Float32, time: ArrayLike | None) -> Int64 | None:
         features, size = len(self.spec.features), self.spec.state_size
@@ -153,9 +182,9 @@ class _BoundStep(OneStep):
     19 us instead of 26 for an LSTM(64) and a value a millisecond.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, spec: ModelSpec) -> None:
+    def __init__(self, session: InferenceSession, spec: ModelSpec, watch: Watch) -> None:
         super().__init__(spec)
-        self._binding, self._run = session.io_binding(), session.run_with_iobinding
+        self._binding, self._run, self._watch = session.io_binding(), session.run_with_iobinding, watch
         bound: dict[str, NDArray[Any]] = {"x": self.x, "state": self.state}
         if spec.uses_time:
             bound["time"] = self.time
@@ -165,23 +194,53 @@ class _BoundStep(OneStep):
             self._binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
 
     def step(self) -> None:
-        try:
-            self._run(self._binding)
-        except Exception as error:  # noqa: BLE001  (as above)
-            raise ModelError(f"onnxruntime failed on a single step: {_first_line(error)}") from None
+        """One call; arrays of another shape than those bound are an error of onnxruntime's."""
+        watch = self._watch
+        failed: StepError | None
+        while True:
+            watch.begin(1)
+            try:
+                self._run(self._binding, watch.options)
+                return
+            except Exception as error:  # noqa: BLE001  (as above)
+                failed = watch.judge(error)
+            finally:
+                watch.end()
+            if failed is not None:
+                raise failed
 
 
 def load(path: str | Path, *, threads: int = 1) -> Model:
-    """Open a step model file; raises ModelError with what to do if it is missing or not one."""
-    try:
-        model_bytes = Path(path).read_bytes()
-    except FileNotFoundError:
+    """Open a step model file and try it; raises ModelError with what to do if it is missing or not one."""
+    path = Path(path)
+    if not path.exists():
         raise ModelError(
-            f"there is no model file {str(path)!r}; make one with `streamlstm train data.csv -o {Path(path).name}`"
-        ) from None
-    except OSError as error:
-        raise ModelError(f"the model file {str(path)!r} cannot be read: {error.strerror or error}") from None
-    return Model(model_bytes, threads=threads, source=f"{str(path)!r}")
+            f"there is no model file {str(path)!r}; make one with `streamlstm train data.csv -o {path.name}`"
+        )
+    return Model(read_model(path), threads=threads, source=f"{str(path)!r}")
+
+
+def _spec(session: InferenceSession, source: str) -> ModelSpec:
+    """What the file says of itself."""
+    try:
+        metadata = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError:
+        raise ModelError(f"{source} is damaged: its metadata is not text; export the model again") from None
+    if METADATA_KEY not in metadata:
+        raise ModelError(
+            f"{source} is an ONNX model but not a step model (it has no metadata property {METADATA_KEY!r}); "
+            "make one with `streamlstm train` or `streamlstm import-keras`"
+        )
+    try:
+        return ModelSpec.from_json(metadata[METADATA_KEY])
+    except ModelError as error:
+        raise ModelError(f"{source}: {error}") from None
+
+
+def _cut(x: Float32, state: Float32, time: Int64 | None, series: slice) -> tuple[Float32, Float32, Int64 | None]:
+    """The arrays of some of the series."""
+    times = None if time is None else np.ascontiguousarray(time[:, series])
+    return np.ascontiguousarray(x[:, series]), state[series], times
 
 
 def _initial_row(spec: ModelSpec) -> Float32:
@@ -189,29 +248,49 @@ def _initial_row(spec: ModelSpec) -> Float32:
     return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
 
-def _check_signature(session: onnxruntime.InferenceSession, spec: ModelSpec, source: str) -> None:
+def _check_signature(session: InferenceSession, spec: ModelSpec, source: str) -> None:
     """Hold the graph's inputs and outputs against the contract and the metadata."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
     wanted = {name: kind for name, kind in _INPUT_TYPES.items() if name != "time" or spec.uses_time}
-    found = {node.name: node.type for node in session.get_inputs()}
-    if found != wanted:
-        raise ModelError(f"{source} has the inputs {found}; a step model with its metadata has {wanted}")
-    found = {node.name: node.type for node in session.get_outputs()}
-    if found != _OUTPUT_TYPES:
-        raise ModelError(f"{source} has the outputs {found}; a step model has {_OUTPUT_TYPES}")
-    sizes = {node.name: (node.shape[-1], len(node.shape)) for node in [*session.get_inputs(), *session.get_outputs()]}
-    expected = {
-        "x": (len(spec.features), 3),
-        "state": (spec.state_size, 2),
-        "y": (len(spec.outputs), 3),
-        "next_state": (spec.state_size, 2),
-    }
-    for name, (size, axes) in expected.items():
-        last, rank = sizes[name]
-        if rank != axes or (isinstance(last, int) and last != size):
+    for what, nodes, kinds in (("inputs", inputs, wanted), ("outputs", outputs, _OUTPUT_TYPES)):
+        found = {node.name: node.type for node in nodes}
+        if found != kinds:
             raise ModelError(
-                f"{source}: {name} has {rank} axes, the last {last}; its metadata says {axes}, the last {size}"
+                f"{source} has the {what} {_shown(found)}; a step model with its metadata has {_shown(kinds)}"
+            )
+    axes: dict[str, tuple[str | int, ...]] = {
+        "x": ("T", "B", len(spec.features)),
+        "state": ("B", spec.state_size),
+        "time": ("T", "B"),
+        "y": ("T", "B", len(spec.outputs)),
+        "next_state": ("B", spec.state_size),
+    }
+    for node in (*inputs, *outputs):
+        _check_shape(node.name, list(node.shape or []), axes[node.name], spec, source)
+
+
+def _check_shape(
+    name: str, found: list[int | str | None], wanted: tuple[str | int, ...], spec: ModelSpec, source: str
+) -> None:
+    """What a graph declares of an input or output; nothing declared is nothing wrong, and is tried."""
+    if not found:
+        return
+    if len(found) != len(wanted):
+        raise ModelError(f"{source}: {name} has {len(found)} axes; a step model's has {len(wanted)}")
+    for axis, size in zip(wanted, found, strict=True):
+        if not isinstance(size, int):
+            continue
+        if isinstance(axis, int) and size != axis:
+            raise ModelError(f"{source}: the last axis of {name} is {size}; by its metadata it is {axis}")
+        if axis == "B" or (axis == "T" and (spec.chunking or size != 1)):
+            which = "batch" if axis == "B" else "time"
+            other = ', or say "chunking": false in its metadata' if axis == "T" and size == 1 else ""
+            raise ModelError(
+                f"{source}: the {which} axis of {name} is baked in as {size}; export it with {axis} dynamic{other}"
             )
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+def _shown(kinds: dict[str, str]) -> str:
+    """Names with types, of as many as are worth a line."""
+    text = ", ".join(f"{printable(name)} {kind}" for name, kind in kinds.items()) or "none"
+    return text if len(text) <= MOST_SAID else text[:MOST_SAID] + "…"

@@ -17,6 +17,7 @@ from streamlstm.arena import Arena
 from streamlstm.batch import Rectangle, staircase
 from streamlstm.carry import absorb, all_finite, lay_out, take_parts, take_steps
 from streamlstm.carry_python import Layout
+from streamlstm.errors import StepError
 from streamlstm.extras import Extras
 from streamlstm.plan import Work
 from streamlstm.record import RecordFormat
@@ -133,7 +134,8 @@ class PlainWay:
     def step(self, items: Items, arena: Arena) -> Stepped:
         """Step all plain series and carry their rows in the arena.
 
-        A tile with an answer that is not finite is left out as if its series were not plain; its rows are untouched.
+        A tile with an answer that is not finite, or none, is left out as if its series were not plain; its rows are
+        untouched.
         """
         groups = _groups_of(items, arena)
         y = np.empty((len(items.slots), self.layout.columns), np.float32)
@@ -156,7 +158,7 @@ class PlainWay:
         return Stepped(y, stepped, groups.slot, groups.stream, last_item, tally)
 
     def _ask(self, items: Items, tile: _Groups, rows: Float32) -> list[_Answer] | None:
-        """The model's answers to a tile, rectangle by rectangle; None if one is not finite."""
+        """The model's answers to a tile, rectangle by rectangle; None if it fails, or if one is not finite."""
         size = self._format.state_size
         state = np.empty((len(tile.slot), size), np.float32)
         take_parts(rows, self.layout.each, self.layout.state_at, 4 * size, tile.slot, state)
@@ -165,7 +167,10 @@ class PlainWay:
             batch = rectangle.batch
             x = _steps_of(items.values, tile, rectangle)
             times = _steps_of(items.times_ms, tile, rectangle) if self._model.spec.uses_time else None
-            y, state = self._model.advance(x, state[:batch], times)
+            try:
+                y, state = self._model.advance(x, state[:batch], times)
+            except StepError:
+                return None
             if not (all_finite(y) and all_finite(state)):
                 return None
             answers.append(_Answer(rectangle, ends, y, state))

@@ -20,9 +20,6 @@ Mask = NDArray[np.bool_]
 Float32 = NDArray[np.float32]
 
 NO_PAST = Flaw(flaw.NO_PAST, "missing, and the series has no prediction yet that could stand in for it")
-NOT_FINITE = Flaw(
-    flaw.NOT_FINITE, "the model's answer is not finite; the series goes on from the state before this value"
-)
 
 
 class Unknown(NamedTuple):

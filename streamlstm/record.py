@@ -4,7 +4,8 @@ A record is one row of float32 words, little-endian, so a batch of records is on
 
     bytes    what
     0-3      magic and version, b"SLR1"
-    4-7      D, the length of the state (uint32)
+    4-6      D, the length of the state (uint24)
+    7        values in a row that the model had no answer to (uint8; see `streamlstm.rejected`)
     8-15     the first eight bytes of the model's fingerprint
     16-23    time of the last value, ms since the epoch (int64)
     24-31    steps since the series began or was reset (uint64)
@@ -28,24 +29,31 @@ from numpy.typing import NDArray
 
 from streamlstm.calibration import CALIBRATION
 from streamlstm.errors import RecordError
+from streamlstm.spec import MAX_STATE_SIZE
 
 Rows = NDArray[np.float32]  # (n, words): one record a row
 
 MAGIC = int.from_bytes(b"SLR1", "little")
 
+_FIELDS = (
+    ("magic", "<u4", 0),
+    ("rejected", "u1", 7),
+    ("state_size", "<u4", 4),  # in its lower three bytes; the fourth is `rejected`
+    ("model", "<u8", 8),
+    ("time_ms", "<i8", 16),
+    ("steps", "<u8", 24),
+    ("scored", "<u8", 32),
+    ("absolute_error", "<f8", 40),
+    ("squared_error", "<f8", 48),
+    ("naive_absolute_error", "<f8", 56),
+    ("naive_squared_error", "<f8", 64),
+)
 HEADER = np.dtype(
-    [
-        ("magic", "<u4"),
-        ("state_size", "<u4"),
-        ("model", "<u8"),
-        ("time_ms", "<i8"),
-        ("steps", "<u8"),
-        ("scored", "<u8"),
-        ("absolute_error", "<f8"),
-        ("squared_error", "<f8"),
-        ("naive_absolute_error", "<f8"),
-        ("naive_squared_error", "<f8"),
-    ]
+    {
+        "names": [name for name, _, _ in _FIELDS],
+        "formats": [kind for _, kind, _ in _FIELDS],
+        "offsets": [at for _, _, at in _FIELDS],
+    }
 )
 SUMS = ("absolute_error", "squared_error", "naive_absolute_error", "naive_squared_error")
 HEADER_WORDS = HEADER.itemsize // 4
@@ -157,7 +165,7 @@ class RecordFormat:
             finite &= np.isfinite(head[name])
         checks = (
             (head["magic"] == MAGIC, "a record of an unknown format"),
-            (head["state_size"] == self.state_size, "a record with a state of another length"),
+            (head["state_size"] & MAX_STATE_SIZE == self.state_size, "a record with a state of another length"),
             (head["model"] == self._model, "a record made by another model"),
             (finite, "a record that holds a number that is not finite"),
         )

@@ -16,6 +16,7 @@ from streamlstm.arena import Arena
 from streamlstm.carry import absorb_one, take_one
 from streamlstm.carry_python import Layout
 from streamlstm.codec import ID_AT, ID_LENGTH, SLOT, TIME, Table, scan_single
+from streamlstm.errors import StepError
 from streamlstm.record import RecordFormat
 from streamlstm.scoring import SCALED_ERROR_EDGES, new_tally
 from streamlstm.stepping import StepModel
@@ -71,7 +72,10 @@ class SingleWay:
             return None
         if self._uses_time:
             one.time[0, 0] = found[TIME]
-        one.step()
+        try:
+            one.step()
+        except StepError:
+            return None
         arena.begin_batch()
         arena.touch(single.slot)
         tally = new_tally(1)

@@ -18,7 +18,13 @@ from streamlstm.errors import ModelError
 
 METADATA_KEY = "streamlstm"
 FORMAT = 1
-MAX_STATE_SIZE = 1 << 24  # float32 of one series: 64 MiB; what is larger is no model but a damaged file
+# Float32 of one series: 64 MiB; what is larger is no model but a damaged file, and records have three bytes for it.
+MAX_STATE_SIZE = (1 << 24) - 1
+MOST_ITEMS = 4096  # features, outputs, entries of the state, layers: as many as columns of a prediction that are usable
+MOST = 1 << 63
+MAX_AXES = 32  # of a tensor of the state
+OVERFLOW = 2.0**128 - 2.0**103  # what is smaller rounds to a finite float32
+MOST_SHOWN = 60  # letters of what is wrong
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +36,11 @@ class StateEntry:
     initial: float | tuple[float, ...] = 0.0  # one number for all elements, or one each in C order
 
     def __post_init__(self) -> None:
-        if any(n < 0 for n in self.shape) or self.size > MAX_STATE_SIZE:
+        if any(n < 0 for n in self.shape) or len(self.shape) > MAX_AXES or self.size > MAX_STATE_SIZE:
             raise ModelError(f"state entry {self.name!r} cannot have the shape {self.shape}")
-        if not all(map(math.isfinite, (self.initial,) if isinstance(self.initial, float | int) else self.initial)):
-            raise ModelError(f"state entry {self.name!r} begins with a number that is not finite")
+        numbers = (self.initial,) if isinstance(self.initial, float | int) else self.initial
+        if not all(abs(number) < OVERFLOW for number in numbers):
+            raise ModelError(f"state entry {self.name!r} begins with a number that is not finite in float32")
         if not isinstance(self.initial, float | int) and len(self.initial) != self.size:
             raise ModelError(
                 f"state entry {self.name!r} has {self.size} elements but {len(self.initial)} initial values"
@@ -113,41 +120,120 @@ class ModelSpec:
                 f"the model's metadata has format {raw.get('format')!r}, this version reads {FORMAT}; "
                 "export the model again or install a newer streamlstm"
             )
-        try:
-            return cls(
-                features=_names(raw["features"]),
-                outputs=_names(raw["outputs"]),
-                targets=tuple(None if t is None else int(t) for t in raw["targets"]),
-                state=tuple(_state_entry(entry) for entry in raw["state"]),
-                chunking=bool(raw["chunking"]),
-                uses_time=bool(raw["uses_time"]),
-                season=_optional(raw["season"]),
-                spacing_ms=_optional(raw.get("spacing_ms")),
-                gap_after_ms=_optional(raw.get("gap_after_ms")),
-                layers=tuple(raw["layers"]),
-                training=dict(raw["training"]),
-            )
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ModelError(f"the model's metadata lacks or misstates {error}; export the model again") from None
+        told = _Told(raw)
+        return cls(
+            features=told.names("features"),
+            outputs=told.names("outputs"),
+            targets=tuple(None if at is None else told.whole("targets", at) for at in told.items("targets")),
+            state=tuple(_state_entry(entry) for entry in told.objects("state")),
+            chunking=told.flag("chunking"),
+            uses_time=told.flag("uses_time"),
+            season=told.optional("season", least=1),
+            spacing_ms=told.optional("spacing_ms", least=1),
+            gap_after_ms=told.optional("gap_after_ms", least=0),
+            layers=told.objects("layers"),
+            training=_training(told.object("training")),
+        )
 
 
-def _optional(raw: Any) -> int | None:
-    return None if raw is None else int(raw)
+class _Told:
+    """An object of the metadata, asked for what should be in it; raises ModelError for what is not as it should be."""
 
+    def __init__(self, raw: Mapping[str, Any], where: str = "") -> None:
+        self._raw, self._where = raw, where
 
-def _names(raw: Any) -> tuple[str, ...]:
-    if not isinstance(raw, list):
-        raise TypeError(f"a list of names, not {str(raw)[:40]!r}")
-    return tuple(map(str, raw))
+    def _bad(self, name: str, wanted: str, found: Any) -> ModelError:
+        shown = json.dumps(found)[:MOST_SHOWN]  # as ASCII, so that nothing of it reaches a terminal
+        return ModelError(f"the model's metadata has {self._where}{name} {shown}, not {wanted}; export the model again")
+
+    def get(self, name: str) -> Any:
+        """Something that has to be there."""
+        if name not in self._raw:
+            raise ModelError(f"the model's metadata lacks {self._where}{name!r}; export the model again")
+        return self._raw[name]
+
+    def items(self, name: str, most: int = MOST_ITEMS) -> list[Any]:
+        """A list that is not too long."""
+        found = self.get(name)
+        if not isinstance(found, list) or len(found) > most:
+            raise self._bad(name, f"a list of at most {most:,}", found)
+        return found
+
+    def names(self, name: str) -> tuple[str, ...]:
+        """A list of names."""
+        found = self.get(name)
+        if not (isinstance(found, list) and all(isinstance(one, str) for one in found)) or len(found) > MOST_ITEMS:
+            raise self._bad(name, "a list of names", found)
+        return tuple(found)
+
+    def name(self, name: str) -> str:
+        """A text."""
+        found = self.get(name)
+        if not isinstance(found, str):
+            raise self._bad(name, "a name", found)
+        return found
+
+    def flag(self, name: str) -> bool:
+        """True or false."""
+        found = self.get(name)
+        if not isinstance(found, bool):
+            raise self._bad(name, "true or false", found)
+        return found
+
+    def whole(self, name: str, found: Any, least: int = 0) -> int:
+        """A whole number that fits a signed 64-bit one."""
+        if not isinstance(found, int) or isinstance(found, bool) or not least <= found < MOST:
+            raise self._bad(name, f"a whole number from {least} on", found)
+        return found
+
+    def optional(self, name: str, *, least: int) -> int | None:
+        """A whole number, or null, or nothing."""
+        found = self._raw.get(name)
+        return None if found is None else self.whole(name, found, least)
+
+    def number(self, name: str, found: Any) -> float:
+        """A number that is finite as float32."""
+        if not isinstance(found, int | float) or isinstance(found, bool) or not abs(found) < OVERFLOW:
+            raise self._bad(name, "a number that is finite in float32", found)
+        return float(found)
+
+    def object(self, name: str) -> Mapping[str, Any]:
+        """An object."""
+        found = self.get(name)
+        if not isinstance(found, dict):
+            raise self._bad(name, "an object", found)
+        return found
+
+    def objects(self, name: str) -> tuple[Mapping[str, Any], ...]:
+        """A list of objects."""
+        found = self.items(name)
+        if not all(isinstance(one, dict) for one in found):
+            raise self._bad(name, "a list of objects", found)
+        return tuple(found)
 
 
 def _state_entry(raw: Mapping[str, Any]) -> StateEntry:
-    initial = raw["initial"]
+    told = _Told(raw, "state ")
+    initial = told.get("initial")
     return StateEntry(
-        name=str(raw["name"]),
-        shape=tuple(int(n) for n in raw["shape"]),
-        initial=tuple(map(float, initial)) if isinstance(initial, list) else float(initial),
+        name=told.name("name"),
+        shape=tuple(told.whole("shape", axis) for axis in told.items("shape")),
+        initial=tuple(told.number("initial", one) for one in told.items("initial", MAX_STATE_SIZE))
+        if isinstance(initial, list)
+        else told.number("initial", initial),
     )
+
+
+def _training(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Facts for people, of which a few are read by programs too."""
+    told = _Told(raw, "training ")
+    if raw.get("seasons") is not None:
+        for season in told.items("seasons"):
+            told.whole("seasons", season, 1)
+    told.optional("horizon", least=1)
+    if raw.get("test_size") is not None:
+        told.number("test_size", raw["test_size"])
+    return raw
 
 
 def fingerprint(model_bytes: bytes) -> str:

@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from streamlstm.batch import Rectangle, staircase
 from streamlstm.filling import Filler
 from streamlstm.finite import finite_answers
+from streamlstm.flaw import Flaw
 from streamlstm.gaps import NEVER, NO_GAPS, Gaps
+from streamlstm.halving import Halving
 from streamlstm.record import RecordFormat, Rows
+from streamlstm.rejected import MOST_REJECTED, why_rejected
 from streamlstm.spec import ModelSpec
 
 Float32 = NDArray[np.float32]
@@ -120,25 +123,33 @@ class Stepper:
         idle_ms: int = NEVER,
         gaps: Gaps = NO_GAPS,
     ) -> None:
-        self._model = model
+        self._outputs = len(model.spec.outputs)
+        self._ask = Halving(model)
         self._format = record_format
         self._idle_ms = idle_ms
         self._renewed: dict[int, Rows] = {}  # rows of the level in work that began anew, as they were before
         self._hold = missing == "hold"
         # Which output stands in for a missing feature; features no output forecasts hold their last value.
         self.targets = model.spec.targets
-        self.filler = Filler(record_format, self._advance, gaps=gaps, hold=self._hold, targets=self.targets)
+        self.filler = Filler(record_format, self._ask.advance, gaps=gaps, hold=self._hold, targets=self.targets)
         self._silence_ms = min(idle_ms, gaps.after_ms)
+        # Of the sequence stepped last, by index: values the model had no answer to, those of them that are counted in
+        # their series' record, and values that a series began anew with because it had had too many of them.
+        self.rejected: dict[int, Flaw] = {}
+        self.counted: list[int] = []
+        self.anew: list[int] = []
 
     def step(self, sequence: Sequence, rows: Rows) -> tuple[Float32, Mask]:
         """Step all values; rows (g, words) are carried in place. Returns y (m, O) and which values were accepted.
 
-        A value is not accepted if the model answers it with something that is not finite, or if it is missing and its
-        series has no past that could stand in for it; the series goes on from the state before it.
+        A value is not accepted if the model fails on it or answers it with something that is not finite, or if it is
+        missing and its series has no past that could stand in for it; the series goes on from the state before it. See
+        `rejected`.
         """
-        y = np.empty((len(sequence.values), len(self._model.spec.outputs)), np.float32)
+        y = np.empty((len(sequence.values), self._outputs), np.float32)
         accepted = np.ones(len(y), bool)
         self.filler.begin()
+        self.rejected, self.counted, self.anew = {}, [], []
         for segments in sequence.levels(self._silence_ms):
             # Without resets and gaps there is one level of all rows in their order, and nothing to copy.
             if len(segments.group) == len(rows) and np.array_equal(segments.group, np.arange(len(rows))):
@@ -206,7 +217,7 @@ class Stepper:
                 self._renew(part[:batch], times[0], state[:batch])
                 self.filler.fill(part[:batch], at[0], times[0], state[:batch])
             unknown = np.flatnonzero(np.isnan(x).any(axis=(0, 2)))
-            outputs, next_state = self._advance(np.nan_to_num(x) if len(unknown) else x, state[:batch], times)
+            outputs, next_state = self._ask.advance(np.nan_to_num(x) if len(unknown) else x, state[:batch], times)
             y[at] = outputs
             bad = _not_finite(outputs, next_state)
             if len(unknown):
@@ -218,14 +229,11 @@ class Stepper:
                 self.filler.take_back(column, part, state)
             self.filler.keep()
             for column in bad.tolist():
-                kept = self._step_one_by_one(column, x, state, times, y, at, part)
+                kept = self._step_one_by_one(column, x, state, times, y, at, part, sequence.missing)
                 accepted[at[:, column]] = kept
                 next_state[column] = state[column]
             state[:batch] = next_state
         self._format.state(part)[:] = state
-
-    def _advance(self, x: Float32, state: Float32, times: Index) -> tuple[Float32, Float32]:
-        return self._model.advance(x, state, times if self._model.spec.uses_time else None)
 
     def _note(self, part: Rows, x: Float32, times: Index, outputs: Float32) -> None:
         """Carry over what a record keeps besides the state."""
@@ -234,31 +242,55 @@ class Stepper:
         header = self._format.header(part)
         header["time_ms"] = times[-1]
         header["steps"] += len(x)
+        header["rejected"] = 0
 
     def _step_one_by_one(
-        self, column: int, x: Float32, state: Float32, times: Index, y: Float32, at: Index, part: Rows
+        self, column: int, x: Float32, state: Float32, times: Index, y: Float32, at: Index, part: Rows, missing: Mask
     ) -> Mask:
         """Find the values that cannot be answered and step the others; `state[column]` is carried in place."""
         steps = len(x)
         kept = np.zeros(steps, bool)
-        row = part[column : column + 1]
+        row, carried = part[column : column + 1], state[column : column + 1]
         for step in range(steps):
             cut = slice(step, step + 1), slice(column, column + 1)
             if np.isnan(x[cut]).any():
                 continue
-            self._renew(row, times[step, column : column + 1], state[column : column + 1], column)
+            self._renew(row, times[step, column : column + 1], carried, column)
             now = at[step, column : column + 1], times[step, column : column + 1]
-            self.filler.fill(row, *now, state[column : column + 1], column)
-            outputs, next_state = self._advance(x[cut], state[column : column + 1], times[cut])
+            self.filler.fill(row, *now, carried, column)
+            outputs, next_state = self._ask.advance(x[cut], carried, times[cut])
             if len(_not_finite(outputs, next_state)):
-                self.filler.take_back(column, row, state[column : column + 1], column)
-                continue
+                flaw = why_rejected(self._ask.failure)
+                self.filler.take_back(column, row, carried, column)
+                index = int(at[step, column])
+                found = None if missing[index] else self._first_step(row, x[cut], times[cut])
+                if found is None:
+                    self._reject(index, row, flaw)
+                    continue
+                outputs, next_state = found
+                row[:] = self._format.fresh
+                self.anew.append(index)
             self.filler.keep()
             kept[step] = True
             state[column] = next_state[0]
             y[at[step, column]] = outputs[0, 0]
             self._note(row, x[cut], times[cut], outputs)
         return kept
+
+    def _first_step(self, row: Rows, x: Float32, time: Index) -> tuple[Float32, Float32] | None:
+        """A value stepped as a first one, where the series has had too many rejected; None if that gives no answer."""
+        if self._format.header(row)["rejected"][0] < MOST_REJECTED:
+            return None
+        outputs, next_state = self._ask.advance(x, self._format.state(self._format.fresh[None]), time)
+        return None if len(_not_finite(outputs, next_state)) else (outputs, next_state)
+
+    def _reject(self, index: int, row: Rows, flaw: Flaw) -> None:
+        """Note a value that is not answered, in the series' record too if there is one."""
+        self.rejected[index] = flaw
+        header = self._format.header(row)
+        if header["steps"][0]:
+            header["rejected"] = np.minimum(header["rejected"], MOST_REJECTED - 1) + 1
+            self.counted.append(index)
 
 
 def _indices(segments: Segments, rectangle: Rectangle) -> Index:

@@ -30,7 +30,7 @@ def layout_of(record: bytes, *, columns: str, model: str) -> RecordFormat:
     """The layout of records like this one, from what `base:meta` says of them; raises RecordError if it is none."""
     names, calibrated = outputs_of(columns.split(","))
     words, rest = divmod(len(record) - (CALIBRATION.itemsize if calibrated else 0), 4)
-    size = int.from_bytes(record[4:8], "little")
+    size = int.from_bytes(record[4:7], "little")
     numbers = words - HEADER_WORDS - size
     outputs = min(len(names), numbers - 1)
     if rest or outputs < 1:

@@ -46,7 +46,7 @@ def test_the_record_layout_is_that_of_the_code() -> None:
     documented = [int(start) for start in re.findall(r"^\| (\d+)–\d* \|", README, re.MULTILINE)]
     fields = HEADER.fields
     assert fields is not None
-    names = ["magic", "state_size", "model", "time_ms", "steps", "scored", "absolute_error"]
+    names = ["magic", "state_size", "rejected", "model", "time_ms", "steps", "scored", "absolute_error"]
     assert documented == [*(fields[name][1] for name in names), HEADER.itemsize]
 
 

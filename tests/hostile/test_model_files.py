@@ -89,17 +89,20 @@ def with_metadata(text: str) -> bytes:
     [
         ({"features": "value"}, "a list of names"),
         ({"features": []}, "at least one feature"),
-        ({"outputs": ["a", "b"]}, "y has 3 axes, the last 1"),
+        ({"outputs": ["a", "b"]}, "the last axis of y is 1; by its metadata it is 2"),
         ({"targets": [7]}, "not one of the 1 outputs"),
         ({"targets": []}, "1 features but 0 targets"),
-        ({"state": [{"name": "h", "shape": [3], "initial": 0.0}]}, "state has 2 axes, the last 6"),
-        ({"state": [{"name": "h", "shape": [-6], "initial": 0.0}]}, "cannot have the shape (-6,)"),
+        (
+            {"state": [{"name": "h", "shape": [3], "initial": 0.0}]},
+            "the last axis of state is 6; by its metadata it is 3",
+        ),
+        ({"state": [{"name": "h", "shape": [-6], "initial": 0.0}]}, "has state shape -6, not a whole number"),
         ({"state": [{"name": "h", "shape": [10**12], "initial": 0.0}]}, "cannot have the shape"),
-        ({"state": [{"name": "h", "shape": [6], "initial": float("nan")}]}, "not finite"),
+        ({"state": [{"name": "h", "shape": [6], "initial": float("nan")}]}, "finite in float32"),
         ({"state": [{"name": "h", "shape": [6], "initial": [1.0]}]}, "6 elements but 1 initial values"),
         ({"uses_time": True}, "has the inputs"),
         ({"format": 99}, "has format 99"),
-        ({"season": "x"}, "lacks or misstates"),
+        ({"season": "x"}, 'has season "x", not a whole number'),
     ],
 )
 def test_wrong_metadata_is_named(change: dict[str, Any], words: str) -> None:

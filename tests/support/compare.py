@@ -35,6 +35,7 @@ def assert_states_equal(found: Mapping[bytes, bytes], oracle: Oracle, layout: Re
         assert layout.last_output(row)[0].tobytes() == wanted.output.tobytes(), name
         assert layout.last_value(row)[0].tobytes() == wanted.value.tobytes(), name
         assert int(layout.header(row)["steps"][0]) == wanted.steps, name
+        assert int(layout.header(row)["rejected"][0]) == wanted.rejected, name
         if wanted.calibrator is not None:
             kept, theirs = layout.calibration(row)[0], wanted.calibrator
             assert kept["tails"].tolist() == theirs.tails, name

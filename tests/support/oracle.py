@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.errors import StepError
 from streamlstm.extras import NO_EXTRAS, Extras
 from streamlstm.model import Model
 from support.calibrator import Calibrator
 
 Fields = Sequence[str]
 
+MOST_REJECTED = 10  # in a row; then a series begins anew if it can
 LEAST_OVERFLOW = 2.0**128 - 2.0**103  # what is smaller rounds to a finite float32
 
 
@@ -29,6 +31,7 @@ class Series:
     value: NDArray[np.float32]
     steps: int = 0
     time_ms: int = 0
+    rejected: int = 0  # in a row
     calibrator: Calibrator | None = None
 
 
@@ -71,11 +74,8 @@ class Oracle:
             self.series.pop(name, None)
 
     def _step(self, entry_id: str, name: str, text: str) -> NDArray[np.float32] | None:  # noqa: PLR0911
-        held, time_ms = self.series.get(name), int(entry_id.partition("-")[0])
-        if held is not None and self.idle_ms is not None and time_ms - held.time_ms > self.idle_ms:
-            held = None
-        if held is not None and self.gap_ms is not None and time_ms - held.time_ms > self.gap_ms:
-            held = self._filled(held, time_ms)
+        time_ms = int(entry_id.partition("-")[0])
+        carried, held = self._past(name, time_ms)
         parts = text.split(",")
         if len(parts) != len(self.model.spec.features):
             return None
@@ -99,19 +99,42 @@ class Oracle:
             x[feature] = number
         if name not in self.series and len(self.series) == self.max_series:
             return None
-        state = self.model.initial_state(1) if held is None else held.state[None]
-        y, after = self.model.step(x[None], state, [time_ms] if self.model.spec.uses_time else None)
-        if not np.isfinite(np.concatenate([y[0], after[0]])).all():
+        answer = self._answer(x, self.model.initial_state(1) if held is None else held.state[None], time_ms)
+        is_whole = all(part.strip().lower() not in {"", "nan"} for part in parts)
+        if answer is None and carried is not None and carried.rejected >= MOST_REJECTED and is_whole:
+            answer, held = self._answer(x, self.model.initial_state(1), time_ms), None
+        if answer is None:
+            if carried is not None:
+                carried.rejected = min(carried.rejected + 1, MOST_REJECTED)
             return None
+        y, after = answer
         calibrator = held.calibrator if held else self._calibrator()
-        made = Series(after[0], y[0], x, held.steps + 1 if held else 1, time_ms, calibrator)
+        made = Series(after[0], y[0], x, held.steps + 1 if held else 1, time_ms, calibrator=calibrator)
         score = np.float32("nan")
-        labelled = held is not None and all(part.strip().lower() not in {"", "nan"} for part in parts)
-        if labelled and held is not None and held.calibrator is not None:
+        if is_whole and held is not None and held.calibrator is not None:
             feature, target = self._scored
             score = held.calibrator.take(x[feature], held.output[target])
         self.series[name] = made
         return self._with_extras(made, score)
+
+    def _past(self, name: str, time_ms: int) -> tuple[Series | None, Series | None]:
+        """The series as it was carried to a value at this time, and as it is once a gap before it is filled."""
+        carried = self.series.get(name)
+        if carried is not None and self.idle_ms is not None and time_ms - carried.time_ms > self.idle_ms:
+            return None, None
+        if carried is not None and self.gap_ms is not None and time_ms - carried.time_ms > self.gap_ms:
+            return carried, self._filled(carried, time_ms)
+        return carried, carried
+
+    def _answer(
+        self, x: NDArray[np.float32], state: NDArray[np.float32], time_ms: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """What the model says to a value, (1, O) and (1, D); None if it fails or it is not finite."""
+        try:
+            y, after = self.model.step(x[None], state, [time_ms] if self.model.spec.uses_time else None)
+        except StepError:
+            return None
+        return (y, after) if np.isfinite(np.concatenate([y[0], after[0]])).all() else None
 
     def _filled(self, held: Series, end_ms: int) -> Series:
         """The series after the missing values of a gap; nothing is kept of it unless the value after it is."""
@@ -122,9 +145,8 @@ class Oracle:
             for feature, target in enumerate(self.model.spec.targets):
                 if self.missing == "impute" and target is not None:
                     x[feature] = held.output[target]
-            y, after = self.model.step(x[None], held.state[None], [time_ms] if self.model.spec.uses_time else None)
-            if np.isfinite(y).all() and np.isfinite(after).all():
-                held = Series(after[0], y[0], x, held.steps + 1, time_ms, held.calibrator)
+            if (answer := self._answer(x, held.state[None], time_ms)) is not None:
+                held = Series(answer[1][0], answer[0][0], x, held.steps + 1, time_ms, calibrator=held.calibrator)
         return held
 
     @property

@@ -1,0 +1,142 @@
+"""A model that fails on some value: that value is a dead letter, everybody else gets the bits they would have got."""
+
+from __future__ import annotations
+
+import random
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamlstm.engine import Engine, EngineSettings
+from streamlstm.extras import NO_EXTRAS, Extras
+from streamlstm.memory_store import MemoryServer, MemoryStore
+from streamlstm.model import Model
+from streamlstm.rejected import MOST_REJECTED
+from support import odd_models
+from support.compare import assert_predictions_equal, assert_states_equal
+from support.daemons import run_daemon
+from support.oracle import Oracle
+from support.pump import pump
+
+Entries = list[tuple[str, list[str]]]
+
+FAILING = {
+    "lookup": (Model(odd_models.lookup()), "7", r"model failed on this value: Gather: .*idx=7"),
+    "division": (Model(odd_models.division()), "0", r"model failed on this value: Div: .*division by zero"),
+    "reshaping": (Model(odd_models.reshaping()), "101", r"model failed on this value: y has the shape \(2, 1, 1\)"),
+}
+GROWING = Model(odd_models.growing())
+
+
+def serve(model: Model, made: Entries, *, seed: int = 0, size: int | None = None, **options: object) -> MemoryServer:
+    """Answer entries of the stream `values`."""
+    server = MemoryServer()
+    for entry_id, fields in made:
+        server.add("values", entry_id, *fields)
+    pump(Engine(model, EngineSettings(**options)), MemoryStore(server), ["values"], seed=seed, size=size)  # type: ignore[arg-type]
+    return server
+
+
+def check(server: MemoryServer, oracle: Oracle, settings: EngineSettings | None = None) -> None:
+    """Hold what was answered against the oracle."""
+    held = server.stream("values")
+    assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
+    assert_states_equal(held.state, oracle, Engine(oracle.model, settings).format)
+    assert [(d.id.decode(), d.series.decode(), d.value.decode()) for d in held.dead] == oracle.dead
+
+
+@pytest.mark.parametrize("name", FAILING)
+@settings(max_examples=6)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_only_the_value_a_model_fails_on_is_a_dead_letter(name: str, seed: int) -> None:
+    """Whatever batch it is in: alone, among other series, in the midst of a backlog of its own."""
+    model, poison, reason = FAILING[name]
+    rng = random.Random(seed)
+    made = []
+    for number in range(1, 80):
+        series = [f"s{rng.randrange(9)}" for _ in range(rng.choice((1, 1, 4, 30)))]
+        texts = [poison if rng.random() < 0.05 else str(rng.randint(1, 6)) for _ in series]
+        made.append((f"{number}-0", [part for pair in zip(series, texts, strict=True) for part in pair]))
+    made.append(("1000-0", ["hot", "2", "hot", poison, "hot", "3"]))
+    server = serve(model, made, seed=seed)
+    check(server, Oracle(model).feed(made))
+    letters = server.stream("values").dead
+    assert {letter.kind for letter in letters} == {"model_failed"}
+    for letter in letters:
+        assert_matches(reason, letter.error)
+
+
+def assert_matches(pattern: str, text: str) -> None:
+    """A text has a pattern in it."""
+    assert re.search(pattern, text), text
+
+
+def test_a_step_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a dead letter, and the other series of its batch are answered."""
+    monkeypatch.setattr("streamlstm.session.STEP_LIMIT_S", 0.1)
+    model = Model(odd_models.endless())
+    made = [("1-0", ["a", "1", "b", "200", "c", "3"]), ("2-0", ["b", "4", "a", "5"])]
+    server = serve(model, made, size=10)
+    held = server.stream("values")
+    assert [fields[0::2] for fields in held.predictions] == [[b"a", b"c"], [b"b", b"a"]]
+    [letter] = held.dead
+    assert (letter.id, letter.series, letter.kind) == (b"1-0", b"b", "model_failed")
+    assert "processor time" in letter.error
+    alone = serve(model, made, size=1)
+    assert alone.stream("values").state == held.state
+
+
+@pytest.mark.parametrize("missing", ["impute", "hold", "skip"])
+@settings(max_examples=8)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    extras=st.sampled_from([NO_EXTRAS, Extras(0.8, score=True)]),
+    idle_ms=st.sampled_from([None, 20_000]),
+    gap_ms=st.sampled_from([None, 3_000]),
+)
+def test_a_state_that_overflowed_begins_anew(
+    missing: str, seed: int, extras: Extras, idle_ms: int | None, gap_ms: int | None
+) -> None:
+    """After so many values in a row without an answer, however they are batched, with resets and gaps between them."""
+    gap_ms = None if missing == "skip" else gap_ms
+    rng, made, now = random.Random(seed), [], 0
+    for _ in range(120):
+        now += rng.choice((1000, 1000, 1000, 1000, 4000, 30_000))
+        series = [rng.choice("aab") for _ in range(rng.choice((1, 1, 3)))]
+        texts = [rng.choices(("1e9", "2", "nan", "0.5"), (5, 3, 0.4, 2))[0] for _ in series]
+        fields = [part for pair in zip(series, texts, strict=True) for part in pair]
+        made.append((f"{now}-0", ["!reset", rng.choice("ab*"), *fields] if rng.random() < 0.02 else fields))
+    options = {"missing": missing, "extras": extras, "idle_ms": idle_ms}
+    options |= {} if gap_ms is None else {"gap_after_ms": gap_ms, "spacing_ms": 1000}
+    oracle = Oracle(GROWING, missing, extras, idle_ms=idle_ms, gap_ms=gap_ms).feed(made)
+    records = []
+    for batching in range(3):
+        server = serve(GROWING, made, seed=batching, **options)
+        check(server, oracle, EngineSettings(extras=extras))
+        records.append(server.stream("values").state)
+    assert records[0] == records[1] == records[2], "the scores in the records agree too"
+
+
+def test_a_burst_of_absurd_values_costs_a_series_only_these() -> None:
+    """The series goes on from the state before: only what fails from a state that nothing else fits begins anew."""
+    lookup, poison, _ = FAILING["lookup"]
+    made = [("1-0", ["a", "2"]), *((f"{n}-0", ["a", poison]) for n in range(2, 40)), ("50-0", ["a", "3"])]
+    server = serve(lookup, made)
+    check(server, Oracle(lookup).feed(made))
+    row = Engine(lookup).format.decode_one(server.stream("values").state[b"a"])[None]
+    assert Engine(lookup).format.header(row)["steps"][0] == 2, "it has not begun anew"
+
+
+def test_it_is_counted_and_the_series_is_answered_again() -> None:
+    """Ten values are dead letters, the eleventh is answered."""
+    made = [("1-0", ["a", "1e38"]), *((f"{n}-0", ["a", "4"]) for n in range(2, 20))]
+    metrics = run_daemon(made, engine=Engine(GROWING))
+    text = metrics.exposition().decode()
+    assert 'streamlstm_series_begun_anew_total{stream="values"} 1.0' in text
+    assert f'streamlstm_dead_letters_total{{reason="not_finite",stream="values"}} {MOST_REJECTED}.0' in text
+    oracle = Oracle(GROWING).feed(made)
+    assert len(oracle.dead) == MOST_REJECTED
+    assert np.isfinite(oracle.series["a"].state).all()

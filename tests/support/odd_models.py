@@ -1,0 +1,128 @@
+"""Step models that fail on some values: with an error, with arrays of another shape, without an end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from streamlstm.export.graph import Graph
+from streamlstm.spec import METADATA_KEY, ModelSpec, StateEntry
+
+FLOAT = TensorProto.FLOAT
+LIMIT = 100.0  # values above it are the ones that go wrong
+
+
+def spec(initial: float = 0.0) -> ModelSpec:
+    """Of a model with one number of everything."""
+    state = (StateEntry(name="last", shape=(1,), initial=initial),)
+    return ModelSpec(features=("value",), outputs=("yhat",), targets=(0,), state=state)
+
+
+def growing() -> bytes:
+    """The state is multiplied by x at every step, which is what is answered: it soon has no finite successor."""
+    graph = Graph()
+
+    def step(body: Graph, slices: list[str], states: list[str]) -> tuple[list[str], list[str]]:
+        product = body.node("Mul", slices[0], states[0])
+        return [product], [product]
+
+    [y], [state] = graph.scan(step, ["x"], ["state"])
+    serialized: bytes = graph.model(spec(initial=1.0), y, state).SerializeToString()
+    return serialized
+
+
+def lookup() -> bytes:
+    """y is what a table of seven has at x, so that a value beyond it is an error; the state is the last x."""
+    graph = Graph()
+    table = graph.constant(np.arange(7) / 7)
+    y = graph.node("Gather", table, graph.node("Cast", "x", to=TensorProto.INT64))
+    serialized: bytes = graph.model(spec(), y, _last(graph)).SerializeToString()
+    return serialized
+
+
+def division() -> bytes:
+    """y is 1,000 over x in whole numbers, so that a zero is an error; the state is the last x."""
+    graph = Graph()
+    whole = graph.node("Cast", "x", to=TensorProto.INT64)
+    y = graph.node("Cast", graph.node("Div", graph.constant(1000, dtype=np.int64), whole), to=FLOAT)
+    serialized: bytes = graph.model(spec(), y, _last(graph)).SerializeToString()
+    return serialized
+
+
+def reshaping(*, axis: int = 0) -> bytes:
+    """y is x, or twice as many along an axis if a value of the call is above LIMIT; the state is the last x."""
+    nodes = [
+        *_is_above(),
+        helper.make_node(
+            "If",
+            ["above"],
+            ["y"],
+            then_branch=helper.make_graph(
+                [helper.make_node("Concat", ["x", "x"], ["more"], axis=axis)], "t", [], [_any("more")]
+            ),
+            else_branch=helper.make_graph([helper.make_node("Identity", ["x"], ["same"])], "e", [], [_any("same")]),
+        ),
+    ]
+    return written(nodes)
+
+
+def endless(*, always: bool = False) -> bytes:
+    """y is x, after a loop that has no end if a value of the call is above LIMIT; the state is the last x."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Add", ["v", "zero"], ["w"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", 9, []),
+            _any("v"),
+        ],
+        [helper.make_tensor_value_info("go_on", 9, []), _any("w")],
+    )
+    nodes = [
+        *_is_above(),
+        helper.make_node("Loop", ["most", "yes" if always else "above", "zero"], ["looped"], body=body),
+        helper.make_node("Add", ["x", "looped"], ["y"]),
+    ]
+    more = (_constant("most", np.int64(2**62)), _constant("zero", np.float32(0)), _constant("yes", np.bool_(True)))
+    return written(nodes, more)
+
+
+def written(nodes: Sequence[onnx.NodeProto], constants: Sequence[onnx.TensorProto] = ()) -> bytes:
+    """A step model of nodes that make y of x. Nothing checks it."""
+    last = helper.make_node("Gather", ["x", "end"], ["next_state"], axis=0)
+    inputs = [
+        helper.make_tensor_value_info("x", FLOAT, ["T", "B", 1]),
+        helper.make_tensor_value_info("state", FLOAT, ["B", 1]),
+    ]
+    outputs = [
+        helper.make_tensor_value_info("y", FLOAT, ["T", "B", 1]),
+        helper.make_tensor_value_info("next_state", FLOAT, ["B", 1]),
+    ]
+    fixed = [_constant("end", np.int64(-1)), _constant("limit", np.float32(LIMIT))]
+    graph = helper.make_graph([*nodes, last], "step", inputs, outputs, [*constants, *fixed])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    helper.set_model_props(model, {METADATA_KEY: spec().to_json()})
+    serialized: bytes = model.SerializeToString()
+    return serialized
+
+
+def _is_above() -> list[onnx.NodeProto]:
+    return [
+        helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
+        helper.make_node("Greater", ["largest", "limit"], ["above"]),
+    ]
+
+
+def _last(graph: Graph) -> str:
+    return graph.node("Gather", "x", graph.constant(-1, dtype=np.int64), axis=0)
+
+
+def _any(name: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, FLOAT, None)
+
+
+def _constant(name: str, value: object) -> onnx.TensorProto:
+    return numpy_helper.from_array(np.asarray(value), name)
