@@ -270,7 +270,7 @@ def _send_pipe(run: Push, file: str, chosen: Format, sort_first: bool) -> None:
     if os.isatty(descriptor):
         note("reading values from the terminal, one line each; Ctrl-D ends")
     if sort_first:
-        run.send_rows(*read_whole(read_all(descriptor), chosen))
+        run.send_rows(*read_whole(read_all(descriptor, chosen), chosen))
         return
     if chosen.table.duplicates in {"last", "mean"}:
         raise UsageError(

@@ -17,7 +17,7 @@ from streamlstm.errors import TableError, UsageError
 from streamlstm.tables import Series, read_lines, read_table
 from streamlstm.tables.cells import parse_number
 from streamlstm.tables.columns import HEAD
-from streamlstm.tables.files import read_text
+from streamlstm.tables.files import BYTES_A_CELL, check_text, lines_of, read_text
 
 CHUNK_BYTES = 1 << 18  # read from a pipe at once; Linux gives 64 KiB at most
 MAX_LINE_BYTES = 1 << 24  # of a pipe: the values of half a million series at one time; what is longer has no line ends
@@ -48,12 +48,15 @@ def chunks(descriptor: int, before_wait: Callable[[], None] | None) -> Iterator[
         yield [rest.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else rest.strip()], number
 
 
-def read_all(descriptor: int) -> bytes:
-    """Read to the end of a pipe."""
-    parts = []
+def read_all(descriptor: int, chosen: Format) -> bytes:
+    """Read to the end of a pipe; raises TableError once it has given more cells than may be."""
+    data = bytearray()
     while part := os.read(descriptor, CHUNK_BYTES):
-        parts.append(part)
-    return b"".join(parts)
+        data += part
+        if len(data) > BYTES_A_CELL * chosen.table.max_cells:
+            break
+    check_text(chosen.source, data, chosen.table.max_cells)
+    return bytes(data)
 
 
 def read_file(path: Path, chosen: Format) -> tuple[list[Row], list[int] | None]:
@@ -77,11 +80,9 @@ def read_whole(data: bytes, chosen: Format) -> tuple[list[Row], list[int] | None
         rows, lengths = _read_lines([line.strip() for line in lines], start, chosen)
         return one_a_time(rows, chosen), lengths
     try:
-        text = data.decode("utf-8-sig")
+        return _table_rows(read_lines(lines_of(data), chosen.source, chosen.table, say=chosen.say), chosen)
     except UnicodeDecodeError:
         raise TableError(f"{chosen.source} is not UTF-8 text; save it as UTF-8, or as .parquet") from None
-    tables = read_lines(text.splitlines(keepends=True), chosen.source, chosen.table, say=chosen.say)
-    return _table_rows(tables, chosen)
 
 
 def one_a_time(rows: list[Row], chosen: Format) -> list[Row]:

@@ -27,20 +27,31 @@ _ALLOW = "--max-cells says how many may be"
 
 
 def open_text(path: Path, max_cells: int = MAX_CELLS) -> IO[str]:
-    """The text of a file or a pipe, to be read line by line, line ends as they are; raises as `read_text` does."""
-    return io.TextIOWrapper(io.BytesIO(read_text(path, max_cells)), encoding="utf-8-sig", newline="")
+    """The text of a file or a pipe, to be read line by line; raises as `read_text` does."""
+    return lines_of(read_text(path, max_cells))
+
+
+def lines_of(data: bytes) -> IO[str]:
+    """Text to be read line by line, line ends as they are: those of files, which are fewer than Unicode's."""
+    return io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
 
 
 def read_text(path: Path, max_cells: int = MAX_CELLS) -> bytes:
-    """The bytes of a file or a pipe of text; raises TableError for what is none, or holds more cells than may be.
-
-    The number of cells is taken from the ends of lines and the delimiter there is most of, so quoted ones count too.
-    """
-    limit = BYTES_A_CELL * max_cells
-    data = read_bounded(path, limit, raises=TableError, pipes=True, remedy=_ALLOW)
-    cells = 1 + max(data.count(b"\n"), data.count(b"\r")) + max(data.count(sign) for sign in _DELIMITERS)
-    check_cells(str(path), cells, max_cells)
+    """The bytes of a file or a pipe of text; raises TableError for what is none, or holds more cells than may be."""
+    data = read_bounded(path, BYTES_A_CELL * max_cells, raises=TableError, pipes=True, remedy=_ALLOW)
+    check_text(str(path), data, max_cells)
     return data
+
+
+def check_text(source: str, data: bytes | bytearray, max_cells: int = MAX_CELLS) -> None:
+    """Raise TableError for a text of more cells than may be.
+
+    Their number is taken from the ends of lines and the delimiter there is most of, so quoted ones count too.
+    """
+    if len(data) > BYTES_A_CELL * max_cells:
+        raise TableError(f"{source} has more than {BYTES_A_CELL * max_cells:,} bytes, and no more are read; {_ALLOW}")
+    cells = 1 + max(data.count(b"\n"), data.count(b"\r")) + max(data.count(sign) for sign in _DELIMITERS)
+    check_cells(source, cells, max_cells)
 
 
 def check_cells(source: str, cells: int, max_cells: int) -> None:

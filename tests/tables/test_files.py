@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from streamlstm.cli.lines import Format
+from streamlstm.cli.sources import chunks, read_all, read_file
 from streamlstm.errors import TableError
 from streamlstm.tables import TableOptions, read_table
 from streamlstm.tables.files import MAX_CELLS, open_text, read_arrow
@@ -129,3 +131,25 @@ def test_a_wide_header_takes_linear_time(tmp_path: Path) -> None:
     names = [f"c{number}" for number in range(20_000)]
     (tmp_path / "t.csv").write_text(",".join(names) + "\n" + ",".join(["1"] * len(names)) + "\n")
     assert read_table(tmp_path / "t.csv", TableOptions(target_columns=("c19999",)))[0].values.tolist() == [[1.0]]
+
+
+def test_lines_end_where_those_of_files_do(tmp_path: Path) -> None:
+    """What Unicode calls the end of a line may stand in a name: it is no end of a row, in no command."""
+    (tmp_path / "t.csv").write_text("unique_id,ds,y\na\u2028b,2024-01-01,1\nc\x1cd,2024-01-02,2\n")
+    assert [series.name for series in read_table(tmp_path / "t.csv")] == ["a\u2028b", "c\x1cd"]
+    chosen = Format(source="t.csv", strict=True)
+    rows, _ = read_file(tmp_path / "t.csv", chosen)
+    assert [name.decode() for _, name, _ in rows] == ["a\u2028b", "c\x1cd"]
+
+
+def test_a_pipe_that_is_read_whole_is_bounded_too() -> None:
+    """One that does not end is left once it has given more than may be."""
+    chosen = Format(source="standard input", table=TableOptions(max_cells=1000))
+    descriptor = os.open("/dev/zero", os.O_RDONLY)
+    try:
+        with pytest.raises(TableError, match="standard input has more than 48,000 bytes"):
+            read_all(descriptor, chosen)
+        with pytest.raises(TableError, match="line 1 of the pipe has more than 16,777,216 bytes"):
+            next(chunks(descriptor, None))
+    finally:
+        os.close(descriptor)
