@@ -1,7 +1,7 @@
 /* Compiled parts of the plain way through a batch: see streamlstm/plain.py for what it is, streamlstm/carry_python.py
  * for what each function does.
  *
- * Arrays come in through the buffer protocol, so that no header but Python's is needed. Sums are float64, one value
+ * Arrays come in through the buffer protocol (_arrays.h), so that no header but Python's is needed. Sums are float64, one value
  * after the other; built without contraction of multiply and add, so that they are the bits of the twin in Python. */
 
 #define PY_SSIZE_T_CLEAN
@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "_arrays.h"
 #include "_fetch.h"
 
 /* Offsets into a record's row: see streamlstm/record.py. */
@@ -29,10 +30,7 @@ typedef struct {
     double least_seen, scale_weight, out, in, tails[TAILS], up[TAILS], down[TAILS];
 } Constants;
 
-static int wrong(const char *what) {
-    PyErr_SetString(PyExc_ValueError, what);
-    return -1;
-}
+_Static_assert(sizeof(Calibration) == 112, "as it stands in a row");
 
 /* ------------------------------------------------------------------------------------------------- laying out */
 
@@ -42,7 +40,10 @@ typedef struct {
     int plain;
 } Group;
 
-/* Find the groups of items with the same slot; `group_of` gets each item's, `scratch` is -1 again afterwards. */
+/* Find the groups of items with the same slot; `group_of` gets each item's, `scratch` is -1 for their slots afterwards.
+ *
+ * What a slot's scratch holds is believed only if it is a group's number and that group is the slot's (Briggs and Torczon,
+ * "An efficient representation for sparse sets", 1993), so that nothing is written outside, whatever it was before. */
 static Py_ssize_t find_groups(const int64_t *slots, Py_ssize_t items, const uint8_t *plain, int32_t *scratch,
                               const int64_t *offsets, Group *groups, int32_t *group_of) {
     Py_ssize_t found = 0;
@@ -52,7 +53,7 @@ static Py_ssize_t find_groups(const int64_t *slots, Py_ssize_t items, const uint
         group_of[i] = -1;
         if (slots[i] < 0) continue;
         int32_t group = scratch[slots[i]];
-        if (group < 0) {
+        if (group < 0 || group >= found || groups[group].slot != slots[i]) {
             group = scratch[slots[i]] = (int32_t)found++;
             groups[group] = (Group){slots[i], 0, stream, 1};
         }
@@ -114,54 +115,77 @@ done:
     return result;
 }
 
-static int check_slots(const int64_t *slots, Py_ssize_t count, Py_ssize_t limit) {
+/* 0 if all slots are those of rows, or below 0, as are those of items of no series. */
+static int hold_slots(const int64_t *slots, Py_ssize_t count, Py_ssize_t rows) {
     for (Py_ssize_t i = 0; i < count; i++)
-        if (slots[i] >= limit) return wrong("a slot lies beyond the rows");
+        if (slots[i] >= rows) return wrong("a slot lies beyond the rows");
     return 0;
 }
 
-static PyObject *lay_out(PyObject *module, PyObject *args) {
+/* 0 if offsets cut the items into streams. */
+static int hold_offsets(const int64_t *offsets, Py_ssize_t streams, Py_ssize_t items) {
+    int good = streams > 0 && offsets[0] == 0 && offsets[streams] == items;
+    for (Py_ssize_t i = 0; good && i < streams; i++) good = offsets[i] <= offsets[i + 1];
+    return good ? 0 : wrong("offsets and marks do not fit the items");
+}
+
+static PyObject *lay_out(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
-    Py_buffer slots, plain, scratch, offsets;
-    if (!PyArg_ParseTuple(args, "y*z*w*y*", &slots, &plain, &scratch, &offsets)) return NULL;
+    enum { SLOTS, SCRATCH, OFFSETS, PLAIN, ARRAYS };
+    static const Demand demands[ARRAYS] = {
+        {"slots", INT64, 1, READ}, {"scratch", INT32, 1, WRITE}, {"offsets", INT64, 1, READ}, {"plain", UINT8, 1, READ}};
+    Py_buffer b[ARRAYS];
+    if (take_count("lay_out", given, 4) < 0) return NULL;
+    int arrays = args[1] == Py_None ? PLAIN : ARRAYS;
+    if (take_arrays((PyObject *const[]){args[0], args[2], args[3], args[1]}, demands, b, arrays) < 0) return NULL;
     PyObject *result = NULL;
-    Py_ssize_t items = slots.len / 8, streams = offsets.len / 8 - 1;
+    Py_ssize_t items = count_of(&b[SLOTS]);
+    const uint8_t *plain = arrays == ARRAYS ? b[PLAIN].buf : NULL;
     Group *groups = PyMem_RawMalloc((size_t)(items + 1) * sizeof *groups);
     int32_t *numbers = PyMem_RawMalloc((size_t)(items + 1) * 2 * sizeof *numbers);
-    const int64_t *offset = offsets.buf;
     if (!groups || !numbers) {
         PyErr_NoMemory();
-    } else if (items > INT32_MAX || streams < 1 || offset[streams] != items || (plain.buf && plain.len != items)) {
+    } else if (items > INT32_MAX || (plain && count_of(&b[PLAIN]) != items)) {
         wrong("offsets and marks do not fit the items");
-    } else if (check_slots(slots.buf, items, scratch.len / 4) == 0) {
+    } else if (hold_offsets(b[OFFSETS].buf, count_of(&b[OFFSETS]) - 1, items) == 0 &&
+               hold_slots(b[SLOTS].buf, items, count_of(&b[SCRATCH])) == 0) {
         int32_t *group_of = numbers, *rank = numbers + items;
-        Py_ssize_t found = find_groups(slots.buf, items, plain.buf, scratch.buf, offset, groups, group_of);
+        Py_ssize_t found =
+            find_groups(b[SLOTS].buf, items, plain, b[SCRATCH].buf, b[OFFSETS].buf, groups, group_of);
         Py_ssize_t ranked = rank_groups(groups, found, rank);
         if (ranked >= 0) result = laid_out(groups, found, rank, ranked, group_of, items);
     }
     PyMem_RawFree(groups);
     PyMem_RawFree(numbers);
-    PyBuffer_Release(&slots);
-    if (plain.buf) PyBuffer_Release(&plain);
-    PyBuffer_Release(&scratch);
-    PyBuffer_Release(&offsets);
+    release_arrays(b, arrays);
     return result;
 }
 
 /* --------------------------------------------------------------------------------------------------- gathering */
 
+/* Whether rows have so many bytes each and hold `size` of them at `at`. */
+static int holds_part(const Py_buffer *rows, Py_ssize_t each, Py_ssize_t at, Py_ssize_t size) {
+    return each > 0 && each % 4 == 0 && rows->shape[1] == each / 4 && at >= 0 && at % 4 == 0 && size >= 0 &&
+           size % 4 == 0 && at <= each && size <= each - at;
+}
+
 /* Copy `size` bytes at `from` of each slot's row. */
-static PyObject *take_parts(PyObject *module, PyObject *args) {
+static PyObject *take_parts(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
-    Py_buffer rows, slots, out;
+    enum { ROWS, SLOTS, OUT, ARRAYS };
+    static const Demand demands[ARRAYS] = {
+        {"rows", FLOAT32, 2, READ}, {"slots", INT64, 1, READ}, {"out", FLOAT32, ANY, WRITE}};
+    Py_buffer b[ARRAYS];
     Py_ssize_t each, from, size;
-    if (!PyArg_ParseTuple(args, "y*nnny*w*", &rows, &each, &from, &size, &slots, &out)) return NULL;
-    const int64_t *slot = slots.buf;
-    Py_ssize_t count = slots.len / 8;
-    int good = each > 0 && from >= 0 && size >= 0 && from + size <= each && out.len == count * size;
-    for (Py_ssize_t i = 0; good && i < count; i++) good = slot[i] >= 0 && slot[i] < rows.len / each;
-    const char *row = rows.buf;
-    char *to = out.buf;
+    if (take_count("take_parts", given, 6) < 0 || take_sizes(args + 1, (Py_ssize_t *[]){&each, &from, &size}, 3) < 0 ||
+        take_arrays((PyObject *const[]){args[0], args[4], args[5]}, demands, b, ARRAYS) < 0)
+        return NULL;
+    const int64_t *slot = b[SLOTS].buf;
+    Py_ssize_t count = count_of(&b[SLOTS]);
+    int good = holds_part(&b[ROWS], each, from, size) && is_shaped(&b[OUT], count, size / 4);
+    for (Py_ssize_t i = 0; good && i < count; i++) good = slot[i] >= 0 && slot[i] < b[ROWS].shape[0];
+    const char *row = b[ROWS].buf;
+    char *to = b[OUT].buf;
     if (good)
         for (Py_ssize_t i = 0; i < count; i++, to += size) {
             if (i + AHEAD < count) fetch_row(row + slot[i + AHEAD] * each + from, size);
@@ -169,25 +193,47 @@ static PyObject *take_parts(PyObject *module, PyObject *args) {
         }
     else
         wrong("the parts do not fit the rows");
-    PyBuffer_Release(&rows);
-    PyBuffer_Release(&slots);
-    PyBuffer_Release(&out);
+    release_arrays(b, ARRAYS);
     if (!good) return NULL;
     Py_RETURN_NONE;
 }
 
-/* Copy what `size` bytes an item are given, for steps first, first + 1, … of each group: out is (steps, groups). */
-static PyObject *take_steps(PyObject *module, PyObject *args) {
+/* Whether an array (T, B, …) holds what items of a source (n, …) have. */
+static int takes_items(const Py_buffer *out, const Py_buffer *source, Py_ssize_t steps, Py_ssize_t groups) {
+    int good = source->ndim >= 1 && out->ndim == source->ndim + 1 && out->itemsize == source->itemsize &&
+               out->shape[0] == steps && out->shape[1] == groups;
+    for (int i = 1; good && i < source->ndim; i++) good = out->shape[i + 1] == source->shape[i];
+    return good;
+}
+
+/* Whether the steps first, first + 1, … of groups at these places are items. */
+static int lie_within(const int64_t *places, Py_ssize_t groups, Py_ssize_t first, Py_ssize_t steps, Py_ssize_t items) {
+    int good = first >= 0 && steps >= 0 && first <= items && steps <= items - first;
+    for (Py_ssize_t g = 0; good && g < groups; g++) good = places[g] >= 0 && places[g] <= items - first - steps;
+    return good;
+}
+
+/* Copy what `size` bytes an item are given, for steps first, first + 1, … of each group: out is (steps, groups, …). */
+static PyObject *take_steps(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
-    Py_buffer source, items, places, out;
+    enum { SOURCE, ITEMS, PLACES, OUT, ARRAYS };
+    static const Demand demands[ARRAYS] = {{"source", FLOAT32_OR_INT64, ANY, READ},
+                                           {"items", INT64, 1, READ},
+                                           {"places", INT64, 1, READ},
+                                           {"out", FLOAT32_OR_INT64, ANY, WRITE}};
+    Py_buffer b[ARRAYS];
     Py_ssize_t size, first, steps;
-    if (!PyArg_ParseTuple(args, "y*ny*y*nnw*", &source, &size, &items, &places, &first, &steps, &out)) return NULL;
-    const int64_t *item = items.buf, *place = places.buf;
-    Py_ssize_t groups = places.len / 8, total = items.len / 8, limit = size > 0 ? source.len / size : 0;
-    int good = size > 0 && first >= 0 && steps >= 0 && out.len == steps * groups * size;
-    for (Py_ssize_t g = 0; good && g < groups; g++) good = place[g] >= 0 && place[g] + first + steps <= total;
-    const char *from = source.buf;
-    char *to = out.buf;
+    if (take_count("take_steps", given, 7) < 0 || take_sizes(args + 1, (Py_ssize_t *[]){&size}, 1) < 0 ||
+        take_sizes(args + 4, (Py_ssize_t *[]){&first, &steps}, 2) < 0 ||
+        take_arrays((PyObject *const[]){args[0], args[2], args[3], args[6]}, demands, b, ARRAYS) < 0)
+        return NULL;
+    const int64_t *item = b[ITEMS].buf, *place = b[PLACES].buf;
+    Py_ssize_t groups = count_of(&b[PLACES]), limit = b[SOURCE].ndim ? b[SOURCE].shape[0] : 0;
+    int good = takes_items(&b[OUT], &b[SOURCE], steps, groups) &&
+               lie_within(place, groups, first, steps, count_of(&b[ITEMS])) &&
+               (limit == 0 || size == b[SOURCE].len / limit);
+    const char *from = b[SOURCE].buf;
+    char *to = b[OUT].buf;
     for (Py_ssize_t step = first; good && step < first + steps; step++)
         for (Py_ssize_t g = 0; good && g < groups; g++, to += size) {
             int64_t at = item[place[g] + step];
@@ -199,10 +245,7 @@ static PyObject *take_steps(PyObject *module, PyObject *args) {
                 memcpy(to, from + at * size, (size_t)size);
         }
     if (!good) wrong("the steps do not fit the items");
-    PyBuffer_Release(&source);
-    PyBuffer_Release(&items);
-    PyBuffer_Release(&places);
-    PyBuffer_Release(&out);
+    release_arrays(b, ARRAYS);
     if (!good) return NULL;
     Py_RETURN_NONE;
 }
@@ -217,8 +260,9 @@ static int is_finite(const Py_buffer *numbers) {
 
 static PyObject *all_finite(PyObject *module, PyObject *argument) {
     (void)module;
+    static const Demand demand = {"numbers", FLOAT32, ANY, READ};
     Py_buffer numbers;
-    if (PyObject_GetBuffer(argument, &numbers, PyBUF_SIMPLE) < 0) return NULL;
+    if (take_array(argument, &demand, &numbers) < 0) return NULL;
     int finite = is_finite(&numbers);
     PyBuffer_Release(&numbers);
     return PyBool_FromLong(finite);
@@ -226,8 +270,11 @@ static PyObject *all_finite(PyObject *module, PyObject *argument) {
 
 /* ------------------------------------------------------------------------------------------------- calibrating */
 
+/* What is no number has one pattern of bits, whichever operation it came from. */
+static float canonical(float number) { return isnan(number) ? NAN : number; }
+
 static float within(double number) {
-    return (float)(number > FLT_MAX ? FLT_MAX : number < -FLT_MAX ? -FLT_MAX : number);
+    return number > FLT_MAX ? FLT_MAX : number >= -FLT_MAX ? (float)number : isnan(number) ? NAN : -FLT_MAX;
 }
 
 static void ends(const Calibration *kept, float around, float *low, float *high) {
@@ -252,7 +299,7 @@ static float surprise(const Calibration *kept, const Constants *constants, doubl
         share = tails[TAILS - 1] * (below / ratio);
     else
         share = tails[above - 1] + (tails[above] - tails[above - 1]) * ((ratio - below) / (edge - below));
-    return (float)(1.0 - share);
+    return canonical((float)(1.0 - share));
 }
 
 static void learn(Calibration *kept, const Constants *constants, double error) {
@@ -291,34 +338,38 @@ static void give_ends(const Calibration *kept, const Constants *constants, float
     if (kept->seen >= constants->least_seen) ends(kept, around, low, high);
 }
 
-static PyObject *calibrate(PyObject *module, PyObject *args) {
+static PyObject *calibrate(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
-    Py_buffer kept, fresh, constants, group, flags, x, predicted, y, out, counts;
-    if (!PyArg_ParseTuple(args, "w*y*y*y*y*y*y*y*w*w*", &kept, &fresh, &constants, &group, &flags, &x, &predicted, &y,
-                          &out, &counts))
-        return NULL;
-    Py_ssize_t events = flags.len, groups = kept.len / (Py_ssize_t)sizeof(Calibration);
-    const int64_t *number = group.buf;
-    int good = fresh.len == sizeof(Calibration) && constants.len == sizeof(Constants) && group.len == 8 * events &&
-               x.len == 4 * events && predicted.len == 4 * events && y.len == 4 * events &&
-               out.len == 4 * EXTRAS * events && counts.len == 16 * groups;
+    enum { KEPT, FRESH, CONSTANTS, GROUP, FLAGS, X, PREDICTED, Y, OUT, COUNTS, ARRAYS };
+    static const Demand demands[ARRAYS] = {
+        {"kept", CALIBRATION, 1, WRITE},  {"fresh", CALIBRATION_ANYWHERE, 0, READ},
+        {"constants", FLOAT64, 1, READ},  {"group", INT64, 1, READ},
+        {"flags", UINT8, 1, READ},        {"x", FLOAT32, 1, READ},
+        {"predicted", FLOAT32, 1, READ},  {"y", FLOAT32, 1, READ},
+        {"out", FLOAT32, 2, WRITE},       {"counts", FLOAT64, 2, WRITE}};
+    Py_buffer b[ARRAYS];
+    if (take_count("calibrate", given, ARRAYS) < 0 || take_arrays(args, demands, b, ARRAYS) < 0) return NULL;
+    Py_ssize_t events = count_of(&b[FLAGS]), groups = count_of(&b[KEPT]);
+    const int64_t *number = b[GROUP].buf;
+    const float *x = b[X].buf, *predicted = b[PREDICTED].buf, *y = b[Y].buf;
+    const uint8_t *flags = b[FLAGS].buf;
+    int good = b[CONSTANTS].len == sizeof(Constants) && count_of(&b[GROUP]) == events && count_of(&b[X]) == events &&
+               count_of(&b[PREDICTED]) == events && count_of(&b[Y]) == events && is_shaped(&b[OUT], events, EXTRAS) &&
+               is_shaped(&b[COUNTS], groups, 2);
     for (Py_ssize_t i = 0; good && i < events; i++) good = number[i] >= 0 && number[i] < groups;
-    Calibration *all = kept.buf;
-    float *to = out.buf;
+    Calibration *all = b[KEPT].buf;
+    float *to = b[OUT].buf;
     for (Py_ssize_t i = 0; good && i < events; i++, to += EXTRAS) {
         Calibration *mine = all + number[i];
-        double *count = (double *)counts.buf + 2 * number[i];
-        int flag = ((const uint8_t *)flags.buf)[i];
-        if (flag & BEGINS) memcpy(mine, fresh.buf, sizeof *mine);
+        double *count = (double *)b[COUNTS].buf + 2 * number[i];
+        if (flags[i] & BEGINS) memcpy(mine, b[FRESH].buf, sizeof *mine);
         to[2] = NAN;
-        if (flag & LABELLED)
-            to[2] = take_label(mine, constants.buf, ((const float *)x.buf)[i], ((const float *)predicted.buf)[i],
-                               &count[0], &count[1]);
-        give_ends(mine, constants.buf, ((const float *)y.buf)[i], &to[0], &to[1]);
+        if (flags[i] & LABELLED)
+            to[2] = take_label(mine, b[CONSTANTS].buf, x[i], predicted[i], &count[0], &count[1]);
+        give_ends(mine, b[CONSTANTS].buf, y[i], &to[0], &to[1]);
     }
     if (!good) wrong("the events do not fit the groups");
-    Py_buffer *all_buffers[] = {&kept, &fresh, &constants, &group, &flags, &x, &predicted, &y, &out, &counts};
-    for (size_t i = 0; i < sizeof all_buffers / sizeof *all_buffers; i++) PyBuffer_Release(all_buffers[i]);
+    release_arrays(b, ARRAYS);
     if (!good) return NULL;
     Py_RETURN_NONE;
 }
@@ -332,6 +383,7 @@ typedef struct {
     int target, feature;                      /* which output forecasts which feature; -1: none, nothing is scored */
     Py_ssize_t calibration_at;                /* bytes into a row; 0: not calibrated, and no columns for it */
     int interval, score;                      /* which columns follow the outputs */
+    Py_ssize_t columns;                       /* of a prediction */
     const Constants *constants;
     const double *edges;
     Py_ssize_t edge_count;
@@ -343,6 +395,7 @@ static void tell(const Layout *layout, double *tally, double absolute, double na
     tally[TALLY_NAIVE] += naive;
     if (!(total > 0.0)) return; /* a series that never moved has no scale */
     double scaled = absolute / (total / scored);
+    if (!(scaled <= DBL_MAX)) return; /* nor has one whose scale is too small for a number */
     tally[TALLY_SCALED] += scaled;
     Py_ssize_t bucket = 0;
     while (bucket < layout->edge_count && scaled > layout->edges[bucket]) bucket++;
@@ -360,7 +413,7 @@ static void score_value(const Layout *layout, char *row, double x, double predic
     sums[SQUARED] += error * error;
     sums[NAIVE_ABSOLUTE] += naive;
     sums[NAIVE_SQUARED] += naive_error * naive_error;
-    scored++;
+    scored += scored != UINT64_MAX; /* a count stops there: begun again at 0, it would depend on how values were batched */
     memcpy(row + SUMS_AT, sums, sizeof sums);
     memcpy(row + SCORED_AT, &scored, 8);
     tell(layout, tally, absolute, naive, sums[NAIVE_ABSOLUTE], (double)scored);
@@ -398,13 +451,13 @@ static void absorb_group(const Layout *layout, const Rectangle *rectangle, Py_ss
     char *row = rectangle->rows + rectangle->slots[group] * layout->each;
     const int64_t *item = rectangle->items + rectangle->places[group] + rectangle->first;
     double *tally = rectangle->tally + rectangle->streams[group] * rectangle->tally_columns;
-    Py_ssize_t columns = layout->outputs + 2 * layout->interval + layout->score;
+    Py_ssize_t columns = layout->columns;
     uint64_t steps;
     Calibration kept;
     memcpy(&steps, row + STEPS_AT, 8);
     if (layout->calibration_at) memcpy(&kept, row + layout->calibration_at, sizeof kept);
     float *last_output = (float *)(row + layout->output_at), *last_value = (float *)(row + layout->value_at);
-    for (Py_ssize_t step = 0; step < rectangle->steps; step++, steps++) {
+    for (Py_ssize_t step = 0; step < rectangle->steps; step++, steps += steps != UINT64_MAX) {
         const float *x = rectangle->values + item[step] * layout->features;
         const float *y = rectangle->outputs + (step * rectangle->batch + group) * layout->outputs;
         float *to = rectangle->y + item[step] * columns;
@@ -422,75 +475,105 @@ static void absorb_group(const Layout *layout, const Rectangle *rectangle, Py_ss
         memcpy(row + layout->state_at, rectangle->state + group * layout->size, 4 * (size_t)layout->size);
 }
 
-/* Whether everything that is to be read and written is there. */
-static int check_rectangle(const Layout *layout, const Rectangle *r, Py_ssize_t rows, Py_ssize_t items,
-                           Py_ssize_t values, Py_ssize_t streams) {
-    if (r->first < 0 || r->steps < 1 || r->ends < 0) return wrong("a rectangle has no steps");
-    if (layout->output_at < HEADER_SIZE || layout->value_at < HEADER_SIZE || layout->state_at < HEADER_SIZE ||
-        layout->output_at + 4 * layout->outputs > layout->each || layout->value_at + 4 * layout->features > layout->each ||
-        layout->state_at + 4 * layout->size > layout->each || layout->target >= layout->outputs ||
-        layout->feature >= layout->features || layout->feature < 0 || r->tally_columns < TALLY_BUCKETS + layout->edge_count + 1)
+/* Whether `count` numbers at so many bytes into a row lie behind its header and within it. */
+static int holds(const Layout *layout, Py_ssize_t at, Py_ssize_t count) {
+    return at >= HEADER_SIZE && at % 4 == 0 && count >= 0 && at <= layout->each && count <= (layout->each - at) / 4;
+}
+
+/* A tuple as `carry_python.Layout` has it. */
+static int take_layout(PyObject *tuple, Layout *layout) {
+    enum { FIELDS = 12 };
+    Py_ssize_t target, feature, interval, score;
+    Py_ssize_t *const fields[FIELDS] = {
+        &layout->each,     &layout->outputs, &layout->features, &layout->size,           &layout->output_at, &layout->value_at,
+        &layout->state_at, &target,          &feature,          &layout->calibration_at, &interval,          &score};
+    if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != FIELDS) {
+        PyErr_SetString(PyExc_TypeError, "a layout is a tuple of 12 numbers");
+        return -1;
+    }
+    if (take_sizes(&PyTuple_GET_ITEM(tuple, 0), fields, FIELDS) < 0) return -1;
+    if (layout->each % 4 || layout->outputs < 1 || layout->features < 1 ||
+        !holds(layout, layout->output_at, layout->outputs) || !holds(layout, layout->value_at, layout->features) ||
+        !holds(layout, layout->state_at, layout->size) || target < -1 || target >= layout->outputs ||
+        target > INT_MAX || feature < 0 || feature >= layout->features || feature > INT_MAX)
         return wrong("the layout does not fit the rows");
-    if ((layout->interval | layout->score) >> 1 || (!layout->calibration_at && (layout->interval || layout->score)))
+    if (interval < 0 || interval > 1 || score < 0 || score > 1 || (!layout->calibration_at && (interval || score)))
         return wrong("there are no calibrations for the columns asked for");
-    if (layout->calibration_at && (layout->target < 0 || layout->calibration_at < HEADER_SIZE ||
-                                   layout->calibration_at + (Py_ssize_t)sizeof(Calibration) > layout->each))
+    if (layout->calibration_at && (target < 0 || !holds(layout, layout->calibration_at, sizeof(Calibration) / 4)))
         return wrong("the layout does not fit the rows");
+    layout->target = (int)target, layout->feature = (int)feature;
+    layout->interval = (int)interval, layout->score = (int)score;
+    layout->columns = layout->outputs + 2 * interval + score;
+    return 0;
+}
+
+/* Take the numbers that calibrate and score, and whether there is a tally of these edges' buckets. */
+static int take_numbers(Layout *layout, const Py_buffer *constants, const Py_buffer *edges, const Py_buffer *tally) {
+    layout->constants = constants->buf;
+    layout->edges = edges->buf, layout->edge_count = count_of(edges);
+    return (!layout->calibration_at || constants->len == sizeof(Constants)) &&
+           tally->shape[1] == TALLY_BUCKETS + layout->edge_count + 1;
+}
+
+/* 0 if every item, row and tally of a rectangle is there. */
+static int hold_rectangle(const Rectangle *r, Py_ssize_t rows, Py_ssize_t items, Py_ssize_t values,
+                          Py_ssize_t streams) {
+    if (r->first < 0 || r->steps < 1 || r->ends < 0 || r->ends > r->batch) return wrong("a rectangle has no steps");
+    if (!lie_within(r->places, r->batch, r->first, r->steps, items)) return wrong("items are short, or lie beyond");
     for (Py_ssize_t group = 0; group < r->batch; group++) {
         if (r->slots[group] < 0 || r->slots[group] >= rows) return wrong("a slot lies beyond the rows");
         if (r->streams[group] < 0 || r->streams[group] >= streams) return wrong("a stream has no tally");
-        if (r->places[group] < 0 || r->places[group] + r->first + r->steps > items) return wrong("items are short");
-        for (Py_ssize_t step = 0; step < r->steps; step++) {
-            int64_t item = r->items[r->places[group] + r->first + step];
-            if (item < 0 || item >= values) return wrong("an item lies beyond the values");
-        }
+        const int64_t *item = r->items + r->places[group] + r->first;
+        for (Py_ssize_t step = 0; step < r->steps; step++)
+            if (item[step] < 0 || item[step] >= values) return wrong("an item lies beyond the values");
     }
     return 0;
 }
 
-/* A tuple as `carry_python.Layout` has it. */
-static int take_layout(PyObject *tuple, void *to) {
-    Layout *layout = to;
-    return PyArg_ParseTuple(tuple, "nnnnnnniinii", &layout->each, &layout->outputs, &layout->features, &layout->size,
-                            &layout->output_at, &layout->value_at, &layout->state_at, &layout->target,
-                            &layout->feature, &layout->calibration_at, &layout->interval, &layout->score);
+/* Whether an array holds `size` numbers, as the last of so many dimensions has it. */
+static int is_answer(const Py_buffer *outputs, Py_ssize_t steps, Py_ssize_t batch, Py_ssize_t each) {
+    Py_ssize_t size;
+    return outputs->ndim > 0 && outputs->shape[outputs->ndim - 1] == each && !multiply_sizes(steps, batch, &size) &&
+           !multiply_sizes(size, each, &size) && count_of(outputs) == size;
 }
 
-enum { ROWS, CONSTANTS, EDGES, ITEMS, PLACES, SLOTS, STREAMS, VALUES, TIMES, OUTPUTS, STATE, Y, TALLY, BUFFERS };
-
-static PyObject *absorb(PyObject *module, PyObject *args) {
+static PyObject *absorb(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
-    Py_buffer b[BUFFERS];
+    enum { ROWS, CONSTANTS, EDGES, ITEMS, PLACES, SLOTS, STREAMS, VALUES, TIMES, OUTPUTS, STATE, Y, TALLY, ARRAYS };
+    static const Demand demands[ARRAYS] = {
+        {"rows", FLOAT32, 2, WRITE},    {"constants", FLOAT64, 1, READ}, {"edges", FLOAT64, 1, READ},
+        {"items", INT64, 1, READ},      {"places", INT64, 1, READ},      {"slots", INT64, 1, READ},
+        {"streams", INT64, 1, READ},    {"values", FLOAT32, 2, READ},    {"times_ms", INT64, 1, READ},
+        {"outputs", FLOAT32, ANY, READ}, {"state", FLOAT32, 2, READ},     {"y", FLOAT32, 2, WRITE},
+        {"tally", FLOAT64, 2, WRITE}};
+    Py_buffer b[ARRAYS];
     Layout layout;
     Rectangle r;
-    if (!PyArg_ParseTuple(args, "w*O&y*y*y*y*y*y*nnny*y*y*y*w*w*", &b[ROWS], take_layout, &layout,
-                          &b[CONSTANTS], &b[EDGES], &b[ITEMS], &b[PLACES], &b[SLOTS], &b[STREAMS],
-                          &r.first, &r.steps, &r.ends, &b[VALUES], &b[TIMES], &b[OUTPUTS], &b[STATE], &b[Y],
-                          &b[TALLY]))
+    if (take_count("absorb", given, 17) < 0 || take_layout(args[1], &layout) < 0 ||
+        take_sizes(args + 8, (Py_ssize_t *[]){&r.first, &r.steps, &r.ends}, 3) < 0)
         return NULL;
-    int good = layout.each > 0 && layout.outputs > 0 && layout.features > 0 && layout.size >= 0;
-    r.batch = b[SLOTS].len / 8;
-    Py_ssize_t values = b[TIMES].len / 8;
-    good = good && b[PLACES].len == b[SLOTS].len && b[STREAMS].len == b[SLOTS].len &&
-           b[VALUES].len == 4 * values * layout.features && b[Y].len == 4 * values * (layout.outputs + 2 * layout.interval + layout.score) &&
-           (!layout.calibration_at || b[CONSTANTS].len == sizeof(Constants)) &&
-           b[OUTPUTS].len == 4 * r.steps * r.batch * layout.outputs && b[STATE].len == 4 * r.batch * layout.size;
-    layout.constants = b[CONSTANTS].buf;
-    layout.edges = b[EDGES].buf, layout.edge_count = b[EDGES].len / 8;
-    r.tally_columns = TALLY_BUCKETS + layout.edge_count + 1;
+    PyObject *const arrays[ARRAYS] = {args[0], args[2],  args[3],  args[4],  args[5],  args[6], args[7],
+                                      args[11], args[12], args[13], args[14], args[15], args[16]};
+    if (take_arrays(arrays, demands, b, ARRAYS) < 0) return NULL;
+    r.batch = count_of(&b[SLOTS]);
+    Py_ssize_t values = count_of(&b[TIMES]);
+    int good = take_numbers(&layout, &b[CONSTANTS], &b[EDGES], &b[TALLY]) && b[ROWS].shape[1] == layout.each / 4 &&
+               count_of(&b[PLACES]) == r.batch && count_of(&b[STREAMS]) == r.batch &&
+               is_shaped(&b[VALUES], values, layout.features) && is_shaped(&b[Y], values, layout.columns) &&
+               is_answer(&b[OUTPUTS], r.steps, r.batch, layout.outputs) && is_shaped(&b[STATE], r.batch, layout.size);
+    r.tally_columns = b[TALLY].shape[1];
     r.items = b[ITEMS].buf, r.places = b[PLACES].buf, r.slots = b[SLOTS].buf, r.streams = b[STREAMS].buf;
     r.values = b[VALUES].buf, r.times = b[TIMES].buf, r.outputs = b[OUTPUTS].buf, r.state = b[STATE].buf;
     r.rows = b[ROWS].buf, r.y = b[Y].buf, r.tally = b[TALLY].buf;
     if (!good) wrong("the arrays of a rectangle do not fit each other");
-    good = good && check_rectangle(&layout, &r, b[ROWS].len / layout.each, b[ITEMS].len / 8, values,
-                                   b[TALLY].len / 8 / r.tally_columns) == 0;
+    good = good && hold_rectangle(&r, b[ROWS].shape[0], count_of(&b[ITEMS]), values, b[TALLY].shape[0]) == 0;
     if (good)
         for (Py_ssize_t group = 0, next = AHEAD; group < r.batch; group++, next++) {
             if (next < r.batch)
                 fetch_row(r.rows + r.slots[next] * layout.each, next < r.ends ? layout.state_at : layout.each);
             absorb_group(&layout, &r, group);
         }
-    for (int i = 0; i < BUFFERS; i++) PyBuffer_Release(&b[i]);
+    release_arrays(b, ARRAYS);
     if (!good) return NULL;
     Py_RETURN_NONE;
 }
@@ -501,71 +584,76 @@ static PyObject *absorb(PyObject *module, PyObject *args) {
 enum { FOUND_TIME = 2, FOUND_SLOT = 5, FOUND_COLUMNS };
 
 /* Copy the state of a value's series to where the model reads it; false after a silence that is too long. */
-static PyObject *take_one(PyObject *module, PyObject *args) {
+static PyObject *take_one(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
-    Py_buffer rows, found, state;
-    Py_ssize_t each, state_at;
-    long long silence_ms;
-    if (!PyArg_ParseTuple(args, "y*nny*Lw*", &rows, &each, &state_at, &found, &silence_ms, &state)) return NULL;
-    const int64_t *what = found.buf;
-    int good = found.len == 8 * FOUND_COLUMNS && each >= HEADER_SIZE && state_at >= HEADER_SIZE &&
-               state_at <= each - state.len && what[FOUND_SLOT] >= 0 && what[FOUND_SLOT] < rows.len / each;
+    enum { ROWS, FOUND, STATE, ARRAYS };
+    static const Demand demands[ARRAYS] = {
+        {"rows", FLOAT32, 2, READ}, {"found", INT64, 1, READ}, {"state", FLOAT32, 2, WRITE}};
+    Py_buffer b[ARRAYS];
+    Py_ssize_t each, state_at, silence_ms;
+    if (take_count("take_one", given, 6) < 0 || take_sizes(args + 1, (Py_ssize_t *[]){&each, &state_at}, 2) < 0 ||
+        take_sizes(args + 4, (Py_ssize_t *[]){&silence_ms}, 1) < 0 ||
+        take_arrays((PyObject *const[]){args[0], args[3], args[5]}, demands, b, ARRAYS) < 0)
+        return NULL;
+    const int64_t *what = b[FOUND].buf;
+    int good = count_of(&b[FOUND]) == FOUND_COLUMNS && state_at >= HEADER_SIZE &&
+               holds_part(&b[ROWS], each, state_at, b[STATE].len) && b[STATE].shape[0] == 1 &&
+               what[FOUND_SLOT] >= 0 && what[FOUND_SLOT] < b[ROWS].shape[0];
     int heard = 1;
     if (good) {
-        const char *row = (const char *)rows.buf + what[FOUND_SLOT] * each;
-        int64_t last_ms, silence;
+        const char *row = (const char *)b[ROWS].buf + what[FOUND_SLOT] * each;
+        int64_t last_ms;
         uint64_t steps;
         memcpy(&last_ms, row + TIME_AT, 8);
         memcpy(&steps, row + STEPS_AT, 8);
-        heard = !steps || (!__builtin_sub_overflow(what[FOUND_TIME], last_ms, &silence) && silence <= silence_ms);
-        if (heard) memcpy(state.buf, row + state_at, (size_t)state.len);
+        heard = !steps || (__int128)what[FOUND_TIME] - last_ms <= silence_ms;
+        if (heard) memcpy(b[STATE].buf, row + state_at, (size_t)b[STATE].len);
     } else
         wrong("the row of a value does not hold its state");
-    PyBuffer_Release(&rows);
-    PyBuffer_Release(&found);
-    PyBuffer_Release(&state);
+    release_arrays(b, ARRAYS);
     return good ? PyBool_FromLong(heard) : NULL;
 }
 
 /* `absorb` for one value: false, and nothing is touched, if the answer is not finite. */
-static PyObject *absorb_one(PyObject *module, PyObject *args) {
+static PyObject *absorb_one(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
-    enum { ROWS, CONSTANTS, EDGES, FOUND, VALUE, OUTPUTS, STATE, Y, TALLY, BUFFERS };
+    enum { ROWS, CONSTANTS, EDGES, FOUND, VALUE, OUTPUTS, STATE, Y, TALLY, ARRAYS };
+    static const Demand demands[ARRAYS] = {
+        {"rows", FLOAT32, 2, WRITE},     {"constants", FLOAT64, 1, READ}, {"edges", FLOAT64, 1, READ},
+        {"found", INT64, 1, READ},       {"value", FLOAT32, 2, READ},     {"outputs", FLOAT32, ANY, READ},
+        {"state", FLOAT32, 2, READ},     {"y", FLOAT32, 2, WRITE},        {"tally", FLOAT64, 2, WRITE}};
     static const int64_t none = 0;
-    Py_buffer b[BUFFERS];
+    Py_buffer b[ARRAYS];
     Layout layout;
-    if (!PyArg_ParseTuple(args, "w*O&y*y*y*y*y*y*w*w*", &b[ROWS], take_layout, &layout, &b[CONSTANTS], &b[EDGES],
-                          &b[FOUND], &b[VALUE], &b[OUTPUTS], &b[STATE], &b[Y], &b[TALLY]))
-        return NULL;
-    Py_ssize_t columns = layout.outputs + 2 * layout.interval + layout.score;
-    layout.constants = b[CONSTANTS].buf, layout.edges = b[EDGES].buf, layout.edge_count = b[EDGES].len / 8;
-    Rectangle r = {.items = &none, .places = &none, .streams = &none, .batch = 1, .steps = 1, .values = b[VALUE].buf,
+    if (take_count("absorb_one", given, 10) < 0 || take_layout(args[1], &layout) < 0) return NULL;
+    PyObject *const arrays[ARRAYS] = {args[0], args[2], args[3], args[4], args[5], args[6], args[7], args[8], args[9]};
+    if (take_arrays(arrays, demands, b, ARRAYS) < 0) return NULL;
+    const int64_t *found = b[FOUND].buf;
+    Rectangle r = {.items = &none, .places = &none, .streams = &none, .slots = found + FOUND_SLOT,
+                   .times = found + FOUND_TIME, .batch = 1, .steps = 1, .values = b[VALUE].buf,
                    .outputs = b[OUTPUTS].buf, .state = b[STATE].buf, .rows = b[ROWS].buf, .y = b[Y].buf,
-                   .tally = b[TALLY].buf, .tally_columns = TALLY_BUCKETS + layout.edge_count + 1};
+                   .tally = b[TALLY].buf, .tally_columns = b[TALLY].shape[1]};
     int finite = 0;
-    int good = layout.each > 0 && layout.outputs > 0 && layout.features > 0 && layout.size >= 0 &&
-               b[FOUND].len == 8 * FOUND_COLUMNS && b[VALUE].len == 4 * layout.features && b[Y].len == 4 * columns &&
-               (!layout.calibration_at || b[CONSTANTS].len == sizeof(Constants)) &&
-               b[OUTPUTS].len == 4 * layout.outputs && b[STATE].len == 4 * layout.size;
-    if (good) {
-        r.slots = (const int64_t *)b[FOUND].buf + FOUND_SLOT, r.times = (const int64_t *)b[FOUND].buf + FOUND_TIME;
-        good = check_rectangle(&layout, &r, b[ROWS].len / layout.each, 1, 1, b[TALLY].len / 8 / r.tally_columns) == 0;
-    } else
-        wrong("the arrays of a value do not fit each other");
+    int good = take_numbers(&layout, &b[CONSTANTS], &b[EDGES], &b[TALLY]) && b[ROWS].shape[1] == layout.each / 4 &&
+               count_of(&b[FOUND]) == FOUND_COLUMNS && is_shaped(&b[VALUE], 1, layout.features) &&
+               is_shaped(&b[Y], 1, layout.columns) && is_answer(&b[OUTPUTS], 1, 1, layout.outputs) &&
+               is_shaped(&b[STATE], 1, layout.size);
+    if (!good) wrong("the arrays of a value do not fit each other");
+    good = good && hold_rectangle(&r, b[ROWS].shape[0], 1, 1, b[TALLY].shape[0]) == 0;
     if (good && (finite = is_finite(&b[OUTPUTS]) && is_finite(&b[STATE]))) absorb_group(&layout, &r, 0);
-    for (int i = 0; i < BUFFERS; i++) PyBuffer_Release(&b[i]);
+    release_arrays(b, ARRAYS);
     return good ? PyBool_FromLong(finite) : NULL;
 }
 
 static PyMethodDef functions[] = {
-    {"lay_out", lay_out, METH_VARARGS, "Items by series, the series with most first."},
-    {"take_parts", take_parts, METH_VARARGS, "A part of each slot's row."},
-    {"take_steps", take_steps, METH_VARARGS, "What each item of a rectangle has."},
+    {"lay_out", FUNCTION(lay_out), METH_FASTCALL, "Items by series, the series with most first."},
+    {"take_parts", FUNCTION(take_parts), METH_FASTCALL, "A part of each slot's row."},
+    {"take_steps", FUNCTION(take_steps), METH_FASTCALL, "What each item of a rectangle has."},
     {"all_finite", all_finite, METH_O, "Whether all of some float32 numbers are finite."},
-    {"calibrate", calibrate, METH_VARARGS, "Take values into the calibrations of their series."},
-    {"absorb", absorb, METH_VARARGS, "Take a rectangle's answers into the rows."},
-    {"take_one", take_one, METH_VARARGS, "The state of a single value's series."},
-    {"absorb_one", absorb_one, METH_VARARGS, "Take the answer to a single value into its row."},
+    {"calibrate", FUNCTION(calibrate), METH_FASTCALL, "Take values into the calibrations of their series."},
+    {"absorb", FUNCTION(absorb), METH_FASTCALL, "Take a rectangle's answers into the rows."},
+    {"take_one", FUNCTION(take_one), METH_FASTCALL, "The state of a single value's series."},
+    {"absorb_one", FUNCTION(absorb_one), METH_FASTCALL, "Take the answer to a single value into its row."},
     {0},
 };
 static struct PyModuleDef definition = {
@@ -573,4 +661,4 @@ static struct PyModuleDef definition = {
     NULL,
 };
 
-PyMODINIT_FUNC PyInit__carry(void) { return PyModule_Create(&definition); }
+PyMODINIT_FUNC PyInit__carry(void) { return find_numpy() < 0 ? NULL : PyModule_Create(&definition); }

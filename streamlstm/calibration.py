@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.arrays import hold
+
 Index = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -44,6 +46,7 @@ CALIBRATION = np.dtype(
     ]
 )
 
+CONSTANTS = 4 + 3 * len(TAILS)  # numbers of an interval level
 LABELLED, BEGINS = 1, 2  # flags of an event: its value scores the prediction before it; the series begins anew with it
 COVERED, GIVEN = 0, 1  # what `calibrate` counts: values inside an interval, values that had one
 _LARGEST = float(np.finfo(np.float32).max)
@@ -93,14 +96,43 @@ def calibrate(
     out: Float32,
     counts: Float64,
 ) -> None:
-    """Take events (k,), those of a group side by side and in order, into the groups' calibrations `kept` (g,).
+    """Take events (k,), those of a group in order, into the groups' calibrations `kept` (g,).
 
     An event is a value x, the prediction of it that was made before, and the prediction y made after it. Written are
     for each event the interval around y and the score of x: out (k, 3), NaN where there is none; and for each group
-    what was covered and given: counts (g, 2) is added to.
+    what was covered and given: counts (g, 2) is added to. NaN is the quiet one without a sign, wherever it came from.
     """
+    _hold(kept, fresh, constants, group, flags, x, predicted, y, out, counts)
     with np.errstate(over="ignore", invalid="ignore"):
         _calibrate(kept, fresh, constants, group, flags, x, predicted, y, out, counts)
+
+
+def _hold(
+    kept: NDArray[Any],
+    fresh: NDArray[np.void],
+    constants: Float64,
+    group: Index,
+    flags: Flags,
+    x: Float32,
+    predicted: Float32,
+    y: Float32,
+    out: Float32,
+    counts: Float64,
+) -> None:
+    hold("kept", kept, CALIBRATION, 1, writable=True)
+    hold("fresh", fresh, CALIBRATION, 0)
+    hold("constants", constants, np.float64, 1)
+    hold("group", group, np.int64, 1)
+    hold("flags", flags, np.uint8, 1)
+    hold("out", out, np.float32, 2, writable=True)
+    hold("counts", counts, np.float64, 2, writable=True)
+    for name, numbers in (("x", x), ("predicted", predicted), ("y", y)):
+        hold(name, numbers, np.float32, 1)
+    events = len(flags)
+    fit = len(group) == len(x) == len(predicted) == len(y) == events and out.shape == (events, 3)
+    known = ((group >= 0) & (group < len(kept))).all()
+    if not fit or not known or counts.shape != (len(kept), 2) or len(constants) != CONSTANTS:
+        raise ValueError("the events do not fit the groups")
 
 
 def _calibrate(
@@ -116,12 +148,11 @@ def _calibrate(
     counts: Float64,
 ) -> None:
     per_group = np.bincount(group, minlength=len(kept))
-    starts = np.zeros(len(kept), np.int64)
-    begins = np.flatnonzero(np.diff(group, prepend=-1))
-    starts[group[begins]] = begins
+    order = np.argsort(group, kind="stable")
+    starts = np.cumsum(per_group) - per_group
     for rank in range(int(per_group.max(initial=0))):
         chosen = np.flatnonzero(per_group > rank)
-        at = starts[chosen] + rank
+        at = order[starts[chosen] + rank]
         mine = kept[chosen]
         mine[(flags[at] & BEGINS) > 0] = fresh
         labelled = (flags[at] & LABELLED) > 0
@@ -130,7 +161,7 @@ def _calibrate(
         known = part["seen"] >= constants[0]
         low, high = _ends(part, predicted[at[labelled]])
         inside = known & (low <= x[at[labelled]]) & (x[at[labelled]] <= high)
-        part["covered"] += inside
+        part["covered"][known] += inside[known]
         counts[chosen[labelled], COVERED] += inside
         counts[chosen[labelled], GIVEN] += known
         scores = np.full(len(at), np.nan, np.float32)
@@ -146,7 +177,10 @@ def _calibrate(
 def _ends(part: NDArray[Any], around: Float32) -> tuple[Float32, Float32]:
     center = around.astype(np.float64)
     one, other = center - part["low"] * part["scale"], center + part["high"] * part["scale"]
-    ends = np.clip(np.stack([np.minimum(one, other), np.maximum(one, other)]), -_LARGEST, _LARGEST).astype(np.float32)
+    # Chosen, not `minimum` and `maximum`: of 0.0 and -0.0 those give either.
+    low, high = np.where(one < other, one, other), np.where(one < other, other, one)
+    ends = np.clip(np.stack([low, high]), -_LARGEST, _LARGEST).astype(np.float32)
+    ends[np.isnan(ends)] = np.nan
     return ends[0], ends[1]
 
 
@@ -169,6 +203,7 @@ def _surprise(part: NDArray[Any], size: Float64) -> Float32:
         else:
             run = (ratio - edges[above - 1]) / (edges[above] - edges[above - 1])
             share[i] = tails[above - 1] + (tails[above] - tails[above - 1]) * run
+    share[np.isnan(share)] = np.nan
     return (1.0 - share).astype(np.float32)
 
 

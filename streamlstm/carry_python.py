@@ -5,42 +5,34 @@ It says what the compiled ones must do; the tests hold the two against each othe
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.arrays import hold, hold_numbers
 from streamlstm.calibration import CALIBRATION, LABELLED
 from streamlstm.calibration import calibrate as calibrate  # noqa: PLC0414  (one of the twin's functions)
+from streamlstm.carry_demands import (
+    FOUND_COLUMNS,
+    hold_answer,
+    hold_layout,
+    hold_numbers_of,
+    hold_part,
+    hold_rectangle,
+    hold_slots,
+    hold_steps,
+    steps_of,
+)
+from streamlstm.carry_demands import Layout as Layout  # noqa: PLC0414  (as `absorb` takes it)
 from streamlstm.codec import SLOT, TIME
-from streamlstm.record import HEADER
+from streamlstm.record import HEADER, count_on
 from streamlstm.scoring import COVERED, GIVEN, add_scores, take_scores
 
 Index = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
-
-
-class Layout(NamedTuple):
-    """Where things stand in a row: sizes in elements, places in bytes; target and feature are -1 and 0 for none."""
-
-    each: int  # bytes of a row
-    outputs: int
-    features: int
-    state_size: int
-    output_at: int
-    value_at: int
-    state_at: int
-    target: int  # output that forecasts the scored feature
-    feature: int
-    calibration_at: int = 0  # 0: not calibrated
-    interval: int = 0  # 1: columns for its ends follow the outputs
-    score: int = 0  # 1: a column for it comes last
-
-    @property
-    def columns(self) -> int:
-        """How many numbers a prediction has."""
-        return self.outputs + 2 * self.interval + self.score
 
 
 def lay_out(
@@ -50,9 +42,17 @@ def lay_out(
 
     Items of slot -1 are left out, and so is every series with an item that is not plain (n,). Items (m,) stand in the
     order of their group and then of arrival; a group's begin at its place. Groups of a length stand in order of
-    arrival. `offsets` (streams + 1,) says where each stream's items begin; a slot belongs to one stream. `scratch` is
-    -1 for every slot, before and after.
+    arrival. `offsets` (streams + 1,) says where each stream's items begin; a slot belongs to one stream. `scratch`
+    (slots,) may hold anything, and is -1 afterwards for the slots that occurred; the compiled twin notes them there.
     """
+    hold("slots", slots, np.int64, 1)
+    hold("scratch", scratch, np.int32, 1, writable=True)
+    hold("offsets", offsets, np.int64, 1)
+    if plain is not None:
+        hold("plain", plain, np.uint8, 1)
+    cut = len(offsets) > 1 and offsets[0] == 0 and offsets[-1] == len(slots) and (offsets[:-1] <= offsets[1:]).all()
+    if not cut or (plain is not None and len(plain) != len(slots)):
+        raise ValueError("offsets and marks do not fit the items")
     if len(slots) and slots.max() >= len(scratch):
         raise ValueError("a slot lies beyond the rows")
     chosen = np.flatnonzero(slots >= 0)
@@ -68,26 +68,41 @@ def lay_out(
     items = chosen[by_rank][: int(count[order].sum())]
     place = np.cumsum(count[order]) - count[order]
     stream = np.searchsorted(offsets, chosen[first[order]], side="right") - 1
+    scratch[found] = -1
     return items, place, count[order], found[order], stream
 
 
 def take_parts(rows: Float32, each: int, place: int, size: int, slots: Index, out: Float32) -> None:
     """Copy `size` bytes at `place` of each slot's row of `each` bytes."""
-    assert rows.itemsize * rows.shape[1] == each
+    hold("rows", rows, np.float32, 2)
+    hold("slots", slots, np.int64, 1)
+    hold("out", out, np.float32, writable=True)
+    hold_part(rows, each, place, size)
+    hold_slots(slots, rows)
+    if out.shape != (len(slots), size // 4):
+        raise ValueError("the parts do not fit the rows")
     out[:] = rows[slots, place // 4 : (place + size) // 4]
 
 
 def take_steps(source: NDArray, size: int, items: Index, places: Index, first: int, steps: int, out: NDArray) -> None:  # type: ignore[type-arg]
     """Copy what the items of steps first, first + 1, … of each group have in source (n, …): out is (T, B, …)."""
-    assert source.itemsize * int(np.prod(source.shape[1:])) == size
-    out[:] = source[items[places + first + np.arange(steps)[:, None]]].reshape(out.shape)
+    for name, array in (("source", source), ("out", out)):
+        hold(name, array, np.int64 if getattr(array, "dtype", None) == np.int64 else np.float32, writable=name == "out")
+    hold_numbers(size)
+    hold_steps(items, places, first, steps, source)
+    fits = source.dtype == out.dtype and out.shape == (steps, len(places), *source.shape[1:])
+    if not fits or source.itemsize * math.prod(source.shape[1:]) != size:
+        raise ValueError("the steps do not fit the items")
+    out[:] = source[steps_of(items, places, first, steps)]
 
 
 def all_finite(numbers: Float32) -> bool:
     """Whether all numbers are finite."""
+    hold("numbers", numbers, np.float32)
     return bool(np.isfinite(numbers).all())
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def absorb(
     rows: Float32,
     layout: tuple[int, ...],
@@ -113,8 +128,12 @@ def absorb(
     groups from `ends` on, which have no steps after these; writes the predictions, and what calibration gives besides,
     to their items in y (n, columns).
     """
-    lay = Layout(*layout)
-    at = items[places + first + np.arange(steps)[:, None]]  # (T, B)
+    lay = hold_layout(layout)
+    hold_numbers_of(lay, rows, constants, edges, tally)
+    hold_rectangle(rows, items, places, slots, streams, (first, steps, ends), times_ms, tally)
+    hold_answer(lay, (steps, len(slots)), values, times_ms, outputs, state, y)
+    outputs = outputs.reshape(steps, len(slots), lay.outputs)
+    at = steps_of(items, places, first, steps)
     part = rows[slots]
     header = np.ndarray(shape=(len(part),), dtype=HEADER, buffer=part, strides=(lay.each,))
     last_output = part[:, lay.output_at // 4 : lay.output_at // 4 + lay.outputs]
@@ -134,7 +153,7 @@ def absorb(
     if lay.calibration_at:
         y[at, lay.outputs :] = _calibrated(lay, part, constants, values[at, lay.feature], outputs, streams, tally)
     last_output[:], last_value[:] = outputs[-1], values[at[-1]]
-    header["steps"] += np.uint64(steps)
+    header["steps"] = count_on(header["steps"], steps)
     header["rejected"] = 0
     header["time_ms"] = times_ms[at[-1]]
     part[ends:, lay.state_at // 4 : lay.state_at // 4 + lay.state_size] = state[ends:]
@@ -147,9 +166,14 @@ def take_one(rows: Float32, each: int, place: int, found: Index, silence_ms: int
     False, and nothing is copied, if the value comes after a longer silence of its series. `found` is what
     `codec_python.scan_single` found.
     """
-    time_ms, slot = int(found[TIME]), int(found[SLOT])
-    if not 0 <= slot < len(rows) or place + state.nbytes > each:
+    hold("rows", rows, np.float32, 2)
+    hold("found", found, np.int64, 1)
+    hold("state", state, np.float32, 2, writable=True)
+    hold_numbers(silence_ms)
+    if found.size != FOUND_COLUMNS or not 0 <= found[SLOT] < len(rows) or len(state) != 1 or place < HEADER.itemsize:
         raise ValueError("the row of a value does not hold its state")
+    hold_part(rows, each, place, state.nbytes, what="the row of a value does not hold its state")
+    time_ms, slot = int(found[TIME]), int(found[SLOT])
     header = np.ndarray(shape=(1,), dtype=HEADER, buffer=rows[slot], strides=(each,))[0]
     if header["steps"] and time_ms - int(header["time_ms"]) > silence_ms:
         return False
@@ -173,10 +197,17 @@ def absorb_one(
 
     False, and nothing is touched, if the answer is not finite.
     """
-    if not (all_finite(outputs) and all_finite(state)):
-        return False
+    hold("found", found, np.int64, 1)
+    if found.size != FOUND_COLUMNS:
+        raise ValueError("the arrays of a value do not fit each other")
     one, cut = np.zeros(1, np.int64), (0, 1, 0)
     slot, time_ms = found[SLOT : SLOT + 1], found[TIME : TIME + 1]
+    lay = hold_layout(layout)
+    hold_numbers_of(lay, rows, constants, edges, tally)
+    hold_rectangle(rows, one, one, slot, one, cut, time_ms, tally)
+    hold_answer(lay, (1, 1), value, time_ms, outputs, state, y)
+    if not (all_finite(outputs) and all_finite(state)):
+        return False
     absorb(rows, layout, constants, edges, one, one, slot, one, *cut, value, time_ms, outputs, state, y, tally)
     return True
 

@@ -6,19 +6,27 @@ It says what the compiled one must do; the tests hold the two against each other
 from __future__ import annotations
 
 import re
+from operator import index
 from typing import NamedTuple
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from streamlstm.arrays import hold, hold_bytes, hold_numbers
+from streamlstm.reply_python import Cursor
+from streamlstm.reply_python import skip_replies as skip_replies  # noqa: PLC0414  (one of the twin's functions)
+
+Pieces = tuple[bytes, NDArray[np.int64], NDArray[np.int64]]
+
 NO_SLOT = -1
 PLAIN, ODD = 0, 1
 
 _DECIMAL = re.compile(rb"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_LENGTH = re.compile(rb"-?[0-9]{1,18}")
 _FLOAT32_LIMIT = 2.0**128 - 2.0**103  # what is smaller rounds to a finite float32
-_INT64_MAX = 2**63 - 1
+_INT32_MAX, _UINT64_MAX = 2**31 - 1, 2**64 - 1
+# The one float32 of all whose shortest text, read as a double and rounded, is the next one: see `_shortest.h`.
+_ROUNDED_TWICE = re.compile(rb"\b7\.038531e-26\b")
 
 
 class Table:
@@ -39,6 +47,11 @@ class Table:
 
     def put(self, stream: int, name: bytes, slot: int) -> None:
         """Give a free slot to a series that has none; raises ValueError for one that has, or a slot that is taken."""
+        hold_bytes("name", name)
+        hold_numbers(slot)
+        _hold_stream(stream)
+        if not 0 <= slot <= _INT32_MAX:
+            raise ValueError("a stream, slot or name is out of range")
         if (stream, name) in self._slots or slot in self._owners:
             raise ValueError("the series has a slot, or the slot a series")
         self._slots[stream, name] = slot
@@ -46,6 +59,12 @@ class Table:
 
     def get(self, stream: int, name: bytes) -> int:
         """The series' slot, or NO_SLOT."""
+        hold_bytes("name", name)
+        _hold_stream(stream)
+        return self.find(stream, name)
+
+    def find(self, stream: int, name: bytes) -> int:
+        """As `get`, of what has been held against its demands."""
         return self._slots.get((stream, name), NO_SLOT)
 
     def remove(self, slot: int) -> None:
@@ -53,6 +72,12 @@ class Table:
         owner = self._owners.pop(slot, None)
         if owner is not None:
             del self._slots[owner]
+
+
+def _hold_stream(number: int) -> None:
+    hold_numbers(number)
+    if not 0 <= number <= _INT32_MAX:
+        raise ValueError("a stream, slot or name is out of range")
 
 
 class ScannedStream(NamedTuple):
@@ -72,41 +97,28 @@ class ScannedStream(NamedTuple):
     odd: bytes  # uint8 (items,): PLAIN, or ODD for texts that are not `features` finite decimal numbers
 
 
-def skip_replies(data: bytes | bytearray | memoryview, at: int, left: int) -> tuple[int, int]:
-    """Go over RESP2 replies from `at` on: (where the last element that is whole ends, how many are still to come).
-
-    An array is an element, and each of its own is one more; both numbers go in again when more bytes have come. Raises
-    ValueError for what is not a reply.
-    """
-    view = bytes(data)
-    while left:
-        line_end = view.find(b"\r\n", at)
-        if line_end < 0:
-            break
-        kind, head, following = view[at : at + 1], view[at + 1 : line_end], line_end + 2
-        if kind in b"$*" and not _LENGTH.fullmatch(head):
-            raise ValueError(f"not a reply at byte {at}")
-        if kind == b"$" and int(head) >= 0:
-            following += int(head) + 2
-            if following > len(view):
-                break
-        left += max(0, int(head)) - 1 if kind == b"*" else -1
-        at = following
-    return at, left
-
-
 def scan_read(reply: bytes, table: Table, streams: dict[bytes, int], features: int) -> list[ScannedStream]:
     """Take apart the whole reply of an XREAD (RESP2), nil or not; `streams` gives the number of each key.
 
     Raises ValueError if it is not such a reply.
     """
-    cursor = _Cursor(reply)
+    _hold_reply(reply, table, streams)
+    hold_numbers(features)
+    if not 1 <= features <= _INT32_MAX:
+        raise ValueError("a value has a number of features")
+    cursor = Cursor(reply)
     found = []
     for _ in range(cursor.array()):
-        if cursor.array() != 2:
-            raise ValueError("a stream of a read is a pair")
+        cursor.pair()
         found.append(_scan_stream(cursor, table, streams, features))
+    cursor.end()
     return found
+
+
+def _hold_reply(reply: bytes, table: Table, streams: dict[bytes, int]) -> None:
+    hold_bytes("reply", reply)
+    if not isinstance(table, Table) or not isinstance(streams, dict):
+        raise TypeError("a table and a dictionary of streams are needed")
 
 
 def scan_single(
@@ -116,74 +128,75 @@ def scan_single(
 
     `found` (6,) then has the place and length of the id, its time, the place and length of the name, and the slot.
     """
-    if not reply.startswith(b"*1\r\n"):
-        return None
-    cursor = _Cursor(reply)
+    _hold_reply(reply, table, streams)
+    hold("found", found, np.int64, 1, writable=True)
+    hold("value", value, np.float32, writable=True)
+    if found.size != 6 or not value.size:
+        raise ValueError("no room for what is found")
+    cursor = Cursor(reply)
     try:
-        cursor.head(b"*"), cursor.head(b"*")
-        at, length = cursor.bulk()
-        if cursor.head(b"*") != 1 or reply[at : at + length] not in streams:
-            return None
-        [scanned] = scan_read(reply, table, streams, value.size)
+        key = cursor.text() if cursor.array() == 1 and cursor.array() == 2 else None
     except ValueError:
         return None
-    slot = np.frombuffer(scanned.slot, np.int64)
-    if len(slot) != 1 or slot[0] == NO_SLOT or scanned.odd[0] == ODD:
+    stream = streams.get(key) if key is not None else None
+    if stream is None:
         return None
-    value[:] = np.frombuffer(scanned.value, np.float32)
-    columns = (scanned.id_at, scanned.id_length, scanned.time_ms, scanned.name_at, scanned.name_length)
-    found[:] = [*(int(np.frombuffer(column, np.int64)[0]) for column in columns), int(slot[0])]
-    return scanned.key
+    _hold_stream(stream)
+    try:
+        one = _scan_item(cursor) if cursor.array() == 1 else None
+    except ValueError:
+        return None
+    if one is None:
+        return None
+    slot = table.find(stream, reply[one.name[0] : sum(one.name)])
+    numbers = read_plain(reply[one.text[0] : sum(one.text)], value.size)
+    if slot == NO_SLOT or numbers is None:
+        return None
+    value.ravel()[:] = numbers
+    found[:] = [*one.entry_id, one.time_ms, *one.name, slot]
+    return key
 
 
-class _Cursor:
-    """Reads arrays and bulk strings one after the other."""
+class _Item(NamedTuple):
+    """An entry that is one item and the last of its reply; places are pairs of where and how long."""
 
-    def __init__(self, reply: bytes) -> None:
-        self.reply, self.at = reply, 0
-
-    def head(self, kind: bytes) -> int:
-        """The number after the given type byte."""
-        end = self.reply.find(b"\r\n", self.at)
-        if end < 0 or self.reply[self.at : self.at + 1] != kind:
-            raise ValueError(f"no {kind!r} at byte {self.at} of a reply")
-        number = int(self.reply[self.at + 1 : end])
-        self.at = end + 2
-        return number
-
-    def array(self) -> int:
-        """The length of an array, 0 for nil."""
-        return max(0, self.head(b"*"))
-
-    def bulk(self) -> tuple[int, int]:
-        """Where a bulk string begins and its length."""
-        length = self.head(b"$")
-        at = self.at
-        self.at += length + 2
-        if length < 0 or self.at > len(self.reply):
-            raise ValueError(f"a broken string at byte {at} of a reply")
-        return at, length
+    entry_id: tuple[int, int]
+    time_ms: int
+    name: tuple[int, int]
+    text: tuple[int, int]
 
 
-def _scan_stream(cursor: _Cursor, table: Table, streams: dict[bytes, int], features: int) -> ScannedStream:
+def _scan_item(cursor: Cursor) -> _Item | None:
+    cursor.pair()
+    entry_id, time_ms = cursor.entry_id()
+    if cursor.array() != 2:
+        return None
+    found = _Item(entry_id, time_ms, cursor.bulk(), cursor.bulk())
+    cursor.end()
+    return found
+
+
+def _scan_stream(cursor: Cursor, table: Table, streams: dict[bytes, int], features: int) -> ScannedStream:
     reply = cursor.reply
-    at, length = cursor.bulk()
-    key = reply[at : at + length]
+    key = cursor.text()
     stream = streams[key]
+    _hold_stream(stream)
     ids, times, counts, names, texts, slots, odd = [], [], [], [], [], [], []
     values: list[list[float]] = []
     for _ in range(cursor.array()):
-        if cursor.array() != 2:
-            raise ValueError("an entry of a read is a pair")
-        ids.append(cursor.bulk())
-        at, length = ids[-1]
-        times.append(min(int(reply[at : at + length].partition(b"-")[0]), _INT64_MAX))
-        counts.append(cursor.array() // 2)
-        for _ in range(counts[-1]):
+        cursor.pair()
+        place, time_ms = cursor.entry_id()
+        ids.append(place)
+        times.append(time_ms)
+        count, rest = divmod(cursor.array(), 2)
+        if rest:
+            raise ValueError(f"not a read's reply at byte {cursor.at}: a field without a value")
+        counts.append(count)
+        for _ in range(count):
             names.append(cursor.bulk())
             texts.append(cursor.bulk())
             at, length = names[-1]
-            slots.append(table.get(stream, reply[at : at + length]))
+            slots.append(table.find(stream, reply[at : at + length]))
             at, length = texts[-1]
             value = read_plain(reply[at : at + length], features)
             odd.append(PLAIN if value else ODD)
@@ -217,36 +230,33 @@ def read_plain(text: bytes, features: int) -> list[float] | None:
     return numbers if all(abs(number) < _FLOAT32_LIMIT for number in numbers) else None
 
 
-def pack_entries(
-    head: bytes,
-    ids: tuple[bytes, NDArray[np.int64], NDArray[np.int64]],
-    counts: NDArray[np.int64],
-    fields: tuple[bytes, NDArray[np.int64], NDArray[np.int64]],
-    texts: tuple[bytes, NDArray[np.int64], NDArray[np.int64]],
-) -> bytes:
+def pack_entries(head: bytes, ids: Pieces, counts: NDArray[np.int64], fields: Pieces, texts: Pieces) -> bytes:
     """XADD commands, one an entry: `*n`, then `head` (command and key as arguments), the id, field and text in turn.
 
     Each of `ids`, `fields`, `texts` is (bytes, places, lengths); entry i takes the next `counts[i]` fields and texts.
     """
+    hold_bytes("head", head)
+    hold("counts", counts, np.int64, 1)
     packed_ids, packed_fields, packed_texts = _bulks(*ids), _bulks(*fields), _bulks(*texts)
+    numbers = counts.tolist()
+    fit = len(numbers) == len(packed_ids) and len(packed_fields) == len(packed_texts) == sum(numbers)
+    if not fit or min(numbers, default=0) < 0:
+        raise ValueError("counts do not add up to the fields")
     parts: list[bytes] = []
     pairs: list[bytes] = [b""] * (2 * len(packed_fields))
     pairs[0::2], pairs[1::2] = packed_fields, packed_texts
     first = 0
-    for entry_id, count in zip(packed_ids, counts.tolist(), strict=True):
+    for entry_id, count in zip(packed_ids, numbers, strict=True):
         parts += (b"*%d\r\n" % (3 + 2 * count), head, entry_id)
         parts += pairs[2 * first : 2 * (first + count)]
         first += count
     return b"".join(parts)
 
 
-def pack_records(
-    names: tuple[bytes, NDArray[np.int64], NDArray[np.int64]],
-    rows: NDArray[np.float32],
-    size: int,
-    slots: NDArray[np.int64],
-) -> bytes:
+def pack_records(names: Pieces, rows: NDArray[np.float32], size: int, slots: NDArray[np.int64]) -> bytes:
     """Names and, of each, the row of `size` bytes that its slot has, in turn, each as an argument of a command."""
+    _hold_rows(rows, size)
+    hold("slots", slots, np.int64, 1)
     if len(names[1]) != len(slots) or (len(slots) and not 0 <= slots.min() <= slots.max() < len(rows)):
         raise ValueError("every name needs the slot of a row")
     pairs: list[bytes] = [b""] * (2 * len(slots))
@@ -254,6 +264,13 @@ def pack_records(
     head, flat = b"$%d\r\n" % size, rows[slots].tobytes()
     pairs[1::2] = [b"%b%b\r\n" % (head, flat[at : at + size]) for at in range(0, len(flat), size)]
     return b"".join(pairs)
+
+
+def _hold_rows(rows: NDArray[np.float32], size: int) -> None:
+    hold("rows", rows, np.float32, 2)
+    hold_numbers(size)
+    if not size or rows.itemsize * rows.shape[1] != size:
+        raise ValueError("a row has another size")
 
 
 def pack_single(
@@ -270,12 +287,19 @@ def pack_single(
     After the first piece come name and row (of `size` bytes), after the second id, name and the numbers' text, after
     the third the id, after the fourth how many entries are answered.
     """
-    assert rows.itemsize * rows.shape[1] == size
-    id_at, id_length, _, name_at, name_length, slot = found.tolist()
-    if not 0 <= slot < len(rows) or max(id_at + id_length, name_at + name_length) > len(reply):
+    hold_bytes("reply", reply)
+    hold("found", found, np.int64, 1)
+    hold("numbers", numbers, np.float32)
+    _hold_rows(rows, size)
+    if not 0 <= index(answered) <= _UINT64_MAX:
+        raise ValueError("so many entries cannot be answered")
+    if not isinstance(pieces, tuple) or len(pieces) != 5 or not all(isinstance(piece, bytes) for piece in pieces):
+        raise TypeError("a flight has five pieces")
+    if found.size != 6 or not 0 <= found[5] < len(rows) or not _lie_within(reply, found[[0, 3]], found[[1, 4]]):
         raise ValueError("what was found does not lie within the reply and the rows")
+    id_at, id_length, _, name_at, name_length, slot = found.tolist()
     entry_id, name = reply[id_at : id_at + id_length], reply[name_at : name_at + name_length]
-    text = write_numbers(numbers, numbers.size)[0]
+    text = write_numbers(numbers, max(1, numbers.size))[0]
     begin, add, meta, count, end = pieces
     filled = ((begin, name, rows[slot].tobytes()), (add, entry_id, name, text), (meta, entry_id))
     parts = [part for piece, *texts in filled for part in (piece, *(b"$%d\r\n%b\r\n" % (len(t), t) for t in texts))]
@@ -285,20 +309,37 @@ def pack_single(
 def write_numbers(numbers: NDArray[np.float32], columns: int) -> tuple[bytes, bytes, bytes]:
     """Rows of numbers, finite or NaN, as texts with commas between them: (bytes, places, lengths), the last two int64.
 
-    Each number is the shortest that parses back to the same float32; exponents as JSON writers have them, no plus.
+    Each number is the shortest that parses back to the same float32, also by way of a double; exponents as JSON
+    writers have them, no plus. Raises ValueError for an infinite one.
     """
+    hold("numbers", numbers, np.float32)
+    hold_numbers(columns)
+    if columns < 1 or numbers.size % columns:
+        raise ValueError("the numbers do not fill their rows")
     if not numbers.size:
         return b"", b"", b""
+    if np.isinf(numbers).any():
+        raise ValueError("an infinite number has no text")
     text = orjson.dumps(numbers.reshape(-1, columns), option=orjson.OPT_SERIALIZE_NUMPY)
     text = text.replace(b"e+", b"e").replace(b"null", b"nan").replace(b".0,", b",").replace(b".0]", b"]")
-    rows = text[2:-2].split(b"],[")
+    rows = _ROUNDED_TWICE.sub(b"7.0385307e-26", text)[2:-2].split(b"],[")
     lengths = [len(row) for row in rows]
     places = np.cumsum([0, *lengths[:-1]])
     return b"".join(rows), _ints(places.tolist()), _ints(lengths)
 
 
 def _bulks(data: bytes, places: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[bytes]:
+    hold_bytes("texts", data)
+    hold("places", places, np.int64, 1)
+    hold("lengths", lengths, np.int64, 1)
+    if len(places) != len(lengths) or not _lie_within(data, places, lengths):
+        raise ValueError("places and lengths do not lie within the bytes")
     return [
         b"$%d\r\n%b\r\n" % (length, data[at : at + length])
         for at, length in zip(places.tolist(), lengths.tolist(), strict=True)
     ]
+
+
+def _lie_within(data: bytes, places: NDArray[np.int64], lengths: NDArray[np.int64]) -> bool:
+    size = len(data)  # compared without a sum, which might go beyond 64 bits
+    return bool(((places >= 0) & (lengths >= 0) & (places <= size) & (lengths <= size - places)).all())

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from streamlstm.finite import finite_answers
 from streamlstm.gaps import NO_GAPS, Gaps, filled_time
-from streamlstm.record import RecordFormat, Rows
+from streamlstm.record import RecordFormat, Rows, count_on
 
 Float32 = NDArray[np.float32]
 Index = NDArray[np.int64]
@@ -103,5 +103,5 @@ class Filler:
             self._format.state(mine)[:] = after[good]
             header = self._format.header(mine)
             header["time_ms"] = times[good]
-            header["steps"] += np.uint64(1)
+            header["steps"] = count_on(header["steps"], 1)
             rows[chosen[good]] = mine

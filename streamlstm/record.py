@@ -57,6 +57,7 @@ HEADER = np.dtype(
 )
 SUMS = ("absolute_error", "squared_error", "naive_absolute_error", "naive_squared_error")
 HEADER_WORDS = HEADER.itemsize // 4
+_LARGEST_COUNT = (1 << 64) - 1
 assert HEADER.itemsize == 72, "the documented layout"
 
 
@@ -73,6 +74,15 @@ class Records:
 
 
 NO_RECORDS = Records(np.empty((0, 1), np.float32), np.empty(0, np.int64))
+
+
+def count_on(counts: Any, more: Any) -> NDArray[np.uint64]:
+    """Counts (n,) and so many more; a count stops at the largest there is, which only a forged record comes near.
+
+    Begun again at 0 it would say that a series has no past, or not, by how its values were batched.
+    """
+    total: NDArray[np.uint64] = np.asarray(counts, np.uint64) + np.asarray(more, np.uint64)
+    return np.where(total < counts, np.uint64(_LARGEST_COUNT), total)
 
 
 def time_of(record: bytes, otherwise: int) -> int:

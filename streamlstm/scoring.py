@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.record import SUMS
+from streamlstm.record import SUMS, count_on
 from streamlstm.stepping import Sequence as ValueSequence
 
 Index = NDArray[np.int64]
@@ -61,7 +61,7 @@ def add_scores(header: NDArray[Any], group: Index, error: Float64, naive_error: 
             at = starts[chosen] + rank
             for name, values in zip(SUMS, terms, strict=True):
                 header[name][chosen] += values[at]
-            header["scored"][chosen] += 1
+            header["scored"][chosen] = count_on(header["scored"][chosen], 1)
             naive_sum[at], scored[at] = header["naive_absolute_error"][chosen], header["scored"][chosen]
     else:
         for one in np.flatnonzero(counts).tolist():
@@ -72,11 +72,13 @@ def add_scores(header: NDArray[Any], group: Index, error: Float64, naive_error: 
                 header[name][one] = sums[-1]
                 if name == "naive_absolute_error":
                     naive_sum[cut] = sums
-            scored[cut] = float(header["scored"][one]) + np.arange(1, counts[one] + 1)
-            header["scored"][one] += np.uint64(counts[one])
+            counted = count_on(header["scored"][one], np.arange(1, counts[one] + 1))
+            scored[cut], header["scored"][one] = counted, counted[-1]
     scaled = np.full(len(group), np.nan)
     moved = naive_sum > 0.0
-    scaled[moved] = terms[0][moved] / (naive_sum[moved] / scored[moved])
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # by a mean too small for a number
+        scaled[moved] = terms[0][moved] / (naive_sum[moved] / scored[moved])
+    scaled[~np.isfinite(scaled)] = np.nan
     return scaled
 
 

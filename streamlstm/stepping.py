@@ -20,7 +20,7 @@ from streamlstm.finite import finite_answers
 from streamlstm.flaw import Flaw
 from streamlstm.gaps import NEVER, NO_GAPS, Gaps
 from streamlstm.halving import Halving
-from streamlstm.record import RecordFormat, Rows
+from streamlstm.record import RecordFormat, Rows, count_on
 from streamlstm.rejected import MOST_REJECTED, why_rejected
 from streamlstm.spec import ModelSpec
 
@@ -241,7 +241,7 @@ class Stepper:
         self._format.last_value(part)[:] = x[-1]
         header = self._format.header(part)
         header["time_ms"] = times[-1]
-        header["steps"] += len(x)
+        header["steps"] = count_on(header["steps"], len(x))
         header["rejected"] = 0
 
     def _step_one_by_one(

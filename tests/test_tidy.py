@@ -26,12 +26,14 @@ ROWS: dict[str, set[str]] = {
     "run": {"one_step", "model_file", "session", "trial", "model", "tables", "evaluation"},
     "learn": {"nn", "forecaster", "data", "train", "export", "importers"},
     "store": {"_codec", "codec", "codec_python", "entry_id", "flight", "keys", "wire", "calibration", "extras"}
+    | {"arrays", "reply_python"}
     | {"record", "store", "meta", "hushed", "topology", "nodes", "readers", "leases", "discovery", "record_file"}
     | {"redis_url", "credentials", "address"}
     | {"key_types", "reader_groups", "waiting"}
     | {"memory_store", "redis_store", "embedded", "snapshot", "states", "transfer", "refusals", "server_check"},
     "engine": {"flaw", "values", "batch", "plan", "arena", "stepping", "scoring", "_carry", "carry", "carry_python"}
     | {"halving", "rejected"}
+    | {"carry_demands"}
     | {"idle", "beating", "finite", "filling", "admission", "plain", "mixed", "single", "letters", "engine"},
     "daemon": {
         "member",

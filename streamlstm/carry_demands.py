@@ -1,0 +1,149 @@
+"""What the plain way's inner parts in Python demand of their arrays: what the compiled ones do, of the same layout."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlstm.arrays import hold, hold_numbers
+from streamlstm.calibration import CALIBRATION, CONSTANTS
+from streamlstm.record import HEADER
+from streamlstm.scoring import BUCKETS
+
+Index = NDArray[np.int64]
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+FOUND_COLUMNS = 6  # what `scan_single` finds
+
+
+class Layout(NamedTuple):
+    """Where things stand in a row: sizes in elements, places in bytes; target and feature are -1 and 0 for none."""
+
+    each: int  # bytes of a row
+    outputs: int
+    features: int
+    state_size: int
+    output_at: int
+    value_at: int
+    state_at: int
+    target: int  # output that forecasts the scored feature
+    feature: int
+    calibration_at: int = 0  # 0: not calibrated
+    interval: int = 0  # 1: columns for its ends follow the outputs
+    score: int = 0  # 1: a column for it comes last
+
+    @property
+    def columns(self) -> int:
+        """How many numbers a prediction has."""
+        return self.outputs + 2 * self.interval + self.score
+
+
+def hold_part(rows: Float32, each: int, place: int, size: int, what: str = "the parts do not fit the rows") -> None:
+    """Raise ValueError unless rows have `each` bytes and hold `size` of them at a place, whole numbers all."""
+    hold_numbers(each, place, size)
+    whole = each > 0 and place % 4 == size % 4 == 0 <= min(place, size)
+    if not whole or rows.itemsize * rows.shape[1] != each or place + size > each:
+        raise ValueError(what)
+
+
+def hold_slots(slots: Index, rows: NDArray[Any], what: str = "the parts do not fit the rows") -> None:
+    """Raise ValueError unless all slots are those of rows."""
+    if not ((slots >= 0) & (slots < len(rows))).all():
+        raise ValueError(what)
+
+
+def hold_steps(items: Index, places: Index, first: int, steps: int, source: NDArray[Any]) -> None:
+    """Raise ValueError unless steps first, first + 1, … of groups at these places are items of a source (n, …)."""
+    hold("items", items, np.int64, 1)
+    hold("places", places, np.int64, 1)
+    hold_numbers(first, steps)
+    last = len(items) - first - steps
+    if first < 0 or steps < 0 or last < 0 or not ((places >= 0) & (places <= last)).all():
+        raise ValueError("the steps do not fit the items: they are short, or lie beyond")
+    hold_slots(steps_of(items, places, first, steps), source, "the steps do not fit the items: one lies beyond")
+
+
+def steps_of(items: Index, places: Index, first: int, steps: int) -> Index:
+    """The items of a rectangle, (T, B)."""
+    found: Index = items[places + first + np.arange(steps)[:, None]]
+    return found
+
+
+def hold_layout(layout: tuple[int, ...]) -> Layout:
+    """A layout whose parts lie behind the header of a row and within it; raises ValueError for another."""
+    if not isinstance(layout, tuple) or len(layout) != len(Layout._fields):
+        raise TypeError(f"a layout is a tuple of {len(Layout._fields)} numbers")
+    hold_numbers(*layout)
+    lay = Layout(*layout)
+    parts = [(lay.output_at, lay.outputs), (lay.value_at, lay.features), (lay.state_at, lay.state_size)]
+    if lay.calibration_at:
+        parts.append((lay.calibration_at, CALIBRATION.itemsize // 4))
+    within = all(at >= HEADER.itemsize and at % 4 == 0 <= count <= (lay.each - at) // 4 for at, count in parts)
+    scored = -1 + bool(lay.calibration_at) <= lay.target < lay.outputs and 0 <= lay.feature < lay.features
+    if lay.each % 4 or min(lay.outputs, lay.features) < 1 or not within or not scored:
+        raise ValueError("the layout does not fit the rows")
+    columns = {lay.interval, lay.score}
+    if not columns <= {0, 1} or (columns != {0} and not lay.calibration_at):
+        raise ValueError("there are no calibrations for the columns asked for")
+    return lay
+
+
+def hold_numbers_of(lay: Layout, rows: Float32, constants: Float64, edges: Float64, tally: Float64) -> None:
+    """Raise ValueError unless there are the numbers that calibrate, and a tally of these edges' buckets."""
+    hold("rows", rows, np.float32, 2, writable=True)
+    hold("constants", constants, np.float64, 1)
+    hold("edges", edges, np.float64, 1)
+    hold("tally", tally, np.float64, 2, writable=True)
+    calibrates = not lay.calibration_at or len(constants) == CONSTANTS
+    if not calibrates or tally.shape[1] != BUCKETS + len(edges) + 1 or rows.shape[1] != lay.each // 4:
+        raise ValueError("the arrays of a rectangle do not fit each other")
+
+
+def hold_rectangle(
+    rows: Float32,
+    items: Index,
+    places: Index,
+    slots: Index,
+    streams: Index,
+    cut: tuple[int, int, int],
+    times_ms: Index,
+    tally: Float64,
+) -> None:
+    """Raise ValueError unless every item, row and tally of a rectangle is there; `cut` is first, steps and ends."""
+    hold("slots", slots, np.int64, 1)
+    hold("streams", streams, np.int64, 1)
+    hold("times_ms", times_ms, np.int64, 1)
+    hold_numbers(*cut)
+    first, steps, ends = cut
+    if first < 0 or steps < 1 or not 0 <= ends <= len(slots):
+        raise ValueError("a rectangle has no steps")
+    hold_steps(items, places, first, steps, times_ms)
+    hold_slots(slots, rows, "a slot lies beyond the rows")
+    hold_slots(streams, tally, "a stream has no tally")
+    if not len(places) == len(slots) == len(streams):
+        raise ValueError("the arrays of a rectangle do not fit each other")
+
+
+def hold_answer(
+    lay: Layout,
+    shape: tuple[int, int],
+    values: Float32,
+    times_ms: Index,
+    outputs: Float32,
+    state: Float32,
+    y: Float32,
+) -> None:
+    """Raise ValueError unless what a model answered to steps of groups, `shape`, has the layout's sizes."""
+    hold("values", values, np.float32, 2)
+    hold("outputs", outputs, np.float32)
+    hold("state", state, np.float32, 2)
+    hold("y", y, np.float32, 2, writable=True)
+    steps, batch = shape
+    items = len(times_ms)
+    answers = outputs.ndim and outputs.shape[-1] == lay.outputs and outputs.size == steps * batch * lay.outputs
+    fit = values.shape == (items, lay.features) and y.shape == (items, lay.columns)
+    if not answers or not fit or state.shape != (batch, lay.state_size):
+        raise ValueError("the arrays of a rectangle do not fit each other")

@@ -1,0 +1,24 @@
+"""The compiled parts, where they were built, beside their twins in Python."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+
+from streamlstm import carry_python, codec_python
+
+
+def _built(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+codec, carry = _built("streamlstm._codec"), _built("streamlstm._carry")
+needs_compiled = pytest.mark.skipif(codec is None or carry is None, reason="they were not compiled here (no compiler?)")
+# What a test of each of the twins is parametrized by.
+CODECS = [pytest.param(codec, marks=needs_compiled, id="c"), pytest.param(codec_python, id="python")]
+CARRIES = [pytest.param(carry, marks=needs_compiled, id="c"), pytest.param(carry_python, id="python")]

@@ -1,0 +1,219 @@
+"""Random calls of the functions that have a compiled twin: a name, and arguments that are right."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+
+from streamlstm.calibration import BEGINS, CALIBRATION, LABELLED, TAILS, Constants
+from streamlstm.carry_python import Layout
+from streamlstm.codec import Texts
+from streamlstm.record import SUMS, RecordFormat
+from streamlstm.scoring import SCALED_ERROR_EDGES, new_tally
+
+Call = tuple[str, list[Any]]
+SLOTS = 9
+# Counts, sums and scales of every size that a record may hold, forged ones among them.
+EXTREMES = np.array([0.0, -0.0, 5e-324, 1e-300, 1e-45, 0.5, 1.0, 1e30, 1e300, 1.7e308, -1.0, -1e300])
+COUNTS = np.array([0, 1, 2, 11, 2**32, 2**63, 2**64 - 2, 2**64 - 1], np.uint64)
+
+
+def floats(rng: np.random.Generator, *shape: int) -> np.ndarray[Any, Any]:
+    """Finite float32 numbers, small ones mostly, now and then any bits."""
+    made = rng.choice([0.0, -0.0, 1.0, 1.5, -2.25, 1e-45, 1e30, 3.4e38, -3.4e38], shape).astype(np.float32)
+    other = rng.integers(0, 2**32, shape, np.uint32).view(np.float32)
+    chosen = (rng.random(shape) < rng.choice([0.0, 0.5, 1.0])) & np.isfinite(other)
+    return np.where(chosen, other, made)
+
+
+def texts(rng: np.random.Generator, count: int) -> tuple[bytes, Any, Any]:
+    """Pieces of some bytes, as the packers take them; they may overlap."""
+    if rng.random() < 0.5:
+        return Texts.of([rng.bytes(int(rng.integers(0, 12))) for _ in range(count)]).parts
+    data = rng.bytes(40)
+    at = rng.integers(0, 41, count)
+    return data, at, rng.integers(0, 41 - at) if count else at
+
+
+def pack_entries(rng: np.random.Generator) -> Call:
+    """Entries of no field and more."""
+    counts = rng.integers(0, 4, int(rng.integers(0, 5)))
+    fields = int(counts.sum())
+    return "pack_entries", [b"$4\r\nXADD\r\n", texts(rng, len(counts)), counts, texts(rng, fields), texts(rng, fields)]
+
+
+def pack_records(rng: np.random.Generator) -> Call:
+    """Names and rows, some more than once."""
+    rows = floats(rng, SLOTS, int(rng.integers(1, 30)))
+    count = int(rng.integers(0, 6))
+    return "pack_records", [texts(rng, count), rows, 4 * rows.shape[1], rng.integers(0, SLOTS, count)]
+
+
+def pack_single(rng: np.random.Generator) -> Call:
+    """A flight of whatever places lie in a reply."""
+    reply, rows = rng.bytes(60), floats(rng, SLOTS, int(rng.integers(1, 30)))
+    (id_at, name_at), (id_length, name_length) = rng.integers(0, 30, 2), rng.integers(0, 31, 2)
+    found = np.array([id_at, id_length, 7, name_at, name_length, rng.integers(0, SLOTS)])
+    numbers = floats(rng, 1, int(rng.integers(1, 5)))
+    pieces = tuple(rng.bytes(3) for _ in range(5))
+    return "pack_single", [reply, found, rows, 4 * rows.shape[1], numbers, int(rng.integers(0, 2**62)), pieces]
+
+
+def write_numbers(rng: np.random.Generator) -> Call:
+    """Numbers of any bits, infinite ones too."""
+    columns = int(rng.integers(1, 4))
+    bits = rng.integers(0, 2**32, (int(rng.integers(0, 6)), columns), np.uint32)
+    if bits.size:
+        bits.flat[0] = rng.choice([0x15AE43FD, 0x95AE43FD, 0xFF800000, 0x7F800000, 0x7FC00001, 1, int(bits.flat[0])])
+    return "write_numbers", [bits.view(np.float32), columns]
+
+
+def lay_out(rng: np.random.Generator) -> Call:
+    """Items of some streams; the scratch holds anything."""
+    counts = rng.integers(0, 9, int(rng.integers(1, 4)))
+    offsets = np.cumsum([0, *counts])
+    streams = np.repeat(np.arange(len(counts)), counts)
+    slots = rng.integers(-1, 3, len(streams)) + 3 * streams
+    slots[rng.random(len(slots)) < 0.1] = -1
+    plain = rng.integers(0, 2, len(slots), np.uint8) if rng.random() < 0.5 else None
+    scratch = rng.integers(-(2**31), 2**31, SLOTS, np.int32) if rng.random() < 0.5 else np.full(SLOTS, -1, np.int32)
+    return "lay_out", [slots, plain, scratch, offsets]
+
+
+def take_parts(rng: np.random.Generator) -> Call:
+    """A part of some rows."""
+    rows, slots = floats(rng, SLOTS, 20), rng.integers(0, SLOTS, int(rng.integers(0, 5)))
+    place = int(rng.integers(0, 21))
+    size = int(rng.integers(0, 21 - place))
+    return "take_parts", [rows, 80, 4 * place, 4 * size, slots, np.zeros((len(slots), size), np.float32)]
+
+
+def _rectangle(rng: np.random.Generator) -> tuple[int, int, int, Any, Any]:
+    steps, batch, first = int(rng.integers(1, 5)), int(rng.integers(0, 6)), int(rng.integers(0, 3))
+    length = first + steps + int(rng.integers(0, 2))
+    return first, steps, batch, rng.permutation(batch * length), np.arange(batch) * length
+
+
+def take_steps(rng: np.random.Generator) -> Call:
+    """What a rectangle's items are given: values or times."""
+    first, steps, batch, items, places = _rectangle(rng)
+    inner = (int(rng.integers(1, 3)),) if rng.random() < 0.5 else ()
+    source = floats(rng, len(items), *inner) if rng.random() < 0.5 else rng.integers(0, 2**60, (len(items), *inner))
+    size = source.itemsize * (inner[0] if inner else 1)
+    return "take_steps", [source, size, items, places, first, steps, np.zeros((steps, batch, *inner), source.dtype)]
+
+
+def all_finite(rng: np.random.Generator) -> Call:
+    """Numbers of any bits."""
+    return "all_finite", [rng.integers(0, 2**32, (3, 4), np.uint32).view(np.float32)]
+
+
+def records(rng: np.random.Generator, extras: bool) -> tuple[RecordFormat, Any]:
+    """Rows of records that may be forged, but have nothing in them that is not finite."""
+    outputs, features, size = (int(rng.integers(1, 4)) for _ in range(3))
+    made = RecordFormat(
+        outputs=outputs,
+        features=features,
+        initial_state=np.zeros(size, np.float32),
+        fingerprint="ab" * 8,
+        calibration=Constants(0.8).fresh() if extras else None,
+    )
+    rows = floats(rng, SLOTS, made.words)
+    header = made.header(rows)
+    header["steps"], header["scored"] = rng.choice(COUNTS, SLOTS), rng.choice(COUNTS, SLOTS)
+    header["time_ms"] = rng.integers(-(2**63), 2**63 - 1, SLOTS) if rng.random() < 0.2 else 1000
+    for name in SUMS:
+        header[name] = rng.choice(EXTREMES, SLOTS)
+    if extras:
+        made.calibration(rows)[:] = calibrations(rng, SLOTS)
+    return made, rows
+
+
+def calibrations(rng: np.random.Generator, count: int) -> Any:
+    """What series may have been through; half of it what no series can have."""
+    made = np.zeros(count, CALIBRATION)
+    made[:] = Constants(0.8).fresh()
+    made["seen"], made["scale"] = rng.integers(8, 12, count), rng.choice(EXTREMES, count)
+    made["tails"] *= rng.random((count, len(TAILS))) + 0.5
+    for name in ("seen", "low", "high", "covered", "tails") if rng.random() < 0.5 else ():
+        made[name] = rng.choice(EXTREMES, made[name].shape)
+    return made
+
+
+def layout_of(rng: np.random.Generator, made: RecordFormat, extras: bool) -> Layout:
+    """Where things stand in its rows, with some output and feature that are scored or none."""
+    target = int(rng.integers(0 if extras else -1, made.outputs))
+    columns = rng.integers(0, 2, 2).tolist() if extras else (0, 0)
+    scored = (target, int(rng.integers(0, made.features)))
+    sizes = (made.size, made.outputs, made.features, made.state_size)
+    return Layout(*sizes, *made.places(), *scored, made.calibration_at, *columns)
+
+
+def absorb(rng: np.random.Generator) -> Call:
+    """A rectangle's answers."""
+    extras = bool(rng.integers(0, 2))
+    made, rows = records(rng, extras)
+    layout = layout_of(rng, made, extras)
+    first, steps, batch, items, places = _rectangle(rng)
+    slots, streams, count = rng.permutation(SLOTS)[:batch], rng.integers(0, 2, batch), len(items)
+    cut = (first, steps, int(rng.integers(0, batch + 1)))
+    values, times = floats(rng, count, layout.features), rng.integers(0, 2**63 - 1, count)
+    outputs, state = floats(rng, steps, batch, layout.outputs), floats(rng, batch, layout.state_size)
+    y = np.zeros((count, layout.columns), np.float32)
+    numbers = (Constants(0.8).numbers, SCALED_ERROR_EDGES)
+    arrays = (items, places, slots, streams, *cut, values, times, outputs, state, y, new_tally(2))
+    return "absorb", [rows, layout, *numbers, *arrays]
+
+
+def take_one(rng: np.random.Generator) -> Call:
+    """The state of a value's series, around and far from the longest silence."""
+    made, rows = records(rng, extras=False)
+    time_ms = int(rng.choice([0, 1099, 1100, 1101, 2**63 - 1, -(2**63)]))
+    found = np.array([0, 0, time_ms, 0, 0, rng.integers(0, SLOTS)])
+    state = np.zeros((1, made.state_size), np.float32)
+    return "take_one", [rows, made.size, made.places()[2], found, 100, state]
+
+
+def absorb_one(rng: np.random.Generator) -> Call:
+    """The answer to a value, not always finite."""
+    extras = bool(rng.integers(0, 2))
+    made, rows = records(rng, extras)
+    layout = layout_of(rng, made, extras)
+    found = np.array([0, 0, 1100, 0, 0, rng.integers(0, SLOTS)])
+    outputs, state = floats(rng, 1, 1, layout.outputs), floats(rng, 1, layout.state_size)
+    outputs.flat[0] = rng.choice([np.nan, np.inf, 1.0, outputs.flat[0]])
+    numbers = (Constants(0.8).numbers, SCALED_ERROR_EDGES)
+    y = np.zeros((1, layout.columns), np.float32)
+    return "absorb_one", [
+        rows,
+        layout,
+        *numbers,
+        found,
+        floats(rng, 1, layout.features),
+        outputs,
+        state,
+        y,
+        new_tally(1),
+    ]
+
+
+def calibrate(rng: np.random.Generator) -> Call:
+    """Events of some series in any order."""
+    groups, events = int(rng.integers(1, 5)), int(rng.integers(0, 12))
+    group = rng.integers(0, groups, events)
+    flags = rng.choice(np.array([0, LABELLED, LABELLED, BEGINS, LABELLED | BEGINS], np.uint8), events)
+    numbers = [floats(rng, events) for _ in range(3)]
+    kept, out = calibrations(rng, groups), np.zeros((events, 3), np.float32)
+    level = Constants(0.8)
+    return "calibrate", [kept, level.fresh(), level.numbers, group, flags, *numbers, out, np.zeros((groups, 2))]
+
+
+CODEC = (pack_entries, pack_records, pack_single, write_numbers)
+CARRY = (lay_out, take_parts, take_steps, all_finite, absorb, take_one, absorb_one, calibrate)
+
+
+def choose(rng: np.random.Generator, choice: random.Random) -> Call:
+    """A call of any of them."""
+    return choice.choice((*CODEC, *CARRY))(rng)

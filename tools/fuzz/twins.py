@@ -1,0 +1,161 @@
+"""The compiled parts against their twins in Python, call by call: the same answers, the same bits, the same errors.
+
+    python -m fuzz.twins [--seconds 30] [--seed 1] [--calls N]
+
+Half of the calls are right; of the others one argument is wrong, or a reply is damaged. A difference prints the seed of
+its call, which `--seed S --calls 1` plays again. Under the sanitizers (`make sanitize`) memory is watched as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import importlib
+import random
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from fuzz import calls, replies
+from fuzz.spoil import spoiled
+from streamlstm import carry_python, codec_python
+
+KEYS = {b"k": 0, b"other": 1}
+# Arguments of `absorb` that name items, places and slots: that no item or row is two series' own is the caller's to see
+# to, as looking would take longer than the work; what each twin makes of it is its own, within its arrays.
+TWICE = {4, 5, 6}
+FUNCTIONS = ("scan_read", "scan_single", "skip_replies", "calls", "calls", "calls", "calls", "number")
+
+
+def twins(name: str) -> tuple[Any, Any]:
+    """The compiled function and the one in Python."""
+    if hasattr(codec_python, name):
+        return getattr(importlib.import_module("streamlstm._codec"), name), getattr(codec_python, name)
+    return getattr(importlib.import_module("streamlstm._carry"), name), getattr(carry_python, name)
+
+
+def outcome(function: Any, arguments: list[Any]) -> Any:
+    """What a call gives and leaves in its arrays, or the kind of its error."""
+    with np.errstate(all="ignore"):
+        try:
+            found = function(*arguments)
+        except (ValueError, TypeError):  # bytes that may not be written to are wrong both ways
+            return "refused"
+        except KeyError:
+            return "unknown"
+    written = [part.tobytes() for part in arguments if isinstance(part, np.ndarray) and part.flags.writeable]
+    return _plain(found), written
+
+
+def _plain(found: Any) -> Any:
+    if isinstance(found, (tuple, list)):
+        return [_plain(part) for part in found]
+    if isinstance(found, np.ndarray):
+        return found.tobytes()
+    return bytes(found) if isinstance(found, (bytes, bytearray)) else found
+
+
+def table_of(module: Any) -> Any:
+    """A table with some series, of a codec's own kind."""
+    made = importlib.import_module(module).Table()
+    for slot, series in enumerate(((0, b"known"), (1, b""), (1, b"other")), 4):
+        made.put(*series, slot)
+    return made
+
+
+def scan(name: str, choice: random.Random) -> tuple[Any, Any]:
+    """What both make of a reply."""
+    reply = replies.read(choice)
+    if choice.random() < 0.6:
+        reply = replies.damaged(reply, choice)
+    features = choice.choice((1, 1, 2))
+    found = []
+    for module in ("streamlstm._codec", "streamlstm.codec_python"):
+        arguments: list[Any] = [reply, table_of(module), KEYS]
+        if name == "scan_read":
+            answer = outcome(importlib.import_module(module).scan_read, [*arguments, features])
+        else:
+            room = [np.zeros(6, np.int64), np.zeros(features, np.float32)]
+            answer = outcome(importlib.import_module(module).scan_single, [*arguments, *room])
+            answer = None if isinstance(answer, tuple) and answer[0] is None else answer
+        found.append(answer)
+    return found[0], found[1]
+
+
+def skip(choice: random.Random) -> tuple[Any, Any]:
+    """How far both go over replies, from wherever they are."""
+    raw = b"".join(replies.anything(choice) for _ in range(choice.choice((1, 2, 5))))
+    if choice.random() < 0.6:
+        raw = replies.damaged(raw, choice)
+    at = choice.choice((0, 0, 0, choice.randrange(len(raw) + 2), -1))
+    left = choice.choice((1, 2, 5, 0, -1, 2**63 - 2, 2**63))
+    one, other = (outcome(function, [raw, at, left]) for function in twins("skip_replies"))
+    return one, other
+
+
+def number(choice: random.Random) -> tuple[Any, Any]:
+    """What the compiled codec makes of a decimal number, and Python's `float` of it, rounded."""
+    text = replies.decimal(choice)
+    reply = b"*1\r\n*2\r\n$1\r\nk\r\n*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$5\r\nknown\r\n$%d\r\n%b\r\n" % (len(text), text)
+    room = np.zeros(6, np.int64), np.zeros(1, np.float32)
+    key = twins("scan_single")[0](reply, table_of("streamlstm._codec"), KEYS, *room)
+    wanted = codec_python.read_plain(text, 1)
+    found = None if key is None else room[1].tobytes()
+    return found, None if wanted is None else np.float32(wanted[0]).tobytes()
+
+
+def call(seed: int) -> tuple[Any, Any]:
+    """What both twins answer to the call that has this seed; and its name."""
+    choice, rng = random.Random(seed), np.random.default_rng(seed)
+    kind = choice.choice(FUNCTIONS)
+    if kind in {"scan_read", "scan_single"}:
+        return scan(kind, choice)
+    if kind == "skip_replies":
+        return skip(choice)
+    if kind == "number":
+        return number(choice)
+    name, arguments = calls.choose(rng, choice)
+    at, spoiling = choice.randrange(len(arguments)), choice.randrange(2**32)
+    wrong = choice.random() < 0.5
+    found = []
+    for function in twins(name):
+        mine = copy.deepcopy(arguments)
+        if wrong:
+            mine[at] = spoiled(mine[at], random.Random(spoiling))
+        found.append((name, at if wrong else None, outcome(function, mine)))
+    if wrong and name == "absorb" and at in TWICE and "refused" not in (found[0][2], found[1][2]):
+        return None, None
+    return found[0], found[1]
+
+
+def _told(one: Any, other: Any, where: str = "") -> str:
+    """Where two outcomes differ."""
+    if isinstance(one, (tuple, list)) and isinstance(other, (tuple, list)) and len(one) == len(other):
+        pairs = [(f"{where}[{n}]", *pair) for n, pair in enumerate(zip(one, other, strict=True)) if pair[0] != pair[1]]
+        return "\n".join(_told(mine, theirs, at) for at, mine, theirs in pairs)
+    return f"  at {where or 'all'}\n    compiled: {one!r:.1500}\n    python:   {other!r:.1500}"
+
+
+def main() -> int:
+    """Until the time is over, or something differs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--calls", type=int, default=sys.maxsize)
+    options = parser.parse_args()
+    done, ends = 0, time.monotonic() + options.seconds
+    while done < options.calls and time.monotonic() < ends:
+        seed = options.seed + done
+        one, other = call(seed)
+        if one != other:
+            print(f"the twins differ: --seed {seed} --calls 1\n{_told(one, other)}")
+            return 1
+        done += 1
+    print(f"{done:,} calls from seed {options.seed} on: the twins agree")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
