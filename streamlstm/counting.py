@@ -26,8 +26,8 @@ class Counting:
         metrics.batch_values.observe(values)
         metrics.step_seconds.observe(step_s)
 
-    def commit(self, stream: str, result: Result, series: int) -> None:
-        """Count a commit that holds; `series` is how many the stream has after it."""
+    def commit(self, stream: str, result: Result, series: int, commit_s: float) -> None:
+        """Count a commit that holds and took so long; `series` is how many the stream has after it."""
         metrics, commit = self._metrics.of[stream], result.commit
         # A live value waits while the one before it is counted, so this does without calls where it can.
         metrics.entries.value += result.entries
@@ -42,6 +42,7 @@ class Counting:
         self._metrics.score(stream, result.tally)
         metrics.series.value = series
         metrics.last_commit.value = wall = self._wall()
-        age = wall - EntryId.parse(commit.position).time_ms / 1000
-        if 0.0 <= age < HISTORY_S:
+        # An id in the future says nothing of when its entry came; it took no less than its commit did.
+        age = max(commit_s, wall - EntryId.parse(commit.position).time_ms / 1000)
+        if age < HISTORY_S:
             metrics.end_to_end_seconds.observe(age)

@@ -88,7 +88,14 @@ class Daemon:
         self._lap = Laps(metrics.stage_seconds, STAGES, clock.monotonic).lap
         self._digest = Digest(log, clock.monotonic)
         self._counting = Counting(metrics, self._digest, clock.wall)
-        self._tails = Tails(engine=engine, store=store, metrics=metrics, sweep=self._sweep, reopen=self._begin)
+        self._tails = Tails(
+            engine=engine,
+            store=store,
+            metrics=metrics,
+            sweep=self._sweep,
+            reopen=self._begin,
+            monotonic=clock.monotonic,
+        )
         self.beat = clock.monotonic()
         engine.model.beat = self._look_up
 
@@ -261,8 +268,8 @@ class Daemon:
         pending = self._pending.pop(stream)
         holds = self._store.receive_commit(stream)
         self._metrics.of[stream].idle_series_removed.inc(self._sweep.settled(stream, holds=holds))
-        now = self._clock.monotonic()
-        self._metrics.of[stream].commit_seconds.observe(now - pending.sent)
+        commit_s = self._clock.monotonic() - pending.sent
+        self._metrics.of[stream].commit_seconds.observe(commit_s)
         if not holds:
             self._metrics.of[stream].fenced_commits.inc()
             moved = f"another process moved the position of {stream!r}; going on from there"
@@ -278,7 +285,7 @@ class Daemon:
             series=self._engine.series(stream),
             answered=commit.answered,
         )
-        self._counting.commit(stream, pending.result, self._engine.series(stream))
+        self._counting.commit(stream, pending.result, self._engine.series(stream), commit_s)
         return True
 
     # Streams.
@@ -351,6 +358,8 @@ class Daemon:
         self._engine.open(stream, head)
         self._heads[stream] = head
         self._reading.cursors[stream] = head.position
+        self._tails.open(stream, head.position)
+        self._metrics.of[stream].series.set(head.series)
 
     def _lose_store(self, error: StoreError) -> None:
         """Forget everything that the store may know better."""

@@ -170,7 +170,8 @@ class MemoryStore:
         waiting = held.ids[first:]
         age = max(0, self._server.now_ms - waiting[0].time_ms) if waiting else 0
         ended = bool(held.ids) and held.ids[-1] < EntryId.parse(head.position)
-        return Tail(lag_entries=len(waiting), lag_ms=age, position=held.position, ends_before_position=ended)
+        count = len(held.ids) if ended else len(waiting)
+        return Tail(lag_entries=count, lag_ms=age, position=held.position, ends_before_position=ended)
 
     def close(self) -> None:
         """Forget what was asked."""

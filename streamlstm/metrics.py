@@ -38,6 +38,7 @@ class StreamMetrics:
     series_begun_anew: Count
     fenced_commits: Count
     lost_entries: Count
+    deleted_entries: Count
     idle_series_removed: Count
     absolute_error: Count
     naive_absolute_error: Count
@@ -48,6 +49,7 @@ class StreamMetrics:
     scaled_error: Spread
     lag_entries: Level
     lag_seconds: Level
+    unreachable_entries: Level
     series: Level
     last_commit: Level
     skill: Level
@@ -108,6 +110,9 @@ class Metrics:
         self.lost_entries = self._counter(
             "lost_entries", "Entries trimmed from the input by somebody before they were read."
         )
+        self.deleted_entries = self._counter(
+            "deleted_entries", "Entries deleted from the input one by one (XDEL) before they were read."
+        )
         self.idle_series_removed = self._counter(
             "idle_series_removed", "Records removed because their series had no value for `--idle-after`."
         )
@@ -143,8 +148,8 @@ class Metrics:
         )
         self.end_to_end_seconds = self._histogram(
             "end_to_end_seconds",
-            "Age in seconds of a batch's newest entry, by its id, when its commit was answered; entries with ids over "
-            "an hour old (history) are left out.",
+            "Age in seconds of a batch's newest entry, by its id, when its commit was answered, and no less than the "
+            "commit took; entries with ids over an hour old (history) are left out.",
             _SECONDS,
             ["stream"],
         )
@@ -157,7 +162,14 @@ class Metrics:
 
     def _make_gauges(self) -> None:
         self.lag_entries = self._gauge("lag_entries", "Entries after the stream's position.")
-        self.lag_seconds = self._gauge("lag_seconds", "Age in seconds of the oldest entry after the stream's position.")
+        self.lag_seconds = self._gauge(
+            "lag_seconds",
+            "Age in seconds of the oldest entry after the stream's position, or since when it was seen to wait there.",
+        )
+        self.unreachable_entries = self._gauge(
+            "unreachable_entries",
+            "Entries of a stream that was begun again with smaller ids than its position: never read as it is.",
+        )
         self.series = self._gauge("series", "Series with a record.")
         self.last_commit = self._gauge(
             "last_commit_timestamp_seconds", "When the stream's last commit was answered; 0 before the first."
@@ -205,7 +217,8 @@ class Metrics:
     def end(self, stream: str) -> None:
         """Show the gauges of a stream no longer: they are another process's now. What was counted stays."""
         self.of.pop(stream, None)
-        for gauge in (self.lag_entries, self.lag_seconds, self.series, self.last_commit, self.skill):
+        lag = (self.lag_entries, self.lag_seconds, self.unreachable_entries)
+        for gauge in (*lag, self.series, self.last_commit, self.skill):
             gauge.remove(stream)
 
     def refuse(self, stream: str) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import shlex
 
 from streamlstm.keys import Keys
-from streamlstm.store import Head
+from streamlstm.store import Head, Tail
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +34,52 @@ def say_rewound(stream: str, before: Head, head: Head) -> None:
 def say_begun_again(stream: str, head: Head) -> None:
     """A stream was deleted and has ids below its position."""
     log.error(
-        "the position %s of %r lies beyond the stream's end: it was begun again with smaller ids, which are not "
-        "read; stop, run `redis-cli DEL %s`, and start to serve it anew",
-        head.position.decode(),
+        "%r at %s: %s",
         stream,
-        " ".join(Keys(stream).derived),
+        head.position.decode(),
+        begun_again_text(stream),
+        extra={"stream": stream, "position": head.position.decode()},
+    )
+
+
+def begun_again_text(stream: str) -> str:
+    """What a stream that was begun again with smaller ids means, and what mends it."""
+    derived = " ".join(map(shlex.quote, Keys(stream).derived))
+    return (
+        "the stream was begun again with smaller ids: its position lies beyond its end, so what it holds is never "
+        f"read; to have it answered, all series beginning anew, run `redis-cli DEL {derived}`; to go on from the "
+        "states there are, add values with ids above the position"
+    )
+
+
+def say_lost(stream: str, entries: int, *, perhaps_deleted: bool) -> None:
+    """Entries are gone that nobody has read."""
+    log.error(
+        "%d entries of %r were trimmed%s before they were read; let producers keep more (MAXLEN), or trim by "
+        "`--retain` alone",
+        entries,
+        stream,
+        " or deleted (XDEL)" if perhaps_deleted else "",
+        extra={"stream": stream, "entries": entries},
+    )
+
+
+def say_deleted(stream: str, entries: int) -> None:
+    """Somebody took out entries that nobody had read, one by one."""
+    log.warning(
+        "%d entries of %r were deleted (XDEL) before they were read; they have no answer",
+        entries,
+        stream,
+        extra={"stream": stream, "entries": entries},
+    )
+
+
+def say_ahead(stream: str, tail: Tail) -> None:
+    """The ids of a stream are not the time of now."""
+    log.warning(
+        "the last id of %r is %s s ahead of the server's clock: a producer's clock is wrong, or its ids are no "
+        "milliseconds. Its values are answered; how old they are is told from when they were seen",
+        stream,
+        f"{tail.ahead_ms / 1000:,.0f}",
         extra={"stream": stream},
     )

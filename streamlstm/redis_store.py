@@ -18,12 +18,13 @@ from dataclasses import dataclass, replace
 import hiredis
 
 from streamlstm.address import SOCKET_TIMEOUT_S, Address
-from streamlstm.entry_id import BEGINNING, EntryId, beyond
+from streamlstm.ends import read_tail
+from streamlstm.entry_id import BEGINNING
 from streamlstm.errors import StoreError, StoreRefusesError, StoreUnavailableError
 from streamlstm.flight import FlightPacker
 from streamlstm.key_types import ask_types, hold_types
 from streamlstm.keys import Keys
-from streamlstm.meta import FIELDS, read_meta, read_position
+from streamlstm.meta import FIELDS, read_meta
 from streamlstm.nodes import Nodes
 from streamlstm.readers import Readers
 from streamlstm.server_check import refuse_unsafe
@@ -36,7 +37,6 @@ from streamlstm.wire import Connection, bulk, checked, pack, parse_replies, stre
 BLOCK_MS = 1000
 
 QUEUED = b"+QUEUED\r\n"
-LAG_PAGE = 10_000  # entries counted one by one on servers older than Redis 7
 
 
 @dataclass
@@ -302,46 +302,6 @@ class RedisStore:
 def _parse_info(text: bytes) -> dict[str, str]:
     lines = (line.partition(":") for line in text.decode("utf-8", "replace").splitlines())
     return {name: value for name, colon, value in lines if colon}
-
-
-def read_tail(connection: Connection, keys: Keys, head: Head) -> Tail:
-    """How far a stream's end is from its position; exact unless entries in its middle were deleted by hand."""
-    connection.send(
-        pack("HGET", keys.meta, "position")
-        + pack("XINFO", "STREAM", keys.input)  # first: what it counts is then before what waits, or among it
-        + pack("XRANGE", keys.input, *beyond(head.position), "COUNT", 1)
-        + pack("XREVRANGE", keys.input, "+", "-", "COUNT", 1)
-        + pack("TIME")
-    )
-    replies = [connection.receive() for _ in range(5)]
-    info = stream_info(replies[1], connection.address)
-    position, waiting, newest, (seconds, microseconds) = (
-        checked(reply, connection.address) for reply in (replies[0], *replies[2:])
-    )
-    position = read_position(keys, position)
-    added, length = info.get(b"entries-added"), info.get(b"length", 0)
-    if not waiting:
-        # All that ever came lies before the position now: what was not answered is gone.
-        ended = bool(newest) and EntryId.parse(newest[0][0]) < EntryId.parse(head.position)
-        return Tail(
-            lag_entries=0,
-            lag_ms=0,
-            answered=None if ended else added,
-            position=position,
-            ends_before_position=ended,
-        )
-    now_ms = int(seconds) * 1000 + int(microseconds) // 1000
-    oldest, first = EntryId.parse(waiting[0][0]), info.get(b"first-entry")
-    answered = None
-    if first is not None and EntryId.parse(first[0]) == oldest:
-        # Nothing answered is left in the stream, so all of it waits; what was trimmed besides is gone.
-        lag, answered = length, None if added is None else added - length
-    elif added is not None:
-        lag = max(1, added - head.answered)
-    else:  # Redis 6.2 does not count; a page is enough to tell a short lag exactly and a long one roughly
-        lag = len(connection.call("XRANGE", keys.input, *beyond(head.position), "COUNT", LAG_PAGE))
-    lag_ms = max(0, now_ms - oldest.time_ms)
-    return Tail(lag_entries=lag, lag_ms=lag_ms, answered=answered, position=position)
 
 
 def process_id(url: str) -> int:

@@ -134,10 +134,13 @@ class Tail:
     """How far a stream's end is from its position."""
 
     lag_entries: int
-    lag_ms: int  # age of the oldest entry not yet answered, by the store's clock; 0 when there is none
+    lag_ms: int  # age of the oldest entry not yet answered, by its id and the store's clock; 0 when there is none
     answered: int | None = None  # entries up to the position, where the store knows better than the head
     position: bytes | None = None  # what the store holds now, where it was looked up
     ends_before_position: bool = False  # the stream was begun again with smaller ids, which nobody will ever read
+    ahead_ms: int = 0  # of the store's clock, that the last id is
+    first: bytes | None = None  # id of the first entry that is there
+    last_deleted: bytes | None = None  # highest id that was deleted one by one (XDEL), where the store knows
 
 
 class Store(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Container
 from dataclasses import replace
 
@@ -10,12 +9,11 @@ from streamlstm.engine import Engine
 from streamlstm.entry_id import is_before
 from streamlstm.give_back import finder
 from streamlstm.metrics import Metrics
-from streamlstm.notices import say_begun_again
-from streamlstm.store import Head, Store
+from streamlstm.notices import say_ahead, say_begun_again, say_deleted, say_lost
+from streamlstm.store import Head, Store, Tail
 from streamlstm.sweep import Sweep
 
-log = logging.getLogger(__name__)
-
+AHEAD_MS = 60_000  # clocks differ by less
 SAMPLED_SERIES = 300  # looked at to say how old states are
 
 
@@ -23,14 +21,25 @@ class Tails:
     """Compares what the store says with the heads of the streams at work."""
 
     def __init__(
-        self, *, engine: Engine, store: Store, metrics: Metrics, sweep: Sweep, reopen: Callable[[str], None]
+        self,
+        *,
+        engine: Engine,
+        store: Store,
+        metrics: Metrics,
+        sweep: Sweep,
+        reopen: Callable[[str], None],
+        monotonic: Callable[[], float],
     ) -> None:
         """`reopen` is called with a stream whose position has gone back."""
+        self._monotonic = monotonic
         self._engine, self._sweep, self._reopen = engine, sweep, reopen
         self._store = store
         self._metrics = metrics
         self._give_back, self._state_bytes = finder(), 0
         self._begun_again: set[str] = set()  # streams whose position lies beyond their end, said once
+        self._ahead: set[str] = set()  # streams with ids in the future, said once
+        self._looked: dict[str, bytes] = {}  # positions at the last look, or where a stream was opened
+        self._waiting: dict[str, tuple[bytes, float]] = {}  # positions that something waits at, and since when
 
     def look(self, heads: dict[str, Head], busy: Container[str]) -> bool:
         """Look at every stream and set its gauges; the head of one that has lost entries counts them as answered.
@@ -39,24 +48,30 @@ class Tails:
 
         `busy` are streams with a commit under way, whose head is about to move. Raises StoreUnavailableError.
         """
-        lost, waiting = {}, False
+        moved: dict[str, int] = {}
+        waiting = False
         for stream, head in list(heads.items()):
             tail = self._store.tail(stream, head)
             if stream not in busy and tail.position is not None and is_before(tail.position, head.position):
                 self._reopen(stream)  # flushed, or states were imported; an idle stream would not find out by a commit
                 continue
             self._sweep.look(stream, head.position)
-            waiting = waiting or tail.lag_entries > 0
+            waiting = waiting or (tail.lag_entries > 0 and not tail.ends_before_position)
             self._metrics.of[stream].lag_entries.set(tail.lag_entries)
-            self._metrics.of[stream].lag_seconds.set(tail.lag_ms / 1000)
+            self._metrics.of[stream].lag_seconds.set(max(tail.lag_ms / 1000, self._waited_s(stream, head, tail)))
+            self._metrics.of[stream].unreachable_entries.set(tail.lag_entries if tail.ends_before_position else 0)
+            self._note_ahead(stream, tail)
             if tail.ends_before_position and stream not in busy:
                 self._note_begun_again(stream, head)
             else:
                 self._begun_again.discard(stream)
-            if tail.answered is not None and tail.answered > head.answered and stream not in busy:
-                lost[stream] = tail.answered - head.answered
-        for stream, entries in lost.items():
-            self._note_lost(stream, heads[stream], entries)
+            if tail.answered is not None and tail.answered != head.answered and stream not in busy:
+                moved[stream] = tail.answered - head.answered
+                if moved[stream] > 0:  # less there is only of a stream that was begun again, which counts anew
+                    self._note_lost(stream, head, tail, moved[stream])
+            self._looked[stream] = head.position
+        for stream, entries in moved.items():
+            self._engine.skip(stream, entries)
             heads[stream] = replace(heads[stream], answered=heads[stream].answered + entries)
         arena = self._engine.arena
         self._metrics.cached_series.set(arena.cached)
@@ -69,9 +84,36 @@ class Tails:
         arena.evictions = 0
         return waiting
 
+    def open(self, stream: str, position: bytes) -> None:
+        """The stream is this process's from a position on."""
+        self._looked[stream] = position
+
     def forget(self, stream: str) -> None:
         """The stream is another process's now."""
         self._begun_again.discard(stream)
+        self._ahead.discard(stream)
+        self._looked.pop(stream, None)
+        self._waiting.pop(stream, None)
+
+    def _waited_s(self, stream: str, head: Head, tail: Tail) -> float:
+        """For how long something has been seen to wait at the position: what ids in the future do not tell."""
+        now = self._monotonic()
+        if not tail.lag_entries:
+            self._waiting.pop(stream, None)
+            return 0.0
+        position, since = self._waiting.get(stream, (b"", now))
+        if position != head.position:
+            since = now
+        self._waiting[stream] = head.position, since
+        return now - since
+
+    def _note_ahead(self, stream: str, tail: Tail) -> None:
+        """Ids lie in the future: say once what that means."""
+        if tail.ahead_ms <= AHEAD_MS:
+            self._ahead.discard(stream)
+        elif stream not in self._ahead:
+            self._ahead.add(stream)
+            say_ahead(stream, tail)
 
     def _note_begun_again(self, stream: str, head: Head) -> None:
         """The stream was deleted and has smaller ids now: say once that nobody reads them, and what mends it."""
@@ -80,15 +122,16 @@ class Tails:
         self._begun_again.add(stream)
         say_begun_again(stream, head)
 
-    def _note_lost(self, stream: str, head: Head, entries: int) -> None:
-        """Entries vanished between the position and the oldest one left: somebody trims faster than we read."""
-        self._engine.skip(stream, entries)
-        if head.model is not None:  # before the first commit, what is gone was never ours
-            self._metrics.of[stream].lost_entries.inc(entries)
-            log.error(
-                "%d entries of %r were trimmed before they were read; let producers keep more (MAXLEN), or trim by "
-                "`--retain` alone",
-                entries,
-                stream,
-                extra={"stream": stream, "entries": entries},
-            )
+    def _note_lost(self, stream: str, head: Head, tail: Tail, entries: int) -> None:
+        """Entries vanished unread: somebody trims faster than we read, or has deleted them one by one."""
+        if head.model is None:  # before the first commit, what is gone was never ours
+            return
+        looked = self._looked.get(stream, head.position)
+        deleted = tail.last_deleted is not None and is_before(looked, tail.last_deleted)
+        if deleted and tail.first is not None and not is_before(looked, tail.first):
+            # What was there at the last look is there still, so nothing after it can have been trimmed.
+            self._metrics.of[stream].deleted_entries.inc(entries)
+            say_deleted(stream, entries)
+            return
+        self._metrics.of[stream].lost_entries.inc(entries)
+        say_lost(stream, entries, perhaps_deleted=deleted)

@@ -26,7 +26,7 @@ ROWS: dict[str, set[str]] = {
     "run": {"one_step", "model_file", "session", "trial", "model", "tables", "evaluation"},
     "learn": {"nn", "forecaster", "data", "train", "export", "importers"},
     "store": {"_codec", "codec", "codec_python", "entry_id", "flight", "keys", "wire", "calibration", "extras"}
-    | {"arrays", "reply_python"}
+    | {"arrays", "reply_python", "ends"}
     | {"record", "store", "meta", "hushed", "topology", "nodes", "readers", "leases", "discovery", "record_file"}
     | {"redis_url", "credentials", "address"}
     | {"key_types", "reader_groups", "waiting"}

@@ -14,12 +14,13 @@ import click
 from streamlstm.cli.connection import connect_all, resolve_redis
 from streamlstm.cli.options import command, counted, data_dir_option, json_option, note, option, redis_option
 from streamlstm.cli.state_text import description, facts
+from streamlstm.ends import read_tail
 from streamlstm.entry_id import BEGINNING
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.key_types import check_stream
 from streamlstm.keys import Keys
 from streamlstm.nodes import Nodes
-from streamlstm.redis_store import read_tail
+from streamlstm.notices import begun_again_text
 from streamlstm.states import States
 from streamlstm.store import Head
 from streamlstm.wire import Connection
@@ -47,6 +48,7 @@ class Standing:
     last_prediction: str | None
     model: str | None  # first digits of the fingerprint
     owner: str | None  # who holds the lease: the daemon at work
+    advice: str | None  # what is wrong with the stream and mends it, if anything is
 
 
 @command("status", short_help="Show position, lag and states of streams.")
@@ -83,6 +85,9 @@ def status(
         click.echo(json.dumps([asdict(item) for item in found]))
     elif found:
         click.echo("\n".join(_description(found[0]) if len(names) == 1 else _table(found)))
+        for item in found if len(names) > 1 else ():
+            if item.advice:
+                note(f"{item.stream!r}: {item.advice}")
     for error in wrong[:-1]:
         note(str(error))
     if wrong:
@@ -147,6 +152,7 @@ def standing(connection: Connection, stream: str) -> Standing:
         last_prediction=latest[0][0].decode() if latest else None,
         model=None if meta.model is None else meta.model[:FINGERPRINT_DIGITS],
         owner=None if owner is None else owner.decode("utf-8", "replace"),
+        advice=begun_again_text(stream) if tail.ends_before_position else None,
     )
 
 
@@ -195,6 +201,7 @@ def _description(item: Standing) -> list[str]:
         "model": item.model or "none yet",
         "served by": item.owner or "nobody just now",
     }
+    rows |= {"attention": item.advice} if item.advice else {}
     return [f"{name:<13} {text}" for name, text in rows.items()]
 
 

@@ -51,6 +51,7 @@ def test_one_stream_as_json(run: Run, client: redis.Redis, redis_url: str) -> No
         "last_prediction": position,
         "model": FINGERPRINT[:12],
         "owner": "host-1",
+        "advice": None,
     }
 
 

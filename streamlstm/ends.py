@@ -1,0 +1,56 @@
+"""How far a stream's end is from its position, by what the server says of the stream."""
+
+from __future__ import annotations
+
+from streamlstm.entry_id import EntryId, beyond
+from streamlstm.keys import Keys
+from streamlstm.meta import read_position
+from streamlstm.store import Head, Tail
+from streamlstm.wire import Connection, checked, pack, stream_info
+
+LAG_PAGE = 10_000  # entries counted one by one where the server's own count is of no use
+
+
+def read_tail(connection: Connection, keys: Keys, head: Head) -> Tail:
+    """What waits after a position, and what the server knows of entries that are gone."""
+    connection.send(
+        pack("HGET", keys.meta, "position")
+        + pack("XINFO", "STREAM", keys.input)  # first: what it counts is then before what waits, or among it
+        + pack("XRANGE", keys.input, *beyond(head.position), "COUNT", 1)
+        + pack("TIME")
+    )
+    replies = [connection.receive() for _ in range(4)]
+    info = stream_info(replies[1], connection.address)
+    position, waiting, (seconds, microseconds) = (
+        checked(reply, connection.address) for reply in (replies[0], *replies[2:])
+    )
+    now_ms = int(seconds) * 1000 + int(microseconds) // 1000
+    position = read_position(keys, position)
+    if not info:
+        return Tail(lag_entries=0, lag_ms=0, position=position)
+    last = EntryId.parse(info[b"last-generated-id"])
+    first = None if info[b"first-entry"] is None else info[b"first-entry"][0]
+    added, length = info.get(b"entries-added"), info[b"length"]
+    known = {
+        "position": position,
+        "ahead_ms": max(0, last.time_ms - now_ms),
+        "first": first,
+        "last_deleted": info.get(b"max-deleted-entry-id"),
+    }
+    if not waiting:
+        if first is not None and last < EntryId.parse(head.position):
+            # Deleting entries leaves the last id as it was; so the stream itself was deleted, and has smaller ids now.
+            age_ms = max(0, now_ms - EntryId.parse(first).time_ms)
+            return Tail(lag_entries=length, lag_ms=age_ms, ends_before_position=True, **known)
+        # All that ever came lies before the position now: what was not answered is gone.
+        return Tail(lag_entries=0, lag_ms=0, answered=added, **known)
+    oldest, answered = waiting[0][0], None
+    if first == oldest:
+        # Nothing answered is left in the stream, so all of it waits; what was trimmed besides is gone.
+        lag, answered = length, None if added is None else added - length
+    elif added is not None and added > head.answered:
+        lag = min(length, added - head.answered)
+    else:  # Redis 6.2 does not count, and a stream begun again counts anew; long lags are told roughly
+        lag = len(connection.call("XRANGE", keys.input, *beyond(head.position), "COUNT", LAG_PAGE))
+    lag_ms = max(0, now_ms - EntryId.parse(oldest).time_ms)
+    return Tail(lag_entries=lag, lag_ms=lag_ms, answered=answered, **known)
