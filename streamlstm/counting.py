@@ -8,6 +8,7 @@ from streamlstm.digest import Digest
 from streamlstm.engine import Result
 from streamlstm.entry_id import EntryId
 from streamlstm.metrics import Metrics
+from streamlstm.store import Head
 
 HISTORY_S = 3600.0  # an id older than this is no measure of how fast it was answered
 
@@ -18,6 +19,7 @@ class Counting:
     def __init__(self, metrics: Metrics, digest: Digest, wall: Callable[[], float]) -> None:
         """`wall` gives the seconds since the epoch."""
         self._metrics, self._digest, self._wall = metrics, digest, wall
+        self._unknown: dict[str, Result] = {}  # commits whose answer was lost, by stream
 
     def batch(self, values: int, step_s: float) -> None:
         """Count a micro-batch that was stepped, and the seconds that took."""
@@ -26,8 +28,25 @@ class Counting:
         metrics.batch_values.observe(values)
         metrics.step_seconds.observe(step_s)
 
+    def keep(self, stream: str, result: Result) -> None:
+        """Remember a commit whose answer was lost, until the stream's position tells whether it holds."""
+        self._unknown[stream] = result
+
+    def recall(self, stream: str, head: Head) -> bool:
+        """Count the commit that was remembered, if it holds by what the store says; whether it does.
+
+        Where the position lies further on, another process has been there, and may have counted the same.
+        """
+        result = self._unknown.pop(stream, None)
+        if result is None or (head.position, head.model) != (result.commit.position, result.commit.model):
+            return False
+        self.commit(stream, result, head.series, 0.0)
+        return True
+
     def commit(self, stream: str, result: Result, series: int, commit_s: float) -> None:
         """Count a commit that holds and took so long; `series` is how many the stream has after it."""
+        if not result.entries:
+            return
         metrics, commit = self._metrics.of[stream], result.commit
         # A live value waits while the one before it is counted, so this does without calls where it can.
         metrics.entries.value += result.entries

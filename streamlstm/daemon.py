@@ -16,24 +16,24 @@ from streamlstm.counting import Counting
 from streamlstm.daemon_settings import Clock, DaemonSettings
 from streamlstm.digest import Digest
 from streamlstm.engine import Engine, Result
-from streamlstm.entry_id import EntryId, is_before
+from streamlstm.entry_id import is_before
 from streamlstm.errors import ModelChangedError, StoreError, StoreNotNowError, StoreUnavailableError
+from streamlstm.health import Health
 from streamlstm.instruments import Laps
 from streamlstm.left_alone import LeftAlone
 from streamlstm.metrics import STAGES, Metrics
 from streamlstm.model_change import ModelChange, refuse
 from streamlstm.notices import say_rewound
 from streamlstm.reading import Reading
+from streamlstm.retention import Retention
 from streamlstm.sharing import Sharing, all_of
 from streamlstm.standing import Standing
-from streamlstm.store import Commit, Head, Store
+from streamlstm.store import Head, Store
 from streamlstm.sweep import Sweep
 from streamlstm.tails import Tails
 
 log = logging.getLogger(__name__)
 
-# A beat older than this means the loop hangs: longer than any wait for a reply, shorter than a pager's patience.
-BEAT_TIMEOUT_S = 60.0
 WAIT_S = 1.0
 TAIL_EVERY_S = 2.0  # how often lag is looked up
 AWAY_PAUSE_S = 0.2  # between two tries at streams whose server is away while others are not
@@ -76,13 +76,14 @@ class Daemon:
         self._sharing = sharing or all_of(settings.streams, clock.monotonic)
         self._away: set[str] = set()  # held, but on a server that is away while others are not
         self._next_try = 0.0  # for these
-        self._stopping = False
         self._begun = False  # it has been ready once
         self._standing = Standing(metrics)
         self._alone = LeftAlone(self._sharing, metrics)
+        self.health = Health(self._standing, self._alone, clock.monotonic)
         self._heads: dict[str, Head] = {}  # as of the last commit known to hold
         self._known: dict[str, Head] = {}  # what was known when the store was lost
         self._reading = Reading(store, batch_values=settings.batch_values, most_entries=settings.max_read_entries)
+        self._retention = Retention(settings.retain_ms, monotonic=clock.monotonic, wall=clock.wall)
         self._pending: dict[str, _Pending] = {}
         self._next_tail = 0.0
         self._lap = Laps(metrics.stage_seconds, STAGES, clock.monotonic).lap
@@ -96,39 +97,12 @@ class Daemon:
             reopen=self._begin,
             monotonic=clock.monotonic,
         )
-        self.beat = clock.monotonic()
-        engine.model.beat = self._look_up
-
-    # What other threads ask.
-
-    def stop(self) -> None:
-        """Ask the loop to commit what it has and end; may be called from a signal handler."""
-        self._stopping = True
-
-    def unhealthy(self) -> str | None:
-        """Why the process should be restarted, or None."""
-        age = self._clock.monotonic() - self.beat
-        return f"the loop has not beaten for {age:.0f} s" if age > BEAT_TIMEOUT_S else None
-
-    def unready(self) -> str | None:
-        """Why it cannot serve just now, or None."""
-        if self._stopping:
-            return "draining"
-        return self._standing.unready() or (self._alone.said() if self._alone.is_all() else None)
-
-    def remark(self) -> str | None:
-        """What else to know: which streams it leaves alone, and why; or None."""
-        return self._alone.said()
-
-    def _look_up(self) -> bool:
-        """Whether to end; asked now and then in the midst of long work, which thereby beats."""
-        self.beat = self._clock.monotonic()
-        return self._stopping
+        engine.model.beat = self.health.beat
 
     # The loop.
 
     def run(self, on_ready: Callable[[], None]) -> None:
-        """Serve until `stop`; calls `on_ready` once, when the streams are open.
+        """Serve until told to stop; calls `on_ready` once, when the streams are open.
 
         Raises StoreError for what no retry mends, and StoreUnavailableError if the first connection fails; once it has
         been ready nothing but another model ends it. A store that answers "not now" is waited for from the first.
@@ -138,7 +112,7 @@ class Daemon:
                 self.start()
             except StoreNotNowError as error:
                 self._lose_store(error)
-            while not self._stopping:
+            while not self.health.stopping:
                 if self._standing.connected and not self._begun:
                     self._begun = True
                     on_ready()
@@ -162,7 +136,7 @@ class Daemon:
 
     def turn(self, timeout_s: float) -> None:
         """Wait for something to be ready and do it; a store that is away is connected to again."""
-        self.beat = self._clock.monotonic()
+        self.health.beat()
         try:
             if not self._standing.connected:
                 self.start()
@@ -245,7 +219,8 @@ class Daemon:
         commit = result.commit
         if commit.stream in self._pending and not self._settle(commit.stream):
             return
-        self._bound(commit)
+        commit.most_dead = self._settings.most_dead_letters
+        self._retention.bound(commit)
         self._store.send_commit(self._sweep.add_to(commit))
         self._pending[commit.stream] = _Pending(self._clock.monotonic(), result)
 
@@ -256,17 +231,10 @@ class Daemon:
             self._engine.admit(stream, names, records)
         self._lap("load")
 
-    def _bound(self, commit: Commit) -> None:
-        """Say what it may trim: by the time of the entries, so that replayed history is kept as long."""
-        commit.most_dead = self._settings.most_dead_letters
-        retain_ms = self._settings.retain_ms
-        if retain_ms is not None:
-            commit.trim_before_ms = max(0, EntryId.parse(commit.position).time_ms - retain_ms)
-
     def _settle(self, stream: str) -> bool:
         """Receive a commit's answer; if it does not hold, open the stream again where the store says it is."""
-        pending = self._pending.pop(stream)
         holds = self._store.receive_commit(stream)
+        pending = self._pending.pop(stream)  # not before: what became of it may have to be found out later
         self._metrics.of[stream].idle_series_removed.inc(self._sweep.settled(stream, holds=holds))
         commit_s = self._clock.monotonic() - pending.sent
         self._metrics.of[stream].commit_seconds.observe(commit_s)
@@ -335,6 +303,7 @@ class Daemon:
         for known in (self._heads, self._reading.cursors):
             known.pop(stream, None)
         self._tails.forget(stream)
+        self._retention.forget(stream)
         self._engine.forget(stream)
         self._store.release(stream)
 
@@ -350,7 +319,7 @@ class Daemon:
         head = self._store.open(stream)
         while head.model not in {None, self._engine.model.fingerprint}:  # another may have been faster in between
             change = refuse if stream in self._heads else self._on_model_change
-            change(stream, head, self._engine, self._look_up)
+            change(stream, head, self._engine, self.health.beat)
             head = self._store.open(stream)
         before = self._heads.get(stream) or self._known.pop(stream, None)
         if before is not None and is_before(head.position, before.position):
@@ -359,6 +328,9 @@ class Daemon:
         self._heads[stream] = head
         self._reading.cursors[stream] = head.position
         self._tails.open(stream, head.position)
+        self._retention.open(stream, head.position)
+        removed = self._sweep.settled(stream, holds=self._counting.recall(stream, head))
+        self._metrics.of[stream].idle_series_removed.inc(removed)
         self._metrics.of[stream].series.set(head.series)
 
     def _lose_store(self, error: StoreError) -> None:
@@ -366,6 +338,8 @@ class Daemon:
         self._standing.lose(error)
         self._store.close()
         self._sharing.lose()
+        for stream, pending in self._pending.items():
+            self._counting.keep(stream, pending.result)
         self._pending.clear()
         for stream in self._heads:
             self._engine.forget(stream)
@@ -401,4 +375,12 @@ class Daemon:
         self._next_tail = self._clock.monotonic() + TAIL_EVERY_S
         if not self._tails.look(self._heads, self._pending):
             self._standing.take()  # where nothing waits, no commit will tell that the store is well again
+        for stream in [stream for stream in self._heads if self._retention.is_due(stream)]:
+            self._trim(stream)
         self._digest.flush()
+
+    def _trim(self, stream: str) -> None:
+        """Send a commit that does nothing but trim, where none comes by."""
+        head = self._heads[stream]
+        if stream not in self._pending and head.model is not None:
+            self._send(self._engine.nothing(stream))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from streamlstm.entry_id import EntryId, beyond
 from streamlstm.keys import Keys
 from streamlstm.meta import read_position
@@ -31,19 +33,21 @@ def read_tail(connection: Connection, keys: Keys, head: Head) -> Tail:
     last = EntryId.parse(info[b"last-generated-id"])
     first = None if info[b"first-entry"] is None else info[b"first-entry"][0]
     added, length = info.get(b"entries-added"), info[b"length"]
-    known = {
-        "position": position,
-        "ahead_ms": max(0, last.time_ms - now_ms),
-        "first": first,
-        "last_deleted": info.get(b"max-deleted-entry-id"),
-    }
+    tail = Tail(
+        lag_entries=0,
+        lag_ms=0,
+        position=position,
+        ahead_ms=max(0, last.time_ms - now_ms),
+        first=first,
+        last_deleted=info.get(b"max-deleted-entry-id"),
+    )
     if not waiting:
         if first is not None and last < EntryId.parse(head.position):
             # Deleting entries leaves the last id as it was; so the stream itself was deleted, and has smaller ids now.
             age_ms = max(0, now_ms - EntryId.parse(first).time_ms)
-            return Tail(lag_entries=length, lag_ms=age_ms, ends_before_position=True, **known)
+            return replace(tail, lag_entries=length, lag_ms=age_ms, ends_before_position=True)
         # All that ever came lies before the position now: what was not answered is gone.
-        return Tail(lag_entries=0, lag_ms=0, answered=added, **known)
+        return replace(tail, answered=added)
     oldest, answered = waiting[0][0], None
     if first == oldest:
         # Nothing answered is left in the stream, so all of it waits; what was trimmed besides is gone.
@@ -53,4 +57,4 @@ def read_tail(connection: Connection, keys: Keys, head: Head) -> Tail:
     else:  # Redis 6.2 does not count, and a stream begun again counts anew; long lags are told roughly
         lag = len(connection.call("XRANGE", keys.input, *beyond(head.position), "COUNT", LAG_PAGE))
     lag_ms = max(0, now_ms - EntryId.parse(oldest).time_ms)
-    return Tail(lag_entries=lag, lag_ms=lag_ms, answered=answered, **known)
+    return replace(tail, lag_entries=lag, lag_ms=lag_ms, answered=answered)

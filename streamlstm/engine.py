@@ -28,7 +28,7 @@ from streamlstm.mixed import Mixed, MixedWay
 from streamlstm.plain import Items, PlainWay, Stepped
 from streamlstm.plan import NO_PAST, Unknown, Work
 from streamlstm.record import RecordFormat, Records
-from streamlstm.scoring import scored_feature
+from streamlstm.scoring import new_tally, scored_feature
 from streamlstm.single import Single, SingleWay
 from streamlstm.stepping import StepModel
 from streamlstm.store import Commit, DeadLetter, Head, SingleCommit
@@ -206,6 +206,11 @@ class Engine:
         slots = np.array([self.arena.find(stream, name) for name in names], np.int64)
         self.arena.drop(slots[slots != NO_SLOT])
         self._heads[stream].series -= len(names)
+
+    def nothing(self, stream: str) -> Result:
+        """A result that answers no entry, for what rides in a commit."""
+        commit = Commit(**self._move(stream, self._heads[stream].position, 0))
+        return Result(commit=commit, tally=new_tally(1)[0], entries=0, predictions=0)
 
     def series(self, stream: str) -> int:
         """How many series the stream has."""

@@ -66,7 +66,8 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
     "--retain",
     type=DURATION,
     default=None,
-    help="Trim answered input and predictions older than this (such as 7d or 12h), by their ids. Default: keep all.",
+    help="Trim input and predictions so long (such as 7d or 12h) after they were answered; what was answered before "
+    "the start, by its ids. Default: keep all.",
 )
 @option(
     "--max-dead-letters",
@@ -203,10 +204,10 @@ class _Daemon:
             on_model_change=_model_change(self.plan.on_model_change, store),
         )
         pages = parse_topology(url)  # their own: they are asked for in threads
-        asked = {"unhealthy": daemon.unhealthy, "unready": daemon.unready, "remark": daemon.remark}
+        asked = {"unhealthy": daemon.health.unhealthy, "unready": daemon.health.unready, "remark": daemon.health.remark}
         web.show(make_pages(self.plan.web, self.metrics, pages, **asked))
         manager = notify.of_process()
-        stack.enter_context(manager.watchdog(daemon.unhealthy))
+        stack.enter_context(manager.watchdog(daemon.health.unhealthy))
         _stop_on_signals(daemon, manager)
 
         def announce() -> None:
@@ -302,7 +303,7 @@ def _stop_on_signals(daemon: Daemon, manager: Notifier) -> None:
         nonlocal told_s
         if told_s is None:
             told_s = time.monotonic()
-            daemon.stop()
+            daemon.health.stop()
             manager.say("STOPPING=1")
         elif time.monotonic() - told_s > ONE_WORD_S:
             os._exit(1)

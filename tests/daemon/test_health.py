@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from streamlstm.daemon import BEAT_TIMEOUT_S, Daemon
+from streamlstm.daemon import Daemon
 from streamlstm.daemon_settings import Clock, DaemonSettings
 from streamlstm.engine import Engine
 from streamlstm.errors import StoreError
+from streamlstm.health import BEAT_TIMEOUT_S
 from streamlstm.http import HttpServer
 from streamlstm.memory_store import MemoryServer, MemoryStore
 from streamlstm.metrics import Metrics
@@ -55,11 +56,9 @@ def page() -> Iterator[tuple[str, list[float], Daemon]]:
     )
     store = parse_topology("redis://127.0.0.1:1")
     web = HttpServer("127.0.0.1:0")
-    web.show(
-        make_pages(
-            WebSettings(), metrics, store, unhealthy=daemon.unhealthy, unready=daemon.unready, remark=daemon.remark
-        )
-    )
+    health = daemon.health
+    asked = {"unhealthy": health.unhealthy, "unready": health.unready, "remark": health.remark}
+    web.show(make_pages(WebSettings(), metrics, store, **asked))
     web.start()
     yield web.url, now, daemon
     web.stop()
@@ -80,7 +79,7 @@ def test_the_loop_beats_within_long_work(
 
     def slow(model: Model, *arguments: Any) -> Any:
         now[0] += 40.0
-        seen.append(daemon.unhealthy())
+        seen.append(daemon.health.unhealthy())
         return advance(model, *arguments)
 
     monkeypatch.setattr(Model, "advance", slow)
@@ -117,8 +116,8 @@ def test_long_work_at_the_start_beats(page: tuple[str, list[float], Daemon]) -> 
         for _ in range(10):
             now[0] += BEAT_TIMEOUT_S - 1
             assert not stopping()
-            assert daemon.unhealthy() is None
-        daemon.stop()
+            assert daemon.health.unhealthy() is None
+        daemon.health.stop()
         assert stopping()
         raise StoreError("stopped before the states were made again")
 

@@ -93,7 +93,7 @@ def test_an_hour_without_the_store_is_two_lines(caplog: pytest.LogCaptureFixture
                 tries[0] += 1
                 raise StoreUnavailableError("no connection to the Redis server at redis://:***@host")
             if now[0] > 3720.0:
-                daemon.stop()
+                daemon.health.stop()
             return super()._reach(stream, connect=connect)
 
         def wait(self, timeout_s: float) -> tuple[bool, list[str]]:

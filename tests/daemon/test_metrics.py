@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from streamlstm.engine import Engine
+from streamlstm.errors import StoreUnavailableError
 from streamlstm.flaw import KINDS
 from streamlstm.instruments import Count, Family, Laps, Level, Spread
-from streamlstm.memory_store import MemoryServer
+from streamlstm.memory_store import MemoryServer, MemoryStore
 from streamlstm.metrics import STAGES, Metrics, described
 from streamlstm.scoring import ABSOLUTE, BUCKETS, NAIVE, SCALED, SCORED, TALLY_COLUMNS
+from streamlstm.store import Commit
 from support import models
 from support.daemons import run_daemon
 from support.programs import run
@@ -42,6 +45,49 @@ def test_a_stream_is_shown_at_zero_before_anything_happens() -> None:
         assert found[f'streamlstm_{name}_total{{stream="values"}}'] == 0
     assert found["streamlstm_reconnects_total"] == 0
     assert np.isnan(found['streamlstm_skill{stream="values"}'])
+
+
+class ReplyLost(MemoryStore):
+    """The commit is carried out, and the connection cut before its answer is here; every third time."""
+
+    def receive_commit(self, stream: str) -> bool:
+        """Its answer, or none."""
+        holds = super().receive_commit(stream)
+        self.answers = getattr(self, "answers", 0) + 1
+        if self.answers % 3 == 1:
+            raise StoreUnavailableError("the connection was cut")
+        return holds
+
+
+class CommitLost(MemoryStore):
+    """The connection is cut before the commit is here; every third time."""
+
+    def send_commit(self, commit: Commit) -> None:
+        """It arrives, or does not."""
+        self.sent = getattr(self, "sent", 0) + 1
+        if self.sent % 3 == 1:
+            commit.base = b"1-1"  # so that it is not carried out
+        super().send_commit(commit)
+
+    def receive_commit(self, stream: str) -> bool:
+        """Its answer, or none."""
+        holds = super().receive_commit(stream)
+        if not holds:
+            raise StoreUnavailableError("the connection was cut")
+        return holds
+
+
+@pytest.mark.parametrize("store", [ReplyLost, CommitLost, MemoryStore])
+def test_what_a_commit_did_is_counted_once_though_its_answer_is_lost(store: type[MemoryStore]) -> None:
+    """By the position that is found; a commit that does not hold is counted when it was made again."""
+    made = [(f"{n}-0", ["a", "1", "b", "x", "!reset", "c", "c", str(n)]) for n in range(1, 301)]
+    found = samples(run_daemon(made, store=store))
+    counted = {name: found[f'streamlstm_{name}_total{{stream="values"}}'] for name in ("entries", "values", "resets")}
+    assert counted == {"entries": 300, "values": 900, "resets": 300}
+    assert found['streamlstm_predictions_total{stream="values"}'] == 600
+    assert found['streamlstm_dead_letters_total{reason="not_a_number",stream="values"}'] == 300
+    assert found['streamlstm_series{stream="values"}'] == 2
+    assert (found["streamlstm_reconnects_total"] > 0) == (store is not MemoryStore)
 
 
 def test_no_metric_names_a_series() -> None:

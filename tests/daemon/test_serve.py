@@ -224,24 +224,6 @@ def test_pages(start_server: Callable[..., Server], start: Callable[..., Serving
     assert daemon.metric('streamlstm_lag_entries{stream="values"}') == 0
 
 
-def test_answered_input_is_trimmed_on_request(
-    start_server: Callable[..., Server], start: Callable[..., Serving]
-) -> None:
-    """`--retain` lets go of answered entries older than the given age, by their ids."""
-    server = start_server()
-    client = server.client()
-    daemon = start("--redis", server.url, "--retain", "100s")
-    daemon.ready()
-    add(client, [(f"{n * 1000}-0", ["s", "1"]) for n in range(1, 1001)])
-    wait_for_position(client, STREAM, "1000000-0")
-    add(client, [("1001000-0", ["s", "1"])])
-    wait_for_position(client, STREAM, "1001000-0")
-    assert client.xlen(STREAM) < 500
-    assert client.xrange(STREAM, "900000-0", count=1)[0][0] == b"900000-0" or client.xlen(STREAM) > 100
-    assert daemon.stop() == 0
-    client.close()
-
-
 def test_a_stream_begun_again_with_smaller_ids_is_said(
     start_server: Callable[..., Server], start: Callable[..., Serving]
 ) -> None:

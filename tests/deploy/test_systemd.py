@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 from streamlstm.cli import main
-from streamlstm.daemon import BEAT_TIMEOUT_S
+from streamlstm.health import BEAT_TIMEOUT_S
 from support.programs import run
 from support.server import Server
 from support.serving import serve

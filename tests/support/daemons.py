@@ -15,9 +15,13 @@ STREAM = "values"
 
 
 def run_daemon(
-    entries: list[tuple[str, list[str]]], *, server: MemoryServer | None = None, engine: Engine | None = None
+    entries: list[tuple[str, list[str]]],
+    *,
+    server: MemoryServer | None = None,
+    engine: Engine | None = None,
+    store: type[MemoryStore] = MemoryStore,
 ) -> Metrics:
-    """Answer entries (id, fields) of the stream `values`; returns the metrics."""
+    """Answer entries (id, fields) of the stream `values` over a store of some kind; returns the metrics."""
     server, engine = server or MemoryServer(), engine or Engine(models.load_lstm(4))
     for entry_id, fields in entries:
         server.add(STREAM, entry_id, *fields)
@@ -25,7 +29,7 @@ def run_daemon(
     ticks = itertools.count()
     daemon = Daemon(
         engine=engine,
-        store=MemoryStore(server),
+        store=store(server),
         metrics=metrics,
         settings=DaemonSettings(streams=(STREAM,)),
         clock=Clock(monotonic=lambda: 0.5 * next(ticks), wall=lambda: 0.0, sleep=lambda _: None),
