@@ -22,6 +22,8 @@ from streamlstm.evaluation.split import fill_gaps, from_first_value, training_le
 from streamlstm.tables import Series
 
 MOST_NAMED = 6  # series that a message names
+LEAST_COMPLETE = 0.5  # of the values that are there in part are complete, else those count too
+LEAST_THERE = 0.25  # of a series' values; what a model makes up between fewer goes astray
 FEWEST_AHEAD = 2  # training values a step ahead
 MIN_TRAINING_VALUES = 20  # fewer say nothing about how one value follows another
 
@@ -43,8 +45,9 @@ class Panel:
         return Panel(self.values[:longest], self.observed[:longest] & inside, ends, times)
 
     def observed_rows(self) -> NDArray[np.float64]:
-        """All values that are there and complete, (n, F)."""
-        return self.values[self.observed.all(axis=2)]
+        """All values that are there and complete, (n, F); if those are few, all that are there in part."""
+        every, some = self.observed.all(axis=2), self.observed.any(axis=2)
+        return self.values[every if every.sum() >= LEAST_COMPLETE * some.sum() else some]
 
 
 def long_enough(
@@ -55,17 +58,25 @@ def long_enough(
     `say` is told of them. Raises TableError where none is left.
     """
     needed = max(MIN_TRAINING_VALUES, FEWEST_AHEAD * horizon)
-    kept, short = [], []
+    kept, short, sparse = [], [], []
     for one in series:
         begun = from_first_value(one)
         length = 0 if begun is None else training_length(len(begun.values), test_size)
-        if begun is not None and length >= needed:
-            kept.append(begun)
-        else:
+        if begun is None or length < needed:
             short.append((one, max(length, 0)))
+        elif (there := int((~np.isnan(begun.values[:length])).any(axis=1).sum())) < max(needed, LEAST_THERE * length):
+            sparse.append((one, f"{there:,} of {length:,}"))
+        else:
+            kept.append(begun)
     why = f"at least {needed} are needed"
     if horizon > 1:
         why = f"too few to learn {horizon} steps ahead (--horizon): {why}"
+    if not kept and sparse:
+        one, found = sparse[0]
+        raise TableError(
+            f"too many values are missing: series {one.name!r} has {found} in its training part, and at least {needed} "
+            f"and {LEAST_THERE:.0%} are needed"
+        )
     if not kept:
         one, length = max(short, key=lambda found: found[1])
         if from_first_value(one) is None:
@@ -78,7 +89,11 @@ def long_enough(
         names = ", ".join(f"{one.name!r} ({length})" for one, length in short[:MOST_NAMED])
         more = f" and {len(short) - MOST_NAMED:,} more" if len(short) > MOST_NAMED else ""
         say(f"left out as too short: {names}{more}; {why}")
-    return kept, [one.name for one, _ in short]
+    if sparse:
+        names = ", ".join(f"{one.name!r} ({found})" for one, found in sparse[:MOST_NAMED])
+        more = f" and {len(sparse) - MOST_NAMED:,} more" if len(sparse) > MOST_NAMED else ""
+        say(f"left out as too few values are there: {names}{more}")
+    return kept, [one.name for one, _ in (*short, *sparse)]
 
 
 def make_panel(series: Sequence[Series], test_size: float, *, with_times: bool = False) -> Panel:

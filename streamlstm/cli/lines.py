@@ -221,6 +221,8 @@ class _Delimited:
             if not cells:
                 continue
             name = self._series if identity is None else cells[identity].strip()
+            if not (name and (time is None or cells[time])) and not any(cells):
+                continue  # what spreadsheets write below a table
             if not name and not schema.wide:
                 raise TableError(f"{chosen.source}, line {n}: the series has no name")
             time_ms = None if time is None else clock(cells[time].decode("utf-8", "replace"), n, name)

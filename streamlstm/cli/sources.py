@@ -19,6 +19,7 @@ from streamlstm.tables.cells import parse_number
 from streamlstm.tables.columns import HEAD
 from streamlstm.tables.files import BYTES_A_CELL, check_text, lines_of, read_text
 
+BLANK = b" \r"  # around a line; a tab may separate an empty cell
 CHUNK_BYTES = 1 << 18  # read from a pipe at once; Linux gives 64 KiB at most
 MAX_LINE_BYTES = 1 << 24  # of a pipe: the values of half a million series at one time; what is longer has no line ends
 
@@ -42,10 +43,10 @@ def chunks(descriptor: int, before_wait: Callable[[], None] | None) -> Iterator[
         if number == 1 and lines:
             lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
         if lines:
-            yield [line.strip() for line in lines], number
+            yield [line.strip(BLANK) for line in lines], number
             number += len(lines)
     if rest.strip():
-        yield [rest.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else rest.strip()], number
+        yield [(rest.removeprefix(b"\xef\xbb\xbf") if number == 1 else rest).strip(BLANK)], number
 
 
 def read_all(descriptor: int, chosen: Format) -> bytes:
@@ -75,9 +76,9 @@ def read_whole(data: bytes, chosen: Format) -> tuple[list[Row], list[int] | None
         if chosen.strict:
             raise TableError(f"{chosen.source} is empty; it needs one line a value")
         return [], None
-    head = [line.decode("utf-8", "replace").strip() for line in lines[start : start + 3]]
+    head = [line.decode("utf-8", "replace").strip(" \r") for line in lines[start : start + 3]]
     if not begins_table(head, chosen):
-        rows, lengths = _read_lines([line.strip() for line in lines], start, chosen)
+        rows, lengths = _read_lines([line.strip(BLANK) for line in lines], start, chosen)
         return one_a_time(rows, chosen), lengths
     try:
         return _table_rows(read_lines(lines_of(data), chosen.source, chosen.table, say=chosen.say), chosen)

@@ -18,6 +18,9 @@ from streamlstm.forecaster.outputs import Outputs
 from streamlstm.forecaster.timing import TimeFeatures
 
 MIN_FULL_STEPS = 10  # steps with a full history that a fit needs at least
+LEAST_COMPLETE = 0.5  # of the steps have all targets, else those with any are fitted to
+
+Float64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,14 @@ def standardise(lags: LagFeatures, scaling: Scaling, panel: Panel) -> None:
     everything = tuple(range(lags.features))
     outputs = Outputs(tuple(map(str, everything)), everything)
     data = linear_data(scaling, lags, panel, "change", outputs=outputs)
-    chosen = data.features[data.full & data.usable.all(dim=2)].double()
+    chosen = data.features[data.full & usable_steps(data.usable)].double()
     if len(chosen) < MIN_FULL_STEPS:
+        steps = int(data.full.sum())
+        if steps >= MIN_FULL_STEPS:
+            raise TableError(
+                f"too many values are missing: after a history of {lags.length} values {steps} are to come in the "
+                f"training part, and only {len(chosen)} of them are there"
+            )
         raise TableError(
             f"the training part is too short for a history of {lags.length} values: only {len(chosen)} steps have it; "
             "give a shorter --season, or more data"
@@ -106,24 +115,53 @@ def fit_linear(forecaster: Forecaster, panel: Panel, penalty: float) -> None:
         forecaster.scaling.fit(panel.observed_rows())
         standardise(forecaster.lags, forecaster.scaling, panel)
         data = forecaster_data(forecaster, panel)
-        complete = data.usable.all(dim=2)
-        chosen = data.full & complete
+        some = usable_steps(data.usable)
+        chosen = data.full & some
         x, y = data.features[chosen].double().numpy(), data.targets[chosen].double().numpy()
-        weight, bias = ridge(x, y, penalty)
+        there = data.usable[chosen].numpy()
+        weight, bias = fit_outputs(x, y, there, penalty)
         forecaster.skip.set_full(weight, bias)
         said = x @ weight + bias
-        _set_std(forecaster.skip.output_std, said)
-        _set_std(forecaster.skip.residual_std, y - said)
+        _set_std(forecaster.skip.output_std, said, there)
+        _set_std(forecaster.skip.residual_std, y - said, there)
         short = ~np.isin(np.arange(x.shape[1]), forecaster.lags.seasonal)
         weight = np.zeros_like(weight)
-        weight[short], bias = ridge(
-            data.features[complete][:, torch.from_numpy(short)].double().numpy(),
-            data.targets[complete].double().numpy(),
+        weight[short], bias = fit_outputs(
+            data.features[some][:, torch.from_numpy(short)].double().numpy(),
+            data.targets[some].double().numpy(),
+            data.usable[some].numpy(),
             max(penalty, 1.0),
         )
         forecaster.skip.set_short(weight, bias)
 
 
-def _set_std(buffer: Tensor, values: NDArray[np.float64]) -> None:
-    std = values.std(axis=0)
+def usable_steps(usable: Tensor) -> Tensor:
+    """Which steps (N, S) are fitted to, by which of their targets (N, S, O) are there.
+
+    Those with all targets; where values are missing here and there, and few steps have all, those with any.
+    """
+    every, some = usable.all(dim=2), usable.any(dim=2)
+    return every if every.sum() >= LEAST_COMPLETE * some.sum() else some
+
+
+def fit_outputs(x: Float64, y: Float64, there: NDArray[np.bool_], penalty: float) -> tuple[Float64, Float64]:
+    """`ridge` of targets (N, O) on features (N, K), each on its own steps; TableError where those are too few."""
+    if there.all():
+        return ridge(x, y, penalty)
+    weights, biases = [], []
+    for output in range(y.shape[1]):
+        rows = there[:, output]
+        if rows.sum() < MIN_FULL_STEPS:
+            raise TableError(
+                f"too many values are missing: one of the {y.shape[1]} to be forecast a step is there after only "
+                f"{int(rows.sum())} steps of the training part; forecast fewer steps ahead (--horizon) or fewer columns"
+            )
+        weight, bias = ridge(x[rows], y[rows, output : output + 1], penalty)
+        weights.append(weight)
+        biases.append(bias)
+    return np.concatenate(weights, axis=1), np.concatenate(biases)
+
+
+def _set_std(buffer: Tensor, values: Float64, there: NDArray[np.bool_]) -> None:
+    std = values.std(axis=0) if there.all() else np.array([values[there[:, o], o].std() for o in range(there.shape[1])])
     buffer.copy_(torch.from_numpy(np.where(std > 1e-9, std, 1.0)))

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from streamlstm.data import Panel
 from streamlstm.errors import TableError, UsageError
-from streamlstm.evaluation.ridge import ridge
 from streamlstm.forecaster import LagFeatures, Scaling
 from streamlstm.forecaster.outputs import Outputs
 from streamlstm.tables import Series
-from streamlstm.train.linear import linear_data, standardise
+from streamlstm.train.linear import fit_outputs, linear_data, standardise, usable_steps
 from streamlstm.train.seasons import STRONG_SHARE, Seasons, season_candidates
 
 VALIDATION_SHARE = 0.2  # of the training part, its end
@@ -127,7 +126,7 @@ def _validate(scaling: Scaling, lags: LagFeatures, panel: Panel, predict: str, o
     standardise(lags, scaling, fitted)
     data = linear_data(scaling, lags, panel, predict, outputs=outputs)
     steps = torch.arange(len(data.features))[:, None]
-    usable = data.usable.all(dim=2) & data.full
+    usable = usable_steps(data.usable) & data.full
     before = usable & (steps + 1 < torch.from_numpy(starts))
     after = usable & ~before
     x, y = data.features[before].double().numpy(), data.targets[before].double().numpy()
@@ -135,13 +134,16 @@ def _validate(scaling: Scaling, lags: LagFeatures, panel: Panel, predict: str, o
     values = panel.values[..., list(outputs.targets)]
     now, following = values[:-1][after.numpy()], values[1:][after.numpy()]
     unit = np.broadcast_to(naive_scale(panel)[:, list(outputs.targets)], (len(steps), *values.shape[1:]))[after.numpy()]
+    there, scored = data.usable[before].numpy(), data.usable[after].numpy()
+    if not scored.any():
+        raise TableError("too many values are missing: none is there in the last part of the training part")
     raw_scaling = scaling.columns(outputs.targets)
     errors = []
     for penalty in PENALTIES:
-        weight, bias = ridge(x, y, penalty)
+        weight, bias = fit_outputs(x, y, there, penalty)
         said = torch.from_numpy(tested @ weight + bias) * data.unit[after]
         raw = raw_scaling.change(torch.from_numpy(now), said) if predict == "change" else raw_scaling.inverse(said)
-        errors.append(float(np.sqrt(np.mean(((raw.numpy() - following) / unit) ** 2))))
+        errors.append(float(np.sqrt(np.mean(((raw.numpy() - following) / unit)[scored] ** 2))))
     lowest = int(np.argmin(errors))
     return errors[lowest], PENALTIES[lowest]
 
