@@ -21,7 +21,7 @@ from typing import Protocol
 
 from streamlstm.cli.clock import Clock
 from streamlstm.errors import TableError, UsageError
-from streamlstm.tables.cells import COMMA, MISSING_WORDS, POINT, parse_number
+from streamlstm.tables.cells import COMMA, MISSING_WORDS, POINT, decimal_sign, parse_number
 from streamlstm.tables.columns import HEAD, Column
 from streamlstm.tables.csv_file import Dialect, find_dialect, is_header, likely_delimiter, split, split_all
 from streamlstm.tables.decimals import Decimals
@@ -109,7 +109,7 @@ def open_lines(lines: Sequence[bytes], chosen: Format, *, complete: bool = False
         return JsonLines(chosen), 0
     dialect = find_dialect(texts, chosen.source, one_series=chosen.series is not None, wide=chosen.table.wide)
     if dialect.single:
-        return _bare(chosen, dialect)
+        return _bare(chosen, dialect, texts)
     cut = map(dialect.joined, split_all(texts[dialect.skip :], dialect.delimiter))
     rows = [row for row in cut if len(row) == dialect.width]
     if not rows and not complete and len(texts) <= dialect.skip:
@@ -143,12 +143,12 @@ def _decimals(chosen: Format, dialect: Dialect, columns: Sequence[Column], schem
     return Decimals(chosen.source, sign, lone_comma)
 
 
-def _bare(chosen: Format, dialect: Dialect) -> tuple[RowParser, int]:
+def _bare(chosen: Format, dialect: Dialect, texts: Sequence[str]) -> tuple[RowParser, int]:
     """One value a line; a first line that is no number names the series, unless it has a name."""
     header = dialect.header is not None and (chosen.series is None or chosen.strict)
     name = dialect.header[0] if header and dialect.header and chosen.series is None else chosen.series
     skip = dialect.skip - (dialect.header is not None and not header)
-    sign = None if chosen.table.decimal == "auto" else chosen.table.decimal
+    sign = decimal_sign(texts) if chosen.table.decimal == "auto" else chosen.table.decimal
     if dialect.decimal_comma:
         sign = COMMA
         chosen.say(f"{chosen.source}: one value a line, decimal comma (a time in front of each is seconds since 1970)")

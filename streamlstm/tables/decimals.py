@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from streamlstm.errors import TableError
 from streamlstm.tables.cells import COMMA, POINT, plain_number, shortened
+
+_WITH_COMMA = re.compile(rb"[+-]?[0-9]+,[0-9]+").fullmatch  # most numbers with a decimal comma
 
 
 class Decimals:
@@ -31,6 +34,8 @@ class Decimals:
 
     def plain(self, cell: bytes, number: int) -> bytes:
         """A cell as a number with a point; raises TableError where line `number` shows that others were misread."""
+        if self.sign == COMMA and _WITH_COMMA(cell):
+            return cell.replace(b",", b".")
         if self.leaves((cell,)):
             return cell
         try:
