@@ -17,7 +17,7 @@ from streamlstm.daemon_settings import Clock, DaemonSettings
 from streamlstm.digest import Digest
 from streamlstm.engine import Engine, Result
 from streamlstm.entry_id import is_before
-from streamlstm.errors import ModelChangedError, StoreError, StoreNotNowError, StoreUnavailableError
+from streamlstm.errors import ModelChangedError, StoreError, StoreForbidsError, StoreNotNowError, StoreUnavailableError
 from streamlstm.health import Health
 from streamlstm.instruments import Laps
 from streamlstm.left_alone import LeftAlone
@@ -287,6 +287,8 @@ class Daemon:
                 log.warning("%s; %r waits for it", error, stream)
             self._away.add(stream)
             self._next_try = self._clock.monotonic() + AWAY_PAUSE_S
+        except StoreForbidsError:
+            raise  # to one stream as to all
         except StoreError as error:
             if self._sharing.is_named(stream) and isinstance(error, ModelChangedError):
                 raise

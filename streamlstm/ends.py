@@ -7,8 +7,9 @@ from dataclasses import replace
 from streamlstm.entry_id import EntryId, beyond
 from streamlstm.keys import Keys
 from streamlstm.meta import read_position
+from streamlstm.replies import checked, listed, stream_info
 from streamlstm.store import Head, Tail
-from streamlstm.wire import Connection, checked, pack, stream_info
+from streamlstm.wire import Connection, pack
 
 LAG_PAGE = 10_000  # entries counted one by one where the server's own count is of no use
 
@@ -23,9 +24,9 @@ def read_tail(connection: Connection, keys: Keys, head: Head) -> Tail:
     )
     replies = [connection.receive() for _ in range(4)]
     info = stream_info(replies[1], connection.address)
-    position, waiting, (seconds, microseconds) = (
-        checked(reply, connection.address) for reply in (replies[0], *replies[2:])
-    )
+    position = checked(replies[0], connection.address, "HGET")
+    waiting = checked(replies[2], connection.address, "XRANGE")
+    seconds, microseconds = listed(replies[3], 2, connection.address, "TIME")
     now_ms = int(seconds) * 1000 + int(microseconds) // 1000
     position = read_position(keys, position)
     if not info:

@@ -54,6 +54,10 @@ class StoreError(StreamlstmError):
     """The store answered something that no retry mends (wrong type, no permission, bad settings)."""
 
 
+class StoreForbidsError(StoreError):
+    """The store will not do what every stream needs: no right to a command, a command that is not there."""
+
+
 class StoreUnavailableError(StoreError):
     """The store cannot be reached or refuses writes just now; worth a retry."""
 

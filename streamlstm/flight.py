@@ -1,4 +1,8 @@
-"""A commit as the bytes of one flight: MULTI … EXEC, then WATCH and HMGET for the next one."""
+"""A commit as the bytes of one flight: its commands and EXEC, then WATCH, HMGET and MULTI for the next one.
+
+The MULTI of a flight is sent, and answered, before the flight: were it refused while the commands are on their way
+already, they would be carried out one by one, whatever the position is by then.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +21,20 @@ class FlightPacker:
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        self._begin = pack("MULTI")
-        self._end = pack("EXEC") + pack("WATCH", keys.meta) + pack("HMGET", keys.meta, "position", "epoch")
+        seen = pack("HMGET", keys.meta, "position", "epoch")
+        self._end = pack("EXEC") + pack("WATCH", keys.meta) + seen + pack("MULTI")
         self._add = b"$4\r\nXADD\r\n" + bulk(keys.predictions.encode())
         self._model, self._columns, self._meta = "", "", b""
         self._pieces: tuple[bytes, bytes, bytes, bytes, bytes] | None = None
         self._set = b"$4\r\nHSET\r\n" + bulk(keys.state.encode())
 
     def pack(self, commit: Commit) -> tuple[list[bytes], int]:
-        """A flight in pieces, and how many commands stand between its MULTI and its EXEC."""
+        """A flight in pieces, and how many commands stand before its EXEC."""
         if isinstance(commit, SingleCommit) and not commit.removed and commit.trim_before_ms is None:
             rows, pieces = commit.rows, self._single(commit)
             size = rows.itemsize * rows.shape[1]
             return [pack_single(commit.reply, commit.found, rows, size, commit.y, commit.answered, pieces)], 3
-        parts = [self._begin]
+        parts: list[bytes] = []
         commands = self._pack_records(commit, parts)
         if len(commit.ids):
             parts.append(pack_entries(self._add, commit.ids, commit.counts, commit.fields, commit.texts))
@@ -43,7 +47,7 @@ class FlightPacker:
         """The pieces of a single value's flight."""
         moving = self._moving(commit)
         if self._pieces is None:
-            begin, add = self._begin + b"*4\r\n" + self._set, b"*5\r\n" + self._add
+            begin, add = b"*4\r\n" + self._set, b"*5\r\n" + self._add
             self._pieces = begin, add, moving + _POSITION, _ENTRIES, self._end
         return self._pieces
 

@@ -8,7 +8,8 @@ from typing import Any
 from streamlstm.address import Address
 from streamlstm.errors import StoreError
 from streamlstm.keys import Keys
-from streamlstm.wire import Connection, checked, pack
+from streamlstm.replies import checked, odd
+from streamlstm.wire import Connection, pack
 
 
 def ask_types(keys: Keys) -> list[bytes]:
@@ -18,7 +19,7 @@ def ask_types(keys: Keys) -> list[bytes]:
 
 def hold_types(keys: Keys, replies: Sequence[Any], address: Address) -> bool:
     """Raise StoreError if a reply names another type than the key must have; returns whether any key is there."""
-    kinds = [checked(reply, address).decode() for reply in replies]
+    kinds = [_kind(reply, address) for reply in replies]
     for (key, wanted), kind in zip(keys.types.items(), kinds, strict=True):
         if kind not in {wanted, "none"}:
             raise StoreError(
@@ -26,6 +27,13 @@ def hold_types(keys: Keys, replies: Sequence[Any], address: Address) -> bool:
                 "another stream"
             )
     return any(kind != "none" for kind in kinds)
+
+
+def _kind(reply: Any, address: Address) -> str:
+    kind = checked(reply, address, "TYPE")
+    if not isinstance(kind, bytes):
+        raise odd(reply, address, "TYPE")
+    return kind.decode()
 
 
 def check_types(connection: Connection, keys: Keys) -> bool:

@@ -19,9 +19,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from streamlstm.errors import StoreUnavailableError
+from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.keys import EVENTS_CHANNEL, Keys, members_key
 from streamlstm.nodes import WRONG_TYPE, Nodes, is_away
+from streamlstm.transaction import carry_out_whole, watch
 from streamlstm.wire import Connection, pack
 
 log = logging.getLogger(__name__)
@@ -209,13 +210,15 @@ class RedisLeases:
         """WATCH, compare, set."""
         key = Keys(stream).lease
         connection = self._nodes.connection(key)
-        connection.call("WATCH", key)
-        if connection.call("GET", key) != former.encode():
-            connection.call("UNWATCH")
-            return False
-        connection.send(pack("MULTI") + pack("SET", key, owner, "PX", ttl_ms) + pack("EXEC"))
-        replies = [connection.receive() for _ in range(3)]
-        return isinstance(replies[-1], list)
+        try:
+            watch(connection, key)
+            if connection.call("GET", key) != former.encode():
+                connection.call("UNWATCH")
+                return False
+            return carry_out_whole(connection, [("SET", key, owner, "PX", ttl_ms)]) is not None
+        except StoreError:
+            self._nodes.forget(key)  # what is watched or begun on the connection ends with it
+            raise
 
     def shorten(self, stream: str, ttl_ms: int) -> None:
         """PEXPIRE."""

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from streamlstm.entry_id import BEGINNING, EntryId, beyond
 from streamlstm.errors import StoreError
 from streamlstm.keys import Keys
-from streamlstm.wire import Connection, pack, stream_info
+from streamlstm.replies import stream_info
+from streamlstm.wire import Connection, pack
 
 FORMAT = b"1"  # of the derived keys
 FIELDS = ("position", "model", "columns", "entries", "epoch", "format")  # in the order in which `read_meta` takes them

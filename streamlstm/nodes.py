@@ -10,8 +10,9 @@ import hiredis
 
 from streamlstm.address import Address
 from streamlstm.errors import StoreError, StoreUnavailableError
+from streamlstm.replies import checked
 from streamlstm.topology import Topology
-from streamlstm.wire import Connection, checked, pack
+from streamlstm.wire import Connection, pack
 
 Part = bytes | str | int
 
@@ -59,7 +60,7 @@ class Nodes:
                 self.forget(key)
                 raise
             try:
-                return self._understood(reply, connection.address, key)
+                return self._understood(reply, connection.address, key, command)
             except StoreUnavailableError as error:
                 self.topology.doubt()
                 if last or " MOVED " not in f" {error} ":
@@ -124,21 +125,21 @@ class Nodes:
             for number in chosen:
                 into[number] = connection.receive()
             for number in chosen:
-                into[number] = self._checked(into[number], connection.address, commands[number][0])
+                into[number] = self._checked(into[number], connection.address, *commands[number])
 
-    def _understood(self, reply: Any, address: Address, key: str) -> Any:
+    def _understood(self, reply: Any, address: Address, key: str, command: Sequence[Part]) -> Any:
         try:
-            return checked(reply, address)
+            return checked(reply, address, str(command[0]))
         except StoreUnavailableError:
             raise
         except StoreError as error:
-            raise StoreError(f"{error} (key {key!r})") from None
+            raise type(error)(f"{error} (key {key!r})") from None
 
-    def _checked(self, reply: Any, address: Address, key: str) -> Any:
+    def _checked(self, reply: Any, address: Address, key: str, command: Sequence[Part]) -> Any:
         if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("WRONGTYPE"):
             return WRONG_TYPE
         try:
-            return self._understood(reply, address, key)
+            return self._understood(reply, address, key, command)
         except StoreUnavailableError as error:
             if not self.topology.spread:
                 raise

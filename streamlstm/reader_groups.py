@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streamlstm.entry_id import EntryId, beyond
-from streamlstm.wire import Connection, checked, pack
+from streamlstm.replies import checked
+from streamlstm.wire import Connection, pack
 
 PAGE = 1_000  # pending entries of one command
 

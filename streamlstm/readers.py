@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from streamlstm.address import Address
 from streamlstm.errors import StoreUnavailableError
+from streamlstm.replies import checked, parse_replies
 from streamlstm.topology import Topology
 from streamlstm.waiting import Waiting
-from streamlstm.wire import Connection, checked, pack, parse_replies
+from streamlstm.wire import Connection, pack
 
 BLOCKED_SHARE = 0.5  # of the longest silence, that a read blocks at most
 NOTHING = b"*-1\r\n"  # the reply to a read that timed out
@@ -39,7 +40,7 @@ class _Reader:
         self.asked, self.whole = None, False
         reply = self.connection.take()
         if reply.startswith(b"-"):
-            checked(parse_replies(reply)[0], self.connection.address)
+            checked(parse_replies(reply)[0], self.connection.address, "XREAD")
         return reply
 
 

@@ -1,11 +1,6 @@
 """The store on a Redis server: one blocking read for all streams, and a connection a stream to watch and commit.
 
-A commit is one flight: `MULTI … EXEC`, then `WATCH base:meta` and `HMGET base:meta position epoch`. The watch set by
-one flight guards the next, so the position itself is the fencing token: whoever computed from a position that has moved
-has its EXEC answered with nil. A stream has a connection of its own because EXEC ends every watch of its connection.
-
-The epoch counts the times all states were replaced at once (an import, another model). Such a change may leave the
-position as it is, and it may fall between a flight's EXEC and its WATCH, where no watch sees it; the epoch does.
+A stream has a connection of its own (`streamlstm.committing`) because EXEC ends every watch of its connection.
 """
 
 from __future__ import annotations
@@ -13,147 +8,26 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-
-import hiredis
+from dataclasses import replace
 
 from streamlstm.address import SOCKET_TIMEOUT_S, Address
+from streamlstm.committing import CommitConnection
 from streamlstm.ends import read_tail
-from streamlstm.entry_id import BEGINNING
-from streamlstm.errors import StoreError, StoreRefusesError, StoreUnavailableError
-from streamlstm.flight import FlightPacker
-from streamlstm.key_types import ask_types, hold_types
+from streamlstm.errors import StoreRefusesError, StoreUnavailableError
 from streamlstm.keys import Keys
-from streamlstm.meta import FIELDS, read_meta
 from streamlstm.nodes import Nodes
+from streamlstm.preflight import hold_commands, needed
 from streamlstm.readers import Readers
+from streamlstm.replies import listed
 from streamlstm.server_check import refuse_unsafe
 from streamlstm.store import Commit, Head, Tail
 from streamlstm.topology import Topology, parse_topology
+from streamlstm.unfinished import Unfinished
 from streamlstm.waiting import Waiting
-from streamlstm.wire import Connection, bulk, checked, pack, parse_replies, stream_info
+from streamlstm.wire import Connection, pack
 
 # A blocking read comes back after this long at the latest, so that a connection that died silently is noticed.
 BLOCK_MS = 1000
-
-QUEUED = b"+QUEUED\r\n"
-
-
-@dataclass
-class _Flight:
-    """A commit under way."""
-
-    commands: int  # between MULTI and EXEC
-    position: bytes
-    epoch: bytes | None
-
-    @property
-    def queued(self) -> bytes:
-        """How the replies begin if every command was taken and EXEC carried them out."""
-        return b"+OK\r\n%b*%d\r\n" % (QUEUED * self.commands, self.commands)
-
-    @property
-    def watched(self) -> bytes:
-        """How they end if nobody has moved the position or replaced the states since."""
-        epoch = b"$-1\r\n" if self.epoch is None else bulk(self.epoch)
-        return b"+OK\r\n*2\r\n%b%b" % (bulk(self.position), epoch)
-
-
-class _StreamConnection:
-    """The connection that guards and commits one stream."""
-
-    def __init__(self, topology: Topology, stream: str, done: list[str]) -> None:
-        """`done` is told of the stream once the outcome of its commit is here."""
-        self.keys = Keys(stream)
-        self._done = done
-        self.packer = FlightPacker(self.keys)
-        self.connection = topology.connect(topology.home(self.keys.input), "streamlstm-commit")
-        self.guarded = b""  # position seen when the watch was set; empty once the states are not those it knew
-        self.epoch: bytes | None = None
-        self.flight: _Flight | None = None
-        self.outcome: bool | None = None  # of a commit that was received on the way to something else
-
-    def open(self) -> Head:
-        """Watch the stream's meta hash and read its head; checks the types of all keys."""
-        keys, connection = self.keys, self.connection
-        asked = ask_types(keys)
-        connection.send(
-            pack("WATCH", keys.meta) + b"".join(asked) + pack("HMGET", keys.meta, *FIELDS) + pack("HLEN", keys.state)
-        )
-        _, *found, described, series = [connection.receive() for _ in range(len(asked) + 3)]
-        hold_types(keys, found, connection.address)
-        described = checked(described, connection.address)
-        meta = read_meta(connection, keys, described)
-        self.guarded, self.epoch = meta.position, described[FIELDS.index("epoch")]
-        answered = meta.answered
-        if described[FIELDS.index("position")] is None:  # entries trimmed before the first is read are nobody's loss
-            connection.send(pack("XINFO", "STREAM", keys.input))
-            info = stream_info(connection.receive(), connection.address)
-            answered = info.get(b"entries-added", 0) - info.get(b"length", 0)
-        return Head(
-            position=meta.position,
-            model=meta.model,
-            series=checked(series, connection.address),
-            answered=answered,
-        )
-
-    def send(self, commit: Commit) -> None:
-        """Send the flight, unless the position has been seen to move since it was computed."""
-        if self.guarded != commit.base:
-            self.outcome = False
-            self._tell()
-            return
-        flight, commands = self.packer.pack(commit)
-        replies = commands + 4  # and MULTI, EXEC, WATCH, HMGET
-        self.connection.expect(replies, least_bytes=len(QUEUED) * commands)
-        self.connection.send_pieces(flight)
-        self.flight = _Flight(commands, commit.position, self.epoch)
-
-    def pull(self) -> bool:
-        """Receive what has come; whether all replies to the flight are here."""
-        is_whole = self.connection.pull()
-        if is_whole:
-            self._tell()
-        return is_whole
-
-    def _tell(self) -> None:
-        if self.keys.input not in self._done:
-            self._done.append(self.keys.input)
-
-    def receive(self) -> bool:
-        """Whether the commit holds; raises if the server refused it."""
-        if self.flight is None:
-            outcome, self.outcome = self.outcome, None
-            assert outcome is not None, "a commit is received once, after it was sent"
-            return outcome
-        flight, self.flight = self.flight, None
-        raw = self.connection.take()
-        self.guarded = flight.position
-        if raw.startswith(flight.queued) and raw.endswith(flight.watched) and b"\r\n-" not in raw:
-            return True  # carried out without an error, and the position is the one it set
-        replies = parse_replies(raw)
-        for reply in replies:
-            checked(reply, self.connection.address)
-        executed, _, (position, epoch) = replies[-3:]
-        # What is computed from states that somebody has replaced is not to be sent; the stream has to be opened again.
-        self.guarded = (position or BEGINNING) if epoch == self.epoch else b""
-        if executed is None:
-            return False
-        for reply in executed:
-            if isinstance(reply, hiredis.ReplyError):
-                raise StoreError(
-                    f"a command of a commit to {self.keys.input!r} was refused while the others were carried out: "
-                    f"{reply}; find out who writes to the keys of {self.keys.base!r} besides streamlstm"
-                )
-        return True
-
-    def load(self, names: Sequence[bytes]) -> list[bytes | None]:
-        """Records by name; what was sent before is received first."""
-        if self.flight is not None:
-            self.outcome = self.receive()
-            self._tell()
-        records: list[bytes | None] = self.connection.call("HMGET", self.keys.state, *names)
-        return records
 
 
 class RedisStore:
@@ -166,20 +40,26 @@ class RedisStore:
         block_ms: int = BLOCK_MS,
         busy_poll_s: float = 0.0,
         wakeup: int | None = None,
+        trims: bool = False,
+        sweeps: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Connects when first used; raises UsageError for a URL it cannot read.
 
         A `wait` looks for so long before it sleeps: a process that is awake answers sooner, and takes a core for it.
-        `wakeup` is a descriptor that ends a `wait` when it becomes readable (a signal arrived).
+        `wakeup` is a descriptor that ends a `wait` when it becomes readable (a signal arrived). `trims` and `sweeps`
+        say that commits will trim streams and `scan` be called, so that the right to it is asked for beforehand.
         """
         self._topology = parse_topology(where) if isinstance(where, str) else where
         self._waiting = Waiting(monotonic=monotonic, busy_poll_s=busy_poll_s, wakeup=wakeup)
         self.call_when_readable = self._waiting.call_when_readable
         self._readers = Readers(self._topology, self._waiting, block_ms=block_ms)
         self._nodes = Nodes(self._topology, name="streamlstm-control")
-        self._streams: dict[str, _StreamConnection] = {}
+        self._needs = {"trims": trims, "sweeps": sweeps}
+        self._willing: set[Address] = set()  # servers that take every command, as far as they were asked
+        self._streams: dict[str, CommitConnection] = {}
         self._done: list[str] = []  # streams whose commit's outcome is here
+        self._unfinished: dict[str, Unfinished] = {}  # what commits left out that were carried out in part
 
     @property
     def url(self) -> str:
@@ -212,14 +92,23 @@ class RedisStore:
         return info
 
     def open(self, stream: str) -> Head:
-        """Connect, watch, read the head."""
+        """Connect, watch, read the head; the first time, ask the server whether it takes all that will be sent."""
         self.release(stream)
         try:
-            self._streams[stream] = made = _StreamConnection(self._topology, stream, self._done)
+            self._ask_beforehand(Keys(stream))
+            made = CommitConnection(self._topology, stream, self._done, self._unfinished)
+            self._streams[stream] = made
             return made.open()
         except StoreUnavailableError:
             self._topology.doubt()
             raise
+
+    def _ask_beforehand(self, keys: Keys) -> None:
+        address = self._topology.home(keys.input)
+        if address not in self._willing:
+            connection = self._topology.connect(address, "streamlstm-preflight")
+            hold_commands(connection, needed(keys, **self._needs))
+            self._willing.add(address)
 
     def send_read(self, cursors: Mapping[str, bytes], count: int) -> None:
         """One XREAD over all streams, or one a slot."""
@@ -230,16 +119,21 @@ class RedisStore:
         return self._readers.take()
 
     def load(self, stream: str, names: Sequence[bytes]) -> list[bytes | None]:
-        """HMGET on the stream's own connection, after its commits."""
-        held = self._streams[stream]
-        if held.flight is not None:  # its outcome is received on the way
+        """HMGET, once the stream's commit is answered: its own connection has begun the next one already."""
+        held, keys = self._streams[stream], Keys(stream)
+        if held.flight is not None:
             self._waiting.forget(held.connection)
-        return held.load(names)
+            held.receive_early()
+        connection = self._nodes.connection(keys.input)
+        connection.send(pack("HMGET", keys.state, *names))
+        return listed(connection.receive(), len(names), connection.address, "HMGET")
 
     def scan(self, stream: str, cursor: bytes, count: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         """HSCAN, beside the commits."""
         keys = Keys(stream)
-        cursor, flat = self._nodes.connection(keys.input).call("HSCAN", keys.state, cursor, "COUNT", count)
+        connection = self._nodes.connection(keys.input)
+        connection.send(pack("HSCAN", keys.state, cursor, "COUNT", count))
+        cursor, flat = listed(connection.receive(), 2, connection.address, "HSCAN")
         return cursor, list(zip(flat[0::2], flat[1::2], strict=True))
 
     def connect(self, stream: str) -> Connection:
@@ -291,10 +185,11 @@ class RedisStore:
             self._hang_up(held)
         self._streams.clear()
         self._done.clear()
+        self._willing.clear()
         self._readers.close()
         self._nodes.close()
 
-    def _hang_up(self, held: _StreamConnection) -> None:
+    def _hang_up(self, held: CommitConnection) -> None:
         self._waiting.forget(held.connection)
         held.connection.close()
 

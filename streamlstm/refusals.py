@@ -35,8 +35,12 @@ LASTING: dict[str, str] = {
     "NOPERM": "give this user the rights that deploy/redis/users.acl lists, keys and channels too",
     "ERR unknown command 'SENTINEL'": "this is no Sentinel; a server of its own has a redis:// URL",
     "ERR unknown command 'sentinel'": "this is no Sentinel; a server of its own has a redis:// URL",
+    "ERR unknown command": "give the command back (rename-command on the server, or what stands before it)",
     "WRONGTYPE": "somebody else writes to this stream's keys: rename or delete the key that is of another type",
 }
+
+
+_ABORTED = "EXECABORT Transaction discarded because of: "  # and why EXEC itself was refused
 
 
 def advice(reply: str) -> str | None:
@@ -49,5 +53,16 @@ def cure(reply: str) -> str | None:
     return _found(LASTING, reply)
 
 
+def is_no_matter_of_rights(reply: str) -> bool:
+    """Whether a reply is the error of a server that would say the same to any other command."""
+    return reply.startswith("NOAUTH") or advice(reply) is not None
+
+
+def is_of_one_stream(reply: str) -> bool:
+    """Whether an error that lasts is about some keys alone, so that what has other keys may go on."""
+    return reply.startswith("WRONGTYPE") or (reply.startswith("NOPERM") and " to access " in reply)
+
+
 def _found(table: dict[str, str], reply: str) -> str | None:
-    return next((text for begin, text in table.items() if reply.startswith(begin)), None)
+    cause = reply.removeprefix(_ABORTED)
+    return next((text for begin, text in table.items() if cause.startswith(begin)), None)

@@ -12,9 +12,10 @@ from streamlstm.engine import Engine, Result
 from streamlstm.entry_id import beyond
 from streamlstm.keys import Keys
 from streamlstm.record_file import RecordFile
+from streamlstm.replies import checked, parse_replies
 from streamlstm.snapshot import Record
 from streamlstm.store import Commit, Head
-from streamlstm.wire import Connection, bulk, checked, pack, parse_replies
+from streamlstm.wire import Connection, bulk, pack
 
 PAGE = 1_000  # entries of one batch
 

@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import hiredis
-
 from streamlstm.entry_id import BEGINNING, beyond
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.keys import Keys
 from streamlstm.meta import FIELDS, FORMAT, Meta, entries_up_to, read_meta
 from streamlstm.reader_groups import making, read_groups
+from streamlstm.replies import checked, stream_info
 from streamlstm.snapshot import Record, SnapshotHead
-from streamlstm.wire import Connection, checked, pack, stream_info
+from streamlstm.transaction import Command, carry_out_whole, watch
+from streamlstm.wire import Connection, pack
 
 PAGE = 1_000  # records (or entries) of one command
 DRAFT_TTL_S = 600  # of a draft nobody works on any more; renewed with every page
@@ -133,10 +133,13 @@ class States:
         """
         draft = self.keys.draft(self._token)
         try:
-            replies = self._transaction(
-                ("HMGET", self.keys.meta, *FIELDS),
-                ("COPY", self.keys.state, draft, "REPLACE"),
-                ("EXPIRE", draft, DRAFT_TTL_S),
+            replies = carry_out_whole(
+                self._connection,
+                [
+                    ("HMGET", self.keys.meta, *FIELDS),
+                    ("COPY", self.keys.state, draft, "REPLACE"),
+                    ("EXPIRE", draft, DRAFT_TTL_S),
+                ],
             )
             assert replies is not None, "nothing was watched"
             yield read_meta(self._connection, self.keys, replies[0]), draft
@@ -158,30 +161,16 @@ class States:
 
         False, and nothing done, if meta is not what is expected any more.
         """
-        self._connection.call("WATCH", self.keys.meta)
+        watch(self._connection, self.keys.meta)
         if self.meta() != expected:
             self._connection.call("UNWATCH")
             return False
         draft.keep()
-        setting: tuple[bytes | str | int, ...] = (
+        setting: Command = (
             *("HSET", self.keys.meta, "position", head.position, "model", head.model, "columns", head.columns),
             *("format", FORMAT, "entries", head.answered, "epoch", expected.epoch + 1),
         )
-        return self._transaction(*draft.moves(), setting) is not None
-
-    def _transaction(self, *commands: tuple[bytes | str | int, ...]) -> list[Any] | None:
-        """The replies of some commands carried out as one; None if what is watched has changed."""
-        connection = self._connection
-        packed = [pack("MULTI"), *(pack(*command) for command in commands), pack("EXEC")]
-        connection.send(b"".join(packed))
-        replies = [connection.receive() for _ in packed]
-        for reply in replies:
-            checked(reply, connection.address)
-        executed: list[Any] | None = replies[-1]
-        for reply in executed or ():
-            if isinstance(reply, hiredis.ReplyError):
-                checked(reply, connection.address)
-        return executed
+        return carry_out_whole(self._connection, [*draft.moves(), setting]) is not None
 
 
 class Draft:
@@ -254,9 +243,9 @@ class Draft:
         if begun and replies[0] != 1:  # what was put before has expired: what is there now is not whole
             raise _gone(key)
 
-    def moves(self) -> list[tuple[bytes | str | int, ...]]:
+    def moves(self) -> list[Command]:
         """The commands that put the drafts in place; a draft that was never filled empties its key."""
-        moves: list[tuple[bytes | str | int, ...]] = []
+        moves: list[Command] = []
         for key, draft in self._drafts.items():
             moves.append(("UNLINK", key))
             if draft in self._filled:

@@ -21,15 +21,9 @@ import hiredis
 from streamlstm.address import Address
 from streamlstm.codec import skip_replies
 from streamlstm.credentials import words
-from streamlstm.errors import (
-    StoreError,
-    StoreHandshakeError,
-    StoreNotNowError,
-    StoreRefusesError,
-    StoreUnavailableError,
-)
-from streamlstm.hidden import without_secrets
-from streamlstm.refusals import advice, cure
+from streamlstm.errors import StoreHandshakeError, StoreUnavailableError
+from streamlstm.refusals import is_no_matter_of_rights
+from streamlstm.replies import checked
 
 # Received at once: memory for the larger comes from the system anew each time, which takes ten times as long as a
 # short reply does, so it is for connections on which much is coming.
@@ -99,7 +93,11 @@ class Connection:
             self.call("AUTH", *user, password)
         if address.database:
             self.call("SELECT", address.database)
-        self.call("CLIENT", "SETNAME", name)
+        # A name is a comfort to whoever looks at CLIENT LIST: what does not let us have one is served all the same.
+        self.send(pack("CLIENT", "SETNAME", name))
+        reply = self.receive()
+        if is_no_matter_of_rights(str(reply)):
+            checked(reply, address, "CLIENT SETNAME")
 
     def _connect(self, tls: ssl.SSLContext | None) -> socket.socket:
         address = self.address
@@ -299,44 +297,11 @@ class Connection:
     def call(self, *command: bytes | str | int) -> Any:
         """Send one command and return its reply; raises for an error reply. No reply may be under way."""
         self.send(pack(*command))
-        return checked(self.receive(), self.address)
+        return checked(self.receive(), self.address, str(command[0]))
 
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
-
-
-def parse_replies(raw: bytes) -> list[Any]:
-    """Whole replies as Python objects."""
-    reader = hiredis.Reader()
-    reader.feed(raw)
-    replies: list[Any] = []
-    while (reply := reader.gets()) is not False:
-        replies.append(reply)
-    return replies
-
-
-def checked(reply: Any, address: Address) -> Any:
-    """A reply, or the error that an error reply stands for."""
-    if not isinstance(reply, hiredis.ReplyError):
-        return reply
-    text = without_secrets(str(reply))
-    what_to_do = advice(text)
-    if what_to_do is not None:
-        said = f"the Redis server at {address.url} refuses for now: {text}"
-        if what_to_do:
-            raise StoreRefusesError(f"{said}; {what_to_do}")
-        raise StoreNotNowError(said)
-    mended = cure(text)
-    raise StoreError(f"the Redis server at {address.url} answered: {text}" + (f"; {mended}" if mended else ""))
-
-
-def stream_info(reply: Any, address: Address) -> dict[bytes, Any]:
-    """What XINFO STREAM says; nothing of a stream that is not there."""
-    if isinstance(reply, hiredis.ReplyError) and "no such key" in str(reply):
-        return {}
-    flat = checked(reply, address)
-    return dict(zip(flat[0::2], flat[1::2], strict=True))
 
 
 def pack(*command: bytes | str | int) -> bytes:

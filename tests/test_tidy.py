@@ -29,7 +29,7 @@ ROWS: dict[str, set[str]] = {
     | {"arrays", "reply_python", "ends"}
     | {"record", "store", "meta", "hushed", "topology", "nodes", "readers", "leases", "discovery", "record_file"}
     | {"redis_url", "credentials", "address"}
-    | {"key_types", "reader_groups", "waiting"}
+    | {"key_types", "reader_groups", "waiting", "replies", "transaction", "preflight", "unfinished", "committing"}
     | {"memory_store", "redis_store", "embedded", "snapshot", "states", "transfer", "refusals", "server_check"},
     "engine": {"flaw", "values", "batch", "plan", "arena", "stepping", "scoring", "_carry", "carry", "carry_python"}
     | {"halving", "rejected"}

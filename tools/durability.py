@@ -55,7 +55,8 @@ def commits(count: int, values: int, state: int) -> list[tuple[bytes, int]]:
             counts=np.array([values]),
         )
         flight, commands = packer.pack(commit)
-        made.append((b"".join(flight), commands + 4))
+        # Each with its own MULTI, not the next one's, so that a WAIT after it is not queued.
+        made.append((pack("MULTI") + b"".join(flight).removesuffix(pack("MULTI")), commands + 4))
     return made
 
 

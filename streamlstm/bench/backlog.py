@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.errors import UsageError
-from streamlstm.wire import Connection, checked, pack
+from streamlstm.replies import checked
+from streamlstm.wire import Connection, pack
 
 FIRST_MS = 1_700_000_000_000  # time of the first entry; one entry a millisecond
 PUSH_BYTES = 1 << 20  # sent before the replies are read

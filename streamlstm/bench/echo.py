@@ -27,7 +27,8 @@ from streamlstm.errors import StoreError
 from streamlstm.keys import Keys
 from streamlstm.model import load
 from streamlstm.record import RecordFormat
-from streamlstm.wire import Connection, checked, pack
+from streamlstm.replies import checked
+from streamlstm.wire import Connection, pack
 
 COUNT = 16_384  # entries a read at most, as the daemon
 

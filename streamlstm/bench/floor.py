@@ -30,7 +30,7 @@ from streamlstm.wire import pack
 
 RECEIVE_BYTES = 1 << 20
 STALLED_S = 1.0
-READER = 0  # number of the connection that reads; a stream's own is one of those after it
+READER, LOADER = 0, 1  # numbers of the connections that read and load; a stream's own is one of those after them
 
 
 @dataclass
@@ -74,15 +74,16 @@ class RecordingStore:
 
     def __init__(self, store: Store, streams: Sequence[str]) -> None:
         self._store = store
-        self._numbers = {stream: number for number, stream in enumerate(streams, READER + 1)}
+        self._numbers = {stream: number for number, stream in enumerate(streams, LOADER + 1)}
         self._packers = {stream: FlightPacker(Keys(stream)) for stream in streams}
         self._replies: dict[str, int] = {}  # stream -> replies to the flight under way
         self.positions: dict[str, bytes] = {}
-        self.script = Script(connections=len(streams) + 1)
+        self.script = Script(connections=LOADER + 1 + len(streams))
 
     def open(self, stream: str) -> Head:
-        """Of what is looked up, only the watch is a command of the flights."""
+        """Of what is looked up, only what the first flight rests on belongs to the flights."""
         self._call(self._numbers[stream], pack("WATCH", Keys(stream).meta))
+        self._call(self._numbers[stream], pack("MULTI"))
         return self._store.open(stream)
 
     @property
@@ -108,7 +109,7 @@ class RecordingStore:
     def load(self, stream: str, names: Sequence[bytes]) -> list[bytes | None]:
         """HMGET, after what was sent before."""
         self._receive_flight(stream)
-        self._call(self._numbers[stream], pack("HMGET", Keys(stream).state, *names))
+        self._call(LOADER, pack("HMGET", Keys(stream).state, *names))
         return self._store.load(stream, names)
 
     def scan(self, stream: str, cursor: bytes, count: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:  # noqa: ARG002
@@ -119,7 +120,7 @@ class RecordingStore:
         """The flight."""
         data, commands = self._packers[commit.stream].pack(commit)
         self.script.events.append(Send(self._numbers[commit.stream], b"".join(data)))
-        self._replies[commit.stream] = commands + 4  # MULTI, EXEC, WATCH, HGET
+        self._replies[commit.stream] = commands + 4  # EXEC, WATCH, HMGET, MULTI
         self._store.send_commit(commit)
         self.positions[commit.stream] = commit.position
 

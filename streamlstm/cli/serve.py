@@ -188,7 +188,13 @@ class _Daemon:
 
         wakeup = stack.enter_context(_wakeup())
         topology = parse_topology(url, self.plan.sharing.socket_timeout_s)
-        store = RedisStore(topology, busy_poll_s=self.plan.busy_poll_s, wakeup=wakeup)
+        store = RedisStore(
+            topology,
+            busy_poll_s=self.plan.busy_poll_s,
+            wakeup=wakeup,
+            trims=self.plan.daemon.retain_ms is not None,
+            sweeps=self.plan.engine.idle_ms is not None,
+        )
         stack.callback(store.close)
         for warning in warnings(store.check_server(), store.url):
             log.warning(warning)

@@ -12,7 +12,8 @@ from typing import Any
 
 from streamlstm.entry_id import beyond
 from streamlstm.keys import Keys
-from streamlstm.wire import Connection, checked, pack
+from streamlstm.replies import checked
+from streamlstm.wire import Connection, pack
 
 MOST_FIELDS = 2_000  # predictions looked at in one go: some 2 ms of a core
 FIRST_COUNT, MOST_COUNT = 16, 1_000  # entries asked for at first, and at most

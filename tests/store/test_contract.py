@@ -15,8 +15,8 @@ from streamlstm.keys import Keys
 from streamlstm.memory_store import MemoryServer, MemoryStore
 from streamlstm.record import Records
 from streamlstm.redis_store import RedisStore
+from streamlstm.replies import parse_replies
 from streamlstm.store import Commit, DeadLetter, Store
-from streamlstm.wire import parse_replies
 from support.server import Server, binaries
 
 STREAM = "values"

@@ -49,13 +49,18 @@ class MemoryConnection:
         """Carry out packed commands."""
         reader = hiredis.Reader()
         reader.feed(data)
-        boundary = "replace" if b"EXEC" in data else "rebuild"
-        self._trouble(boundary, False)
+        ends = b"EXEC" in data
+        # Nothing takes effect between MULTI and EXEC: what goes wrong there goes wrong just before EXEC.
+        is_quiet = b"MULTI" in data or (self._queued is not None and not ends)
+        boundary = "replace" if ends else "rebuild"
+        if not is_quiet:
+            self._trouble(boundary, False)
         if self._generation != self._server.generation:
             raise StoreUnavailableError("the connection to the server in memory was cut")
         while (command := reader.gets()) is not False:
             self._replies.append(self._take(command))
-        self._trouble(boundary, True)
+        if not is_quiet:
+            self._trouble(boundary, True)
 
     def receive(self) -> Any:
         """The next reply."""
@@ -85,19 +90,19 @@ class MemoryConnection:
         name = command[0].decode()
         if name == "MULTI":
             self._queued = []
-            return "OK"
+            return b"OK"
         if self._queued is not None and name != "EXEC":
             self._queued.append(command)
-            return "QUEUED"
+            return b"QUEUED"
         return getattr(self, f"_{name.lower()}")(*command[1:])
 
-    def _watch(self, key: bytes) -> str:
+    def _watch(self, key: bytes) -> bytes:
         self._watched = self._seen()
-        return "OK"
+        return b"OK"
 
-    def _unwatch(self) -> str:
+    def _unwatch(self) -> bytes:
         self._watched = None
-        return "OK"
+        return b"OK"
 
     def _exec(self) -> list[Any] | None:
         queued, self._queued = self._queued or [], None
@@ -193,7 +198,7 @@ class MemoryConnection:
     def _persist(self, key: bytes) -> int:
         return 1
 
-    def _rename(self, draft: bytes, key: bytes) -> str:
+    def _rename(self, draft: bytes, key: bytes) -> bytes:
         made, held = self._drafts.pop(draft.decode()), self._held
         if key.endswith(b":predictions"):
             held.prediction_ids, held.predictions = list(made), list(made.values())
@@ -202,7 +207,7 @@ class MemoryConnection:
             held.dead = [DeadLetter(*parts, error.decode(), kind.decode()) for *parts, error, kind in letters]
         else:
             held.state = made
-        return "OK"
+        return b"OK"
 
     def _unlink(self, *keys: bytes) -> int:
         for key in keys:

@@ -19,6 +19,7 @@ from streamlstm.memory_store import MemoryStore
 from streamlstm.sharing import Sharing
 from streamlstm.states import Draft, States
 from streamlstm.store import Commit, Head
+from streamlstm.transaction import carry_out_whole
 
 Patch = pytest.MonkeyPatch
 
@@ -148,7 +149,7 @@ def replaced_without_a_fence(patch: Patch) -> None:
             *("HSET", states.keys.meta, "position", head.position, "model", head.model, "columns", head.columns),
             *("entries", head.answered, "epoch", now.epoch + 1),
         )
-        return states._transaction(*draft.moves(), setting) is not None
+        return carry_out_whole(states._connection, [*draft.moves(), setting]) is not None
 
     patch.setattr(States, "replace", replace_anyhow)
 

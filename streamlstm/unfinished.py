@@ -1,0 +1,87 @@
+"""What a commit left out that was carried out in part, kept until it can be written.
+
+A server gives a transaction up if a command of it is refused before EXEC. Two things can still tear one: rights that
+are taken away after a command was queued and before EXEC is reached (Redis looks again then, and goes on to the next
+command), and a proxy that refuses a command by itself and passes the others on. Then the position may have moved, and
+nobody computes these predictions and records again: whoever sent the commit writes what is missing before it does
+anything else, as long as the position is where the torn commit left it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import hiredis
+
+from streamlstm.entry_id import BEGINNING
+from streamlstm.keys import Keys
+from streamlstm.replies import checked, listed
+from streamlstm.store import Commit
+from streamlstm.transaction import Command, carry_out, name_of, watch
+from streamlstm.wire import Connection, pack
+
+log = logging.getLogger(__name__)
+
+_TOO_LATE = "ERR The ID specified in XADD"  # somebody has added later ones
+
+
+@dataclass
+class Unfinished:
+    """Commands of one stream's commit that were refused while others were carried out."""
+
+    keys: Keys
+    position: bytes  # where the commit left the stream
+    epoch: bytes | None
+    commands: list[Command]
+
+    @classmethod
+    def of(
+        cls, commit: Commit, keys: Keys, epoch: bytes | None, commands: Sequence[Command], left_out: Collection[int]
+    ) -> Unfinished:
+        """`left_out` are the numbers of those among a commit's commands that were refused."""
+        moved = any(
+            number not in left_out and command[:2] == (b"HSET", keys.meta.encode())
+            for number, command in enumerate(commands)
+        )
+        kept = [commands[number] for number in sorted(left_out)]
+        return cls(keys, commit.position if moved else commit.base, epoch, kept)
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.commands)} commands of a commit to {self.keys.input!r} were left out while the others were "
+            "carried out; they are carried out before anything else, unless this process ends before they may be"
+        )
+
+    def finish(self, connection: Connection) -> None:
+        """Carry out what was left out; raises StoreError if some of it is still refused."""
+        address = connection.address
+        watch(connection, self.keys.meta)
+        connection.send(pack("HMGET", self.keys.meta, "position", "epoch"))
+        position, epoch = listed(connection.receive(), 2, address, "HMGET")
+        executed = None
+        if (position or BEGINNING, epoch) == (self.position, self.epoch):
+            executed = carry_out(connection, self.commands)
+        if executed is None:
+            self._give_up("another process has gone on meanwhile")
+            return
+        outcomes = list(zip(self.commands, executed, strict=True))
+        if any(str(reply).startswith(_TOO_LATE) for reply in executed if isinstance(reply, hiredis.ReplyError)):
+            self._give_up("somebody else has added later ones")
+            return
+        self.commands = [command for command, reply in outcomes if isinstance(reply, hiredis.ReplyError)]
+        for command, reply in outcomes:
+            checked(reply, address, name_of(command))
+        log.info("what a commit to %r had left out is written", self.keys.input, extra={"stream": self.keys.input})
+
+    def _give_up(self, why: str) -> None:
+        log.error(
+            "%d commands (%s) that a commit to %r left out cannot be carried out any more: %s; `streamlstm verify` "
+            "says what is missing",
+            len(self.commands),
+            ", ".join(sorted({name_of(command) for command in self.commands})),
+            self.keys.input,
+            why,
+            extra={"stream": self.keys.input},
+        )

@@ -1,0 +1,58 @@
+"""Transactions that are in no hurry, with one of their commands refused: all of it is done, or nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamlstm.errors import StoreForbidsError
+from streamlstm.leases import RedisLeases
+from streamlstm.nodes import Nodes
+from streamlstm.snapshot import SnapshotHead
+from streamlstm.states import Meta, States
+from streamlstm.topology import parse_topology
+from streamlstm.wire import Address, Connection
+from support.place import KEYS, Place
+
+
+@pytest.mark.parametrize(
+    "command", ["WATCH", "HMGET", "EXPIRE", "MULTI", "UNLINK", "PERSIST", "RENAME", "HSET", "EXEC"]
+)
+@pytest.mark.parametrize("how", ["rights", "proxy"])
+def test_states_are_replaced_whole_or_not_at_all(place: Place, how: str, command: str) -> None:
+    """An import, or another model's states, of which one command is refused: the stream is what it was."""
+    before = place.content()
+    connection = Connection(Address.parse(place.proxied))
+    states = States(connection, KEYS, token="t")
+    head = SnapshotHead(stream="values", position=b"1-0", model="cd" * 32, columns="yhat", answered=1)
+    meta = states.meta()
+    assert isinstance(meta, Meta)
+
+    def replace() -> None:
+        with states.draft() as draft:
+            draft.put([(b"other", b"record")])
+            if how == "rights":
+                place.allow(f"-{command.lower()}")
+            else:
+                place.proxy.refused.add(command.encode())
+            assert not states.replace(draft, expected=meta, head=head)
+
+    with pytest.raises(StoreForbidsError, match=command):
+        replace()
+    assert place.content() == before
+    connection.close()
+
+
+@pytest.mark.parametrize("command", ["WATCH", "GET", "MULTI", "SET", "EXEC"])
+def test_a_lease_is_taken_over_whole_or_not_at_all(place: Place, command: str) -> None:
+    """One of its commands is refused: the lease is still the former owner's, and the next try works."""
+    place.client.set(KEYS.lease, "former", px=60_000)
+    leases = RedisLeases(Nodes(parse_topology(place.proxied), name="test"), "group")
+    place.proxy.refused.add(command.encode())
+    with pytest.raises(StoreForbidsError, match=command):
+        leases.take_over("owner", "values", "former", 60_000)
+    assert place.client.get(KEYS.lease) == b"former"
+    place.proxy.refused.clear()
+    assert leases.take_over("owner", "values", "former", 60_000)
+    assert place.client.get(KEYS.lease) == b"owner"
+    assert not leases.take_over("owner", "values", "former", 60_000)
+    leases.close()
