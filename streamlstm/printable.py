@@ -14,7 +14,7 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else _escaped(sign) for sign in text)
 
 
-def column(name: str) -> str:
+def as_column(name: str) -> str:
     r"""A name as one column of a line: `printable`, told apart from what stands beside it, and readable back.
 
     A backslash is doubled, and a space at an edge or beside another is `\x20`, for columns are parted by two spaces.

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from streamlstm.cli.options import FSYNC, command, json_option, note, option
+from streamlstm.cli.options import FSYNC, command, json_option, note, option, say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +127,7 @@ def bench(
     if as_json:
         click.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2))
         return
-    for line in render(report):
-        click.echo(line)
+    say(render(report))
 
 
 def _draw(path: Path, report: dict[str, Any]) -> None:

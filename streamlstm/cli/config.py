@@ -14,7 +14,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from streamlstm.cli.options import command, environment_variable, group, json_option, nearest, note
+from streamlstm.cli.options import command, environment_variable, group, json_option, nearest, note, say
 from streamlstm.cli.quantities import Quantity
 from streamlstm.config import find_config
 from streamlstm.hidden import MASK, without_secrets
@@ -60,7 +60,7 @@ def show(ctx: click.Context, command_line: tuple[str, ...], as_json: bool) -> No
     rows = [(setting.option, _text(setting.value), setting.source) for setting in settings]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     for row in rows:
-        click.echo(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}")
+        say([f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}"])
 
 
 config.add_command(show)

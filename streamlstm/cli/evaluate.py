@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from streamlstm.cli.options import ParamType, command, counted, json_option, keep_inputs, note, option
+from streamlstm.cli.options import ParamType, command, counted, json_option, keep_inputs, note, option, say
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.table_options import Notes, table_options, take_table_options
 from streamlstm.cli.train import require_extra
@@ -154,7 +154,7 @@ def evaluate(
     if as_json:
         click.echo(json.dumps({name: one.as_json() for name, one in found.items()}, indent=2))
     else:
-        click.echo("\n".join(_report(found, series, seasons, level)))
+        say(_report(found, series, seasons, level))
 
 
 def _read(table: Path, model: Model, of_table: dict[str, Any], say: Notes) -> list[Series]:

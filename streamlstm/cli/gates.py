@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from streamlstm.cli.options import note
+from streamlstm.cli.options import note, say
 from streamlstm.cli.train import require_extra
 from streamlstm.errors import UsageError
 from streamlstm.whole_file import write_whole
@@ -58,7 +58,7 @@ def show_gates(
     if as_json:
         click.echo(json.dumps(_facts(one, shown, layer)))
     else:
-        click.echo("\n".join(_summary(one, shown, layer, plot)))
+        say(_summary(one, shown, layer, plot))
 
 
 def _chosen(series: list[Series], name: str | None, table: Path) -> Series:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from streamlstm.cli.options import command, counted, json_option, option
+from streamlstm.cli.options import command, counted, json_option, option, say
 from streamlstm.errors import UsageError
 
 FLOAT_BYTES = 4
@@ -46,7 +46,7 @@ def inspect(
     if plot is not None or series is not None:
         raise UsageError("--plot and --series belong to --gates TABLE")
     facts = model_facts(model)
-    click.echo(json.dumps(facts) if as_json else "\n".join(_description(facts)))
+    say([json.dumps(facts)] if as_json else _description(facts))
 
 
 def model_facts(path: Path) -> dict[str, Any]:

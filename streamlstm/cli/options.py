@@ -21,7 +21,7 @@ import os
 import select
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -198,6 +198,11 @@ def keep_inputs(inputs: Sequence[Path], outputs: Sequence[Path | None]) -> None:
 def note(message: str) -> None:
     """Say something to a person: one line on stderr, so that stdout stays clean for data."""
     click.echo(f"streamlstm: {_fit(message)}", err=True)
+
+
+def say(lines: Iterable[str]) -> None:
+    """Print lines for people; whatever names and texts of others are in them, each stays one line that only shows."""
+    click.echo("\n".join(map(printable, lines)))
 
 
 def leave_if_unread() -> None:

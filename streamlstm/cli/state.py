@@ -23,6 +23,7 @@ from streamlstm.cli.options import (
     note,
     option,
     redis_option,
+    say,
     stream_argument,
 )
 from streamlstm.errors import SnapshotError, StoreError, UsageError
@@ -108,7 +109,7 @@ def list_states(*, stream: str, match: str | None, redis_url: str | None, data_d
         with ticking(states.count(), "series") as tick:
             for page in states.scan(match=match):
                 lines = (facts(name, record, meta) for name, record in page)
-                click.echo("\n".join(json_line(line) if as_json else list_line(line) for line in lines))
+                say(json_line(line) if as_json else list_line(line) for line in lines)
                 tick(len(page))
 
 
@@ -154,7 +155,7 @@ def show(
                 f"the stream {stream!r} has no series {os.fsdecode(name)!r}; `streamlstm state list {stream}` has all"
             )
         line = facts(name, record, meta, spec)
-        click.echo(json_line(line) if as_json else "\n".join(description(line)))
+        say([json_line(line)] if as_json else description(line))
 
 
 @command("reset", short_help="Start series anew, in order with their values.")

@@ -10,6 +10,7 @@ from streamlstm.calibration import LEAST_SEEN
 from streamlstm.cli.tail import entry_time
 from streamlstm.errors import RecordError
 from streamlstm.meta import Meta
+from streamlstm.printable import as_column
 from streamlstm.record import RecordFormat
 from streamlstm.spec import ModelSpec
 from streamlstm.transfer import layout_of
@@ -110,7 +111,7 @@ def json_line(found: Facts) -> str:
 
 def list_line(found: Facts) -> str:
     """One line about one series."""
-    name = printable(found["series"])
+    name = as_column(found["series"])
     if "damaged" in found:
         return f"{name:<{NAME_WIDTH}}  {found['damaged']}"
     error = "" if found["mae"] is None else f"  error {found['mae']:.6g} (naive {found['naive_mae']:.6g})"
@@ -134,14 +135,4 @@ def _shown(value: Any) -> str:
         return " ".join(map(_shown, value))
     if isinstance(value, float):
         return f"{value:.9g}"
-    return f"{value:,}" if isinstance(value, int) else printable(str(value))
-
-
-def printable(name: str) -> str:
-    """A name with everything escaped that could trouble a terminal."""
-    return "".join(sign if sign.isprintable() else _escaped(sign) for sign in name)
-
-
-def _escaped(sign: str) -> str:
-    code = ord(sign)
-    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else sign.encode("unicode_escape").decode()
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from streamlstm.cli.connection import connect_all, resolve_redis
-from streamlstm.cli.options import command, counted, data_dir_option, json_option, note, option, redis_option
+from streamlstm.cli.options import command, counted, data_dir_option, json_option, note, option, redis_option, say
 from streamlstm.cli.state_text import description, facts
 from streamlstm.ends import read_tail
 from streamlstm.entry_id import BEGINNING
@@ -21,6 +21,7 @@ from streamlstm.key_types import check_stream
 from streamlstm.keys import Keys
 from streamlstm.nodes import Nodes
 from streamlstm.notices import begun_again_text
+from streamlstm.printable import as_column
 from streamlstm.states import States
 from streamlstm.store import Head
 from streamlstm.wire import Connection
@@ -78,13 +79,13 @@ def status(
     with closing(connect_all(resolve_redis(redis_url, data_dir), streams or ("",))) as nodes:
         names = streams or sorted(served_streams(nodes)) or (DEFAULT_STREAM,)
         if chosen:
-            click.echo("\n".join(_series_lines(nodes, names, chosen, as_json=as_json)))
+            say(_series_lines(nodes, names, chosen, as_json=as_json))
             return
         found, wrong = _standings(nodes, names)
     if as_json and found:
         click.echo(json.dumps([asdict(item) for item in found]))
     elif found:
-        click.echo("\n".join(_description(found[0]) if len(names) == 1 else _table(found)))
+        say(_description(found[0]) if len(names) == 1 else _table(found))
         for item in found if len(names) > 1 else ():
             if item.advice:
                 note(f"{item.stream!r}: {item.advice}")
@@ -216,7 +217,7 @@ def _table(found: Sequence[Standing]) -> list[str]:
     for item in found:
         numbers = (f"{item.series:,}", f"{item.predictions:,}", f"{item.dead_letters:,}", item.model or "-")
         lag = (f"{item.lag_entries:,}", f"{item.lag_seconds:,.1f}")
-        rows.append((item.stream, f"{item.entries:,}", item.position or "-", *lag, *numbers))
+        rows.append((as_column(item.stream), f"{item.entries:,}", item.position or "-", *lag, *numbers))
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     left = {0, 2, 8}  # names, positions and fingerprints; numbers stand to the right
     return [

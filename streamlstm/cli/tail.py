@@ -24,12 +24,14 @@ from streamlstm.cli.options import (
     note,
     option,
     redis_option,
+    say,
     stream_argument,
 )
 from streamlstm.entry_id import BEGINNING, EntryId
 from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
 from streamlstm.key_types import check_types, no_stream
 from streamlstm.keys import Keys
+from streamlstm.printable import as_column
 from streamlstm.wire import Connection
 
 BLOCK_MS = 1_000  # one wait for new entries; well below the reply's time-out
@@ -123,9 +125,9 @@ def tail(
         between=leave_if_unread,
     )
     for entries, columns in reader.read(last=last, follow=follow):
-        text = "\n".join(line for entry in entries for line in formatter(entry, columns))
-        if text:
-            click.echo(text)
+        lines = [line for entry in entries for line in formatter(entry, columns)]
+        if lines:
+            say(lines)
 
 
 class Reader:
@@ -211,7 +213,7 @@ class Reader:
     def _read_columns(self, connection: Connection) -> None:
         columns = connection.call("HGET", self._keys.meta, "columns")
         if columns:
-            self._columns = tuple(columns.decode().split(","))
+            self._columns = tuple(columns.decode("utf-8", "replace").split(","))
 
     def _connect(self) -> Connection:
         connection = connect(self._locate(), self._key)
@@ -246,7 +248,7 @@ def prediction_lines(*, as_json: bool, wanted: frozenset[str]) -> Formatter:
                 pairs = "".join(f", {json.dumps(column)}: {_json_literal(number)}" for column, number in numbers)
                 yield f'{{"id": "{entry_id}", "time": "{when}", "series": {json.dumps(series)}{pairs}}}'
             else:
-                yield f"{when}  {series}  " + "  ".join(f"{column}={number}" for column, number in numbers)
+                yield f"{when}  {as_column(series)}  " + "  ".join(f"{name}={number}" for name, number in numbers)
 
     return lines
 
@@ -267,7 +269,7 @@ def dead_letter_lines(*, as_json: bool, wanted: frozenset[str], after: EntryId |
             head = {"id": letter.get("id"), "time": when, "series": series}
             yield json.dumps(head | {"value": letter.get("value"), "error": letter.get("error")})
         else:
-            yield f"{when}  {series}  {letter.get('value', '')!r}: {letter.get('error', '')}"
+            yield f"{when}  {as_column(series)}  {letter.get('value', '')!r}: {letter.get('error', '')}"
 
     return lines
 

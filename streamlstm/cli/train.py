@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from streamlstm.cli.options import command, json_option, keep_inputs, note, option
+from streamlstm.cli.options import command, json_option, keep_inputs, note, option, say
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.table_options import Notes, table_options, take_table_options
 from streamlstm.cli.whole_numbers import Automatic, Seasons, WholeNumbers
@@ -236,7 +236,7 @@ def train(table: Path, output: Path, plot: Path | None, as_json: bool, **setting
     if as_json:
         click.echo(json.dumps(facts, indent=2))
     else:
-        click.echo("\n".join(_report(facts, result)))
+        say(_report(facts, result))
 
 
 def _columns(settings: dict[str, Any]) -> tuple[TableOptions, tuple[str, ...], tuple[str, ...]]:

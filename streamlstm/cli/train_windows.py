@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from streamlstm.cli.options import say
 from streamlstm.cli.train import LONGEST_BAR, WINDOW_SETTINGS, clipping
 from streamlstm.errors import TableError, UsageError
 from streamlstm.whole_file import write_whole
@@ -60,7 +61,10 @@ def run(
 
         write_whole(plot, draw_splits(results))
     facts = _facts(results, options, output, seconds)
-    click.echo(json.dumps(facts, indent=2) if as_json else "\n".join(_report(facts, results, options)))
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+    else:
+        say(_report(facts, results, options))
 
 
 def _refuse_meaningless(context: click.Context, preset: str | None) -> None:

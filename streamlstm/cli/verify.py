@@ -21,6 +21,7 @@ from streamlstm.cli.options import (
     note,
     option,
     redis_option,
+    say,
     stream_argument,
 )
 
@@ -99,11 +100,12 @@ def _show(report: Report, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(asdict(report)))
     elif report.difference is None:
-        click.echo(
+        line = (
             f"{counted(report.entries, 'entry', 'entries')} of {report.stream}, {report.begin} to {report.position}: "
             f"{counted(report.predictions, 'prediction')}, {counted(report.dead_letters, 'dead letter')} and "
             f"{counted(report.records, 'record')} are, to the bit, what stepping them again gives"
         )
+        say([line])
     if report.difference is None and (report.predictions_gone or report.dead_letters_trimmed or report.input_gone):
         trimmed, letters = report.dead_letters_trimmed, counted(report.dead_letters_gone, "dead letter")
         note(
