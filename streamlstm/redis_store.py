@@ -13,13 +13,13 @@ from dataclasses import replace
 from streamlstm.address import SOCKET_TIMEOUT_S, Address
 from streamlstm.committing import CommitConnection
 from streamlstm.ends import read_tail
-from streamlstm.errors import StoreRefusesError, StoreUnavailableError
+from streamlstm.errors import StoreError, StoreRefusesError, StoreUnavailableError
 from streamlstm.keys import Keys
 from streamlstm.nodes import Nodes
 from streamlstm.preflight import hold_commands, needed
 from streamlstm.readers import Readers
 from streamlstm.replies import listed
-from streamlstm.server_check import refuse_unsafe
+from streamlstm.server_check import is_refused, refuse_unsafe
 from streamlstm.store import Commit, Head, Tail
 from streamlstm.topology import Topology, parse_topology
 from streamlstm.unfinished import Unfinished
@@ -71,10 +71,11 @@ class RedisStore:
         """Whether it is a Cluster."""
         return self._topology.spread
 
-    def check_server(self) -> dict[str, str]:
+    def check_server(self, *, accept_eviction: bool = False) -> dict[str, str]:
         """INFO of a server; raises StoreError if the settings of any could lose data without a word.
 
-        On a Cluster a node that is away is passed over, unless all are.
+        On a Cluster a node that is away is passed over, unless all are. Nothing of a server that does not let itself be
+        asked.
         """
         info: dict[str, str] = {}
         away: StoreUnavailableError | None = None
@@ -86,7 +87,11 @@ class RedisStore:
                     raise
                 away = error
                 continue
-            refuse_unsafe(info, address.url)
+            except StoreError as error:
+                if not is_refused(str(error)):
+                    raise
+                return {}
+            refuse_unsafe(info, address.url, accept_eviction=accept_eviction)
         if away is not None and not info:
             raise away
         return info

@@ -10,25 +10,49 @@ OLDEST = (6, 2)  # COPY, XTRIM MINID, GETEX
 _VALKEY_SPEAKS = "valkey_version"  # a Valkey says Redis 7.2 besides its own version
 
 
-def refuse_unsafe(info: Mapping[str, str], url: str) -> None:
-    """Raise StoreError for a server that is too old, or that may throw states away by itself."""
+def refuse_unsafe(info: Mapping[str, str], url: str, *, accept_eviction: bool = False) -> None:
+    """Raise StoreError for a server that is too old, or that throws states away by itself unless that is accepted."""
     version = info.get("redis_version", "")
     if _VALKEY_SPEAKS not in info and (found := _numbers(version)) and found < OLDEST:
         raise StoreError(
             f"the Redis server at {url} is version {version}; streamlstm needs {OLDEST[0]}.{OLDEST[1]} or later, or "
             "Valkey"
         )
-    policy = info.get("maxmemory_policy", "noeviction")
-    if policy != "noeviction":
+    if evicts_anything(info) and _is_bounded(info) and not accept_eviction:
         raise StoreError(
-            f"the Redis server at {url} may evict keys (maxmemory-policy {policy}): states and "
-            "positions would be lost; run `redis-cli CONFIG SET maxmemory-policy noeviction`"
+            f"the Redis server at {url} evicts any key once it holds {info.get('maxmemory', '?')} bytes "
+            f"(maxmemory-policy {info['maxmemory_policy']}): states and positions would be lost; run `redis-cli CONFIG "
+            "SET maxmemory-policy noeviction` (a volatile-* policy will do as well), or say --accept-eviction where it "
+            "cannot be set and the memory suffices"
         )
+
+
+def evicts_anything(info: Mapping[str, str]) -> bool:
+    """Whether a full server drops keys that nobody has given a time to live, as those are on which anything rests.
+
+    A volatile-* policy drops only what has one: leases, which end by themselves, and drafts of states, whose loss is
+    noticed before they are put in place.
+    """
+    return info.get("maxmemory_policy", "noeviction").startswith("allkeys")
+
+
+def _is_bounded(info: Mapping[str, str]) -> bool:
+    return info.get("maxmemory", "") != "0"
 
 
 def warnings(info: Mapping[str, str], url: str) -> list[str]:
     """What an operator should know of a server that is served all the same."""
+    if not info:
+        return [
+            f"the Redis server at {url} does not let this user see its settings (INFO): make sure that it keeps an "
+            "append-only file and evicts nothing (maxmemory-policy noeviction)"
+        ]
     found = []
+    if evicts_anything(info):
+        found.append(
+            f"the Redis server at {url} has the maxmemory-policy {info['maxmemory_policy']}: should it reach its "
+            f"maxmemory ({info.get('maxmemory', '?')} bytes; 0: it has none), states and positions are lost"
+        )
     if info.get("aof_enabled") == "0":
         found.append(
             f"the Redis server at {url} keeps no append-only file: if it ends without warning, what came since its "
@@ -48,3 +72,8 @@ def warnings(info: Mapping[str, str], url: str) -> list[str]:
 def _numbers(version: str) -> tuple[int, ...]:
     parts = version.split(".")[:2]
     return tuple(map(int, parts)) if all(part.isdigit() for part in parts) else ()
+
+
+def is_refused(said: str) -> bool:
+    """Whether an error says that a command may not be used by this user, or on this server at all."""
+    return "NOPERM" in said or "unknown command" in said

@@ -75,6 +75,11 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
     default=100_000,
     help="Dead letters of a stream that are kept, about, the youngest. 0: all.",
 )
+@option(
+    "--accept-eviction/--refuse-eviction",
+    default=False,
+    help="Serve from a server that may evict any key when it is full, where its maxmemory-policy cannot be set.",
+)
 @option("--threads", type=click.IntRange(1), default=1, help="Compute threads of onnxruntime.")
 @option(
     "--busy-poll",
@@ -101,6 +106,7 @@ def serve(
     batch_values: int,
     retain: int | None,
     max_dead_letters: int,
+    accept_eviction: bool,
     threads: int,
     busy_poll: int,
     fsync: str,
@@ -123,6 +129,7 @@ def serve(
         engine=engine,
         web=web,
         on_model_change=on_model_change,
+        accept_eviction=accept_eviction,
         daemon=DaemonSettings(
             streams=sharing.selection.names,
             batch_values=batch_values,
@@ -151,6 +158,7 @@ class _Plan:
     busy_poll_s: float
     web: WebSettings
     on_model_change: str
+    accept_eviction: bool
     engine: EngineSettings
     daemon: DaemonSettings
     sharing: SharingSettings
@@ -196,7 +204,7 @@ class _Daemon:
             sweeps=self.plan.engine.idle_ms is not None,
         )
         stack.callback(store.close)
-        for warning in warnings(store.check_server(), store.url):
+        for warning in warnings(store.check_server(accept_eviction=self.plan.accept_eviction), store.url):
             log.warning(warning)
         sharing = _sharing(self.plan.sharing, topology)
         store.call_when_readable(sharing.fileno, sharing.listen)

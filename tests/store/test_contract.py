@@ -328,20 +328,6 @@ def test_a_key_of_the_wrong_type_is_named(servers: dict[str, Server], kind: str)
 
 
 @pytest.mark.parametrize("kind", list(binaries()))
-def test_a_server_that_evicts_is_refused(servers: dict[str, Server], kind: str) -> None:
-    """A maxmemory-policy that evicts would lose states silently."""
-    client = servers[kind].client()
-    client.config_set("maxmemory-policy", "allkeys-lru")
-    try:
-        with closing(RedisStore(servers[kind].url)) as store, pytest.raises(StoreError, match="allkeys-lru"):
-            store.check_server()
-    finally:
-        client.config_set("maxmemory-policy", "noeviction")
-    with closing(RedisStore(servers[kind].url)) as store:
-        assert "redis_version" in store.check_server()
-
-
-@pytest.mark.parametrize("kind", list(binaries()))
 def test_a_full_server_refuses_whole_commits(servers: dict[str, Server], kind: str) -> None:
     """Out of memory, a commit is refused as a whole with an error worth a retry, and holds once there is room."""
     backend, client = redis_backend(servers[kind]), servers[kind].client()
