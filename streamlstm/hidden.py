@@ -18,7 +18,7 @@ TELLING = 32
 ANYWHERE = 4
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:/{1,2})([^\s/][^\s]*)@")
-_OPTION = re.compile(r"([?&][^\s=&?]*(?:pass|auth|secret|token)[^\s=&?]*=)[^&\s'\"]+", re.IGNORECASE)
+_OPTION = re.compile(r"([?&][^\s=&?]*(?:pass|auth|secret|token)[^\s=&?]*(?<!_file)=)[^&\s'\"]+", re.IGNORECASE)
 
 _EXAMPLE = "user:password"  # as what to write is explained
 

@@ -165,3 +165,9 @@ def test_short_secrets_do_not_blot_out_everything() -> None:
     """One of a sign or three is hidden where it stands alone."""
     hidden.remember("a1")
     assert without_secrets("password 'a1' of a12") == "password '***' of a12"
+
+
+def test_where_a_password_lies_is_no_secret() -> None:
+    """A message shows the name of the file, which is what has to be looked at."""
+    assert without_secrets("at redis://h?password_file=/run/pw") == "at redis://h?password_file=/run/pw"
+    assert without_secrets("at redis://h?sentinel_password=x") == "at redis://h?sentinel_password=***"
