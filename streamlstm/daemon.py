@@ -27,6 +27,7 @@ from streamlstm.notices import say_rewound
 from streamlstm.reading import Reading
 from streamlstm.retention import Retention
 from streamlstm.sharing import Sharing, all_of
+from streamlstm.standby import Standby
 from streamlstm.standing import Standing
 from streamlstm.store import Head, Store
 from streamlstm.sweep import Sweep
@@ -61,6 +62,7 @@ class Daemon:
         clock: Clock,
         on_model_change: ModelChange = refuse,
         sharing: Sharing | None = None,
+        standby: Standby | None = None,
     ) -> None:
         self._engine = engine
         self._on_model_change = on_model_change
@@ -78,7 +80,7 @@ class Daemon:
         self._next_try = 0.0  # for these
         self._begun = False  # it has been ready once
         self._standing = Standing(metrics)
-        self._alone = LeftAlone(self._sharing, metrics)
+        self._alone = LeftAlone(self._sharing, metrics, standby)
         self.health = Health(self._standing, self._alone, clock.monotonic)
         self._heads: dict[str, Head] = {}  # as of the last commit known to hold
         self._known: dict[str, Head] = {}  # what was known when the store was lost
@@ -124,11 +126,11 @@ class Daemon:
 
     def start(self) -> None:
         """Take this process's share of the streams, open them and ask for their first entries."""
+        self._alone.begin()
         self._sharing.let_go(self._sharing.look().surplus)
         for stream in list(self._sharing.held):
             self._begin(stream)
-        if self._alone.first is not None and not self._begun and self._alone.is_all():
-            raise self._alone.first
+        self._alone.begun()
         self._standing.gain(len(self._heads), again=self._begun)
         self._next_tail = 0.0
         self._metrics.owned_streams.set(len(self._heads))
@@ -290,7 +292,11 @@ class Daemon:
         except StoreForbidsError:
             raise  # to one stream as to all
         except StoreError as error:
-            if self._sharing.is_named(stream) and isinstance(error, ModelChangedError):
+            if (
+                isinstance(error, ModelChangedError)
+                and self._sharing.is_named(stream)
+                and not (self._begun and stream not in self._heads)
+            ):
                 raise
             self._forget(stream)
             self._away.discard(stream)

@@ -35,9 +35,7 @@ class Health:
 
     def unready(self) -> str | None:
         """Why it cannot serve just now, or None."""
-        if self.stopping:
-            return "draining"
-        return self._standing.unready() or (self._alone.said() if self._alone.is_all() else None)
+        return "draining" if self.stopping else self._standing.unready() or self._alone.unready()
 
     def remark(self) -> str | None:
         """What else to know: which streams it leaves alone, and why; or None."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from streamlstm.errors import StoreError
+from streamlstm.errors import ModelChangedError, StoreError
 from streamlstm.metrics import Metrics
 from streamlstm.sharing import Sharing
+from streamlstm.standby import Standby
 
 log = logging.getLogger(__name__)
 
@@ -14,33 +15,71 @@ log = logging.getLogger(__name__)
 class LeftAlone:
     """Which they are, and why; a stream is tried again when `sharing` offers it again."""
 
-    def __init__(self, sharing: Sharing, metrics: Metrics) -> None:
-        self._sharing, self._metrics = sharing, metrics
+    def __init__(self, sharing: Sharing, metrics: Metrics, standby: Standby | None) -> None:
+        """`standby` looks at the streams that others serve; None if this process could serve any."""
+        self._sharing, self._metrics, self._standby = sharing, metrics, standby
+        self._foreign: set[str] = set()  # streams of another model, as `standby` saw them last
+        self._begun = False
         self._reasons: dict[str, str] = {}
-        self.first: StoreError | None = None  # what was wrong with the first of them
+        self._first: StoreError | None = None  # what was wrong with the first of them
 
     def note(self, stream: str, error: StoreError) -> None:
         """Leave a stream alone for a while."""
-        self.first = self.first or error
+        self._first = self._first or error
         log.error("%s; %r is not served", error, stream, extra={"stream": stream})
         self._reasons[stream] = str(error)
         self._metrics.refuse(stream)
         self._sharing.refuse(stream)
+        if isinstance(error, ModelChangedError) and self._standby is not None:
+            self._standby.foreign[stream] = str(error)  # so that it is seen when that is over
+            self._foreign.add(stream)
 
     def served(self, stream: str) -> None:
         """It is served now."""
         self._reasons.pop(stream, None)
         self._metrics.of[stream].refused.set(0)
 
+    def begin(self) -> None:
+        """Before the first stream is taken: raises ModelChangedError if another model made one that was named."""
+        if self._standby is not None and not self._begun:
+            self._standby.look(self._sharing.selection, self._sharing.held)
+            self._standby.hold(self._sharing.selection)
+
+    def begun(self) -> None:
+        """The first streams were opened: raises StoreError if none of them can be served."""
+        if self._first is not None and not self._begun and self._is_all():
+            raise self._first
+        self._begun = True
+
     def look(self) -> None:
-        """Forget those whose time is over: this process or another one may find them mended."""
+        """Forget those whose time is over, and see which of the others' this process could not take."""
+        if self._standby is not None:
+            self._look_at_others(self._standby)
         for stream in [stream for stream in self._reasons if not self._sharing.is_refused(stream)]:
             del self._reasons[stream]
             self._metrics.refused.labels(stream).set(0)
 
-    def is_all(self) -> bool:
+    def unready(self) -> str | None:
+        """Why nothing can be served, or could be if it were its turn; None if it can. Asked by other threads."""
+        if self._is_all():
+            return self.said()
+        return None if self._standby is None else self._standby.unready()
+
+    def _is_all(self) -> bool:
         """Whether no stream is left to be served."""
         return bool(self._reasons) and not self._sharing.has_any()
+
+    def _look_at_others(self, standby: Standby) -> None:
+        standby.look(self._sharing.selection, self._sharing.held)
+        foreign = set(standby.foreign)
+        for stream in sorted(foreign - self._foreign):
+            log.error("%s; not ready", standby.foreign[stream], extra={"stream": stream})
+        for stream in sorted(self._foreign - foreign):
+            log.info("the states of %r are this model's again", stream, extra={"stream": stream})
+            self._sharing.allow(stream)
+        for stream in foreign:
+            self._sharing.pass_over(stream)
+        self._foreign = foreign
 
     def said(self) -> str | None:
         """What is wrong with each, or None; asked by other threads."""

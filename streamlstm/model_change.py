@@ -19,6 +19,7 @@ from streamlstm.keys import Keys
 from streamlstm.meta import Meta
 from streamlstm.replay import Replay
 from streamlstm.snapshot import SnapshotHead
+from streamlstm.standby import says_other_model
 from streamlstm.states import PAGE, Draft, States
 from streamlstm.store import BEFORE_ANYTHING, Commit, Head
 from streamlstm.wire import Connection
@@ -41,12 +42,7 @@ class ModelChange(Protocol):
 
 def refuse(stream: str, head: Head, engine: Engine, stopping: Stopping) -> None:  # noqa: ARG001  (a policy)
     """Raise ModelChangedError."""
-    served, made_by = engine.model.fingerprint, head.model or ""
-    raise ModelChangedError(
-        f"the states of stream {stream!r} were made by another model ({made_by[:12]}, this one is {served[:12]}); "
-        "serve that model, serve a stream of another name with this one, or say what is to become of them: "
-        "--on-model-change reset or replay"
-    )
+    raise ModelChangedError(says_other_model(stream, head.model or "", engine.model.fingerprint))
 
 
 class Rebuild:

@@ -117,10 +117,14 @@ class Sharing:
         if not (heard or new or now >= self._next_beat):
             self._plan_next(now, [])
             return Change()
+        streams = self._streams(now)
+        if self.selection.streams and not streams and not self.held:
+            self._step_aside(now)
+            return Change()
         roll = self._leases.beat(self._me, self._owner, list(self.held), self._ttl_ms)
         changed = self._note_roll(roll)
-        streams = self._streams(now)
-        share = share_of(len(streams), self._members.index(roll.me), len(self._members))
+        # Of all streams, also of those that only others can serve: then no stream is left over between the shares.
+        share = share_of(len(self.selection.streams), self._members.index(roll.me), len(self._members))
         wanted = set(streams)
         staying = [stream for stream in self.held if stream in wanted]
         surplus = [stream for stream in self.held if stream not in wanted]
@@ -149,9 +153,17 @@ class Sharing:
         self._leases.tell(CHANGED)
         log.info("handed over %d streams", len(streams), extra={"left": len(self.held)})
 
+    def pass_over(self, stream: str) -> None:
+        """Take a stream that is not held not before a while: it could not be served."""
+        self._refused[stream] = self._monotonic() + REFUSED_FOR_S
+
+    def allow(self, stream: str) -> None:
+        """It could be served again."""
+        self._refused.pop(stream, None)
+
     def refuse(self, stream: str) -> None:
         """Leave a stream alone for a while: it cannot be served."""
-        self._refused[stream] = self._monotonic() + REFUSED_FOR_S
+        self.pass_over(stream)
         self.held.pop(stream, None)
         self._leases.give_back(self._owner, [stream])
 
@@ -187,6 +199,15 @@ class Sharing:
         self.hurry()
 
     # How it is done.
+
+    def _step_aside(self, now: float) -> None:
+        """Be no member while there is nothing this process could serve: a share of it would be served by nobody."""
+        if self._me is not None:
+            self._leases.give_up(self._me)
+            self._leases.tell(CHANGED)
+            self._me = None
+        self._next_beat = now + self._ttl_ms / 1000 / BEATS_PER_TTL
+        self._plan_next(now, [])
 
     def _search(self, now: float, *, told: bool) -> set[str]:
         """Go on looking for streams; returns new ones that nobody has told of."""

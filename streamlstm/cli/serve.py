@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from streamlstm.notify import Notifier
     from streamlstm.redis_store import RedisStore
     from streamlstm.sharing import Sharing
+    from streamlstm.standby import Standby
     from streamlstm.topology import Topology
     from streamlstm.web import WebSettings
 
@@ -207,6 +208,7 @@ class _Daemon:
         for warning in warnings(store.check_server(accept_eviction=self.plan.accept_eviction), store.url):
             log.warning(warning)
         sharing = _sharing(self.plan.sharing, topology)
+        standby = _standby(self.plan, self.engine.model.fingerprint, topology)
         store.call_when_readable(sharing.fileno, sharing.listen)
         daemon = Daemon(
             engine=self.engine,
@@ -215,6 +217,7 @@ class _Daemon:
             settings=self.plan.daemon,
             clock=_clock(wakeup),
             sharing=sharing,
+            standby=standby,
             on_model_change=_model_change(self.plan.on_model_change, store),
         )
         pages = parse_topology(url)  # their own: they are asked for in threads
@@ -235,6 +238,16 @@ class _Daemon:
                 _tell(endpoint, {"redis": url, "http": web.url, "pid": os.getpid()})
 
         daemon.run(announce)
+
+
+def _standby(plan: _Plan, model: str, topology: Topology) -> Standby | None:
+    """What looks at the streams of others; None where any is taken, and where there are no others."""
+    from streamlstm.nodes import Nodes
+    from streamlstm.standby import Standby
+
+    if plan.on_model_change != "refuse" or not plan.sharing.lease_ttl_ms:
+        return None
+    return Standby(Nodes(topology, name="streamlstm-standby"), model, time.monotonic)
 
 
 def _model_change(policy: str, store: RedisStore) -> ModelChange:

@@ -1,0 +1,98 @@
+"""Whether this process could take over what others serve: not if another model made a stream's states.
+
+A process that stands by is not asked for anything, and would find out only when its turn comes: it would be called
+ready, and a rolling update would end those that serve. So it looks, as long as it lives, which model each stream it
+does not hold belongs to. A stream of another model is none that it takes, and it is not ready while there is one that
+it was told to serve, or that somebody else serves now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from itertools import islice
+
+from streamlstm.errors import ModelChangedError, StoreError
+from streamlstm.keys import Keys
+from streamlstm.nodes import Nodes
+from streamlstm.selection import Selection
+
+EVERY_S = 2.0  # between two looks
+MOST = 1_000  # streams of a look; where there are more they take turns
+
+
+def says_other_model(stream: str, made_by: str, served: str) -> str:
+    """What is wrong, and what to do about it."""
+    return (
+        f"the states of stream {stream!r} were made by another model ({made_by[:12]}, this one is {served[:12]}); "
+        "serve that model, serve a stream of another name with this one, or say what is to become of them: "
+        "--on-model-change reset or replay"
+    )
+
+
+class Standby:
+    """The streams that others serve, held against this process's model; for one that refuses states of another."""
+
+    def __init__(self, nodes: Nodes, model: str, monotonic: Callable[[], float]) -> None:
+        """`nodes` has connections of its own; `model` is the fingerprint of what is served."""
+        self._nodes, self._model, self._monotonic = nodes, model, monotonic
+        self.foreign: dict[str, str] = {}  # stream -> why it cannot be served
+        self._unready: str | None = None
+        self._next_look = 0.0
+        self._next = 0  # where the next look begins
+
+    def look(self, selection: Selection, held: Collection[str]) -> None:
+        """See which model made the streams that are not held; not before it is time again."""
+        now = self._monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + EVERY_S
+        others = [stream for stream in selection.streams if stream not in held]
+        for gone in self.foreign.keys() - set(others):
+            del self.foreign[gone]
+        first = self._next if self._next < len(others) else 0
+        asked = list(islice(others, first, first + MOST))
+        self._next = first + MOST
+        served_by_others = self._ask(asked)
+        wanted = [stream for stream in self.foreign if stream in selection.names or stream in served_by_others]
+        if not held and len(self.foreign) == len(others):
+            wanted = list(self.foreign)
+        self._unready = "; ".join(self.foreign[stream] for stream in wanted[:3]) or None
+
+    def unready(self) -> str | None:
+        """Why this process could not take over, or None; asked by other threads."""
+        return self._unready
+
+    def hold(self, selection: Selection) -> None:
+        """Raise ModelChangedError if a stream that was asked for by its name is of another model."""
+        for stream, why in self.foreign.items():
+            if stream in selection.names:
+                raise ModelChangedError(why)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._nodes.close()
+
+    def _ask(self, streams: list[str]) -> set[str]:
+        """Note which of some streams are of another model; returns those that somebody has a lease of."""
+        keys = [Keys(stream) for stream in streams]
+        try:
+            replies = self._nodes.batch(
+                [
+                    one
+                    for key in keys
+                    for one in ((key.meta, ("HGET", key.meta, "model")), (key.lease, ("GET", key.lease)))
+                ]
+            )
+        except StoreError:  # the loop meets it too, and says it
+            return set()
+        leased = set()
+        for stream, model, lease in zip(streams, replies[0::2], replies[1::2], strict=True):
+            if isinstance(lease, bytes):
+                leased.add(stream)
+            if isinstance(model, Exception):
+                continue
+            if model is None or model == self._model.encode():
+                self.foreign.pop(stream, None)
+            else:
+                self.foreign[stream] = says_other_model(stream, model.decode(errors="replace"), self._model)
+        return leased
