@@ -7,7 +7,7 @@ DEV := .venv-dev
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest
 
-.PHONY: demo test chaos fuzz-files check lint types format clean
+.PHONY: demo test chaos fuzz fuzz-files sanitize every-float32 check lint strict types format clean
 
 demo: $(BASE)/installed  ## Serve the packaged airline model and watch it forecast (no torch needed)
 	$(BASE)/bin/streamlstm demo
@@ -21,7 +21,27 @@ chaos: $(DEV)/installed  ## The tests that kill, cut, fill and stop, for some mi
 fuzz-files: $(DEV)/installed  ## Damaged and hostile files to every command that reads them, for FUZZ_SECONDS (an hour)
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-3600} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} $(PYTEST) tests/hostile/test_files.py
 
-check: lint types test  ## Everything CI runs
+# What is compiled, and what is read from strangers.
+WATCHED := tests/compiled tests/store/test_codec.py tests/engine/test_carry.py tests/engine/test_single.py \
+	tests/hostile/test_entries.py
+SANITIZED := tools/fuzz/sanitized.sh $(DEV)/bin/python
+
+sanitize: $(DEV)/installed  ## The compiled parts under the sanitizers: their tests, and half a minute of random calls
+	$(SANITIZED) -m pytest -p no:cacheprovider -n $(WORKERS) $(WATCHED)
+	PYTHONPATH=tools $(SANITIZED) -m fuzz.twins --seed $${FUZZ_SEED:-1} --seconds 30
+
+fuzz: $(DEV)/installed  ## Random calls of the compiled parts, sanitized, and of their twins, for FUZZ_SECONDS (an hour)
+	PYTHONPATH=tools $(SANITIZED) -m fuzz.twins --seed $${FUZZ_SEED:-$$(date +%s)} --seconds $${FUZZ_SECONDS:-3600}
+
+every-float32:  ## Whether each of the 2^32 float32 has a text that is read back as itself (most of an hour)
+	mkdir -p build
+	$(CC) -std=c11 -O2 -Wall -Wextra -Werror tools/fuzz/every_float32.c -o build/every_float32
+	build/every_float32
+
+check: lint strict types sanitize test  ## Everything CI runs
+
+strict: $(DEV)/installed  ## The compiled parts, built with warnings as errors
+	$(DEV)/bin/python hatch_build.py --strict
 
 lint: $(DEV)/installed
 	$(DEV)/bin/ruff check streamlstm tests tools hatch_build.py

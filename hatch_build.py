@@ -2,10 +2,15 @@
 
 The package is whole without the extensions (`codec_python` and `carry_python` do the same, slower), so no compiler, a
 failing one, or STREAMLSTM_PURE=1 end in one line and a pure wheel, never in an error.
+
+`python hatch_build.py` compiles beside the sources. With `--strict` warnings are errors, and so is a failure; with
+`--sanitized FOLDER` what is compiled watches over memory and arithmetic (gcc's or clang's sanitizers) and goes into a
+package of its own there, the rest of which are links to the one here: PYTHONPATH=FOLDER takes that one.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 import subprocess
@@ -17,6 +22,9 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCES = [Path("streamlstm") / "_codec.c", Path("streamlstm") / "_carry.c"]
+OPTIMIZED = ["-O3"]
+SANITIZED = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 
 
 class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
@@ -36,27 +44,50 @@ def compile_all(root: Path) -> list[Path]:
         return _without("STREAMLSTM_PURE is set")
     made = []
     for source in SOURCES:
-        target = root / source.with_name(source.stem + str(sysconfig.get_config_var("EXT_SUFFIX")))
-        problem = _compile(root / source, target)
+        target = root / source.with_name(_file_name(source))
+        problem = _compile(root / source, target, OPTIMIZED)
         if problem:
-            return _without(problem)
+            return _without(problem.splitlines()[0])
         made.append(target)
     return made
 
 
-def _compile(source: Path, target: Path) -> str | None:
+def compile_strictly(root: Path, package: Path, flags: list[str]) -> None:
+    """Compile into a package with more flags; ends the process with the compiler's words where it says anything."""
+    for source in SOURCES:
+        problem = _compile(root / source, package / _file_name(source), [*flags, *WARNINGS])
+        if problem:
+            sys.exit(problem)
+
+
+def link_package(root: Path, folder: Path) -> Path:
+    """A package that is the one here but for what is compiled."""
+    package = folder / "streamlstm"
+    package.mkdir(parents=True, exist_ok=True)
+    for path in (root / "streamlstm").iterdir():
+        link = package / path.name
+        if path.suffix not in {".so", ".pyd"} and path.name != "__pycache__" and not link.is_symlink():
+            link.symlink_to(path)
+    return package
+
+
+def _file_name(source: Path) -> str:
+    return source.stem + str(sysconfig.get_config_var("EXT_SUFFIX"))
+
+
+def _compile(source: Path, target: Path, more: list[str]) -> str | None:
     """Compile one extension; returns what went wrong, or None."""
     compiler = shlex.split(os.environ.get("CC") or str(sysconfig.get_config_var("CC") or "cc"))
     link = ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
     include = sysconfig.get_path("include")
     # No contraction: sums have to be the bits of the twins in Python on every processor.
-    flags = ["-std=c11", "-O3", "-fPIC", "-ffp-contract=off"]
-    command = [*compiler, *flags, *link, f"-I{include}", str(source), "-o", str(target)]
+    flags = ["-std=c11", "-fPIC", "-ffp-contract=off"]
+    command = [*compiler, *flags, *more, *link, f"-I{include}", str(source), "-o", str(target)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
         return f"{compiler[0]}: {error.strerror}"
-    return (done.stderr.strip().splitlines() or ["the compiler failed"])[0] if done.returncode else None
+    return (done.stderr.strip() or "the compiler failed") if done.returncode else None
 
 
 def _without(reason: str) -> list[Path]:
@@ -64,5 +95,20 @@ def _without(reason: str) -> list[Path]:
     return []
 
 
+def main() -> None:
+    """Compile what the arguments say."""
+    root = Path(__file__).resolve().parent
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--strict", action="store_true", help="warnings are errors")
+    parser.add_argument("--sanitized", type=Path, metavar="FOLDER", help="watch over memory, in a package of its own")
+    options = parser.parse_args()
+    if options.sanitized:
+        compile_strictly(root, link_package(root, options.sanitized), SANITIZED)
+    elif options.strict:
+        compile_strictly(root, root / "streamlstm", OPTIMIZED)
+    else:
+        compile_all(root)
+
+
 if __name__ == "__main__":
-    compile_all(Path(__file__).parent)
+    main()
