@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from streamlstm import flaw
 from streamlstm.arena import NO_SLOT
 from streamlstm.codec import Scan, Table, Texts, scan_read
+from streamlstm.errors import StoreUnavailableError
 from streamlstm.flaw import Flaw
 from streamlstm.values import read_odd
 
@@ -75,8 +76,15 @@ def parse(
     """Lay out the entries of a read's reply; nothing raises for what is wrong with a value, it is in `wrong`.
 
     `numbers` gives the number in the table of every stream that was asked for; of an entry `most` values are taken.
+    Raises StoreUnavailableError for what is no answer to a read of these streams.
     """
-    return [_parsed(scan, most) for scan in scan_read(reply, table, numbers, features)]
+    try:
+        scans = scan_read(reply, table, numbers, features)
+    except (ValueError, KeyError) as error:
+        raise StoreUnavailableError(f"the Redis server answered a read with something else: {error}") from None
+    if not all(len(scan.ids) for scan in scans):
+        raise StoreUnavailableError("the Redis server answered a read with a stream of no entries")
+    return [_parsed(scan, most) for scan in scans]
 
 
 def _parsed(scan: Scan, most: int) -> Parsed:

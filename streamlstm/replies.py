@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 
-from streamlstm.errors import StoreError, StoreForbidsError, StoreNotNowError, StoreRefusesError
+from streamlstm.errors import (
+    StoreError,
+    StoreForbidsError,
+    StoreNotNowError,
+    StoreRefusesError,
+    StoreUnavailableError,
+)
 from streamlstm.hidden import without_secrets
 from streamlstm.refusals import advice, cure, is_of_one_stream
 
@@ -17,12 +23,15 @@ MOST_SHOWN = 60  # characters of a reply in an error
 
 
 def parse_replies(raw: bytes) -> list[Any]:
-    """Whole replies as Python objects."""
+    """Whole replies as Python objects; raises StoreUnavailableError for what no Redis server says."""
     reader = hiredis.Reader()
     reader.feed(raw)
     replies: list[Any] = []
-    while (reply := reader.gets()) is not False:
-        replies.append(reply)
+    try:
+        while (reply := reader.gets()) is not False:
+            replies.append(reply)
+    except hiredis.ProtocolError as error:
+        raise StoreUnavailableError(f"what was to be a Redis server does not speak its protocol: {error}") from None
     return replies
 
 

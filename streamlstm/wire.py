@@ -199,11 +199,14 @@ class Connection:
     def receive(self) -> Any:
         """The next reply; an error reply is returned as a `hiredis.ReplyError`, not raised."""
         gets = self._reader.gets
-        while (reply := gets()) is False:
-            if not self._received:
-                self._fill()
-            self._reader.feed(bytes(self._received))
-            self._received.clear()
+        try:
+            while (reply := gets()) is False:
+                if not self._received:
+                    self._fill()
+                self._reader.feed(bytes(self._received))
+                self._received.clear()
+        except hiredis.ProtocolError as error:
+            raise self._away(f"it does not speak Redis' protocol: {error}") from None
         return reply
 
     def has_more(self) -> bool:
@@ -247,7 +250,7 @@ class Connection:
         if data and not self._left:
             raise self._away("the server said something that it was not asked for")
         if not self._received and data.endswith(b"\r\n"):
-            whole, left = skip_replies(data, 0, self._left)
+            whole, left = self._skip(data, 0)
             if left == 0 and whole == len(data):
                 self._left, self._reply = 0, data
                 self._set_low_water(1)
@@ -268,8 +271,15 @@ class Connection:
 
     def _complete(self) -> bool:
         if self._left and self._received.endswith(b"\r\n"):
-            self._whole, self._left = skip_replies(self._received, self._whole, self._left)
+            self._whole, self._left = self._skip(self._received, self._whole)
         return self._left == 0
+
+    def _skip(self, data: bytes | bytearray, at: int) -> tuple[int, int]:
+        """How far the expected replies are there; what is none ends the connection, as nobody knows where it would."""
+        try:
+            return skip_replies(data, at, self._left)
+        except ValueError as error:
+            raise self._away(f"it does not speak Redis' protocol: {error}") from None
 
     def _set_low_water(self, size: int) -> None:
         wanted = min(size, MOST_LOW_WATER_BYTES) if size >= LOW_WATER_BYTES else 1
