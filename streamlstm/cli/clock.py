@@ -16,6 +16,7 @@ class Clock:
         self._source, self._serial, self._in_order = source, serial, in_order
         self._timezone = timezone
         self._zone = None if timezone is None else find_zone(timezone)
+        self.zoned = self._zone is not None  # so that one text may be two times
         self._last_text = ""
         self._last_ms: int | None = None
         self._last_of: dict[bytes, int] = {}  # series to its last time, where a zone's clocks may show one twice

@@ -210,7 +210,9 @@ class _Delimited:
     def __call__(self, lines: Sequence[bytes], number: int, rows: list[Row]) -> None:
         chosen, schema, delimiter, width = self._chosen, self._schema, self._dialect.delimiter.encode(), self._width
         single = schema.targets[0] if len(schema.targets) == 1 and not schema.wide else None
-        identity, time, clock = schema.identity, schema.time, self.clock
+        identity, time, clock, watches = schema.identity, schema.time, self.clock, self._watches
+        last_time: bytes | None = None
+        time_ms: int | None = None
         for n, line in enumerate(lines, number):
             if not line:
                 continue
@@ -225,12 +227,15 @@ class _Delimited:
                 continue  # what spreadsheets write below a table
             if not name and not schema.wide:
                 raise TableError(f"{chosen.source}, line {n}: the series has no name")
-            time_ms = None if time is None else clock(cells[time].decode("utf-8", "replace"), n, name)
-            for watch in self._watches:
+            if time is not None and (cells[time] != last_time or clock.zoned):
+                time_ms = clock(cells[time].decode("utf-8", "replace"), n, name)
+                last_time = cells[time]
+            for watch in watches:
                 watch(cells, n)
             plain = self._plain and not quoted
             if single is not None:
-                rows.append((time_ms, name, self._cell(cells[single], n, plain)))
+                cell = cells[single].strip()
+                rows.append((time_ms, name, chosen.value(cell if plain else self.decimals.plain(cell, n), n)))
             elif schema.wide:
                 values = zip(self._names, schema.targets, strict=True)
                 rows += [(time_ms, column, self._cell(cells[i], n, plain)) for column, i in values]

@@ -47,6 +47,11 @@ def rows(text: str, said: list[str] | None = None, **chosen: object) -> list[Row
         ("a\t2024-01-31\t1", {}, [(JAN_31, b"a", b"1")]),
         ("a;2024-01-31;1,5", {}, [(JAN_31, b"a", b"1.5")]),
         ("a;1,5\nb;2", {}, [(None, b"a", b"1.5"), (None, b"b", b"2")]),
+        ("11,5\n12,25", {"series": "s"}, [(None, b"s", b"11.5"), (None, b"s", b"12.25")]),
+        ("y\n11,5\n12", {}, [(None, b"y", b"11.5"), (None, b"y", b"12")]),
+        ("t|a\n2024-01-31|1.234,5", {}, [(JAN_31, b"a", b"1234.5")]),
+        ("when\ta\tb\n2024-01-31\t1\t", {"wide": True}, [(JAN_31, b"a", b"1"), (JAN_31, b"b", b"")]),
+        ('{"sensor": "a", "time": "2024-01-31", "value": 3}', {}, [(JAN_31, b"a", b"3")]),
         ("a;b,1", {}, [(None, b"a;b", b"1")]),
         ('"a,b",2024-01-31,"1"', {}, [(JAN_31, b"a,b", b"1")]),
         ("time,passengers\n2024-01-31,1", {}, [(JAN_31, b"passengers", b"1")]),
@@ -150,3 +155,25 @@ def test_text_that_is_not_utf_8_goes_through() -> None:
 def test_tables_are_told_from_rows(line: str, table: bool) -> None:
     """A file with a header of several columns is a table; anything else is read line by line."""
     assert begins_table([line], Format(source="input")) is table
+
+
+def test_an_hour_that_clocks_show_twice_is_two_hours_in_a_pipe() -> None:
+    """The second value of a series at one local time is an hour later than the first."""
+    text = "unique_id,ds,y\na,2024-10-27 02:00,1\nb,2024-10-27 02:00,2\na,2024-10-27 02:00,3\nb,2024-10-27 02:00,4\n"
+    first, second = 1_729_987_200_000, 1_729_990_800_000
+    found = rows(text, timezone="Europe/Berlin")
+    assert [(time, name) for time, name, _ in found] == [(first, b"a"), (first, b"b"), (second, b"a"), (second, b"b")]
+
+
+def test_words_that_come_again_in_a_column_nobody_named_are_an_error() -> None:
+    """Several series are not merged into one, in a pipe as in a file."""
+    with pytest.raises(TableError, match=r"line 5: looks like several series: the column 'city' .* --id-col city"):
+        rows("city,ds,y\nUlm,2024-01-01,1\nUlm,2024-01-02,2\nUlm,2024-01-03,3\nBonn,2024-01-04,4")
+
+
+def test_a_decimal_sign_that_shows_late_is_an_error() -> None:
+    """What was read otherwise before is named, and the option that says the sign."""
+    lines = [b"ds;y", b"2024-01-01;1.234", b"2024-01-02;2.345,5"]
+    parser, _ = opened(lines[:2], Format(source="input"))  # the third has not come when the parser is chosen
+    with pytest.raises(TableError, match=r"line 3: '2.345,5' shows .* ',', and '1.234' before it .*--decimal"):
+        parser(lines[1:], 2, [])
