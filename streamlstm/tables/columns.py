@@ -259,7 +259,7 @@ class Grid:
     def is_guess(self, column: Column, wanted: str) -> bool:
         """Whether nothing shows which sign is the decimal one, though it matters."""
         undecided = wanted not in {POINT, COMMA} and not column.decimal_sign and not self._usual_sign
-        return undecided and (column.has(",") or column.has("."))
+        return undecided and (column.has(",") or (column.has(".") and self.lone_comma == COMMA))
 
     @cached_property
     def _usual_sign(self) -> str | None:
