@@ -28,6 +28,7 @@ _TRAINING_ONLY = (
     "GaussianNoise",
     "SpatialDropout1D",
 )
+MOST_SHOWN = 60  # characters of a name in the file that an error quotes
 _RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "CuDNNLSTM", "CuDNNGRU")
 _ACTIVATIONS = ("ReLU", "LeakyReLU", "ELU", "Softmax")  # layers that are activations
 _KNOWN = (
@@ -58,8 +59,9 @@ class LayerBuilder:
 
     def refuse(self, layer: Mapping[str, Any], why: str) -> ModelError:
         """Word an error about one layer."""
-        name = layer.get("config", {}).get("name", "unnamed")
-        return ModelError(f"{self.file.path}: layer {name!r} ({layer['class_name']}) cannot be carried over: {why}")
+        name = str((layer.get("config") or {}).get("name", "unnamed"))[:MOST_SHOWN]
+        kind, why = str(layer["class_name"])[:MOST_SHOWN], " ".join(why.split())[: 10 * MOST_SHOWN]
+        return ModelError(f"{self.file.path}: layer {name!r} ({kind}) cannot be carried over: {why}")
 
     def build(self, layer: Mapping[str, Any], input_size: int) -> nn.RecurrentLayer | None:
         """Make one layer with its weights; None for a layer that does nothing when serving."""

@@ -73,7 +73,7 @@ def read_arrow(path: Path, max_cells: int = MAX_CELLS) -> Any:
         ) from None
     most = BYTES_A_CELL * max_cells
     with open_bounded(path, raises=TableError) as file:
-        limits = Limits(memory=512 * MIB + 3 * most, seconds=5 + max_cells / 4e6, result=2 * most)
+        limits = Limits(memory=400 * MIB + 2 * most, seconds=5 + max_cells / 4e6, result=2 * most)
         arguments = {"max_cells": max_cells, "max_bytes": most}
         _, blocks = read_confined(
             "streamlstm.tables.files:read_parquet_here", file, str(path), arguments, limits, raises=TableError

@@ -13,14 +13,22 @@ from pathlib import Path
 
 import pytest
 
+from streamlstm.errors import StreamlstmError
+from streamlstm.importers import keras_file
+from streamlstm.importers.keras import import_keras
 from streamlstm.model import Model
+from streamlstm.snapshot import SnapshotReader
+from streamlstm.tables import read_table
+from streamlstm.transfer import checked_pages
 from support import models, mutants
 from support.fork_server import ForkServer
+from support.unconfined import read_here
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "30"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 MEGABYTES = 1024
 MODEL = models.lstm(3)
+LOADED = Model(MODEL)
 TRAINING = ("--epochs", "0", "--ensemble", "1", "--units", "4", "--season", "none", "--scaling", "standard")
 
 
@@ -43,7 +51,7 @@ def commands(redis_url: str, folder: Path, rng: random.Random) -> tuple[list[str
         {"keras": mutants.keras_mutant, "h5": mutants.h5_mutant}[kind](path, rng)
         return ["import-keras", str(path), "-o", str(folder / "made.onnx")], path
     if kind == "state":
-        mutants.state_mutant(path, rng, Model(MODEL))
+        mutants.state_mutant(path, rng, LOADED)
         return ["state", "import", "--force", "--from", str(path), "--redis", redis_url], path
     {"csv": mutants.csv_mutant, "parquet": mutants.parquet_mutant}[kind](path, rng)
     made = str(folder / "made.onnx")
@@ -79,6 +87,40 @@ def test_files_from_seeds(server: ForkServer, redis_url: str, tmp_path: Path) ->
         path.unlink()
         seed += 1
     assert statuses[1] > statuses[0] / 10
+
+
+def parsed(kind: str, path: Path, rng: random.Random) -> None:
+    """Write one file and read it in this process."""
+    if kind == "state":
+        mutants.state_mutant(path, rng, LOADED)
+        with path.open("rb") as file:
+            for _ in checked_pages(SnapshotReader(file, str(path))):
+                pass
+    elif kind == "csv":
+        mutants.csv_mutant(path, rng)
+        read_table(path)
+    else:
+        {"keras": mutants.keras_mutant, "h5": mutants.h5_mutant}[kind](path, rng)
+        import_keras(path)
+
+
+@pytest.mark.parametrize("kind", ["keras", "h5", "state", "csv"])
+def test_parsers_from_seeds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str) -> None:
+    """Many more files than commands can be started for: what is wrong with each is an error of ours."""
+    monkeypatch.setattr(keras_file, "read_confined", read_here)
+    seed, refused, wordy, end = SEED, 0, 0, time.monotonic() + SECONDS / 10
+    while time.monotonic() < end or seed - SEED < 20:
+        try:
+            parsed(kind, tmp_path / f"file.{kind}", random.Random(seed))
+        except StreamlstmError as error:
+            refused += len(str(error)) < 2000
+            wordy += len(str(error)) >= 2000
+        except Exception as error:
+            raise AssertionError(f"FUZZ_SEED={seed}: {kind}") from error
+        (tmp_path / f"file.{kind}").unlink()
+        seed += 1
+    assert refused > 5
+    assert not wordy
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "push", "import-keras", "state import"])

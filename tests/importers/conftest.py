@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-from typing import IO, Any
 
 import pytest
 
-from streamlstm.confined import Limits
 from streamlstm.importers import keras_file
+from support.unconfined import read_here
 
 os.environ["KERAS_BACKEND"] = "torch"
 
@@ -22,13 +20,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _read_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take files apart in this process, which is quicker; tests/hostile does it as the program does."""
-
-    def read(
-        reader: str, file: IO[bytes], source: str, arguments: dict[str, Any], limits: Limits, *, raises: object
-    ) -> tuple[dict[str, Any], list[bytes]]:
-        module, _, name = reader.partition(":")
-        facts, blocks = getattr(importlib.import_module(module), name)(file, source, arguments)
-        return facts, blocks
-
-    monkeypatch.setattr(keras_file, "read_confined", read)
+    """Take files apart in this process; tests/hostile does it as the program does."""
+    monkeypatch.setattr(keras_file, "read_confined", read_here)

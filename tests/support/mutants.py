@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import math
@@ -66,7 +67,7 @@ def twisted(tree: Any, rng: random.Random) -> Any:
         elif kind == 2 and isinstance(holder[key], list):
             holder[key] = holder[key] * rng.choice((2, 400))
         else:
-            holder[key] = rng.choice(ODD)
+            holder[key] = copy.deepcopy(rng.choice(ODD))  # or one seed's changes would be the next one's beginning
     return whole[0]
 
 
