@@ -84,7 +84,7 @@ class Nodes:
                 self._run(self.at(address), commands, numbers, replies)
             except StoreUnavailableError as error:
                 self.topology.doubt()
-                self._drop(address)
+                self.drop(address)
                 if not self.topology.spread:
                     raise
                 for number in numbers:
@@ -94,7 +94,7 @@ class Nodes:
     def forget(self, key: str) -> None:
         """Close the connection to a key's server, and look for the key anew next time."""
         with contextlib.suppress(StoreUnavailableError):
-            self._drop(self.topology.home(key))
+            self.drop(self.topology.home(key))
         self.topology.doubt()
 
     def close(self) -> None:
@@ -146,7 +146,8 @@ class Nodes:
             self.topology.doubt()
             return error
 
-    def _drop(self, address: Address | None) -> None:
+    def drop(self, address: Address | None) -> None:
+        """Close the connection to a server, if there is one."""
         held = self._connections.pop(address, None) if address is not None else None
         if held is not None:
             held.close()

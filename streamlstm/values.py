@@ -34,6 +34,11 @@ def read_odd(text: bytes, row: Float32) -> Flaw | None:
     return None
 
 
+def is_decimal(text: bytes) -> bool:
+    """Whether a value can be stepped by a model of as many numbers: each of them decimal, or missing."""
+    return all(_read_number(part.strip())[1] is None for part in text.split(b","))
+
+
 def _read_number(text: bytes) -> tuple[float, Flaw | None]:
     """A decimal number, NaN for a missing one, or a flaw."""
     if not text or text.lower() == b"nan":

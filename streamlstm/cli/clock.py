@@ -8,6 +8,10 @@ from streamlstm.errors import TableError
 from streamlstm.tables.times import are_early, both_utc, find_zone, parse_serial_date, parse_time
 
 
+class HaltError(TableError):
+    """What ends the reading of a pipe, since what follows would be read wrongly too, not that line alone."""
+
+
 class Clock:
     """Reads the time of one line after the other."""
 
@@ -32,7 +36,7 @@ class Clock:
         if self._zone is not None and local:
             time_ms = self._in_utc(time_ms, series)
         if self._in_order and self._last_ms is not None and time_ms < self._last_ms:
-            raise TableError(
+            raise HaltError(
                 f"{self._source}, line {number}: the time goes back from {self._last_text} to {text}; "
                 "sort the lines by time, or add --sort"
             )

@@ -19,7 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from streamlstm.cli.clock import Clock
+from streamlstm.cli.clock import Clock, HaltError
+from streamlstm.cli.options import counted
 from streamlstm.errors import TableError, UsageError
 from streamlstm.tables.cells import COMMA, MISSING_WORDS, POINT, decimal_sign, parse_number
 from streamlstm.tables.columns import HEAD, Column
@@ -152,10 +153,10 @@ def _bare(chosen: Format, dialect: Dialect, texts: Sequence[str]) -> tuple[RowPa
     if dialect.decimal_comma:
         sign = COMMA
         chosen.say(f"{chosen.source}: one value a line, decimal comma (a time in front of each is seconds since 1970)")
-    return _Bare(chosen, named(chosen, name), Decimals(chosen.source, sign, COMMA)), skip
+    return Bare(chosen, named(chosen, name), Decimals(chosen.source, sign, COMMA)), skip
 
 
-class _Bare:
+class Bare:
     """One value a line; blank lines between values are missing ones."""
 
     together = False
@@ -167,6 +168,7 @@ class _Bare:
         self._said = False
 
     def __call__(self, lines: Sequence[bytes], number: int, rows: list[Row]) -> None:
+        """Append a row a line."""
         series = self._series
         if not self._chosen.strict and not self._blank and b"" not in lines and self._decimals.leaves(lines):
             rows += [(None, series, b"" if line.lower() in MISSING else line) for line in lines]
@@ -251,9 +253,8 @@ class _Delimited:
         if self._dialect.decimal_comma and len(cells) == self._width + 1:
             return [*cells[: self._width - 1], cells[-2] + b"," + cells[-1]]
         if any(cell.strip() for cell in cells):
-            raise TableError(
-                f"{self._chosen.source}, line {number}: {len(cells)} cells where the first line has {self._width}"
-            )
+            found = counted(len(cells), "cell")
+            raise TableError(f"{self._chosen.source}, line {number}: {found} where the first line has {self._width}")
         return []
 
     def _quoted(self, line: bytes, number: int) -> list[bytes]:
@@ -289,7 +290,7 @@ class _Watch:
             self._words.add(word)
         if len(self._words) > 1 and 2 * len(self._words) <= self._lines:
             names = [repr(one.decode("utf-8", "replace")) for one in sorted(self._words)[:2]]
-            raise TableError(
+            raise HaltError(
                 f"{self._source}, line {number}: looks like several series: the column {self._column!r} has "
                 f"{', '.join(names)}, …; say --id-col {self._column}, or --id-col none if it is one series"
             )

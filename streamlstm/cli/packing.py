@@ -1,27 +1,21 @@
 """Rows into XADD commands: values of one time share an entry, its id is the time, and bytes are packed by hand.
 
 One redis-py call an entry costs more than Redis needs to store it; a command written as bytes costs about a
-microsecond, and `Sender` sends them by the thousand in one go.
+microsecond, and `streamlstm.cli.sending` sends them by the thousand in one go.
 """
 
 from __future__ import annotations
 
 import binascii
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NoReturn
-
-import hiredis
+from collections.abc import Sequence
 
 from streamlstm.batch import ALL_SERIES, RESET
 from streamlstm.cli.lines import Row
-from streamlstm.cli.options import counted
 from streamlstm.cli.shift import Shift, written
 from streamlstm.entry_id import EntryId
-from streamlstm.errors import StoreError, StoreUnavailableError, TableError, UsageError
+from streamlstm.errors import StoreError, TableError, UsageError
 from streamlstm.keys import Keys
-from streamlstm.wire import Connection, bulk
+from streamlstm.wire import bulk
 
 # Values in one entry at most. Longer entries are no faster, and one entry is the least that can be read or committed.
 MAX_ENTRY_VALUES = 1000
@@ -119,15 +113,19 @@ class Packer:
 
     def _open(self, time_ms: int) -> None:
         self.close()
-        following = EntryId(time_ms, self._id.sequence + 1 if time_ms == self._id.time_ms else 0)
-        if following == BEFORE_ALL:  # 1970-01-01T00:00Z itself: Redis takes no 0-0
-            following = EntryId(0, 1)
+        following = self._following(time_ms)
         if following <= self._last:
             raise StoreError(
                 f"the stream {self.stream!r} already ends at {self._last} ({written(self._last.time_ms)}), and ids "
-                f"only grow, so {written(time_ms)} cannot follow; push only what is later, or push to another stream"
+                f"only grow, so {written(time_ms)} cannot follow; push only what is later (--skip-existing leaves out "
+                "what is there), or push to another stream"
             )
         self._id = following
+
+    def _following(self, time_ms: int) -> EntryId:
+        """The id of the next entry of a time."""
+        following = EntryId(time_ms, self._id.sequence + 1 if time_ms == self._id.time_ms else 0)
+        return EntryId(0, 1) if following == BEFORE_ALL else following  # 1970-01-01T00:00Z: Redis takes no 0-0
 
     def _refuse(self, time_ms: int, series: bytes) -> None:
         """Leave a further value of a series at one time out; TableError if there must be none."""
@@ -187,81 +185,3 @@ class Packers:
         if len(self._packers) == 1 or (series == RESET and value == ALL_SERIES):
             return self._packers
         return (self._packers[partition_of(value if series == RESET else series, len(self._packers))],)
-
-
-@dataclass
-class Tally:
-    """What a stream is known to have taken: entries whose id came back."""
-
-    server: str
-    entries: int = 0
-    values: int = 0
-    first: bytes = b""
-    last: bytes = b""
-
-
-class Sender:
-    """Sends commands in bulk and reads their replies; never sends anything twice."""
-
-    def __init__(self, connection_of: Callable[[str], Connection]) -> None:
-        """`connection_of` gives the connection for a stream, the same at every call."""
-        self.tallies: dict[str, Tally] = {}
-        self._connection_of = connection_of
-        self._awaited: deque[tuple[str, list[int]]] = deque()
-
-    def send(self, stream: str, commands: list[bytes], counts: list[int]) -> None:
-        """Send one batch, then read the replies of the batches before it, so that Redis works while we pack.
-
-        Raises StoreUnavailableError if the connection breaks, StoreError if Redis refuses an entry; both say what is
-        known to be in.
-        """
-        self._awaited.append((stream, counts))
-        try:
-            self._connection_of(stream).send(b"".join(commands))
-        except StoreUnavailableError as error:
-            self._lost(error)
-        while len(self._awaited) > 1:
-            self._read_replies()
-
-    def settle(self) -> None:
-        """Wait for all replies; raises as `send`."""
-        while self._awaited:
-            self._read_replies()
-
-    def _read_replies(self) -> None:
-        stream, counts = self._awaited[0]
-        connection = self._connection_of(stream)
-        tally = self.tallies.setdefault(stream, Tally(connection.address.url))
-        receive = connection.receive
-        refused: hiredis.ReplyError | None = None
-        for n, count in enumerate(counts):
-            try:
-                reply = receive()
-            except StoreUnavailableError as error:
-                self._awaited[0] = (stream, counts[n:])
-                self._lost(error)
-            if isinstance(reply, hiredis.ReplyError):
-                refused = refused or reply
-                continue
-            tally.entries += 1
-            tally.values += count
-            tally.first, tally.last = tally.first or reply, reply
-        self._awaited.popleft()
-        if refused is not None:
-            self._refused(stream, refused)
-
-    def _refused(self, stream: str, error: Exception) -> NoReturn:
-        where = self._connection_of(stream).address.url
-        raise StoreError(f"the server at {where} refused an entry of {stream!r}: {error}; {self._known()}")
-
-    def _lost(self, error: Exception) -> NoReturn:
-        pending = sum(len(counts) for _, counts in self._awaited)
-        raise StoreUnavailableError(
-            f"{error}: {self._known()}, and {pending:,} more may be; look at the end of "
-            "the stream before pushing the rest, for what is pushed twice is stepped twice"
-        ) from None
-
-    def _known(self) -> str:
-        entries = sum(tally.entries for tally in self.tallies.values())
-        last = [f"last {tally.last.decode()} of {stream!r}" for stream, tally in self.tallies.items() if tally.last]
-        return f"{counted(entries, 'entry', 'entries')} known to be in" + (f" ({', '.join(last)})" if last else "")

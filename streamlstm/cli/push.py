@@ -7,20 +7,18 @@ arrived goes out at once, in one bulk, so a slow pipe has no delay and a fast on
 from __future__ import annotations
 
 import json
-import os
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import time
+from contextlib import closing
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
 
 from streamlstm.cli.answered import wait_until_answered
 from streamlstm.cli.connection import connect_all, resolve_redis
-from streamlstm.cli.lines import Format, Row, RowParser, open_lines
+from streamlstm.cli.existing import SkippingPacker
+from streamlstm.cli.interrupts import Interrupts
+from streamlstm.cli.lines import Format, Row
 from streamlstm.cli.options import (
     command,
     counted,
@@ -31,14 +29,16 @@ from streamlstm.cli.options import (
     redis_option,
     stream_argument,
 )
-from streamlstm.cli.packing import BEFORE_ALL, Packer, Packers, Sender, streams_of
+from streamlstm.cli.packing import BEFORE_ALL, Packer, Packers, streams_of
+from streamlstm.cli.piped import send_pipe
 from streamlstm.cli.quantities import DURATION
+from streamlstm.cli.sending import PAUSE_S, Sender
 from streamlstm.cli.shift import Shift, earliest, moved_note, shift_years
-from streamlstm.cli.sources import chunks, read_all, read_file, read_whole
+from streamlstm.cli.sources import read_file
 from streamlstm.cli.table_options import Notes, table_options, take_table_options
 from streamlstm.entry_id import EntryId
-from streamlstm.errors import StoreError, TableError, UsageError
-from streamlstm.wire import Connection
+from streamlstm.errors import StoreNotNowError, TableError
+from streamlstm.nodes import Nodes
 
 ROWS_AT_ONCE = 5_000  # of a file, packed and sent in one go: about 300 KB
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".json", ".jsonl", ".ndjson")
@@ -61,8 +61,12 @@ A file is sorted by time; a pipe must flow in order of time, or be collected who
 cannot be ids: they are moved by the least multiple of 28 years that suffices, after which weekdays fall on the same
 dates again. With --partitions P a series goes to the stream STREAM:{crc16(series) % P}.
 
-A connection that breaks is never retried, for a value sent twice would be stepped twice; what is known to have
-arrived is said.
+What a server refuses for now, or a connection that broke left open, is tried again (--retry-for) and goes in once:
+values with times by their ids, whatever happens; others unless a second producer writes the very same just then.
+What was interrupted, and the same file once more, is safe with --skip-existing, if the values have times.
+
+\b
+Exit status 1 if not all was understood: what was left out is counted, the first of it said.
 """
 
 
@@ -74,6 +78,17 @@ arrived is said.
 @option("--sort", "sort_first", is_flag=True, help="Read a pipe to its end and sort it by time before sending.")
 @option("--shift-years", type=int, metavar="N", help="Move all times by N years, instead of only those before 1970.")
 @option("--partitions", type=click.IntRange(1, 16384), default=1, metavar="P", help="Spread the series over P streams.")
+@option(
+    "--skip-existing", is_flag=True, help="Leave out values that the stream has, by time and series: push a file again."
+)
+@option(
+    "--retry-for",
+    "retry_for_ms",
+    type=DURATION,
+    default="2m",
+    metavar="TIME",
+    help="How long a server that is away, or takes nothing for now, is tried again.",
+)
 @option(
     "--wait",
     "wait_ms",
@@ -92,6 +107,8 @@ def push(
     sort_first: bool,
     shift_years: int | None,
     partitions: int,
+    skip_existing: bool,
+    retry_for_ms: int,
     wait_ms: int | None,
     redis_url: str | None,
     data_dir: Path,
@@ -114,30 +131,69 @@ def push(
     if from_pipe:
         chosen.say = note
     rows = None if from_pipe else read_file(Path(file), chosen)
-    with closing(connect_all(resolve_redis(redis_url, data_dir), streams)) as nodes:
-        packers = [Packer(name, _last_id(nodes.connection(name), name)) for name in streams]
-        run = Push(packers, Sender(nodes.connection), shift_years)
+    interrupts = Interrupts()
+    with closing(_connected(resolve_redis(redis_url, data_dir), streams, retry_for_ms / 1000)) as nodes:
+        sender = Sender(nodes, retry_for_s=retry_for_ms / 1000, pause=interrupts.pause)
+        packers = [_packer(sender, name, interrupts if skip_existing else None) for name in streams]
+        run = Push(packers, sender, interrupts, shift_years)
         try:
             if rows is not None:
                 notes.flush()
                 run.send_rows(*rows)
             else:
-                _send_pipe(run, file, chosen, sort_first)
+                send_pipe(run, file, chosen, sort_first=sort_first)
         except KeyboardInterrupt:
-            run.settle()
+            run.settle(insist=False)
             run.report(as_json)
+            raise
+        except TableError:
+            if as_json or run.entries:
+                run.report(as_json)
             raise
         run.report(as_json)
         if wait_ms is not None:
             wait_until_answered(nodes, run.last_ids, wait_ms / 1000)
 
 
+def _connected(url: str, streams: list[str], retry_for_s: float) -> Nodes:
+    """Connect to the streams' servers; one that is there, but is loading or has no primary yet, is waited for."""
+    ends_s, said = time.monotonic() + retry_for_s, False
+    while True:
+        try:
+            return connect_all(url, streams)
+        except StoreNotNowError as error:
+            if time.monotonic() >= ends_s:
+                raise
+            if not said:
+                note(f"{error}; waiting for it for {retry_for_s:g} s (--retry-for)")
+                said = True
+        time.sleep(PAUSE_S)
+
+
+def _packer(sender: Sender, stream: str, skipping: Interrupts | None) -> Packer:
+    """What makes the entries of a stream; with `skipping`, which Ctrl-C waits for, without those that are there."""
+    last = EntryId.parse(sender.last_id(stream))
+    if skipping is None:
+        return Packer(stream, last)
+    info = {} if last == BEFORE_ALL else sender.info(stream)
+    trimmed = info.get(b"entries-added", 0) > info.get(b"length", 0)
+    first = info.get(b"first-entry")
+
+    def look(*command: bytes | str | int) -> Any:
+        with skipping.held():
+            return sender.call(stream, *command)
+
+    before_ms = 0 if not trimmed else EntryId.parse(first[0]).time_ms if first else last.time_ms + 1
+    return SkippingPacker(stream, last, look, trimmed_before_ms=before_ms)
+
+
 class Push:
     """One run of the command: from rows to replies and the summary."""
 
-    def __init__(self, packers: list[Packer], sender: Sender, years: int | None) -> None:
+    def __init__(self, packers: list[Packer], sender: Sender, interrupts: Interrupts, years: int | None) -> None:
         self._packers = packers
         self._sender = sender
+        self._interrupts = interrupts
         self._years = years
         self._spread: Packers | None = None  # known when the first time is
 
@@ -177,7 +233,8 @@ class Push:
     def flush(self, *, close: bool) -> None:
         """Send what is packed."""
         if self._spread is not None:
-            with _uninterrupted():
+            with self._interrupts.held():
+                self._sender.settle()
                 for stream, commands, counts in self._spread.take(close=close):
                     self._sender.send(stream, commands, counts)
 
@@ -186,15 +243,20 @@ class Push:
         for packer in self._packers:
             packer.duplicates = policy
 
-    def settle(self) -> None:
-        """Wait until the server has answered for everything sent."""
-        with _uninterrupted():
-            self._sender.settle()
+    def settle(self, *, insist: bool = True) -> None:
+        """Wait until all that was sent is in, or at least until the server has answered for it."""
+        with self._interrupts.held():
+            self._sender.settle(insist=insist)
 
     @property
     def entries(self) -> int:
         """How many entries are known to be in."""
         return sum(tally.entries for tally in self._sender.tallies.values())
+
+    @property
+    def skipped(self) -> int:
+        """How many values were left out because they are there."""
+        return sum(packer.skipped for packer in self._packers if isinstance(packer, SkippingPacker))
 
     @property
     def last_ids(self) -> dict[str, bytes]:
@@ -223,8 +285,8 @@ class Push:
                 for name, t in tallies.items()
             ]
             shifted = self._spread.shift.years if self._spread else 0
-            summary = {"values": values, "entries": self.entries, "shift_years": shifted, "streams": streams}
-            click.echo(json.dumps(summary))
+            summary = {"values": values, "entries": self.entries, "skipped": self.skipped, "shift_years": shifted}
+            click.echo(json.dumps(summary | {"streams": streams}))
             return
         if len(tallies) == 1:
             name, tally = next(iter(tallies.items()))
@@ -232,7 +294,11 @@ class Push:
         else:
             servers = ", ".join(dict.fromkeys(tally.server for tally in tallies.values()))
             where = f" to {len(tallies)} streams at {servers}" if tallies else ""
-        note(f"pushed {counted(values, 'value')} in {counted(self.entries, 'entry', 'entries')}{where}")
+        there = f"; {counted(self.skipped, 'value')} were there already" if self.skipped else ""
+        there += f"; {counted(self._sender.open_entries, 'entry', 'entries')} more may be in" * bool(
+            self._sender.open_entries
+        )
+        note(f"pushed {counted(values, 'value')} in {counted(self.entries, 'entry', 'entries')}{where}{there}")
 
     def _begin(self, first_ms: int | None) -> Packers:
         years = self._years
@@ -242,99 +308,3 @@ class Push:
         if self._years is None and years and first_ms is not None:
             note(moved_note(first_ms, Shift(years)(first_ms), years))
         return Packers(self._packers, shift)
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back until the block is left, so that what is sent and what is counted agree; a second one passes."""
-    held = False
-
-    def hold(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        nonlocal held
-        if held:
-            raise KeyboardInterrupt
-        held = True
-
-    before = signal.signal(signal.SIGINT, hold)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if held:
-        raise KeyboardInterrupt
-
-
-def _send_pipe(run: Push, file: str, chosen: Format, sort_first: bool) -> None:
-    """Send lines as they arrive, or sorted once they all have."""
-    descriptor = sys.stdin.fileno() if file == "-" else os.open(file, os.O_RDONLY)
-    if os.isatty(descriptor):
-        note("reading values from the terminal, one line each; Ctrl-D ends")
-    if sort_first:
-        run.send_rows(*read_whole(read_all(descriptor, chosen), chosen))
-        return
-    if chosen.table.duplicates in {"last", "mean"}:
-        raise UsageError(
-            f"what has been sent cannot be taken back, so --duplicates {chosen.table.duplicates} needs --sort beside it"
-        )
-    parser: RowParser | None = None
-    first: list[bytes] = []  # lines that the parser is chosen by, until there are enough
-    before_wait = run.settle  # so that a refusal is heard now and not with the next line
-    for lines, number in chunks(descriptor, before_wait):
-        if parser is not None:
-            _send_lines(run, parser, lines, number)
-            continue
-        first += lines
-        parser = _begin(run, first, number + len(lines) - len(first), chosen, complete=False)
-    if parser is None:
-        _begin(run, first, 1, chosen, complete=True)
-    run.settle()
-
-
-def _begin(run: Push, lines: list[bytes], number: int, chosen: Format, *, complete: bool) -> RowParser | None:
-    """Choose the parser and send the first lines; None, and nothing done, while there are too few to tell."""
-    there = [n for n, line in enumerate(lines) if line]
-    opened = open_lines([lines[n] for n in there], chosen, complete=complete) if there else None
-    if opened is None:
-        return None
-    parser, skip = opened
-    run.duplicates(parser.duplicates)
-    start = there[skip] if skip < len(there) else len(lines)
-    _send_lines(run, parser, lines[start:], number + start)
-    return parser
-
-
-def _send_lines(run: Push, parser: RowParser, lines: list[bytes], number: int) -> None:
-    """Send whole lines; at one that cannot be read, send what stands before it and say so."""
-    rows: list[Row] = []
-    try:
-        if parser.together:
-            for n, line in enumerate(lines, number):
-                rows = []
-                parser([line], n, rows)
-                if rows:
-                    run.send(rows, together=True, close=False)
-        else:
-            parser(lines, number, rows)
-    except TableError as error:
-        if not parser.together and rows:
-            run.send(rows)
-        run.flush(close=True)
-        run.settle()
-        raise TableError(f"{error} ({counted(run.entries, 'entry', 'entries')} before it pushed)") from None
-    if not parser.together and rows:
-        run.send(rows)
-    run.flush(close=True)
-
-
-def _last_id(connection: Connection, stream: str) -> EntryId:
-    """Where a stream ends; before everything if it is not there yet."""
-    found = connection.call("TYPE", stream)
-    if found == b"none":
-        return BEFORE_ALL
-    if found != b"stream":
-        raise StoreError(
-            f"the key {stream!r} at {connection.address.url} is a {found.decode()}, not a stream; push to another name "
-            "or delete it (DEL)"
-        )
-    info = connection.call("XINFO", "STREAM", stream)
-    return EntryId.parse(dict(zip(info[0::2], info[1::2], strict=True))[b"last-generated-id"])

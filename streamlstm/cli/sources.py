@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from streamlstm.batch import RESET
+from streamlstm.cli.foreign import refuse_foreign
 from streamlstm.cli.lines import Format, Row, begins_table, open_lines
 from streamlstm.cli.shift import written
 from streamlstm.errors import TableError, UsageError
@@ -24,8 +25,11 @@ CHUNK_BYTES = 1 << 18  # read from a pipe at once; Linux gives 64 KiB at most
 MAX_LINE_BYTES = 1 << 24  # of a pipe: the values of half a million series at one time; what is longer has no line ends
 
 
-def chunks(descriptor: int, before_wait: Callable[[], None] | None) -> Iterator[tuple[list[bytes], int]]:
-    """Give whole lines as they arrive, with the number of the first; `before_wait` is called when none is there yet."""
+def chunks(descriptor: int, before_wait: Callable[[], None] | None, source: str) -> Iterator[tuple[list[bytes], int]]:
+    """Give whole lines as they arrive, with the number of the first; `before_wait` is called when none is there yet.
+
+    Raises TableError, which names `source`, for what begins as no text does.
+    """
     rest, number = b"", 1
     while True:
         if before_wait is not None and not select.select([descriptor], [], [], 0)[0]:
@@ -33,6 +37,8 @@ def chunks(descriptor: int, before_wait: Callable[[], None] | None) -> Iterator[
         chunk = os.read(descriptor, CHUNK_BYTES)
         if not chunk:
             break
+        if number == 1:
+            refuse_foreign(rest + chunk, source)
         lines = (rest + chunk).split(b"\n")
         rest = lines.pop()
         if len(rest) > MAX_LINE_BYTES:
@@ -69,7 +75,12 @@ def read_file(path: Path, chosen: Format) -> tuple[list[Row], list[int] | None]:
 
 
 def read_whole(data: bytes, chosen: Format) -> tuple[list[Row], list[int] | None]:
-    """As `read_file`, for text that is all there, of a file or of a pipe."""
+    """As `read_file`, for text that is all there, of a file or of a pipe; a JSON array is its elements, a line each."""
+    refuse_foreign(data[:CHUNK_BYTES], chosen.source)
+    if data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"[":
+        data = b"\n".join(array_elements(data, chosen))
+        if not data:
+            return [], None
     lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     start = next((n for n, line in enumerate(lines) if line.strip()), None)
     if start is None:
@@ -120,6 +131,32 @@ def one_a_time(rows: list[Row], chosen: Format) -> list[Row]:
     dropped = len(rows) - len(result)
     chosen.say(f"{chosen.source}: {dropped:,} values have a time that their series has already (--duplicates)")
     return result
+
+
+def array_elements(data: bytes, chosen: Format) -> list[bytes]:
+    """The elements of a JSON array as lines, which `chosen` names its lines by from now on.
+
+    Raises TableError for what is no array, or one of anything but objects, or numbers and null.
+    """
+    try:
+        found = orjson.loads(data.removeprefix(b"\xef\xbb\xbf"))
+    except ValueError as error:
+        raise TableError(
+            f"{chosen.source} begins as a JSON array, but is not one: {error}; several values come as one array, or as "
+            "JSON lines"
+        ) from None
+    kinds = {"objects" if isinstance(item, dict) else "numbers" if _is_number(item) else "others" for item in found}
+    if len(kinds) > 1 or "others" in kinds:
+        raise TableError(
+            f"{chosen.source} is a JSON array, but not one of objects with the names of series (or unique_id, ds, y), "
+            "nor one of numbers"
+        )
+    chosen.source += ", an element a line"
+    return [b"nan" if item is None else orjson.dumps(item) for item in found]
+
+
+def _is_number(item: Any) -> bool:
+    return item is None or (isinstance(item, int | float) and not isinstance(item, bool))
 
 
 def _read_lines(lines: list[bytes], start: int, chosen: Format) -> tuple[list[Row], list[int] | None]:

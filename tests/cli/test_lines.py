@@ -84,7 +84,7 @@ def test_formats(text: str, chosen: dict[str, object], expected: list[Row]) -> N
         ('{"a": 1}', {"series": "s"}, UsageError, "names its series itself; leave --series out"),
         ("unique_id,y\na,1", {"series": "s"}, UsageError, "names its series itself"),
         ("a,2024-01-31,1", {"series": "s"}, UsageError, "names its series itself"),
-        ("a,1\nb", {}, TableError, "input, line 2: 1 cells where the first line has 2"),
+        ("a,1\nb", {}, TableError, "input, line 2: 1 cell where the first line has 2"),
         ("a,2024-01-31,1\nb,soon,2", {}, TableError, "input, line 2: 'soon' is not a time"),
         ("a,2024-01-31,1\na,2024-01-30,2", {}, TableError, "line 2: the time goes back from .*--sort"),
         ("a,1\n,2", {}, TableError, "line 2: the series has no name"),

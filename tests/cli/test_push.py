@@ -45,6 +45,7 @@ def test_bare_values_from_a_pipe(run: Run, client: redis.Redis, redis_url: str) 
     assert summary == {
         "values": 1000,
         "entries": 1000,
+        "skipped": 0,
         "shift_years": 0,
         "streams": [
             {
@@ -158,8 +159,10 @@ def test_a_bad_file_is_an_error_before_anything_is_pushed(
 
 
 def test_text_in_a_pipe_goes_through(run: Run, client: redis.Redis) -> None:
-    """What is no number in a pipe is the daemon's to refuse, so nothing is lost here."""
-    assert run("push", "values", "--series", "s", stdin=b"abc\n1e400\n\xff\n").returncode == 0
+    """What is no number in a pipe is the daemon's to refuse, so nothing is lost here; it is counted, and a failure."""
+    done = run("push", "values", "--series", "s", stdin=b"abc\n1e400\n\xff\n")
+    assert done.returncode == 1
+    assert b"3 values sent on as no number; the first: standard input, line 1: 'abc'" in done.stderr
     assert [fields[b"s"] for _, fields in entries(client, "values")] == [b"abc", b"1e400", b"\xff"]
 
 
@@ -234,9 +237,9 @@ def test_no_server_is_one_line_that_says_what_to_do(run: Run, tmp_path: Path) ->
 
 
 def test_a_server_that_goes_away_is_told_with_what_is_in(start_server: Any, start: Start) -> None:
-    """A connection that breaks is not retried: the line says how many entries are known to be in."""
+    """A server that stays away is given up: the line says how many entries are known to be in."""
     server = start_server()
-    process = start("push", "values", "--series", "s", STREAMLSTM_REDIS=server.url)
+    process = start("push", "values", "--series", "s", "--retry-for", "500ms", STREAMLSTM_REDIS=server.url)
     assert process.stdin is not None
     process.stdin.write(b"1\n2\n")
     process.stdin.flush()

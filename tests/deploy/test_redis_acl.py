@@ -117,6 +117,9 @@ def test_everything_works_under_the_acl_file(
         add(client, MADE)
         wait_for_position(client, STREAM, MADE[-1][0])
         assert run("streamlstm-producer", "push", STREAM, "--series", "s1", stdin="1\n2\n3\n").returncode == 0
+        timed = f"s1,{MADE[-1][0].partition('-')[0]},1\n"
+        assert run("streamlstm-producer", "push", "values:{7}", "--skip-existing", stdin=timed).returncode == 0
+        assert run("streamlstm-producer", "push", "values:{7}", "--skip-existing", stdin=timed).returncode == 0
         wait_for_position(client, STREAM, client.xrevrange(STREAM, count=1)[0][0].decode())
         for user, *arguments in (
             ("streamlstm-reader", "status"),
