@@ -9,11 +9,17 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from streamlstm import carry_python as _carry
+
+    COMPILED = False
 else:
     try:
         from streamlstm import _carry
+
+        COMPILED = True
     except ImportError:
         from streamlstm import carry_python as _carry
+
+        COMPILED = False
 
 Index = NDArray[np.int64]
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from streamlstm import __version__
+from streamlstm.built import COMPILED
 from streamlstm.flaw import KINDS
 from streamlstm.instruments import Count, Family, Instrument, Level, Spread
 from streamlstm.scoring import ABSOLUTE, BUCKETS, COVERED, GIVEN, NAIVE, SCALED, SCALED_ERROR_EDGES, SCORED
@@ -71,6 +72,8 @@ class Metrics:
         self._make_histograms()
         self._make_gauges()
         self._gauge("build_info", "Version of the daemon; always 1.", ["version"]).labels(__version__).set(1)
+        text = "1 with the compiled parts; 0 without, when a backlog takes several times as long."
+        self._gauge("compiled", text, []).labels().set(COMPILED)
         info = self._gauge("model_info", "The model being served; always 1.", ["fingerprint", "columns"])
         info.labels(fingerprint[:12], columns).set(1)
         ProcessCollector(registry=self.registry)  # CPU time, memory, descriptors; Linux only

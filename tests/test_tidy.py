@@ -34,7 +34,7 @@ ROWS: dict[str, set[str]] = {
     "engine": {"flaw", "values", "batch", "plan", "arena", "stepping", "scoring", "_carry", "carry", "carry_python"}
     | {"halving", "rejected"}
     | {"carry_demands"}
-    | {"idle", "beating", "finite", "filling", "admission", "plain", "mixed", "single", "letters", "engine"},
+    | {"idle", "beating", "finite", "filling", "admission", "plain", "mixed", "single", "letters", "engine", "built"},
     "daemon": {
         "member",
         "selection",

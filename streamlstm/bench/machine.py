@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlstm
+from streamlstm.built import COMPILED
 
 PACKAGES = ("numpy", "onnxruntime", "redis", "hiredis", "orjson")
 
@@ -22,6 +23,7 @@ def describe_machine(server_info: dict[str, str]) -> dict[str, Any]:
         "python": platform.python_version(),
         "server": _server(server_info),
         "streamlstm": streamlstm.__version__,
+        "compiled": COMPILED,
         "packages": {name: metadata.version(name) for name in PACKAGES},
     }
 

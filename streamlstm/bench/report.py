@@ -36,7 +36,7 @@ def _head(report: Report) -> Iterable[str]:
     packages = machine["packages"]
     yield (
         f"{machine['server']}, Python {machine['python']}, onnxruntime {packages['onnxruntime']}, "
-        f"streamlstm {machine['streamlstm']}"
+        f"streamlstm {machine['streamlstm']}{'' if machine['compiled'] else ', WITHOUT its compiled parts'}"
     )
     yield (
         f"{settings['model']}, append-only file {settings['fsync']}; medians of {settings['repeat']}, by turns with "

@@ -20,8 +20,9 @@ from streamlstm.cli.options import counted, note
 from streamlstm.entry_id import BEGINNING, beyond
 from streamlstm.errors import StoreError, StoreNotNowError, StoreUnavailableError
 from streamlstm.nodes import Nodes
+from streamlstm.replies import checked, parse_replies
 from streamlstm.topology import at
-from streamlstm.wire import Connection, checked, pack, parse_replies
+from streamlstm.wire import Connection, pack
 
 MOST_COMMANDS = 5_000  # of one transaction, which holds up everybody else on the server
 PAUSE_S = 0.25  # between two attempts

@@ -189,6 +189,7 @@ class _Daemon:
     def run(self, stack: contextlib.ExitStack, web: HttpServer, url: str, endpoint_dir: Path | None) -> None:
         """Serve from a server until a signal; `stack` undoes what was begun."""
         from streamlstm import notify
+        from streamlstm.built import COMPILED, WITHOUT
         from streamlstm.daemon import Daemon
         from streamlstm.redis_store import RedisStore
         from streamlstm.server_check import warnings
@@ -205,6 +206,8 @@ class _Daemon:
             sweeps=self.plan.engine.idle_ms is not None,
         )
         stack.callback(store.close)
+        if not COMPILED:
+            log.warning(WITHOUT)
         for warning in warnings(store.check_server(accept_eviction=self.plan.accept_eviction), store.url):
             log.warning(warning)
         sharing = _sharing(self.plan.sharing, topology)

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
+
+import streamlstm
+from support.server import free_port
 
 HERE = Path(__file__).parent
 
@@ -55,3 +59,32 @@ def test_every_module_can_be_imported_first(first: str) -> None:
     ran = subprocess.run([sys.executable, "-c", first + IMPORT_EACH_FIRST], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr[-2000:]
     assert int(ran.stdout) > 100
+
+
+SERVE_UNCOMPILED = f"{AS_IF_NOT_BUILT}\nfrom streamlstm.cli import main\nmain(sys.argv[1:])"
+
+
+def test_a_daemon_without_compiled_parts_says_so(tmp_path: Path) -> None:
+    """A warning with what to do when it starts, a gauge for the fleet, a word in `bench`; with them, none."""
+    port = free_port()
+    for compiled in (True, False):
+        code = "import sys\nfrom streamlstm.cli import main\nmain(sys.argv[1:])" if compiled else SERVE_UNCOMPILED
+        model = Path(streamlstm.__file__).parent / "models" / "airline.onnx"
+        options = ["--data-dir", str(tmp_path / "data"), "--http", f"127.0.0.1:{port}"]
+        daemon = subprocess.Popen(
+            [sys.executable, "-c", code, "serve", str(model), *options], stderr=subprocess.PIPE, text=True
+        )
+        assert daemon.stderr is not None
+        try:
+            lines = []
+            while '"ready' not in (line := daemon.stderr.readline()):
+                assert line, lines
+                lines.append(line)
+            said = any("without its compiled parts" in line and "gcc" in line for line in lines)
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+                metrics = answer.read().decode()
+        finally:
+            daemon.terminate()
+            daemon.communicate(timeout=120)
+        assert said is not compiled
+        assert f"\nstreamlstm_compiled {float(compiled)}\n" in metrics
