@@ -86,10 +86,10 @@ def read_confined(
         assert process.stdout is not None
         with process.stdout as stream:
             facts, blocks = _receive(stream, limits)
-    except _CutShortError:
+    except _CutShortError as error:
         process.kill()
         status = -signal.SIGXCPU if late.is_set() else process.wait()
-        raise raises(f"{source} cannot be read: {_end_of(status, limits)}") from None
+        raise raises(f"{source} cannot be read: {str(error) or _end_of(status, limits)}") from None
     finally:
         timer.cancel()
         process.kill()
@@ -153,7 +153,7 @@ def _hold_to(limits: Limits) -> None:
 
 
 class _CutShortError(Exception):
-    """The process did not send what it was to."""
+    """The process did not send what it was to; says why if that is known."""
 
 
 def _receive(stream: IO[bytes], limits: Limits) -> tuple[dict[str, Any], list[bytearray]]:
@@ -173,7 +173,7 @@ def _receive(stream: IO[bytes], limits: Limits) -> tuple[dict[str, Any], list[by
 
 def _take(stream: IO[bytes], size: int, most: int) -> bytearray:
     if size > most:
-        raise _CutShortError
+        raise _CutShortError(f"more than {most:,} bytes would come of it")
     data = bytearray(size)
     if stream.readinto(data) != size:  # type: ignore[attr-defined]
         raise _CutShortError
@@ -188,7 +188,7 @@ def _end_of(status: int, limits: Limits) -> str:
         return "its reader was killed, for the machine's memory perhaps"
     if status < 0:
         return "the library that reads it crashed on it, so it is damaged"
-    return _too_large(limits)
+    return f"its reader ended with status {status}"
 
 
 def _too_large(limits: Limits) -> str:
