@@ -215,3 +215,9 @@ def test_the_table_of_layers_names_no_module_twice() -> None:
     """A module stands in one row only."""
     modules = [module for row in ROWS.values() for module in row]
     assert len(modules) == len(set(modules))
+
+
+def test_no_two_test_modules_share_a_name() -> None:
+    """The runner imports them by it, and collects nothing where two do."""
+    names = [path.name for path in TESTS if path.name.startswith("test_")]
+    assert sorted(names) == sorted(set(names))
