@@ -103,7 +103,7 @@ class Watch:
         # Without it onnxruntime's Python part looks for this entry in vain at every run, which takes 45 us.
         self.options.add_run_config_entry("gpu_graph_id", "-1")
         self._pace = pace
-        self._clock = _thread_clock()
+        self._clock = thread_clock()
         self._rows = self._number = 0  # of the run under way; no rows: none is
         self._seen, self._since_s = 0, 0.0
         self._given_up = 0  # number of the last run that was told to end
@@ -141,7 +141,7 @@ class Watch:
                     self._given_up, self.options.terminate = number, True
 
 
-def _thread_clock() -> Callable[[], float]:
+def thread_clock() -> Callable[[], float]:
     """Processor time of the calling thread: a machine that stands still, or is busy, is no reason to give a step up."""
     try:
         clock = time.pthread_getcpuclockid(threading.get_ident())
@@ -177,9 +177,9 @@ def _patrol() -> None:
 
 def said_by_runtime(error: Exception) -> StepError:
     """What a run failed with, without onnxruntime's own source files and codes."""
-    said = first_line(error)
-    if _NO_MEMORY.search(said):
+    if _NO_MEMORY.search(str(error)):
         return MemoryStepError("a step asks for more memory than it may have")
+    said = first_line(error)
     *_, where = ["", *_WHERE.findall(said)]
     cause = _SOURCE.sub("", said[max(0, said.rfind("Status Message: ")) :].removeprefix("Status Message: "))
     return StepError(f"{where}: {cause}" if where else said)

@@ -131,7 +131,7 @@ class ModelSpec:
             season=told.optional("season", least=1),
             spacing_ms=told.optional("spacing_ms", least=1),
             gap_after_ms=told.optional("gap_after_ms", least=0),
-            layers=told.objects("layers"),
+            layers=tuple(map(_layer, told.objects("layers"))),
             training=_training(told.object("training")),
         )
 
@@ -222,6 +222,13 @@ def _state_entry(raw: Mapping[str, Any]) -> StateEntry:
         if isinstance(initial, list)
         else told.number("initial", initial),
     )
+
+
+def _layer(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Facts for people, of which the parameters are added up."""
+    if raw.get("parameters") is not None:
+        _Told(raw, "layers ").whole("parameters", raw["parameters"])
+    return raw
 
 
 def _training(raw: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.table_options import Notes, table_options, take_table_options
 from streamlstm.cli.train import require_extra
 from streamlstm.cli.whole_numbers import Seasons
-from streamlstm.errors import TableError, UsageError
+from streamlstm.errors import StepError, TableError, UsageError
 from streamlstm.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -120,12 +120,12 @@ def evaluate(
     nothing is fitted to the test part. With several series the figures are pooled, and baselines fitted to each.
     """
     _refuse_in_vain(test_size, plot)
-    import streamlstm
     from streamlstm.cli.intervals import served_bounds
+    from streamlstm.cli.loading import load_model
     from streamlstm.evaluation.compare import compare, scorable
 
     keep_inputs((model, table), (plot,))
-    loaded = streamlstm.load(model)
+    loaded = load_model(model)
     notes = Notes()
     series = _read(table, loaded, of_table, notes)
     if seasons is None:
@@ -144,6 +144,8 @@ def evaluate(
         )
     except TableError as error:
         raise TableError(f"{table}: {error}") from None
+    except StepError as error:
+        raise StepError(f"{str(model)!r} fails on a value of {table}: {error}; `serve` would leave it out") from None
     notes.flush()
     _warn_of_training(loaded, test_size)
     if plot is not None:

@@ -37,11 +37,11 @@ def show_gates(
 ) -> None:
     """Print, and draw on request, the gates of one layer over one series of a table."""
     require_extra(*(["onnx"] if plot is None else ["onnx", "matplotlib"]))
+    from streamlstm.cli.loading import load_model
     from streamlstm.export.gates import gate_values
-    from streamlstm.model import load
     from streamlstm.tables import TableOptions, read_table
 
-    features = load(model).spec.features
+    features = load_model(model).spec.features
     one = _chosen(read_table(table, TableOptions(preferred_columns=features), say=note), series_name, table)
     if one.values.shape[1] != len(features):
         raise UsageError(

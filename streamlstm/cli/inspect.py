@@ -51,10 +51,10 @@ def inspect(
 
 def model_facts(path: Path) -> dict[str, Any]:
     """Read everything a step model says of itself; raises ModelError if it is missing or not one."""
-    import streamlstm
+    from streamlstm.cli.loading import load_model
     from streamlstm.record import RecordFormat
 
-    model = streamlstm.load(path)
+    model = load_model(path)
     spec = model.spec
     record = RecordFormat(
         outputs=len(spec.outputs),
@@ -72,7 +72,7 @@ def model_facts(path: Path) -> dict[str, Any]:
         "season": spec.season,
         "uses_time": spec.uses_time,
         "chunking": spec.chunking,
-        "parameters": sum(int(layer.get("parameters", 0)) for layer in spec.layers),
+        "parameters": sum(layer.get("parameters") or 0 for layer in spec.layers),
         "layers": [dict(layer) for layer in spec.layers],
         "state": {
             "size": spec.state_size,

@@ -176,11 +176,11 @@ class _Daemon:
     @classmethod
     def prepare(cls, plan: _Plan) -> _Daemon:
         """Load the model."""
+        from streamlstm.cli.loading import load_model
         from streamlstm.engine import Engine
         from streamlstm.metrics import Metrics
-        from streamlstm.model import load
 
-        loaded = load(plan.model, threads=plan.threads)
+        loaded = load_model(plan.model, threads=plan.threads)
         engine = Engine(loaded, plan.engine)
         metrics = Metrics(loaded.fingerprint, engine.columns, plan.daemon.streams)
         metrics.set_model_times(loaded_s=time.time(), modified_s=plan.model.stat().st_mtime)

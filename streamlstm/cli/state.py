@@ -142,9 +142,9 @@ def show(
         raise UsageError("say which series to show: --series NAME")
     spec = None
     if model is not None:
-        from streamlstm.model import load
+        from streamlstm.cli.loading import load_model
 
-        loaded = load(model)
+        loaded = load_model(model)
         spec = (loaded.spec, loaded.fingerprint)
     names = [os.fsencode(name) for name in series]
     with opened(stream, redis_url, data_dir) as states:

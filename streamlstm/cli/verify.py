@@ -67,16 +67,16 @@ def verify(
     of `serve` that change answers as they were given there.
     """
     from streamlstm.cli.connection import connect, resolve_redis
+    from streamlstm.cli.loading import load_model
     from streamlstm.cli.state import opened_file, ticking
     from streamlstm.engine import Engine
     from streamlstm.key_types import check_stream
     from streamlstm.keys import Keys
-    from streamlstm.model import load
     from streamlstm.snapshot import SnapshotReader
     from streamlstm.states import States
     from streamlstm.verify import Verification
 
-    loaded = load(model)
+    loaded = load_model(model)
     with contextlib.ExitStack() as stack:
         snapshot = None
         if source is not None:

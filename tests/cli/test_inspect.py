@@ -52,7 +52,7 @@ def test_the_shipped_model_in_words() -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "there is no model file"), (b"no onnx", "is not a model onnxruntime can load")],
+    [(None, "there is no model file"), (b"no onnx", "is not an ONNX model, or is damaged")],
 )
 def test_what_is_no_model_is_one_line(tmp_path: Path, content: bytes | None, message: str) -> None:
     """A missing file and one that is no model end with exit 1 and one line."""

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import helper, numpy_helper
 
 from streamlstm.errors import ModelError
 from streamlstm.model import Model
 from streamlstm.spec import METADATA_KEY, ModelSpec
-from support import models
+from support import models, odd_models
 
 ROOT = Path(__file__).parent.parent.parent
 GOOD = models.lstm(3)
@@ -151,3 +154,115 @@ def test_an_unknown_operator_is_refused() -> None:
     proto.graph.node[0].op_type, proto.graph.node[0].domain = "System", "evil"
     with pytest.raises(ModelError, match=r"evil|System"):
         Model(proto.SerializeToString())
+
+
+def test_initializers_hold_what_they_say() -> None:
+    """A tensor that claims a trillion numbers is refused before anything is made for them."""
+    proto = onnx.load_model_from_string(GOOD)
+    proto.graph.initializer[0].dims[:] = [10**6, 10**6]
+    with pytest.raises(ModelError, match=r"said to have more than 10\^12 numbers"):
+        Model(proto.SerializeToString())
+
+
+def test_weights_in_another_file_are_named() -> None:
+    """With what to do about it."""
+    proto = onnx.load_model_from_string(GOOD)
+    tensor = proto.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="weights")
+    with pytest.raises(ModelError, match="in another file; a step model is one file"):
+        Model(proto.SerializeToString())
+
+
+def many_nodes() -> bytes:
+    """A chain of 50,000 additions, over which onnxruntime's optimizer sits for a minute."""
+    names = ["x", *(f"t{number}" for number in range(49_999)), "y"]
+    return odd_models.written(
+        [helper.make_node("Add", [one, "limit"], [other]) for one, other in itertools.pairwise(names)]
+    )
+
+
+def many_calls() -> bytes:
+    """Thirty functions that call the next one twice."""
+    proto = onnx.load_model_from_string(odd_models.written([helper.make_node("f0", ["x"], ["y"], domain="e")]))
+    imports = [helper.make_opsetid("", 18), helper.make_opsetid("e", 1)]
+    for number in range(30):
+        twice = [helper.make_node(f"f{number + 1}", [one], [other], domain="e") for one, other in ("ab", "bc")]
+        proto.functions.append(helper.make_function("e", f"f{number}", ["a"], ["c"], twice, imports))
+    last = [helper.make_node("Identity", ["a"], ["c"])]
+    proto.functions.append(helper.make_function("e", "f30", ["a"], ["c"], last, imports))
+    proto.opset_import.append(imports[1])
+    serialized: bytes = proto.SerializeToString()
+    return serialized
+
+
+def huge() -> bytes:
+    """A tensor of 8 GiB, made at each step."""
+    size = numpy_helper.from_array(np.array([2**31], np.int64), "size")
+    nodes = [
+        helper.make_node("ConstantOfShape", ["size"], ["big"]),
+        helper.make_node("ReduceMax", ["big"], ["largest"], keepdims=0),
+        helper.make_node("Add", ["x", "largest"], ["y"]),
+    ]
+    return odd_models.written(nodes, [size])
+
+
+def long_folding() -> bytes:
+    """Products of constants that take minutes, made while the model is loaded."""
+    names = ["a", *(f"p{number}" for number in range(200))]
+    nodes = [
+        helper.make_node("ConstantOfShape", ["size"], ["a"]),
+        *(helper.make_node("MatMul", [one, "a"], [other]) for one, other in itertools.pairwise(names)),
+        helper.make_node("ReduceMax", [names[-1]], ["largest"], keepdims=0),
+        helper.make_node("Add", ["x", "largest"], ["y"]),
+    ]
+    return odd_models.written(nodes, [numpy_helper.from_array(np.array([3000, 3000], np.int64), "size")])
+
+
+def layers(made: Any) -> bytes:
+    """The good model with other layers."""
+    return with_metadata(json.dumps(json.loads(Model(GOOD).spec.to_json()) | {"layers": made}))
+
+
+HOSTILE = {
+    "nodes": (many_nodes, "50,001 nodes, and at most"),
+    "calls": (many_calls, "nodes, and at most"),
+    "memory": (huge, "more memory than it may have"),
+    "folding": (long_folding, "to load: its graph is no step model's|more memory"),
+    "loop": (lambda: odd_models.endless(always=True), "a step takes more than 1 s of processor time"),
+    "layers number": (lambda: layers([1]), "layers [1], not a list of objects"),
+    "layers text": (lambda: layers("abc"), 'layers "abc", not a list'),
+    "parameters": (lambda: layers([{"parameters": float("inf")}]), "parameters Infinity, not a whole number"),
+    "control": (lambda: with_metadata(json.dumps({"format": "\x1b[2J"})), "format"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_commands_say_one_line(name: str, tmp_path: Path) -> None:
+    """`inspect` ends with one line and 1, and takes less than a gigabyte."""
+    make, words = HOSTILE[name]
+    (tmp_path / "m.onnx").write_bytes(make())
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, "inspect", "m.onnx"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    status, peak_kb = map(int, done.stdout.split())
+    [line] = done.stderr.splitlines()
+    assert status == 1
+    assert line.startswith("streamlstm: error: 'm.onnx'")
+    assert any(one in line for one in words.split("|")), line
+    assert line.isprintable()
+    assert peak_kb < 1 << 20
+
+
+# Runs the program and prints its status and the most memory it had, in KiB.
+MEASURED = """
+import resource, subprocess, sys
+done = subprocess.run([sys.executable, "-m", "streamlstm", *sys.argv[1:]], stdout=subprocess.DEVNULL)
+print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""

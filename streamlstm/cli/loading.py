@@ -1,0 +1,57 @@
+"""Load the model of a command: with bounds on memory and time, which a process that loads one model can have."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamlstm.cli.options import EXIT_FAILURE
+
+if TYPE_CHECKING:
+    from streamlstm.model import Model
+
+# Of processor time, to unpack a model and make its graph simpler; more by its size: 100 MB take about a second.
+LOAD_LIMIT_S = 3.0
+BYTES_A_SECOND = 20_000_000
+LOOK_EVERY_S = 0.25
+
+
+def load_model(path: Path, *, threads: int = 1) -> Model:
+    """A step model, tried; raises ModelError for what is none, and ends the process if that takes without end."""
+    from streamlstm.model import load
+    from streamlstm.session import bound_memory
+
+    size = path.stat().st_size if path.is_file() else 0
+    bound_memory(size)
+    with _limited(LOAD_LIMIT_S + size / BYTES_A_SECOND, f"{str(path)!r}"):
+        return load(path, threads=threads)
+
+
+@contextmanager
+def _limited(limit_s: float, what: str) -> Iterator[None]:
+    """End the process if the block takes more processor time; onnxruntime cannot be asked to stop loading."""
+    from streamlstm.session import thread_clock
+
+    done, clock = threading.Event(), thread_clock()
+    began_s = clock()
+
+    def look() -> None:
+        while not done.wait(LOOK_EVERY_S):
+            if clock() - began_s > limit_s:
+                said = f"{what} takes more than {limit_s:.0f} s to load: its graph is no step model's; export it again"
+                sys.stderr.write(f"streamlstm: error: {said}\n")
+                sys.stderr.flush()
+                os._exit(EXIT_FAILURE)
+
+    thread = threading.Thread(target=look, name="loading", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,66 @@
+"""A real daemon whose model fails on some values, or comes to no end: it serves on, and ends when it is told."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+
+from streamlstm.keys import Keys
+from support import odd_models
+from support.server import Server
+from support.serving import Serving, add, found_predictions, run, serve, wait_for_position
+
+
+@pytest.mark.parametrize(
+    ("made", "poison", "reason"),
+    [
+        (odd_models.lookup(), "9", b"model failed on this value: Gather:"),
+        (odd_models.division(), "0", b"model failed on this value: Div:"),
+        (odd_models.reshaping(), "101", b"model failed on this value: y has the shape"),
+        (odd_models.endless(), "101", b"model failed on this value: a step takes more than 1 s of processor time"),
+    ],
+    ids=["lookup", "division", "reshaping", "endless"],
+)
+def test_the_daemon_serves_on(
+    made: bytes, poison: str, reason: bytes, start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    """Each such value is a dead letter, alone and in a crowd; what `verify` steps again agrees."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(made)
+    client = redis.Redis.from_url((server := start_server()).url)
+    traffic = [
+        ("1-0", ["a", "1"]),
+        ("2-0", ["a", poison]),
+        ("3-0", ["a", "2", "b", poison, "c", "3"]),
+        ("4-0", ["b", "4"]),
+    ]
+    daemon = serve(tmp_path, path, "--redis", server.url)
+    daemon.ready()
+    add(client, traffic)
+    wait_for_position(client, "values", "4-0")
+    answered = [(entry, fields[0::2]) for entry, fields in found_predictions(client, "values")]
+    assert answered == [(b"1-0", [b"a"]), (b"3-0", [b"a", b"c"]), (b"4-0", [b"b"])]
+    letters = [fields for _, fields in client.xrange(Keys("values").dead)]
+    assert [(letter[b"id"], letter[b"series"]) for letter in letters] == [(b"2-0", b"a"), (b"3-0", b"b")]
+    assert all(reason in letter[b"error"] for letter in letters)
+    assert daemon.metric('streamlstm_dead_letters_total{reason="model_failed",stream="values"}') == 2
+    assert daemon.stop() == 0
+    assert "bit" in run(tmp_path, "verify", str(path), "--redis", server.url).stdout
+
+
+def test_a_step_without_an_end_does_not_hold_up_a_stop(start_server: Callable[..., Server], tmp_path: Path) -> None:
+    """SIGTERM while it is under way: the step is given up first, then the daemon drains."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(odd_models.endless())
+    client = redis.Redis.from_url((server := start_server()).url)
+    daemon: Serving = serve(tmp_path, path, "--redis", server.url)
+    daemon.ready()
+    add(client, [("1-0", ["a", "1"])])
+    wait_for_position(client, "values", "1-0")
+    add(client, [("2-0", ["a", "101", "b", "2"])])
+    daemon.process.send_signal(signal.SIGTERM)
+    assert daemon.process.wait(120) == 0
