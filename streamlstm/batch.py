@@ -21,9 +21,9 @@ Float32 = NDArray[np.float32]
 
 MAX_NAME_BYTES = 256
 # Values of one entry that are stepped. What has to go one by one (a gap or a reset after each value of a series) takes
-# a third of a millisecond each, so that no entry holds others up for longer than a minute; the widest that are of use,
-# a value each of 50,000 series, are half of it.
-MOST_ENTRY_VALUES = 100_000
+# about half a millisecond each, so that no entry holds others up for longer than some half a minute; the widest that
+# are of use hold a value each of 50,000 series.
+MOST_ENTRY_VALUES = 65_536
 RESET = b"!reset"
 ALL_SERIES = b"*"
 

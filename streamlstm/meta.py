@@ -45,8 +45,6 @@ def read_meta(connection: Connection, keys: Keys, found: Sequence[bytes | None])
             f"{FORMAT.decode()!r}; install the version that wrote them, or put the field 'format' of the hash "
             f"{keys.meta!r} right"
         )
-    if model is not None and not _FINGERPRINT.fullmatch(model):
-        raise _odd(keys, "model", model, "a model's fingerprint; set it to that of the model that made the states")
     place = read_position(keys, position)
     if entries is None and position is not None:  # deleted by somebody
         answered = entries_up_to(connection, keys, place)
@@ -54,11 +52,18 @@ def read_meta(connection: Connection, keys: Keys, found: Sequence[bytes | None])
         answered = _whole(keys, "entries", entries, "delete the field (HDEL): what was answered is counted anew")
     return Meta(
         position=place,
-        model=None if model is None else model.decode(),
+        model=read_model(keys, model),
         columns=(columns or b"").decode("utf-8", "backslashreplace"),  # compared and shown, nothing rests on it
         answered=answered,
         epoch=_whole(keys, "epoch", epoch, "set it to 0"),
     )
+
+
+def read_model(keys: Keys, model: bytes | None) -> str | None:
+    """The field `model`; raises StoreError for what is no fingerprint."""
+    if model is not None and not _FINGERPRINT.fullmatch(model):
+        raise _odd(keys, "model", model, "a model's fingerprint; set it to that of the model that made the states")
+    return None if model is None else model.decode()
 
 
 def read_position(keys: Keys, position: bytes | None) -> bytes:

@@ -13,7 +13,8 @@ from itertools import islice
 
 from streamlstm.errors import ModelChangedError, StoreError
 from streamlstm.keys import Keys
-from streamlstm.nodes import Nodes
+from streamlstm.meta import read_model
+from streamlstm.nodes import WRONG_TYPE, Nodes, is_away
 from streamlstm.selection import Selection
 
 EVERY_S = 2.0  # between two looks
@@ -86,13 +87,17 @@ class Standby:
         except StoreError:  # the loop meets it too, and says it
             return set()
         leased = set()
-        for stream, model, lease in zip(streams, replies[0::2], replies[1::2], strict=True):
+        for key, raw, lease in zip(keys, replies[0::2], replies[1::2], strict=True):
             if isinstance(lease, bytes):
-                leased.add(stream)
-            if isinstance(model, Exception):
+                leased.add(key.input)
+            if is_away(raw):
                 continue
-            if model is None or model == self._model.encode():
-                self.foreign.pop(stream, None)
+            try:
+                model = None if raw is WRONG_TYPE else read_model(key, raw)
+            except StoreError:
+                model = None  # no model at all: whoever opens the stream says what is wrong with its keys
+            if model in {None, self._model}:
+                self.foreign.pop(key.input, None)
             else:
-                self.foreign[stream] = says_other_model(stream, model.decode(errors="replace"), self._model)
+                self.foreign[key.input] = says_other_model(key.input, model or "", self._model)
         return leased

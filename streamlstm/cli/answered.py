@@ -6,9 +6,10 @@ import time
 from collections.abc import Mapping
 
 from streamlstm.cli.options import counted
-from streamlstm.entry_id import BEGINNING, is_before
+from streamlstm.entry_id import is_before
 from streamlstm.errors import StoreError
 from streamlstm.keys import Keys
+from streamlstm.meta import read_position
 from streamlstm.nodes import Nodes
 
 LOOK_S = 0.1
@@ -19,7 +20,7 @@ def wait_until_answered(nodes: Nodes, last: Mapping[str, bytes], within_s: float
     ends_s = time.monotonic() + within_s
     for stream, entry_id in last.items():
         keys = Keys(stream)
-        while is_before(nodes.call(keys.input, "HGET", keys.meta, "position") or BEGINNING, entry_id):
+        while is_before(read_position(keys, nodes.call(keys.input, "HGET", keys.meta, "position")), entry_id):
             if time.monotonic() > ends_s:
                 raise StoreError(
                     f"what was pushed to {stream!r} is in, but not answered up to {entry_id.decode()} after "

@@ -40,7 +40,7 @@ _OPTIONS = (
     option(
         "--max-entry-values",
         type=click.IntRange(1),
-        default=100_000,
+        default=65_536,
         help="Values of one entry that are stepped; all that it has beyond are one dead letter.",
     ),
     option(

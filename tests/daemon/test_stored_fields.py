@@ -120,6 +120,25 @@ def test_an_odd_field_costs_no_other_stream(
     client.close()
 
 
+@pytest.mark.parametrize("key", [BAD.input, BAD.meta])
+def test_a_key_of_another_type_at_the_start_costs_no_other_stream(
+    key: str, start_server: StartServer, start: Start
+) -> None:
+    """It is named and left alone, and so it is by a process that stands by."""
+    server = start_server()
+    client, made = server.client(), entries(53, 50, series=5)
+    client.set(key, "mine")
+    daemons = [start("--redis", server.url, "--stream", "good", "--stream", "bad") for _ in range(2)]
+    for daemon in daemons:
+        daemon.ready()
+    add(client, made, "good")
+    wait_for_position(client, "good", made[-1][0])
+    words = f"the key {key!r} at {server.url} is a string"
+    assert eventually(lambda: any(words in line for daemon in daemons for line in errors(daemon)))
+    assert [daemon.stop() for daemon in daemons] == [0, 0]
+    client.close()
+
+
 def test_a_count_that_was_deleted_is_made_anew(start_server: StartServer, start: Start) -> None:
     """`HDEL base:meta entries` is what is advised for an odd count; no entry is taken for lost because of it."""
     server = start_server()
