@@ -51,10 +51,10 @@ def check(client: redis.Redis, before: Oracle, after: Oracle, model: Model, firs
 def test_writing_the_states_beats_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Millions of them take minutes: the loop is asked after each page, and a stop is heard there."""
     monkeypatch.setattr(streamlstm.model_change, "PAGE", 10)
-    server, asked = MemoryServer(), list[bool]()
+    server, asked, other = MemoryServer(), list[bool](), "ab" * 32
     server.add(STREAM, "1-0", *(part for number in range(95) for part in (f"s{number}", "1")))
     held = server.stream(STREAM)
-    held.model, held.position = "another", b"1-0"
+    held.model, held.position = other, b"1-0"
 
     def connect(stream: str) -> MemoryConnection:
         return MemoryConnection(server, {}, stream, lambda *_: None)
@@ -64,10 +64,10 @@ def test_writing_the_states_beats_page_by_page(monkeypatch: pytest.MonkeyPatch) 
         return len(asked) == 9
 
     rebuild = Rebuild(connect, replay=True, token="t")  # type: ignore[arg-type]
-    engine, head = Engine(models.load_lstm(4)), Head(position=b"1-0", model="another", series=0, answered=1)
+    engine, head = Engine(models.load_lstm(4)), Head(position=b"1-0", model=other, series=0, answered=1)
     with pytest.raises(StoreError, match="stopped before the states of 'values' were made again; nothing is changed"):
         rebuild(STREAM, head, engine, stopping)
-    assert (held.model, held.state) == ("another", {})
+    assert (held.model, held.state) == (other, {})
     rebuild(STREAM, head, engine, stopping)
     assert len(held.state) == 95
     assert len(asked) == 9 + 1 + 10  # once for the only batch of entries, then for each page of states
