@@ -10,7 +10,8 @@
 #include <stdint.h>
 #include <string.h>
 
-typedef enum { FLOAT32, FLOAT64, INT64, INT32, UINT8, CALIBRATION, CALIBRATION_ANYWHERE, FLOAT32_OR_INT64 } Type;
+typedef enum { FLOAT32, FLOAT64, INT64, INT32, UINT8, CALIBRATION, CALIBRATION_ANYWHERE, TYPES_COUNT,
+               FLOAT32_OR_INT64, FLOAT32_OR_FLOAT64 } Type;
 
 enum { ANY = -1 }; /* dimensions */
 typedef enum { READ, WRITE } Access;
@@ -58,7 +59,7 @@ static inline int has_type(const Py_buffer *view, Type type) {
  * comes from the array itself, and the format is asked for only if that is not the dtype that was found right last. */
 static PyTypeObject *ndarray_type, *void_type; /* numpy's */
 static const PyGetSetDef *ndarray_dtype;       /* how an array gives its dtype */
-static PyObject *right_dtypes[FLOAT32_OR_INT64];
+static PyObject *right_dtypes[TYPES_COUNT];
 
 /* Find numpy's types; -1 with an exception if there is none. */
 static inline int find_numpy(void) {
@@ -120,13 +121,15 @@ static inline int take_array(PyObject *object, const Demand *demand, Py_buffer *
     int access = demand->access == WRITE ? PyBUF_ND | PyBUF_WRITABLE : PyBUF_ND;
     Type type = demand->type;
     PyObject *dtype = dtype_of(object);
-    if (type == FLOAT32_OR_INT64) type = dtype && dtype == right_dtypes[INT64] ? INT64 : FLOAT32;
+    Type other = type == FLOAT32_OR_INT64 ? INT64 : FLOAT64;
+    int is_either = type > TYPES_COUNT;
+    if (is_either) type = dtype && dtype == right_dtypes[other] ? other : FLOAT32;
     int is_right = dtype && dtype == right_dtypes[type];
     if (PyObject_GetBuffer(object, view, is_right ? access : access | PyBUF_FORMAT) < 0) {
         Py_XDECREF(dtype);
         return no_view(object, demand);
     }
-    if (!is_right && demand->type == FLOAT32_OR_INT64 && has_type(view, INT64)) type = INT64;
+    if (!is_right && is_either && has_type(view, other)) type = other;
     if (hold_view(view, demand, type, is_right) < 0) {
         PyBuffer_Release(view);
         Py_XDECREF(dtype);

@@ -271,21 +271,24 @@ static PyObject *all_finite(PyObject *module, PyObject *argument) {
 /* ------------------------------------------------------------------------------------------------- calibrating */
 
 /* What is no number has one pattern of bits, whichever operation it came from. */
-static float canonical(float number) { return isnan(number) ? NAN : number; }
+static double canonical(double number) { return isnan(number) ? NAN : number; }
 
-static float within(double number) {
-    return number > FLT_MAX ? FLT_MAX : number >= -FLT_MAX ? (float)number : isnan(number) ? NAN : -FLT_MAX;
+/* What is written, and what values are held against, is a float32 unless numbers are exact. */
+static double rounded(double number, int exact) { return exact ? number : (float)number; }
+
+static double within(double number, int exact) {
+    return number > FLT_MAX ? FLT_MAX : number >= -FLT_MAX ? rounded(number, exact) : isnan(number) ? NAN : -FLT_MAX;
 }
 
-static void ends(const Calibration *kept, float around, float *low, float *high) {
-    double one = (double)around - kept->low * kept->scale, other = (double)around + kept->high * kept->scale;
-    *low = within(one < other ? one : other);
-    *high = within(one < other ? other : one);
+static void ends(const Calibration *kept, double around, int exact, double *low, double *high) {
+    double one = around - kept->low * kept->scale, other = around + kept->high * kept->scale;
+    *low = within(one < other ? one : other, exact);
+    *high = within(one < other ? other : one, exact);
 }
 
 /* 1 - how often a series that goes on as before has an error of this size or more. */
-static float surprise(const Calibration *kept, const Constants *constants, double size) {
-    if (!(kept->scale > 0.0)) return size > 0.0 ? 1.0f : 0.0f;
+static double surprise(const Calibration *kept, const Constants *constants, double size) {
+    if (!(kept->scale > 0.0)) return size > 0.0 ? 1.0 : 0.0;
     const double *tails = constants->tails;
     double ratio = size / kept->scale, below = 0.0, edge = kept->tails[0], share;
     int above = 0;
@@ -299,7 +302,7 @@ static float surprise(const Calibration *kept, const Constants *constants, doubl
         share = tails[TAILS - 1] * (below / ratio);
     else
         share = tails[above - 1] + (tails[above] - tails[above - 1]) * ((ratio - below) / (edge - below));
-    return canonical((float)(1.0 - share));
+    return canonical(1.0 - share);
 }
 
 static void learn(Calibration *kept, const Constants *constants, double error) {
@@ -318,24 +321,24 @@ static void learn(Calibration *kept, const Constants *constants, double error) {
 }
 
 /* The value x scores the prediction before it; returns the score, NaN if there is none yet. */
-static float take_label(Calibration *kept, const Constants *constants, float x, float predicted, double *covered,
-                        double *given) {
-    double error = (double)x - (double)predicted;
-    float score = NAN;
+static double take_label(Calibration *kept, const Constants *constants, double x, double predicted, int exact,
+                         double *covered, double *given) {
+    double error = x - predicted, score = NAN;
     if (kept->seen >= constants->least_seen) {
-        float low, high;
-        ends(kept, predicted, &low, &high);
+        double low, high;
+        ends(kept, predicted, exact, &low, &high);
         double inside = low <= x && x <= high;
         kept->covered += inside, *covered += inside, *given += 1.0;
-        score = surprise(kept, constants, fabs(error));
+        score = rounded(surprise(kept, constants, fabs(error)), exact);
     }
     learn(kept, constants, error);
     return score;
 }
 
-static void give_ends(const Calibration *kept, const Constants *constants, float around, float *low, float *high) {
+static void give_ends(const Calibration *kept, const Constants *constants, double around, int exact, double *low,
+                      double *high) {
     *low = *high = NAN;
-    if (kept->seen >= constants->least_seen) ends(kept, around, low, high);
+    if (kept->seen >= constants->least_seen) ends(kept, around, exact, low, high);
 }
 
 static PyObject *calibrate(PyObject *module, PyObject *const *args, Py_ssize_t given) {
@@ -344,31 +347,34 @@ static PyObject *calibrate(PyObject *module, PyObject *const *args, Py_ssize_t g
     static const Demand demands[ARRAYS] = {
         {"kept", CALIBRATION, 1, WRITE},  {"fresh", CALIBRATION_ANYWHERE, 0, READ},
         {"constants", FLOAT64, 1, READ},  {"group", INT64, 1, READ},
-        {"flags", UINT8, 1, READ},        {"x", FLOAT32, 1, READ},
-        {"predicted", FLOAT32, 1, READ},  {"y", FLOAT32, 1, READ},
-        {"out", FLOAT32, 2, WRITE},       {"counts", FLOAT64, 2, WRITE}};
+        {"flags", UINT8, 1, READ},        {"x", FLOAT64, 1, READ},
+        {"predicted", FLOAT64, 1, READ},  {"y", FLOAT64, 1, READ},
+        {"out", FLOAT64, 2, WRITE},       {"counts", FLOAT64, 2, WRITE}};
     Py_buffer b[ARRAYS];
-    if (take_count("calibrate", given, ARRAYS) < 0 || take_arrays(args, demands, b, ARRAYS) < 0) return NULL;
+    Py_ssize_t exact;
+    if (take_count("calibrate", given, ARRAYS + 1) < 0 || take_sizes(args + ARRAYS, (Py_ssize_t *[]){&exact}, 1) < 0 ||
+        take_arrays(args, demands, b, ARRAYS) < 0)
+        return NULL;
     Py_ssize_t events = count_of(&b[FLAGS]), groups = count_of(&b[KEPT]);
     const int64_t *number = b[GROUP].buf;
-    const float *x = b[X].buf, *predicted = b[PREDICTED].buf, *y = b[Y].buf;
+    const double *x = b[X].buf, *predicted = b[PREDICTED].buf, *y = b[Y].buf;
     const uint8_t *flags = b[FLAGS].buf;
-    int good = b[CONSTANTS].len == sizeof(Constants) && count_of(&b[GROUP]) == events && count_of(&b[X]) == events &&
+    int good = (exact == 0 || exact == 1) && b[CONSTANTS].len == sizeof(Constants) && count_of(&b[GROUP]) == events && count_of(&b[X]) == events &&
                count_of(&b[PREDICTED]) == events && count_of(&b[Y]) == events && is_shaped(&b[OUT], events, EXTRAS) &&
                is_shaped(&b[COUNTS], groups, 2);
     for (Py_ssize_t i = 0; good && i < events; i++) good = number[i] >= 0 && number[i] < groups;
     Calibration *all = b[KEPT].buf;
-    float *to = b[OUT].buf;
+    double *to = b[OUT].buf;
     for (Py_ssize_t i = 0; good && i < events; i++, to += EXTRAS) {
         Calibration *mine = all + number[i];
         double *count = (double *)b[COUNTS].buf + 2 * number[i];
         if (flags[i] & BEGINS) memcpy(mine, b[FRESH].buf, sizeof *mine);
         to[2] = NAN;
         if (flags[i] & LABELLED)
-            to[2] = take_label(mine, b[CONSTANTS].buf, x[i], predicted[i], &count[0], &count[1]);
-        give_ends(mine, b[CONSTANTS].buf, y[i], &to[0], &to[1]);
+            to[2] = take_label(mine, b[CONSTANTS].buf, x[i], predicted[i], (int)exact, &count[0], &count[1]);
+        give_ends(mine, b[CONSTANTS].buf, y[i], (int)exact, &to[0], &to[1]);
     }
-    if (!good) wrong("the events do not fit the groups");
+    if (!good) wrong("the events do not fit the groups, or numbers are neither exact nor not");
     release_arrays(b, ARRAYS);
     if (!good) return NULL;
     Py_RETURN_NONE;
@@ -383,6 +389,7 @@ typedef struct {
     int target, feature;                      /* which output forecasts which feature; -1: none, nothing is scored */
     Py_ssize_t calibration_at;                /* bytes into a row; 0: not calibrated, and no columns for it */
     int interval, score;                      /* which columns follow the outputs */
+    int exact;                                /* whether numbers are pairs, and what is written doubles */
     Py_ssize_t columns;                       /* of a prediction */
     const Constants *constants;
     const double *edges;
@@ -426,32 +433,56 @@ typedef struct {
     const float *values, *outputs, *state;
     const int64_t *times;
     char *rows;
-    float *y;
+    void *y; /* float, or double where numbers are exact */
     double *tally;
     Py_ssize_t tally_columns;
 } Rectangle;
 
-/* Score the value x of a series that has a prediction of it; returns the score, NaN if there is none. */
-static float label(const Layout *layout, char *row, Calibration *kept, const float *x, double *tally) {
-    const float *last_output = (const float *)(row + layout->output_at);
-    const float *last_value = (const float *)(row + layout->value_at);
-    float value = x[layout->feature], predicted = last_output[layout->target];
-    score_value(layout, row, value, predicted, last_value[layout->feature], tally);
-    if (!layout->calibration_at) return NAN;
-    return take_label(kept, layout->constants, value, predicted, &tally[TALLY_COVERED], &tally[TALLY_GIVEN]);
+/* One of `count` numbers, half of them low parts if they are exact. */
+static double number_at(const float *numbers, Py_ssize_t at, Py_ssize_t count, int exact) {
+    return exact ? (double)numbers[at] + (double)numbers[at + count / 2] : numbers[at];
 }
 
-/* The columns after the outputs. */
-static void write_extras(const Layout *layout, const Calibration *kept, float around, float score, float *to) {
-    if (layout->interval) give_ends(kept, layout->constants, around, to, to + 1), to += 2;
-    if (layout->score) *to = score;
+/* Score the value x of a series that has a prediction of it; returns the score, NaN if there is none. */
+static double label(const Layout *layout, char *row, Calibration *kept, const float *x, double *tally) {
+    const float *last_output = (const float *)(row + layout->output_at);
+    const float *last_value = (const float *)(row + layout->value_at);
+    double value = number_at(x, layout->feature, layout->features, layout->exact);
+    double before = number_at(last_value, layout->feature, layout->features, layout->exact);
+    double predicted = number_at(last_output, layout->target, layout->outputs, layout->exact);
+    score_value(layout, row, value, predicted, before, tally);
+    if (!layout->calibration_at) return NAN;
+    return take_label(kept, layout->constants, value, predicted, layout->exact, &tally[TALLY_COVERED],
+                      &tally[TALLY_GIVEN]);
+}
+
+/* The columns after the outputs; how many there are. */
+static int extras_of(const Layout *layout, const Calibration *kept, double around, double score, double to[EXTRAS]) {
+    int count = 0;
+    if (layout->interval) give_ends(kept, layout->constants, around, layout->exact, &to[0], &to[1]), count = 2;
+    if (layout->score) to[count++] = score;
+    return count;
+}
+
+/* Write a prediction's columns. */
+static void write_columns(const Layout *layout, const float *y, const double *extras, int count, void *to) {
+    if (layout->exact) {
+        double *number = to;
+        Py_ssize_t outputs = layout->outputs / 2;
+        for (Py_ssize_t i = 0; i < outputs; i++) number[i] = number_at(y, i, layout->outputs, 1);
+        for (int i = 0; i < count; i++) number[outputs + i] = extras[i];
+    } else {
+        float *number = to;
+        for (Py_ssize_t i = 0; i < layout->outputs; i++) number[i] = y[i];
+        for (int i = 0; i < count; i++) number[layout->outputs + i] = (float)extras[i];
+    }
 }
 
 static void absorb_group(const Layout *layout, const Rectangle *rectangle, Py_ssize_t group) {
     char *row = rectangle->rows + rectangle->slots[group] * layout->each;
     const int64_t *item = rectangle->items + rectangle->places[group] + rectangle->first;
     double *tally = rectangle->tally + rectangle->streams[group] * rectangle->tally_columns;
-    Py_ssize_t columns = layout->columns;
+    Py_ssize_t columns_size = layout->columns * (layout->exact ? 8 : 4);
     uint64_t steps;
     Calibration kept;
     memcpy(&steps, row + STEPS_AT, 8);
@@ -460,12 +491,13 @@ static void absorb_group(const Layout *layout, const Rectangle *rectangle, Py_ss
     for (Py_ssize_t step = 0; step < rectangle->steps; step++, steps += steps != UINT64_MAX) {
         const float *x = rectangle->values + item[step] * layout->features;
         const float *y = rectangle->outputs + (step * rectangle->batch + group) * layout->outputs;
-        float *to = rectangle->y + item[step] * columns;
-        float score = layout->target >= 0 && steps ? label(layout, row, &kept, x, tally) : NAN;
-        for (Py_ssize_t i = 0; i < layout->outputs; i++) to[i] = last_output[i] = y[i];
+        double score = layout->target >= 0 && steps ? label(layout, row, &kept, x, tally) : NAN, extras[EXTRAS];
+        for (Py_ssize_t i = 0; i < layout->outputs; i++) last_output[i] = y[i];
         for (Py_ssize_t i = 0; i < layout->features; i++) last_value[i] = x[i];
+        int count = 0;
         if (layout->calibration_at)
-            write_extras(layout, &kept, last_output[layout->target], score, to + layout->outputs);
+            count = extras_of(layout, &kept, number_at(y, layout->target, layout->outputs, layout->exact), score, extras);
+        write_columns(layout, y, extras, count, (char *)rectangle->y + item[step] * columns_size);
     }
     row[REJECTED_AT] = 0;
     memcpy(row + STEPS_AT, &steps, 8);
@@ -482,13 +514,14 @@ static int holds(const Layout *layout, Py_ssize_t at, Py_ssize_t count) {
 
 /* A tuple as `carry_python.Layout` has it. */
 static int take_layout(PyObject *tuple, Layout *layout) {
-    enum { FIELDS = 12 };
-    Py_ssize_t target, feature, interval, score;
+    enum { FIELDS = 13 };
+    Py_ssize_t target, feature, interval, score, exact;
     Py_ssize_t *const fields[FIELDS] = {
         &layout->each,     &layout->outputs, &layout->features, &layout->size,           &layout->output_at, &layout->value_at,
-        &layout->state_at, &target,          &feature,          &layout->calibration_at, &interval,          &score};
+        &layout->state_at, &target,          &feature,          &layout->calibration_at, &interval,          &score,
+        &exact};
     if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != FIELDS) {
-        PyErr_SetString(PyExc_TypeError, "a layout is a tuple of 12 numbers");
+        PyErr_SetString(PyExc_TypeError, "a layout is a tuple of 13 numbers");
         return -1;
     }
     if (take_sizes(&PyTuple_GET_ITEM(tuple, 0), fields, FIELDS) < 0) return -1;
@@ -497,13 +530,16 @@ static int take_layout(PyObject *tuple, Layout *layout) {
         !holds(layout, layout->state_at, layout->size) || target < -1 || target >= layout->outputs ||
         target > INT_MAX || feature < 0 || feature >= layout->features || feature > INT_MAX)
         return wrong("the layout does not fit the rows");
-    if (interval < 0 || interval > 1 || score < 0 || score > 1 || (!layout->calibration_at && (interval || score)))
+    if (exact && (target >= layout->outputs / 2 || feature >= layout->features / 2 || layout->outputs % 2 ||
+                  layout->features % 2)) /* the low parts of a pair stand behind all high ones */
+        return wrong("the layout does not fit the rows");
+    if (interval < 0 || interval > 1 || score < 0 || score > 1 || exact < 0 || exact > 1 || (!layout->calibration_at && (interval || score)))
         return wrong("there are no calibrations for the columns asked for");
     if (layout->calibration_at && (target < 0 || !holds(layout, layout->calibration_at, sizeof(Calibration) / 4)))
         return wrong("the layout does not fit the rows");
     layout->target = (int)target, layout->feature = (int)feature;
-    layout->interval = (int)interval, layout->score = (int)score;
-    layout->columns = layout->outputs + 2 * interval + score;
+    layout->interval = (int)interval, layout->score = (int)score, layout->exact = (int)exact;
+    layout->columns = layout->outputs / (1 + exact) + 2 * interval + score;
     return 0;
 }
 
@@ -540,12 +576,14 @@ static int is_answer(const Py_buffer *outputs, Py_ssize_t steps, Py_ssize_t batc
 static PyObject *absorb(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
     enum { ROWS, CONSTANTS, EDGES, ITEMS, PLACES, SLOTS, STREAMS, VALUES, TIMES, OUTPUTS, STATE, Y, TALLY, ARRAYS };
-    static const Demand demands[ARRAYS] = {
-        {"rows", FLOAT32, 2, WRITE},    {"constants", FLOAT64, 1, READ}, {"edges", FLOAT64, 1, READ},
-        {"items", INT64, 1, READ},      {"places", INT64, 1, READ},      {"slots", INT64, 1, READ},
-        {"streams", INT64, 1, READ},    {"values", FLOAT32, 2, READ},    {"times_ms", INT64, 1, READ},
-        {"outputs", FLOAT32, ANY, READ}, {"state", FLOAT32, 2, READ},     {"y", FLOAT32, 2, WRITE},
-        {"tally", FLOAT64, 2, WRITE}};
+#define DEMANDS(WRITTEN)                                                                                            \
+    {{"rows", FLOAT32, 2, WRITE},     {"constants", FLOAT64, 1, READ}, {"edges", FLOAT64, 1, READ},                   \
+     {"items", INT64, 1, READ},       {"places", INT64, 1, READ},      {"slots", INT64, 1, READ},                     \
+     {"streams", INT64, 1, READ},     {"values", FLOAT32, 2, READ},    {"times_ms", INT64, 1, READ},                  \
+     {"outputs", FLOAT32, ANY, READ}, {"state", FLOAT32, 2, READ},     {"y", WRITTEN, 2, WRITE},                      \
+     {"tally", FLOAT64, 2, WRITE}}
+    static const Demand demands[2][ARRAYS] = {DEMANDS(FLOAT32), DEMANDS(FLOAT64)}; /* exact or not */
+#undef DEMANDS
     Py_buffer b[ARRAYS];
     Layout layout;
     Rectangle r;
@@ -554,7 +592,7 @@ static PyObject *absorb(PyObject *module, PyObject *const *args, Py_ssize_t give
         return NULL;
     PyObject *const arrays[ARRAYS] = {args[0], args[2],  args[3],  args[4],  args[5],  args[6], args[7],
                                       args[11], args[12], args[13], args[14], args[15], args[16]};
-    if (take_arrays(arrays, demands, b, ARRAYS) < 0) return NULL;
+    if (take_arrays(arrays, demands[layout.exact], b, ARRAYS) < 0) return NULL;
     r.batch = count_of(&b[SLOTS]);
     Py_ssize_t values = count_of(&b[TIMES]);
     int good = take_numbers(&layout, &b[CONSTANTS], &b[EDGES], &b[TALLY]) && b[ROWS].shape[1] == layout.each / 4 &&
@@ -618,16 +656,18 @@ static PyObject *take_one(PyObject *module, PyObject *const *args, Py_ssize_t gi
 static PyObject *absorb_one(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
     enum { ROWS, CONSTANTS, EDGES, FOUND, VALUE, OUTPUTS, STATE, Y, TALLY, ARRAYS };
-    static const Demand demands[ARRAYS] = {
-        {"rows", FLOAT32, 2, WRITE},     {"constants", FLOAT64, 1, READ}, {"edges", FLOAT64, 1, READ},
-        {"found", INT64, 1, READ},       {"value", FLOAT32, 2, READ},     {"outputs", FLOAT32, ANY, READ},
-        {"state", FLOAT32, 2, READ},     {"y", FLOAT32, 2, WRITE},        {"tally", FLOAT64, 2, WRITE}};
+#define DEMANDS(WRITTEN)                                                                                            \
+    {{"rows", FLOAT32, 2, WRITE},     {"constants", FLOAT64, 1, READ}, {"edges", FLOAT64, 1, READ},                   \
+     {"found", INT64, 1, READ},       {"value", FLOAT32, 2, READ},     {"outputs", FLOAT32, ANY, READ},               \
+     {"state", FLOAT32, 2, READ},     {"y", WRITTEN, 2, WRITE},        {"tally", FLOAT64, 2, WRITE}}
+    static const Demand demands[2][ARRAYS] = {DEMANDS(FLOAT32), DEMANDS(FLOAT64)}; /* exact or not */
+#undef DEMANDS
     static const int64_t none = 0;
     Py_buffer b[ARRAYS];
     Layout layout;
     if (take_count("absorb_one", given, 10) < 0 || take_layout(args[1], &layout) < 0) return NULL;
     PyObject *const arrays[ARRAYS] = {args[0], args[2], args[3], args[4], args[5], args[6], args[7], args[8], args[9]};
-    if (take_arrays(arrays, demands, b, ARRAYS) < 0) return NULL;
+    if (take_arrays(arrays, demands[layout.exact], b, ARRAYS) < 0) return NULL;
     const int64_t *found = b[FOUND].buf;
     Rectangle r = {.items = &none, .places = &none, .streams = &none, .slots = found + FOUND_SLOT,
                    .times = found + FOUND_TIME, .batch = 1, .steps = 1, .values = b[VALUE].buf,

@@ -13,6 +13,7 @@
 #include "_fetch.h"
 #include "_reply.h"
 #include "_shortest.h"
+#include "_shortest_double.h"
 #include "_table.h"
 
 /* ----------------------------------------------------------------------------------------------------- reading */
@@ -45,13 +46,23 @@ static int add_int(Buffer *buffer, int64_t number) {
     return 0;
 }
 
-static int read_value(const char *text, int64_t length, int features, float *numbers) {
-    for (int feature = 0; feature < features; feature++) {
+/* What a value is: so many numbers, each a float32 or (`exact`) a pair of them, the high parts first. */
+typedef struct {
+    int features, exact;
+} Form;
+
+static int width_of(Form form) { return form.features * (1 + form.exact); }
+
+static int read_value(const char *text, int64_t length, Form form, float *numbers) {
+    for (int feature = 0; feature < form.features; feature++) {
         const char *comma = memchr(text, ',', (size_t)length);
-        if ((comma != NULL) != (feature < features - 1)) return 0;
+        if ((comma != NULL) != (feature < form.features - 1)) return 0;
         int64_t part = comma ? comma - text : length;
-        int good = read_decimal(text, part, &numbers[feature]);
+        double number;
+        int good = read_decimal(text, part, &number);
         if (good <= 0) return good;
+        numbers[feature] = (float)number;
+        if (form.exact) numbers[form.features + feature] = (float)(number - numbers[feature]);
         text += part + 1, length -= part + 1;
     }
     return 1;
@@ -79,17 +90,17 @@ static int read_time(const char *text, int64_t length, int64_t *time_ms) {
 
 enum { ID_AT, ID_LENGTH, TIME, ITEMS, NAME_AT, NAME_LENGTH, TEXT_AT, TEXT_LENGTH, SLOT, VALUE, ODD, COLUMNS };
 
-static int scan_item(Cursor *cursor, int features, Buffer *columns) {
+static int scan_item(Cursor *cursor, Form form, Buffer *columns) {
     int64_t name_at, name_length, text_at, text_length;
     if (read_bulk(cursor, &name_at, &name_length) < 0 || read_bulk(cursor, &text_at, &text_length) < 0) return -1;
-    float *numbers = buffer_add(&columns[VALUE], (size_t)features * sizeof *numbers);
+    float *numbers = buffer_add(&columns[VALUE], (size_t)width_of(form) * sizeof *numbers);
     char *odd = buffer_add(&columns[ODD], 1);
     if (!numbers || !odd) return -2;
-    int good = read_value(cursor->data + text_at, text_length, features, numbers);
+    int good = read_value(cursor->data + text_at, text_length, form, numbers);
     if (good < 0) return -2;
     *odd = !good;
     if (!good)
-        for (int feature = 0; feature < features; feature++) numbers[feature] = NAN;
+        for (int i = 0; i < width_of(form); i++) numbers[i] = NAN;
     if (add_int(&columns[NAME_AT], name_at) < 0 || add_int(&columns[NAME_LENGTH], name_length) < 0 ||
         add_int(&columns[TEXT_AT], text_at) < 0 || add_int(&columns[TEXT_LENGTH], text_length) < 0)
         return -2;
@@ -97,7 +108,7 @@ static int scan_item(Cursor *cursor, int features, Buffer *columns) {
 }
 
 /* -1: not a read's reply; -2: an exception is set or memory is short. */
-static int scan_entries(Cursor *cursor, int features, Buffer *columns) {
+static int scan_entries(Cursor *cursor, Form form, Buffer *columns) {
     int64_t entries, parts, fields, at, length, time_ms;
     if (read_array(cursor, &entries) < 0) return -1;
     while (entries-- > 0) {
@@ -108,7 +119,7 @@ static int scan_entries(Cursor *cursor, int features, Buffer *columns) {
             add_int(&columns[TIME], time_ms) < 0 || add_int(&columns[ITEMS], fields / 2) < 0)
             return -2;
         for (; fields > 0; fields -= 2) {
-            int problem = scan_item(cursor, features, columns);
+            int problem = scan_item(cursor, form, columns);
             if (problem) return problem;
         }
     }
@@ -141,7 +152,7 @@ static PyObject *columns_to_tuple(PyObject *key, Buffer *columns) {
     return tuple;
 }
 
-static PyObject *scan_stream(Cursor *cursor, const Table *table, PyObject *streams, int features) {
+static PyObject *scan_stream(Cursor *cursor, const Table *table, PyObject *streams, Form form) {
     int64_t parts, at, length;
     PyObject *key = NULL, *number, *result = NULL;
     Buffer columns[COLUMNS] = {{0}};
@@ -155,7 +166,7 @@ static PyObject *scan_stream(Cursor *cursor, const Table *table, PyObject *strea
     }
     int32_t stream = take_stream(number);
     if (stream < 0) goto done;
-    int problem = scan_entries(cursor, features, columns);
+    int problem = scan_entries(cursor, form, columns);
     if (!problem) problem = find_slots(cursor, table, stream, columns);
     if (problem == -1) goto malformed;
     if (problem == -2) {
@@ -184,16 +195,18 @@ static int take_reply(PyObject *const *args, Cursor *cursor) {
 static PyObject *scan_read(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
     Cursor cursor;
-    Py_ssize_t features;
+    Py_ssize_t features, exact;
     int64_t count;
-    if (take_count("scan_read", given, 4) < 0 || take_reply(args, &cursor) < 0 ||
-        take_sizes(args + 3, (Py_ssize_t *[]){&features}, 1) < 0)
+    if (take_count("scan_read", given, 5) < 0 || take_reply(args, &cursor) < 0 ||
+        take_sizes(args + 3, (Py_ssize_t *[]){&features, &exact}, 2) < 0)
         return NULL;
-    if (features < 1 || features > INT_MAX) return wrong("a value has a number of features"), NULL;
+    if (features < 1 || features > INT_MAX / 2 || exact < 0 || exact > 1)
+        return wrong("a value has a number of features"), NULL;
+    Form form = {(int)features, (int)exact};
     if (read_array(&cursor, &count) < 0) return wrong("not a read's reply"), NULL;
     PyObject *found = PyList_New(0);
     while (found && count-- > 0) {
-        PyObject *stream = scan_stream(&cursor, (Table *)args[1], args[2], (int)features);
+        PyObject *stream = scan_stream(&cursor, (Table *)args[1], args[2], form);
         if (!stream || PyList_Append(found, stream) < 0) Py_CLEAR(found);
         Py_XDECREF(stream);
     }
@@ -208,7 +221,7 @@ static PyObject *scan_read(PyObject *module, PyObject *const *args, Py_ssize_t g
 enum { SINGLE_ID_AT, SINGLE_ID_LENGTH, SINGLE_TIME, SINGLE_NAME_AT, SINGLE_NAME_LENGTH, SINGLE_SLOT, SINGLE_COLUMNS };
 
 /* 1 if the rest of the reply is one entry with one plain value of a series in the table; 0 if not, -1 on error. */
-static int scan_one_item(Cursor *cursor, const Table *table, int32_t stream, int features, int64_t *found,
+static int scan_one_item(Cursor *cursor, const Table *table, int32_t stream, Form form, int64_t *found,
                          float *value) {
     int64_t entries, parts, fields, text_at, text_length;
     if (read_array(cursor, &entries) < 0 || entries != 1 || read_array(cursor, &parts) < 0 || parts != 2 ||
@@ -220,7 +233,7 @@ static int scan_one_item(Cursor *cursor, const Table *table, int32_t stream, int
         return 0;
     found[SINGLE_SLOT] =
         table_find(table, stream, cursor->data + found[SINGLE_NAME_AT], (size_t)found[SINGLE_NAME_LENGTH]);
-    return found[SINGLE_SLOT] == NO_SLOT ? 0 : read_value(cursor->data + text_at, text_length, features, value);
+    return found[SINGLE_SLOT] == NO_SLOT ? 0 : read_value(cursor->data + text_at, text_length, form, value);
 }
 
 static PyObject *scan_single(PyObject *module, PyObject *const *args, Py_ssize_t given) {
@@ -229,14 +242,17 @@ static PyObject *scan_single(PyObject *module, PyObject *const *args, Py_ssize_t
     static const Demand demands[ARRAYS] = {{"found", INT64, 1, WRITE}, {"value", FLOAT32, ANY, WRITE}};
     Py_buffer b[ARRAYS];
     Cursor cursor;
-    if (take_count("scan_single", given, 5) < 0 || take_reply(args, &cursor) < 0 ||
+    Py_ssize_t exact;
+    if (take_count("scan_single", given, 6) < 0 || take_reply(args, &cursor) < 0 ||
+        take_sizes(args + 5, (Py_ssize_t *[]){&exact}, 1) < 0 ||
         take_arrays(args + 3, demands, b, ARRAYS) < 0)
         return NULL;
     PyObject *key = NULL, *number;
     int64_t count, parts, at, length;
-    Py_ssize_t features = count_of(&b[VALUE]);
+    Py_ssize_t width = count_of(&b[VALUE]);
     int good = 0;
-    if (count_of(&b[FOUND]) != SINGLE_COLUMNS || features < 1 || features > INT_MAX) {
+    if (count_of(&b[FOUND]) != SINGLE_COLUMNS || exact < 0 || exact > 1 || width < 1 || width > INT_MAX ||
+        width % (1 + exact)) {
         good = wrong("no room for what is found");
     } else if (read_array(&cursor, &count) == 0 && count == 1 && read_array(&cursor, &parts) == 0 && parts == 2 &&
                read_bulk(&cursor, &at, &length) == 0) {
@@ -244,7 +260,8 @@ static PyObject *scan_single(PyObject *module, PyObject *const *args, Py_ssize_t
         number = key ? PyDict_GetItemWithError(args[2], key) : NULL;
         int32_t stream = number ? take_stream(number) : -1;
         if (stream >= 0)
-            good = scan_one_item(&cursor, (Table *)args[1], stream, (int)features, b[FOUND].buf, b[VALUE].buf);
+            good = scan_one_item(&cursor, (Table *)args[1], stream, (Form){(int)(width / (1 + exact)), (int)exact},
+                                 b[FOUND].buf, b[VALUE].buf);
         else if (PyErr_Occurred())
             good = -1;
     }
@@ -438,15 +455,22 @@ done:
     return result;
 }
 
-/* Some numbers and commas between them; NULL with an exception if one is infinite. */
-static char *write_row(char *to, const float *numbers, Py_ssize_t count) {
+/* Some numbers of `each` bytes, and commas between them; NULL with an exception if one is infinite. */
+static char *write_row(char *to, const void *numbers, Py_ssize_t each, Py_ssize_t count) {
     for (Py_ssize_t i = 0; i < count; i++) {
         if (i) *to++ = ',';
-        to = write_shortest(to, numbers[i]);
-        if (__builtin_expect(!to, 0)) return wrong("an infinite number has no text"), NULL;
+        to = each == 4 ? write_shortest(to, ((const float *)numbers)[i])
+                       : write_shortest_double(to, ((const double *)numbers)[i]);
+        if (__builtin_expect(!to, 0)) {
+            if (!PyErr_Occurred()) wrong("an infinite number has no text");
+            return NULL;
+        }
     }
     return to;
 }
+
+/* Room that the text of a number of `each` bytes and a comma need at most. */
+static Py_ssize_t text_max(Py_ssize_t each) { return each == 4 ? SHORTEST_MAX : SHORTEST_DOUBLE_MAX; }
 
 /* Fixed parts of a single value's flight. */
 enum { BEGIN, ADD, META, COUNT, END, PIECES };
@@ -488,7 +512,7 @@ static PyObject *pack_single(PyObject *module, PyObject *const *args, Py_ssize_t
     (void)module;
     enum { FOUND, ROWS, NUMBERS, ARRAYS };
     static const Demand demands[ARRAYS] = {
-        {"found", INT64, 1, READ}, {"rows", FLOAT32, 2, READ}, {"numbers", FLOAT32, ANY, READ}};
+        {"found", INT64, 1, READ}, {"rows", FLOAT32, 2, READ}, {"numbers", FLOAT32_OR_FLOAT64, ANY, READ}};
     Py_buffer b[ARRAYS];
     Pieces pieces;
     const char *reply;
@@ -511,7 +535,7 @@ static PyObject *pack_single(PyObject *module, PyObject *const *args, Py_ssize_t
     const char *id = reply + found[SINGLE_ID_AT], *name = reply + found[SINGLE_NAME_AT];
     int64_t id_length = found[SINGLE_ID_LENGTH], name_length = found[SINGLE_NAME_LENGTH];
     Py_ssize_t columns = count_of(&b[NUMBERS]), room, most = bulk_size(each) + bulk_size(count_length), all;
-    int beyond = multiply_sizes(columns, SHORTEST_MAX, &room) || add_size(&most, bulk_size(room));
+    int beyond = multiply_sizes(columns, text_max(b[NUMBERS].itemsize), &room) || add_size(&most, bulk_size(room));
     for (int i = 0; i < 2; i++)
         beyond = beyond || add_size(&most, bulk_size(name_length)) || add_size(&most, bulk_size(id_length));
     for (int i = 0; i < PIECES; i++) beyond = beyond || add_size(&most, pieces.size[i]);
@@ -520,7 +544,7 @@ static PyObject *pack_single(PyObject *module, PyObject *const *args, Py_ssize_t
     beyond = beyond || add_size(&all, room);
     if (!(result = new_bytes(all, beyond))) goto done;
     char *start = PyBytes_AS_STRING(result), *text = start + most, *to = start;
-    char *text_end = write_row(text, b[NUMBERS].buf, columns);
+    char *text_end = write_row(text, b[NUMBERS].buf, b[NUMBERS].itemsize, columns);
     if (!text_end) {
         Py_CLEAR(result);
         goto done;
@@ -546,7 +570,7 @@ done:
 /* Rows of numbers, finite or NaN, as texts, commas between them: (bytes, places, lengths). */
 static PyObject *write_numbers(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
-    static const Demand demand = {"numbers", FLOAT32, ANY, READ};
+    static const Demand demand = {"numbers", FLOAT32_OR_FLOAT64, ANY, READ};
     Py_buffer numbers;
     Py_ssize_t columns, room;
     if (take_count("write_numbers", given, 2) < 0 || take_sizes(args + 1, (Py_ssize_t *[]){&columns}, 1) < 0 ||
@@ -558,17 +582,17 @@ static PyObject *write_numbers(PyObject *module, PyObject *const *args, Py_ssize
         goto done;
     }
     Py_ssize_t count = count_of(&numbers) / columns;
-    int beyond = multiply_sizes(count_of(&numbers), SHORTEST_MAX, &room);
+    int beyond = multiply_sizes(count_of(&numbers), text_max(numbers.itemsize), &room);
     data = new_bytes(room, beyond);
     places = PyBytes_FromStringAndSize(NULL, 8 * count);
     lengths = PyBytes_FromStringAndSize(NULL, 8 * count);
     if (!data || !places || !lengths) goto done;
-    const float *number = numbers.buf;
+    const char *number = numbers.buf;
     char *begin = PyBytes_AS_STRING(data), *to = begin;
     int64_t *at = (int64_t *)PyBytes_AS_STRING(places), *length = (int64_t *)PyBytes_AS_STRING(lengths);
-    for (Py_ssize_t i = 0; i < count; i++, number += columns) {
+    for (Py_ssize_t i = 0; i < count; i++, number += columns * numbers.itemsize) {
         at[i] = to - begin;
-        if (!(to = write_row(to, number, columns))) goto done;
+        if (!(to = write_row(to, number, numbers.itemsize, columns))) goto done;
         length[i] = to - begin - at[i];
     }
     if (_PyBytes_Resize(&data, to - begin) < 0) goto done;

@@ -1,4 +1,4 @@
-/* Decimal numbers as text, to float32: what `float` of the text gives, rounded. */
+/* Decimal numbers as text, as `float` reads them. */
 
 #pragma once
 
@@ -17,7 +17,7 @@ static const double POWERS[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  
                                 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
 /* One decimal number that is all of text[0:length]; 1 if it is one within float32's range, 0 if not, -1 on error. */
-static inline int read_decimal(const char *text, int64_t length, float *number) {
+static inline int read_decimal(const char *text, int64_t length, double *number) {
     const char *at = text, *end = text + length;
     int negative = at < end && *at == '-';
     if (at < end && (*at == '-' || *at == '+')) at++;
@@ -69,6 +69,6 @@ static inline int read_decimal(const char *text, int64_t length, float *number) 
         }
     }
     if (!(fabs(value) < FLOAT32_LIMIT)) return 0;
-    *number = (float)value;
+    *number = value;
     return 1;
 }

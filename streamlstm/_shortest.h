@@ -96,9 +96,35 @@ static inline uint32_t shortest_digits(uint32_t bits, int *exponent) {
 static inline char *write_exponent(char *to, int exponent) {
     *to++ = 'e';
     if (exponent < 0) *to++ = '-', exponent = -exponent;
-    if (exponent >= 10) *to++ = (char)('0' + exponent / 10);
+    if (exponent >= 100) *to++ = (char)('0' + exponent / 100);
+    if (exponent >= 10) *to++ = (char)('0' + exponent / 10 % 10);
     *to++ = (char)('0' + exponent % 10);
     return to;
+}
+
+/* Write digits of which so many stand before the point; with an exponent where those are more than `most`, or `least` and
+ * less. */
+static inline char *write_digits(char *to, const char *first, int count, int point, int most, int least) {
+    if (point > most || point <= least) {
+        *to++ = *first;
+        if (count > 1) *to++ = '.';
+        memcpy(to, first + 1, (size_t)count - 1);
+        return write_exponent(to + count - 1, point - 1);
+    }
+    if (point <= 0) {
+        memcpy(to, "0.00000", (size_t)(2 - point));
+        memcpy(to += 2 - point, first, (size_t)count);
+        return to + count;
+    }
+    if (point >= count) {
+        memcpy(to, first, (size_t)count);
+        memset(to + count, '0', (size_t)(point - count));
+        return to + point;
+    }
+    memcpy(to, first, (size_t)point);
+    to[point] = '.';
+    memcpy(to + point + 1, first + point, (size_t)(count - point));
+    return to + count + 1;
 }
 
 /* Write a number; returns the end, NULL for an infinite one. Room for SHORTEST_MAX bytes is needed. Inlined into its caller's
@@ -122,26 +148,5 @@ static __attribute__((noinline)) char *write_shortest(char *to, float number) {
     char text[10];
     int count = 0;
     for (; digits; digits /= 10) text[9 - count++] = (char)('0' + digits % 10);
-    const char *first = text + 10 - count;
-    int point = count + exponent; /* digits before the point */
-    if (point > 13 || point <= -6) {
-        *to++ = *first;
-        if (count > 1) *to++ = '.';
-        memcpy(to, first + 1, (size_t)count - 1);
-        return write_exponent(to + count - 1, point - 1);
-    }
-    if (point <= 0) {
-        memcpy(to, "0.00000", (size_t)(2 - point));
-        memcpy(to += 2 - point, first, (size_t)count);
-        return to + count;
-    }
-    if (point >= count) {
-        memcpy(to, first, (size_t)count);
-        memset(to + count, '0', (size_t)(point - count));
-        return to + point;
-    }
-    memcpy(to, first, (size_t)point);
-    to[point] = '.';
-    memcpy(to + point + 1, first + point, (size_t)(count - point));
-    return to + count + 1;
+    return write_digits(to, text + 10 - count, count, count + exponent, 13, -6);
 }

@@ -39,7 +39,7 @@ class Parsed:
     texts: Texts  # of the items
     counts: Index  # items of each entry
     slots: Index  # (n,) where the series' record is; NO_SLOT for what is not in memory, or no series
-    values: Float32  # (n, F); NaN where a feature is missing
+    values: Float32  # (n, F), (n, 2F) where numbers are pairs; NaN where a feature is missing
     odd: NDArray[np.bool_]  # (n,) whether the text is anything else than F finite decimal numbers
     plain: bool  # whether none is
     wrong: dict[int, Flaw]  # items that hold no value, and why
@@ -71,29 +71,35 @@ class Parsed:
 
 
 def parse(
-    reply: bytes, table: Table, numbers: dict[bytes, int], features: int, most: int = MOST_ENTRY_VALUES
+    reply: bytes,
+    table: Table,
+    numbers: dict[bytes, int],
+    features: int,
+    most: int = MOST_ENTRY_VALUES,
+    *,
+    exact: bool = False,
 ) -> list[Parsed]:
     """Lay out the entries of a read's reply; nothing raises for what is wrong with a value, it is in `wrong`.
 
     `numbers` gives the number in the table of every stream that was asked for; of an entry `most` values are taken.
-    Raises StoreUnavailableError for what is no answer to a read of these streams.
+    With `exact` values are pairs. Raises StoreUnavailableError for what is no answer to a read of these streams.
     """
     try:
-        scans = scan_read(reply, table, numbers, features)
+        scans = scan_read(reply, table, numbers, features, exact=exact)
     except (ValueError, KeyError) as error:
         raise StoreUnavailableError(f"the Redis server answered a read with something else: {error}") from None
     if not all(len(scan.ids) for scan in scans):
         raise StoreUnavailableError("the Redis server answered a read with a stream of no entries")
-    return [_parsed(scan, most) for scan in scans]
+    return [_parsed(scan, most, exact) for scan in scans]
 
 
-def _parsed(scan: Scan, most: int) -> Parsed:
+def _parsed(scan: Scan, most: int, exact: bool) -> Parsed:
     wrong: dict[int, Flaw] = {}
     if len(scan.slots) > most and scan.counts.max() > most:
         scan, wrong = _cut(scan, most)
     plain = not scan.odd.any()
     for item in () if plain else np.flatnonzero(scan.odd).tolist():
-        found = None if item in wrong else read_odd(scan.texts[item], scan.values[item])
+        found = None if item in wrong else read_odd(scan.texts[item], scan.values[item], exact=exact)
         if found is not None:
             wrong[item] = found
     return Parsed(

@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.arrays import hold
+from streamlstm.arrays import hold, hold_numbers
 
 Index = NDArray[np.int64]
-Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Flags = NDArray[np.uint8]
 
@@ -90,21 +89,27 @@ def calibrate(
     constants: Float64,
     group: Index,
     flags: Flags,
-    x: Float32,
-    predicted: Float32,
-    y: Float32,
-    out: Float32,
+    x: Float64,
+    predicted: Float64,
+    y: Float64,
+    out: Float64,
     counts: Float64,
+    exact: int,
 ) -> None:
     """Take events (k,), those of a group in order, into the groups' calibrations `kept` (g,).
 
     An event is a value x, the prediction of it that was made before, and the prediction y made after it. Written are
     for each event the interval around y and the score of x: out (k, 3), NaN where there is none; and for each group
     what was covered and given: counts (g, 2) is added to. NaN is the quiet one without a sign, wherever it came from.
+
+    Unless numbers are `exact`, what is written, and what values are held against, is rounded to float32.
     """
+    hold_numbers(exact)
     _hold(kept, fresh, constants, group, flags, x, predicted, y, out, counts)
-    with np.errstate(over="ignore", invalid="ignore"):
-        _calibrate(kept, fresh, constants, group, flags, x, predicted, y, out, counts)
+    if exact not in (0, 1):
+        raise ValueError("numbers are exact or not")
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # what is forged may hold anything
+        _calibrate(kept, fresh, constants, group, flags, x, predicted, y, out, counts, exact)
 
 
 def _hold(
@@ -113,10 +118,10 @@ def _hold(
     constants: Float64,
     group: Index,
     flags: Flags,
-    x: Float32,
-    predicted: Float32,
-    y: Float32,
-    out: Float32,
+    x: Float64,
+    predicted: Float64,
+    y: Float64,
+    out: Float64,
     counts: Float64,
 ) -> None:
     hold("kept", kept, CALIBRATION, 1, writable=True)
@@ -124,10 +129,10 @@ def _hold(
     hold("constants", constants, np.float64, 1)
     hold("group", group, np.int64, 1)
     hold("flags", flags, np.uint8, 1)
-    hold("out", out, np.float32, 2, writable=True)
+    hold("out", out, np.float64, 2, writable=True)
     hold("counts", counts, np.float64, 2, writable=True)
     for name, numbers in (("x", x), ("predicted", predicted), ("y", y)):
-        hold(name, numbers, np.float32, 1)
+        hold(name, numbers, np.float64, 1)
     events = len(flags)
     fit = len(group) == len(x) == len(predicted) == len(y) == events and out.shape == (events, 3)
     known = ((group >= 0) & (group < len(kept))).all()
@@ -141,11 +146,12 @@ def _calibrate(
     constants: Float64,
     group: Index,
     flags: Flags,
-    x: Float32,
-    predicted: Float32,
-    y: Float32,
-    out: Float32,
+    x: Float64,
+    predicted: Float64,
+    y: Float64,
+    out: Float64,
     counts: Float64,
+    exact: int,
 ) -> None:
     per_group = np.bincount(group, minlength=len(kept))
     order = np.argsort(group, kind="stable")
@@ -157,34 +163,37 @@ def _calibrate(
         mine[(flags[at] & BEGINS) > 0] = fresh
         labelled = (flags[at] & LABELLED) > 0
         part = mine[labelled]
-        error = x[at[labelled]].astype(np.float64) - predicted[at[labelled]]
+        error = x[at[labelled]] - predicted[at[labelled]]
         known = part["seen"] >= constants[0]
-        low, high = _ends(part, predicted[at[labelled]])
+        low, high = _ends(part, predicted[at[labelled]], exact)
         inside = known & (low <= x[at[labelled]]) & (x[at[labelled]] <= high)
         part["covered"][known] += inside[known]
         counts[chosen[labelled], COVERED] += inside
         counts[chosen[labelled], GIVEN] += known
-        scores = np.full(len(at), np.nan, np.float32)
-        scores[labelled] = np.where(known, _surprise(part, np.abs(error)), np.nan)
+        scores = np.full(len(at), np.nan)
+        scores[labelled] = np.where(known, _rounded(_surprise(part, np.abs(error)), exact), np.nan)
         mine[labelled] = _learn(part, error, constants)
         kept[chosen] = mine
         given = mine["seen"] >= constants[0]
-        low, high = _ends(mine, y[at])
+        low, high = _ends(mine, y[at], exact)
         out[at, 0], out[at, 1] = np.where(given, low, np.nan), np.where(given, high, np.nan)
         out[at, 2] = scores
 
 
-def _ends(part: NDArray[Any], around: Float32) -> tuple[Float32, Float32]:
-    center = around.astype(np.float64)
-    one, other = center - part["low"] * part["scale"], center + part["high"] * part["scale"]
+def _rounded(numbers: Float64, exact: int) -> Float64:
+    return numbers if exact else numbers.astype(np.float32).astype(np.float64)
+
+
+def _ends(part: NDArray[Any], around: Float64, exact: int) -> tuple[Float64, Float64]:
+    one, other = around - part["low"] * part["scale"], around + part["high"] * part["scale"]
     # Chosen, not `minimum` and `maximum`: of 0.0 and -0.0 those give either.
     low, high = np.where(one < other, one, other), np.where(one < other, other, one)
-    ends = np.clip(np.stack([low, high]), -_LARGEST, _LARGEST).astype(np.float32)
+    ends = _rounded(np.clip(np.stack([low, high]), -_LARGEST, _LARGEST), exact)
     ends[np.isnan(ends)] = np.nan
     return ends[0], ends[1]
 
 
-def _surprise(part: NDArray[Any], size: Float64) -> Float32:
+def _surprise(part: NDArray[Any], size: Float64) -> Float64:
     """1 - how often a series that goes on as before has an error of this size or more."""
     tails = np.array(TAILS)
     reach = np.maximum.accumulate(part["tails"], axis=1)  # tracked one by one, they may cross for a while
@@ -204,7 +213,7 @@ def _surprise(part: NDArray[Any], size: Float64) -> Float32:
             run = (ratio - edges[above - 1]) / (edges[above] - edges[above - 1])
             share[i] = tails[above - 1] + (tails[above] - tails[above - 1]) * run
     share[np.isnan(share)] = np.nan
-    return (1.0 - share).astype(np.float32)
+    return 1.0 - share
 
 
 def _learn(part: NDArray[Any], error: Float64, constants: Float64) -> NDArray[Any]:

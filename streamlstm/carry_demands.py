@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from streamlstm.arrays import hold, hold_numbers
 from streamlstm.calibration import CALIBRATION, CONSTANTS
 from streamlstm.record import HEADER
-from streamlstm.scoring import BUCKETS
+from streamlstm.scoring import BUCKETS, Scored
 
 Index = NDArray[np.int64]
 Float32 = NDArray[np.float32]
@@ -34,11 +34,19 @@ class Layout(NamedTuple):
     calibration_at: int = 0  # 0: not calibrated
     interval: int = 0  # 1: columns for its ends follow the outputs
     score: int = 0  # 1: a column for it comes last
+    exact: int = 0  # 1: numbers are pairs (`streamlstm.pairs`), and y is float64
 
     @property
     def columns(self) -> int:
         """How many numbers a prediction has."""
-        return self.outputs + 2 * self.interval + self.score
+        return self.outputs // (1 + self.exact) + 2 * self.interval + self.score
+
+    @property
+    def scored(self) -> Scored:
+        """The number that is scored."""
+        if not self.exact:
+            return Scored(self.target, self.feature)
+        return Scored(self.target, self.feature, self.target + self.outputs // 2, self.feature + self.features // 2)
 
 
 def hold_part(rows: Float32, each: int, place: int, size: int, what: str = "the parts do not fit the rows") -> None:
@@ -83,10 +91,13 @@ def hold_layout(layout: tuple[int, ...]) -> Layout:
         parts.append((lay.calibration_at, CALIBRATION.itemsize // 4))
     within = all(at >= HEADER.itemsize and at % 4 == 0 <= count <= (lay.each - at) // 4 for at, count in parts)
     scored = -1 + bool(lay.calibration_at) <= lay.target < lay.outputs and 0 <= lay.feature < lay.features
+    if lay.exact:  # the low parts of a pair stand behind all high ones
+        scored = scored and lay.target < lay.outputs // 2 and lay.feature < lay.features // 2
+        within = within and lay.outputs % 2 == lay.features % 2 == 0
     if lay.each % 4 or min(lay.outputs, lay.features) < 1 or not within or not scored:
         raise ValueError("the layout does not fit the rows")
     columns = {lay.interval, lay.score}
-    if not columns <= {0, 1} or (columns != {0} and not lay.calibration_at):
+    if not columns | {lay.exact} <= {0, 1} or (columns != {0} and not lay.calibration_at):
         raise ValueError("there are no calibrations for the columns asked for")
     return lay
 
@@ -134,13 +145,13 @@ def hold_answer(
     times_ms: Index,
     outputs: Float32,
     state: Float32,
-    y: Float32,
+    y: Float32 | Float64,
 ) -> None:
     """Raise ValueError unless what a model answered to steps of groups, `shape`, has the layout's sizes."""
     hold("values", values, np.float32, 2)
     hold("outputs", outputs, np.float32)
     hold("state", state, np.float32, 2)
-    hold("y", y, np.float32, 2, writable=True)
+    hold("y", y, np.float64 if lay.exact else np.float32, 2, writable=True)
     steps, batch = shape
     items = len(times_ms)
     answers = outputs.ndim and outputs.shape[-1] == lay.outputs and outputs.size == steps * batch * lay.outputs

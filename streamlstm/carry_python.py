@@ -27,11 +27,13 @@ from streamlstm.carry_demands import (
 )
 from streamlstm.carry_demands import Layout as Layout  # noqa: PLC0414  (as `absorb` takes it)
 from streamlstm.codec import SLOT, TIME
+from streamlstm.pairs import join
 from streamlstm.record import HEADER, count_on
 from streamlstm.scoring import COVERED, GIVEN, add_scores, take_scores
 
 Index = NDArray[np.int64]
 Float32 = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]  # float32, or float64 where numbers are pairs
 Float64 = NDArray[np.float64]
 
 
@@ -119,7 +121,7 @@ def absorb(
     times_ms: Index,
     outputs: Float32,
     state: Float32,
-    y: Float32,
+    y: Floats,
     tally: Float64,
 ) -> None:
     """Take the answers to a rectangle, outputs (T, B, O) and state (B, D), into the rows of its groups (B,).
@@ -139,9 +141,10 @@ def absorb(
     last_output = part[:, lay.output_at // 4 : lay.output_at // 4 + lay.outputs]
     last_value = part[:, lay.value_at // 4 : lay.value_at // 4 + lay.features]
     if lay.target >= 0:
-        x = values[at, lay.feature].astype(np.float64)
-        before = np.concatenate([last_value[None, :, lay.feature], x[:-1]])
-        predicted = np.concatenate([last_output[None, :, lay.target], outputs[:-1, :, lay.target]])
+        scored = lay.scored
+        x = scored.value(values[at])
+        before = np.concatenate([scored.value(last_value[None]), x[:-1]])
+        predicted = np.concatenate([scored.forecast(last_output[None]), scored.forecast(outputs[:-1])])
         labelled = np.ones(x.shape, bool)
         labelled[0] = header["steps"] > 0
         chosen = labelled.T.ravel()  # by group, then by step
@@ -149,9 +152,11 @@ def absorb(
         error, naive_error = ((x - other).T.ravel()[chosen] for other in (predicted, before))
         scaled = add_scores(header, group, error, naive_error)
         take_scores(tally, streams[group], error, naive_error, scaled, edges)
-    y[at, : lay.outputs] = outputs
+    said = join(outputs) if lay.exact else outputs
+    y[at, : said.shape[-1]] = said
     if lay.calibration_at:
-        y[at, lay.outputs :] = _calibrated(lay, part, constants, values[at, lay.feature], outputs, streams, tally)
+        x = lay.scored.value(values[at])
+        y[at, said.shape[-1] :] = _calibrated(lay, part, constants, x, outputs, streams, tally)
     last_output[:], last_value[:] = outputs[-1], values[at[-1]]
     header["steps"] = count_on(header["steps"], steps)
     header["rejected"] = 0
@@ -190,7 +195,7 @@ def absorb_one(
     value: Float32,
     outputs: Float32,
     state: Float32,
-    y: Float32,
+    y: Floats,
     tally: Float64,
 ) -> bool:
     """`absorb` for a single value (1, F): the answer (1, 1, O) and the state (1, D) to its row and y (1, columns).
@@ -213,18 +218,19 @@ def absorb_one(
 
 
 def _calibrated(
-    lay: Layout, part: Float32, constants: Float64, x: Float32, outputs: Float32, streams: Index, tally: Float64
-) -> Float32:
+    lay: Layout, part: Float32, constants: Float64, x: Float64, outputs: Float32, streams: Index, tally: Float64
+) -> Float64:
     """The columns after the outputs, (T, B, columns - O), of values x (T, B); the rows' calibrations are carried."""
     steps, batch = x.shape
     header = np.ndarray(shape=(batch,), dtype=HEADER, buffer=part, strides=(lay.each,))
     held: NDArray[Any] = np.ndarray((batch,), CALIBRATION, buffer=part, offset=lay.calibration_at, strides=(lay.each,))
     kept, counts = held.copy(), np.zeros((batch, 2))
-    y = np.ascontiguousarray(outputs[:, :, lay.target].T)
-    predicted = np.concatenate([part[:, None, lay.output_at // 4 + lay.target], y[:, :-1]], axis=1)
+    last_output = part[:, lay.output_at // 4 : lay.output_at // 4 + lay.outputs]
+    y = np.ascontiguousarray(lay.scored.forecast(outputs).T)
+    predicted = np.concatenate([lay.scored.forecast(last_output)[:, None], y[:, :-1]], axis=1)
     flags = np.full((batch, steps), LABELLED, np.uint8)
     flags[header["steps"] == 0, 0] = 0
-    out = np.empty((batch, steps, 3), np.float32)
+    out = np.empty((batch, steps, 3))
     fresh = np.zeros((), CALIBRATION)  # no series begins anew here
     calibrate(
         kept,
@@ -237,6 +243,7 @@ def _calibrated(
         y.ravel(),
         out.reshape(-1, 3),
         counts,
+        lay.exact,
     )
     held[:] = kept
     np.add.at(tally[:, COVERED], streams, counts[:, 0])
@@ -244,6 +251,6 @@ def _calibrated(
     return chosen_extras(out, lay.interval, lay.score).transpose(1, 0, 2)
 
 
-def chosen_extras(extras: Float32, interval: int, score: int) -> Float32:
+def chosen_extras(extras: Float64, interval: int, score: int) -> Float64:
     """Of the interval's ends and the score (…, 3), those that are asked for."""
     return extras[..., (0 if interval else 2) : (3 if score else 2)]

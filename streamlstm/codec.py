@@ -11,7 +11,7 @@ where Redis itself needs 2.5.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,12 +93,15 @@ class Scan(NamedTuple):
     names: Texts  # (items,)
     texts: Texts  # (items,)
     slots: Index  # (items,); NO_SLOT for series the table does not have
-    values: NDArray[np.float32]  # (items, F); NaN where odd
+    values: NDArray[np.float32]  # (items, F), or (items, 2F) where numbers are pairs; NaN where odd
     odd: NDArray[np.bool_]  # (items,) whether the text is anything else than F finite decimal numbers
 
 
-def scan_read(reply: bytes, table: Table, streams: dict[bytes, int], features: int) -> list[Scan]:
-    """Take apart the reply of an XREAD; raises ValueError if it is not one."""
+def scan_read(
+    reply: bytes, table: Table, streams: dict[bytes, int], features: int, *, exact: bool = False
+) -> list[Scan]:
+    """Take apart the reply of an XREAD; raises ValueError if it is not one. With `exact` values are pairs."""
+    width = 2 * features if exact else features
     return [
         Scan(
             key=found[0],
@@ -108,10 +111,10 @@ def scan_read(reply: bytes, table: Table, streams: dict[bytes, int], features: i
             names=Texts(reply, _ints(found[5]), _ints(found[6])),
             texts=Texts(reply, _ints(found[7]), _ints(found[8])),
             slots=_ints(found[9]),
-            values=np.frombuffer(found[10], np.float32).reshape(-1, features),
+            values=np.frombuffer(found[10], np.float32).reshape(-1, width),
             odd=np.frombuffer(found[11], np.bool_),
         )
-        for found in _codec.scan_read(reply, table, streams, features)
+        for found in _codec.scan_read(reply, table, streams, features, int(exact))
     ]
 
 
@@ -129,8 +132,11 @@ def pack_records(names: Texts, rows: NDArray[np.float32], slots: Index) -> bytes
     return _codec.pack_records(names.parts, rows, rows.itemsize * rows.shape[1], np.ascontiguousarray(slots))
 
 
-def write_numbers(numbers: NDArray[np.float32]) -> Texts:
-    """Texts of numbers (n, C), finite or NaN: the shortest that parse back to the same float32, commas between C."""
+def write_numbers(numbers: NDArray[np.floating[Any]]) -> Texts:
+    """Texts of numbers (n, C), finite or NaN, commas between C.
+
+    Each is the shortest that parses back to the same float32 or, of float64 numbers, to the same float64.
+    """
     data, at, length = _codec.write_numbers(np.ascontiguousarray(numbers), numbers.shape[1])
     return Texts(data, _ints(at), _ints(length))
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from operator import index
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from streamlstm.arrays import hold, hold_bytes, hold_numbers
+from streamlstm.pairs import split
 from streamlstm.reply_python import Cursor
 from streamlstm.reply_python import skip_replies as skip_replies  # noqa: PLC0414  (one of the twin's functions)
 
@@ -93,11 +94,11 @@ class ScannedStream(NamedTuple):
     text_at: bytes  # int64 (items,)
     text_length: bytes  # int64 (items,)
     slot: bytearray  # int64 (items,), to be written to; NO_SLOT for series the table does not have
-    value: bytearray  # float32 (items, features), to be written to; NaN where `odd`
+    value: bytearray  # float32 (items, features), of pairs (items, 2 * features), to be written to; NaN where `odd`
     odd: bytes  # uint8 (items,): PLAIN, or ODD for texts that are not `features` finite decimal numbers
 
 
-def scan_read(reply: bytes, table: Table, streams: dict[bytes, int], features: int) -> list[ScannedStream]:
+def scan_read(reply: bytes, table: Table, streams: dict[bytes, int], features: int, exact: int) -> list[ScannedStream]:
     """Take apart the whole reply of an XREAD (RESP2), nil or not; `streams` gives the number of each key.
 
     Raises ValueError if it is not such a reply.
@@ -110,7 +111,7 @@ def scan_read(reply: bytes, table: Table, streams: dict[bytes, int], features: i
     found = []
     for _ in range(cursor.array()):
         cursor.pair()
-        found.append(_scan_stream(cursor, table, streams, features))
+        found.append(_scan_stream(cursor, table, streams, features, exact))
     cursor.end()
     return found
 
@@ -122,9 +123,16 @@ def _hold_reply(reply: bytes, table: Table, streams: dict[bytes, int]) -> None:
 
 
 def scan_single(
-    reply: bytes, table: Table, streams: dict[bytes, int], found: NDArray[np.int64], value: NDArray[np.float32]
+    reply: bytes,
+    table: Table,
+    streams: dict[bytes, int],
+    found: NDArray[np.int64],
+    value: NDArray[np.float32],
+    exact: int,
 ) -> bytes | None:
     """The key, if a read's reply brings one entry with one plain value (F,) of a series that the table has; else None.
+
+    With `exact` the value is written as pairs (2F,).
 
     `found` (6,) then has the place and length of the id, its time, the place and length of the name, and the slot.
     """
@@ -149,10 +157,10 @@ def scan_single(
     if one is None:
         return None
     slot = table.find(stream, reply[one.name[0] : sum(one.name)])
-    numbers = read_plain(reply[one.text[0] : sum(one.text)], value.size)
+    numbers = read_plain(reply[one.text[0] : sum(one.text)], value.size // (1 + exact))
     if slot == NO_SLOT or numbers is None:
         return None
-    value.ravel()[:] = numbers
+    value.ravel()[:] = split(numbers) if exact else numbers
     found[:] = [*one.entry_id, one.time_ms, *one.name, slot]
     return key
 
@@ -176,7 +184,7 @@ def _scan_item(cursor: Cursor) -> _Item | None:
     return found
 
 
-def _scan_stream(cursor: Cursor, table: Table, streams: dict[bytes, int], features: int) -> ScannedStream:
+def _scan_stream(cursor: Cursor, table: Table, streams: dict[bytes, int], features: int, exact: int) -> ScannedStream:
     reply = cursor.reply
     key = cursor.text()
     stream = streams[key]
@@ -212,9 +220,14 @@ def _scan_stream(cursor: Cursor, table: Table, streams: dict[bytes, int], featur
         text_at=_ints([place[0] for place in texts]),
         text_length=_ints([place[1] for place in texts]),
         slot=bytearray(_ints(slots)),
-        value=bytearray(np.array(values, np.float64).astype(np.float32).tobytes()),
+        value=bytearray(_floats(values, features, exact)),
         odd=bytes(odd),
     )
+
+
+def _floats(values: list[list[float]], features: int, exact: int) -> bytes:
+    numbers = np.array(values, np.float64).reshape(-1, features)
+    return (split(numbers) if exact else numbers.astype(np.float32)).tobytes()
 
 
 def _ints(numbers: list[int]) -> bytes:
@@ -278,7 +291,7 @@ def pack_single(
     found: NDArray[np.int64],
     rows: NDArray[np.float32],
     size: int,
-    numbers: NDArray[np.float32],
+    numbers: NDArray[np.floating[Any]],
     answered: int,
     pieces: tuple[bytes, bytes, bytes, bytes, bytes],
 ) -> bytes:
@@ -289,7 +302,7 @@ def pack_single(
     """
     hold_bytes("reply", reply)
     hold("found", found, np.int64, 1)
-    hold("numbers", numbers, np.float32)
+    _hold_written(numbers)
     _hold_rows(rows, size)
     if not 0 <= index(answered) <= _UINT64_MAX:
         raise ValueError("so many entries cannot be answered")
@@ -306,13 +319,13 @@ def pack_single(
     return b"".join((*parts, count, b"$%d\r\n%d\r\n" % (len(b"%d" % answered), answered), end))
 
 
-def write_numbers(numbers: NDArray[np.float32], columns: int) -> tuple[bytes, bytes, bytes]:
+def write_numbers(numbers: NDArray[np.floating[Any]], columns: int) -> tuple[bytes, bytes, bytes]:
     """Rows of numbers, finite or NaN, as texts with commas between them: (bytes, places, lengths), the last two int64.
 
-    Each number is the shortest that parses back to the same float32, also by way of a double; exponents as JSON
-    writers have them, no plus. Raises ValueError for an infinite one.
+    Each number is the shortest that parses back to the same float32, also by way of a double, or to the same float64;
+    exponents as JSON writers have them, no plus. Raises ValueError for an infinite one.
     """
-    hold("numbers", numbers, np.float32)
+    single = _hold_written(numbers)
     hold_numbers(columns)
     if columns < 1 or numbers.size % columns:
         raise ValueError("the numbers do not fill their rows")
@@ -322,10 +335,17 @@ def write_numbers(numbers: NDArray[np.float32], columns: int) -> tuple[bytes, by
         raise ValueError("an infinite number has no text")
     text = orjson.dumps(numbers.reshape(-1, columns), option=orjson.OPT_SERIALIZE_NUMPY)
     text = text.replace(b"e+", b"e").replace(b"null", b"nan").replace(b".0,", b",").replace(b".0]", b"]")
-    rows = _ROUNDED_TWICE.sub(b"7.0385307e-26", text)[2:-2].split(b"],[")
+    rows = (_ROUNDED_TWICE.sub(b"7.0385307e-26", text) if single else text)[2:-2].split(b"],[")
     lengths = [len(row) for row in rows]
     places = np.cumsum([0, *lengths[:-1]])
     return b"".join(rows), _ints(places.tolist()), _ints(lengths)
+
+
+def _hold_written(numbers: NDArray[np.floating[Any]]) -> bool:
+    """Raise TypeError unless numbers are float32 or float64; whether they are float32."""
+    is_double = isinstance(numbers, np.ndarray) and numbers.dtype == np.float64
+    hold("numbers", numbers, np.float64 if is_double else np.float32)
+    return not is_double
 
 
 def _bulks(data: bytes, places: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[bytes]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ from streamlstm.store import Commit, DeadLetter, Head, SingleCommit
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Float32 = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]  # float32, or float64 where numbers are pairs
 Float64 = NDArray[np.float64]
 
 MISSING_POLICIES = ("impute", "hold", "skip")
@@ -98,7 +99,7 @@ class _Moved(TypedDict):
 class _Answers(NamedTuple):
     """What both ways gave together; items are numbered through all streams."""
 
-    y: Float32  # (n, columns)
+    y: Floats  # (n, columns)
     alive: Mask | None  # (n,) whether the item has a prediction; None if all have
     slots: Index  # (g,) series whose record is to be stored
     stream: Index  # (g,)
@@ -166,9 +167,8 @@ class Engine:
         self.model = model = BeatingModel(model)
         extras = self.settings.extras
         extras.check(model.spec.outputs, scored_feature(model.spec.targets)[0])
-        self.format = RecordFormat(
-            outputs=len(model.spec.outputs),
-            features=len(model.spec.features),
+        self.format = RecordFormat.of(
+            model.spec,
             initial_state=model.initial_state(1)[0],
             fingerprint=model.fingerprint,
             calibration=extras.fresh,
@@ -241,7 +241,8 @@ class Engine:
     def parse(self, reply: bytes) -> list[Parsed]:
         """Lay out the next entries of streams that were opened, a read's reply: the first of a batch's four calls."""
         most = self.settings.max_entry_values
-        return parse(reply, self.arena.table, self._keys, len(self.model.spec.features), most)
+        spec = self.model.spec
+        return parse(reply, self.arena.table, self._keys, len(spec.features), most, exact=spec.exact)
 
     def begin(self, batch: Sequence[Parsed]) -> dict[str, list[bytes]]:
         """Start a batch; returns the series of each stream whose records have to be loaded and admitted."""

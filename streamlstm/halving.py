@@ -39,7 +39,7 @@ class Halving:
             steps, batch = x.shape[:2]
             if batch == 1:
                 self.failure = str(error)
-                outputs = len(self._model.spec.outputs)
+                outputs = self._model.spec.y_width
                 return np.full((steps, 1, outputs), np.nan, np.float32), np.full_like(state, np.nan)
         halves = (slice(0, batch // 2), slice(batch // 2, batch))
         parts = [self._advance(*map(np.ascontiguousarray, (x[:, cut], state[cut], times[:, cut]))) for cut in halves]

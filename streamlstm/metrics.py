@@ -196,6 +196,12 @@ class Metrics:
         )
         for share in SHARES:
             self.steps_since_reset.labels(str(share))
+        self.rounding_share = self._gauge(
+            "rounding_share",
+            "By how much float32 rounds values, as a share of the mean change of their series: the largest of a sample "
+            "of the series in memory; 0 where the model carries numbers exactly.",
+            [],
+        ).labels()
         self.refused = self._gauge(
             "refused",
             "1 while the stream is left alone because of what its keys hold, as the log says; tried every minute.",

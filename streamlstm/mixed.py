@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +17,17 @@ from streamlstm.extras import Extras
 from streamlstm.flaw import Flaw
 from streamlstm.gaps import NEVER, NO_GAPS, Gaps
 from streamlstm.idle import Anew, begin_anew
+from streamlstm.pairs import join
 from streamlstm.plan import Plan, Repeated, Skipped, Work
 from streamlstm.record import RecordFormat, Rows
 from streamlstm.rejected import begun_anew
-from streamlstm.scoring import COVERED, GIVEN, Before, Labels, score_labels, scored_feature
+from streamlstm.scoring import COVERED, GIVEN, Before, Labels, Scored, score_labels
 from streamlstm.stepping import StepModel, Stepper
 
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Float32 = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]  # float32, or float64 where numbers are pairs
 Float64 = NDArray[np.float64]
 
 
@@ -33,7 +35,7 @@ class Mixed(NamedTuple):
     """What stepping a plan gave; items are numbered through all streams."""
 
     items: Index  # (m,) items with a prediction
-    y: Float32  # (m, columns)
+    y: Floats  # (m, columns)
     slots: Index  # (g,) series whose record is to be stored
     stream: Index  # (g,) number of each one's stream
     last_item: Index  # (g,) each one's last item that was stepped
@@ -69,7 +71,7 @@ class MixedWay:
     ) -> None:
         self._format, self._extras, self._idle_ms = record_format, extras, idle_ms
         self._stepper = Stepper(model, record_format, missing=missing, idle_ms=idle_ms, gaps=gaps)
-        self._scored = scored_feature(model.spec.targets)
+        self._scored, self._exact = Scored.of(model.spec), model.spec.exact
         self._skip = missing == "skip"
 
     def step(self, works: Sequence[Work], arena: Arena, tally: Float64) -> Mixed:
@@ -100,13 +102,14 @@ class MixedWay:
         last = np.full(len(rows), -1)
         last[sequence.group[kept]] = kept
         last_epoch = np.where(last >= 0, sequence.epoch[last], -1) if len(kept) else last
-        y = given.y
-        if self._scored[0] >= 0:
+        y: Floats = join(given.y) if self._exact else given.y
+        if self._scored.target >= 0:
             labels = Labels.of(sequence, kept, stepped, before=before, scored=self._scored)
             labels.take_filled(kept, self._stepper.filler.last, scored=self._scored)
             score_labels(labels, last_epoch, self._format.header(rows), tally, plan.stream)
             if kept_before is not None:
-                y = np.concatenate([y, self._calibrate(kept_before, given, labels, plan.stream, tally)], axis=1)
+                extras = self._calibrate(kept_before, given, labels, plan.stream, tally)
+                y = np.concatenate([y, extras.astype(y.dtype)], axis=1)
                 self._format.calibration(rows)[:] = kept_before
         arena.scatter(plan.slots, rows)
         written = last_epoch == resets
@@ -150,12 +153,12 @@ class MixedWay:
 
     def _calibrate(
         self, kept: NDArray[np.void], given: _Given, labels: Labels, stream: Index, tally: Float64
-    ) -> Float32:
+    ) -> Float64:
         """The columns after the outputs, (m, columns - O); the calibrations `kept` (g,) are carried."""
         count = len(given.items)
         real = given.stepped >= 0
         at = given.stepped[real]
-        x, predicted = np.zeros(count, np.float32), np.zeros(count, np.float32)
+        x, predicted = np.zeros(count), np.zeros(count)
         x[real], predicted[real] = labels.x[at], labels.predicted[at]
         flags = np.zeros(count, np.uint8)
         flags[real] = np.where(labels.labelled[at], LABELLED, 0)
@@ -163,10 +166,12 @@ class MixedWay:
         same[1:] = given.group[1:] == given.group[:-1]
         epoch_before = np.where(same, np.concatenate([[0], given.epoch[:-1]]), 0)
         flags[given.epoch != epoch_before] |= BEGINS
-        y = np.ascontiguousarray(given.y[:, self._scored[0]])
-        out, counts = np.empty((count, 3), np.float32), np.zeros((len(kept), 2))
+        y = self._scored.forecast(given.y)
+        out, counts = np.empty((count, 3)), np.zeros((len(kept), 2))
         fresh = self._format.calibration(self._format.fresh[None])[0]
-        calibrate(kept, fresh, self._extras.constants, given.group, flags, x, predicted, y, out, counts)
+        calibrate(
+            kept, fresh, self._extras.constants, given.group, flags, x, predicted, y, out, counts, int(self._exact)
+        )
         np.add.at(tally[:, COVERED], stream, counts[:, 0])
         np.add.at(tally[:, GIVEN], stream, counts[:, 1])
         return chosen_extras(out, int(self._extras.interval is not None), int(self._extras.score))

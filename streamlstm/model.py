@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from streamlstm.errors import ArrayError, MemoryStepError, ModelError, StepError
 from streamlstm.model_file import check_model, read_model
 from streamlstm.one_step import CalledStep, OneStep
+from streamlstm.pairs import join, split
 from streamlstm.printable import printable
 from streamlstm.session import MOST_SAID, Pace, Watch, open_session
 from streamlstm.spec import METADATA_KEY, ModelSpec, fingerprint
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 Float32 = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]  # float32, or float64 of models that carry numbers exactly
 Int64 = NDArray[np.int64]
 
 # Rows (T * B) of one onnxruntime call at most. An LSTM's gate buffer takes 16 bytes * units a row, so this keeps a
@@ -49,7 +51,7 @@ class Model:
         self.fingerprint = fingerprint(model_bytes)
         _check_signature(self._session, self.spec, source)
         self._initial = _initial_row(self.spec)
-        self._outputs = len(self.spec.outputs)
+        self._outputs = self.spec.y_width
         self._watches = threading.local()
         self._rows = MAX_ROWS  # of a call at most; fewer once that took too much memory
         self.pace = Pace()
@@ -59,27 +61,36 @@ class Model:
         """The state before the first value: float32 [batch, D]."""
         return np.repeat(self._initial[None, :], batch, axis=0)
 
-    def step(self, x: ArrayLike, state: ArrayLike, time: ArrayLike | None = None) -> tuple[Float32, Float32]:
+    def step(self, x: ArrayLike, state: ArrayLike, time: ArrayLike | None = None) -> tuple[Floats, Float32]:
         """One step of B series: x [B, F] in raw units, state [B, D], time [B] in ms -> y [B, O], state [B, D].
+
+        y is float32, or float64 of a model that carries numbers exactly (`spec.exact`).
 
         Raises ArrayError for a wrong shape or a value that is not finite.
         """
-        values = np.asarray(x, dtype=np.float32)
+        values = self.as_fed(x)
         if values.ndim != 2:
             raise ArrayError(f"x has shape {values.shape}; a step takes [B, {len(self.spec.features)}]")
         times = None if time is None else np.asarray(time, dtype=np.int64)[None]
         y, next_state = self.run(values[None], state, times)
         return y[0], next_state
 
-    def run(self, xs: ArrayLike, state: ArrayLike, time: ArrayLike | None = None) -> tuple[Float32, Float32]:
+    def run(self, xs: ArrayLike, state: ArrayLike, time: ArrayLike | None = None) -> tuple[Floats, Float32]:
         """T steps of B series: xs [T, B, F], state [B, D], time [T, B] in ms -> ys [T, B, O], state [B, D].
 
         Equal bit for bit to T calls of `step`. Raises ArrayError for a wrong shape or a value that is not finite.
         """
-        x = np.ascontiguousarray(xs, dtype=np.float32)
+        x = np.ascontiguousarray(self.as_fed(xs))
         start = np.ascontiguousarray(state, dtype=np.float32)
         times = self._checked(x, start, time)
-        return self.advance(x, start, times)
+        if not self.spec.exact:
+            return self.advance(x.astype(np.float32, copy=False), start, times)
+        y, after = self.advance(np.ascontiguousarray(split(x)), start, times)
+        return join(y), after
+
+    def as_fed(self, x: ArrayLike) -> Floats:
+        """Numbers as the model takes them: rounded to float32, or to pairs of it and given as float64."""
+        return join(split(x)) if self.spec.exact else np.asarray(x, dtype=np.float32)
 
     def one_step(self) -> OneStep:
         """One step of one series through arrays that stay where they are; for one thread."""
@@ -153,7 +164,7 @@ class Model:
         self._watches.mine = watch = Watch(self.pace)
         return watch
 
-    def _checked(self, x: Float32, state: Float32, time: ArrayLike | None) -> Int64 | None:
+    def _checked(self, x: Floats, state: Float32, time: ArrayLike | None) -> Int64 | None:
         features, size = len(self.spec.features), self.spec.state_size
         if x.ndim != 3 or x.shape[2] != features:
             raise ArrayError(f"x has shape {x.shape}; this model takes [T, B, {features}]")
@@ -259,10 +270,10 @@ def _check_signature(session: InferenceSession, spec: ModelSpec, source: str) ->
                 f"{source} has the {what} {_shown(found)}; a step model with its metadata has {_shown(kinds)}"
             )
     axes: dict[str, tuple[str | int, ...]] = {
-        "x": ("T", "B", len(spec.features)),
+        "x": ("T", "B", spec.x_width),
         "state": ("B", spec.state_size),
         "time": ("T", "B"),
-        "y": ("T", "B", len(spec.outputs)),
+        "y": ("T", "B", spec.y_width),
         "next_state": ("B", spec.state_size),
     }
     for node in (*inputs, *outputs):

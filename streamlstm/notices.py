@@ -83,3 +83,13 @@ def say_ahead(stream: str, tail: Tail) -> None:
         f"{tail.ahead_ms / 1000:,.0f}",
         extra={"stream": stream},
     )
+
+
+def say_rounded(share: float) -> None:
+    """The values of a series are rounded much by a model that takes float32."""
+    log.warning(
+        "the values of a series are so large that float32, which this model takes, rounds them by up to %.2g of their "
+        "mean change; forecasts and errors are of rounded values. A model that `streamlstm train` makes of such values "
+        "carries them exactly",
+        share,
+    )

@@ -18,10 +18,10 @@ class OneStep(ABC):
     """Write `x`, `state` and `time`, call `step`, read `y` and `next_state`; what is written is finite. One thread."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        self.x = np.zeros((1, 1, len(spec.features)), np.float32)  # (T, B, F), as for every call of a model
+        self.x = np.zeros((1, 1, spec.x_width), np.float32)  # (T, B, F), as for every call of a model
         self.state, self.next_state = np.zeros((2, 1, spec.state_size), np.float32)  # (B, D)
         self.time = np.zeros((1, 1), np.int64)  # (T, B) ms since the epoch; not read unless the model uses time
-        self.y = np.zeros((1, 1, len(spec.outputs)), np.float32)  # (T, B, O)
+        self.y = np.zeros((1, 1, spec.y_width), np.float32)  # (T, B, O)
 
     @abstractmethod
     def step(self) -> None:

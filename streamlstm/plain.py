@@ -26,6 +26,7 @@ from streamlstm.stepping import StepModel
 
 Index = NDArray[np.int64]
 Float32 = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]  # float32, or float64 where numbers are pairs
 Float64 = NDArray[np.float64]
 
 TILE_BYTES = 1 << 19  # of states in a tile: they, what is computed from them and their records fit a cache of 2 MB
@@ -64,7 +65,7 @@ class Items(NamedTuple):
 class Stepped(NamedTuple):
     """What stepping came to: predictions by item, and which series' records are to be stored."""
 
-    y: Float32  # (n, columns); meaningless for items that were not stepped
+    y: Floats  # (n, columns); meaningless for items that were not stepped
     items: Index  # (m,) items that were stepped
     slots: Index  # (g,) series that were carried
     stream: Index  # (g,) number of each one's stream
@@ -126,7 +127,9 @@ class PlainWay:
             calibration_at=record_format.calibration_at,
             interval=int(extras.interval is not None),
             score=int(extras.score),
+            exact=int(model.spec.exact),
         )
+        self.y_dtype = np.float64 if model.spec.exact else np.float32  # of what is written
         self.constants = extras.constants
         states = TILE_BYTES // (4 * max(1, record_format.state_size))
         self._tile = min(max(states, MIN_TILE), MAX_TILE)
@@ -138,7 +141,7 @@ class PlainWay:
         untouched.
         """
         groups = _groups_of(items, arena)
-        y = np.empty((len(items.slots), self.layout.columns), np.float32)
+        y = np.empty((len(items.slots), self.layout.columns), self.y_dtype)
         tally = new_tally(len(items.offsets) - 1)
         refused = None
         for first in range(0, len(groups.slot), self._tile):
@@ -177,7 +180,7 @@ class PlainWay:
         return answers
 
     def _carry(
-        self, items: Items, tile: _Groups, rows: Float32, answers: list[_Answer], y: Float32, tally: Float64
+        self, items: Items, tile: _Groups, rows: Float32, answers: list[_Answer], y: Floats, tally: Float64
     ) -> None:
         for rectangle, ends, outputs, state in answers:
             cut = slice(0, rectangle.batch)

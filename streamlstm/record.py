@@ -3,7 +3,7 @@
 A record is one row of float32 words, little-endian, so a batch of records is one array and encoding is a copy:
 
     bytes    what
-    0-3      magic and version, b"SLR1"
+    0-3      magic and version, b"SLR1"; b"SLR2" where numbers are pairs (see `streamlstm.pairs`)
     4-6      D, the length of the state (uint24)
     7        values in a row that the model had no answer to (uint8; see `streamlstm.rejected`)
     8-15     the first eight bytes of the model's fingerprint
@@ -11,7 +11,7 @@ A record is one row of float32 words, little-endian, so a batch of records is on
     24-31    steps since the series began or was reset (uint64)
     32-39    scored: predictions whose value has come (uint64)
     40-71    sums over the scored ones, float64: |error|, error^2, |error of the naive forecast|, its square
-    72-      the last prediction (O float32), the last value (F float32), the state (D float32)
+    72-      the last prediction (O float32, 2O of pairs), the last value (F float32, 2F), the state (D float32)
     then     with intervals or scores: the series' calibration, 14 float64 (see `streamlstm.calibration`)
 
 Checks come in pairs: what `encode` promises (length, magic, model, finite) `decode` demands. For D = 128, O = F = 1
@@ -29,11 +29,12 @@ from numpy.typing import NDArray
 
 from streamlstm.calibration import CALIBRATION
 from streamlstm.errors import RecordError
-from streamlstm.spec import MAX_STATE_SIZE
+from streamlstm.spec import MAX_STATE_SIZE, ModelSpec
 
 Rows = NDArray[np.float32]  # (n, words): one record a row
 
 MAGIC = int.from_bytes(b"SLR1", "little")
+EXACT_MAGIC = int.from_bytes(b"SLR2", "little")  # of records whose prediction and value are pairs
 
 _FIELDS = (
     ("magic", "<u4", 0),
@@ -101,8 +102,14 @@ class RecordFormat:
         initial_state: NDArray[np.float32],
         fingerprint: str,
         calibration: NDArray[np.void] | None = None,
+        exact: bool = False,
     ) -> None:
-        """`calibration` is that of a series before its first value; None where none is kept."""
+        """`calibration` is that of a series before its first value; None where none is kept.
+
+        With `exact` outputs and features are pairs, and counted twice.
+        """
+        self.exact = exact
+        self._magic = EXACT_MAGIC if exact else MAGIC
         self.state_size = len(initial_state)
         self.outputs, self.features = outputs, features
         self._last_output = slice(HEADER_WORDS, HEADER_WORDS + outputs)
@@ -114,11 +121,30 @@ class RecordFormat:
         self._model = int.from_bytes(bytes.fromhex(fingerprint[:16]), "little")
         self.fresh = np.zeros(self.words, np.float32)  # the record of a series before its first value
         head = self.header(self.fresh[None])
-        head["magic"], head["state_size"], head["model"] = MAGIC, self.state_size, self._model
+        head["magic"], head["state_size"], head["model"] = self._magic, self.state_size, self._model
         self.fresh[self._state] = initial_state
         if calibration is not None:
             self.calibration(self.fresh[None])[:] = calibration
         self.fresh.setflags(write=False)
+
+    @classmethod
+    def of(
+        cls,
+        spec: ModelSpec,
+        *,
+        initial_state: NDArray[np.float32],
+        fingerprint: str,
+        calibration: NDArray[np.void] | None = None,
+    ) -> RecordFormat:
+        """The layout of a model's records."""
+        return cls(
+            outputs=spec.y_width,
+            features=spec.x_width,
+            initial_state=initial_state,
+            fingerprint=fingerprint,
+            calibration=calibration,
+            exact=spec.exact,
+        )
 
     @staticmethod
     def number(record: bytes, first: int, kind: str) -> float:
@@ -174,7 +200,7 @@ class RecordFormat:
         for name in SUMS:
             finite &= np.isfinite(head[name])
         checks = (
-            (head["magic"] == MAGIC, "a record of an unknown format"),
+            (head["magic"] == self._magic, "a record of an unknown format"),
             (head["state_size"] & MAX_STATE_SIZE == self.state_size, "a record with a state of another length"),
             (head["model"] == self._model, "a record made by another model"),
             (finite, "a record that holds a number that is not finite"),

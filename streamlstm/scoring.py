@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.record import SUMS, count_on
+from streamlstm.spec import ModelSpec
 from streamlstm.stepping import Sequence as ValueSequence
 
 Index = NDArray[np.int64]
@@ -33,6 +34,36 @@ TALLY_COLUMNS = BUCKETS + len(SCALED_ERROR_EDGES) + 1
 def new_tally(streams: int) -> Float64:
     """Nothing scored: zeros (streams, TALLY_COLUMNS)."""
     return np.zeros((streams, TALLY_COLUMNS))
+
+
+class Scored(NamedTuple):
+    """Which number is scored, and where it stands in values and outputs."""
+
+    target: int  # the output that forecasts it; -1 if none is scored
+    feature: int
+    low_target: int | None = None  # where numbers are pairs: of their low parts
+    low_feature: int | None = None
+
+    @classmethod
+    def of(cls, spec: ModelSpec) -> Scored:
+        """The first feature of a model that has a target."""
+        target, feature = scored_feature(spec.targets)
+        if not spec.exact:
+            return cls(target, feature)
+        return cls(target, feature, target + len(spec.outputs), feature + len(spec.features))
+
+    def value(self, values: Float32) -> Float64:
+        """The number itself, of values (…, F)."""
+        return _joined(values, self.feature, self.low_feature)
+
+    def forecast(self, outputs: Float32) -> Float64:
+        """What forecasts it, of outputs (…, O)."""
+        return _joined(outputs, self.target, self.low_target)
+
+
+def _joined(numbers: Float32, high: int, low: int | None) -> Float64:
+    whole = numbers[..., high].astype(np.float64)
+    return whole if low is None else whole + numbers[..., low]
 
 
 def scored_feature(targets: Sequence[int | None]) -> tuple[int, int]:
@@ -107,33 +138,31 @@ class Labels(NamedTuple):
 
     group: Index
     epoch: Index
-    x: Float32  # the scored feature
-    predicted: Float32  # the output that forecast it
-    naive: Float32  # the value before
+    x: Float64  # the scored feature
+    predicted: Float64  # the output that forecast it
+    naive: Float64  # the value before
     labelled: Mask  # whether there is such a prediction, of a value that is known
 
     @classmethod
-    def of(cls, sequence: ValueSequence, kept: Index, y: Float32, *, before: Before, scored: tuple[int, int]) -> Labels:
-        """Of the accepted values `kept` and their predictions y (m, O); `scored` is what `scored_feature` says."""
-        target, feature = scored
+    def of(cls, sequence: ValueSequence, kept: Index, y: Float32, *, before: Before, scored: Scored) -> Labels:
+        """Of the accepted values `kept` and their predictions y (m, O)."""
         group, epoch = sequence.group[kept], sequence.epoch[kept]
         follows = np.zeros(len(kept), bool)  # the value before it in the batch is of the same series
         follows[1:] = (group[1:] == group[:-1]) & (epoch[1:] == epoch[:-1])
-        x = sequence.values[kept, feature]
-        predicted, naive = before.output[group, target], before.value[group, feature]
+        x = scored.value(sequence.values[kept])
+        predicted, naive = scored.forecast(before.output)[group], scored.value(before.value)[group]
         at = np.flatnonzero(follows)
-        predicted[at], naive[at] = y[kept[at - 1], target], x[at - 1]
+        predicted[at], naive[at] = scored.forecast(y[kept[at - 1]]), x[at - 1]
         labelled = ~sequence.missing[kept] & (follows | (before.has_past[group] & (epoch == 0)))
         return cls(group, epoch, x, predicted, naive, labelled)
 
-    def take_filled(self, kept: Index, last: Mapping[int, tuple[Float32, Float32]], *, scored: tuple[int, int]) -> None:
+    def take_filled(self, kept: Index, last: Mapping[int, tuple[Float32, Float32]], *, scored: Scored) -> None:
         """Hold values that ended a gap against what was said last in it: `last` by index, as `Filler.last`."""
         if not last:
             return
-        target, feature = scored
         for at in np.flatnonzero(np.isin(kept, list(last))).tolist():
             output, value = last[int(kept[at])]
-            self.predicted[at], self.naive[at] = output[target], value[feature]
+            self.predicted[at], self.naive[at] = scored.forecast(output), scored.value(value)
 
 
 def score_labels(labels: Labels, last_epoch: Index, header: NDArray[Any], tally: Float64, stream: Index) -> None:
@@ -144,8 +173,7 @@ def score_labels(labels: Labels, last_epoch: Index, header: NDArray[Any], tally:
     """
     group, labelled = labels.group, labels.labelled
     current = labelled & (labels.epoch == last_epoch[group])
-    x = labels.x.astype(np.float64)
-    error, naive_error = x - labels.predicted, x - labels.naive
+    error, naive_error = labels.x - labels.predicted, labels.x - labels.naive
     scaled = np.full(len(group), np.nan)
     scaled[current] = add_scores(header, group[current], error[current], naive_error[current])
     chosen = stream[group[labelled]]

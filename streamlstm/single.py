@@ -47,7 +47,7 @@ class SingleWay:
         """`layout` and `constants` are those of the plain way."""
         self._one = model.one_step()
         self._found = np.empty(6, np.int64)
-        self.y = np.empty((1, layout.columns), np.float32)  # of the value stepped last
+        self.y = np.empty((1, layout.columns), np.float64 if layout.exact else np.float32)  # of the value stepped last
         self._value = self._one.x[0]  # (1, F)
         self._uses_time = model.spec.uses_time
         self._layout = layout
@@ -57,7 +57,7 @@ class SingleWay:
 
     def parse(self, reply: bytes, table: Table, numbers: dict[bytes, int]) -> Single | None:
         """What a read's reply brought, if it is a single value, to be stepped before the next one; else None."""
-        key = scan_single(reply, table, numbers, self._found, self._value)
+        key = scan_single(reply, table, numbers, self._found, self._value, self._layout.exact)
         self._parsed = None if key is None else Single(key.decode(), reply, self._found)
         return self._parsed
 

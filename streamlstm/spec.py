@@ -1,7 +1,8 @@
 """What a step model says of itself: features, outputs, state layout and facts, as JSON in the ONNX metadata.
 
 The graph's contract (README, "The model file"): inputs `x` float32 [T, B, F] and `state` float32 [B, D], and `time`
-int64 [T, B] if the spec says so; outputs `y` float32 [T, B, O] and `next_state` float32 [B, D]. This module knows the
+int64 [T, B] if the spec says so; outputs `y` float32 [T, B, O] and `next_state` float32 [B, D]. An `exact` model takes
+and gives every number as a pair of float32 (`streamlstm.pairs`): x [T, B, 2F], y [T, B, 2O]. This module knows the
 text; `streamlstm.model` holds it against a loaded graph.
 """
 
@@ -18,6 +19,7 @@ from streamlstm.errors import ModelError
 
 METADATA_KEY = "streamlstm"
 FORMAT = 1
+EXACT_FORMAT = 2  # of models that take pairs, so that a version that knows none refuses them
 # Float32 of one series: 64 MiB; what is larger is no model but a damaged file, and records have three bytes for it.
 MAX_STATE_SIZE = (1 << 24) - 1
 MOST_ITEMS = 4096  # features, outputs, entries of the state, layers: as many as columns of a prediction that are usable
@@ -67,6 +69,7 @@ class ModelSpec:
     season: int | None = None  # steps in one seasonal period, where one is known
     spacing_ms: int | None = None  # usual time between two values, where one is known
     gap_after_ms: int | None = None  # a longer time between two values was trained on as missing ones
+    exact: bool = False  # whether numbers are pairs of float32, see `streamlstm.pairs`
     layers: tuple[Mapping[str, Any], ...] = ()  # kind, units, parameters of each layer, for `inspect`
     training: Mapping[str, Any] = field(default_factory=dict)  # facts and errors, for people
 
@@ -86,11 +89,27 @@ class ModelSpec:
         """D: the length of one series' state vector, in float32."""
         return sum(entry.size for entry in self.state)
 
+    @property
+    def x_width(self) -> int:
+        """How many float32 a value takes in `x`: F, or 2F where numbers are pairs."""
+        return len(self.features) * (2 if self.exact else 1)
+
+    @property
+    def y_width(self) -> int:
+        """How many float32 a forecast takes in `y`: O, or 2O where numbers are pairs."""
+        return len(self.outputs) * (2 if self.exact else 1)
+
+    @property
+    def stand_ins(self) -> tuple[int | None, ...]:
+        """For each float32 of `x`, which of `y` stands in for it where a feature is missing; None where none does."""
+        low = tuple(None if target is None else target + len(self.outputs) for target in self.targets)
+        return (*self.targets, *low) if self.exact else self.targets
+
     def to_json(self) -> str:
         """The spec as the text of the metadata property `streamlstm`."""
         return json.dumps(
             {
-                "format": FORMAT,
+                "format": EXACT_FORMAT if self.exact else FORMAT,
                 "features": self.features,
                 "outputs": self.outputs,
                 "targets": self.targets,
@@ -100,6 +119,7 @@ class ModelSpec:
                 "season": self.season,
                 "spacing_ms": self.spacing_ms,
                 "gap_after_ms": self.gap_after_ms,
+                **({"exact": True} if self.exact else {}),
                 "layers": [dict(layer) for layer in self.layers],
                 "training": dict(self.training),
             },
@@ -115,10 +135,10 @@ class ModelSpec:
             raise ModelError(f"the metadata property {METADATA_KEY!r} is not JSON: {error}") from None
         if not isinstance(raw, dict):
             raise ModelError(f"the metadata property {METADATA_KEY!r} is not a JSON object")
-        if raw.get("format") != FORMAT:
+        if raw.get("format") not in (FORMAT, EXACT_FORMAT):
             raise ModelError(
-                f"the model's metadata has format {raw.get('format')!r}, this version reads {FORMAT}; "
-                "export the model again or install a newer streamlstm"
+                f"the model's metadata has format {raw.get('format')!r}, this version reads {FORMAT} and "
+                f"{EXACT_FORMAT}; export the model again or install a newer streamlstm"
             )
         told = _Told(raw)
         return cls(
@@ -131,6 +151,7 @@ class ModelSpec:
             season=told.optional("season", least=1),
             spacing_ms=told.optional("spacing_ms", least=1),
             gap_after_ms=told.optional("gap_after_ms", least=0),
+            exact=raw["format"] == EXACT_FORMAT,
             layers=tuple(map(_layer, told.objects("layers"))),
             training=_training(told.object("training")),
         )

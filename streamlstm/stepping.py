@@ -123,14 +123,14 @@ class Stepper:
         idle_ms: int = NEVER,
         gaps: Gaps = NO_GAPS,
     ) -> None:
-        self._outputs = len(model.spec.outputs)
+        self._outputs = model.spec.y_width
         self._ask = Halving(model)
         self._format = record_format
         self._idle_ms = idle_ms
         self._renewed: dict[int, Rows] = {}  # rows of the level in work that began anew, as they were before
         self._hold = missing == "hold"
         # Which output stands in for a missing feature; features no output forecasts hold their last value.
-        self.targets = model.spec.targets
+        self.targets = model.spec.stand_ins
         self.filler = Filler(record_format, self._ask.advance, gaps=gaps, hold=self._hold, targets=self.targets)
         self._silence_ms = min(idle_ms, gaps.after_ms)
         # Of the sequence stepped last, by index: values the model had no answer to, those of them that are counted in

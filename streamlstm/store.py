@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +91,7 @@ class SingleCommit(Commit):
         reply: bytes,
         found: NDArray[np.int64],
         rows: Rows,
-        y: NDArray[np.float32],
+        y: NDArray[np.floating[Any]],
     ) -> None:
         """`found` (6,) in the reply of a read by `codec.scan_single`; the series' row is its slot's; y (1, columns)."""
         self.stream, self.base, self.position = stream, base, position

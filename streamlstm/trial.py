@@ -56,7 +56,7 @@ def _one_by_one(model: Model, source: str) -> _Tried:
     """The first values that the model has an answer to."""
     said = "its answers are not finite"
     for value in VALUES:
-        x = _values(value, len(model.spec.features))
+        x = _values(value, model.spec.x_width)
         try:
             tried = _stepped(model, x)
         except (EndlessStepError, MemoryStepError) as error:
@@ -81,7 +81,7 @@ def _stepped(model: Model, x: Float32) -> _Tried:
     steps, batch = x.shape[:2]
     spacing = model.spec.spacing_ms or SPACING_MS
     times = BEGIN_MS + spacing * np.arange(steps, dtype=np.int64)[:, None] + np.arange(batch, dtype=np.int64)
-    y = np.empty((steps, batch, len(model.spec.outputs)), np.float32)
+    y = np.empty((steps, batch, model.spec.y_width), np.float32)
     states = np.empty((steps + 1, batch, model.spec.state_size), np.float32)
     states[0] = model.initial_state(batch)
     took_s = []

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from streamlstm import flaw
 from streamlstm.flaw import Flaw
+from streamlstm.pairs import split
 
 Float32 = NDArray[np.float32]
 
@@ -20,17 +21,22 @@ _DECIMAL = re.compile(rb"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+
 _FLOAT32_LIMIT = 2.0**128 - 2.0**103  # what is smaller rounds to a finite float32
 
 
-def read_odd(text: bytes, row: Float32) -> Flaw | None:
-    """Read one value into `row` (F,), NaN where a number is missing; returns what is wrong with it, or None."""
-    parts = text.split(b",")
-    if len(parts) != len(row):
-        wanted = "1 number" if len(row) == 1 else f"{len(row)} numbers joined by commas"
+def read_odd(text: bytes, row: Float32, *, exact: bool = False) -> Flaw | None:
+    """Read one value into `row` (F,), NaN where a number is missing; returns what is wrong with it, or None.
+
+    With `exact` the row (2F,) gets pairs.
+    """
+    parts, features = text.split(b","), len(row) // 2 if exact else len(row)
+    if len(parts) != features:
+        wanted = "1 number" if features == 1 else f"{features} numbers joined by commas"
         return Flaw(flaw.WRONG_COUNT, f"the model takes {wanted} a value, this one has {len(parts)}")
-    for feature, part in enumerate(parts):
+    numbers = []
+    for part in parts:
         number, found = _read_number(part.strip())
         if found is not None:
             return found
-        row[feature] = number
+        numbers.append(number)
+    row[:] = split(numbers) if exact else numbers
     return None
 
 

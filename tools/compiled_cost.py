@@ -69,11 +69,11 @@ def reading_cases() -> list[Case]:
 
     def single(codec: Any, _: Any) -> Callable[[], object]:
         known = table(codec)
-        return lambda: codec.scan_single(one, known, KEYS, found, value)
+        return lambda: codec.scan_single(one, known, KEYS, found, value, 0)
 
     def read(codec: Any, _: Any) -> Callable[[], object]:
         known = table(codec)
-        return lambda: codec.scan_read(many, known, KEYS, 1)
+        return lambda: codec.scan_read(many, known, KEYS, 1, 0)
 
     return [
         ("scan_single", single),
@@ -128,15 +128,15 @@ def carrying_cases() -> list[Case]:
             (f"absorb_one{suffix}", _calls("absorb_one", rows, layout, *numbers, *one)),
             (f"absorb of 1000{suffix}", _calls("absorb", rows, layout, *numbers, *many)),
         ]
-    kept, out, counts = np.zeros(SERIES, CALIBRATION), np.empty((SERIES, 3), np.float32), np.zeros((SERIES, 2))
+    kept, out, counts = np.zeros(SERIES, CALIBRATION), np.empty((SERIES, 3)), np.zeros((SERIES, 2))
     kept[:] = level.fresh()
-    flags, flat = np.full(SERIES, LABELLED, np.uint8), x[:, 0].copy()
+    flags, flat = np.full(SERIES, LABELLED, np.uint8), x[:, 0].astype(np.float64)
     place = made.places()[2]
     return [
         *cases,
         (
             "calibrate 1000",
-            _calls("calibrate", kept, level.fresh(), level.numbers, items, flags, flat, flat, flat, out, counts),
+            _calls("calibrate", kept, level.fresh(), level.numbers, items, flags, flat, flat, flat, out, counts, 0),
         ),
         ("lay_out of 1000", _calls("lay_out", slots, None, scratch, offsets)),
         ("take_one", _calls("take_one", rows, made.size, place, found, 1 << 62, room[:1])),

@@ -14,6 +14,7 @@ import json
 import math
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def main() -> None:
             test_size=0.2,
             seasons=[season] if season else [],
             baselines=baselines,
-            interval=lambda one, said: served_bounds(one, said, 0.9),
+            interval=partial(served_bounds, level=0.9, exact=model.spec.exact),
         )
         found[name] = described(results)
         print(line(name, found[name], seconds), flush=True)

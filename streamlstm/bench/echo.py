@@ -83,13 +83,8 @@ def step(keys: Keys, path: Path) -> Answer:
     """The same, after a call of the model, and as a commit with a record for every value."""
     model = load(path)
     state = model.initial_state(COUNT)
-    x = np.zeros((1, COUNT, len(model.spec.features)), np.float32)
-    record = RecordFormat(
-        outputs=len(model.spec.outputs),
-        features=len(model.spec.features),
-        initial_state=state[0],
-        fingerprint=model.fingerprint,
-    ).fresh.tobytes()
+    x = np.zeros((1, COUNT, model.spec.x_width), np.float32)
+    record = RecordFormat.of(model.spec, initial_state=state[0], fingerprint=model.fingerprint).fresh.tobytes()
     begin, end = pack("MULTI"), pack("EXEC") + pack("WATCH", keys.meta) + pack("HMGET", keys.meta, "position", "epoch")
     meta = ("HSET", keys.meta, "model", model.fingerprint, "columns", "yhat", "format", "1", "entries", "1", "position")
 

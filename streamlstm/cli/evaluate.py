@@ -139,7 +139,7 @@ def evaluate(
             test_size=test_size,
             seasons=seasons,
             baselines=baselines,
-            interval=lambda one, said: served_bounds(one, said, level),
+            interval=lambda one, said: served_bounds(one, said, level, exact=loaded.spec.exact),
             missing=missing,
         )
     except TableError as error:

@@ -56,12 +56,7 @@ def model_facts(path: Path) -> dict[str, Any]:
 
     model = load_model(path)
     spec = model.spec
-    record = RecordFormat(
-        outputs=len(spec.outputs),
-        features=len(spec.features),
-        initial_state=model.initial_state()[0],
-        fingerprint=model.fingerprint,
-    )
+    record = RecordFormat.of(spec, initial_state=model.initial_state()[0], fingerprint=model.fingerprint)
     return {
         "file": str(path),
         "bytes": path.stat().st_size,
@@ -72,6 +67,7 @@ def model_facts(path: Path) -> dict[str, Any]:
         "season": spec.season,
         "uses_time": spec.uses_time,
         "chunking": spec.chunking,
+        "exact": spec.exact,
         "parameters": sum(layer.get("parameters") or 0 for layer in spec.layers),
         "layers": [dict(layer) for layer in spec.layers],
         "state": {

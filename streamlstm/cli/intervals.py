@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from streamlstm.tables import Series
 
 
-def served_bounds(one: Series, forecasts: NDArray[np.float64], level: float) -> Bounds | None:
+def served_bounds(one: Series, forecasts: NDArray[np.float64], level: float, *, exact: bool) -> Bounds | None:
     """Bounds of the values 1 to N - 1 of a series from its forecasts (N - 1, F), each from the values before it.
 
     The first forecast feature has them, as in the daemon; NaN in the others, and before ten values were scored. None
-    if nothing is forecast.
+    if nothing is forecast. Unless numbers are carried exactly, they are rounded to float32, as the daemon's are.
     """
     import numpy as np
 
@@ -28,15 +28,17 @@ def served_bounds(one: Series, forecasts: NDArray[np.float64], level: float) -> 
         return None
     feature = int(forecast[0])
     # A value of which any number is missing scores nothing.
-    values = np.where(np.isnan(one.values).any(axis=1), np.nan, one.values[:, feature]).astype(np.float32)
-    said = forecasts[:, feature].astype(np.float32)
+    values = np.where(np.isnan(one.values).any(axis=1), np.nan, one.values[:, feature])
+    said = forecasts[:, feature]
+    if not exact:
+        values, said = values.astype(np.float32).astype(np.float64), said.astype(np.float32).astype(np.float64)
     first = int(np.argmax(~np.isnan(said)))  # a baseline may need some values before it says anything
-    low[first:, feature], high[first:, feature] = _ends(values[first:], said[first:], level)
+    low[first:, feature], high[first:, feature] = _ends(values[first:], said[first:], level, exact)
     return Bounds(low, high)
 
 
 def _ends(
-    values: NDArray[np.float32], said: NDArray[np.float32], level: float
+    values: NDArray[np.float64], said: NDArray[np.float64], level: float, exact: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The intervals around forecasts said (n,) of the values 1 to n of (n + 1,)."""
     import numpy as np
@@ -47,9 +49,9 @@ def _ends(
     constants, count = Constants(level), len(said)
     kept = np.zeros(1, CALIBRATION)
     kept[:] = constants.fresh()
-    predicted = np.concatenate([[np.float32(np.nan)], said[:-1]])
+    predicted = np.concatenate([[np.nan], said[:-1]])
     labelled = ~np.isnan(values[:-1]) & ~np.isnan(predicted)
-    out = np.empty((count, 3), np.float32)
+    out = np.empty((count, 3))
     calibrate(
         kept,
         constants.fresh(),
@@ -61,6 +63,7 @@ def _ends(
         np.nan_to_num(said),
         out,
         np.zeros((1, 2)),
+        int(exact),
     )
     out[np.isnan(said)] = np.nan
-    return out[:, 0].astype(np.float64), out[:, 1].astype(np.float64)
+    return out[:, 0], out[:, 1]

@@ -10,6 +10,7 @@ from streamlstm.calibration import LEAST_SEEN
 from streamlstm.cli.tail import entry_time
 from streamlstm.errors import RecordError
 from streamlstm.meta import Meta
+from streamlstm.pairs import join
 from streamlstm.printable import as_column
 from streamlstm.record import RecordFormat
 from streamlstm.spec import ModelSpec
@@ -37,8 +38,10 @@ def facts(name: bytes, record: bytes, meta: Meta, model: Served | None = None) -
         "steps": int(head["steps"]),
         **_errors(head),
         "coverage": _coverage(layout.calibration(row)[0]) if layout.calibration_at else None,
-        "last_value": _numbers(layout.last_value(row)[0]),
-        "last_prediction": dict(zip(meta.columns.split(","), _numbers(layout.last_output(row)[0]), strict=False)),
+        "last_value": _numbers(layout.last_value(row)[0], exact=layout.exact),
+        "last_prediction": dict(
+            zip(meta.columns.split(","), _numbers(layout.last_output(row)[0], exact=layout.exact), strict=False)
+        ),
         "bytes": len(record),
     }
     if model is not None:
@@ -75,12 +78,7 @@ def _layout_of_model(model: Served) -> RecordFormat:
     import numpy as np
 
     spec, fingerprint = model
-    return RecordFormat(
-        outputs=len(spec.outputs),
-        features=len(spec.features),
-        initial_state=np.zeros(spec.state_size, np.float32),
-        fingerprint=fingerprint,
-    )
+    return RecordFormat.of(spec, initial_state=np.zeros(spec.state_size, np.float32), fingerprint=fingerprint)
 
 
 def _parts(spec: ModelSpec, state: Any) -> Facts:
@@ -98,8 +96,10 @@ def _array(values: Any) -> str:
     return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
-def _numbers(values: Any) -> list[float]:
-    """Float32 as the shortest decimal numbers that parse back to them, not as the float64 they are stored in."""
+def _numbers(values: Any, *, exact: bool) -> list[float]:
+    """Float32 as the shortest decimal numbers that parse back to them; of pairs, the digits that 48 bits hold."""
+    if exact:
+        return [float(f"{number:.15g}") for number in join(values).tolist()]
     numbers: list[float] = json.loads(_array(values.copy()))
     return numbers
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from streamlstm.errors import TableError
@@ -14,7 +15,7 @@ from streamlstm.model import Model
 from streamlstm.tables import Series
 
 Float64 = NDArray[np.float64]
-Float32 = NDArray[np.float32]
+Floats = NDArray[np.float32] | NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ def step_through(model: Model, one: Series, missing: str = "impute") -> tuple[Fl
     if model.spec.uses_time and times is None:
         raise TableError(f"the model looks at the time of each value, and series {one.name!r} has no times")
     state = model.initial_state(1)
-    result = np.empty((len(one.values), len(model.spec.outputs)), np.float32)
-    x = one.values.astype(np.float32)
+    result = np.empty((len(one.values), len(model.spec.outputs)))
+    x = model.as_fed(one.values).copy()
     for first, last in _stretches(x):
         begin = first
         if np.isnan(x[first]).any():
@@ -66,16 +67,16 @@ def step_through(model: Model, one: Series, missing: str = "impute") -> tuple[Fl
         cut = slice(begin, last)
         ys, state = model.run(x[cut, None], state, None if times is None else times[cut, None])
         result[cut] = ys[:, 0]
-    return result.astype(np.float64), x.astype(np.float64)
+    return result, x.astype(np.float64)
 
 
-def _stretches(x: Float32) -> list[tuple[int, int]]:
+def _stretches(x: Floats) -> list[tuple[int, int]]:
     """Where to cut x (N, F) so that a missing value stands at the beginning: what stands in for it is known then."""
     starts = sorted({0, *np.flatnonzero(np.isnan(x).any(axis=1)).tolist()}) if len(x) else []
     return list(zip(starts, [*starts[1:], len(x)], strict=True))
 
 
-def _impute(model: Model, x: Float32, forecasts: Float32, row: int, *, hold: bool) -> None:
+def _impute(model: Model, x: Floats, forecasts: Float64, row: int, *, hold: bool) -> None:
     """Fill in the missing numbers of row `row` of x."""
     for feature, target in enumerate(model.spec.targets):
         if np.isnan(x[row, feature]):
@@ -91,7 +92,7 @@ def model_forecasts(model: Model, series: Sequence[Series], ahead: int = 1, miss
     result = []
     later = (ahead - 1) * len([target for target in model.spec.targets if target is not None])
     for one in series:
-        outputs = one_step_forecasts(model, one, missing)
+        outputs = as_written(model, one_step_forecasts(model, one, missing))
         said = np.full((len(outputs) - 1, len(model.spec.features)), np.nan)
         for feature, target in enumerate(model.spec.targets):
             if target is not None:
@@ -107,9 +108,12 @@ def horizon_of(model: Model) -> int:
     return horizon if isinstance(horizon, int) and horizon * targets == len(model.spec.outputs) else 1
 
 
-def as_served(values: Float64) -> Float64:
-    """Values as a daemon reads them, in float32: a forecast that hits one exactly has no error here either."""
-    return values.astype(np.float32).astype(np.float64)
+def as_written(model: Model, forecasts: Float64) -> Float64:
+    """Forecasts (N, O) as whoever reads a daemon's texts has them: 0.1, not the float32 next to it."""
+    if model.spec.exact:
+        return forecasts
+    texts = orjson.dumps(forecasts.astype(np.float32), option=orjson.OPT_SERIALIZE_NUMPY)
+    return np.array(orjson.loads(texts), np.float64).reshape(forecasts.shape)
 
 
 def only_forecast(model: Model, forecasts: Sequence[Float64]) -> list[Float64]:
@@ -128,7 +132,7 @@ def score(
     errors, scaled = [], []
     for one, forecast in zip(series, forecasts, strict=True):
         end = training_length(len(one.values), test_size)
-        error = forecast[end - 1 :] - as_served(one.values[end:])  # (n, F)
+        error = forecast[end - 1 :] - one.values[end:]  # (n, F)
         there = ~np.isnan(error)
         errors.append(error[there])
         unit = _mase_unit(one.values[:end], season or 1)
@@ -157,7 +161,7 @@ def interval_scores(series: Sequence[Series], bounds: Sequence[Bounds], test_siz
     inside, widths = [], []
     for one, bound in zip(series, bounds, strict=True):
         end = training_length(len(one.values), test_size)
-        value, low, high = as_served(one.values[end:]), bound.low[end - 1 :], bound.high[end - 1 :]
+        value, low, high = one.values[end:], bound.low[end - 1 :], bound.high[end - 1 :]
         there = ~np.isnan(value + low + high)
         inside.append(((low <= value) & (value <= high))[there])
         widths.append((high - low)[there])

@@ -19,6 +19,7 @@ from onnx import helper, numpy_helper
 
 from streamlstm.errors import ModelError, UsageError
 from streamlstm.model import Model
+from streamlstm.pairs import split
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -70,7 +71,8 @@ def _run(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(kept.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    feed = {"x": values.astype(np.float32)[:, None], "state": model.initial_state(1)}
+    fed = split(values) if model.spec.exact else values.astype(np.float32)
+    feed = {"x": fed[:, None], "state": model.initial_state(1)}
     names = sorted(wanted)
     return dict(zip(names, session.run(names, feed), strict=True))
 

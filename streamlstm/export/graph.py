@@ -131,7 +131,7 @@ class Graph:
 
     def model(self, spec: ModelSpec, y: str, next_state: str) -> onnx.ModelProto:
         """Close the graph: tensors `y` and `next_state` become its outputs, the spec its metadata; checked by onnx."""
-        float_, features, outputs = TensorProto.FLOAT, len(spec.features), len(spec.outputs)
+        float_, features, outputs = TensorProto.FLOAT, spec.x_width, spec.y_width
         self._drop_unused({y, next_state})
         self._nodes.append(helper.make_node("Identity", [y], ["y"]))
         self._nodes.append(helper.make_node("Identity", [next_state], ["next_state"]))

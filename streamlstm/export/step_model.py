@@ -12,6 +12,7 @@ from torch import Tensor
 from streamlstm.errors import ModelError
 from streamlstm.export.graph import Graph
 from streamlstm.model import Model
+from streamlstm.pairs import join, split
 from streamlstm.spec import ModelSpec
 
 # torch and onnxruntime round differently; a forecast may differ by this share of itself, of the value it was made after
@@ -20,6 +21,7 @@ from streamlstm.spec import ModelSpec
 TOLERANCE = 1e-5
 STATE_TOLERANCE = 1e-4
 CHECK_SERIES = 7
+EXACT_LEVEL = 1e8  # mean changes: where exact models are checked
 FLAT = 1e-4  # what series move that hardly do: the order of a sum shows in its bits where its terms are far apart
 CHECK_STEPS_AFTER_HISTORY = 40  # the check runs on until every branch of the graph has been taken
 
@@ -74,7 +76,7 @@ def write_model(forecaster: Exportable, training: dict[str, Any] | None = None) 
 def check_export(
     forecaster: Exportable,
     model_bytes: bytes,
-    x: NDArray[np.float32] | None = None,
+    x: NDArray[np.floating[Any]] | None = None,
     time: NDArray[np.int64] | None = None,
 ) -> float:
     """Hold a step model against the forecaster it was made from, on x (T, B, F) at `time` (T, B), or on made-up ones.
@@ -85,7 +87,7 @@ def check_export(
     too. Returns the largest relative difference.
     """
     model = Model(model_bytes, source="the exported model")
-    x = _made_up_series(forecaster) if x is None else np.asarray(x, np.float32)
+    x = model.as_fed(_made_up_series(forecaster, model.spec.exact) if x is None else x)
     steps, batch = x.shape[:2]
     if not model.spec.uses_time:
         time = None
@@ -93,12 +95,14 @@ def check_export(
         time = _made_up_times(steps, batch)
     forecaster.eval()
     with torch.no_grad():
-        known = (torch.from_numpy(x), forecaster.initial_state(batch))
-        wanted, wanted_state = forecaster(*known) if time is None else forecaster(*known, torch.from_numpy(time))
+        known = (torch.from_numpy(split(x) if model.spec.exact else x), forecaster.initial_state(batch))
+        given, wanted_state = forecaster(*known) if time is None else forecaster(*known, torch.from_numpy(time))
+    wanted = join(given.numpy()) if model.spec.exact else given.numpy()
     stepped, state = _step_by_step(model, x, time)
-    size = np.maximum(_sizes(x), np.median(np.abs(wanted.numpy())))
+    level = x[:1].mean() if model.spec.exact else 0.0  # what an exact model is held to is what lies above it
+    size = np.maximum(_sizes(x - level), np.median(np.abs(wanted - level)))
     worst = max(
-        _relative(stepped, wanted.numpy(), size),
+        _relative(stepped - level, wanted - level, size),
         _relative(state, wanted_state.numpy(), 1.0) * TOLERANCE / STATE_TOLERANCE,
     )
     if not worst <= TOLERANCE:  # written so that NaN fails
@@ -111,18 +115,18 @@ def check_export(
     return worst
 
 
-def _sizes(x: NDArray[np.float32]) -> NDArray[np.float32]:
+def _sizes(x: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """The size of each value (T, B, F), as (T, B, 1): of a zero the usual one of its series, which it is rounded from.
 
     Counts are most often zero, and so are a median of theirs and what is forecast of them.
     """
-    sizes: NDArray[np.float32] = np.abs(x).max(axis=2, keepdims=True)
+    sizes: NDArray[np.floating[Any]] = np.abs(x).max(axis=2, keepdims=True)
     for column in np.moveaxis(sizes, 1, 0):
         column[column == 0] = np.median(column[column > 0]) if column.any() else 0
     return sizes
 
 
-def check_bits(model: Model, x: NDArray[np.float32], time: NDArray[np.int64] | None) -> None:
+def check_bits(model: Model, x: NDArray[np.floating[Any]], time: NDArray[np.int64] | None) -> None:
     """ModelError unless x (T, B, F) at `time` (T, B) has the same bits in any cut over time, and each row alone."""
     steps, batch = x.shape[:2]
     stepped, state = _step_by_step(model, x, time)
@@ -140,8 +144,8 @@ def check_bits(model: Model, x: NDArray[np.float32], time: NDArray[np.int64] | N
 
 
 def _step_by_step(
-    model: Model, x: NDArray[np.float32], time: NDArray[np.int64] | None
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    model: Model, x: NDArray[np.floating[Any]], time: NDArray[np.int64] | None
+) -> tuple[NDArray[np.floating[Any]], NDArray[np.float32]]:
     state = model.initial_state(x.shape[1])
     forecasts = []
     for step, values in enumerate(x):
@@ -150,7 +154,9 @@ def _step_by_step(
     return np.stack(forecasts), state
 
 
-def _relative(found: NDArray[np.float32], wanted: NDArray[np.float32], size: NDArray[np.float32] | float) -> float:
+def _relative(
+    found: NDArray[np.floating[Any]], wanted: NDArray[np.floating[Any]], size: NDArray[np.floating[Any]] | float
+) -> float:
     """Largest |found - wanted| as a share of |wanted| or of `size`, whichever is larger."""
     share = np.abs(found.astype(np.float64) - wanted) / np.maximum(np.abs(wanted), np.maximum(size, 1e-30))
     return float(share.max(initial=0.0))
@@ -163,8 +169,11 @@ def _made_up_times(steps: int, batch: int) -> NDArray[np.int64]:
     return random.integers(-(10**12), 2 * 10**12, batch) + np.cumsum(gaps, axis=0)
 
 
-def _made_up_series(forecaster: Exportable) -> NDArray[np.float32]:
-    """Make walks with a few outliers in the units the forecaster was fitted on, longer than its history: (T, B, F)."""
+def _made_up_series(forecaster: Exportable, exact: bool) -> NDArray[np.floating[Any]]:
+    """Make walks with a few outliers in the units the forecaster was fitted on, longer than its history: (T, B, F).
+
+    Where numbers are `exact`, they lie around levels that float32 cannot hold them at.
+    """
     random = np.random.default_rng(0)
     steps, features = forecaster.history + CHECK_STEPS_AFTER_HISTORY, len(forecaster.config.features)
     z = 0.3 * random.standard_normal((steps, CHECK_SERIES, features))
@@ -172,4 +181,7 @@ def _made_up_series(forecaster: Exportable) -> NDArray[np.float32]:
     z[random.random(z.shape) < 0.01] *= 10
     with torch.no_grad():
         raw: NDArray[np.float32] = forecaster.scaling.inverse(torch.from_numpy(z.astype(np.float32))).numpy()
-    return raw
+    if not exact:
+        return raw
+    level = EXACT_LEVEL * float(np.abs(np.diff(raw, axis=0)).mean())
+    return np.asarray(raw + level * np.arange(1, CHECK_SERIES + 1)[:, None])

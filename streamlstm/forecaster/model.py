@@ -214,17 +214,22 @@ class Forecaster(nn.Module):
         """The scaling of the outputs."""
         return self.scaling.columns([target for _ in range(self.config.horizon) for target in self.outputs.targets])
 
-    def emit(self, graph: Graph) -> tuple[str, str]:
-        """Add the nodes of `forward` on the graph's inputs; returns the names of y and next_state.
+    @property
+    def output_features(self) -> tuple[int, ...]:
+        """Which feature each output forecasts."""
+        return self.outputs.targets * self.config.horizon
+
+    def emit(self, graph: Graph, x: str = "x", state: str = "state") -> tuple[str, str]:
+        """Add the nodes of `forward` on x [T, B, F] and state [B, D]; returns the names of y and next_state.
 
         States are (1, B, n) inside, as recurrent operators want them, but for the history.
         """
         sizes, ahead = [entry.size for entry in self.state_entries()], graph.ints(0)
-        short = graph.node("Unsqueeze", graph.slice("state", 0, sum(sizes[:-1]), 1), ahead)
+        short = graph.node("Unsqueeze", graph.slice(state, 0, sum(sizes[:-1]), 1), ahead)
         split = graph.nodes("Split", short, graph.ints(*sizes[:-1]), outputs=len(sizes) - 1, axis=2)
         of_timing, of_correction, of_mixture, of_lags = self._split(split)
-        z, outputs = self.scaling.emit(graph, "x"), self.outputs
-        lagged = self.lags.emit(graph, z, "state", sum(sizes), of_lags)
+        z, outputs = self.scaling.emit(graph, x), self.outputs
+        lagged = self.lags.emit(graph, z, state, sum(sizes), of_lags)
         features, timed = lagged.features, list[str]()
         if self.timing is not None:
             flat = [graph.node("Squeeze", part, ahead) for part in of_timing]
@@ -234,7 +239,7 @@ class Forecaster(nn.Module):
         flat = [graph.node("Squeeze", part, ahead) for part in of_correction]
         correction, after = self.correction.emit(graph, seen, flat, self.skip.residual_std)
         said = graph.node("Where", lagged.full, graph.node("Add", skipped, correction), short)
-        state = [graph.node("Unsqueeze", part, ahead) for part in (*timed, *after)]
+        parts = [graph.node("Unsqueeze", part, ahead) for part in (*timed, *after)]
         mixture = list[str]()
         if self.mixture is not None:
             if self.config.predict == "level":
@@ -253,11 +258,11 @@ class Forecaster(nn.Module):
             said, mixture = self.mixture.emit(graph, given, of_mixture)
         if self.scaling.is_local:
             said = graph.node("Mul", said, outputs.emit_every(graph, lagged.unit))
-        raw, scaling = outputs.emit_every(graph, "x"), self.output_scaling()
+        raw, scaling = outputs.emit_every(graph, x), self.output_scaling()
         is_level = self.mixture is None and self.config.predict == "level"
         y = scaling.emit_inverse(graph, said) if is_level else scaling.emit_change(graph, raw, said)
         *others, history = lagged.state
-        carried = graph.node("Squeeze", graph.concat([*state, *mixture, *others], axis=2), ahead)
+        carried = graph.node("Squeeze", graph.concat([*parts, *mixture, *others], axis=2), ahead)
         return y, graph.concat([carried, history], axis=1)
 
     def _emit_linear(self, graph: Graph, features: str) -> tuple[str, str, str, str]:

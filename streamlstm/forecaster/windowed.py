@@ -100,12 +100,17 @@ class WindowForecaster(nn.Module):
         """The forecast in raw units, from the latest raw value and what the network says, each (..., F)."""
         return self.scaling.change(x, said) if self.config.predict == "change" else self.scaling.inverse(said)
 
-    def emit(self, graph: Graph) -> tuple[str, str]:
-        """Add the nodes of `forward` on the graph's inputs `x` and `state`; returns the names of y and next_state."""
-        parts = graph.split_state("state", [entry.size for entry in self.state_entries()])
-        said, after = self.window.emit(graph, self.scaling.emit(graph, "x"), parts)
+    @property
+    def output_features(self) -> tuple[int, ...]:
+        """Which feature each output forecasts."""
+        return tuple(range(len(self.config.features)))
+
+    def emit(self, graph: Graph, x: str = "x", state: str = "state") -> tuple[str, str]:
+        """Add the nodes of `forward` on x [T, B, F] and state [B, D]; returns the names of y and next_state."""
+        parts = graph.split_state(state, [entry.size for entry in self.state_entries()])
+        said, after = self.window.emit(graph, self.scaling.emit(graph, x), parts)
         if self.config.predict == "change":
-            y = self.scaling.emit_change(graph, "x", said)
+            y = self.scaling.emit_change(graph, x, said)
         else:
             y = self.scaling.emit_inverse(graph, said)
         return y, graph.concat(after, axis=1)

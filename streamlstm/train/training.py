@@ -16,13 +16,15 @@ from streamlstm.errors import TableError, UsageError
 from streamlstm.evaluation.baselines import naive_forecasts
 from streamlstm.evaluation.scores import Errors, model_forecasts, only_forecast, score
 from streamlstm.evaluation.split import with_gaps
-from streamlstm.export.step_model import check_export, export_model
+from streamlstm.export.step_model import Exportable, check_export, export_model
 from streamlstm.forecaster import Forecaster, ForecasterConfig
+from streamlstm.forecaster.exact import ExactForecaster
 from streamlstm.gaps import Gaps
 from streamlstm.model import Model
 from streamlstm.tables import Series
 from streamlstm.tables.holes import Holes, find_holes
 from streamlstm.train.calendar import calendar_periods, usual_spacing
+from streamlstm.train.exactness import Origins, find_origins
 from streamlstm.train.fitting import Fitted, Progress, fit
 from streamlstm.train.gaps import with_gaps_forecast
 from streamlstm.train.loop import LoopOptions, reproducible
@@ -97,35 +99,35 @@ def train(
     series, left_out = long_enough(series, options.test_size, options.horizon, say)
     spacing = usual_spacing(series, options.test_size)
     series, gap_after_ms, holes = _with_holes_filled(series, options, spacing, say)
-    panel = make_panel(series, options.test_size, with_times=options.calendar or options.gaps)
+    origins, scaling = _origins(series, options)
+    fitted_on = series if origins is None else origins.less(series)
+    panel = make_panel(fitted_on, options.test_size, with_times=options.calendar or options.gaps)
     with reproducible(options.seed):
         names = _names(options, panel)
         plan = make_plan(
             panel,
-            series,
-            scaling=options.scaling,
+            fitted_on,
+            scaling=scaling,
             seasons=_asked(options),
             predict=options.predict,
             targets=tuple(names.index(target) for target in options.targets or names),
         )
         config = _config(plan, options, panel, names, spacing, gap_after_ms)
-        panel = with_gaps_forecast(config, panel, series, plan.penalty)
+        panel = with_gaps_forecast(config, panel, fitted_on, plan.penalty)
         fitted = fit(config, panel, penalty=plan.penalty, loop=options.loop, report=report)
-        forecaster = fitted.forecaster
+        exported = _exported(fitted.forecaster, origins)
         facts = _facts(plan, options, fitted, panel)
-        model_bytes = export_model(forecaster, training=facts)
+        model_bytes = export_model(exported, training=facts)
         model = Model(model_bytes)
         forecasts = model_forecasts(model, series)
         errors = _errors(series, model, forecasts, options.test_size, plan.seasons.all)
         # The errors are the exported model's own, so the file is written again with them; its graph stays the same.
         facts["errors"] = {name: error.as_json() for name, error in errors.items()}
-        model_bytes = export_model(forecaster, training=facts)
-        tail = panel.values[-CHECKED_STEPS:, :5].astype(np.float32)
-        times = None if panel.times is None else panel.times[-CHECKED_STEPS:, :5]
-        difference = check_export(forecaster, model_bytes, tail, times)
+        model_bytes = export_model(exported, training=facts)
+        difference = check_export(exported, model_bytes, *_sample(panel, origins))
     return TrainingResult(
         model_bytes=model_bytes,
-        forecaster=forecaster,
+        forecaster=fitted.forecaster,
         plan=plan,
         epochs=fitted.epochs,
         validation_gain=fitted.gain,
@@ -137,6 +139,32 @@ def train(
         series=tuple(series),
         forecasts=tuple(forecasts),
     )
+
+
+def _origins(series: Sequence[Series], options: TrainingOptions) -> tuple[Origins | None, str]:
+    """What is taken off values that float32 cannot hold, and the scaling that is then asked for.
+
+    Ratios, which the scaling `log` looks at, need the level itself: where float32 cannot hold changes, they are none.
+    """
+    if options.scaling == "log":
+        return None, options.scaling
+    several = options.scaling == "auto" and options.predict == "change" and len(series) > 1
+    own = several or options.scaling == "series"
+    origins = find_origins(series, options.test_size, own=own)
+    return origins, "series" if several and origins is not None else options.scaling
+
+
+def _exported(forecaster: Forecaster, origins: Origins | None) -> Exportable:
+    """What becomes the step model: the forecaster, or one that takes the origins off and puts them on."""
+    if origins is None:
+        return forecaster
+    return ExactForecaster(forecaster, None if forecaster.scaling.is_local else origins.common)
+
+
+def _sample(panel: Panel, origins: Origins | None) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
+    """Values (T, B, F) of some series, as they were given, and their times (T, B) if they matter."""
+    values = panel.values[-CHECKED_STEPS:, :5] + (0.0 if origins is None else origins.of_series[:5])
+    return values, None if panel.times is None else panel.times[-CHECKED_STEPS:, :5]
 
 
 def _with_holes_filled(

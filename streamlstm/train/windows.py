@@ -22,11 +22,13 @@ from streamlstm.errors import TableError, UsageError
 from streamlstm.evaluation.baselines import naive_forecasts
 from streamlstm.evaluation.scores import Errors, model_forecasts, score
 from streamlstm.evaluation.split import drop_leading_gap, fill_gaps, training_length
-from streamlstm.export.step_model import check_export, export_model
+from streamlstm.export.step_model import Exportable, check_export, export_model
+from streamlstm.forecaster.exact import ExactForecaster
 from streamlstm.forecaster.windowed import WindowConfig, WindowForecaster
 from streamlstm.model import Model
 from streamlstm.nn import clip_gradients
 from streamlstm.tables import Series
+from streamlstm.train.exactness import find_origins
 from streamlstm.train.loop import reproducible
 
 SPLITS = ("time", "shuffled")
@@ -100,18 +102,21 @@ def train_windows(
     kept = [drop_leading_gap(one) for one in series]
     with reproducible(options.seed):
         forecaster = WindowForecaster(options.config)
-        windows = _cut(kept, options, split)
-        forecaster.scaling.fit(np.concatenate([windows.known(i, one) for i, one in enumerate(kept)]))
+        is_log = options.config.scaling == "log"
+        origins = None if is_log else find_origins(kept, options.test_size, own=False)
+        fitted_on = kept if origins is None else origins.less(kept)
+        exported: Exportable = forecaster if origins is None else ExactForecaster(forecaster, origins.common)
+        windows = _cut(fitted_on, options, split)
+        forecaster.scaling.fit(np.concatenate([windows.known(i, one) for i, one in enumerate(fitted_on)]))
         updates, interrupted = _fit(forecaster, windows, options, report or _say_nothing)
         facts = _facts(options, split, updates)
-        model_bytes = export_model(forecaster, training=facts)
+        model_bytes = export_model(exported, training=facts)
         forecasts = tuple(model_forecasts(Model(model_bytes), kept))
         tested = tuple(windows.tested(i, one) for i, one in enumerate(kept))
         errors = _errors(kept, forecasts, tested, options, split)
         facts["errors"] = {name: error.as_json() for name, error in errors.items()}
-        model_bytes = export_model(forecaster, training=facts)
-        sample = fill_gaps(kept[0].values)[-200:, None].astype(np.float32)
-        difference = check_export(forecaster, model_bytes, sample)
+        model_bytes = export_model(exported, training=facts)
+        difference = check_export(exported, model_bytes, fill_gaps(kept[0].values)[-200:, None])
     return WindowResult(
         forecaster=forecaster,
         split=split,

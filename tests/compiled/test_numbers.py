@@ -32,8 +32,8 @@ def read(module: Any, text: bytes) -> bytes | None:
     """The bits of the number a codec reads; None for what is none in the range of float32."""
     table, found, value = module.Table(), np.zeros(6, np.int64), np.zeros(1, np.float32)
     table.put(0, b"s", 3)
-    key = module.scan_single(encode_read({"k": [(b"1-1", [b"s", text])]}), table, {b"k": 0}, found, value)
-    [scan] = module.scan_read(encode_read({"k": [(b"1-1", [b"s", text])]}), table, {b"k": 0}, 1)
+    key = module.scan_single(encode_read({"k": [(b"1-1", [b"s", text])]}), table, {b"k": 0}, found, value, 0)
+    [scan] = module.scan_read(encode_read({"k": [(b"1-1", [b"s", text])]}), table, {b"k": 0}, 1, 0)
     assert (key is None) == bool(scan[11][0]), "both ways to scan agree"
     assert key is None or value.tobytes() == scan[10]
     return None if key is None else value.tobytes()

@@ -72,18 +72,18 @@ def table_of(module: Any) -> Any:
 def test_what_is_no_reads_reply_is_refused(module: Any, reply: bytes) -> None:
     """Read as a batch it raises; read as a single value it is not one."""
     with pytest.raises(ValueError, match="reply"):
-        module.scan_read(reply, table_of(module), KEYS, 1)
+        module.scan_read(reply, table_of(module), KEYS, 1, 0)
     value = np.zeros(1, np.float32)
-    assert module.scan_single(reply, table_of(module), KEYS, np.zeros(6, np.int64), value) is None
+    assert module.scan_single(reply, table_of(module), KEYS, np.zeros(6, np.int64), value, 0) is None
 
 
 @pytest.mark.parametrize("module", CODECS)
 def test_a_good_one_is_read(module: Any) -> None:
     """It is the damage alone that is refused."""
     value, found = np.zeros(1, np.float32), np.zeros(6, np.int64)
-    assert module.scan_single(GOOD, table_of(module), KEYS, found, value) == b"k"
+    assert module.scan_single(GOOD, table_of(module), KEYS, found, value, 0) == b"k"
     assert (value[0], found[2], found[5]) == (1.5, 1, 3)
-    assert len(module.scan_read(GOOD, table_of(module), KEYS, 1)) == 1
+    assert len(module.scan_read(GOOD, table_of(module), KEYS, 1, 0)) == 1
 
 
 @pytest.mark.parametrize("module", CODECS)
@@ -141,7 +141,7 @@ def test_no_place_outside_is_gone_to(module: Any, at: int, left: int) -> None:
 def test_ids_are_read_up_to_the_highest(module: Any, entry_id: bytes) -> None:
     """A time beyond int64 is the last that can be told."""
     reply = encode_read({"k": [(entry_id, [b"s", b"1"])]})
-    [scan] = module.scan_read(reply, table_of(module), KEYS, 1)
+    [scan] = module.scan_read(reply, table_of(module), KEYS, 1, 0)
     time_ms = int(entry_id.partition(b"-")[0])
     assert np.frombuffer(scan[3], np.int64).tolist() == [min(time_ms, 2**63 - 1)]
 

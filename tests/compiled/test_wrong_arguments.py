@@ -205,7 +205,8 @@ def _absorbed(function: Callable[..., None], count: int, cuts: list[int]) -> byt
     tally, one, zero = calls.new_tally(1), np.arange(4), np.zeros(1, np.int64)
     values = np.arange(4 * made.features, dtype=np.float32).reshape(4, made.features)
     outputs = np.arange(4 * made.outputs, dtype=np.float32).reshape(4, 1, made.outputs)
-    y, state, first = np.zeros((4, made.outputs), np.float32), np.zeros((1, made.state_size), np.float32), 0
+    y = np.zeros((4, layout.columns), np.float64 if layout.exact else np.float32)
+    state, first = np.zeros((1, made.state_size), np.float32), 0
     for steps in cuts:
         part = np.ascontiguousarray(outputs[first : first + steps])
         cut = (one, zero, zero, zero, first, steps, 0, values, one, part, state, y, tally)

@@ -50,7 +50,7 @@ def scanned(module: Any, reply: bytes, features: int = 1) -> list[tuple[bytes, .
     """What a codec makes of a reply, with one series known."""
     table = module.Table()
     table.put(0, b"known", 7)
-    return [tuple(found) for found in module.scan_read(reply, table, KEYS, features)]
+    return [tuple(found) for found in module.scan_read(reply, table, KEYS, features, 0)]
 
 
 @needs_compiled
@@ -77,7 +77,7 @@ def alone(module: Any, reply: bytes, features: int) -> tuple[bytes | None, list[
     table.put(0, b"known", 7)
     table.put(1, b"", 0)
     found, value = np.zeros(6, np.int64), np.zeros(features, np.float32)
-    key = module.scan_single(reply, table, KEYS, found, value)
+    key = module.scan_single(reply, table, KEYS, found, value, 0)
     return key, ([] if key is None else found.tolist()), (b"" if key is None else value.tobytes())
 
 
@@ -276,7 +276,7 @@ def test_both_pack_a_value_that_comes_alone_alike(name: bytes, numbers: list[flo
     table = compiled.Table()
     table.put(0, name, 2)
     found = np.zeros(6, np.int64)
-    assert compiled.scan_single(reply, table, KEYS, found, np.zeros(1, np.float32)) == b"k"
+    assert compiled.scan_single(reply, table, KEYS, found, np.zeros(1, np.float32), 0) == b"k"
     rows, y = np.arange(12, dtype=np.float32).reshape(3, 4), np.array([numbers], np.float32)
     pieces = (b"begin", b"add", b"meta", b"count", b"end")
     packed = [module.pack_single(reply, found, rows, 16, y, answered, pieces) for module in (compiled, codec_python)]

@@ -18,6 +18,7 @@ class Calibrator:
     """What one series has seen."""
 
     constants: Constants
+    kind: type[np.float32] | type[np.float64] = np.float32  # what numbers are rounded to
     seen: float = 0.0
     scale: float = 0.0
     low: float = 0.0
@@ -31,23 +32,23 @@ class Calibrator:
         self.low = self.high = self.constants.first_end
         self.tails = list(self.constants.first_tails)
 
-    def ends(self, around: np.float32) -> tuple[np.float32, np.float32]:
+    def ends(self, around: np.floating) -> tuple[np.floating, np.floating]:
         """The interval around a prediction; NaN before ten values were scored."""
         if self.seen < 10:
-            return np.float32("nan"), np.float32("nan")
+            return self.kind("nan"), self.kind("nan")
         found = sorted([float(around) - self.low * self.scale, float(around) + self.high * self.scale])
-        lower, upper = (np.float32(min(max(end, -LARGEST), LARGEST)) for end in found)
+        lower, upper = (self.kind(min(max(end, -LARGEST), LARGEST)) for end in found)
         return lower, upper
 
-    def take(self, x: np.float32, predicted: np.float32) -> np.float32:
+    def take(self, x: np.floating, predicted: np.floating) -> np.floating:
         """Learn from a value; returns its score."""
         error = float(x) - float(predicted)
-        score = np.float32("nan")
+        score = self.kind("nan")
         if self.seen >= 10:
             lower, upper = self.ends(predicted)
             self.covered += bool(lower <= x <= upper)
             self.given += 1
-            score = np.float32(1.0 - self._share(abs(error)))
+            score = self.kind(1.0 - self._share(abs(error)))
         if self.scale > 0:
             out, back = self.constants.numbers[2:4].tolist()
             above, below = error > self.high * self.scale, error < -(self.low * self.scale)

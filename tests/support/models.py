@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,28 +14,70 @@ from streamlstm.spec import ModelSpec, StateEntry
 
 def lstm(units: int = 8, *, features: int = 1, outputs: int | None = None, seed: int = 0, **spec: Any) -> bytes:
     """An LSTM with random weights and a dense head; output i forecasts feature i."""
-    outputs = features if outputs is None else outputs
-    rng = np.random.default_rng(seed)
+    network = _Lstm(units, features, features if outputs is None else outputs, seed, spec)
     graph = Graph()
+    serialized: bytes = graph.model(network.spec(), *network.emit(graph)).SerializeToString()
+    return serialized
+
+
+def exact_lstm(units: int = 8, *, features: int = 1, common: bool = False, **options: Any) -> bytes:
+    """The same over pairs, less each series' first value (`common`: less 2.5e9)."""
+    from streamlstm.forecaster.exact import ExactForecaster
+
+    network = _Lstm(units, features, features, 0, options)
+    exact = ExactForecaster(network, np.full(features, 2.5e9) if common else None)
+    graph = Graph()
+    y, state = exact.emit(graph)
+    serialized: bytes = graph.model(exact.spec(), y, state).SerializeToString()
+    return serialized
+
+
+class _Lstm:
+    """An LSTM with random weights and a dense head."""
+
+    history = 1
+    scaling: Any = None
+
+    def __init__(self, units: int, features: int, outputs: int, seed: int, spec: dict[str, Any]) -> None:
+        self.units, self.outputs, self.seed, self._spec = units, outputs, seed, spec
+        self.config = SimpleNamespace(features=tuple(f"value{i}" for i in range(features)))
+
+    @property
+    def output_features(self) -> tuple[int, ...]:
+        """Output i forecasts feature i."""
+        return tuple(range(self.outputs))
+
+    def emit(self, graph: Graph, x: str = "x", state: str = "state") -> tuple[str, str]:
+        """Its nodes."""
+        return _emit_lstm(graph, x, state, self.units, len(self.config.features), self.outputs, self.seed)
+
+    def spec(self, training: dict[str, Any] | None = None) -> ModelSpec:
+        """Its metadata."""
+        return _lstm_spec(self.units, len(self.config.features), self.outputs, self.seed, self._spec)
+
+
+def _emit_lstm(graph: Graph, x: str, state: str, units: int, features: int, outputs: int, seed: int) -> tuple[str, str]:
+    rng = np.random.default_rng(seed)
     weights = [
         graph.constant(rng.standard_normal(shape) * scale)
         for shape, scale in (((1, 4 * units, features), 0.5), ((1, 4 * units, units), 0.2), ((1, 8 * units), 0.1))
     ]
-    h, c = (graph.node("Unsqueeze", part, graph.ints(0)) for part in graph.split_state("state", [units, units]))
-    y, h, c = graph.nodes("LSTM", "x", *weights, "", h, c, outputs=3, hidden_size=units)
+    h, c = (graph.node("Unsqueeze", part, graph.ints(0)) for part in graph.split_state(state, [units, units]))
+    y, h, c = graph.nodes("LSTM", x, *weights, "", h, c, outputs=3, hidden_size=units)
     y = graph.node("Squeeze", y, graph.ints(1))
     y = graph.node("MatMul", y, graph.constant(rng.standard_normal((units, outputs))))
-    state = graph.concat([graph.node("Squeeze", part, graph.ints(0)) for part in (h, c)], 1)
-    initial = tuple(np.round(rng.standard_normal(units) * 0.1, 3).tolist())
-    described = ModelSpec(
+    return y, graph.concat([graph.node("Squeeze", part, graph.ints(0)) for part in (h, c)], 1)
+
+
+def _lstm_spec(units: int, features: int, outputs: int, seed: int, spec: dict[str, Any]) -> ModelSpec:
+    initial = tuple(np.round(np.random.default_rng([seed, 1]).standard_normal(units) * 0.1, 3).tolist())
+    return ModelSpec(
         features=tuple(f"value{i}" for i in range(features)) if features > 1 else ("value",),
         outputs=tuple(f"yhat{i}" for i in range(outputs)) if outputs > 1 else ("yhat",),
         targets=tuple(i if i < outputs else None for i in range(features)),
         state=(StateEntry(name="h", shape=(units,), initial=initial), StateEntry(name="c", shape=(units,))),
         **spec,
     )
-    serialized: bytes = graph.model(described, y, state).SerializeToString()
-    return serialized
 
 
 def reciprocal() -> bytes:

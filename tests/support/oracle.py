@@ -27,8 +27,8 @@ class Series:
     """One series as the oracle carries it."""
 
     state: NDArray[np.float32]
-    output: NDArray[np.float32]
-    value: NDArray[np.float32]
+    output: NDArray[np.floating]
+    value: NDArray[np.floating]
     steps: int = 0
     time_ms: int = 0
     rejected: int = 0  # in a row
@@ -47,7 +47,7 @@ class Oracle:
     spacing_ms: int = 1000
     max_series: int | None = None
     series: dict[str, Series] = field(default_factory=dict)
-    predictions: list[tuple[str, list[tuple[str, NDArray[np.float32]]]]] = field(default_factory=list)
+    predictions: list[tuple[str, list[tuple[str, NDArray[np.floating]]]]] = field(default_factory=list)
     dead: list[tuple[str, str, str]] = field(default_factory=list)
 
     def feed(self, entries: Iterable[tuple[str, Fields]]) -> Oracle:
@@ -73,19 +73,19 @@ class Oracle:
         else:
             self.series.pop(name, None)
 
-    def _step(self, entry_id: str, name: str, text: str) -> NDArray[np.float32] | None:  # noqa: PLR0911
+    def _step(self, entry_id: str, name: str, text: str) -> NDArray[np.floating] | None:  # noqa: PLR0911
         time_ms = int(entry_id.partition("-")[0])
         carried, held = self._past(name, time_ms)
         parts = text.split(",")
         if len(parts) != len(self.model.spec.features):
             return None
-        x = np.empty(len(parts), np.float32)
+        x = np.empty(len(parts), self._kind)
         for feature, part in enumerate(parts):
             if part.strip().lower() in {"", "nan"}:
                 if held is None:
                     return None
                 if self.missing == "skip":
-                    return self._with_extras(held, np.float32("nan"))
+                    return self._with_extras(held, self._kind("nan"))
                 target = self.model.spec.targets[feature]
                 use_output = self.missing == "impute" and target is not None
                 x[feature] = held.output[target] if use_output and target is not None else held.value[feature]
@@ -96,7 +96,7 @@ class Oracle:
                 return None
             if not abs(number) < LEAST_OVERFLOW:
                 return None
-            x[feature] = number
+            x[feature] = self.model.as_fed([number])[0]
         if name not in self.series and len(self.series) == self.max_series:
             return None
         answer = self._answer(x, self.model.initial_state(1) if held is None else held.state[None], time_ms)
@@ -110,7 +110,7 @@ class Oracle:
         y, after = answer
         calibrator = held.calibrator if held else self._calibrator()
         made = Series(after[0], y[0], x, held.steps + 1 if held else 1, time_ms, calibrator=calibrator)
-        score = np.float32("nan")
+        score = self._kind("nan")
         if is_whole and held is not None and held.calibrator is not None:
             feature, target = self._scored
             score = held.calibrator.take(x[feature], held.output[target])
@@ -150,15 +150,20 @@ class Oracle:
         return held
 
     @property
+    def _kind(self) -> type[np.float32] | type[np.float64]:
+        """What numbers are kept in."""
+        return np.float64 if self.model.spec.exact else np.float32
+
+    @property
     def _scored(self) -> tuple[int, int]:
         """The first feature that an output forecasts, and the output."""
         return next((i, target) for i, target in enumerate(self.model.spec.targets) if target is not None)
 
     def _calibrator(self) -> Calibrator | None:
-        return Calibrator(self.extras.level) if self.extras.wanted else None
+        return Calibrator(self.extras.level, self._kind) if self.extras.wanted else None
 
-    def _with_extras(self, held: Series, score: np.float32) -> NDArray[np.float32]:
+    def _with_extras(self, held: Series, score: np.floating) -> NDArray[np.floating]:
         if held.calibrator is None:
             return held.output
         ends = held.calibrator.ends(held.output[self._scored[1]]) if self.extras.interval is not None else ()
-        return np.array([*held.output, *ends, *((score,) if self.extras.score else ())], np.float32)
+        return np.array([*held.output, *ends, *((score,) if self.extras.score else ())], self._kind)

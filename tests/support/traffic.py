@@ -8,7 +8,7 @@ RUBBISH = ("abc", "inf", "-inf", "1e999", "1_000", "1,2,3,4", "0x10", "true", "[
 
 
 def entries(
-    seed: int, count: int, *, series: int = 20, features: int = 1, odd: float = 0.1, step_ms: int = 1000
+    seed: int, count: int, *, series: int = 20, features: int = 1, odd: float = 0.1, step_ms: int = 1000, level: int = 0
 ) -> list[tuple[str, list[str]]]:
     """Entries (id, fields); `odd` is the share of items that are missing, rubbish or resets."""
     rng = random.Random(seed)
@@ -17,13 +17,13 @@ def entries(
         fields: list[str] = []
         for _ in range(rng.choice((1, 1, 1, 2, 5, 12))):
             name = f"s{rng.randrange(series)}" if rng.random() < 0.7 else "hot"
-            fields += _item(rng, name, features) if rng.random() < odd else [name, _value(rng, features)]
+            fields += _item(rng, name, features) if rng.random() < odd else [name, _value(rng, features, level)]
         made.append((f"{number * step_ms}-0", fields))
     return made
 
 
-def _value(rng: random.Random, features: int) -> str:
-    return ",".join(repr(round(rng.gauss(0, 2), 3)) for _ in range(features))
+def _value(rng: random.Random, features: int, level: int = 0) -> str:
+    return ",".join(repr(round(level + rng.gauss(0, 2), 3)) for _ in range(features))
 
 
 def _item(rng: random.Random, name: str, features: int) -> list[str]:

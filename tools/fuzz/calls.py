@@ -56,7 +56,7 @@ def pack_single(rng: np.random.Generator) -> Call:
     reply, rows = rng.bytes(60), floats(rng, SLOTS, int(rng.integers(1, 30)))
     (id_at, name_at), (id_length, name_length) = rng.integers(0, 30, 2), rng.integers(0, 31, 2)
     found = np.array([id_at, id_length, 7, name_at, name_length, rng.integers(0, SLOTS)])
-    numbers = floats(rng, 1, int(rng.integers(1, 5)))
+    numbers = floats(rng, 1, int(rng.integers(1, 5))).astype(rng.choice([np.float32, np.float64]))
     pieces = tuple(rng.bytes(3) for _ in range(5))
     return "pack_single", [reply, found, rows, 4 * rows.shape[1], numbers, int(rng.integers(0, 2**62)), pieces]
 
@@ -67,6 +67,11 @@ def write_numbers(rng: np.random.Generator) -> Call:
     bits = rng.integers(0, 2**32, (int(rng.integers(0, 6)), columns), np.uint32)
     if bits.size:
         bits.flat[0] = rng.choice([0x15AE43FD, 0x95AE43FD, 0xFF800000, 0x7F800000, 0x7FC00001, 1, int(bits.flat[0])])
+    if rng.random() < 0.5:
+        doubles = rng.integers(0, 2**64, bits.shape, np.uint64).view(np.float64)
+        with np.errstate(invalid="ignore"):
+            near = bits.view(np.float32) * (1 + rng.random(bits.shape) * 2.0**-30)
+        return "write_numbers", [np.where(rng.random(bits.shape) < 0.5, doubles, near), columns]
     return "write_numbers", [bits.view(np.float32), columns]
 
 
@@ -113,9 +118,11 @@ def all_finite(rng: np.random.Generator) -> Call:
 def records(rng: np.random.Generator, extras: bool) -> tuple[RecordFormat, Any]:
     """Rows of records that may be forged, but have nothing in them that is not finite."""
     outputs, features, size = (int(rng.integers(1, 4)) for _ in range(3))
+    exact = bool(rng.integers(0, 2))
     made = RecordFormat(
-        outputs=outputs,
-        features=features,
+        outputs=outputs * (1 + exact),
+        features=features * (1 + exact),
+        exact=exact,
         initial_state=np.zeros(size, np.float32),
         fingerprint="ab" * 8,
         calibration=Constants(0.8).fresh() if extras else None,
@@ -144,11 +151,11 @@ def calibrations(rng: np.random.Generator, count: int) -> Any:
 
 def layout_of(rng: np.random.Generator, made: RecordFormat, extras: bool) -> Layout:
     """Where things stand in its rows, with some output and feature that are scored or none."""
-    target = int(rng.integers(0 if extras else -1, made.outputs))
+    target = int(rng.integers(0 if extras else -1, made.outputs // (1 + made.exact)))
     columns = rng.integers(0, 2, 2).tolist() if extras else (0, 0)
-    scored = (target, int(rng.integers(0, made.features)))
+    scored = (target, int(rng.integers(0, made.features // (1 + made.exact))))
     sizes = (made.size, made.outputs, made.features, made.state_size)
-    return Layout(*sizes, *made.places(), *scored, made.calibration_at, *columns)
+    return Layout(*sizes, *made.places(), *scored, made.calibration_at, *columns, int(made.exact))
 
 
 def absorb(rng: np.random.Generator) -> Call:
@@ -161,7 +168,7 @@ def absorb(rng: np.random.Generator) -> Call:
     cut = (first, steps, int(rng.integers(0, batch + 1)))
     values, times = floats(rng, count, layout.features), rng.integers(0, 2**63 - 1, count)
     outputs, state = floats(rng, steps, batch, layout.outputs), floats(rng, batch, layout.state_size)
-    y = np.zeros((count, layout.columns), np.float32)
+    y = np.zeros((count, layout.columns), np.float64 if layout.exact else np.float32)
     numbers = (Constants(0.8).numbers, SCALED_ERROR_EDGES)
     arrays = (items, places, slots, streams, *cut, values, times, outputs, state, y, new_tally(2))
     return "absorb", [rows, layout, *numbers, *arrays]
@@ -185,7 +192,7 @@ def absorb_one(rng: np.random.Generator) -> Call:
     outputs, state = floats(rng, 1, 1, layout.outputs), floats(rng, 1, layout.state_size)
     outputs.flat[0] = rng.choice([np.nan, np.inf, 1.0, outputs.flat[0]])
     numbers = (Constants(0.8).numbers, SCALED_ERROR_EDGES)
-    y = np.zeros((1, layout.columns), np.float32)
+    y = np.zeros((1, layout.columns), np.float64 if layout.exact else np.float32)
     return "absorb_one", [
         rows,
         layout,
@@ -204,10 +211,10 @@ def calibrate(rng: np.random.Generator) -> Call:
     groups, events = int(rng.integers(1, 5)), int(rng.integers(0, 12))
     group = rng.integers(0, groups, events)
     flags = rng.choice(np.array([0, LABELLED, LABELLED, BEGINS, LABELLED | BEGINS], np.uint8), events)
-    numbers = [floats(rng, events) for _ in range(3)]
-    kept, out = calibrations(rng, groups), np.zeros((events, 3), np.float32)
-    level = Constants(0.8)
-    return "calibrate", [kept, level.fresh(), level.numbers, group, flags, *numbers, out, np.zeros((groups, 2))]
+    numbers = [floats(rng, events).astype(np.float64) for _ in range(3)]
+    kept, out = calibrations(rng, groups), np.zeros((events, 3))
+    level, exact = Constants(0.8), int(rng.integers(0, 2))
+    return "calibrate", [kept, level.fresh(), level.numbers, group, flags, *numbers, out, np.zeros((groups, 2)), exact]
 
 
 CODEC = (pack_entries, pack_records, pack_single, write_numbers)

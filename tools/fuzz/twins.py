@@ -70,14 +70,14 @@ def scan(name: str, choice: random.Random) -> tuple[Any, Any]:
     reply = replies.read(choice)
     if choice.random() < 0.6:
         reply = replies.damaged(reply, choice)
-    features = choice.choice((1, 1, 2))
+    features, exact = choice.choice((1, 1, 2)), choice.choice((0, 0, 1))
     found = []
     for module in ("streamlstm._codec", "streamlstm.codec_python"):
         arguments: list[Any] = [reply, table_of(module), KEYS]
         if name == "scan_read":
-            answer = outcome(importlib.import_module(module).scan_read, [*arguments, features])
+            answer = outcome(importlib.import_module(module).scan_read, [*arguments, features, exact])
         else:
-            room = [np.zeros(6, np.int64), np.zeros(features, np.float32)]
+            room = [np.zeros(6, np.int64), np.zeros(features * (1 + exact), np.float32), exact]
             answer = outcome(importlib.import_module(module).scan_single, [*arguments, *room])
             answer = None if isinstance(answer, tuple) and answer[0] is None else answer
         found.append(answer)
@@ -100,7 +100,7 @@ def number(choice: random.Random) -> tuple[Any, Any]:
     text = replies.decimal(choice)
     reply = b"*1\r\n*2\r\n$1\r\nk\r\n*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$5\r\nknown\r\n$%d\r\n%b\r\n" % (len(text), text)
     room = np.zeros(6, np.int64), np.zeros(1, np.float32)
-    key = twins("scan_single")[0](reply, table_of("streamlstm._codec"), KEYS, *room)
+    key = twins("scan_single")[0](reply, table_of("streamlstm._codec"), KEYS, *room, 0)
     wanted = codec_python.read_plain(text, 1)
     found = None if key is None else room[1].tobytes()
     return found, None if wanted is None else np.float32(wanted[0]).tobytes()
