@@ -147,7 +147,8 @@ def options() -> Iterator[tuple[str, click.Option]]:
             yield from ((words, param) for param in command.params if isinstance(param, click.Option))
 
 
-EVERY = [(words, option) for words, option in options() if option.name != "help"]
+# Those that are only ever flags have no variable and no key; tests/cli/test_options.py holds them.
+EVERY = [(words, option) for words, option in options() if option.name != "help" and option.envvar]
 # Texts of which every option takes three; whoever makes one of another kind adds some for it.
 SAMPLES = (
     *("one", "0.25", "0.5", "0.75", "1h", "2h", "3h", "1MiB", "2MiB", "3MiB", "28", "56", "84", "20000", "30000"),
