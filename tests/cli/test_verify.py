@@ -144,7 +144,7 @@ def test_what_is_gone_without_a_trace_is_said(run: Run, answer: Callable[..., No
         (["model.onnx"], "not been served yet"),
         (["model.onnx", "nowhere"], "there is no stream 'nowhere'"),
         (["nowhere.onnx"], "no model file"),
-        (["model.onnx", "--from", "nowhere"], "'nowhere' cannot be read"),
+        (["model.onnx", "--from", "nowhere"], "cannot read nowhere: No such file"),
     ],
 )
 def test_what_cannot_be_verified_is_one_line(

@@ -71,4 +71,4 @@ def test_a_directory_is_named(run: Run, tmp_path: Path) -> None:
     """What `push` was given for a file, and cannot read, stands in its line."""
     done = run("push", "values", str(tmp_path))
     assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr.decode() == f"streamlstm: error: cannot read {tmp_path}: Is a directory\n"
+    assert done.stderr.decode() == f"streamlstm: error: cannot read {tmp_path}: it is a directory, not a file\n"

@@ -96,7 +96,7 @@ class Oracle:
                 return None
             if not abs(number) < LEAST_OVERFLOW:
                 return None
-            x[feature] = self.model.as_fed([number])[0]
+            x[feature] = self.model.as_fed([number])[0] if self.model.spec.exact else number
         if name not in self.series and len(self.series) == self.max_series:
             return None
         answer = self._answer(x, self.model.initial_state(1) if held is None else held.state[None], time_ms)
