@@ -344,6 +344,8 @@ class Daemon:
     def _lose_store(self, error: StoreError) -> None:
         """Forget everything that the store may know better."""
         self._standing.lose(error)
+        if not isinstance(error, StoreUnavailableError):
+            self._store.hear_out()
         self._store.close()
         self._sharing.lose()
         for stream, pending in self._pending.items():

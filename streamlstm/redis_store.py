@@ -163,6 +163,13 @@ class RedisStore:
             self._waiting.forget(held.connection)
         return held.receive()
 
+    def hear_out(self) -> None:
+        """The replies to flights; what one has left out is written when its stream is opened again."""
+        for held in self._streams.values():
+            if held.flight is not None:
+                with contextlib.suppress(StoreError):
+                    held.receive()
+
     def release(self, stream: str) -> None:
         """Close the stream's connection."""
         held = self._streams.pop(stream, None)

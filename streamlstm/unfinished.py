@@ -32,7 +32,8 @@ class Unfinished:
     """Commands of one stream's commit that were refused while others were carried out."""
 
     keys: Keys
-    position: bytes  # where the commit left the stream
+    base: bytes  # the positions the commit was to lead from and to
+    end: bytes
     epoch: bytes | None
     commands: list[Command]
 
@@ -41,12 +42,15 @@ class Unfinished:
         cls, commit: Commit, keys: Keys, epoch: bytes | None, commands: Sequence[Command], left_out: Collection[int]
     ) -> Unfinished:
         """`left_out` are the numbers of those among a commit's commands that were refused."""
-        moved = any(
-            number not in left_out and command[:2] == (b"HSET", keys.meta.encode())
-            for number, command in enumerate(commands)
-        )
-        kept = [commands[number] for number in sorted(left_out)]
-        return cls(keys, commit.position if moved else commit.base, epoch, kept)
+        made = cls(keys, commit.base, commit.position, epoch, list(commands))
+        made._keep(left_out)
+        return made
+
+    @property
+    def position(self) -> bytes:
+        """Where the stream has been left: the command that moves the position may be among those left out."""
+        moving = (b"HSET", self.keys.meta.encode())
+        return self.base if any(command[:2] == moving for command in self.commands) else self.end
 
     def __str__(self) -> str:
         return (
@@ -70,10 +74,20 @@ class Unfinished:
         if any(str(reply).startswith(_TOO_LATE) for reply in executed if isinstance(reply, hiredis.ReplyError)):
             self._give_up("somebody else has added later ones")
             return
-        self.commands = [command for command, reply in outcomes if isinstance(reply, hiredis.ReplyError)]
+        self._keep([number for number, reply in enumerate(executed) if isinstance(reply, hiredis.ReplyError)])
         for command, reply in outcomes:
             checked(reply, address, name_of(command))
         log.info("what a commit to %r had left out is written", self.keys.input, extra={"stream": self.keys.input})
+
+    def _keep(self, left_out: Collection[int]) -> None:
+        """Forget what was carried out, but for records: what removes them all comes before what writes them."""
+        state = self.keys.state.encode()
+        again = any(self.commands[number][1] == state for number in left_out)
+        self.commands = [
+            command
+            for number, command in enumerate(self.commands)
+            if number in left_out or (again and command[1] == state)
+        ]
 
     def _give_up(self, why: str) -> None:
         log.error(

@@ -131,6 +131,9 @@ class RecordingStore:
             raise StoreError(f"another process works on {stream!r} of the private server; leave it alone")
         return True
 
+    def hear_out(self) -> None:
+        """Nothing is refused here."""
+
     def wait(self, timeout_s: float) -> tuple[bool, list[str]]:
         """Wait for replies."""
         return self._store.wait(timeout_s)

@@ -34,6 +34,7 @@ class Faults:
     lose_input: float = 0.0  # per turn
     snapshot: float = 0.04  # per turn
     operate: float = 0.0  # per turn: states are exported or imported
+    refuse: float = 0.0  # per turn: commands are refused from then on, or given back
 
     def at(self, boundary: str, rng: random.Random) -> str | None:
         """What happens at a boundary: "crash", "cut", "stall" or nothing."""
@@ -91,6 +92,10 @@ class FaultyStore:
         holds = self._call("receive_commit", self._store.receive_commit, stream)
         self._happened["held commit" if holds else "fenced commit"] += 1
         return holds
+
+    def hear_out(self) -> None:
+        """Cannot fail."""
+        self._store.hear_out()
 
     def release(self, stream: str) -> None:
         """Cannot fail."""

@@ -120,7 +120,7 @@ class MemoryConnection:
             b"model": held.model.encode(),
             b"columns": held.columns.encode(),
             b"entries": b"%d" % held.answered,
-            b"epoch": b"%d" % held.epoch,
+            b"epoch": b"%d" % held.epoch if held.epoch else None,
             b"format": FORMAT,
         }
         return [meta[field] for field in fields]

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+import streamlstm.committing
 import streamlstm.engine
 import streamlstm.memory_store
 import streamlstm.sweep
 from streamlstm.admission import Admission
+from streamlstm.committing import CommitConnection
 from streamlstm.daemon import Daemon
 from streamlstm.engine import Engine
 from streamlstm.leases import Roll
@@ -20,6 +22,7 @@ from streamlstm.sharing import Sharing
 from streamlstm.states import Draft, States
 from streamlstm.store import Commit, Head
 from streamlstm.transaction import carry_out_whole
+from streamlstm.unfinished import Unfinished
 
 Patch = pytest.MonkeyPatch
 
@@ -186,6 +189,27 @@ class _Blind:
         return replace(self.store.open(stream), model=self._fingerprint)
 
 
+def not_heard(command: str) -> Callable[[Patch], None]:
+    """What is answered to a command that fences the next commit is not looked at."""
+    agreed = streamlstm.committing.agreed
+
+    def deaf(reply: Any, wanted: bytes, address: Any, name: str) -> None:
+        if name != command:
+            agreed(reply, wanted, address, name)
+
+    return lambda patch: patch.setattr(streamlstm.committing, "agreed", deaf)
+
+
+def torn_commits_taken(patch: Patch) -> None:
+    """A commit of which a command was refused while others were carried out is taken for one that holds."""
+    patch.setattr(CommitConnection, "_hold_whole", lambda *_: None)
+
+
+def torn_commits_left(patch: Patch) -> None:
+    """What a commit left out is forgotten."""
+    patch.setattr(Unfinished, "finish", lambda *_: None)
+
+
 # What it is -> the kind of simulation that finds it.
 MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "no fence": ("everything", no_fence),
@@ -202,5 +226,9 @@ MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "later predictions kept": ("imports", later_predictions_kept),
     "exported while it moves": ("imports", exported_while_it_moves),
     "imported without a fence": ("imports", replaced_without_a_fence),
+    "WATCH not heard": ("refused commands", not_heard("WATCH")),
+    "MULTI not heard": ("refused commands", not_heard("MULTI")),
+    "torn commits taken for whole": ("torn commits", torn_commits_taken),
+    "torn commits left as they are": ("torn commits", torn_commits_left),
     "other models served": ("another model", other_models_served),
 }

@@ -30,6 +30,10 @@ CHANGE = (*_around("rebuild", "replace"), "deployed", "refused", "states replace
 STALLS = Faults(crash=0.002, cut=0.002, stall=0.2)
 FAILOVERS = Faults(rewind=0.03, snapshot=0.1)
 IMPORTS = Faults(operate=0.25, stall=0.1, rewind=0.02, snapshot=0.1)
+REFUSALS = Faults(refuse=0.3, stall=0.3, crash=0.002, cut=0.002)
+TEARS = Faults(refuse=0.15, crash=0.0, cut=0.0, stall=0.0, rewind=0.0)
+REFUSED = tuple(f"{how} {name}" for how in ("rights", "lost", "mixed") for name in ("WATCH", "MULTI", "EXEC", "HMGET"))
+TORN = tuple(f"{how} {name}" for how in ("proxy", "midst") for name in ("HSET", "XADD", "HDEL"))
 IMPORTED = ("exported", "imported, going back", "imported, going on", "gave up an export or import")
 
 
@@ -60,6 +64,12 @@ KINDS = {
         expected=(*STORE, *CHANGE, "rewind"), faults=FAILOVERS, options={"replay": True}, models=2
     ),
     "imports": Kind(expected=(*STORE, *_around("rebuild", "replace"), *IMPORTED, "rewind"), faults=IMPORTS),
+    "refused commands": Kind(
+        expected=("stall before send_commit", "fenced commit", *REFUSED),
+        faults=REFUSALS,
+        options={"refused": ("rights", "lost", "mixed")},
+    ),
+    "torn commits": Kind(expected=TORN, faults=TEARS, options={"refused": ("proxy", "midst"), "daemons_at_work": 1}),
     "an LSTM": Kind(expected=STORE, models=0),
 }
 

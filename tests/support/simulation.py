@@ -3,7 +3,8 @@
 A scheduler gives turns to two daemons and a producer. Every call a daemon makes of its store may instead crash the
 daemon before or after it took effect (the reply is lost with it), cut its connection before or after, or stall it
 while its twin goes on. The server may rewind to an earlier snapshot, cut all connections, or lose input to a
-producer's MAXLEN. The daemons may share the streams by leases, which then end while an owner is stalled or dead; they
+producer's MAXLEN. The server, or a proxy before it, may refuse commands for a while, or replies may be lost or come in
+another order. The daemons may share the streams by leases, which then end while an owner is stalled or dead; they
 may be started anew with another model, one after the other, while the other one still serves the model before; an
 operator may export the states of a stream and import them again later.
 Afterwards everything is let run to its end, and the sequential oracle says what must be there.
@@ -25,7 +26,7 @@ from streamlstm.daemon import Daemon
 from streamlstm.daemon_settings import Clock, DaemonSettings
 from streamlstm.engine import Engine, EngineSettings
 from streamlstm.entry_id import EntryId
-from streamlstm.errors import ModelChangedError, StoreError, StoreUnavailableError
+from streamlstm.errors import ModelChangedError, StoreError, StoreForbidsError, StoreUnavailableError
 from streamlstm.extras import NO_EXTRAS, Extras
 from streamlstm.flaw import TOO_MANY_SERIES
 from streamlstm.memory_store import MemoryServer, MemoryStore, MemoryStream
@@ -38,6 +39,7 @@ from streamlstm.stepping import StepModel
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.faults import CrashError, Faults, FaultyLeases, FaultyStore, Trouble
 from support.memory_connection import Draft, MemoryConnection
+from support.memory_flights import FlightStore, Refusals
 from support.memory_leases import LeaseServer
 from support.operator import Operator
 from support.oracle import Oracle
@@ -75,6 +77,8 @@ class Simulation:
     missing: str = "impute"
     max_series: int = 1000
     leases: bool = False  # whether the daemons share the streams, or are twins on all of them
+    daemons_at_work: int = 2  # a commit that was torn can be finished by none but who sent it
+    refused: tuple[str, ...] = ()  # ways in which commands of flights are refused (`support.memory_flights`)
     replay: bool = False  # what becomes of states when the model changes: made again, or begun anew
 
     def __post_init__(self) -> None:
@@ -87,6 +91,7 @@ class Simulation:
             for number, stream in enumerate(self.streams)
         }
         self.next_entry = dict.fromkeys(self.streams, 0)
+        self.refusals = Refusals(self.happened)
         self.calm = False
         self.stalled = False
         self.time_s = 0.0
@@ -94,6 +99,7 @@ class Simulation:
         self.incarnations = itertools.count()
         self.dead: set[str] = set()  # owners that have crashed, where the other can see it
         self.daemons: list[Daemon | None] = [None, None]
+        self.stores = [MemoryStore(self.server)] * 2
         self.sharings: list[Sharing | None] = [None, None]
         self.deployed = [0, 0]  # which of the models each daemon is started with
         self.drafts: dict[str, Draft] = {}
@@ -106,11 +112,12 @@ class Simulation:
             if all(self.next_entry[s] >= len(self.traffic[s]) for s in self.streams) and self.rng.random() < 0.2:
                 break
         self.calm = True
+        self.refusals.end()
         self.deployed = [len(self.models) - 1] * 2
         for _ in range(MAX_LAST_TURNS):
-            if not self._waiting() and self._is_shared() and not self._is_old():
+            if not (self._waiting() or self._is_old() or self._is_torn()) and self._is_shared():
                 break
-            self._turn_of(self.rng.randrange(2))
+            self._turn_of(self.rng.randrange(self.daemons_at_work))
         self.check()
 
     def check(self) -> None:
@@ -190,6 +197,10 @@ class Simulation:
             self.streams
         ) and all(sharing is not None and len(sharing.held) == len(self.streams) // 2 for sharing in self.sharings)
 
+    def _is_torn(self) -> bool:
+        """Whether a daemon has yet to learn what became of a commit, or to write what one left out."""
+        return any(isinstance(store, FlightStore) and store.is_busy() for store in self.stores)
+
     def _is_old(self) -> bool:
         """Whether a stream that has been served is still one of a model that is not served any more."""
         served = [self.server.stream(stream).model for stream in self.streams]
@@ -201,7 +212,12 @@ class Simulation:
         if self.rng.random() < (0.25 if self._waiting() else 0.7):
             self._produce()
         else:
-            self._turn_of(self.rng.randrange(2))
+            self._turn_of(self.rng.randrange(self.daemons_at_work))
+        if self.refused and self.rng.random() < self.faults.refuse:
+            if self.refusals.how:
+                self.refusals.end()
+            else:
+                self.refusals.begin(self.rng, self.refused)
         if self.rng.random() < self.faults.snapshot:
             self.snapshots.append(self.server.snapshot())
         if self.snapshots and self.rng.random() < self.faults.rewind:
@@ -260,7 +276,7 @@ class Simulation:
             daemon.turn(0.0)
         except CrashError:
             self.daemons[number] = None
-        except StoreUnavailableError:  # at the first connection: the process ends and is started again
+        except (StoreUnavailableError, StoreForbidsError):  # at the start: the process ends and is started again
             self.daemons[number] = None
         except ModelChangedError:
             self.happened["refused"] += 1
@@ -281,9 +297,9 @@ class Simulation:
             missing=self.missing,
             max_series=self.max_series,
         )
-        store = FaultyStore(
-            MemoryStore(self.server), self._trouble_of(number), self.happened, lambda: self.rng.random() < 0.05
-        )
+        inner = FlightStore(self.server, self.refusals) if self.refused else MemoryStore(self.server)
+        self.stores[number] = inner
+        store = FaultyStore(inner, self._trouble_of(number), self.happened, lambda: self.rng.random() < 0.05)
         self.sharings[number] = self._sharing(number) if self.leases else None
         return Daemon(
             engine=Engine(self.models[self.deployed[number]], settings),

@@ -1,0 +1,271 @@
+"""The store in memory, reached by real flights: its server refuses commands, and replies are lost or mixed up.
+
+So `CommitConnection`, `Unfinished` and the preflight run in the simulation as they are.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import hiredis
+
+import streamlstm.memory_store
+from streamlstm.address import Address
+from streamlstm.committing import CommitConnection
+from streamlstm.entry_id import EntryId
+from streamlstm.errors import StoreError, StoreUnavailableError
+from streamlstm.keys import Keys
+from streamlstm.memory_store import MemoryServer, MemoryStore
+from streamlstm.preflight import hold_commands, needed
+from streamlstm.store import Commit, DeadLetter, Head
+from streamlstm.unfinished import Unfinished
+from streamlstm.wire import bulk
+from support.memory_connection import MemoryConnection
+
+COMMANDS = ("WATCH", "MULTI", "EXEC", "HMGET", "HSET", "XADD", "HDEL", "DEL", "HLEN", "TYPE")
+WRITES = ("HSET", "XADD", "HDEL", "DEL")
+NOPERM = "NOPERM no permissions to run the command"
+
+
+@dataclass
+class Refusals:
+    """What is refused just now, and how.
+
+    `rights`: by the server, which gives up a transaction so begun; `proxy`: before the server has heard of it;
+    `midst`: by the server when EXEC comes, the others are carried out; `lost`, `mixed`: replies do not come, or not in
+    their order.
+    """
+
+    happened: Counter[str]
+    how: str = ""
+    commands: frozenset[str] = field(default_factory=frozenset)
+
+    def begin(self, rng: random.Random, ways: Sequence[str]) -> None:
+        """Refuse some commands from now on."""
+        self.how = rng.choice(ways)
+        among = WRITES if self.how == "midst" else COMMANDS
+        self.commands = frozenset(rng.sample(among, rng.randint(1, 2)))
+
+    def end(self) -> None:
+        """Give everything back."""
+        self.how, self.commands = "", frozenset()
+
+    def hits(self, how: str, command: str) -> bool:
+        """Whether a command is refused in a way just now."""
+        hit = self.how == how and command in self.commands
+        self.happened[f"{how} {command}"] += hit
+        return hit
+
+
+class FlightConnection(MemoryConnection):
+    """A connection that takes flights; its commands and replies meet with refusals."""
+
+    def __init__(self, server: MemoryServer, stream: str, refusals: Refusals) -> None:
+        super().__init__(server, {}, stream, lambda *_: None)
+        self._types, self._refusals = Keys(stream).types, refusals
+        self._spoilt = False  # a command was refused since MULTI
+        self._wanted = 1
+
+    def send_pieces(self, pieces: Sequence[bytes]) -> None:
+        """Carry out a flight."""
+        self.send(b"".join(pieces))
+
+    def send(self, data: bytes) -> None:
+        """Carry out packed commands, one after the other."""
+        self._reach()
+        reader = hiredis.Reader()
+        reader.feed(data)
+        while (command := reader.gets()) is not False:
+            name = command[0].decode()
+            reply = self._answer(name, command)
+            if self._refusals.hits("mixed", name) and self._replies:
+                self._replies.insert(len(self._replies) - 1, reply)
+            elif not self._refusals.hits("lost", name):
+                self._replies.append(reply)
+
+    def expect(self, replies: int, *, least_bytes: int = 1) -> None:
+        """So many are taken as bytes."""
+        self._wanted = replies
+
+    def receive(self) -> Any:
+        """The next reply; none comes any more once one was lost."""
+        self._reach()
+        if not self._replies:
+            raise StoreUnavailableError("no answer: a reply was lost by the simulation")
+        return self._replies.popleft()
+
+    def take(self) -> bytes:
+        """All replies."""
+        return b"".join([_encoded(self.receive()) for _ in range(self._wanted)])
+
+    def _reach(self) -> None:
+        if self._generation != self._server.generation:
+            raise StoreUnavailableError("the connection to the server in memory was cut")
+
+    def _answer(self, name: str, command: Sequence[bytes]) -> Any:
+        if self._refusals.hits("proxy", name):
+            return hiredis.ReplyError("ERR this proxy passes it on to nobody")
+        if self._refusals.hits("rights", name):
+            self._spoilt = True
+            if name != "EXEC" or self._queued is None:
+                return hiredis.ReplyError(NOPERM)
+            self._queued = self._watched = None
+            return hiredis.ReplyError(f"EXECABORT Transaction discarded because of: {NOPERM}")
+        if name == "EXEC":
+            return self._end()
+        if self._queued is not None and name in {"MULTI", "WATCH"}:
+            return hiredis.ReplyError(f"ERR {name} inside MULTI is not allowed")
+        self._spoilt = self._spoilt and self._queued is not None
+        return self._take(command)
+
+    def _end(self) -> Any:
+        queued, self._queued = self._queued, None
+        watched, self._watched = self._watched, None
+        if queued is None:
+            return hiredis.ReplyError("ERR EXEC without MULTI")
+        if self._spoilt:
+            return hiredis.ReplyError("EXECABORT Transaction discarded because of previous errors.")
+        if watched is not None and watched != self._seen():
+            return None
+        return [
+            hiredis.ReplyError(NOPERM) if self._refusals.hits("midst", command[0].decode()) else self._take(command)
+            for command in queued
+        ]
+
+    def _type(self, key: bytes) -> bytes:
+        return self._types[key.decode()].encode()
+
+    def _hlen(self, key: bytes) -> int:
+        return len(self._held.state)
+
+    def _xinfo(self, what: bytes, key: bytes) -> Any:
+        return hiredis.ReplyError("ERR no such key")
+
+    def _del(self, key: bytes) -> int:
+        self._held.state = {}
+        return 1
+
+    def _hdel(self, key: bytes, *names: bytes) -> int:
+        return sum(self._held.state.pop(name, None) is not None for name in names)
+
+    def _hset(self, key: bytes, *pairs: bytes) -> int:
+        given = dict(zip(pairs[0::2], pairs[1::2], strict=True))
+        if not key.endswith(b":meta"):
+            self._held.state.update(given)
+            return len(given)
+        model, columns = given[b"model"].decode(), given[b"columns"].decode()
+        streamlstm.memory_store._move(self._held, given[b"position"], model, columns)
+        self._held.answered = int(given[b"entries"])
+        return 0
+
+    def _xadd(self, key: bytes, *parts: bytes) -> Any:
+        held = self._held
+        if key.endswith(b":predictions"):
+            entry_id, *fields = parts
+            if held.prediction_ids and EntryId.parse(entry_id) <= EntryId.parse(held.prediction_ids[-1]):
+                return hiredis.ReplyError("ERR The ID specified in XADD is equal or smaller")
+            held.prediction_ids.append(entry_id)
+            held.predictions.append(fields)
+            return entry_id
+        letter = dict(zip(parts[-8::2], parts[-7::2], strict=True))
+        held.dead.append(DeadLetter(letter[b"id"], letter[b"series"], letter[b"value"], letter[b"error"].decode(), ""))
+        return b"%d-0" % len(held.dead)
+
+
+class _Place:
+    """Where streams are, for those that connect to one."""
+
+    spread = False
+    url = FlightConnection.address.url
+
+    def __init__(self, server: MemoryServer, stream: str, refusals: Refusals) -> None:
+        self._made = server, stream, refusals
+
+    def home(self, key: str) -> Address:
+        """The one server."""
+        return FlightConnection.address
+
+    def connect(self, address: Address, name: str) -> FlightConnection:
+        """Connect."""
+        return FlightConnection(*self._made)
+
+
+class FlightStore(MemoryStore):
+    """A `MemoryStore` that opens and commits by flights."""
+
+    def __init__(self, server: MemoryServer, refusals: Refusals) -> None:
+        super().__init__(server)
+        self._refusals = refusals
+        self._flights: dict[str, CommitConnection] = {}
+        self._done: list[str] = []
+        self.unfinished: dict[str, Unfinished] = {}
+        self._willing = False
+
+    def open(self, stream: str) -> Head:
+        """As the store on Redis does."""
+        self._reach(stream, connect=True)
+        self.release(stream)
+        place: Any = _Place(self._server, stream, self._refusals)
+        if not self._willing:
+            hold_commands(place.connect(place.home(""), ""), needed(Keys(stream), trims=False, sweeps=False))
+            self._willing = True
+        made = self._flights[stream] = CommitConnection(place, stream, self._done, self.unfinished)
+        return made.open()
+
+    def load(self, stream: str, names: Sequence[bytes]) -> list[bytes | None]:
+        """After what was sent."""
+        if self._flights[stream].flight is not None:
+            self._flights[stream].receive_early()
+        return super().load(stream, names)
+
+    def send_commit(self, commit: Commit) -> None:
+        """The flight."""
+        self._reach(commit.stream)
+        self._flights[commit.stream].send(commit)
+        self._pending[commit.stream] = True
+
+    def receive_commit(self, stream: str) -> bool:
+        """Its replies."""
+        self._reach(stream)
+        self._pending.pop(stream)
+        return self._flights[stream].receive()
+
+    def is_busy(self) -> bool:
+        """Whether replies to flights, or what one has left out, are still to come."""
+        return bool(self.unfinished) or any(held.flight is not None for held in self._flights.values())
+
+    def hear_out(self) -> None:
+        """The replies to all flights."""
+        for held in self._flights.values():
+            if held.flight is not None:
+                with suppress(StoreError):
+                    held.receive()
+
+    def release(self, stream: str) -> None:
+        """Let go of its connection."""
+        self._flights.pop(stream, None)
+        self._pending.pop(stream, None)
+
+    def close(self) -> None:
+        """Let go of all."""
+        super().close()
+        self._flights.clear()
+        self._willing = False
+
+
+def _encoded(reply: Any) -> bytes:
+    """A reply as RESP2."""
+    if reply is None:
+        return b"$-1\r\n"
+    if isinstance(reply, hiredis.ReplyError):
+        return b"-%b\r\n" % str(reply).encode()
+    if isinstance(reply, int):
+        return b":%d\r\n" % reply
+    if isinstance(reply, list):
+        return b"*%d\r\n%b" % (len(reply), b"".join(map(_encoded, reply)))
+    return b"+%b\r\n" % reply if reply in {b"OK", b"QUEUED"} else bulk(reply)
