@@ -63,6 +63,7 @@ def test_quick_measures_everything(tmp_path: Path) -> None:
     report = json.loads(out)
     assert set(report) == {"date", "machine", "settings", "drain", "latency", "memory", "load"}
     assert set(report["machine"]) == {
+        "compiled",
         *("processor", "cores", "system", "python", "server", "streamlstm", "packages"),
     }
     assert report["settings"]["fsync"] == "off"
