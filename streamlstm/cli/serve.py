@@ -212,6 +212,8 @@ class _Daemon:
             log.warning(warning)
         sharing = _sharing(self.plan.sharing, topology)
         standby = _standby(self.plan, self.engine.model.fingerprint, topology)
+        if standby is not None:
+            stack.callback(standby.close)
         store.call_when_readable(sharing.fileno, sharing.listen)
         daemon = Daemon(
             engine=self.engine,
