@@ -87,9 +87,7 @@ def test_a_lease_of_another_type_is_named(start_server: StartServer, start: Star
         assert f"the key {KEYS.lease!r} at" in last_words(start("--redis", server.url))
 
 
-@pytest.mark.parametrize(
-    "missing", ["-info", "-subscribe", "-xread|-exec", "-watch", "-multi", "resetchannels", "resetkeys"]
-)
+@pytest.mark.parametrize("missing", ["-subscribe", "-xread|-exec", "-watch", "-multi", "resetchannels", "resetkeys"])
 def test_rights_that_are_missing_are_said(missing: str, start_server: StartServer, start: Start) -> None:
     """What the server did not allow, and where all that is needed is listed; then the process ends."""
     server = start_server()
