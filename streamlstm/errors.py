@@ -69,6 +69,10 @@ class StoreHandshakeError(StoreUnavailableError):
 class StoreNotNowError(StoreUnavailableError):
     """The store answers, but not this just now: it is loading, or a slot is on its way to another node."""
 
+    def __init__(self, message: str, refusal: str = "") -> None:
+        super().__init__(message)
+        self.refusal = refusal or message  # who said what, the same for each command that is refused
+
 
 class StoreRefusesError(StoreNotNowError):
     """The store takes no writes until somebody does something: it is full, its disk is, it is a replica."""

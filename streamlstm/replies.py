@@ -44,8 +44,8 @@ def checked(reply: Any, address: Address, command: str = "") -> Any:
     if what_to_do is not None:
         said = f"the Redis server at {address.url} refuses {command or 'a command'} for now: {text}"
         if what_to_do:
-            raise StoreRefusesError(f"{said}; {what_to_do}")
-        raise StoreNotNowError(said)
+            raise StoreRefusesError(f"{said}; {what_to_do}", f"{address.url}: {text}")
+        raise StoreNotNowError(said, f"{address.url}: {text}")
     mended = cure(text)
     kind = StoreError if is_of_one_stream(text) else StoreForbidsError
     to = f" to {command}" if command else ""

@@ -46,7 +46,7 @@ class Standing:
     def lose(self, error: StoreError) -> None:
         """Something went wrong, and will be tried again; what was said of it before is not said once more."""
         refused = not isinstance(error, StoreUnavailableError) or isinstance(error, StoreRefusesError)
-        text = str(error)
+        text = error.refusal if isinstance(error, StoreNotNowError) else str(error)
         if refused:
             is_news = text != self._refused
         else:  # that a server cannot be reached says nothing new while it is away; why it turns one away does

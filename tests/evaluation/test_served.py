@@ -45,7 +45,7 @@ def said(model: Model, one: Series, missing: str, gaps: Gaps | None = None) -> S
         test_size=len(one.values) - 1,
         seasons=[],
         baselines=[],
-        interval=lambda one, forecast: served_bounds(one, forecast, 0.9),
+        interval=lambda one, forecast: served_bounds(one, forecast, 0.9, exact=model.spec.exact),
         missing=missing,
     )["model"].served
     assert found is not None

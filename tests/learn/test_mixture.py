@@ -167,7 +167,7 @@ def test_intervals_of_a_trained_model_cover_their_share_again_after_a_shift(kind
     values[1500:] = shifted[kind][1500:] if kind in shifted else values[1500]
     one = Series("s", None, values[:, None])
     [said] = model_forecasts(model, [one])
-    bounds = served_bounds(one, said, 0.9)
+    bounds = served_bounds(one, said, 0.9, exact=model.spec.exact)
     assert bounds is not None
     covered, _ = interval_scores([one], [bounds], 2300) or (0.0, 0.0)
     before, _ = interval_scores([Series("s", None, values[:1500, None])], [cut(bounds, 1499)], 1000) or (0.0, 0.0)

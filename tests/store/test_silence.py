@@ -136,7 +136,7 @@ def test_a_store_that_was_asked_nothing_owes_no_answer(redis_url: str) -> None:
             while not store.wait(1.0)[0]:
                 pass
             assert store.receive_read() == b"*-1\r\n"
-    reads = [asked for asked in servers.asked if b"XREAD" in asked]
+    reads = [asked for asked in servers.asked if b"XREAD\r\n$5\r\nCOUNT\r\n$2\r\n10" in asked]
     assert len(reads) == 4
     assert all(b"\r\nBLOCK\r\n$3\r\n150\r\n" in asked for asked in reads), "half of what is waited for"
 
@@ -149,7 +149,12 @@ def test_a_commit_answered_on_the_way_to_records_is_waited_for_no_longer(redis_u
             head = store.open("values")
             store.send_commit(
                 Commit(
-                    stream="values", base=head.position, position=b"%d-0" % number, model="ab", columns="y", answered=1
+                    stream="values",
+                    base=head.position,
+                    position=b"%d-0" % number,
+                    model="ab" * 32,
+                    columns="y",
+                    answered=1,
                 )
             )
             assert store.load("values", [b"nobody"]) == [None]

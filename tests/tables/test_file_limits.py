@@ -142,14 +142,19 @@ def test_lines_end_where_those_of_files_do(tmp_path: Path) -> None:
     assert [name.decode() for _, name, _ in rows] == ["a\u2028b", "c\x1cd"]
 
 
-def test_a_pipe_that_is_read_whole_is_bounded_too() -> None:
+def test_a_pipe_that_is_read_whole_is_bounded_too(tmp_path: Path) -> None:
     """One that does not end is left once it has given more than may be."""
+    (tmp_path / "one line").write_bytes(b"1" * (17 * MIB))
     chosen = Format(source="standard input", table=TableOptions(max_cells=1000))
     descriptor = os.open("/dev/zero", os.O_RDONLY)
     try:
         with pytest.raises(TableError, match="standard input has more than 48,000 bytes"):
             read_all(descriptor, chosen)
+    finally:
+        os.close(descriptor)
+    descriptor = os.open(tmp_path / "one line", os.O_RDONLY)
+    try:
         with pytest.raises(TableError, match="line 1 of the pipe has more than 16,777,216 bytes"):
-            next(chunks(descriptor, None))
+            next(chunks(descriptor, None, "stdin"))
     finally:
         os.close(descriptor)
