@@ -42,6 +42,9 @@ WINDOW = "5s"  # what $__rate_interval stands for; Prometheus scrapes every seco
 SHORT = {"30m": "8s", "1d": "60s", "15m": "8s", "6h": "15s"}
 OLD_MS = 3_600_000  # age of the history that is pushed
 HISTORY_VALUES, ENTRY_VALUES = 1_500_000, 300
+# Values that drift do so for longer than the short window of an error's mean, and for less of its long one, again and
+# again: who stood still, and saw nothing of it, sees it the next time.
+WILD_S, CALM_S = 16.0, 44.0
 GROWTH = 1.005  # an entry, of values that drift
 
 
@@ -87,7 +90,8 @@ class Topology:
         self.directory = directory
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.ports = {name: free_port() for name in ("redis", *DAEMONS, "prometheus", "alertmanager")}
-        self.drifts = threading.Event()  # set: the values of DRIFTING are others than before
+        self.drifts = threading.Event()  # set: the values of DRIFTING are others than before, from time to time
+        self._drifts_since_s: float | None = None
         self._stop_load = threading.Event()
         self._load = threading.Thread(target=self._push, name="load")
 
@@ -225,6 +229,15 @@ class Topology:
             (made / name).write_text(shortened(text))
         return made / "prometheus.yml"
 
+    def _is_wild(self) -> bool:
+        """Whether values that drift do so just now."""
+        if not self.drifts.is_set():
+            return False
+        now_s = time.monotonic()
+        if self._drifts_since_s is None:
+            self._drifts_since_s = now_s
+        return (now_s - self._drifts_since_s) % (WILD_S + CALM_S) < WILD_S
+
     def _push(self) -> None:
         """Seasons with some noise, a reset here and there, and in one stream words."""
         number = drifted = 0
@@ -234,14 +247,19 @@ class Topology:
             values = {name: f"{300 + 100 * math.sin((number + i) / 6):.2f}" for i, name in enumerate(SERIES)}
             if number % RESET_EVERY == 0:
                 values = {"!reset": "valve"}
-            wilder = GROWTH ** (drifted := drifted + self.drifts.is_set())
+            is_wild = self._is_wild()
+            is_over = drifted > 0 and not is_wild
+            drifted = drifted + 1 if is_wild else 0
             with contextlib.suppress(redis.RedisError):  # a check may have taken the server away
                 for stream in STREAMS:
                     sent: dict[Any, Any] = dict(values)
                     if stream == BAD and number % BAD_EVERY == 0:
                         sent["pump"] = "word"
-                    if stream == DRIFTING and drifted:
-                        sent = {name: f"{wilder * random.uniform(-1000, 1000):.2f}" for name in SERIES}
+                    if stream == DRIFTING and is_wild:
+                        wilder = 1000 * GROWTH**drifted
+                        sent = {name: f"{random.uniform(-wilder, wilder):.2f}" for name in SERIES}
+                    elif stream == DRIFTING and is_over:
+                        sent = {"!reset": "*"}  # so that errors are not held against those of wild values
                     if stream != LAGGING:
                         client.xadd(stream, sent)
         client.close()
