@@ -4,7 +4,8 @@ A server gives a transaction up if a command of it is refused before EXEC. Two t
 are taken away after a command was queued and before EXEC is reached (Redis looks again then, and goes on to the next
 command), and a proxy that refuses a command by itself and passes the others on. Then the position may have moved, and
 nobody computes these predictions and records again: whoever sent the commit writes what is missing before it does
-anything else, as long as the position is where the torn commit left it.
+anything else, as long as the position is where the torn commit left it. Where predictions behind a missing one were
+taken, their stream is written anew (`streamlstm.inserting`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 import hiredis
 
 from streamlstm.entry_id import BEGINNING
+from streamlstm.inserting import insert_late
 from streamlstm.keys import Keys
 from streamlstm.replies import checked, listed
 from streamlstm.store import Commit
@@ -23,8 +25,6 @@ from streamlstm.transaction import Command, carry_out, name_of, watch
 from streamlstm.wire import Connection, pack
 
 log = logging.getLogger(__name__)
-
-_TOO_LATE = "ERR The ID specified in XADD"  # somebody has added later ones
 
 
 @dataclass
@@ -60,24 +60,38 @@ class Unfinished:
 
     def finish(self, connection: Connection) -> None:
         """Carry out what was left out; raises StoreError if some of it is still refused."""
-        address = connection.address
+        for work in (self._insert, self._write):
+            if self.commands and not (self._is_where_it_was_left(connection) and work(connection)):
+                self._give_up("another process has gone on meanwhile")
+                return
+        log.info("what a commit to %r had left out is written", self.keys.input, extra={"stream": self.keys.input})
+
+    def _is_where_it_was_left(self, connection: Connection) -> bool:
+        """Watch the stream, and see whether nobody has gone on."""
         watch(connection, self.keys.meta)
         connection.send(pack("HMGET", self.keys.meta, "position", "epoch"))
-        position, epoch = listed(connection.receive(), 2, address, "HMGET")
-        executed = None
-        if (position or BEGINNING, epoch) == (self.position, self.epoch):
-            executed = carry_out(connection, self.commands)
+        position, epoch = listed(connection.receive(), 2, connection.address, "HMGET")
+        return (position or BEGINNING, epoch) == (self.position, self.epoch)
+
+    def _insert(self, connection: Connection) -> bool:
+        """Put predictions in that others follow already; False if somebody has gone on meanwhile."""
+        adding = (b"XADD", self.keys.predictions.encode())
+        missing = [command for command in self.commands if command[:2] == adding]
+        inserted = insert_late(connection, self.keys, [command[2:] for command in missing])
+        if inserted:
+            self.commands = [command for command in self.commands if command not in missing]
+        return inserted is not None
+
+    def _write(self, connection: Connection) -> bool:
+        """Carry out the commands; False if somebody has gone on meanwhile."""
+        executed = carry_out(connection, self.commands)
         if executed is None:
-            self._give_up("another process has gone on meanwhile")
-            return
+            return False
         outcomes = list(zip(self.commands, executed, strict=True))
-        if any(str(reply).startswith(_TOO_LATE) for reply in executed if isinstance(reply, hiredis.ReplyError)):
-            self._give_up("somebody else has added later ones")
-            return
         self._keep([number for number, reply in enumerate(executed) if isinstance(reply, hiredis.ReplyError)])
         for command, reply in outcomes:
-            checked(reply, address, name_of(command))
-        log.info("what a commit to %r had left out is written", self.keys.input, extra={"stream": self.keys.input})
+            checked(reply, connection.address, name_of(command))
+        return True
 
     def _keep(self, left_out: Collection[int]) -> None:
         """Forget what was carried out, but for records: what removes them all comes before what writes them."""

@@ -29,6 +29,7 @@ from support.memory_connection import MemoryConnection
 
 COMMANDS = ("WATCH", "MULTI", "EXEC", "HMGET", "HSET", "XADD", "HDEL", "DEL", "HLEN", "TYPE")
 WRITES = ("HSET", "XADD", "HDEL", "DEL")
+SOME = 0.5  # of the commands, that a proxy refuses which passes on the others
 NOPERM = "NOPERM no permissions to run the command"
 
 
@@ -36,19 +37,20 @@ NOPERM = "NOPERM no permissions to run the command"
 class Refusals:
     """What is refused just now, and how.
 
-    `rights`: by the server, which gives up a transaction so begun; `proxy`: before the server has heard of it;
-    `midst`: by the server when EXEC comes, the others are carried out; `lost`, `mixed`: replies do not come, or not in
-    their order.
+    `rights`: by the server, which gives up a transaction so begun; `proxy`: before the server has heard of it; `some`:
+    likewise, but every other time only; `midst`: by the server when EXEC comes, the others are carried out; `lost`,
+    `mixed`: replies do not come, or not in their order.
     """
 
     happened: Counter[str]
     how: str = ""
     commands: frozenset[str] = field(default_factory=frozenset)
+    _rng: random.Random = field(default_factory=random.Random)
 
     def begin(self, rng: random.Random, ways: Sequence[str]) -> None:
         """Refuse some commands from now on."""
-        self.how = rng.choice(ways)
-        among = WRITES if self.how == "midst" else COMMANDS
+        self.how, self._rng = rng.choice(ways), rng
+        among = WRITES if self.how in {"midst", "some"} else COMMANDS
         self.commands = frozenset(rng.sample(among, rng.randint(1, 2)))
 
     def end(self) -> None:
@@ -57,6 +59,8 @@ class Refusals:
 
     def hits(self, how: str, command: str) -> bool:
         """Whether a command is refused in a way just now."""
+        if how == "proxy" and self.how == "some":
+            how = "some" if self._rng.random() < SOME else how
         hit = self.how == how and command in self.commands
         self.happened[f"{how} {command}"] += hit
         return hit
@@ -144,10 +148,16 @@ class FlightConnection(MemoryConnection):
         return len(self._held.state)
 
     def _xinfo(self, what: bytes, key: bytes) -> Any:
+        ids = self._held.prediction_ids
+        if key.endswith(b":predictions") and ids:
+            return [b"length", len(ids), b"last-generated-id", ids[-1], b"groups", 0]
         return hiredis.ReplyError("ERR no such key")
 
     def _del(self, key: bytes) -> int:
-        self._held.state = {}
+        if key.endswith(b":state"):
+            self._held.state = {}
+        else:
+            self._drafts.pop(key.decode(), None)
         return 1
 
     def _hdel(self, key: bytes, *names: bytes) -> int:
@@ -165,6 +175,8 @@ class FlightConnection(MemoryConnection):
 
     def _xadd(self, key: bytes, *parts: bytes) -> Any:
         held = self._held
+        if b":draft:" in key:
+            return super()._xadd(key, *parts)
         if key.endswith(b":predictions"):
             entry_id, *fields = parts
             if held.prediction_ids and EntryId.parse(entry_id) <= EntryId.parse(held.prediction_ids[-1]):
@@ -212,7 +224,7 @@ class FlightStore(MemoryStore):
         self.release(stream)
         place: Any = _Place(self._server, stream, self._refusals)
         if not self._willing:
-            hold_commands(place.connect(place.home(""), ""), needed(Keys(stream), trims=False, sweeps=False))
+            hold_commands(place.connect(place.home(""), ""), Keys(stream).meta, needed(Keys(stream)))
             self._willing = True
         made = self._flights[stream] = CommitConnection(place, stream, self._done, self.unfinished)
         return made.open()
@@ -239,12 +251,13 @@ class FlightStore(MemoryStore):
         """Whether replies to flights, or what one has left out, are still to come."""
         return bool(self.unfinished) or any(held.flight is not None for held in self._flights.values())
 
-    def hear_out(self) -> None:
+    def hear_out(self) -> bool:
         """The replies to all flights."""
         for held in self._flights.values():
             if held.flight is not None:
                 with suppress(StoreError):
                     held.receive()
+        return bool(self.unfinished)
 
     def release(self, stream: str) -> None:
         """Let go of its connection."""

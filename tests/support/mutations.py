@@ -12,6 +12,7 @@ import streamlstm.committing
 import streamlstm.engine
 import streamlstm.memory_store
 import streamlstm.sweep
+import streamlstm.unfinished
 from streamlstm.admission import Admission
 from streamlstm.committing import CommitConnection
 from streamlstm.daemon import Daemon
@@ -210,6 +211,11 @@ def torn_commits_left(patch: Patch) -> None:
     patch.setattr(Unfinished, "finish", lambda *_: None)
 
 
+def holes_left(patch: Patch) -> None:
+    """Predictions that others follow already are not put in any more."""
+    patch.setattr(streamlstm.unfinished, "insert_late", lambda *_: True)
+
+
 # What it is -> the kind of simulation that finds it.
 MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "no fence": ("everything", no_fence),
@@ -230,5 +236,6 @@ MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "MULTI not heard": ("refused commands", not_heard("MULTI")),
     "torn commits taken for whole": ("torn commits", torn_commits_taken),
     "torn commits left as they are": ("torn commits", torn_commits_left),
+    "holes left in commits": ("commits with holes", holes_left),
     "other models served": ("another model", other_models_served),
 }

@@ -23,6 +23,8 @@ class RespProxy:
 
     target: int  # the server's port
     refused: set[bytes] = field(default_factory=set)  # answered with an error, and not passed on
+    once: set[bytes] = field(default_factory=set)  # likewise, the next time only
+    skipped: dict[bytes, int] = field(default_factory=dict)  # so many are passed on before that
     lost: set[bytes] = field(default_factory=set)  # passed on, and not answered
     mixed: set[bytes] = field(default_factory=set)  # whose reply comes after that of the command behind it
     held: dict[bytes, threading.Event] = field(default_factory=dict)  # stands still before them until the event is set
@@ -62,7 +64,7 @@ class RespProxy:
                 name = command[0].upper()
                 if name in self.held:
                     self.held[name].wait()
-                if name in self.refused:
+                if name in self.refused or self._is_hit(name):
                     reply = REFUSAL % name
                 else:
                     server.sendall(pack(*command))
@@ -81,6 +83,16 @@ class RespProxy:
         for end in (client, server):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+    def _is_hit(self, name: bytes) -> bool:
+        """Whether a command is the one that is refused once."""
+        if name not in self.once:
+            return False
+        self.skipped[name] = self.skipped.get(name, 0) - 1
+        if self.skipped[name] >= 0:
+            return False
+        self.once.discard(name)
+        return True
 
 
 def _commands(client: socket.socket) -> Iterator[list[bytes]]:

@@ -34,6 +34,7 @@ REFUSALS = Faults(refuse=0.3, stall=0.3, crash=0.002, cut=0.002)
 TEARS = Faults(refuse=0.15, crash=0.0, cut=0.0, stall=0.0, rewind=0.0)
 REFUSED = tuple(f"{how} {name}" for how in ("rights", "lost", "mixed") for name in ("WATCH", "MULTI", "EXEC", "HMGET"))
 TORN = tuple(f"{how} {name}" for how in ("proxy", "midst") for name in ("HSET", "XADD", "HDEL"))
+HOLES = ("some HSET", "some XADD")
 IMPORTED = ("exported", "imported, going back", "imported, going on", "gave up an export or import")
 
 
@@ -70,6 +71,9 @@ KINDS = {
         options={"refused": ("rights", "lost", "mixed")},
     ),
     "torn commits": Kind(expected=TORN, faults=TEARS, options={"refused": ("proxy", "midst"), "daemons_at_work": 1}),
+    "commits with holes": Kind(  # no dead letters: one that was left out is added behind the others
+        expected=HOLES, faults=TEARS, options={"refused": ("some",), "daemons_at_work": 1, "odd": 0.0}
+    ),
     "an LSTM": Kind(expected=STORE, models=0),
 }
 
