@@ -345,7 +345,9 @@ class Daemon:
         """Forget everything that the store may know better."""
         self._standing.lose(error)
         if not isinstance(error, StoreUnavailableError):
-            self._store.hear_out()
+            is_torn = self._store.hear_out()
+            if isinstance(error, StoreForbidsError) and not is_torn:
+                self._alone.forbidden()
         self._store.close()
         self._sharing.lose()
         for stream, pending in self._pending.items():

@@ -213,7 +213,7 @@ class RedisLeases:
         try:
             watch(connection, key)
             if connection.call("GET", key) != former.encode():
-                connection.call("UNWATCH")
+                self._nodes.forget(key)  # and with it what is watched
                 return False
             return carry_out_whole(connection, [("SET", key, owner, "PX", ttl_ms)]) is not None
         except StoreError:

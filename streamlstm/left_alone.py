@@ -16,9 +16,10 @@ class LeftAlone:
     """Which they are, and why; a stream is tried again when `sharing` offers it again."""
 
     def __init__(self, sharing: Sharing, metrics: Metrics, standby: Standby | None) -> None:
-        """`standby` looks at the streams that others serve; None if this process could serve any."""
+        """`standby` looks at the streams that others serve; None if there are no others."""
         self._sharing, self._metrics, self._standby = sharing, metrics, standby
         self._foreign: set[str] = set()  # streams of another model, as `standby` saw them last
+        self._refusal: str | None = None  # of a command that `standby` was told of last
         self._begun = False
         self._reasons: dict[str, str] = {}
         self._first: StoreError | None = None  # what was wrong with the first of them
@@ -30,7 +31,7 @@ class LeftAlone:
         self._reasons[stream] = str(error)
         self._metrics.refuse(stream)
         self._sharing.refuse(stream)
-        if isinstance(error, ModelChangedError) and self._standby is not None:
+        if isinstance(error, ModelChangedError) and self._standby is not None and self._standby.refuses_models:
             self._standby.foreign[stream] = str(error)  # so that it is seen when that is over
             self._foreign.add(stream)
 
@@ -40,10 +41,22 @@ class LeftAlone:
         self._metrics.of[stream].refused.set(0)
 
     def begin(self) -> None:
-        """Before the first stream is taken: raises ModelChangedError if another model made one that was named."""
-        if self._standby is not None and not self._begun:
-            self._standby.look(self._sharing.selection, self._sharing.held)
+        """Before the first stream is taken: raises ModelChangedError if another model made one that was named.
+
+        Raises StoreForbidsError, each time that nothing is held, if the server refuses a command that will be needed.
+        """
+        if self._standby is None:
+            return
+        if not self._sharing.held:
+            self._standby.hold_rights(self._sharing.selection)
+        if not self._begun:
+            self._standby.look_at_models(self._sharing.selection, self._sharing.held)
             self._standby.hold(self._sharing.selection)
+
+    def forbidden(self) -> None:
+        """The server refuses a command to this process, maybe not to others: they may have the streams."""
+        if self._standby is not None:
+            self._sharing.yield_all()
 
     def begun(self) -> None:
         """The first streams were opened: raises StoreError if none of them can be served."""
@@ -71,6 +84,12 @@ class LeftAlone:
 
     def _look_at_others(self, standby: Standby) -> None:
         standby.look(self._sharing.selection, self._sharing.held)
+        if standby.refusal != self._refusal:
+            if standby.refusal is None:
+                log.info("every command that will be needed may be used again")
+            else:
+                log.error("%s; not ready", standby.refusal)
+            self._refusal = standby.refusal
         foreign = set(standby.foreign)
         for stream in sorted(foreign - self._foreign):
             log.error("%s; not ready", standby.foreign[stream], extra={"stream": stream})

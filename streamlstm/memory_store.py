@@ -151,8 +151,9 @@ class MemoryStore:
         self._reach(stream)
         return self._pending.pop(stream)
 
-    def hear_out(self) -> None:
+    def hear_out(self) -> bool:
         """Nothing is left out here."""
+        return False
 
     def release(self, stream: str) -> None:
         """Guard it no longer."""

@@ -9,17 +9,18 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from streamlstm.address import SOCKET_TIMEOUT_S, Address
 from streamlstm.committing import CommitConnection
 from streamlstm.ends import read_tail
-from streamlstm.errors import StoreError, StoreRefusesError, StoreUnavailableError
+from streamlstm.errors import StoreError, StoreForbidsError, StoreRefusesError, StoreUnavailableError
 from streamlstm.keys import Keys
 from streamlstm.nodes import Nodes
-from streamlstm.preflight import hold_commands, needed
+from streamlstm.preflight import Preflight
 from streamlstm.readers import Readers
 from streamlstm.replies import listed
-from streamlstm.server_check import is_refused, refuse_unsafe
+from streamlstm.server_check import refuse_unsafe
 from streamlstm.store import Commit, Head, Tail
 from streamlstm.topology import Topology, parse_topology
 from streamlstm.unfinished import Unfinished
@@ -40,23 +41,21 @@ class RedisStore:
         block_ms: int = BLOCK_MS,
         busy_poll_s: float = 0.0,
         wakeup: int | None = None,
-        trims: bool = False,
-        sweeps: bool = False,
+        preflight: Preflight | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Connects when first used; raises UsageError for a URL it cannot read.
 
         A `wait` looks for so long before it sleeps: a process that is awake answers sooner, and takes a core for it.
-        `wakeup` is a descriptor that ends a `wait` when it becomes readable (a signal arrived). `trims` and `sweeps`
-        say that commits will trim streams and `scan` be called, so that the right to it is asked for beforehand.
+        `wakeup` is a descriptor that ends a `wait` when it becomes readable (a signal arrived). `preflight` asks
+        for the right to what will be sent; if none is given, commits will not trim streams, and `scan` is not called.
         """
         self._topology = parse_topology(where) if isinstance(where, str) else where
         self._waiting = Waiting(monotonic=monotonic, busy_poll_s=busy_poll_s, wakeup=wakeup)
         self.call_when_readable = self._waiting.call_when_readable
         self._readers = Readers(self._topology, self._waiting, block_ms=block_ms)
         self._nodes = Nodes(self._topology, name="streamlstm-control")
-        self._needs = {"trims": trims, "sweeps": sweeps}
-        self._willing: set[Address] = set()  # servers that take every command, as far as they were asked
+        self._preflight = Preflight(self._topology) if preflight is None else preflight
         self._streams: dict[str, CommitConnection] = {}
         self._done: list[str] = []  # streams whose commit's outcome is here
         self._unfinished: dict[str, Unfinished] = {}  # what commits left out that were carried out in part
@@ -79,20 +78,20 @@ class RedisStore:
         """
         info: dict[str, str] = {}
         away: StoreUnavailableError | None = None
+        is_there = False
         for address in self._topology.homes():
             try:
-                info = _parse_info(self._nodes.at(address).call("INFO"))
+                connection = self._nodes.at(address)
+                with contextlib.suppress(StoreForbidsError):  # by rights, by name or by what stands before it
+                    info = _parse_info(connection.call("INFO"))
+                is_there = True
             except StoreUnavailableError as error:
                 if not self.spread:
                     raise
                 away = error
                 continue
-            except StoreError as error:
-                if not is_refused(str(error)):
-                    raise
-                return {}
             refuse_unsafe(info, address.url, accept_eviction=accept_eviction)
-        if away is not None and not info:
+        if away is not None and not is_there:
             raise away
         return info
 
@@ -100,20 +99,13 @@ class RedisStore:
         """Connect, watch, read the head; the first time, ask the server whether it takes all that will be sent."""
         self.release(stream)
         try:
-            self._ask_beforehand(Keys(stream))
+            self._preflight.ask_once(stream)
             made = CommitConnection(self._topology, stream, self._done, self._unfinished)
             self._streams[stream] = made
             return made.open()
         except StoreUnavailableError:
             self._topology.doubt()
             raise
-
-    def _ask_beforehand(self, keys: Keys) -> None:
-        address = self._topology.home(keys.input)
-        if address not in self._willing:
-            connection = self._topology.connect(address, "streamlstm-preflight")
-            hold_commands(connection, needed(keys, **self._needs))
-            self._willing.add(address)
 
     def send_read(self, cursors: Mapping[str, bytes], count: int) -> None:
         """One XREAD over all streams, or one a slot."""
@@ -163,12 +155,13 @@ class RedisStore:
             self._waiting.forget(held.connection)
         return held.receive()
 
-    def hear_out(self) -> None:
+    def hear_out(self) -> bool:
         """The replies to flights; what one has left out is written when its stream is opened again."""
         for held in self._streams.values():
             if held.flight is not None:
                 with contextlib.suppress(StoreError):
                     held.receive()
+        return bool(self._unfinished)
 
     def release(self, stream: str) -> None:
         """Close the stream's connection."""
@@ -197,7 +190,7 @@ class RedisStore:
             self._hang_up(held)
         self._streams.clear()
         self._done.clear()
-        self._willing.clear()
+        self._preflight.forget()
         self._readers.close()
         self._nodes.close()
 
@@ -206,7 +199,9 @@ class RedisStore:
         held.connection.close()
 
 
-def _parse_info(text: bytes) -> dict[str, str]:
+def _parse_info(text: Any) -> dict[str, str]:
+    if not isinstance(text, bytes):
+        return {}
     lines = (line.partition(":") for line in text.decode("utf-8", "replace").splitlines())
     return {name: value for name, colon, value in lines if colon}
 

@@ -72,8 +72,3 @@ def warnings(info: Mapping[str, str], url: str) -> list[str]:
 def _numbers(version: str) -> tuple[int, ...]:
     parts = version.split(".")[:2]
     return tuple(map(int, parts)) if all(part.isdigit() for part in parts) else ()
-
-
-def is_refused(said: str) -> bool:
-    """Whether an error says that a command may not be used by this user, or on this server at all."""
-    return "NOPERM" in said or "unknown command" in said

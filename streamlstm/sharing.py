@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from streamlstm.discovery import Discovery
@@ -178,6 +179,13 @@ class Sharing:
     def is_named(self, stream: str) -> bool:
         """Whether the stream was asked for by its name, so that not to serve it is an error."""
         return stream in self.selection.names
+
+    def yield_all(self) -> None:
+        """Let others have all streams; where leases cannot be given back they end by themselves."""
+        held = list(self.held)
+        with suppress(StoreError):
+            self.let_go(held)
+        self.held.clear()
 
     def leave(self) -> None:
         """Give everything back and tell the others; a store that is away lets the leases end by themselves."""

@@ -177,8 +177,11 @@ class Store(Protocol):
     def receive_commit(self, stream: str) -> bool:
         """Whether the pending commit holds; False if its base had been overtaken (nothing was written)."""
 
-    def hear_out(self) -> None:
-        """Receive what is under way, though nobody asks for it any more: the store may have left out parts of it."""
+    def hear_out(self) -> bool:
+        """Receive what is under way, though nobody asks for it any more; whether parts of it are still to be written.
+
+        Nobody else could write those.
+        """
 
     def release(self, stream: str) -> None:
         """Let go of a stream, whose commits have all been received."""

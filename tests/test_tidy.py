@@ -30,7 +30,17 @@ ROWS: dict[str, set[str]] = {
     | {"arrays", "reply_python", "ends"}
     | {"record", "store", "meta", "hushed", "topology", "nodes", "readers", "leases", "discovery", "record_file"}
     | {"redis_url", "credentials", "address"}
-    | {"key_types", "reader_groups", "waiting", "replies", "transaction", "preflight", "unfinished", "committing"}
+    | {
+        "key_types",
+        "reader_groups",
+        "waiting",
+        "replies",
+        "transaction",
+        "preflight",
+        "inserting",
+        "unfinished",
+        "committing",
+    }
     | {"memory_store", "redis_store", "embedded", "snapshot", "states", "transfer", "refusals", "server_check"},
     "engine": {
         "flaw",

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from streamlstm.metrics import Metrics
     from streamlstm.model_change import ModelChange
     from streamlstm.notify import Notifier
+    from streamlstm.preflight import Preflight
     from streamlstm.redis_store import RedisStore
     from streamlstm.sharing import Sharing
     from streamlstm.standby import Standby
@@ -198,20 +199,15 @@ class _Daemon:
 
         wakeup = stack.enter_context(_wakeup())
         topology = parse_topology(url, self.plan.sharing.socket_timeout_s)
-        store = RedisStore(
-            topology,
-            busy_poll_s=self.plan.busy_poll_s,
-            wakeup=wakeup,
-            trims=self.plan.daemon.retain_ms is not None,
-            sweeps=self.plan.engine.idle_ms is not None,
-        )
+        preflight = _preflight(self.plan, topology)
+        store = RedisStore(topology, busy_poll_s=self.plan.busy_poll_s, wakeup=wakeup, preflight=preflight)
         stack.callback(store.close)
         if not COMPILED:
             log.warning(WITHOUT)
         for warning in warnings(store.check_server(accept_eviction=self.plan.accept_eviction), store.url):
             log.warning(warning)
         sharing = _sharing(self.plan.sharing, topology)
-        standby = _standby(self.plan, self.engine.model.fingerprint, topology)
+        standby = _standby(self.plan, self.engine.model.fingerprint, topology, preflight)
         if standby is not None:
             stack.callback(standby.close)
         store.call_when_readable(sharing.fileno, sharing.listen)
@@ -245,14 +241,28 @@ class _Daemon:
         daemon.run(announce)
 
 
-def _standby(plan: _Plan, model: str, topology: Topology) -> Standby | None:
-    """What looks at the streams of others; None where any is taken, and where there are no others."""
+def _preflight(plan: _Plan, topology: Topology) -> Preflight:
+    from streamlstm.keys import members_key
+    from streamlstm.preflight import Preflight
+
+    return Preflight(
+        topology,
+        trims=plan.daemon.retain_ms is not None,
+        sweeps=plan.engine.idle_ms is not None,
+        replaces=plan.on_model_change != "refuse",
+        members=members_key(plan.sharing.group) if plan.sharing.lease_ttl_ms else None,
+    )
+
+
+def _standby(plan: _Plan, model: str, topology: Topology, preflight: Preflight) -> Standby | None:
+    """What looks at the streams of others; None where there are no others."""
     from streamlstm.nodes import Nodes
     from streamlstm.standby import Standby
 
-    if plan.on_model_change != "refuse" or not plan.sharing.lease_ttl_ms:
+    if not plan.sharing.lease_ttl_ms:
         return None
-    return Standby(Nodes(topology, name="streamlstm-standby"), model, time.monotonic)
+    refused = model if plan.on_model_change == "refuse" else None
+    return Standby(Nodes(topology, name="streamlstm-standby"), preflight, refused, time.monotonic)
 
 
 def _model_change(policy: str, store: RedisStore) -> ModelChange:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import redis
 
+from streamlstm.codec import Texts
 from streamlstm.errors import StoreError, StoreForbidsError, StoreUnavailableError
+from streamlstm.preflight import Preflight
 from streamlstm.redis_store import RedisStore
+from streamlstm.topology import parse_topology
 from support.place import KEYS, Place, flight
 from support.server import Server, binaries
 from support.serving import eventually
@@ -62,7 +67,8 @@ def test_what_is_renamed_is_named(kind: str, command: str, tmp_path: Path) -> No
     """The same of a server that has the command by another name, or not at all."""
     server = Server(binaries()[kind], tmp_path, fsync="no", arguments=("--rename-command", command, "")).start()
     try:
-        store = RedisStore(server.url, trims=True, sweeps=True)
+        where = parse_topology(server.url)
+        store = RedisStore(where, preflight=Preflight(where, trims=True, sweeps=True))
         with pytest.raises(StoreForbidsError, match=rf"{command}.*unknown command.*; give the command back"):
             store.open("values")
         store.close()
@@ -192,6 +198,43 @@ def test_what_was_left_out_is_said_if_another_has_gone_on(place: Place, caplog: 
     assert store.open("values").position == b"3-0"
     assert place.content() == before
     assert "cannot be carried out any more: another process has gone on" in caplog.text
+
+
+@pytest.mark.parametrize("groups", [(), ("readers", "others")])
+@pytest.mark.parametrize("which", [1, 2])
+def test_a_prediction_that_others_follow_is_put_in(place: Place, which: int, groups: tuple[str, ...]) -> None:
+    """One of four was refused and the next were not: they are in order in the end, and readers are where they were."""
+    store = place.store(place.proxied)
+    store.open("values")
+    for group in groups:
+        place.client.xgroup_create(KEYS.predictions, group, "0")
+        place.client.xreadgroup(group, "reader", {KEYS.predictions: ">"})
+    ids = [b"1-%d" % number for number in range(1, 5)]
+    commit = replace(
+        flight(1),
+        ids=Texts.of(ids),
+        fields=Texts.of([b"s"] * 4),
+        texts=Texts.of([b"%d.5" % number for number in range(1, 5)]),
+        counts=np.ones(4, np.int64),
+        removed=[],
+        trim_before_ms=None,
+    )
+    place.proxy.skipped[b"XADD"] = which
+    place.proxy.once.add(b"XADD")
+    store.send_commit(commit)
+    with pytest.raises(StoreForbidsError, match="left out while the others were carried out"):
+        store.receive_commit("values")
+    assert len(place.client.xrange(KEYS.predictions)) == 4
+    store.open("values")
+    found = [(one, fields[b"s"]) for one, fields in place.client.xrange(KEYS.predictions)]
+    assert found == [(b"1-%d" % number, b"%d.5" % number) for number in range(5)]
+    assert place.client.ttl(KEYS.predictions) == -1
+    for group in groups:
+        pending = place.client.xpending_range(KEYS.predictions, group, "-", "+", 10)
+        assert [(one["message_id"], one["consumer"]) for one in pending] == [(b"1-0", b"reader")]
+        given = place.client.xreadgroup(group, "reader", {KEYS.predictions: ">"})
+        assert [one for one, _ in given[0][1]] == ids
+    assert place.content()["meta"][b"position"] == b"2-0"
 
 
 def test_a_commit_held_up_on_its_way_changes_nothing_after_another(place: Place) -> None:

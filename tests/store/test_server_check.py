@@ -10,6 +10,7 @@ import pytest
 from streamlstm.errors import StoreError
 from streamlstm.redis_store import RedisStore
 from streamlstm.server_check import warnings
+from support.resp_proxy import RespProxy
 from support.server import Server, binaries
 
 Servers = dict[str, Server]
@@ -46,12 +47,15 @@ def test_a_server_that_evicts_anything_is_refused(servers: Servers, kind: str, p
 
 
 @pytest.mark.parametrize("kind", list(binaries()))
-def test_a_server_that_shows_no_settings_is_served(servers: Servers, kind: str) -> None:
+@pytest.mark.parametrize("how", ["rights", "proxy"])
+def test_a_server_that_shows_no_settings_is_served(servers: Servers, kind: str, how: str) -> None:
     """What cannot be seen is said."""
-    client = servers[kind].client()
+    client, proxy = servers[kind].client(), RespProxy(servers[kind].port)
     client.execute_command("ACL", "SETUSER", "blind", "on", "nopass", "~*", "&*", "+@all", "-info")
-    url = servers[kind].url.replace("redis://", "redis://blind:x@")
+    proxy.refused.add(b"INFO")
+    url = servers[kind].url.replace("redis://", "redis://blind:x@") if how == "rights" else proxy.url
     with closing(RedisStore(url)) as store:
         [said] = warnings(store.check_server(), store.url)
     assert "does not let this user see its settings (INFO)" in said
     client.execute_command("ACL", "DELUSER", "blind")
+    proxy.close()

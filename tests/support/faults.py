@@ -93,9 +93,9 @@ class FaultyStore:
         self._happened["held commit" if holds else "fenced commit"] += 1
         return holds
 
-    def hear_out(self) -> None:
+    def hear_out(self) -> bool:
         """Cannot fail."""
-        self._store.hear_out()
+        return self._store.hear_out()
 
     def release(self, stream: str) -> None:
         """Cannot fail."""

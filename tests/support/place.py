@@ -10,6 +10,7 @@ import redis
 
 from streamlstm.codec import Texts
 from streamlstm.keys import Keys
+from streamlstm.preflight import Preflight
 from streamlstm.record import Records
 from streamlstm.redis_store import RedisStore
 from streamlstm.store import Commit, DeadLetter
@@ -47,7 +48,7 @@ class Place:
     def store(self, url: str | None = None, timeout_s: float = 10.0) -> RedisStore:
         """A store that trims and sweeps."""
         where = parse_topology(url or self.url, timeout_s)
-        self.made.append(RedisStore(where, block_ms=50, trims=True, sweeps=True))
+        self.made.append(RedisStore(where, block_ms=50, preflight=Preflight(where, trims=True, sweeps=True)))
         return self.made[-1]
 
     def content(self) -> dict[str, Any]:
