@@ -23,7 +23,7 @@ from streamlstm.instruments import Laps
 from streamlstm.left_alone import LeftAlone
 from streamlstm.metrics import STAGES, Metrics
 from streamlstm.model_change import ModelChange, refuse
-from streamlstm.notices import say_rewound
+from streamlstm.notices import last_try, say_rewound
 from streamlstm.reading import Reading
 from streamlstm.retention import Retention
 from streamlstm.sharing import Sharing, all_of
@@ -344,10 +344,9 @@ class Daemon:
     def _lose_store(self, error: StoreError) -> None:
         """Forget everything that the store may know better."""
         self._standing.lose(error)
-        if not isinstance(error, StoreUnavailableError):
-            is_torn = self._store.hear_out()
-            if isinstance(error, StoreForbidsError) and not is_torn:
-                self._alone.forbidden()
+        is_torn = not isinstance(error, StoreUnavailableError) and self._store.hear_out()
+        if isinstance(error, StoreForbidsError) and not is_torn:
+            self._alone.forbidden()
         self._store.close()
         self._sharing.lose()
         for stream, pending in self._pending.items():
@@ -370,6 +369,8 @@ class Daemon:
             log.warning("%s; what was not committed is stepped again at the next start", error)
         if self._standing.connected:
             self._sharing.leave()
+        else:
+            last_try(self._store, self._known)
         self._store.close()
         log.info("stopped", extra={"streams": len(self._heads)})
 

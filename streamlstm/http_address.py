@@ -19,7 +19,13 @@ def parse_address(address: str) -> tuple[str, int]:
     match = _ADDRESS.fullmatch(address)
     if match is None or int(match[2]) > 65_535:
         raise UsageError(f"{address!r} is not HOST:PORT; examples are 127.0.0.1:9478 and [::1]:9478")
-    return match[1].strip("[]") or "127.0.0.1", int(match[2])
+    host = match[1].strip("[]") or "127.0.0.1"
+    if match[1].startswith("["):
+        try:
+            ipaddress.IPv6Address(host)
+        except ValueError as error:
+            raise UsageError(f"{address!r} is not HOST:PORT, what brackets hold is an IPv6 address: {error}") from None
+    return host, int(match[2])
 
 
 def listen(address: str, host: str, port: int) -> socket.socket:

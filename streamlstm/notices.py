@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import shlex
+from collections.abc import Iterable
 
+from streamlstm.errors import StoreError
 from streamlstm.keys import Keys
-from streamlstm.store import Head, Tail
+from streamlstm.store import Head, Store, Tail
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,22 @@ def say_rewound(stream: str, before: Head, head: Head) -> None:
         head.position.decode(),
         extra={"stream": stream},
     )
+
+
+def last_try(store: Store, streams: Iterable[str]) -> None:
+    """Before the end: to open a stream writes what a commit has left out, and nobody else could."""
+    if not store.hear_out():
+        return
+    for stream in streams:
+        try:
+            store.open(stream)
+        except StoreError as error:
+            log.error(
+                "%s; if a commit to %r was left unfinished, predictions are missing: `streamlstm verify` says which",
+                error,
+                stream,
+                extra={"stream": stream},
+            )
 
 
 def say_begun_again(stream: str, head: Head) -> None:

@@ -235,7 +235,18 @@ def test_addresses_of_both_kinds(serve_pages: Callable[..., tuple[str, int]]) ->
     assert get(serve_pages("localhost:0"), "/metrics") == 200
     assert parse_address("[fe80::1%lo]:80") == ("fe80::1%lo", 80)
     assert parse_address(":80") == ("127.0.0.1", 80)
-    for wrong in ("9478", "::1:9478", "h:", "h:99999", "h:٣", "http://h:80", "[::1]", "h:80/x"):
+    for wrong in (
+        "9478",
+        "::1:9478",
+        "h:",
+        "h:99999",
+        "h:٣",
+        "http://h:80",
+        "[::1]",
+        "h:80/x",
+        "[h]:80",
+        "[127.0.0.1]:80",
+    ):
         with pytest.raises(UsageError, match="HOST:PORT"):
             parse_address(wrong)
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -149,6 +150,33 @@ def test_a_proxy_that_refuses_one_of_many(start_server: StartServer, start: Star
     answers_all(daemon, client, model_path)
     assert sum("written anew" in line["message"] for line in daemon.log()) > 1
     proxy.close()
+
+
+@pytest.mark.parametrize("is_given_back", [True, False])
+def test_an_end_while_a_commit_is_torn(
+    is_given_back: bool, start_server: StartServer, start: Start, model_path: Path
+) -> None:
+    """What is left out is tried once more; where it is refused still, the last lines say that something is missing."""
+    server = start_server()
+    client, proxy = server.client(), RespProxy(server.port)
+    daemon = start("--redis", proxy.url)
+    daemon.ready()
+    proxy.refused.add(b"XADD")
+    add(client, MADE[:1])
+    assert eventually(lambda: says(daemon, "XADD"))
+    daemon.process.send_signal(signal.SIGSTOP)
+    if is_given_back:
+        proxy.refused.clear()
+    daemon.process.send_signal(signal.SIGTERM)
+    assert daemon.stop() == 0
+    said = [line["message"] for line in daemon.log() if line["level"] == "error"]
+    if is_given_back:
+        check(client, load(model_path), MADE[:1])
+        assert said == []
+    else:
+        assert "predictions are missing: `streamlstm verify` says which" in said[-1]
+    proxy.close()
+    client.close()
 
 
 def test_two_processes_without_a_fence_of_their_own(start_server: StartServer, start: Start, model_path: Path) -> None:
