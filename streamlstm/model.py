@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,6 +153,8 @@ class Model:
                 watch.end()
             if failed is not None:
                 raise failed
+        if steps == batch == 1:
+            y, next_state = _unscalar(y, (1, 1, self._outputs)), _unscalar(next_state, state.shape)
         # What a graph declares is not what it gives, and compiled parts copy by these shapes.
         if y.shape != (steps, batch, self._outputs):
             raise StepError(f"y has the shape {y.shape} where {(steps, batch, self._outputs)} belongs")
@@ -219,6 +222,11 @@ class _BoundStep(OneStep):
                 watch.end()
             if failed is not None:
                 raise failed
+
+
+def _unscalar(found: Float32, shape: tuple[int, ...]) -> Float32:
+    """A scalar in the shape of one number: a bound array takes it without a word, so every other call does too."""
+    return found.reshape(shape) if found.ndim == 0 and math.prod(shape) == 1 else found
 
 
 def load(path: str | Path, *, threads: int = 1) -> Model:

@@ -65,10 +65,10 @@ class LayerBuilder:
 
     def build(self, layer: Mapping[str, Any], input_size: int) -> nn.RecurrentLayer | None:
         """Make one layer with its weights; None for a layer that does nothing when serving."""
-        self._check(layer)
-        if layer["class_name"] in _TRAINING_ONLY:
-            return None
         try:
+            self._check(layer)
+            if layer["class_name"] in _TRAINING_ONLY:
+                return None
             if layer["class_name"] == "BatchNormalization":
                 made: nn.RecurrentLayer = nn.Dense(input_size)
                 weights = self._batch_normalization(layer, input_size)
@@ -107,7 +107,8 @@ class LayerBuilder:
             raise self.refuse(layer, f"it is of {own_class(layer)}; {_OWN_CODE}")
         config = layer["config"]
         policy = config.get("dtype")
-        policy = policy.get("config", {}).get("name") if isinstance(policy, Mapping) else policy
+        policy = policy.get("config") if isinstance(policy, Mapping) else policy
+        policy = policy.get("name") if isinstance(policy, Mapping) else policy
         if policy not in (None, "float32", "float64"):
             raise self.refuse(layer, f"it computes in {policy}; build the model in float32 and copy the weights")
         if config.get("time_major"):

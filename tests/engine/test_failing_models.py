@@ -69,6 +69,16 @@ def test_only_the_value_a_model_fails_on_is_a_dead_letter(name: str, seed: int) 
         assert_matches(reason, letter.error)
 
 
+def test_a_number_without_axes_is_an_answer_however_it_is_batched() -> None:
+    """onnxruntime takes it for one value through arrays that are bound; so do the calls that take many."""
+    model = Model(odd_models.scalar())
+    made = [("1-0", ["a", "1", "b", "2"]), ("2-0", ["a", "101"]), ("3-0", ["a", "102", "b", "3", "a", "103", "a", "4"])]
+    for size in (1, 2, 3):
+        server = serve(model, made, size=size)
+        assert server.stream("values").dead == []
+        check(server, Oracle(model).feed(made))
+
+
 def assert_matches(pattern: str, text: str) -> None:
     """A text has a pattern in it."""
     assert re.search(pattern, text), text

@@ -69,6 +69,23 @@ def reshaping(*, axis: int = 0) -> bytes:
     return written(nodes)
 
 
+def scalar() -> bytes:
+    """y is x, or a number without axes if a value of the call is above LIMIT: the largest; the state is the last x."""
+    nodes = [
+        *_is_above(),
+        helper.make_node(
+            "If",
+            ["above"],
+            ["y"],
+            then_branch=helper.make_graph(
+                [helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0)], "t", [], [_any("most")]
+            ),
+            else_branch=helper.make_graph([helper.make_node("Identity", ["x"], ["same"])], "e", [], [_any("same")]),
+        ),
+    ]
+    return written(nodes)
+
+
 def endless(*, always: bool = False) -> bytes:
     """y is x, after a loop that has no end if a value of the call is above LIMIT; the state is the last x."""
     body = helper.make_graph(
