@@ -7,6 +7,7 @@ numbers of fields are in every version of ONNX (onnx.proto).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,8 @@ MAX_FILE_BYTES = (1 << 31) - 1
 MAX_NODES = 10_000
 # Graphs in graphs: a loop in a branch in a loop. onnxruntime recurses over them.
 MAX_DEPTH = 16
+# Functions that call functions; exporters nest a handful. onnxruntime recurses over them too.
+MAX_CALLS = 64
 # Shapes of a tensor: no operator takes more axes, and their product is computed here.
 MAX_AXES = 32
 MOST_SHOWN = 80  # letters of a name
@@ -29,11 +32,16 @@ MOST_SHOWN = 80  # letters of a name
 _GRAPH, _FUNCTIONS = 7, 25  # of ModelProto
 _NODES, _WEIGHTS, _SPARSE_WEIGHTS = 1, 5, 15  # of GraphProto
 _OP, _ATTRIBUTES, _DOMAIN = 4, 5, 7  # of NodeProto
-_TENSOR, _ATTRIBUTE_GRAPH, _TENSORS, _GRAPHS = 5, 6, 10, 11  # of AttributeProto
+_ATTRIBUTE_NAME, _NUMBER, _REFERENCE = 1, 3, 21  # of AttributeProto, as the next ones
+_TENSOR, _ATTRIBUTE_GRAPH, _TENSORS, _GRAPHS = 5, 6, 10, 11
 _FUNCTION_NAME, _FUNCTION_NODES, _FUNCTION_DOMAIN = 1, 7, 10  # of FunctionProto
 _DIMS, _TYPE, _NAME, _RAW, _EXTERNAL, _LOCATION = 1, 2, 8, 9, 13, 14  # of TensorProto
 _TYPED = (4, 5, 6, 7, 10, 11)  # of TensorProto: numbers and texts one by one
 _DEFAULT_DOMAIN = b"ai.onnx"
+
+_TEXT = 8  # of TensorProto.DataType
+# Where else texts come into a graph whose inputs are numbers: attributes of constants and of tables of names.
+_TEXTS = re.compile(rb".*_strings?")
 
 # Bits of an element, by TensorProto.DataType; what is not here has texts, or is not known yet.
 _BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 14: 64, 15: 128, 16: 16}
@@ -69,7 +77,8 @@ def check_model(data: bytes, source: str) -> None:
             elif field == _FUNCTIONS:
                 name, called = _function(_message(value), source)
                 functions[name] = called
-        unfolded = sum(_unfolded(graph, functions, {}) for graph in graphs)
+        known = _Functions(functions, source)
+        unfolded = sum(known.unfolded(graph)[0] for graph in graphs)
     except _BadFileError:
         raise ModelError(f"{source} is not an ONNX model, or is damaged; export the model again") from None
     if unfolded > MAX_NODES:
@@ -83,21 +92,29 @@ def _many(number: int) -> str:
     return f"{number:,}" if number < 10**12 else "more than 10^12"
 
 
-def _unfolded(
-    called: _Called, functions: dict[tuple[bytes, bytes], _Called], known: dict[tuple[bytes, bytes], int]
-) -> int:
-    """How many nodes there are once every call of a function is replaced by its nodes."""
-    total = called.nodes
-    for name, times in called.calls.items():
-        if name not in functions:
-            continue
-        if name not in known:
-            known[name] = 0  # one that calls itself is refused by onnxruntime
-            if len(known) > MAX_NODES:
-                return total + MAX_NODES
-            known[name] = _unfolded(functions[name], functions, known)
-        total += times * known[name]
-    return total
+class _Functions:
+    """The functions of a file, by (domain, name)."""
+
+    def __init__(self, called: dict[tuple[bytes, bytes], _Called], source: str) -> None:
+        self._called, self._source = called, source
+        self._known: dict[tuple[bytes, bytes], tuple[int, int]] = {}
+
+    def unfolded(self, called: _Called, level: int = 0) -> tuple[int, int]:
+        """How many nodes there are once each call is replaced by its function's nodes, and how deep the calls nest."""
+        nodes, depth = called.nodes, 0
+        for name, times in called.calls.items():
+            if name not in self._called:
+                continue
+            if name not in self._known and level < MAX_CALLS:
+                self._known[name] = 0, 0  # one that calls itself is refused by onnxruntime
+                self._known[name] = self.unfolded(self._called[name], level + 1)
+            more, below = self._known.get(name, (0, MAX_CALLS))
+            nodes, depth = nodes + times * more, max(depth, below + 1)
+        if depth > MAX_CALLS:
+            raise ModelError(
+                f"{self._source} has functions that call functions more than {MAX_CALLS} deep; export the model again"
+            )
+        return nodes, depth
 
 
 def _function(message: memoryview, source: str) -> tuple[tuple[bytes, bytes], _Called]:
@@ -131,24 +148,51 @@ def _graph(message: memoryview, source: str, depth: int) -> _Called:
 
 def _node(message: memoryview, calls: dict[tuple[bytes, bytes], int], source: str, depth: int) -> int:
     """How many nodes a node stands for, with those of its inner graphs; its call is noted."""
-    count, operator, domain = 1, b"", b""
+    count, operator, domain, attributes = 1, b"", b"", []
     for field, value in _fields(message):
         if field == _OP:
             operator = bytes(_message(value))
         elif field == _DOMAIN:
             domain = bytes(_message(value))
         elif field == _ATTRIBUTES:
-            for kind, inner in _fields(_message(value)):
-                if kind in {_ATTRIBUTE_GRAPH, _GRAPHS}:
-                    called = _graph(_message(inner), source, depth + 1)
-                    count += called.nodes
-                    for name, times in called.calls.items():
-                        calls[name] = calls.get(name, 0) + times
-                elif kind in {_TENSOR, _TENSORS}:
-                    _check_weights(_message(inner), source)
+            attributes.append(_message(value))
+    for attribute in attributes:
+        count += _attribute(attribute, operator, calls, source, depth)
     call = _domain(domain), operator
     calls[call] = calls.get(call, 0) + 1
     return count
+
+
+def _attribute(
+    message: memoryview, operator: bytes, calls: dict[tuple[bytes, bytes], int], source: str, depth: int
+) -> int:
+    """How many nodes the graphs in an attribute of an operator have; what is called in them is noted."""
+    count, name, number, referred = 0, b"", 0, False
+    for field, value in _fields(message):
+        if field in {_ATTRIBUTE_GRAPH, _GRAPHS}:
+            called = _graph(_message(value), source, depth + 1)
+            count += called.nodes
+            for call, times in called.calls.items():
+                calls[call] = calls.get(call, 0) + times
+        elif field in {_TENSOR, _TENSORS}:
+            _check_weights(_message(value), source)
+        elif field == _ATTRIBUTE_NAME:
+            name = bytes(_message(value))
+        elif field == _NUMBER:
+            number = value if isinstance(value, int) else 0
+        elif field == _REFERENCE:  # to what a function is called with
+            referred = True
+    if _TEXTS.fullmatch(name) or (operator == b"Cast" and name == b"to" and (number == _TEXT or referred)):
+        raise _texts(source, f"a node {printable(operator.decode(errors='surrogateescape')[:MOST_SHOWN])}")
+    return count
+
+
+def _texts(source: str, what: str) -> ModelError:
+    """What makes texts is refused.
+
+    onnxruntime keeps them outside the memory that `session.bound_memory` bounds, and a node or two make gigabytes.
+    """
+    return ModelError(f"{source} has {what} of texts, and a step model has numbers alone; export it without")
 
 
 def _domain(name: bytes) -> bytes:
@@ -172,6 +216,8 @@ def _check_weights(message: memoryview, source: str) -> None:
         elif field == _EXTERNAL or (field == _LOCATION and value == 1):
             elsewhere = True
     shown = printable(name.decode(errors="surrogateescape")[:MOST_SHOWN])
+    if kind == _TEXT:
+        raise _texts(source, f"the tensor '{shown}'")
     if elsewhere:
         raise ModelError(
             f"{source} keeps the weights '{shown}' in another file; a step model is one file: "

@@ -7,6 +7,7 @@ import itertools
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,27 @@ def many_calls() -> bytes:
     return serialized
 
 
+def call_chain() -> bytes:
+    """Two thousand functions, each of which calls the next."""
+    proto = onnx.load_model_from_string(odd_models.written([helper.make_node("f0", ["x"], ["y"], domain="e")]))
+    imports = [helper.make_opsetid("", 18), helper.make_opsetid("e", 1)]
+    for number in range(2000):
+        call = helper.make_node(f"f{number + 1}", ["a"], ["c"], domain="e")
+        proto.functions.append(helper.make_function("e", f"f{number}", ["a"], ["c"], [call], imports))
+    last = [helper.make_node("Identity", ["a"], ["c"])]
+    proto.functions.append(helper.make_function("e", "f2000", ["a"], ["c"], last, imports))
+    proto.opset_import.append(imports[1])
+    serialized: bytes = proto.SerializeToString()
+    return serialized
+
+
+def texts(*nodes: onnx.NodeProto, constants: Sequence[onnx.TensorProto] = ()) -> bytes:
+    """What these nodes make of texts, `t`, is repeated a million times; y is x."""
+    many = numpy_helper.from_array(np.array([10**6]), "many")
+    made = [*nodes, helper.make_node("Expand", ["t", "many"], ["more"]), helper.make_node("Identity", ["x"], ["y"])]
+    return odd_models.written(made, [many, *constants])
+
+
 def huge() -> bytes:
     """A tensor of 8 GiB, made at each step."""
     size = numpy_helper.from_array(np.array([2**31], np.int64), "size")
@@ -228,6 +250,10 @@ def layers(made: Any) -> bytes:
 HOSTILE = {
     "nodes": (many_nodes, "50,001 nodes, and at most"),
     "calls": (many_calls, "nodes, and at most"),
+    "chain": (call_chain, "functions that call functions more than 64 deep"),
+    "text": (lambda: texts(constants=[helper.make_tensor("t", 8, [1], [b"x" * 9])]), "the tensor 't' of texts"),
+    "text of a number": (lambda: texts(helper.make_node("Cast", ["x"], ["t"], to=8)), "a node Cast of texts"),
+    "text of a node": (lambda: texts(helper.make_node("Constant", [], ["t"], value_string="x")), "a node Constant of"),
     "memory": (huge, "more memory than it may have"),
     "folding": (long_folding, "to load: its graph is no step model's|more memory"),
     "loop": (lambda: odd_models.endless(always=True), "a step takes more than 1 s of processor time"),
