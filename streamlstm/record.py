@@ -29,12 +29,14 @@ from numpy.typing import NDArray
 
 from streamlstm.calibration import CALIBRATION
 from streamlstm.errors import RecordError
-from streamlstm.spec import MAX_STATE_SIZE, ModelSpec
+from streamlstm.spec import ModelSpec
 
 Rows = NDArray[np.float32]  # (n, words): one record a row
 
 MAGIC = int.from_bytes(b"SLR1", "little")
 EXACT_MAGIC = int.from_bytes(b"SLR2", "little")  # of records whose prediction and value are pairs
+
+STATE_SIZE_MASK = (1 << 24) - 1
 
 _FIELDS = (
     ("magic", "<u4", 0),
@@ -201,7 +203,7 @@ class RecordFormat:
             finite &= np.isfinite(head[name])
         checks = (
             (head["magic"] == self._magic, "a record of an unknown format"),
-            (head["state_size"] & MAX_STATE_SIZE == self.state_size, "a record with a state of another length"),
+            (head["state_size"] & STATE_SIZE_MASK == self.state_size, "a record with a state of another length"),
             (head["model"] == self._model, "a record made by another model"),
             (finite, "a record that holds a number that is not finite"),
         )

@@ -20,8 +20,9 @@ from streamlstm.errors import ModelError
 METADATA_KEY = "streamlstm"
 FORMAT = 1
 EXACT_FORMAT = 2  # of models that take pairs, so that a version that knows none refuses them
-# Float32 of one series: 64 MiB; what is larger is no model but a damaged file, and records have three bytes for it.
-MAX_STATE_SIZE = (1 << 24) - 1
+# Float32 of one series: 4 MiB, as much as a window of 10,000 values of a hundred features. A trial, a batch and a
+# flight hold tens of them.
+MAX_STATE_SIZE = 1 << 20
 MOST_ITEMS = 4096  # features, outputs, entries of the state, layers: as many as columns of a prediction that are usable
 MOST = 1 << 63
 MAX_AXES = 32  # of a tensor of the state
@@ -39,7 +40,10 @@ class StateEntry:
 
     def __post_init__(self) -> None:
         if any(n < 0 for n in self.shape) or len(self.shape) > MAX_AXES or self.size > MAX_STATE_SIZE:
-            raise ModelError(f"state entry {self.name!r} cannot have the shape {self.shape}")
+            raise ModelError(
+                f"state entry {self.name!r} cannot have the shape {self.shape}; "
+                f"at most {MAX_STATE_SIZE:,} numbers are carried a series"
+            )
         numbers = (self.initial,) if isinstance(self.initial, float | int) else self.initial
         if not all(abs(number) < OVERFLOW for number in numbers):
             raise ModelError(f"state entry {self.name!r} begins with a number that is not finite in float32")

@@ -24,6 +24,8 @@ Int64 = NDArray[np.int64]
 
 STEPS, SERIES = 4, 3  # enough that a cut has two sides, and that a series has others before and after it
 CROWD = 33  # series in a larger call: kernels for products change their ways at 4, 8, 16 and 32 rows
+# Of the states in a call of the trial: those of a crowd, unless one takes so much that fewer do.
+CALL_BYTES = 32 << 20
 # Values to try with, in raw units: a model may well have no answer to some. Whole ones first, for those that look
 # something up.
 VALUES = (1.0, 2.0, 0.5, 10.0, 100.0, 0.0, -1.0, 1000.0)
@@ -44,10 +46,11 @@ def try_out(model: Model, source: str) -> None:
     """Step a loaded model in every way it will be stepped; raises ModelError, which names `source`, if one fails."""
     tried = _one_by_one(model, source)
     _try_bound(model, tried, source)
-    for batch in (2, SERIES, CROWD):
+    crowd = max(SERIES, min(CROWD, CALL_BYTES // (4 * max(1, model.spec.state_size))))
+    for batch in (2, SERIES, crowd):
         _try_batch(model, tried, batch, source)
     if model.spec.chunking:
-        for batch in (1, SERIES, CROWD):
+        for batch in (1, SERIES, crowd):
             for cut in ((STEPS,), (1, STEPS - 1), (2, STEPS - 2)):
                 _try_steps(model, tried, batch, cut, source)
 

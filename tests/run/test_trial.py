@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import onnx
 import pytest
@@ -9,6 +11,7 @@ from onnx import helper, numpy_helper
 
 from streamlstm.errors import ModelError
 from streamlstm.model import Model
+from streamlstm.spec import MAX_STATE_SIZE
 from support import models, odd_models
 
 
@@ -75,6 +78,18 @@ def test_what_does_not_hold_is_named(made: bytes, words: str) -> None:
     """An axis that is baked in, series or steps that depend on each other, noise, no end."""
     with pytest.raises(ModelError, match=words):
         Model(made)
+
+
+def test_the_largest_state_is_tried_in_bounded_memory() -> None:
+    """A crowd of series is smaller where each takes megabytes; beyond that a state is refused."""
+    tracemalloc.start()
+    try:
+        Model(odd_models.keeping(MAX_STATE_SIZE))
+        assert tracemalloc.get_traced_memory()[1] < 256 << 20
+    finally:
+        tracemalloc.stop()
+    with pytest.raises(ModelError, match="cannot have the shape"):
+        odd_models.keeping(MAX_STATE_SIZE + 1)
 
 
 def test_one_step_a_call_is_a_form_too() -> None:

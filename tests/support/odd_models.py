@@ -15,9 +15,9 @@ FLOAT = TensorProto.FLOAT
 LIMIT = 100.0  # values above it are the ones that go wrong
 
 
-def spec(initial: float = 0.0) -> ModelSpec:
-    """Of a model with one number of everything."""
-    state = (StateEntry(name="last", shape=(1,), initial=initial),)
+def spec(initial: float = 0.0, size: int = 1) -> ModelSpec:
+    """Of a model with one number of everything, or more of them in its state."""
+    state = (StateEntry(name="last", shape=(size,), initial=initial),)
     return ModelSpec(features=("value",), outputs=("yhat",), targets=(0,), state=state)
 
 
@@ -31,6 +31,14 @@ def growing() -> bytes:
 
     [y], [state] = graph.scan(step, ["x"], ["state"])
     serialized: bytes = graph.model(spec(initial=1.0), y, state).SerializeToString()
+    return serialized
+
+
+def keeping(size: int) -> bytes:
+    """y is x; the state, so many numbers, stays as it is."""
+    graph = Graph()
+    y, state = graph.node("Identity", "x"), graph.node("Identity", "state")
+    serialized: bytes = graph.model(spec(size=size), y, state).SerializeToString()
     return serialized
 
 
