@@ -13,7 +13,7 @@ WORKDIR /source
 COPY pyproject.toml constraints.txt hatch_build.py README.md LICENSE ./
 COPY streamlstm streamlstm
 RUN python -m pip --python /opt/streamlstm/bin/python install --no-cache-dir --disable-pip-version-check -c constraints.txt . \
-    && /opt/streamlstm/bin/python -I -c 'import streamlstm._codec, streamlstm._carry' \
+    && /opt/streamlstm/bin/python -I -c 'import streamlstm._codec, streamlstm._carry, streamlstm._division' \
     && /opt/streamlstm/bin/streamlstm --version
 
 FROM python:${PYTHON}-slim-bookworm

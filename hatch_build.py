@@ -21,7 +21,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCES = [Path("streamlstm") / "_codec.c", Path("streamlstm") / "_carry.c"]
+SOURCES = [Path("streamlstm") / name for name in ("_codec.c", "_carry.c", "_division.c")]
 OPTIMIZED = ["-O3"]
 SANITIZED = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]

@@ -124,9 +124,9 @@ class EmbeddedServer:
     def _launch(cls, binary: str, data_dir: Path, lock: int, fsync: str, port: int) -> EmbeddedServer:
         log = _Log(data_dir / "server.log")
         command = [
-            *(binary, "--bind", HOST, "--port", str(port), "--dir", str(data_dir.resolve())),
+            *(binary, "--bind", HOST, "--port", str(port), "--dir", os.path.realpath(data_dir)),
             *("--appendonly", "yes", "--appendfsync", fsync, "--save", "", "--maxmemory-policy", "noeviction"),
-            *("--daemonize", "no", "--protected-mode", "yes", "--logfile", str(log.path.resolve())),
+            *("--daemonize", "no", "--protected-mode", "yes", "--logfile", os.path.realpath(log.path)),
         ]
         process = subprocess.Popen(
             command,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamlstm.errors import ArrayError, MemoryStepError, ModelError, StepError
-from streamlstm.model_file import check_model, read_model
+from streamlstm.model_file import MAX_FILE_BYTES, check_model, read_model
 from streamlstm.one_step import CalledStep, OneStep
 from streamlstm.pairs import join, split
 from streamlstm.printable import printable
@@ -229,14 +229,17 @@ def _unscalar(found: Float32, shape: tuple[int, ...]) -> Float32:
     return found.reshape(shape) if found.ndim == 0 and math.prod(shape) == 1 else found
 
 
-def load(path: str | Path, *, threads: int = 1) -> Model:
-    """Open a step model file and try it; raises ModelError with what to do if it is missing or not one."""
+def load(path: str | Path, *, threads: int = 1, max_bytes: int = MAX_FILE_BYTES) -> Model:
+    """Open a step model file of at most `max_bytes` bytes and try it.
+
+    Raises ModelError with what to do if it is missing, larger, or not one.
+    """
     path = Path(path)
     if not path.exists():
         raise ModelError(
             f"there is no model file {str(path)!r}; make one with `streamlstm train data.csv -o {path.name}`"
         )
-    return Model(read_model(path), threads=threads, source=f"{str(path)!r}")
+    return Model(read_model(path, max_bytes), threads=threads, source=f"{str(path)!r}")
 
 
 def _spec(session: InferenceSession, source: str) -> ModelSpec:

@@ -16,8 +16,10 @@ from streamlstm.bounded_file import read_bounded
 from streamlstm.errors import ModelError
 from streamlstm.printable import printable
 
-# Protobuf's own limit for a message, which onnx and onnxruntime share.
-MAX_FILE_BYTES = (1 << 31) - 1
+# Unless somebody allows more, up to protobuf's own limit for a message: 60 million weights, which take four times as
+# much memory while they are unpacked and packed. A file may be sparse, and then costs its author nothing.
+MAX_FILE_BYTES = 256 << 20
+MOST_FILE_BYTES = (1 << 31) - 1
 # Step models have tens of nodes, large ones hundreds. onnxruntime's optimizer takes time with the square of them:
 # 10,000 are loaded in two seconds, 50,000 in a minute.
 MAX_NODES = 10_000
@@ -50,9 +52,10 @@ _BITS |= {17: 8, 18: 8, 19: 8, 20: 8, 21: 4, 22: 4, 23: 4, 24: 8, 25: 2, 26: 2}
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4, groups, are in no ONNX file
 
 
-def read_model(path: Path) -> bytes:
-    """The bytes of a model file; raises ModelError if it is missing, too large, or no file."""
-    return read_bounded(path, MAX_FILE_BYTES, raises=ModelError, pipes=True)
+def read_model(path: Path, max_bytes: int) -> bytes:
+    """The bytes of a model file; raises ModelError if it is missing, larger than may be, or no file."""
+    remedy = "" if max_bytes >= MOST_FILE_BYTES else "--max-model-bytes (max_bytes in Python) says how many may be"
+    return read_bounded(path, min(max_bytes, MOST_FILE_BYTES), raises=ModelError, pipes=True, remedy=remedy)
 
 
 class _BadFileError(Exception):
@@ -247,6 +250,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     while at < end:
         tag, at = _varint(message, at)
         kind = tag & 7
+        if tag < 8:  # no field has the number 0; zeros, as of a sparse file, would be fields of it
+            raise _BadFileError
         if kind == _VARINT:
             value, at = _varint(message, at)
             yield tag >> 3, value
@@ -257,7 +262,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             size = 8 if kind == _FIXED64 else 4
         else:
             raise _BadFileError
-        if tag < 8 or size > end - at:
+        if size > end - at:
             raise _BadFileError
         yield tag >> 3, message[at : at + size]
         at += size

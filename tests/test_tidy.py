@@ -24,7 +24,7 @@ MAX_FUNCTION_LINES = 60
 ROWS: dict[str, set[str]] = {
     "floor": {"errors", "spec", "config", "gaps", "whole_file", "bounded_file", "confined", "hidden", "printable"},
     "numbers": {"pairs"},
-    "run": {"one_step", "model_file", "session", "trial", "model", "tables", "evaluation"},
+    "run": {"_division", "one_step", "model_file", "session", "trial", "model", "tables", "evaluation"},
     "learn": {"nn", "forecaster", "data", "train", "export", "importers"},
     "store": {"_codec", "codec", "codec_python", "entry_id", "flight", "keys", "wire", "calibration", "extras"}
     | {"arrays", "reply_python", "ends"}

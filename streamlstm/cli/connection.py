@@ -41,8 +41,8 @@ def find_redis(url: str | None, data_dir: Path) -> str:
     found = embedded.running_url(data_dir)
     if found is None:
         raise StoreUnavailableError(
-            f"no server: none is named, and none runs from the data directory {str(data_dir.resolve())!r}; start one "
-            "with `streamlstm serve MODEL`, name yours with --redis URL, or another directory with --data-dir"
+            f"no server: none is named, and none runs from the data directory {os.path.realpath(data_dir)!r}; start "
+            "one with `streamlstm serve MODEL`, name yours with --redis URL, or another directory with --data-dir"
         )
     return found
 

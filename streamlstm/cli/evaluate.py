@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from streamlstm.cli.loading import max_model_bytes_option
 from streamlstm.cli.options import ParamType, command, counted, json_option, keep_inputs, note, option, say
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.table_options import Notes, table_options, take_table_options
@@ -100,6 +101,7 @@ class Baselines(ParamType):
     metavar="PNG",
     help="Draw the model's forecasts against what came, on the test part; needs the extra `train`.",
 )
+@max_model_bytes_option
 @json_option
 def evaluate(
     model: Path,

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from streamlstm.cli.loading import max_model_bytes_option
 from streamlstm.cli.options import command, counted, json_option, option, say
 from streamlstm.errors import UsageError
 
@@ -33,6 +34,7 @@ NESTED = ("config",)  # a layer's whole configuration: in the JSON, not in the s
     metavar="PNG",
     help="Draw what --gates shows.",
 )
+@max_model_bytes_option
 @json_option
 def inspect(
     *, model: Path, gates: Path | None, series: str | None, layer: int, plot: Path | None, as_json: bool

@@ -1,4 +1,4 @@
-"""Load the model of a command: with bounds on memory and time, which a process that loads one model can have."""
+"""Load the model of a command: with bounds and a signal's handler that a process that loads one model can have."""
 
 from __future__ import annotations
 
@@ -6,30 +6,60 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamlstm.cli.options import EXIT_FAILURE
+import click
+
+from streamlstm.cli.options import EXIT_FAILURE, option
+from streamlstm.cli.quantities import SIZE
+from streamlstm.model_file import MAX_FILE_BYTES
 
 if TYPE_CHECKING:
     from streamlstm.model import Model
 
 # Of processor time, to unpack a model and make its graph simpler; more by its size: 100 MB take about a second.
 LOAD_LIMIT_S = 3.0
-BYTES_A_SECOND = 20_000_000
+BYTES_A_SECOND = 50_000_000
 LOOK_EVERY_S = 0.25
 
 
+_MAX_BYTES = "streamlstm.max_model_bytes"  # in the meta of click's context
+
+max_model_bytes_option = option(
+    "--max-model-bytes",
+    type=SIZE,
+    default="256MiB",
+    metavar="SIZE",
+    expose_value=False,
+    callback=lambda ctx, _, size: ctx.meta.update({_MAX_BYTES: size}),
+    help="Largest model file that is loaded; one takes up to four times as much memory.",
+)
+
+
 def load_model(path: Path, *, threads: int = 1) -> Model:
-    """A step model, tried; raises ModelError for what is none, and ends the process if that takes without end."""
+    """A step model, tried; raises ModelError for what is none, and ends the process if that takes without end.
+
+    `max_model_bytes_option` of the command under way says how large its file may be.
+    """
     from streamlstm.model import load
     from streamlstm.session import bound_memory
 
     size = path.stat().st_size if path.is_file() else 0
     bound_memory(size)
+    with suppress(ImportError):  # built without a compiler: such a division ends the process there
+        from streamlstm._division import answer_overflow
+
+        answer_overflow()
     with _limited(LOAD_LIMIT_S + size / BYTES_A_SECOND, f"{str(path)!r}"):
-        return load(path, threads=threads)
+        return load(path, threads=threads, max_bytes=_max_bytes())
+
+
+def _max_bytes() -> int:
+    context = click.get_current_context(silent=True)
+    allowed: int | None = None if context is None else context.meta.get(_MAX_BYTES)
+    return MAX_FILE_BYTES if allowed is None else allowed
 
 
 @contextmanager

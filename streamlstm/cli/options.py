@@ -191,7 +191,7 @@ stream_argument = click.argument("stream", metavar="[STREAM]", default="values",
 def keep_inputs(inputs: Sequence[Path], outputs: Sequence[Path | None]) -> None:
     """UsageError if a file to be written is one that is read."""
     for output in outputs:
-        if output is not None and any(output.resolve() == path.resolve() for path in inputs):
+        if output is not None and any(os.path.realpath(output) == os.path.realpath(path) for path in inputs):
             raise UsageError(f"{output} is read, so it is not written over; name another file")
 
 

@@ -21,6 +21,7 @@ import click
 
 from streamlstm import __version__
 from streamlstm.cli.engine_options import engine_options
+from streamlstm.cli.loading import max_model_bytes_option
 from streamlstm.cli.options import FSYNC, command, data_dir_option, option, server_options
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.sharing_options import SharingSettings, sharing_options
@@ -96,6 +97,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
     default="everysec",
     help="When the embedded server syncs its append-only file.",
 )
+@max_model_bytes_option
 @option("--log-level", type=click.Choice(LEVELS, case_sensitive=False), default="INFO", help="Least level logged.")
 def serve(
     model: Path,

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from streamlstm.bounded_file import open_bounded
+from streamlstm.cli.loading import max_model_bytes_option
 from streamlstm.cli.options import (
     command,
     counted,
@@ -125,6 +126,7 @@ def list_states(*, stream: str, match: str | None, redis_url: str | None, data_d
 )
 @redis_option
 @data_dir_option
+@max_model_bytes_option
 @json_option
 def show(
     *,

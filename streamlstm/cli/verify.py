@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streamlstm.cli.engine_options import engine_options
+from streamlstm.cli.loading import max_model_bytes_option
 from streamlstm.cli.options import (
     EXIT_FAILURE,
     command,
@@ -47,6 +48,7 @@ MOST_MEMORY_BYTES = 128 << 20  # of records at once
 @engine_options
 @redis_option
 @data_dir_option
+@max_model_bytes_option
 @json_option
 @click.pass_context
 def verify(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import redis
 
 from streamlstm.keys import Keys
 from support import odd_models
+from support.compiled import needs_compiled
 from support.server import Server
 from support.serving import Serving, add, found_predictions, run, serve, wait_for_position
 
@@ -50,6 +54,31 @@ def test_the_daemon_serves_on(
     assert daemon.metric('streamlstm_dead_letters_total{reason="model_failed",stream="values"}') == 2
     assert daemon.stop() == 0
     assert "bit" in run(tmp_path, "verify", str(path), "--redis", server.url).stdout
+
+
+@needs_compiled
+@pytest.mark.parametrize("bits", [64, 32])
+def test_a_division_that_overflows_is_answered_as_everywhere(
+    bits: int, start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    """The least whole number over -1 is itself, also on x86, which traps and ended the daemon, again at each start."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(odd_models.overflowing(bits))
+    client = redis.Redis.from_url((server := start_server()).url)
+    daemon = serve(tmp_path, path, "--redis", server.url)
+    daemon.ready()
+    add(client, [("1-0", ["a", "1"]), ("2-0", ["a", "101"]), ("3-0", ["a", "2", "b", "102"])])
+    wait_for_position(client, "values", "3-0")
+    found = [np.float32(text) for _, fields in found_predictions(client, "values") for text in fields[1::2]]
+    assert found == [2.0 ** (bits - 2), -(2.0 ** (bits - 1)), 2.0 ** (bits - 2), -(2.0 ** (bits - 1))]
+    assert daemon.stop() == 0
+
+
+@needs_compiled
+def test_other_signals_of_arithmetic_end_a_process_as_before() -> None:
+    """Only a division that overflows is answered."""
+    program = "import os; from streamlstm._division import answer_overflow as a; a(); a(); os.kill(os.getpid(), 8)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGFPE
 
 
 def test_a_step_without_an_end_does_not_hold_up_a_stop(start_server: Callable[..., Server], tmp_path: Path) -> None:

@@ -60,6 +60,18 @@ def division() -> bytes:
     return serialized
 
 
+def overflowing(bits: int) -> bytes:
+    """y is the least whole number of so many bits over -1 if x is above LIMIT, over -2 else; the state is x."""
+    graph, kind = Graph(), np.dtype(f"i{bits // 8}")
+    above = graph.node(
+        "Cast", graph.node("Greater", "x", graph.constant(LIMIT)), to=helper.np_dtype_to_tensor_dtype(kind)
+    )
+    divisor = graph.node("Sub", above, graph.constant(2, dtype=kind))
+    y = graph.node("Cast", graph.node("Div", graph.constant(np.iinfo(kind).min, dtype=kind), divisor), to=FLOAT)
+    serialized: bytes = graph.model(spec(), y, _last(graph)).SerializeToString()
+    return serialized
+
+
 def reshaping(*, axis: int = 0) -> bytes:
     """y is x, or twice as many along an axis if a value of the call is above LIMIT; the state is the last x."""
     nodes = [

@@ -1,0 +1,3 @@
+"""Types of what is compiled alone: there is no twin in Python, which cannot answer a trap."""
+
+def answer_overflow() -> None: ...
