@@ -44,7 +44,9 @@ def read_bounded(
     """
     with open_bounded(path, raises=raises, pipes=pipes) as file:
         size = os.fstat(file.fileno()).st_size
-        data = file.read(limit + 1) if size <= limit else b""
+        data = file.read(size + 1) if size <= limit else b""  # as much as is asked for is allocated
+        if len(data) > size:  # of a pipe, or of a file that has grown
+            data += file.read(limit + 1 - len(data))
     if size > limit or len(data) > limit:
         found = f"{size:,}" if size > limit else f"more than {limit:,}"
         raise raises(f"{path} has {found} bytes, and at most {limit:,} are read{remedy and '; '}{remedy}")

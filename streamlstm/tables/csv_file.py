@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import re
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from streamlstm.errors import TableError
 from streamlstm.tables.cells import COMMA, MISSING_WORDS, NUMBER, POINT, is_any_number
@@ -135,29 +136,33 @@ def _has_decimal_commas(rows: Sequence[Sequence[str]], width: int) -> bool:
 
 def read_csv(lines: Iterable[str], source: str, options: TableOptions) -> Grid:
     """Read the lines of a CSV; `source` names it in errors. Raises TableError for what is no table."""
-    every = list(lines)
-    blank = 0
-    while blank < len(every) and not every[blank].strip():  # blank lines before a table count for nothing
-        blank += 1
-    if blank == len(every):
+    waiting, blank = iter(lines), 0
+    head: list[str] = []
+    for line in waiting:
+        if head or line.strip():
+            head.append(line)
+        else:  # blank lines before a table count for nothing
+            blank += 1
+        if len(head) == HEAD + 2:
+            break
+    if not head:
         raise TableError(f"{source} is empty; it needs one line a value")
-    dialect = find_dialect(every[blank : blank + HEAD + 2], source, one_series=True, wide=options.wide)
-    rows, numbers = _rows(every, blank + dialect.skip, dialect, source)
-    if not rows:
+    dialect = find_dialect(head, source, one_series=True, wide=options.wide)
+    cells, numbers = _columns(chain(head[dialect.skip :], waiting), blank + dialect.skip, dialect, source)
+    if not numbers:
         raise TableError(f"{source} has a header but no values")
-    cells = zip(*rows, strict=True)
     names = dialect.header or ("",) * dialect.width
     columns = [Column(name, column) for name, column in zip(names, cells, strict=True)]
     if dialect.header is None:
         named = names_by_place(source, columns, one_series=True)
         columns = [Column(name, column.cells) for name, column in zip(named, columns, strict=True)]
     remarks = [] if dialect.header is not None or dialect.single else ["no header"]
-    if dialect.single and (missing := sum(not row[0].strip() for row in rows)):
+    if dialect.single and (missing := sum(not cell.strip() for cell in cells[0])):
         remarks.append(f"{missing:,} blank {'line is a missing value' if missing == 1 else 'lines are missing values'}")
     return Grid(
         source,
         columns,
-        len(rows),
+        len(numbers),
         lambda row: f"line {numbers[row]}",
         targets=_headless_targets(columns) if dialect.header is None else (),
         lone_comma=POINT if dialect.delimiter == COMMA and not dialect.decimal_comma else COMMA,
@@ -169,27 +174,32 @@ def _headless_targets(columns: Sequence[Column]) -> tuple[str, ...]:
     return tuple(column.name for column in columns if column.name not in {ID_COLUMN, TIME_COLUMN})
 
 
-def _rows(every: list[str], first: int, dialect: Dialect, source: str) -> tuple[list[list[str]], list[int]]:
-    """All rows of a table and the numbers of their lines; blank ones are none, but for missing values in a column."""
-    rows: list[list[str]] = []
-    numbers: list[int] = []
-    reader = csv.reader(every[first:], delimiter=dialect.delimiter, strict=True)
+def _columns(lines: Iterable[str], first: int, dialect: Dialect, source: str) -> tuple[list[list[str]], Sequence[int]]:
+    """The cells by column, and the numbers of their lines; blank ones are none, but for missing values in a column.
+
+    Nothing is kept of a line but its cells: five million lists, one a row, would take as much as they do.
+    """
+    columns: list[list[str]] = [[] for _ in range(dialect.width)]
+    numbers = array("q")
+    reader = csv.reader(lines, delimiter=dialect.delimiter, strict=True)
     width, wider = dialect.width, dialect.width + dialect.decimal_comma
     try:
         for row in reader:
-            number = first + reader.line_num
+            number, cells = first + reader.line_num, row
             if not any(row) or (len(row) == 1 and not row[0].strip()):
                 if not dialect.single:
                     continue
-                rows.append([""])
-            elif len(row) in (width, wider):
-                rows.append(row if len(row) == width else dialect.joined(row))
-            else:
+                cells = [""]
+            elif len(row) == wider:
+                cells = dialect.joined(row)
+            elif len(row) != width:
                 raise TableError(f"{source}, line {number}: {len(row)} cells where the first line has {width}")
+            for column, cell in zip(columns, cells, strict=True):
+                column.append(cell)
             numbers.append(number)
     except csv.Error as error:
         raise TableError(f"{source}, line {first + reader.line_num}: not CSV ({error})") from None
-    while dialect.single and rows and not rows[-1][0].strip():  # blank lines after a table, too
-        rows.pop()
+    while dialect.single and numbers and not columns[0][-1].strip():  # blank lines after a table, too
+        columns[0].pop()
         numbers.pop()
-    return rows, numbers
+    return columns, numbers

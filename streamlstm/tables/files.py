@@ -22,6 +22,10 @@ BYTES_A_CELL = 48  # allowed on average, delimiters included; a time with a zone
 MAX_COLUMNS = 20_000  # of Parquet, whose footer has hundreds of bytes a column, parsed before anything can be counted
 BATCH_ROWS = 1 << 16
 
+# Of a line: a header of 20,000 long names, or the values of half a million series at one time. What is longer, such as
+# a sparse file, has no line ends, and one cell of it would be looked at letter by letter.
+MAX_LINE_BYTES = 1 << 24
+
 _DELIMITERS = b",;\t|"
 _ALLOW = "--max-cells says how many may be"
 
@@ -50,8 +54,21 @@ def check_text(source: str, data: bytes | bytearray, max_cells: int = MAX_CELLS)
     """
     if len(data) > BYTES_A_CELL * max_cells:
         raise TableError(f"{source} has more than {BYTES_A_CELL * max_cells:,} bytes, and no more are read; {_ALLOW}")
+    _check_lines(source, data)
     cells = 1 + max(data.count(b"\n"), data.count(b"\r")) + max(data.count(sign) for sign in _DELIMITERS)
     check_cells(source, cells, max_cells)
+
+
+def _check_lines(source: str, data: bytes | bytearray) -> None:
+    """Raise TableError for a line that is longer than may be; a JSON array, which `push` reads, may be one line."""
+    if data[:MAX_LINE_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
+        return
+    first = 0
+    while len(data) - first > MAX_LINE_BYTES:
+        last = max(data.rfind(end, first, first + MAX_LINE_BYTES) for end in (b"\n", b"\r"))
+        if last < 0:
+            raise TableError(f"{source} has a line of more than {MAX_LINE_BYTES:,} bytes: it is no table of text")
+        first = last + 1
 
 
 def check_cells(source: str, cells: int, max_cells: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from streamlstm.cli.lines import Format
 from streamlstm.cli.sources import chunks, read_all, read_file
 from streamlstm.errors import TableError
 from streamlstm.tables import TableOptions, read_table
-from streamlstm.tables.files import MAX_CELLS, open_text, read_arrow
+from streamlstm.tables.files import MAX_CELLS, MAX_LINE_BYTES, check_text, open_text, read_arrow
 
 MIB = 1 << 20
 
@@ -110,6 +111,30 @@ def test_text_is_counted_before_it_is_split(tmp_path: Path, text: bytes) -> None
     (tmp_path / "t.csv").write_bytes(text)
     with pytest.raises(TableError, match=r"has about 5,000,00\d cells, and at most 5,000,000 are read"):
         read_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r"])
+def test_a_line_without_an_end_is_no_line_of_a_table(tmp_path: Path, end: bytes) -> None:
+    """Zeros by the megabyte, as of a sparse file; lines up to the limit are read, and a JSON array may be one line."""
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"y" + end + b"1" + end + bytes(MAX_LINE_BYTES + 1))
+    with pytest.raises(TableError, match="has a line of more than 16,777,216 bytes"):
+        read_table(path)
+    long = b"y" + end + (b"0" * (MAX_LINE_BYTES - 1) + end) * 2 + b"2" + end
+    check_text("t.csv", long)
+    check_text("t.json", b" [" + b"1," * (MAX_LINE_BYTES // 4) + b"1" * MAX_LINE_BYTES + b"]")
+
+
+def test_a_table_is_read_without_a_list_for_each_row(tmp_path: Path) -> None:
+    """A table of as many cells as may be takes their text and little more."""
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"y\n" + b"1.5\n" * 200_000)
+    tracemalloc.start()
+    try:
+        read_table(path)
+        assert tracemalloc.get_traced_memory()[1] < 200_000 * 110
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_is_no_file_is_no_table(tmp_path: Path) -> None:
