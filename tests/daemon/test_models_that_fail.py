@@ -14,7 +14,7 @@ import redis
 
 from streamlstm.keys import Keys
 from support import odd_models
-from support.compiled import needs_compiled
+from support.compiled import needs_division
 from support.server import Server
 from support.serving import Serving, add, found_predictions, run, serve, wait_for_position
 
@@ -56,7 +56,7 @@ def test_the_daemon_serves_on(
     assert "bit" in run(tmp_path, "verify", str(path), "--redis", server.url).stdout
 
 
-@needs_compiled
+@needs_division
 @pytest.mark.parametrize("bits", [64, 32])
 def test_a_division_that_overflows_is_answered_as_everywhere(
     bits: int, start_server: Callable[..., Server], tmp_path: Path
@@ -74,7 +74,7 @@ def test_a_division_that_overflows_is_answered_as_everywhere(
     assert daemon.stop() == 0
 
 
-@needs_compiled
+@needs_division
 def test_other_signals_of_arithmetic_end_a_process_as_before() -> None:
     """Only a division that overflows is answered."""
     program = "import os; from streamlstm._division import answer_overflow as a; a(); a(); os.kill(os.getpid(), 8)"

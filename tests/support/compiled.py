@@ -18,6 +18,8 @@ def _built(name: str) -> Any:
 
 
 codec, carry = _built("streamlstm._codec"), _built("streamlstm._carry")
+division = _built("streamlstm._division")
+needs_division = pytest.mark.skipif(division is None, reason="it was not compiled here (no compiler?)")
 needs_compiled = pytest.mark.skipif(codec is None or carry is None, reason="they were not compiled here (no compiler?)")
 # What a test of each of the twins is parametrized by.
 CODECS = [pytest.param(codec, marks=needs_compiled, id="c"), pytest.param(codec_python, id="python")]
