@@ -20,9 +20,11 @@ def _extra(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _open(value: Any) -> Any:
-    if isinstance(value, str):
-        return without_secrets(value)
-    return [_open(item) for item in value] if isinstance(value, list | tuple) else value
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        return [_open(item) for item in value]
+    return without_secrets(str(value))  # an error, a path
 
 
 class TextFormatter(logging.Formatter):
@@ -47,7 +49,7 @@ class JsonFormatter(logging.Formatter):
         line |= _extra(record)
         if record.exc_info:
             line["traceback"] = without_secrets(self.formatException(record.exc_info))
-        return json.dumps(line, default=str)
+        return json.dumps(line)
 
 
 def set_up(level: str = "INFO") -> None:

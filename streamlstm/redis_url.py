@@ -200,6 +200,8 @@ class _Reader:
         host, written = self._decoded(match[1].strip("[]")), match[2]
         if required and not host:
             self._fail("a host is missing")
+        if host and not _is_name(host):
+            self._fail("its host is neither a name nor an address")
         if written and not (_PORT.fullmatch(written) and 0 < int(written) < 65_536):
             self._fail(f"its port is not a number from 1 to 65535; {_ENCODE}")
         return host or "localhost", int(written) if written else port
@@ -207,7 +209,10 @@ class _Reader:
     def _socket(self, hosts: str, path: str) -> str:
         if hosts or path in {"", "/"}:
             self._fail(f"the path of a socket is absolute: {EXAMPLES['socket']}")
-        return self._decoded(path) or ""
+        decoded = self._decoded(path) or ""
+        if "\0" in decoded:
+            self._fail("there is no file of that name")
+        return decoded
 
     def _service(self, path: str) -> str:
         service, _, rest = path.partition("/")
@@ -241,6 +246,15 @@ class _Reader:
 
     def _fail(self, reason: str) -> NoReturn:
         raise UsageError(f"{_shown_wrong(self._url)!r} is not a Redis URL: {reason}")
+
+
+def _is_name(host: str) -> bool:
+    """Whether a machine can be called so: no label is empty or too long, nothing in it acts."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return host.isprintable() and " " not in host
 
 
 def _unknown_option(name: str, known: tuple[str, ...]) -> str:

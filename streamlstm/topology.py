@@ -10,7 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from redis.crc import key_slot
 
@@ -18,7 +19,11 @@ from streamlstm.address import SOCKET_TIMEOUT_S, Address, path_of
 from streamlstm.errors import StoreError, StoreHandshakeError, StoreUnavailableError
 from streamlstm.hushed import Hushed
 from streamlstm.redis_url import read_url
+from streamlstm.replies import odd
+from streamlstm.whereabouts import Place, read_primary, read_role, read_slots
 from streamlstm.wire import Connection
+
+Found = TypeVar("Found")
 
 TOPOLOGY = "streamlstm-topology"  # the name of connections that only ask where keys are
 
@@ -156,21 +161,27 @@ class Sentinel:
         failures: list[str | StoreUnavailableError] = []
         for number, watcher in enumerate(self._watchers):
             try:
-                found = _ask(self.connect(watcher, TOPOLOGY), "SENTINEL", "get-master-addr-by-name", self._service)
-                if found is None:
+                where = self._ask_where(watcher)
+                if where is None:
                     failures.append(f"the Sentinel at {watcher.host}:{watcher.port} knows no {self._service!r}")
                     continue
-                primary = at(self._greeting, found[0].decode(), int(found[1]))
-                role = _ask(self.connect(primary, TOPOLOGY), "ROLE")[0]
+                primary = at(self._greeting, *where)
+                role = _ask(self.connect(primary, TOPOLOGY), read_role, "ROLE")
             except StoreUnavailableError as error:
                 failures.append(error)
                 continue
-            if role == b"master":
+            if role == "master":
                 # The one that answered is asked first next time.
                 self._watchers.insert(0, self._watchers.pop(number))
                 return primary
-            failures.append(f"{primary.url} is a {role.decode()}, not the primary yet")
+            failures.append(f"{primary.url} is a {role}, not the primary yet")
         raise _all_failed(f"no primary of {self._service!r} at {self.url}", failures)
+
+    def _ask_where(self, watcher: Address) -> Place | None:
+        def read(reply: Any) -> Place | None:
+            return None if reply is None else read_primary(reply)
+
+        return _ask(self.connect(watcher, TOPOLOGY), read, "SENTINEL", "get-master-addr-by-name", self._service)
 
 
 class Cluster:
@@ -232,7 +243,7 @@ class Cluster:
         failures: list[str | StoreUnavailableError] = []
         for node in dict.fromkeys([*self._known, *self._seeds]):
             try:
-                reply = _ask(self.connect(node, TOPOLOGY), "CLUSTER", "SLOTS")
+                slots = _ask(self.connect(node, TOPOLOGY), partial(read_slots, asked=node.host), "CLUSTER", "SLOTS")
             except StoreUnavailableError as error:
                 failures.append(error)
                 continue
@@ -240,18 +251,13 @@ class Cluster:
                 if "cluster support disabled" not in str(error):
                     raise
                 raise StoreError(f"{self.url}: the server is not part of a Cluster; use {node.url}") from None
-            found = [(first, last, self._address(node, nodes[0])) for first, last, *nodes in reply]
+            found = [(first, last, at(self._greeting, *places[0])) for first, last, places in slots]
             if found:
-                everyone = (self._address(node, other) for _, _, *nodes in reply for other in nodes)
+                everyone = (at(self._greeting, *place) for _, _, places in slots for place in places)
                 self._known = list(dict.fromkeys(everyone))
                 return sorted(found, key=lambda part: part[0])
             failures.append(f"{node.url} knows of no slots")
         raise _all_failed(f"no node of the Redis Cluster at {self.url} answers", failures)
-
-    def _address(self, asked: Address, node: list[bytes | int]) -> Address:
-        host = node[0].decode() if isinstance(node[0], bytes) else ""
-        # An empty host is that of whoever was asked (Redis' documentation of CLUSTER SLOTS).
-        return at(self._greeting, host if host not in {"", "?"} else asked.host, int(node[1]))
 
 
 def _all_failed(what: str, failures: Sequence[str | StoreUnavailableError]) -> StoreUnavailableError:
@@ -262,8 +268,13 @@ def _all_failed(what: str, failures: Sequence[str | StoreUnavailableError]) -> S
     return kind(f"{what}: {'; '.join(map(str, failures))}")
 
 
-def _ask(connection: Connection, *command: str) -> Any:
+def _ask(connection: Connection, read: Callable[[Any], Found], *command: str) -> Found:
+    """What a server says, taken apart; raises StoreUnavailableError if it is no answer, for another may give one."""
     try:
-        return connection.call(*command)
+        reply = connection.call(*command)
     finally:
         connection.close()
+    try:
+        return read(reply)
+    except ValueError:
+        raise StoreUnavailableError(str(odd(reply, connection.address, " ".join(command[:2])))) from None

@@ -126,6 +126,8 @@ class Connection:
             raise self._away("no answer in TLS; does it speak it on this port?" if tls else error) from None
         except OSError as error:  # ssl.SSLError is one
             raise self._away(error) from None
+        except ValueError:  # UnicodeError of a name that nothing can have, as another server may call itself
+            raise self._away("that is no name of a host") from None
         made.settimeout(self._patience_s)
         return made
 

@@ -29,7 +29,7 @@ ROWS: dict[str, set[str]] = {
     "store": {"_codec", "codec", "codec_python", "entry_id", "flight", "keys", "wire", "calibration", "extras"}
     | {"arrays", "reply_python", "ends"}
     | {"record", "store", "meta", "hushed", "topology", "nodes", "readers", "leases", "discovery", "record_file"}
-    | {"redis_url", "credentials", "address"}
+    | {"redis_url", "credentials", "address", "whereabouts"}
     | {
         "key_types",
         "reader_groups",

@@ -20,6 +20,7 @@ import errno
 import os
 import select
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -154,6 +155,7 @@ def server_options(without: str) -> Callable[[Function], Function]:
         "--redis",
         "redis_url",
         metavar="URL",
+        show_default=False,  # click shows that of the settings file, which may hold a password
         help="The server: a redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// URL. " + without,
     )
 
@@ -230,7 +232,8 @@ def _is_read() -> bool:
 def _exit_with_status(run: Callable[[], Any]) -> NoReturn:
     """Call `run`, print whatever it fails with as one line, and end the process with the status for it."""
     _open_closed()
-    sys.excepthook = _report_bug
+    sys.excepthook, threading.excepthook = _report_bug, _report_bug_of_thread
+    sys.unraisablehook = _report_unraisable
     try:
         status = run()
         sys.stdout.flush()
@@ -273,8 +276,19 @@ def _open_closed() -> None:
 
 
 def _report_bug(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
-    """Print a traceback, without secrets that it may have picked up on its way."""
-    click.echo(without_secrets("".join(traceback.format_exception(kind, error, where))), err=True, nl=False)
+    """Print a traceback, without secrets that it may have picked up on its way, or signs that act."""
+    lines = "".join(traceback.format_exception(kind, error, where)).splitlines()
+    click.echo("\n".join(map(_fit, lines)), err=True)
+
+
+def _report_bug_of_thread(said: threading.ExceptHookArgs) -> None:
+    if said.exc_value is not None:
+        _report_bug(said.exc_type, said.exc_value, said.exc_traceback)
+
+
+def _report_unraisable(said: sys.UnraisableHookArgs) -> None:
+    if said.exc_value is not None:
+        _report_bug(said.exc_type, said.exc_value, said.exc_traceback)
 
 
 def _fail(message: str, status: int) -> NoReturn:

@@ -30,7 +30,7 @@ REDIRECTIONS = 5  # followed without a pause; a map of slots that is being chang
 PAGE = 1_000  # entries of one look
 
 _MULTI, _EXEC, _ASKING = pack("MULTI"), pack("EXEC"), pack("ASKING")
-_REDIRECTION = re.compile(r"\b(MOVED|ASK) \d+ (\S*):(\d+)")
+_REDIRECTION = re.compile(r"\b(MOVED|ASK) [0-9]+ (\S*):([0-9]{1,5})\b")
 
 Found = TypeVar("Found")
 Attempt = Callable[[Connection, bool], Found]

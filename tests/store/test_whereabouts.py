@@ -1,0 +1,144 @@
+"""Sentinels and nodes that answer with something else: it is said in one line, and the next one is asked."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+
+import hiredis
+import pytest
+
+from streamlstm.errors import StoreUnavailableError
+from streamlstm.topology import parse_topology
+
+Replies = Mapping[bytes, bytes]  # begin of a command -> what is said
+Pretend = Callable[[Replies], int]
+
+
+def bulk(text: bytes) -> bytes:
+    """One text in the Redis protocol."""
+    return b"$%d\r\n%b\r\n" % (len(text), text)
+
+
+def slots(host: bytes = bulk(b"127.0.0.1"), port: bytes = b":7000\r\n", first: bytes = b":0\r\n") -> bytes:
+    """CLUSTER SLOTS of one node."""
+    return b"*1\r\n*3\r\n" + first + b":16383\r\n*3\r\n" + host + port + bulk(b"id")
+
+
+def primary(host: bytes, port: bytes) -> bytes:
+    """SENTINEL get-master-addr-by-name."""
+    return b"*2\r\n" + bulk(host) + bulk(port)
+
+
+@pytest.fixture
+def pretend() -> Iterator[Pretend]:
+    """Begins a server that says what it is told to, and gives its port."""
+    listening: list[socket.socket] = []
+
+    def begin(said: Replies) -> int:
+        server = socket.create_server(("127.0.0.1", 0))
+        listening.append(server)
+        threading.Thread(target=_serve, args=(server, said), daemon=True).start()
+        port: int = server.getsockname()[1]
+        return port
+
+    yield begin
+    for server in listening:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+
+
+def _serve(server: socket.socket, said: Replies) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            peer, _ = server.accept()
+            threading.Thread(target=_answer, args=(peer, said), daemon=True).start()
+
+
+def _answer(peer: socket.socket, said: Replies) -> None:
+    reader = hiredis.Reader()
+    with peer, contextlib.suppress(OSError):
+        while data := peer.recv(1 << 16):
+            reader.feed(data)
+            while (command := reader.gets()) is not False:
+                asked = b" ".join(command)
+                peer.sendall(next((reply for begin, reply in said.items() if asked.startswith(begin)), b"+OK\r\n"))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b":5\r\n",
+        b"$-1\r\n",
+        bulk(b"slots"),
+        b"*1\r\n:5\r\n",
+        b"*1\r\n*1\r\n:0\r\n",
+        b"*1\r\n*3\r\n:0\r\n:16383\r\n*0\r\n",
+        slots(host=bulk(b"\xff\xfe")),
+        slots(host=b":1\r\n"),
+        slots(port=b":65536\r\n"),
+        slots(port=b":-1\r\n"),
+        slots(port=bulk(b"abc")),
+        slots(first=b":16384\r\n"),
+        slots(first=bulk(b"a")),
+    ],
+    ids=repr,
+)
+def test_a_node_that_gives_no_slots(reply: bytes, pretend: Pretend) -> None:
+    """It is passed over for the next node; where there is none, it is said who answered what."""
+    odd, sound = pretend({b"CLUSTER SLOTS": reply}), pretend({b"CLUSTER SLOTS": slots()})
+    with pytest.raises(StoreUnavailableError, match=rf":{odd}/0 answered to CLUSTER SLOTS with .*no answer to it"):
+        parse_topology(f"redis+cluster://127.0.0.1:{odd}").home("values")
+    both = parse_topology(f"redis+cluster://127.0.0.1:{odd},127.0.0.1:{sound}")
+    assert (both.home("values").host, both.home("values").port) == ("127.0.0.1", 7000)
+
+
+@pytest.mark.parametrize("host", [b"$-1\r\n", bulk(b""), bulk(b"?")], ids=repr)
+def test_a_node_that_does_not_know_its_own_host(host: bytes, pretend: Pretend) -> None:
+    """It is where it was asked."""
+    port = pretend({b"CLUSTER SLOTS": slots(host=host)})
+    assert parse_topology(f"redis+cluster://127.0.0.1:{port}").home("values").host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b":5\r\n",
+        bulk(b"abc"),
+        b"*0\r\n",
+        b"*1\r\n" + bulk(b"127.0.0.1"),
+        b"*2\r\n:1\r\n:2\r\n",
+        primary(b"\xff", b"1"),
+        primary(b"127.0.0.1", b"abc"),
+        primary(b"127.0.0.1", b"65536"),
+        primary(b"127.0.0.1", b"9" * 5000),
+    ],
+    ids=lambda reply: repr(reply)[:40],
+)
+def test_a_sentinel_that_names_no_address(reply: bytes, pretend: Pretend) -> None:
+    """It is passed over for the next one."""
+    home = pretend({b"ROLE": b"*1\r\n" + bulk(b"master")})
+    odd, sound = pretend({b"SENTINEL": reply}), pretend({b"SENTINEL": primary(b"127.0.0.1", str(home).encode())})
+    with pytest.raises(StoreUnavailableError, match=rf":{odd}/0 answered to SENTINEL get-master.*no answer to it"):
+        parse_topology(f"redis+sentinel://127.0.0.1:{odd}/m").home("values")
+    assert parse_topology(f"redis+sentinel://127.0.0.1:{odd},127.0.0.1:{sound}/m").home("values").port == home
+
+
+@pytest.mark.parametrize(
+    "reply", [b":5\r\n", b"*0\r\n", b"*-1\r\n", b"*1\r\n*0\r\n", b"*1\r\n" + bulk(b"\xff")], ids=repr
+)
+def test_a_primary_that_has_no_role(reply: bytes, pretend: Pretend) -> None:
+    """Whatever it is, it is not taken for the primary."""
+    home = pretend({b"ROLE": reply})
+    watcher = pretend({b"SENTINEL": primary(b"127.0.0.1", str(home).encode())})
+    with pytest.raises(StoreUnavailableError, match=rf":{home}/0 answered to ROLE with .*no answer to it"):
+        parse_topology(f"redis+sentinel://127.0.0.1:{watcher}/m").home("values")
+
+
+def test_a_host_that_no_machine_can_have(pretend: Pretend) -> None:
+    """Others may call themselves so; it is a server that is away."""
+    watcher = pretend({b"SENTINEL": primary(b"a..b", b"1")})
+    with pytest.raises(StoreUnavailableError, match=r"redis://a\.\.b:1/0: that is no name of a host"):
+        parse_topology(f"redis+sentinel://127.0.0.1:{watcher}/m").home("values")
