@@ -73,6 +73,18 @@ def test_passwords_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hidden" not in CliRunner().invoke(main, ["config", "show"]).output
 
 
+@pytest.mark.parametrize("command", [["serve"], ["status"], ["push"], ["state", "list"], ["verify"], ["tail"]])
+def test_help_shows_no_password(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that of the settings file, whose values click takes for defaults, nor that of the variable."""
+    (tmp_path / "streamlstm.toml").write_text('redis = "redis://user:in-file@host/0"\n')
+    for _ in range(2):
+        result = CliRunner().invoke(main, [*command, "--help"])
+        assert "--redis URL" in result.output
+        assert "in-file" not in result.output
+        assert "in-variable" not in result.output
+        monkeypatch.setenv("STREAMLSTM_REDIS", "redis://user:in-variable@host/0")
+
+
 def test_a_misspelt_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that nobody reads is found here rather than in three weeks."""
     monkeypatch.setenv("STREAMLSTM_RETIAN", "7d")

@@ -315,3 +315,39 @@ def test_numbers_carry_their_nouns() -> None:
     """One is singular, the rest is plural, thousands have commas."""
     assert [counted(n, "entry", "entries") for n in (0, 1, 1000)] == ["0 entries", "1 entry", "1,000 entries"]
     assert counted(2, "value") == "2 values"
+
+
+@pytest.mark.parametrize("where", ["command", "thread", "destructor"])
+def test_no_traceback_has_a_secret(where: str) -> None:
+    """Whoever prints it, and nothing in it acts on a terminal."""
+    program = f"""
+import gc, threading
+from streamlstm.cli.options import command
+from streamlstm.hidden import remember
+
+def fail():
+    raise RuntimeError("open-sesame-7 \x1b[31m")
+
+class Failing:
+    def __del__(self):
+        fail()
+
+@command("fail")
+def main():
+    remember("open-sesame-7")
+    if {where!r} == "command":
+        fail()
+    elif {where!r} == "thread":
+        thread = threading.Thread(target=fail)
+        thread.start()
+        thread.join()
+    else:
+        Failing()
+        gc.collect()
+
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert "RuntimeError: *** \\x1b[31m" in done.stderr
+    assert "open-sesame-7" not in done.stderr
+    assert "\x1b" not in done.stderr

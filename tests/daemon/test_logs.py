@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from streamlstm.daemon_settings import Clock, DaemonSettings
 from streamlstm.digest import EVERY_S, Digest
 from streamlstm.engine import Engine
 from streamlstm.errors import StoreUnavailableError
+from streamlstm.hidden import remember
 from streamlstm.logs import JsonFormatter, TextFormatter
 from streamlstm.memory_store import MemoryServer, MemoryStore, MemoryStream
 from streamlstm.metrics import Metrics
@@ -130,3 +132,13 @@ def test_names_of_producers_break_no_line(formatter: logging.Formatter) -> None:
     line = formatter.format(record)
     assert len(line.splitlines()) == 1
     assert "n=3" in line or json.loads(line)["series"] == HOSTILE
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
+def test_secrets_are_hidden_in_whatever_an_event_carries(formatter: logging.Formatter) -> None:
+    """Errors, paths, lists and maps as well as texts."""
+    remember("open-sesame-7")
+    found = {"error": ValueError("no open-sesame-7"), "of": {"a": ["open-sesame-7"]}, "list": [Path("/open-sesame-7")]}
+    line = formatter.format(logging.makeLogRecord({"msg": "event", "levelname": "ERROR", **found}))
+    assert "open-sesame-7" not in line
+    assert line.count("***") == 3

@@ -89,6 +89,29 @@ def test_values_and_forecasts_are_drawn_as_they_arrive(
     assert coloured(picture, FORECAST) > 500, "the line of forecasts"
 
 
+def test_a_site_whose_name_was_made_to_point_here_reads_nothing(
+    start: Callable[..., tuple[Serving, redis.Redis]], tmp_path: Path
+) -> None:
+    """DNS rebinding in a real browser: to it such a page is of the same origin as what answers here."""
+    daemon, client = start("--http-host", "own.example")
+    push(client, "values", "secret-series", 1, 3)
+    port = daemon.ready()["http"].rpartition(":")[2]
+    read = "Promise.all(['', 'streams', 'series?stream=values', 'events?stream=values', 'metrics'].map("
+    read += "async (path) => { const got = await fetch('/' + path, {signal: AbortSignal.timeout(60000)});"
+    read += " return [got.status, path.startsWith('events') ? '' : await got.text()] }))"
+    with chromium(tmp_path / "profile", "--host-resolver-rules=MAP *.example 127.0.0.1") as browser:
+        rebound = browser.open(f"http://rebound.example:{port}/healthz")
+        rebound.wait_for("location.hostname == 'rebound.example' && document.body.innerText.startsWith('ok')")
+        found = rebound.evaluate(read)
+        assert [status for status, _ in found] == [421] * 5
+        assert not any("secret-series" in text or "streamlstm_" in text for _, text in found)
+        own = browser.open(f"http://own.example:{port}/healthz")
+        own.wait_for("location.hostname == 'own.example' && document.body.innerText.startsWith('ok')")
+        found = own.evaluate(read)
+        assert [status for status, _ in found] == [200] * 5
+        assert "secret-series" in found[2][1]
+
+
 def test_an_interval_is_a_band(tmp_path: Path, start_server: Callable[..., Server]) -> None:
     """Where predictions have `lo` and `hi`, a band is drawn between them and named in the legend."""
     server, keys = start_server(fsync="no"), Keys("values")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from streamlstm.model import load
+from support.rotation import Flow, came_back, says
 from support.secured import Authority, SecureServer, secure_server
 from support.serving import Serving, eventually, run
 from support.survivors import Producer
-from support.traffic import entries
 
 OLD, NEW = "old-secret-1/@", "new#secret?2"
 Start = Callable[..., Serving]
@@ -53,40 +51,6 @@ def producer(server: SecureServer) -> Iterator[Producer]:
     made = Producer(server.socket_url)
     yield made
     made.nodes.close()
-
-
-class Flow:
-    """Traffic that goes on in a thread, some entries at a time, until it is told to end."""
-
-    def __init__(self, producer: Producer) -> None:
-        self._producer, self._all = producer, entries(7, 4000, odd=0.05)
-        self._sent, self._over = 0, threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        while not self._over.wait(0.05) and self._sent < len(self._all):
-            self._producer.add("values", self._all[self._sent : self._sent + 20])
-            self._sent += 20
-
-    def end(self, model_path: Path) -> None:
-        """Send the last of it, wait for the answers and hold them against the oracle, bit for bit."""
-        self._over.set()
-        self._thread.join()
-        traffic = {"values": self._all[: self._sent + 20]}
-        self._producer.add("values", traffic["values"][self._sent :])
-        self._producer.wait(traffic)
-        assert self._producer.check(traffic, load(model_path)) == len(traffic["values"])
-
-
-def says(daemon: Serving, *words: str) -> Callable[[], bool]:
-    """Whether the log has a line with all these words."""
-    return lambda: any(all(word in line["message"] for word in words) for line in daemon.log())
-
-
-def came_back(daemon: Serving, times: int) -> Callable[[], bool]:
-    """Whether it has connected again so often."""
-    return lambda: sum(line["message"] == "connected again" for line in daemon.log()) >= times
 
 
 def test_a_password_is_rotated_while_serve_runs(

@@ -112,10 +112,16 @@ class Browser:
 
 
 @contextlib.contextmanager
-def chromium(directory: Path) -> Iterator[Browser]:
-    """Start Chromium with an empty profile in a directory; ended afterwards."""
+def chromium(directory: Path, *more: str) -> Iterator[Browser]:
+    """Start Chromium with an empty profile in a directory, and more options; ended afterwards."""
     arguments = ["--headless=new", "--remote-debugging-pipe", f"--user-data-dir={directory}", "--disable-gpu"]
-    arguments += ["--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage", "--hide-scrollbars"]
+    arguments += [
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-dev-shm-usage",
+        "--hide-scrollbars",
+        *more,
+    ]
     if os.geteuid() == 0:
         arguments.append("--no-sandbox")  # Chromium refuses root otherwise
     their_input, sending = os.pipe()
