@@ -6,8 +6,11 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from streamlstm.entry_id import EntryId
+from streamlstm.errors import StoreUnavailableError
+from streamlstm.keys import Keys
 from streamlstm.model import load
-from support.serving import Serving
+from support.serving import Serving, eventually
 from support.survivors import Producer
 from support.traffic import entries
 
@@ -16,10 +19,10 @@ class Flow:
     """Traffic that goes on in a thread, some entries of each stream at a time, until it is told to end."""
 
     def __init__(self, producer: Producer, streams: Sequence[str] = ("values",)) -> None:
-        self._producer = producer
+        self._producer, self._reader = producer, Producer(producer.nodes.topology.url)
         self._all = {stream: entries(7 + number, 4000, odd=0.05) for number, stream in enumerate(streams)}
         self._sent, self._over = 0, threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
@@ -31,10 +34,24 @@ class Flow:
             self._producer.add(stream, traffic[self._sent : self._sent + 20])
         self._sent += 20
 
+    def goes_on(self) -> bool:
+        """Wait until all that has been sent by now is answered."""
+        last = {stream: EntryId.parse(traffic[self._sent - 1][0]) for stream, traffic in self._all.items()}
+        return eventually(lambda: all(self._position(stream) >= end for stream, end in last.items()))
+
+    def _position(self, stream: str) -> EntryId:
+        try:
+            found = self._reader.nodes.call(stream, "HGET", Keys(stream).meta, "position")
+        except StoreUnavailableError:  # it hung up on this connection too
+            self._reader.close()
+            found = None
+        return EntryId.parse(found or b"0-0")
+
     def end(self, model_path: Path) -> None:
         """Send the last of it, wait for the answers and hold them against the oracle, bit for bit."""
         self._over.set()
         self._thread.join()
+        self._reader.close()
         self._send()
         sent = {stream: traffic[: self._sent] for stream, traffic in self._all.items()}
         self._producer.wait(sent)
