@@ -76,6 +76,10 @@ class Graph:
         """The parts joined along an axis; one part is returned as it is."""
         return parts[0] if len(parts) == 1 else self.node("Concat", *parts, axis=axis)
 
+    def double(self, x: str) -> str:
+        """A tensor in float64."""
+        return self.node("Cast", x, to=TensorProto.DOUBLE)
+
     def reshape(self, x: str, *shape: int) -> str:
         """`x` in another shape; 0 copies an axis, -1 is worked out."""
         return self.node("Reshape", x, self.ints(*shape))

@@ -13,6 +13,9 @@ has not changed. `full` tells the forecaster where there is nothing of the kind.
 All columns are linear in the values gathered, less the latest: in the graph they are one product with a constant. The
 history is much the longest part of the state, so its copies are what costs: it stands at the state's end, and values
 are gathered from the whole state with the new ones behind it.
+
+An `exact` buffer holds pairs of float32 (`streamlstm.pairs`), whose differences are taken part by part: the high parts'
+is exact, so a counter is seen as well after a billion steps as after the first, at twice the history.
 """
 
 from __future__ import annotations
@@ -20,10 +23,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from streamlstm.errors import UsageError
+from streamlstm.forecaster.scaling import Z_LIMIT
 from streamlstm.forecaster.spread import RunningSpread
 from streamlstm.spec import StateEntry
 
@@ -75,6 +81,7 @@ class LagFeatures(nn.Module):
     recurrent stack's, those not in `seasonal` need no season.
 
     With `local`, all are measured in the series' own unit (`RunningSpread`), and the level is that above z(t-recent).
+    With `exact`, z is float64 in torch and pairs in the graph.
     """
 
     mean: Tensor
@@ -90,6 +97,7 @@ class LagFeatures(nn.Module):
         wide_seasons: Sequence[int] = (),
         neighbours: int = 3,
         local: bool = False,
+        exact: bool = False,
     ) -> None:
         super().__init__()
         if recent < 1 or neighbours < 0:
@@ -106,7 +114,8 @@ class LagFeatures(nn.Module):
             single += [lag for lag in around if lag > 0 and lag not in single]
         windows = [window for season in wide_seasons for window in _wide_windows(season)]
         self.features, self.recent, self.seasons, self.neighbours = features, recent, tuple(seasons), neighbours
-        self.local = local
+        self.local, self.exact = local, exact
+        self.stored = features * (1 + exact)  # C: numbers of a value in the history
         lags = [*reversed(range(recent + 1)), *single, *(lag for window in windows for lag in window)]
         self.length = max(lags)  # L: how many values before the latest are carried
         self.register_buffer("lags", torch.tensor(lags), persistent=False)
@@ -128,30 +137,41 @@ class LagFeatures(nn.Module):
 
     def state_entries(self) -> tuple[StateEntry, ...]:
         """The running spread; the first scaled values; the last L of them, oldest first."""
-        first = StateEntry(name="first", shape=(self.features,), initial=NOTHING)
-        history = StateEntry(name="history", shape=(self.length, self.features), initial=NOTHING)
+        first = StateEntry(name="first", shape=(self.stored,), initial=NOTHING)
+        history = StateEntry(name="history", shape=(self.length, self.stored), initial=NOTHING)
         return (*self.spread.state_entries(), first, history)
 
     def initial_state(self, batch: int) -> tuple[Tensor, ...]:
         """The state before the first value, each (batch, size)."""
         return tuple(torch.tensor(e.initial).expand(batch, e.size).clone() for e in self.state_entries())
 
+    def taken(self, values: NDArray[np.float64]) -> Tensor:
+        """Values in the precision in which they are to be scaled and given to `forward`."""
+        x = torch.from_numpy(values)
+        return x if self.exact else x.float()
+
     def forward(self, z: Tensor, state: Sequence[Tensor]) -> Lagged:
-        """Step through z (T, B, F) from spread (B, F + 2), the first values (B, F) and history (B, L*F)."""
+        """Step through z (T, B, F) from spread (B, F + 2), the first values (B, C) and history (B, L*C)."""
         steps, batch, features = z.shape
         spread, first, history = state
-        first = torch.where(first > NOTHING / 3, first, z[0])
-        seen = torch.cat((history.reshape(batch, self.length, features), z.transpose(0, 1)), dim=1)  # (B, L + T, F)
+        high = z.float()
+        stored = torch.cat((high, (z - high.double()).float()), dim=2) if self.exact else z
+        first = torch.where(first > NOTHING / 3, first, stored[0])
+        seen = torch.cat((history.reshape(batch, self.length, -1), stored.transpose(0, 1)), dim=1)  # (B, L + T, C)
         now = torch.arange(steps)[:, None] + self.length  # (T, 1): where each step's own value stands
-        values = seen[:, now - self.lags].permute(1, 0, 3, 2)  # (T, B, F, lags)
+        values = seen[:, now - self.lags].permute(1, 0, 3, 2)  # (T, B, C, lags)
         values = torch.where(values > NOTHING / 3, values, first[..., None])
         less = values - values[..., self.recent : self.recent + 1]
+        if self.exact:
+            less = less[:, :, :features] + less[:, :, features:]
         change = -less[..., self.recent - 1]
-        unit, counts, spread = self.spread(torch.cat((change, z), dim=2).abs(), spread)
+        size = less[..., 0] if self.exact else z
+        level = high.clamp(-Z_LIMIT, Z_LIMIT)
+        unit, counts, spread = self.spread(torch.cat((change, size), dim=2).abs(), spread)
         if self.local:
             less = less / unit[..., None]
         raw = less @ self._map
-        raw = torch.clamp(raw, -LOCAL_LIMIT, LOCAL_LIMIT) if self.local else torch.cat((raw, z[..., None]), dim=3)
+        raw = torch.clamp(raw, -LOCAL_LIMIT, LOCAL_LIMIT) if self.local else torch.cat((raw, level[..., None]), dim=3)
         scaled = (raw.reshape(steps, batch, -1) - self.mean) / self.std
         last = less[..., self.recent + 1 - self.median_size : self.recent + 1]
         median = torch.kthvalue(last, self.median_size // 2 + 1, dim=3)[0]
@@ -163,20 +183,19 @@ class LagFeatures(nn.Module):
         """Add the nodes of `forward`, but for the division by `std`.
 
         `whole` is the state (B, D) of `size` numbers, the history at its end; `state` the other entries (1, B, n).
+        With `exact`, z holds pairs (T, B, 2F).
         """
         spread, first = state
         axis = 2 if self.features == 1 else 3
         begun = graph.node("Greater", first, graph.constant(NOTHING / 3))
         first = graph.node("Where", begun, first, graph.slice(z, 0, 1, 0))
-        values, kept = self._emit_values(graph, z, whole, size)  # (T, B, lags), with F > 1 (T, B, F, lags)
+        values, kept = self._emit_values(graph, z, whole, size)  # (T, B, lags), with C > 1 (T, B, C, lags)
         there = graph.node("Greater", values, graph.constant(NOTHING / 3))
-        filler = first if self.features == 1 else graph.node("Unsqueeze", first, graph.ints(3))
+        filler = first if self.stored == 1 else graph.node("Unsqueeze", first, graph.ints(3))
         values = graph.node("Where", there, values, filler)
-        pair = torch.zeros(len(self.lags), 2)  # the change and the value
-        pair[self.recent - 1 : self.recent + 1] = torch.tensor([[-1.0, 0.0], [1.0, 1.0]])
-        moved = graph.node("MatMul", values, graph.constant(pair.numpy()))
-        change, latest = (graph.slice(moved, first, first + 1, axis) for first in range(2))
-        less = graph.node("Sub", values, latest)
+        less, change, latest, moved = (
+            self._emit_exact_less(graph, values) if self.exact else self._emit_less(graph, values)
+        )
         sizes = graph.node("Abs", moved)
         if self.features > 1:
             sizes = graph.reshape(graph.node("Transpose", sizes, perm=[0, 1, 3, 2]), 0, 0, 2 * self.features)
@@ -201,21 +220,47 @@ class LagFeatures(nn.Module):
         moving = graph.node("Greater", counts, graph.constant(1.0))
         return EmittedLags(columns, full, moving, unit, change, median, [spread, first, kept])
 
+    def _emit_less(self, graph: Graph, values: str) -> tuple[str, str, str, str]:
+        """Emit the values less the latest; the change, the latest, and both side by side."""
+        axis = 2 if self.features == 1 else 3
+        pair = torch.zeros(len(self.lags), 2)  # the change and the value
+        pair[self.recent - 1 : self.recent + 1] = torch.tensor([[-1.0, 0.0], [1.0, 1.0]])
+        moved = graph.node("MatMul", values, graph.constant(pair.numpy()))
+        change, latest = (graph.slice(moved, first, first + 1, axis) for first in range(2))
+        return graph.node("Sub", values, latest), change, latest, moved
+
+    def _emit_exact_less(self, graph: Graph, values: str) -> tuple[str, str, str, str]:
+        """Emit the same of pairs (T, B, 2F, lags), but beside the change that over the recent values.
+
+        A counter's own value has nothing to do with how much it moves.
+        """
+        axis = 2 if self.features == 1 else 3
+        newest = graph.slice(values, self.recent, self.recent + 1, 3)
+        parts = graph.node("Sub", values, newest)
+        high, low = graph.nodes("Split", parts, graph.ints(self.features, self.features), outputs=2, axis=2)
+        less, latest = graph.node("Add", high, low), graph.slice(newest, 0, self.features, 2)
+        if self.features == 1:
+            less, latest = (graph.node("Squeeze", part, graph.ints(2)) for part in (less, latest))
+        before = graph.slice(less, self.recent - 1, self.recent, axis)
+        moved = graph.concat([before, graph.slice(less, 0, 1, axis)], axis=axis)
+        latest = graph.node("Clip", latest, graph.constant(-Z_LIMIT), graph.constant(Z_LIMIT))
+        return less, graph.node("Neg", before), latest, moved
+
     def _emit_values(self, graph: Graph, z: str, whole: str, size: int) -> tuple[str, str]:
-        """Emit the values gathered (T, B, lags), with F > 1 (T, B, F, lags), and the history kept (B, L*F)."""
-        across = graph.reshape(graph.node("Transpose", z, perm=[1, 0, 2]), 0, -1)  # (B, T*F)
+        """Emit the values gathered (T, B, lags), with C > 1 (T, B, C, lags), and the history kept (B, L*C)."""
+        across = graph.reshape(graph.node("Transpose", z, perm=[1, 0, 2]), 0, -1)  # (B, T*C)
         seen = graph.concat([whole, across], axis=1)
-        kept = graph.slice(seen, -self.length * self.features, None, 1)
+        kept = graph.slice(seen, -self.length * self.stored, None, 1)
         steps = graph.node("Squeeze", graph.node("Shape", z, start=0, end=1), graph.ints(0))
         zero, one = graph.constant(0, dtype="int64"), graph.constant(1, dtype="int64")
         order = graph.node("Range", zero, steps, one)
-        places = size - self.lags[:, None] * self.features  # (lags, 1)
-        if self.features > 1:
-            order = graph.node("Mul", order, graph.constant(self.features, dtype="int64"))
-            places = (places + torch.arange(self.features))[..., None]  # (lags, F, 1)
+        places = size - self.lags[:, None] * self.stored  # (lags, 1)
+        if self.stored > 1:
+            order = graph.node("Mul", order, graph.constant(self.stored, dtype="int64"))
+            places = (places + torch.arange(self.stored))[..., None]  # (lags, C, 1)
         index = graph.node("Add", order, graph.constant(places.numpy(), dtype="int64"))  # (lags, T)
         gathered = graph.node("Gather", seen, index, axis=1)  # (B, lags, T)
-        return graph.node("Transpose", gathered, perm=[2, 0, 1] if self.features == 1 else [3, 0, 2, 1]), kept
+        return graph.node("Transpose", gathered, perm=[2, 0, 1] if self.stored == 1 else [3, 0, 2, 1]), kept
 
 
 def _linear_map(recent: int, single: int, windows: Sequence[Sequence[int]], *, local: bool) -> Tensor:

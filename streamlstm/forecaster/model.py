@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from streamlstm.errors import UsageError
+from streamlstm.export.pairs import emit_split
 from streamlstm.forecaster.lags import LagFeatures, Lagged
 from streamlstm.forecaster.mixture import Candidates, Mixture
 from streamlstm.forecaster.outputs import Outputs
@@ -52,6 +54,7 @@ class ForecasterConfig:
     members: int = 1  # how many recurrent stacks are averaged
     dropout: float = 0.1  # share of each layer's outputs dropped in training
     adapt: bool = True  # whether each series weighs the forecast against simple ones by recent errors (mixture)
+    exact: bool = False  # whether values are float64, less an origin, and their changes exact at any size (exact)
 
     def __post_init__(self) -> None:
         if self.predict not in PREDICTIONS:
@@ -67,6 +70,8 @@ class ForecasterConfig:
             raise UsageError("gaps are measured in the usual spacing of values, which is not known without times")
         if self.members < 1:
             raise UsageError(f"an ensemble has at least one member, not {self.members}")
+        if self.exact and self.scaling == "log":
+            raise UsageError("the scaling log looks at ratios, which what is taken off exact values would change")
         if not self.units or min(self.units) < 1:
             raise UsageError(f"units must be one number from 1 up for each layer, not {self.units}")
 
@@ -101,6 +106,7 @@ class Forecaster(nn.Module):
             wide_seasons=config.wide_seasons,
             neighbours=config.neighbours,
             local=self.scaling.is_local,
+            exact=config.exact,
         )
         spacing = config.spacing_ms if config.sees_gaps else None
         self.timing = TimeFeatures(config.calendar, spacing) if config.uses_time else None
@@ -175,7 +181,7 @@ class Forecaster(nn.Module):
             said = said if unit is None else said * unit
             return self.raw_forecast(x, said), None, torch.cat((*timed, *after, *lagged.state), dim=1)
         if self.config.predict == "level":
-            level = outputs.every(z)
+            level = outputs.every(z.float())
             said, short = said - level, short - level
         (model, *models), (other, *others) = outputs.steps(said), outputs.steps(short)
         given = Candidates(
@@ -228,8 +234,12 @@ class Forecaster(nn.Module):
         short = graph.node("Unsqueeze", graph.slice(state, 0, sum(sizes[:-1]), 1), ahead)
         split = graph.nodes("Split", short, graph.ints(*sizes[:-1]), outputs=len(sizes) - 1, axis=2)
         of_timing, of_correction, of_mixture, of_lags = self._split(split)
-        z, outputs = self.scaling.emit(graph, x), self.outputs
-        lagged = self.lags.emit(graph, z, state, sum(sizes), of_lags)
+        dtype: Any = np.float64 if self.config.exact else np.float32
+        z, outputs = self.scaling.emit(graph, x, dtype), self.outputs
+        if self.config.exact:
+            z, low = emit_split(graph, z)
+        seen = graph.concat([z, low], axis=2) if self.config.exact else z
+        lagged = self.lags.emit(graph, seen, state, sum(sizes), of_lags)
         features, timed = lagged.features, list[str]()
         if self.timing is not None:
             flat = [graph.node("Squeeze", part, ahead) for part in of_timing]
@@ -260,7 +270,7 @@ class Forecaster(nn.Module):
             said = graph.node("Mul", said, outputs.emit_every(graph, lagged.unit))
         raw, scaling = outputs.emit_every(graph, x), self.output_scaling()
         is_level = self.mixture is None and self.config.predict == "level"
-        y = scaling.emit_inverse(graph, said) if is_level else scaling.emit_change(graph, raw, said)
+        y = scaling.emit_inverse(graph, said) if is_level else scaling.emit_change(graph, raw, said, dtype)
         *others, history = lagged.state
         carried = graph.node("Squeeze", graph.concat([*parts, *mixture, *others], axis=2), ahead)
         return y, graph.concat([carried, history], axis=1)

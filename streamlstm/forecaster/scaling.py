@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ SCALINGS = ("standard", "minmax", "log", "series")
 # also keeps every product of a finite input finite, so that no NaN can arise in the graph.
 Z_LIMIT = 1e4
 SERIES_LIMIT = 1e30  # the same for `series`, where z is still raw
+EXACT_LIMIT = 1e20  # the same in float64: a counter is far outside after a while, and its changes are as they were
 RAW_LIMIT = 3e38  # forecasts are cut here, just inside of float32's range
 EXPONENT_LIMIT = 87.0  # exp of more would leave float32
 # Under `log`, values below this share of the smallest value trained on (zero and negative ones too) count as it.
@@ -44,7 +45,6 @@ class Scaling(nn.Module):
         if kind not in SCALINGS:
             raise UsageError(f"there is no scaling {kind!r}; choose one of {', '.join(SCALINGS)}")
         self.kind = kind
-        self.limit = SERIES_LIMIT if kind == "series" else Z_LIMIT
         self.register_buffer("shift", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
         self.register_buffer("floor", torch.ones(features))
@@ -93,7 +93,12 @@ class Scaling(nn.Module):
         """Scale raw x (..., F) to z (..., F), cut to what is finite and sensible."""
         if self.is_log:
             x = torch.log(torch.maximum(x, self.floor))
-        return torch.clamp((x - self.shift) / self.scale, -self.limit, self.limit)
+        limit = self._limit(exact=x.dtype is torch.float64)
+        return torch.clamp((x - self.shift) / self.scale, -limit, limit)
+
+    def _limit(self, *, exact: bool) -> float:
+        """Where z is cut."""
+        return SERIES_LIMIT if self.is_local else EXACT_LIMIT if exact else Z_LIMIT
 
     def change(self, x: Tensor, delta: Tensor) -> Tensor:
         """Raw forecast (..., F) that lies `delta` (in z) from the raw value x.
@@ -113,8 +118,8 @@ class Scaling(nn.Module):
             return torch.exp(torch.clamp(raw, -EXPONENT_LIMIT, EXPONENT_LIMIT))
         return torch.clamp(raw, -RAW_LIMIT, RAW_LIMIT)
 
-    def emit(self, graph: Graph, x: str) -> str:
-        """Add the nodes of `forward`."""
+    def emit(self, graph: Graph, x: str, dtype: Any = np.float32) -> str:
+        """Add the nodes of `forward`, for x of this type."""
         if self.is_log:
             # Log itself gives a number other bits in the vectorised body of an array than in its tail, so a row's
             # result would depend on the batch size; the sum of one number reduced with a logarithm does not.
@@ -122,18 +127,20 @@ class Scaling(nn.Module):
             alone = graph.node("Unsqueeze", above, graph.ints(3))
             x = graph.node("ReduceLogSum", alone, graph.ints(3), keepdims=0)
         if not self.is_local:
-            x = graph.node("Sub", x, graph.constant(self.shift.numpy()))
-            x = graph.node("Div", x, graph.constant(self.scale.numpy()))
-        return _clip(graph, x, self.limit)
+            x = graph.node("Sub", x, graph.constant(self.shift.numpy(), dtype=dtype))
+            x = graph.node("Div", x, graph.constant(self.scale.numpy(), dtype=dtype))
+        return _clip(graph, x, self._limit(exact=dtype is np.float64), dtype)
 
-    def emit_change(self, graph: Graph, x: str, delta: str) -> str:
-        """Add the nodes of `change`."""
+    def emit_change(self, graph: Graph, x: str, delta: str, dtype: Any = np.float32) -> str:
+        """Add the nodes of `change`, for x of this type."""
         moved = graph.node("Mul", delta, graph.constant(self.scale.numpy()))
         if self.is_log:
             factor = graph.node("Exp", _clip(graph, moved, EXPONENT_LIMIT))
             above = graph.node("Max", x, graph.constant(self.floor.numpy()))
             moved = graph.node("Mul", above, graph.node("Sub", factor, graph.constant(1.0)))
-        return _clip(graph, graph.node("Add", x, moved), RAW_LIMIT)
+        if dtype is np.float64:
+            moved = graph.double(moved)
+        return _clip(graph, graph.node("Add", x, moved), RAW_LIMIT, dtype)
 
     def emit_inverse(self, graph: Graph, z: str) -> str:
         """Add the nodes of `inverse`."""
@@ -144,5 +151,5 @@ class Scaling(nn.Module):
         return _clip(graph, raw, RAW_LIMIT)
 
 
-def _clip(graph: Graph, value: str, limit: float) -> str:
-    return graph.node("Clip", value, graph.constant(-limit), graph.constant(limit))
+def _clip(graph: Graph, value: str, limit: float, dtype: Any = np.float32) -> str:
+    return graph.node("Clip", value, graph.constant(-limit, dtype=dtype), graph.constant(limit, dtype=dtype))

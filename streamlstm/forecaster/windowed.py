@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from onnx import TensorProto
 from torch import Tensor, nn
 
 import streamlstm.nn as layers
@@ -39,10 +41,13 @@ class WindowConfig:
     residual: bool = False  # add each layer's input to its output, from the second layer on
     bidirectional: bool = False
     merge: str = "concat"  # of the two directions: concat, sum, ave or mul
+    exact: bool = False  # whether values are float64, less an origin (exact)
 
     def __post_init__(self) -> None:
         if self.scaling == "series":
             raise UsageError("a model over windows has no running unit a series; use --scaling standard, minmax or log")
+        if self.exact and self.scaling == "log":
+            raise UsageError("the scaling log looks at ratios, which what is taken off exact values would change")
         if self.residual and len(set(self.units)) > 1:
             raise UsageError(
                 f"residual layers add their input to their output, so all units must be equal: {self.units}"
@@ -93,7 +98,7 @@ class WindowForecaster(nn.Module):
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Step through raw x (T, B, F) from state (B, D): forecasts (T, B, F) and the state after the last step."""
         parts = torch.split(state, [entry.size for entry in self.state_entries()], dim=1)
-        said, after = self.window.scan(self.scaling(x), parts)
+        said, after = self.window.scan(self.scaling(x).float(), parts)
         return self.raw_forecast(x, said), torch.cat(after, dim=1)
 
     def raw_forecast(self, x: Tensor, said: Tensor) -> Tensor:
@@ -108,9 +113,12 @@ class WindowForecaster(nn.Module):
     def emit(self, graph: Graph, x: str = "x", state: str = "state") -> tuple[str, str]:
         """Add the nodes of `forward` on x [T, B, F] and state [B, D]; returns the names of y and next_state."""
         parts = graph.split_state(state, [entry.size for entry in self.state_entries()])
-        said, after = self.window.emit(graph, self.scaling.emit(graph, x), parts)
+        dtype: Any = np.float64 if self.config.exact else np.float32
+        z = self.scaling.emit(graph, x, dtype)
+        z = graph.node("Cast", z, to=TensorProto.FLOAT) if self.config.exact else z
+        said, after = self.window.emit(graph, z, parts)
         if self.config.predict == "change":
-            y = self.scaling.emit_change(graph, x, said)
+            y = self.scaling.emit_change(graph, x, said, dtype)
         else:
             y = self.scaling.emit_inverse(graph, said)
         return y, graph.concat(after, axis=1)
@@ -121,6 +129,8 @@ class WindowForecaster(nn.Module):
         outputs: Sequence[str] = ["yhat"] if len(names) == 1 else [f"yhat_{name}" for name in names]
         stack = self.window.layer
         described = stack.parts() if isinstance(stack, layers.Stack) else [stack]
+        facts = asdict(self.config)
+        del facts["exact"]  # the metadata says it of the whole model
         return ModelSpec(
             features=names,
             outputs=tuple(outputs),
@@ -128,7 +138,7 @@ class WindowForecaster(nn.Module):
             state=self.state_entries(),
             chunking=self.window.chunking,
             layers=tuple(dict(layer.describe()) for layer in described),
-            training={**asdict(self.config), **(training or {})},
+            training={**facts, **(training or {})},
         )
 
 

@@ -143,7 +143,7 @@ def _starting_errors(forecaster: Forecaster, panel: Panel, starts: NDArray[np.in
     if forecaster.mixture is None:
         return None
     forecaster.eval()
-    x = torch.from_numpy(panel.values).float()
+    x = forecaster.lags.taken(panel.values)
     time = None if panel.times is None else torch.from_numpy(panel.times)
     _, errors, _ = forecaster.step(x, forecaster.initial_state(x.shape[1]), time)
     assert errors is not None, "a forecaster with a mixture gives its errors"

@@ -11,6 +11,7 @@ from streamlstm.data import Panel
 from streamlstm.evaluation.scores import step_through
 from streamlstm.export.step_model import write_model
 from streamlstm.forecaster import Forecaster, ForecasterConfig
+from streamlstm.forecaster.exact import ExactForecaster
 from streamlstm.model import Model
 from streamlstm.tables import Series
 from streamlstm.train.linear import fit_linear
@@ -27,7 +28,7 @@ def with_gaps_forecast(config: ForecasterConfig, panel: Panel, series: Sequence[
     # The recurrent stack says nothing before it is trained; a small one only costs less.
     linear = Forecaster(dataclasses.replace(config, members=1, units=(1,)))
     fit_linear(linear, panel, penalty)
-    model = Model(write_model(linear))
+    model = Model(write_model(ExactForecaster(linear) if config.exact else linear))
     values = panel.values.copy()
     for number, (one, length) in enumerate(zip(series, panel.lengths.tolist(), strict=True)):
         times = None if one.times_ms is None else one.times_ms[:length]

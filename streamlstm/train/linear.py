@@ -47,7 +47,7 @@ def linear_data(
     timing: TimeFeatures | None = None,
 ) -> LinearData:
     """Features and targets of every step of a panel, with the statistics that `scaling` and `lags` have now."""
-    z = scaling(torch.from_numpy(panel.values).float())  # (N, S, F)
+    z = scaling(lags.taken(panel.values))  # (N, S, F)
     batch = z.shape[1]
     lagged = lags(z[:-1], lags.initial_state(batch))
     features = lagged.features
@@ -59,7 +59,7 @@ def linear_data(
     level, observed = outputs.next(z), outputs.next(torch.from_numpy(panel.observed))
     ahead = [later(level, step) for step in range(1, outputs.horizon + 1)]
     usable = [later(observed, step, filler=False) for step in range(1, outputs.horizon + 1)]
-    targets = torch.cat([later - level[:-1] for later in ahead] if predict == "change" else ahead, dim=2)
+    targets = torch.cat([later - level[:-1] for later in ahead] if predict == "change" else ahead, dim=2).float()
     unit = torch.ones_like(targets)
     if scaling.is_local:
         unit = outputs.every(lagged.unit)
@@ -94,7 +94,9 @@ def standardise(lags: LagFeatures, scaling: Scaling, panel: Panel) -> None:
         )
     lags.mean.copy_(chosen.mean(dim=0))
     std = chosen.std(dim=0)
-    lags.std.copy_(torch.where(std > 1e-6, std, torch.ones(())))
+    # Of a counter all changes are nearly the same; what they differ by is there to be seen as long as float32 holds it.
+    least = 1e-6 * lags.mean.double().abs() if lags.exact else torch.tensor(1e-6)
+    lags.std.copy_(torch.where(std > least, std, torch.ones(())))
 
 
 def forecaster_data(forecaster: Forecaster, panel: Panel) -> LinearData:

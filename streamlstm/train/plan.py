@@ -64,6 +64,7 @@ def make_plan(
     predict: str = "change",
     targets: tuple[int, ...] | None = None,
     neighbours: int = 3,
+    exact: bool = False,
 ) -> Plan:
     """Choose what is left open: `scaling` "auto", `seasons` None (the panel's `series` have the times for that).
 
@@ -76,7 +77,7 @@ def make_plan(
     units = (max(size for least, size in UNITS if panel.observed.sum() >= least),)
     recent = max(2, min(MOST_RECENT, shortest // 4))
     season_sets, explained = season_candidates(panel, series) if seasons is None else ([seasons], {})
-    positive = bool((panel.observed_rows() > 0).all())
+    positive = bool((panel.observed_rows() > 0).all()) and not exact
     local = predict == "change"
     every = ["standard", *(["log"] if positive else []), *(["series"] if local else [])]
     scalings = every if scaling == "auto" else [scaling]
@@ -93,6 +94,7 @@ def make_plan(
                     wide_seasons=chosen.wide,
                     neighbours=neighbours,
                     local=scaler.is_local,
+                    exact=exact,
                 )
                 error, penalty = _validate(scaler, lags, panel, predict, outputs)
             except (TableError, UsageError) as failed:

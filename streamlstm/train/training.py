@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from streamlstm.model import Model
 from streamlstm.tables import Series
 from streamlstm.tables.holes import Holes, find_holes
 from streamlstm.train.calendar import calendar_periods, usual_spacing
-from streamlstm.train.exactness import Origins, find_origins
+from streamlstm.train.exactness import Origin, find_origin, refuse_ratios
 from streamlstm.train.fitting import Fitted, Progress, fit
 from streamlstm.train.gaps import with_gaps_forecast
 from streamlstm.train.loop import LoopOptions, reproducible
@@ -99,8 +99,8 @@ def train(
     series, left_out = long_enough(series, options.test_size, options.horizon, say)
     spacing = usual_spacing(series, options.test_size)
     series, gap_after_ms, holes = _with_holes_filled(series, options, spacing, say)
-    origins, scaling = _origins(series, options)
-    fitted_on = series if origins is None else origins.less(series)
+    origin, scaling = _origin(series, options)
+    fitted_on = series if origin is None else origin.less(series)
     panel = make_panel(fitted_on, options.test_size, with_times=options.calendar or options.gaps)
     with reproducible(options.seed):
         names = _names(options, panel)
@@ -111,20 +111,20 @@ def train(
             seasons=_asked(options),
             predict=options.predict,
             targets=tuple(names.index(target) for target in options.targets or names),
+            exact=origin is not None,
         )
-        config = _config(plan, options, panel, names, spacing, gap_after_ms)
+        config = replace(_config(plan, options, panel, names, spacing, gap_after_ms), exact=origin is not None)
         panel = with_gaps_forecast(config, panel, fitted_on, plan.penalty)
         fitted = fit(config, panel, penalty=plan.penalty, loop=options.loop, report=report)
-        exported = _exported(fitted.forecaster, origins)
+        exported = _exported(fitted.forecaster, origin)
         facts = _facts(plan, options, fitted, panel)
-        model_bytes = export_model(exported, training=facts)
-        model = Model(model_bytes)
+        model = Model(export_model(exported, training=facts))
         forecasts = model_forecasts(model, series)
         errors = _errors(series, model, forecasts, options.test_size, plan.seasons.all)
         # The errors are the exported model's own, so the file is written again with them; its graph stays the same.
         facts["errors"] = {name: error.as_json() for name, error in errors.items()}
         model_bytes = export_model(exported, training=facts)
-        difference = check_export(exported, model_bytes, *_sample(panel, origins))
+        difference = check_export(exported, model_bytes, *_sample(panel, origin))
     return TrainingResult(
         model_bytes=model_bytes,
         forecaster=fitted.forecaster,
@@ -141,29 +141,24 @@ def train(
     )
 
 
-def _origins(series: Sequence[Series], options: TrainingOptions) -> tuple[Origins | None, str]:
-    """What is taken off values that float32 cannot hold, and the scaling that is then asked for.
-
-    Ratios, which the scaling `log` looks at, need the level itself: where float32 cannot hold changes, they are none.
-    """
+def _origin(series: Sequence[Series], options: TrainingOptions) -> tuple[Origin | None, str]:
+    """What is taken off values that float32 cannot hold, and the scaling that is then asked for."""
     if options.scaling == "log":
+        refuse_ratios(series, options.test_size)
         return None, options.scaling
+    origin = find_origin(series, options.test_size, levels=options.predict == "level")
     several = options.scaling == "auto" and options.predict == "change" and len(series) > 1
-    own = several or options.scaling == "series"
-    origins = find_origins(series, options.test_size, own=own)
-    return origins, "series" if several and origins is not None else options.scaling
+    return origin, "series" if several and origin is not None else options.scaling
 
 
-def _exported(forecaster: Forecaster, origins: Origins | None) -> Exportable:
-    """What becomes the step model: the forecaster, or one that takes the origins off and puts them on."""
-    if origins is None:
-        return forecaster
-    return ExactForecaster(forecaster, None if forecaster.scaling.is_local else origins.common)
+def _exported(forecaster: Forecaster, origin: Origin | None) -> Exportable:
+    """What becomes the step model: the forecaster, or one that takes the origin off and puts it on."""
+    return forecaster if origin is None else ExactForecaster(forecaster, origin.values)
 
 
-def _sample(panel: Panel, origins: Origins | None) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
+def _sample(panel: Panel, origin: Origin | None) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
     """Values (T, B, F) of some series, as they were given, and their times (T, B) if they matter."""
-    values = panel.values[-CHECKED_STEPS:, :5] + (0.0 if origins is None else origins.of_series[:5])
+    values = panel.values[-CHECKED_STEPS:, :5] + (0.0 if origin is None else origin.values)
     return values, None if panel.times is None else panel.times[-CHECKED_STEPS:, :5]
 
 

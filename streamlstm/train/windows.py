@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from streamlstm.forecaster.windowed import WindowConfig, WindowForecaster
 from streamlstm.model import Model
 from streamlstm.nn import clip_gradients
 from streamlstm.tables import Series
-from streamlstm.train.exactness import find_origins
+from streamlstm.train.exactness import Origin, find_origin, refuse_ratios
 from streamlstm.train.loop import reproducible
 
 SPLITS = ("time", "shuffled")
@@ -101,11 +101,10 @@ def train_windows(
         raise UsageError(f"there is no split {split!r}; choose one of {', '.join(SPLITS)}")
     kept = [drop_leading_gap(one) for one in series]
     with reproducible(options.seed):
-        forecaster = WindowForecaster(options.config)
-        is_log = options.config.scaling == "log"
-        origins = None if is_log else find_origins(kept, options.test_size, own=False)
-        fitted_on = kept if origins is None else origins.less(kept)
-        exported: Exportable = forecaster if origins is None else ExactForecaster(forecaster, origins.common)
+        origin = _origin(kept, options)
+        fitted_on = kept if origin is None else origin.less(kept)
+        forecaster = WindowForecaster(replace(options.config, exact=origin is not None))
+        exported: Exportable = forecaster if origin is None else ExactForecaster(forecaster, origin.values)
         windows = _cut(fitted_on, options, split)
         forecaster.scaling.fit(np.concatenate([windows.known(i, one) for i, one in enumerate(fitted_on)]))
         updates, interrupted = _fit(forecaster, windows, options, report or _say_nothing)
@@ -129,6 +128,14 @@ def train_windows(
         model_bytes=model_bytes,
         export_difference=difference,
     )
+
+
+def _origin(series: Sequence[Series], options: WindowOptions) -> Origin | None:
+    """What is taken off values that float32 cannot hold."""
+    if options.config.scaling == "log":
+        refuse_ratios(series, options.test_size)
+        return None
+    return find_origin(series, options.test_size, levels=True)
 
 
 def _say_nothing(epoch: int, epochs: int) -> None:

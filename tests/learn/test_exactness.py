@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from streamlstm.errors import TableError
 from streamlstm.evaluation.scores import model_forecasts
+from streamlstm.forecaster.lags import LagFeatures
 from streamlstm.forecaster.windowed import WindowConfig
 from streamlstm.model import Model
 from streamlstm.pairs import join, split
@@ -62,11 +64,58 @@ def test_one_model_takes_meters_at_unlike_levels() -> None:
     np.testing.assert_allclose(other[1], other[0], atol=0.5)
 
 
+@pytest.mark.parametrize(("scaling", "slope"), [("standard", 1e6), ("standard", 1e7), ("series", 1e6)])
+def test_a_counter_is_forecast_as_well_after_a_billion(scaling: str, slope: float) -> None:
+    """What it has moved away from its first value, millions of what is to be forecast, changes nothing."""
+    counter = meter(2.5e9, length=1000, slope=slope)
+    _, model = trained(counter, scaling=scaling, test_size=700.0)
+    errors = model_forecasts(model, [counter])[0] - counter.values[1:]
+    assert np.sqrt(np.mean(errors[-200:] ** 2)) < 240, "what there is of it without a slope: 210"
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_changes_are_exact_however_far_a_series_has_come(local: bool) -> None:
+    """A counter of 1,000 a step, ten million steps from its first value: columns as if it had begun there."""
+    begun = torch.from_numpy(1000 * np.arange(60.0) + np.random.default_rng(0).normal(size=60))[:, None, None]
+    come = torch.cat((torch.zeros(1, 1, 1, dtype=torch.float64), 1e10 + begun))
+    lags = LagFeatures(1, recent=5, seasons=(7,), local=local, exact=True)
+    (wanted, *_), (found, *_) = (lags(z, lags.initial_state(1)) for z in (begun, come))
+    unit = (lags(z, lags.initial_state(1)).unit[-20:] for z in (begun, come)) if local else (1.0, 1.0)
+    moved = [part[-20:, :, :-1] * size for part, size in zip((wanted, found), unit, strict=True)]
+    torch.testing.assert_close(moved[1], moved[0], rtol=3e-7 if not local else 1e-4, atol=1e-2)
+
+
+def test_what_a_counter_moves_by_is_what_its_steps_differ_by() -> None:
+    """A counter of 1e6 a step, and a few more or less, is rounded by a good part of those."""
+    few = meter(0.0)
+    counter = Series("counter", None, few.values + 1e6 * np.arange(len(few.values))[:, None])
+    assert rounding_share([few], 0.2) < 1e-5
+    assert 0.05 < rounding_share([counter], 0.2) < 0.1
+
+
 @pytest.mark.parametrize("scaling", ["standard", "minmax"])
 def test_a_common_origin_that_is_none_is_refused(scaling: str) -> None:
-    """A forecaster that looks at levels has one origin for all; where that is not enough, the message says what is."""
-    with pytest.raises(TableError, match=r"rounds these values by up to .* --scaling series"):
-        trained(meter(1e6), meter(1e12), scaling=scaling)
+    """A forecaster of levels has one origin for all; where that is not enough, the message says what is."""
+    series = [meter(1e6), meter(1e12)]
+    message = "rounds these values by up to .* levels so far apart cannot .*--predict change, without"
+    with pytest.raises(TableError, match=message):
+        trained(*series, scaling=scaling, predict="level")
+    with pytest.raises(TableError, match=message):
+        train_windows(series, WindowOptions(config=WindowConfig(lookback=8, units=(4,), scaling=scaling), epochs=1))
+    _, model = trained(*series, scaling=scaling)
+    assert model.spec.exact
+
+
+def test_ratios_of_what_float32_cannot_hold_are_refused() -> None:
+    """A logarithm needs the values themselves, and is told so with the figure."""
+    for make in (
+        lambda: trained(meter(1e9), scaling="log"),
+        lambda: train_windows([meter(1e9)], WindowOptions(config=WindowConfig(scaling="log"), epochs=1)),
+    ):
+        with pytest.raises(
+            TableError, match=r"rounds these values by up to 0\.\d+ of what they move by, and --scaling"
+        ):
+            make()
 
 
 @pytest.mark.parametrize("predict", ["change", "level"])

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto
 
 from streamlstm.export.graph import Graph
+from streamlstm.export.pairs import emit_join, emit_split
 from streamlstm.model import Model
 from streamlstm.spec import ModelSpec, StateEntry
+
+NOTHING = -3e38  # stands in a state where there was no value yet
 
 
 def lstm(units: int = 8, *, features: int = 1, outputs: int | None = None, seed: int = 0, **spec: Any) -> bytes:
@@ -22,13 +27,23 @@ def lstm(units: int = 8, *, features: int = 1, outputs: int | None = None, seed:
 
 def exact_lstm(units: int = 8, *, features: int = 1, common: bool = False, **options: Any) -> bytes:
     """The same over pairs, less each series' first value (`common`: less 2.5e9)."""
-    from streamlstm.forecaster.exact import ExactForecaster
-
-    network = _Lstm(units, features, features, 0, options)
-    exact = ExactForecaster(network, np.full(features, 2.5e9) if common else None)
-    graph = Graph()
-    y, state = exact.emit(graph)
-    serialized: bytes = graph.model(exact.spec(), y, state).SerializeToString()
+    network, graph = _Lstm(units, features, features, 0, options), Graph()
+    spec, x, own = network.spec(), emit_join(graph, "x", features, axis=2), list[str]()
+    if common:
+        origin, state = graph.constant(np.full(features, 2.5e9), dtype=np.float64), "state"
+    else:
+        pair, state = graph.slice("state", 0, 2 * features, 1), graph.slice("state", 2 * features, None, 1)
+        begun = graph.node("Greater", pair, graph.constant(NOTHING / 3))
+        first = graph.node("Squeeze", graph.slice("x", 0, 1, 0), graph.ints(0))
+        own = [graph.node("Where", begun, pair, first)]
+        origin = emit_join(graph, own[0], features, axis=1)
+        entry = StateEntry(name="origin", shape=(2, features), initial=NOTHING)
+        spec = replace(spec, state=(entry, *spec.state))
+    relative = graph.node("Cast", graph.node("Sub", x, origin), to=TensorProto.FLOAT)
+    y, after = network.emit(graph, relative, state)
+    parts = emit_split(graph, graph.node("Add", origin, graph.double(y)))
+    made = graph.model(replace(spec, exact=True), graph.concat([*parts], axis=2), graph.concat([*own, after], axis=1))
+    serialized: bytes = made.SerializeToString()
     return serialized
 
 
