@@ -24,12 +24,17 @@ import onnx
 from streamlstm import nn
 from streamlstm.errors import ModelError, UsageError
 from streamlstm.export.graph import Graph
+from streamlstm.export.pairs import emit_join, emit_split
 from streamlstm.importers.keras_chain import Link, chain, input_shape
 from streamlstm.importers.keras_file import MAX_BYTES, KerasFile, read_keras_file
 from streamlstm.importers.keras_layers import LayerBuilder
+from streamlstm.pairs import MOST_ROUNDED
 from streamlstm.spec import ModelSpec
 
 Pair = tuple[float, float]
+
+MOST_ROUNDING = 1e-3  # of what a series moves by, as in training (train/exactness)
+MOVED_SHARE = 0.02  # of its range a series moves by at a time, about
 
 
 class Options(TypedDict, total=False):
@@ -67,10 +72,11 @@ def convert(file: KerasFile, **options: Unpack[Options]) -> onnx.ModelProto:
     outputs, targets = _outputs(names, served.output_size, options.get("targets") or {})
     into, out = _scales(options.get("scale"), width, served.output_size, targets)
     graph, entries = Graph(), served.state_entries()
-    x = "x" if into is None else _emit_scaled(graph, "x", into)
+    exact = into is not None and out is not None and (_rounds(into) or _rounds(out))
+    x = "x" if into is None else _emit_scaled(graph, into, exact=exact)
     y, following = served.emit(graph, x, graph.split_state("state", [entry.size for entry in entries]))
     if out is not None:
-        y = _emit_unscaled(graph, y, out)
+        y = _emit_unscaled(graph, y, out, exact=exact)
     facts: dict[str, Any] = {"source": "Keras", "keras_version": file.version, "carries": how}
     if length is not None:
         facts["window"] = length
@@ -84,6 +90,7 @@ def convert(file: KerasFile, **options: Unpack[Options]) -> onnx.ModelProto:
         chunking=served.chunking,
         layers=tuple(layer.describe() for layer in stack.parts()),
         training=facts,
+        exact=exact,
     )
     return graph.model(spec, y, graph.concat(following, axis=1))
 
@@ -95,7 +102,7 @@ def _layers(file: KerasFile, links: Sequence[Link], width: int) -> nn.Stack:
         if layer["class_name"] == "InputLayer":
             continue
         builder = LayerBuilder(holder)
-        one = builder.build(layer, size)
+        one = builder.build(layer, size, rank=2 + every_step)
         if one is None:
             continue
         if _recurrent(one):
@@ -209,11 +216,25 @@ def _scales(
     )
 
 
-def _emit_scaled(graph: Graph, x: str, pairs: np.ndarray[Any, Any]) -> str:
-    shifted = graph.node("Sub", x, graph.constant(pairs[:, 0], dtype=np.float32))
-    return graph.node("Div", shifted, graph.constant(pairs[:, 1] - pairs[:, 0], dtype=np.float32))
+def _rounds(pairs: np.ndarray[Any, Any]) -> bool:
+    """Whether float32 is too coarse for values that lie in such ranges."""
+    size = np.abs(pairs).max(axis=1)
+    return bool((MOST_ROUNDED * size > MOST_ROUNDING * MOVED_SHARE * np.abs(pairs[:, 1] - pairs[:, 0])).any())
 
 
-def _emit_unscaled(graph: Graph, y: str, pairs: np.ndarray[Any, Any]) -> str:
-    stretched = graph.node("Mul", y, graph.constant(pairs[:, 1] - pairs[:, 0], dtype=np.float32))
-    return graph.node("Add", stretched, graph.constant(pairs[:, 0], dtype=np.float32))
+def _emit_scaled(graph: Graph, pairs: np.ndarray[Any, Any], *, exact: bool) -> str:
+    """The inputs x, scaled; exact ones are pairs, which are joined and scaled in float64."""
+    dtype: Any = np.float64 if exact else np.float32
+    x = emit_join(graph, "x", len(pairs), axis=2) if exact else "x"
+    shifted = graph.node("Sub", x, graph.constant(pairs[:, 0], dtype=dtype))
+    scaled = graph.node("Div", shifted, graph.constant(pairs[:, 1] - pairs[:, 0], dtype=dtype))
+    return graph.node("Cast", scaled, to=onnx.TensorProto.FLOAT) if exact else scaled
+
+
+def _emit_unscaled(graph: Graph, y: str, pairs: np.ndarray[Any, Any], *, exact: bool) -> str:
+    """The outputs y, scaled back; exact ones are split into pairs."""
+    dtype: Any = np.float64 if exact else np.float32
+    y = graph.double(y) if exact else y
+    stretched = graph.node("Mul", y, graph.constant(pairs[:, 1] - pairs[:, 0], dtype=dtype))
+    raw = graph.node("Add", stretched, graph.constant(pairs[:, 0], dtype=dtype))
+    return graph.concat([*emit_split(graph, raw)], axis=2) if exact else raw

@@ -13,6 +13,8 @@ from streamlstm.importers.keras_file import KerasFile
 Layer = Mapping[str, Any]
 Link = tuple[KerasFile, Layer]  # a layer, and the model that holds it and its weights
 
+COPY_WEIGHTS = "copy the weights with set_weights(model.get_weights()), and save that"
+COPY = f"build the model without it, {COPY_WEIGHTS}"
 MAX_WINDOW = 1 << 16  # steps; each value steps its whole window again, which for so many takes a second
 
 
@@ -49,6 +51,7 @@ def _followed(file: KerasFile) -> list[Layer]:
     found, name = [by_name[last]], last
     while name != first:
         sources = _sources(by_name[name].get("inbound_nodes", []))
+        _refuse_call(file, by_name[name], sources, by_name)
         if len(sources) != 1 or sources[0][1] != 0:
             raise ModelError(
                 f"{file.path}: layer {name!r} takes {len(sources)} tensors or a state; only a chain of layers, each "
@@ -66,6 +69,31 @@ def _followed(file: KerasFile) -> list[Layer]:
             "keras.Model(inputs, output)"
         )
     return found[::-1]
+
+
+def _refuse_call(
+    file: KerasFile, layer: Layer, sources: Sequence[tuple[str, int]], by_name: Mapping[str, Layer]
+) -> None:
+    """Raise ModelError where a layer is called in a way that its class and configuration do not tell."""
+    kinds = [str(by_name[name]["class_name"]) for name, _ in sources if name in by_name]
+    for kind in ("Masking", "NotEqual", "Any"):  # the mask stands beside the input it is of
+        if kind in kinds and len(kinds) > 1:
+            raise ModelError(
+                f"{file.path}: layer {layer['config']['name']!r} is given a mask (by {kind}), which cannot be carried "
+                f"over: {COPY}; a missing value is handled outside the model (serve --missing)"
+            )
+    if file.major < 3 and _trains(layer.get("inbound_nodes", [])):  # Keras 3 does not heed it in predict
+        raise ModelError(
+            f"{file.path}: layer {layer['config']['name']!r} is called with training=True, so that it drops or "
+            f"normalizes at random when forecasting too; build the model without training=True, {COPY_WEIGHTS}"
+        )
+
+
+def _trains(node: Any) -> bool:
+    """Whether a call of a functional configuration has training=True."""
+    if isinstance(node, Mapping):
+        return any((key == "training" and value is True) or _trains(value) for key, value in node.items())
+    return isinstance(node, list | tuple) and any(map(_trains, node))
 
 
 def _end(file: KerasFile, key: str) -> str:

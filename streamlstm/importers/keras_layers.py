@@ -15,17 +15,20 @@ import torch
 
 from streamlstm import nn
 from streamlstm.errors import ModelError, UsageError
+from streamlstm.importers.keras_affine import AFFINE, affine
+from streamlstm.importers.keras_chain import COPY
 from streamlstm.importers.keras_classes import function_name, is_own_class, own_class
 from streamlstm.importers.keras_file import KerasFile, Weights
 from streamlstm.nn.activations import NAMES
 
-# Layers that do something in training only.
+# Layers that do something in training only, or nothing at all.
 _TRAINING_ONLY = (
     "ActivityRegularization",
     "AlphaDropout",
     "Dropout",
     "GaussianDropout",
     "GaussianNoise",
+    "Identity",
     "SpatialDropout1D",
 )
 MOST_SHOWN = 60  # characters of a name in the file that an error quotes
@@ -38,11 +41,10 @@ _KNOWN = (
     "TimeDistributed",
     "Activation",
     *_ACTIVATIONS,
-    "BatchNormalization",
+    *AFFINE,
 )
-_COPY = "build the model without it, copy the weights with set_weights(model.get_weights()), and save that"
 _ADVICE = {
-    "Masking": f"{_COPY}; a missing value is handled outside the model (serve --missing)",
+    "Masking": f"{COPY}; a missing value is handled outside the model (serve --missing)",
     "Embedding": "a value is F numbers: train on categories that are numbers, one for each category (one-hot)",
     "Lambda": "what it does is code; do that to the values before the model or to the forecasts after it, or train "
     "with a layer that is one of " + ", ".join(_KNOWN),
@@ -63,15 +65,21 @@ class LayerBuilder:
         kind, why = str(layer["class_name"])[:MOST_SHOWN], " ".join(why.split())[: 10 * MOST_SHOWN]
         return ModelError(f"{self.file.path}: layer {name!r} ({kind}) cannot be carried over: {why}")
 
-    def build(self, layer: Mapping[str, Any], input_size: int) -> nn.RecurrentLayer | None:
-        """Make one layer with its weights; None for a layer that does nothing when serving."""
+    def build(self, layer: Mapping[str, Any], input_size: int, rank: int = 3) -> nn.RecurrentLayer | None:
+        """Make one layer with its weights; None for a layer that does nothing when serving.
+
+        `rank` is that of its inputs in Keras: 3 over steps, 2 after a last output.
+        """
         try:
             self._check(layer)
-            if layer["class_name"] in _TRAINING_ONLY:
+            if layer["class_name"] in _TRAINING_ONLY or (layer["class_name"] == "Flatten" and rank == 2):
                 return None
-            if layer["class_name"] == "BatchNormalization":
+            inner = self._inside(layer)
+            if inner["class_name"] in _TRAINING_ONLY:
+                return None
+            if inner["class_name"] in AFFINE:
                 made: nn.RecurrentLayer = nn.Dense(input_size)
-                weights = self._batch_normalization(layer, input_size)
+                weights = affine(inner, self._weights(layer), input_size, rank if inner is layer else rank - 1)
             else:
                 made, weights = self.make(layer), self._weights(layer)
             fill(made, input_size, weights)
@@ -80,6 +88,14 @@ class LayerBuilder:
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise self.refuse(layer, f"its configuration lacks or misstates {error}; save the model again") from None
         return made
+
+    def _inside(self, layer: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The layer that a TimeDistributed holds, which does to every step what it does; others are their own."""
+        if layer["class_name"] != "TimeDistributed":
+            return layer
+        inner: Mapping[str, Any] = layer["config"]["layer"]
+        self._check(inner)
+        return inner
 
     def make(self, layer: Mapping[str, Any]) -> nn.RecurrentLayer:
         """Make one layer without parameters; raises ModelError for a class that is not known."""
@@ -93,10 +109,14 @@ class LayerBuilder:
                 config["units"], activation=self._activation(layer), use_bias=bool(config.get("use_bias", True))
             )
         if kind == "TimeDistributed":
-            inner = config["layer"]
-            self._check(inner)
+            inner = self._inside(layer)
             if inner["class_name"] not in ("Dense", "Activation"):
-                raise self.refuse(layer, f"it holds a {inner['class_name']}; only Dense and Activation can stand in it")
+                held = ", ".join(("Dense", "Activation", *AFFINE))
+                raise self.refuse(
+                    layer,
+                    f"it holds a {str(inner['class_name'])[:MOST_SHOWN]}; only {held} can stand in it: put the layers "
+                    "of a model in it into one TimeDistributed each",
+                )
             return self.make(inner)
         if kind in ("Activation", *_ACTIVATIONS):
             return nn.Activation(self._activation(layer))
@@ -231,22 +251,6 @@ class LayerBuilder:
         for start in range(0, len(weights), 3):
             converted += from_cudnn(str(inner), weights[start : start + 3])
         return converted
-
-    def _batch_normalization(self, layer: Mapping[str, Any], size: int) -> Weights:
-        """What it does when serving, as a kernel (size, size) and a bias: a factor and an offset for each number."""
-        config = layer["config"]
-        axis = config.get("axis", -1)
-        if axis not in (-1, 2, [-1], [2]):
-            raise self.refuse(layer, f"its axis {axis!r} is not that of the features; build it with axis=-1")
-        weights = list(self._weights(layer))
-        scale, center = (bool(config.get(key, True)) for key in ("scale", "center"))
-        if [weight.shape for weight in weights] != [(size,)] * (2 + scale + center):
-            shapes = ", ".join(str(weight.shape) for weight in weights)
-            raise UsageError(f"BatchNormalization of {size} numbers was given weights of the shapes {shapes or 'none'}")
-        variance, mean = weights.pop().astype(np.float64), weights.pop().astype(np.float64)
-        offset = weights.pop() if center else np.zeros(size)
-        factor = (weights.pop() if scale else np.ones(size)) / np.sqrt(variance + float(config.get("epsilon", 1e-3)))
-        return [np.diag(factor).astype(np.float32), (offset - mean * factor).astype(np.float32)]
 
 
 def fill(made: nn.RecurrentLayer, input_size: int, weights: Weights) -> None:

@@ -235,3 +235,89 @@ def test_what_may_not_be_as_meant_is_said(tmp_path: Path) -> None:
     result = run(main, ["evaluate", made, str(table), "--season", "none", "--json"])
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["model"]["coverage"] is not None
+
+
+AFFINE: dict[str, Callable[[], list[Any]]] = {
+    "Normalization": lambda: [L.Normalization(mean=[1.0, 2.0], variance=[2.0, 3.0]), L.LSTM(3)],
+    "inverted": lambda: [L.LSTM(2), L.Normalization(mean=[1.0, 2.0], variance=[2.0, 3.0], invert=True)],
+    "Rescaling": lambda: [L.Rescaling(0.1, offset=2.0), L.LSTM(3), L.Rescaling([1.0, 2.0, 3.0])],
+    "nothing": lambda: [L.Identity(), L.LSTM(3), L.Flatten()],
+    "the only axis": lambda: [L.LSTM(3), L.BatchNormalization(axis=1)],
+    "over time": lambda: [
+        *(L.LSTM(3, return_sequences=True), L.TimeDistributed(L.BatchNormalization())),
+        *(L.TimeDistributed(L.Dropout(0.5)), L.TimeDistributed(L.Rescaling(3.0)), L.LSTM(2)),
+    ],
+}
+
+
+@SAVED
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("case", AFFINE)
+def test_factors_and_offsets_are_carried_over(tmp_path: Path, case: str, suffix: str) -> None:
+    """Layers that scale each number alike at every step, wherever they stand."""
+    model = keras.Sequential([L.Input((W, F)), *AFFINE[case](), L.Dense(1)])
+    if case in ("the only axis", "over time"):
+        model.set_weights([np.abs(values(*w.shape, seed=i)) + 0.1 for i, w in enumerate(model.get_weights())])
+    model.save(tmp_path / f"m{suffix}")
+    check(tmp_path / f"m{suffix}", model)
+
+
+@SAVED
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_normalization_has_what_it_was_adapted_to(tmp_path: Path, suffix: str) -> None:
+    """Its mean and variance are weights then."""
+    scaled = L.Normalization()
+    scaled.adapt(3 + 5 * values(40, W, F))
+    model = keras.Sequential([L.Input((W, F)), scaled, L.LSTM(3), L.Dense(1)])
+    model.save(tmp_path / f"m{suffix}")
+    check(tmp_path / f"m{suffix}", model)
+
+
+@SAVED
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_an_axis_of_time_is_refused(tmp_path: Path, suffix: str) -> None:
+    """Such a layer scales steps, not numbers."""
+    keras.Sequential([L.Input((W, F)), L.BatchNormalization(axis=1), L.LSTM(3)]).save(tmp_path / f"m{suffix}")
+    with pytest.raises(ModelError, match="its axis 1 is not that of the features; build it with axis=-1"):
+        imported(tmp_path / f"m{suffix}")
+
+
+@SAVED
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_mask_of_a_functional_model_is_named(tmp_path: Path, suffix: str) -> None:
+    """Not as a branch, which nobody would find in it."""
+    inputs = L.Input((W, F))
+    keras.Model(inputs, L.Dense(1)(L.LSTM(3)(L.Masking()(inputs)))).save(tmp_path / f"m{suffix}")
+    with pytest.raises(ModelError, match=r"is given a mask \(by Masking\).*copy the weights with set_weights"):
+        imported(tmp_path / f"m{suffix}")
+
+
+@pytest.mark.parametrize("call", [{"training": True}, {"training": False}, {}])
+def test_layers_that_drop_when_forecasting_are_refused(tmp_path: Path, call: dict[str, bool]) -> None:
+    """Keras 2 heeds `training=True` of a call in `predict` too: its forecasts are then drawn."""
+    told = [
+        {**layer("InputLayer", name="i", batch_input_shape=[None, W, F]), "name": "i", "inbound_nodes": []},
+        {**layer("LSTM", name="l", units=3), "name": "l", "inbound_nodes": [[["i", 0, 0, {}]]]},
+        {**layer("Dropout", name="d", rate=0.5), "name": "d", "inbound_nodes": [[["l", 0, 0, call]]]},
+    ]
+    config = {"layers": told, "input_layers": [["i", 0, 0]], "output_layers": [["d", 0, 0]]}
+    weights = {"l": [values(F, 12), values(3, 12), values(12)]}
+    path = write_h5(tmp_path / "m.h5", "2.15.0", {"class_name": "Functional", "config": config}, weights)
+    if not call.get("training"):
+        assert imported(path).spec.outputs == ("yhat", "yhat2", "yhat3")
+        return
+    with pytest.raises(ModelError, match=r"'d' is called with training=True.* build the model without"):
+        imported(path)
+
+
+@pytest.mark.parametrize("level", [2.5e9, -1e12])
+def test_a_scale_that_float32_cannot_hold_is_applied_exactly(tmp_path: Path, level: float) -> None:
+    """A meter's range, taken off and put on in float64: the windows are those that Keras was trained on."""
+    model = keras.Sequential([L.Input((W, 1)), L.LSTM(3), L.Dense(1)])
+    model.save(tmp_path / "m.keras")
+    ours = imported(tmp_path / "m.keras", scale=(level, level + 600.0))
+    share = np.random.default_rng(0).random((W, B, 1)).astype(np.float32)
+    ys, _ = ours.run(level + 600.0 * share.astype(np.float64), ours.initial_state(B))
+    assert ours.spec.exact
+    np.testing.assert_allclose((ys[-1] - level) / 600, last(model, share), rtol=0, atol=2e-5)
+    assert not imported(tmp_path / "m.keras", scale=(104.0, 622.0)).spec.exact
