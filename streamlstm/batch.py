@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,10 +21,11 @@ Index = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 
 MAX_NAME_BYTES = 256
-# Values of one entry that are stepped. What has to go one by one (a gap or a reset after each value of a series) takes
-# about half a millisecond each, so that no entry holds others up for longer than some half a minute; the widest that
-# are of use hold a value each of 50,000 series.
+# Values of one entry that are stepped, as one: the widest that are of use hold a value each of 50,000 series.
 MOST_ENTRY_VALUES = 65_536
+# Missing values of one series in one entry that are stepped: each waits for the step before it, and nobody can do
+# anything else meanwhile.
+MOST_ENTRY_MISSING = 4_096
 RESET = b"!reset"
 ALL_SERIES = b"*"
 
@@ -69,6 +71,24 @@ class Parsed:
         """Time of each item's entry, (n,)."""
         return self.times_ms if len(self.slots) == len(self.ids) == 1 else np.repeat(self.times_ms, self.counts)
 
+    def first(self, entries: int) -> Parsed:
+        """Its first entries."""
+        items = int(self.counts[:entries].sum())
+        odd = self.odd[:items]
+        return Parsed(
+            stream=self.stream,
+            ids=self.ids[:entries],
+            times_ms=self.times_ms[:entries],
+            names=self.names[:items],
+            texts=self.texts[:items],
+            counts=self.counts[:entries],
+            slots=self.slots[:items],
+            values=self.values[:items],
+            odd=odd,
+            plain=not odd.any(),
+            wrong={number: found for number, found in self.wrong.items() if number < items},
+        )
+
 
 def parse(
     reply: bytes,
@@ -102,6 +122,8 @@ def _parsed(scan: Scan, most: int, exact: bool) -> Parsed:
         found = None if item in wrong else read_odd(scan.texts[item], scan.values[item], exact=exact)
         if found is not None:
             wrong[item] = found
+    if not plain and scan.counts.max() > MOST_ENTRY_MISSING:
+        _refuse_missing(scan, wrong)
     return Parsed(
         stream=scan.key.decode(),
         ids=scan.ids,
@@ -141,6 +163,25 @@ def _cut(scan: Scan, most: int) -> tuple[Scan, dict[int, Flaw]]:
         odd=scan.odd[kept] | beyond,
     )
     return cut, dict(zip(np.flatnonzero(beyond).tolist(), flaws, strict=True))
+
+
+def _refuse_missing(scan: Scan, wrong: dict[int, Flaw]) -> None:
+    """Note what is beyond MOST_ENTRY_MISSING of a series."""
+    missing = scan.odd & np.isnan(scan.values).any(axis=1)
+    ends = np.cumsum(scan.counts).tolist()
+    text = f"one of more than {MOST_ENTRY_MISSING:,} missing values of a series in one entry; so many are taken"
+    too_many = Flaw(flaw.TOO_MANY_VALUES, text)
+    for end, count in zip(ends, scan.counts.tolist(), strict=True):
+        items = np.flatnonzero(missing[end - count : end]) + (end - count)
+        if len(items) <= MOST_ENTRY_MISSING:
+            continue
+        seen = Counter[bytes]()
+        for item in items.tolist():
+            name = scan.names[item]
+            if item not in wrong and name != RESET:
+                seen[name] += 1
+                if seen[name] > MOST_ENTRY_MISSING:
+                    wrong[item] = too_many
 
 
 def name_error(name: bytes) -> Flaw | None:

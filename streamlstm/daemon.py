@@ -106,8 +106,8 @@ class Daemon:
     def run(self, on_ready: Callable[[], None]) -> None:
         """Serve until told to stop; calls `on_ready` once, when the streams are open.
 
-        Raises StoreError for what no retry mends, and StoreUnavailableError if the first connection fails; once it has
-        been ready nothing but another model ends it. A store that answers "not now" is waited for from the first.
+        Raises StoreError for what no retry mends, or if the first connection fails; once it was ready only another
+        model on all its streams ends it. A store that answers "not now" is waited for from the first.
         """
         try:
             try:
@@ -209,11 +209,13 @@ class Daemon:
             self._load(unknown)
         results = self._engine.step(batch)
         step_s = self._lap("step") - began
+        # What was left is read again.
+        self._reading.cursors |= {result.commit.stream: result.commit.position for result in results}
         for result in results:
             self._send(result)
-        values = sum([parsed.items for parsed in batch])
+        values = sum([result.items for result in results])
         self._counting.batch(values, step_s)
-        self._reading.fit(values, max([parsed.entries for parsed in batch]))
+        self._reading.fit(values, max([result.entries for result in results]))
         self._lap("send")
 
     def _send(self, result: Result) -> None:
@@ -292,19 +294,24 @@ class Daemon:
         except StoreForbidsError:
             raise  # to one stream as to all
         except StoreError as error:
-            if (
-                isinstance(error, ModelChangedError)
-                and self._sharing.is_named(stream)
-                and not (self._begun and stream not in self._heads)
-            ):
+            other_model = isinstance(error, ModelChangedError) and self._sharing.is_named(stream)
+            if other_model and not self._begun:
                 raise
+            overtaken = other_model and self._has_served(stream)
             self._forget(stream)
             self._away.discard(stream)
             self._alone.note(stream, error)
             self._metrics.owned_streams.set(len(self._heads))
+            if overtaken:
+                self._on_model_change = refuse  # this process has the older model
+                if not self._sharing.has_any():
+                    raise
         else:
             self._away.discard(stream)
             self._alone.served(stream)
+
+    def _has_served(self, stream: str) -> bool:
+        return stream in {*self._heads, *self._known}
 
     def _forget(self, stream: str) -> None:
         """Let go of what is known of a stream."""
@@ -326,7 +333,7 @@ class Daemon:
     def _open(self, stream: str) -> None:
         head = self._store.open(stream)
         while head.model not in {None, self._engine.model.fingerprint}:  # another may have been faster in between
-            change = refuse if stream in self._heads else self._on_model_change
+            change = refuse if self._has_served(stream) else self._on_model_change
             change(stream, head, self._engine, self.health.beat)
             head = self._store.open(stream)
         before = self._heads.get(stream) or self._known.pop(stream, None)
@@ -354,7 +361,7 @@ class Daemon:
         self._pending.clear()
         for stream in self._heads:
             self._engine.forget(stream)
-        self._known.update(self._heads)  # there are none when a try at coming back fails
+        self._known |= self._heads  # there are none when a try at coming back fails
         self._heads.clear()
         self._reading.forget()
         self._away.clear()
@@ -363,8 +370,7 @@ class Daemon:
         """Receive what is under way, so that nothing is left to be done again."""
         log.info("draining", extra={"commits": len(self._pending)})
         try:
-            for stream in list(self._pending):
-                self._settle(stream)
+            list(map(self._settle, list(self._pending)))
         except StoreError as error:
             log.warning("%s; what was not committed is stepped again at the next start", error)
         if self._standing.connected:
@@ -376,10 +382,7 @@ class Daemon:
 
     def _give_up(self, error: StoreError) -> None:
         """Leave nothing behind: others may have the streams at once."""
-        if isinstance(error, StoreUnavailableError):
-            self._sharing.lose()
-        else:
-            self._sharing.leave()
+        (self._sharing.lose if isinstance(error, StoreUnavailableError) else self._sharing.leave)()
         self._store.close()
 
     # Figures.

@@ -9,24 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.admission import Admission
+from streamlstm.answers import Answers
 from streamlstm.arena import NO_SLOT, Arena
 from streamlstm.batch import MOST_ENTRY_VALUES, Parsed, parse
 from streamlstm.beating import BeatingModel
 from streamlstm.codec import write_numbers
 from streamlstm.extras import NO_EXTRAS, Extras
-from streamlstm.flaw import Flaw
 from streamlstm.gaps import NEVER, Gaps
-from streamlstm.idle import gaps_in_batch
-from streamlstm.letters import write_letters
-from streamlstm.mixed import Mixed, MixedWay
-from streamlstm.plain import Items, PlainWay, Stepped
+from streamlstm.idle import silences_in_batch
+from streamlstm.letters import first_items, write_letters
+from streamlstm.mixed import MixedWay
+from streamlstm.plain import Items, PlainWay
 from streamlstm.plan import NO_PAST, Unknown, Work
+from streamlstm.portions import Effort
 from streamlstm.record import RecordFormat, Records
 from streamlstm.scoring import new_tally, scored_feature
 from streamlstm.single import Single, SingleWay
@@ -80,6 +81,7 @@ class Result:
     commit: Commit
     tally: Float64  # what was scored: see `scoring`
     entries: int
+    items: int
     predictions: int
     resets: int = 0  # markers carried out; `!reset *` is one
     anew: Sequence[bytes] = ()  # series that began anew because too many values of theirs had no answer
@@ -94,61 +96,6 @@ class _Moved(TypedDict):
     model: str
     columns: str
     answered: int
-
-
-class _Answers(NamedTuple):
-    """What both ways gave together; items are numbered through all streams."""
-
-    y: Floats  # (n, columns)
-    alive: Mask | None  # (n,) whether the item has a prediction; None if all have
-    slots: Index  # (g,) series whose record is to be stored
-    stream: Index  # (g,)
-    last_item: Index  # (g,)
-    gone: Index  # (r,) slots of series whose record is to be removed
-    gone_stream: Index  # (r,)
-    without_past: Index  # items
-    rejected: dict[int, Flaw]  # items that the model had no answer to
-    anew: Index  # items that a series began anew with
-    tally: Float64  # (streams, TALLY_COLUMNS)
-
-    @classmethod
-    def of(cls, plain: Stepped, mixed: Mixed | None) -> _Answers:
-        if mixed is None:
-            return cls(plain.y, None, *plain[2:5], _NONE, _NONE, _NONE, {}, _NONE, plain.tally)
-        alive = np.zeros(len(plain.y), bool)
-        alive[plain.items] = alive[mixed.items] = True
-        plain.y[mixed.items] = mixed.y
-        return cls(
-            plain.y,
-            alive,
-            slots=np.concatenate([plain.slots, mixed.slots]),
-            stream=np.concatenate([plain.stream, mixed.stream]),
-            last_item=np.concatenate([plain.last_item, mixed.last_item]),
-            gone=mixed.gone,
-            gone_stream=mixed.gone_stream,
-            without_past=mixed.without_past,
-            rejected=mixed.rejected,
-            anew=mixed.anew,
-            tally=plain.tally,
-        )
-
-    def of_stream(self, number: int, first: int, last: int) -> _Answers:
-        """Those of one stream, its items numbered from 0."""
-        mine = np.flatnonzero(self.stream == number)
-        without_past, anew = (
-            items[(items >= first) & (items < last)] - first if len(items) else items
-            for items in (self.without_past, self.anew)
-        )
-        return self._replace(
-            y=self.y[first:last],
-            alive=None if self.alive is None else self.alive[first:last],
-            slots=self.slots[mine],
-            last_item=self.last_item[mine] - first,
-            gone=self.gone[self.gone_stream == number] if len(self.gone) else self.gone,
-            without_past=without_past,
-            rejected={item - first: flaw for item, flaw in self.rejected.items() if first <= item < last},
-            anew=anew,
-        )
 
 
 def _removed(work: Work, gone: Index) -> Sequence[bytes]:
@@ -178,7 +125,7 @@ class Engine:
         self._plain = PlainWay(model, self.format, extras)
         self._single = SingleWay(model, self.format, self._plain.layout, self._plain.constants)
         missing = self.settings.missing
-        gaps = Gaps.of(model.spec, self.settings.gap_after_ms, self.settings.spacing_ms, missing)
+        self._gaps = gaps = Gaps.of(model.spec, self.settings.gap_after_ms, self.settings.spacing_ms, missing)
         limits = (self.settings.idle_ms, self.settings.reset_after_ms, gaps.longest_ms)
         idle_ms = min(limit for limit in limits if limit is not None)
         self._silence_ms = min(idle_ms, gaps.after_ms)
@@ -210,7 +157,7 @@ class Engine:
     def nothing(self, stream: str) -> Result:
         """A result that answers no entry, for what rides in a commit."""
         commit = Commit(**self._move(stream, self._heads[stream].position, 0))
-        return Result(commit=commit, tally=new_tally(1)[0], entries=0, predictions=0)
+        return Result(commit=commit, tally=new_tally(1)[0], entries=0, items=0, predictions=0)
 
     def series(self, stream: str) -> int:
         """How many series the stream has."""
@@ -236,7 +183,7 @@ class Engine:
             rows=self.arena.rows,
             y=self._single.y,
         )
-        return Result(commit=commit, tally=tally, entries=1, predictions=1)
+        return Result(commit=commit, tally=tally, entries=1, items=1, predictions=1)
 
     def parse(self, reply: bytes) -> list[Parsed]:
         """Lay out the next entries of streams that were opened, a read's reply: the first of a batch's four calls."""
@@ -278,6 +225,8 @@ class Engine:
     def step(self, batch: Sequence[Parsed]) -> list[Result]:
         """Step a batch whose records are all in memory; moves each stream past its entries.
 
+        What a stream asks too much time for is left: its result's position is before the last of its entries.
+
         The results' records are read from memory that changes with the next call.
         """
         works = [self._work(parsed) for parsed in batch]
@@ -290,17 +239,41 @@ class Engine:
                 for work, first, last in zip(works, items.offsets[:-1], items.offsets[1:], strict=True)
             ]
             mixed = self._mixed.step(left, self.arena, plain.tally)
-        answers = _Answers.of(plain, mixed)
+        answers = Answers.of(plain, mixed)
         return [self._result(number, work, items.offsets, answers) for number, work in enumerate(works)]
 
     def _work(self, parsed: Parsed) -> Work:
         find = partial(self.arena.find, parsed.stream)
         work = Work.of(parsed, find, self.settings.max_series, self._begin_series(parsed, find))
-        if self._silence_ms != NEVER:
-            header = self.format.header(self.arena.rows)
-            gaps = gaps_in_batch(work.slots, parsed.item_times_ms, header["time_ms"], header["steps"], self._silence_ms)
-            work.gaps = gaps if gaps.any() else None
+        silences = self._silences(work)
+        if silences is not None:
+            work.gaps = silences > self._silence_ms
+        skip = self.settings.missing == "skip"
+        effort = Effort.of(parsed, work.slots, silences, self._gaps, skip=skip)
+        entries = parsed.entries if effort is None else effort.entries()
+        if entries < parsed.entries:
+            work = work.first(entries)
+            self._leave_out(work.parsed)
         return work
+
+    def _silences(self, work: Work) -> Index | None:
+        if self._silence_ms == NEVER:
+            return None
+        header = self.format.header(self.arena.rows)
+        times = work.parsed.item_times_ms
+        return silences_in_batch(work.slots, times, header["time_ms"], header["steps"], self._silence_ms)
+
+    def _leave_out(self, parsed: Parsed) -> None:
+        """Forget bad records of series that are not among the entries that are left: they are loaded again later."""
+        head = self._heads[parsed.stream]
+        if head.unreadable:
+            asked = first_items(parsed, head.unreadable)
+            gone = [name for name in head.unreadable if name not in asked]
+            slots = np.array([self.arena.find(parsed.stream, name) for name in gone], np.int64)
+            self.arena.drop(slots)
+            head.begun = np.setdiff1d(head.begun, slots)
+            for name in gone:
+                del head.unreadable[name]
 
     def _begin_series(self, parsed: Parsed, find: Callable[[bytes], int]) -> Sequence[int]:
         """Give new series rows; returns the items that would begin one, had the stream not been at its limit."""
@@ -322,7 +295,7 @@ class Engine:
             head.series += len(new)
         return refused
 
-    def _result(self, number: int, work: Work, offsets: Index, answers: _Answers) -> Result:
+    def _result(self, number: int, work: Work, offsets: Index, answers: Answers) -> Result:
         """One stream's commit, of the answers to all; one stream alone has nothing to be picked out."""
         parsed, head = work.parsed, self._heads[work.parsed.stream]
         if len(offsets) > 2:
@@ -350,6 +323,7 @@ class Engine:
             commit=commit,
             tally=answers.tally[number],
             entries=len(parsed.ids),
+            items=parsed.items,
             predictions=len(commit.texts),
             resets=resets,
             anew=[parsed.names[item] for item in answers.anew.tolist()],
@@ -389,7 +363,7 @@ class Engine:
             head.series -= len(gone)
         head.begun = _NONE
 
-    def _letters(self, work: Work, answers: _Answers, head: StreamHead) -> list[DeadLetter]:
+    def _letters(self, work: Work, answers: Answers, head: StreamHead) -> list[DeadLetter]:
         if not (work.dead or head.unreadable or len(answers.without_past) or answers.rejected):
             return []
         flaws = work.dead | dict.fromkeys(answers.without_past.tolist(), NO_PAST) | answers.rejected

@@ -17,6 +17,9 @@ Index = NDArray[np.int64]
 # x [1, B, F], state [B, D], times [1, B] to y [1, B, O] and the state after it.
 Advance = Callable[[Float32, Float32, Index], tuple[Float32, Float32]]
 
+# What series had just before values that ended a gap, by the value's index: prediction (O), value (F).
+Filled = dict[int, tuple[Float32, Float32]]
+
 
 class Filler:
     """Fills gaps in rows that are being stepped, and takes it back where the value after a gap is refused."""
@@ -36,13 +39,12 @@ class Filler:
             [] if hold else [(feature, target) for feature, target in enumerate(targets) if target is not None]
         )
         self._before: dict[int, Rows] = {}  # rows of the rectangle in work that were filled, as they were
-        # What the series had just before a value that ended a gap, by the value's index: prediction (O), value (F).
-        self.last: dict[int, tuple[Float32, Float32]] = {}
+        self.last: Filled = {}
 
     def begin(self) -> None:
         """Forget what was filled in another sequence."""
         self._before.clear()
-        self.last.clear()
+        self.last = {}
 
     def fill(self, part: Rows, at: Index, times: Index, state: Float32 | None = None, first: int = 0) -> None:
         """Fill the gaps of rows (n,) before values of index `at` (n,) at these times (n,).

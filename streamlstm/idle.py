@@ -28,27 +28,32 @@ class Anew(NamedTuple):
     times: Index  # (g,) fresh beginnings of each group
 
 
-def gaps_in_batch(slots: Index, times_ms: Index, last_ms: Index, steps: NDArray[np.uint64], idle_ms: int) -> Mask:
-    """Which items (n,) may come after a gap: by what came before them in the batch, or by their series' record.
+def silences_in_batch(
+    slots: Index, times_ms: Index, last_ms: Index, steps: NDArray[np.uint64], most_ms: int
+) -> Index | None:
+    """How long the series of items (n,) were silent before them, in the batch or by their records, 0 where not known.
 
-    `last_ms` and `steps` (rows,) are those of all records, by slot; a slot below 0 is no series.
+    None if none was for longer than `most_ms`. `last_ms` and `steps` (rows,) are those of all records, by slot; a slot
+    below 0 is no series.
     """
-    found = np.zeros(len(slots), bool)
     items = np.flatnonzero(slots >= 0)
     if not len(items):
-        return found
+        return None
     used = slots[items]
     known = steps[used] > 0
     # Nothing is further apart than the newest item and the oldest record or item: nearly always within the limit.
     oldest = min(times_ms[items].min(), last_ms[used][known].min(initial=NEVER))
-    if times_ms[items].max() - oldest <= idle_ms:
-        return found
+    if times_ms[items].max() - oldest <= most_ms:
+        return None
     order = items[np.argsort(used, kind="stable")]
     slot, time = slots[order], times_ms[order]
     before = np.where(steps[slot] > 0, last_ms[slot], time)
     same = slot[1:] == slot[:-1]
     before[1:][same] = time[:-1][same]
-    found[order] = time - before > idle_ms
+    if not (time - before > most_ms).any():
+        return None
+    found = np.zeros(len(slots), np.int64)
+    found[order] = time - before
     return found
 
 

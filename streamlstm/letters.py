@@ -13,7 +13,7 @@ MAX_DEAD_VALUE_BYTES = 1024  # kept of a dead letter's value; the input stream h
 
 def write_letters(parsed: Parsed, flaws: Mapping[int, Flaw], unreadable: Mapping[bytes, str]) -> list[DeadLetter]:
     """One letter for each item with a flaw, and one for each series with a bad record, where it is first asked for."""
-    first = _first_items(parsed, unreadable) if unreadable else {}
+    first = first_items(parsed, unreadable) if unreadable else {}
     records = {first[name]: (name, reason) for name, reason in unreadable.items()}
     letters = []
     for item in sorted(flaws.keys() | records.keys()):
@@ -30,7 +30,7 @@ def write_letters(parsed: Parsed, flaws: Mapping[int, Flaw], unreadable: Mapping
     return letters
 
 
-def _first_items(parsed: Parsed, wanted: Container[bytes]) -> dict[bytes, int]:
+def first_items(parsed: Parsed, wanted: Container[bytes]) -> dict[bytes, int]:
     """The first item that needs each of these series' records: a value of it, missing or not, or its reset."""
     found: dict[bytes, int] = {}
     for item, (name, text) in enumerate(zip(parsed.names, parsed.texts, strict=True)):

@@ -105,7 +105,7 @@ class MixedWay:
         y: Floats = join(given.y) if self._exact else given.y
         if self._scored.target >= 0:
             labels = Labels.of(sequence, kept, stepped, before=before, scored=self._scored)
-            labels.take_filled(kept, self._stepper.filler.last, scored=self._scored)
+            labels.take_filled(kept, self._stepper.filled, scored=self._scored)
             score_labels(labels, last_epoch, self._format.header(rows), tally, plan.stream)
             if kept_before is not None:
                 extras = self._calibrate(kept_before, given, labels, plan.stream, tally)

@@ -102,6 +102,21 @@ class Work:
             mark[self.gaps] = 0
         return mark
 
+    def first(self, entries: int) -> Work:
+        """The same of the first entries."""
+        parsed = self.parsed.first(entries)
+        items = parsed.items
+        others = np.flatnonzero(self.slots[:items] == NO_SLOT).tolist() if self.removed else ()
+        return Work(
+            parsed,
+            self.slots[:items],
+            {item: found for item, found in self.dead.items() if item < items},
+            [item for item in self.resets if item < items],
+            [item for item in self.resets_all if item < items],
+            {parsed.texts[item] for item in others if parsed.names[item] == RESET} & self.removed,
+            None if self.gaps is None else self.gaps[:items],
+        )
+
     def without(self, items: Index) -> Work:
         """The same with some items taken out, which were stepped already."""
         slots = self.slots.copy()

@@ -26,6 +26,7 @@ _CREDENTIALS = (
     "give the password by STREAMLSTM_REDIS_PASSWORD or --password-file, or put user and password in the URL: "
     "redis://user:password@host:port/0"
 )
+_EXHAUSTED = "ERR The stream has exhausted the last possible ID"
 # How a reply begins that is no matter of time -> what mends it.
 LASTING: dict[str, str] = {
     "NOAUTH": _CREDENTIALS,
@@ -37,6 +38,7 @@ LASTING: dict[str, str] = {
     "ERR unknown command 'sentinel'": "this is no Sentinel; a server of its own has a redis:// URL",
     "ERR unknown command": "give the command back (rename-command on the server, or what stands before it)",
     "WRONGTYPE": "somebody else writes to this stream's keys: rename or delete the key that is of another type",
+    _EXHAUSTED: "somebody else gave the key the highest id there is, after which it takes no more: rename or delete it",
 }
 
 
@@ -60,7 +62,7 @@ def is_no_matter_of_rights(reply: str) -> bool:
 
 def is_of_one_stream(reply: str) -> bool:
     """Whether an error that lasts is about some keys alone, so that what has other keys may go on."""
-    return reply.startswith("WRONGTYPE") or (reply.startswith("NOPERM") and " to access " in reply)
+    return reply.startswith(("WRONGTYPE", _EXHAUSTED)) or (reply.startswith("NOPERM") and " to access " in reply)
 
 
 def _found(table: dict[str, str], reply: str) -> str | None:

@@ -1,21 +1,22 @@
 """Step the values of a batch through the model: segments of series, laid out as rectangles, one model call each.
 
-A *segment* is a run of values of one series that can be stepped in one call. A reset begins a new one, and so does a
-missing value, because what stands in for it is known only once the step before it is done. Segments of the same
-ordinal (their *level*) are independent of each other, so each level is one staircase.
+A *segment* is a run of values of one series that can be stepped in one call. A missing value begins a new one, because
+what stands in for it is known only once the step before it is done. Segments of the same ordinal (their *level*) are
+independent of each other, so each level is one staircase. A reset makes what follows independent of what was before:
+the values between two resets are a *chain*, and chains of one series are stepped beside each other like series.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.batch import Rectangle, staircase
-from streamlstm.filling import Filler
+from streamlstm.filling import Filled, Filler
 from streamlstm.finite import finite_answers
 from streamlstm.flaw import Flaw
 from streamlstm.gaps import NEVER, NO_GAPS, Gaps
@@ -27,6 +28,8 @@ from streamlstm.spec import ModelSpec
 Float32 = NDArray[np.float32]
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+
+CHAINS_BYTES = 64 << 20  # of rows that chains stepped beside each other may take
 
 
 class OneStep(Protocol):
@@ -65,8 +68,17 @@ class Segments:
     group: Index  # (s,) which row each belongs to
     first: Index  # (s,) index of its first value
     length: Index  # (s,)
-    reset: Mask  # (s,) whether the state starts anew before it
     missing: Mask  # (s,) whether its first value is missing
+
+
+class Chains(NamedTuple):
+    """A run of chains, which are the values of a series between two resets: none needs another's state."""
+
+    first: int  # index of the run's first value
+    end: int
+    group: Index  # (c,) which group each is of
+    fresh: Mask  # (c,) whether it begins after a reset
+    chain: Index  # (end - first,) which one each value is in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,20 +91,38 @@ class Sequence:
     epoch: Index  # (m,) resets of the series before it in this batch
     missing: Mask  # (m,)
 
-    def begins(self) -> tuple[Mask, Mask]:
-        """Where a group begins, and where a value is the first after a reset."""
+    def chains(self, most: int) -> Iterator[Chains]:
+        """All chains, in runs of at most so many."""
         begin = np.ones(len(self.group), bool)
-        begin[1:] = self.group[1:] != self.group[:-1]
-        before = np.concatenate([[0], self.epoch[:-1]])
-        before[begin] = 0
-        return begin, self.epoch != before
+        begin[1:] = (self.group[1:] != self.group[:-1]) | (self.epoch[1:] != self.epoch[:-1])
+        firsts = np.flatnonzero(begin)
+        for at in range(0, len(firsts), most):
+            mine = firsts[at : at + most]
+            first, end = int(mine[0]), int(firsts[at + most]) if at + most < len(firsts) else len(begin)
+            chain = np.cumsum(begin[first:end]) - 1
+            yield Chains(first, end, self.group[mine], self.epoch[mine] > 0, chain)
+
+    def of(self, chains: Chains) -> Sequence:
+        """A run of chains as a sequence of its own, each a group; its values are the same memory."""
+        cut = slice(chains.first, chains.end)
+        return Sequence(
+            values=self.values[cut],
+            times_ms=self.times_ms[cut],
+            group=chains.chain,
+            epoch=np.zeros(len(chains.chain), np.int64),
+            missing=self.missing[cut],
+        )
 
     def levels(self, silence_ms: int = NEVER) -> Iterator[Segments]:
-        """All segments, level by level; a value that comes so much later than the one before it begins one too."""
+        """All segments, level by level, of a sequence without resets.
+
+        A value that comes so much later than the one before it begins a segment too.
+        """
         if not len(self.group):
             return
-        begin, reset = self.begins()
-        starts = begin | reset | self.missing
+        begin = np.ones(len(self.group), bool)
+        begin[1:] = self.group[1:] != self.group[:-1]
+        starts = begin | self.missing
         starts[1:] |= np.diff(self.times_ms) > silence_ms
         first = np.flatnonzero(starts)
         length = np.diff(np.append(first, len(starts)))
@@ -106,7 +136,6 @@ class Sequence:
                 group=group[chosen],
                 first=at,
                 length=length[chosen],
-                reset=reset[at],
                 missing=self.missing[at],
             )
 
@@ -138,6 +167,7 @@ class Stepper:
         self.rejected: dict[int, Flaw] = {}
         self.counted: list[int] = []
         self.anew: list[int] = []
+        self.filled: Filled = {}  # what the filler had before values that ended a gap
 
     def step(self, sequence: Sequence, rows: Rows) -> tuple[Float32, Mask]:
         """Step all values; rows (g, words) are carried in place. Returns y (m, O) and which values were accepted.
@@ -148,15 +178,35 @@ class Stepper:
         """
         y = np.empty((len(sequence.values), self._outputs), np.float32)
         accepted = np.ones(len(y), bool)
+        rejected, counted, anew, filled = dict[int, Flaw](), list[int](), list[int](), Filled()
+        if not sequence.epoch.any():
+            self._step_chains(sequence, rows, y, accepted)
+            self.filled = self.filler.last
+            return y, accepted
+        for chains in sequence.chains(max(1, CHAINS_BYTES // self._format.size)):
+            first, cut = chains.first, slice(chains.first, chains.end)
+            part = rows[chains.group]
+            part[chains.fresh] = self._format.fresh
+            self._step_chains(sequence.of(chains), part, y[cut], accepted[cut])
+            last = np.append(np.flatnonzero(np.diff(chains.group)), len(chains.group) - 1)
+            rows[chains.group[last]] = part[last]
+            rejected.update((first + index, flaw) for index, flaw in self.rejected.items())
+            counted += (first + index for index in self.counted)
+            anew += (first + index for index in self.anew)
+            filled.update((first + index, before) for index, before in self.filler.last.items())
+        self.rejected, self.counted, self.anew, self.filled = rejected, counted, anew, filled
+        return y, accepted
+
+    def _step_chains(self, sequence: Sequence, rows: Rows, y: Float32, accepted: Mask) -> None:
+        """Step a sequence without resets, level by level; its answers go into `y` and `accepted`."""
         self.filler.begin()
         self.rejected, self.counted, self.anew = {}, [], []
         for segments in sequence.levels(self._silence_ms):
-            # Without resets and gaps there is one level of all rows in their order, and nothing to copy.
+            # Without gaps there is one level of all rows in their order, and nothing to copy.
             if len(segments.group) == len(rows) and np.array_equal(segments.group, np.arange(len(rows))):
                 part = rows
             else:
                 part = rows[segments.group]
-            part[segments.reset] = self._format.fresh
             self._renew(part, sequence.times_ms[segments.first])
             self.filler.fill(part, segments.first, sequence.times_ms[segments.first])
             self._fill_missing(sequence, segments, part)
@@ -164,7 +214,6 @@ class Stepper:
             self._restore(part)
             if part is not rows:
                 rows[segments.group] = part
-        return y, accepted
 
     def _renew(self, part: Rows, times: Index, state: Float32 | None = None, first: int = 0) -> None:
         """Let series that were idle for too long before these times (n,) begin anew.

@@ -57,7 +57,8 @@ ROWS: dict[str, set[str]] = {
     }
     | {"halving", "rejected"}
     | {"carry_demands"}
-    | {"idle", "beating", "finite", "filling", "admission", "plain", "mixed", "single", "letters", "engine", "built"},
+    | {"idle", "beating", "finite", "filling", "admission", "plain", "mixed", "single", "letters", "engine", "built"}
+    | {"answers", "portions"},
     "daemon": {
         "member",
         "selection",

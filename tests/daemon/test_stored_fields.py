@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from streamlstm.cli import main
 from streamlstm.keys import Keys
 from streamlstm.model import load
+from support.oracle import Oracle
 from support.server import Server
 from support.serving import Serving, add, check, eventually, wait_for_position
 from support.traffic import entries
@@ -157,4 +158,63 @@ def test_a_count_that_was_deleted_is_made_anew(start_server: StartServer, start:
     assert eventually(lambda: again.metric('streamlstm_entries_total{stream="values"}') == 100)
     assert again.metric('streamlstm_lost_entries_total{stream="values"}') == 0
     assert again.stop() == 0
+    client.close()
+
+
+def test_another_fingerprint_under_a_daemon_costs_no_other_stream(
+    start_server: StartServer, start: Start, model_path: Path
+) -> None:
+    """The stream it was written to is left alone by name; put right, it is served again at the next start."""
+    server = start_server()
+    client = server.client()
+    made = entries(6, 40)
+    daemon = start("--redis", server.url, "--stream", "bad", "--stream", "good")
+    daemon.ready()
+    add(client, made[:10], "bad")
+    wait_for_position(client, "bad", made[9][0])
+    before = client.hget(BAD.meta, "model")
+    client.hset(BAD.meta, "model", "ab" * 32)
+    add(client, made[10:20], "bad")
+    assert eventually(lambda: daemon.metric('streamlstm_refused{stream="bad"}') == 1)
+    add(client, made, "good")
+    wait_for_position(client, "good", made[-1][0])
+    [error] = errors(daemon)
+    assert "'bad' were made by another model" in error
+    assert daemon.get("/readyz")[0] == 200
+    assert client.hget(BAD.meta, "position") == made[9][0].encode()
+    assert daemon.stop() == 0
+    client.hset(BAD.meta, "model", before)
+    again = start("--redis", server.url, "--stream", "bad", "--stream", "good")
+    again.ready()
+    wait_for_position(client, "bad", made[19][0])
+    check(client, load(model_path), made[:20], "bad")
+    assert again.stop() == 0
+    client.close()
+
+
+@pytest.mark.parametrize("key", [BAD.dead, BAD.predictions])
+def test_a_derived_stream_that_takes_no_more_costs_no_other_stream(
+    key: str, start_server: StartServer, start: Start, model_path: Path
+) -> None:
+    """Somebody gave it the highest id there is: named, left alone, and nothing is lost once the key is gone."""
+    server = start_server()
+    client = server.client()
+    made = [*entries(6, 20), ("999999-0", ["a", "word"])]
+    client.execute_command("XADD", key, "18446744073709551615-18446744073709551615", "x", "y")
+    daemon = start("--redis", server.url, "--stream", "bad", "--stream", "good")
+    daemon.ready()
+    add(client, made, "bad")
+    assert eventually(lambda: daemon.metric('streamlstm_refused{stream="bad"}') == 1)
+    add(client, made, "good")
+    wait_for_position(client, "good", made[-1][0])
+    [error] = errors(daemon)
+    assert key in error
+    assert "rename or delete it" in error
+    client.delete(key)
+    eventually(lambda: daemon.metric('streamlstm_refused{stream="bad"}') == 0, 90)
+    wait_for_position(client, "bad", made[-1][0])
+    eventually(lambda: client.xlen(BAD.dead) == len(Oracle(load(model_path)).feed(made).dead))
+    check(client, load(model_path), made, "bad")
+    check(client, load(model_path), made, "good")
+    assert daemon.stop() == 0
     client.close()
