@@ -190,7 +190,7 @@ class Daemon:
         """Answer whatever a read brought."""
         batch = self._engine.parse(reply)
         self._lap("parse")
-        fresh = self._reading.take(batch)
+        fresh = self._reading.take(reply, batch)
         # In a backlog the next read is asked for first, so that the store answers while it has nothing else to do:
         # once the commit is sent, the reply would have to wait for all of it. Live values do not wait for that.
         backlog = sum([parsed.items for parsed in fresh]) >= BACKLOG_VALUES

@@ -12,28 +12,38 @@ from dataclasses import dataclass
 from streamlstm.address import Address
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.replies import checked, parse_replies
+from streamlstm.store import TOO_MUCH
 from streamlstm.topology import Topology
 from streamlstm.waiting import Waiting
 from streamlstm.wire import Connection, pack
 
 BLOCKED_SHARE = 0.5  # of the longest silence, that a read blocks at most
 NOTHING = b"*-1\r\n"  # the reply to a read that timed out
+# Of one read: what is more is given up on the way and asked for again entry by entry, since a server says nothing of
+# sizes beforehand. Taken apart it needs some times as much. A single entry is read whole, however large.
+MOST_BYTES = 64 << 20
 
 
 @dataclass
 class _Reader:
     connection: Connection
     asked: Mapping[str, bytes] | None = None  # cursors of the read under way
-    whole: bool = False  # its reply is here
+    count: int = 0  # entries of each stream asked for
+    whole: bool = False  # its reply is here, or as much of it as is taken
 
     def ask(self, cursors: Mapping[str, bytes], count: int, block_ms: int) -> None:
         command: list[bytes | str | int] = ["XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS"]
         self.connection.expect(1)
         self.connection.send(pack(*command, *cursors, *cursors.values()))
-        self.asked, self.whole = cursors, False
+        self.asked, self.count, self.whole = cursors, count, False
+
+    @property
+    def is_too_much(self) -> bool:
+        """Whether the rest of the reply is not to be waited for."""
+        return self.count > 1 and self.connection.held > MOST_BYTES
 
     def receive(self) -> bool:
-        self.whole = self.connection.pull()
+        self.whole = self.connection.pull() or self.is_too_much
         return self.whole
 
     def take(self) -> bytes:
@@ -78,7 +88,12 @@ class Readers:
         return sum([reader.whole for reader in self._readers.values()])  # asked twice a turn: no generator
 
     def take(self) -> bytes:
-        """The replies that are here as one, or all that are under way if none is."""
+        """The replies that are here as one, or all that are under way if none is; TOO_MUCH if one is too large."""
+        too_much = [place for place, reader in self._readers.items() if reader.whole and reader.is_too_much]
+        for place in too_much:
+            self._hang_up(self._readers.pop(place))
+        if too_much:
+            return TOO_MUCH
         under_way = [reader for reader in self._readers.values() if reader.asked is not None]
         here = [reader for reader in under_way if reader.whole]
         return merged([reader.take() for reader in here or under_way])

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streamlstm.batch import Parsed
-from streamlstm.store import Store
+from streamlstm.store import TOO_MUCH, Store
 
 FIRST_ENTRIES = 64
+AIMED_BYTES = 16 << 20  # of a read: a quarter of what a store takes at most, as entries differ
 
 
 class Reading:
@@ -18,6 +19,7 @@ class Reading:
         self._store = store
         self._batch_values, self._most_entries = batch_values, most_entries
         self._entries = FIRST_ENTRIES
+        self._entry_bytes = 1.0  # of the last read, on average
         self._asked: dict[str, bytes] = {}  # cursors of the read under way
         self.cursors: dict[str, bytes] = {}  # last id read
 
@@ -30,16 +32,24 @@ class Reading:
         """Whether the read that came is of use; that of a stream that was opened anew meanwhile is stale."""
         return self._asked[stream] == self.cursors.get(stream)
 
-    def take(self, batch: Sequence[Parsed]) -> list[Parsed]:
-        """What is of use of that read; it is read from now on."""
+    def take(self, reply: bytes, batch: Sequence[Parsed]) -> list[Parsed]:
+        """What is of use of that read, of which this was the reply; it is read from now on."""
+        self._weigh(reply, batch)
         fresh = [parsed for parsed in batch if self.is_fresh(parsed.stream)]
         for parsed in fresh:
             self.cursors[parsed.stream] = parsed.position
         return fresh
 
+    def _weigh(self, reply: bytes, batch: Sequence[Parsed]) -> None:
+        """Note how large entries are: so many came in this reply, or none because they are too large together."""
+        if reply == TOO_MUCH:
+            self._entries = 1
+        else:
+            self._entry_bytes = len(reply) / max(1, sum([parsed.entries for parsed in batch]))
+
     def fit(self, values: int, entries: int) -> None:
-        """Fit the size of the next read to the values an entry carries."""
-        wanted = max(1, int(self._batch_values / max(values / entries, 1.0)))
+        """Fit the size of the next read to the values and bytes an entry carries."""
+        wanted = max(1, int(min(self._batch_values / max(values / entries, 1.0), AIMED_BYTES / self._entry_bytes)))
         # Grown by doubling only: entries may be small now and a thousand values each in the next read.
         self._entries = min(self._most_entries, wanted, 2 * self._entries)
 

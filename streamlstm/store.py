@@ -20,6 +20,7 @@ from streamlstm.entry_id import BEGINNING
 from streamlstm.record import NO_RECORDS, Records, Rows
 
 EMPTY = Texts.of([])
+TOO_MUCH = b"*0\r\n"  # instead of the entries of a read that is to be asked again for fewer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +161,10 @@ class Store(Protocol):
         """
 
     def receive_read(self) -> bytes:
-        """The entries asked for last, as the reply of an XREAD (RESP2); streams without new ones are absent."""
+        """The entries asked for last, as the reply of an XREAD (RESP2); streams without new ones are absent.
+
+        TOO_MUCH if they take too much memory to be taken at once.
+        """
 
     def load(self, stream: str, names: Sequence[bytes]) -> list[bytes | None]:
         """The records of the named series, None where there is none; sees every commit sent before."""

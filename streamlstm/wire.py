@@ -233,6 +233,11 @@ class Connection:
         self._whole, self._left = 0, replies
         self._set_low_water(least_bytes)
 
+    @property
+    def held(self) -> int:
+        """Bytes of replies that have come and are not taken."""
+        return len(self._received)
+
     def pull(self) -> bool:
         """Receive what is there, once `fileno` is readable; whether all expected replies are."""
         if self.is_plain:

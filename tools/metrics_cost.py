@@ -40,7 +40,7 @@ def cost_us() -> float:
     tally[[SCORED, ABSOLUTE, NAIVE, SCALED, BUCKETS]] = 1.0  # of one value; a large batch fills all buckets
     position = b"%d-0" % (1000 * time.time())
     commit = Commit(stream=STREAM, base=b"0-0", position=position, model="0" * 64, columns="yhat", answered=1)
-    result = Result(commit=commit, tally=tally, entries=1, predictions=1)
+    result = Result(commit=commit, tally=tally, entries=1, items=1, predictions=1)
     stages = [stage for stage in STAGES if stage != "tails"]
 
     def batch() -> None:
