@@ -297,7 +297,7 @@ class Daemon:
             other_model = isinstance(error, ModelChangedError) and self._sharing.is_named(stream)
             if other_model and not self._begun:
                 raise
-            overtaken = other_model and self._has_served(stream)
+            overtaken = other_model and stream in {*self._heads, *self._known}
             self._forget(stream)
             self._away.discard(stream)
             self._alone.note(stream, error)
@@ -309,9 +309,6 @@ class Daemon:
         else:
             self._away.discard(stream)
             self._alone.served(stream)
-
-    def _has_served(self, stream: str) -> bool:
-        return stream in {*self._heads, *self._known}
 
     def _forget(self, stream: str) -> None:
         """Let go of what is known of a stream."""
@@ -333,7 +330,7 @@ class Daemon:
     def _open(self, stream: str) -> None:
         head = self._store.open(stream)
         while head.model not in {None, self._engine.model.fingerprint}:  # another may have been faster in between
-            change = refuse if self._has_served(stream) else self._on_model_change
+            change = refuse if stream in {*self._heads, *self._known} else self._on_model_change
             change(stream, head, self._engine, self.health.beat)
             head = self._store.open(stream)
         before = self._heads.get(stream) or self._known.pop(stream, None)

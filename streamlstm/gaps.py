@@ -14,9 +14,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from streamlstm.errors import UsageError
 from streamlstm.spec import ModelSpec
 
@@ -58,12 +55,6 @@ class Gaps(NamedTuple):
         if silence_ms <= self.after_ms:
             return 0
         return min(max((silence_ms + self.spacing_ms // 2) // self.spacing_ms - 1, 0), MOST_FILLED)
-
-    def missing_in(self, silences_ms: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The same of many (n,); none after a silence that a series begins anew after."""
-        many = (silences_ms + self.spacing_ms // 2) // self.spacing_ms - 1
-        are_gaps = (silences_ms > self.after_ms) & (silences_ms <= self.longest_ms)
-        return np.where(are_gaps, np.clip(many, 0, MOST_FILLED), 0)
 
 
 NO_GAPS = Gaps(NEVER, 1)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.batch import Parsed
-from streamlstm.gaps import Gaps
+from streamlstm.gaps import MOST_FILLED, Gaps
 
 Index = NDArray[np.int64]
 
@@ -38,7 +38,7 @@ class Effort(NamedTuple):
         missing = parsed.odd & np.isnan(parsed.values).any(axis=1) & (slots >= 0)
         calls = np.zeros(len(slots), np.int64) if skip else missing.astype(np.int64)
         if silences is not None:
-            calls += gaps.missing_in(silences)
+            calls += _missing(gaps, silences)
         return cls(slots, parsed.entry, calls) if calls.any() else None
 
     def entries(self) -> int:
@@ -61,3 +61,10 @@ class Effort(NamedTuple):
         longest = np.zeros(len(order), np.int64)
         np.maximum.at(longest, level, calls)
         return int(longest.sum() + calls.sum() // BESIDE)
+
+
+def _missing(gaps: Gaps, silences_ms: Index) -> Index:
+    """How many values are missing in silences (n,): `Gaps.missing`, and none where the series begins anew."""
+    many = (silences_ms + gaps.spacing_ms // 2) // gaps.spacing_ms - 1
+    are_gaps = (silences_ms > gaps.after_ms) & (silences_ms <= gaps.longest_ms)
+    return np.where(are_gaps, np.clip(many, 0, MOST_FILLED), 0)
