@@ -94,9 +94,7 @@ def standardise(lags: LagFeatures, scaling: Scaling, panel: Panel) -> None:
         )
     lags.mean.copy_(chosen.mean(dim=0))
     std = chosen.std(dim=0)
-    # Of a counter all changes are nearly the same; what they differ by is there to be seen as long as float32 holds it.
-    least = 1e-6 * lags.mean.double().abs() if lags.exact else torch.tensor(1e-6)
-    lags.std.copy_(torch.where(std > least, std, torch.ones(())))
+    lags.std.copy_(torch.where(std > 1e-6, std, torch.ones(())))
 
 
 def forecaster_data(forecaster: Forecaster, panel: Panel) -> LinearData:
