@@ -51,13 +51,14 @@ class Panel:
 
 
 def long_enough(
-    series: Sequence[Series], test_size: float, horizon: int, say: Callable[[str], None]
+    series: Sequence[Series], test_size: float, horizon: int, say: Callable[[str], None], *, window: int | None = None
 ) -> tuple[list[Series], list[str]]:
     """The series that can be trained on, each from its first value on, and the names of those that are too short.
 
-    `say` is told of them. Raises TableError where none is left.
+    `window` values are looked at, and the one after them forecast, by a model over windows. `say` is told of those left
+    out. Raises TableError where none is left.
     """
-    needed = max(MIN_TRAINING_VALUES, FEWEST_AHEAD * horizon)
+    needed = max(MIN_TRAINING_VALUES, FEWEST_AHEAD * horizon) if window is None else window + 1
     kept, short, sparse = [], [], []
     for one in series:
         begun = from_first_value(one)
@@ -69,6 +70,8 @@ def long_enough(
         else:
             kept.append(begun)
     why = f"at least {needed} are needed"
+    if window is not None:
+        why += f", one window of {window} and what comes after it"
     if horizon > 1:
         why = f"too few to learn {horizon} steps ahead (--horizon): {why}"
     if not kept and sparse:
@@ -83,7 +86,7 @@ def long_enough(
             raise TableError(f"series {one.name!r} has no value at all; leave it out")
         raise TableError(
             f"series {one.name!r} is too short: {len(one.values)} values leave {length} to train on with test size "
-            f"{test_size:g}, {why}"
+            f"{test_size:g}, {why}" + ("; use a smaller --lookback or more values" if window is not None else "")
         )
     if short:
         names = ", ".join(f"{one.name!r} ({length})" for one, length in short[:MOST_NAMED])

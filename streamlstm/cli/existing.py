@@ -47,7 +47,7 @@ class SkippingPacker(Packer):
             if time_ms != self._seen[0]:
                 self._seen = time_ms, set()
             if self.duplicates != "keep" and series in self._seen[1]:
-                self._refuse(time_ms, series)
+                self._refuse(time_ms, series, value)
                 return
             if series != RESET:
                 self._seen[1].add(series)

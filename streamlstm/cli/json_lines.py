@@ -8,10 +8,12 @@ from typing import Any
 
 import orjson
 
-from streamlstm.cli.lines import Format, Row
+from streamlstm.batch import RESET
+from streamlstm.cli.lines import Format, Row, refuse_series
 from streamlstm.errors import TableError
 from streamlstm.tables.cells import shortened
 from streamlstm.tables.names import ID_NAMES, NO_ID, TIME_NAMES, VALUE_NAMES
+from streamlstm.tables.schema import listed
 
 
 class JsonLines:
@@ -24,9 +26,10 @@ class JsonLines:
 
     def __init__(self, chosen: Format) -> None:
         self._chosen = chosen
-        self.duplicates = chosen.table.duplicates or "keep"
+        self.duplicates = chosen.table.duplicates or "first"  # as of a table: they have names
         self._clock = chosen.clock()
         self._begun = False
+        self._only_series: str | None = None  # of all values, where the lines name none
         self._time: str | None = chosen.table.time_column
         self._id: str | None = chosen.table.id_column
         self._targets: tuple[str, ...] = chosen.table.target_columns
@@ -54,8 +57,12 @@ class JsonLines:
                 f"{chosen.source}, line {number}: either all lines have a time ({self._time!r}) or none has; "
                 f"this one {'has none' if self._timed else 'has one'}"
             )
-        if self._id is not None and self._id in item:
-            name = str(item[self._id])
+        if self._only_series is not None or (self._id is not None and RESET.decode() not in item):
+            if self._id is not None and self._id not in item:
+                raise TableError(
+                    f"{chosen.source}, line {number}: the object has no {self._id!r}, as the first one has"
+                )
+            name = self._only_series or str(item[self._id or ""])
             values = [item.get(target) for target in self._targets]
             item = {name: values if len(values) > 1 else values[0]}
         for name, value in item.items():
@@ -72,8 +79,26 @@ class JsonLines:
             self._id = self._only(first, ID_NAMES, "--id-col")
         if self._id == NO_ID:
             self._id = None
-        if self._id is not None and not self._targets:
-            self._targets = (self._only(first, VALUE_NAMES, "--target-col") or "y",)
+        value = self._only(first, VALUE_NAMES, "--target-col")
+        if self._chosen.series is not None:
+            if self._id is not None or (value is None and not self._targets):
+                refuse_series(self._chosen)
+            self._only_series = self._chosen.series
+        if (self._id is not None or self._only_series is not None) and not self._targets:
+            self._targets = (value or "y",)
+        self._say(first)
+
+    def _say(self, first: dict[str, Any]) -> None:
+        """What was taken for what, in one line."""
+        times = f"times {self._time!r}" if self._time in first else "no times"
+        if self._id is not None or self._only_series is not None:
+            series = "one series" if self._id is None else f"series named by {self._id!r}"
+            what = f"{series}, {'value' if len(self._targets) == 1 else 'values'} {listed(self._targets)}"
+            left = [name for name in first if name not in {self._time, self._id, *self._targets}]
+            what += f"; left out {listed(left)}" if left else ""
+        else:
+            what = f"a series a name: {listed([name for name in first if name != self._time])}"
+        self._chosen.say(f"{self._chosen.source}: {times}, {what}")
 
     def _only(self, item: dict[str, Any], names: frozenset[str], option: str) -> str | None:
         found = [name for name in item if name.lower() in names]

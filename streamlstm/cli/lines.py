@@ -23,7 +23,7 @@ from streamlstm.cli.clock import Clock, HaltError
 from streamlstm.cli.options import counted
 from streamlstm.errors import TableError, UsageError
 from streamlstm.tables.cells import COMMA, MISSING_WORDS, POINT, decimal_sign, parse_number
-from streamlstm.tables.columns import HEAD, Column
+from streamlstm.tables.columns import HEAD, Column, Grid
 from streamlstm.tables.csv_file import Dialect, find_dialect, is_header, likely_delimiter, split, split_all
 from streamlstm.tables.decimals import Decimals
 from streamlstm.tables.headless import names_by_place
@@ -106,7 +106,6 @@ def open_lines(lines: Sequence[bytes], chosen: Format, *, complete: bool = False
     if texts[0].startswith("{"):
         from streamlstm.cli.json_lines import JsonLines
 
-        refuse_series(chosen)
         return JsonLines(chosen), 0
     dialect = find_dialect(texts, chosen.source, one_series=chosen.series is not None, wide=chosen.table.wide)
     if dialect.single:
@@ -119,15 +118,16 @@ def open_lines(lines: Sequence[bytes], chosen: Format, *, complete: bool = False
     columns = [Column(name, part) for name, part in zip(dialect.header or ("",) * dialect.width, cells, strict=True)]
     options = chosen.table
     if dialect.header is None:
-        names = names_by_place(chosen.source, columns, one_series=chosen.series is not None)
+        named_so = options.id_column == ID_COLUMN
+        names = names_by_place(chosen.source, columns, one_series=chosen.series is not None, named=named_so)
         columns = [Column(name, column.cells) for name, column in zip(names, columns, strict=True)]
         targets = tuple(name for name in names if name not in {ID_COLUMN, TIME_COLUMN})
         options = replace(options, target_columns=options.target_columns or targets)
     schema = resolve(chosen.source, columns, options)
-    parser = _Delimited(chosen, dialect, schema, _decimals(chosen, dialect, columns, schema))
-    remarks = [] if dialect.header is not None else ["no header"]
-    if parser.decimals is not None and parser.decimals.sign == COMMA:
-        remarks.append("decimal comma")
+    decimals, remarks = _decimals(chosen, dialect, columns, schema)
+    parser = _Delimited(chosen, dialect, schema, decimals)
+    if dialect.header is None:
+        remarks = ["no header", *remarks]
     if schema.time is not None and columns[schema.time].head and not schema.serial:
         remarks += parser.clock.remarks(columns[schema.time].head[0])
     if dialect.header is not None or remarks != ["no header"]:
@@ -135,13 +135,19 @@ def open_lines(lines: Sequence[bytes], chosen: Format, *, complete: bool = False
     return parser, dialect.skip
 
 
-def _decimals(chosen: Format, dialect: Dialect, columns: Sequence[Column], schema: Schema) -> Decimals:
-    signs = (columns[target].decimal_sign for target in schema.targets)
-    sign = next((sign for sign in signs if sign), None)
-    if chosen.table.decimal != "auto":
-        sign = chosen.table.decimal
+def _decimals(
+    chosen: Format, dialect: Dialect, columns: Sequence[Column], schema: Schema
+) -> tuple[Decimals, list[str]]:
+    """How numbers are read, as of a file that has no more lines than these; and what is worth a word of that."""
     lone_comma = POINT if dialect.delimiter == COMMA and not dialect.decimal_comma else COMMA
-    return Decimals(chosen.source, sign, lone_comma)
+    grid = Grid(chosen.source, columns, 0, str, lone_comma=lone_comma)
+    targets, wanted = [columns[target] for target in schema.targets], chosen.table.decimal
+    guess = next((column for column in targets if grid.is_guess(column, wanted)), None)
+    sign = next((column.decimal_sign for column in targets if column.decimal_sign), None) or grid.usual_sign
+    if wanted != "auto":
+        sign = wanted
+    remarks = ["decimal comma"] if sign == COMMA else []
+    return Decimals(chosen.source, sign, lone_comma), remarks + ([grid.guessed(guess, wanted)] if guess else [])
 
 
 def _bare(chosen: Format, dialect: Dialect, texts: Sequence[str]) -> tuple[RowParser, int]:
@@ -265,7 +271,8 @@ class _Delimited:
     def _one_series(self) -> bytes:
         if self._dialect.header is None and self._chosen.series is None:
             raise UsageError(
-                f"{self._chosen.source}: the lines have a time and a value but no series; name it with --series"
+                f"{self._chosen.source}: the lines have a time and a value but no series; name it with --series (or "
+                f"say --id-col {ID_COLUMN}: what stands in front is no time, but names series)"
             )
         return named(self._chosen, self._chosen.series or self._schema.series_name)
 

@@ -58,7 +58,8 @@ class Packer:
         self._automatic = b"*5\r\n" + self._head + b"$1\r\n*\r\n"
         self._id = BEFORE_ALL
         self._fields: list[bytes] = []
-        self._names: set[bytes] = set()  # of the series that have a value of the open entry's time
+        # Of the series that have a value of the open entry's time, which of its values it was.
+        self._names: dict[bytes, int] = {}
         self.duplicates = "keep"  # or "first" or "error": what becomes of a further value of a series at one time
         self.dropped = 0  # further values left out
 
@@ -71,19 +72,19 @@ class Packer:
             self.counts.append(1)
             return
         if time_ms != self._id.time_ms:
-            self._names = set()
+            self._names = {}
             self._open(time_ms)
         elif series in self._names:
             if self.duplicates != "keep":
-                self._refuse(time_ms, series)
+                self._refuse(time_ms, series, value)
                 return
-            self._names = set()
+            self._names = {}
             self._open(time_ms)
         elif len(self._fields) in {0, MAX_ENTRY_VALUES}:
             self._open(time_ms)
         self._fields.append(bulk(series) + bulk(value))
         if series != RESET:  # an entry may reset many series
-            self._names.add(series)
+            self._names[series] = len(self._fields) - 1
 
     def add_together(self, row: Sequence[tuple[bytes, bytes]]) -> None:
         """Make one entry, timed by Redis, of values that belong together; a series twice begins another entry."""
@@ -127,14 +128,20 @@ class Packer:
         following = EntryId(time_ms, self._id.sequence + 1 if time_ms == self._id.time_ms else 0)
         return EntryId(0, 1) if following == BEFORE_ALL else following  # 1970-01-01T00:00Z: Redis takes no 0-0
 
-    def _refuse(self, time_ms: int, series: bytes) -> None:
-        """Leave a further value of a series at one time out; TableError if there must be none."""
+    def _refuse(self, time_ms: int, series: bytes, value: bytes) -> None:
+        """Leave a further value of a series at one time out; TableError if there must be none.
+
+        One that is there takes the place of a missing one that has not been sent.
+        """
         if self.duplicates == "error":
             raise TableError(
                 f"the series {series.decode('utf-8', 'replace')!r} has a second value at {written(time_ms)}; keep one "
                 "value a time, or let --duplicates choose"
             )
         self.dropped += 1
+        place = self._names.get(series, len(self._fields))
+        if time_ms == self._id.time_ms and self._fields[place : place + 1] == [bulk(series) + bulk(b"")]:
+            self._fields[place] = bulk(series) + bulk(value)
 
     def _write(self, entry_id: bytes, fields: list[bytes]) -> None:
         head = b"*%d\r\n%b%b" % (3 + 2 * len(fields), self._head, bulk(entry_id))

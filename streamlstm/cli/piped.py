@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Protocol
 
+from streamlstm.batch import RESET
 from streamlstm.cli.clock import HaltError
 from streamlstm.cli.doubts import SHOWN, Doubts
 from streamlstm.cli.lines import Bare, Format, Row, RowParser, open_lines
@@ -92,6 +93,9 @@ class _Pipe:
         """Send what is all there, in order of time."""
         rows, lengths = read_whole(data, self._chosen)
         self._any = bool(rows)
+        values = [value for _, series, value in rows if value and series != RESET]
+        if values and not any(map(is_decimal, values)):
+            raise self._not_understood(f"{values[0][:SHOWN].decode('utf-8', 'replace')!r} is no number, nor is another")
         self._doubts.look_at(rows, data.split(b"\n"), 1)
         self._run.send_rows(rows, lengths)
 

@@ -11,7 +11,6 @@ from typing import Any
 import orjson
 
 from streamlstm.batch import RESET
-from streamlstm.cli.foreign import refuse_foreign
 from streamlstm.cli.lines import Format, Row, begins_table, open_lines
 from streamlstm.cli.shift import written
 from streamlstm.errors import TableError, UsageError
@@ -19,6 +18,7 @@ from streamlstm.tables import Series, read_lines, read_table
 from streamlstm.tables.cells import parse_number
 from streamlstm.tables.columns import HEAD
 from streamlstm.tables.files import BYTES_A_CELL, check_text, lines_of, read_text
+from streamlstm.tables.foreign import refuse_foreign
 
 BLANK = b" \r"  # around a line; a tab may separate an empty cell
 CHUNK_BYTES = 1 << 18  # read from a pipe at once; Linux gives 64 KiB at most
@@ -52,7 +52,13 @@ def chunks(descriptor: int, before_wait: Callable[[], None] | None, source: str)
             yield [line.strip(BLANK) for line in lines], number
             number += len(lines)
     if rest.strip():
-        yield [(rest.removeprefix(b"\xef\xbb\xbf") if number == 1 else rest).strip(BLANK)], number
+        text = rest.removeprefix(b"\xef\xbb\xbf") if number == 1 else rest
+        yield [line.strip(BLANK) for line in (_lines(text) if number == 1 else [text])], number
+
+
+def _lines(text: bytes) -> list[bytes]:
+    """The lines of a whole text; old Macs, and who writes for them, end them with CR alone."""
+    return text.split(b"\n" if b"\n" in text else b"\r")
 
 
 def read_all(descriptor: int, chosen: Format) -> bytes:
@@ -81,7 +87,7 @@ def read_whole(data: bytes, chosen: Format) -> tuple[list[Row], list[int] | None
         data = b"\n".join(array_elements(data, chosen))
         if not data:
             return [], None
-    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    lines = _lines(data.removeprefix(b"\xef\xbb\xbf"))
     start = next((n for n, line in enumerate(lines) if line.strip()), None)
     if start is None:
         if chosen.strict:
@@ -89,18 +95,16 @@ def read_whole(data: bytes, chosen: Format) -> tuple[list[Row], list[int] | None
         return [], None
     head = [line.decode("utf-8", "replace").strip(" \r") for line in lines[start : start + 3]]
     if not begins_table(head, chosen):
-        rows, lengths = _read_lines([line.strip(BLANK) for line in lines], start, chosen)
-        return one_a_time(rows, chosen), lengths
+        return _read_lines([line.strip(BLANK) for line in lines], start, chosen)
     try:
         return _table_rows(read_lines(lines_of(data), chosen.source, chosen.table, say=chosen.say), chosen)
     except UnicodeDecodeError:
         raise TableError(f"{chosen.source} is not UTF-8 text; save it as UTF-8, or as .parquet") from None
 
 
-def one_a_time(rows: list[Row], chosen: Format) -> list[Row]:
-    """Rows of lines, with one value a series and time as `--duplicates` chooses; without it, as they are."""
-    policy = chosen.table.duplicates
-    if policy in {None, "keep"}:
+def one_a_time(rows: list[Row], chosen: Format, policy: str) -> list[Row]:
+    """Rows of lines, with one value a series and time as the policy (`--duplicates`) says."""
+    if policy == "keep":
         return rows
     values: dict[tuple[int, bytes], list[bytes]] = {}
     for time, series, value in rows:
@@ -169,15 +173,16 @@ def _read_lines(lines: list[bytes], start: int, chosen: Format) -> tuple[list[Ro
         skip -= bool(lines[start])
         start += 1
     rows: list[Row] = []
+    policy = chosen.table.duplicates or parser.duplicates
     if not parser.together:
         parser(lines[start:], start + 1, rows)
-        return rows, None
+        return one_a_time(rows, chosen, policy), None
     lengths = []
     for n, line in enumerate(lines[start:], start + 1):
         before = len(rows)
         parser([line], n, rows)
         lengths.append(len(rows) - before)
-    return rows, lengths
+    return one_a_time(rows, chosen, policy), lengths
 
 
 def _table_rows(tables: list[Series], chosen: Format) -> tuple[list[Row], list[int] | None]:

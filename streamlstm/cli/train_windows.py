@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from streamlstm.train.windows import WindowOptions, WindowResult
 
 # Options that mean nothing to a model over windows, and those the preset fixes.
-CARRYING = ("window", "wide_seasons", "adapt", "members", "horizon", "calendar", "gaps", "gap_after", "feature_cols")
+CARRYING = ("window", "wide_seasons", "adapt", "members", "horizon", "calendar", "gaps", "feature_cols")
 FIXED = ("units", "layer", "dropout", "scaling", "predict", "epochs", "patience", *WINDOW_SETTINGS[:-1])
 
 
@@ -46,11 +46,16 @@ def run(
     from streamlstm.train.windows import train_windows
 
     began = time.monotonic()
-    results = {}
+    results: dict[str, WindowResult] = {}
+
+    def told(message: str) -> None:
+        if not results:  # of the first split; the same holds for the other
+            notes(f"{table}: {message}")
+
     for split in ("time", "shuffled") if preset else ("time",):
         with _bar(f"training, split by {split}" if split == "time" else "training, split shuffled") as report:
             try:
-                results[split] = train_windows(series, options, split=split, report=report)
+                results[split] = train_windows(series, options, split=split, report=report, say=told)
             except TableError as error:
                 raise TableError(f"{table}: {error}") from None
     seconds = time.monotonic() - began
@@ -132,6 +137,7 @@ def _options(settings: dict[str, Any], columns: tuple[str, ...]) -> WindowOption
         clipnorm=clips["clip_variable_norm"],
         global_clipnorm=clips["clip_norm"],
         seed=settings["seed"],
+        gap_after_ms=settings["gap_after"],
     )
 
 

@@ -40,6 +40,8 @@ class WindowConfig:
     recurrent_dropout: float = 0.0
     residual: bool = False  # add each layer's input to its output, from the second layer on
     bidirectional: bool = False
+    spacing_ms: int | None = None  # the usual time between two values, if there are times
+    gap_after_ms: int | None = None  # a longer one stands for missing values, outside of the graph
     merge: str = "concat"  # of the two directions: concat, sum, ave or mul
     exact: bool = False  # whether values are float64, less an origin (exact)
 
@@ -137,6 +139,8 @@ class WindowForecaster(nn.Module):
             targets=tuple(range(len(names))),
             state=self.state_entries(),
             chunking=self.window.chunking,
+            spacing_ms=self.config.spacing_ms,
+            gap_after_ms=self.config.gap_after_ms,
             layers=tuple(dict(layer.describe()) for layer in described),
             training={**facts, **(training or {})},
         )

@@ -12,13 +12,15 @@ from pathlib import Path
 
 from streamlstm.errors import TableError
 from streamlstm.tables.csv_file import read_csv
-from streamlstm.tables.files import open_text
+from streamlstm.tables.files import lines_of, read_text
+from streamlstm.tables.foreign import refuse_foreign, refuse_json
 from streamlstm.tables.options import TableOptions
 from streamlstm.tables.parquet_file import read_parquet
 from streamlstm.tables.series import Series, to_series
 
 __all__ = ["Series", "TableOptions", "read_lines", "read_table"]
 
+_BEGINNING = 1 << 18  # bytes by which it is told what a file is
 _AS_FOUND = TableOptions()
 
 
@@ -40,7 +42,10 @@ def read_table(
         grid = read_parquet(path, options.max_cells)
     else:
         try:
-            with open_text(path, options.max_cells) as lines:
+            data = read_text(path, options.max_cells)
+            refuse_foreign(data[:_BEGINNING], str(path))
+            refuse_json(data[:_BEGINNING], str(path))
+            with lines_of(data) as lines:
                 grid = read_csv(lines, str(path), options)
         except UnicodeDecodeError:
             raise TableError(f"{path} is not UTF-8 text; save it as UTF-8, or as .parquet") from None

@@ -24,9 +24,9 @@ POINT, COMMA = ".", ","
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WITH_COMMA = re.compile(r"[+-]?([0-9]+,[0-9]*|,[0-9]+)([eE][+-]?[0-9]+)?")
 _SPACES = " '\u2019\u00a0\u202f"  # group thousands wherever they stand: 1 234,56 and 1'234.56
-_GROUPED = {
-    POINT: re.compile(rf"[+-]?[0-9]{{1,3}}([,{_SPACES}])[0-9]{{3}}(\1[0-9]{{3}})*(\.[0-9]*)?"),
-    COMMA: re.compile(rf"[+-]?[0-9]{{1,3}}([.{_SPACES}])[0-9]{{3}}(\1[0-9]{{3}})*(,[0-9]*)?"),
+_GROUPED = {  # never behind a zero: 0,123 is a fraction
+    POINT: re.compile(rf"[+-]?[1-9][0-9]{{0,2}}([,{_SPACES}])[0-9]{{3}}(\1[0-9]{{3}})*(\.[0-9]*)?"),
+    COMMA: re.compile(rf"[+-]?[1-9][0-9]{{0,2}}([.{_SPACES}])[0-9]{{3}}(\1[0-9]{{3}})*(,[0-9]*)?"),
 }
 _TO_PLAIN = {
     POINT: str.maketrans(dict.fromkeys("," + _SPACES)),

@@ -22,6 +22,7 @@ from streamlstm.tables.cells import (
     is_any_number,
     parse_number,
     parse_numbers,
+    plain_number,
 )
 from streamlstm.tables.times import is_written_time, parse_serial_date, parse_time
 
@@ -254,15 +255,23 @@ class Grid:
         """The decimal sign of a column: as asked for, else as its cells show, else as those of the others do."""
         if wanted in {POINT, COMMA}:
             return wanted
-        return column.decimal_sign or self._usual_sign or (self.lone_comma if column.has(",") else POINT)
+        return column.decimal_sign or self.usual_sign or (self.lone_comma if column.has(",") else POINT)
 
     def is_guess(self, column: Column, wanted: str) -> bool:
         """Whether nothing shows which sign is the decimal one, though it matters."""
-        undecided = wanted not in {POINT, COMMA} and not column.decimal_sign and not self._usual_sign
+        undecided = wanted not in {POINT, COMMA} and not column.decimal_sign and not self.usual_sign
         return undecided and (column.has(",") or (column.has(".") and self.lone_comma == COMMA))
 
+    def guessed(self, column: Column, wanted: str) -> str:
+        """What a guess took the first cell for that it matters to, in words."""
+        cell = next(cell for cell in column.head if "," in cell or "." in cell)
+        sign = self.sign_of(column, wanted)
+        taken, other = plain_number(cell, sign), plain_number(cell, POINT if sign == COMMA else COMMA)
+        return f"{cell} is taken for {taken}, not for {other} (--decimal)"
+
     @cached_property
-    def _usual_sign(self) -> str | None:
+    def usual_sign(self) -> str | None:
+        """The decimal sign that any column shows."""
         texts = (column for column in self.columns if type(column) is Column and column.kind is Kind.NUMBER)
         signs = (column.decimal_sign for column in texts)
         return next((sign for sign in signs if sign), None)

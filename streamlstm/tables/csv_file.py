@@ -154,7 +154,7 @@ def read_csv(lines: Iterable[str], source: str, options: TableOptions) -> Grid:
     names = dialect.header or ("",) * dialect.width
     columns = [Column(name, column) for name, column in zip(names, cells, strict=True)]
     if dialect.header is None:
-        named = names_by_place(source, columns, one_series=True)
+        named = names_by_place(source, columns, one_series=True, named=options.id_column == ID_COLUMN)
         columns = [Column(name, column.cells) for name, column in zip(named, columns, strict=True)]
     remarks = [] if dialect.header is not None or dialect.single else ["no header"]
     if dialect.single and (missing := sum(not cell.strip() for cell in cells[0])):

@@ -10,17 +10,19 @@ from streamlstm.tables.names import ID_COLUMN, TARGET_COLUMN, TIME_COLUMN
 from streamlstm.tables.times import are_likely_times
 
 
-def names_by_place(source: str, columns: Sequence[Column], *, one_series: bool) -> tuple[str, ...]:
+def names_by_place(source: str, columns: Sequence[Column], *, one_series: bool, named: bool = False) -> tuple[str, ...]:
     """Names for `value`, `time,value`, `series,value`, `series,time,value` and `series,time,value,value…`.
 
-    `one_series`: the series has a name already, or needs none, so digits in front of a value are a time. Raises
+    `one_series`: the series has a name already, or needs none, so digits in front of a value are a time; `named`:
+    they are names, whatever they look like. Raises
     TableError for anything else.
     """
     width = len(columns)
     if width == 1:
         return (TARGET_COLUMN,)
     if width == 2:
-        first_is_time = columns[0].kind is Kind.TIME or (columns[0].kind is Kind.NUMBER and one_series)
+        digits = columns[0].kind is Kind.NUMBER and (one_series or are_likely_times(columns[0].head))
+        first_is_time = (columns[0].kind is Kind.TIME or digits) and not named
         return (TIME_COLUMN if first_is_time else ID_COLUMN, TARGET_COLUMN)
     if columns[1].kind is Kind.TIME or _may_be_times(columns):
         values = (TARGET_COLUMN,) if width == 3 else tuple(f"{TARGET_COLUMN}{n}" for n in range(1, width - 1))

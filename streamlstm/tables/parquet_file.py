@@ -43,8 +43,11 @@ def _column(name: str, cells: Any) -> Column:
 
 
 def _numbers(cells: Any) -> Any:
+    """The nearest float64 to each number, which a cast of decimals is not."""
     import pyarrow as pa
 
+    if pa.types.is_decimal(cells.type):
+        return np.array([np.nan if cell is None else float(cell) for cell in cells.to_pylist()], np.float64)
     numbers = cells.cast(pa.float64(), safe=False).to_numpy()
     return np.asarray(numbers, np.float64)
 

@@ -24,9 +24,10 @@ from streamlstm.tables.names import (
     VALUE_NAMES,
 )
 from streamlstm.tables.options import TableOptions
-from streamlstm.tables.times import are_likely_times, are_serial_dates
+from streamlstm.tables.times import are_likely_times, are_serial_dates, is_unread_date
 
 _TIME_OF_DAY = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?")
+_INDEX_NAME = re.compile(r"|unnamed: [0-9]+|__index_level_[0-9]+__")
 MOST_NAMED = 6  # columns that a sentence names
 
 
@@ -182,8 +183,20 @@ class _Resolver:
             return self._only(found, "the times", "--time-col")
         # In a table of two columns the first is the time, if its numbers are likely to be times at all.
         first = next((i for i in free if i == 0 and kinds[i] is Kind.NUMBER), None)
-        likely = first is not None and len(self._columns) == 2 and are_likely_times(self._columns[first].head)
-        return first if likely else None
+        if first is not None and len(self._columns) == 2 and are_likely_times(self._columns[first].head):
+            return first
+        self._refuse_unread(free)
+        return None
+
+    def _refuse_unread(self, free: list[int]) -> None:
+        """TableError for a column of times in a form that is not read: without it, the table would lose its times."""
+        for index in free:
+            column = self._columns[index]
+            if column.kind is Kind.TEXT and column.head and all(map(is_unread_date, column.head)):
+                raise TableError(
+                    f"{self._source}: the column {column.name!r} looks like times, in a form that is not read: "
+                    f"{column.head[0]!r}; write ISO 8601, such as 2024-01-31T12:00, or leave the column out"
+                )
 
     def _is_serial(self, time: int) -> bool:
         column = self._columns[time]
@@ -207,7 +220,13 @@ class _Resolver:
 
     def _is_value(self, index: int) -> bool:
         empty = self._columns[index].kind is Kind.EMPTY and not self._lower(index)  # what a last delimiter makes
-        return not empty and not self._counts_rows(index)
+        return not empty and not self._counts_rows(index) and not self._is_index(index)
+
+    def _is_index(self, index: int) -> bool:
+        """Whether a column is what a data frame wrote as the numbers of its rows, of which some may be gone."""
+        column = self._columns[index]
+        unnamed = _INDEX_NAME.fullmatch(self._lower(index))
+        return bool(unnamed) and column.kind is Kind.NUMBER and all(cell.isdecimal() for cell in column.head)
 
     def _find_value(self, free: list[int]) -> int:
         named = self._only([i for i in free if self._lower(i) in VALUE_NAMES], "the values", "--target-col")

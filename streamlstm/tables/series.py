@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.errors import TableError
-from streamlstm.tables.cells import COMMA, POINT, plain_number
+from streamlstm.tables.cells import COMMA
 from streamlstm.tables.columns import Column, Grid, Kind
 from streamlstm.tables.names import NO_ID
 from streamlstm.tables.options import TableOptions
@@ -88,9 +88,7 @@ class _Builder:
             remarks.append("decimal comma")
         for column in columns:
             if grid.is_guess(column, wanted):
-                cell = next(cell for cell in column.head if "," in cell or "." in cell)
-                taken, other = (plain_number(cell, sign) for sign in _both(grid.sign_of(column, wanted)))
-                remarks.append(f"{cell} is taken for {taken}, not for {other} (--decimal)")
+                remarks.append(grid.guessed(column, wanted))
                 break
         if times is not None and times.size:
             if self._options.timezone is not None and local.any():
@@ -207,15 +205,15 @@ class _Builder:
             )
         self._repeated += int(twice.size)
         starts = np.flatnonzero(np.diff(ordered, prepend=ordered[0] - 1) != 0)
-        return Series(name, ordered[starts], _one_a_time(values[rows], starts, self._options.duplicates or "first"))
+        policy = self._options.duplicates or "first"
+        # Columns of a wide table are series each, so what is there of one says nothing of the others.
+        parts = np.split(values[rows], values.shape[1], axis=1) if self._schema.wide else [values[rows]]
+        chosen = [_one_a_time(part, starts, policy) for part in parts]
+        return Series(name, ordered[starts], np.concatenate(chosen, axis=1))
 
     def _policy(self) -> str:
         chosen = self._options.duplicates or "first"
         return "their mean counts" if chosen == "mean" else f"the {chosen} value counts"
-
-
-def _both(sign: str) -> tuple[str, str]:
-    return (COMMA, POINT) if sign == COMMA else (POINT, COMMA)
 
 
 def _one_a_time(values: Float64, starts: Int64, policy: str) -> Float64:

@@ -20,8 +20,20 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH = datetime(1970, 1, 1)
 _MS = timedelta(milliseconds=1)
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+_WHOLE = re.compile(r"([+-]?[0-9]+)\.0*")  # an integer that a column with holes made a float of
+# What else `datetime.fromisoformat` reads, whatever stands between date and time, may as well be a number.
+_ISO = re.compile(r"[0-9]{4}-?(?:[0-9]{2}-?[0-9]{2}|W[0-9]{2}(?:-?[0-9])?)(?:[Tt ][0-9].*)?")
+_UTC = re.compile(r"(.*:[0-9.,]+) ?(?:UTC|GMT|Z)")
 _MONTH = re.compile(r"([0-9]{4})-([0-9]{2})")
 _DOTTED = re.compile(r"([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{4})(?:[ T]+([0-9]{1,2}:.*))?")  # day first wherever dots are
+_YEAR_FIRST = re.compile(r"([0-9]{4})[-/.]([0-9]{1,2})[-/.]([0-9]{1,2})(?:[ T]+([0-9]{1,2}:.*))?")
+# Dates in forms that are not read, for month and day may be either, or a century is missing.
+_UNREAD = re.compile(
+    r"[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}([ T,].*)?"
+    r"|.*[0-9].*\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b.*[0-9].*"
+    r"|.*\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b.*[0-9].*[0-9]{4}.*",
+    re.IGNORECASE,
+)
 _COMPACT_DATE = re.compile(r"(19|20)[0-9]{6}([0-9]{6})?")
 _LONGEST_TIME = 19  # characters of an integer; no more fit into 64 bits
 _MS_FROM = 10**11  # integers from here on are ms (after March 1973), those below are s (before the year 5138)
@@ -34,11 +46,12 @@ _LIKELY_FROM = 10**8  # seconds: March 1973. A number below is more likely no ti
 def parse_time_ms(text: str) -> int:
     """Read a written time as milliseconds since 1970-01-01T00:00Z; negative before that.
 
-    Read are ISO 8601 dates and datetimes (`1949-01-31`, `1949-01-31 12:00:00.5`, `...T12:00Z`, `...+02:00`; without
-    an offset they are UTC), months (`1949-01`), eight or fourteen digits that are a date or a time of 1900 to 2099
-    (`19490131`, `19490131120000`), dates with points, the day first (`31.1.1949 12:00`), and numbers since the epoch:
-    seconds below 10^11 (so all ten-digit ones, and with decimals), milliseconds from there on (so all thirteen-digit
-    ones) to the year 5138. A bare year is a number. Raises TableError for anything else, such as microseconds.
+    Read are ISO 8601 dates and datetimes (`1949-01-31`, `1949-01-31 12:00:00.5`, `...T12:00Z`, `...+02:00`, `... UTC`;
+    without an offset they are UTC), months (`1949-01`), eight or fourteen digits that are a date or a time of 1900 to
+    2099 (`19490131`, `19490131120000`), dates with points, the day first (`31.1.1949 12:00`), or with the year first
+    (`1949/1/31`), and numbers since the epoch: seconds below 10^11 (so all ten-digit ones), milliseconds from there on
+    (so all thirteen-digit ones) to the year 5138, both with decimals or without. A bare year is a number. Raises
+    TableError for anything else, such as microseconds.
     """
     return parse_time(text)[0]
 
@@ -46,6 +59,8 @@ def parse_time_ms(text: str) -> int:
 def parse_time(text: str) -> tuple[int, bool]:
     """As `parse_time_ms`, and whether the time is a local one: written out, and without an offset."""
     text = text.strip()
+    if whole := _WHOLE.fullmatch(text):
+        text = whole[1]
     if _INTEGER.fullmatch(text):
         if _COMPACT_DATE.fullmatch(text):
             try:
@@ -56,20 +71,31 @@ def parse_time(text: str) -> tuple[int, bool]:
         if len(text) <= _LONGEST_TIME and abs(number := int(text)) < 1000 * _MS_FROM:
             return number if abs(number) >= _MS_FROM else number * 1000, False
         raise _not_a_time(text)
-    if NUMBER.fullmatch(text) and abs(float(text)) < _MS_FROM:
-        return round(float(text) * 1000), False
-    if dotted := _DOTTED.fullmatch(text):
-        day, month, year, clock = dotted.groups("00:00")
-        iso = f"{year}-{month:0>2}-{day:0>2}T{'0' * (clock[1] == ':')}{clock}"
-    else:
-        iso = text + "-01" if _MONTH.fullmatch(text) else text
+    if NUMBER.fullmatch(text) and abs(float(text)) < 1000 * _MS_FROM:
+        return round(float(text) * (1 if abs(float(text)) >= _MS_FROM else 1000)), False
+    iso = _as_iso(text)
     try:
+        if not _ISO.fullmatch(iso):
+            raise ValueError
         when = datetime.fromisoformat(iso)
         if when.tzinfo is None:
             return (when - _NAIVE_EPOCH) // _MS, True
         return (when - _EPOCH) // _MS, False
     except (ValueError, OverflowError):
         raise _not_a_time(text) from None
+
+
+def _as_iso(text: str) -> str:
+    """A date in another form, or a month, as ISO 8601 has it; the text itself if it is neither."""
+    if utc := _UTC.fullmatch(text):
+        text = utc[1] + "+00:00"
+    if dotted := _DOTTED.fullmatch(text):
+        day, month, year, clock = dotted.groups("00:00")
+    elif first := _YEAR_FIRST.fullmatch(text):
+        year, month, day, clock = first.groups("00:00")
+    else:
+        return text + "-01" if _MONTH.fullmatch(text) else text
+    return f"{year}-{month:0>2}-{day:0>2}T{'0' * (clock[1] == ':')}{clock}"
 
 
 def _not_a_time(text: str) -> TableError:
@@ -91,6 +117,11 @@ def is_time(cell: str) -> bool:
 def is_written_time(cell: str) -> bool:
     """Whether a cell is a time and cannot be a number."""
     return not NUMBER.fullmatch(cell.strip()) and is_time(cell)
+
+
+def is_unread_date(cell: str) -> bool:
+    """Whether a cell looks like a date, and is none that `parse_time_ms` reads."""
+    return bool(_UNREAD.fullmatch(cell.strip())) and not is_time(cell)
 
 
 def are_likely_times(cells: Sequence[str]) -> bool:

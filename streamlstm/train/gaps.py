@@ -1,20 +1,45 @@
-"""Gaps in the training part: filled as serving will fill them, with what the model forecasts there."""
+"""Gaps in the values: found by the times, and filled as serving will fill them, with what the model forecasts there."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from streamlstm.data import Panel
 from streamlstm.evaluation.scores import step_through
+from streamlstm.evaluation.split import with_gaps
 from streamlstm.export.step_model import write_model
 from streamlstm.forecaster import Forecaster, ForecasterConfig
 from streamlstm.forecaster.exact import ExactForecaster
+from streamlstm.gaps import Gaps
 from streamlstm.model import Model
 from streamlstm.tables import Series
+from streamlstm.tables.holes import Holes, find_holes
 from streamlstm.train.linear import fit_linear
+
+
+def with_holes_filled(
+    series: list[Series],
+    gap_after_ms: int | None,
+    spacing_ms: int | None,
+    say: Callable[[str], None],
+    *,
+    look: bool = True,
+) -> tuple[list[Series], int | None, Holes | None]:
+    """Series with missing values in their gaps: those asked for, else (`look`) the holes found, which `say` is told of.
+
+    Also gives how long a gap is, and the holes.
+    """
+    holes = None
+    if gap_after_ms is None and look and (holes := find_holes(series)) is not None:
+        gap_after_ms = holes.after_ms
+        say(f"{holes}; they are taken for missing values, and will be by `serve` (--gap-after 0: they are not)")
+    if gap_after_ms:
+        gaps = Gaps(gap_after_ms, spacing_ms or 1)
+        series = [with_gaps(one, gaps) for one in series]
+    return series, gap_after_ms, holes
 
 
 def with_gaps_forecast(config: ForecasterConfig, panel: Panel, series: Sequence[Series], penalty: float) -> Panel:

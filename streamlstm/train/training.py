@@ -15,18 +15,16 @@ from streamlstm.data import Panel, long_enough, make_panel
 from streamlstm.errors import TableError, UsageError
 from streamlstm.evaluation.baselines import naive_forecasts
 from streamlstm.evaluation.scores import Errors, model_forecasts, only_forecast, score
-from streamlstm.evaluation.split import with_gaps
 from streamlstm.export.step_model import Exportable, check_export, export_model
 from streamlstm.forecaster import Forecaster, ForecasterConfig
 from streamlstm.forecaster.exact import ExactForecaster
-from streamlstm.gaps import Gaps
 from streamlstm.model import Model
 from streamlstm.tables import Series
-from streamlstm.tables.holes import Holes, find_holes
+from streamlstm.tables.holes import Holes
 from streamlstm.train.calendar import calendar_periods, usual_spacing
 from streamlstm.train.exactness import Origin, find_origin, refuse_ratios
 from streamlstm.train.fitting import Fitted, Progress, fit
-from streamlstm.train.gaps import with_gaps_forecast
+from streamlstm.train.gaps import with_gaps_forecast, with_holes_filled
 from streamlstm.train.loop import LoopOptions, reproducible
 from streamlstm.train.plan import Plan, make_plan
 from streamlstm.train.seasons import Seasons
@@ -98,7 +96,8 @@ def train(
         raise TableError("there is no series to train on")
     series, left_out = long_enough(series, options.test_size, options.horizon, say)
     spacing = usual_spacing(series, options.test_size)
-    series, gap_after_ms, holes = _with_holes_filled(series, options, spacing, say)
+    filled = with_holes_filled(series, options.gap_after_ms, spacing, say, look=not options.gaps)
+    series, gap_after_ms, holes = filled
     origin, scaling = _origin(series, options)
     fitted_on = series if origin is None else origin.less(series)
     panel = make_panel(fitted_on, options.test_size, with_times=options.calendar or options.gaps)
@@ -160,23 +159,6 @@ def _sample(panel: Panel, origin: Origin | None) -> tuple[NDArray[np.float64], N
     """Values (T, B, F) of some series, as they were given, and their times (T, B) if they matter."""
     values = panel.values[-CHECKED_STEPS:, :5] + (0.0 if origin is None else origin.values)
     return values, None if panel.times is None else panel.times[-CHECKED_STEPS:, :5]
-
-
-def _with_holes_filled(
-    series: list[Series], options: TrainingOptions, spacing: int | None, say: Callable[[str], None]
-) -> tuple[list[Series], int | None, Holes | None]:
-    """Series with missing values in their gaps: those asked for, else the holes found, which `say` is told of.
-
-    A model that is to see gaps as they are (`gaps`) has them left. Also gives how long a gap is, and the holes.
-    """
-    gap_after_ms, holes = options.gap_after_ms, None
-    if gap_after_ms is None and not options.gaps and (holes := find_holes(series)) is not None:
-        gap_after_ms = holes.after_ms
-        say(f"{holes}; they are taken for missing values, and will be by `serve` (--gap-after 0: they are not)")
-    if gap_after_ms:
-        gaps = Gaps(gap_after_ms, spacing or 1)
-        series = [with_gaps(one, gaps) for one in series]
-    return series, gap_after_ms, holes
 
 
 def _asked(options: TrainingOptions) -> Seasons | None:

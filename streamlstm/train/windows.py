@@ -18,17 +18,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import streamlstm
+from streamlstm.data import long_enough
 from streamlstm.errors import TableError, UsageError
 from streamlstm.evaluation.baselines import naive_forecasts
 from streamlstm.evaluation.scores import Errors, model_forecasts, score
-from streamlstm.evaluation.split import drop_leading_gap, fill_gaps, training_length
+from streamlstm.evaluation.split import fill_gaps, training_length
 from streamlstm.export.step_model import Exportable, check_export, export_model
 from streamlstm.forecaster.exact import ExactForecaster
 from streamlstm.forecaster.windowed import WindowConfig, WindowForecaster
 from streamlstm.model import Model
 from streamlstm.nn import clip_gradients
 from streamlstm.tables import Series
+from streamlstm.train.calendar import usual_spacing
 from streamlstm.train.exactness import Origin, find_origin, refuse_ratios
+from streamlstm.train.gaps import with_holes_filled
 from streamlstm.train.loop import reproducible
 
 SPLITS = ("time", "shuffled")
@@ -51,6 +54,7 @@ class WindowOptions:
     clipnorm: float | None = None
     global_clipnorm: float | None = 1.0
     seed: int = 0
+    gap_after_ms: int | None = None  # a longer time between two values stands for missing ones; None: found; 0: never
 
 
 def tutorial(*, features: tuple[str, ...], test_size: float, season: int | None, seed: int) -> WindowOptions:
@@ -85,25 +89,35 @@ class WindowResult:
     export_difference: float
 
 
+def _hushed(message: str) -> None:
+    del message
+
+
 def train_windows(
     series: Sequence[Series],
     options: WindowOptions,
     *,
     split: str = "time",
     report: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] = _hushed,
 ) -> WindowResult:
     """Train on windows of the training part and export; `report(epoch, epochs)` is called after every epoch.
+
+    `say` is told, in a line each, which series are left out and what holes their times have.
 
     Raises TableError if there are too few values, UsageError for options that make no sense, ModelError if the
     exported model failed its check. KeyboardInterrupt keeps the best weights so far.
     """
     if split not in SPLITS:
         raise UsageError(f"there is no split {split!r}; choose one of {', '.join(SPLITS)}")
-    kept = [drop_leading_gap(one) for one in series]
+    kept, _ = long_enough(series, options.test_size, 1, say, window=options.config.lookback)
+    spacing = usual_spacing(kept, options.test_size)
+    kept, gap_after_ms, _ = with_holes_filled(kept, options.gap_after_ms, spacing, say)
     with reproducible(options.seed):
         origin = _origin(kept, options)
         fitted_on = kept if origin is None else origin.less(kept)
-        forecaster = WindowForecaster(replace(options.config, exact=origin is not None))
+        found = {"exact": origin is not None, "spacing_ms": spacing, "gap_after_ms": gap_after_ms or None}
+        forecaster = WindowForecaster(replace(options.config, **found))
         exported: Exportable = forecaster if origin is None else ExactForecaster(forecaster, origin.values)
         windows = _cut(fitted_on, options, split)
         forecaster.scaling.fit(np.concatenate([windows.known(i, one) for i, one in enumerate(fitted_on)]))
@@ -182,11 +196,15 @@ def _cut(series: Sequence[Series], options: WindowOptions, split: str) -> _Windo
     ends = [training_length(len(one), options.test_size) for one in values]
     owner = np.concatenate([np.full(max(0, len(one) - lookback), i) for i, one in enumerate(values)]).astype(np.int64)
     target = np.concatenate([np.arange(lookback, len(one)) for one in values]).astype(np.int64)
+    # What is missing has nothing to be held against: in its place stands the value before it.
+    there = [~np.isnan(one.values).any(axis=1) for one in series]
+    known = np.array([there[which][at] for which, at in zip(owner.tolist(), target.tolist(), strict=True)], np.bool_)
+    owner, target = owner[known], target[known]
     train = target < np.array(ends)[owner]
     if not train.any():
         raise TableError(
-            f"the training part has fewer than {lookback + 1} values a series, one window of {lookback} and what comes "
-            "after it; use a smaller --lookback or more values"
+            f"no value of the training part comes after {lookback} others, a window; use a smaller --lookback or more "
+            "values"
         )
     if split == "shuffled":
         train = np.random.default_rng(options.seed).permutation(train)

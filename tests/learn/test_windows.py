@@ -149,5 +149,35 @@ def test_wrong_splits_and_short_tables_are_named() -> None:
     """Each has its own error."""
     with pytest.raises(UsageError, match="no split"):
         train_windows(waves(), WindowOptions(), split="random")
-    with pytest.raises(TableError, match="fewer than 11 values"):
+    with pytest.raises(TableError, match="at least 11 are needed, one window of 10"):
         train_windows(waves(9), WindowOptions())
+
+
+def hourly(count: int, *, hole: int = 0) -> Series:
+    """A daily wave at every hour, `hole` of them missing in the midst."""
+    steps = np.delete(np.arange(count), slice(count // 2, count // 2 + hole))
+    values = 10 + np.sin(steps * 2 * np.pi / 24)
+    return Series(name=f"s{count}", times_ms=steps.astype(np.int64) * 3_600_000, values=values[:, None])
+
+
+def test_holes_are_filled_and_said_and_short_series_left_out_by_name() -> None:
+    """As without windows: what is missing is no value, and the model is served so."""
+    said: list[str] = []
+    options = WindowOptions(config=WindowConfig(lookback=24, units=(3,)), epochs=1)
+    result = train_windows([hourly(300, hole=30), hourly(20)], options, say=said.append)
+    assert [one.name for one in result.series] == ["s300"]
+    assert len(result.series[0].values) == 300, "with what is missing"
+    assert np.isnan(result.series[0].values[150:180]).all()
+    spec = Model(result.model_bytes).spec
+    assert (spec.spacing_ms, spec.gap_after_ms) == (3_600_000, 5_400_000)
+    assert len(said) == 2
+    assert "left out as too short: 's20' (16); at least 25 are needed, one window of 24" in said[0]
+    assert "1 hole of 30 values in the times" in said[1]
+
+
+def test_holes_may_be_left_alone() -> None:
+    """With a --gap-after of 0."""
+    options = WindowOptions(config=WindowConfig(lookback=24, units=(3,)), epochs=1, gap_after_ms=0)
+    result = train_windows([hourly(300, hole=30)], options)
+    assert len(result.series[0].values) == 270
+    assert Model(result.model_bytes).spec.gap_after_ms is None

@@ -17,6 +17,7 @@ import pytest
 
 from streamlstm.cli.lines import Format, Row, open_lines
 from streamlstm.cli.sources import BLANK
+from streamlstm.errors import TableError
 from streamlstm.tables import Series, TableOptions, read_table
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -76,6 +77,14 @@ def text_forms() -> dict[str, tuple[str, dict[str, Any]]]:
         "tabs": (long_text("\t", names="item_id,Time,Value"), {}),
         "bars": (long_text("|", names="SENSOR,recorded_at,reading"), {}),
         "sep=": ("sep=;\r\n" + long_text(";").replace("\n", "\r\n"), {}),
+        "CR alone": (long_text(",").replace("\n", "\r"), {}),
+        "the year first": (long_text(",").replace("2024-0", "2024/"), {}),
+        "ms as floats": (
+            "ds,unique_id,y\n"
+            + "".join(f"{1000 * time.timestamp()!r},{name},{cell(value)}\n" for name, time, value in LONG),
+            {},
+        ),
+        "UTC behind the times": (long_text(",").replace(":00,", ":00 UTC,"), {}),
         "a byte order mark": ("\ufeff" + long_text(","), {}),
         "blank lines and an empty row": ("\n" + long_text(",").replace("\n", "\n\n") + ",,\n\n", {}),
         "quotes, thousands": (
@@ -120,6 +129,7 @@ def parquet_forms() -> dict[str, tuple[pa.Table, dict[str, Any]]]:
     numpy_dates = long_frame().assign(ds=lambda found: found.ds.dt.tz_localize(None))
     return {
         "arrow": (table, {}),
+        "times as floats, in ms": (arrow(ds=pa.array([1000.0 * time.timestamp() for _, time, _ in LONG])), {}),
         "decimals": (arrow(y=pa.array(exact, pa.decimal128(20, 4))), {}),
         "dictionary": (arrow(unique_id=table["unique_id"].dictionary_encode()), {}),
         "large text, as Polars has it": (arrow(unique_id=table["unique_id"].cast(pa.large_string())), {}),
@@ -170,7 +180,8 @@ def test_every_form_of_text_is_the_same_table(tmp_path: Path, form: str) -> None
 def test_a_pipe_gives_the_series_of_the_file(form: str) -> None:
     """Line by line, however they come, each form gives the same names, times and values."""
     text, options = text_forms()[form]
-    lines = [line.strip(BLANK) for line in text.removeprefix("\ufeff").encode().split(b"\n")]
+    whole = text.removeprefix("\ufeff").encode()
+    lines = [line.strip(BLANK) for line in whole.split(b"\n" if b"\n" in whole else b"\r")]
     first = [line for line in lines[:3] if line]  # so few have come when the parser is chosen
     chosen = Format(source="pipe", table=TableOptions(**options), in_order=False)
     opened = open_lines(first, chosen, complete=True)
@@ -206,3 +217,41 @@ def test_an_index_without_a_name_is_the_time(tmp_path: Path) -> None:
         assert by_name(read_table(tmp_path / name)) == {
             "load": ([int(time.timestamp()) * 1000 for time in TIMES], VALUES["a"])
         }
+
+
+def test_decimals_are_the_nearest_float64(tmp_path: Path) -> None:
+    """As the same digits in a CSV are; a cast of Arrow's gives 1150.1100000000001."""
+    digits = ["1150.11", "-0.07", "123456789.123456", None, "0.1"]
+    exact = pa.array([None if one is None else Decimal(one) for one in digits], pa.decimal128(38, 10))
+    pq.write_table(pa.table({"y": exact}), tmp_path / "t.parquet")
+    (found,) = read_table(tmp_path / "t.parquet")
+    np.testing.assert_array_equal(found.values[:, 0], [float(one or "nan") for one in digits])
+
+
+def test_the_numbers_of_rows_of_a_filtered_frame_are_no_series(tmp_path: Path) -> None:
+    """Pandas writes them without a name, in Parquet and in CSV, and they no longer follow each other."""
+    kept = frame().reset_index(names="ds").iloc[::3]
+    kept.to_parquet(tmp_path / "t.parquet")
+    kept.to_csv(tmp_path / "t.csv")
+    for name in ("t.parquet", "t.csv"):
+        found = read_table(tmp_path / name, TableOptions(wide=True))
+        assert [one.name for one in found] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'{"unique_id": "a", "ds": "2024-01-01", "y": 1}\n', "is JSON, which only `push` reads"),
+        (b'[\n  {"y": 1}\n]\n', "is JSON, which only `push` reads"),
+        (b"[[1, 2]]", "is JSON, which only `push` reads"),
+        (b"\x1f\x8b\x08\x00", "is gzip; unpack it first: `gzip -dc FILE`"),
+        ("y\n1\n".encode("utf-16"), "is UTF-16 text; write it as UTF-8"),
+        (b"PK\x03\x04", "spreadsheet \\(xlsx, ods\\)"),
+        (b"<table><tr><td>1</td></tr></table>", "is HTML or XML"),
+    ],
+)
+def test_what_is_no_table_is_refused_by_name(tmp_path: Path, content: bytes, words: str) -> None:
+    """In one line that says what to do, as `push` does."""
+    (tmp_path / "table.csv").write_bytes(content)
+    with pytest.raises(TableError, match=words):
+        read_table(tmp_path / "table.csv")

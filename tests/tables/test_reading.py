@@ -36,6 +36,12 @@ def table(tmp_path: Path, text: str, name: str = "table.csv") -> Path:
         ("1949-01", JANUARY_1949),
         ("1949-01-01", JANUARY_1949),
         ("19490101", JANUARY_1949),
+        ("1949/1/1", JANUARY_1949),
+        ("1949.01.01 0:00", JANUARY_1949),
+        ("19490101.0", JANUARY_1949),
+        ("1949-01-01 00:00:00 UTC", JANUARY_1949),
+        ("1704121200000.0", 1_704_121_200_000),
+        ("1704121200000.25", 1_704_121_200_000),
         ("19490101000000", JANUARY_1949),
         ("20241301000000", 20_241_301_000_000),
         ("1749-01-01 00:00:00", -6_974_035_200_000),
@@ -214,7 +220,7 @@ def test_files_that_are_no_tables_are_refused(tmp_path: Path) -> None:
     """A missing file, bytes that are no text, and a Parquet file that is none are each one clear error."""
     with pytest.raises(TableError, match="No such file"):
         read_table(tmp_path / "nothing.csv")
-    (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00a,b")
+    (tmp_path / "bytes.csv").write_bytes(b"\xe9\x80a,b")
     with pytest.raises(TableError, match="not UTF-8"):
         read_table(tmp_path / "bytes.csv")
     (tmp_path / "text.parquet").write_text("ds,y")

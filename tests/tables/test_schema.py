@@ -32,6 +32,9 @@ def read(text: str, said: list[str] | None = None, **options: Any) -> list[Serie
         ("recorded_at,a,b\n2024-01-01,1,2\n", "Name one of 'a', 'b' \\(--target-col\\), or --wide"),
         ("temp,humidity\n1,2\n3,4\n", "Name one of 'temp', 'humidity'"),
         ("date,time,v\n2024-01-01,12:00,1\n", "the day in 'date' and the time of day in 'time'"),
+        ("when,v\n31/01/2024 12:00,1\n", "the column 'when' looks like times, in a form that is not read"),
+        ("when,v\n31.01.24,1\n", "the column 'when' looks like times"),
+        ('when,v\n"Mon, 01 Jan 2024 00:00:00 GMT",1\n', "the column 'when' looks like times"),
         ("ds,room,y\n" + SEVERAL, "looks like several series: 2 rows have the time .* --id-col room"),
         ("ds,city,y\n" + APART, "looks like several series: the column 'city' .* --id-col city, or --id-col none"),
     ],
@@ -103,3 +106,21 @@ def test_holes_are_found_and_a_schedule_is_none() -> None:
     assert "1 hole of 29 values in the times, 30 hours in 's' after 1970-01-21T19:00:00Z" in str(holes)
     assert find_holes([hourly([hour for hour in range(1000) if 9 <= hour % 24 < 17])]) is None
     assert find_holes([hourly([int(hour) for hour in np.cumsum(np.random.default_rng(0).integers(1, 9, 500))])]) is None
+
+
+@pytest.mark.parametrize(
+    ("cells", "values"),
+    [(("0,123", "0,456"), [0.123, 0.456]), (("-0.250", "0.123"), [-0.25, 0.123]), (("0,5", "1.234"), [0.5, 1234.0])],
+)
+def test_nothing_groups_thousands_behind_a_zero(cells: tuple[str, str], values: list[float]) -> None:
+    """So such a cell shows the decimal sign, whatever other columns do."""
+    rows = "".join(f'2024-01-0{day},"{cell}","12,5"\n' for day, cell in enumerate(cells, 1))
+    (found,) = read("ds,y,other\n" + rows)
+    assert found.values[:, 0].tolist() == values
+
+
+def test_repeated_times_of_a_wide_table_are_those_of_each_column() -> None:
+    """What is missing in a row counts only for its own series, as in the long form."""
+    a, b = read("time,a,b\n2024-01-01,1,\n2024-01-01,,2\n2024-01-02,3,4\n", wide=True)
+    assert a.values[:, 0].tolist() == [1, 3]
+    assert b.values[:, 0].tolist() == [2, 4]

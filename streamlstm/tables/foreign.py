@@ -1,12 +1,14 @@
-"""What is no text of values, told by how it begins and refused by name, before anything of it goes into a stream."""
+"""What is no text of values, told by how it begins and refused by name, before anything of it is taken for values."""
 
 from __future__ import annotations
 
+import re
+
 from streamlstm.errors import TableError
 
-_UNPACK = "unpack it first: `{} FILE | streamlstm push`"
+_UNPACK = "unpack it first: `{} FILE`"
 _CSV = "save it as CSV"
-_UTF8 = "write it as UTF-8: `iconv -f {} -t UTF-8 FILE | streamlstm push`"
+_UTF8 = "write it as UTF-8: `iconv -f {} -t UTF-8 FILE`"
 # How it begins, what it is, what to do.
 KINDS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x1f\x8b", "gzip", _UNPACK.format("gzip -dc")),
@@ -16,7 +18,7 @@ KINDS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x04\x22\x4d\x18", "LZ4", _UNPACK.format("lz4 -dc")),
     (b"PK\x03\x04", "a ZIP archive or a spreadsheet (xlsx, ods)", f"unpack it, or {_CSV}"),
     (b"\xd0\xcf\x11\xe0", "a spreadsheet (xls)", _CSV),
-    (b"PAR1", "Parquet", "name the file, with its ending .parquet: `streamlstm push STREAM FILE.parquet`"),
+    (b"PAR1", "Parquet", "name the file, with its ending .parquet"),
     (b"ARROW1", "Arrow (Feather)", "write it as Parquet or CSV"),
     (b"ORC", "ORC", "write it as Parquet or CSV"),
     (b"Obj\x01", "Avro", "write it as Parquet or CSV"),
@@ -28,7 +30,7 @@ KINDS: tuple[tuple[bytes, str, str], ...] = (
     (b"\xff\xfe", "UTF-16 text", _UTF8.format("UTF-16")),
     (b"\xfe\xff", "UTF-16 text", _UTF8.format("UTF-16")),
 )
-LONGEST = max(len(begin) for begin, _, _ in KINDS)
+_JSON = re.compile(rb'\s*(\{\s*("|\}|$)|\[\s*[\[{"0-9-])')
 
 
 def refuse_foreign(begin: bytes, source: str) -> None:
@@ -40,3 +42,9 @@ def refuse_foreign(begin: bytes, source: str) -> None:
         raise TableError(f"{source} is HTML or XML; values come as numbers, CSV or JSON lines")
     if b"\x00" in begin:
         raise TableError(f"{source} is binary, or UTF-16 text; values come as numbers, CSV or JSON lines, in UTF-8")
+
+
+def refuse_json(begin: bytes, source: str) -> None:
+    """Raise TableError, which names `source`, for the beginning of JSON, where only tables are read."""
+    if _JSON.match(begin.removeprefix(b"\xef\xbb\xbf")):
+        raise TableError(f"{source} is JSON, which only `push` reads; write the table as CSV or Parquet")
