@@ -88,9 +88,8 @@ def train(
     """Train a forecaster on the training parts of some series and export it.
 
     `say` is told, in a line each, which series are left out and what holes their times have. The same series, options
-    and seed give the same bytes on the same machine. KeyboardInterrupt while the recurrent
-    correction trains keeps the best weights so far. Raises TableError for data that cannot be trained on, UsageError
-    for options that make no sense, ModelError if the exported model failed its check.
+    and seed give the same bytes on the same machine. KeyboardInterrupt keeps the best weights so far. Raises TableError
+    for data that cannot be trained on, UsageError for options that make no sense, ModelError if the export failed.
     """
     if not series:
         raise TableError("there is no series to train on")

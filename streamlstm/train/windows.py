@@ -116,8 +116,8 @@ def train_windows(
     with reproducible(options.seed):
         origin = _origin(kept, options)
         fitted_on = kept if origin is None else origin.less(kept)
-        found = {"exact": origin is not None, "spacing_ms": spacing, "gap_after_ms": gap_after_ms or None}
-        forecaster = WindowForecaster(replace(options.config, **found))
+        timed = replace(options.config, spacing_ms=spacing, gap_after_ms=gap_after_ms or None)
+        forecaster = WindowForecaster(replace(timed, exact=origin is not None))
         exported: Exportable = forecaster if origin is None else ExactForecaster(forecaster, origin.values)
         windows = _cut(fitted_on, options, split)
         forecaster.scaling.fit(np.concatenate([windows.known(i, one) for i, one in enumerate(fitted_on)]))
