@@ -28,19 +28,26 @@ MOST = 3_000_000  # entries that are written anew, so that the loop beats again 
 Entry = Sequence[Any]  # an id, then fields with their values in turn
 
 
-def insert_late(connection: Connection, keys: Keys, missing: Sequence[Entry]) -> bool | None:
+def insert_late(connection: Connection, keys: Keys, end: bytes, missing: Sequence[Entry]) -> bool | None:
     """Write the predictions anew with some entries among them, under a watch that is set already.
 
-    False if there is no need to, as none of them comes too late; None if what is watched has changed meanwhile. Raises
-    StoreError if that is refused, or there are too many predictions.
+    `end` is the last entry that is answered. False if there is no need to, as none of them comes too late; None if what
+    is watched has changed meanwhile. Raises StoreError if that is refused, if there are too many predictions, or one
+    that somebody else added behind `end`: the next commit would meet it again.
     """
     if not missing:
         return False
     address = connection.address
     connection.send(pack("XINFO", "STREAM", keys.predictions))
     info = stream_info(connection.receive(), address)
-    if not info or EntryId.parse(missing[0][0]) > EntryId.parse(info[b"last-generated-id"]):
+    last = EntryId.parse(info[b"last-generated-id"]) if info else EntryId.parse(BEGINNING)
+    if EntryId.parse(missing[0][0]) > last:
         return False
+    if last > EntryId.parse(end):
+        raise StoreError(
+            f"somebody else added {last} to {keys.predictions!r}, which takes nothing before that any more, and "
+            f"{keys.input!r} is answered up to {end.decode()} only: rename or delete the key"
+        )
     if info[b"length"] > MOST:
         raise StoreError(
             f"{len(missing)} predictions of {keys.input!r} were left out of a commit, and others follow; of more than "

@@ -77,7 +77,7 @@ class Unfinished:
         """Put predictions in that others follow already; False if somebody has gone on meanwhile."""
         adding = (b"XADD", self.keys.predictions.encode())
         missing = [command for command in self.commands if command[:2] == adding]
-        inserted = insert_late(connection, self.keys, [command[2:] for command in missing])
+        inserted = insert_late(connection, self.keys, self.end, [command[2:] for command in missing])
         if inserted:
             self.commands = [command for command in self.commands if command not in missing]
         return inserted is not None
