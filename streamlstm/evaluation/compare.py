@@ -27,6 +27,7 @@ from streamlstm.model import Model
 from streamlstm.tables import Series
 
 Float64 = NDArray[np.float64]
+NOTHING_TO_TEST = "there is no value to test on; use a larger --test-size"
 MOST_NAMED = 6  # series left out that are named
 # One series and its forecasts of values 1 to N - 1, (N - 1, F), to the interval of each; None if there are none.
 Interval = Callable[[Series, Float64], Bounds | None]
@@ -95,7 +96,7 @@ def compare(
         errors = score(series, said, test_size, min(seasons, default=None))
         if errors is None:
             if method == "model":
-                raise TableError("there is no value to test on; use a larger --test-size")
+                raise TableError(NOTHING_TO_TEST)
             continue
         bounds = [None if ahead else interval(one, forecast) for one, forecast in zip(series, said, strict=True)]
         known = tuple(bound for bound in bounds if bound is not None)
@@ -130,6 +131,8 @@ def scorable(series: Sequence[Series], test_size: float, say: Callable[[str], No
     ]
     if not kept:
         raise TableError(f"{short[0]}; use a smaller --test-size" if short else "there is no series to score")
+    if all(training_length(len(one.values), test_size) == len(one.values) for one in kept):
+        raise TableError(NOTHING_TO_TEST)
     for reason in short[:MOST_NAMED]:
         say(f"{reason}: it is left out")
     if len(short) > MOST_NAMED:

@@ -192,6 +192,8 @@ class _Builder:
     def _one(self, name: str, rows: Int64, times: Int64 | None, values: Float64) -> Series:
         if times is None:
             return Series(name, None, values[rows])
+        if len(rows) == 1:  # as there may be millions
+            return Series(name, times[rows], values[rows])
         rows = rows[np.argsort(times[rows], kind="stable")]
         ordered = times[rows]
         twice = np.flatnonzero(np.diff(ordered) == 0)
