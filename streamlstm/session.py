@@ -2,11 +2,13 @@
 
 A model file comes from anywhere, and its graph may ask for any memory and for any time. What a graph computes
 beforehand, how far its functions unfold and how much memory it may have are bounded where a session is opened. A run
-without an end is given up by a `Watch`: onnxruntime looks at a flag between nodes and between the turns of a loop.
+without an end is given up by a `Watch`: onnxruntime looks at a flag between nodes and between the turns of a loop. A
+single node that does not end looks at nothing, and then it is the process that ends.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
@@ -39,6 +41,10 @@ UNFOLDED_NODES, UNFOLDED_BYTES = 20_000, 256 * MIB
 STEP_LIMIT_S = 1.0
 ROW_PATIENCE = 4.0
 POLL_S = 0.25
+# Given to a run that was told to end: the largest products that memory allows take some seconds, one node each.
+STUCK_LIMIT_S = 20.0
+
+log = logging.getLogger(__name__)
 
 MOST_SAID = 300  # letters of an error
 _NO_MEMORY = re.compile(
@@ -135,10 +141,26 @@ class Watch:
             return
         if number != self._seen:
             self._seen, self._since_s = number, self._clock()
-        elif self._clock() - self._since_s > STEP_LIMIT_S + ROW_PATIENCE * rows * self._pace.row_s:
-            with self._lock:
-                if self._number == number and self._rows:
-                    self._given_up, self.options.terminate = number, True
+            return
+        over_s = self._clock() - self._since_s - STEP_LIMIT_S - ROW_PATIENCE * rows * self._pace.row_s
+        if over_s <= 0:
+            return
+        with self._lock:
+            if self._number == number and self._rows:
+                self._given_up, self.options.terminate = number, True
+        if over_s > STUCK_LIMIT_S and self._number == number and self._rows:
+            _end_process()
+
+
+def _end_process() -> None:
+    """Nothing else ends the thread that is in such a node; whatever was to be committed is stepped again."""
+    log.error(
+        "a node of the model takes more than %g s of processor time for one call, and cannot be given up; the process "
+        "ends: mend the model, or delete the entry behind the stream's position",
+        STUCK_LIMIT_S,
+    )
+    logging.shutdown()
+    os._exit(1)
 
 
 def thread_clock() -> Callable[[], float]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -150,3 +153,19 @@ def test_it_is_counted_and_the_series_is_answered_again() -> None:
     oracle = Oracle(GROWING).feed(made)
     assert len(oracle.dead) == MOST_REJECTED
     assert np.isfinite(oracle.series["a"].state).all()
+
+
+def test_a_node_without_an_end_ends_the_process(tmp_path: Path) -> None:
+    """onnxruntime looks at nothing within a node: one line, and nothing is committed; any other value is answered."""
+    (tmp_path / "model.onnx").write_bytes(odd_models.stuck())
+    code = (
+        "import sys; from streamlstm import load, session; session.STEP_LIMIT_S = session.STUCK_LIMIT_S = 0.2; "
+        "model = load(sys.argv[1]); print(model.step([[3.0]], model.initial_state(1))[0].tolist(), flush=True); "
+        "model.step([[200.0]], model.initial_state(1)); print('ended')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "model.onnx")], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "[[3.0]]\n")
+    [line] = done.stderr.splitlines()
+    assert "a node of the model takes more than 0.2 s of processor time" in line

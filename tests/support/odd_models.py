@@ -127,6 +127,24 @@ def endless(*, always: bool = False) -> bytes:
     return written(nodes, more)
 
 
+def stuck() -> bytes:
+    """Above the limit a single node goes on for hours in little memory: it compares each box with all before."""
+    graph = Graph()
+    above = graph.node("Greater", graph.node("ReduceMax", "x", keepdims=0), graph.constant(np.array(LIMIT)))
+    many = graph.node("Mul", graph.node("Cast", above, to=FLOAT), graph.constant(np.array(2e6)))
+    count = graph.node("Cast", graph.node("Add", many, graph.constant(np.array(1.0))), to=TensorProto.INT64)
+    zero, one = (graph.constant(np.array(number), dtype=np.int64) for number in (0, 1))
+    place = graph.node("Cast", graph.node("Range", zero, count, one), to=FLOAT)
+    corner = graph.node("Reshape", place, graph.constant(np.array([1, -1, 1]), dtype=np.int64))
+    boxes = graph.node("Concat", corner, corner, corner, corner, axis=2)
+    scores = graph.node("Reshape", place, graph.constant(np.array([1, 1, -1]), dtype=np.int64))
+    most = graph.constant(np.array([2_000_000]), dtype=np.int64)
+    kept = graph.node("NonMaxSuppression", boxes, scores, most, graph.constant(np.array([1.0])))
+    last = graph.node("Cast", graph.node("ReduceMax", kept, keepdims=0), to=FLOAT)
+    serialized: bytes = graph.model(spec(), graph.node("Add", "x", last), _last(graph)).SerializeToString()
+    return serialized
+
+
 def written(nodes: Sequence[onnx.NodeProto], constants: Sequence[onnx.TensorProto] = ()) -> bytes:
     """A step model of nodes that make y of x. Nothing checks it."""
     last = helper.make_node("Gather", ["x", "end"], ["next_state"], axis=0)
