@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from streamlstm.away import AWAY_PAUSE_S, Away
 from streamlstm.batch import Parsed
 from streamlstm.counting import Counting
 from streamlstm.daemon_settings import Clock, DaemonSettings
@@ -37,7 +38,6 @@ log = logging.getLogger(__name__)
 
 WAIT_S = 1.0
 TAIL_EVERY_S = 2.0  # how often lag is looked up
-AWAY_PAUSE_S = 0.2  # between two tries at streams whose server is away while others are not
 BACKLOG_VALUES = 256  # a batch of so many is not waited for by anybody one by one
 
 
@@ -76,13 +76,12 @@ class Daemon:
         self._settings = settings
         self._clock = clock
         self._sharing = sharing or all_of(settings.streams, clock.monotonic)
-        self._away: set[str] = set()  # held, but on a server that is away while others are not
-        self._next_try = 0.0  # for these
         self._begun = False  # it has been ready once
         self._standing = Standing(metrics)
         self._alone = LeftAlone(self._sharing, metrics, standby)
-        self.health = Health(self._standing, self._alone, clock.monotonic)
         self._heads: dict[str, Head] = {}  # as of the last commit known to hold
+        self._away = Away(self._heads.keys(), clock.monotonic)
+        self.health = Health(self._standing, self._away, self._alone, clock.monotonic)
         self._known: dict[str, Head] = {}  # what was known when the store was lost
         self._reading = Reading(store, batch_values=settings.batch_values, most_entries=settings.max_read_entries)
         self._retention = Retention(settings.retain_ms, monotonic=clock.monotonic, wall=clock.wall)
@@ -97,6 +96,7 @@ class Daemon:
             metrics=metrics,
             sweep=self._sweep,
             reopen=self._begin,
+            commit=self._commit_nothing,
             monotonic=clock.monotonic,
         )
         engine.model.beat = self.health.beat
@@ -131,7 +131,7 @@ class Daemon:
         for stream in list(self._sharing.held):
             self._begin(stream)
         self._alone.begun()
-        self._standing.gain(len(self._heads), again=self._begun)
+        self._standing.gain(len(self._heads), again=self._begun and not self._away)
         self._next_tail = 0.0
         self._metrics.owned_streams.set(len(self._heads))
         self._reading.ask()
@@ -268,8 +268,8 @@ class Daemon:
         for stream in (*change.lost, *change.surplus):
             self._part(stream)
         self._sharing.let_go(change.surplus)
-        retried = set(self._away) if self._clock.monotonic() >= self._next_try else set()
-        for stream in (*change.gained, *retried):
+        retried = self._away.due()
+        for stream in dict.fromkeys((*change.gained, *retried)):
             self._begin(stream)
         self._alone.look()
         self._metrics.lease_repairs.value = self._sharing.repairs
@@ -287,10 +287,7 @@ class Daemon:
             if not self._store.spread:
                 raise
             self._forget(stream)
-            if stream not in self._away:
-                log.warning("%s; %r waits for it", error, stream)
-            self._away.add(stream)
-            self._next_try = self._clock.monotonic() + AWAY_PAUSE_S
+            self._away.note(stream, error)
         except StoreForbidsError:
             raise  # to one stream as to all
         except StoreError as error:
@@ -299,7 +296,7 @@ class Daemon:
                 raise
             overtaken = other_model and stream in {*self._heads, *self._known}
             self._forget(stream)
-            self._away.discard(stream)
+            self._away.reached(stream)
             self._alone.note(stream, error)
             self._metrics.owned_streams.set(len(self._heads))
             if overtaken:
@@ -307,7 +304,7 @@ class Daemon:
                 if not self._sharing.has_any():
                     raise
         else:
-            self._away.discard(stream)
+            self._away.reached(stream)
             self._alone.served(stream)
 
     def _forget(self, stream: str) -> None:
@@ -323,7 +320,7 @@ class Daemon:
         """Receive what is under way for a stream, then forget it."""
         if stream in self._pending:
             self._settle(stream)
-        self._away.discard(stream)
+        self._away.reached(stream)
         self._forget(stream)
         self._metrics.end(stream)
 
@@ -389,11 +386,11 @@ class Daemon:
         if not self._tails.look(self._heads, self._pending):
             self._standing.take()  # where nothing waits, no commit will tell that the store is well again
         for stream in [stream for stream in self._heads if self._retention.is_due(stream)]:
-            self._trim(stream)
+            self._commit_nothing(stream)
         self._digest.flush()
 
-    def _trim(self, stream: str) -> None:
-        """Send a commit that does nothing but trim, where none comes by."""
+    def _commit_nothing(self, stream: str) -> None:
+        """Send a commit that answers nothing, where none comes by: it trims, and keeps what was counted."""
         head = self._heads[stream]
         if stream not in self._pending and head.model is not None:
             self._send(self._engine.nothing(stream))

@@ -11,7 +11,7 @@ from streamlstm.replies import checked, listed, stream_info
 from streamlstm.store import Head, Tail
 from streamlstm.wire import Connection, pack
 
-LAG_PAGE = 10_000  # entries counted one by one where the server's own count is of no use
+PAGE = 10_000  # entries counted one by one where the server's own count is of no use
 
 
 def read_tail(connection: Connection, keys: Keys, head: Head) -> Tail:
@@ -56,6 +56,11 @@ def read_tail(connection: Connection, keys: Keys, head: Head) -> Tail:
     elif added is not None and added > head.answered:
         lag = min(length, added - head.answered)
     else:  # Redis 6.2 does not count, and a stream begun again counts anew; long lags are told roughly
-        lag = len(connection.call("XRANGE", keys.input, *beyond(head.position), "COUNT", LAG_PAGE))
+        lag = len(connection.call("XRANGE", keys.input, *beyond(head.position), "COUNT", PAGE))
     lag_ms = max(0, now_ms - EntryId.parse(oldest).time_ms)
     return replace(tail, lag_entries=lag, lag_ms=lag_ms, answered=answered)
+
+
+def count_to(connection: Connection, keys: Keys, last: bytes) -> int:
+    """How many entries a stream has up to an id, that one included; PAGE at most."""
+    return len(connection.call("XRANGE", keys.input, "-", last, "COUNT", PAGE))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from streamlstm.away import Away
 from streamlstm.left_alone import LeftAlone
 from streamlstm.standing import Standing
 
@@ -14,8 +15,8 @@ BEAT_TIMEOUT_S = 60.0
 class Health:
     """Of one loop."""
 
-    def __init__(self, standing: Standing, alone: LeftAlone, monotonic: Callable[[], float]) -> None:
-        self._standing, self._alone, self._monotonic = standing, alone, monotonic
+    def __init__(self, standing: Standing, away: Away, alone: LeftAlone, monotonic: Callable[[], float]) -> None:
+        self._standing, self._away, self._alone, self._monotonic = standing, away, alone, monotonic
         self._beat_s = monotonic()
         self.stopping = False
 
@@ -35,7 +36,9 @@ class Health:
 
     def unready(self) -> str | None:
         """Why it cannot serve just now, or None."""
-        return "draining" if self.stopping else self._standing.unready() or self._alone.unready()
+        if self.stopping:
+            return "draining"
+        return self._standing.unready() or self._away.unready() or self._alone.unready()
 
     def remark(self) -> str | None:
         """What else to know: which streams it leaves alone, and why; or None."""

@@ -177,6 +177,10 @@ class MemoryStore:
         count = len(held.ids) if ended else len(waiting)
         return Tail(lag_entries=count, lag_ms=age, position=held.position, ends_before_position=ended)
 
+    def count_to(self, stream: str, last: bytes) -> int:
+        """By the ids, which are in order."""
+        return bisect.bisect_right(self._reach(stream).ids, EntryId.parse(last))
+
     def close(self) -> None:
         """Forget what was asked."""
         self._cursors = self._generation = None

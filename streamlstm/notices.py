@@ -82,6 +82,17 @@ def say_lost(stream: str, entries: int, *, perhaps_deleted: bool) -> None:
     )
 
 
+def say_skipped(stream: str, entries: int) -> None:
+    """A stream was begun again, and some of its entries have ids that lie before the position."""
+    log.error(
+        "%r was begun again: %d entries with smaller ids than had been answered before are never read; ids must rise, "
+        "also beyond a DEL",
+        stream,
+        entries,
+        extra={"stream": stream, "entries": entries},
+    )
+
+
 def say_deleted(stream: str, entries: int) -> None:
     """Somebody took out entries that nobody had read, one by one."""
     log.warning(

@@ -13,7 +13,7 @@ from typing import Any
 
 from streamlstm.address import SOCKET_TIMEOUT_S, Address
 from streamlstm.committing import CommitConnection
-from streamlstm.ends import read_tail
+from streamlstm.ends import count_to, read_tail
 from streamlstm.errors import StoreError, StoreForbidsError, StoreRefusesError, StoreUnavailableError
 from streamlstm.keys import Keys
 from streamlstm.nodes import Nodes
@@ -183,6 +183,11 @@ class RedisStore:
         """By the position, the first entry after it, and the server's count of entries ever added."""
         keys = Keys(stream)
         return read_tail(self._nodes.connection(keys.input), keys, head)
+
+    def count_to(self, stream: str, last: bytes) -> int:
+        """XRANGE."""
+        keys = Keys(stream)
+        return count_to(self._nodes.connection(keys.input), keys, last)
 
     def close(self) -> None:
         """Close every connection; where keys are is looked up anew."""

@@ -16,8 +16,12 @@ from streamlstm.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-_SAYS_WHY = (StoreNotNowError, StoreHandshakeError)
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 5.0
+
+
+def tells_why(error: StoreError) -> bool:
+    """Whether an error names something that somebody has to mend, so that another text is news."""
+    return isinstance(error, StoreNotNowError | StoreHandshakeError)
 
 
 class Standing:
@@ -47,10 +51,8 @@ class Standing:
         """Something went wrong, and will be tried again; what was said of it before is not said once more."""
         refused = not isinstance(error, StoreUnavailableError) or isinstance(error, StoreRefusesError)
         text = error.refusal if isinstance(error, StoreNotNowError) else str(error)
-        if refused:
-            is_news = text != self._refused
-        else:  # that a server cannot be reached says nothing new while it is away; why it turns one away does
-            is_news = self.connected or (isinstance(error, _SAYS_WHY) and text != self._said)
+        # That a server cannot be reached says nothing new while it is away; why it turns one away does.
+        is_news = text != self._refused if refused else self.connected or (tells_why(error) and text != self._said)
         if is_news:
             self._metrics.reconnects.inc(self.connected)
             log.warning("%s; trying again", error)

@@ -196,5 +196,8 @@ class Store(Protocol):
     def tail(self, stream: str, head: Head) -> Tail:
         """How far the stream's end is from `head`'s position."""
 
+    def count_to(self, stream: str, last: bytes) -> int:
+        """How many entries a stream has up to an id, that one included; where there are very many, not all of them."""
+
     def close(self) -> None:
         """Let go of every connection; commits under way may or may not hold."""

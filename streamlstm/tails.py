@@ -9,7 +9,7 @@ from streamlstm.engine import Engine
 from streamlstm.entry_id import is_before
 from streamlstm.give_back import finder
 from streamlstm.metrics import Metrics
-from streamlstm.notices import say_ahead, say_begun_again, say_deleted, say_lost, say_rounded
+from streamlstm.notices import say_ahead, say_begun_again, say_deleted, say_lost, say_rounded, say_skipped
 from streamlstm.rounding import rounding_share
 from streamlstm.store import Head, Store, Tail
 from streamlstm.sweep import Sweep
@@ -31,18 +31,19 @@ class Tails:
         metrics: Metrics,
         sweep: Sweep,
         reopen: Callable[[str], None],
+        commit: Callable[[str], None],
         monotonic: Callable[[], float],
     ) -> None:
-        """`reopen` is called with a stream whose position has gone back."""
+        """`reopen` is for a stream whose position has gone back, `commit` for one whose count is to be kept."""
         self._monotonic = monotonic
-        self._engine, self._sweep, self._reopen = engine, sweep, reopen
+        self._engine, self._sweep, self._reopen, self._commit = engine, sweep, reopen, commit
         self._store = store
         self._metrics = metrics
         self._give_back, self._state_bytes = finder(), 0
         self._has_told_rounding = False
         self._begun_again: set[str] = set()  # streams whose position lies beyond their end, said once
         self._ahead: set[str] = set()  # streams with ids in the future, said once
-        self._looked: dict[str, bytes] = {}  # positions at the last look, or where a stream was opened
+        self._looked: dict[str, bytes] = {}  # positions at the last look at rest, or where a stream was opened
         self._waiting: dict[str, tuple[bytes, float]] = {}  # positions that something waits at, and since when
 
     def look(self, heads: dict[str, Head], busy: Container[str]) -> bool:
@@ -71,12 +72,17 @@ class Tails:
                 self._begun_again.discard(stream)
             if tail.answered is not None and tail.answered != head.answered and stream not in busy:
                 moved[stream] = tail.answered - head.answered
-                if moved[stream] > 0:  # less there is only of a stream that was begun again, which counts anew
+                if moved[stream] > 0:
                     self._note_lost(stream, head, tail, moved[stream])
-            self._looked[stream] = head.position
+                else:  # the stream was begun again, and counts anew
+                    self._note_skipped(stream, tail)
+            if stream not in busy:
+                self._looked[stream] = head.position
         for stream, entries in moved.items():
             self._engine.skip(stream, entries)
             heads[stream] = replace(heads[stream], answered=heads[stream].answered + entries)
+            if entries < 0:  # or the next process would find it once more
+                self._commit(stream)
         arena = self._engine.arena
         self._metrics.cached_series.set(arena.cached)
         self._metrics.state_bytes.set(arena.nbytes)
@@ -134,6 +140,15 @@ class Tails:
             return
         self._begun_again.add(stream)
         say_begun_again(stream, head)
+
+    def _note_skipped(self, stream: str, tail: Tail) -> None:
+        """Begun again, with larger ids after all: what came before them with smaller ones has been passed over."""
+        looked = self._looked[stream]
+        if tail.first is None or is_before(looked, tail.first):
+            return
+        entries = self._store.count_to(stream, looked)
+        self._metrics.of[stream].lost_entries.inc(entries)
+        say_skipped(stream, entries)
 
     def _note_lost(self, stream: str, head: Head, tail: Tail, entries: int) -> None:
         """Entries vanished unread: somebody trims faster than we read, or has deleted them one by one."""

@@ -74,7 +74,7 @@ ROWS: dict[str, set[str]] = {
         "compared",
     }
     | {"notify", "web", "replay", "verify", "give_back", "tails", "counting", "sweep", "model_change", "notices"}
-    | {"standby", "standing", "reading", "left_alone", "health", "retention", "daemon_settings", "daemon"},
+    | {"standby", "standing", "away", "reading", "left_alone", "health", "retention", "daemon_settings", "daemon"},
     "face": {"bench", "cli", "__main__"},
 }
 # Row -> the rows it may import from, besides itself. The package itself holds only the version and a lazy `load`.

@@ -110,7 +110,8 @@ def test_a_sample_of_every_float32_is_read_back(tmp_path: Path) -> None:
     """Every 16,411th pattern, by strtof and by strtod; `make every-float32` tries them all."""
     program = tmp_path / "every_float32"
     source = str(ROOT / "tools" / "fuzz" / "every_float32.c")
-    subprocess.run(["cc", "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", source, "-o", str(program)], check=True)
+    strict = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror")
+    subprocess.run(["cc", *strict, source, "-o", str(program), "-lm"], check=True)
     for first, step in ((5, 16_411), (ROUNDED_TWICE, 1 << 31)):
         ran = subprocess.run([program, str(first), str(step)], capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stdout

@@ -101,6 +101,41 @@ def test_a_stream_begun_again_with_larger_ids(client: redis.Redis, daemon: Servi
     assert daemon.stop() == 0
 
 
+@pytest.mark.parametrize("while_down", [False, True])
+def test_a_stream_begun_again_with_smaller_ids_and_larger_ones(
+    server: Server, client: redis.Redis, daemon: Serving, start: Start, *, while_down: bool
+) -> None:
+    """What is passed over is counted as lost and said once, also by the next process."""
+    add(client, ids(1000, 1100))
+    wait_for_position(client, STREAM, "1099-0")
+    assert eventually(lambda: metric(daemon, "lag_entries") == 0)
+    if while_down:
+        assert daemon.stop() == 0
+    else:
+        time.sleep(2.5)  # for a look at the stream's end
+    with client.pipeline() as pipe:  # as one, so that no look finds the small ids alone
+        pipe.delete(STREAM)
+        for entry_id, fields in ids(1, 8) + ids(2000, 2010):
+            pipe.execute_command("XADD", STREAM, entry_id, *fields)
+        pipe.execute()
+    if while_down:
+        daemon = start("--redis", server.url)
+        daemon.ready()
+    wait_for_position(client, STREAM, "2009-0")
+    assert eventually(lambda: metric(daemon, "lost_entries_total") == 7)
+    assert said(daemon, "7 entries with smaller ids than had been answered before are never read") == 1
+    assert eventually(lambda: client.hget(Keys(STREAM).meta, "entries") == b"17")
+    assert daemon.stop() == 0
+    again = start("--redis", server.url)
+    again.ready()
+    add(client, ids(2010, 2020))
+    wait_for_position(client, STREAM, "2019-0")
+    time.sleep(2.5)
+    assert metric(again, "lost_entries_total") == 0
+    assert said(again, "begun again") == 0
+    assert again.stop() == 0
+
+
 def test_one_deleted_entry_is_no_trimming(server: Server, client: redis.Redis, daemon: Serving, start: Start) -> None:
     """XDEL of what was answered is nothing; of what waits it is counted as what it is."""
     add(client, ids(1, 11))

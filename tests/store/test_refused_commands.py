@@ -119,7 +119,7 @@ def test_what_is_refused_later_writes_nothing_or_all(
 )
 def test_replies_may_be_lost_or_mixed_up(place: Place, whole: Callable[[], None], trouble: str, command: str) -> None:
     """It is found out, and the position decides: the commit holds or it does not."""
-    store = place.store(place.proxied, timeout_s=0.3)
+    store = place.store(place.proxied, timeout_s=0.8)
     store.open("values")
     getattr(place.proxy, trouble).add(command.encode())
     assert isinstance(tried(store), StoreError)
@@ -132,7 +132,7 @@ def test_replies_may_be_lost_or_mixed_up(place: Place, whole: Callable[[], None]
 @pytest.mark.parametrize("trouble", ["lost", "mixed"])
 def test_a_stream_is_not_opened_by_replies_that_are_not_its_own(place: Place, trouble: str, command: str) -> None:
     """Lost or mixed up on the way: an error of ours, and never a head made of something else."""
-    store = place.store(place.proxied, timeout_s=0.3)
+    store = place.store(place.proxied, timeout_s=0.8)
     store.open("values")
     getattr(place.proxy, trouble).add(command.encode())
     with contextlib.suppress(StoreError):

@@ -111,6 +111,10 @@ class FaultyStore:
         """May fail."""
         return self._call("tail", self._store.tail, stream, head)
 
+    def count_to(self, stream: str, last: bytes) -> int:
+        """May fail."""
+        return self._call("count_to", self._store.count_to, stream, last)
+
     def close(self) -> None:
         """Cannot fail."""
         self._store.close()
