@@ -49,8 +49,9 @@ def check_stream(connection: Connection, keys: Keys) -> None:
         raise no_stream(keys, connection.address)
 
 
-def no_stream(keys: Keys, address: Address) -> StoreError:
+def no_stream(keys: Keys, address: Address, *, follow: bool = False) -> StoreError:
     """The error of a stream of which there is nothing: most often its name is mistyped."""
     return StoreError(
         f"there is no stream {keys.input!r} at {address.url}; `streamlstm status` shows those that have been served"
+        + (", and --follow waits for one that is yet to come" if follow else "")
     )

@@ -65,6 +65,7 @@ class Nodes:
                 self.topology.doubt()
                 if last or " MOVED " not in f" {error} ":
                     raise
+                self.moved()
         raise AssertionError("the second try returns or raises")
 
     def batch(self, commands: Sequence[tuple[str, Sequence[Part]]]) -> list[Any]:
@@ -86,7 +87,9 @@ class Nodes:
                 self.topology.doubt()
                 self.drop(address)
                 if not self.topology.spread:
-                    raise
+                    if not self._is_of_a_cluster(error):
+                        raise
+                    return self.batch(commands)
                 for number in numbers:
                     replies[number] = error
         return replies
@@ -96,6 +99,16 @@ class Nodes:
         with contextlib.suppress(StoreUnavailableError):
             self.drop(self.topology.home(key))
         self.topology.doubt()
+
+    def moved(self) -> None:
+        """Look anew for every key: one that was asked for has moved, or has always been elsewhere."""
+        self.topology = self.topology.moved()
+
+    def _is_of_a_cluster(self, error: StoreUnavailableError) -> bool:
+        """Whether one server has turned out to be a node of a Cluster, and is taken as that from now on."""
+        if " MOVED " in f" {error} ":
+            self.moved()
+        return self.topology.spread
 
     def close(self) -> None:
         """Close every connection; the next command looks for its server anew."""

@@ -60,6 +60,11 @@ def warnings(info: Mapping[str, str], url: str) -> list[str]:
         )
     elif info.get("aof_last_write_status", "ok") != "ok":
         found.append(f"the Redis server at {url} could not write its append-only file last time; is its disk full?")
+    if info.get("cluster_enabled") == "1" and "+cluster://" not in url:
+        found.append(
+            f"the Redis server at {url} is a node of a Cluster, but is named as one that stands alone: it refuses "
+            f"streams of other nodes (MOVED); name it {url.replace('://', '+cluster://', 1)}"
+        )
     if info.get("role") == "slave":
         primary = f"{info.get('master_host', '?')}:{info.get('master_port', '?')}"
         found.append(

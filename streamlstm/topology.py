@@ -51,6 +51,9 @@ class Topology(Protocol):
     def doubt(self) -> None:
         """Look anew before the next answer."""
 
+    def moved(self) -> Topology:
+        """What to ask from now on, once a server has sent a key to another one."""
+
     def connect(self, address: Address, name: str) -> Connection:
         """A connection of the caller's own to a server; raises StoreUnavailableError."""
 
@@ -112,6 +115,13 @@ class OneServer:
     def doubt(self) -> None:
         """There is no other."""
 
+    def moved(self) -> Topology:
+        """A server that knows of others is a node of a Cluster."""
+        address = self.address
+        if address.path is not None:
+            return self
+        return Cluster(address.url.replace("://", "+cluster://", 1), address, [(address.host, address.port)])
+
     def connect(self, address: Address, name: str) -> Connection:
         """Connect."""
         return Connection(address, name=name)
@@ -152,6 +162,10 @@ class Sentinel:
     def doubt(self) -> None:
         """Ask the Sentinels again."""
         self._primary = None
+
+    def moved(self) -> Topology:
+        """Sentinels watch no Clusters."""
+        return self
 
     def connect(self, address: Address, name: str) -> Connection:
         """Connect."""
@@ -229,6 +243,11 @@ class Cluster:
         """Fetch the map of slots again."""
         self._slots = []
         self._homes.clear()
+
+    def moved(self) -> Topology:
+        """The same, which looks anew."""
+        self.doubt()
+        return self
 
     def connect(self, address: Address, name: str) -> Connection:
         """Connect; a node that has just been silent is refused at once."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from streamlstm.cli.interrupts import ending_as_interrupt
 from streamlstm.cli.options import FSYNC, command, json_option, note, option, say
 
 
@@ -120,7 +118,7 @@ def bench(
         fsync=fsync or "off",
         threads=threads,
     )
-    with _sigterm_as_interrupt():
+    with ending_as_interrupt():
         report = run_bench(plan)
     if plot is not None:
         _draw(plot, report)
@@ -136,13 +134,3 @@ def _draw(path: Path, report: dict[str, Any]) -> None:
 
     path.write_bytes(draw_growth(report["growth"], caption(report)))
     note(f"the growth curves are drawn in {path}")
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, so that `timeout` and `kill` leave no process and no directory behind either."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

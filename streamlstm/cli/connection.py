@@ -102,6 +102,10 @@ def connect_all(url: str, keys: Iterable[str] = ("",)) -> Nodes:
             # One whose disk is full refuses even PING, but not to be looked at.
             with contextlib.suppress(StoreRefusesError):
                 nodes.call(key, "PING")
+            # A node of a Cluster, named as if it were alone, sends on to the others only who names a key.
+            with contextlib.suppress(StoreError):
+                if key and not nodes.topology.spread:
+                    nodes.call(key, "TYPE", key)
     except UsageError:
         raise
     except StoreError as error:

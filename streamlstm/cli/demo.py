@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,7 @@ import click
 
 from streamlstm.cli.chart import chart, signs_for
 from streamlstm.cli.connection import connect
+from streamlstm.cli.interrupts import ending_as_interrupt
 from streamlstm.cli.options import command, option
 from streamlstm.embedded import end_process
 from streamlstm.errors import StoreError
@@ -64,7 +64,7 @@ def demo(*, train: bool, fast: bool) -> None:
     with (
         resources.as_file(models / MODEL) as packaged,
         resources.as_file(models / TABLE) as table,
-        _sigterm_as_interrupt(),
+        ending_as_interrupt(),
         tempfile.TemporaryDirectory(prefix="streamlstm-demo-") as temporary,
     ):
         directory = Path(temporary)
@@ -272,13 +272,3 @@ def _command(arguments: Sequence[str], directory: Path) -> list[str]:
 def _clean_environment() -> dict[str, str]:
     """Give the environment without settings of ours: they are meant for the user's own server."""
     return {name: value for name, value in os.environ.items() if not name.startswith("STREAMLSTM_")}
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, so that `timeout` and `kill` leave nothing behind either."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -1,12 +1,30 @@
-"""Ctrl-C held back while it would leave open what was done."""
+"""Ctrl-C held back while it would leave open what was done; SIGTERM and SIGHUP taken for it."""
 
 from __future__ import annotations
 
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
+from typing import Any
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def ending_as_interrupt(handler: Any = signal.default_int_handler) -> Iterator[None]:
+    """Treat SIGTERM and SIGHUP as Ctrl-C, so that `timeout`, `kill` and a terminal that closes leave nothing behind.
+
+    What is ignored from the start, as under `nohup`, stays so.
+    """
+    with ExitStack() as stack:
+        for number in ENDING:
+            before = signal.getsignal(number)
+            if before is not signal.SIG_IGN:
+                signal.signal(number, handler)
+                stack.callback(signal.signal, number, before)
+        yield
 
 
 class Interrupts:
@@ -18,11 +36,8 @@ class Interrupts:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold Ctrl-C back until the block is left; a second one passes."""
-        before = signal.signal(signal.SIGINT, self._ask)
-        try:
+        with ending_as_interrupt(self._ask):
             yield
-        finally:
-            signal.signal(signal.SIGINT, before)
         self._raise_if_asked()
 
     def pause(self, seconds: float) -> None:

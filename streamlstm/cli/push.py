@@ -17,7 +17,7 @@ import click
 from streamlstm.cli.answered import wait_until_answered
 from streamlstm.cli.connection import connect_all, resolve_redis
 from streamlstm.cli.existing import SkippingPacker
-from streamlstm.cli.interrupts import Interrupts
+from streamlstm.cli.interrupts import Interrupts, ending_as_interrupt
 from streamlstm.cli.lines import Format, Row
 from streamlstm.cli.options import (
     command,
@@ -132,7 +132,10 @@ def push(
         chosen.say = note
     rows = None if from_pipe else read_file(Path(file), chosen)
     interrupts = Interrupts()
-    with closing(_connected(resolve_redis(redis_url, data_dir), streams, retry_for_ms / 1000)) as nodes:
+    with (
+        ending_as_interrupt(),
+        closing(_connected(resolve_redis(redis_url, data_dir), streams, retry_for_ms / 1000)) as nodes,
+    ):
         sender = Sender(nodes, retry_for_s=retry_for_ms / 1000, pause=interrupts.pause)
         packers = [_packer(sender, name, interrupts if skip_existing else None) for name in streams]
         run = Push(packers, sender, interrupts, shift_years)

@@ -253,7 +253,7 @@ class Sender:
         """Where ASK sends this one command; MOVED sends all, and the map of slots is fetched anew."""
         kind, host, port = where.groups()
         if kind == "MOVED":
-            self._nodes.topology.doubt()
+            self._nodes.moved()
             return None
         home = self._nodes.topology.home(stream)
         return at(home, host.strip("[]") or home.host, int(port))

@@ -12,6 +12,7 @@ import orjson
 
 from streamlstm.batch import RESET
 from streamlstm.cli.lines import Format, Row, begins_table, open_lines
+from streamlstm.cli.options import counted
 from streamlstm.cli.shift import written
 from streamlstm.errors import TableError, UsageError
 from streamlstm.tables import Series, read_lines, read_table
@@ -132,8 +133,11 @@ def one_a_time(rows: list[Row], chosen: Format, policy: str) -> list[Row]:
             result.append((time, series, ",".join(map(repr, means)).encode()))
         else:
             result.append((time, series, there[-1 if policy == "last" else 0]))
-    dropped = len(rows) - len(result)
-    chosen.say(f"{chosen.source}: {dropped:,} values have a time that their series has already (--duplicates)")
+    if dropped := len(rows) - len(result):
+        has = "has" if dropped == 1 else "have"
+        chosen.say(
+            f"{chosen.source}: {counted(dropped, 'value')} {has} a time that their series has already (--duplicates)"
+        )
     return result
 
 

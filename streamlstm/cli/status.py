@@ -76,7 +76,7 @@ def status(
     Lag is what waits between the end of the input and the position: in entries, and as the age of the oldest of them.
     An entry is as old as its id says, so history that is pushed with its own times is old at once.
     """
-    with closing(connect_all(resolve_redis(redis_url, data_dir), streams or ("",))) as nodes:
+    with closing(connect_all(resolve_redis(redis_url, data_dir), streams or (DEFAULT_STREAM,))) as nodes:
         names = streams or sorted(served_streams(nodes)) or (DEFAULT_STREAM,)
         if chosen:
             say(_series_lines(nodes, names, chosen, as_json=as_json))

@@ -77,7 +77,12 @@ _JSON_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
     metavar="ID",
     help="Begin after this entry, not with all: an id as --json prints it, or a time in ms since 1970.",
 )
-@option("--follow/--no-follow", default=True, help="Wait for more at the end, or stop there.")
+@option(
+    "--follow/--no-follow",
+    default=None,
+    help="Wait for more at the end, and for a stream that is yet to come, or stop there. Default: follow a stream that "
+    "is there.",
+)
 @option(
     "--series",
     multiple=True,
@@ -94,7 +99,7 @@ def tail(
     stream: str,
     last: int | None,
     after: EntryId | None,
-    follow: bool,
+    follow: bool | None,
     series: tuple[str, ...],
     dead: bool,
     redis_url: str | None,
@@ -124,7 +129,7 @@ def tail(
         pause=time.sleep,
         between=leave_if_unread,
     )
-    for entries, columns in reader.read(last=last, follow=follow):
+    for entries, columns in reader.read(last=last, follow=follow is not False, awaited=follow is True):
         lines = [line for entry in entries for line in formatter(entry, columns)]
         if lines:
             say(lines)
@@ -157,17 +162,19 @@ class Reader:
         self._found = False  # whether there was anything of the stream
         self._columns: tuple[str, ...] = COLUMNS
 
-    def read(self, *, last: int | None, follow: bool) -> Iterator[tuple[list[Entry], tuple[str, ...]]]:
+    def read(
+        self, *, last: int | None, follow: bool, awaited: bool = False
+    ) -> Iterator[tuple[list[Entry], tuple[str, ...]]]:
         """Give entries in bulk, each with the names of the columns; ends only if not to follow.
 
         Raises StoreUnavailableError if the server cannot be reached at first, which is waited for later, and StoreError
-        if a key of the stream has another type, or there is nothing of it and nothing is to be waited for.
+        if a key of the stream has another type, or there is nothing of it and it is not `awaited`.
         """
         connection = self._connect()
         try:
             if not self._found:
-                if not follow:
-                    raise no_stream(self._keys, connection.address)
+                if not awaited:
+                    raise no_stream(self._keys, connection.address, follow=follow)
                 note(f"there is no stream {self._keys.input!r} at {connection.address.url} yet; waiting for it")
             first = [] if last is None else self._last_entries(connection, last)
             if first:

@@ -224,6 +224,21 @@ def test_ctrl_c_ends_a_wait(start_server: Callable[..., Server], start: Start) -
     assert process.stderr.read().splitlines()[0] == b"streamlstm: pushed 0 values in 0 entries"
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_a_pipe_hears_what_is_in(number: signal.Signals, redis_url: str, start: Start) -> None:
+    """SIGTERM, as `timeout` sends it, and a terminal that closes end a pipe as Ctrl-C does, with what it wrote."""
+    process = start("push", "values", "--series", "s", STREAMLSTM_REDIS=redis_url)
+    assert process.stdin is not None
+    assert process.stderr is not None
+    process.stdin.write(b"1\n2\n")
+    process.stdin.flush()
+    with redis.Redis.from_url(redis_url) as client:
+        assert eventually(lambda: client.xlen("values") == 2, 120.0)
+    process.send_signal(number)
+    assert process.wait(120) == 130
+    assert process.stderr.read().startswith(b"streamlstm: pushed 2 values in 2 entries to values at ")
+
+
 def test_a_server_that_is_loading_is_waited_for(start_server: Callable[..., Server], start: Start) -> None:
     """It answers already, but not this: push begins when it does."""
     server = start_server()

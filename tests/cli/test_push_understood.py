@@ -115,6 +115,7 @@ def test_a_json_array_is_read_in_any_layout(
     else:
         done = run("push", "values", "data.json", *options)
     assert done.returncode == 0, done.stderr
+    assert b"--duplicates" not in done.stderr
     assert [fields for _, fields in client.xrange("values")] == expected
 
 

@@ -91,9 +91,16 @@ def test_nothing_kept_is_nothing_printed(run: Run, client: redis.Redis) -> None:
     assert done.stderr.count(b"\n") == 1
 
 
+def test_a_mistyped_stream_is_an_error_unless_it_is_awaited(run: Run) -> None:
+    """Without --follow nothing is waited for that may never come."""
+    done = run("tail", "nowhere")
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    assert b"--follow waits for one that is yet to come" in done.stderr
+
+
 def test_a_stream_that_will_come_is_waited_for(start: Start, client: redis.Redis) -> None:
-    """Following begins before the stream does: that it is waited for is said once, then what comes is printed."""
-    process = start("tail", "later")
+    """Asked for by name, following begins before the stream does: that is said once, then what comes is printed."""
+    process = start("tail", "later", "--follow")
     lines = lines_of(process)
     assert process.stderr is not None
     assert b"there is no stream 'later' at " in process.stderr.readline()

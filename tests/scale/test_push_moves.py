@@ -93,6 +93,28 @@ def test_ask_is_followed(cluster: Cluster, pushing: Pushing) -> None:
     assert values_in(target, stream) == list(range(COUNT + 1))
 
 
+def test_a_node_named_alone_is_taken_for_its_cluster(cluster: Cluster, pushing: Pushing) -> None:
+    """`redis://` of any node, the stream's or another: MOVED is followed, at the start and later; readers do so too."""
+    for node in cluster.nodes:
+        stream = f"alone:{node.port}"
+        process = pushing(stream, "--series", "s", "--redis", f"redis://{HOST}:{node.port}")
+        feed(process, 0, 20)
+        assert eventually(lambda: bool(call(cluster.primary_of(stream), "EXISTS", stream)), 120.0)  # noqa: B023
+        cluster.move_slot(stream)
+        feed(process, 20, 40)
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+        assert values_in(cluster.primary_of(stream), stream) == list(range(40))
+        for other in cluster.nodes:
+            shown = subprocess.run(
+                [sys.executable, "-m", "streamlstm", "status", stream, "--redis", f"redis://{HOST}:{other.port}"],
+                capture_output=True,
+                timeout=120,
+                check=False,
+            )
+            assert b"40 entries kept" in shown.stdout, shown.stderr
+
+
 def test_a_primary_dies_in_the_middle(watched: Watched, pushing: Pushing) -> None:
     """Once the replica has what was sent, the primary is killed: the pipe waits for the next one, and goes on there."""
     first = watched.primary
