@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,8 @@ def push(
             else:
                 send_pipe(run, file, chosen, sort_first=sort_first)
         except KeyboardInterrupt:
-            run.settle(insist=False)
+            with suppress(KeyboardInterrupt):
+                run.settle(insist=False)
             run.report(as_json)
             raise
         except TableError:
@@ -297,7 +298,8 @@ class Push:
         else:
             servers = ", ".join(dict.fromkeys(tally.server for tally in tallies.values()))
             where = f" to {len(tallies)} streams at {servers}" if tallies else ""
-        there = f"; {counted(self.skipped, 'value')} were there already" if self.skipped else ""
+        were = "was" if self.skipped == 1 else "were"
+        there = f"; {counted(self.skipped, 'value')} {were} there already" if self.skipped else ""
         there += f"; {counted(self._sender.open_entries, 'entry', 'entries')} more may be in" * bool(
             self._sender.open_entries
         )

@@ -134,7 +134,7 @@ class Sender:
 
     def settle(self, *, insist: bool = True) -> None:
         """Wait until all that was sent is in, or, if not to `insist`, until all replies are; raises as `send`."""
-        troubles: list[tuple[_Batch, StoreUnavailableError]] = []
+        left: list[_Batch] = []
         # All replies first: on a connection they come in the order of the batches.
         for batch in self._awaited:
             try:
@@ -143,13 +143,13 @@ class Sender:
                     self._count(batch, self._replies(batch, connection))
             except StoreUnavailableError as error:
                 batch.trouble = error
-            if batch.trouble is not None:
-                troubles.append((batch, batch.trouble))
-        self._awaited = [batch for batch, _ in troubles]
+            if batch.trouble is not None or batch.open:  # open without trouble: a wait for it was broken off
+                left.append(batch)
+        self._awaited = left
         if not insist:
             return
-        for batch, trouble in troubles:
-            self._count(batch, self._insist(batch.stream, self._again(batch), trouble))
+        for batch in tuple(left):
+            self._count(batch, self._insist(batch.stream, self._again(batch), batch.trouble))
             self._awaited.remove(batch)
 
     def _replies(self, batch: _Batch, connection: Connection) -> list[Any]:
@@ -202,6 +202,7 @@ class Sender:
     def _count(self, batch: _Batch, replies: Sequence[Any]) -> None:
         """Add what the replies to a batch's entries say is in; raises StoreError for one that is refused for good."""
         refused: hiredis.ReplyError | None = None
+        batch.open = False
         tally = self.tallies.setdefault(batch.stream, Tally(batch.server))
         for reply, count in zip(replies, batch.counts, strict=True):
             if isinstance(reply, hiredis.ReplyError):

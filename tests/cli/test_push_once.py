@@ -239,6 +239,36 @@ def test_what_ends_a_pipe_hears_what_is_in(number: signal.Signals, redis_url: st
     assert process.stderr.read().startswith(b"streamlstm: pushed 2 values in 2 entries to values at ")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_that_hangs_holds_up_no_end(
+    number: signal.Signals, start_server: Callable[..., Server], start: Start
+) -> None:
+    """Asked twice, a pipe ends without the reply that does not come, and says what is in and what may be."""
+    server = start_server()
+    process = start("push", "values", "--series", "s", STREAMLSTM_REDIS=server.url)
+    assert process.stdin is not None
+    assert process.stderr is not None
+    process.stdin.write(b"1\n")
+    process.stdin.flush()
+    with server.client() as client:
+        assert eventually(lambda: client.xlen("values") == 1, 120.0)
+        assert server.process is not None
+        server.process.send_signal(signal.SIGSTOP)
+        process.stdin.write(b"2\n")
+        process.stdin.flush()
+        for _ in range(50):  # until it has read the value and the signal: one alone is waited upon
+            process.send_signal(number)
+            try:
+                process.wait(2.0)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        server.process.send_signal(signal.SIGCONT)
+    assert process.returncode == 130
+    said = process.stderr.read()
+    assert said.startswith(b"streamlstm: pushed 1 value in 1 entry to values at ")
+
+
 def test_a_server_that_is_loading_is_waited_for(start_server: Callable[..., Server], start: Start) -> None:
     """It answers already, but not this: push begins when it does."""
     server = start_server()
