@@ -22,7 +22,7 @@ from typing import Protocol
 from streamlstm.cli.clock import Clock, HaltError
 from streamlstm.cli.options import counted
 from streamlstm.errors import TableError, UsageError
-from streamlstm.tables.cells import COMMA, MISSING_WORDS, POINT, decimal_sign, parse_number
+from streamlstm.tables.cells import COMMA, MISSING_WORDS, POINT, decimal_sign, parse_number, shortened
 from streamlstm.tables.columns import HEAD, Column, Grid
 from streamlstm.tables.csv_file import Dialect, find_dialect, is_header, likely_delimiter, split, split_all
 from streamlstm.tables.decimals import Decimals
@@ -242,8 +242,7 @@ class _Delimited:
                 watch(cells, n)
             plain = self._plain and not quoted
             if single is not None:
-                cell = cells[single].strip()
-                rows.append((time_ms, name, chosen.value(cell if plain else self.decimals.plain(cell, n), n)))
+                rows.append((time_ms, name, self._cell(cells[single], n, plain)))
             elif schema.wide:
                 values = zip(self._names, schema.targets, strict=True)
                 rows += [(time_ms, column, self._cell(cells[i], n, plain)) for column, i in values]
@@ -252,7 +251,13 @@ class _Delimited:
 
     def _cell(self, cell: bytes, number: int, plain: bool) -> bytes:
         cell = cell.strip()
-        return self._chosen.value(cell if plain else self.decimals.plain(cell, number), number)
+        if plain:
+            return self._chosen.value(cell, number)
+        cell = self.decimals.plain(cell, number)
+        if b"," in cell and self._dialect.header is not None:  # to the daemon it would be several numbers
+            shown = shortened(cell.decode("utf-8", "replace"))
+            raise TableError(f"{self._chosen.source}, line {number}: {shown!r} is not a finite number")
+        return self._chosen.value(cell, number)
 
     def _mended(self, cells: list[bytes], number: int) -> list[bytes]:
         """Cells of a line that has not as many as the first: a decimal comma put back; none where all are empty."""

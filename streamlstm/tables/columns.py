@@ -216,6 +216,11 @@ def _first_there(cells: Iterable[str]) -> list[str]:
     return list(islice((word for word in words if word.lower() not in MISSING_WORDS), HEAD))
 
 
+def _may_be_either(cell: str) -> bool:
+    """Whether a cell is a number with either decimal sign, and not the same one."""
+    return ("," in cell or "." in cell) and None not in (plain_number(cell, POINT), plain_number(cell, COMMA))
+
+
 def _in_range(numbers: Float64) -> Float64:
     """The same numbers; raises CellError for one that a float32 cannot hold."""
     wrong = np.flatnonzero(np.abs(numbers) > LARGEST)  # infinite ones too; NaN is not
@@ -260,11 +265,12 @@ class Grid:
     def is_guess(self, column: Column, wanted: str) -> bool:
         """Whether nothing shows which sign is the decimal one, though it matters."""
         undecided = wanted not in {POINT, COMMA} and not column.decimal_sign and not self.usual_sign
-        return undecided and (column.has(",") or (column.has(".") and self.lone_comma == COMMA))
+        matters = column.has(",") or (column.has(".") and self.lone_comma == COMMA)
+        return undecided and matters and any(map(_may_be_either, column.head))
 
     def guessed(self, column: Column, wanted: str) -> str:
         """What a guess took the first cell for that it matters to, in words."""
-        cell = next(cell for cell in column.head if "," in cell or "." in cell)
+        cell = next(filter(_may_be_either, column.head))
         sign = self.sign_of(column, wanted)
         taken, other = plain_number(cell, sign), plain_number(cell, POINT if sign == COMMA else COMMA)
         return f"{cell} is taken for {taken}, not for {other} (--decimal)"

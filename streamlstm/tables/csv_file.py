@@ -101,6 +101,8 @@ def is_header(cells: Sequence[str], *, wide: bool = False) -> bool:
     The names may be numbers where the first is one that only a header has, or each column is a series.
     """
     words = [cell.strip() for cell in cells]
+    if words[0] == "" and words[1:] and words[1:] == [str(place) for place in range(len(words) - 1)]:
+        return True  # as a data frame writes columns without names, behind its index
     if len(words) > 1 and (words[0].lower() in TIME_NAMES | ID_NAMES or (wide and not _is_value(words[0]))):
         return True
     return not any(_is_value(word) for word in words) and bool(words[-1]) and words[0] != "!reset"

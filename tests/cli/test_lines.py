@@ -177,3 +177,18 @@ def test_a_decimal_sign_that_shows_late_is_an_error() -> None:
     parser, _ = opened(lines[:2], Format(source="input"))  # the third has not come when the parser is chosen
     with pytest.raises(TableError, match=r"line 3: '2.345,5' shows .* ',', and '1.234' before it .*--decimal"):
         parser(lines[1:], 2, [])
+
+
+@pytest.mark.parametrize("cell", ["12,34,567", '"12,34,567.5"', '"1,5,7"'])
+def test_a_cell_of_a_table_is_one_number_or_none(cell: str) -> None:
+    """What a comma would make several numbers of is left out, as in a file."""
+    said: list[str] = []
+    with pytest.raises(TableError, match=r"line 2: .* is not a finite number"):
+        rows(f"date;value\n2024-01-31;{cell}", said)
+    assert "taken for" not in said[0]
+
+
+def test_columns_that_a_data_frame_has_no_names_for_are_a_header() -> None:
+    """`,0` is how pandas writes a series without a name."""
+    assert rows(",0\n2024-01-31,1.5") == [(JAN_31, b"0", b"1.5")]
+    assert rows(",0\n0,1.5\n1,2.5") == [(None, b"0", b"1.5"), (None, b"0", b"2.5")]
