@@ -57,7 +57,8 @@ class JsonLines:
                 f"{chosen.source}, line {number}: either all lines have a time ({self._time!r}) or none has; "
                 f"this one {'has none' if self._timed else 'has one'}"
             )
-        if self._only_series is not None or (self._id is not None and RESET.decode() not in item):
+        is_long = self._only_series is not None or (self._id is not None and RESET.decode() not in item)
+        if is_long:
             if self._id is not None and self._id not in item:
                 raise TableError(
                     f"{chosen.source}, line {number}: the object has no {self._id!r}, as the first one has"
@@ -68,7 +69,7 @@ class JsonLines:
         for name, value in item.items():
             series = self._name(name, number)
             time_ms = None if time is None else self._clock(str(time), number, series)
-            yield time_ms, series, self._value(value, number)
+            yield time_ms, series, self._value(value, number, is_cell=is_long)
 
     def _begin(self, first: dict[str, Any]) -> None:
         """Which names are those of the time, the series and the value, by the first object."""
@@ -112,9 +113,15 @@ class JsonLines:
             raise TableError(f"{self._chosen.source}, line {number}: the series has no name")
         return name.encode("utf-8", "surrogatepass")
 
-    def _value(self, value: Any, number: int) -> bytes:
+    def _value(self, value: Any, number: int, *, is_cell: bool) -> bytes:
+        """A series' value as the daemon takes it; a text that is a cell, or one of several, is one number at most."""
         parts = value if isinstance(value, list) else [value]
-        text = b",".join(_json_number(part) for part in parts)
+        texts = [_json_number(part) for part in parts]
+        several = [text for text in texts if b"," in text and (is_cell or len(parts) > 1)]
+        if several:
+            found = shortened(several[0].decode("utf-8", "replace"))
+            raise TableError(f"{self._chosen.source}, line {number}: {found!r} is not a finite number")
+        text = b",".join(texts)
         return text if len(parts) > 1 and not self._chosen.strict else self._chosen.value(text, number)
 
 

@@ -188,6 +188,14 @@ def test_a_cell_of_a_table_is_one_number_or_none(cell: str) -> None:
     assert "taken for" not in said[0]
 
 
+@pytest.mark.parametrize("line", ['{"id": "a", "y": "1,00,000"}', '{"a": ["1,5", 2]}'])
+def test_a_text_in_json_is_one_number_where_it_is_a_cell(line: str) -> None:
+    """Or one of several; a value as a whole may be joined already."""
+    with pytest.raises(TableError, match=r"line 1: '1,.*' is not a finite number"):
+        rows(line)
+    assert rows('{"a": "1.5,2"}') == [(None, b"a", b"1.5,2")]
+
+
 def test_columns_that_a_data_frame_has_no_names_for_are_a_header() -> None:
     """`,0` is how pandas writes a series without a name."""
     assert rows(",0\n2024-01-31,1.5") == [(JAN_31, b"0", b"1.5")]
