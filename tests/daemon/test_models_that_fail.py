@@ -16,7 +16,7 @@ from streamlstm.keys import Keys
 from support import odd_models
 from support.compiled import needs_division
 from support.server import Server
-from support.serving import Serving, add, found_predictions, run, serve, wait_for_position
+from support.serving import Serving, add, eventually, found_predictions, run, serve, wait_for_position
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,8 @@ def test_the_daemon_serves_on(
     letters = [fields for _, fields in client.xrange(Keys("values").dead)]
     assert [(letter[b"id"], letter[b"series"]) for letter in letters] == [(b"2-0", b"a"), (b"3-0", b"b")]
     assert all(reason in letter[b"error"] for letter in letters)
-    assert daemon.metric('streamlstm_dead_letters_total{reason="model_failed",stream="values"}') == 2
+    letters_counted = 'streamlstm_dead_letters_total{reason="model_failed",stream="values"}'
+    assert eventually(lambda: daemon.metric(letters_counted) == 2)
     assert daemon.stop() == 0
     assert "bit" in run(tmp_path, "verify", str(path), "--redis", server.url).stdout
 

@@ -93,7 +93,7 @@ def test_who_loses_a_right_leaves_its_streams_to_others(
     add(client, MADE[100:])
     wait_for_position(client, "values", MADE[-1][0])
     check(client, load(model_path), MADE)
-    assert spare.metric("streamlstm_owned_streams") == 1
+    assert eventually(lambda: spare.metric("streamlstm_owned_streams") == 1)
     assert eventually(lambda: holder.get("/readyz")[0] == 503)
     allow(client, "old")
     assert eventually(lambda: holder.get("/readyz")[0] == 200)
