@@ -45,10 +45,34 @@ CALIBRATION = np.dtype(
     ]
 )
 
+# No values lead to more than this: an error is below twice the largest float32, an end moves by less than one a value,
+# an edge is exceeded, and so moved out, only while errors grow. From numbers below, no step leads to one without end.
+_MOST_SEEN = 2.0**53
+_MOST_SCALE = 1e39
+_MOST_END = 1e16
+_MOST_TAIL = 1e100
+
 CONSTANTS = 4 + 3 * len(TAILS)  # numbers of an interval level
 LABELLED, BEGINS = 1, 2  # flags of an event: its value scores the prediction before it; the series begins anew with it
 COVERED, GIVEN = 0, 1  # what `calibrate` counts: values inside an interval, values that had one
 _LARGEST = float(np.finfo(np.float32).max)
+
+
+def is_finite(kept: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which of some calibrations (n,) hold finite numbers only."""
+    parts = [np.isfinite(kept[name].reshape(len(kept), -1)).all(axis=1) for name in CALIBRATION.names or ()]
+    return np.asarray(np.logical_and.reduce(parts))
+
+
+def is_learned(kept: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which of some calibrations (n,) a series may have: with others, intervals and scores would be wrong, or grow
+    without bound, and the series lose its state once it is loaded anew.
+    """
+    seen, scale, covered, tails = kept["seen"], kept["scale"], kept["covered"], kept["tails"]
+    counts = (seen >= 0.0) & (seen <= _MOST_SEEN) & (covered >= 0.0) & (covered <= np.maximum(seen - LEAST_SEEN, 0.0))
+    ends = (np.abs(kept["low"]) <= _MOST_END) & (np.abs(kept["high"]) <= _MOST_END)
+    edges = ((tails > 0.0) & (tails <= _MOST_TAIL)).all(axis=1)
+    return np.asarray(counts & ends & edges & (scale >= 0.0) & (scale <= _MOST_SCALE))
 
 
 class Constants:

@@ -43,7 +43,7 @@ class MissingExtraError(StreamlstmError):
 
 
 class RecordError(StreamlstmError):
-    """A stored record is of an unknown format, the wrong length, another model, or not finite."""
+    """A stored record is of an unknown format, the wrong length, another model, or holds what cannot be."""
 
 
 class SnapshotError(StreamlstmError):

@@ -14,7 +14,8 @@ A record is one row of float32 words, little-endian, so a batch of records is on
     72-      the last prediction (O float32, 2O of pairs), the last value (F float32, 2F), the state (D float32)
     then     with intervals or scores: the series' calibration, 14 float64 (see `streamlstm.calibration`)
 
-Checks come in pairs: what `encode` promises (length, magic, model, finite) `decode` demands. For D = 128, O = F = 1
+Checks come in pairs: what `encode` promises (length, magic, model, finite, a calibration that goes on being finite)
+`decode` demands. For D = 128, O = F = 1
 a record is 592 bytes; Redis allocates it in the same 640-byte class as a bare 512-byte state with its header.
 """
 
@@ -27,7 +28,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.calibration import CALIBRATION
+from streamlstm.calibration import CALIBRATION, is_finite, is_learned
+from streamlstm.entry_id import EntryId
 from streamlstm.errors import RecordError
 from streamlstm.spec import ModelSpec
 
@@ -61,6 +63,7 @@ HEADER = np.dtype(
 SUMS = ("absolute_error", "squared_error", "naive_absolute_error", "naive_squared_error")
 HEADER_WORDS = HEADER.itemsize // 4
 _LARGEST_COUNT = (1 << 64) - 1
+_LATEST_MS = (1 << 63) - 1  # later ids count as this one
 assert HEADER.itemsize == 72, "the documented layout"
 
 
@@ -89,8 +92,14 @@ def count_on(counts: Any, more: Any) -> NDArray[np.uint64]:
 
 
 def time_of(record: bytes, otherwise: int) -> int:
-    """Time of the last value of a record, ms since the epoch; `otherwise` for what is too short to be one."""
-    return int.from_bytes(record[16:24], "little", signed=True) if len(record) >= HEADER.itemsize else otherwise
+    """Time of the last value of a record, ms since the epoch; `otherwise` for what has none and is set aside."""
+    time_ms = int.from_bytes(record[16:24], "little", signed=True) if len(record) >= HEADER.itemsize else -1
+    return otherwise if time_ms < 0 else time_ms
+
+
+def idle_edge(position: bytes, idle_ms: int) -> int:
+    """The time, ms since the epoch, before which a series' last value was long ago, of a stream at this position."""
+    return min(EntryId.parse(position).time_ms, _LATEST_MS) - idle_ms
 
 
 class RecordFormat:
@@ -197,15 +206,21 @@ class RecordFormat:
         rows = np.frombuffer(b"".join(records), np.float32).reshape(len(records), self.words).copy()
         head = self.header(rows)
         finite = np.isfinite(rows[:, HEADER_WORDS : self._state.stop]).all(axis=1)
-        for name in CALIBRATION.names or () if self.calibration_at else ():
-            finite &= np.isfinite(self.calibration(rows)[name].reshape(len(rows), -1)).all(axis=1)
         for name in SUMS:
             finite &= np.isfinite(head[name])
+        summed = np.logical_and.reduce([head[name] >= 0.0 for name in SUMS])
+        learned = np.full(len(rows), True)
+        if self.calibration_at:
+            finite &= is_finite(self.calibration(rows))
+            learned = is_learned(self.calibration(rows))
         checks = (
             (head["magic"] == self._magic, "a record of an unknown format"),
             (head["state_size"] & STATE_SIZE_MASK == self.state_size, "a record with a state of another length"),
             (head["model"] == self._model, "a record made by another model"),
             (finite, "a record that holds a number that is not finite"),
+            (head["time_ms"] >= 0, "a record of a time that no entry has"),
+            (summed, "a record whose errors are less than nothing"),
+            (learned, "a record with a calibration that no values lead to"),
         )
         for holds, reason in checks:
             for i in np.flatnonzero(~holds).tolist():

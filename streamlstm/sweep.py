@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from streamlstm.engine import Engine
-from streamlstm.entry_id import EntryId
-from streamlstm.record import time_of
+from streamlstm.record import idle_edge, time_of
 from streamlstm.store import Commit, Store
 
 PAGE = 5_000  # records looked at in one go; with one page every two seconds ten million take an hour
@@ -41,7 +40,7 @@ class Sweep:
         progress = self._of.setdefault(stream, _Progress())
         if progress.idle:
             return
-        edge = EntryId.parse(position).time_ms - self._idle_ms
+        edge = idle_edge(position, self._idle_ms)
         progress.cursor, page = self._store.scan(stream, progress.cursor, PAGE)
         progress.idle = [name for name, record in page if time_of(record, edge) < edge]
 
@@ -55,7 +54,7 @@ class Sweep:
         found, progress.idle = progress.idle, []
         busy = {*commit.names, *commit.removed}
         names = [name for name in dict.fromkeys(found) if name not in busy]
-        edge = EntryId.parse(commit.position).time_ms - self._idle_ms
+        edge = idle_edge(commit.position, self._idle_ms)
         # Loaded after every commit before this one. What is in memory may be ahead of that only in this very commit.
         records = self._store.load(commit.stream, names) if names else []
         gone = [

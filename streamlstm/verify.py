@@ -16,7 +16,7 @@ from streamlstm.engine import Engine
 from streamlstm.entry_id import EntryId
 from streamlstm.errors import StoreError
 from streamlstm.meta import Meta
-from streamlstm.record import time_of
+from streamlstm.record import idle_edge, time_of
 from streamlstm.replay import Replay, count_entries
 from streamlstm.snapshot import SnapshotReader
 from streamlstm.states import States
@@ -172,7 +172,7 @@ class Verification:
                     return difference
             report.records += wanted.see(list(found))
         idle_ms = self._engine.settings.idle_ms
-        edge = None if idle_ms is None else EntryId.parse(meta.position).time_ms - idle_ms
+        edge = None if idle_ms is None else idle_edge(meta.position, idle_ms)
         for name, record in wanted.unseen():
             if edge is not None and time_of(record, edge) < edge:
                 continue  # idle for too long: removed, or to be removed

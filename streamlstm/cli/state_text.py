@@ -63,9 +63,15 @@ def _errors(head: Any) -> Facts:
         "rmse": math.sqrt(float(head["squared_error"]) / scored),
         "naive_mae": naive / scored,
         "naive_rmse": math.sqrt(float(head["naive_squared_error"]) / scored),
-        "scaled_error": absolute / naive if naive else None,
-        "skill": 1 - absolute / naive if naive else None,
+        "scaled_error": _ratio(absolute, naive),
+        "skill": None if _ratio(absolute, naive) is None else 1 - absolute / naive,
     }
+
+
+def _ratio(error: float, other: float) -> float | None:
+    """None where it is no number: JSON has none without end."""
+    ratio = error / other if other else math.inf
+    return ratio if math.isfinite(ratio) else None
 
 
 def _coverage(kept: Any) -> float | None:

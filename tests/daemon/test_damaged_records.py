@@ -26,6 +26,9 @@ NEXT = "0.5"
 CHECKED_BITS = 8 * 16  # magic, length of the state, model: a flip of any of these is noticed
 REJECTED_BITS = range(56, 64)  # but of the count of values in a row without an answer: any is one that may be
 
+TIMES_SIGN = 8 * 24 - 1
+ENDS = (2, 3)  # of the numbers of a calibration those that may be below zero
+
 
 def damaged(good: bytes, other: bytes, layout: RecordFormat) -> dict[str, tuple[bytes, bool]]:
     """Records by what was done to them, and whether that has to be noticed; what has not, changes no answer."""
@@ -33,8 +36,10 @@ def damaged(good: bytes, other: bytes, layout: RecordFormat) -> dict[str, tuple[
     for bit in range(32 * HEADER_WORDS):
         record = bytearray(good)
         record[bit // 8] ^= 1 << bit % 8
-        sums_finite = bool(np.isfinite(np.frombuffer(bytes(record[40:72]), "<f8")).all())
-        made[f"bit-{bit}"] = (bytes(record), (bit < CHECKED_BITS and bit not in REJECTED_BITS) or not sums_finite)
+        sums = np.frombuffer(bytes(record[40:72]), "<f8")
+        wrong_sums = not np.isfinite(sums).all() or bool((sums < 0).any())
+        noticed = (bit < CHECKED_BITS and bit not in REJECTED_BITS) or bit == TIMES_SIGN or wrong_sums
+        made[f"bit-{bit}"] = (bytes(record), noticed)
     for length in (*range(0, len(good), 7), len(good) - 1):
         made[f"cut-{length}"] = (good[:length], True)
     for number, what in ((np.nan, "nan"), (np.inf, "inf"), (-np.inf, "minus")):
@@ -42,6 +47,10 @@ def damaged(good: bytes, other: bytes, layout: RecordFormat) -> dict[str, tuple[
             made[f"{what}-{word}"] = (good[: 4 * word] + np.float32(number).tobytes() + good[4 * word + 4 :], True)
         for at in range(layout.calibration_at, len(good) if layout.calibration_at else 0, 8):
             made[f"{what}-at-{at}"] = (good[:at] + np.float64(number).tobytes() + good[at + 8 :], True)
+    for at in range(layout.calibration_at, len(good) if layout.calibration_at else 0, 8):
+        made[f"huge-at-{at}"] = (good[:at] + np.float64(1e200).tobytes() + good[at + 8 :], True)
+        below = (at - layout.calibration_at) // 8 not in ENDS
+        made[f"below-at-{at}"] = (good[:at] + np.float64(-1).tobytes() + good[at + 8 :], below)
     made["another model's"] = (other, True)
     made["longer"] = (good + b"\0" * 4, True)
     made["text"] = (b"hello", True)
@@ -152,3 +161,25 @@ def test_commands_say_what_is_damaged(
         assert done.returncode == 1
         assert "b'short'" in done.stderr
         assert client.keys("{other}*") == []
+
+
+@pytest.mark.parametrize(
+    ("at", "number", "words"),
+    [(48, -4.0, "a record whose errors are less than nothing"), (56, 5e-324, '"scaled_error": null, "skill": null')],
+)
+def test_sums_that_somebody_wrote_have_no_figures(
+    at: int, number: float, words: str, start_server: Callable[..., Server], model_path: Path, tmp_path: Path
+) -> None:
+    """A sum below nothing is named; one of almost nothing gives no figure without end, which JSON cannot hold."""
+    server = start_server()
+    client = server.client()
+    add(client, [(entry_id, ["s", text]) for entry_id, text in PAST])
+    store = RedisStore(server.url, block_ms=1)
+    pump(Engine(load(model_path)), store, ["values"])
+    store.close()
+    good = client.hget(KEYS.state, "s")
+    client.hset(KEYS.state, "odd", good[:at] + np.float64(number).tobytes() + good[at + 8 :])
+    done = run(tmp_path, "state", "list", "--json", "--redis", server.url)
+    assert done.returncode == 0, done.stderr
+    [line] = [line for line in done.stdout.splitlines() if '"odd"' in line]
+    assert words in line

@@ -7,7 +7,7 @@ import pytest
 
 from streamlstm.arena import NO_SLOT, Arena
 from streamlstm.errors import RecordError
-from streamlstm.record import RecordFormat, Records
+from streamlstm.record import RecordFormat, Records, idle_edge, time_of
 
 
 def layout(fingerprint: str = "ab" * 32, state: int = 5) -> RecordFormat:
@@ -59,6 +59,7 @@ def test_a_fresh_record_holds_the_initial_state() -> None:
         (lambda r: r[:8] + b"\x00" * 8 + r[16:], "another model"),
         (lambda r: r[:-4] + np.float32(np.nan).tobytes(), "not finite"),
         (lambda r: r[:40] + np.float64(np.inf).tobytes() + r[48:], "not finite"),
+        (lambda r: r[:48] + np.float64(-1).tobytes() + r[56:], "less than nothing"),
     ],
 )
 def test_bad_records_are_told_apart(spoil: object, words: str) -> None:
@@ -112,3 +113,13 @@ def test_the_arena_gives_back_the_rows_it_was_given() -> None:
     assert len(set(slots.tolist())) == 3000
     assert arena.gather(slots).tobytes() == rows.tobytes()
     assert sorted(arena.slots("l").tolist()) == sorted(slots[::2].tolist())
+
+
+def test_no_series_is_idle_for_an_id_that_is_later_than_any_time() -> None:
+    """Times beyond int64 are its largest, in records as at the edge; what has no time is not idle, but set aside."""
+    latest = (1 << 63) - 1
+    record = bytes(16) + latest.to_bytes(8, "little") + bytes(48)
+    assert time_of(record, -7) == latest
+    assert idle_edge(b"18446744073709551614-0", 1_000) == latest - 1_000
+    assert idle_edge(b"5000-3", 1_000) == 4_000
+    assert time_of(bytes(16) + b"\xff" * 8 + bytes(48), -7) == time_of(record[:71], -7) == -7
