@@ -63,7 +63,7 @@ class Nodes:
                 return self._understood(reply, connection.address, key, command)
             except StoreUnavailableError as error:
                 self.topology.doubt()
-                if last or " MOVED " not in f" {error} ":
+                if last or not _says_moved(error):
                     raise
                 self.moved()
         raise AssertionError("the second try returns or raises")
@@ -86,9 +86,12 @@ class Nodes:
             except StoreUnavailableError as error:
                 self.topology.doubt()
                 self.drop(address)
+                was_spread = self.topology.spread
+                if _says_moved(error):
+                    self.moved()
                 if not self.topology.spread:
-                    if not self._is_of_a_cluster(error):
-                        raise
+                    raise
+                if not was_spread:  # the one server has turned out to be a node of a Cluster
                     return self.batch(commands)
                 for number in numbers:
                     replies[number] = error
@@ -103,12 +106,6 @@ class Nodes:
     def moved(self) -> None:
         """Look anew for every key: one that was asked for has moved, or has always been elsewhere."""
         self.topology = self.topology.moved()
-
-    def _is_of_a_cluster(self, error: StoreUnavailableError) -> bool:
-        """Whether one server has turned out to be a node of a Cluster, and is taken as that from now on."""
-        if " MOVED " in f" {error} ":
-            self.moved()
-        return self.topology.spread
 
     def close(self) -> None:
         """Close every connection; the next command looks for its server anew."""
@@ -164,6 +161,11 @@ class Nodes:
         held = self._connections.pop(address, None) if address is not None else None
         if held is not None:
             held.close()
+
+
+def _says_moved(error: StoreUnavailableError) -> bool:
+    """Whether a server has sent a key to another one."""
+    return " MOVED " in f" {error} "
 
 
 def is_away(reply: Any) -> bool:

@@ -15,8 +15,8 @@ A record is one row of float32 words, little-endian, so a batch of records is on
     then     with intervals or scores: the series' calibration, 14 float64 (see `streamlstm.calibration`)
 
 Checks come in pairs: what `encode` promises (length, magic, model, finite, a calibration that goes on being finite)
-`decode` demands. For D = 128, O = F = 1
-a record is 592 bytes; Redis allocates it in the same 640-byte class as a bare 512-byte state with its header.
+`decode` demands. For D = 128, O = F = 1 a record is 592 bytes; Redis allocates it in the same 640-byte class as a bare
+512-byte state with its header.
 """
 
 from __future__ import annotations

@@ -109,6 +109,11 @@ def with_option(url: str, name: str, value: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}{name}={quote(value, safe='/')}"
 
 
+def as_cluster(url: str) -> str:
+    """The URL of a Cluster that a redis:// or rediss:// URL names a node of."""
+    return url.replace("://", "+cluster://", 1)
+
+
 class _Reader:
     """Takes one URL apart."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from streamlstm.errors import StoreError
+from streamlstm.redis_url import as_cluster
 
 OLDEST = (6, 2)  # COPY, XTRIM MINID, GETEX
 _VALKEY_SPEAKS = "valkey_version"  # a Valkey says Redis 7.2 besides its own version
@@ -63,7 +64,7 @@ def warnings(info: Mapping[str, str], url: str) -> list[str]:
     if info.get("cluster_enabled") == "1" and "+cluster://" not in url:
         found.append(
             f"the Redis server at {url} is a node of a Cluster, but is named as one that stands alone: it refuses "
-            f"streams of other nodes (MOVED); name it {url.replace('://', '+cluster://', 1)}"
+            f"streams of other nodes (MOVED); name it {as_cluster(url)}"
         )
     if info.get("role") == "slave":
         primary = f"{info.get('master_host', '?')}:{info.get('master_port', '?')}"

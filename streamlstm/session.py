@@ -146,9 +146,10 @@ class Watch:
         if over_s <= 0:
             return
         with self._lock:
-            if self._number == number and self._rows:
+            is_running = self._number == number and self._rows
+            if is_running:
                 self._given_up, self.options.terminate = number, True
-        if over_s > STUCK_LIMIT_S and self._number == number and self._rows:
+        if is_running and over_s > STUCK_LIMIT_S:
             _end_process()
 
 

@@ -18,7 +18,7 @@ from redis.crc import key_slot
 from streamlstm.address import SOCKET_TIMEOUT_S, Address, path_of
 from streamlstm.errors import StoreError, StoreHandshakeError, StoreUnavailableError
 from streamlstm.hushed import Hushed
-from streamlstm.redis_url import read_url
+from streamlstm.redis_url import as_cluster, read_url
 from streamlstm.replies import odd
 from streamlstm.whereabouts import Place, read_primary, read_role, read_slots
 from streamlstm.wire import Connection
@@ -120,7 +120,7 @@ class OneServer:
         address = self.address
         if address.path is not None:
             return self
-        return Cluster(address.url.replace("://", "+cluster://", 1), address, [(address.host, address.port)])
+        return Cluster(as_cluster(address.url), address, [(address.host, address.port)])
 
     def connect(self, address: Address, name: str) -> Connection:
         """Connect."""

@@ -117,12 +117,10 @@ class JsonLines:
         """A series' value as the daemon takes it; a text that is a cell, or one of several, is one number at most."""
         parts = value if isinstance(value, list) else [value]
         texts = [_json_number(part) for part in parts]
-        several = [text for text in texts if b"," in text and (is_cell or len(parts) > 1)]
-        if several:
-            found = shortened(several[0].decode("utf-8", "replace"))
-            raise TableError(f"{self._chosen.source}, line {number}: {found!r} is not a finite number")
-        text = b",".join(texts)
-        return text if len(parts) > 1 and not self._chosen.strict else self._chosen.value(text, number)
+        for text in texts if is_cell or len(parts) > 1 else ():
+            self._chosen.check_one_number(text, number)
+        joined = b",".join(texts)
+        return joined if len(parts) > 1 and not self._chosen.strict else self._chosen.value(joined, number)
 
 
 def _json_number(value: Any) -> bytes:

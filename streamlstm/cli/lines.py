@@ -82,6 +82,12 @@ class Format:
                 raise TableError(f"{self.source}, line {number}: {error}") from None
         return text
 
+    def check_one_number(self, text: bytes, number: int) -> None:
+        """Raise TableError for the text of a cell that the daemon would take for several numbers."""
+        if b"," in text:
+            shown = shortened(text.decode("utf-8", "replace"))
+            raise TableError(f"{self.source}, line {number}: {shown!r} is not a finite number")
+
     def clock(self, *, serial: bool = False) -> Clock:
         """Reads the times of the lines."""
         return Clock(self.source, serial=serial, timezone=self.table.timezone, in_order=self.in_order)
@@ -254,9 +260,8 @@ class _Delimited:
         if plain:
             return self._chosen.value(cell, number)
         cell = self.decimals.plain(cell, number)
-        if b"," in cell and self._dialect.header is not None:  # to the daemon it would be several numbers
-            shown = shortened(cell.decode("utf-8", "replace"))
-            raise TableError(f"{self._chosen.source}, line {number}: {shown!r} is not a finite number")
+        if self._dialect.header is not None:
+            self._chosen.check_one_number(cell, number)
         return self._chosen.value(cell, number)
 
     def _mended(self, cells: list[bytes], number: int) -> list[bytes]:

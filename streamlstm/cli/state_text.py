@@ -57,14 +57,15 @@ def _errors(head: Any) -> Facts:
     if not scored:
         return {"scored": 0} | dict.fromkeys(("mae", "rmse", "naive_mae", "naive_rmse", "scaled_error", "skill"))
     absolute, naive = float(head["absolute_error"]), float(head["naive_absolute_error"])
+    scaled = _ratio(absolute, naive)
     return {
         "scored": scored,
         "mae": absolute / scored,
         "rmse": math.sqrt(float(head["squared_error"]) / scored),
         "naive_mae": naive / scored,
         "naive_rmse": math.sqrt(float(head["naive_squared_error"]) / scored),
-        "scaled_error": _ratio(absolute, naive),
-        "skill": None if _ratio(absolute, naive) is None else 1 - absolute / naive,
+        "scaled_error": scaled,
+        "skill": None if scaled is None else 1 - scaled,
     }
 
 
