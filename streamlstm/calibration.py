@@ -51,6 +51,8 @@ _MOST_SEEN = 2.0**53
 _MOST_SCALE = 1e39
 _MOST_END = 1e16
 _MOST_TAIL = 1e100
+_MOST = np.array([_MOST_SEEN, _MOST_SCALE, _MOST_END, _MOST_END, _MOST_SEEN, *[_MOST_TAIL] * len(TAILS)])
+_LEAST = np.array([0.0, 0.0, -_MOST_END, -_MOST_END, 0.0, *[math.ulp(0.0)] * len(TAILS)])
 
 CONSTANTS = 4 + 3 * len(TAILS)  # numbers of an interval level
 LABELLED, BEGINS = 1, 2  # flags of an event: its value scores the prediction before it; the series begins anew with it
@@ -58,21 +60,18 @@ COVERED, GIVEN = 0, 1  # what `calibrate` counts: values inside an interval, val
 _LARGEST = float(np.finfo(np.float32).max)
 
 
-def is_finite(kept: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which of some calibrations (n,) hold finite numbers only."""
-    parts = [np.isfinite(kept[name].reshape(len(kept), -1)).all(axis=1) for name in CALIBRATION.names or ()]
-    return np.asarray(np.logical_and.reduce(parts))
+def numbers_of(kept: NDArray[Any]) -> Float64:
+    """A copy of some calibrations (n,) as numbers alone (n, 14): one call looks at all of them."""
+    return np.ascontiguousarray(kept).view(np.float64).reshape(len(kept), -1)
 
 
-def is_learned(kept: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which of some calibrations (n,) a series may have: with others, intervals and scores would be wrong, or grow
+def is_learned(numbers: Float64) -> NDArray[np.bool_]:
+    """Which of some calibrations' numbers a series may have: with others, intervals and scores would be wrong, or grow
     without bound, and the series lose its state once it is loaded anew.
     """
-    seen, scale, covered, tails = kept["seen"], kept["scale"], kept["covered"], kept["tails"]
-    counts = (seen >= 0.0) & (seen <= _MOST_SEEN) & (covered >= 0.0) & (covered <= np.maximum(seen - LEAST_SEEN, 0.0))
-    ends = (np.abs(kept["low"]) <= _MOST_END) & (np.abs(kept["high"]) <= _MOST_END)
-    edges = ((tails > 0.0) & (tails <= _MOST_TAIL)).all(axis=1)
-    return np.asarray(counts & ends & edges & (scale >= 0.0) & (scale <= _MOST_SCALE))
+    seen, covered = numbers[:, 0], numbers[:, 4]
+    within = ((numbers >= _LEAST) & (numbers <= _MOST)).all(axis=1)
+    return np.asarray(within & (covered <= np.maximum(seen - LEAST_SEEN, 0.0)))
 
 
 class Constants:

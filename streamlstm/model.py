@@ -15,7 +15,7 @@ from streamlstm.model_file import MAX_FILE_BYTES, check_model, read_model
 from streamlstm.one_step import CalledStep, OneStep
 from streamlstm.pairs import join, split
 from streamlstm.printable import printable
-from streamlstm.session import MOST_SAID, Pace, Watch, open_session
+from streamlstm.session import MOST_SAID, Pace, Watch, check_functions, open_session
 from streamlstm.spec import METADATA_KEY, ModelSpec, fingerprint
 from streamlstm.trial import try_out
 
@@ -46,7 +46,7 @@ class Model:
 
         Raises ModelError if they are not a step model, or one that cannot be stepped as it says.
         """
-        check_model(model_bytes, source)
+        check_functions(check_model(model_bytes, source), source)
         self._session = open_session(model_bytes, threads=threads, source=source)
         self.spec = _spec(self._session, source)
         self.fingerprint = fingerprint(model_bytes)

@@ -69,8 +69,11 @@ class _Called(NamedTuple):
     calls: dict[tuple[bytes, bytes], int]  # (domain, operator) -> times
 
 
-def check_model(data: bytes, source: str) -> None:
-    """Hold a model file against the limits; raises ModelError, which names `source` and what to do."""
+def check_model(data: bytes, source: str) -> set[str]:
+    """Hold a model file against the limits; raises ModelError, which names `source` and what to do.
+
+    Returns the names of the functions in it, for `session.check_functions`.
+    """
     try:
         message = memoryview(data)
         functions, graphs = {}, []
@@ -89,6 +92,7 @@ def check_model(data: bytes, source: str) -> None:
             f"{source} has {_many(unfolded)} nodes, and at most {MAX_NODES:,} are loaded: "
             "export it with a loop or a recurrent operator instead of a copy for each step"
         )
+    return {name.decode(errors="surrogateescape") for _, name in functions}
 
 
 def _many(number: int) -> str:

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.calibration import CALIBRATION, is_finite, is_learned
+from streamlstm.calibration import CALIBRATION, is_learned, numbers_of
 from streamlstm.entry_id import EntryId
 from streamlstm.errors import RecordError
 from streamlstm.spec import ModelSpec
@@ -206,24 +206,26 @@ class RecordFormat:
         rows = np.frombuffer(b"".join(records), np.float32).reshape(len(records), self.words).copy()
         head = self.header(rows)
         finite = np.isfinite(rows[:, HEADER_WORDS : self._state.stop]).all(axis=1)
-        for name in SUMS:
-            finite &= np.isfinite(head[name])
-        summed = np.logical_and.reduce([head[name] >= 0.0 for name in SUMS])
-        learned = np.full(len(rows), True)
+        sums = np.stack([head[name] for name in SUMS], axis=1)
+        finite &= np.isfinite(sums).all(axis=1)
+        learned: Any = True
         if self.calibration_at:
-            finite &= is_finite(self.calibration(rows))
-            learned = is_learned(self.calibration(rows))
+            calibrations = numbers_of(self.calibration(rows))
+            finite &= np.isfinite(calibrations).all(axis=1)
+            learned = is_learned(calibrations)
         checks = (
             (head["magic"] == self._magic, "a record of an unknown format"),
             (head["state_size"] & STATE_SIZE_MASK == self.state_size, "a record with a state of another length"),
             (head["model"] == self._model, "a record made by another model"),
             (finite, "a record that holds a number that is not finite"),
             (head["time_ms"] >= 0, "a record of a time that no entry has"),
-            (summed, "a record whose errors are less than nothing"),
+            ((sums >= 0.0).all(axis=1), "a record whose errors are less than nothing"),
             (learned, "a record with a calibration that no values lead to"),
         )
         for holds, reason in checks:
-            for i in np.flatnonzero(~holds).tolist():
+            if np.all(holds):
+                continue
+            for i in np.flatnonzero(~np.asarray(holds)).tolist():
                 wrong.setdefault(i, reason)
         for i in wrong:
             rows[i] = self.fresh

@@ -54,6 +54,9 @@ _ENCODE = (
     "--password-file or STREAMLSTM_REDIS_PASSWORD"
 )
 _PORT = re.compile(r"[0-9]{1,5}")
+_PATH = re.compile(r"[\w=:./-]*")  # of databases and services; what is encoded is neither
+# A socket, or a host, without scheme and port; any other word may be a password that was given for the URL.
+_HOST = re.compile(r"/[a-z0-9._/-]*|localhost(?:/[0-9]*)?|[a-z0-9-]+(?:\.[a-z0-9-]+)+(?:/[0-9]*)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,19 +266,32 @@ def _is_name(host: str) -> bool:
 
 
 def _unknown_option(name: str, known: tuple[str, ...]) -> str:
-    plain = unquote(name).lower()
-    near = [_OTHERS_NAMES[plain]] if plain in _OTHERS_NAMES else difflib.get_close_matches(plain, known, n=1)
+    near = _near_option(name, known)
     # The name itself may be the rest of a password with a question mark in it.
     what = f"there is no option {without_secrets(name)!r}" if near else "an option of it is not known"
     return f"{what}; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}")
 
 
+def _near_option(name: str, known: tuple[str, ...]) -> list[str]:
+    """The option that is meant by a name; none if nothing is like it."""
+    plain = unquote(name).lower()
+    return [_OTHERS_NAMES[plain]] if plain in _OTHERS_NAMES else difflib.get_close_matches(plain, known, n=1)
+
+
 def _query_shown(query: str) -> str:
     """Options with their values, but for those that are secret or may be meant so."""
-    harmless = {*_ANY, *_TLS, *(name for names in _OF_KIND.values() for name in names)}.difference(_SECRET)
+    known = (*_ANY, *_TLS, *(name for names in _OF_KIND.values() for name in names))
+    harmless = set(known).difference(_SECRET)
     parts = [part.partition("=") for part in query.split("&") if part]
-    shown = [f"{name}={value if name in harmless else MASK}" for name, _, value in parts]
+    shown = [
+        f"{name if _near_option(name, known) else MASK}={value if _may_be_shown(name, value, harmless) else MASK}"
+        for name, _, value in parts
+    ]
     return f"?{'&'.join(shown)}" if shown else ""
+
+
+def _may_be_shown(name: str, value: str, harmless: set[str]) -> bool:
+    return name in harmless and (name != "db" or value.isdigit())
 
 
 def _shown_wrong(text: str) -> str:
@@ -288,6 +304,8 @@ def _shown_wrong(text: str) -> str:
         remember(before)
         remember(before.partition(":")[2])
         return f"{scheme}{MASK}"
+    if not scheme and ":" not in text and not _HOST.fullmatch(text):
+        return MASK
     place, _, query = rest.partition("?")
     for part in query.split("&"):
         name, _, value = part.partition("=")
@@ -299,4 +317,7 @@ def _shown_wrong(text: str) -> str:
     if after:
         remember(rest.partition(":")[2])
         return f"{scheme}{place.partition(':')[0]}:{MASK}"
-    return f"{scheme}{place}{_query_shown(query)}"
+    host, slash, path = place.partition("/")
+    if not scheme.startswith("unix") and not _PATH.fullmatch(path):
+        path = MASK
+    return f"{scheme}{host}{slash}{path}{_query_shown(query)}"

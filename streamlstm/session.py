@@ -22,6 +22,7 @@ from dataclasses import dataclass
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime
+from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema as operators
 
 from streamlstm.errors import EndlessStepError, MemoryStepError, ModelError, StepError
 from streamlstm.printable import printable
@@ -67,6 +68,21 @@ def bound_memory(file_bytes: int) -> None:
     arena = onnxruntime.OrtArenaCfg({"max_mem": RUN_BYTES + RUN_FILES * file_bytes})
     onnxruntime.create_and_register_allocator(info, arena)
     _bounded = True
+
+
+def check_functions(names: set[str], source: str) -> None:
+    """Raise ModelError if a function of the file is called like an operator of ONNX.
+
+    onnxruntime's optimizer looks at some nodes by their name alone: where it takes a function for the operator, it
+    reads inputs that are not there, which ends the process, or simplifies what is not the same.
+    """
+    if not names:
+        return
+    if taken := sorted(names & {schema.name for schema in operators()}):
+        raise ModelError(
+            f"{source} has a function '{printable(taken[0])}', which is the name of an operator of ONNX; export the "
+            "model without functions of such names"
+        )
 
 
 def open_session(model_bytes: bytes, *, threads: int, source: str) -> onnxruntime.InferenceSession:

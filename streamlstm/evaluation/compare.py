@@ -28,6 +28,10 @@ from streamlstm.tables import Series
 
 Float64 = NDArray[np.float64]
 NOTHING_TO_TEST = "there is no value to test on; use a larger --test-size"
+NO_FORECAST = (
+    "none of the values to test on has a forecast: what the model answers before them is not finite, or none of its "
+    "outputs forecasts a column (`targets`)"
+)
 MOST_NAMED = 6  # series left out that are named
 # One series and its forecasts of values 1 to N - 1, (N - 1, F), to the interval of each; None if there are none.
 Interval = Callable[[Series, Float64], Bounds | None]
@@ -96,7 +100,7 @@ def compare(
         errors = score(series, said, test_size, min(seasons, default=None))
         if errors is None:
             if method == "model":
-                raise TableError(NOTHING_TO_TEST)
+                raise TableError(_why_unscored(series, test_size))
             continue
         bounds = [None if ahead else interval(one, forecast) for one, forecast in zip(series, said, strict=True)]
         known = tuple(bound for bound in bounds if bound is not None)
@@ -113,6 +117,11 @@ def compare(
             served=served_figures(model, series, both, test_size, missing) if name == "model" else None,
         )
     return found
+
+
+def _why_unscored(series: Sequence[Series], test_size: float) -> str:
+    tested = (one.values[training_length(len(one.values), test_size) :] for one in series)
+    return NOTHING_TO_TEST if all(np.isnan(values).all() for values in tested) else NO_FORECAST
 
 
 def scorable(series: Sequence[Series], test_size: float, say: Callable[[str], None]) -> list[Series]:

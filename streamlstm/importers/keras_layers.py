@@ -45,6 +45,10 @@ _KNOWN = (
 )
 _ADVICE = {
     "Masking": f"{COPY}; a missing value is handled outside the model (serve --missing)",
+    "Flatten": "it lays the steps of a window side by side, and here only the last output goes on: train with "
+    "return_sequences=False in the recurrent layer before it, or with a window of any length without it",
+    "Reshape": "what stands for steps and what for numbers would change: train without it. The model takes windows "
+    "(steps, features), and its last outputs, one a step ahead, may stay side by side: Dense(steps)",
     "Embedding": "a value is F numbers: train on categories that are numbers, one for each category (one-hot)",
     "Lambda": "what it does is code; do that to the values before the model or to the forecasts after it, or train "
     "with a layer that is one of " + ", ".join(_KNOWN),

@@ -22,6 +22,7 @@ from streamlstm.memory_store import MemoryServer, MemoryStore
 from streamlstm.meta import Meta
 from streamlstm.scoring import ABSOLUTE, COVERED, GIVEN, NAIVE, SCORED
 from streamlstm.tables import Series
+from support import odd_models
 from support.pump import pump
 
 FOLDER = Path(streamlstm.__file__).parent / "models"
@@ -40,6 +41,16 @@ def errors(*arguments: str) -> dict[str, dict[str, float | None]]:
     assert result.exit_code == 0, result.stderr
     found: dict[str, dict[str, float | None]] = json.loads(result.stdout)
     return found
+
+
+def test_a_model_that_answers_nothing_to_test_is_told_from_a_table_without_values(tmp_path: Path) -> None:
+    """A larger test part would not help: what the model answers overflows long before it."""
+    (tmp_path / "m.onnx").write_bytes(odd_models.growing())
+    result = evaluated(str(tmp_path / "m.onnx"), str(TABLE))
+    assert result.exit_code == 1
+    [line] = result.stderr.splitlines()[-1:]
+    assert "none of the values to test on has a forecast: what the model answers before them is not finite" in line
+    assert "--test-size" not in line
 
 
 def test_the_figures_are_those_the_training_wrote_down() -> None:

@@ -149,6 +149,12 @@ def test_a_model_that_reads_other_files_is_refused(tmp_path: Path, monkeypatch: 
             Model(proto.SerializeToString())
 
 
+def test_functions_of_names_of_their_own_are_called() -> None:
+    """What is refused is the name of an operator, not the function."""
+    y, _ = Model(namesake("Twin")).step([[3.0]], np.zeros((1, 1), np.float32))
+    assert y.tolist() == [[3.0]]
+
+
 def test_an_unknown_operator_is_refused() -> None:
     """A graph with an operator of nobody's is not loaded, so nothing of it runs."""
     proto = onnx.load_model_from_string(GOOD)
@@ -212,6 +218,17 @@ def call_chain() -> bytes:
     return serialized
 
 
+def namesake(operator: str) -> bytes:
+    """A call of a function with one input, which is named like an operator that has two."""
+    proto = onnx.load_model_from_string(odd_models.written([helper.make_node(operator, ["x"], ["y"], domain="e")]))
+    imports = [helper.make_opsetid("", 18), helper.make_opsetid("e", 1)]
+    body = [helper.make_node("Identity", ["a"], ["b"])]
+    proto.functions.append(helper.make_function("e", operator, ["a"], ["b"], body, imports))
+    proto.opset_import.append(imports[1])
+    serialized: bytes = proto.SerializeToString()
+    return serialized
+
+
 def texts(*nodes: onnx.NodeProto, constants: Sequence[onnx.TensorProto] = ()) -> bytes:
     """What these nodes make of texts, `t`, is repeated a million times; y is x."""
     many = numpy_helper.from_array(np.array([10**6]), "many")
@@ -251,6 +268,7 @@ HOSTILE = {
     "nodes": (many_nodes, "50,001 nodes, and at most"),
     "calls": (many_calls, "nodes, and at most"),
     "chain": (call_chain, "functions that call functions more than 64 deep"),
+    "namesake": (lambda: namesake("Mul"), "a function 'Mul', which is the name of an operator"),
     "text": (lambda: texts(constants=[helper.make_tensor("t", 8, [1], [b"x" * 9])]), "the tensor 't' of texts"),
     "text of a number": (lambda: texts(helper.make_node("Cast", ["x"], ["t"], to=8)), "a node Cast of texts"),
     "text of a node": (lambda: texts(helper.make_node("Constant", [], ["t"], value_string="x")), "a node Constant of"),

@@ -292,6 +292,24 @@ def test_a_mask_of_a_functional_model_is_named(tmp_path: Path, suffix: str) -> N
         imported(tmp_path / f"m{suffix}")
 
 
+SHAPES: dict[str, tuple[Callable[[], list[Any]], str]] = {
+    "Flatten": (lambda: [L.LSTM(3, return_sequences=True), L.Flatten()], "train with return_sequences=False in"),
+    "Reshape": (lambda: [L.LSTM(3), L.Dense(4), L.Reshape((4, 1))], r"train without it.*may stay side by side"),
+}
+
+
+@SAVED
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("case", SHAPES)
+def test_layers_that_change_shapes_say_what_to_train_instead(tmp_path: Path, case: str, suffix: str) -> None:
+    """Flatten is known after a last output, so that a list of what is known would not help."""
+    make, message = SHAPES[case]
+    keras.Sequential([L.Input((W, F)), *make(), L.Dense(1)]).save(tmp_path / f"m{suffix}")
+    with pytest.raises(ModelError, match=rf"\({case}\) cannot be carried over: .*{message}") as caught:
+        imported(tmp_path / f"m{suffix}")
+    assert "not known here" not in str(caught.value)
+
+
 @pytest.mark.parametrize("call", [{"training": True}, {"training": False}, {}])
 def test_layers_that_drop_when_forecasting_are_refused(tmp_path: Path, call: dict[str, bool]) -> None:
     """Keras 2 heeds `training=True` of a call in `predict` too: its forecasts are then drawn."""

@@ -43,6 +43,12 @@ def test_a_password_that_is_not_encoded_is_never_shown(sign: str, scheme: str, u
     "url",
     [
         "redis://S3CRET@h",
+        "S3CRET",
+        "S3CRET&/%x",
+        "redis://h/S3CRET%2F",
+        "redis://h?username=a&db=S3CRET",
+        "redis://h?S3CRET",
+        "redis://h:6379/0?S3CRET=1&db=2",
         "S3CRET@h:6379",
         ":S3CRET@h:6379/0",
         "redis:/:S3CRET@h",
