@@ -23,6 +23,7 @@ enum { TALLY_SCORED, TALLY_ABSOLUTE, TALLY_NAIVE, TALLY_SCALED, TALLY_COVERED, T
 
 /* What is kept of a series to calibrate its intervals and scores: see streamlstm/calibration.py. */
 enum { TAILS = 9, LABELLED = 1, BEGINS = 2, EXTRAS = 3 };
+static const double LEAST_TAIL = 1e-9;
 typedef struct {
     double seen, scale, low, high, covered, tails[TAILS];
 } Calibration;
@@ -312,7 +313,10 @@ static void learn(Calibration *kept, const Constants *constants, double error) {
         kept->high += missed_high ? constants->out : -constants->in;
         kept->low += missed_low ? constants->out : -constants->in;
         double ratio = size / kept->scale;
-        for (int i = 0; i < TAILS; i++) kept->tails[i] *= ratio > kept->tails[i] ? constants->up[i] : constants->down[i];
+        for (int i = 0; i < TAILS; i++) {
+            double moved = kept->tails[i] * (ratio > kept->tails[i] ? constants->up[i] : constants->down[i]);
+            kept->tails[i] = moved > LEAST_TAIL ? moved : LEAST_TAIL;
+        }
     }
     kept->seen += 1.0;
     double weight = 1.0 / kept->seen;

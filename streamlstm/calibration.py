@@ -53,6 +53,9 @@ _MOST_END = 1e16
 _MOST_TAIL = 1e100
 _MOST = np.array([_MOST_SEEN, _MOST_SCALE, _MOST_END, _MOST_END, _MOST_SEEN, *[_MOST_TAIL] * len(TAILS)])
 _LEAST = np.array([0.0, 0.0, -_MOST_END, -_MOST_END, 0.0, *[math.ulp(0.0)] * len(TAILS)])
+# A series that stands still brings its edges down to here and no further: they move by shares of themselves, so from
+# the smallest double they would never come up again, and from here they take hundreds of values.
+_LEAST_TAIL = 1e-9
 
 CONSTANTS = 4 + 3 * len(TAILS)  # numbers of an interval level
 LABELLED, BEGINS = 1, 2  # flags of an event: its value scores the prediction before it; the series begins anew with it
@@ -251,7 +254,7 @@ def _learn(part: NDArray[Any], error: Float64, constants: Float64) -> NDArray[An
     learned["high"] += np.where(missed_high, out, -in_)
     learned["low"] += np.where(missed_low, out, -in_)
     over = (size / scale)[:, None] > learned["tails"]
-    learned["tails"] *= np.where(over, up, down)
+    learned["tails"] = np.maximum(learned["tails"] * np.where(over, up, down), _LEAST_TAIL)
     part = part.copy()
     part[moved] = learned
     part["seen"] += 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from streamlstm.errors import TableError
 from streamlstm.tables.times import are_early, both_utc, find_zone, parse_serial_date, parse_time
@@ -15,10 +15,16 @@ class HaltError(TableError):
 class Clock:
     """Reads the time of one line after the other."""
 
-    def __init__(self, source: str, *, serial: bool, timezone: str | None, in_order: bool) -> None:
-        """`serial`: numbers are days as Excel counts them; `in_order`: a time that goes back is refused."""
+    def __init__(
+        self, source: str, *, serial: bool, timezone: str | None, in_order: bool, say: Callable[[str], None]
+    ) -> None:
+        """`serial`: numbers are days as Excel counts them; `in_order`: a time that goes back is refused.
+
+        `say` is told of the first time that no clock of the zone has shown.
+        """
         self._source, self._serial, self._in_order = source, serial, in_order
         self._timezone = timezone
+        self._say, self._skipped_said = say, False
         self._zone = None if timezone is None else find_zone(timezone)
         self.zoned = self._zone is not None  # so that one text may be two times
         self._last_text = ""
@@ -34,7 +40,7 @@ class Clock:
         except TableError as error:
             raise TableError(f"{self._source}, line {number}: {error}") from None
         if self._zone is not None and local:
-            time_ms = self._in_utc(time_ms, series)
+            time_ms = self._in_utc(time_ms, series, text, number)
         if self._in_order and self._last_ms is not None and time_ms < self._last_ms:
             raise HaltError(
                 f"{self._source}, line {number}: the time goes back from {self._last_text} to {text}; "
@@ -54,7 +60,7 @@ class Clock:
         if not local and time_ms >= 0 and are_early(time_ms):
             yield f"{first} is a time, in seconds since 1970"
 
-    def _in_utc(self, local_ms: int, series: bytes) -> int:
+    def _in_utc(self, local_ms: int, series: bytes, text: str, number: int) -> int:
         """A local time in UTC; of one that clocks show twice the later, if its series or all are beyond the earlier."""
         assert self._zone is not None, "asked with a zone only"
         time_ms, later = both_utc(local_ms, self._zone)
@@ -62,5 +68,11 @@ class Clock:
             behind = self._in_order and self._last_ms is not None and time_ms < self._last_ms
             if behind or self._last_of.get(series, time_ms - 1) >= time_ms:
                 time_ms = later
+        elif later < time_ms and not self._skipped_said:
+            self._skipped_said = True
+            self._say(
+                f"{self._source}, line {number}: {text} does not exist in {self._timezone}, where clocks went forward "
+                "over it; is it the right zone?"
+            )
         self._last_of[series] = time_ms
         return time_ms

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -47,6 +48,8 @@ class JsonLines:
         if not isinstance(item, dict):
             found = shortened(line.decode("utf-8", "replace"))
             raise TableError(f'{chosen.source}, line {number}: not a JSON object such as {{"sensor-1": 21.5}}: {found}')
+        if (twice := repeated_name(line, (item,))) is not None:
+            raise TableError(f"{chosen.source}, line {number}: the object has the name {twice!r} more than once")
         if not self._begun:
             self._begin(item)
         time = None if self._time is None else item.pop(self._time, None)
@@ -128,6 +131,29 @@ def _json_number(value: Any) -> bytes:
     if value is None:
         return b""
     return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else json.dumps(value).encode()
+
+
+def repeated_name(text: bytes, objects: Collection[dict[str, Any]]) -> str | None:
+    """A name that one of the objects of a JSON text has more than once, so that parsing left a value out; or None.
+
+    A name has two quotes, as a text has: where there are no more of them, nothing is parsed again.
+    """
+    texts = sum(isinstance(value, str) for item in objects for value in item.values())
+    if text.count(b'"') == 2 * (sum(map(len, objects)) + texts):
+        return None
+    found: list[str] = []
+
+    def look(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = set()
+        for name, _ in pairs:
+            if name in names:
+                found.append(name)
+            names.add(name)
+        return dict(pairs)
+
+    with contextlib.suppress(ValueError, RecursionError):  # what only the faster parser takes has been parsed
+        json.loads(text, object_pairs_hook=look)
+    return found[0] if found else None
 
 
 def _parse_json(line: bytes) -> Any:

@@ -24,7 +24,15 @@ from streamlstm.cli.options import counted
 from streamlstm.errors import TableError, UsageError
 from streamlstm.tables.cells import COMMA, MISSING_WORDS, POINT, decimal_sign, parse_number, shortened
 from streamlstm.tables.columns import HEAD, Column, Grid
-from streamlstm.tables.csv_file import Dialect, find_dialect, is_header, likely_delimiter, split, split_all
+from streamlstm.tables.csv_file import (
+    Dialect,
+    find_dialect,
+    is_header,
+    likely_delimiter,
+    separator_of,
+    split,
+    split_all,
+)
 from streamlstm.tables.decimals import Decimals
 from streamlstm.tables.headless import names_by_place
 from streamlstm.tables.names import ID_COLUMN, TIME_COLUMN
@@ -90,14 +98,14 @@ class Format:
 
     def clock(self, *, serial: bool = False) -> Clock:
         """Reads the times of the lines."""
-        return Clock(self.source, serial=serial, timezone=self.table.timezone, in_order=self.in_order)
+        return Clock(self.source, serial=serial, timezone=self.table.timezone, in_order=self.in_order, say=self.say)
 
 
 def begins_table(lines: Sequence[str], chosen: Format) -> bool:
     """Whether a file that begins with these lines is a table with a header, which `read_table` reads as a whole."""
     if lines[0].startswith("{"):
         return False
-    first = next((line for line in lines if line.strip() and not line.lower().startswith("sep=")), "")
+    first = next((line for line in lines if line.strip() and separator_of(line) is None), "")
     cells = split(first, likely_delimiter(first), f"{chosen.source}, first line")
     return len(cells) > 1 and is_header(cells, wide=chosen.table.wide)
 

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from streamlstm.batch import RESET
+from streamlstm.cli.json_lines import repeated_name
 from streamlstm.cli.lines import Format, Row, begins_table, open_lines
 from streamlstm.cli.options import counted
 from streamlstm.cli.shift import written
@@ -159,6 +160,8 @@ def array_elements(data: bytes, chosen: Format) -> list[bytes]:
             f"{chosen.source} is a JSON array, but not one of objects with the names of series (or unique_id, ds, y), "
             "nor one of numbers"
         )
+    if kinds == {"objects"} and (twice := repeated_name(data, found)) is not None:
+        raise TableError(f"{chosen.source} has an object with the name {twice!r} more than once")
     chosen.source += ", an element a line"
     return [b"nan" if item is None else orjson.dumps(item) for item in found]
 

@@ -20,7 +20,8 @@ from streamlstm.tables.times import are_likely_times, is_time
 csv.field_size_limit(2**31 - 1)  # of characters in a cell: names may be giants; what a line takes is there already
 
 DELIMITERS = ",;\t|"
-_SEPARATOR_LINE = re.compile(r"sep=(.)", re.IGNORECASE)  # Excel's word to itself
+# Excel's word to itself; one that is stripped of its tab stands for that.
+_SEPARATOR_LINE = re.compile(r"\s*(?P<quote>\"?)sep=(?P<sign>.?)(?P=quote)[ \r\n]*", re.IGNORECASE)
 _DIGITS = re.compile(r"[+-]?[0-9]+")
 _FRACTION = re.compile(r"[0-9]+")
 
@@ -47,6 +48,12 @@ class Dialect:
         return cells
 
 
+def separator_of(line: str) -> str | None:
+    """What a line such as `sep=;` says that separates cells; None for another line."""
+    found = _SEPARATOR_LINE.fullmatch(line)
+    return None if found is None else found["sign"].strip(" \r\n") or "\t"
+
+
 def likely_delimiter(line: str) -> str:
     """What separates the cells of a line; where there are as many commas as semicolons, they may be decimal ones."""
     for delimiter in ";\t|":
@@ -61,11 +68,11 @@ def find_dialect(lines: Sequence[str], source: str, *, one_series: bool, wide: b
 
     Raises TableError for what is not CSV.
     """
-    separator = _SEPARATOR_LINE.fullmatch(lines[0].strip())
+    separator = separator_of(lines[0])
     skip = 1 if separator and len(lines) > 1 else 0
     while skip and skip < len(lines) - 1 and not lines[skip].strip():
         skip += 1
-    delimiter = separator[1] if separator else likely_delimiter(lines[skip])
+    delimiter = separator or likely_delimiter(lines[skip])
     first = split(lines[skip], delimiter, f"{source}, first line")
     header = tuple(cell.strip() for cell in first) if is_header(first, wide=wide) else None
     rows = split_all(lines[skip + (header is not None) : skip + HEAD], delimiter)

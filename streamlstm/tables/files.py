@@ -21,6 +21,7 @@ MAX_CELLS = 5_000_000
 BYTES_A_CELL = 48  # allowed on average, delimiters included; a time with a zone has 25
 MAX_COLUMNS = 20_000  # of Parquet, whose footer has hundreds of bytes a column, parsed before anything can be counted
 BATCH_ROWS = 1 << 16
+PERIODS = b"periods"  # by which a column of integers says that it counts periods since 1970, and how long they are
 
 # Of a line: a header of 20,000 long names, or the values of half a million series at one time. What is longer, such as
 # a sparse file, has no line ends, and one cell of it would be looked at letter by letter.
@@ -110,7 +111,7 @@ def read_parquet_here(file: IO[bytes], source: str, arguments: dict[str, Any]) -
             raise TableError(f"{source} has {columns:,} columns, and at most {MAX_COLUMNS:,} are read")
         check_cells(source, rows * columns, int(arguments["max_cells"]))
         sink, left, found = pa.BufferOutputStream(), int(arguments["max_bytes"]), 0
-        schema = pa.schema([pa.field(field.name, _plain(field.type)) for field in parquet.schema_arrow])
+        schema = pa.schema([_plain_field(field) for field in parquet.schema_arrow])
         with pa.ipc.new_stream(sink, schema) as stream:
             for read in parquet.iter_batches(batch_size=BATCH_ROWS):
                 read.validate(full=True)
@@ -135,6 +136,16 @@ def read_parquet_here(file: IO[bytes], source: str, arguments: dict[str, Any]) -
     if found != rows:
         raise TableError(f"{source} is damaged: it says that it has {rows:,} rows and has {found:,}")
     return {}, [memoryview(sink.getvalue())]
+
+
+def _plain_field(field: Any) -> Any:
+    """What a column is sent as: under its name, with the length of its periods if those are what pandas wrote."""
+    import pyarrow as pa
+
+    noted = field.metadata or {}
+    periods = noted.get(b"ARROW:extension:name") == b"pandas.period"
+    kept = {PERIODS: noted.get(b"ARROW:extension:metadata", b"")} if periods else None
+    return pa.field(field.name, _plain(field.type), metadata=kept)
 
 
 def _plain(kind: Any) -> Any:

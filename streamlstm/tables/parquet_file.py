@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,14 @@ import numpy as np
 
 from streamlstm.errors import TableError
 from streamlstm.tables.columns import Column, Grid, Kind, NumberColumn, OtherColumn, TimeColumn
-from streamlstm.tables.files import MAX_CELLS, read_arrow
+from streamlstm.tables.files import MAX_CELLS, PERIODS, read_arrow
 
+# Periods that pandas counts from 1970, as numpy calls them; multiples (15min) are counted in single ones.
+_PERIOD = re.compile(rb'{"freq": "[0-9]*([A-Za-z]+(?:-[A-Z]+)?)"}')
+_PERIOD_UNITS = {
+    b"Y-DEC": "Y", b"A-DEC": "Y", b"Q-DEC": "3M", b"M": "M", b"D": "D", b"h": "h", b"H": "h", b"min": "m", b"T": "m",
+    b"s": "s", b"S": "s", b"ms": "ms", b"L": "ms", b"us": "us", b"U": "us", b"ns": "ns", b"N": "ns",
+}  # fmt: skip
 _PER_MS = {"s": 1, "ms": 1, "us": 1_000, "ns": 1_000_000}
 
 
@@ -20,7 +27,10 @@ def read_parquet(path: Path, max_cells: int = MAX_CELLS) -> Grid:
     table = read_arrow(path, max_cells)
     if table.num_rows == 0:
         raise TableError(f"{path} has no rows")
-    columns = [_column(name, cells) for name, cells in zip(table.column_names, table.columns, strict=True)]
+    columns = [
+        _column(field.name, cells) if PERIODS not in (field.metadata or {}) else _periods(str(path), field, cells)
+        for field, cells in zip(table.schema, table.columns, strict=True)
+    ]
     return Grid(str(path), columns, table.num_rows, lambda row: f"row {row + 1}")
 
 
@@ -40,6 +50,24 @@ def _column(name: str, cells: Any) -> Column:
     if is_type.is_null(kind):
         return Column(name, [""] * len(cells))
     return OtherColumn(name, str(kind))
+
+
+def _periods(source: str, field: Any, cells: Any) -> Column:
+    """Periods as the times at which they begin; raises TableError for those that begin on a day of pandas' own."""
+    import pyarrow as pa
+
+    found = _PERIOD.fullmatch(field.metadata[PERIODS])
+    unit = _PERIOD_UNITS.get(found[1]) if found else None
+    if unit is None or not pa.types.is_integer(cells.type):
+        said = field.metadata[PERIODS][:80].decode("utf-8", "replace")
+        raise TableError(
+            f"{source}, column {field.name!r}: periods of pandas that are not read, {said}; write the times at which "
+            "they begin (.dt.to_timestamp())"
+        )
+    missing = np.asarray(cells.is_null().to_numpy(), np.bool_)
+    counts = np.asarray(cells.cast(pa.int64()).fill_null(0).to_numpy(), np.int64)
+    times_ms = counts.astype(f"datetime64[{unit}]").astype("datetime64[ms]").astype(np.int64)
+    return TimeColumn(field.name, times_ms, missing, local=True)
 
 
 def _numbers(cells: Any) -> Any:

@@ -165,6 +165,16 @@ def test_an_hour_that_clocks_show_twice_is_two_hours_in_a_pipe() -> None:
     assert [(time, name) for time, name, _ in found] == [(first, b"a"), (first, b"b"), (second, b"a"), (second, b"b")]
 
 
+def test_a_local_time_that_clocks_went_over_is_said_once() -> None:
+    """With its line, for the zone is likely another one."""
+    said: list[str] = []
+    text = "ds,y\n2024-03-31 01:30,1\n2024-03-31 02:30,2\n2024-03-31 02:45,3\n"
+    assert len(rows(text, said, timezone="Europe/Berlin")) == 3
+    found = [line for line in said if "does not exist" in line]
+    assert len(found) == 1
+    assert "line 3: 2024-03-31 02:30 does not exist in Europe/Berlin" in found[0]
+
+
 def test_words_that_come_again_in_a_column_nobody_named_are_an_error() -> None:
     """Several series are not merged into one, in a pipe as in a file."""
     with pytest.raises(TableError, match=r"line 5: looks like several series: the column 'city' .* --id-col city"):

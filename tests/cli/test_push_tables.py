@@ -93,6 +93,17 @@ def test_what_json_lines_were_taken_for_is_said(run: Run, client: redis.Redis) -
     assert (done.returncode, b"names its series itself" in done.stderr) == (2, True)
 
 
+@pytest.mark.parametrize("around", [b"%b", b"[%b]"])
+def test_an_object_with_a_name_twice_loses_no_value_in_silence(around: bytes, run: Run, client: redis.Redis) -> None:
+    """It is refused by that name; texts and quotes in names count for nothing."""
+    done = run("push", "values", stdin=around % b'{"a": 1, "b": 2, "\\u0061": 3}')
+    assert done.returncode == 1
+    assert b"the name 'a' more than once" in done.stderr
+    assert not client.exists("values")
+    assert run("push", "values", stdin=around % b'{"a\\"": "1", "b": 2}').returncode == 0
+    assert [fields for _, fields in client.xrange("values")] == [{b'a"': b"1", b"b": b"2"}]
+
+
 def test_an_object_without_the_name_of_its_series_is_left_out(run: Run, client: redis.Redis) -> None:
     """Its columns are no series, and a reset still is one."""
     lines = b'{"unique_id": "s", "y": 1}\n{"y": 2}\n{"!reset": "s"}\n'

@@ -56,9 +56,10 @@ class Calibrator:
             self.low += out if below else -back
             up, down = self.constants.numbers[4 + len(TAILS) :].reshape(2, -1).tolist()
             ratio = abs(error) / self.scale
-            self.tails = [
+            moved = (
                 tail * (more if ratio > tail else less) for tail, more, less in zip(self.tails, up, down, strict=True)
-            ]
+            )
+            self.tails = [max(tail, 1e-9) for tail in moved]
         self.seen += 1
         self.scale += max(0.05, 1 / self.seen) * (abs(error) - self.scale)
         return score

@@ -77,6 +77,8 @@ def text_forms() -> dict[str, tuple[str, dict[str, Any]]]:
         "tabs": (long_text("\t", names="item_id,Time,Value"), {}),
         "bars": (long_text("|", names="SENSOR,recorded_at,reading"), {}),
         "sep=": ("sep=;\r\n" + long_text(";").replace("\n", "\r\n"), {}),
+        "sep= and a tab": ("sep=\t\r\n" + long_text("\t"), {}),
+        "sep= in quotes": ('"sep=|"\n' + long_text("|"), {}),
         "CR alone": (long_text(",").replace("\n", "\r"), {}),
         "the year first": (long_text(",").replace("2024-0", "2024/"), {}),
         "ms as floats": (
@@ -146,6 +148,10 @@ def parquet_forms() -> dict[str, tuple[pa.Table, dict[str, Any]]]:
             {},
         ),
         "pandas, times as index": (pa.Table.from_pandas(frame()), {"wide": True}),
+        "pandas, periods": (
+            pa.Table.from_pandas(numpy_dates.assign(ds=lambda found: found.ds.dt.to_period("15min"))),
+            {},
+        ),
         "pandas, rows filtered": (pa.Table.from_pandas(numpy_dates.iloc[::-1]), {}),
     }
 
@@ -255,3 +261,16 @@ def test_what_is_no_table_is_refused_by_name(tmp_path: Path, content: bytes, wor
     (tmp_path / "table.csv").write_bytes(content)
     with pytest.raises(TableError, match=words):
         read_table(tmp_path / "table.csv")
+
+
+def test_quarters_begin_with_their_first_month_and_weeks_are_refused(tmp_path: Path) -> None:
+    """A count of periods is never taken for seconds."""
+    quarters = pd.period_range("1969Q3", periods=4, freq="Q")
+    pd.DataFrame({"date": quarters, "y": range(4)}).to_parquet(tmp_path / "quarters.parquet")
+    (found,) = read_table(tmp_path / "quarters.parquet")
+    assert found.times_ms is not None
+    months = np.array(["1969-07", "1969-10", "1970-01", "1970-04"], "datetime64[M]")
+    assert found.times_ms.tolist() == months.astype("datetime64[ms]").astype(int).tolist()
+    pd.DataFrame({"date": quarters.asfreq("W"), "y": range(4)}).to_parquet(tmp_path / "weeks.parquet")
+    with pytest.raises(TableError, match=r"column 'date': periods of pandas that are not read, .*W-SUN.*to_timestamp"):
+        read_table(tmp_path / "weeks.parquet")
