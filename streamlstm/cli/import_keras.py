@@ -119,7 +119,7 @@ def import_keras(
     made = convert(
         file,
         scale=scales or None,
-        features=None if features is None else features.split(","),
+        features=None if features is None else [name.strip() for name in features.split(",")],
         targets=_each_once(targets),
     )
     data = made.SerializeToString(deterministic=True)

@@ -16,11 +16,12 @@ def served_bounds(one: Series, forecasts: NDArray[np.float64], level: float, *, 
     """Bounds of the values 1 to N - 1 of a series from its forecasts (N - 1, F), each from the values before it.
 
     The first forecast feature has them, as in the daemon; NaN in the others, and before ten values were scored. None
-    if nothing is forecast. Unless numbers are carried exactly, they are rounded to float32, as the daemon's are.
+    if nothing is forecast. Unless numbers are carried exactly, they are rounded to float32, as the daemon's are, and
+    read from its texts.
     """
     import numpy as np
 
-    from streamlstm.evaluation.scores import Bounds
+    from streamlstm.evaluation.scores import Bounds, as_written
 
     low, high = np.full(forecasts.shape, np.nan), np.full(forecasts.shape, np.nan)
     forecast = np.flatnonzero(~np.isnan(forecasts).all(axis=0))
@@ -33,7 +34,8 @@ def served_bounds(one: Series, forecasts: NDArray[np.float64], level: float, *, 
     if not exact:
         values, said = values.astype(np.float32).astype(np.float64), said.astype(np.float32).astype(np.float64)
     first = int(np.argmax(~np.isnan(said)))  # a baseline may need some values before it says anything
-    low[first:, feature], high[first:, feature] = _ends(values[first:], said[first:], level, exact)
+    ends = _ends(values[first:], said[first:], level, exact)
+    low[first:, feature], high[first:, feature] = (as_written(end, exact=exact) for end in ends)
     return Bounds(low, high)
 
 

@@ -92,7 +92,7 @@ def model_forecasts(model: Model, series: Sequence[Series], ahead: int = 1, miss
     result = []
     later = (ahead - 1) * len([target for target in model.spec.targets if target is not None])
     for one in series:
-        outputs = as_written(model, one_step_forecasts(model, one, missing))
+        outputs = as_written(one_step_forecasts(model, one, missing), exact=model.spec.exact)
         said = np.full((len(outputs) - 1, len(model.spec.features)), np.nan)
         for feature, target in enumerate(model.spec.targets):
             if target is not None:
@@ -108,9 +108,9 @@ def horizon_of(model: Model) -> int:
     return horizon if isinstance(horizon, int) and horizon * targets == len(model.spec.outputs) else 1
 
 
-def as_written(model: Model, forecasts: Float64) -> Float64:
-    """Forecasts (N, O) as whoever reads a daemon's texts has them: 0.1, not the float32 next to it."""
-    if model.spec.exact:
+def as_written(forecasts: Float64, *, exact: bool) -> Float64:
+    """Forecasts, or ends of intervals, as whoever reads a daemon's texts has them: 0.1, not the float32 next to it."""
+    if exact:
         return forecasts
     texts = orjson.dumps(forecasts.astype(np.float32), option=orjson.OPT_SERIALIZE_NUMPY)
     return np.array(orjson.loads(texts), np.float64).reshape(forecasts.shape)

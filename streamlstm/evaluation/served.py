@@ -52,6 +52,8 @@ def served_figures(
         naive.append(np.abs(value - fed[first - 1 : -1, feature])[known])
         if bounds is not None:
             low, high = bounds[number].low[first - 1 :, feature], bounds[number].high[first - 1 :, feature]
+            if not model.spec.exact:  # the numbers that their texts stand for, as the fed ones are
+                low, high = low.astype(np.float32).astype(np.float64), high.astype(np.float32).astype(np.float64)
             given = known & ~np.isnan(low + high)
             inside.append(((low <= value) & (value <= high))[given])
     total, total_naive = np.concatenate(errors), float(np.concatenate(naive).sum())

@@ -148,7 +148,8 @@ def _served(file: KerasFile, stack: nn.Stack, length: int | None) -> tuple[nn.Re
             f"{file.path}: some recurrent layers are stateful and others not; make them all one or the other"
         )
     if length is not None:
-        return nn.Window(stack, length), f"the last {length} values (stateless, fixed windows)"
+        last = "the last value" if length == 1 else f"the last {length} values"
+        return nn.Window(stack, length), f"{last} (stateless, fixed windows)"
     if any(backwards):
         raise ModelError(
             f"{file.path}: a layer reads windows backwards, but the model does not say how long they are; save it with "
@@ -160,8 +161,12 @@ def _served(file: KerasFile, stack: nn.Stack, length: int | None) -> tuple[nn.Re
 def _feature_names(features: Sequence[str] | None, width: int) -> tuple[str, ...]:
     if features is None:
         return ("y",) if width == 1 else tuple(f"x{number}" for number in range(1, width + 1))
-    if len(features) != width or len(set(features)) != width:
+    if len(features) != width:
         raise UsageError(f"the model takes {width} features a value; give {width} different names, not {len(features)}")
+    if not all(features):
+        raise UsageError("the name of a feature is empty; give each one")
+    if twice := next((name for name in features if features.count(name) > 1), None):
+        raise UsageError(f"two features are called {twice!r}; give each a name of its own")
     return tuple(features)
 
 

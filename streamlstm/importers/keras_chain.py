@@ -53,10 +53,7 @@ def _followed(file: KerasFile) -> list[Layer]:
         sources = _sources(by_name[name].get("inbound_nodes", []))
         _refuse_call(file, by_name[name], sources, by_name)
         if len(sources) != 1 or sources[0][1] != 0:
-            raise ModelError(
-                f"{file.path}: layer {name!r} takes {len(sources)} tensors or a state; only a chain of layers, each "
-                "fed by the output of the one before it, can be carried over: build the model as keras.Sequential"
-            )
+            raise _no_chain(file, by_name[name], sources)
         name = sources[0][0]
         if any(by_name[name] is layer for layer in found):
             raise ModelError(
@@ -69,6 +66,23 @@ def _followed(file: KerasFile) -> list[Layer]:
             "keras.Model(inputs, output)"
         )
     return found[::-1]
+
+
+def _no_chain(file: KerasFile, layer: Layer, sources: Sequence[tuple[str, int]]) -> ModelError:
+    """Word an error about a layer that is not fed by the output of one other."""
+    nodes, name = layer.get("inbound_nodes", []), layer["config"]["name"]
+    only = "only a chain of layers, each used once and fed by the output of the one before it, can be carried over"
+    if isinstance(nodes, list) and len(nodes) > 1:
+        return ModelError(f"{file.path}: layer {name!r} is used {len(nodes)} times; {only}: train it with a layer each")
+    if len(sources) == 1:
+        giver, number = sources[0]
+        return ModelError(
+            f"{file.path}: layer {name!r} takes a state of {giver!r} (its output {number}); {only}: take its first "
+            "output, which of an LSTM, GRU or SimpleRNN is its last h, and train it again if that was another state"
+        )
+    return ModelError(
+        f"{file.path}: layer {name!r} takes {len(sources)} tensors; {only}: train the model as keras.Sequential"
+    )
 
 
 def _refuse_call(
@@ -99,10 +113,10 @@ def _trains(node: Any) -> bool:
 def _end(file: KerasFile, key: str) -> str:
     names = {name for name, _ in _sources(file.config.get(key, []))}
     if len(names) != 1:
-        raise ModelError(
-            f"{file.path}: the model has several inputs or outputs; save the part from one to one, "
-            "keras.Model(one_input, one_output)"
-        )
+        advice = "give their numbers side by side in one, keras.Input((W, F)), and train it so"
+        if key == "output_layers":
+            advice = "save the part to one of them, keras.Model(model.input, model.outputs[0])"
+        raise ModelError(f"{file.path}: the model has several {key.removesuffix('_layers')}s; {advice}")
     return names.pop()
 
 

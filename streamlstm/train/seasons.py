@@ -15,6 +15,7 @@ from streamlstm.train.periods import MIN_PERIODS, MIN_STEPS, are_near, found_per
 
 MOST_CANDIDATES = 4
 STRONG_SHARE = 0.5  # of the variance around a moving mean, that a period explains
+BESIDE = 0.03  # of a period; tides of 24.8 hours and moons of 354 days are farther from the calendar
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -46,7 +47,7 @@ def season_candidates(panel: Panel, series: Sequence[Series] = ()) -> tuple[list
     before with it as without), 7 % better on a long season and 12 % worse on a saw tooth.
     """
     longest = int(panel.lengths.min()) // MIN_PERIODS
-    found = found_periods(panel)
+    found = {_measured(m, share, _calendar_periods(series)): share for m, share in found_periods(panel).items()}
     strong = min((m for m, share in found.items() if share >= STRONG_SHARE), default=longest)
     # What is longer than a strong period and does not show beside it would be taken for the mean of two that it gives.
     calendar = [m for m in _calendar_periods(series) if MIN_STEPS <= m <= strong or m in found]
@@ -56,6 +57,12 @@ def season_candidates(panel: Panel, series: Sequence[Series] = ()) -> tuple[list
     steady = {m for m in periods if m >= MIN_WIDE_SEASON and (m in calendar or found[m] >= STRONG_SHARE)}
     wide = [Seasons(one[:-1], one[-1:]) for one in sets if one and one[-1] in steady]
     return [*(Seasons(one) for one in sets), *wide], found
+
+
+def _measured(period: int, share: float, calendar: Sequence[int]) -> int:
+    """The calendar's period that a weak one beside it is, badly measured: 168 for 167 where noise chose of the two."""
+    beside = (other for other in calendar if abs(other - period) <= other * BESIDE)
+    return next(beside, period) if share < STRONG_SHARE else period
 
 
 def _calendar_periods(series: Sequence[Series]) -> list[int]:

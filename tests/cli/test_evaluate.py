@@ -136,6 +136,15 @@ def test_it_says_what_serving_says() -> None:
     assert shown["skill"] == pytest.approx(1 - tally[ABSOLUTE] / tally[NAIVE], rel=1e-12)
 
 
+@pytest.mark.parametrize("value", [21.3, 0.1, 1e12])
+def test_a_flat_series_lies_in_its_intervals(tmp_path: Path, value: float) -> None:
+    """Their ends are the numbers that are read in the daemon's texts: 21.3, not the float32 next to it."""
+    table = tmp_path / "flat.csv"
+    table.write_text("y\n" + f"{value!r}\n" * 60)
+    found = errors(str(MODEL), str(table), "--test-size", "20", "--season", "none")
+    assert (found["naive"]["width"], found["naive"]["coverage"]) == (0, 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

@@ -237,6 +237,43 @@ def test_what_may_not_be_as_meant_is_said(tmp_path: Path) -> None:
     assert json.loads(result.stdout)["model"]["coverage"] is not None
 
 
+def test_names_of_features_are_one_each(tmp_path: Path) -> None:
+    """What is wrong with them is said; blanks around them do not count."""
+    path, made = str(tmp_path / "m.keras"), str(tmp_path / "m.onnx")
+    keras.Sequential([L.Input((W, 3)), L.LSTM(3), L.Dense(1)]).save(path)
+    for names, message in (
+        ("a,b", "give 3 different names, not 2"),
+        ("a,b,a", "two features are called 'a'"),
+        ("a,,b", "the name of a feature is empty"),
+    ):
+        result = CliRunner().invoke(main, ["import-keras", path, "-o", made, "--features", names])
+        assert result.exit_code == 2
+        assert message in result.stderr
+    result = CliRunner().invoke(main, ["import-keras", path, "-o", made, "--features", "a, b, c", "--target", "b"])
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_what_is_no_chain_says_why_and_what_to_do(tmp_path: Path, suffix: str) -> None:
+    """A layer used twice, a state taken, several inputs; the part to one of several outputs is carried over."""
+    path = tmp_path / f"m{suffix}"
+    one, other, layer = L.Input((W, 1)), L.Input((W, 1)), L.LSTM(1, return_sequences=True)
+    _, hidden, cell = L.LSTM(3, return_state=True)(one)
+    outputs = [L.Dense(1)(hidden), L.Dense(1)(cell)]
+    for model, message in (
+        (keras.Model(one, L.LSTM(2)(layer(layer(one)))), "is used 2 times"),
+        (keras.Model(one, outputs[1]), r"takes a state of 'lstm\w*' \(its output 2\)"),
+        (keras.Model([one, other], L.LSTM(2)(L.Add()([one, other]))), r"several inputs; .* side by side"),
+        (keras.Model(one, [L.LSTM(2)(one), L.GRU(2)(one)]), r"several outputs; .*model\.outputs\[0\]"),
+    ):
+        model.save(path)
+        with pytest.raises(ModelError, match=message):
+            imported(path)
+    keras.Model(model.input, model.outputs[0]).save(path)
+    assert imported(path).spec.outputs == ("yhat", "yhat2")
+
+
 AFFINE: dict[str, Callable[[], list[Any]]] = {
     "Normalization": lambda: [L.Normalization(mean=[1.0, 2.0], variance=[2.0, 3.0]), L.LSTM(3)],
     "inverted": lambda: [L.LSTM(2), L.Normalization(mean=[1.0, 2.0], variance=[2.0, 3.0], invert=True)],

@@ -313,7 +313,7 @@ REFUSALS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "no shape": (refusal(layer("LSTM", name="l", units=U)), "does not say what shape"),
     "branches": (branching, "takes 2 tensors"),
     "initial states": (seeded, "takes 3 tensors"),
-    "two outputs": (two_outputs, "several inputs or outputs"),
+    "two outputs": (two_outputs, r"several outputs; save .*model.outputs\[0\]"),
     "stateful backwards batches": (saved(L.LSTM(3, stateful=True, go_backwards=True)), "batch of 5 steps"),
     "half stateful": (
         saved(L.LSTM(3, return_sequences=True), L.LSTM(3, stateful=True)),

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from streamlstm.data import make_panel
 from streamlstm.tables import Series
 from streamlstm.train.plan import make_plan
+from streamlstm.train.seasons import season_candidates
 
 HOUR_MS = 3_600_000
 
@@ -90,3 +91,18 @@ def test_flat_series_have_no_season() -> None:
     """A series that never changes, alone or beside another, is no error and has no period of its own."""
     assert picked(np.full(200, 3.0)) == ()
     assert picked(np.full(600, 3.0), repeated(12)) == (12,)
+
+
+def test_a_weak_period_beside_the_calendars_is_the_calendars() -> None:
+    """A week under a day, in one of two series, is 168 hours, and not the 167 that noise makes as good."""
+    random, hours = np.random.default_rng(5), np.arange(900)
+    day = np.sin(hours * 2 * np.pi / 24)
+    week = np.where(hours // 24 % 7 < 5, 3, 0)
+    first = 20 + 5 * day + week + random.normal(0, 0.5, 900)
+    assert picked(first, 100 + 20 * day + random.normal(0, 2, 900), step_ms=HOUR_MS) == (24, 168)
+
+
+def test_a_strong_period_beside_the_calendars_is_found_as_it_is() -> None:
+    """A machine's 170 hours explain too much to be a week badly measured."""
+    series = [Series("a", np.arange(1700) * HOUR_MS, repeated(170)[:, None])]
+    assert list(season_candidates(make_panel(series, 0.2), series)[1]) == [170]
