@@ -103,8 +103,9 @@ def compare(
                 raise TableError(_why_unscored(series, test_size))
             continue
         bounds = [None if ahead else interval(one, forecast) for one, forecast in zip(series, said, strict=True)]
-        known = tuple(bound for bound in bounds if bound is not None)
-        both = known if len(known) == len(series) else None
+        # A series too short to be forecast has no interval, which takes it from no other.
+        none = [Bounds(*np.full((2, *forecast.shape), np.nan)) for forecast in said]
+        both = tuple(b or n for b, n in zip(bounds, none, strict=True)) if any(bounds) else None
         covered = interval_scores(series, both, test_size) if both is not None else None
         found[name] = Comparison(
             forecasts=tuple(said),

@@ -110,6 +110,17 @@ def test_intervals_are_scored_and_shown() -> None:
     assert f"{found['model']['coverage']:.1%}" in text
 
 
+def test_a_series_too_short_takes_no_interval_from_others(tmp_path: Path) -> None:
+    """The coverage is that of the others."""
+    rows = "".join(f"a,{n},{(n * 7) % 11}\n" for n in range(80))
+    for name, text in (("one", rows), ("two", rows + "b,0,1\n")):
+        (tmp_path / name).write_text("unique_id,ds,y\n" + text)
+    one, two = (errors(str(MODEL), str(tmp_path / name), "--season", "none") for name in ("one", "two"))
+    assert one["model"]["coverage"] is not None
+    for key in ("coverage", "width", "served_coverage"):
+        assert two["model"][key] == one["model"][key]
+
+
 def test_it_says_what_serving_says() -> None:
     """Served by the engine, the same values have the same intervals to the bit, and the same error and coverage."""
     model, extras = streamlstm.load(MODEL), Extras(0.9)
