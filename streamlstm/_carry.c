@@ -9,6 +9,7 @@
 #include <float.h>
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "_arrays.h"
@@ -35,50 +36,102 @@ _Static_assert(sizeof(Calibration) == 112, "as it stands in a row");
 
 /* ------------------------------------------------------------------------------------------------- laying out */
 
+/* What is said of an item: see streamlstm/carry_python.py. */
+enum { RESET = 1, MISSING = 2, GAP = 4, SKIPPED = 8 };
+enum { FRESH = 1, LAST = 2 }; /* of a chain */
+
+/* The items of a series. */
 typedef struct {
-    int64_t slot, count;
-    int32_t stream;
-    int plain;
+    int64_t slot, count; /* how many are stepped */
+    int64_t place, filled; /* of its items among all those laid out, and how many have been put there */
+    int64_t era;           /* how often all series had been reset when it was looked at last */
+    int32_t stream, chain, segment, level;
+    uint8_t plain, is_reset;
 } Group;
+
+/* A run of a series' items that is stepped in one go. */
+typedef struct {
+    int64_t place, count;
+    int32_t chain, level, number;
+} Segment;
+
+typedef struct {
+    int64_t group;
+    int64_t flags;
+} Chain;
+
+typedef struct {
+    Py_ssize_t items, groups, segments, chains;
+    const int64_t *slots;
+    const uint8_t *marks;
+    Group *group;
+    int32_t *group_of, *rank;
+    Segment *segment;
+    Chain *chain;
+} Plan;
+
+static int has(const Plan *plan, Py_ssize_t item, int mark) { return plan->marks && plan->marks[item] & mark; }
 
 /* Find the groups of items with the same slot; `group_of` gets each item's, `scratch` is -1 for their slots afterwards.
  *
  * What a slot's scratch holds is believed only if it is a group's number and that group is the slot's (Briggs and Torczon,
  * "An efficient representation for sparse sets", 1993), so that nothing is written outside, whatever it was before. */
-static Py_ssize_t find_groups(const int64_t *slots, Py_ssize_t items, const uint8_t *plain, int32_t *scratch,
-                              const int64_t *offsets, Group *groups, int32_t *group_of) {
-    Py_ssize_t found = 0;
+static int find_groups(Plan *plan, int32_t *scratch, const int64_t *offsets) {
     int32_t stream = 0;
-    for (Py_ssize_t i = 0; i < items; i++) {
-        while (i >= offsets[stream + 1]) stream++;
-        group_of[i] = -1;
-        if (slots[i] < 0) continue;
-        int32_t group = scratch[slots[i]];
-        if (group < 0 || group >= found || groups[group].slot != slots[i]) {
-            group = scratch[slots[i]] = (int32_t)found++;
-            groups[group] = (Group){slots[i], 0, stream, 1};
+    int64_t era = 0, first_era = 0;
+    int good = 1;
+    for (Py_ssize_t i = 0; i < plan->items; i++) {
+        while (i >= offsets[stream + 1]) stream++, first_era = era;
+        plan->group_of[i] = -1;
+        int64_t slot = plan->slots[i];
+        if (slot < 0) {
+            era += has(plan, i, RESET);
+            continue;
         }
-        groups[group].count++;
-        if (plain && !plain[i]) groups[group].plain = 0;
-        group_of[i] = group;
+        int32_t number = scratch[slot];
+        if (number < 0 || number >= plan->groups || plan->group[number].slot != slot) {
+            number = scratch[slot] = (int32_t)plan->groups++;
+            plan->group[number] =
+                (Group){.slot = slot, .stream = stream, .era = first_era, .chain = -1, .plain = 1};
+        }
+        Group *group = &plan->group[number];
+        if (group->stream != stream) good = 0;
+        if (has(plan, i, RESET | MISSING | GAP) || era != first_era) group->plain = 0;
+        group->count += !has(plan, i, RESET | SKIPPED);
+        plan->group_of[i] = number;
     }
-    for (Py_ssize_t group = 0; group < found; group++) scratch[groups[group].slot] = -1;
-    return found;
+    for (Py_ssize_t number = 0; number < plan->groups; number++) scratch[plan->group[number].slot] = -1;
+    return good ? 0 : wrong("a slot is of two streams");
 }
 
-/* Number the plain groups by length, the longest first, those of a length in order of arrival; -1 for the others. */
-static Py_ssize_t rank_groups(const Group *groups, Py_ssize_t found, int32_t *rank) {
+/* A group that all series were reset after is not plain either. */
+static void find_resets_behind(Plan *plan, const int64_t *offsets, Py_ssize_t streams) {
+    Py_ssize_t number = plan->groups;
+    for (Py_ssize_t stream = streams - 1; stream >= 0 && plan->marks; stream--) {
+        int has_any = 0;
+        for (Py_ssize_t i = offsets[stream]; !has_any && i < offsets[stream + 1]; i++)
+            has_any = plan->slots[i] < 0 && has(plan, i, RESET);
+        for (; number > 0 && plan->group[number - 1].stream == stream; number--)
+            if (has_any) plan->group[number - 1].plain = 0;
+    }
+}
+
+/* Number the plain groups by length, the longest first, those of a length in order of arrival; -1 for the others, and for
+ * those without a step. */
+static Py_ssize_t rank_groups(const Plan *plan) {
     int64_t longest = 0;
     Py_ssize_t ranked = 0;
-    for (Py_ssize_t group = 0; group < found; group++)
-        if (groups[group].plain && groups[group].count > longest) longest = groups[group].count;
+    for (Py_ssize_t i = 0; i < plan->groups; i++)
+        if (plan->group[i].plain && plan->group[i].count > longest) longest = plan->group[i].count;
     int32_t *begin = PyMem_RawCalloc((size_t)longest + 2, sizeof *begin);
     if (!begin) return PyErr_NoMemory(), -1;
-    for (Py_ssize_t group = 0; group < found; group++)
-        if (groups[group].plain) begin[longest - groups[group].count + 1]++, ranked++;
+    for (Py_ssize_t i = 0; i < plan->groups; i++) {
+        plan->rank[i] = plan->group[i].plain && plan->group[i].count ? 0 : -1;
+        if (!plan->rank[i]) begin[longest - plan->group[i].count + 1]++, ranked++;
+    }
     for (int64_t length = 0; length < longest; length++) begin[length + 1] += begin[length];
-    for (Py_ssize_t group = 0; group < found; group++)
-        rank[group] = groups[group].plain ? begin[longest - groups[group].count]++ : -1;
+    for (Py_ssize_t i = 0; i < plan->groups; i++)
+        if (!plan->rank[i]) plan->rank[i] = begin[longest - plan->group[i].count]++;
     PyMem_RawFree(begin);
     return ranked;
 }
@@ -89,30 +142,121 @@ static PyObject *new_ints(Py_ssize_t count, int64_t **numbers) {
     return made;
 }
 
-/* (items, place, count, slot, stream) as int64 arrays, by rank; items in the order of their group, then of arrival. */
-static PyObject *laid_out(const Group *groups, Py_ssize_t found, const int32_t *rank, Py_ssize_t ranked,
-                          const int32_t *group_of, Py_ssize_t items) {
-    int64_t *column[5];
-    PyObject *made[5] = {0}, *result = NULL;
-    int64_t total = 0;
-    for (Py_ssize_t group = 0; group < found; group++)
-        if (rank[group] >= 0) total += groups[group].count;
-    for (int i = 0; i < 5; i++)
-        if (!(made[i] = new_ints(i ? ranked : total, &column[i]))) goto done;
-    for (Py_ssize_t group = 0; group < found; group++) {
-        if (rank[group] < 0) continue;
-        column[2][rank[group]] = groups[group].count;
-        column[3][rank[group]] = groups[group].slot;
-        column[4][rank[group]] = groups[group].stream;
+/* So many arrays of int64, of these lengths; 0, or -1 with an exception. */
+static int new_columns(PyObject **made, int64_t **column, const Py_ssize_t *lengths, int count) {
+    for (int i = 0; i < count; i++)
+        if (!(made[i] = new_ints(lengths[i], &column[i]))) {
+            for (int j = 0; j < i; j++) Py_CLEAR(made[j]);
+            return -1;
+        }
+    return 0;
+}
+
+/* (items, place, count, slot, stream): the plain groups by rank. Items stand in the order of their group, then of arrival;
+ * behind those of the plain groups is room for the others', whose groups get their places. */
+static int lay_out_plain(const Plan *plan, Py_ssize_t ranked, PyObject **made, int64_t **column) {
+    int64_t total = 0, place = 0;
+    for (Py_ssize_t i = 0; i < plan->groups; i++) total += plan->group[i].count;
+    if (new_columns(made, column, (Py_ssize_t[]){total, ranked, ranked, ranked, ranked}, 5) < 0) return -1;
+    for (Py_ssize_t i = 0; i < plan->groups; i++) {
+        int32_t at = plan->rank[i];
+        if (at >= 0)
+            column[2][at] = plan->group[i].count, column[3][at] = plan->group[i].slot, column[4][at] = plan->group[i].stream;
     }
-    int64_t place = 0;
     for (Py_ssize_t i = 0; i < ranked; i++) column[1][i] = place, place += column[2][i];
-    for (Py_ssize_t i = 0; i < items; i++)
-        if (group_of[i] >= 0 && rank[group_of[i]] >= 0) column[0][column[1][rank[group_of[i]]]++] = i;
-    for (Py_ssize_t i = 0; i < ranked; i++) column[1][i] -= column[2][i];
-    result = PyTuple_Pack(5, made[0], made[1], made[2], made[3], made[4]);
-done:
-    for (int i = 0; i < 5; i++) Py_XDECREF(made[i]);
+    for (Py_ssize_t i = 0; i < plan->groups; i++)
+        if (plan->rank[i] >= 0)
+            plan->group[i].place = column[1][plan->rank[i]];
+        else
+            plan->group[i].place = place, place += plan->group[i].count;
+    return 0;
+}
+
+/* Put an item of a group that is not plain into its chain and segment. */
+static void place_item(Plan *plan, Group *group, Py_ssize_t i, int64_t *items) {
+    int begins = group->chain < 0 || group->is_reset;
+    if (begins) {
+        plan->chain[plan->chains] = (Chain){group - plan->group, group->is_reset ? FRESH : 0};
+        group->chain = (int32_t)plan->chains++, group->level = -1, group->is_reset = 0;
+    }
+    if (begins || has(plan, i, MISSING | GAP)) {
+        group->segment = (int32_t)plan->segments;
+        plan->segment[plan->segments++] =
+            (Segment){group->place + group->filled, 0, group->chain, ++group->level, group->segment};
+    }
+    plan->segment[group->segment].count++;
+    items[group->place + group->filled++] = i;
+}
+
+/* Put all items in their places; what is not plain is cut into chains and segments. */
+static void place_items(Plan *plan, const int64_t *offsets, Py_ssize_t streams, int64_t *items) {
+    int64_t era = 0;
+    Py_ssize_t looked = 0; /* groups of streams before */
+    for (Py_ssize_t stream = 0; stream < streams; stream++) {
+        for (Py_ssize_t i = offsets[stream]; i < offsets[stream + 1]; i++) {
+            Group *group = plan->group_of[i] < 0 ? NULL : &plan->group[plan->group_of[i]];
+            if (!group) {
+                era += has(plan, i, RESET);
+                continue;
+            }
+            if (group->era != era || has(plan, i, RESET)) group->is_reset = 1, group->era = era;
+            if (has(plan, i, RESET | SKIPPED)) continue;
+            if (group->plain)
+                items[group->place + group->filled++] = i;
+            else
+                place_item(plan, group, i, items);
+        }
+        for (; looked < plan->groups && plan->group[looked].stream == stream; looked++) {
+            Group *group = &plan->group[looked];
+            if (group->era != era) group->is_reset = 1;
+            if (group->chain >= 0 && !group->is_reset) plan->chain[group->chain].flags |= LAST;
+        }
+    }
+}
+
+/* By level, the longest first, those of a length in order of arrival. */
+static int compare_segments(const void *one, const void *other) {
+    const Segment *a = one, *b = other;
+    if (a->level != b->level) return a->level < b->level ? -1 : 1;
+    if (a->count != b->count) return a->count > b->count ? -1 : 1;
+    return a->number < b->number ? -1 : a->number > b->number;
+}
+
+/* (place, count, chain, level) of each segment; (slot, stream, flags) of each chain; (slot, stream) of series that were reset
+ * last of all. */
+static int lay_out_others(Plan *plan, PyObject **made) {
+    int64_t *column[9];
+    Py_ssize_t reset = 0, n = plan->segments, c = plan->chains;
+    for (Py_ssize_t i = 0; i < plan->groups; i++) reset += plan->group[i].is_reset;
+    if (new_columns(made, column, (Py_ssize_t[]){n, n, n, n, c, c, c, reset, reset}, 9) < 0) return -1;
+    qsort(plan->segment, (size_t)n, sizeof *plan->segment, compare_segments);
+    for (Py_ssize_t i = 0; i < n; i++) {
+        const Segment *segment = &plan->segment[i];
+        column[0][i] = segment->place, column[1][i] = segment->count;
+        column[2][i] = segment->chain, column[3][i] = segment->level;
+    }
+    for (Py_ssize_t i = 0; i < c; i++) {
+        const Group *group = &plan->group[plan->chain[i].group];
+        column[4][i] = group->slot, column[5][i] = group->stream, column[6][i] = plan->chain[i].flags;
+    }
+    for (Py_ssize_t i = 0, at = 0; i < plan->groups; i++)
+        if (plan->group[i].is_reset) column[7][at] = plan->group[i].slot, column[8][at++] = plan->group[i].stream;
+    return 0;
+}
+
+/* The plan of items whose groups have been found. */
+static PyObject *laid_out(Plan *plan, const int64_t *offsets, Py_ssize_t streams) {
+    PyObject *made[14] = {0}, *result = NULL;
+    int64_t *column[5];
+    find_resets_behind(plan, offsets, streams);
+    Py_ssize_t ranked = rank_groups(plan);
+    if (ranked < 0 || lay_out_plain(plan, ranked, made, column) < 0) return NULL;
+    place_items(plan, offsets, streams, column[0]);
+    int count = plan->marks ? 14 : 5;
+    if ((count == 5 || lay_out_others(plan, made + 5) == 0) && (result = PyTuple_New(count)))
+        for (int i = 0; i < count; i++) PyTuple_SET_ITEM(result, i, made[i]);
+    else
+        for (int i = 0; i < 14; i++) Py_XDECREF(made[i]);
     return result;
 }
 
@@ -132,32 +276,34 @@ static int hold_offsets(const int64_t *offsets, Py_ssize_t streams, Py_ssize_t i
 
 static PyObject *lay_out(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
-    enum { SLOTS, SCRATCH, OFFSETS, PLAIN, ARRAYS };
+    enum { SLOTS, SCRATCH, OFFSETS, MARKS, ARRAYS };
     static const Demand demands[ARRAYS] = {
-        {"slots", INT64, 1, READ}, {"scratch", INT32, 1, WRITE}, {"offsets", INT64, 1, READ}, {"plain", UINT8, 1, READ}};
+        {"slots", INT64, 1, READ}, {"scratch", INT32, 1, WRITE}, {"offsets", INT64, 1, READ}, {"marks", UINT8, 1, READ}};
     Py_buffer b[ARRAYS];
     if (take_count("lay_out", given, 4) < 0) return NULL;
-    int arrays = args[1] == Py_None ? PLAIN : ARRAYS;
+    int arrays = args[1] == Py_None ? MARKS : ARRAYS;
     if (take_arrays((PyObject *const[]){args[0], args[2], args[3], args[1]}, demands, b, arrays) < 0) return NULL;
     PyObject *result = NULL;
-    Py_ssize_t items = count_of(&b[SLOTS]);
-    const uint8_t *plain = arrays == ARRAYS ? b[PLAIN].buf : NULL;
-    Group *groups = PyMem_RawMalloc((size_t)(items + 1) * sizeof *groups);
-    int32_t *numbers = PyMem_RawMalloc((size_t)(items + 1) * 2 * sizeof *numbers);
-    if (!groups || !numbers) {
+    Plan plan = {.items = count_of(&b[SLOTS]), .slots = b[SLOTS].buf, .marks = arrays == ARRAYS ? b[MARKS].buf : NULL};
+    size_t most = (size_t)plan.items + 1, others = plan.marks ? most : 1;
+    plan.group = PyMem_RawMalloc(most * sizeof *plan.group);
+    int32_t *numbers = PyMem_RawMalloc(most * 2 * sizeof *numbers);
+    plan.segment = PyMem_RawMalloc(others * sizeof *plan.segment);
+    plan.chain = PyMem_RawMalloc(others * sizeof *plan.chain);
+    Py_ssize_t streams = count_of(&b[OFFSETS]) - 1;
+    if (!plan.group || !numbers || !plan.segment || !plan.chain) {
         PyErr_NoMemory();
-    } else if (items > INT32_MAX || (plain && count_of(&b[PLAIN]) != items)) {
+    } else if (plan.items > INT32_MAX || (plan.marks && count_of(&b[MARKS]) != plan.items)) {
         wrong("offsets and marks do not fit the items");
-    } else if (hold_offsets(b[OFFSETS].buf, count_of(&b[OFFSETS]) - 1, items) == 0 &&
-               hold_slots(b[SLOTS].buf, items, count_of(&b[SCRATCH])) == 0) {
-        int32_t *group_of = numbers, *rank = numbers + items;
-        Py_ssize_t found =
-            find_groups(b[SLOTS].buf, items, plain, b[SCRATCH].buf, b[OFFSETS].buf, groups, group_of);
-        Py_ssize_t ranked = rank_groups(groups, found, rank);
-        if (ranked >= 0) result = laid_out(groups, found, rank, ranked, group_of, items);
+    } else if (hold_offsets(b[OFFSETS].buf, streams, plan.items) == 0 &&
+               hold_slots(plan.slots, plan.items, count_of(&b[SCRATCH])) == 0) {
+        plan.group_of = numbers, plan.rank = numbers + plan.items;
+        if (find_groups(&plan, b[SCRATCH].buf, b[OFFSETS].buf) == 0) result = laid_out(&plan, b[OFFSETS].buf, streams);
     }
-    PyMem_RawFree(groups);
+    PyMem_RawFree(plan.group);
     PyMem_RawFree(numbers);
+    PyMem_RawFree(plan.segment);
+    PyMem_RawFree(plan.chain);
     release_arrays(b, arrays);
     return result;
 }
@@ -435,6 +581,7 @@ typedef struct {
     const int64_t *items, *places, *slots, *streams;
     Py_ssize_t batch, first, steps, ends; /* groups from `ends` on have no steps after these */
     const float *values, *outputs, *state;
+    const uint8_t *marks; /* of the items; NULL for none */
     const int64_t *times;
     char *rows;
     void *y; /* float, or double where numbers are exact */
@@ -495,7 +642,8 @@ static void absorb_group(const Layout *layout, const Rectangle *rectangle, Py_ss
     for (Py_ssize_t step = 0; step < rectangle->steps; step++, steps += steps != UINT64_MAX) {
         const float *x = rectangle->values + item[step] * layout->features;
         const float *y = rectangle->outputs + (step * rectangle->batch + group) * layout->outputs;
-        double score = layout->target >= 0 && steps ? label(layout, row, &kept, x, tally) : NAN, extras[EXTRAS];
+        int is_label = layout->target >= 0 && steps && !(rectangle->marks && rectangle->marks[item[step]] & MISSING);
+        double score = is_label ? label(layout, row, &kept, x, tally) : NAN, extras[EXTRAS];
         for (Py_ssize_t i = 0; i < layout->outputs; i++) last_output[i] = y[i];
         for (Py_ssize_t i = 0; i < layout->features; i++) last_value[i] = x[i];
         int count = 0;
@@ -561,7 +709,7 @@ static int hold_rectangle(const Rectangle *r, Py_ssize_t rows, Py_ssize_t items,
     if (r->first < 0 || r->steps < 1 || r->ends < 0 || r->ends > r->batch) return wrong("a rectangle has no steps");
     if (!lie_within(r->places, r->batch, r->first, r->steps, items)) return wrong("items are short, or lie beyond");
     for (Py_ssize_t group = 0; group < r->batch; group++) {
-        if (r->slots[group] < 0 || r->slots[group] >= rows) return wrong("a slot lies beyond the rows");
+        if (r->slots[group] < -1 || r->slots[group] >= rows) return wrong("a slot lies beyond the rows");
         if (r->streams[group] < 0 || r->streams[group] >= streams) return wrong("a stream has no tally");
         const int64_t *item = r->items + r->places[group] + r->first;
         for (Py_ssize_t step = 0; step < r->steps; step++)
@@ -579,30 +727,33 @@ static int is_answer(const Py_buffer *outputs, Py_ssize_t steps, Py_ssize_t batc
 
 static PyObject *absorb(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
-    enum { ROWS, CONSTANTS, EDGES, ITEMS, PLACES, SLOTS, STREAMS, VALUES, TIMES, OUTPUTS, STATE, Y, TALLY, ARRAYS };
+    enum { ROWS, CONSTANTS, EDGES, ITEMS, PLACES, SLOTS, STREAMS, VALUES, TIMES, OUTPUTS, STATE, Y, TALLY, MARKS, ARRAYS };
 #define DEMANDS(WRITTEN)                                                                                            \
     {{"rows", FLOAT32, 2, WRITE},     {"constants", FLOAT64, 1, READ}, {"edges", FLOAT64, 1, READ},                   \
      {"items", INT64, 1, READ},       {"places", INT64, 1, READ},      {"slots", INT64, 1, READ},                     \
      {"streams", INT64, 1, READ},     {"values", FLOAT32, 2, READ},    {"times_ms", INT64, 1, READ},                  \
      {"outputs", FLOAT32, ANY, READ}, {"state", FLOAT32, 2, READ},     {"y", WRITTEN, 2, WRITE},                      \
-     {"tally", FLOAT64, 2, WRITE}}
+     {"tally", FLOAT64, 2, WRITE},    {"marks", UINT8, 1, READ}}
     static const Demand demands[2][ARRAYS] = {DEMANDS(FLOAT32), DEMANDS(FLOAT64)}; /* exact or not */
 #undef DEMANDS
     Py_buffer b[ARRAYS];
     Layout layout;
     Rectangle r;
-    if (take_count("absorb", given, 17) < 0 || take_layout(args[1], &layout) < 0 ||
+    if (take_count("absorb", given, 18) < 0 || take_layout(args[1], &layout) < 0 ||
         take_sizes(args + 8, (Py_ssize_t *[]){&r.first, &r.steps, &r.ends}, 3) < 0)
         return NULL;
     PyObject *const arrays[ARRAYS] = {args[0], args[2],  args[3],  args[4],  args[5],  args[6], args[7],
-                                      args[11], args[12], args[13], args[14], args[15], args[16]};
-    if (take_arrays(arrays, demands[layout.exact], b, ARRAYS) < 0) return NULL;
+                                      args[11], args[12], args[13], args[14], args[15], args[16], args[17]};
+    int count = args[17] == Py_None ? MARKS : ARRAYS;
+    if (take_arrays(arrays, demands[layout.exact], b, count) < 0) return NULL;
     r.batch = count_of(&b[SLOTS]);
     Py_ssize_t values = count_of(&b[TIMES]);
     int good = take_numbers(&layout, &b[CONSTANTS], &b[EDGES], &b[TALLY]) && b[ROWS].shape[1] == layout.each / 4 &&
                count_of(&b[PLACES]) == r.batch && count_of(&b[STREAMS]) == r.batch &&
                is_shaped(&b[VALUES], values, layout.features) && is_shaped(&b[Y], values, layout.columns) &&
-               is_answer(&b[OUTPUTS], r.steps, r.batch, layout.outputs) && is_shaped(&b[STATE], r.batch, layout.size);
+               is_answer(&b[OUTPUTS], r.steps, r.batch, layout.outputs) && is_shaped(&b[STATE], r.batch, layout.size) &&
+               (count == MARKS || count_of(&b[MARKS]) == values);
+    r.marks = count == ARRAYS ? b[MARKS].buf : NULL;
     r.tally_columns = b[TALLY].shape[1];
     r.items = b[ITEMS].buf, r.places = b[PLACES].buf, r.slots = b[SLOTS].buf, r.streams = b[STREAMS].buf;
     r.values = b[VALUES].buf, r.times = b[TIMES].buf, r.outputs = b[OUTPUTS].buf, r.state = b[STATE].buf;
@@ -611,11 +762,11 @@ static PyObject *absorb(PyObject *module, PyObject *const *args, Py_ssize_t give
     good = good && hold_rectangle(&r, b[ROWS].shape[0], count_of(&b[ITEMS]), values, b[TALLY].shape[0]) == 0;
     if (good)
         for (Py_ssize_t group = 0, next = AHEAD; group < r.batch; group++, next++) {
-            if (next < r.batch)
+            if (next < r.batch && r.slots[next] >= 0)
                 fetch_row(r.rows + r.slots[next] * layout.each, next < r.ends ? layout.state_at : layout.each);
-            absorb_group(&layout, &r, group);
+            if (r.slots[group] >= 0) absorb_group(&layout, &r, group); /* else it had no answer */
         }
-    release_arrays(b, ARRAYS);
+    release_arrays(b, count);
     if (!good) return NULL;
     Py_RETURN_NONE;
 }
@@ -679,7 +830,7 @@ static PyObject *absorb_one(PyObject *module, PyObject *const *args, Py_ssize_t 
                    .tally = b[TALLY].buf, .tally_columns = b[TALLY].shape[1]};
     int finite = 0;
     int good = take_numbers(&layout, &b[CONSTANTS], &b[EDGES], &b[TALLY]) && b[ROWS].shape[1] == layout.each / 4 &&
-               count_of(&b[FOUND]) == FOUND_COLUMNS && is_shaped(&b[VALUE], 1, layout.features) &&
+               count_of(&b[FOUND]) == FOUND_COLUMNS && found[FOUND_SLOT] >= 0 && is_shaped(&b[VALUE], 1, layout.features) &&
                is_shaped(&b[Y], 1, layout.columns) && is_answer(&b[OUTPUTS], 1, 1, layout.outputs) &&
                is_shaped(&b[STATE], 1, layout.size);
     if (!good) wrong("the arrays of a value do not fit each other");

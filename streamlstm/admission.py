@@ -18,7 +18,7 @@ from streamlstm.arena import NO_SLOT
 from streamlstm.batch import ALL_SERIES, RESET, Parsed
 from streamlstm.finite import finite_answers
 from streamlstm.halving import Halving
-from streamlstm.stepping import StepModel
+from streamlstm.step_model import StepModel
 
 Index = NDArray[np.int64]
 

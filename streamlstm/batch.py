@@ -219,32 +219,3 @@ def staircase(lengths: Index) -> Iterator[Rectangle]:
     for length, batch in zip(distinct.tolist(), batches.tolist(), strict=True):
         yield Rectangle(first=done, steps=length - done, batch=batch)
         done = length
-
-
-@dataclass(frozen=True)
-class Order:
-    """Items sorted by series and, within a series, as they came; a *group* is the items of one series.
-
-    Groups are numbered by length, the longest first, so that the rows of a rectangle are the first ones.
-    """
-
-    items: Index  # (m,) flat item indices in that order
-    group: Index  # (m,) which group each is in
-    first: Index  # (g,) where each group begins
-    last: Index  # (g,) where each group ends
-
-
-def order_by_series(slots: Index, items: Index) -> Order:
-    """Sort the given items by their series' slot, keeping their order of arrival within a series."""
-    by_slot = np.argsort(slots[items], kind="stable")
-    ordered = items[by_slot]
-    sorted_slots = slots[ordered]
-    begins = np.ones(len(ordered), bool)
-    begins[1:] = sorted_slots[1:] != sorted_slots[:-1]
-    first = np.flatnonzero(begins)
-    group = np.cumsum(begins) - 1
-    last = np.append(first[1:], len(ordered)) - 1 if len(ordered) else first
-    longest_first = np.argsort(first - last, kind="stable")
-    number = np.empty(len(first), np.int64)
-    number[longest_first] = np.arange(len(first))
-    return Order(items=ordered, group=number[group], first=first[longest_first], last=last[longest_first])

@@ -138,6 +138,12 @@ def calibrate(
         _calibrate(kept, fresh, constants, group, flags, x, predicted, y, out, counts, exact)
 
 
+def intervals_around(kept: NDArray[Any], around: Float64, constants: Float64, *, exact: int) -> Float64:
+    """The intervals (k, 2) around forecasts (k,) of series with such calibrations (k,); NaN where there is none."""
+    low, high = _ends(kept, around, exact)
+    return np.where((kept["seen"] >= constants[0])[:, None], np.stack([low, high], axis=1), np.nan)
+
+
 def _hold(
     kept: NDArray[Any],
     fresh: NDArray[np.void],

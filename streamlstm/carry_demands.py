@@ -16,6 +16,7 @@ Index = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
+NO_ANSWER = -1  # slot of a group that is left out
 FOUND_COLUMNS = 6  # what `scan_single` finds
 
 
@@ -132,10 +133,18 @@ def hold_rectangle(
     if first < 0 or steps < 1 or not 0 <= ends <= len(slots):
         raise ValueError("a rectangle has no steps")
     hold_steps(items, places, first, steps, times_ms)
-    hold_slots(slots, rows, "a slot lies beyond the rows")
+    hold_slots(slots[slots != NO_ANSWER], rows, "a slot lies beyond the rows")
     hold_slots(streams, tally, "a stream has no tally")
     if not len(places) == len(slots) == len(streams):
         raise ValueError("the arrays of a rectangle do not fit each other")
+
+
+def hold_marks(marks: NDArray[np.uint8] | None, times_ms: Index) -> None:
+    """Raise ValueError unless every item has a mark, if there are any."""
+    if marks is not None:
+        hold("marks", marks, np.uint8, 1)
+        if len(marks) != len(times_ms):
+            raise ValueError("the arrays of a rectangle do not fit each other")
 
 
 def hold_answer(

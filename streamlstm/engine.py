@@ -22,17 +22,18 @@ from streamlstm.beating import BeatingModel
 from streamlstm.codec import write_numbers
 from streamlstm.extras import NO_EXTRAS, Extras
 from streamlstm.gaps import NEVER, Gaps
-from streamlstm.idle import silences_in_batch
 from streamlstm.letters import first_items, write_letters
-from streamlstm.mixed import MixedWay
-from streamlstm.plain import Items, PlainWay
-from streamlstm.plan import NO_PAST, Unknown, Work
 from streamlstm.portions import Effort
 from streamlstm.record import RecordFormat, Records
+from streamlstm.schedule import Items, Schedule
 from streamlstm.scoring import new_tally, scored_feature
+from streamlstm.silences import silences_in_batch
 from streamlstm.single import Single, SingleWay
-from streamlstm.stepping import StepModel
+from streamlstm.skipped import Skipped
+from streamlstm.step_model import StepModel
+from streamlstm.stepping import Stepper
 from streamlstm.store import Commit, DeadLetter, Head, SingleCommit
+from streamlstm.work import NO_PAST, Unknown, Work
 
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -122,14 +123,14 @@ class Engine:
         )
         self.arena = Arena(self.format, max_bytes=self.settings.max_series_memory_bytes)
         self.columns = ",".join((*model.spec.outputs, *extras.columns))
-        self._plain = PlainWay(model, self.format, extras)
-        self._single = SingleWay(model, self.format, self._plain.layout, self._plain.constants)
         missing = self.settings.missing
+        self._skips = missing == "skip"
         self._gaps = gaps = Gaps.of(model.spec, self.settings.gap_after_ms, self.settings.spacing_ms, missing)
         limits = (self.settings.idle_ms, self.settings.reset_after_ms, gaps.longest_ms)
-        idle_ms = min(limit for limit in limits if limit is not None)
-        self._silence_ms = min(idle_ms, gaps.after_ms)
-        self._mixed = MixedWay(model, self.format, extras, missing=missing, idle_ms=idle_ms, gaps=gaps)
+        self._idle_ms = min(limit for limit in limits if limit is not None)
+        self._silence_ms = min(self._idle_ms, gaps.after_ms)
+        self._stepper = Stepper(model, self.format, extras, hold=missing == "hold", idle_ms=self._idle_ms, gaps=gaps)
+        self._single = SingleWay(model, self.format, self._stepper)
         self._heads: dict[str, StreamHead] = {}
         self._keys: dict[bytes, int] = {}  # numbers in the table of the streams that were ever opened
 
@@ -230,17 +231,21 @@ class Engine:
         The results' records are read from memory that changes with the next call.
         """
         works = [self._work(parsed) for parsed in batch]
-        items = Items.of(works)
-        plain = self._plain.step(items, self.arena)
-        mixed = None
-        if len(plain.items) < len(items.slots):
-            left = [
-                work.without(plain.items[(plain.items >= first) & (plain.items < last)] - first)
-                for work, first, last in zip(works, items.offsets[:-1], items.offsets[1:], strict=True)
-            ]
-            mixed = self._mixed.step(left, self.arena, plain.tally)
-        answers = Answers.of(plain, mixed)
+        items = Items.of(works, skip=self._skips)
+        answers = self._step(items)
         return [self._result(number, work, items.offsets, answers) for number, work in enumerate(works)]
+
+    def _step(self, items: Items) -> Answers:
+        layout, constants = self._stepper.layout, self._stepper.constants
+        schedule = Schedule.of(items, self.arena.scratch)
+        skipped = (
+            Skipped.of(items, self.arena.rows, self.format, layout, constants, self._idle_ms) if self._skips else None
+        )
+        answers = Answers.of(schedule, self._stepper.step(items, schedule, self.arena))
+        if skipped is None or answers.alive is None:
+            return answers
+        unknown = skipped.answer(items, answers.y, answers.alive, layout, self._idle_ms)
+        return answers._replace(without_past=np.concatenate([answers.without_past, unknown]))
 
     def _work(self, parsed: Parsed) -> Work:
         find = partial(self.arena.find, parsed.stream)
@@ -248,8 +253,7 @@ class Engine:
         silences = self._silences(work)
         if silences is not None:
             work.gaps = silences > self._silence_ms
-        skip = self.settings.missing == "skip"
-        effort = Effort.of(parsed, work.slots, silences, self._gaps, skip=skip)
+        effort = Effort.of(parsed, work.slots, silences, self._gaps, skip=self._skips)
         entries = parsed.entries if effort is None else effort.entries()
         if entries < parsed.entries:
             work = work.first(entries)
@@ -259,9 +263,11 @@ class Engine:
     def _silences(self, work: Work) -> Index | None:
         if self._silence_ms == NEVER:
             return None
-        header = self.format.header(self.arena.rows)
+        header, slots = self.format.header(self.arena.rows), work.slots
+        if self._skips and not work.parsed.plain:  # what is skipped ends no silence
+            slots = np.where(np.isnan(work.parsed.values).any(axis=1), NO_SLOT, slots)
         times = work.parsed.item_times_ms
-        return silences_in_batch(work.slots, times, header["time_ms"], header["steps"], self._silence_ms)
+        return silences_in_batch(slots, times, header["time_ms"], header["steps"], self._silence_ms)
 
     def _leave_out(self, parsed: Parsed) -> None:
         """Forget bad records of series that are not among the entries that are left: they are loaded again later."""

@@ -50,7 +50,7 @@ class Effort(NamedTuple):
         return max(1, bisect_right(range(total), MOST_STEPS, key=lambda number: self._cost(int(ends[number]))))
 
     def _cost(self, items: int) -> int:
-        """In steps one after the other, of the first so many items: see `stepping` for what a level is."""
+        """In steps one after the other, of the first so many items: see `schedule` for what a level is."""
         calls = self.calls[:items]
         asking = np.flatnonzero(calls)
         order = asking[np.argsort(self.slots[asking], kind="stable")]

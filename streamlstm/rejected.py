@@ -8,21 +8,8 @@ begins anew with it. It depends on nothing but the input and the record, so step
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
-
 from streamlstm import flaw
 from streamlstm.flaw import Flaw
-from streamlstm.idle import Anew
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence as Several
-
-    from streamlstm.stepping import Sequence
-
-Index = NDArray[np.int64]
 
 # Enough that a burst of absurd values costs a series nothing but these, few enough that nobody waits long for a series
 # whose state is lost: at a value a minute, ten minutes.
@@ -40,14 +27,3 @@ def why_rejected(failure: str | None) -> Flaw:
     return Flaw(
         flaw.MODEL_FAILED, f"the model failed on this value: {failure}; the series goes on from the state before"
     )
-
-
-def begun_anew(sequence: Sequence, anew: Several[int], groups: int) -> Anew:
-    """How a sequence's epochs are once the values `anew` (indices) count as fresh beginnings of their series."""
-    marked = np.zeros(len(sequence.group), np.int64)
-    marked[anew] = 1
-    total = np.cumsum(marked)
-    first = np.ones(len(marked), bool)
-    first[1:] = sequence.group[1:] != sequence.group[:-1]
-    before_group = np.maximum.accumulate(np.where(first, total - marked, 0))
-    return Anew(sequence.epoch + total - before_group, np.bincount(sequence.group[anew], minlength=groups))

@@ -7,7 +7,7 @@ target; a value that was missing, or follows a reset, is no label.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 
 from streamlstm.record import SUMS, count_on
 from streamlstm.spec import ModelSpec
-from streamlstm.stepping import Sequence as ValueSequence
 
 Index = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 # A stream's tally of a batch: how many predictions were scored, sums of |error|, of |error of the naive forecast| and
 # of scaled errors, values inside their interval and values that had one, then how many scaled errors fell under each
@@ -123,58 +121,3 @@ def take_scores(
     known = ~np.isnan(scaled)
     np.add.at(tally[:, SCALED], stream[known], scaled[known])
     np.add.at(tally, (stream[known], BUCKETS + np.searchsorted(edges, scaled[known], side="left")), 1.0)
-
-
-class Before(NamedTuple):
-    """What each group (series) had before the batch."""
-
-    output: Float32  # (g, O)
-    value: Float32  # (g, F)
-    has_past: Mask  # (g,)
-
-
-class Labels(NamedTuple):
-    """What the accepted values (k,) of a sequence say of the predictions before them."""
-
-    group: Index
-    epoch: Index
-    x: Float64  # the scored feature
-    predicted: Float64  # the output that forecast it
-    naive: Float64  # the value before
-    labelled: Mask  # whether there is such a prediction, of a value that is known
-
-    @classmethod
-    def of(cls, sequence: ValueSequence, kept: Index, y: Float32, *, before: Before, scored: Scored) -> Labels:
-        """Of the accepted values `kept` and their predictions y (m, O)."""
-        group, epoch = sequence.group[kept], sequence.epoch[kept]
-        follows = np.zeros(len(kept), bool)  # the value before it in the batch is of the same series
-        follows[1:] = (group[1:] == group[:-1]) & (epoch[1:] == epoch[:-1])
-        x = scored.value(sequence.values[kept])
-        predicted, naive = scored.forecast(before.output)[group], scored.value(before.value)[group]
-        at = np.flatnonzero(follows)
-        predicted[at], naive[at] = scored.forecast(y[kept[at - 1]]), x[at - 1]
-        labelled = ~sequence.missing[kept] & (follows | (before.has_past[group] & (epoch == 0)))
-        return cls(group, epoch, x, predicted, naive, labelled)
-
-    def take_filled(self, kept: Index, last: Mapping[int, tuple[Float32, Float32]], *, scored: Scored) -> None:
-        """Hold values that ended a gap against what was said last in it: `last` by index, as `Filler.last`."""
-        if not last:
-            return
-        for at in np.flatnonzero(np.isin(kept, list(last))).tolist():
-            output, value = last[int(kept[at])]
-            self.predicted[at], self.naive[at] = scored.forecast(output), scored.value(value)
-
-
-def score_labels(labels: Labels, last_epoch: Index, header: NDArray[Any], tally: Float64, stream: Index) -> None:
-    """Score what is labelled, into headers (g,) and tally.
-
-    `stream` (g,) is the number of each group's stream, `last_epoch` (g,) the resets after which a group's last value
-    came: what was scored before a reset is not in the record any more.
-    """
-    group, labelled = labels.group, labels.labelled
-    current = labelled & (labels.epoch == last_epoch[group])
-    error, naive_error = labels.x - labels.predicted, labels.x - labels.naive
-    scaled = np.full(len(group), np.nan)
-    scaled[current] = add_scores(header, group[current], error[current], naive_error[current])
-    chosen = stream[group[labelled]]
-    take_scores(tally, chosen, error[labelled], naive_error[labelled], scaled[labelled], SCALED_ERROR_EDGES)

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from streamlstm.arena import Arena
 from streamlstm.carry import absorb_one, take_one
-from streamlstm.carry_python import Layout
 from streamlstm.codec import ID_AT, ID_LENGTH, SLOT, TIME, Table, scan_single
 from streamlstm.errors import StepError
 from streamlstm.record import RecordFormat
 from streamlstm.scoring import SCALED_ERROR_EDGES, new_tally
-from streamlstm.stepping import StepModel
+from streamlstm.step_model import StepModel
+from streamlstm.stepping import Stepper
 
 Index = NDArray[np.int64]
 Float32 = NDArray[np.float32]
@@ -43,15 +43,16 @@ class Single:
 class SingleWay:
     """Steps single values through one model."""
 
-    def __init__(self, model: StepModel, record_format: RecordFormat, layout: Layout, constants: Float64) -> None:
-        """`layout` and `constants` are those of the plain way."""
+    def __init__(self, model: StepModel, record_format: RecordFormat, stepper: Stepper) -> None:
+        """What the stepper of batches knows is not worked out again."""
+        layout = stepper.layout
         self._one = model.one_step()
         self._found = np.empty(6, np.int64)
         self.y = np.empty((1, layout.columns), np.float64 if layout.exact else np.float32)  # of the value stepped last
         self._value = self._one.x[0]  # (1, F)
         self._uses_time = model.spec.uses_time
         self._layout = layout
-        self._constants = constants
+        self._constants = stepper.constants
         self._size, self._state_at = record_format.size, record_format.places()[2]
         self._parsed: Single | None = None  # whose value the model's input holds
 

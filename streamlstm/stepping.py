@@ -1,356 +1,286 @@
-"""Step the values of a batch through the model: segments of series, laid out as rectangles, one model call each.
+"""Step the values of a batch through the model, carry the records, score what was said before: one path for all.
 
-A *segment* is a run of values of one series that can be stepped in one call. A missing value begins a new one, because
-what stands in for it is known only once the step before it is done. Segments of the same ordinal (their *level*) are
-independent of each other, so each level is one staircase. A reset makes what follows independent of what was before:
-the values between two resets are a *chain*, and chains of one series are stepped beside each other like series.
+Each tile of the schedule is tried: records are brought to just before their values, the model is asked, and the answers
+are taken into the records. Records of plain series are carried in place; others are worked on as copies, which are
+written back when the tile has been answered. A segment the model has no finite answer to leaves its record as it was
+and is tried again in halves, until the values that cannot be answered stand alone. However it is cut, a model gives the
+same bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.batch import Rectangle, staircase
-from streamlstm.filling import Filled, Filler
+from streamlstm.arena import NO_SLOT, Arena
+from streamlstm.batch import Rectangle
+from streamlstm.carry import absorb, all_finite, take_parts, take_steps
+from streamlstm.carry_python import MISSING, Layout
+from streamlstm.extras import Extras
 from streamlstm.finite import finite_answers
 from streamlstm.flaw import Flaw
 from streamlstm.gaps import NEVER, NO_GAPS, Gaps
 from streamlstm.halving import Halving
-from streamlstm.record import RecordFormat, Rows, count_on
+from streamlstm.record import RecordFormat, Rows
 from streamlstm.rejected import MOST_REJECTED, why_rejected
-from streamlstm.spec import ModelSpec
+from streamlstm.schedule import Items, Schedule, Segments
+from streamlstm.scoring import SCALED_ERROR_EDGES, new_tally, scored_feature
+from streamlstm.silences import Silences
+from streamlstm.step_model import StepModel
 
-Float32 = NDArray[np.float32]
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+Float32 = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]  # float32, or float64 where numbers are pairs
+Float64 = NDArray[np.float64]
 
-CHAINS_BYTES = 64 << 20  # of rows that chains stepped beside each other may take
-
-
-class OneStep(Protocol):
-    """One step of one series: what `x`, `state` and `time` hold is stepped to `y` and `next_state`, all in place."""
-
-    x: Float32  # (1, 1, F)
-    state: Float32  # (1, D)
-    time: Index  # (1, 1), not read unless the model uses time
-    y: Float32  # (1, 1, O)
-    next_state: Float32  # (1, D)
-
-    def step(self) -> None:
-        """Step it; what is written is finite."""
+TILE_BYTES = 1 << 19  # of states in a tile: they, what is computed from them and their records fit a cache of 2 MB
+MIN_TILE, MAX_TILE = 64, 4096  # segments
+CHAINS_BYTES = 64 << 20  # of records that chains stepped beside each other may take
 
 
-class StepModel(Protocol):
-    """What the engine needs of a model; `streamlstm.model.Model` is one."""
+@dataclass(slots=True)
+class Batch:
+    """The values of a batch, and what came of them. Items are numbered through all streams."""
 
-    spec: ModelSpec
-    fingerprint: str
+    items: Items
+    values: Float32  # (n, F) as the model is fed: what stands in for missing ones is written here
+    y: Floats  # (n, columns) predictions; meaningless for items that have none
+    tally: Float64  # (streams, TALLY_COLUMNS)
+    refused: list[int] = field(default_factory=list)  # items without an answer
+    without_past: list[int] = field(default_factory=list)  # of these the missing ones
+    rejected: dict[int, Flaw] = field(default_factory=dict)  # of these the others, and why
+    counted: list[int] = field(default_factory=list)  # of these the ones that their series' record counts
+    anew: list[int] = field(
+        default_factory=list
+    )  # items that a series began anew with, as it had had too many of those
 
-    def initial_state(self, batch: int = 1) -> Float32:
-        """State before the first value, [batch, D]."""
-
-    def one_step(self) -> OneStep:
-        """One step of one series through arrays of its own, for one thread."""
-
-    def advance(self, x: Float32, state: Float32, time: Index | None) -> tuple[Float32, Float32]:
-        """T steps of B series whose x [T, B, F] and state [B, D] are known to be finite."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Segments:
-    """Segments of one level over values in series order, longest first."""
-
-    group: Index  # (s,) which row each belongs to
-    first: Index  # (s,) index of its first value
-    length: Index  # (s,)
-    missing: Mask  # (s,) whether its first value is missing
+    def is_missing(self, items: Index) -> Mask | None:
+        """Which of some items were missing; None if none of the batch was out of the ordinary."""
+        return None if self.items.marks is None else (self.items.marks[items] & MISSING) > 0
 
 
-class Chains(NamedTuple):
-    """A run of chains, which are the values of a series between two resets: none needs another's state."""
+class _Answer(NamedTuple):
+    """A rectangle and the model's answer to it."""
 
-    first: int  # index of the run's first value
-    end: int
-    group: Index  # (c,) which group each is of
-    fresh: Mask  # (c,) whether it begins after a reset
-    chain: Index  # (end - first,) which one each value is in
+    rectangle: Rectangle
+    ends: int  # segments from here on have no steps after it
+    y: Float32
+    state: Float32
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sequence:
-    """The values of a batch in series order; see `batch.Order`."""
-
-    values: Float32  # (m, F); what stands in for missing ones is written here
-    times_ms: Index  # (m,)
-    group: Index  # (m,) which row
-    epoch: Index  # (m,) resets of the series before it in this batch
-    missing: Mask  # (m,)
-
-    def chains(self, most: int) -> Iterator[Chains]:
-        """All chains, in runs of at most so many."""
-        begin = np.ones(len(self.group), bool)
-        begin[1:] = (self.group[1:] != self.group[:-1]) | (self.epoch[1:] != self.epoch[:-1])
-        firsts = np.flatnonzero(begin)
-        for at in range(0, len(firsts), most):
-            mine = firsts[at : at + most]
-            first, end = int(mine[0]), int(firsts[at + most]) if at + most < len(firsts) else len(begin)
-            chain = np.cumsum(begin[first:end]) - 1
-            yield Chains(first, end, self.group[mine], self.epoch[mine] > 0, chain)
-
-    def of(self, chains: Chains) -> Sequence:
-        """A run of chains as a sequence of its own, each a group; its values are the same memory."""
-        cut = slice(chains.first, chains.end)
-        return Sequence(
-            values=self.values[cut],
-            times_ms=self.times_ms[cut],
-            group=chains.chain,
-            epoch=np.zeros(len(chains.chain), np.int64),
-            missing=self.missing[cut],
-        )
-
-    def levels(self, silence_ms: int = NEVER) -> Iterator[Segments]:
-        """All segments, level by level, of a sequence without resets.
-
-        A value that comes so much later than the one before it begins a segment too.
-        """
-        if not len(self.group):
-            return
-        begin = np.ones(len(self.group), bool)
-        begin[1:] = self.group[1:] != self.group[:-1]
-        starts = begin | self.missing
-        starts[1:] |= np.diff(self.times_ms) > silence_ms
-        first = np.flatnonzero(starts)
-        length = np.diff(np.append(first, len(starts)))
-        ordinal = np.arange(len(first))
-        group = self.group[first]
-        level = ordinal - np.maximum.accumulate(np.where(begin[first], ordinal, 0))
-        order = np.lexsort((-length, level))  # stable: by level, the longest first, then as they came
-        for chosen in np.split(order, np.cumsum(np.bincount(level))[:-1]):
-            at = first[chosen]
-            yield Segments(
-                group=group[chosen],
-                first=at,
-                length=length[chosen],
-                missing=self.missing[at],
-            )
+def layout_of(record_format: RecordFormat, extras: Extras, targets: tuple[int | None, ...], *, exact: bool) -> Layout:
+    """Where the compiled parts find things in a record."""
+    output_at, value_at, state_at = record_format.places()
+    target, feature = scored_feature(targets)
+    return Layout(
+        each=record_format.size,
+        outputs=record_format.outputs,
+        features=record_format.features,
+        state_size=record_format.state_size,
+        output_at=output_at,
+        value_at=value_at,
+        state_at=state_at,
+        target=target,
+        feature=feature,
+        calibration_at=record_format.calibration_at,
+        interval=int(extras.interval is not None),
+        score=int(extras.score),
+        exact=int(exact),
+    )
 
 
 class Stepper:
-    """Steps sequences through one model, carrying records."""
+    """Steps batches through one model."""
 
     def __init__(
         self,
         model: StepModel,
         record_format: RecordFormat,
+        extras: Extras,
         *,
-        missing: str,
+        hold: bool,
         idle_ms: int = NEVER,
         gaps: Gaps = NO_GAPS,
     ) -> None:
-        self._outputs = model.spec.y_width
-        self._ask = Halving(model)
-        self._format = record_format
-        self._idle_ms = idle_ms
-        self._renewed: dict[int, Rows] = {}  # rows of the level in work that began anew, as they were before
-        self._hold = missing == "hold"
-        # Which output stands in for a missing feature; features no output forecasts hold their last value.
-        self.targets = model.spec.stand_ins
-        self.filler = Filler(record_format, self._ask.advance, gaps=gaps, hold=self._hold, targets=self.targets)
-        self._silence_ms = min(idle_ms, gaps.after_ms)
-        # Of the sequence stepped last, by index: values the model had no answer to, those of them that are counted in
-        # their series' record, and values that a series began anew with because it had had too many of them.
-        self.rejected: dict[int, Flaw] = {}
-        self.counted: list[int] = []
-        self.anew: list[int] = []
-        self.filled: Filled = {}  # what the filler had before values that ended a gap
+        """Missing values `hold` the last one, or are stood in for by the model's own forecasts."""
+        self._model, self._format, self._uses_time = Halving(model), record_format, model.spec.uses_time
+        self.layout = layout_of(record_format, extras, tuple(model.spec.targets), exact=model.spec.exact)
+        self.constants = extras.constants
+        self._y_dtype = np.float64 if model.spec.exact else np.float32
+        self.silences = Silences(
+            record_format,
+            self._model.advance,
+            idle_ms=idle_ms,
+            gaps=gaps,
+            hold=hold,
+            targets=model.spec.stand_ins,
+        )
+        states = TILE_BYTES // (4 * max(1, record_format.state_size))
+        self._tile = min(max(states, MIN_TILE), MAX_TILE)
+        self._chains = max(1, CHAINS_BYTES // record_format.size)
+        self._failures: dict[int, str] = {}  # what segments of the last tile failed with, by their place in it
 
-    def step(self, sequence: Sequence, rows: Rows) -> tuple[Float32, Mask]:
-        """Step all values; rows (g, words) are carried in place. Returns y (m, O) and which values were accepted.
+    def step(self, items: Items, schedule: Schedule, arena: Arena) -> Batch:
+        """Step all values of a schedule and carry their series' records in the arena."""
+        batch = Batch(
+            items,
+            items.values if items.marks is None else items.values.copy(),
+            np.empty((len(items.slots), self.layout.columns), self._y_dtype),
+            new_tally(len(items.offsets) - 1),
+        )
+        self._step(batch, arena.rows, schedule.plain)
+        for chains in () if schedule.others is None else schedule.others.runs(self._chains):
+            rows = chains.rows(arena.rows, self._format.fresh)
+            for level in chains.levels():
+                self._step(batch, rows, level, on_copies=True)
+            arena.scatter(chains.slot[chains.last], rows[chains.last])
+        return batch
 
-        A value is not accepted if the model fails on it or answers it with something that is not finite, or if it is
-        missing and its series has no past that could stand in for it; the series goes on from the state before it. See
-        `rejected`.
+    def _step(self, batch: Batch, rows: Rows, segments: Segments, *, on_copies: bool = False) -> None:
+        """Step segments of one level, carrying rows; what cannot be answered is noted in the batch."""
+        for tile in segments.tiles(self._tile):
+            tried = self._try(batch, rows, tile, on_copies=on_copies)
+            if tried is not None:
+                bad, held = tried
+                alone = tile.length[bad] == 1
+                failures = [self._failures.get(place) for place in bad[alone].tolist()]
+                self._refuse(batch, rows, tile.take(bad[alone]), held[alone], failures)
+                rest = tile.take(bad[~alone])
+                for half in rest.halves() if len(rest.row) else ():
+                    self._step(batch, rows, half, on_copies=True)
+
+    def _try(self, batch: Batch, rows: Rows, tile: Segments, *, on_copies: bool) -> tuple[Index, Rows] | None:
+        """Step a tile; returns its segments without an answer and their rows just before it; None if there are none.
+
+        The rows of segments without an answer are left as they were.
         """
-        y = np.empty((len(sequence.values), self._outputs), np.float32)
-        accepted = np.ones(len(y), bool)
-        rejected, counted, anew, filled = dict[int, Flaw](), list[int](), list[int](), Filled()
-        if not sequence.epoch.any():
-            self._step_chains(sequence, rows, y, accepted)
-            self.filled = self.filler.last
-            return y, accepted
-        for chains in sequence.chains(max(1, CHAINS_BYTES // self._format.size)):
-            first, cut = chains.first, slice(chains.first, chains.end)
-            part = rows[chains.group]
-            part[chains.fresh] = self._format.fresh
-            self._step_chains(sequence.of(chains), part, y[cut], accepted[cut])
-            last = np.append(np.flatnonzero(np.diff(chains.group)), len(chains.group) - 1)
-            rows[chains.group[last]] = part[last]
-            rejected.update((first + index, flaw) for index, flaw in self.rejected.items())
-            counted += (first + index for index in self.counted)
-            anew += (first + index for index in self.anew)
-            filled.update((first + index, before) for index, before in self.filler.last.items())
-        self.rejected, self.counted, self.anew, self.filled = rejected, counted, anew, filled
-        return y, accepted
-
-    def _step_chains(self, sequence: Sequence, rows: Rows, y: Float32, accepted: Mask) -> None:
-        """Step a sequence without resets, level by level; its answers go into `y` and `accepted`."""
-        self.filler.begin()
-        self.rejected, self.counted, self.anew = {}, [], []
-        for segments in sequence.levels(self._silence_ms):
-            # Without gaps there is one level of all rows in their order, and nothing to copy.
-            if len(segments.group) == len(rows) and np.array_equal(segments.group, np.arange(len(rows))):
-                part = rows
-            else:
-                part = rows[segments.group]
-            self._renew(part, sequence.times_ms[segments.first])
-            self.filler.fill(part, segments.first, sequence.times_ms[segments.first])
-            self._fill_missing(sequence, segments, part)
-            self._step_level(sequence, segments, part, y, accepted)
-            self._restore(part)
-            if part is not rows:
-                rows[segments.group] = part
-
-    def _renew(self, part: Rows, times: Index, state: Float32 | None = None, first: int = 0) -> None:
-        """Let series that were idle for too long before these times (n,) begin anew.
-
-        What they were is kept until a value is accepted. `state` (n, D) is carried in place, where it is ahead of the
-        part's own; `first` is the number of the part's first row in its level.
-        """
-        if self._idle_ms == NEVER:
-            return
-        header = self._format.header(part)
-        idle = np.flatnonzero((header["steps"] > 0) & (times - header["time_ms"] > self._idle_ms))
-        if state is not None:
-            self._format.state(part)[idle] = state[idle]
-        self._renewed.update(zip((idle + first).tolist(), part[idle], strict=True))
-        part[idle] = self._format.fresh
-        if state is not None:
-            state[idle] = self._format.state(part)[idle]
-
-    def _restore(self, part: Rows) -> None:
-        """Give series that were let begin anew, and of which no value was accepted since, their rows back."""
-        for row, before in self._renewed.items():
-            if self._format.header(part)["steps"][row] == 0:
-                part[row] = before
-        self._renewed.clear()
-
-    def _fill_missing(self, sequence: Sequence, segments: Segments, part: Rows) -> None:
-        chosen = np.flatnonzero(segments.missing)
-        if not len(chosen):
-            return
-        at = segments.first[chosen]
-        stand_in = self._format.last_value(part)[chosen]
-        no_past = self._format.header(part)["steps"][chosen] == 0
-        if not self._hold:
-            outputs = self._format.last_output(part)[chosen]
-            for feature, target in enumerate(self.targets):
-                if target is not None:
-                    stand_in[:, feature] = outputs[:, target]
-        stand_in[no_past] = np.nan
-        x = sequence.values[at]
-        sequence.values[at] = np.where(np.isnan(x), stand_in, x)
-
-    def _step_level(self, sequence: Sequence, segments: Segments, part: Rows, y: Float32, accepted: Mask) -> None:
-        state = np.ascontiguousarray(self._format.state(part))
-        for rectangle in staircase(segments.length):
-            batch = rectangle.batch
-            at = _indices(segments, rectangle)
-            x = sequence.values[at]
-            times = sequence.times_ms[at]
-            if rectangle.first:  # the value before may not have been accepted
-                self._renew(part[:batch], times[0], state[:batch])
-                self.filler.fill(part[:batch], at[0], times[0], state[:batch])
-            unknown = np.flatnonzero(np.isnan(x).any(axis=(0, 2)))
-            outputs, next_state = self._ask.advance(np.nan_to_num(x) if len(unknown) else x, state[:batch], times)
-            y[at] = outputs
-            bad = _not_finite(outputs, next_state)
-            if len(unknown):
-                bad = np.union1d(bad, unknown)
-            before = part[bad]
-            self._note(part[:batch], x, times, outputs)
-            part[bad] = before
-            for column in bad.tolist():
-                self.filler.take_back(column, part, state)
-            self.filler.keep()
-            for column in bad.tolist():
-                kept = self._step_one_by_one(column, x, state, times, y, at, part, sequence.missing)
-                accepted[at[:, column]] = kept
-                next_state[column] = state[column]
-            state[:batch] = next_state
-        self._format.state(part)[:] = state
-
-    def _note(self, part: Rows, x: Float32, times: Index, outputs: Float32) -> None:
-        """Carry over what a record keeps besides the state."""
-        self._format.last_output(part)[:] = outputs[-1]
-        self._format.last_value(part)[:] = x[-1]
-        header = self._format.header(part)
-        header["time_ms"] = times[-1]
-        header["steps"] = count_on(header["steps"], len(x))
-        header["rejected"] = 0
-
-    def _step_one_by_one(
-        self, column: int, x: Float32, state: Float32, times: Index, y: Float32, at: Index, part: Rows, missing: Mask
-    ) -> Mask:
-        """Find the values that cannot be answered and step the others; `state[column]` is carried in place."""
-        steps = len(x)
-        kept = np.zeros(steps, bool)
-        row, carried = part[column : column + 1], state[column : column + 1]
-        for step in range(steps):
-            cut = slice(step, step + 1), slice(column, column + 1)
-            if np.isnan(x[cut]).any():
-                continue
-            self._renew(row, times[step, column : column + 1], carried, column)
-            now = at[step, column : column + 1], times[step, column : column + 1]
-            self.filler.fill(row, *now, carried, column)
-            outputs, next_state = self._ask.advance(x[cut], carried, times[cut])
-            if len(_not_finite(outputs, next_state)):
-                flaw = why_rejected(self._ask.failure)
-                self.filler.take_back(column, row, carried, column)
-                index = int(at[step, column])
-                found = None if missing[index] else self._first_step(row, x[cut], times[cut])
-                if found is None:
-                    self._reject(index, row, flaw)
-                    continue
-                outputs, next_state = found
-                row[:] = self._format.fresh
-                self.anew.append(index)
-            self.filler.keep()
-            kept[step] = True
-            state[column] = next_state[0]
-            y[at[step, column]] = outputs[0, 0]
-            self._note(row, x[cut], times[cut], outputs)
-        return kept
-
-    def _first_step(self, row: Rows, x: Float32, time: Index) -> tuple[Float32, Float32] | None:
-        """A value stepped as a first one, where the series has had too many rejected; None if that gives no answer."""
-        if self._format.header(row)["rejected"][0] < MOST_REJECTED:
+        if not on_copies:
+            bad = self._carry(batch, rows, tile.row, tile, None)
+            return None if bad is None else (np.flatnonzero(bad), rows[tile.row[bad]])
+        held = rows.take(tile.row, axis=0)
+        self.silences.act(held, batch.items.times_ms[tile.first_items()])
+        bad = self._carry(batch, held, np.arange(len(held)), tile, self._stand_in(batch, held, tile))
+        if bad is None:
+            rows[tile.row] = held
             return None
-        outputs, next_state = self._ask.advance(x, self._format.state(self._format.fresh[None]), time)
-        return None if len(_not_finite(outputs, next_state)) else (outputs, next_state)
+        rows[tile.row[~bad]] = held[~bad]
+        return np.flatnonzero(bad), held[bad]
 
-    def _reject(self, index: int, row: Rows, flaw: Flaw) -> None:
-        """Note a value that is not answered, in the series' record too if there is one."""
-        self.rejected[index] = flaw
-        header = self._format.header(row)
-        if header["steps"][0]:
-            header["rejected"] = np.minimum(header["rejected"], MOST_REJECTED - 1) + 1
-            self.counted.append(index)
+    def _stand_in(self, batch: Batch, held: Rows, tile: Segments) -> Mask | None:
+        """Write what stands in for missing values; returns the segments (s,) that have nothing for it, None if none."""
+        first = tile.first_items()
+        missing = batch.is_missing(first)
+        if missing is None or not missing.any():
+            return None
+        chosen = np.flatnonzero(missing)
+        given, past = batch.items.values[first[chosen]], held[chosen]
+        batch.values[first[chosen]] = np.where(np.isnan(given), self.silences.stand_in(past), given)
+        nothing = np.zeros(len(held), bool)
+        nothing[chosen] = self._format.header(past)["steps"] == 0
+        batch.values[first[nothing]] = 0.0  # is not answered, but the model is asked beside others
+        return nothing if nothing.any() else None
+
+    def _carry(self, batch: Batch, rows: Rows, at: Index, tile: Segments, bad: Mask | None) -> Mask | None:
+        """Ask the model for a tile whose records are the rows `at` (s,) and take its answers into them.
+
+        Returns the segments (s,) without a finite answer, with those that were `bad` before; None if all have one.
+        """
+        answers, bad = self._ask(batch, rows, at, tile, bad)
+        slots = at if bad is None else np.where(bad, NO_SLOT, at)
+        for rectangle, ends, outputs, state in answers:
+            cut = slice(0, rectangle.batch)
+            absorb(
+                rows,
+                self.layout,
+                self.constants,
+                SCALED_ERROR_EDGES,
+                tile.items,
+                tile.place[cut],
+                slots[cut],
+                tile.stream[cut],
+                rectangle.first,
+                rectangle.steps,
+                ends,
+                batch.values,
+                batch.items.times_ms,
+                outputs,
+                state,
+                batch.y,
+                batch.tally,
+                batch.items.marks,
+            )
+        return bad
+
+    def _ask(
+        self, batch: Batch, rows: Rows, at: Index, tile: Segments, bad: Mask | None
+    ) -> tuple[list[_Answer], Mask | None]:
+        """The model's answers to a tile, rectangle by rectangle, and which segments have one that is not finite."""
+        size = self._format.state_size
+        state = np.empty((len(at), size), np.float32)
+        take_parts(rows, self.layout.each, self.layout.state_at, 4 * size, at, state)
+        answers: list[_Answer] = []
+        self._failures = {}
+        for rectangle, ends in tile.rectangles():
+            x = _steps_of(batch.values, tile, rectangle)
+            times = _steps_of(batch.items.times_ms, tile, rectangle) if self._uses_time else _NO_TIMES
+            y, state = self._model.advance(x, state[: rectangle.batch], times)
+            if not (all_finite(y) and all_finite(state)):
+                good = finite_answers(y, state)
+                bad = np.zeros(len(at), bool) if bad is None else bad
+                bad[: rectangle.batch] |= ~good
+                state = np.where(good[:, None], state, np.float32(0.0))
+                self._failures = self._model.failures | self._failures
+            answers.append(_Answer(rectangle, ends, y, state))
+        return answers, bad
+
+    def _refuse(self, batch: Batch, rows: Rows, values: Segments, held: Rows, failures: Sequence[str | None]) -> None:
+        """Note values that have no answer, in their series' records too; `held` (s, words) are those just before them.
+
+        `failures` are the model's words on each, None where its answer was not finite.
+        A series that has had too many of them begins anew with its value, if that gives an answer.
+        """
+        items = values.first_items()
+        missing = batch.is_missing(items)
+        header, records = self._format.header(held), self._format.header(rows)
+        for number, item in enumerate(items.tolist()):
+            is_missing = missing is not None and bool(missing[number])
+            before = int(header["rejected"][number])
+            if (
+                not is_missing
+                and before >= MOST_REJECTED
+                and self._begin_anew(batch, rows, values.take(slice(number, number + 1)))
+            ):
+                batch.anew.append(item)
+                continue
+            batch.refused.append(item)
+            if is_missing:
+                batch.without_past.append(item)
+            else:
+                batch.rejected[item] = why_rejected(failures[number])
+            if header["steps"][number]:
+                records["rejected"][values.row[number]] = min(before, MOST_REJECTED - 1) + 1
+                batch.counted.append(item)
+
+    def _begin_anew(self, batch: Batch, rows: Rows, value: Segments) -> bool:
+        """Step a value as the first one of its series; False, and the row is as it was, if that gives no answer."""
+        held = self._format.fresh[None].copy()
+        bad = self._carry(batch, held, np.zeros(1, np.int64), value, None)
+        if bad is None:
+            rows[value.row] = held
+        return bad is None
 
 
-def _indices(segments: Segments, rectangle: Rectangle) -> Index:
-    """Where the values of a rectangle stand, (T, B)."""
-    return segments.first[: rectangle.batch] + rectangle.first + np.arange(rectangle.steps)[:, None]
+_NO_TIMES = np.empty((0, 0), np.int64)
 
 
-def _not_finite(outputs: Float32, next_state: Float32) -> Index:
-    """Columns (series) with any output or state element that is not finite."""
-    # A sum is finite only if all its terms are; it may overflow without a bad term, and then each is looked at.
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(outputs.sum()) and np.isfinite(next_state.sum()):
-            return np.empty(0, np.int64)
-    return np.flatnonzero(~finite_answers(outputs, next_state))
+def _steps_of(source: NDArray[Any], tile: Segments, rectangle: Rectangle) -> NDArray[Any]:
+    """What the items of a rectangle have in source (n, …): (T, B, …)."""
+    out = np.empty((rectangle.steps, rectangle.batch, *source.shape[1:]), source.dtype)
+    size = source.itemsize * (source.shape[1] if source.ndim > 1 else 1)
+    take_steps(source, size, tile.items, tile.place[: rectangle.batch], rectangle.first, rectangle.steps, out)
+    return out

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from streamlstm import carry_python
 from streamlstm.calibration import TAILS, Constants
-from streamlstm.carry_python import Layout
+from streamlstm.carry_demands import NO_ANSWER
+from streamlstm.carry_python import FRESH, GAP, LAST, MISSING, RESET, SKIPPED, Layout
 from streamlstm.record import RecordFormat
 from streamlstm.scoring import BUCKETS, SCALED, SCALED_ERROR_EDGES, new_tally
 
@@ -31,12 +32,12 @@ def test_ci_has_the_compiled_parts() -> None:
     assert compiled is not None or not os.environ.get("CI")
 
 
-def both_lay_out(slots: list[int], plain: list[int] | None, offsets: list[int]) -> list[list[list[int]]]:
+def both_lay_out(slots: list[int], marks: list[int] | None, offsets: list[int]) -> list[list[list[int]]]:
     """What each twin makes of the items."""
     found = []
     for module in (compiled, carry_python):
         scratch = np.full(SLOTS, -1, np.int32)
-        mark = None if plain is None else np.array(plain, np.uint8)
+        mark = None if marks is None else np.array(marks, np.uint8)
         columns = module.lay_out(np.array(slots, np.int64), mark, scratch, np.array(offsets, np.int64))
         found.append([np.frombuffer(column, np.int64).tolist() for column in columns])
         assert (scratch == -1).all()
@@ -47,23 +48,44 @@ def both_lay_out(slots: list[int], plain: list[int] | None, offsets: list[int]) 
 @settings(max_examples=300)
 @given(st.data())
 def test_both_lay_out_alike(data: st.DataObject) -> None:
-    """Items of several streams, some not plain, some of no series."""
+    """Items of several streams, some out of the ordinary, some of no series."""
     per_stream = data.draw(st.lists(st.lists(st.integers(-1, 3), max_size=12), min_size=1, max_size=3))
     slots = [slot if slot < 0 else slot + 4 * n for n, chosen in enumerate(per_stream) for slot in chosen]
     offsets = np.cumsum([0, *map(len, per_stream)]).tolist()
-    marks = st.lists(st.integers(0, 1), min_size=len(slots), max_size=len(slots))
+    mark = st.sampled_from([0, 0, 0, RESET, MISSING, GAP, SKIPPED, MISSING | GAP])
+    marks = st.lists(mark, min_size=len(slots), max_size=len(slots))
     one, other = both_lay_out(slots, data.draw(st.none() | marks), offsets)
     assert one == other
 
 
 def test_series_stand_by_length_then_arrival() -> None:
-    """The longest first; a series with an item that is not plain, and items of no series, are left out."""
-    slots = np.array([5, 2, 2, -1, 7, 5, 9, 2])
-    plain = np.array([1, 1, 1, 1, 1, 1, 0, 1], np.uint8)
-    found = carry_python.lay_out(slots, plain, np.full(SLOTS, -1, np.int32), np.array([0, 8]))
+    """The longest first; items of no series are left out."""
+    slots = np.array([5, 2, 2, -1, 7, 5, 2])
+    found = carry_python.lay_out(slots, None, np.full(SLOTS, -1, np.int32), np.array([0, 7]))
     items, place, count, slot, stream = (column.tolist() for column in found)
     assert (slot, count, place, stream) == ([2, 5, 7], [3, 2, 1], [0, 3, 5], [0, 0, 0])
-    assert items == [1, 2, 7, 0, 5, 4]
+    assert items == [1, 2, 6, 0, 5, 4]
+
+
+def test_what_is_not_plain_is_cut_into_chains_and_segments() -> None:
+    """At resets, and before values that wait for the step before them; a reset of all is one of each series."""
+    slots = np.array([1, 2, 2, 2, 1, 2, 3, -1, 2, 4, 4])
+    marks = np.array([0, 0, MISSING, RESET, 0, 0, 0, RESET, GAP, SKIPPED, 0], np.uint8)
+    offsets = np.array([0, 9, 11])
+    found = carry_python.lay_out(slots, marks, np.full(SLOTS, -1, np.int32), offsets)
+    items, place, count, slot, stream, *others = (column.tolist() for column in found)
+    assert (slot, place, count, stream) == ([4], [0], [1], [1])
+    assert items == [10, 0, 4, 1, 2, 5, 8, 6]
+    segments = list(zip(*others[:4], strict=True))
+    assert segments == [(1, 2, 0, 0), (3, 1, 1, 0), (5, 1, 2, 0), (7, 1, 3, 0), (6, 1, 4, 0), (4, 1, 1, 1)]
+    assert list(zip(*others[4:7], strict=True)) == [
+        (1, 0, 0),
+        (2, 0, 0),
+        (2, 0, FRESH),
+        (3, 0, 0),
+        (2, 0, FRESH | LAST),
+    ]
+    assert list(zip(*others[7:], strict=True)) == [(1, 0), (3, 0)]
 
 
 @needs_compiled
@@ -101,14 +123,16 @@ def test_both_absorb_alike(seed: int, steps: int, batch: int, features: int) -> 
     values = rng.choice([0.0, 1.0, 1.5, 1e30], (total, features)).astype(np.float32)
     outputs = rng.standard_normal((steps, batch, 2)).astype(np.float32)
     state = rng.standard_normal((batch, 3)).astype(np.float32)
+    marks = rng.choice(np.array([0, MISSING], np.uint8), total) if rng.integers(0, 2) else None
+    slots[rng.random(batch) < 0.1] = NO_ANSWER
     found = []
     for module in (compiled, carry_python):
         mine, y, tally = rows.copy(), np.zeros((total, layout.columns), np.float32), new_tally(2)
         x, parts = np.empty((steps, batch, features), np.float32), np.empty((batch, 3), np.float32)
         module.take_steps(values, 4 * features, items, places, first, steps, x)
-        module.take_parts(mine, made.size, made.places()[2], 12, slots, parts)
+        module.take_parts(mine, made.size, made.places()[2], 12, np.maximum(slots, 0), parts)
         arrays = (items, places, slots, streams, first, steps, batch // 2, values, np.arange(total), outputs, state)
-        module.absorb(mine, layout, level.numbers, SCALED_ERROR_EDGES, *arrays, y, tally)
+        module.absorb(mine, layout, level.numbers, SCALED_ERROR_EDGES, *arrays, y, tally, marks)
         counts = np.delete(tally, [1, 2, SCALED], axis=1)
         found.append([array.tobytes() for array in (mine, y, x, parts, counts)])
         sums = tally[:, :BUCKETS]
@@ -147,11 +171,11 @@ def test_nothing_is_read_or_written_outside() -> None:
     def absorb(layout: Layout = layout, slot: int = 0, item: int = 0, stream: int = 0, size: int = 3) -> None:
         arrays = (np.array([item]), one, np.array([slot]), np.array([stream]), 0, 1, 0, y, one, y)
         compiled.absorb(
-            rows, layout, np.empty(0), SCALED_ERROR_EDGES, *arrays, np.zeros((1, size), np.float32), y, tally
+            rows, layout, np.empty(0), SCALED_ERROR_EDGES, *arrays, np.zeros((1, size), np.float32), y, tally, None
         )
 
     absorb()
-    bad: list[dict[str, Any]] = [{"slot": 4}, {"slot": -1}, {"item": 1}, {"stream": 1}, {"size": 4}]
+    bad: list[dict[str, Any]] = [{"slot": 4}, {"slot": -2}, {"item": 1}, {"stream": 1}, {"size": 4}]
     bad += [{"layout": layout._replace(state_at=152)}, {"layout": layout._replace(target=1)}]
     bad += [{"layout": layout._replace(interval=1)}, {"layout": layout._replace(calibration_at=80)}]
     for wrong in bad:

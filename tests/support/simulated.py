@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from streamlstm.extras import Extras
-from streamlstm.stepping import StepModel
+from streamlstm.step_model import StepModel
 from support import models
 from support.chain import Chain
 from support.faults import Faults

@@ -35,7 +35,7 @@ from streamlstm.model_change import ModelChange, Rebuild, refuse
 from streamlstm.record import RecordFormat
 from streamlstm.selection import Selection
 from streamlstm.sharing import Sharing
-from streamlstm.stepping import StepModel
+from streamlstm.step_model import StepModel
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.faults import CrashError, Faults, FaultyLeases, FaultyStore, Trouble
 from support.memory_connection import Draft, MemoryConnection

@@ -82,9 +82,9 @@ def lay_out(rng: np.random.Generator) -> Call:
     streams = np.repeat(np.arange(len(counts)), counts)
     slots = rng.integers(-1, 3, len(streams)) + 3 * streams
     slots[rng.random(len(slots)) < 0.1] = -1
-    plain = rng.integers(0, 2, len(slots), np.uint8) if rng.random() < 0.5 else None
+    marks = rng.choice(np.array([0, 0, 0, 1, 2, 4, 8, 6], np.uint8), len(slots)) if rng.random() < 0.5 else None
     scratch = rng.integers(-(2**31), 2**31, SLOTS, np.int32) if rng.random() < 0.5 else np.full(SLOTS, -1, np.int32)
-    return "lay_out", [slots, plain, scratch, offsets]
+    return "lay_out", [slots, marks, scratch, offsets]
 
 
 def take_parts(rng: np.random.Generator) -> Call:
@@ -170,7 +170,9 @@ def absorb(rng: np.random.Generator) -> Call:
     outputs, state = floats(rng, steps, batch, layout.outputs), floats(rng, batch, layout.state_size)
     y = np.zeros((count, layout.columns), np.float64 if layout.exact else np.float32)
     numbers = (Constants(0.8).numbers, SCALED_ERROR_EDGES)
-    arrays = (items, places, slots, streams, *cut, values, times, outputs, state, y, new_tally(2))
+    slots[rng.random(batch) < 0.1] = -1
+    marks = rng.choice(np.array([0, 0, 2, 8], np.uint8), count) if rng.random() < 0.5 else None
+    arrays = (items, places, slots, streams, *cut, values, times, outputs, state, y, new_tally(2), marks)
     return "absorb", [rows, layout, *numbers, *arrays]
 
 
