@@ -9,6 +9,7 @@ stepped through one by one (see `gaps`). Both act on a copy of the record: if th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +72,12 @@ class Silences:
         self._targets = (
             [] if hold else [(feature, target) for feature, target in enumerate(targets) if target is not None]
         )
+
+    def by(self, advance: Advance) -> Silences:
+        """The same with another way to step the model."""
+        made = copy(self)
+        made._advance = advance
+        return made
 
     def act(self, rows: Rows, times_ms: Index) -> None:
         """Bring rows (n, words) to just before values at these times (n,)."""

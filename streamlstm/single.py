@@ -3,8 +3,9 @@
 A batch's arrays take as long to make for one value as for a hundred, and a live value would wait for all of them. A
 value a millisecond finds the processor's caches cold, so that what counts is how much code and memory it touches: it
 goes from the reply to the model's input in one compiled call, its state in a second, the answer into the row in a
-third, and all of the commit's commands are written by a fourth. Whatever is out of the ordinary (a gap, an answer that
-is not finite) is left untouched for the other ways; all give the same bits.
+third, and all of the commit's commands are written by a fourth. After a silence the row is a copy, which is written
+back with the answer. Whatever is out of the ordinary (a missing value, an answer that is not finite) is left untouched
+for `stepping`; both give the same bits.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from streamlstm.arena import Arena
 from streamlstm.carry import absorb_one, take_one
 from streamlstm.codec import ID_AT, ID_LENGTH, SLOT, TIME, Table, scan_single
 from streamlstm.errors import StepError
-from streamlstm.record import RecordFormat
+from streamlstm.gaps import NEVER
+from streamlstm.record import RecordFormat, Rows
 from streamlstm.scoring import SCALED_ERROR_EDGES, new_tally
 from streamlstm.step_model import StepModel
 from streamlstm.stepping import Stepper
@@ -54,6 +56,7 @@ class SingleWay:
         self._layout = layout
         self._constants = stepper.constants
         self._size, self._state_at = record_format.size, record_format.places()[2]
+        self._silences = stepper.silences.by(self._advance)
         self._parsed: Single | None = None  # whose value the model's input holds
 
     def parse(self, reply: bytes, table: Table, numbers: dict[bytes, int]) -> Single | None:
@@ -65,12 +68,13 @@ class SingleWay:
     def step(self, single: Single, arena: Arena, silence_ms: int) -> Float64 | None:
         """Step the value parsed last, carry its series' row, write `y`; what was scored of it (TALLY_COLUMNS,).
 
-        None, and nothing is touched, if it has to go another way, as after a longer silence of its series than
-        `silence_ms`.
+        None, and nothing is touched, if it has to go another way. Up to `silence_ms` its series was not silent.
         """
         one, rows, found = self._one, arena.rows, single.found
-        if single is not self._parsed or not take_one(rows, self._size, self._state_at, found, silence_ms, one.state):
+        if single is not self._parsed:
             return None
+        if not take_one(rows, self._size, self._state_at, found, silence_ms, one.state):
+            rows, found = self._after_silence(rows, found)
         if self._uses_time:
             one.time[0, 0] = found[TIME]
         try:
@@ -82,4 +86,27 @@ class SingleWay:
         tally = new_tally(1)
         layout, constants, edges = self._layout, self._constants, SCALED_ERROR_EDGES
         good = absorb_one(rows, layout, constants, edges, found, self._value, one.y, one.next_state, self.y, tally)
+        if good and rows is not arena.rows:
+            arena.rows[single.slot] = rows[0]
         return tally[0] if good else None
+
+    def _after_silence(self, rows: Rows, found: Index) -> tuple[Rows, Index]:
+        """A copy of the row, brought to just before the value, and what was found as if that row were the only one."""
+        row, found, value = rows[found[SLOT] : found[SLOT] + 1].copy(), found.copy(), self._value.copy()
+        found[SLOT] = 0
+        self._silences.act(row, found[TIME : TIME + 1])
+        self._value[:] = value
+        take_one(row, self._size, self._state_at, found, NEVER, self._one.state)
+        return row, found
+
+    def _advance(self, x: Float32, state: Float32, times: Index) -> tuple[Float32, Float32]:
+        """One step of one series, as `StepModel.advance` does it; NaN if the model fails."""
+        one = self._one
+        one.x[:], one.state[:] = x, state
+        if self._uses_time:
+            one.time[:] = times
+        try:
+            one.step()
+        except StepError:
+            return np.full_like(one.y, np.nan), state
+        return one.y.copy(), one.next_state.copy()

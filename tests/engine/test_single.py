@@ -73,7 +73,7 @@ def test_values_that_come_alone_get_the_oracles_bits(
     assert_states_equal(held.state, oracle, engine.format)
     assert [(d.id.decode(), d.series.decode(), d.value.decode()) for d in held.dead] == oracle.dead
     assert engine.ways["single"] > 100, "most of them take it"
-    assert bool(engine.ways["refused"]) == (name == "breaks" or idle_ms is not None), "and nothing else is refused"
+    assert bool(engine.ways["refused"]) == (name == "breaks"), "and nothing else is refused"
 
 
 @pytest.mark.parametrize(
