@@ -166,6 +166,13 @@ static inline int take_count(const char *function, Py_ssize_t given, Py_ssize_t 
     return -1;
 }
 
+/* The objects of a tuple of so many; NULL with an exception for anything else. */
+static inline PyObject *const *take_tuple(PyObject *object, const char *name, Py_ssize_t count) {
+    if (PyTuple_Check(object) && PyTuple_GET_SIZE(object) == count) return &PyTuple_GET_ITEM(object, 0);
+    PyErr_Format(PyExc_TypeError, "%s: a tuple of %zd is needed", name, count);
+    return NULL;
+}
+
 /* Whole numbers; one beyond 64 bits is a ValueError. */
 static inline int take_sizes(PyObject *const *objects, Py_ssize_t *const *numbers, int count) {
     for (int i = 0; i < count; i++) {

@@ -1,5 +1,5 @@
-/* Compiled parts of the plain way through a batch: see streamlstm/plain.py for what it is, streamlstm/carry_python.py
- * for what each function does.
+/* Compiled parts of stepping a batch: see streamlstm/stepping.py for what that is, streamlstm/carry_python.py for what
+ * each function does.
  *
  * Arrays come in through the buffer protocol (_arrays.h), so that no header but Python's is needed. Sums are float64, one value
  * after the other; built without contraction of multiply and add, so that they are the bits of the twin in Python. */
@@ -727,24 +727,27 @@ static int is_answer(const Py_buffer *outputs, Py_ssize_t steps, Py_ssize_t batc
 
 static PyObject *absorb(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
-    enum { ROWS, CONSTANTS, EDGES, ITEMS, PLACES, SLOTS, STREAMS, VALUES, TIMES, OUTPUTS, STATE, Y, TALLY, MARKS, ARRAYS };
+    enum { ROWS, CONSTANTS, EDGES, ITEMS, VALUES, TIMES, Y, TALLY, PLACES, SLOTS, STREAMS, OUTPUTS, STATE, MARKS, ARRAYS };
 #define DEMANDS(WRITTEN)                                                                                            \
     {{"rows", FLOAT32, 2, WRITE},     {"constants", FLOAT64, 1, READ}, {"edges", FLOAT64, 1, READ},                   \
-     {"items", INT64, 1, READ},       {"places", INT64, 1, READ},      {"slots", INT64, 1, READ},                     \
-     {"streams", INT64, 1, READ},     {"values", FLOAT32, 2, READ},    {"times_ms", INT64, 1, READ},                  \
-     {"outputs", FLOAT32, ANY, READ}, {"state", FLOAT32, 2, READ},     {"y", WRITTEN, 2, WRITE},                      \
-     {"tally", FLOAT64, 2, WRITE},    {"marks", UINT8, 1, READ}}
+     {"items", INT64, 1, READ},       {"values", FLOAT32, 2, READ},    {"times_ms", INT64, 1, READ},                  \
+     {"y", WRITTEN, 2, WRITE},        {"tally", FLOAT64, 2, WRITE},    {"places", INT64, 1, READ},                    \
+     {"slots", INT64, 1, READ},       {"streams", INT64, 1, READ},     {"outputs", FLOAT32, ANY, READ},               \
+     {"state", FLOAT32, 2, READ},     {"marks", UINT8, 1, READ}}
     static const Demand demands[2][ARRAYS] = {DEMANDS(FLOAT32), DEMANDS(FLOAT64)}; /* exact or not */
 #undef DEMANDS
     Py_buffer b[ARRAYS];
     Layout layout;
     Rectangle r;
-    if (take_count("absorb", given, 18) < 0 || take_layout(args[1], &layout) < 0 ||
-        take_sizes(args + 8, (Py_ssize_t *[]){&r.first, &r.steps, &r.ends}, 3) < 0)
+    PyObject *const *numbers, *const *batch, *const *answer;
+    if (take_count("absorb", given, 5) < 0 || take_layout(args[1], &layout) < 0 ||
+        !(numbers = take_tuple(args[2], "numbers", 2)) || !(batch = take_tuple(args[3], "batch", 6)) ||
+        !(answer = take_tuple(args[4], "answer", 8)) ||
+        take_sizes(answer + 3, (Py_ssize_t *[]){&r.first, &r.steps, &r.ends}, 3) < 0)
         return NULL;
-    PyObject *const arrays[ARRAYS] = {args[0], args[2],  args[3],  args[4],  args[5],  args[6], args[7],
-                                      args[11], args[12], args[13], args[14], args[15], args[16], args[17]};
-    int count = args[17] == Py_None ? MARKS : ARRAYS;
+    PyObject *const arrays[ARRAYS] = {args[0],  numbers[0], numbers[1], batch[0],  batch[1],  batch[2], batch[4],
+                                      batch[5], answer[0],  answer[1],  answer[2], answer[6], answer[7], batch[3]};
+    int count = batch[3] == Py_None ? MARKS : ARRAYS;
     if (take_arrays(arrays, demands[layout.exact], b, count) < 0) return NULL;
     r.batch = count_of(&b[SLOTS]);
     Py_ssize_t values = count_of(&b[TIMES]);
@@ -820,8 +823,12 @@ static PyObject *absorb_one(PyObject *module, PyObject *const *args, Py_ssize_t 
     static const int64_t none = 0;
     Py_buffer b[ARRAYS];
     Layout layout;
-    if (take_count("absorb_one", given, 10) < 0 || take_layout(args[1], &layout) < 0) return NULL;
-    PyObject *const arrays[ARRAYS] = {args[0], args[2], args[3], args[4], args[5], args[6], args[7], args[8], args[9]};
+    PyObject *const *numbers, *const *answer;
+    if (take_count("absorb_one", given, 8) < 0 || take_layout(args[1], &layout) < 0 ||
+        !(numbers = take_tuple(args[2], "numbers", 2)) || !(answer = take_tuple(args[5], "answer", 2)))
+        return NULL;
+    PyObject *const arrays[ARRAYS] = {args[0],   numbers[0], numbers[1], args[3], args[4],
+                                      answer[0], answer[1],  args[6],    args[7]};
     if (take_arrays(arrays, demands[layout.exact], b, ARRAYS) < 0) return NULL;
     const int64_t *found = b[FOUND].buf;
     Rectangle r = {.items = &none, .places = &none, .streams = &none, .slots = found + FOUND_SLOT,
@@ -852,7 +859,7 @@ static PyMethodDef functions[] = {
     {0},
 };
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "streamlstm._carry", "Compiled parts of the plain way.", -1, functions, NULL, NULL, NULL,
+    PyModuleDef_HEAD_INIT, "streamlstm._carry", "Compiled parts of stepping.", -1, functions, NULL, NULL, NULL,
     NULL,
 };
 

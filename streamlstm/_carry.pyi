@@ -1,4 +1,4 @@
-"""Types of the compiled inner parts of the plain way: those of `streamlstm.carry_python`."""
+"""Types of the compiled inner parts of stepping: those of `streamlstm.carry_python`."""
 
 from streamlstm.calibration import calibrate as calibrate
 from streamlstm.carry_python import absorb as absorb

@@ -1,4 +1,4 @@
-"""The plain way's inner parts: compiled (`streamlstm._carry`) where they were built, else `streamlstm.carry_python`."""
+"""The inner parts of stepping: compiled (`streamlstm._carry`) where they were built, else `streamlstm.carry_python`."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ calibrate = _carry.calibrate
 def lay_out(
     slots: Index, plain: NDArray[np.uint8] | None, scratch: NDArray[np.int32], offsets: Index
 ) -> tuple[Index, ...]:
-    """See `carry_python.lay_out`."""
+    """See `lay_out_python.lay_out`."""
     return tuple(np.frombuffer(column, np.int64) for column in _carry.lay_out(slots, plain, scratch, offsets))

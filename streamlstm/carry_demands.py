@@ -1,4 +1,4 @@
-"""What the plain way's inner parts in Python demand of their arrays: what the compiled ones do, of the same layout."""
+"""What the inner parts of stepping in Python demand of their arrays: what the compiled ones do, of the same layout."""
 
 from __future__ import annotations
 
@@ -48,6 +48,36 @@ class Layout(NamedTuple):
         if not self.exact:
             return Scored(self.target, self.feature)
         return Scored(self.target, self.feature, self.target + self.outputs // 2, self.feature + self.features // 2)
+
+
+class BatchArrays(NamedTuple):
+    """The items of a batch, and where its predictions and scores go."""
+
+    items: Index  # numbers of the n items, as they were laid out
+    values: Float32  # (n, F)
+    times_ms: Index  # (n,)
+    marks: NDArray[np.uint8] | None  # (n,)
+    y: Float32 | Float64  # (n, columns), written
+    tally: Float64  # (streams, TALLY_COLUMNS), added to
+
+
+class Answer(NamedTuple):
+    """A model's answer to T steps of B groups."""
+
+    places: Index  # (B,) where each one's items begin among those laid out
+    slots: Index  # (B,) of its row; NO_ANSWER for a group that is left out
+    streams: Index  # (B,)
+    first: int  # steps that came before
+    steps: int  # T
+    ends: int  # groups from here on have no steps after these
+    outputs: Float32  # (T, B, O)
+    state: Float32  # (B, D)
+
+
+def hold_tuple(name: str, found: object, count: int) -> None:
+    """Raise TypeError for what is no tuple of so many."""
+    if not isinstance(found, tuple) or len(found) != count:
+        raise TypeError(f"{name}: a tuple of {count} is needed")
 
 
 def hold_part(rows: Float32, each: int, place: int, size: int, what: str = "the parts do not fit the rows") -> None:
@@ -103,8 +133,10 @@ def hold_layout(layout: tuple[int, ...]) -> Layout:
     return lay
 
 
-def hold_numbers_of(lay: Layout, rows: Float32, constants: Float64, edges: Float64, tally: Float64) -> None:
+def hold_numbers_of(lay: Layout, rows: Float32, numbers: tuple[Float64, Float64], tally: Float64) -> None:
     """Raise ValueError unless there are the numbers that calibrate, and a tally of these edges' buckets."""
+    hold_tuple("numbers", numbers, 2)
+    constants, edges = numbers
     hold("rows", rows, np.float32, 2, writable=True)
     hold("constants", constants, np.float64, 1)
     hold("edges", edges, np.float64, 1)
@@ -114,56 +146,35 @@ def hold_numbers_of(lay: Layout, rows: Float32, constants: Float64, edges: Float
         raise ValueError("the arrays of a rectangle do not fit each other")
 
 
-def hold_rectangle(
-    rows: Float32,
-    items: Index,
-    places: Index,
-    slots: Index,
-    streams: Index,
-    cut: tuple[int, int, int],
-    times_ms: Index,
-    tally: Float64,
-) -> None:
-    """Raise ValueError unless every item, row and tally of a rectangle is there; `cut` is first, steps and ends."""
+def hold_rectangle(rows: Float32, batch: BatchArrays, answer: Answer) -> None:
+    """Raise ValueError unless every item, row and tally of a rectangle is there."""
+    places, slots, streams, first, steps, ends = answer[:6]
     hold("slots", slots, np.int64, 1)
     hold("streams", streams, np.int64, 1)
-    hold("times_ms", times_ms, np.int64, 1)
-    hold_numbers(*cut)
-    first, steps, ends = cut
+    hold("times_ms", batch.times_ms, np.int64, 1)
+    hold_numbers(first, steps, ends)
     if first < 0 or steps < 1 or not 0 <= ends <= len(slots):
         raise ValueError("a rectangle has no steps")
-    hold_steps(items, places, first, steps, times_ms)
+    hold_steps(batch.items, places, first, steps, batch.times_ms)
     hold_slots(slots[slots != NO_ANSWER], rows, "a slot lies beyond the rows")
-    hold_slots(streams, tally, "a stream has no tally")
+    hold_slots(streams, batch.tally, "a stream has no tally")
     if not len(places) == len(slots) == len(streams):
         raise ValueError("the arrays of a rectangle do not fit each other")
-
-
-def hold_marks(marks: NDArray[np.uint8] | None, times_ms: Index) -> None:
-    """Raise ValueError unless every item has a mark, if there are any."""
-    if marks is not None:
-        hold("marks", marks, np.uint8, 1)
-        if len(marks) != len(times_ms):
+    if batch.marks is not None:
+        hold("marks", batch.marks, np.uint8, 1)
+        if len(batch.marks) != len(batch.times_ms):
             raise ValueError("the arrays of a rectangle do not fit each other")
 
 
-def hold_answer(
-    lay: Layout,
-    shape: tuple[int, int],
-    values: Float32,
-    times_ms: Index,
-    outputs: Float32,
-    state: Float32,
-    y: Float32 | Float64,
-) -> None:
-    """Raise ValueError unless what a model answered to steps of groups, `shape`, has the layout's sizes."""
+def hold_answer(lay: Layout, batch: BatchArrays, answer: Answer) -> None:
+    """Raise ValueError unless what a model answered to steps of groups has the layout's sizes."""
+    values, outputs, state, y = batch.values, answer.outputs, answer.state, batch.y
     hold("values", values, np.float32, 2)
     hold("outputs", outputs, np.float32)
     hold("state", state, np.float32, 2)
     hold("y", y, np.float64 if lay.exact else np.float32, 2, writable=True)
-    steps, batch = shape
-    items = len(times_ms)
-    answers = outputs.ndim and outputs.shape[-1] == lay.outputs and outputs.size == steps * batch * lay.outputs
+    groups, items = len(answer.slots), len(batch.times_ms)
+    answers = outputs.ndim and outputs.shape[-1] == lay.outputs and outputs.size == answer.steps * groups * lay.outputs
     fit = values.shape == (items, lay.features) and y.shape == (items, lay.columns)
-    if not answers or not fit or state.shape != (batch, lay.state_size):
+    if not answers or not fit or state.shape != (groups, lay.state_size):
         raise ValueError("the arrays of a rectangle do not fit each other")

@@ -1,12 +1,12 @@
-"""The plain way's inner parts in numpy: the functions of the compiled `streamlstm._carry`, for where there is none.
+"""The inner parts of stepping in numpy: those of the compiled `streamlstm._carry`, for where there is none.
 
-It says what the compiled ones must do; the tests hold the two against each other. See `streamlstm.plain` for the words.
+It says what the compiled ones must do; the tests hold the two against each other. `streamlstm.schedule` has the words.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +16,23 @@ from streamlstm.calibration import CALIBRATION, LABELLED
 from streamlstm.calibration import calibrate as calibrate  # noqa: PLC0414  (one of the twin's functions)
 from streamlstm.carry_demands import (
     FOUND_COLUMNS,
+    NO_ANSWER,
+    Answer,
+    BatchArrays,
     hold_answer,
     hold_layout,
-    hold_marks,
     hold_numbers_of,
     hold_part,
     hold_rectangle,
     hold_slots,
     hold_steps,
+    hold_tuple,
     steps_of,
 )
 from streamlstm.carry_demands import Layout as Layout  # noqa: PLC0414  (as `absorb` takes it)
 from streamlstm.codec import SLOT, TIME
+from streamlstm.lay_out_python import MISSING
+from streamlstm.lay_out_python import lay_out as lay_out  # noqa: PLC0414  (one of the twin's functions)
 from streamlstm.pairs import join
 from streamlstm.record import HEADER, count_on
 from streamlstm.scoring import COVERED, GIVEN, add_scores, take_scores
@@ -36,116 +41,6 @@ Index = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 Floats = NDArray[np.floating[Any]]  # float32, or float64 where numbers are pairs
 Float64 = NDArray[np.float64]
-
-
-# What is said of an item: a command; a value to be stood in for, one after a silence, one answered without a step.
-RESET, MISSING, GAP, SKIPPED = 1, 2, 4, 8
-FRESH, LAST = 1, 2  # of a chain: whether it begins after a reset, and whether none follows
-
-
-def lay_out(
-    slots: Index, marks: NDArray[np.uint8] | None, scratch: NDArray[np.int32], offsets: Index
-) -> tuple[Index, ...]:
-    """Sort items by series: (items, place, count, slot, stream), the last four by group, the longest first.
-
-    Items of slot -1 are left out, and so are those that are SKIPPED. Items (m,) stand in the order of their group and
-    then of arrival; a group's begin at its place. Groups of a length stand in order of arrival. `offsets`
-    (streams + 1,) says where each stream's items begin; a slot belongs to one stream. `scratch` (slots,) may hold
-    anything, and is -1 afterwards for the slots that occurred; the compiled twin notes them there.
-
-    With `marks` (n,) only plain series are groups, those without a RESET, also of all series (then its slot is -1), and
-    without a value that is MISSING or follows a GAP. The others' values are cut into *chains*, at resets, and those
-    into *segments*, which begin with the values marked. Nine more columns follow: (place, count, chain, level) of
-    segments by level, which is how many of the chain come before, the longest first; (slot, stream, flags) of chains;
-    and (slot, stream) of series with a reset behind all their values.
-    """
-    hold("slots", slots, np.int64, 1)
-    hold("scratch", scratch, np.int32, 1, writable=True)
-    hold("offsets", offsets, np.int64, 1)
-    if marks is not None:
-        hold("marks", marks, np.uint8, 1)
-    cut = len(offsets) > 1 and offsets[0] == 0 and offsets[-1] == len(slots) and (offsets[:-1] <= offsets[1:]).all()
-    if not cut or (marks is not None and len(marks) != len(slots)):
-        raise ValueError("offsets and marks do not fit the items")
-    if len(slots) and slots.max() >= len(scratch):
-        raise ValueError("a slot lies beyond the rows")
-    scratch[slots[slots >= 0]] = -1
-    stream = np.searchsorted(offsets, np.arange(len(slots)), side="right") - 1
-    pairs = np.unique(np.stack([slots, stream])[:, slots >= 0], axis=1)
-    if len(np.unique(pairs[0])) < pairs.shape[1]:
-        raise ValueError("a slot is of two streams")
-    if marks is None:
-        return _groups(slots, np.flatnonzero(slots >= 0), offsets)
-    reset = (marks & RESET) > 0
-    of_all = np.unique(stream[reset & (slots < 0)])
-    odd = (slots >= 0) & (((marks & (RESET | MISSING | GAP)) > 0) | np.isin(stream, of_all))
-    plain = (slots >= 0) & ~np.isin(slots, slots[odd])
-    stepped = plain & ((marks & SKIPPED) == 0)
-    items, *groups = _groups(slots, np.flatnonzero(stepped), offsets)
-    others = np.flatnonzero(((slots >= 0) & ~plain) | (reset & (slots < 0)))
-    more, *columns = _segments(slots, marks, stream, others, len(items))
-    return (np.concatenate([items, more]), *groups, *columns)
-
-
-def _groups(slots: Index, chosen: Index, offsets: Index) -> tuple[Index, ...]:
-    """The chosen items by series; a series came when its first item did, chosen or not."""
-    found, group, count = np.unique(slots[chosen], return_inverse=True, return_counts=True)
-    came = np.unique(slots, return_index=True)
-    first = came[1][np.searchsorted(came[0], found)]
-    order = np.lexsort((first, -count))
-    rank = np.argsort(order)
-    items = chosen[np.argsort(rank[group], kind="stable")]
-    place = np.cumsum(count[order]) - count[order]
-    stream = np.searchsorted(offsets, first[order], side="right") - 1
-    return items, place, count[order], found[order], stream
-
-
-def _segments(
-    slots: Index, marks: NDArray[np.uint8], stream: Index, others: Index, place: int
-) -> tuple[NDArray[np.int64], ...]:
-    """Items of series that are not plain, and resets of all of them: the items by series, then the nine columns."""
-    of_series: dict[int, list[int]] = {}
-    for item in others.tolist():
-        if slots[item] >= 0:
-            of_series.setdefault(int(slots[item]), []).append(item)
-    of_all = [item for item in others.tolist() if slots[item] < 0]
-    for items in of_series.values():
-        items += [item for item in of_all if stream[item] == stream[items[0]]]
-    laid, segments, chains, reset = list[int](), list[list[int]](), list[list[int]](), list[tuple[int, int]]()
-    first_items = list[int]()
-    for slot, items in of_series.items():
-        chain, level, is_reset = -1, -1, False
-        for item in sorted(items):
-            is_reset = is_reset or bool(marks[item] & RESET)
-            if slots[item] < 0 or marks[item] & (RESET | SKIPPED):
-                continue
-            begins = chain < 0 or is_reset
-            if begins:
-                chain, level = len(chains), -1
-                chains.append([slot, int(stream[item]), FRESH if is_reset else 0])
-                first_items.append(item)
-                is_reset = False
-            if begins or marks[item] & (MISSING | GAP):
-                level += 1
-                segments.append([place + len(laid), 0, chain, level, item])
-            segments[-1][1] += 1
-            laid.append(item)
-        if is_reset:
-            reset.append((slot, int(stream[items[0]])))
-        elif chain >= 0:
-            chains[chain][2] |= LAST
-    arrival = np.argsort(first_items)
-    number = np.argsort(arrival)
-    segments.sort(key=lambda segment: (segment[3], -segment[1], segment[4]))
-    columns = np.array([segment[:4] for segment in segments], np.int64).reshape(-1, 4).T
-    columns[2] = number[columns[2]] if len(chains) else columns[2]
-    kinds = np.array(chains, np.int64).reshape(-1, 3)[arrival.astype(np.int64)].T
-    return (
-        np.array(laid, np.int64),
-        *map(np.ascontiguousarray, columns),
-        *map(np.ascontiguousarray, kinds),
-        *np.array(reset, np.int64).reshape(-1, 2).T.copy(),
-    )
 
 
 def take_parts(rows: Float32, each: int, place: int, size: int, slots: Index, out: Float32) -> None:
@@ -182,44 +77,24 @@ def all_finite(numbers: Float32) -> bool:
 def absorb(
     rows: Float32,
     layout: tuple[int, ...],
-    constants: Float64,
-    edges: Float64,
-    items: Index,
-    places: Index,
-    slots: Index,
-    streams: Index,
-    first: int,
-    steps: int,
-    ends: int,
-    values: Float32,
-    times_ms: Index,
-    outputs: Float32,
-    state: Float32,
-    y: Floats,
-    tally: Float64,
-    marks: NDArray[np.uint8] | None,
+    numbers: tuple[Float64, Float64],
+    batch: tuple[Any, ...],
+    answer: tuple[Any, ...],
 ) -> None:
-    """Take the answers to a rectangle, outputs (T, B, O) and state (B, D), into the rows of its groups (B,).
+    """Take the answer to a rectangle, an `Answer` to items of `BatchArrays`, into the rows of its groups.
 
-    A group of slot -1 is left out. Scores each prediction by the value that follows, unless that is MISSING; notes
-    time, steps, last prediction and value; puts the states of groups from `ends` on, which have no steps after these;
-    writes the predictions, and what calibration gives besides, to their items in y (n, columns).
+    `numbers` are those of `calibration.Constants` and the edges of scaled errors. A group of slot NO_ANSWER is left
+    out. Scores each prediction by the value that follows, unless that is MISSING; notes time, steps, last prediction
+    and value; puts the states of groups that end; writes the predictions, and what calibration gives besides, to y.
     """
     lay = hold_layout(layout)
-    hold_numbers_of(lay, rows, constants, edges, tally)
-    hold_rectangle(rows, items, places, slots, streams, (first, steps, ends), times_ms, tally)
-    hold_answer(lay, (steps, len(slots)), values, times_ms, outputs, state, y)
-    hold_marks(marks, times_ms)
-    outputs = outputs.reshape(steps, len(slots), lay.outputs)
-    answered = np.flatnonzero(slots >= 0)
-    ends = int(np.searchsorted(answered, ends))
-    places, slots, streams, outputs, state = (
-        places[answered],
-        slots[answered],
-        streams[answered],
-        outputs[:, answered],
-        state[answered],
-    )
+    hold_tuple("batch", batch, len(BatchArrays._fields))
+    hold_tuple("answer", answer, len(Answer._fields))
+    items, values, times_ms, marks, y, tally = held = BatchArrays(*batch)
+    hold_numbers_of(lay, rows, numbers, tally)
+    hold_rectangle(rows, held, Answer(*answer))
+    hold_answer(lay, held, Answer(*answer))
+    places, slots, streams, first, steps, ends, outputs, state = _answered(lay, Answer(*answer))
     if not len(slots):
         return
     at = steps_of(items, places, first, steps)
@@ -238,18 +113,31 @@ def absorb(
         group = np.repeat(np.arange(len(part)), steps)[chosen]
         error, naive_error = ((x - other).T.ravel()[chosen] for other in (predicted, before))
         scaled = add_scores(header, group, error, naive_error)
-        take_scores(tally, streams[group], error, naive_error, scaled, edges)
+        take_scores(tally, streams[group], error, naive_error, scaled, numbers[1])
     said = join(outputs) if lay.exact else outputs
     y[at, : said.shape[-1]] = said
     if lay.calibration_at:
-        x = lay.scored.value(values[at])
-        y[at, said.shape[-1] :] = _calibrated(lay, part, constants, x, outputs, labelled, streams, tally)
+        events = _Events(lay.scored.value(values[at]), outputs, labelled, streams)
+        y[at, said.shape[-1] :] = _calibrated(lay, part, numbers[0], events, tally)
     last_output[:], last_value[:] = outputs[-1], values[at[-1]]
     header["steps"] = count_on(header["steps"], steps)
     header["rejected"] = 0
     header["time_ms"] = times_ms[at[-1]]
     part[ends:, lay.state_at // 4 : lay.state_at // 4 + lay.state_size] = state[ends:]
     rows[slots] = part
+
+
+def _answered(lay: Layout, answer: Answer) -> Answer:
+    """An answer without the groups that are left out."""
+    chosen = np.flatnonzero(answer.slots != NO_ANSWER)
+    return answer._replace(
+        places=answer.places[chosen],
+        slots=answer.slots[chosen],
+        streams=answer.streams[chosen],
+        ends=int(np.searchsorted(chosen, answer.ends)),
+        outputs=answer.outputs.reshape(answer.steps, len(answer.slots), lay.outputs)[:, chosen],
+        state=answer.state[chosen],
+    )
 
 
 def take_one(rows: Float32, each: int, place: int, found: Index, silence_ms: int, state: Float32) -> bool:
@@ -276,12 +164,10 @@ def take_one(rows: Float32, each: int, place: int, found: Index, silence_ms: int
 def absorb_one(
     rows: Float32,
     layout: tuple[int, ...],
-    constants: Float64,
-    edges: Float64,
+    numbers: tuple[Float64, Float64],
     found: Index,
     value: Float32,
-    outputs: Float32,
-    state: Float32,
+    answer: tuple[Float32, Float32],
     y: Floats,
     tally: Float64,
 ) -> bool:
@@ -290,31 +176,33 @@ def absorb_one(
     False, and nothing is touched, if the answer is not finite.
     """
     hold("found", found, np.int64, 1)
+    hold_tuple("answer", answer, 2)
     if found.size != FOUND_COLUMNS or found[SLOT] < 0:
         raise ValueError("the arrays of a value do not fit each other")
-    one, cut = np.zeros(1, np.int64), (0, 1, 0)
-    slot, time_ms = found[SLOT : SLOT + 1], found[TIME : TIME + 1]
-    lay = hold_layout(layout)
-    hold_numbers_of(lay, rows, constants, edges, tally)
-    hold_rectangle(rows, one, one, slot, one, cut, time_ms, tally)
-    hold_answer(lay, (1, 1), value, time_ms, outputs, state, y)
-    if not (all_finite(outputs) and all_finite(state)):
+    lay, one = hold_layout(layout), np.zeros(1, np.int64)
+    batch = BatchArrays(one, value, found[TIME : TIME + 1], None, y, tally)
+    whole = Answer(one, found[SLOT : SLOT + 1], one, 0, 1, 0, *answer)
+    hold_numbers_of(lay, rows, numbers, tally)
+    hold_rectangle(rows, batch, whole)
+    hold_answer(lay, batch, whole)
+    if not (all_finite(answer[0]) and all_finite(answer[1])):
         return False
-    absorb(rows, layout, constants, edges, one, one, slot, one, *cut, value, time_ms, outputs, state, y, tally, None)
+    absorb(rows, layout, numbers, batch, whole)
     return True
 
 
-def _calibrated(
-    lay: Layout,
-    part: Float32,
-    constants: Float64,
-    x: Float64,
-    outputs: Float32,
-    labelled: NDArray[np.bool_],
-    streams: Index,
-    tally: Float64,
-) -> Float64:
+class _Events(NamedTuple):
+    """What is calibrated by: values (T, B), forecasts (T, B, O), which values score one, and the groups' streams."""
+
+    x: Float64
+    outputs: Float32
+    labelled: NDArray[np.bool_]
+    streams: Index
+
+
+def _calibrated(lay: Layout, part: Float32, constants: Float64, events: _Events, tally: Float64) -> Float64:
     """The columns after the outputs, (T, B, columns - O), of values x (T, B); the rows' calibrations are carried."""
+    x, outputs, labelled, streams = events
     steps, batch = x.shape
     held: NDArray[Any] = np.ndarray((batch,), CALIBRATION, buffer=part, offset=lay.calibration_at, strides=(lay.each,))
     kept, counts = held.copy(), np.zeros((batch, 2))

@@ -236,7 +236,7 @@ class Engine:
         return [self._result(number, work, items.offsets, answers) for number, work in enumerate(works)]
 
     def _step(self, items: Items) -> Answers:
-        layout, constants = self._stepper.layout, self._stepper.constants
+        layout, constants = self._stepper.layout, self._stepper.numbers[0]
         schedule = Schedule.of(items, self.arena.scratch)
         skipped = (
             Skipped.of(items, self.arena.rows, self.format, layout, constants, self._idle_ms) if self._skips else None

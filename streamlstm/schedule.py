@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from streamlstm.batch import Rectangle, staircase
 from streamlstm.carry import lay_out
-from streamlstm.carry_python import FRESH, LAST
+from streamlstm.lay_out_python import FRESH, LAST
 from streamlstm.record import Rows
 from streamlstm.work import Work
 
@@ -39,7 +39,7 @@ class Items(NamedTuple):
     slots: Index  # (n,)
     values: Float32  # (n, F)
     times_ms: Index  # (n,)
-    marks: Marks | None  # (n,) what is out of the ordinary about each: see `carry_python.lay_out`; None if nothing is
+    marks: Marks | None  # (n,) what is out of the ordinary about each: see `lay_out_python.lay_out`; None if nothing is
 
     @classmethod
     def of(cls, works: Sequence[Work], *, skip: bool) -> Items:

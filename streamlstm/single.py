@@ -19,7 +19,7 @@ from streamlstm.codec import ID_AT, ID_LENGTH, SLOT, TIME, Table, scan_single
 from streamlstm.errors import StepError
 from streamlstm.gaps import NEVER
 from streamlstm.record import RecordFormat, Rows
-from streamlstm.scoring import SCALED_ERROR_EDGES, new_tally
+from streamlstm.scoring import new_tally
 from streamlstm.step_model import StepModel
 from streamlstm.stepping import Stepper
 
@@ -54,7 +54,7 @@ class SingleWay:
         self._value = self._one.x[0]  # (1, F)
         self._uses_time = model.spec.uses_time
         self._layout = layout
-        self._constants = stepper.constants
+        self._numbers = stepper.numbers
         self._size, self._state_at = record_format.size, record_format.places()[2]
         self._silences = stepper.silences.by(self._advance)
         self._parsed: Single | None = None  # whose value the model's input holds
@@ -84,8 +84,8 @@ class SingleWay:
         arena.begin_batch()
         arena.touch(single.slot)
         tally = new_tally(1)
-        layout, constants, edges = self._layout, self._constants, SCALED_ERROR_EDGES
-        good = absorb_one(rows, layout, constants, edges, found, self._value, one.y, one.next_state, self.y, tally)
+        answer = (one.y, one.next_state)
+        good = absorb_one(rows, self._layout, self._numbers, found, self._value, answer, self.y, tally)
         if good and rows is not arena.rows:
             arena.rows[single.slot] = rows[0]
         return tally[0] if good else None

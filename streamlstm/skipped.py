@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from streamlstm.arena import NO_SLOT
 from streamlstm.calibration import intervals_around
-from streamlstm.carry_python import RESET, SKIPPED, Layout, chosen_extras
+from streamlstm.carry_python import Layout, chosen_extras
+from streamlstm.lay_out_python import RESET, SKIPPED
 from streamlstm.pairs import join
 from streamlstm.record import RecordFormat, Rows
 from streamlstm.schedule import Items

@@ -16,15 +16,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.arena import NO_SLOT, Arena
+from streamlstm.arena import Arena
 from streamlstm.batch import Rectangle
 from streamlstm.carry import absorb, all_finite, take_parts, take_steps
-from streamlstm.carry_python import MISSING, Layout
+from streamlstm.carry_demands import NO_ANSWER, Layout
 from streamlstm.extras import Extras
 from streamlstm.finite import finite_answers
 from streamlstm.flaw import Flaw
 from streamlstm.gaps import NEVER, NO_GAPS, Gaps
 from streamlstm.halving import Halving
+from streamlstm.lay_out_python import MISSING
 from streamlstm.record import RecordFormat, Rows
 from streamlstm.rejected import MOST_REJECTED, why_rejected
 from streamlstm.schedule import Items, Schedule, Segments
@@ -110,7 +111,7 @@ class Stepper:
         """Missing values `hold` the last one, or are stood in for by the model's own forecasts."""
         self._model, self._format, self._uses_time = Halving(model), record_format, model.spec.uses_time
         self.layout = layout_of(record_format, extras, tuple(model.spec.targets), exact=model.spec.exact)
-        self.constants = extras.constants
+        self.numbers = (extras.constants, SCALED_ERROR_EDGES)
         self._y_dtype = np.float64 if model.spec.exact else np.float32
         self.silences = Silences(
             record_format,
@@ -191,29 +192,13 @@ class Stepper:
         Returns the segments (s,) without a finite answer, with those that were `bad` before; None if all have one.
         """
         answers, bad = self._ask(batch, rows, at, tile, bad)
-        slots = at if bad is None else np.where(bad, NO_SLOT, at)
+        slots = at if bad is None else np.where(bad, NO_ANSWER, at)
+        arrays = (tile.items, batch.values, batch.items.times_ms, batch.items.marks, batch.y, batch.tally)
         for rectangle, ends, outputs, state in answers:
             cut = slice(0, rectangle.batch)
-            absorb(
-                rows,
-                self.layout,
-                self.constants,
-                SCALED_ERROR_EDGES,
-                tile.items,
-                tile.place[cut],
-                slots[cut],
-                tile.stream[cut],
-                rectangle.first,
-                rectangle.steps,
-                ends,
-                batch.values,
-                batch.items.times_ms,
-                outputs,
-                state,
-                batch.y,
-                batch.tally,
-                batch.items.marks,
-            )
+            groups = (tile.place[cut], slots[cut], tile.stream[cut])
+            answer = (*groups, rectangle.first, rectangle.steps, ends, outputs, state)
+            absorb(rows, self.layout, self.numbers, arrays, answer)
         return bad
 
     def _ask(

@@ -1,7 +1,7 @@
 """Remove the records of series that were idle for too long: a page at a time, inside the commits there are anyway.
 
 Removal changes no answer, because a series that was idle begins anew with or without its old record (see
-`streamlstm.idle`); it gives memory back. It rides in a commit, so it is fenced by the position as everything else is.
+`streamlstm.silences`); it gives memory back. It rides in a commit, so it is fenced by the position as everything is.
 What a new series is told where `--max-series` is reached does depend on it: the limit counts records that are there.
 """
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from streamlstm import flaw
 from streamlstm.arena import NO_SLOT
 from streamlstm.batch import ALL_SERIES, RESET, Parsed, name_error
-from streamlstm.carry_python import GAP, MISSING, SKIPPED
-from streamlstm.carry_python import RESET as IS_RESET
 from streamlstm.flaw import Flaw
+from streamlstm.lay_out_python import GAP, MISSING, SKIPPED
+from streamlstm.lay_out_python import RESET as IS_RESET
 
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -91,7 +91,7 @@ class Work:
         return work
 
     def marks(self, *, skip: bool) -> NDArray[np.uint8] | None:
-        """What is out of the ordinary about each item, (n,): see `carry_python.lay_out`; None if nothing is."""
+        """What is out of the ordinary about each item, (n,): see `lay_out_python.lay_out`; None if nothing is."""
         if self.parsed.plain and not self.resets and not self.resets_all and self.gaps is None:
             return None
         marks = np.zeros(len(self.slots), np.uint8)

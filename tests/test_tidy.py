@@ -46,7 +46,9 @@ ROWS: dict[str, set[str]] = {
         "flaw",
         "values",
         "batch",
-        "plan",
+        "work",
+        "schedule",
+        "step_model",
         "arena",
         "stepping",
         "scoring",
@@ -56,8 +58,8 @@ ROWS: dict[str, set[str]] = {
         "carry_python",
     }
     | {"halving", "rejected"}
-    | {"carry_demands"}
-    | {"idle", "beating", "finite", "filling", "admission", "plain", "mixed", "single", "letters", "engine", "built"}
+    | {"carry_demands", "lay_out_python"}
+    | {"silences", "beating", "finite", "skipped", "admission", "single", "letters", "engine", "built"}
     | {"answers", "portions"},
     "daemon": {
         "member",

@@ -121,12 +121,12 @@ def carrying_cases() -> list[Case]:
         extras = (made.calibration_at, int(calibrated), int(calibrated))
         layout = Layout(made.size, 1, 1, STATE, *made.places(), 0, 0, *extras)
         y, numbers = np.empty((SERIES, layout.columns), np.float32), (level.numbers, SCALED_ERROR_EDGES)
-        many = (items, items, slots, zeros, 0, 1, 0, x, ones, outputs, state, y, new_tally(1))
-        one = (found, x[:1], outputs[:, :1], state[:1], y[:1], new_tally(1))
+        many = (items, x, ones, None, y, new_tally(1)), (items, slots, zeros, 0, 1, 0, outputs, state)
+        one = (found, x[:1], (outputs[:, :1], state[:1]), y[:1], new_tally(1))
         suffix = ", calibrated" if calibrated else ""
         cases += [
-            (f"absorb_one{suffix}", _calls("absorb_one", rows, layout, *numbers, *one)),
-            (f"absorb of 1000{suffix}", _calls("absorb", rows, layout, *numbers, *many)),
+            (f"absorb_one{suffix}", _calls("absorb_one", rows, layout, numbers, *one)),
+            (f"absorb of 1000{suffix}", _calls("absorb", rows, layout, numbers, *many)),
         ]
     kept, out, counts = np.zeros(SERIES, CALIBRATION), np.empty((SERIES, 3)), np.zeros((SERIES, 2))
     kept[:] = level.fresh()

@@ -209,7 +209,8 @@ def _absorbed(function: Callable[..., None], count: int, cuts: list[int]) -> byt
     state, first = np.zeros((1, made.state_size), np.float32), 0
     for steps in cuts:
         part = np.ascontiguousarray(outputs[first : first + steps])
-        cut = (one, zero, zero, zero, first, steps, 0, values, one, part, state, y, tally)
-        function(rows, layout, np.empty(0), calls.SCALED_ERROR_EDGES, *cut)
+        batch = (one, values, one, None, y, tally)
+        answer = (zero, zero, zero, first, steps, 0, part, state)
+        function(rows, layout, (np.empty(0), calls.SCALED_ERROR_EDGES), batch, answer)
         first += steps
     return rows[0].tobytes() + tally[:, 0].tobytes()

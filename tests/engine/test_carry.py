@@ -1,4 +1,4 @@
-"""The plain way's compiled parts and those in Python: the same bits in the same places, and nothing read outside."""
+"""The compiled parts of stepping and those in Python: the same bits in the same places, and nothing read outside."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from streamlstm import carry_python
 from streamlstm.calibration import TAILS, Constants
 from streamlstm.carry_demands import NO_ANSWER
-from streamlstm.carry_python import FRESH, GAP, LAST, MISSING, RESET, SKIPPED, Layout
+from streamlstm.carry_python import Layout
+from streamlstm.lay_out_python import FRESH, GAP, LAST, MISSING, RESET, SKIPPED
 from streamlstm.record import RecordFormat
 from streamlstm.scoring import BUCKETS, SCALED, SCALED_ERROR_EDGES, new_tally
 
@@ -131,8 +132,9 @@ def test_both_absorb_alike(seed: int, steps: int, batch: int, features: int) -> 
         x, parts = np.empty((steps, batch, features), np.float32), np.empty((batch, 3), np.float32)
         module.take_steps(values, 4 * features, items, places, first, steps, x)
         module.take_parts(mine, made.size, made.places()[2], 12, np.maximum(slots, 0), parts)
-        arrays = (items, places, slots, streams, first, steps, batch // 2, values, np.arange(total), outputs, state)
-        module.absorb(mine, layout, level.numbers, SCALED_ERROR_EDGES, *arrays, y, tally, marks)
+        answer = (places, slots, streams, first, steps, batch // 2, outputs, state)
+        arrays = (items, values, np.arange(total), marks, y, tally)
+        module.absorb(mine, layout, (level.numbers, SCALED_ERROR_EDGES), arrays, answer)
         counts = np.delete(tally, [1, 2, SCALED], axis=1)
         found.append([array.tobytes() for array in (mine, y, x, parts, counts)])
         sums = tally[:, :BUCKETS]
@@ -169,10 +171,9 @@ def test_nothing_is_read_or_written_outside() -> None:
     y, tally = np.zeros((1, 1), np.float32), new_tally(1)
 
     def absorb(layout: Layout = layout, slot: int = 0, item: int = 0, stream: int = 0, size: int = 3) -> None:
-        arrays = (np.array([item]), one, np.array([slot]), np.array([stream]), 0, 1, 0, y, one, y)
-        compiled.absorb(
-            rows, layout, np.empty(0), SCALED_ERROR_EDGES, *arrays, np.zeros((1, size), np.float32), y, tally, None
-        )
+        answer = (one, np.array([slot]), np.array([stream]), 0, 1, 0, y, np.zeros((1, size), np.float32))
+        arrays = (np.array([item]), y, one, None, y, tally)
+        compiled.absorb(rows, layout, (np.empty(0), SCALED_ERROR_EDGES), arrays, answer)
 
     absorb()
     bad: list[dict[str, Any]] = [{"slot": 4}, {"slot": -2}, {"item": 1}, {"stream": 1}, {"size": 4}]
@@ -209,7 +210,8 @@ def test_both_take_and_absorb_one_value_alike(seed: int, steps: int, answer: flo
         mine, y, tally = rows.copy(), np.zeros((1, layout.columns), np.float32), new_tally(1)
         taken = np.zeros((1, 3), np.float32)
         heard = module.take_one(mine, made.size, made.places()[2], found, 100, taken)
-        good = module.absorb_one(mine, layout, level.numbers, SCALED_ERROR_EDGES, found, x, outputs, state, y, tally)
+        numbers = (level.numbers, SCALED_ERROR_EDGES)
+        good = module.absorb_one(mine, layout, numbers, found, x, (outputs, state), y, tally)
         seen.append((heard, good, [array.tobytes() for array in (mine, y, taken, tally)]))
         assert heard == bool(steps == 0 or found[2] <= 1100)
         assert good == np.isfinite(answer)
@@ -229,6 +231,6 @@ def test_nothing_is_read_or_written_outside_for_one_value() -> None:
     one, y, tally = np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32), new_tally(1)
     for slot, size, outputs in ((4, 3, one), (0, 4, one), (0, 3, np.zeros((1, 2), np.float32))):
         found[5] = slot
-        arrays = (found, one, outputs, np.zeros((1, size), np.float32), y, tally)
+        arrays = (found, one, (outputs, np.zeros((1, size), np.float32)), y, tally)
         with pytest.raises(ValueError, match=r"beyond|fit"):
-            compiled.absorb_one(rows, layout, np.empty(0), SCALED_ERROR_EDGES, *arrays)
+            compiled.absorb_one(rows, layout, (np.empty(0), SCALED_ERROR_EDGES), *arrays)

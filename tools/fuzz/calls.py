@@ -172,8 +172,8 @@ def absorb(rng: np.random.Generator) -> Call:
     numbers = (Constants(0.8).numbers, SCALED_ERROR_EDGES)
     slots[rng.random(batch) < 0.1] = -1
     marks = rng.choice(np.array([0, 0, 2, 8], np.uint8), count) if rng.random() < 0.5 else None
-    arrays = (items, places, slots, streams, *cut, values, times, outputs, state, y, new_tally(2), marks)
-    return "absorb", [rows, layout, *numbers, *arrays]
+    answer = (places, slots, streams, *cut, outputs, state)
+    return "absorb", [rows, layout, numbers, (items, values, times, marks, y, new_tally(2)), answer]
 
 
 def take_one(rng: np.random.Generator) -> Call:
@@ -198,11 +198,10 @@ def absorb_one(rng: np.random.Generator) -> Call:
     return "absorb_one", [
         rows,
         layout,
-        *numbers,
+        numbers,
         found,
         floats(rng, 1, layout.features),
-        outputs,
-        state,
+        (outputs, state),
         y,
         new_tally(1),
     ]

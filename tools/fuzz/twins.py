@@ -23,9 +23,9 @@ from fuzz.spoil import spoiled
 from streamlstm import carry_python, codec_python
 
 KEYS = {b"k": 0, b"other": 1}
-# Arguments of `absorb` that name items, places and slots: that no item or row is two series' own is the caller's to see
-# to, as looking would take longer than the work; what each twin makes of it is its own, within its arrays.
-TWICE = {4, 5, 6}
+# Arguments of `absorb` with arrays that name items, places and slots: that no item or row is two series' own is the
+# caller's to see to, as looking would take longer than the work; what each twin makes of it is its own, within its arrays.
+TWICE = {3, 4}
 FUNCTIONS = ("scan_read", "scan_single", "skip_replies", "calls", "calls", "calls", "calls", "number")
 
 
@@ -45,7 +45,8 @@ def outcome(function: Any, arguments: list[Any]) -> Any:
             return "refused"
         except KeyError:
             return "unknown"
-    written = [part.tobytes() for part in arguments if isinstance(part, np.ndarray) and part.flags.writeable]
+    parts = [part for one in arguments for part in (one if isinstance(one, tuple) else (one,))]
+    written = [part.tobytes() for part in parts if isinstance(part, np.ndarray) and part.flags.writeable]
     return _plain(found), written
 
 
