@@ -24,7 +24,7 @@ from streamlstm import carry_python, codec_python
 
 KEYS = {b"k": 0, b"other": 1}
 # Arguments of `absorb` with arrays that name items, places and slots: that no item or row is two series' own is the
-# caller's to see to, as looking would take longer than the work; what each twin makes of it is its own, within its arrays.
+# caller's to see to, as looking would take longer than the work; what each twin makes of it lies within its arrays.
 TWICE = {3, 4}
 FUNCTIONS = ("scan_read", "scan_single", "skip_replies", "calls", "calls", "calls", "calls", "number")
 
