@@ -24,7 +24,8 @@ MAX_FUNCTION_LINES = 60
 ROWS: dict[str, set[str]] = {
     "floor": {"errors", "spec", "config", "gaps", "whole_file", "bounded_file", "confined", "hidden", "printable"},
     "numbers": {"pairs"},
-    "run": {"_division", "one_step", "model_file", "session", "trial", "model", "tables", "evaluation"},
+    "run": {"_division", "one_step", "model_file", "session", "trial", "model", "tables"},
+    "judge": {"evaluation"},
     "learn": {"nn", "forecaster", "data", "train", "export", "importers"},
     "store": {"_codec", "codec", "codec_python", "entry_id", "flight", "keys", "wire", "calibration", "extras"}
     | {"arrays", "reply_python", "ends"}
@@ -84,17 +85,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "floor": set(),
     "numbers": {"floor"},
     "run": {"floor", "numbers"},
-    "learn": {"floor", "numbers", "run"},
+    "judge": {"floor", "numbers", "run", "store", "engine"},
+    "learn": {"floor", "numbers", "run", "judge"},
     "store": {"floor", "numbers"},
     "engine": {"floor", "numbers", "store"},
     "daemon": {"floor", "numbers", "run", "store", "engine"},
-    "face": {"floor", "numbers", "run", "learn", "store", "engine", "daemon"},
+    "face": {"floor", "numbers", "run", "judge", "learn", "store", "engine", "daemon"},
 }
 # Row -> packages of others it may import; `pyarrow`, `matplotlib` and `statsmodels` only inside functions.
 PACKAGES: dict[str, set[str]] = {
     "floor": set(),
     "numbers": {"numpy"},
-    "run": {"numpy", "orjson", "onnxruntime", "pyarrow", "statsmodels"},
+    "run": {"numpy", "orjson", "onnxruntime", "pyarrow"},
+    "judge": {"numpy", "orjson", "statsmodels"},
     "learn": {"numpy", "torch", "onnx", "onnxruntime", "h5py"},
     "store": {"numpy", "orjson", "redis", "hiredis"},
     "engine": {"numpy", "orjson"},

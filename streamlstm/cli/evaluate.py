@@ -142,6 +142,7 @@ def evaluate(
             seasons=seasons,
             baselines=baselines,
             interval=lambda one, said: served_bounds(one, said, level, exact=loaded.spec.exact),
+            level=level,
             missing=missing,
         )
     except TableError as error:

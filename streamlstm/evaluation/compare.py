@@ -15,13 +15,13 @@ from streamlstm.evaluation.baselines import baseline_forecasts, last_values
 from streamlstm.evaluation.scores import (
     Bounds,
     Errors,
+    forecasts_ahead,
     horizon_of,
     interval_scores,
-    model_forecasts,
     only_forecast,
     score,
 )
-from streamlstm.evaluation.served import Served, served_figures
+from streamlstm.evaluation.served import Figures, serve
 from streamlstm.evaluation.split import from_first_value, training_length
 from streamlstm.model import Model
 from streamlstm.tables import Series
@@ -48,7 +48,7 @@ class Comparison:
     width: float | None  # mean width of the intervals, in raw units
     seconds: float  # to fit (the baselines) and to forecast every value of the table
     values: int  # of the table
-    served: Served | None = None  # of the model: what a daemon says of the same values
+    served: Figures | None = None  # of the model: what a daemon says of the same values
 
     def as_json(self) -> dict[str, Any]:
         """The figures by name; `values_per_second` counts every value of the table."""
@@ -70,32 +70,32 @@ def compare(
     seasons: Sequence[int],
     baselines: Sequence[str],
     interval: Interval,
+    level: float | None = None,
     missing: str = "impute",
 ) -> dict[str, Comparison]:
     """Forecast every value of every series from those before it, by the model (`model`) and by the baselines.
 
-    `missing` says what the model is fed in place of missing values, as with `serve`. `seasonal_naive` stands for one
+    `missing` says what the model is fed in place of missing values, as with `serve`, and `level` what its served
+    intervals are to cover (None: there are none). `seasonal_naive` stands for one
     method a season. What a model says of further steps is scored as `model_ahead_2` and so on, beside the last value
     then known as `naive_ahead_2`. A feature the model does not forecast is scored for nobody. A baseline that cannot
     be fitted is left out. Raises TableError where there is nothing to score.
     """
-    names = ["model"]
-    for name in baselines:
-        names += [f"seasonal_naive_{season}" for season in seasons] if name == "seasonal_naive" else [name]
-    for step in range(2, horizon_of(model) + 1):
-        names += [f"model_ahead_{step}", *([f"naive_ahead_{step}"] if "naive" in baselines else [])]
     count = sum(len(one.values) for one in series)
+    began = time.perf_counter()
+    served = serve(model, series, missing, level=level, test_size=test_size)
+    serving = time.perf_counter() - began
     found = {}
-    for name in names:
+    for name in _methods(baselines, seasons, horizon_of(model)):
         began = time.perf_counter()
         method, _, ahead = name.partition("_ahead_")
         if method == "model":
-            said = model_forecasts(model, series, int(ahead or 1), missing)
+            said = forecasts_ahead(model, served.outputs, int(ahead or 1))
         elif ahead:
             said = last_values(series, int(ahead))
         else:
             said = baseline_forecasts(name, series, test_size, seasons)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - began + (serving if method == "model" else 0.0)
         said = only_forecast(model, said)
         errors = score(series, said, test_size, min(seasons, default=None))
         if errors is None:
@@ -115,7 +115,7 @@ def compare(
             width=covered[1] if covered else None,
             seconds=seconds,
             values=count,
-            served=served_figures(model, series, both, test_size, missing) if name == "model" else None,
+            served=served.figures if name == "model" else None,
         )
     return found
 
@@ -123,6 +123,16 @@ def compare(
 def _why_unscored(series: Sequence[Series], test_size: float) -> str:
     tested = (one.values[training_length(len(one.values), test_size) :] for one in series)
     return NOTHING_TO_TEST if all(np.isnan(values).all() for values in tested) else NO_FORECAST
+
+
+def _methods(baselines: Sequence[str], seasons: Sequence[int], horizon: int) -> list[str]:
+    """The names of all that is compared."""
+    names = ["model"]
+    for name in baselines:
+        names += [f"seasonal_naive_{season}" for season in seasons] if name == "seasonal_naive" else [name]
+    for step in range(2, horizon + 1):
+        names += [f"model_ahead_{step}", *([f"naive_ahead_{step}"] if "naive" in baselines else [])]
+    return names
 
 
 def scorable(series: Sequence[Series], test_size: float, say: Callable[[str], None]) -> list[Series]:

@@ -1,4 +1,4 @@
-"""One-step forecasts of any step model, and what they are worth on the last values of some series."""
+"""What forecasts are worth on the last values of some series."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from streamlstm.errors import TableError
 from streamlstm.evaluation.split import training_length
 from streamlstm.model import Model
 from streamlstm.tables import Series
 
 Float64 = NDArray[np.float64]
-Floats = NDArray[np.float32] | NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -33,70 +31,18 @@ class Errors:
         return {"rmse": self.rmse, "mae": self.mae, "mase": self.mase}
 
 
-def one_step_forecasts(model: Model, one: Series, missing: str = "impute") -> Float64:
-    """All outputs (N, O) of stepping a model through a series from its beginning; see `step_through`."""
-    return step_through(model, one, missing)[0]
+def forecasts_ahead(model: Model, outputs: Sequence[Float64], ahead: int = 1) -> list[Float64]:
+    """For each series, of a model's outputs (N, O), the forecasts of its values 1 to N - 1 made `ahead` steps before.
 
-
-def step_through(model: Model, one: Series, missing: str = "impute") -> tuple[Float64, Float64]:
-    """All outputs (N, O) of stepping a model through a series from its beginning, and what it was fed, (N, F).
-
-    Row t forecasts what follows value t. With what is `missing` it does as serving: "impute" takes the model's own
-    forecast of a number, or the last one where there is none, "hold" the last one; with "skip" a value of which a
-    number is missing is not stepped, and the forecast before it holds on. Raises TableError if the model looks at
-    times and the series has none.
-    """
-    times = one.times_ms if model.spec.uses_time else None
-    if model.spec.uses_time and times is None:
-        raise TableError(f"the model looks at the time of each value, and series {one.name!r} has no times")
-    state = model.initial_state(1)
-    result = np.empty((len(one.values), len(model.spec.outputs)))
-    x = model.as_fed(one.values).copy()
-    for first, last in _stretches(x):
-        begin = first
-        if np.isnan(x[first]).any():
-            if first == 0:
-                x[0] = np.nan_to_num(x[0])
-            elif missing == "skip":
-                x[first], result[first] = x[first - 1], result[first - 1]
-                begin = first + 1
-            else:
-                _impute(model, x, result, first, hold=missing == "hold")
-        if begin == last:
-            continue
-        cut = slice(begin, last)
-        ys, state = model.run(x[cut, None], state, None if times is None else times[cut, None])
-        result[cut] = ys[:, 0]
-    return result, x.astype(np.float64)
-
-
-def _stretches(x: Floats) -> list[tuple[int, int]]:
-    """Where to cut x (N, F) so that a missing value stands at the beginning: what stands in for it is known then."""
-    starts = sorted({0, *np.flatnonzero(np.isnan(x).any(axis=1)).tolist()}) if len(x) else []
-    return list(zip(starts, [*starts[1:], len(x)], strict=True))
-
-
-def _impute(model: Model, x: Floats, forecasts: Float64, row: int, *, hold: bool) -> None:
-    """Fill in the missing numbers of row `row` of x."""
-    for feature, target in enumerate(model.spec.targets):
-        if np.isnan(x[row, feature]):
-            own = target is not None and not hold
-            x[row, feature] = forecasts[row - 1, target] if own else x[row - 1, feature]
-
-
-def model_forecasts(model: Model, series: Sequence[Series], ahead: int = 1, missing: str = "impute") -> list[Float64]:
-    """For each series, the forecasts of its values 1 to N - 1 made `ahead` steps before, (N - 1, F).
-
-    NaN stands where there is none: at the beginning, and for a feature that no output forecasts.
+    They are (N - 1, F); NaN stands where there is none: at the beginning, and for a feature that no output forecasts.
     """
     result = []
     later = (ahead - 1) * len([target for target in model.spec.targets if target is not None])
-    for one in series:
-        outputs = as_written(one_step_forecasts(model, one, missing), exact=model.spec.exact)
-        said = np.full((len(outputs) - 1, len(model.spec.features)), np.nan)
+    for one in outputs:
+        said = np.full((len(one) - 1, len(model.spec.features)), np.nan)
         for feature, target in enumerate(model.spec.targets):
             if target is not None:
-                said[ahead - 1 :, feature] = outputs[:-ahead, target + later]
+                said[ahead - 1 :, feature] = one[:-ahead, target + later]
         result.append(said)
     return result
 

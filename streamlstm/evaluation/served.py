@@ -1,8 +1,6 @@
-"""What a daemon shows of the same values: error, skill and coverage, counted as serving counts them.
+"""What `serve` answers and counts of the values of a table: they are stepped by the daemon's own engine.
 
-They are those of `evaluate` but for two things. Serving scores one number of a value, the first that is forecast, and
-only of values of which no number is missing. And its naive forecast repeats what the model was fed before, which after
-a missing value is what stood in for it.
+Every series is a stream of its own with one series in it, so a batch steps many of them beside each other.
 """
 
 from __future__ import annotations
@@ -11,57 +9,152 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from streamlstm.evaluation.scores import Bounds, step_through
+from streamlstm.batch import Parsed
+from streamlstm.codec import Texts
+from streamlstm.engine import Engine, EngineSettings
+from streamlstm.errors import ArrayError, StepError, TableError
 from streamlstm.evaluation.split import training_length
+from streamlstm.extras import Extras
+from streamlstm.flaw import MODEL_FAILED
 from streamlstm.model import Model
+from streamlstm.pairs import split
+from streamlstm.scoring import ABSOLUTE, COVERED, GIVEN, NAIVE, SCORED, new_tally
+from streamlstm.store import BEFORE_ANYTHING, Commit
 from streamlstm.tables import Series
+
+Float64 = NDArray[np.float64]
+BESIDE = 256  # series stepped beside each other
 
 
 @dataclass(frozen=True, kw_only=True)
-class Served:
+class Figures:
     """Figures of the test values, as `status --series` and the metrics have them of all values."""
 
     mae: float
     skill: float | None  # 1 - mae / that of the naive forecast; None where that is 0
     coverage: float | None  # of the interval; None without one
 
+    @classmethod
+    def of(cls, tally: Float64) -> Figures | None:
+        """Of what was scored; None if nothing was."""
+        scored, absolute, naive, given = tally[[SCORED, ABSOLUTE, NAIVE, GIVEN]].tolist()
+        if not scored:
+            return None
+        coverage = float(tally[COVERED]) / given if given else None
+        return cls(mae=absolute / scored, skill=1 - absolute / naive if naive else None, coverage=coverage)
+
     def as_json(self) -> dict[str, float | None]:
         """The figures by name."""
         return {"served_mae": self.mae, "served_skill": self.skill, "served_coverage": self.coverage}
 
 
-def served_figures(
-    model: Model, series: Sequence[Series], bounds: Sequence[Bounds] | None, test_size: float, missing: str
-) -> Served | None:
-    """Of some series, pooled as a stream's metrics are; `bounds` (None: no interval) are their intervals.
+@dataclass(frozen=True)
+class Served:
+    """Some series, served from their beginnings."""
 
-    None if the model forecasts nothing or no value is there.
+    # A series: all outputs after each value, (N, O), as whoever reads their texts has them.
+    outputs: tuple[Float64, ...]
+    figures: Figures | None  # of the test values
+
+
+def serve(
+    model: Model,
+    series: Sequence[Series],
+    missing: str = "impute",
+    *,
+    level: float | None = None,
+    test_size: float | None = None,
+) -> Served:
+    """Step series from their beginnings with what is `missing` treated as `serve --missing` does.
+
+    Row t of the outputs forecasts what follows value t; it is NaN where there is no answer. The figures are of the last
+    `test_size` of each series (None: of no value) with intervals of this `level`. Raises TableError if the model looks
+    at times and a series has none, ArrayError for a number beyond float32, StepError if the model fails on a value.
     """
-    feature = next((number for number, target in enumerate(model.spec.targets) if target is not None), None)
-    if feature is None:
-        return None
-    target = model.spec.targets[feature]
-    errors, naive, inside = [], [], []
-    for number, one in enumerate(series):
-        first = max(training_length(len(one.values), test_size), 1)
-        outputs, fed = step_through(model, one, missing)
-        known = ~np.isnan(one.values[first:]).any(axis=1)
-        value = fed[first:, feature]
-        errors.append(np.abs(value - outputs[first - 1 : -1, target])[known])
-        naive.append(np.abs(value - fed[first - 1 : -1, feature])[known])
-        if bounds is not None:
-            low, high = bounds[number].low[first - 1 :, feature], bounds[number].high[first - 1 :, feature]
-            if not model.spec.exact:  # the numbers that their texts stand for, as the fed ones are
-                low, high = low.astype(np.float32).astype(np.float64), high.astype(np.float32).astype(np.float64)
-            given = known & ~np.isnan(low + high)
-            inside.append(((low <= value) & (value <= high))[given])
-    total, total_naive = np.concatenate(errors), float(np.concatenate(naive).sum())
-    if not len(total):
-        return None
-    covered = np.concatenate(inside) if inside else np.empty(0)
-    return Served(
-        mae=float(total.mean()),
-        skill=1 - float(total.sum()) / total_naive if total_naive else None,
-        coverage=float(covered.mean()) if len(covered) else None,
-    )
+    interval = level if set(Extras(level).columns).isdisjoint(model.spec.outputs) else None
+    interval = interval if any(target is not None for target in model.spec.targets) else None
+    engine = Engine(model, EngineSettings(missing=missing, gap_after_ms=0, extras=Extras(interval)))
+    outputs, tally = [], new_tally(1)[0]
+    for first in range(0, len(series), BESIDE):
+        beside = series[first : first + BESIDE]
+        lengths = [len(one.values) for one in beside]
+        heads = lengths if test_size is None else [training_length(length, test_size) for length in lengths]
+        walks = [_Walk(engine, f"series {number}", one) for number, one in enumerate(beside)]
+        _step(engine, walks, [1] * len(walks))  # begins the series, so that the others' values find it at once
+        _step(engine, walks, heads)
+        tally += _step(engine, walks, lengths)
+        outputs += [walk.outputs for walk in walks]
+    return Served(tuple(outputs), Figures.of(tally) if test_size is not None else None)
+
+
+def _step(engine: Engine, walks: Sequence[_Walk], ends: Sequence[int]) -> Float64:
+    """Step every series up to a row; returns the tally of all."""
+    tally: Float64 = new_tally(1)[0]
+    while True:
+        batch = [walk.parsed(end) for walk, end in zip(walks, ends, strict=True) if walk.done < end]
+        if not batch:
+            return tally
+        for stream, names in engine.begin(batch).items():
+            engine.admit(stream, names, [None] * len(names))
+        known = {walk.stream: walk for walk in walks}
+        for result in engine.step(batch):
+            tally += result.tally
+            known[result.commit.stream].take(result.commit, result.entries)
+
+
+class _Walk:
+    """One series on its way through the engine."""
+
+    def __init__(self, engine: Engine, stream: str, one: Series) -> None:
+        spec = engine.model.spec
+        if spec.uses_time and one.times_ms is None:
+            raise TableError(f"the model looks at the time of each value, and series {one.name!r} has no times")
+        self.stream = stream
+        self._values = np.ascontiguousarray(split(one.values) if spec.exact else one.values, dtype=np.float32)
+        if np.isinf(self._values).any():
+            raise ArrayError(f"series {one.name!r} holds a number beyond float32; leave it out")
+        self._missing = np.logical_or.reduce(np.isnan(self._values), axis=1)
+        self._times_ms = np.zeros(len(self._values), np.int64) if one.times_ms is None else one.times_ms
+        self.done = 0  # rows
+        self.outputs = np.full((len(self._values), len(spec.outputs)), np.nan)
+        engine.open(stream, BEFORE_ANYTHING)
+        self._engine = engine
+
+    def parsed(self, end: int) -> Parsed:
+        """The rows that are still to be stepped before `end`, each an entry."""
+        rows = np.arange(self.done, end)
+        nothing, missing = np.zeros(len(rows), np.int64), self._missing[rows]
+        # Ids are only handed through: a place in a text that is not there says which row it is.
+        return Parsed(
+            stream=self.stream,
+            ids=Texts(b"", rows, nothing),
+            times_ms=self._times_ms[rows],
+            names=Texts(_NAME, nothing, nothing + len(_NAME)),
+            texts=Texts(b"", nothing, nothing),
+            counts=nothing + 1,
+            slots=np.full(len(rows), self._engine.arena.find(self.stream, _NAME)),
+            values=self._values[rows],
+            odd=missing,
+            plain=not missing.any(),
+            wrong={},
+        )
+
+    def take(self, commit: Commit, rows: int) -> None:
+        """Keep what was answered to the next so many rows."""
+        failed = next((letter for letter in commit.dead if letter.kind == MODEL_FAILED), None)
+        if failed is not None:
+            raise StepError(failed.error)
+        columns = len(commit.columns.split(","))
+        numbers = np.array(list(map(_number, b",".join(commit.texts).split(b",")))) if len(commit.texts) else _NONE
+        self.outputs[commit.ids.at] = numbers.reshape(-1, columns)[:, : self.outputs.shape[1]]
+        self.done += rows
+
+
+_NAME = b"series"
+_NONE = np.empty(0)
+
+
+def _number(text: bytes) -> float:
+    return float(text) if text else np.nan

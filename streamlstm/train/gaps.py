@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from streamlstm.data import Panel
-from streamlstm.evaluation.scores import step_through
-from streamlstm.evaluation.split import with_gaps
+from streamlstm.evaluation.scores import forecasts_ahead
+from streamlstm.evaluation.served import serve
+from streamlstm.evaluation.split import fill_gaps, with_gaps
 from streamlstm.export.step_model import write_model
 from streamlstm.forecaster import Forecaster, ForecasterConfig
 from streamlstm.forecaster.exact import ExactForecaster
@@ -54,10 +55,16 @@ def with_gaps_forecast(config: ForecasterConfig, panel: Panel, series: Sequence[
     linear = Forecaster(dataclasses.replace(config, members=1, units=(1,)))
     fit_linear(linear, panel, penalty)
     model = Model(write_model(ExactForecaster(linear) if config.exact else linear))
+    lengths = panel.lengths.tolist()
+    cut = [
+        Series(one.name, None if one.times_ms is None else one.times_ms[:length], one.values[:length])
+        for one, length in zip(series, lengths, strict=True)
+    ]
     values = panel.values.copy()
-    for number, (one, length) in enumerate(zip(series, panel.lengths.tolist(), strict=True)):
-        times = None if one.times_ms is None else one.times_ms[:length]
-        _, fed = step_through(model, Series(one.name, times, one.values[:length]))
-        values[:length, number] = np.where(panel.observed[:length, number], values[:length, number], fed)
+    for number, forecast in enumerate(forecasts_ahead(model, serve(model, cut).outputs)):
+        length = lengths[number]
+        filled = np.where(panel.observed[:length, number], values[:length, number], np.nan)
+        filled[1:] = np.where(np.isnan(filled[1:]), forecast, filled[1:])
+        values[:length, number] = fill_gaps(filled)
         values[length:, number] = values[length - 1, number]
     return dataclasses.replace(panel, values=values)

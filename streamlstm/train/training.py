@@ -14,7 +14,8 @@ import streamlstm
 from streamlstm.data import Panel, long_enough, make_panel
 from streamlstm.errors import TableError, UsageError
 from streamlstm.evaluation.baselines import naive_forecasts
-from streamlstm.evaluation.scores import Errors, model_forecasts, only_forecast, score
+from streamlstm.evaluation.scores import Errors, forecasts_ahead, only_forecast, score
+from streamlstm.evaluation.served import serve
 from streamlstm.export.step_model import Exportable, check_export, export_model
 from streamlstm.forecaster import Forecaster, ForecasterConfig
 from streamlstm.forecaster.exact import ExactForecaster
@@ -117,7 +118,7 @@ def train(
         exported = _exported(fitted.forecaster, origin)
         facts = _facts(plan, options, fitted, panel)
         model = Model(export_model(exported, training=facts))
-        forecasts = model_forecasts(model, series)
+        forecasts = forecasts_ahead(model, serve(model, series).outputs)
         errors = _errors(series, model, forecasts, options.test_size, plan.seasons.all)
         # The errors are the exported model's own, so the file is written again with them; its graph stays the same.
         facts["errors"] = {name: error.as_json() for name, error in errors.items()}

@@ -21,7 +21,8 @@ import streamlstm
 from streamlstm.data import long_enough
 from streamlstm.errors import TableError, UsageError
 from streamlstm.evaluation.baselines import naive_forecasts
-from streamlstm.evaluation.scores import Errors, model_forecasts, score
+from streamlstm.evaluation.scores import Errors, forecasts_ahead, score
+from streamlstm.evaluation.served import serve
 from streamlstm.evaluation.split import fill_gaps, training_length
 from streamlstm.export.step_model import Exportable, check_export, export_model
 from streamlstm.forecaster.exact import ExactForecaster
@@ -124,7 +125,8 @@ def train_windows(
         updates, interrupted = _fit(forecaster, windows, options, report or _say_nothing)
         facts = _facts(options, split, updates)
         model_bytes = export_model(exported, training=facts)
-        forecasts = tuple(model_forecasts(Model(model_bytes), kept))
+        model = Model(model_bytes)
+        forecasts = tuple(forecasts_ahead(model, serve(model, kept).outputs))
         tested = tuple(windows.tested(i, one) for i, one in enumerate(kept))
         errors = _errors(kept, forecasts, tested, options, split)
         facts["errors"] = {name: error.as_json() for name, error in errors.items()}

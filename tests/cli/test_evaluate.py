@@ -16,7 +16,8 @@ from streamlstm.cli import main
 from streamlstm.cli.intervals import served_bounds
 from streamlstm.cli.state_text import facts
 from streamlstm.engine import Engine, EngineSettings
-from streamlstm.evaluation.scores import model_forecasts
+from streamlstm.evaluation.scores import forecasts_ahead
+from streamlstm.evaluation.served import serve
 from streamlstm.extras import Extras
 from streamlstm.memory_store import MemoryServer, MemoryStore
 from streamlstm.meta import Meta
@@ -131,7 +132,7 @@ def test_it_says_what_serving_says() -> None:
     tally = pump(engine, MemoryStore(server), ["values"])
     said = [text.split(b",") for _, text in server.stream("values").predictions]
     one = Series("s", None, values[:, None])
-    bounds = served_bounds(one, model_forecasts(model, [one])[0], 0.9, exact=False)
+    bounds = served_bounds(one, forecasts_ahead(model, serve(model, [one]).outputs)[0], 0.9, exact=False)
     assert bounds is not None
     for column, wanted in ((1, bounds.low), (2, bounds.high)):
         served = np.array([np.float32(parts[column]) for parts in said[:-1]])

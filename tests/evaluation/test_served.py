@@ -11,7 +11,7 @@ from streamlstm.cli.intervals import served_bounds
 from streamlstm.cli.state_text import facts
 from streamlstm.engine import Engine, EngineSettings
 from streamlstm.evaluation.compare import compare
-from streamlstm.evaluation.served import Served
+from streamlstm.evaluation.served import Figures
 from streamlstm.evaluation.split import with_gaps
 from streamlstm.extras import Extras
 from streamlstm.gaps import Gaps
@@ -36,7 +36,7 @@ def shown(model: Model, one: Series, **settings: str | int) -> dict[str, float |
     return facts(one.name.encode(), server.stream("values").state[one.name.encode()], meta)
 
 
-def said(model: Model, one: Series, missing: str, gaps: Gaps | None = None) -> Served:
+def said(model: Model, one: Series, missing: str, gaps: Gaps | None = None) -> Figures:
     """What `evaluate` says of all its values."""
     one = one if gaps is None else with_gaps(one, gaps)
     found = compare(
@@ -46,6 +46,7 @@ def said(model: Model, one: Series, missing: str, gaps: Gaps | None = None) -> S
         seasons=[],
         baselines=[],
         interval=lambda one, forecast: served_bounds(one, forecast, 0.9, exact=model.spec.exact),
+        level=0.9,
         missing=missing,
     )["model"].served
     assert found is not None
@@ -60,7 +61,7 @@ def series(features: int = 1, length: int = 300) -> Series:
     return Series("s", MINUTE_MS * (1 + np.arange(length)), values)
 
 
-def assert_equal(found: dict[str, float | None], wanted: Served) -> None:
+def assert_equal(found: dict[str, float | None], wanted: Figures) -> None:
     """To the digits that are shown."""
     for name, value in dataclasses.asdict(wanted).items():
         assert f"{found[name]:.9g}" == f"{value:.9g}", name

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from streamlstm.errors import TableError
-from streamlstm.evaluation.scores import model_forecasts
+from streamlstm.evaluation.scores import forecasts_ahead
+from streamlstm.evaluation.served import serve
 from streamlstm.forecaster.lags import LagFeatures
 from streamlstm.forecaster.windowed import WindowConfig
 from streamlstm.model import Model
@@ -44,7 +45,7 @@ def test_a_meter_is_forecast_as_well_at_any_level(level: float, slope: float) ->
     assert model.spec.exact
     assert high.errors["naive"].rmse == pytest.approx(low.errors["naive"].rmse, rel=1e-5)
     assert high.errors["model"].rmse == pytest.approx(low.errors["model"].rmse, rel=0.02)
-    forecasts = model_forecasts(model, high.series)[0][200:]
+    forecasts = forecasts_ahead(model, serve(model, high.series).outputs)[0][200:]
     assert np.abs(forecasts - np.round(forecasts / 256) * 256).max() > 50, "there is more in them than float32 holds"
 
 
@@ -60,7 +61,7 @@ def test_one_model_takes_meters_at_unlike_levels() -> None:
     series = [meter(level, name=str(level)) for level in (1e6, 2.5e9, 1e12)]
     result, model = trained(*series)
     assert (model.spec.exact, result.plan.scaling) == (True, "series")
-    other = [model_forecasts(model, [meter(level)])[0] - level for level in (0.0, 7e10)]
+    other = [forecasts_ahead(model, serve(model, [meter(level)]).outputs)[0] - level for level in (0.0, 7e10)]
     np.testing.assert_allclose(other[1], other[0], atol=0.5)
 
 
@@ -69,7 +70,7 @@ def test_a_counter_is_forecast_as_well_after_a_billion(scaling: str, slope: floa
     """What it has moved away from its first value, millions of what is to be forecast, changes nothing."""
     counter = meter(2.5e9, length=1000, slope=slope)
     _, model = trained(counter, scaling=scaling, test_size=700.0)
-    errors = model_forecasts(model, [counter])[0] - counter.values[1:]
+    errors = forecasts_ahead(model, serve(model, [counter]).outputs)[0] - counter.values[1:]
     assert np.sqrt(np.mean(errors[-200:] ** 2)) < 240, "what there is of it without a slope: 210"
 
 
@@ -159,7 +160,7 @@ def test_a_forecast_that_hits_has_no_error() -> None:
     """What is scored is what whoever reads the texts has: the float32 next to 0.1 is written 0.1."""
     series = [Series("flat", None, np.where(np.arange(200) % 50 == 0, 1.1, 0.1)[:, None])]
     result, model = trained(*series)
-    forecasts = model_forecasts(model, result.series)[0]
+    forecasts = forecasts_ahead(model, serve(model, result.series).outputs)[0]
     written = [float(str(np.float32(number))) for number in forecasts.ravel()]
     assert written == forecasts.ravel().tolist()
     assert 0.1 in written

@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from streamlstm.cli.intervals import served_bounds
-from streamlstm.evaluation.scores import Bounds, interval_scores, model_forecasts
+from streamlstm.evaluation.scores import Bounds, forecasts_ahead, interval_scores
+from streamlstm.evaluation.served import serve
 from streamlstm.forecaster.decay import Decay, decaying_sums
 from streamlstm.forecaster.mixture import (
     CANDIDATES,
@@ -166,7 +167,7 @@ def test_intervals_of_a_trained_model_cover_their_share_again_after_a_shift(kind
     shifted = {"level": values + 40, "scale": values * 5, "noise": values + random.normal(0, 5, 4000)}
     values[1500:] = shifted[kind][1500:] if kind in shifted else values[1500]
     one = Series("s", None, values[:, None])
-    [said] = model_forecasts(model, [one])
+    [said] = forecasts_ahead(model, serve(model, [one]).outputs)
     bounds = served_bounds(one, said, 0.9, exact=model.spec.exact)
     assert bounds is not None
     covered, _ = interval_scores([one], [bounds], 2300) or (0.0, 0.0)

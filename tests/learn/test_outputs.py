@@ -11,7 +11,7 @@ import torch
 from streamlstm.data import make_panel
 from streamlstm.errors import UsageError
 from streamlstm.evaluation.compare import compare
-from streamlstm.evaluation.scores import one_step_forecasts, step_through
+from streamlstm.evaluation.served import serve
 from streamlstm.forecaster import ForecasterConfig
 from streamlstm.forecaster.outputs import Outputs
 from streamlstm.model import Model
@@ -58,7 +58,7 @@ def test_every_step_ahead_is_forecast_far_better_than_by_the_last_value(scaling:
     model = Model(result.model_bytes)
     assert model.spec.outputs == ("yhat", *(f"yhat{step}" for step in range(2, 7)))
     assert model.spec.targets == (0,)
-    said = one_step_forecasts(model, Series("s", None, values[:, None]))
+    said = serve(model, [Series("s", None, values[:, None])]).outputs[0]
     for step in range(1, 7):
         wrong = said[320 : 400 - step, step - 1] - values[320 + step :]
         naive = values[320 : 400 - step] - values[320 + step :]
@@ -72,7 +72,7 @@ def test_each_step_ahead_is_scored_beside_the_last_value_then_known() -> None:
     model = Model(train(series, dataclasses.replace(SMALL, horizon=3)).model_bytes)
     found = compare(model, series, test_size=0.2, seasons=(), baselines=("naive",), interval=lambda one, said: None)
     assert list(found) == ["model", "naive", *(f"{m}_ahead_{h}" for h in (2, 3) for m in ("model", "naive"))]
-    said = one_step_forecasts(model, series[0])
+    said = serve(model, series).outputs[0]
     for ahead in (2, 3):
         wrong = said[320 - ahead : 400 - ahead, ahead - 1] - values[320:]
         assert found[f"model_ahead_{ahead}"].errors.rmse == pytest.approx(float(np.sqrt(np.mean(wrong**2))))
@@ -116,15 +116,3 @@ def test_gaps_in_training_are_filled_with_forecasts() -> None:
     assert np.array_equal(filled.values[there], panel.values[there])
     whole = make_panel([Series("s", None, values[:, None])], 0.2)
     assert with_gaps_forecast(ForecasterConfig(), whole, [one], 1.0) is whole
-
-
-def test_what_a_model_is_fed_in_a_gap_is_its_own_forecast() -> None:
-    """Stepping through a gap feeds each missing value with the forecast of it."""
-    values = seasonal(200)
-    model = Model(train([Series("s", None, values[:, None])], SMALL).model_bytes)
-    values[[50, 120, 121]] = np.nan
-    said, fed = step_through(model, Series("s", None, values[:, None]))
-    for gap in (50, 120, 121):
-        assert fed[gap, 0] == said[gap - 1, 0]
-    there = ~np.isnan(values)
-    np.testing.assert_array_equal(fed[there, 0], values[there].astype(np.float32))
