@@ -45,9 +45,10 @@ def errors(*arguments: str) -> dict[str, dict[str, float | None]]:
 
 
 def test_a_model_that_answers_nothing_to_test_is_told_from_a_table_without_values(tmp_path: Path) -> None:
-    """A larger test part would not help: what the model answers overflows long before it."""
+    """A larger test part would not help: what the model answers overflows before it, and begins anew after it."""
     (tmp_path / "m.onnx").write_bytes(odd_models.growing())
-    result = evaluated(str(tmp_path / "m.onnx"), str(TABLE))
+    (tmp_path / "short.csv").write_text("".join(TABLE.read_text().splitlines(keepends=True)[:29]))
+    result = evaluated(str(tmp_path / "m.onnx"), str(tmp_path / "short.csv"), "--test-size", "9")
     assert result.exit_code == 1
     [line] = result.stderr.splitlines()[-1:]
     assert "none of the values to test on has a forecast: what the model answers before them is not finite" in line
