@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.standing import tells_why
+from streamlstm.streams import Status, Stream, Streams
 
 log = logging.getLogger(__name__)
 
@@ -14,39 +15,28 @@ AWAY_PAUSE_S = 0.2  # between two tries
 
 
 class Away:
-    """Of one loop."""
+    """When they are tried, and what is said of them."""
 
-    def __init__(self, served: Collection[str], monotonic: Callable[[], float]) -> None:
-        """`served` are the streams that are open, as they change."""
-        self._served, self._monotonic = served, monotonic
-        self._said: dict[str, str] = {}  # of each stream, what was said last
+    def __init__(self, streams: Streams, monotonic: Callable[[], float]) -> None:
+        self._streams, self._monotonic = streams, monotonic
         self._next_try_s = 0.0
 
-    def __bool__(self) -> bool:
-        """Whether there are any."""
-        return bool(self._said)
-
-    def due(self) -> list[str]:
+    def due(self) -> list[Stream]:
         """Those to be tried again now."""
-        return list(self._said) if self._monotonic() >= self._next_try_s else []
+        return list(self._streams.away.values()) if self._monotonic() >= self._next_try_s else []
 
-    def note(self, stream: str, error: StoreUnavailableError) -> None:
+    def note(self, stream: Stream, error: StoreUnavailableError) -> None:
         """A stream cannot be reached; said if it is news: the first time, and when the reason given is another."""
-        is_news = stream not in self._said or (tells_why(error) and str(error) != self._said[stream])
-        if is_news:
-            log.warning("%s; %r waits for it", error, stream)
-            self._said[stream] = str(error)
+        if stream.status is not Status.AWAY or (tells_why(error) and str(error) != stream.reason):
+            log.warning("%s; %r waits for it", error, stream.name)
+            self._streams.set(stream, Status.AWAY, str(error))
         self._next_try_s = self._monotonic() + AWAY_PAUSE_S
 
-    def reached(self, stream: str) -> None:
-        """A stream is open, or will not be opened here."""
-        if self._said.pop(stream, None) is not None and not self._said and self._served:
-            log.info("connected again", extra={"streams": len(self._served)})
-
-    def clear(self) -> None:
-        """All connections are made anew."""
-        self._said.clear()
+    def left(self, former: Status) -> None:
+        """A stream that had a status has another; said if it was the last that was away."""
+        if former is Status.AWAY and not self._streams.away and self._streams.open:
+            log.info("connected again", extra={"streams": len(self._streams.open)})
 
     def unready(self) -> str | None:
         """Why nothing can be served just now, or None."""
-        return "no server of its streams is reachable" if self._said and not self._served else None
+        return "no server of its streams is reachable" if self._streams.away and not self._streams.open else None

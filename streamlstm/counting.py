@@ -9,6 +9,7 @@ from streamlstm.engine import Result
 from streamlstm.entry_id import EntryId
 from streamlstm.metrics import Metrics
 from streamlstm.store import Head
+from streamlstm.streams import Stream
 
 HISTORY_S = 3600.0  # an id older than this is no measure of how fast it was answered
 
@@ -19,7 +20,6 @@ class Counting:
     def __init__(self, metrics: Metrics, digest: Digest, wall: Callable[[], float]) -> None:
         """`wall` gives the seconds since the epoch."""
         self._metrics, self._digest, self._wall = metrics, digest, wall
-        self._unknown: dict[str, Result] = {}  # commits whose answer was lost, by stream
 
     def batch(self, values: int, step_s: float) -> None:
         """Count a micro-batch that was stepped, and the seconds that took."""
@@ -28,19 +28,15 @@ class Counting:
         metrics.batch_values.observe(values)
         metrics.step_seconds.observe(step_s)
 
-    def keep(self, stream: str, result: Result) -> None:
-        """Remember a commit whose answer was lost, until the stream's position tells whether it holds."""
-        self._unknown[stream] = result
-
-    def recall(self, stream: str, head: Head) -> bool:
-        """Count the commit that was remembered, if it holds by what the store says; whether it does.
+    def recall(self, stream: Stream, head: Head) -> bool:
+        """Count the commit whose answer was lost, if it holds by what the store says; whether it does.
 
         Where the position lies further on, another process has been there, and may have counted the same.
         """
-        result = self._unknown.pop(stream, None)
+        result, stream.unanswered = stream.unanswered, None
         if result is None or (head.position, head.model) != (result.commit.position, result.commit.model):
             return False
-        self.commit(stream, result, head.series, 0.0)
+        self.commit(stream.name, result, head.series, 0.0)
         return True
 
     def commit(self, stream: str, result: Result, series: int, commit_s: float) -> None:

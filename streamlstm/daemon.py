@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from streamlstm.away import AWAY_PAUSE_S, Away
 from streamlstm.batch import Parsed
@@ -31,6 +30,7 @@ from streamlstm.sharing import Sharing, all_of
 from streamlstm.standby import Standby
 from streamlstm.standing import Standing
 from streamlstm.store import Head, Store
+from streamlstm.streams import Pending, Status, Stream, Streams
 from streamlstm.sweep import Sweep
 from streamlstm.tails import Tails
 
@@ -39,14 +39,6 @@ log = logging.getLogger(__name__)
 WAIT_S = 1.0
 TAIL_EVERY_S = 2.0  # how often lag is looked up
 BACKLOG_VALUES = 256  # a batch of so many is not waited for by anybody one by one
-
-
-@dataclass
-class _Pending:
-    """A commit sent and not answered."""
-
-    sent: float
-    result: Result
 
 
 class Daemon:
@@ -78,19 +70,20 @@ class Daemon:
         self._sharing = sharing or all_of(settings.streams, clock.monotonic)
         self._begun = False  # it has been ready once
         self._standing = Standing(metrics)
-        self._alone = LeftAlone(self._sharing, metrics, standby)
-        self._heads: dict[str, Head] = {}  # as of the last commit known to hold
-        self._away = Away(self._heads.keys(), clock.monotonic)
+        self._streams = streams = Streams()
+        self._alone = LeftAlone(streams, self._sharing, metrics, standby)
+        self._away = Away(streams, clock.monotonic)
         self.health = Health(self._standing, self._away, self._alone, clock.monotonic)
-        self._known: dict[str, Head] = {}  # what was known when the store was lost
-        self._reading = Reading(store, batch_values=settings.batch_values, most_entries=settings.max_read_entries)
+        self._reading = Reading(
+            store, streams, batch_values=settings.batch_values, most_entries=settings.max_read_entries
+        )
         self._retention = Retention(settings.retain_ms, monotonic=clock.monotonic, wall=clock.wall)
-        self._pending: dict[str, _Pending] = {}
         self._next_tail = 0.0
         self._lap = Laps(metrics.stage_seconds, STAGES, clock.monotonic).lap
         self._digest = Digest(log, clock.monotonic)
         self._counting = Counting(metrics, self._digest, clock.wall)
         self._tails = Tails(
+            streams=streams,
             engine=engine,
             store=store,
             metrics=metrics,
@@ -128,12 +121,12 @@ class Daemon:
         """Take this process's share of the streams, open them and ask for their first entries."""
         self._alone.begin()
         self._sharing.let_go(self._sharing.look().surplus)
-        for stream in list(self._sharing.held):
-            self._begin(stream)
+        for name in list(self._sharing.held):
+            self._begin(self._streams[name])
         self._alone.begun()
-        self._standing.gain(len(self._heads), again=self._begun and not self._away)
+        self._standing.gain(len(self._streams.open), again=self._begun and not self._streams.away)
         self._next_tail = 0.0
-        self._metrics.owned_streams.set(len(self._heads))
+        self._metrics.owned_streams.set(len(self._streams.open))
         self._reading.ask()
 
     def turn(self, timeout_s: float) -> None:
@@ -142,9 +135,9 @@ class Daemon:
         try:
             if not self._standing.connected:
                 self.start()
-            if self._sharing.due() or self._away:
+            if self._sharing.due() or self._streams.away:
                 self._change_hands()
-            self._take_turn(self._sharing.wait_s(min(timeout_s, AWAY_PAUSE_S) if self._away else timeout_s))
+            self._take_turn(self._sharing.wait_s(min(timeout_s, AWAY_PAUSE_S) if self._streams.away else timeout_s))
         except ModelChangedError:
             raise
         except StoreError as error:
@@ -156,8 +149,8 @@ class Daemon:
         readable, committed = self._store.wait(timeout_s)
         self._lap("wait")
         if committed:
-            for stream in committed:
-                self._settle(stream)
+            for name in committed:
+                self._settle(self._streams[name])
             self._lap("settle")
         if readable:
             reply = self._store.receive_read()
@@ -171,15 +164,18 @@ class Daemon:
     def _answer_single(self, reply: bytes) -> bool:
         """Answer a lone value, with as little as can be between it and its commit; False if it cannot go alone."""
         single = self._engine.parse_single(reply)
-        if single is None or not self._reading.is_fresh(single.stream):
+        if single is None:
+            return False
+        stream = self._streams[single.stream]
+        if not self._reading.is_fresh(stream):
             return False
         began = self._lap("parse")
         result = self._engine.step_single(single)
         if result is None:
             return False
-        self._reading.cursors[single.stream] = single.position
+        stream.cursor = single.position
         step_s = self._lap("step") - began
-        self._send(result)
+        self._send(stream, result)
         self._reading.fit(1, 1)
         self._lap("send")
         self._reading.ask()
@@ -209,55 +205,55 @@ class Daemon:
             self._load(unknown)
         results = self._engine.step(batch)
         step_s = self._lap("step") - began
-        # What was left is read again.
-        self._reading.cursors |= {result.commit.stream: result.commit.position for result in results}
-        for result in results:
-            self._send(result)
+        streams = [self._streams[result.commit.stream] for result in results]
+        for stream, result in zip(streams, results, strict=True):
+            stream.cursor = result.commit.position  # what was left is read again
+        for stream, result in zip(streams, results, strict=True):
+            self._send(stream, result)
         values = sum([result.items for result in results])
         self._counting.batch(values, step_s)
         self._reading.fit(values, max([result.entries for result in results]))
         self._lap("send")
 
-    def _send(self, result: Result) -> None:
+    def _send(self, stream: Stream, result: Result) -> None:
         """Send a commit, unless it was computed from a position that turns out to have been overtaken."""
-        commit = result.commit
-        if commit.stream in self._pending and not self._settle(commit.stream):
+        if stream.pending is not None and not self._settle(stream):
             return
+        commit = result.commit
         commit.most_dead = self._settings.most_dead_letters
-        self._retention.bound(commit)
-        self._store.send_commit(self._sweep.add_to(commit))
-        self._pending[commit.stream] = _Pending(self._clock.monotonic(), result)
+        self._retention.add_to(commit, stream)
+        self._sweep.add_to(commit, stream)
+        self._store.send_commit(commit)
+        stream.pending = Pending(self._clock.monotonic(), result)
 
     def _load(self, unknown: dict[str, list[bytes]]) -> None:
         """Have the engine admit series that are not in memory."""
-        for stream, names in unknown.items():
-            records = [None] * len(names) if self._engine.holds_all(stream) else self._store.load(stream, names)
-            self._engine.admit(stream, names, records)
+        for stream, series in unknown.items():
+            records = [None] * len(series) if self._engine.holds_all(stream) else self._store.load(stream, series)
+            self._engine.admit(stream, series, records)
         self._lap("load")
 
-    def _settle(self, stream: str) -> bool:
+    def _settle(self, stream: Stream) -> bool:
         """Receive a commit's answer; if it does not hold, open the stream again where the store says it is."""
-        holds = self._store.receive_commit(stream)
-        pending = self._pending.pop(stream)  # not before: what became of it may have to be found out later
-        self._metrics.of[stream].idle_series_removed.inc(self._sweep.settled(stream, holds=holds))
+        name, pending = stream.name, stream.pending
+        assert pending is not None, "no commit is under way"
+        holds = self._store.receive_commit(name)
+        stream.pending = None  # not before: what became of it may have to be found out later
+        metrics = self._metrics.of[name]
+        metrics.idle_series_removed.inc(self._sweep.settled(stream, holds=holds))
         commit_s = self._clock.monotonic() - pending.sent
-        self._metrics.of[stream].commit_seconds.observe(commit_s)
+        metrics.commit_seconds.observe(commit_s)
         if not holds:
-            self._metrics.of[stream].fenced_commits.inc()
-            moved = f"another process moved the position of {stream!r}; going on from there"
-            self._digest.note(("fenced", stream), moved, stream=stream)
+            metrics.fenced_commits.inc()
+            moved = f"another process moved the position of {name!r}; going on from there"
+            self._digest.note(("fenced", name), moved, stream=name)
             self._begin(stream)
             self._sharing.hurry()
             return False
         self._standing.take()
-        commit = pending.result.commit
-        self._heads[stream] = Head(
-            position=commit.position,
-            model=commit.model,
-            series=self._engine.series(stream),
-            answered=commit.answered,
-        )
-        self._counting.commit(stream, pending.result, self._engine.series(stream), commit_s)
+        commit, series = pending.result.commit, self._engine.series(name)
+        stream.head = Head(position=commit.position, model=commit.model, series=series, answered=commit.answered)
+        self._counting.commit(name, pending.result, series, commit_s)
         return True
 
     # Streams.
@@ -265,22 +261,23 @@ class Daemon:
     def _change_hands(self) -> None:
         """Take streams that are free, and hand over those that are another's share once they are settled."""
         change = self._sharing.look()
-        for stream in (*change.lost, *change.surplus):
-            self._part(stream)
+        for name in (*change.lost, *change.surplus):
+            self._part(self._streams[name])
         self._sharing.let_go(change.surplus)
         retried = self._away.due()
-        for stream in dict.fromkeys((*change.gained, *retried)):
+        for stream in dict.fromkeys((*map(self._streams.__getitem__, change.gained), *retried)):
             self._begin(stream)
         self._alone.look()
         self._metrics.lease_repairs.value = self._sharing.repairs
         if change or retried:
-            self._metrics.owned_streams.set(len(self._heads))
+            self._metrics.owned_streams.set(len(self._streams.open))
             self._reading.ask()
 
-    def _begin(self, stream: str) -> None:
+    def _begin(self, stream: Stream) -> None:
         """Open a stream; one that cannot be served is left alone, and tried again in a while."""
-        if stream not in self._metrics.of:
-            self._metrics.begin(stream)
+        if stream.name not in self._metrics.of:
+            self._metrics.begin(stream.name)
+        former = stream.status
         try:
             self._open(stream)
         except StoreUnavailableError as error:
@@ -291,56 +288,59 @@ class Daemon:
         except StoreForbidsError:
             raise  # to one stream as to all
         except StoreError as error:
-            other_model = isinstance(error, ModelChangedError) and self._sharing.is_named(stream)
-            if other_model and not self._begun:
-                raise
-            overtaken = other_model and stream in {*self._heads, *self._known}
-            self._forget(stream)
-            self._away.reached(stream)
-            self._alone.note(stream, error)
-            self._metrics.owned_streams.set(len(self._heads))
-            if overtaken:
-                self._on_model_change = refuse  # this process has the older model
-                if not self._sharing.has_any():
-                    raise
-        else:
-            self._away.reached(stream)
-            self._alone.served(stream)
+            self._refuse(stream, error)
+        self._note_left(stream, former)
 
-    def _forget(self, stream: str) -> None:
-        """Let go of what is known of a stream."""
-        for known in (self._heads, self._reading.cursors):
-            known.pop(stream, None)
-        self._tails.forget(stream)
-        self._retention.forget(stream)
-        self._engine.forget(stream)
-        self._store.release(stream)
-
-    def _part(self, stream: str) -> None:
-        """Receive what is under way for a stream, then forget it."""
-        if stream in self._pending:
-            self._settle(stream)
-        self._away.reached(stream)
+    def _refuse(self, stream: Stream, error: StoreError) -> None:
+        """Leave a stream alone; raises what is wrong with it where this process should not have begun, or is to end."""
+        other_model = isinstance(error, ModelChangedError) and self._sharing.is_named(stream.name)
+        if other_model and not self._begun:
+            raise error
+        overtaken = other_model and stream.head is not None
         self._forget(stream)
-        self._metrics.end(stream)
+        self._alone.note(stream, error)
+        self._metrics.owned_streams.set(len(self._streams.open))
+        if overtaken:
+            self._on_model_change = refuse  # this process has the older model
+            if not self._sharing.has_any():
+                raise error
 
-    def _open(self, stream: str) -> None:
-        head = self._store.open(stream)
+    def _note_left(self, stream: Stream, former: Status) -> None:
+        self._away.left(former)
+        self._alone.left(stream, former)
+
+    def _forget(self, stream: Stream) -> None:
+        """Let go of what is known of a stream."""
+        stream.forget()
+        self._engine.forget(stream.name)
+        self._store.release(stream.name)
+
+    def _part(self, stream: Stream) -> None:
+        """Receive what is under way for a stream, then forget it."""
+        if stream.pending is not None:
+            self._settle(stream)
+        former = stream.status
+        self._forget(stream)
+        self._streams.close(stream)
+        self._note_left(stream, former)
+        self._metrics.end(stream.name)
+
+    def _open(self, stream: Stream) -> None:
+        name, before = stream.name, stream.head
+        head = self._store.open(name)
         while head.model not in {None, self._engine.model.fingerprint}:  # another may have been faster in between
-            change = refuse if stream in {*self._heads, *self._known} else self._on_model_change
-            change(stream, head, self._engine, self.health.beat)
-            head = self._store.open(stream)
-        before = self._heads.get(stream) or self._known.pop(stream, None)
+            change = refuse if before is not None else self._on_model_change
+            change(name, head, self._engine, self.health.beat)
+            head = self._store.open(name)
         if before is not None and is_before(head.position, before.position):
-            say_rewound(stream, before, head)
-        self._engine.open(stream, head)
-        self._heads[stream] = head
-        self._reading.cursors[stream] = head.position
-        self._tails.open(stream, head.position)
+            say_rewound(name, before, head)
+        self._engine.open(name, head)
+        stream.head, stream.cursor, stream.seen.position = head, head.position, head.position
+        self._streams.set(stream, Status.OPEN)
         self._retention.open(stream, head.position)
         removed = self._sweep.settled(stream, holds=self._counting.recall(stream, head))
-        self._metrics.of[stream].idle_series_removed.inc(removed)
-        self._metrics.of[stream].series.set(head.series)
+        self._metrics.of[name].idle_series_removed.inc(removed)
+        self._metrics.of[name].series.set(head.series)
 
     def _lose_store(self, error: StoreError) -> None:
         """Forget everything that the store may know better."""
@@ -350,29 +350,31 @@ class Daemon:
             self._alone.forbidden()
         self._store.close()
         self._sharing.lose()
-        for stream, pending in self._pending.items():
-            self._counting.keep(stream, pending.result)
-        self._pending.clear()
-        for stream in self._heads:
-            self._engine.forget(stream)
-        self._known |= self._heads  # there are none when a try at coming back fails
-        self._heads.clear()
-        self._reading.forget()
-        self._away.clear()
+        for stream in list(self._streams.open.values()):
+            if stream.pending is not None:
+                stream.unanswered, stream.pending = stream.pending.result, None
+            stream.cursor = b""
+            self._engine.forget(stream.name)
+            self._streams.close(stream)
+        for stream in list(self._streams.away.values()):
+            self._streams.close(stream)
+        self._reading.begin_small()
 
     def _drain(self) -> None:
         """Receive what is under way, so that nothing is left to be done again."""
-        log.info("draining", extra={"commits": len(self._pending)})
+        pending = [stream for stream in self._streams.open.values() if stream.pending is not None]
+        log.info("draining", extra={"commits": len(pending)})
         try:
-            list(map(self._settle, list(self._pending)))
+            for stream in pending:
+                self._settle(stream)
         except StoreError as error:
             log.warning("%s; what was not committed is stepped again at the next start", error)
         if self._standing.connected:
             self._sharing.leave()
         else:
-            last_try(self._store, self._known)
+            last_try(self._store, self._streams.remembered)
         self._store.close()
-        log.info("stopped", extra={"streams": len(self._heads)})
+        log.info("stopped", extra={"streams": len(self._streams.open)})
 
     def _give_up(self, error: StoreError) -> None:
         """Leave nothing behind: others may have the streams at once."""
@@ -383,14 +385,13 @@ class Daemon:
 
     def _look_at_tails(self) -> None:
         self._next_tail = self._clock.monotonic() + TAIL_EVERY_S
-        if not self._tails.look(self._heads, self._pending):
+        if not self._tails.look():
             self._standing.take()  # where nothing waits, no commit will tell that the store is well again
-        for stream in [stream for stream in self._heads if self._retention.is_due(stream)]:
+        for stream in [stream for stream in self._streams.open.values() if self._retention.is_due(stream)]:
             self._commit_nothing(stream)
         self._digest.flush()
 
-    def _commit_nothing(self, stream: str) -> None:
+    def _commit_nothing(self, stream: Stream) -> None:
         """Send a commit that answers nothing, where none comes by: it trims, and keeps what was counted."""
-        head = self._heads[stream]
-        if stream not in self._pending and head.model is not None:
-            self._send(self._engine.nothing(stream))
+        if stream.pending is None and stream.head is not None and stream.head.model is not None:
+            self._send(stream, self._engine.nothing(stream.name))

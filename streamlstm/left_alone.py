@@ -8,6 +8,7 @@ from streamlstm.errors import ModelChangedError, StoreError
 from streamlstm.metrics import Metrics
 from streamlstm.sharing import Sharing
 from streamlstm.standby import Standby
+from streamlstm.streams import Status, Stream, Streams
 
 log = logging.getLogger(__name__)
 
@@ -15,30 +16,30 @@ log = logging.getLogger(__name__)
 class LeftAlone:
     """Which they are, and why; a stream is tried again when `sharing` offers it again."""
 
-    def __init__(self, sharing: Sharing, metrics: Metrics, standby: Standby | None) -> None:
+    def __init__(self, streams: Streams, sharing: Sharing, metrics: Metrics, standby: Standby | None) -> None:
         """`standby` looks at the streams that others serve; None if there are no others."""
-        self._sharing, self._metrics, self._standby = sharing, metrics, standby
+        self._streams, self._sharing, self._metrics, self._standby = streams, sharing, metrics, standby
         self._foreign: set[str] = set()  # streams of another model, as `standby` saw them last
         self._refusal: str | None = None  # of a command that `standby` was told of last
         self._begun = False
-        self._reasons: dict[str, str] = {}
         self._first: StoreError | None = None  # what was wrong with the first of them
 
-    def note(self, stream: str, error: StoreError) -> None:
+    def note(self, stream: Stream, error: StoreError) -> None:
         """Leave a stream alone for a while."""
+        name = stream.name
         self._first = self._first or error
-        log.error("%s; %r is not served", error, stream, extra={"stream": stream})
-        self._reasons[stream] = str(error)
-        self._metrics.refuse(stream)
-        self._sharing.refuse(stream)
+        log.error("%s; %r is not served", error, name, extra={"stream": name})
+        self._streams.set(stream, Status.REFUSED, str(error))
+        self._metrics.refuse(name)
+        self._sharing.refuse(name)
         if isinstance(error, ModelChangedError) and self._standby is not None and self._standby.refuses_models:
-            self._standby.foreign[stream] = str(error)  # so that it is seen when that is over
-            self._foreign.add(stream)
+            self._standby.foreign[name] = str(error)  # so that it is seen when that is over
+            self._foreign.add(name)
 
-    def served(self, stream: str) -> None:
-        """It is served now."""
-        self._reasons.pop(stream, None)
-        self._metrics.of[stream].refused.set(0)
+    def left(self, stream: Stream, former: Status) -> None:
+        """A stream that had a status may have another."""
+        if former is Status.REFUSED and stream.status is not Status.REFUSED:
+            self._metrics.refused.labels(stream.name).set(0)
 
     def begin(self) -> None:
         """Before the first stream is taken: raises ModelChangedError if another model made one that was named.
@@ -68,9 +69,10 @@ class LeftAlone:
         """Forget those whose time is over, and see which of the others' this process could not take."""
         if self._standby is not None:
             self._look_at_others(self._standby)
-        for stream in [stream for stream in self._reasons if not self._sharing.is_refused(stream)]:
-            del self._reasons[stream]
-            self._metrics.refused.labels(stream).set(0)
+        for stream in list(self._streams.refused.values()):
+            if not self._sharing.is_refused(stream.name):
+                self._streams.close(stream)
+                self.left(stream, Status.REFUSED)
 
     def unready(self) -> str | None:
         """Why nothing can be served, or could be if it were its turn; None if it can. Asked by other threads."""
@@ -80,7 +82,7 @@ class LeftAlone:
 
     def _is_all(self) -> bool:
         """Whether no stream is left to be served."""
-        return bool(self._reasons) and not self._sharing.has_any()
+        return bool(self._streams.refused) and not self._sharing.has_any()
 
     def _look_at_others(self, standby: Standby) -> None:
         standby.look(self._sharing.selection, self._sharing.held)
@@ -102,4 +104,5 @@ class LeftAlone:
 
     def said(self) -> str | None:
         """What is wrong with each, or None; asked by other threads."""
-        return "; ".join(f"{stream!r} is not served: {why}" for stream, why in list(self._reasons.items())) or None
+        refused = list(self._streams.refused.values())
+        return "; ".join(f"{stream.name!r} is not served: {stream.reason}" for stream in refused) or None

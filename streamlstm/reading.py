@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from streamlstm.batch import Parsed
 from streamlstm.store import TOO_MUCH, Store
+from streamlstm.streams import Stream, Streams
 
 FIRST_ENTRIES = 64
 AIMED_BYTES = 16 << 20  # of a read: a quarter of what a store takes at most, as entries differ
@@ -14,30 +15,29 @@ AIMED_BYTES = 16 << 20  # of a read: a quarter of what a store takes at most, as
 class Reading:
     """One read for all streams at a time."""
 
-    def __init__(self, store: Store, *, batch_values: int, most_entries: int) -> None:
+    def __init__(self, store: Store, streams: Streams, *, batch_values: int, most_entries: int) -> None:
         """A read is to bring about `batch_values` values, and at most so many entries of a stream."""
-        self._store = store
+        self._store, self._streams = store, streams
         self._batch_values, self._most_entries = batch_values, most_entries
         self._entries = FIRST_ENTRIES
         self._entry_bytes = 1.0  # of the last read, on average
         self._asked: dict[str, bytes] = {}  # cursors of the read under way
-        self.cursors: dict[str, bytes] = {}  # last id read
 
     def ask(self) -> None:
-        """Ask for what comes after the cursors."""
-        self._asked = self.cursors.copy()
+        """Ask for what comes after the cursors of the streams that are open."""
+        self._asked = {name: stream.cursor for name, stream in self._streams.open.items()}
         self._store.send_read(self._asked, self._entries)
 
-    def is_fresh(self, stream: str) -> bool:
+    def is_fresh(self, stream: Stream) -> bool:
         """Whether the read that came is of use; that of a stream that was opened anew meanwhile is stale."""
-        return self._asked[stream] == self.cursors.get(stream)
+        return self._asked[stream.name] == stream.cursor
 
     def take(self, reply: bytes, batch: Sequence[Parsed]) -> list[Parsed]:
         """What is of use of that read, of which this was the reply; it is read from now on."""
         self._weigh(reply, batch)
-        fresh = [parsed for parsed in batch if self.is_fresh(parsed.stream)]
+        fresh = [parsed for parsed in batch if self.is_fresh(self._streams[parsed.stream])]
         for parsed in fresh:
-            self.cursors[parsed.stream] = parsed.position
+            self._streams[parsed.stream].cursor = parsed.position
         return fresh
 
     def _weigh(self, reply: bytes, batch: Sequence[Parsed]) -> None:
@@ -53,7 +53,6 @@ class Reading:
         # Grown by doubling only: entries may be small now and a thousand values each in the next read.
         self._entries = min(self._most_entries, wanted, 2 * self._entries)
 
-    def forget(self) -> None:
-        """Forget all cursors; small reads come first again, so that a store too slow for large ones is given them."""
-        self.cursors.clear()
+    def begin_small(self) -> None:
+        """Small reads come first again, so that a store too slow for large ones is given them."""
         self._entries = FIRST_ENTRIES

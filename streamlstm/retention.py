@@ -9,19 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from streamlstm.entry_id import EntryId
 from streamlstm.store import Commit
+from streamlstm.streams import Ages, Stream
 
 PARTS = 16  # of the time, that ages are told apart by; also how often a stream is trimmed in it
-
-
-@dataclass
-class _Ages:
-    opened: EntryId  # position when this process began with the stream
-    marks: deque[tuple[float, EntryId]] = field(default_factory=deque)  # when the position was where, oldest first
-    next_s: float = 0.0
 
 
 class Retention:
@@ -29,32 +22,28 @@ class Retention:
 
     def __init__(self, retain_ms: int | None, *, monotonic: Callable[[], float], wall: Callable[[], float]) -> None:
         self._retain_ms, self._monotonic, self._wall = retain_ms, monotonic, wall
-        self._of: dict[str, _Ages] = {}
 
-    def open(self, stream: str, position: bytes) -> None:
+    def open(self, stream: Stream, position: bytes) -> None:
         """The stream is at a position, which may lie before where it was."""
         if self._retain_ms is None:
             return
         here = EntryId.parse(position)
-        ages = self._of.setdefault(stream, _Ages(here))
+        ages = stream.ages = stream.ages or Ages(here)
         ages.opened = min(ages.opened, here)
         ages.marks = deque(mark for mark in ages.marks if mark[1] <= here)
         ages.marks.append((self._monotonic(), here))
         ages.next_s = 0.0
 
-    def forget(self, stream: str) -> None:
-        """The stream is another process's now."""
-        self._of.pop(stream, None)
-
-    def is_due(self, stream: str) -> bool:
+    def is_due(self, stream: Stream) -> bool:
         """Whether there may be something to trim, should no commit come by."""
-        return self._retain_ms is not None and self._monotonic() >= self._of[stream].next_s
+        return stream.ages is not None and self._monotonic() >= stream.ages.next_s
 
-    def bound(self, commit: Commit) -> None:
-        """Have a commit trim what is old enough, now and then."""
-        if self._retain_ms is None or not self.is_due(commit.stream):
+    def add_to(self, commit: Commit, stream: Stream) -> None:
+        """Have a stream's commit trim what is old enough, now and then."""
+        ages = stream.ages
+        if ages is None or self._retain_ms is None or not self.is_due(stream):
             return
-        ages, now_s = self._of[commit.stream], self._monotonic()
+        now_s = self._monotonic()
         ages.next_s = now_s + self._retain_ms / 1000 / PARTS
         edge_ms = min(ages.opened.time_ms, int(self._wall() * 1000) - self._retain_ms)
         while ages.marks and ages.marks[0][0] <= now_s - self._retain_ms / 1000:

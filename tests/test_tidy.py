@@ -77,7 +77,8 @@ ROWS: dict[str, set[str]] = {
         "compared",
     }
     | {"notify", "web", "replay", "verify", "give_back", "tails", "counting", "sweep", "model_change", "notices"}
-    | {"standby", "standing", "away", "reading", "left_alone", "health", "retention", "daemon_settings", "daemon"},
+    | {"standby", "standing", "away", "reading", "left_alone", "health", "retention", "daemon_settings", "daemon"}
+    | {"streams"},
     "face": {"bench", "cli", "__main__"},
 }
 # Row -> the rows it may import from, besides itself. The package itself holds only the version and a lazy `load`.

@@ -10,6 +10,7 @@ import pytest
 from streamlstm.keys import Keys
 from streamlstm.retention import Retention
 from streamlstm.store import Commit
+from streamlstm.streams import Stream
 from support.server import Server
 from support.serving import Serving, add, eventually, wait_for_position
 
@@ -18,29 +19,30 @@ HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 NOW_MS = 1_700_000_000_000
 
 
-class Stream:
+class Trimmed:
     """A stream's commits on a clock of the test's own, by the edge up to which each may trim."""
 
     def __init__(self, position: int, retain_ms: int = DAY_MS) -> None:
         self.now_ms = NOW_MS
         self._retention = Retention(retain_ms, monotonic=lambda: self.now_ms / 1000, wall=lambda: self.now_ms / 1000)
+        self._stream = Stream(STREAM)
         self.open(position)
 
     def open(self, position: int) -> None:
         """The daemon opens it where the store says it is."""
-        self._retention.open(STREAM, b"%d-0" % position)
+        self._retention.open(self._stream, b"%d-0" % position)
 
     def edge(self, position: int, after_ms: int = 0) -> int | None:
         """Up to which time a commit may trim that comes so much later."""
         self.now_ms += after_ms
         commit = Commit(stream=STREAM, base=b"0-0", position=b"%d-0" % position, model="", columns="", answered=0)
-        self._retention.bound(commit)
+        self._retention.add_to(commit, self._stream)
         return commit.trim_before_ms
 
 
 def test_history_just_pushed_is_kept_as_long_as_anything_else() -> None:
     """Ids of years ago do not make it old; a day after it was answered it goes."""
-    stream = Stream(0)
+    stream = Trimmed(0)
     assert stream.edge(1_000) == 0
     assert stream.edge(NOW_MS - HOUR_MS, 2 * HOUR_MS) == 0
     assert stream.edge(NOW_MS + DAY_MS, DAY_MS - HOUR_MS) == 1_000
@@ -49,16 +51,16 @@ def test_history_just_pushed_is_kept_as_long_as_anything_else() -> None:
 
 def test_what_was_answered_before_the_start_goes_by_its_ids() -> None:
     """A live stream taken over is trimmed as before, up to where it was taken over."""
-    stream = Stream(NOW_MS)
+    stream = Trimmed(NOW_MS)
     assert stream.edge(NOW_MS) == NOW_MS - DAY_MS
     assert stream.edge(NOW_MS + HOUR_MS, 2 * HOUR_MS) == NOW_MS + 2 * HOUR_MS - DAY_MS
-    assert Stream(NOW_MS - 2 * DAY_MS).edge(NOW_MS) == NOW_MS - 2 * DAY_MS
+    assert Trimmed(NOW_MS - 2 * DAY_MS).edge(NOW_MS) == NOW_MS - 2 * DAY_MS
 
 
 def test_an_id_of_the_future_neither_wipes_nor_stops_trimming() -> None:
     """What came before it is kept for its time, and it goes a day after it was answered itself."""
     future = NOW_MS + 10**11
-    stream = Stream(NOW_MS - HOUR_MS)
+    stream = Trimmed(NOW_MS - HOUR_MS)
     assert stream.edge(future) == NOW_MS - DAY_MS
     assert stream.edge(future + 1, 2 * HOUR_MS) == NOW_MS + 2 * HOUR_MS - DAY_MS
     assert stream.edge(future + 2, DAY_MS) == future + 1
@@ -66,7 +68,7 @@ def test_an_id_of_the_future_neither_wipes_nor_stops_trimming() -> None:
 
 def test_a_stream_that_went_back_is_not_trimmed_beyond_its_position() -> None:
     """What was remembered of positions that a failover took back counts no more."""
-    stream = Stream(0)
+    stream = Trimmed(0)
     assert stream.edge(5_000) == 0
     assert stream.edge(9_000, 2 * HOUR_MS) == 0
     stream.open(6_000)
@@ -75,7 +77,7 @@ def test_a_stream_that_went_back_is_not_trimmed_beyond_its_position() -> None:
 
 def test_it_is_trimmed_now_and_then() -> None:
     """Not with every commit: that costs two commands each."""
-    stream = Stream(0)
+    stream = Trimmed(0)
     assert [stream.edge(number, HOUR_MS // 2) for number in range(1, 7)] == [0, None, None, 0, None, None]
 
 

@@ -11,6 +11,7 @@ from streamlstm.memory_store import MemoryStore
 from streamlstm.reading import FIRST_ENTRIES, Reading
 from streamlstm.redis_store import RedisStore
 from streamlstm.store import TOO_MUCH
+from streamlstm.streams import Streams
 from support.server import Server
 
 SIZE = 300_000  # bytes of a field
@@ -53,7 +54,7 @@ def test_reads_are_fitted_to_bytes() -> None:
         def send_read(self, cursors: object, count: int) -> None:
             asked.append(count)
 
-    reading = Reading(Asked(), batch_values=16_384, most_entries=16_384)
+    reading = Reading(Asked(), Streams(), batch_values=16_384, most_entries=16_384)
     reading.ask()
     reading.take(TOO_MUCH, [])
     reading.ask()

@@ -22,6 +22,7 @@ from streamlstm.memory_store import MemoryStore
 from streamlstm.sharing import Sharing
 from streamlstm.states import Draft, States
 from streamlstm.store import Commit, Head
+from streamlstm.streams import Status, Stream
 from streamlstm.transaction import carry_out_whole
 from streamlstm.unfinished import Unfinished
 
@@ -61,15 +62,15 @@ def sent_again_after_a_lost_reply(patch: Patch) -> None:
     lose, start = Daemon._lose_store, Daemon.start
 
     def lose_store(daemon: Any, error: Any) -> None:
-        daemon.unanswered = dict(daemon._pending)
+        daemon.unanswered = {stream: stream.pending for stream in daemon._streams.open.values() if stream.pending}
         lose(daemon, error)
 
     def start_again(daemon: Any) -> None:
         start(daemon)
         for stream, pending in getattr(daemon, "unanswered", {}).items():
-            if stream in daemon._heads:
-                daemon._store.send_commit(replace(pending.result.commit, base=daemon._heads[stream].position))
-                daemon._pending[stream] = pending
+            if stream.status is Status.OPEN:
+                daemon._store.send_commit(replace(pending.result.commit, base=stream.head.position))
+                stream.pending = pending
         daemon.unanswered = {}
 
     patch.setattr(Daemon, "_lose_store", lose_store)
@@ -81,12 +82,12 @@ def read_past_the_position(patch: Patch) -> None:
     lose, open_ = Daemon._lose_store, Daemon._open
 
     def lose_store(daemon: Any, error: Any) -> None:
-        daemon.read_to = dict(daemon._reading.cursors)
+        daemon.read_to = {stream: stream.cursor for stream in daemon._streams.open.values()}
         lose(daemon, error)
 
-    def open_again(daemon: Any, stream: str) -> None:
+    def open_again(daemon: Any, stream: Stream) -> None:
         open_(daemon, stream)
-        daemon._reading.cursors[stream] = getattr(daemon, "read_to", {}).pop(stream, daemon._reading.cursors[stream])
+        stream.cursor = getattr(daemon, "read_to", {}).pop(stream, stream.cursor)
 
     patch.setattr(Daemon, "_lose_store", lose_store)
     patch.setattr(Daemon, "_open", open_again)
@@ -98,7 +99,7 @@ def stale_reads_taken(patch: Patch) -> None:
 
     def receive_read(store: Any) -> bytes:
         reply = receive(store)
-        store.owner._reading._asked.update(store.owner._reading.cursors)
+        store.owner._reading._asked.update({name: stream.cursor for name, stream in store.owner._streams.items()})
         return reply
 
     init = Daemon.__init__
@@ -172,7 +173,7 @@ def other_models_served(patch: Patch) -> None:
     """A daemon goes on with states that another model has made."""
     open_ = Daemon._open
 
-    def open_any(daemon: Any, stream: str) -> None:
+    def open_any(daemon: Any, stream: Stream) -> None:
         daemon._store = _Blind(daemon._store, daemon._engine.model.fingerprint)
         try:
             open_(daemon, stream)
