@@ -124,13 +124,13 @@ class CommitConnection:
         pieces, commands = self._packer.pack(commit)
         replies = commands + 4  # and EXEC, WATCH, HMGET, MULTI
         self.guarded = b""
-        self.connection.expect(replies, least_bytes=len(QUEUED) * commands)
+        self.connection.raw.expect(replies, least_bytes=len(QUEUED) * commands)
         self.connection.send_pieces(pieces)
         self.flight = _Flight(pieces, commands, commit, self.epoch)
 
     def pull(self) -> bool:
         """Receive what has come; whether all replies to the flight are here."""
-        is_whole = self.connection.pull()
+        is_whole = self.connection.raw.pull()
         if is_whole:
             self._tell()
         return is_whole
@@ -146,7 +146,7 @@ class CommitConnection:
             assert outcome is not None, "a commit is received once, after it was sent"
             return outcome
         flight, self.flight = self.flight, None
-        raw = self.connection.take()
+        raw = self.connection.raw.take()
         if raw.startswith(flight.queued) and raw.endswith(flight.guarded) and b"\r\n-" not in raw:
             self.guarded = flight.commit.position
             return True  # carried out without an error, and the position is the one it set

@@ -33,22 +33,22 @@ class _Reader:
 
     def ask(self, cursors: Mapping[str, bytes], count: int, block_ms: int) -> None:
         command: list[bytes | str | int] = ["XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS"]
-        self.connection.expect(1)
+        self.connection.raw.expect(1)
         self.connection.send(pack(*command, *cursors, *cursors.values()))
         self.asked, self.count, self.whole = cursors, count, False
 
     @property
     def is_too_much(self) -> bool:
         """Whether the rest of the reply is not to be waited for."""
-        return self.count > 1 and self.connection.held > MOST_BYTES
+        return self.count > 1 and self.connection.raw.held > MOST_BYTES
 
     def receive(self) -> bool:
-        self.whole = self.connection.pull() or self.is_too_much
+        self.whole = self.connection.raw.pull() or self.is_too_much
         return self.whole
 
     def take(self) -> bytes:
         self.asked, self.whole = None, False
-        reply = self.connection.take()
+        reply = self.connection.raw.take()
         if reply.startswith(b"-"):
             checked(parse_replies(reply)[0], self.connection.address, "XREAD")
         return reply

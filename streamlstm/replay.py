@@ -39,8 +39,8 @@ class Replay:
         begin = b"*1\r\n*2\r\n" + bulk(key.encode())
         while True:
             connection.send(pack("XRANGE", key, *beyond(self.position, end), "COUNT", PAGE))
-            connection.expect(1)
-            reply = connection.take()
+            connection.raw.expect(1)
+            reply = connection.raw.take()
             if reply == _NOTHING:
                 return
             if reply.startswith(b"-"):

@@ -28,7 +28,7 @@ ROWS: dict[str, set[str]] = {
     "judge": {"evaluation"},
     "learn": {"nn", "forecaster", "data", "train", "export", "importers"},
     "store": {"_codec", "codec", "codec_python", "entry_id", "flight", "keys", "wire", "calibration", "extras"}
-    | {"arrays", "reply_python", "ends"}
+    | {"arrays", "reply_python", "ends", "transport", "raw_replies"}
     | {"record", "store", "meta", "hushed", "topology", "nodes", "readers", "leases", "discovery", "record_file"}
     | {"redis_url", "credentials", "address", "whereabouts"}
     | {

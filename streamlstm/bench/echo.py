@@ -48,17 +48,17 @@ def echo(url: str, stream: str, model: str | None = None) -> NoReturn:
     reader.send(pack("XREAD", "COUNT", COUNT, "BLOCK", 1000, "STREAMS", stream, position))
     while True:
         ready = {descriptor for descriptor, _ in poller.poll()}
-        if writer.fileno() in ready and writer.pull():
-            _check(writer.take())
+        if writer.fileno() in ready and writer.raw.pull():
+            _check(writer.raw.take())
             unanswered = False
         if reader.fileno() in ready:
             reply = checked(reader.receive(), address)
             entries = reply[0][1] if reply else []
             if entries:
                 if unanswered:
-                    _check(writer.take())
+                    _check(writer.raw.take())
                 commands, replies = answer(entries)
-                writer.expect(replies)
+                writer.raw.expect(replies)
                 writer.send(commands)
                 position, unanswered = entries[-1][0], True
             reader.send(pack("XREAD", "COUNT", COUNT, "BLOCK", 1000, "STREAMS", stream, position))

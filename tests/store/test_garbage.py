@@ -65,10 +65,10 @@ def test_what_is_no_reply_ends_the_connection(
         connection = Connection(address)
         try:
             if not as_objects:
-                connection.expect(1)
+                connection.raw.expect(1)
             connection.send(b"*1\r\n$4\r\nPING\r\n")
             with pytest.raises(StoreUnavailableError, match="does not speak Redis' protocol"):
-                connection.receive() if as_objects else connection.take()
+                connection.receive() if as_objects else connection.raw.take()
         finally:
             connection.close()
 

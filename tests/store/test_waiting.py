@@ -31,7 +31,7 @@ class Pair:
 
     def receive(self) -> bool:
         """What has come."""
-        self.whole = self.connection.pull()
+        self.whole = self.connection.raw.pull()
         return self.whole
 
 
@@ -69,7 +69,7 @@ def pairs(stack: ExitStack) -> list[Pair]:
 
 def answered(waits: Waiting, pair: Pair) -> bytes:
     """Have one reply come over a connection."""
-    pair.connection.expect(1)
+    pair.connection.raw.expect(1)
     pair.whole = False
     waits.expect(pair.connection, pair.receive)
     pair.server.sendall(b"+ON")
@@ -77,7 +77,7 @@ def answered(waits: Waiting, pair: Pair) -> bytes:
     pair.server.sendall(b"E\r\n")
     while not pair.whole:  # a wait may end early, with nothing
         waits.wait(1.0)
-    return pair.connection.take()
+    return pair.connection.raw.take()
 
 
 def new() -> Waiting:

@@ -36,6 +36,7 @@ class MemoryConnection:
     def __init__(self, server: MemoryServer, drafts: dict[str, Draft], stream: str, trouble: Trouble):
         self._server, self._drafts, self._stream, self._trouble = server, drafts, stream, trouble
         self._generation = server.generation
+        self.raw = self
         self._replies: deque[Any] = deque()
         self._watched: tuple[object, ...] | None = None
         self._queued: list[Sequence[bytes]] | None = None
