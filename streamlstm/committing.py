@@ -13,51 +13,22 @@ position as it is, and it may fall between a flight's EXEC and its WATCH, where 
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any
 
 import hiredis
 
 from streamlstm.entry_id import BEGINNING
 from streamlstm.errors import StoreError
-from streamlstm.flight import FlightPacker
+from streamlstm.flight import Flight, FlightPacker
 from streamlstm.key_types import ask_types, check_types, hold_types
 from streamlstm.keys import Keys
 from streamlstm.meta import FIELDS, Meta, read_meta
 from streamlstm.replies import agreed, checked, listed, odd, parse_replies, stream_info
 from streamlstm.store import Commit, Head
 from streamlstm.topology import Topology
-from streamlstm.transaction import Command, name_of
+from streamlstm.transaction import name_of
 from streamlstm.unfinished import Unfinished
-from streamlstm.wire import bulk, pack
-
-QUEUED = b"+QUEUED\r\n"
-ABSENT = b"$-1\r\n"
-
-
-@dataclass(slots=True)
-class _Flight:
-    """A commit under way."""
-
-    pieces: list[bytes]
-    commands: int  # before its EXEC
-    commit: Commit
-    epoch: bytes | None
-
-    @property
-    def queued(self) -> bytes:
-        """How the replies begin if every command was taken and EXEC carried them out."""
-        return b"%b*%d\r\n" % (QUEUED * self.commands, self.commands)
-
-    @property
-    def guarded(self) -> bytes:
-        """How they end if nobody has moved the position since, and the next flight may leave."""
-        epoch = ABSENT if self.epoch is None else bulk(self.epoch)
-        return b"\r\n+OK\r\n*2\r\n%b%b+OK\r\n" % (bulk(self.commit.position), epoch)
-
-    def take_apart(self) -> list[Command]:
-        """Its commands."""
-        return [tuple(command) for command in parse_replies(b"".join(self.pieces))[: self.commands]]
+from streamlstm.wire import pack
 
 
 class CommitConnection:
@@ -71,7 +42,7 @@ class CommitConnection:
         self.connection = topology.connect(topology.home(self.keys.input), "streamlstm-commit")
         self.guarded = b""  # position seen after the watch was set; empty while a flight may not leave
         self.epoch: bytes | None = None
-        self.flight: _Flight | None = None
+        self.flight: Flight | None = None
         self._outcome: bool | None = None  # of a commit that was received on the way to something else
 
     def open(self) -> Head:
@@ -121,12 +92,11 @@ class CommitConnection:
             self._outcome = False
             self._tell()
             return
-        pieces, commands = self._packer.pack(commit)
-        replies = commands + 4  # and EXEC, WATCH, HMGET, MULTI
+        flight = Flight(*self._packer.pack(commit), commit, self.epoch)
         self.guarded = b""
-        self.connection.raw.expect(replies, least_bytes=len(QUEUED) * commands)
-        self.connection.send_pieces(pieces)
-        self.flight = _Flight(pieces, commands, commit, self.epoch)
+        self.connection.raw.expect(flight.replies, least_bytes=flight.least_bytes)
+        self.connection.send_pieces(flight.pieces)
+        self.flight = flight
 
     def pull(self) -> bool:
         """Receive what has come; whether all replies to the flight are here."""
@@ -147,9 +117,9 @@ class CommitConnection:
             return outcome
         flight, self.flight = self.flight, None
         raw = self.connection.raw.take()
-        if raw.startswith(flight.queued) and raw.endswith(flight.guarded) and b"\r\n-" not in raw:
+        if flight.went_well(raw):
             self.guarded = flight.commit.position
-            return True  # carried out without an error, and the position is the one it set
+            return True
         return self._understand(flight, parse_replies(raw))
 
     def receive_early(self) -> None:
@@ -157,10 +127,10 @@ class CommitConnection:
         self._outcome = self.receive()
         self._tell()
 
-    def _understand(self, flight: _Flight, replies: list[Any]) -> bool:
+    def _understand(self, flight: Flight, replies: list[Any]) -> bool:
         """The same, from replies that are not what they nearly always are."""
         address = self.connection.address
-        *taken, executed, watched, seen, begun = listed(replies, flight.commands + 4, address, "a commit")
+        *taken, executed, watched, seen, begun = listed(replies, flight.replies, address, "a commit")
         refused = [number for number, reply in enumerate(taken) if reply != b"QUEUED"]
         if isinstance(executed, list):
             self._hold_whole(flight, taken, executed)
@@ -177,7 +147,7 @@ class CommitConnection:
         self.guarded = (position or BEGINNING) if epoch == flight.epoch else b""
         return executed is not None
 
-    def _hold_whole(self, flight: _Flight, taken: list[Any], executed: list[Any]) -> None:
+    def _hold_whole(self, flight: Flight, taken: list[Any], executed: list[Any]) -> None:
         """Raise StoreError if a commit was carried out without some of its commands, and keep those."""
         if sum(reply == b"QUEUED" for reply in taken) != len(executed):
             raise odd(executed, self.connection.address, "EXEC")

@@ -6,14 +6,53 @@ already, they would be carried out one by one, whatever the position is by then.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from streamlstm.codec import pack_entries, pack_records, pack_single
 from streamlstm.entry_id import EntryId
 from streamlstm.keys import Keys
 from streamlstm.meta import FORMAT
+from streamlstm.replies import parse_replies
 from streamlstm.store import Commit, SingleCommit
+from streamlstm.transaction import Command
 from streamlstm.wire import bulk, pack
 
+QUEUED, ABSENT, ERROR = b"+QUEUED\r\n", b"$-1\r\n", b"\r\n-"
 _POSITION, _ENTRIES = bulk(b"position"), bulk(b"entries")
+
+
+@dataclass(slots=True)
+class Flight:
+    """A commit under way, and what is answered to it."""
+
+    pieces: list[bytes]
+    commands: int  # before its EXEC
+    commit: Commit
+    epoch: bytes | None
+
+    @property
+    def replies(self) -> int:
+        """How many are to come: to the commands, to EXEC, WATCH, HMGET and MULTI."""
+        return self.commands + 4
+
+    @property
+    def least_bytes(self) -> int:
+        """How many bytes come at least before the reply to EXEC does."""
+        return len(QUEUED) * self.commands
+
+    def went_well(self, raw: bytes) -> bool:
+        """Whether the replies say what they nearly always do; else they have to be taken apart.
+
+        Every command was queued and carried out without an error, and the position is still the one it set.
+        """
+        queued = b"%b*%d\r\n" % (QUEUED * self.commands, self.commands)
+        epoch = ABSENT if self.epoch is None else bulk(self.epoch)
+        guarded = b"\r\n+OK\r\n*2\r\n%b%b+OK\r\n" % (bulk(self.commit.position), epoch)
+        return raw.startswith(queued) and raw.endswith(guarded) and ERROR not in raw
+
+    def take_apart(self) -> list[Command]:
+        """Its commands."""
+        return [tuple(command) for command in parse_replies(b"".join(self.pieces))[: self.commands]]
 
 
 class FlightPacker:

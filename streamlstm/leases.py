@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -37,6 +37,9 @@ MOST_DIGITS = 18  # of a time in ms
 AT_ONCE = 1_000  # members taken off by one command
 NO_END = -1  # what PTTL answers for a key without a time to live
 CHANGED, FOUND = b"changed", b"found"  # what members tell each other: of leases and members, of new streams
+
+
+Command = tuple[str, Sequence[Any]]  # and the key by which its server is found
 
 
 class Member(NamedTuple):
@@ -144,14 +147,15 @@ class RedisLeases:
     def beat(self, me: Member | None, owner: str, held: Sequence[str], ttl_ms: int) -> Roll:
         """Two flights: look, then write."""
         self._listen(owner)
-        leases = [Keys(stream).lease for stream in held]
-        looks: list[tuple[str, Sequence[Any]]] = [
-            (self._members, ("TIME",)),
-            (self._members, ("ZRANGE", self._members, 0, -1, "WITHSCORES")),
-        ]
-        clock, listed, *owners = self._nodes.batch([*looks, *((key, ("GET", key)) for key in leases)])
-        wanted = owner.encode()
-        writes: list[tuple[str, Sequence[Any]]] = []
+        clock, listed, *found = self._nodes.batch(
+            [
+                (self._members, ("TIME",)),
+                (self._members, ("ZRANGE", self._members, 0, -1, "WITHSCORES")),
+                *((key, ("GET", key)) for key in (Keys(stream).lease for stream in held)),
+            ]
+        )
+        owners = dict(zip(held, found, strict=True))
+        writes: list[Command] = []
         members: dict[Member, int] = {}
         if is_away(clock) or is_away(listed):
             if me is None:
@@ -167,38 +171,48 @@ class RedisLeases:
                 (self._members, ("ZADD", self._members, now_ms + ttl_ms, _write_member(me))),
                 (self._members, ("PEXPIRE", self._members, ttl_ms * FORGET_MEMBERS_AFTER)),
             ]
-        spoilt = [key for key, found in zip(leases, owners, strict=True) if found is WRONG_TYPE]
-        for key in spoilt:
-            self._note_repair("the lease %r, which this process holds, was made something else; it is set again", key)
-        writes += [(key, ("SET", key, wanted, "PX", ttl_ms)) for key in spoilt]
-        missing = [key for key, found in zip(leases, owners, strict=True) if found is None]
-        renewed = [key for key, found in zip(leases, owners, strict=True) if not is_away(found) and found == wanted]
-        writes += [(key, ("SET", key, wanted, "NX", "PX", ttl_ms)) for key in missing]
-        first_renewal = len(writes)
-        writes += [(key, ("PEXPIRE", key, ttl_ms)) for key in renewed]
-        replies = self._nodes.batch(writes)
-        retaken = dict(zip(missing, replies[first_renewal - len(missing) : first_renewal], strict=True))
+        replies = self._nodes.batch_by({**dict(enumerate(writes)), **self._renewals(owners, owner, ttl_ms)})
         lost = {
             stream
-            for stream, key, found in zip(held, leases, owners, strict=True)
-            if not is_away(found) and found not in {wanted, WRONG_TYPE} and (key not in retaken or retaken[key] is None)
+            for stream, found in owners.items()
+            if not is_away(found) and found not in {owner.encode(), WRONG_TYPE}
+            if found is not None or replies[stream] is None  # taken by another in between
         }
         return Roll(me, members, lost)
 
+    def _renewals(self, owners: Mapping[str, Any], owner: str, ttl_ms: int) -> dict[str | int, Command]:
+        """What keeps the leases of some streams, by what each was found to be; nothing for another's."""
+        made: dict[str | int, Command] = {}
+        for stream, found in owners.items():
+            key = Keys(stream).lease
+            if found is WRONG_TYPE:
+                self._note_repair(
+                    "the lease %r, which this process holds, was made something else; it is set again", key
+                )
+                made[stream] = key, ("SET", key, owner, "PX", ttl_ms)
+            elif found is None:
+                made[stream] = key, ("SET", key, owner, "NX", "PX", ttl_ms)
+            elif found == owner.encode():
+                made[stream] = key, ("PEXPIRE", key, ttl_ms)
+        return made
+
     def take(self, owner: str, streams: Sequence[str], ttl_ms: int) -> set[str]:
         """SET NX, all in one flight."""
-        keys = [Keys(stream).lease for stream in streams]
-        replies = self._nodes.batch([(key, ("SET", key, owner, "NX", "PX", ttl_ms)) for key in keys])
-        return {stream for stream, reply in zip(streams, replies, strict=True) if reply == b"OK"}
+        keys = {stream: Keys(stream).lease for stream in streams}
+        replies = self._nodes.batch_by(
+            {stream: (key, ("SET", key, owner, "NX", "PX", ttl_ms)) for stream, key in keys.items()}
+        )
+        return {stream for stream, reply in replies.items() if reply == b"OK"}
 
     def holders(self, streams: Sequence[str]) -> dict[str, Holder]:
         """GET and PTTL, all in one flight."""
-        keys = [Keys(stream).lease for stream in streams]
-        replies = self._nodes.batch(
-            [command for key in keys for command in ((key, ("GET", key)), (key, ("PTTL", key)))]
+        keys = {stream: Keys(stream).lease for stream in streams}
+        replies = self._nodes.batch_by(
+            {(stream, asked): (key, (asked, key)) for stream, key in keys.items() for asked in ("GET", "PTTL")}
         )
         found = {}
-        for stream, owner, left in zip(streams, replies[0::2], replies[1::2], strict=True):
+        for stream in keys:
+            owner, left = replies[stream, "GET"], replies[stream, "PTTL"]
             if owner is WRONG_TYPE:
                 found[stream] = Holder("", 0, is_lease=False)
             elif isinstance(owner, bytes) and isinstance(left, int):
@@ -244,9 +258,7 @@ class RedisLeases:
         self._hang_up()
         self._nodes.close()
 
-    def _look_at_members(
-        self, listed: Any, now_ms: int, most_ms: int
-    ) -> tuple[dict[Member, int], list[tuple[str, Sequence[Any]]]]:
+    def _look_at_members(self, listed: Any, now_ms: int, most_ms: int) -> tuple[dict[Member, int], list[Command]]:
         """The members listed, and the commands that take off whatever is none."""
         if listed is WRONG_TYPE:
             self._note_repair("the members %r were made something else; they are written anew", self._members)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import hiredis
 
@@ -15,6 +15,7 @@ from streamlstm.topology import Topology
 from streamlstm.wire import Connection, pack
 
 Part = bytes | str | int
+Name = TypeVar("Name", bound=Hashable)
 
 
 class WrongType:
@@ -96,6 +97,10 @@ class Nodes:
                 for number in numbers:
                     replies[number] = error
         return replies
+
+    def batch_by(self, commands: Mapping[Name, tuple[str, Sequence[Part]]]) -> dict[Name, Any]:
+        """The same for commands that have names: their replies by name."""
+        return dict(zip(commands, self.batch(list(commands.values())), strict=True))
 
     def forget(self, key: str) -> None:
         """Close the connection to a key's server, and look for the key anew next time."""

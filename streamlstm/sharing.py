@@ -286,11 +286,9 @@ class Sharing:
         return hashlib.blake2b(f"{self._owner} {stream}".encode(), digest_size=8).digest()
 
     def _plan_next(self, now: float, ends_ms: Iterable[int]) -> None:
-        times = [self._next_beat, *(now + left / 1000 + PAST_END_S for left in ends_ms)]
-        if self._discovery is not None:
-            times.append(self._next_search)
-        self._next_look = max(now + LEAST_PAUSE_S, min(times))
-        self._next_beat = min(times[: len(times) - (self._discovery is not None)])
+        self._next_beat = min([self._next_beat, *(now + left / 1000 + PAST_END_S for left in ends_ms)])
+        searches = [] if self._discovery is None else [self._next_search]
+        self._next_look = max(now + LEAST_PAUSE_S, min([self._next_beat, *searches]))
 
 
 def all_of(streams: Iterable[str], monotonic: Callable[[], float]) -> Sharing:

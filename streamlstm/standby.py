@@ -121,19 +121,16 @@ class Standby:
     def _ask(self, streams: list[str]) -> set[str]:
         """Note which of some streams are of another model; returns those that somebody has a lease of."""
         keys = [Keys(stream) for stream in streams]
+        models = {key.meta: (key.meta, ("HGET", key.meta, "model")) for key in keys}
+        leases = {key.lease: (key.lease, ("GET", key.lease)) for key in keys}
         try:
-            replies = self._nodes.batch(
-                [
-                    one
-                    for key in keys
-                    for one in ((key.meta, ("HGET", key.meta, "model")), (key.lease, ("GET", key.lease)))
-                ]
-            )
+            replies = self._nodes.batch_by({**models, **leases})
         except StoreError:  # the loop meets it too, and says it
             return set()
         leased = set()
-        for key, raw, lease in zip(keys, replies[0::2], replies[1::2], strict=True):
-            if isinstance(lease, bytes):
+        for key in keys:
+            raw = replies[key.meta]
+            if isinstance(replies[key.lease], bytes):
                 leased.add(key.input)
             if is_away(raw):
                 continue
