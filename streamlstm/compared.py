@@ -12,7 +12,7 @@ from typing import NamedTuple
 from streamlstm.entry_id import EntryId, beyond
 from streamlstm.errors import StoreError
 from streamlstm.keys import Keys
-from streamlstm.record import HEADER, RecordFormat
+from streamlstm.record import RecordFormat
 from streamlstm.replay import PAGE
 from streamlstm.store import Commit, DeadLetter
 from streamlstm.wire import Connection
@@ -90,12 +90,12 @@ class DeadLetters:
             if superfluous is not None:
                 return superfluous
             found = self._next
-            if self._may_be_trimmed and (found is None or found.fields != _fields(wanted)):
+            if self._may_be_trimmed and (found is None or found.fields != wanted.stored()):
                 self.trimmed += 1
                 continue
             if found is None or found.entry != entry:
                 return Difference(entry, f"{_letter(wanted.id, wanted.series)} is missing: {wanted.error}")
-            if found.fields != _fields(wanted):
+            if found.fields != wanted.stored():
                 return Difference(entry, _letters_differ(wanted, found))
             self.compared += 1
             self._keep()
@@ -149,29 +149,13 @@ def record_difference(name: bytes, found: bytes, wanted: bytes, layout: RecordFo
     if len(found) != len(wanted):
         return f"{said}: {len(found)} bytes where there should be {len(wanted)}"
     at = next(n for n, (one, other) in enumerate(zip(found, wanted, strict=True)) if one != other)
-    part, first, kind = _part_of(at, layout)
-    theirs, ours = (RecordFormat.number(record, first, kind) for record in (found, wanted))
-    return f"{said}: its {part} is {theirs}, stepped again {ours}"
+    part = layout.part_at(at)
+    return f"{said}: its {part.name} is {part.number(found)}, stepped again {part.number(wanted)}"
 
 
 def text(name: bytes) -> str:
     """Bytes as a message shows them."""
     return repr(name.decode("utf-8", "backslashreplace"))
-
-
-def _part_of(at: int, layout: RecordFormat) -> tuple[str, int, str]:
-    """What of a record a byte belongs to: its name, where it begins, its type."""
-    for name, (kind, first, *_) in (HEADER.fields or {}).items():
-        if first <= at < first + kind.itemsize:
-            return name, first, kind.str
-    output, value, state = layout.places()
-    names = ((layout.calibration_at or layout.size, "calibration"), (state, "state"), (value, "last value"))
-    for first, name in (*names, (output, "last prediction")):
-        if at >= first:
-            width = 8 if name == "calibration" else 4
-            number = (at - first) // width
-            return f"{name}[{number}]", first + width * number, "<f8" if width == 8 else "<f4"
-    raise AssertionError("a record begins with its header")
 
 
 def _entries(connection: Connection, key: str, after: bytes, end: bytes) -> Iterator[Entry]:
@@ -214,12 +198,6 @@ def _difference(entry_id: bytes, wanted: list[bytes], found: list[bytes] | None)
     return f"{where} of series {text(wanted[at - 1])} is {text(found[at])}, stepped again {text(wanted[at])}"
 
 
-def _fields(letter: DeadLetter) -> list[bytes]:
-    """A dead letter as a store would give it back."""
-    error = letter.error.encode()
-    return [b"id", letter.id, b"series", letter.series, b"value", letter.value, b"error", error]
-
-
 def _letter(entry_id: bytes, series: bytes) -> str:
     return f"the dead letter of entry {entry_id.decode('utf-8', 'backslashreplace')}, series {text(series)},"
 
@@ -235,7 +213,7 @@ def _answers_nothing(found: StoredLetter) -> Difference:
 
 
 def _letters_differ(wanted: DeadLetter, found: StoredLetter) -> str:
-    where, fields = _letter(wanted.id, wanted.series), _fields(wanted)
+    where, fields = _letter(wanted.id, wanted.series), wanted.stored()
     if len(fields) != len(found.fields) or fields[0::2] != found.fields[0::2]:
         return f"{where} has other fields than id, series, value and error"
     at = next(n for n in range(1, len(fields), 2) if fields[n] != found.fields[n])

@@ -41,7 +41,6 @@ Float32 = NDArray[np.float32]
 Floats = NDArray[np.floating[Any]]  # float32, or float64 where numbers are pairs
 Float64 = NDArray[np.float64]
 
-MISSING_POLICIES = ("impute", "hold", "skip")
 _NONE = np.empty(0, np.int64)
 
 
@@ -49,7 +48,7 @@ _NONE = np.empty(0, np.int64)
 class EngineSettings:
     """How an engine treats what it is given."""
 
-    missing: str = "impute"  # one of MISSING_POLICIES
+    missing: str = "impute"  # one of gaps.MISSING_POLICIES
     max_series: int = 1_000_000  # per stream
     max_series_memory_bytes: int = 4 << 30  # of records kept in memory
     max_entry_values: int = MOST_ENTRY_VALUES

@@ -121,9 +121,7 @@ class FlightPacker:
         keys = self._keys
         # About: whole nodes of the stream go, which costs the server next to nothing.
         bound = () if commit.most_dead is None else ("MAXLEN", "~", commit.most_dead)
-        for letter in commit.dead:
-            fields = ("id", letter.id, "series", letter.series, "value", letter.value, "error", letter.error)
-            parts.append(pack("XADD", keys.dead, *bound, "*", *fields))
+        parts += [pack("XADD", keys.dead, *bound, "*", *letter.stored()) for letter in commit.dead]
         answered = b"%d" % commit.answered
         parts += [self._moving(commit), _POSITION, bulk(commit.position), _ENTRIES, bulk(answered)]
         commands = len(commit.dead) + 1

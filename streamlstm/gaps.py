@@ -17,6 +17,7 @@ from typing import NamedTuple
 from streamlstm.errors import UsageError
 from streamlstm.spec import ModelSpec
 
+MISSING_POLICIES = ("impute", "hold", "skip")  # what stands in for a missing value: see `--missing`
 NEVER = 1 << 62  # ms; longer than any time between two ids that occur
 MOST_FILLED = 5_000  # steps of one silence: a fortnight of five minutes, seven months of hours
 

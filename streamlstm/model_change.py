@@ -26,7 +26,6 @@ from streamlstm.wire import Connection
 
 log = logging.getLogger(__name__)
 
-POLICIES = ("refuse", "reset", "replay")
 MOST_TRIES = 1_000  # to get in between two commits of a daemon that still serves the old model
 LOG_EVERY = 1_000_000  # entries
 

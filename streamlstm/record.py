@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,7 @@ HEADER = np.dtype(
         "offsets": [at for _, _, at in _FIELDS],
     }
 )
+_BYTES = {name: slice(at, at + np.dtype(kind).itemsize) for name, kind, at in _FIELDS}
 SUMS = ("absolute_error", "squared_error", "naive_absolute_error", "naive_squared_error")
 HEADER_WORDS = HEADER.itemsize // 4
 _LARGEST_COUNT = (1 << 64) - 1
@@ -93,13 +94,33 @@ def count_on(counts: Any, more: Any) -> NDArray[np.uint64]:
 
 def time_of(record: bytes, otherwise: int) -> int:
     """Time of the last value of a record, ms since the epoch; `otherwise` for what has none and is set aside."""
-    time_ms = int.from_bytes(record[16:24], "little", signed=True) if len(record) >= HEADER.itemsize else -1
+    there = len(record) >= HEADER.itemsize
+    time_ms = int.from_bytes(record[_BYTES["time_ms"]], "little", signed=True) if there else -1
     return otherwise if time_ms < 0 else time_ms
 
 
 def idle_edge(position: bytes, idle_ms: int) -> int:
     """The time, ms since the epoch, before which a series' last value was long ago, of a stream at this position."""
     return min(EntryId.parse(position).time_ms, _LATEST_MS) - idle_ms
+
+
+def kind_of(record: bytes) -> tuple[bool, int]:
+    """Whether what may be a record has pairs, and how many numbers its state has."""
+    magic, state_size = (int.from_bytes(record[_BYTES[name]], "little") for name in ("magic", "state_size"))
+    return magic == EXACT_MAGIC, state_size & STATE_SIZE_MASK
+
+
+class Part(NamedTuple):
+    """One number of a record."""
+
+    name: str
+    first: int  # where it begins
+    kind: str  # numpy's name of its type
+
+    def number(self, record: bytes) -> float:
+        """The number itself."""
+        found: float = np.frombuffer(record, self.kind, 1, self.first)[0].item()
+        return found
 
 
 class RecordFormat:
@@ -157,15 +178,20 @@ class RecordFormat:
             exact=spec.exact,
         )
 
-    @staticmethod
-    def number(record: bytes, first: int, kind: str) -> float:
-        """One number of a record, by where it begins and its numpy type."""
-        found: float = np.frombuffer(record, kind, 1, first)[0].item()
-        return found
-
     def places(self) -> tuple[int, int, int]:
         """Where in a record the last prediction, the last value and the state begin, in bytes."""
         return 4 * self._last_output.start, 4 * self._last_value.start, 4 * self._state.start
+
+    def part_at(self, at: int) -> Part:
+        """What of a record a byte belongs to."""
+        for name, kind, first in _FIELDS:
+            if first <= at < _BYTES[name].stop:
+                return Part(name, first, kind)
+        if self.calibration_at and at >= self.calibration_at:
+            return _numbered("calibration", self.calibration_at, at, "<f8")
+        parts = (("state", self._state), ("last value", self._last_value), ("last prediction", self._last_output))
+        name, first = next((name, 4 * part.start) for name, part in parts if at >= 4 * part.start)
+        return _numbered(name, first, at, "<f4")
 
     def header(self, rows: Rows) -> NDArray[Any]:
         """The headers of C-contiguous rows (n, words), as a structured view: writing to it writes the rows."""
@@ -246,3 +272,10 @@ class RecordFormat:
         if wrong:
             raise RecordError(wrong[0])
         return np.asarray(rows[0])
+
+
+def _numbered(name: str, first: int, at: int, kind: str) -> Part:
+    """The number that has a byte, of a part of the record that begins at `first`."""
+    width = np.dtype(kind).itemsize
+    number = (at - first) // width
+    return Part(f"{name}[{number}]", first + width * number, kind)

@@ -47,6 +47,10 @@ class DeadLetter:
     kind: str  # of its flaw; not stored, counted
     values: int = 1  # it stands for; not stored, counted
 
+    def stored(self) -> list[bytes]:
+        """The fields of its entry: names and texts in turn."""
+        return [b"id", self.id, b"series", self.series, b"value", self.value, b"error", self.error.encode()]
+
 
 @dataclass(kw_only=True)  # frozen ones take three times as long to make
 class Commit:

@@ -14,7 +14,7 @@ from streamlstm.entry_id import EntryId
 from streamlstm.errors import RecordError, SnapshotError, StoreError
 from streamlstm.extras import outputs_of
 from streamlstm.meta import Meta
-from streamlstm.record import EXACT_MAGIC, HEADER_WORDS, RecordFormat
+from streamlstm.record import HEADER_WORDS, RecordFormat, kind_of
 from streamlstm.snapshot import Record, SnapshotHead, SnapshotReader, write
 from streamlstm.states import PAGE, Draft, Entry, MovedError, States
 
@@ -30,8 +30,7 @@ def layout_of(record: bytes, *, columns: str, model: str) -> RecordFormat:
     """The layout of records like this one, from what `base:meta` says of them; raises RecordError if it is none."""
     names, calibrated = outputs_of(columns.split(","))
     words, rest = divmod(len(record) - (CALIBRATION.itemsize if calibrated else 0), 4)
-    exact = int.from_bytes(record[:4], "little") == EXACT_MAGIC
-    size = int.from_bytes(record[4:7], "little")
+    exact, size = kind_of(record)
     numbers = words - HEADER_WORDS - size
     outputs = 2 * len(names) if exact else min(len(names), numbers - 1)
     if rest or outputs < 1 or outputs >= numbers:

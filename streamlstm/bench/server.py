@@ -21,8 +21,6 @@ from streamlstm.errors import StoreError
 from streamlstm.keys import Keys
 from streamlstm.wire import Connection
 
-# `off`: no append-only file; the others are its appendfsync policies.
-PERSISTENCE = ("off", "no", "everysec", "always")
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 POLL_S = 0.005
@@ -54,7 +52,10 @@ class PrivateServer:
 
 @contextmanager
 def private_server(directory: Path, persistence: str) -> Iterator[PrivateServer]:
-    """Start the embedded server on a free loopback port, its data in a directory that is new; ended afterwards."""
+    """Start the embedded server on a free loopback port, its data in a directory that is new; ended afterwards.
+
+    `persistence`: `off` (no append-only file), or one of the policies of appendfsync.
+    """
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port = int(probe.getsockname()[1])

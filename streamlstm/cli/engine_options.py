@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import click
 
 from streamlstm.cli.options import option
 from streamlstm.cli.quantities import DURATION, SIZE
+from streamlstm.gaps import MISSING_POLICIES
 
 if TYPE_CHECKING:
     from streamlstm.engine import EngineSettings
@@ -19,7 +21,7 @@ Function = Callable[..., Any]
 _OPTIONS = (
     option(
         "--missing",
-        type=click.Choice(["impute", "hold", "skip"]),
+        type=click.Choice(MISSING_POLICIES),
         default="impute",
         help="What stands in for a missing value: the last prediction, the last value, or no step at all.",
     ),
@@ -79,16 +81,12 @@ _OPTIONS = (
 )
 
 
-_NAMES: tuple[str, ...] = ("missing", "interval", "score", "max_series", "max_entry_values", "max_series_memory")
-_NAMES += ("idle_after", "reset_after", "gap_after", "spacing")
-
-
 def engine_options(function: Function) -> Function:
     """Add the options to a command, which is given them as one: `engine: EngineSettings`."""
 
     @functools.wraps(function)
     def with_settings(*arguments: Any, **given: Any) -> Any:
-        settings = _settings(**{name: given.pop(name) for name in _NAMES})
+        settings = _settings(**{name: given.pop(name) for name in inspect.signature(_settings).parameters})
         return function(*arguments, engine=settings, **given)
 
     wrapped: Function = with_settings

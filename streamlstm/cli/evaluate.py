@@ -17,6 +17,7 @@ from streamlstm.cli.table_options import Notes, table_options, take_table_option
 from streamlstm.cli.train import require_extra
 from streamlstm.cli.whole_numbers import Seasons
 from streamlstm.errors import StepError, TableError, UsageError
+from streamlstm.gaps import MISSING_POLICIES
 from streamlstm.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Baselines(ParamType):
 )
 @option(
     "--missing",
-    type=click.Choice(["impute", "hold", "skip"]),
+    type=click.Choice(MISSING_POLICIES),
     default="impute",
     help="What stands in for a missing value, as with `serve`.",
 )
