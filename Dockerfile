@@ -10,7 +10,7 @@ RUN apt-get update \
 # Without pip, which the daemon has no use for; the imports are of what was compiled: an install goes on without it.
 RUN python -m venv --without-pip /opt/streamlstm
 WORKDIR /source
-COPY pyproject.toml constraints.txt hatch_build.py README.md LICENSE ./
+COPY pyproject.toml constraints.txt setup.py README.md LICENSE ./
 COPY streamlstm streamlstm
 RUN python -m pip --python /opt/streamlstm/bin/python install --no-cache-dir --disable-pip-version-check -c constraints.txt . \
     && /opt/streamlstm/bin/python -I -c 'import streamlstm._codec, streamlstm._carry, streamlstm._division' \

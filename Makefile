@@ -40,26 +40,26 @@ every-float32:  ## Whether each of the 2^32 float32 has a text that is read back
 
 check: lint strict types sanitize test  ## Everything CI runs
 
-strict: $(DEV)/installed  ## The compiled parts, built with warnings as errors
-	$(DEV)/bin/python hatch_build.py --strict
+strict: $(DEV)/installed  ## Compile beside the sources what is compiled, with warnings as errors
+	STREAMLSTM_STRICT=1 $(DEV)/bin/python setup.py --quiet build_ext --inplace --force
 
 lint: $(DEV)/installed
-	$(DEV)/bin/ruff check streamlstm tests tools hatch_build.py
-	$(DEV)/bin/ruff format --check streamlstm tests tools hatch_build.py
+	$(DEV)/bin/ruff check streamlstm tests tools setup.py
+	$(DEV)/bin/ruff format --check streamlstm tests tools setup.py
 
 types: $(DEV)/installed
 	$(DEV)/bin/mypy
 
 format: $(DEV)/installed  ## Put the code in order
-	$(DEV)/bin/ruff check --fix streamlstm tests tools hatch_build.py
-	$(DEV)/bin/ruff format streamlstm tests tools hatch_build.py
+	$(DEV)/bin/ruff check --fix streamlstm tests tools setup.py
+	$(DEV)/bin/ruff format streamlstm tests tools setup.py
 
-$(BASE)/installed: pyproject.toml constraints.txt
+$(BASE)/installed: pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(BASE)
 	$(BASE)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e .
 	touch $@
 
-$(DEV)/installed: pyproject.toml constraints.txt
+$(DEV)/installed: pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(DEV)
 	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[train,test]'
 	touch $@

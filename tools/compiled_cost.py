@@ -2,9 +2,9 @@
 
     python tools/compiled_cost.py OTHER [--rounds 60]
 
-OTHER is a checkout that has been built (`git worktree add /tmp/other COMMIT`, then `python hatch_build.py` there).
-Given are the least of this build and of the other, which a busy machine disturbs least, and their ratio: above 1 this
-one is slower.
+OTHER is a checkout that has been built (`git worktree add /tmp/other COMMIT`, then there `python setup.py build_ext
+--inplace`). Given are the least of this build and of the other, which a busy machine disturbs least, and their ratio:
+above 1 this one is slower.
 """
 
 from __future__ import annotations

@@ -28,6 +28,13 @@ def test_ci_has_both_compiled_parts() -> None:
     assert (codec is not None and carry is not None) or not os.environ.get("CI")
 
 
+@needs_compiled
+def test_the_sanitizers_watch_what_is_tested_here() -> None:
+    """Under `make sanitize` the compiled parts are those built for it, not the checkout's, which nothing watches."""
+    watched = [Path(module.__file__).is_relative_to(ROOT / "build" / "sanitized") for module in (codec, carry)]
+    assert watched == [bool(os.environ.get("STREAMLSTM_TEST_SANITIZED"))] * 2
+
+
 def read(module: Any, text: bytes) -> bytes | None:
     """The bits of the number a codec reads; None for what is none in the range of float32."""
     table, found, value = module.Table(), np.zeros(6, np.int64), np.zeros(1, np.float32)

@@ -62,7 +62,7 @@ def test_what_is_copied_is_all_that_a_build_needs() -> None:
         assert (ROOT / word).exists(), word
         assert f"!{word}" in allowed
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert {"pyproject.toml", "hatch_build.py", project["project"]["readme"], "streamlstm"} <= set(copied)
+    assert {"pyproject.toml", "setup.py", project["project"]["readme"], "streamlstm"} <= set(copied)
     assert set(project["project"]["license-files"]) <= set(copied)
 
 

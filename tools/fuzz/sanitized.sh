@@ -11,14 +11,17 @@ if [ "$(uname -s)" != Linux ] || ! command -v "${compiler%% *}" >/dev/null; then
     [ -z "${CI:-}" ]
     exit
 fi
-"$root/.venv-dev/bin/python" "$root/hatch_build.py" --sanitized "$root/build/sanitized"
+flags="-g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
+rm -rf "$root/build/sanitized"
+(cd "$root" && STREAMLSTM_STRICT=1 CFLAGS="${CFLAGS:-} $flags" LDFLAGS="${LDFLAGS:-} $flags" \
+    .venv-dev/bin/python setup.py --quiet build --build-lib build/sanitized)
 preload=""
 for library in libasan.so libubsan.so libstdc++.so.6; do # the last, so that its exceptions are known from the start
     preload="$preload $("$compiler" -print-file-name=$library)"
 done
 export PYTHONPATH="$root/build/sanitized${PYTHONPATH:+:$PYTHONPATH}" PYTHONMALLOC=malloc OMP_NUM_THREADS=1
+export PYTHONSAFEPATH=1 # else `python -m` looks for the package where it is called first, and finds the checkout's
 reports="$root/build/sanitized/report" # a test's own stderr ends with its process
-rm -f "$reports".*
 export ASAN_OPTIONS="detect_leaks=0:halt_on_error=1:allocator_may_return_null=1:log_path=$reports"
 export UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1:log_path=$reports" STREAMLSTM_TEST_SANITIZED=1
 status=0
