@@ -18,8 +18,9 @@ COMPILED = {
     "streamlstm._division": "streamlstm/_division.c",
 }
 STRICT = bool(os.environ.get("STREAMLSTM_STRICT"))
-# No contraction: sums have to be the bits of the twins in Python on every processor.
-FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", *(["-Wall", "-Wextra", "-Werror"] if STRICT else [])]
+# No contraction: sums have to be the bits of the twins in Python on every processor. No wrapping round either, whatever
+# Python was built with: the sanitizers are to see a sum that overflows.
+FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-wrapv", *(["-Wall", "-Wextra", "-Werror"] if STRICT else [])]
 
 extensions = [
     Extension(

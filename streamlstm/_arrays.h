@@ -14,7 +14,7 @@ typedef enum { FLOAT32, FLOAT64, INT64, INT32, UINT8, CALIBRATION, CALIBRATION_A
                FLOAT32_OR_INT64, FLOAT32_OR_FLOAT64 } Type;
 
 enum { ANY = -1 }; /* dimensions */
-typedef enum { READ, WRITE } Access;
+typedef enum { READ, WRITE, READ_IF_ANY } Access; /* the last: None is taken too, and has no buffer */
 
 /* What a function demands of an array. */
 typedef struct {
@@ -144,13 +144,19 @@ static inline int take_array(PyObject *object, const Demand *demand, Py_buffer *
 
 /* Views of the objects, as demanded one by one; all of them, or none and -1 with an exception. */
 static inline int take_arrays(PyObject *const *objects, const Demand *demands, Py_buffer *views, int count) {
-    for (int i = 0; i < count; i++)
-        if (take_array(objects[i], &demands[i], &views[i]) < 0) {
+    for (int i = 0; i < count; i++) {
+        if (objects[i] == Py_None && demands[i].access == READ_IF_ANY) {
+            views[i] = (Py_buffer){.buf = NULL};
+        } else if (take_array(objects[i], &demands[i], &views[i]) < 0) {
             release_arrays(views, i);
             return -1;
         }
+    }
     return 0;
 }
+
+/* The bytes of a matrix's row. */
+static inline Py_ssize_t row_bytes(const Py_buffer *matrix) { return matrix->shape[1] * matrix->itemsize; }
 
 /* How many numbers a view has. */
 static inline Py_ssize_t count_of(const Py_buffer *view) { return view->len / view->itemsize; }
@@ -171,6 +177,14 @@ static inline PyObject *const *take_tuple(PyObject *object, const char *name, Py
     if (PyTuple_Check(object) && PyTuple_GET_SIZE(object) == count) return &PyTuple_GET_ITEM(object, 0);
     PyErr_Format(PyExc_TypeError, "%s: a tuple of %zd is needed", name, count);
     return NULL;
+}
+
+/* The same, the first `arrays` of which are put among others. */
+static inline PyObject *const *spread_tuple(PyObject *object, const char *name, Py_ssize_t count, int arrays,
+                                            PyObject **to) {
+    PyObject *const *found = take_tuple(object, name, count);
+    for (int i = 0; found && i < arrays; i++) to[i] = found[i];
+    return found;
 }
 
 /* Whole numbers; one beyond 64 bits is a ValueError. */

@@ -276,15 +276,15 @@ static int hold_offsets(const int64_t *offsets, Py_ssize_t streams, Py_ssize_t i
 
 static PyObject *lay_out(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
-    enum { SLOTS, SCRATCH, OFFSETS, MARKS, ARRAYS };
-    static const Demand demands[ARRAYS] = {
-        {"slots", INT64, 1, READ}, {"scratch", INT32, 1, WRITE}, {"offsets", INT64, 1, READ}, {"marks", UINT8, 1, READ}};
+    enum { SLOTS, MARKS, SCRATCH, OFFSETS, ARRAYS };
+    static const Demand demands[ARRAYS] = {{"slots", INT64, 1, READ},
+                                           {"marks", UINT8, 1, READ_IF_ANY},
+                                           {"scratch", INT32, 1, WRITE},
+                                           {"offsets", INT64, 1, READ}};
     Py_buffer b[ARRAYS];
-    if (take_count("lay_out", given, 4) < 0) return NULL;
-    int arrays = args[1] == Py_None ? MARKS : ARRAYS;
-    if (take_arrays((PyObject *const[]){args[0], args[2], args[3], args[1]}, demands, b, arrays) < 0) return NULL;
+    if (take_count("lay_out", given, ARRAYS) < 0 || take_arrays(args, demands, b, ARRAYS) < 0) return NULL;
     PyObject *result = NULL;
-    Plan plan = {.items = count_of(&b[SLOTS]), .slots = b[SLOTS].buf, .marks = arrays == ARRAYS ? b[MARKS].buf : NULL};
+    Plan plan = {.items = count_of(&b[SLOTS]), .slots = b[SLOTS].buf, .marks = b[MARKS].buf};
     size_t most = (size_t)plan.items + 1, others = plan.marks ? most : 1;
     plan.group = PyMem_RawMalloc(most * sizeof *plan.group);
     int32_t *numbers = PyMem_RawMalloc(most * 2 * sizeof *numbers);
@@ -304,32 +304,31 @@ static PyObject *lay_out(PyObject *module, PyObject *const *args, Py_ssize_t giv
     PyMem_RawFree(numbers);
     PyMem_RawFree(plan.segment);
     PyMem_RawFree(plan.chain);
-    release_arrays(b, arrays);
+    release_arrays(b, ARRAYS);
     return result;
 }
 
 /* --------------------------------------------------------------------------------------------------- gathering */
 
-/* Whether rows have so many bytes each and hold `size` of them at `at`. */
-static int holds_part(const Py_buffer *rows, Py_ssize_t each, Py_ssize_t at, Py_ssize_t size) {
-    return each > 0 && each % 4 == 0 && rows->shape[1] == each / 4 && at >= 0 && at % 4 == 0 && size >= 0 &&
-           size % 4 == 0 && at <= each && size <= each - at;
+/* Whether rows hold `size` bytes at `at`. */
+static int holds_part(const Py_buffer *rows, Py_ssize_t at, Py_ssize_t size) {
+    return at >= 0 && at % 4 == 0 && at <= row_bytes(rows) && size <= row_bytes(rows) - at;
 }
 
-/* Copy `size` bytes at `from` of each slot's row. */
+/* Copy what each slot's row has at `from`, as much as there is room for. */
 static PyObject *take_parts(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
     enum { ROWS, SLOTS, OUT, ARRAYS };
     static const Demand demands[ARRAYS] = {
-        {"rows", FLOAT32, 2, READ}, {"slots", INT64, 1, READ}, {"out", FLOAT32, ANY, WRITE}};
+        {"rows", FLOAT32, 2, READ}, {"slots", INT64, 1, READ}, {"out", FLOAT32, 2, WRITE}};
     Py_buffer b[ARRAYS];
-    Py_ssize_t each, from, size;
-    if (take_count("take_parts", given, 6) < 0 || take_sizes(args + 1, (Py_ssize_t *[]){&each, &from, &size}, 3) < 0 ||
-        take_arrays((PyObject *const[]){args[0], args[4], args[5]}, demands, b, ARRAYS) < 0)
+    Py_ssize_t from;
+    if (take_count("take_parts", given, 4) < 0 || take_sizes(args + 1, (Py_ssize_t *[]){&from}, 1) < 0 ||
+        take_arrays((PyObject *const[]){args[0], args[2], args[3]}, demands, b, ARRAYS) < 0)
         return NULL;
     const int64_t *slot = b[SLOTS].buf;
-    Py_ssize_t count = count_of(&b[SLOTS]);
-    int good = holds_part(&b[ROWS], each, from, size) && is_shaped(&b[OUT], count, size / 4);
+    Py_ssize_t count = count_of(&b[SLOTS]), each = row_bytes(&b[ROWS]), size = row_bytes(&b[OUT]);
+    int good = holds_part(&b[ROWS], from, size) && b[OUT].shape[0] == count;
     for (Py_ssize_t i = 0; good && i < count; i++) good = slot[i] >= 0 && slot[i] < b[ROWS].shape[0];
     const char *row = b[ROWS].buf;
     char *to = b[OUT].buf;
@@ -346,9 +345,9 @@ static PyObject *take_parts(PyObject *module, PyObject *const *args, Py_ssize_t 
 }
 
 /* Whether an array (T, B, …) holds what items of a source (n, …) have. */
-static int takes_items(const Py_buffer *out, const Py_buffer *source, Py_ssize_t steps, Py_ssize_t groups) {
+static int takes_items(const Py_buffer *out, const Py_buffer *source, Py_ssize_t groups) {
     int good = source->ndim >= 1 && out->ndim == source->ndim + 1 && out->itemsize == source->itemsize &&
-               out->shape[0] == steps && out->shape[1] == groups;
+               out->shape[1] == groups;
     for (int i = 1; good && i < source->ndim; i++) good = out->shape[i + 1] == source->shape[i];
     return good;
 }
@@ -360,7 +359,7 @@ static int lie_within(const int64_t *places, Py_ssize_t groups, Py_ssize_t first
     return good;
 }
 
-/* Copy what `size` bytes an item are given, for steps first, first + 1, … of each group: out is (steps, groups, …). */
+/* Copy what items have in source, for steps first, first + 1, … of each group: out is (steps, groups, …). */
 static PyObject *take_steps(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
     enum { SOURCE, ITEMS, PLACES, OUT, ARRAYS };
@@ -369,16 +368,15 @@ static PyObject *take_steps(PyObject *module, PyObject *const *args, Py_ssize_t 
                                            {"places", INT64, 1, READ},
                                            {"out", FLOAT32_OR_INT64, ANY, WRITE}};
     Py_buffer b[ARRAYS];
-    Py_ssize_t size, first, steps;
-    if (take_count("take_steps", given, 7) < 0 || take_sizes(args + 1, (Py_ssize_t *[]){&size}, 1) < 0 ||
-        take_sizes(args + 4, (Py_ssize_t *[]){&first, &steps}, 2) < 0 ||
-        take_arrays((PyObject *const[]){args[0], args[2], args[3], args[6]}, demands, b, ARRAYS) < 0)
+    Py_ssize_t first;
+    if (take_count("take_steps", given, 5) < 0 || take_sizes(args + 3, (Py_ssize_t *[]){&first}, 1) < 0 ||
+        take_arrays((PyObject *const[]){args[0], args[1], args[2], args[4]}, demands, b, ARRAYS) < 0)
         return NULL;
     const int64_t *item = b[ITEMS].buf, *place = b[PLACES].buf;
-    Py_ssize_t groups = count_of(&b[PLACES]), limit = b[SOURCE].ndim ? b[SOURCE].shape[0] : 0;
-    int good = takes_items(&b[OUT], &b[SOURCE], steps, groups) &&
-               lie_within(place, groups, first, steps, count_of(&b[ITEMS])) &&
-               (limit == 0 || size == b[SOURCE].len / limit);
+    Py_ssize_t groups = count_of(&b[PLACES]), steps = b[OUT].ndim ? b[OUT].shape[0] : 0;
+    Py_ssize_t limit = b[SOURCE].ndim ? b[SOURCE].shape[0] : 0, size = limit ? b[SOURCE].len / limit : 0;
+    int good = takes_items(&b[OUT], &b[SOURCE], groups) &&
+               lie_within(place, groups, first, steps, count_of(&b[ITEMS]));
     const char *from = b[SOURCE].buf;
     char *to = b[OUT].buf;
     for (Py_ssize_t step = first; good && step < first + steps; step++)
@@ -493,17 +491,19 @@ static void give_ends(const Calibration *kept, const Constants *constants, doubl
 
 static PyObject *calibrate(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
-    enum { KEPT, FRESH, CONSTANTS, GROUP, FLAGS, X, PREDICTED, Y, OUT, COUNTS, ARRAYS };
+    enum { KEPT, FRESH, CONSTANTS, OUT, COUNTS, GROUP, FLAGS, X, PREDICTED, Y, ARRAYS, EVENTS = ARRAYS - GROUP };
     static const Demand demands[ARRAYS] = {
         {"kept", CALIBRATION, 1, WRITE},  {"fresh", CALIBRATION_ANYWHERE, 0, READ},
-        {"constants", FLOAT64, 1, READ},  {"group", INT64, 1, READ},
+        {"constants", FLOAT64, 1, READ},  {"out", FLOAT64, 2, WRITE},
+        {"counts", FLOAT64, 2, WRITE},    {"group", INT64, 1, READ},
         {"flags", UINT8, 1, READ},        {"x", FLOAT64, 1, READ},
-        {"predicted", FLOAT64, 1, READ},  {"y", FLOAT64, 1, READ},
-        {"out", FLOAT64, 2, WRITE},       {"counts", FLOAT64, 2, WRITE}};
+        {"predicted", FLOAT64, 1, READ},  {"y", FLOAT64, 1, READ}};
     Py_buffer b[ARRAYS];
     Py_ssize_t exact;
-    if (take_count("calibrate", given, ARRAYS + 1) < 0 || take_sizes(args + ARRAYS, (Py_ssize_t *[]){&exact}, 1) < 0 ||
-        take_arrays(args, demands, b, ARRAYS) < 0)
+    if (take_count("calibrate", given, 7) < 0) return NULL;
+    PyObject *arrays[ARRAYS] = {args[0], args[1], args[2], args[4], args[5]};
+    if (!spread_tuple(args[3], "events", EVENTS, EVENTS, arrays + GROUP) ||
+        take_sizes(args + 6, (Py_ssize_t *[]){&exact}, 1) < 0 || take_arrays(arrays, demands, b, ARRAYS) < 0)
         return NULL;
     Py_ssize_t events = count_of(&b[FLAGS]), groups = count_of(&b[KEPT]);
     const int64_t *number = b[GROUP].buf;
@@ -534,7 +534,7 @@ static PyObject *calibrate(PyObject *module, PyObject *const *args, Py_ssize_t g
 
 /* Where things are, and whom to tell. */
 typedef struct {
-    Py_ssize_t each, outputs, features, size; /* bytes a row; O, F, D */
+    Py_ssize_t each, outputs, features, size; /* bytes a row, which the rows have; O, F, D */
     Py_ssize_t output_at, value_at, state_at; /* bytes into a row */
     int target, feature;                      /* which output forecasts which feature; -1: none, nothing is scored */
     Py_ssize_t calibration_at;                /* bytes into a row; 0: not calibrated, and no columns for it */
@@ -664,20 +664,17 @@ static int holds(const Layout *layout, Py_ssize_t at, Py_ssize_t count) {
     return at >= HEADER_SIZE && at % 4 == 0 && count >= 0 && at <= layout->each && count <= (layout->each - at) / 4;
 }
 
-/* A tuple as `carry_python.Layout` has it. */
-static int take_layout(PyObject *tuple, Layout *layout) {
-    enum { FIELDS = 13 };
+/* A tuple as `carry_demands.Layout` has it, of these rows. */
+static int take_layout(PyObject *tuple, const Py_buffer *rows, Layout *layout) {
+    enum { FIELDS = 12 };
     Py_ssize_t target, feature, interval, score, exact;
-    Py_ssize_t *const fields[FIELDS] = {
-        &layout->each,     &layout->outputs, &layout->features, &layout->size,           &layout->output_at, &layout->value_at,
-        &layout->state_at, &target,          &feature,          &layout->calibration_at, &interval,          &score,
-        &exact};
-    if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != FIELDS) {
-        PyErr_SetString(PyExc_TypeError, "a layout is a tuple of 13 numbers");
-        return -1;
-    }
-    if (take_sizes(&PyTuple_GET_ITEM(tuple, 0), fields, FIELDS) < 0) return -1;
-    if (layout->each % 4 || layout->outputs < 1 || layout->features < 1 ||
+    Py_ssize_t *const fields[FIELDS] = {&layout->outputs,   &layout->features, &layout->size,     &layout->output_at,
+                                        &layout->value_at,  &layout->state_at, &target,           &feature,
+                                        &layout->calibration_at, &interval,    &score,            &exact};
+    PyObject *const *numbers = take_tuple(tuple, "layout", FIELDS);
+    if (!numbers || take_sizes(numbers, fields, FIELDS) < 0) return -1;
+    layout->each = row_bytes(rows);
+    if (layout->outputs < 1 || layout->features < 1 ||
         !holds(layout, layout->output_at, layout->outputs) || !holds(layout, layout->value_at, layout->features) ||
         !holds(layout, layout->state_at, layout->size) || target < -1 || target >= layout->outputs ||
         target > INT_MAX || feature < 0 || feature >= layout->features || feature > INT_MAX)
@@ -693,6 +690,14 @@ static int take_layout(PyObject *tuple, Layout *layout) {
     layout->interval = (int)interval, layout->score = (int)score, layout->exact = (int)exact;
     layout->columns = layout->outputs / (1 + exact) + 2 * interval + score;
     return 0;
+}
+
+/* 0 if numbers are written as wide as the layout has them. */
+static int hold_width(const Py_buffer *y, const Layout *layout) {
+    const TypeFacts *facts = &TYPES[layout->exact ? FLOAT64 : FLOAT32];
+    if (y->itemsize == facts->size) return 0;
+    PyErr_Format(PyExc_TypeError, "y: an array of %s is needed", facts->name);
+    return -1;
 }
 
 /* Take the numbers that calibrate and score, and whether there is a tally of these edges' buckets. */
@@ -727,41 +732,38 @@ static int is_answer(const Py_buffer *outputs, Py_ssize_t steps, Py_ssize_t batc
 
 static PyObject *absorb(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
-    enum { ROWS, CONSTANTS, EDGES, ITEMS, VALUES, TIMES, Y, TALLY, PLACES, SLOTS, STREAMS, OUTPUTS, STATE, MARKS, ARRAYS };
-#define DEMANDS(WRITTEN)                                                                                            \
-    {{"rows", FLOAT32, 2, WRITE},     {"constants", FLOAT64, 1, READ}, {"edges", FLOAT64, 1, READ},                   \
-     {"items", INT64, 1, READ},       {"values", FLOAT32, 2, READ},    {"times_ms", INT64, 1, READ},                  \
-     {"y", WRITTEN, 2, WRITE},        {"tally", FLOAT64, 2, WRITE},    {"places", INT64, 1, READ},                    \
-     {"slots", INT64, 1, READ},       {"streams", INT64, 1, READ},     {"outputs", FLOAT32, ANY, READ},               \
-     {"state", FLOAT32, 2, READ},     {"marks", UINT8, 1, READ}}
-    static const Demand demands[2][ARRAYS] = {DEMANDS(FLOAT32), DEMANDS(FLOAT64)}; /* exact or not */
-#undef DEMANDS
+    enum { ROWS, CONSTANTS, EDGES, ITEMS, VALUES, TIMES, MARKS, Y, TALLY, PLACES, SLOTS, STREAMS, OUTPUTS, STATE, ARRAYS };
+    static const Demand demands[ARRAYS] = {
+        {"rows", FLOAT32, 2, WRITE},          {"constants", FLOAT64, 1, READ}, {"edges", FLOAT64, 1, READ},
+        {"items", INT64, 1, READ},            {"values", FLOAT32, 2, READ},    {"times_ms", INT64, 1, READ},
+        {"marks", UINT8, 1, READ_IF_ANY},     {"y", FLOAT32_OR_FLOAT64, 2, WRITE},
+        {"tally", FLOAT64, 2, WRITE},         {"places", INT64, 1, READ},      {"slots", INT64, 1, READ},
+        {"streams", INT64, 1, READ},          {"outputs", FLOAT32, ANY, READ}, {"state", FLOAT32, 2, READ}};
     Py_buffer b[ARRAYS];
+    PyObject *arrays[ARRAYS], *const *answer;
     Layout layout;
     Rectangle r;
-    PyObject *const *numbers, *const *batch, *const *answer;
-    if (take_count("absorb", given, 5) < 0 || take_layout(args[1], &layout) < 0 ||
-        !(numbers = take_tuple(args[2], "numbers", 2)) || !(batch = take_tuple(args[3], "batch", 6)) ||
-        !(answer = take_tuple(args[4], "answer", 8)) ||
-        take_sizes(answer + 3, (Py_ssize_t *[]){&r.first, &r.steps, &r.ends}, 3) < 0)
+    if (take_count("absorb", given, 5) < 0) return NULL;
+    arrays[ROWS] = args[0];
+    if (!spread_tuple(args[2], "numbers", 2, 2, arrays + CONSTANTS) ||
+        !spread_tuple(args[3], "batch", 6, 6, arrays + ITEMS) ||
+        !(answer = spread_tuple(args[4], "answer", 8, 5, arrays + PLACES)) ||
+        take_sizes(answer + 5, (Py_ssize_t *[]){&r.first, &r.steps, &r.ends}, 3) < 0 ||
+        take_arrays(arrays, demands, b, ARRAYS) < 0)
         return NULL;
-    PyObject *const arrays[ARRAYS] = {args[0],  numbers[0], numbers[1], batch[0],  batch[1],  batch[2], batch[4],
-                                      batch[5], answer[0],  answer[1],  answer[2], answer[6], answer[7], batch[3]};
-    int count = batch[3] == Py_None ? MARKS : ARRAYS;
-    if (take_arrays(arrays, demands[layout.exact], b, count) < 0) return NULL;
     r.batch = count_of(&b[SLOTS]);
+    r.marks = b[MARKS].buf;
     Py_ssize_t values = count_of(&b[TIMES]);
-    int good = take_numbers(&layout, &b[CONSTANTS], &b[EDGES], &b[TALLY]) && b[ROWS].shape[1] == layout.each / 4 &&
-               count_of(&b[PLACES]) == r.batch && count_of(&b[STREAMS]) == r.batch &&
-               is_shaped(&b[VALUES], values, layout.features) && is_shaped(&b[Y], values, layout.columns) &&
-               is_answer(&b[OUTPUTS], r.steps, r.batch, layout.outputs) && is_shaped(&b[STATE], r.batch, layout.size) &&
-               (count == MARKS || count_of(&b[MARKS]) == values);
-    r.marks = count == ARRAYS ? b[MARKS].buf : NULL;
+    int good = take_layout(args[1], &b[ROWS], &layout) == 0 && hold_width(&b[Y], &layout) == 0;
+    if (good && !(take_numbers(&layout, &b[CONSTANTS], &b[EDGES], &b[TALLY]) && count_of(&b[PLACES]) == r.batch &&
+                  count_of(&b[STREAMS]) == r.batch && is_shaped(&b[VALUES], values, layout.features) &&
+                  is_shaped(&b[Y], values, layout.columns) && is_answer(&b[OUTPUTS], r.steps, r.batch, layout.outputs) &&
+                  is_shaped(&b[STATE], r.batch, layout.size) && (!r.marks || count_of(&b[MARKS]) == values)))
+        good = wrong("the arrays of a rectangle do not fit each other") == 0;
     r.tally_columns = b[TALLY].shape[1];
     r.items = b[ITEMS].buf, r.places = b[PLACES].buf, r.slots = b[SLOTS].buf, r.streams = b[STREAMS].buf;
     r.values = b[VALUES].buf, r.times = b[TIMES].buf, r.outputs = b[OUTPUTS].buf, r.state = b[STATE].buf;
     r.rows = b[ROWS].buf, r.y = b[Y].buf, r.tally = b[TALLY].buf;
-    if (!good) wrong("the arrays of a rectangle do not fit each other");
     good = good && hold_rectangle(&r, b[ROWS].shape[0], count_of(&b[ITEMS]), values, b[TALLY].shape[0]) == 0;
     if (good)
         for (Py_ssize_t group = 0, next = AHEAD; group < r.batch; group++, next++) {
@@ -769,7 +771,7 @@ static PyObject *absorb(PyObject *module, PyObject *const *args, Py_ssize_t give
                 fetch_row(r.rows + r.slots[next] * layout.each, next < r.ends ? layout.state_at : layout.each);
             if (r.slots[group] >= 0) absorb_group(&layout, &r, group); /* else it had no answer */
         }
-    release_arrays(b, count);
+    release_arrays(b, ARRAYS);
     if (!good) return NULL;
     Py_RETURN_NONE;
 }
@@ -786,18 +788,18 @@ static PyObject *take_one(PyObject *module, PyObject *const *args, Py_ssize_t gi
     static const Demand demands[ARRAYS] = {
         {"rows", FLOAT32, 2, READ}, {"found", INT64, 1, READ}, {"state", FLOAT32, 2, WRITE}};
     Py_buffer b[ARRAYS];
-    Py_ssize_t each, state_at, silence_ms;
-    if (take_count("take_one", given, 6) < 0 || take_sizes(args + 1, (Py_ssize_t *[]){&each, &state_at}, 2) < 0 ||
-        take_sizes(args + 4, (Py_ssize_t *[]){&silence_ms}, 1) < 0 ||
-        take_arrays((PyObject *const[]){args[0], args[3], args[5]}, demands, b, ARRAYS) < 0)
+    Py_ssize_t state_at, silence_ms;
+    if (take_count("take_one", given, 5) < 0 || take_sizes(args + 1, (Py_ssize_t *[]){&state_at}, 1) < 0 ||
+        take_sizes(args + 3, (Py_ssize_t *[]){&silence_ms}, 1) < 0 ||
+        take_arrays((PyObject *const[]){args[0], args[2], args[4]}, demands, b, ARRAYS) < 0)
         return NULL;
     const int64_t *what = b[FOUND].buf;
     int good = count_of(&b[FOUND]) == FOUND_COLUMNS && state_at >= HEADER_SIZE &&
-               holds_part(&b[ROWS], each, state_at, b[STATE].len) && b[STATE].shape[0] == 1 &&
+               holds_part(&b[ROWS], state_at, b[STATE].len) && b[STATE].shape[0] == 1 &&
                what[FOUND_SLOT] >= 0 && what[FOUND_SLOT] < b[ROWS].shape[0];
     int heard = 1;
     if (good) {
-        const char *row = (const char *)b[ROWS].buf + what[FOUND_SLOT] * each;
+        const char *row = (const char *)b[ROWS].buf + what[FOUND_SLOT] * row_bytes(&b[ROWS]);
         int64_t last_ms;
         uint64_t steps;
         memcpy(&last_ms, row + TIME_AT, 8);
@@ -814,33 +816,29 @@ static PyObject *take_one(PyObject *module, PyObject *const *args, Py_ssize_t gi
 static PyObject *absorb_one(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
     enum { ROWS, CONSTANTS, EDGES, FOUND, VALUE, OUTPUTS, STATE, Y, TALLY, ARRAYS };
-#define DEMANDS(WRITTEN)                                                                                            \
-    {{"rows", FLOAT32, 2, WRITE},     {"constants", FLOAT64, 1, READ}, {"edges", FLOAT64, 1, READ},                   \
-     {"found", INT64, 1, READ},       {"value", FLOAT32, 2, READ},     {"outputs", FLOAT32, ANY, READ},               \
-     {"state", FLOAT32, 2, READ},     {"y", WRITTEN, 2, WRITE},        {"tally", FLOAT64, 2, WRITE}}
-    static const Demand demands[2][ARRAYS] = {DEMANDS(FLOAT32), DEMANDS(FLOAT64)}; /* exact or not */
-#undef DEMANDS
+    static const Demand demands[ARRAYS] = {
+        {"rows", FLOAT32, 2, WRITE}, {"constants", FLOAT64, 1, READ},       {"edges", FLOAT64, 1, READ},
+        {"found", INT64, 1, READ},   {"value", FLOAT32, 2, READ},           {"outputs", FLOAT32, ANY, READ},
+        {"state", FLOAT32, 2, READ}, {"y", FLOAT32_OR_FLOAT64, 2, WRITE}, {"tally", FLOAT64, 2, WRITE}};
     static const int64_t none = 0;
     Py_buffer b[ARRAYS];
     Layout layout;
-    PyObject *const *numbers, *const *answer;
-    if (take_count("absorb_one", given, 8) < 0 || take_layout(args[1], &layout) < 0 ||
-        !(numbers = take_tuple(args[2], "numbers", 2)) || !(answer = take_tuple(args[5], "answer", 2)))
+    if (take_count("absorb_one", given, 8) < 0) return NULL;
+    PyObject *arrays[ARRAYS] = {[ROWS] = args[0], [FOUND] = args[3], args[4], [Y] = args[6], args[7]};
+    if (!spread_tuple(args[2], "numbers", 2, 2, arrays + CONSTANTS) ||
+        !spread_tuple(args[5], "answer", 2, 2, arrays + OUTPUTS) || take_arrays(arrays, demands, b, ARRAYS) < 0)
         return NULL;
-    PyObject *const arrays[ARRAYS] = {args[0],   numbers[0], numbers[1], args[3], args[4],
-                                      answer[0], answer[1],  args[6],    args[7]};
-    if (take_arrays(arrays, demands[layout.exact], b, ARRAYS) < 0) return NULL;
     const int64_t *found = b[FOUND].buf;
     Rectangle r = {.items = &none, .places = &none, .streams = &none, .slots = found + FOUND_SLOT,
                    .times = found + FOUND_TIME, .batch = 1, .steps = 1, .values = b[VALUE].buf,
                    .outputs = b[OUTPUTS].buf, .state = b[STATE].buf, .rows = b[ROWS].buf, .y = b[Y].buf,
                    .tally = b[TALLY].buf, .tally_columns = b[TALLY].shape[1]};
-    int finite = 0;
-    int good = take_numbers(&layout, &b[CONSTANTS], &b[EDGES], &b[TALLY]) && b[ROWS].shape[1] == layout.each / 4 &&
-               count_of(&b[FOUND]) == FOUND_COLUMNS && found[FOUND_SLOT] >= 0 && is_shaped(&b[VALUE], 1, layout.features) &&
-               is_shaped(&b[Y], 1, layout.columns) && is_answer(&b[OUTPUTS], 1, 1, layout.outputs) &&
-               is_shaped(&b[STATE], 1, layout.size);
-    if (!good) wrong("the arrays of a value do not fit each other");
+    int finite = 0, good = take_layout(args[1], &b[ROWS], &layout) == 0 && hold_width(&b[Y], &layout) == 0;
+    if (good && !(take_numbers(&layout, &b[CONSTANTS], &b[EDGES], &b[TALLY]) && count_of(&b[FOUND]) == FOUND_COLUMNS &&
+                  found[FOUND_SLOT] >= 0 && is_shaped(&b[VALUE], 1, layout.features) &&
+                  is_shaped(&b[Y], 1, layout.columns) && is_answer(&b[OUTPUTS], 1, 1, layout.outputs) &&
+                  is_shaped(&b[STATE], 1, layout.size)))
+        good = wrong("the arrays of a value do not fit each other") == 0;
     good = good && hold_rectangle(&r, b[ROWS].shape[0], 1, 1, b[TALLY].shape[0]) == 0;
     if (good && (finite = is_finite(&b[OUTPUTS]) && is_finite(&b[STATE]))) absorb_group(&layout, &r, 0);
     release_arrays(b, ARRAYS);

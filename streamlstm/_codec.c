@@ -333,13 +333,9 @@ static int texts_take(PyObject *tuple, Texts *texts) {
     static const Demand demands[2] = {{"places", INT64, 1, READ}, {"lengths", INT64, 1, READ}};
     Py_ssize_t size;
     texts->held = 0;
-    if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != 3) {
-        PyErr_SetString(PyExc_TypeError, "texts are bytes, places and lengths");
-        return -1;
-    }
-    PyObject *const parts[] = {PyTuple_GET_ITEM(tuple, 1), PyTuple_GET_ITEM(tuple, 2)};
-    if (take_bytes(PyTuple_GET_ITEM(tuple, 0), "texts", &texts->data, &size) < 0 ||
-        take_arrays(parts, demands, texts->views, 2) < 0)
+    PyObject *const *parts = take_tuple(tuple, "texts", 3);
+    if (!parts || take_bytes(parts[0], "texts", &texts->data, &size) < 0 ||
+        take_arrays(parts + 1, demands, texts->views, 2) < 0)
         return -1;
     texts->held = 1;
     texts->at = texts->views[0].buf, texts->length = texts->views[1].buf;
@@ -415,11 +411,6 @@ done:
     return result;
 }
 
-/* Whether rows have so many bytes each; -1 with an exception if not. */
-static int hold_rows(const Py_buffer *rows, Py_ssize_t each) {
-    return each > 0 && each % 4 == 0 && rows->shape[1] == each / 4 ? 0 : wrong("a row has another size");
-}
-
 /* Names, and of each the row of words that its slot has, in turn. */
 static PyObject *pack_records(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
@@ -427,12 +418,11 @@ static PyObject *pack_records(PyObject *module, PyObject *const *args, Py_ssize_
     static const Demand demands[ARRAYS] = {{"rows", FLOAT32, 2, READ}, {"slots", INT64, 1, READ}};
     Py_buffer b[ARRAYS];
     PyObject *result = NULL;
-    Py_ssize_t each, size;
-    if (take_count("pack_records", given, 4) < 0 || take_sizes(args + 2, (Py_ssize_t *[]){&each}, 1) < 0 ||
-        take_arrays((PyObject *const[]){args[1], args[3]}, demands, b, ARRAYS) < 0)
-        return NULL;
+    Py_ssize_t size;
+    if (take_count("pack_records", given, 3) < 0 || take_arrays(args + 1, demands, b, ARRAYS) < 0) return NULL;
+    Py_ssize_t each = row_bytes(&b[ROWS]);
     Texts names = {.held = 0};
-    if (texts_take(args[0], &names) < 0 || hold_rows(&b[ROWS], each) < 0) goto done;
+    if (texts_take(args[0], &names) < 0) goto done;
     const int64_t *slot = b[SLOTS].buf;
     int good = count_of(&b[SLOTS]) == names.count;
     for (Py_ssize_t i = 0; good && i < names.count; i++) good = slot[i] >= 0 && slot[i] < b[ROWS].shape[0];
@@ -480,13 +470,10 @@ typedef struct {
 } Pieces;
 
 static int take_pieces(PyObject *tuple, Pieces *pieces) {
-    if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != PIECES) {
-        PyErr_SetString(PyExc_TypeError, "a flight has five pieces");
-        return -1;
-    }
-    for (int i = 0; i < PIECES; i++)
-        if (take_bytes(PyTuple_GET_ITEM(tuple, i), "pieces", &pieces->data[i], &pieces->size[i]) < 0) return -1;
-    return 0;
+    PyObject *const *found = take_tuple(tuple, "pieces", PIECES);
+    for (int i = 0; found && i < PIECES; i++)
+        if (take_bytes(found[i], "pieces", &pieces->data[i], &pieces->size[i]) < 0) return -1;
+    return found ? 0 : -1;
 }
 
 static char *write_piece(char *to, const Pieces *pieces, int piece) {
@@ -516,17 +503,16 @@ static PyObject *pack_single(PyObject *module, PyObject *const *args, Py_ssize_t
     Py_buffer b[ARRAYS];
     Pieces pieces;
     const char *reply;
-    Py_ssize_t reply_size, each;
+    Py_ssize_t reply_size;
     char count[24];
-    if (take_count("pack_single", given, 7) < 0 || take_bytes(args[0], "reply", &reply, &reply_size) < 0 ||
-        take_sizes(args + 3, (Py_ssize_t *[]){&each}, 1) < 0 || take_pieces(args[6], &pieces) < 0)
+    if (take_count("pack_single", given, 6) < 0 || take_bytes(args[0], "reply", &reply, &reply_size) < 0 ||
+        take_pieces(args[5], &pieces) < 0)
         return NULL;
-    int count_length = write_answered(args[5], count);
-    if (count_length < 0 || take_arrays((PyObject *const[]){args[1], args[2], args[4]}, demands, b, ARRAYS) < 0)
-        return NULL;
+    int count_length = write_answered(args[4], count);
+    if (count_length < 0 || take_arrays(args + 1, demands, b, ARRAYS) < 0) return NULL;
     PyObject *result = NULL;
     const int64_t *found = b[FOUND].buf;
-    if (hold_rows(&b[ROWS], each) < 0) goto done;
+    Py_ssize_t each = row_bytes(&b[ROWS]);
     if (count_of(&b[FOUND]) != SINGLE_COLUMNS || found[SINGLE_SLOT] < 0 || found[SINGLE_SLOT] >= b[ROWS].shape[0] ||
         !lies_within(reply_size, &found[SINGLE_ID_AT]) || !lies_within(reply_size, &found[SINGLE_NAME_AT])) {
         wrong("what was found does not lie within the reply and the rows");

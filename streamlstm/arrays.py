@@ -45,3 +45,9 @@ def hold_numbers(*numbers: Any) -> None:
     """Raise TypeError for what is no whole number, ValueError for one beyond 64 bits."""
     if any(not -_LARGEST - 1 <= index(number) <= _LARGEST for number in numbers):
         raise ValueError("a number is beyond 64 bits")
+
+
+def hold_tuple(name: str, found: object, count: int) -> None:
+    """Raise TypeError for what is no tuple of so many."""
+    if not isinstance(found, tuple) or len(found) != count:
+        raise TypeError(f"{name}: a tuple of {count} is needed")

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.arrays import hold, hold_numbers
+from streamlstm.arrays import hold, hold_numbers, hold_tuple
 
 Index = NDArray[np.int64]
 Float64 = NDArray[np.float64]
@@ -109,33 +109,45 @@ class Constants:
         return made
 
 
+class Events(NamedTuple):
+    """Values of some groups, those of a group in order."""
+
+    group: Index  # (k,)
+    flags: Flags  # (k,)
+    x: Float64  # (k,) the value
+    predicted: Float64  # (k,) the prediction of it that was made before
+    y: Float64  # (k,) the prediction made after it
+
+
 def calibrate(
     kept: NDArray[Any],
     fresh: NDArray[np.void],
     constants: Float64,
-    group: Index,
-    flags: Flags,
-    x: Float64,
-    predicted: Float64,
-    y: Float64,
+    events: tuple[Any, ...],
     out: Float64,
     counts: Float64,
     exact: int,
 ) -> None:
-    """Take events (k,), those of a group in order, into the groups' calibrations `kept` (g,).
+    """Take `Events` (k,) into the groups' calibrations `kept` (g,).
 
-    An event is a value x, the prediction of it that was made before, and the prediction y made after it. Written are
-    for each event the interval around y and the score of x: out (k, 3), NaN where there is none; and for each group
-    what was covered and given: counts (g, 2) is added to. NaN is the quiet one without a sign, wherever it came from.
+    Written are for each event the interval around y and the score of x: out (k, 3), NaN where there is none; and for
+    each group what was covered and given: counts (g, 2) is added to. NaN is the quiet one without a sign, wherever it
+    came from.
 
     Unless numbers are `exact`, what is written, and what values are held against, is rounded to float32.
     """
     hold_numbers(exact)
-    _hold(kept, fresh, constants, group, flags, x, predicted, y, out, counts)
+    hold_tuple("events", events, len(Events._fields))
+    held = Events(*events)
+    _hold(kept, fresh, constants, held)
+    hold("out", out, np.float64, 2, writable=True)
+    hold("counts", counts, np.float64, 2, writable=True)
+    if out.shape != (len(held.x), 3) or counts.shape != (len(kept), 2):
+        raise ValueError("the events do not fit the groups")
     if exact not in (0, 1):
         raise ValueError("numbers are exact or not")
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # what is forged may hold anything
-        _calibrate(kept, fresh, constants, group, flags, x, predicted, y, out, counts, exact)
+        _calibrate(kept, fresh, constants, held, out, counts, exact)
 
 
 def intervals_around(kept: NDArray[Any], around: Float64, constants: Float64, *, exact: int) -> Float64:
@@ -144,31 +156,14 @@ def intervals_around(kept: NDArray[Any], around: Float64, constants: Float64, *,
     return np.where((kept["seen"] >= constants[0])[:, None], np.stack([low, high], axis=1), np.nan)
 
 
-def _hold(
-    kept: NDArray[Any],
-    fresh: NDArray[np.void],
-    constants: Float64,
-    group: Index,
-    flags: Flags,
-    x: Float64,
-    predicted: Float64,
-    y: Float64,
-    out: Float64,
-    counts: Float64,
-) -> None:
+def _hold(kept: NDArray[Any], fresh: NDArray[np.void], constants: Float64, events: Events) -> None:
     hold("kept", kept, CALIBRATION, 1, writable=True)
     hold("fresh", fresh, CALIBRATION, 0)
     hold("constants", constants, np.float64, 1)
-    hold("group", group, np.int64, 1)
-    hold("flags", flags, np.uint8, 1)
-    hold("out", out, np.float64, 2, writable=True)
-    hold("counts", counts, np.float64, 2, writable=True)
-    for name, numbers in (("x", x), ("predicted", predicted), ("y", y)):
-        hold(name, numbers, np.float64, 1)
-    events = len(flags)
-    fit = len(group) == len(x) == len(predicted) == len(y) == events and out.shape == (events, 3)
-    known = ((group >= 0) & (group < len(kept))).all()
-    if not fit or not known or counts.shape != (len(kept), 2) or len(constants) != CONSTANTS:
+    for name, dtype in zip(Events._fields, (np.int64, np.uint8, np.float64, np.float64, np.float64), strict=True):
+        hold(name, getattr(events, name), dtype, 1)
+    known = ((events.group >= 0) & (events.group < len(kept))).all()
+    if len({len(column) for column in events}) > 1 or not known or len(constants) != CONSTANTS:
         raise ValueError("the events do not fit the groups")
 
 
@@ -176,15 +171,12 @@ def _calibrate(
     kept: NDArray[Any],
     fresh: NDArray[np.void],
     constants: Float64,
-    group: Index,
-    flags: Flags,
-    x: Float64,
-    predicted: Float64,
-    y: Float64,
+    events: Events,
     out: Float64,
     counts: Float64,
     exact: int,
 ) -> None:
+    group, flags, x, predicted, y = events
     per_group = np.bincount(group, minlength=len(kept))
     order = np.argsort(group, kind="stable")
     starts = np.cumsum(per_group) - per_group

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.arrays import hold, hold_numbers
+from streamlstm.arrays import hold, hold_numbers, hold_tuple
 from streamlstm.calibration import CALIBRATION, CONSTANTS
 from streamlstm.record import HEADER
 from streamlstm.scoring import BUCKETS, Scored
@@ -23,7 +23,6 @@ FOUND_COLUMNS = 6  # what `scan_single` finds
 class Layout(NamedTuple):
     """Where things stand in a row: sizes in elements, places in bytes; target and feature are -1 and 0 for none."""
 
-    each: int  # bytes of a row
     outputs: int
     features: int
     state_size: int
@@ -67,24 +66,17 @@ class Answer(NamedTuple):
     places: Index  # (B,) where each one's items begin among those laid out
     slots: Index  # (B,) of its row; NO_ANSWER for a group that is left out
     streams: Index  # (B,)
+    outputs: Float32  # (T, B, O)
+    state: Float32  # (B, D)
     first: int  # steps that came before
     steps: int  # T
     ends: int  # groups from here on have no steps after these
-    outputs: Float32  # (T, B, O)
-    state: Float32  # (B, D)
 
 
-def hold_tuple(name: str, found: object, count: int) -> None:
-    """Raise TypeError for what is no tuple of so many."""
-    if not isinstance(found, tuple) or len(found) != count:
-        raise TypeError(f"{name}: a tuple of {count} is needed")
-
-
-def hold_part(rows: Float32, each: int, place: int, size: int, what: str = "the parts do not fit the rows") -> None:
-    """Raise ValueError unless rows have `each` bytes and hold `size` of them at a place, whole numbers all."""
-    hold_numbers(each, place, size)
-    whole = each > 0 and place % 4 == size % 4 == 0 <= min(place, size)
-    if not whole or rows.itemsize * rows.shape[1] != each or place + size > each:
+def hold_part(rows: Float32, place: int, size: int, what: str = "the parts do not fit the rows") -> None:
+    """Raise ValueError unless rows hold `size` bytes at a place, whole numbers both."""
+    hold_numbers(place)
+    if place < 0 or place % 4 or place + size > rows.itemsize * rows.shape[1]:
         raise ValueError(what)
 
 
@@ -111,21 +103,21 @@ def steps_of(items: Index, places: Index, first: int, steps: int) -> Index:
     return found
 
 
-def hold_layout(layout: tuple[int, ...]) -> Layout:
+def hold_layout(layout: tuple[int, ...], rows: Float32) -> Layout:
     """A layout whose parts lie behind the header of a row and within it; raises ValueError for another."""
-    if not isinstance(layout, tuple) or len(layout) != len(Layout._fields):
-        raise TypeError(f"a layout is a tuple of {len(Layout._fields)} numbers")
+    hold_tuple("layout", layout, len(Layout._fields))
+    hold("rows", rows, np.float32, 2, writable=True)
     hold_numbers(*layout)
-    lay = Layout(*layout)
+    lay, each = Layout(*layout), 4 * rows.shape[1]
     parts = [(lay.output_at, lay.outputs), (lay.value_at, lay.features), (lay.state_at, lay.state_size)]
     if lay.calibration_at:
         parts.append((lay.calibration_at, CALIBRATION.itemsize // 4))
-    within = all(at >= HEADER.itemsize and at % 4 == 0 <= count <= (lay.each - at) // 4 for at, count in parts)
+    within = all(at >= HEADER.itemsize and at % 4 == 0 <= count <= (each - at) // 4 for at, count in parts)
     scored = -1 + bool(lay.calibration_at) <= lay.target < lay.outputs and 0 <= lay.feature < lay.features
     if lay.exact:  # the low parts of a pair stand behind all high ones
         scored = scored and lay.target < lay.outputs // 2 and lay.feature < lay.features // 2
         within = within and lay.outputs % 2 == lay.features % 2 == 0
-    if lay.each % 4 or min(lay.outputs, lay.features) < 1 or not within or not scored:
+    if min(lay.outputs, lay.features) < 1 or not within or not scored:
         raise ValueError("the layout does not fit the rows")
     columns = {lay.interval, lay.score}
     if not columns | {lay.exact} <= {0, 1} or (columns != {0} and not lay.calibration_at):
@@ -133,22 +125,21 @@ def hold_layout(layout: tuple[int, ...]) -> Layout:
     return lay
 
 
-def hold_numbers_of(lay: Layout, rows: Float32, numbers: tuple[Float64, Float64], tally: Float64) -> None:
+def hold_numbers_of(lay: Layout, numbers: tuple[Float64, Float64], tally: Float64) -> None:
     """Raise ValueError unless there are the numbers that calibrate, and a tally of these edges' buckets."""
     hold_tuple("numbers", numbers, 2)
     constants, edges = numbers
-    hold("rows", rows, np.float32, 2, writable=True)
     hold("constants", constants, np.float64, 1)
     hold("edges", edges, np.float64, 1)
     hold("tally", tally, np.float64, 2, writable=True)
     calibrates = not lay.calibration_at or len(constants) == CONSTANTS
-    if not calibrates or tally.shape[1] != BUCKETS + len(edges) + 1 or rows.shape[1] != lay.each // 4:
+    if not calibrates or tally.shape[1] != BUCKETS + len(edges) + 1:
         raise ValueError("the arrays of a rectangle do not fit each other")
 
 
 def hold_rectangle(rows: Float32, batch: BatchArrays, answer: Answer) -> None:
     """Raise ValueError unless every item, row and tally of a rectangle is there."""
-    places, slots, streams, first, steps, ends = answer[:6]
+    places, slots, streams, _, _, first, steps, ends = answer
     hold("slots", slots, np.int64, 1)
     hold("streams", streams, np.int64, 1)
     hold("times_ms", batch.times_ms, np.int64, 1)

@@ -5,14 +5,13 @@ It says what the compiled ones must do; the tests hold the two against each othe
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.arrays import hold, hold_numbers
-from streamlstm.calibration import CALIBRATION, LABELLED
+from streamlstm.arrays import hold, hold_numbers, hold_tuple
+from streamlstm.calibration import CALIBRATION, LABELLED, Events
 from streamlstm.calibration import calibrate as calibrate  # noqa: PLC0414  (one of the twin's functions)
 from streamlstm.carry_demands import (
     FOUND_COLUMNS,
@@ -26,7 +25,6 @@ from streamlstm.carry_demands import (
     hold_rectangle,
     hold_slots,
     hold_steps,
-    hold_tuple,
     steps_of,
 )
 from streamlstm.carry_demands import Layout as Layout  # noqa: PLC0414  (as `absorb` takes it)
@@ -43,27 +41,27 @@ Floats = NDArray[np.floating[Any]]  # float32, or float64 where numbers are pair
 Float64 = NDArray[np.float64]
 
 
-def take_parts(rows: Float32, each: int, place: int, size: int, slots: Index, out: Float32) -> None:
-    """Copy `size` bytes at `place` of each slot's row of `each` bytes."""
+def take_parts(rows: Float32, place: int, slots: Index, out: Float32) -> None:
+    """Copy what each slot's row has at so many bytes into it to out (slots, …), as much as there is room for."""
     hold("rows", rows, np.float32, 2)
     hold("slots", slots, np.int64, 1)
-    hold("out", out, np.float32, writable=True)
-    hold_part(rows, each, place, size)
+    hold("out", out, np.float32, 2, writable=True)
+    hold_part(rows, place, 4 * out.shape[1])
     hold_slots(slots, rows)
-    if out.shape != (len(slots), size // 4):
+    if len(out) != len(slots):
         raise ValueError("the parts do not fit the rows")
-    out[:] = rows[slots, place // 4 : (place + size) // 4]
+    out[:] = rows[slots, place // 4 : place // 4 + out.shape[1]]
 
 
-def take_steps(source: NDArray, size: int, items: Index, places: Index, first: int, steps: int, out: NDArray) -> None:  # type: ignore[type-arg]
+def take_steps(source: NDArray[Any], items: Index, places: Index, first: int, out: NDArray[Any]) -> None:
     """Copy what the items of steps first, first + 1, … of each group have in source (n, …): out is (T, B, …)."""
     for name, array in (("source", source), ("out", out)):
         hold(name, array, np.int64 if getattr(array, "dtype", None) == np.int64 else np.float32, writable=name == "out")
-    hold_numbers(size)
-    hold_steps(items, places, first, steps, source)
-    fits = source.dtype == out.dtype and out.shape == (steps, len(places), *source.shape[1:])
-    if not fits or source.itemsize * math.prod(source.shape[1:]) != size:
+    hold("places", places, np.int64, 1)
+    steps = len(out) if out.ndim else 0
+    if not source.ndim or source.dtype != out.dtype or out.shape != (steps, len(places), *source.shape[1:]):
         raise ValueError("the steps do not fit the items")
+    hold_steps(items, places, first, steps, source)
     out[:] = source[steps_of(items, places, first, steps)]
 
 
@@ -87,19 +85,19 @@ def absorb(
     out. Scores each prediction by the value that follows, unless that is MISSING; notes time, steps, last prediction
     and value; puts the states of groups that end; writes the predictions, and what calibration gives besides, to y.
     """
-    lay = hold_layout(layout)
+    lay = hold_layout(layout, rows)
     hold_tuple("batch", batch, len(BatchArrays._fields))
     hold_tuple("answer", answer, len(Answer._fields))
     items, values, times_ms, marks, y, tally = held = BatchArrays(*batch)
-    hold_numbers_of(lay, rows, numbers, tally)
+    hold_numbers_of(lay, numbers, tally)
     hold_rectangle(rows, held, Answer(*answer))
     hold_answer(lay, held, Answer(*answer))
-    places, slots, streams, first, steps, ends, outputs, state = _answered(lay, Answer(*answer))
+    places, slots, streams, outputs, state, first, steps, ends = _answered(lay, Answer(*answer))
     if not len(slots):
         return
     at = steps_of(items, places, first, steps)
     part = rows[slots]
-    header = np.ndarray(shape=(len(part),), dtype=HEADER, buffer=part, strides=(lay.each,))
+    header = np.ndarray(shape=(len(part),), dtype=HEADER, buffer=part, strides=part.strides[:1])
     last_output = part[:, lay.output_at // 4 : lay.output_at // 4 + lay.outputs]
     last_value = part[:, lay.value_at // 4 : lay.value_at // 4 + lay.features]
     labelled = np.ones(at.shape, bool) if marks is None else (marks[at] & MISSING) == 0
@@ -140,8 +138,8 @@ def _answered(lay: Layout, answer: Answer) -> Answer:
     )
 
 
-def take_one(rows: Float32, each: int, place: int, found: Index, silence_ms: int, state: Float32) -> bool:
-    """Copy the state of a single value's series, at `place` of its row of `each` bytes, to `state` (1, D).
+def take_one(rows: Float32, place: int, found: Index, silence_ms: int, state: Float32) -> bool:
+    """Copy the state of a single value's series, at so many bytes into its row, to `state` (1, D).
 
     False, and nothing is copied, if the value comes after a longer silence of its series. `found` is what
     `codec_python.scan_single` found.
@@ -152,9 +150,9 @@ def take_one(rows: Float32, each: int, place: int, found: Index, silence_ms: int
     hold_numbers(silence_ms)
     if found.size != FOUND_COLUMNS or not 0 <= found[SLOT] < len(rows) or len(state) != 1 or place < HEADER.itemsize:
         raise ValueError("the row of a value does not hold its state")
-    hold_part(rows, each, place, state.nbytes, what="the row of a value does not hold its state")
+    hold_part(rows, place, state.nbytes, what="the row of a value does not hold its state")
     time_ms, slot = int(found[TIME]), int(found[SLOT])
-    header = np.ndarray(shape=(1,), dtype=HEADER, buffer=rows[slot], strides=(each,))[0]
+    header = np.ndarray(shape=(1,), dtype=HEADER, buffer=rows[slot], strides=rows.strides[:1])[0]
     if header["steps"] and time_ms - int(header["time_ms"]) > silence_ms:
         return False
     state[0] = rows[slot, place // 4 : place // 4 + state.size]
@@ -179,10 +177,10 @@ def absorb_one(
     hold_tuple("answer", answer, 2)
     if found.size != FOUND_COLUMNS or found[SLOT] < 0:
         raise ValueError("the arrays of a value do not fit each other")
-    lay, one = hold_layout(layout), np.zeros(1, np.int64)
+    lay, one = hold_layout(layout, rows), np.zeros(1, np.int64)
     batch = BatchArrays(one, value, found[TIME : TIME + 1], None, y, tally)
-    whole = Answer(one, found[SLOT : SLOT + 1], one, 0, 1, 0, *answer)
-    hold_numbers_of(lay, rows, numbers, tally)
+    whole = Answer(one, found[SLOT : SLOT + 1], one, *answer, first=0, steps=1, ends=0)
+    hold_numbers_of(lay, numbers, tally)
     hold_rectangle(rows, batch, whole)
     hold_answer(lay, batch, whole)
     if not (all_finite(answer[0]) and all_finite(answer[1])):
@@ -204,7 +202,9 @@ def _calibrated(lay: Layout, part: Float32, constants: Float64, events: _Events,
     """The columns after the outputs, (T, B, columns - O), of values x (T, B); the rows' calibrations are carried."""
     x, outputs, labelled, streams = events
     steps, batch = x.shape
-    held: NDArray[Any] = np.ndarray((batch,), CALIBRATION, buffer=part, offset=lay.calibration_at, strides=(lay.each,))
+    held: NDArray[Any] = np.ndarray(
+        (batch,), CALIBRATION, buffer=part, offset=lay.calibration_at, strides=part.strides[:1]
+    )
     kept, counts = held.copy(), np.zeros((batch, 2))
     last_output = part[:, lay.output_at // 4 : lay.output_at // 4 + lay.outputs]
     y = np.ascontiguousarray(lay.scored.forecast(outputs).T)
@@ -212,19 +212,9 @@ def _calibrated(lay: Layout, part: Float32, constants: Float64, events: _Events,
     flags = np.where(labelled.T, np.uint8(LABELLED), np.uint8(0))
     out = np.empty((batch, steps, 3))
     fresh = np.zeros((), CALIBRATION)  # no series begins anew here
-    calibrate(
-        kept,
-        fresh,
-        constants,
-        np.repeat(np.arange(batch), steps),
-        flags.ravel(),
-        x.T.ravel(),
-        predicted.ravel(),
-        y.ravel(),
-        out.reshape(-1, 3),
-        counts,
-        lay.exact,
-    )
+    group = np.repeat(np.arange(batch), steps)
+    scored = Events(group, flags.ravel(), x.T.ravel(), predicted.ravel(), y.ravel())
+    calibrate(kept, fresh, constants, scored, out.reshape(-1, 3), counts, lay.exact)
     held[:] = kept
     np.add.at(tally[:, COVERED], streams, counts[:, 0])
     np.add.at(tally[:, GIVEN], streams, counts[:, 1])

@@ -129,7 +129,7 @@ def pack_entries(head: bytes, ids: Texts, counts: Index, fields: Texts, texts: T
 
 def pack_records(names: Texts, rows: NDArray[np.float32], slots: Index) -> bytes:
     """Names and, of each, the row (words,) that its slot (n,) has, in turn, as arguments of a command."""
-    return _codec.pack_records(names.parts, rows, rows.itemsize * rows.shape[1], np.ascontiguousarray(slots))
+    return _codec.pack_records(names.parts, rows, np.ascontiguousarray(slots))
 
 
 def write_numbers(numbers: NDArray[np.floating[Any]]) -> Texts:

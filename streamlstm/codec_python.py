@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from streamlstm.arrays import hold, hold_bytes, hold_numbers
+from streamlstm.arrays import hold, hold_bytes, hold_numbers, hold_tuple
 from streamlstm.pairs import split
 from streamlstm.reply_python import Cursor
 from streamlstm.reply_python import skip_replies as skip_replies  # noqa: PLC0414  (one of the twin's functions)
@@ -266,48 +266,42 @@ def pack_entries(head: bytes, ids: Pieces, counts: NDArray[np.int64], fields: Pi
     return b"".join(parts)
 
 
-def pack_records(names: Pieces, rows: NDArray[np.float32], size: int, slots: NDArray[np.int64]) -> bytes:
-    """Names and, of each, the row of `size` bytes that its slot has, in turn, each as an argument of a command."""
-    _hold_rows(rows, size)
+def pack_records(names: Pieces, rows: NDArray[np.float32], slots: NDArray[np.int64]) -> bytes:
+    """Names and, of each, the row that its slot has, in turn, each as an argument of a command."""
+    hold("rows", rows, np.float32, 2)
+    hold_tuple("texts", names, 3)
     hold("slots", slots, np.int64, 1)
     if len(names[1]) != len(slots) or (len(slots) and not 0 <= slots.min() <= slots.max() < len(rows)):
         raise ValueError("every name needs the slot of a row")
     pairs: list[bytes] = [b""] * (2 * len(slots))
     pairs[0::2] = _bulks(*names)
-    head, flat = b"$%d\r\n" % size, rows[slots].tobytes()
-    pairs[1::2] = [b"%b%b\r\n" % (head, flat[at : at + size]) for at in range(0, len(flat), size)]
+    head = b"$%d\r\n" % (rows.itemsize * rows.shape[1])
+    pairs[1::2] = [b"%b%b\r\n" % (head, row.tobytes()) for row in rows[slots]]
     return b"".join(pairs)
-
-
-def _hold_rows(rows: NDArray[np.float32], size: int) -> None:
-    hold("rows", rows, np.float32, 2)
-    hold_numbers(size)
-    if not size or rows.itemsize * rows.shape[1] != size:
-        raise ValueError("a row has another size")
 
 
 def pack_single(
     reply: bytes,
     found: NDArray[np.int64],
     rows: NDArray[np.float32],
-    size: int,
     numbers: NDArray[np.floating[Any]],
     answered: int,
     pieces: tuple[bytes, bytes, bytes, bytes, bytes],
 ) -> bytes:
     """A single value's whole flight: its pieces, and between them what `scan_single` found in the reply.
 
-    After the first piece come name and row (of `size` bytes), after the second id, name and the numbers' text, after
-    the third the id, after the fourth how many entries are answered.
+    After the first piece come name and row, after the second id, name and the numbers' text, after the third the id,
+    after the fourth how many entries are answered.
     """
     hold_bytes("reply", reply)
     hold("found", found, np.int64, 1)
     _hold_written(numbers)
-    _hold_rows(rows, size)
+    hold("rows", rows, np.float32, 2)
     if not 0 <= index(answered) <= _UINT64_MAX:
         raise ValueError("so many entries cannot be answered")
-    if not isinstance(pieces, tuple) or len(pieces) != 5 or not all(isinstance(piece, bytes) for piece in pieces):
-        raise TypeError("a flight has five pieces")
+    hold_tuple("pieces", pieces, 5)
+    for piece in pieces:
+        hold_bytes("pieces", piece)
     if found.size != 6 or not 0 <= found[5] < len(rows) or not _lie_within(reply, found[[0, 3]], found[[1, 4]]):
         raise ValueError("what was found does not lie within the reply and the rows")
     id_at, id_length, _, name_at, name_length, slot = found.tolist()

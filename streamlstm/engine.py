@@ -129,7 +129,7 @@ class Engine:
         self._idle_ms = min(limit for limit in limits if limit is not None)
         self._silence_ms = min(self._idle_ms, gaps.after_ms)
         self._stepper = Stepper(model, self.format, extras, hold=missing == "hold", idle_ms=self._idle_ms, gaps=gaps)
-        self._single = SingleWay(model, self.format, self._stepper)
+        self._single = SingleWay(model, self._stepper)
         self._heads: dict[str, StreamHead] = {}
         self._keys: dict[bytes, int] = {}  # numbers in the table of the streams that were ever opened
 

@@ -70,9 +70,8 @@ class FlightPacker:
     def pack(self, commit: Commit) -> tuple[list[bytes], int]:
         """A flight in pieces, and how many commands stand before its EXEC."""
         if isinstance(commit, SingleCommit) and not commit.removed and commit.trim_before_ms is None:
-            rows, pieces = commit.rows, self._single(commit)
-            size = rows.itemsize * rows.shape[1]
-            return [pack_single(commit.reply, commit.found, rows, size, commit.y, commit.answered, pieces)], 3
+            pieces = self._single(commit)
+            return [pack_single(commit.reply, commit.found, commit.rows, commit.y, commit.answered, pieces)], 3
         parts: list[bytes] = []
         commands = self._pack_records(commit, parts)
         if len(commit.ids):

@@ -18,7 +18,7 @@ from streamlstm.carry import absorb_one, take_one
 from streamlstm.codec import ID_AT, ID_LENGTH, SLOT, TIME, Table, scan_single
 from streamlstm.errors import StepError
 from streamlstm.gaps import NEVER
-from streamlstm.record import RecordFormat, Rows
+from streamlstm.record import Rows
 from streamlstm.scoring import new_tally
 from streamlstm.step_model import StepModel
 from streamlstm.stepping import Stepper
@@ -45,7 +45,7 @@ class Single:
 class SingleWay:
     """Steps single values through one model."""
 
-    def __init__(self, model: StepModel, record_format: RecordFormat, stepper: Stepper) -> None:
+    def __init__(self, model: StepModel, stepper: Stepper) -> None:
         """What the stepper of batches knows is not worked out again."""
         layout = stepper.layout
         self._one = model.one_step()
@@ -55,7 +55,6 @@ class SingleWay:
         self._uses_time = model.spec.uses_time
         self._layout = layout
         self._numbers = stepper.numbers
-        self._size, self._state_at = record_format.size, record_format.places()[2]
         self._silences = stepper.silences.by(self._advance)
         self._parsed: Single | None = None  # whose value the model's input holds
 
@@ -73,7 +72,7 @@ class SingleWay:
         one, rows, found = self._one, arena.rows, single.found
         if single is not self._parsed:
             return None
-        if not take_one(rows, self._size, self._state_at, found, silence_ms, one.state):
+        if not take_one(rows, self._layout.state_at, found, silence_ms, one.state):
             rows, found = self._after_silence(rows, found)
         if self._uses_time:
             one.time[0, 0] = found[TIME]
@@ -96,7 +95,7 @@ class SingleWay:
         found[SLOT] = 0
         self._silences.act(row, found[TIME : TIME + 1])
         self._value[:] = value
-        take_one(row, self._size, self._state_at, found, NEVER, self._one.state)
+        take_one(row, self._layout.state_at, found, NEVER, self._one.state)
         return row, found
 
     def _advance(self, x: Float32, state: Float32, times: Index) -> tuple[Float32, Float32]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from streamlstm.arena import Arena
 from streamlstm.batch import Rectangle
 from streamlstm.carry import absorb, all_finite, take_parts, take_steps
-from streamlstm.carry_demands import NO_ANSWER, Layout
+from streamlstm.carry_demands import NO_ANSWER, Answer, BatchArrays, Layout
 from streamlstm.extras import Extras
 from streamlstm.finite import finite_answers
 from streamlstm.flaw import Flaw
@@ -79,7 +79,6 @@ def layout_of(record_format: RecordFormat, extras: Extras, targets: tuple[int | 
     output_at, value_at, state_at = record_format.places()
     target, feature = scored_feature(targets)
     return Layout(
-        each=record_format.size,
         outputs=record_format.outputs,
         features=record_format.features,
         state_size=record_format.state_size,
@@ -193,11 +192,11 @@ class Stepper:
         """
         answers, bad = self._ask(batch, rows, at, tile, bad)
         slots = at if bad is None else np.where(bad, NO_ANSWER, at)
-        arrays = (tile.items, batch.values, batch.items.times_ms, batch.items.marks, batch.y, batch.tally)
+        arrays = BatchArrays(tile.items, batch.values, batch.items.times_ms, batch.items.marks, batch.y, batch.tally)
         for rectangle, ends, outputs, state in answers:
             cut = slice(0, rectangle.batch)
             groups = (tile.place[cut], slots[cut], tile.stream[cut])
-            answer = (*groups, rectangle.first, rectangle.steps, ends, outputs, state)
+            answer = Answer(*groups, outputs, state, rectangle.first, rectangle.steps, ends)
             absorb(rows, self.layout, self.numbers, arrays, answer)
         return bad
 
@@ -205,9 +204,8 @@ class Stepper:
         self, batch: Batch, rows: Rows, at: Index, tile: Segments, bad: Mask | None
     ) -> tuple[list[_Answer], Mask | None]:
         """The model's answers to a tile, rectangle by rectangle, and which segments have one that is not finite."""
-        size = self._format.state_size
-        state = np.empty((len(at), size), np.float32)
-        take_parts(rows, self.layout.each, self.layout.state_at, 4 * size, at, state)
+        state = np.empty((len(at), self.layout.state_size), np.float32)
+        take_parts(rows, self.layout.state_at, at, state)
         answers: list[_Answer] = []
         self._failures = {}
         for rectangle, ends in tile.rectangles():
@@ -266,6 +264,5 @@ _NO_TIMES = np.empty((0, 0), np.int64)
 def _steps_of(source: NDArray[Any], tile: Segments, rectangle: Rectangle) -> NDArray[Any]:
     """What the items of a rectangle have in source (n, …): (T, B, …)."""
     out = np.empty((rectangle.steps, rectangle.batch, *source.shape[1:]), source.dtype)
-    size = source.itemsize * (source.shape[1] if source.ndim > 1 else 1)
-    take_steps(source, size, tile.items, tile.place[: rectangle.batch], rectangle.first, rectangle.steps, out)
+    take_steps(source, tile.items, tile.place[: rectangle.batch], rectangle.first, out)
     return out

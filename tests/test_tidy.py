@@ -19,6 +19,7 @@ TOOLS = sorted((ROOT / "tools").rglob("*.py"))
 
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 60
+MAX_PARAMETERS = 8
 
 # Row -> its modules, by the first name below `streamlstm`.
 ROWS: dict[str, set[str]] = {
@@ -208,6 +209,15 @@ def test_modules_and_functions_stay_small(path: Path) -> None:
         if (lines := (function.end_lineno or 0) - function.lineno + 1) >= MAX_FUNCTION_LINES
     ]
     assert not long, f"{name_of(path)}: {', '.join(long)}"
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.[ch]")), ids=name_of)
+def test_functions_in_c_stay_small(path: Path) -> None:
+    """One has fewer than 60 lines and at most 8 parameters, as those in Python."""
+    defined = re.findall(r"^[a-z][\w *]*?(\w+)\(([^;{}()]*)\) \{(.*?\}$|.*?^\})", path.read_text(), re.M | re.S)
+    assert defined
+    assert [name for name, parameters, _ in defined if parameters.count(",") >= MAX_PARAMETERS] == []
+    assert [name for name, _, body in defined if body.count("\n") >= MAX_FUNCTION_LINES] == []
 
 
 @pytest.mark.parametrize("path", [*SOURCES, *TOOLS], ids=name_of)

@@ -100,9 +100,9 @@ def packing_cases() -> list[Case]:
         b"$4\r\nXADD\r\n$20\r\nvalues:{7}:predictions\r\n",
     )
     return [
-        ("pack_single", lambda codec, _: lambda: codec.pack_single(reply, found, rows, each, y, 12345, pieces)),
+        ("pack_single", lambda codec, _: lambda: codec.pack_single(reply, found, rows, y, 12345, pieces)),
         ("pack_entries of 1000", lambda codec, _: lambda: codec.pack_entries(head, ids, counts, names, texts)),
-        ("pack_records of 1000", lambda codec, _: lambda: codec.pack_records(names, rows, each, slots)),
+        ("pack_records of 1000", lambda codec, _: lambda: codec.pack_records(names, rows, slots)),
         ("write_numbers of 1000", lambda codec, _: lambda: codec.write_numbers(numbers, 1)),
     ]
 
@@ -119,9 +119,9 @@ def carrying_cases() -> list[Case]:
         made, level = made_format(calibrated), Constants(0.9)
         rows = np.repeat(made.fresh[None], SERIES, axis=0)
         extras = (made.calibration_at, int(calibrated), int(calibrated))
-        layout = Layout(made.size, 1, 1, STATE, *made.places(), 0, 0, *extras)
+        layout = Layout(1, 1, STATE, *made.places(), 0, 0, *extras)
         y, numbers = np.empty((SERIES, layout.columns), np.float32), (level.numbers, SCALED_ERROR_EDGES)
-        many = (items, x, ones, None, y, new_tally(1)), (items, slots, zeros, 0, 1, 0, outputs, state)
+        many = (items, x, ones, None, y, new_tally(1)), (items, slots, zeros, outputs, state, 0, 1, 0)
         one = (found, x[:1], (outputs[:, :1], state[:1]), y[:1], new_tally(1))
         suffix = ", calibrated" if calibrated else ""
         cases += [
@@ -136,12 +136,12 @@ def carrying_cases() -> list[Case]:
         *cases,
         (
             "calibrate 1000",
-            _calls("calibrate", kept, level.fresh(), level.numbers, items, flags, flat, flat, flat, out, counts, 0),
+            _calls("calibrate", kept, level.fresh(), level.numbers, (items, flags, flat, flat, flat), out, counts, 0),
         ),
         ("lay_out of 1000", _calls("lay_out", slots, None, scratch, offsets)),
-        ("take_one", _calls("take_one", rows, made.size, place, found, 1 << 62, room[:1])),
-        ("take_parts of 1000", _calls("take_parts", rows, made.size, place, 4 * STATE, slots, room)),
-        ("take_steps of 1000", _calls("take_steps", x, 4, items, items, 0, 1, gathered)),
+        ("take_one", _calls("take_one", rows, place, found, 1 << 62, room[:1])),
+        ("take_parts of 1000", _calls("take_parts", rows, place, slots, room)),
+        ("take_steps of 1000", _calls("take_steps", x, items, items, 0, gathered)),
         ("all_finite of 1000", _calls("all_finite", state)),
         ("all_finite of one", _calls("all_finite", state[:1])),
     ]

@@ -45,7 +45,7 @@ def _ends(
     """The intervals around forecasts said (n,) of the values 1 to n of (n + 1,)."""
     import numpy as np
 
-    from streamlstm.calibration import CALIBRATION, LABELLED, Constants
+    from streamlstm.calibration import CALIBRATION, LABELLED, Constants, Events
     from streamlstm.carry import calibrate
 
     constants, count = Constants(level), len(said)
@@ -54,18 +54,9 @@ def _ends(
     predicted = np.concatenate([[np.nan], said[:-1]])
     labelled = ~np.isnan(values[:-1]) & ~np.isnan(predicted)
     out = np.empty((count, 3))
-    calibrate(
-        kept,
-        constants.fresh(),
-        constants.numbers,
-        np.zeros(count, np.int64),
-        np.where(labelled, LABELLED, 0).astype(np.uint8),
-        np.nan_to_num(values[:-1]),
-        np.nan_to_num(predicted),
-        np.nan_to_num(said),
-        out,
-        np.zeros((1, 2)),
-        int(exact),
-    )
+    flags = np.where(labelled, LABELLED, 0).astype(np.uint8)
+    numbers = map(np.nan_to_num, (values[:-1], predicted, said))
+    events = Events(np.zeros(count, np.int64), flags, *numbers)
+    calibrate(kept, constants.fresh(), constants.numbers, events, out, np.zeros((1, 2)), int(exact))
     out[np.isnan(said)] = np.nan
     return out[:, 0], out[:, 1]

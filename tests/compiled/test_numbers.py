@@ -134,4 +134,4 @@ def test_what_is_infinite_has_no_text(module: Any, number: float) -> None:
         module.write_numbers(numbers, 1)
     found, rows = np.array([0, 1, 0, 1, 1, 0]), np.zeros((1, 4), np.float32)
     with pytest.raises(ValueError, match="infinite"):
-        module.pack_single(b"abc", found, rows, 16, numbers[1], 1, (b"",) * 5)
+        module.pack_single(b"abc", found, rows, numbers[1], 1, (b"",) * 5)

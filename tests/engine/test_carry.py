@@ -105,7 +105,7 @@ def test_both_absorb_alike(seed: int, steps: int, batch: int, features: int) -> 
         calibration=level.fresh() if calibrated else None,
     )
     extras = (made.calibration_at, *(rng.integers(0, 2, 2).tolist() if calibrated else (0, 0)))
-    layout = Layout(made.size, 2, features, 3, *made.places(), target, int(rng.integers(0, features)), *extras)
+    layout = Layout(2, features, 3, *made.places(), target, int(rng.integers(0, features)), *extras)
     rows = rng.standard_normal((SLOTS, made.words)).astype(np.float32)
     header = made.header(rows)
     header["steps"], header["scored"] = rng.integers(0, 2, SLOTS), rng.integers(0, 3, SLOTS)
@@ -130,9 +130,9 @@ def test_both_absorb_alike(seed: int, steps: int, batch: int, features: int) -> 
     for module in (compiled, carry_python):
         mine, y, tally = rows.copy(), np.zeros((total, layout.columns), np.float32), new_tally(2)
         x, parts = np.empty((steps, batch, features), np.float32), np.empty((batch, 3), np.float32)
-        module.take_steps(values, 4 * features, items, places, first, steps, x)
-        module.take_parts(mine, made.size, made.places()[2], 12, np.maximum(slots, 0), parts)
-        answer = (places, slots, streams, first, steps, batch // 2, outputs, state)
+        module.take_steps(values, items, places, first, x)
+        module.take_parts(mine, made.places()[2], np.maximum(slots, 0), parts)
+        answer = (places, slots, streams, outputs, state, first, steps, batch // 2)
         arrays = (items, values, np.arange(total), marks, y, tally)
         module.absorb(mine, layout, (level.numbers, SCALED_ERROR_EDGES), arrays, answer)
         counts = np.delete(tally, [1, 2, SCALED], axis=1)
@@ -161,17 +161,16 @@ def test_nothing_is_read_or_written_outside() -> None:
         compiled.lay_out(np.array([1]), None, np.full(4, -1, np.int32), np.array([0, 2]))
     for slot in (4, -1):
         with pytest.raises(ValueError, match="do not fit"):
-            compiled.take_parts(rows, 160, 80, 12, np.array([slot]), np.zeros(3, np.float32))
+            compiled.take_parts(rows, 80, np.array([slot]), np.zeros((1, 3), np.float32))
+    values, out = np.zeros(4, np.float32), np.zeros((1, 1), np.float32)
     for items, place in (([4], 0), ([0], 1), ([0], -1)):
         with pytest.raises(ValueError, match="do not fit"):
-            compiled.take_steps(
-                np.zeros(4, np.float32), 4, np.array(items), np.array([place]), 0, 1, np.zeros(1, np.float32)
-            )
-    layout = Layout(160, 1, 1, 3, 72, 76, 80, 0, 0)
+            compiled.take_steps(values, np.array(items), np.array([place]), 0, out)
+    layout = Layout(1, 1, 3, 72, 76, 80, 0, 0)
     y, tally = np.zeros((1, 1), np.float32), new_tally(1)
 
     def absorb(layout: Layout = layout, slot: int = 0, item: int = 0, stream: int = 0, size: int = 3) -> None:
-        answer = (one, np.array([slot]), np.array([stream]), 0, 1, 0, y, np.zeros((1, size), np.float32))
+        answer = (one, np.array([slot]), np.array([stream]), y, np.zeros((1, size), np.float32), 0, 1, 0)
         arrays = (np.array([item]), y, one, None, y, tally)
         compiled.absorb(rows, layout, (np.empty(0), SCALED_ERROR_EDGES), arrays, answer)
 
@@ -198,7 +197,7 @@ def test_both_take_and_absorb_one_value_alike(seed: int, steps: int, answer: flo
         fingerprint="ab" * 8,
         calibration=level.fresh() if calibrated else None,
     )
-    layout = Layout(made.size, 2, 2, 3, *made.places(), 1, 0, made.calibration_at, int(calibrated), int(calibrated))
+    layout = Layout(2, 2, 3, *made.places(), 1, 0, made.calibration_at, int(calibrated), int(calibrated))
     rows = np.repeat(made.fresh[None], SLOTS, axis=0)
     made.header(rows)["steps"], made.header(rows)["time_ms"] = steps, 1000
     made.last_output(rows)[:] = rng.standard_normal((SLOTS, 2))
@@ -209,7 +208,7 @@ def test_both_take_and_absorb_one_value_alike(seed: int, steps: int, answer: flo
     for module in (compiled, carry_python):
         mine, y, tally = rows.copy(), np.zeros((1, layout.columns), np.float32), new_tally(1)
         taken = np.zeros((1, 3), np.float32)
-        heard = module.take_one(mine, made.size, made.places()[2], found, 100, taken)
+        heard = module.take_one(mine, made.places()[2], found, 100, taken)
         numbers = (level.numbers, SCALED_ERROR_EDGES)
         good = module.absorb_one(mine, layout, numbers, found, x, (outputs, state), y, tally)
         seen.append((heard, good, [array.tobytes() for array in (mine, y, taken, tally)]))
@@ -226,8 +225,8 @@ def test_nothing_is_read_or_written_outside_for_one_value() -> None:
     for slot, at, size in ((4, 80, 3), (-1, 80, 3), (0, 80, 21), (0, 152, 3)):
         found[5] = slot
         with pytest.raises(ValueError, match="does not hold its state"):
-            compiled.take_one(rows, 160, at, found, 10, np.zeros((1, size), np.float32))
-    layout = Layout(160, 1, 1, 3, 72, 76, 80, 0, 0)
+            compiled.take_one(rows, at, found, 10, np.zeros((1, size), np.float32))
+    layout = Layout(1, 1, 3, 72, 76, 80, 0, 0)
     one, y, tally = np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32), new_tally(1)
     for slot, size, outputs in ((4, 3, one), (0, 4, one), (0, 3, np.zeros((1, 2), np.float32))):
         found[5] = slot

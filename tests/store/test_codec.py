@@ -179,7 +179,7 @@ def test_both_pack_alike(entries: list[tuple[bytes, list[tuple[bytes, bytes]]]])
     assert compiled.pack_entries(*arguments) == codec_python.pack_entries(*arguments)
     rows = np.arange(20 * 150, dtype=np.float32).reshape(20, 150)
     slots = np.arange(len(fields)) * 7 % 20
-    arguments = (fields.parts, rows, 600, slots)
+    arguments = (fields.parts, rows, slots)
     assert compiled.pack_records(*arguments) == codec_python.pack_records(*arguments)
 
 
@@ -227,7 +227,7 @@ def test_packing_never_reads_outside() -> None:
     for slots in ([0], [0, 1], [0, -1]):
         for module in (compiled, codec_python):
             with pytest.raises(ValueError, match="slot of a row"):
-                module.pack_records(Texts.of([b"a", b"b"]).parts, np.zeros((1, 3), np.float32), 12, np.array(slots))
+                module.pack_records(Texts.of([b"a", b"b"]).parts, np.zeros((1, 3), np.float32), np.array(slots))
 
 
 @pytest.mark.parametrize("module", [codec_python, pytest.param(compiled, marks=needs_compiled)], ids=["python", "c"])
@@ -279,7 +279,7 @@ def test_both_pack_a_value_that_comes_alone_alike(name: bytes, numbers: list[flo
     assert compiled.scan_single(reply, table, KEYS, found, np.zeros(1, np.float32), 0) == b"k"
     rows, y = np.arange(12, dtype=np.float32).reshape(3, 4), np.array([numbers], np.float32)
     pieces = (b"begin", b"add", b"meta", b"count", b"end")
-    packed = [module.pack_single(reply, found, rows, 16, y, answered, pieces) for module in (compiled, codec_python)]
+    packed = [module.pack_single(reply, found, rows, y, answered, pieces) for module in (compiled, codec_python)]
     assert packed[0] == packed[1]
     same = {"stream": "k", "base": b"0-0", "position": b"5-1", "model": "ab", "columns": "y", "answered": answered}
     single = SingleCommit(**same, reply=reply, found=found, rows=rows, y=y)  # type: ignore[arg-type]
@@ -299,5 +299,5 @@ def test_what_lies_outside_is_not_packed() -> None:
         found = np.array(good, np.int64)
         found[at] = wrong
         with pytest.raises(ValueError, match="does not lie"):
-            compiled.pack_single(b"abc", found, rows, 16, rows[0, :1], 1, (b"",) * 5)
-    assert compiled.pack_single(b"abc", np.array(good), rows, 16, rows[0, :1], 1, (b"",) * 5).startswith(b"$2\r\nbc")
+            compiled.pack_single(b"abc", found, rows, rows[0, :1], 1, (b"",) * 5)
+    assert compiled.pack_single(b"abc", np.array(good), rows, rows[0, :1], 1, (b"",) * 5).startswith(b"$2\r\nbc")

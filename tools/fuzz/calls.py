@@ -48,7 +48,7 @@ def pack_records(rng: np.random.Generator) -> Call:
     """Names and rows, some more than once."""
     rows = floats(rng, SLOTS, int(rng.integers(1, 30)))
     count = int(rng.integers(0, 6))
-    return "pack_records", [texts(rng, count), rows, 4 * rows.shape[1], rng.integers(0, SLOTS, count)]
+    return "pack_records", [texts(rng, count), rows, rng.integers(0, SLOTS, count)]
 
 
 def pack_single(rng: np.random.Generator) -> Call:
@@ -58,7 +58,7 @@ def pack_single(rng: np.random.Generator) -> Call:
     found = np.array([id_at, id_length, 7, name_at, name_length, rng.integers(0, SLOTS)])
     numbers = floats(rng, 1, int(rng.integers(1, 5))).astype(rng.choice([np.float32, np.float64]))
     pieces = tuple(rng.bytes(3) for _ in range(5))
-    return "pack_single", [reply, found, rows, 4 * rows.shape[1], numbers, int(rng.integers(0, 2**62)), pieces]
+    return "pack_single", [reply, found, rows, numbers, int(rng.integers(0, 2**62)), pieces]
 
 
 def write_numbers(rng: np.random.Generator) -> Call:
@@ -92,7 +92,7 @@ def take_parts(rng: np.random.Generator) -> Call:
     rows, slots = floats(rng, SLOTS, 20), rng.integers(0, SLOTS, int(rng.integers(0, 5)))
     place = int(rng.integers(0, 21))
     size = int(rng.integers(0, 21 - place))
-    return "take_parts", [rows, 80, 4 * place, 4 * size, slots, np.zeros((len(slots), size), np.float32)]
+    return "take_parts", [rows, 4 * place, slots, np.zeros((len(slots), size), np.float32)]
 
 
 def _rectangle(rng: np.random.Generator) -> tuple[int, int, int, Any, Any]:
@@ -106,8 +106,7 @@ def take_steps(rng: np.random.Generator) -> Call:
     first, steps, batch, items, places = _rectangle(rng)
     inner = (int(rng.integers(1, 3)),) if rng.random() < 0.5 else ()
     source = floats(rng, len(items), *inner) if rng.random() < 0.5 else rng.integers(0, 2**60, (len(items), *inner))
-    size = source.itemsize * (inner[0] if inner else 1)
-    return "take_steps", [source, size, items, places, first, steps, np.zeros((steps, batch, *inner), source.dtype)]
+    return "take_steps", [source, items, places, first, np.zeros((steps, batch, *inner), source.dtype)]
 
 
 def all_finite(rng: np.random.Generator) -> Call:
@@ -154,7 +153,7 @@ def layout_of(rng: np.random.Generator, made: RecordFormat, extras: bool) -> Lay
     target = int(rng.integers(0 if extras else -1, made.outputs // (1 + made.exact)))
     columns = rng.integers(0, 2, 2).tolist() if extras else (0, 0)
     scored = (target, int(rng.integers(0, made.features // (1 + made.exact))))
-    sizes = (made.size, made.outputs, made.features, made.state_size)
+    sizes = (made.outputs, made.features, made.state_size)
     return Layout(*sizes, *made.places(), *scored, made.calibration_at, *columns, int(made.exact))
 
 
@@ -172,7 +171,7 @@ def absorb(rng: np.random.Generator) -> Call:
     numbers = (Constants(0.8).numbers, SCALED_ERROR_EDGES)
     slots[rng.random(batch) < 0.1] = -1
     marks = rng.choice(np.array([0, 0, 2, 8], np.uint8), count) if rng.random() < 0.5 else None
-    answer = (places, slots, streams, *cut, outputs, state)
+    answer = (places, slots, streams, outputs, state, *cut)
     return "absorb", [rows, layout, numbers, (items, values, times, marks, y, new_tally(2)), answer]
 
 
@@ -182,7 +181,7 @@ def take_one(rng: np.random.Generator) -> Call:
     time_ms = int(rng.choice([0, 1099, 1100, 1101, 2**63 - 1, -(2**63)]))
     found = np.array([0, 0, time_ms, 0, 0, rng.integers(0, SLOTS)])
     state = np.zeros((1, made.state_size), np.float32)
-    return "take_one", [rows, made.size, made.places()[2], found, 100, state]
+    return "take_one", [rows, made.places()[2], found, 100, state]
 
 
 def absorb_one(rng: np.random.Generator) -> Call:
@@ -215,7 +214,8 @@ def calibrate(rng: np.random.Generator) -> Call:
     numbers = [floats(rng, events).astype(np.float64) for _ in range(3)]
     kept, out = calibrations(rng, groups), np.zeros((events, 3))
     level, exact = Constants(0.8), int(rng.integers(0, 2))
-    return "calibrate", [kept, level.fresh(), level.numbers, group, flags, *numbers, out, np.zeros((groups, 2)), exact]
+    constants = (level.fresh(), level.numbers)
+    return "calibrate", [kept, *constants, (group, flags, *numbers), out, np.zeros((groups, 2)), exact]
 
 
 CODEC = (pack_entries, pack_records, pack_single, write_numbers)
