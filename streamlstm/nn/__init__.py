@@ -6,7 +6,8 @@ from streamlstm.nn.cells import GRUCell, LSTMCell, SimpleRNNCell
 from streamlstm.nn.clipping import clip_gradients
 from streamlstm.nn.dense import Activation, Dense, Dropout
 from streamlstm.nn.gates import gates
-from streamlstm.nn.layer import RecurrentLayer, State
+from streamlstm.nn.layer import RecurrentLayer
+from streamlstm.nn.operations import State
 from streamlstm.nn.recurrent import GRU, LSTM, RNN, SimpleRNN
 from streamlstm.nn.registry import from_config
 from streamlstm.nn.stack import Residual, Stack

@@ -1,8 +1,9 @@
-"""Activations by their Keras names: the torch function, the ONNX nodes, and the ONNX recurrent operators' own name.
+"""Activations by their Keras names: the formula, torch's own kernel, and the ONNX recurrent operators' own name.
 
-The nodes avoid ONNX's Log, Elu, Selu, Celu, Softplus and Mish: onnxruntime computes the last few elements of a tensor
-with other instructions than the rest there, so a row's bits would depend on the batch size. Exp, Tanh, Sigmoid and Erf
-do not have that fault, and everything here is built from them.
+Each formula is written once, in what tensors and a graph's symbols both do (`streamlstm.nn.operations`); training runs
+torch's kernel where there is one. The formulas avoid ONNX's Log, Elu, Selu, Celu, Softplus and Mish: onnxruntime
+computes the last few elements of a tensor with other instructions than the rest there, so a row's bits would depend on
+the batch size. Exp, Tanh, Sigmoid and Erf do not have that fault, and everything here is built from them.
 """
 
 from __future__ import annotations
@@ -12,18 +13,15 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from streamlstm.errors import UsageError
+from streamlstm.nn.operations import of
 
-if TYPE_CHECKING:
-    from streamlstm.export.graph import Graph
-
-Emit = Callable[["Graph", str], str]
+Formula = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -31,13 +29,13 @@ class Activation:
     """One activation in all the forms the layers need."""
 
     name: str
-    function: Callable[[Tensor], Tensor]
-    emit: Emit  # adds the nodes, returns the tensor's name
+    formula: Formula  # of a tensor or a symbol of any shape; of symbols alone where `kernel` is given
     operator: tuple[str, tuple[float, ...]] | None = None  # name and alpha, beta inside ONNX's LSTM, GRU and RNN
+    kernel: Callable[[Tensor], Tensor] | None = None  # torch's own, where it has one
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Apply it to a tensor of any shape."""
-        return self.function(x)
+    def __call__(self, x: Any) -> Any:
+        """Apply it to a tensor, or to a symbol (`streamlstm.nn.symbols`), of any shape."""
+        return self.kernel(x) if self.kernel is not None and isinstance(x, Tensor) else self.formula(x)
 
 
 def activation(name: str | Activation | None) -> Activation:
@@ -61,140 +59,97 @@ def leaky_relu(slope: float) -> Activation:
     """Build `x if x >= 0 else slope x`: Keras' LeakyReLU layer with its own slope."""
     return Activation(
         f"leaky_relu({slope!r})",
-        lambda x: F.leaky_relu(x, slope),
-        lambda g, x: g.node("LeakyRelu", x, alpha=slope),
+        _own("LeakyRelu", alpha=slope),
         ("LeakyRelu", (slope,)),
+        lambda x: F.leaky_relu(x, slope),
     )
 
 
 def elu(alpha: float) -> Activation:
     """Build `x if x > 0 else alpha (exp(x) - 1)`."""
-    return Activation(
-        f"elu({alpha!r})", lambda x: F.elu(x, alpha), lambda g, x: _emit_elu(g, x, alpha), ("Elu", (alpha,))
-    )
+    return Activation(f"elu({alpha!r})", lambda x: _elu(x, alpha), ("Elu", (alpha,)), lambda x: F.elu(x, alpha))
 
 
-def _op(op: str, **attributes: Any) -> Emit:
-    return lambda graph, x: graph.node(op, x, **attributes)
+def _own(op: str, **attributes: Any) -> Formula:
+    """ONNX's own operator."""
+    return lambda x: x.node(op, **attributes)
 
 
-def _affine(graph: Graph, x: str, scale: float, offset: float) -> str:
-    return graph.node("Add", graph.node("Mul", x, graph.constant(scale)), graph.constant(offset))
+def _elu(x: Any, alpha: float, scale: float = 1.0) -> Any:
+    """`scale (max(x, 0) + alpha (exp(min(x, 0)) - 1))`."""
+    bent = x.clamp(max=0.0).exp() * (scale * alpha) + -scale * alpha
+    return (x.relu() if scale == 1.0 else x.relu() * scale) + bent
 
 
-def _clip(graph: Graph, x: str, low: float, high: float) -> str:
-    return graph.node("Clip", x, graph.constant(low), graph.constant(high))
-
-
-def _emit_elu(graph: Graph, x: str, alpha: float, scale: float = 1.0) -> str:
-    """Add `scale (max(x, 0) + alpha (exp(min(x, 0)) - 1))`."""
-    negative = graph.node("Exp", graph.node("Min", x, graph.constant(0.0)))
-    bent = _affine(graph, negative, scale * alpha, -scale * alpha)
-    positive = graph.node("Relu", x)
-    if scale != 1.0:
-        positive = graph.node("Mul", positive, graph.constant(scale))
-    return graph.node("Add", positive, bent)
-
-
-def _emit_softplus(graph: Graph, x: str) -> str:
-    """Add `max(x, 0) + log1p(exp(-|x|))`, where log1p(u) = 2 artanh(u / (2 + u)) by its power series.
+def _softplus(x: Any) -> Any:
+    """`max(x, 0) + log1p(exp(-|x|))`, where log1p(u) = 2 artanh(u / (2 + u)) by its power series.
 
     With u in (0, 1] the argument is at most 1/3 and nine terms reach float32.
     """
-    u = graph.node("Exp", graph.node("Neg", graph.node("Abs", x)))
-    s = graph.node("Div", u, graph.node("Add", u, graph.constant(2.0)))
-    square = graph.node("Mul", s, s)
-    series = graph.constant(2.0 / 17.0)
-    for power in range(15, 0, -2):
-        series = graph.node("Add", graph.node("Mul", square, series), graph.constant(2.0 / power))
-    return graph.node("Add", graph.node("Relu", x), graph.node("Mul", s, series))
+    u = (-x.abs()).exp()
+    s = u / (u + 2.0)
+    square = s * s
+    series = square * (2.0 / 17.0) + 2.0 / 15.0
+    for power in range(13, 0, -2):
+        series = square * series + 2.0 / power
+    return x.relu() + s * series
 
 
-def _emit_log_sigmoid(graph: Graph, x: str) -> str:
-    return graph.node("Neg", _emit_softplus(graph, graph.node("Neg", x)))
+def _gelu(x: Any) -> Any:
+    return x * ((x * math.sqrt(0.5)).erf() * 0.5 + 0.5)
 
 
-def _emit_mish(graph: Graph, x: str) -> str:
-    return graph.node("Mul", x, graph.node("Tanh", _emit_softplus(graph, x)))
+def _relu6_gate(x: Any) -> Any:
+    """`relu6(x + 3) / 6`."""
+    return (x + 3.0).clamp(0.0, 6.0) * (1.0 / 6.0)
 
 
-def _emit_gelu(graph: Graph, x: str) -> str:
-    bell = _affine(graph, graph.node("Erf", graph.node("Mul", x, graph.constant(math.sqrt(0.5)))), 0.5, 0.5)
-    return graph.node("Mul", x, bell)
+def _hard_shrink(x: Any) -> Any:
+    return of(x).where(x.abs() > 0.5, x, 0.0)
 
 
-def _emit_relu6_gate(graph: Graph, x: str) -> str:
-    """Add `relu6(x + 3) / 6`."""
-    gate = _clip(graph, graph.node("Add", x, graph.constant(3.0)), 0.0, 6.0)
-    return graph.node("Mul", gate, graph.constant(1.0 / 6.0))
+def _squareplus(x: Any) -> Any:
+    return (x + (x * x + 4.0).sqrt()) * 0.5
 
 
-def _emit_soft_shrink(graph: Graph, x: str) -> str:
-    return graph.node("Sub", x, _clip(graph, x, -0.5, 0.5))
-
-
-def _emit_hard_shrink(graph: Graph, x: str) -> str:
-    outside = graph.node("Greater", graph.node("Abs", x), graph.constant(0.5))
-    return graph.node("Where", outside, x, graph.constant(0.0))
-
-
-def _emit_squareplus(graph: Graph, x: str) -> str:
-    root = graph.node("Sqrt", graph.node("Add", graph.node("Mul", x, x), graph.constant(4.0)))
-    return graph.node("Mul", graph.node("Add", x, root), graph.constant(0.5))
-
-
-def _sparse_plus(x: Tensor) -> Tensor:
-    return torch.where(x >= 1, x, 0.25 * (x.clamp(-1, 1) + 1).square())
-
-
-def _emit_sparse_plus(graph: Graph, x: str) -> str:
-    ramp = graph.node("Add", _clip(graph, x, -1.0, 1.0), graph.constant(1.0))
-    bend = graph.node("Mul", graph.node("Mul", ramp, ramp), graph.constant(0.25))
-    return graph.node("Where", graph.node("GreaterOrEqual", x, graph.constant(1.0)), x, bend)
+def _sparse_plus(x: Any) -> Any:
+    ramp = x.clamp(-1.0, 1.0) + 1.0
+    bend = ramp * ramp * 0.25
+    return of(x).where(x >= 1.0, x, bend)
 
 
 _CELU_ALPHA = 1.0
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al. 2017, arXiv:1706.02515
 
 _TABLE = (
-    Activation("linear", lambda x: x, lambda _, x: x, ("Affine", (1.0, 0.0))),
-    Activation("tanh", torch.tanh, _op("Tanh"), ("Tanh", ())),
-    Activation("sigmoid", torch.sigmoid, _op("Sigmoid"), ("Sigmoid", ())),
-    Activation("hard_sigmoid", F.hardsigmoid, _emit_relu6_gate, ("HardSigmoid", (1.0 / 6.0, 0.5))),
-    Activation(
-        "hard_sigmoid_keras2",
-        lambda x: (0.2 * x + 0.5).clamp(0.0, 1.0),
-        lambda g, x: _clip(g, _affine(g, x, 0.2, 0.5), 0.0, 1.0),
-        ("HardSigmoid", (0.2, 0.5)),
-    ),
-    Activation("relu", torch.relu, _op("Relu"), ("Relu", ())),
-    Activation("relu6", F.relu6, lambda g, x: _clip(g, x, 0.0, 6.0)),
-    Activation("leaky_relu", lambda x: F.leaky_relu(x, 0.2), _op("LeakyRelu", alpha=0.2), ("LeakyRelu", (0.2,))),
-    Activation("elu", F.elu, lambda g, x: _emit_elu(g, x, 1.0), ("Elu", (1.0,))),
-    Activation("selu", F.selu, lambda g, x: _emit_elu(g, x, _SELU_ALPHA, _SELU_SCALE)),
-    Activation("celu", lambda x: F.celu(x, _CELU_ALPHA), lambda g, x: _emit_elu(g, x, _CELU_ALPHA)),
-    Activation("softsign", F.softsign, _op("Softsign"), ("Softsign", ())),
-    Activation("softplus", F.softplus, _emit_softplus, ("Softplus", ())),
-    Activation("exponential", torch.exp, _op("Exp")),
-    Activation("silu", F.silu, lambda g, x: g.node("Mul", x, g.node("Sigmoid", x))),
-    Activation("gelu", F.gelu, _emit_gelu),
-    Activation("mish", F.mish, _emit_mish),
-    Activation("hard_silu", F.hardswish, lambda g, x: g.node("Mul", x, _emit_relu6_gate(g, x))),
-    Activation("hard_tanh", F.hardtanh, lambda g, x: _clip(g, x, -1.0, 1.0)),
-    Activation("log_sigmoid", F.logsigmoid, _emit_log_sigmoid),
-    Activation("softmax", lambda x: F.softmax(x, -1), _op("Softmax", axis=-1)),
-    Activation("log_softmax", lambda x: F.log_softmax(x, -1), _op("LogSoftmax", axis=-1)),
-    Activation("tanh_shrink", F.tanhshrink, lambda g, x: g.node("Sub", x, g.node("Tanh", x))),
-    Activation("soft_shrink", F.softshrink, _emit_soft_shrink),
-    Activation("hard_shrink", F.hardshrink, _emit_hard_shrink),
-    Activation("squareplus", lambda x: 0.5 * (x + (x.square() + 4.0).sqrt()), _emit_squareplus),
-    Activation("sparse_plus", _sparse_plus, _emit_sparse_plus),
-    Activation(
-        "sparse_sigmoid",
-        lambda x: (0.5 * x + 0.5).clamp(0.0, 1.0),
-        lambda g, x: _clip(g, _affine(g, x, 0.5, 0.5), 0.0, 1.0),
-        ("HardSigmoid", (0.5, 0.5)),
-    ),
+    Activation("linear", lambda x: x, ("Affine", (1.0, 0.0))),
+    Activation("tanh", lambda x: x.tanh(), ("Tanh", ())),
+    Activation("sigmoid", lambda x: x.sigmoid(), ("Sigmoid", ())),
+    Activation("hard_sigmoid", _relu6_gate, ("HardSigmoid", (1.0 / 6.0, 0.5)), F.hardsigmoid),
+    Activation("hard_sigmoid_keras2", lambda x: (x * 0.2 + 0.5).clamp(0.0, 1.0), ("HardSigmoid", (0.2, 0.5))),
+    Activation("relu", lambda x: x.relu(), ("Relu", ())),
+    Activation("relu6", lambda x: x.clamp(0.0, 6.0), None, F.relu6),
+    Activation("leaky_relu", _own("LeakyRelu", alpha=0.2), ("LeakyRelu", (0.2,)), lambda x: F.leaky_relu(x, 0.2)),
+    Activation("elu", lambda x: _elu(x, 1.0), ("Elu", (1.0,)), F.elu),
+    Activation("selu", lambda x: _elu(x, _SELU_ALPHA, _SELU_SCALE), None, F.selu),
+    Activation("celu", lambda x: _elu(x, _CELU_ALPHA), None, lambda x: F.celu(x, _CELU_ALPHA)),
+    Activation("softsign", _own("Softsign"), ("Softsign", ()), F.softsign),
+    Activation("softplus", _softplus, ("Softplus", ()), F.softplus),
+    Activation("exponential", lambda x: x.exp()),
+    Activation("silu", lambda x: x * x.sigmoid(), None, F.silu),
+    Activation("gelu", _gelu, None, F.gelu),
+    Activation("mish", lambda x: x * _softplus(x).tanh(), None, F.mish),
+    Activation("hard_silu", lambda x: x * _relu6_gate(x), None, F.hardswish),
+    Activation("hard_tanh", lambda x: x.clamp(-1.0, 1.0), None, F.hardtanh),
+    Activation("log_sigmoid", lambda x: -_softplus(-x), None, F.logsigmoid),
+    Activation("softmax", _own("Softmax", axis=-1), None, lambda x: F.softmax(x, -1)),
+    Activation("log_softmax", _own("LogSoftmax", axis=-1), None, lambda x: F.log_softmax(x, -1)),
+    Activation("tanh_shrink", lambda x: x - x.tanh()),
+    Activation("soft_shrink", lambda x: x - x.clamp(-0.5, 0.5), None, F.softshrink),
+    Activation("hard_shrink", _hard_shrink, None, F.hardshrink),
+    Activation("squareplus", _squareplus, None, lambda x: 0.5 * (x + (x.square() + 4.0).sqrt())),
+    Activation("sparse_plus", _sparse_plus),
+    Activation("sparse_sigmoid", lambda x: (x * 0.5 + 0.5).clamp(0.0, 1.0), ("HardSigmoid", (0.5, 0.5))),
 )
 _ALIASES = {"swish": "silu", "hard_swish": "hard_silu"}
 _BY_NAME = {entry.name: entry for entry in _TABLE}

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from streamlstm.errors import UsageError
-from streamlstm.nn.layer import RecurrentLayer, State
+from streamlstm.nn.layer import RecurrentLayer
+from streamlstm.nn.operations import State, Value, of
 from streamlstm.nn.recurrent import RNN
 from streamlstm.nn.registry import from_config
 from streamlstm.spec import StateEntry
-
-if TYPE_CHECKING:
-    from streamlstm.export.graph import Graph
 
 MERGE_MODES = ("concat", "sum", "ave", "mul", None)
 
@@ -87,18 +84,12 @@ class Bidirectional(RecurrentLayer):
         count = len(self.forward_layer.state_entries())
         return tuple(state[:count]), tuple(state[count:])
 
-    def _merge(self, y: Tensor, back: Tensor) -> Tensor:
+    def _merge(self, y: Value, back: Value) -> Value:
         if self.merge_mode in ("concat", None):
-            return torch.cat((y, back), dim=-1)
+            return of(y).concat((y, back), axis=-1)
         if self.merge_mode == "mul":
             return y * back
-        return (y + back) / 2 if self.merge_mode == "ave" else y + back
-
-    def _emit_merge(self, graph: Graph, y: str, back: str) -> str:
-        if self.merge_mode in ("concat", None):
-            return graph.concat([y, back], axis=-1)
-        merged = graph.node("Mul" if self.merge_mode == "mul" else "Add", y, back)
-        return graph.node("Mul", merged, graph.constant(0.5)) if self.merge_mode == "ave" else merged
+        return (y + back) * 0.5 if self.merge_mode == "ave" else y + back
 
     def forward(
         self, x: Tensor, mask: Tensor | None = None, initial_state: Sequence[Tensor] | None = None
@@ -136,7 +127,7 @@ class Bidirectional(RecurrentLayer):
                 "Window(layer, length)"
             )
 
-    def scan(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def scan(self, x: Value, state: State) -> tuple[Value, State]:
         """Step through x (T, B, F), each step a call of one value; only if stateful."""
         self._check_steppable()
         ahead, behind = self._halves(state)
@@ -144,29 +135,19 @@ class Bidirectional(RecurrentLayer):
         back, behind = self.backward_layer.scan(x, behind)
         return self._merge(y, back), (*ahead, *behind)
 
-    def emit(self, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, list[str]]:
-        """Add both layers' loops and the merge; only if stateful."""
-        self._check_steppable()
-        ahead, behind = self._halves(state)
-        y, new_ahead = self.forward_layer.emit(graph, x, ahead)
-        back, new_behind = self.backward_layer.emit(graph, x, behind)
-        return self._emit_merge(graph, y, back), [*new_ahead, *new_behind]
+    @property
+    def gives_sequences(self) -> bool:
+        """With `return_sequences`."""
+        return self.return_sequences
 
-    def sequence(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def sequence(self, x: Value, live: Value | None = None) -> tuple[Value, Value | None]:
         """Run both layers over windows x (W, N, F)."""
-        y, _ = self.forward_layer.sequence(x, mask)
-        back, _ = self.backward_layer.sequence(x, mask)
-        if self.return_sequences:
-            return self._merge(y, back.flip(0)), mask
-        return self._merge(y, back), None
-
-    def emit_sequence(self, graph: Graph, x: str, lengths: str) -> tuple[str, bool]:
-        """Add both layers over windows and the merge."""
-        y, whole = self.forward_layer.emit_sequence(graph, x, lengths)
-        back, _ = self.backward_layer.emit_sequence(graph, x, lengths)
-        if whole:
-            back = graph.node("ReverseSequence", back, lengths, batch_axis=1, time_axis=0)
-        return self._emit_merge(graph, y, back), whole
+        y, _ = self.forward_layer.sequence(x, live)
+        back, _ = self.backward_layer.sequence(x, live)
+        if not self.return_sequences:
+            return self._merge(y, back), None
+        back, _ = of(back).reverse(back, live)
+        return self._merge(y, back), live
 
     def config(self) -> dict[str, Any]:
         """Give both layers' configurations and the merge mode."""

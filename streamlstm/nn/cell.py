@@ -1,4 +1,4 @@
-"""A cell is one step of a recurrent network; the loop over time, in torch and in ONNX, is written here once."""
+"""A cell is one step of a recurrent network, written once for torch and ONNX; the loop over time makes it a layer."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from onnx import TensorProto
 from torch import Generator, Tensor
 
 from streamlstm.errors import UsageError
-from streamlstm.nn.layer import State
+from streamlstm.nn.operations import State, Value, of
+from streamlstm.nn.symbols import emit
 from streamlstm.nn.weights import Weighted, jsonable
 from streamlstm.spec import StateEntry
 
@@ -41,6 +41,7 @@ def draw_mask(like: Tensor, width: int, rate: float, generator: Generator | None
 class Cell(Weighted, ABC):
     """One step: `step(x (B, F), state) -> output (B, output_size), next state`.
 
+    A step takes torch's tensors, or the symbols of a graph and then adds the nodes that do the same, without dropout.
     Calling a cell does one step with the state as a list in Keras' order, and builds it on the first call.
     """
 
@@ -60,12 +61,8 @@ class Cell(Weighted, ABC):
         """Name and shape of each state tensor, in the order `step` takes and returns them."""
 
     @abstractmethod
-    def step(self, x: Tensor, state: State, masks: Masks | None = None) -> tuple[Tensor, State]:
+    def step(self, x: Value, state: State, masks: Masks | None = None) -> tuple[Value, State]:
         """Do one step from x (B, F); returns the output (B, output_size) and the next state."""
-
-    @abstractmethod
-    def emit_step(self, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, list[str]]:
-        """Add the nodes of one step, without dropout."""
 
     def build(self, input_size: int) -> None:
         """Make the parameters; a second call must name the same size."""
@@ -81,42 +78,23 @@ class Cell(Weighted, ABC):
         del x
         return None
 
-    def scan(self, x: Tensor, state: State, masks: Masks | None = None) -> tuple[Tensor, State]:
-        """Step through x (T, B, F); a cell with a fused kernel overrides this."""
-        outputs = []
-        for now in x:
-            output, state = self.step(now, state, masks)
-            outputs.append(output)
-        return torch.stack(outputs), state
+    def scan(
+        self, x: Value, state: State, masks: Masks | None = None, live: Value | None = None
+    ) -> tuple[Value, State]:
+        """Step through x (T, B, F), as far as `live` says (`Operations.scan`); a cell with a kernel overrides this."""
+        return of(x).scan(lambda now, before: self.step(now, before, masks), x, state, live)
 
-    def emit(self, graph: Graph, x: str, state: Sequence[str], lengths: str | None = None) -> tuple[str, list[str]]:
-        """Add the loop over x [T, B, F]; row b stops after `lengths[b]` steps, and its later outputs mean nothing.
-
-        A cell that an ONNX operator can do overrides this.
-        """
-
-        def step(body: Graph, slices: list[str], carried: list[str]) -> tuple[list[str], list[str]]:
-            output, following = self.emit_step(body, slices[0], carried)
-            if lengths is not None:
-                following = [
-                    body.node("Where", slices[1], new, old) for new, old in zip(following, carried, strict=True)
-                ]
-            return [output], following
-
-        if lengths is None:
-            outputs, following = graph.scan(step, [x], state)
-        else:
-            kinds = (TensorProto.FLOAT, TensorProto.BOOL)
-            outputs, following = graph.scan(step, [x, emit_live(graph, x, lengths)], state, kinds)
-        return outputs[0], following
+    def emit(self, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, list[str]]:
+        """Add the nodes that do what `scan` does over x [T, B, F]; tensors are named."""
+        return emit(self, graph, x, state)
 
     def config(self) -> dict[str, Any]:
         """Give the constructor's arguments and the class' name under `class`, JSON-able, for `nn.from_config`."""
         return {"class": type(self).__name__, **jsonable(self.settings)}
 
-    def initial_state(self, x: Tensor) -> State:
+    def initial_state(self, x: Value) -> State:
         """The state before the first step for inputs like x (…, B, F)."""
-        return tuple(x.new_tensor(entry.initial).expand(x.shape[-2], entry.size) for entry in self.state_entries())
+        return of(x).initial(self.state_entries(), x)
 
     def pack(self, state: Sequence[Any]) -> Any:
         """Give the flat state the form in which callers hold it: a list, as in Keras."""
@@ -141,14 +119,6 @@ class Cell(Weighted, ABC):
         flat = self.initial_state(x) if state is None else self.unpack(state)
         output, following = self.step(x, flat, self.draw(x))
         return output, self.pack(following)
-
-
-def emit_live(graph: Graph, x: str, lengths: str) -> str:
-    """Add the boolean [T, B, 1] that says which steps of x [T, B, F] come before each row's length."""
-    steps = graph.node("Squeeze", graph.slice(graph.node("Shape", x), 0, 1, 0), graph.ints(0))
-    zero, one = graph.constant(0, dtype="int64"), graph.constant(1, dtype="int64")
-    step = graph.reshape(graph.node("Range", zero, steps, one), -1, 1, 1)
-    return graph.node("Less", step, graph.reshape(lengths, 1, -1, 1))
 
 
 def merge_options(name: str, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from streamlstm.errors import UsageError
-from streamlstm.nn import operator
-from streamlstm.nn.activations import activation
+from streamlstm.nn.activations import Activation, activation
 from streamlstm.nn.cell import Cell, Masks, checked_rate, checked_units, draw_mask, merge_options
-from streamlstm.nn.layer import State
+from streamlstm.nn.operations import State, Value, of
 from streamlstm.nn.options import (
     GRU_DEFAULTS,
     LSTM_DEFAULTS,
@@ -26,10 +25,8 @@ from streamlstm.nn.options import (
     LSTMOptions,
     SimpleRNNOptions,
 )
+from streamlstm.nn.recurrence import Recurrence
 from streamlstm.spec import StateEntry
-
-if TYPE_CHECKING:
-    from streamlstm.export.graph import Graph
 
 
 class KerasCell(Cell):
@@ -90,33 +87,33 @@ class KerasCell(Cell):
 
         return Masks(masks(x.shape[-1], self.dropout), masks(self.units, self.recurrent_dropout))
 
-    def scan(self, x: Tensor, state: State, masks: Masks | None = None) -> tuple[Tensor, State]:
-        """Step through x (T, B, F), with torch's fused kernel where it computes the same thing."""
+    def scan(
+        self, x: Value, state: State, masks: Masks | None = None, live: Value | None = None
+    ) -> tuple[Value, State]:
+        """Step through x (T, B, F), with the side's own operator where it computes the same thing."""
         per_gate = masks is not None and (len(masks.input) > 1 or masks.recurrent)
-        if not self.fusible() or per_gate:
-            return super().scan(x, state, masks)
-        if masks is not None and masks.input:
-            x = x * masks.input[0]
-        return self.fused(x, state)
+        loop = None if per_gate else of(x).kernel(self.recurrence(), live)
+        if loop is None:
+            return super().scan(x, state, masks, live)
+        return loop(x * masks.input[0] if masks is not None and masks.input else x, state)
 
     @abstractmethod
-    def fusible(self) -> bool:
-        """Whether torch has a kernel for these activations."""
+    def recurrence(self) -> Recurrence:
+        """The whole loop, for those who do all steps at once."""
 
-    @abstractmethod
-    def fused(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Step through x (T, B, F) with torch's kernel."""
+    def _recurrence(self, kind: str, *functions: Activation, **options: Any) -> Recurrence:
+        return Recurrence(
+            kind=kind,
+            functions=functions,
+            kernel=self.kernel,
+            recurrent=self.recurrent_kernel,
+            bias=self.bias,
+            training=self.training,
+            **options,
+        )
 
-    def arrays(self) -> dict[str, Any]:
-        """The parameters as the emitters of `operator` take them."""
-        return {
-            "kernel": operator.array(self.kernel),
-            "recurrent": operator.array(self.recurrent_kernel),
-            "bias": None if self.bias is None else operator.array(self.bias),
-        }
 
-
-def product(x: Tensor, masks: Sequence[Tensor], matrix: Tensor, gates: int) -> Tensor:
+def product(x: Value, masks: Sequence[Tensor], matrix: Tensor, gates: int) -> Value:
     """Multiply x (B, n) by a matrix (n, gates·u), x masked for all gates alike or for each gate by its own mask."""
     if len(masks) > 1:
         parts = zip(masks, matrix.chunk(gates, dim=1), strict=True)
@@ -124,31 +121,21 @@ def product(x: Tensor, masks: Sequence[Tensor], matrix: Tensor, gates: int) -> T
     return (x * masks[0] if masks else x) @ matrix
 
 
-def emit_product(graph: Graph, x: str, matrix: Tensor, bias: Tensor | None = None) -> str:
-    """Add x [..., n] times a matrix (n, m), plus a bias (m)."""
-    z = graph.node("MatMul", x, graph.constant(operator.array(matrix)))
-    return z if bias is None else graph.node("Add", z, graph.constant(operator.array(bias)))
+def gate_sums(x: Value, h: Value, masks: Masks | None, cell: Any, bias: Tensor | None) -> Value:
+    """`x K + h R + b` of all gates, (B, gates·u): the bias is added last, but in a graph before `h R`.
 
-
-def torch_weights(cell: KerasCell, order: Sequence[int], biases: Sequence[Tensor | None]) -> list[Tensor]:
-    """The parameters as torch's kernels take them: gates as rows, in `order`, and two biases; views of one buffer.
-
-    In one buffer, because cuDNN would otherwise copy them together at every call, and torch warns of that.
+    The order is that of the models that are there: another would give them other bits.
     """
 
-    def turned(matrix: Tensor) -> Tensor:
-        if len(order) > 1:
-            blocks = matrix.chunk(len(order), dim=-1)
-            matrix = torch.cat([blocks[gate] for gate in order], dim=-1)
-        return matrix.t() if matrix.dim() == 2 else matrix
+    def recurrent() -> Value:
+        return product(h, masks.recurrent if masks else (), cell.recurrent_kernel, cell.gate_count)
 
-    parts = [turned(matrix) for matrix in (cell.kernel, cell.recurrent_kernel)]
-    if cell.bias is not None:
-        width = cell.recurrent_kernel.shape[1]
-        parts += [cell.bias.new_zeros(width) if bias is None else turned(bias) for bias in biases]
-    buffer = torch.cat([part.reshape(-1) for part in parts])
-    sizes = [part.numel() for part in parts]
-    return [piece.view(part.shape) for piece, part in zip(torch.split(buffer, sizes), parts, strict=True)]
+    alone = recurrent() if cell.gate_count == 1 else None  # a single gate's product is the first node of its step
+    z = product(x, masks.input if masks else (), cell.kernel, cell.gate_count)
+    if bias is not None and of(x).folds:
+        z = z + bias
+    z = z + (recurrent() if alone is None else alone)
+    return z if bias is None or of(x).folds else z + bias
 
 
 class LSTMCell(KerasCell):
@@ -173,54 +160,26 @@ class LSTMCell(KerasCell):
         """The output `h` and the cell `c`, each of `units` numbers."""
         return StateEntry(name="h", shape=(self.units,)), StateEntry(name="c", shape=(self.units,))
 
-    def gates(self, x: Tensor, state: State, masks: Masks | None = None) -> dict[str, Tensor]:
+    def gates(self, x: Value, state: State, masks: Masks | None = None) -> dict[str, Value]:
         """Compute one step and keep all its parts: the gates, the candidate, the new cell and output, each (B, u)."""
         h, c = state
-        z = product(x, masks.input if masks else (), self.kernel, 4)
-        z = z + product(h, masks.recurrent if masks else (), self.recurrent_kernel, 4)
-        if self.bias is not None:
-            z = z + self.bias
-        z_i, z_f, z_c, z_o = z.chunk(4, dim=1)
         gate, bend = self.recurrent_activation, self.activation
-        i, f, candidate, o = gate(z_i), gate(z_f), bend(z_c), gate(z_o)
-        cell = f * c + i * candidate
+        z_i, z_f, z_c, z_o = gate_sums(x, h, masks, self, self.bias).chunk(4, dim=1)
+        f = gate(z_f)
+        kept = f * c
+        i, candidate = gate(z_i), bend(z_c)
+        cell = kept + i * candidate
+        o = gate(z_o)
         return {"forget": f, "input": i, "output": o, "candidate": candidate, "cell": cell, "hidden": o * bend(cell)}
 
-    def step(self, x: Tensor, state: State, masks: Masks | None = None) -> tuple[Tensor, State]:
+    def step(self, x: Value, state: State, masks: Masks | None = None) -> tuple[Value, State]:
         """Do one step from x (B, F) and (h, c)."""
         parts = self.gates(x, state, masks)
         return parts["hidden"], (parts["hidden"], parts["cell"])
 
-    def fusible(self) -> bool:
-        """Whether the activations are tanh and sigmoid."""
-        return (self.activation.name, self.recurrent_activation.name) == ("tanh", "sigmoid")
-
-    def fused(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Step through x (T, B, F) with torch's LSTM kernel, whose gates are ordered as Keras'."""
-        weights = torch_weights(self, (0,), (self.bias, None))
-        h, c = (part.unsqueeze(0).contiguous() for part in state)
-        y, h, c = torch.lstm(x, (h, c), weights, self.bias is not None, 1, 0.0, self.training, False, False)
-        return y, (h[0], c[0])
-
-    def emit_step(self, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, list[str]]:
-        """Add one step from primitive nodes."""
-        h, c = state
-        z = graph.node(
-            "Add", emit_product(graph, x, self.kernel, self.bias), emit_product(graph, h, self.recurrent_kernel)
-        )
-        z_i, z_f, z_c, z_o = graph.nodes("Split", z, outputs=4, axis=1, num_outputs=4)
-        gate, bend = self.recurrent_activation.emit, self.activation.emit
-        kept = graph.node("Mul", gate(graph, z_f), c)
-        cell = graph.node("Add", kept, graph.node("Mul", gate(graph, z_i), bend(graph, z_c)))
-        hidden = graph.node("Mul", gate(graph, z_o), bend(graph, cell))
-        return hidden, [hidden, cell]
-
-    def emit(self, graph: Graph, x: str, state: Sequence[str], lengths: str | None = None) -> tuple[str, list[str]]:
-        """Add one LSTM operator, or a loop if it lacks an activation."""
-        functions = (self.recurrent_activation, self.activation, self.activation)
-        if not operator.supported(*functions):
-            return super().emit(graph, x, state, lengths)
-        return operator.emit_lstm(graph, x, state, lengths, functions=functions, **self.arrays())
+    def recurrence(self) -> Recurrence:
+        """An LSTM."""
+        return self._recurrence("LSTM", self.recurrent_activation, self.activation, self.activation)
 
 
 class GRUCell(KerasCell):
@@ -247,83 +206,41 @@ class GRUCell(KerasCell):
             return self.bias, None
         return self.bias[0], self.bias[1]
 
-    def gates(self, x: Tensor, state: State, masks: Masks | None = None) -> dict[str, Tensor]:
+    def gates(self, x: Value, state: State, masks: Masks | None = None) -> dict[str, Value]:
         """Compute one step and keep all its parts: the gates, the candidate and the new output, each (B, u)."""
         (h,), u = state, self.units
         outer, inner = self.biases()
         x_part = product(x, masks.input if masks else (), self.kernel, 3)
-        if outer is not None:
-            x_part = x_part + outer
-        x_z, x_r, x_h = x_part.chunk(3, dim=1)
+        x_z, x_r, x_h = (x_part if outer is None else x_part + outer).chunk(3, dim=1)
         masked = masks.recurrent if masks else ()
         h_part = product(h, masked[:2], self.recurrent_kernel[:, : 2 * u], 2)
-        if inner is not None:
-            h_part = h_part + inner[: 2 * u]
-        h_z, h_r = h_part.chunk(2, dim=1)
+        h_z, h_r = (h_part if inner is None else h_part + inner[: 2 * u]).chunk(2, dim=1)
         z, r = self.recurrent_activation(x_z + h_z), self.recurrent_activation(x_r + h_r)
         dropped = h * masked[2] if masked else h
+        last = self.recurrent_kernel[:, 2 * u :]
         if self.reset_after:
-            recurrent = dropped @ self.recurrent_kernel[:, 2 * u :]
+            recurrent = dropped @ last
             recurrent = r * (recurrent if inner is None else recurrent + inner[2 * u :])
         else:
-            recurrent = (r * dropped) @ self.recurrent_kernel[:, 2 * u :]
+            recurrent = (r * dropped) @ last
         candidate = self.activation(x_h + recurrent)
-        return {"update": z, "reset": r, "candidate": candidate, "hidden": z * h + (1.0 - z) * candidate}
+        new = (1.0 - z) * candidate
+        return {"update": z, "reset": r, "candidate": candidate, "hidden": z * h + new}
 
-    def step(self, x: Tensor, state: State, masks: Masks | None = None) -> tuple[Tensor, State]:
+    def step(self, x: Value, state: State, masks: Masks | None = None) -> tuple[Value, State]:
         """Do one step from x (B, F) and (h,)."""
         hidden = self.gates(x, state, masks)["hidden"]
         return hidden, (hidden,)
 
-    def fusible(self) -> bool:
-        """Whether the activations are tanh and sigmoid and the reset comes after the product."""
-        names = (self.activation.name, self.recurrent_activation.name)
-        return self.reset_after and names == ("tanh", "sigmoid")
-
-    def fused(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Step through x (T, B, F) with torch's GRU kernel, whose gates are ordered r, z, n."""
-        weights = torch_weights(self, (1, 0, 2), self.biases())
-        h = state[0].unsqueeze(0).contiguous()
-        y, h = torch.gru(x, h, weights, self.bias is not None, 1, 0.0, self.training, False, False)
-        return y, (h[0],)
-
-    def emit_step(self, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, list[str]]:
-        """Add one step from primitive nodes."""
-        (h,), u = state, self.units
-        outer, inner = self.biases()
-        x_z, x_r, x_h = graph.nodes(
-            "Split", emit_product(graph, x, self.kernel, outer), outputs=3, axis=1, num_outputs=3
-        )
-        gates = self.recurrent_kernel[:, : 2 * u]
-        h_part = emit_product(graph, h, gates, None if inner is None else inner[: 2 * u])
-        h_z, h_r = graph.nodes("Split", h_part, outputs=2, axis=1, num_outputs=2)
-        z = self.recurrent_activation.emit(graph, graph.node("Add", x_z, h_z))
-        r = self.recurrent_activation.emit(graph, graph.node("Add", x_r, h_r))
-        last = self.recurrent_kernel[:, 2 * u :]
-        if self.reset_after:
-            recurrent = emit_product(graph, h, last, None if inner is None else inner[2 * u :])
-            recurrent = graph.node("Mul", r, recurrent)
-        else:
-            recurrent = emit_product(graph, graph.node("Mul", r, h), last)
-        candidate = self.activation.emit(graph, graph.node("Add", x_h, recurrent))
-        new = graph.node("Mul", graph.node("Sub", graph.constant(1.0), z), candidate)
-        hidden = graph.node("Add", graph.node("Mul", z, h), new)
-        return hidden, [hidden]
-
-    def emit(self, graph: Graph, x: str, state: Sequence[str], lengths: str | None = None) -> tuple[str, list[str]]:
-        """Add one GRU operator, or a loop if it lacks an activation."""
-        functions = (self.recurrent_activation, self.activation)
-        if not operator.supported(*functions):
-            return super().emit(graph, x, state, lengths)
-        return operator.emit_gru(
-            graph, x, state, lengths, functions=functions, reset_after=self.reset_after, **self.arrays()
-        )
+    def recurrence(self) -> Recurrence:
+        """A GRU."""
+        return self._recurrence("GRU", self.recurrent_activation, self.activation, reset_after=self.reset_after)
 
 
 class SimpleRNNCell(KerasCell):
     """`h' = a(x K + h R + b)`; state (h,). `units` and the options are Keras'; see `SimpleRNNOptions`.
 
-    Emitted as a loop of primitive nodes: the ONNX operator RNN is not the same for every batch size (see `operator`).
+    Exported as a loop of primitive nodes: the ONNX operator RNN is not the same for every batch size (see `operator`).
     """
 
     gate_count = 1
@@ -331,28 +248,11 @@ class SimpleRNNCell(KerasCell):
     def __init__(self, units: int, **options: Unpack[SimpleRNNOptions]) -> None:
         super().__init__(units, merge_options("SimpleRNN", SIMPLE_RNN_DEFAULTS, options))
 
-    def step(self, x: Tensor, state: State, masks: Masks | None = None) -> tuple[Tensor, State]:
+    def step(self, x: Value, state: State, masks: Masks | None = None) -> tuple[Value, State]:
         """Do one step from x (B, F) and (h,)."""
-        z = product(x, masks.input if masks else (), self.kernel, 1)
-        z = z + product(state[0], masks.recurrent if masks else (), self.recurrent_kernel, 1)
-        hidden = self.activation(z if self.bias is None else z + self.bias)
+        hidden = self.activation(gate_sums(x, state[0], masks, self, self.bias))
         return hidden, (hidden,)
 
-    def fusible(self) -> bool:
-        """Whether the activation is tanh or relu."""
-        return self.activation.name in ("tanh", "relu")
-
-    def fused(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Step through x (T, B, F) with torch's kernel."""
-        weights = torch_weights(self, (0,), (self.bias, None))
-        kernel = torch.rnn_tanh if self.activation.name == "tanh" else torch.rnn_relu
-        h = state[0].unsqueeze(0).contiguous()
-        y, h = kernel(x, h, weights, self.bias is not None, 1, 0.0, self.training, False, False)
-        return y, (h[0],)
-
-    def emit_step(self, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, list[str]]:
-        """Add one step from primitive nodes."""
-        recurrent = emit_product(graph, state[0], self.recurrent_kernel)
-        z = graph.node("Add", emit_product(graph, x, self.kernel, self.bias), recurrent)
-        hidden = self.activation.emit(graph, z)
-        return hidden, [hidden]
+    def recurrence(self) -> Recurrence:
+        """A plain recurrent network."""
+        return self._recurrence("RNN", self.activation)

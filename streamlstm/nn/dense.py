@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from collections.abc import Mapping
+from typing import Any, TypedDict, Unpack
 
 import torch
 from torch import Tensor
 
 from streamlstm.nn import activations
 from streamlstm.nn.cell import checked_rate, checked_units, merge_options
-from streamlstm.nn.cells import emit_product
 from streamlstm.nn.constraints import ConstraintSpec
 from streamlstm.nn.initializers import InitializerSpec
-from streamlstm.nn.layer import RecurrentLayer, State
+from streamlstm.nn.layer import RecurrentLayer
+from streamlstm.nn.operations import State, Value
 from streamlstm.nn.regularizers import RegularizerSpec, regularizer
 from streamlstm.nn.weights import jsonable
 from streamlstm.spec import StateEntry
-
-if TYPE_CHECKING:
-    from streamlstm.export.graph import Graph
 
 
 class Pointwise(RecurrentLayer):
@@ -34,12 +31,8 @@ class Pointwise(RecurrentLayer):
             self.build(input_size)
 
     @abstractmethod
-    def apply_to(self, x: Tensor) -> Tensor:
-        """Map x (…, input_size) to (…, output_size)."""
-
-    @abstractmethod
-    def emit_map(self, graph: Graph, x: str) -> str:
-        """Add the nodes of `apply_to`, without dropout."""
+    def apply_to(self, x: Value) -> Value:
+        """Map x (…, input_size) to (…, output_size); in a graph nothing is dropped."""
 
     def build(self, input_size: int) -> None:
         """Remember the size of the values, which is that of the outputs."""
@@ -49,28 +42,19 @@ class Pointwise(RecurrentLayer):
         """None."""
         return ()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Value) -> Value:
         """Map x (…, input_size) to (…, output_size)."""
         if self.input_size is None:
             self.build(x.shape[-1])
         return self.apply_to(x)
 
-    def scan(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def scan(self, x: Value, state: State) -> tuple[Value, State]:
         """Map x (T, B, F)."""
         return self(x), state
 
-    def emit(self, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, list[str]]:
-        """Add the nodes of `scan`."""
-        return self.emit_map(graph, x), list(state)
-
-    def sequence(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def sequence(self, x: Value, live: Value | None = None) -> tuple[Value, Value | None]:
         """Map windows (W, N, F) or what a layer before made of them, (N, F)."""
-        return self(x), mask
-
-    def emit_sequence(self, graph: Graph, x: str, lengths: str) -> tuple[str, bool]:
-        """Add the nodes of `sequence`; a Stack knows whether the axis W is still there."""
-        del lengths
-        return self.emit_map(graph, x), True
+        return self(x), live
 
     def config(self) -> dict[str, Any]:
         """Give the class and its options."""
@@ -132,17 +116,13 @@ class Dense(Pointwise):
                 initial, penalty, limit = (options[f"{name}_{k}"] for k in ("initializer", "regularizer", "constraint"))
                 self.add_weight(name, shape, initial, penalty, limit)
 
-    def apply_to(self, x: Tensor) -> Tensor:
+    def apply_to(self, x: Value) -> Value:
         """Multiply, add, bend."""
         z = x @ self.kernel
         y = self.activation(z if self.bias is None else z + self.bias)
-        if self.activity_regularizer is not None:
+        if self.activity_regularizer is not None and isinstance(y, Tensor):
             self.activity_penalty = self.activity_regularizer(y) / (y.shape[1] if y.dim() == 3 else len(y))
         return y
-
-    def emit_map(self, graph: Graph, x: str) -> str:
-        """Add MatMul, Add and the activation."""
-        return self.activation.emit(graph, emit_product(graph, x, self.kernel, self.bias))
 
 
 class Activation(Pointwise):
@@ -153,13 +133,9 @@ class Activation(Pointwise):
         super().__init__({"activation": function}, input_size)
         self.activation = function
 
-    def apply_to(self, x: Tensor) -> Tensor:
+    def apply_to(self, x: Value) -> Value:
         """Bend."""
         return self.activation(x)
-
-    def emit_map(self, graph: Graph, x: str) -> str:
-        """Add the activation."""
-        return self.activation.emit(graph, x)
 
 
 class Dropout(Pointwise):
@@ -169,15 +145,10 @@ class Dropout(Pointwise):
         super().__init__({"rate": checked_rate("Dropout: rate", rate), "seed": seed}, input_size, seed)
         self.rate = rate
 
-    def apply_to(self, x: Tensor) -> Tensor:
+    def apply_to(self, x: Value) -> Value:
         """Drop while training."""
-        if not self.training or self.rate == 0.0:
+        if not self.training or self.rate == 0.0 or not isinstance(x, Tensor):
             return x
         device = x.device if self.generator is None else self.generator.device
         kept = torch.rand(x.shape, generator=self.generator, device=device) >= self.rate
         return x * kept.to(x) / (1.0 - self.rate)
-
-    def emit_map(self, graph: Graph, x: str) -> str:
-        """Add nothing: serving drops nothing."""
-        del graph
-        return x

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from streamlstm.errors import UsageError
 from streamlstm.nn.cell import Cell
-from streamlstm.nn.layer import State
+from streamlstm.nn.operations import State
 from streamlstm.nn.recurrent import RNN
 
 

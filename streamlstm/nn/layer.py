@@ -1,4 +1,4 @@
-"""What every recurrent layer is to forecaster and exporter: a scan over time, and the same scan as ONNX nodes."""
+"""What every recurrent layer is to forecaster and exporter: a scan over time, of tensors or of a graph's symbols."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from streamlstm.errors import UsageError
+from streamlstm.nn.operations import State, Value
+from streamlstm.nn.symbols import emit
 from streamlstm.nn.weights import Weighted
 from streamlstm.spec import StateEntry
 
 if TYPE_CHECKING:
     from streamlstm.export.graph import Graph
 
-State = tuple[Tensor, ...]
-
 
 class RecurrentLayer(Weighted, ABC):
     """A layer whose state is carried from step to step.
 
-    Time-major throughout: x is (T, B, F), outputs (T, B, output_size), every state tensor (B, size).
+    Time-major throughout: x is (T, B, F), outputs (T, B, output_size), every state tensor (B, size). `scan` and
+    `sequence` take torch's tensors, or the symbols of a graph and then add the nodes that do the same.
     """
 
     output_size: int
@@ -38,33 +38,30 @@ class RecurrentLayer(Weighted, ABC):
         """Name, shape and initial value of each state tensor, in the order `scan` takes and returns them."""
 
     @abstractmethod
-    def scan(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def scan(self, x: Value, state: State) -> tuple[Value, State]:
         """Step through x (T, B, F) from `state`; returns outputs (T, B, output_size) and the state after the last."""
 
-    @abstractmethod
     def emit(self, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, list[str]]:
         """Add the nodes that do what `scan` does; tensors are named, shaped as there."""
+        return emit(self, graph, x, state)
 
     def config(self) -> dict[str, Any]:
         """Give the constructor's arguments and the class' name under `class`, JSON-able, for `nn.from_config`."""
         return {"class": type(self).__name__, "input_size": self.input_size}
 
-    def sequence(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    @property
+    def gives_sequences(self) -> bool:
+        """Whether `sequence` gives an output for every step of a window, if it was given a value for every step."""
+        return True
+
+    def sequence(self, x: Value, live: Value | None = None) -> tuple[Value, Value | None]:
         """Run whole windows x (W, N, F), oldest value first, from the initial state, as Keras runs a batch of windows.
 
-        `mask` (W, N) is False where a window holds no value yet. Returns (W, N, output_size), or (N, output_size) from
-        a layer that returns only its last output, and the mask of what is returned.
+        `live` says which values count (`Operations.scan`): in torch a mask (W, N), False where a window holds no value
+        yet, in a graph how many there are, (N,) int64. Returns (W, N, output_size), or (N, output_size) from a layer
+        that returns only its last output, and the mask of what is returned.
         """
-        del x, mask
-        raise UsageError(f"{type(self).__name__} cannot be run over windows")
-
-    def emit_sequence(self, graph: Graph, x: str, lengths: str) -> tuple[str, bool]:
-        """Add the nodes that do what `sequence` does.
-
-        Here the values of a window stand at its beginning: `lengths` (N,) int64 says how many there are, and what
-        follows them is ignored. Returns the output, and whether it still has the axis W.
-        """
-        del graph, x, lengths
+        del x, live
         raise UsageError(f"{type(self).__name__} cannot be run over windows")
 
     def describe(self) -> Mapping[str, Any]:

@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto
 from torch import Tensor
 
 from streamlstm.nn.activations import Activation
+from streamlstm.nn.recurrence import Recurrence
 
 if TYPE_CHECKING:
     from streamlstm.export.graph import Graph
 
 Floats = NDArray[np.float32]
 
-_LSTM_ORDER = (0, 3, 1, 2)  # where ONNX' i, o, f, c stand in Keras' i, f, c, o
+# Where ONNX' i, o, f, c stand in Keras' i, f, c, o; its z, r, h are Keras'.
+_ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (0, 1, 2)}
 
 
 def array(parameter: Tensor) -> Floats:
@@ -65,77 +68,29 @@ def _gates(matrix: Floats, order: Sequence[int]) -> Floats:
     return np.concatenate([blocks[gate] for gate in order], axis=-1).T[None]
 
 
-def _loop(
-    graph: Graph,
-    op: str,
-    inputs: Sequence[str],
-    *,
-    lengths: str | None,
-    state: Sequence[str],
-    tail: Sequence[str] = (),
-    attributes: dict[str, Any],
+def emit(
+    graph: Graph, x: str, state: Sequence[str], lengths: str | None, recurrence: Recurrence
 ) -> tuple[str, list[str]]:
-    """Add the operator between the shapes of this package and its own, which have an axis for the direction."""
+    """Add the operator over x [T, B, F] from (h, c) or (h,), each [B, u], as far as `lengths` (B,) says, if given.
+
+    It has an axis for the direction, which nothing outside of here sees.
+    """
+    matrices = [array(part) for part in (recurrence.kernel, recurrence.recurrent)]
+    units, order = len(matrices[1]), _ORDER[recurrence.kind]
+    b = ""
+    if recurrence.bias is not None:
+        bias = array(recurrence.bias)
+        rows = bias if bias.ndim == 2 else np.stack([bias, np.zeros_like(bias)])
+        b = graph.constant(_gates(rows, order)[0].T.reshape(1, -1))
+    tail = []
+    if recurrence.peepholes:
+        tail = [graph.constant(np.concatenate([array(part) for part in recurrence.peepholes])[None])]
+    weights = [graph.constant(_gates(part, order)) for part in matrices]
+    attributes = {"hidden_size": units, **activation_attributes(recurrence.functions)}
+    if recurrence.kind == "GRU":
+        attributes["linear_before_reset"] = int(recurrence.reset_after)
     first = graph.ints(0)
-    short = "" if lengths is None else graph.node("Cast", lengths, to=6)  # int32
+    short = "" if lengths is None else graph.node("Cast", lengths, to=TensorProto.INT32)
     starts = [graph.node("Unsqueeze", part, first) for part in state]
-    y, *ends = graph.nodes(op, *inputs, short, *starts, *tail, outputs=1 + len(state), **attributes)
+    y, *ends = graph.nodes(recurrence.kind, x, *weights, b, short, *starts, *tail, outputs=1 + len(state), **attributes)
     return graph.node("Squeeze", y, graph.ints(1)), [graph.node("Squeeze", end, first) for end in ends]
-
-
-def emit_lstm(
-    graph: Graph,
-    x: str,
-    state: Sequence[str],
-    lengths: str | None,
-    *,
-    kernel: Floats,
-    recurrent: Floats,
-    bias: Floats | None,
-    functions: tuple[Activation, Activation, Activation],
-    peepholes: Floats | None = None,
-) -> tuple[str, list[str]]:
-    """Add LSTM over x [T, B, F] from (h, c), each [B, u].
-
-    kernel (F, 4u), recurrent (u, 4u), bias (4u) in Keras' gate order; peepholes (3, u) in the order i, o, f; functions:
-    of the gates, of the candidate, of the output.
-    """
-    units = recurrent.shape[0]
-    b = ""
-    if bias is not None:
-        b = graph.constant(np.concatenate([_gates(bias, _LSTM_ORDER), np.zeros((1, 4 * units), np.float32)], axis=1))
-    tail = [] if peepholes is None else [graph.constant(peepholes.reshape(1, -1))]
-    weights = [graph.constant(_gates(part, _LSTM_ORDER)) for part in (kernel, recurrent)]
-    attributes = {"hidden_size": units, **activation_attributes(functions)}
-    return _loop(graph, "LSTM", [x, *weights, b], lengths=lengths, state=state, tail=tail, attributes=attributes)
-
-
-def emit_gru(
-    graph: Graph,
-    x: str,
-    state: Sequence[str],
-    lengths: str | None,
-    *,
-    kernel: Floats,
-    recurrent: Floats,
-    bias: Floats | None,
-    functions: tuple[Activation, Activation],
-    reset_after: bool,
-) -> tuple[str, list[str]]:
-    """Add GRU over x [T, B, F] from (h,), [B, u].
-
-    kernel (F, 3u), recurrent (u, 3u), bias (3u), or (2, 3u) if `reset_after`, in the order z, r, h both here and there;
-    functions: of the gates, of the candidate.
-    """
-    units = recurrent.shape[0]
-    b = ""
-    if bias is not None:
-        rows = bias if reset_after else np.stack([bias, np.zeros_like(bias)])
-        b = graph.constant(rows.reshape(1, -1))
-    weights = [graph.constant(_gates(part, (0, 1, 2))) for part in (kernel, recurrent)]
-    attributes = {
-        "hidden_size": units,
-        "linear_before_reset": int(reset_after),
-        **activation_attributes(functions),
-    }
-    return _loop(graph, "GRU", [x, *weights, b], lengths=lengths, state=state, attributes=attributes)

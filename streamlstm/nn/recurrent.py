@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from streamlstm.errors import UsageError
-from streamlstm.nn.cell import Cell, Masks, merge_options
+from streamlstm.nn.cell import Cell, merge_options
 from streamlstm.nn.cells import GRUCell, LSTMCell, SimpleRNNCell
-from streamlstm.nn.layer import RecurrentLayer, State
+from streamlstm.nn.layer import RecurrentLayer
+from streamlstm.nn.operations import State, Value, of
 from streamlstm.nn.options import GRUOptions, LSTMOptions, SimpleRNNOptions
 from streamlstm.nn.regularizers import RegularizerSpec, regularizer
 from streamlstm.nn.stacked import StackedCells
 from streamlstm.nn.weights import jsonable
 from streamlstm.spec import StateEntry
-
-if TYPE_CHECKING:
-    from streamlstm.export.graph import Graph
 
 
 class CallOptions(TypedDict, total=False):
@@ -94,10 +92,10 @@ class RNN(RecurrentLayer):
         """The cell's."""
         return self.cell.state_entries()
 
-    def scan(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def scan(self, x: Value, state: State) -> tuple[Value, State]:
         """Step through x (T, B, F) from `state`, dropping out while training."""
         self._check_steppable()
-        return self._loop(x, state, None)
+        return self._loop(x, state)
 
     def _check_steppable(self) -> None:
         if self.go_backwards and not self.stateful:
@@ -106,28 +104,29 @@ class RNN(RecurrentLayer):
                 "state from value to value; put it in Window(layer, length)"
             )
 
-    def _loop(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
-        """Loop over x (T, B, F) in the order given; where mask (T, B) is False, output and state stay as they were."""
+    def _loop(self, x: Value, state: State, live: Value | None = None) -> tuple[Value, State]:
+        """Loop over x (T, B, F) in the order given; where `live` says that a step does not count, the state stays.
+
+        In torch the output before is kept as well, or is zero with `zero_output_for_mask`.
+        """
+        if not isinstance(x, Tensor):  # what is served drops nothing and penalises nothing
+            return self.cell.scan(x, state, None, live)
         self.build(x.shape[-1])
-        masks = self.cell.draw(x[0]) if len(x) else None
-        if mask is None:
-            y, state = self.cell.scan(x, state, masks)
-        else:
-            y, state = self._masked_loop(x, state, mask.bool().unsqueeze(-1), masks)
+        y, state = self.cell.scan(x, state, self.cell.draw(x[0]) if len(x) else None, live)
+        if live is not None:
+            y = self._held(y, live.bool().unsqueeze(-1))
         if self.activity_regularizer is not None:
             seen = y if self.return_sequences else y[-1]
             self.activity_penalty = self.activity_regularizer(seen) / y.shape[1]
         return y, state
 
-    def _masked_loop(self, x: Tensor, state: State, live: Tensor, masks: Masks | None) -> tuple[Tensor, State]:
-        outputs: list[Tensor] = []
-        before = x.new_zeros(x.shape[1], self.output_size)
-        for now, lives in zip(x, live, strict=True):
-            y, new = self.cell.step(now, state, masks)
-            state = tuple(torch.where(lives, a, b) for a, b in zip(new, state, strict=True))
-            before = torch.where(lives, y, torch.zeros_like(y) if self.zero_output_for_mask else before)
+    def _held(self, y: Tensor, live: Tensor) -> Tensor:
+        """Outputs y (T, B, O), at steps that do not count the one before, or zeros."""
+        outputs, before = [], torch.zeros_like(y[0])
+        for now, lives in zip(y, live, strict=True):
+            before = torch.where(lives, now, torch.zeros_like(now) if self.zero_output_for_mask else before)
             outputs.append(before)
-        return torch.stack(outputs), state
+        return torch.stack(outputs)
 
     def forward(
         self, x: Tensor, mask: Tensor | None = None, initial_state: Sequence[Tensor] | None = None
@@ -188,35 +187,18 @@ class RNN(RecurrentLayer):
 
     reset_state = reset_states  # Keras 3's name for it
 
-    def emit(self, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, list[str]]:
-        """Add the cell's loop."""
-        self._check_steppable()
-        return self.cell.emit(graph, x, state)
+    @property
+    def gives_sequences(self) -> bool:
+        """With `return_sequences`."""
+        return self.return_sequences
 
-    def sequence(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def sequence(self, x: Value, live: Value | None = None) -> tuple[Value, Value | None]:
         """Run windows x (W, N, F) from the initial state."""
-        if x.dim() != 3:
-            raise UsageError(
-                f"{type(self).__name__} needs every step's input: set return_sequences on the layer before"
-            )
-        self.build(x.shape[-1])
+        state, order = self.cell.initial_state(x), live
         if self.go_backwards:
-            x, mask = x.flip(0), None if mask is None else mask.flip(0)
-        y, _ = self._loop(x, self.cell.initial_state(x), mask)
-        return (y, mask) if self.return_sequences else (y[-1], None)
-
-    def emit_sequence(self, graph: Graph, x: str, lengths: str) -> tuple[str, bool]:
-        """Add the loop over windows from the initial state."""
-        rows = graph.slice(graph.node("Shape", x), 1, 2, 0)
-        state = []
-        for entry in self.state_entries():
-            initial = np.broadcast_to(np.asarray(entry.initial, dtype=np.float32), (1, entry.size))
-            shape = graph.concat([rows, graph.ints(entry.size)], axis=0)
-            state.append(graph.node("Expand", graph.constant(initial), shape))
-        if self.go_backwards:
-            x = graph.node("ReverseSequence", x, lengths, batch_axis=1, time_axis=0)
-        y, _ = self.cell.emit(graph, x, state, lengths)
-        return (y, True) if self.return_sequences else (emit_last(graph, y, lengths), False)
+            x, order = of(x).reverse(x, live)
+        y, _ = self._loop(x, state, order)
+        return (y, order) if self.return_sequences else (of(y).last(y, order), None)
 
     def config(self) -> dict[str, Any]:
         """Give the cell's configuration and the call options."""
@@ -224,16 +206,6 @@ class RNN(RecurrentLayer):
         if type(self) is RNN:
             return {"class": "RNN", "cell": self.cell.config(), **options}
         return {**self.cell.config(), "class": type(self).__name__, **options}
-
-
-def emit_last(graph: Graph, y: str, lengths: str) -> str:
-    """Add the nodes that pick from y [W, N, O] each row's output at its last step, `lengths[n] - 1`."""
-    one = graph.constant(1, dtype="int64")
-    index = graph.reshape(graph.node("Sub", lengths, one), 1, -1, 1)
-    width = graph.slice(graph.node("Shape", y), 1, 3, 0)
-    shape = graph.concat([graph.ints(1), width], axis=0)
-    picked = graph.node("GatherElements", y, graph.node("Expand", index, shape), axis=0)
-    return graph.node("Squeeze", picked, graph.ints(0))
 
 
 def _split_options(options: Any) -> tuple[dict[str, Any], CallOptions]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from streamlstm.errors import UsageError
 from streamlstm.nn.dense import Pointwise
-from streamlstm.nn.layer import RecurrentLayer, State
+from streamlstm.nn.layer import RecurrentLayer
+from streamlstm.nn.operations import State, Value
 from streamlstm.nn.stacked import prefixed
 from streamlstm.spec import StateEntry
-
-if TYPE_CHECKING:
-    from streamlstm.export.graph import Graph
 
 
 class Stack(RecurrentLayer):
@@ -62,21 +60,13 @@ class Stack(RecurrentLayer):
             rest = rest[count:]
         return pieces
 
-    def scan(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def scan(self, x: Value, state: State) -> tuple[Value, State]:
         """Step through x (T, B, F), one layer after the other over all steps."""
-        following: list[Tensor] = []
+        following: list[Value] = []
         for layer, part in zip(self.parts(), self._split(state), strict=True):
             x, new = layer.scan(x, part)
             following.extend(new)
         return x, tuple(following)
-
-    def emit(self, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, list[str]]:
-        """Add the nodes of each layer."""
-        following: list[str] = []
-        for layer, part in zip(self.parts(), self._split(state), strict=True):
-            x, new = layer.emit(graph, x, part)
-            following.extend(new)
-        return x, following
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Call the layers one after the other as Keras' Sequential does, x (B, T, F) batch first."""
@@ -96,23 +86,22 @@ class Stack(RecurrentLayer):
             if getattr(layer, "stateful", False):
                 cast(Any, layer).reset_states()
 
-    def sequence(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Run windows through each layer."""
-        for layer in self.parts():
-            x, mask = layer.sequence(x, mask)
-        return x, mask
+    @property
+    def gives_sequences(self) -> bool:
+        """If every layer does."""
+        return all(layer.gives_sequences for layer in self.parts())
 
-    def emit_sequence(self, graph: Graph, x: str, lengths: str) -> tuple[str, bool]:
-        """Add the nodes of each layer over windows."""
+    def sequence(self, x: Value, live: Value | None = None) -> tuple[Value, Value | None]:
+        """Run windows through each layer."""
         whole = True
         for layer in self.parts():
             if not whole and not isinstance(layer, Pointwise):
                 raise UsageError(
                     f"{type(layer).__name__} needs every step's input: set return_sequences on the layer before"
                 )
-            x, kept = layer.emit_sequence(graph, x, lengths)
-            whole = whole and kept
-        return x, whole
+            x, live = layer.sequence(x, live)
+            whole = whole and layer.gives_sequences
+        return x, live
 
     def config(self) -> dict[str, Any]:
         """Give the layers' configurations."""
@@ -145,15 +134,10 @@ class Residual(RecurrentLayer):
         """The layer's."""
         return self.layer.state_entries()
 
-    def scan(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def scan(self, x: Value, state: State) -> tuple[Value, State]:
         """Step through x (T, B, F)."""
         y, state = self.layer.scan(x, state)
         return x + y, state
-
-    def emit(self, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, list[str]]:
-        """Add the layer's nodes and the sum."""
-        y, following = self.layer.emit(graph, x, state)
-        return graph.node("Add", x, y), following
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Call the layer, which must return sequences, and add its input (B, T, F)."""
@@ -162,19 +146,12 @@ class Residual(RecurrentLayer):
             raise UsageError("Residual needs every step's output: set return_sequences on its layer, not return_state")
         return x + y
 
-    def sequence(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def sequence(self, x: Value, live: Value | None = None) -> tuple[Value, Value | None]:
         """Run windows through the layer, which must return sequences."""
-        y, mask = self.layer.sequence(x, mask)
-        if y.shape != x.shape:
+        if not self.layer.gives_sequences:
             raise UsageError("Residual needs every step's output: set return_sequences on its layer")
-        return x + y, mask
-
-    def emit_sequence(self, graph: Graph, x: str, lengths: str) -> tuple[str, bool]:
-        """Add the layer's nodes over windows and the sum."""
-        y, whole = self.layer.emit_sequence(graph, x, lengths)
-        if not whole:
-            raise UsageError("Residual needs every step's output: set return_sequences on its layer")
-        return graph.node("Add", x, y), True
+        y, live = self.layer.sequence(x, live)
+        return x + y, live
 
     def config(self) -> dict[str, Any]:
         """Give the layer's configuration."""

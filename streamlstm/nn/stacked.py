@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from streamlstm.errors import UsageError
 from streamlstm.nn.cell import Cell, Masks
-from streamlstm.nn.layer import State
+from streamlstm.nn.operations import State, Value
 from streamlstm.spec import StateEntry
-
-if TYPE_CHECKING:
-    from streamlstm.export.graph import Graph
 
 
 def prefixed(parts: Iterable[tuple[StateEntry, ...]]) -> tuple[StateEntry, ...]:
@@ -28,7 +25,7 @@ def prefixed(parts: Iterable[tuple[StateEntry, ...]]) -> tuple[StateEntry, ...]:
 class StackedCells(Cell):
     """Cells one upon another, as Keras' `RNN([cell, cell])`; the state is that of the first, the second, ….
 
-    Over time this equals layers one upon another, and is emitted as such.
+    Over time this equals layers one upon another, and is looped over as such.
     """
 
     def __init__(self, cells: Sequence[Cell]) -> None:
@@ -70,39 +67,28 @@ class StackedCells(Cell):
             x = x.new_empty(len(x), cell.output_size)
         return Masks(inner=tuple(drawn)) if any(drawn) else None
 
-    def step(self, x: Tensor, state: State, masks: Masks | None = None) -> tuple[Tensor, State]:
+    def step(self, x: Value, state: State, masks: Masks | None = None) -> tuple[Value, State]:
         """Do one step through all cells."""
-        inner = masks.inner if masks else (None,) * len(self.cells)
-        following: list[Tensor] = []
-        for cell, part, drawn in zip(self.parts(), self.split(state), inner, strict=True):
+        following: list[Value] = []
+        for cell, part, drawn in self._each(state, masks):
             x, new = cell.step(x, part, drawn)
             following.extend(new)
         return x, tuple(following)
 
-    def scan(self, x: Tensor, state: State, masks: Masks | None = None) -> tuple[Tensor, State]:
+    def scan(
+        self, x: Value, state: State, masks: Masks | None = None, live: Value | None = None
+    ) -> tuple[Value, State]:
         """Step through x (T, B, F), one cell after the other over all steps."""
-        inner = masks.inner if masks else (None,) * len(self.cells)
-        following: list[Tensor] = []
-        for cell, part, drawn in zip(self.parts(), self.split(state), inner, strict=True):
-            x, new = cell.scan(x, part, drawn)
+        following: list[Value] = []
+        for cell, part, drawn in self._each(state, masks):
+            x, new = cell.scan(x, part, drawn, live)
             following.extend(new)
         return x, tuple(following)
 
-    def emit_step(self, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, list[str]]:
-        """Add one step through all cells."""
-        following: list[str] = []
-        for cell, part in zip(self.parts(), self.split(state), strict=True):
-            x, new = cell.emit_step(graph, x, part)
-            following.extend(new)
-        return x, following
-
-    def emit(self, graph: Graph, x: str, state: Sequence[str], lengths: str | None = None) -> tuple[str, list[str]]:
-        """Add the cells' loops one after the other."""
-        following: list[str] = []
-        for cell, part in zip(self.parts(), self.split(state), strict=True):
-            x, new = cell.emit(graph, x, part, lengths)
-            following.extend(new)
-        return x, following
+    def _each(self, state: State, masks: Masks | None) -> Iterator[tuple[Cell, State, Masks | None]]:
+        """The cells, each with its own state and masks."""
+        inner = masks.inner if masks else (None,) * len(self.cells)
+        return zip(self.parts(), self.split(state), inner, strict=True)
 
     def config(self) -> dict[str, Any]:
         """Give the cells' configurations."""

@@ -7,22 +7,19 @@ A cell called as `cell(inputs, state)` takes and returns states as TensorFlow do
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from streamlstm.errors import UsageError
 from streamlstm.nn.cell import Cell, Masks, draw_mask
-from streamlstm.nn.layer import State
+from streamlstm.nn.operations import State, Value
 from streamlstm.nn.recurrent import RNN
 from streamlstm.nn.stacked import StackedCells
 from streamlstm.nn.tf1_cells import BasicLSTMCell, BasicRNNCell, GRUCell, LSTMCell, LSTMStateTuple
 from streamlstm.nn.weights import jsonable
 from streamlstm.spec import StateEntry
-
-if TYPE_CHECKING:
-    from streamlstm.export.graph import Graph
 
 __all__ = [
     "BasicLSTMCell",
@@ -94,21 +91,15 @@ class Wrapper(Cell):
         """Draw the wrapped cell's masks."""
         return self.cell.draw(x)
 
-    def step(self, x: Tensor, state: State, masks: Masks | None = None) -> tuple[Tensor, State]:
+    def step(self, x: Value, state: State, masks: Masks | None = None) -> tuple[Value, State]:
         """Do the wrapped cell's step."""
         return self.cell.step(x, state, masks)
 
-    def scan(self, x: Tensor, state: State, masks: Masks | None = None) -> tuple[Tensor, State]:
+    def scan(
+        self, x: Value, state: State, masks: Masks | None = None, live: Value | None = None
+    ) -> tuple[Value, State]:
         """Do the wrapped cell's steps."""
-        return self.cell.scan(x, state, masks)
-
-    def emit_step(self, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, list[str]]:
-        """Add the wrapped cell's step."""
-        return self.cell.emit_step(graph, x, state)
-
-    def emit(self, graph: Graph, x: str, state: Sequence[str], lengths: str | None = None) -> tuple[str, list[str]]:
-        """Add the wrapped cell's loop."""
-        return self.cell.emit(graph, x, state, lengths)
+        return self.cell.scan(x, state, masks, live)
 
     def config(self) -> dict[str, Any]:
         """Give the wrapped cell's configuration and the wrapper's arguments."""
@@ -126,25 +117,17 @@ class ResidualWrapper(Wrapper):
                 f"ResidualWrapper adds input and output, but {input_size} numbers go in and {self.output_size} come out"
             )
 
-    def step(self, x: Tensor, state: State, masks: Masks | None = None) -> tuple[Tensor, State]:
+    def step(self, x: Value, state: State, masks: Masks | None = None) -> tuple[Value, State]:
         """Do one step."""
         y, state = self.cell.step(x, state, masks)
         return x + y, state
 
-    def scan(self, x: Tensor, state: State, masks: Masks | None = None) -> tuple[Tensor, State]:
+    def scan(
+        self, x: Value, state: State, masks: Masks | None = None, live: Value | None = None
+    ) -> tuple[Value, State]:
         """Step through x (T, B, F)."""
-        y, state = self.cell.scan(x, state, masks)
+        y, state = self.cell.scan(x, state, masks, live)
         return x + y, state
-
-    def emit_step(self, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, list[str]]:
-        """Add the cell's step and the sum."""
-        y, following = self.cell.emit_step(graph, x, state)
-        return graph.node("Add", x, y), following
-
-    def emit(self, graph: Graph, x: str, state: Sequence[str], lengths: str | None = None) -> tuple[str, list[str]]:
-        """Add the cell's loop and the sum."""
-        y, following = self.cell.emit(graph, x, state, lengths)
-        return graph.node("Add", x, y), following
 
 
 class DropoutWrapper(Wrapper):
@@ -203,21 +186,27 @@ class DropoutWrapper(Wrapper):
             return self._draw_own(x, 1, inner)
         return None if inner is None else Masks(inner=(inner,))
 
-    def step(self, x: Tensor, state: State, masks: Masks | None = None) -> tuple[Tensor, State]:
+    def step(self, x: Value, state: State, masks: Masks | None = None) -> tuple[Value, State]:
         """Do one step, dropping while training."""
         inner = masks.inner[0] if masks and masks.inner else None
-        if not self.training:
+        if not self._drops(x):
             return self.cell.step(x, state, inner)
         own = masks if masks is not None and self.variational else self._draw_own(x, None, inner)
         y, following = self.cell.step(x * own.input[0] if own.input else x, state, inner)
         dropped = tuple(part * mask for part, mask in zip(following, own.recurrent, strict=True))
         return y * own.output[0] if own.output else y, dropped
 
-    def scan(self, x: Tensor, state: State, masks: Masks | None = None) -> tuple[Tensor, State]:
+    def scan(
+        self, x: Value, state: State, masks: Masks | None = None, live: Value | None = None
+    ) -> tuple[Value, State]:
         """Step through x (T, B, F): one by one while training."""
-        if self.training:
-            return Cell.scan(self, x, state, masks)
-        return self.cell.scan(x, state, masks.inner[0] if masks and masks.inner else None)
+        if self._drops(x):
+            return Cell.scan(self, x, state, masks, live)
+        return self.cell.scan(x, state, masks.inner[0] if masks and masks.inner else None, live)
+
+    def _drops(self, x: Value) -> bool:
+        """Whether this is training; what is served drops nothing."""
+        return self.training and isinstance(x, Tensor)
 
 
 class DeviceWrapper(Wrapper):
@@ -247,13 +236,21 @@ class DeviceWrapper(Wrapper):
         super().make(input_size)
         self.cell.to(self.device)
 
-    def step(self, x: Tensor, state: State, masks: Masks | None = None) -> tuple[Tensor, State]:
+    def step(self, x: Value, state: State, masks: Masks | None = None) -> tuple[Value, State]:
         """Do one step on the device."""
-        return self.cell.step(x.to(self.device), tuple(part.to(self.device) for part in state), masks)
+        return self.cell.step(*self._moved(x, state), masks)
 
-    def scan(self, x: Tensor, state: State, masks: Masks | None = None) -> tuple[Tensor, State]:
+    def scan(
+        self, x: Value, state: State, masks: Masks | None = None, live: Value | None = None
+    ) -> tuple[Value, State]:
         """Step through x (T, B, F) on the device."""
-        return self.cell.scan(x.to(self.device), tuple(part.to(self.device) for part in state), masks)
+        return self.cell.scan(*self._moved(x, state), masks, live)
+
+    def _moved(self, x: Value, state: State) -> tuple[Value, State]:
+        """Tensors on the device; a graph's symbols are on none."""
+        if not isinstance(x, Tensor):
+            return x, state
+        return x.to(self.device), tuple(part.to(self.device) for part in state)
 
     def draw(self, x: Tensor) -> Masks | None:
         """Draw the cell's masks on the device."""

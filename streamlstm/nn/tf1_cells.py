@@ -7,7 +7,7 @@ TensorFlow keeps one kernel for [x; h]; here it is held as `kernel` and `recurre
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,18 +15,15 @@ from numpy.typing import ArrayLike
 from torch import Generator, Tensor
 
 from streamlstm.errors import UsageError
-from streamlstm.nn import operator
 from streamlstm.nn.activations import Activation, activation
 from streamlstm.nn.cell import Cell, Masks, checked_units
 from streamlstm.nn.cells import GRUCell as KerasGRUCell
-from streamlstm.nn.cells import SimpleRNNCell, emit_product
+from streamlstm.nn.cells import SimpleRNNCell, gate_sums
 from streamlstm.nn.initializers import Initializer, InitializerSpec, initializer
-from streamlstm.nn.layer import State
+from streamlstm.nn.operations import State, Value, of
+from streamlstm.nn.recurrence import Recurrence
 from streamlstm.nn.weights import jsonable
 from streamlstm.spec import StateEntry
-
-if TYPE_CHECKING:
-    from streamlstm.export.graph import Graph
 
 
 class LSTMStateTuple(NamedTuple):
@@ -176,27 +173,7 @@ class LSTMCell(TF1Cell):
         c, h = state if self.state_is_tuple else torch.split(state, [self.num_units, self.output_size], dim=1)
         return h, c
 
-    def gates(self, x: Tensor, state: State, masks: Masks | None = None) -> dict[str, Tensor]:
-        """Compute one step and keep all its parts: the gates, the candidate, the new cell and output, each (B, u)."""
-        del masks
-        h, c = state
-        z = x @ self.kernel + h @ self.recurrent_kernel + self.get_parameter("bias")
-        z_i, z_f, z_c, z_o = z.chunk(4, dim=1)
-        z_f = z_f + self.forget_bias
-        if self.peepholes:
-            z_f, z_i = z_f + self.w_f_diag * c, z_i + self.w_i_diag * c
-        f, i, candidate = torch.sigmoid(z_f), torch.sigmoid(z_i), self.activation(z_c)
-        cell = f * c + i * candidate
-        if self.cell_clip is not None:
-            cell = cell.clamp(-self.cell_clip, self.cell_clip)
-        o = torch.sigmoid(z_o + self.w_o_diag * cell if self.peepholes else z_o)
-        hidden = o * self.activation(cell)
-        if self.projected:
-            hidden = hidden @ self.projection
-            if self.proj_clip is not None:
-                hidden = hidden.clamp(-self.proj_clip, self.proj_clip)
-        return {"forget": f, "input": i, "output": o, "candidate": candidate, "cell": cell, "hidden": hidden}
-
+    gate_count = 4
     kernel: Tensor
     recurrent_kernel: Tensor
     w_f_diag: Tensor
@@ -204,7 +181,28 @@ class LSTMCell(TF1Cell):
     w_o_diag: Tensor
     projection: Tensor
 
-    def step(self, x: Tensor, state: State, masks: Masks | None = None) -> tuple[Tensor, State]:
+    def gates(self, x: Value, state: State, masks: Masks | None = None) -> dict[str, Value]:
+        """Compute one step and keep all its parts: the gates, the candidate, the new cell and output, each (B, u)."""
+        del masks
+        h, c = state
+        folds = of(x).folds
+        bias = self._folded_bias() if folds else self.get_parameter("bias")
+        z_i, z_f, z_c, z_o = gate_sums(x, h, None, self, bias).chunk(4, dim=1)
+        f = self._peep(z_f if folds else z_f + self.forget_bias, "w_f_diag", c).sigmoid()
+        kept = f * c
+        i = self._peep(z_i, "w_i_diag", c).sigmoid()
+        candidate = self.activation(z_c)
+        cell = _clipped(kept + i * candidate, self.cell_clip)
+        o = self._peep(z_o, "w_o_diag", cell).sigmoid()
+        hidden = o * self.activation(cell)
+        if self.projected:
+            hidden = _clipped(hidden @ self.projection, self.proj_clip)
+        return {"forget": f, "input": i, "output": o, "candidate": candidate, "cell": cell, "hidden": hidden}
+
+    def _peep(self, z: Value, weight: str, cell: Value) -> Value:
+        return z + self.get_parameter(weight) * cell if self.peepholes else z
+
+    def step(self, x: Value, state: State, masks: Masks | None = None) -> tuple[Value, State]:
         """Do one step from x (B, F) and (h, c)."""
         parts = self.gates(x, state, masks)
         return parts["hidden"], (parts["hidden"], parts["cell"])
@@ -214,52 +212,29 @@ class LSTMCell(TF1Cell):
         bias[self.num_units : 2 * self.num_units] += self.forget_bias
         return bias
 
-    def emit_step(self, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, list[str]]:
-        """Add one step from primitive nodes."""
-        h, c = state
-        outer = emit_product(graph, x, self.kernel, self._folded_bias())
-        z = graph.node("Add", outer, emit_product(graph, h, self.recurrent_kernel))
-        z_i, z_f, z_c, z_o = graph.nodes("Split", z, outputs=4, axis=1, num_outputs=4)
+    def scan(
+        self, x: Value, state: State, masks: Masks | None = None, live: Value | None = None
+    ) -> tuple[Value, State]:
+        """Step through x (T, B, F), in a graph by one operator unless it lacks the clipping or the projection."""
+        loop = None
+        if of(x).folds and self.cell_clip is None and not self.projected:
+            loop = of(x).kernel(self._recurrence(), live)
+        return super().scan(x, state, masks, live) if loop is None else loop(x, state)
 
-        def peep(z: str, weight: str, cell: str) -> str:
-            if not self.peepholes:
-                return z
-            diagonal = graph.constant(operator.array(self.get_parameter(weight)))
-            return graph.node("Add", z, graph.node("Mul", diagonal, cell))
-
-        def clip(value: str, bound: float | None) -> str:
-            if bound is None:
-                return value
-            return graph.node("Clip", value, graph.constant(-bound), graph.constant(bound))
-
-        kept = graph.node("Mul", graph.node("Sigmoid", peep(z_f, "w_f_diag", c)), c)
-        gate = graph.node("Sigmoid", peep(z_i, "w_i_diag", c))
-        new = graph.node("Mul", gate, self.activation.emit(graph, z_c))
-        cell = clip(graph.node("Add", kept, new), self.cell_clip)
-        gate = graph.node("Sigmoid", peep(z_o, "w_o_diag", cell))
-        hidden = graph.node("Mul", gate, self.activation.emit(graph, cell))
-        if self.projected:
-            hidden = clip(emit_product(graph, hidden, self.projection), self.proj_clip)
-        return hidden, [hidden, cell]
-
-    def emit(self, graph: Graph, x: str, state: Sequence[str], lengths: str | None = None) -> tuple[str, list[str]]:
-        """Add one LSTM operator, or a loop where it lacks the clipping, the projection or the activation."""
-        if self.cell_clip is not None or self.projected or not operator.supported(self.activation):
-            return super().emit(graph, x, state, lengths)
-        diagonals = None
-        if self.peepholes:
-            diagonals = np.stack([operator.array(w) for w in (self.w_i_diag, self.w_o_diag, self.w_f_diag)])
-        return operator.emit_lstm(
-            graph,
-            x,
-            state,
-            lengths,
-            kernel=operator.array(self.kernel),
-            recurrent=operator.array(self.recurrent_kernel),
-            bias=operator.array(self._folded_bias()),
+    def _recurrence(self) -> Recurrence:
+        """An LSTM."""
+        return Recurrence(
+            kind="LSTM",
             functions=(activation("sigmoid"), self.activation, self.activation),
-            peepholes=diagonals,
+            kernel=self.kernel,
+            recurrent=self.recurrent_kernel,
+            bias=self._folded_bias(),
+            peepholes=(self.w_i_diag, self.w_o_diag, self.w_f_diag) if self.peepholes else (),
         )
+
+
+def _clipped(value: Value, bound: float | None) -> Value:
+    return value if bound is None else value.clamp(-bound, bound)
 
 
 class BasicLSTMCell(LSTMCell):

@@ -9,20 +9,17 @@ the model would take for values.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
-from onnx import TensorProto
 from torch import Tensor
 
 from streamlstm.errors import UsageError
-from streamlstm.nn.layer import RecurrentLayer, State
-from streamlstm.nn.recurrent import emit_last
+from streamlstm.nn.layer import RecurrentLayer
+from streamlstm.nn.operations import State, Value, of
+from streamlstm.nn.symbols import Symbol
 from streamlstm.spec import StateEntry
-
-if TYPE_CHECKING:
-    from streamlstm.export.graph import Graph
 
 # Windows of one call of the layer: enough to fill its matrix products, few enough to stay in the cache. 64 steps of
 # 1,024 series (LSTM 50, LSTM 100, windows of 10) took 27 µs a value and 1.8 GB as one batch, 16 µs and 40 MB in blocks.
@@ -60,11 +57,23 @@ class Window(RecurrentLayer):
             StateEntry(name="count", shape=(1,)),
         )
 
-    def scan(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def scan(self, x: Value, state: State) -> tuple[Value, State]:
         """Step through x (T, B, F) from (window (B, W·F), count (B, 1))."""
-        steps, batch, features = x.shape
+        side, W, F = of(x), self.length, self.input_size or 0
         window, count = state
-        values = torch.cat((window.reshape(batch, self.length, features).transpose(0, 1), x))  # (W + T, B, F)
+        values = side.concat((side.reshape(window, -1, W, F).permute(1, 0, 2), x), axis=0)  # (W + T, B, F)
+        run = self._in_one_batch if isinstance(x, Tensor) else self._in_blocks
+        y, before, steps = run(values, x, count)
+        last = values[-W:].permute(1, 0, 2)
+        counted = (before + steps).clamp(max=W).float()
+        return y, (side.reshape(last, -1, W * F), side.reshape(counted, -1, 1))
+
+    def _in_one_batch(self, values: Tensor, x: Tensor, count: Tensor) -> tuple[Tensor, Tensor, int]:
+        """Run the layer over all windows at once, those of less than W values masked in front.
+
+        Returns the outputs (T, B, O), how many values came before (B, 1), and T.
+        """
+        steps, batch, features = x.shape
         place = torch.arange(self.length, device=x.device).unsqueeze(1)  # (W, 1)
         index = place + torch.arange(steps, device=x.device) + 1  # (W, T)
         windows = values[index].reshape(self.length, steps * batch, features)
@@ -73,64 +82,57 @@ class Window(RecurrentLayer):
         mask = None
         if bool((seen < self.length).any()):
             mask = place >= self.length - seen.reshape(1, -1)
-        y, _ = self.layer.sequence(windows, mask)
-        if y.dim() == 3:
-            y = y[-1]
-        last = values[-self.length :].transpose(0, 1).reshape(batch, -1)
-        return y.reshape(steps, batch, -1), (last, seen[-1].unsqueeze(1).to(count))
+        return self._outputs(windows, mask).reshape(steps, batch, -1), count, steps
 
-    def emit(self, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, list[str]]:
-        """Add the nodes of `scan`, in blocks of steps that make some `BLOCK_ROWS` windows each."""
-        W, F = self.length, self.input_size or 0
-        window, count = state
-        kept = graph.node("Transpose", graph.reshape(window, -1, W, F), perm=[1, 0, 2])
-        values = graph.concat([kept, x], axis=0)  # (W + T, B, F)
-        shape = graph.node("Shape", x)
-        steps, batch = (graph.node("Squeeze", graph.slice(shape, i, i + 1, 0), graph.ints(0)) for i in (0, 1))
-        before = graph.reshape(graph.node("Cast", count, to=TensorProto.INT64), 1, 1, -1)  # (1, 1, B)
-        index, seen = self._emit_places(graph, steps, batch, before)
-        flat = graph.reshape(values, -1, F)
+    def _outputs(self, windows: Value, live: Value | None) -> Value:
+        """The newest output (N, O) over windows (W, N, F)."""
+        y, live = self.layer.sequence(windows, live)
+        return of(y).last(y, live) if self.layer.gives_sequences else y
 
-        def block(body: Graph, slices: list[str], _: list[str]) -> tuple[list[str], list[str]]:
-            places, lengths = slices
-            y, whole = self.layer.emit_sequence(body, body.node("Gather", flat, places, axis=0), lengths)
-            return [emit_last(body, y, lengths) if whole else y], []
+    def _in_blocks(self, values: Symbol, x: Symbol, count: Symbol) -> tuple[Symbol, Symbol, Symbol]:
+        """Add the same in blocks of steps that make some `BLOCK_ROWS` windows each, their values at the beginning.
 
-        (blocks,), _ = graph.scan(block, [index, seen], [], (TensorProto.INT64, TensorProto.INT64))
-        padded = graph.concat([graph.ints(-1), graph.slice(shape, 1, 2, 0), graph.ints(self.output_size)], axis=0)
-        y = graph.node("Reshape", blocks, padded)
-        y = graph.node("Slice", y, graph.ints(0), graph.slice(shape, 0, 1, 0), graph.ints(0))
+        Returns the outputs [T, B, O], how many values came before [1, 1, B], and T.
+        """
+        side = x.operations
+        shape = x.shape()
+        steps, batch = shape[0:1].squeeze(0), shape[1:2].squeeze(0)
+        before = side.reshape(count.long(), 1, 1, -1)
+        places, seen = self._places(steps, batch, before)
+        flat = side.reshape(values, -1, self.input_size or 0)
 
-        last = graph.node("Transpose", graph.slice(values, -W, None, 0), perm=[1, 0, 2])
-        total = graph.node("Min", graph.node("Add", before, steps), graph.constant(W, dtype="int64"))
-        counted = graph.node("Cast", total, to=TensorProto.FLOAT)
-        return y, [graph.reshape(last, -1, W * F), graph.reshape(counted, -1, 1)]
+        def block(slices: Sequence[Symbol], _: State) -> tuple[list[Value], State]:
+            return [self._outputs(side.take(flat, slices[0]), slices[1])], ()
 
-    def _emit_places(self, graph: Graph, steps: str, batch: str, before: str) -> tuple[str, str]:
+        (blocks,), _ = side.loop(block, [places, seen])
+        padded = side.concat([side.ints(-1), shape[1:2], side.ints(self.output_size)], axis=0)
+        y = blocks.node("Reshape", padded)
+        return y.node("Slice", side.ints(0), shape[0:1], side.ints(0)), before, steps
+
+    def _places(self, steps: Symbol, batch: Symbol, before: Symbol) -> tuple[Symbol, Symbol]:
         """Add, block by block, where in values [(W + T) * B] each window's numbers stand, and how many there are.
 
         Returns int64 (blocks, W, K * B) and (blocks, K * B); the last block's excess repeats the last step.
         """
-        zero, one, full = (graph.constant(n, dtype="int64") for n in (0, 1, self.length))
-        ideal = graph.node("Div", graph.constant(BLOCK_ROWS, dtype="int64"), batch)
-        K = graph.node("Max", graph.node("Min", ideal, steps), one)  # steps of a block
-        blocks = graph.node("Div", graph.node("Sub", graph.node("Add", steps, K), one), K)
-        numbers = graph.node("Range", zero, graph.node("Mul", blocks, K), one)
-        numbers = graph.node("Min", numbers, graph.node("Sub", steps, one))
-        step = graph.reshape(numbers, 1, -1, 1)  # (1, blocks * K, 1)
-        row = graph.reshape(graph.node("Range", zero, batch, one), 1, 1, -1)  # (1, 1, B)
-        place = graph.constant(np.arange(self.length).reshape(-1, 1, 1), dtype="int64")  # (W, 1, 1)
+        side = steps.operations
+        zero, one, full = (side.symbol(n, torch.int64) for n in (0, 1, self.length))
+        K = (BLOCK_ROWS // batch).node("Min", steps).maximum(one)  # steps of a block
+        blocks = (steps + K - one) // K
+        numbers = zero.node("Range", blocks * K, one).node("Min", steps - one)
+        step = side.reshape(numbers, 1, -1, 1)  # (1, blocks * K, 1)
+        row = side.reshape(zero.node("Range", batch, one), 1, 1, -1)  # (1, 1, B)
+        place = side.symbol(np.arange(self.length).reshape(-1, 1, 1), torch.int64)  # (W, 1, 1)
 
-        later = graph.node("Add", step, one)
-        seen = graph.node("Min", graph.node("Add", before, later), full)  # (1, blocks * K, B)
+        later = step + one
+        seen = (before + later).node("Min", full)  # (1, blocks * K, B)
         # The window of a step ends at values[W + step]; its values are moved to the window's beginning.
-        first = graph.node("Sub", graph.node("Add", later, full), seen)
-        index = graph.node("Min", graph.node("Add", first, place), graph.node("Add", step, full))
-        flat = graph.node("Add", graph.node("Mul", index, batch), row)  # (W, blocks * K, B)
-        one_block = graph.reshape(graph.node("Mul", K, batch), 1)
-        cut = graph.concat([graph.ints(self.length, -1), one_block], axis=0)
-        index = graph.node("Transpose", graph.node("Reshape", flat, cut), perm=[1, 0, 2])
-        return index, graph.node("Reshape", seen, graph.concat([graph.ints(-1), one_block], axis=0))
+        first = later + full - seen
+        index = (first + place).node("Min", step + full)
+        flat = index * batch + row  # (W, blocks * K, B)
+        one_block = side.reshape(K * batch, 1)
+        cut = side.concat([side.ints(self.length, -1), one_block], axis=0)
+        index = flat.node("Reshape", cut).permute(1, 0, 2)
+        return index, seen.node("Reshape", side.concat([side.ints(-1), one_block], axis=0))
 
     def config(self) -> dict[str, Any]:
         """Give the layer's configuration and the length."""

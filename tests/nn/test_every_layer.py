@@ -14,7 +14,6 @@ from step_models import Stepper, initial_state, packed, step_model, values
 from streamlstm import nn
 from streamlstm.errors import UsageError
 from streamlstm.nn import activations, tf1
-from streamlstm.nn.cells import emit_product
 from streamlstm.nn.registry import classes, from_config
 from streamlstm.spec import StateEntry
 
@@ -22,7 +21,7 @@ F = 3  # features of every case
 
 
 class MinimalGatedCell(nn.Cell):
-    """A cell of a user's own, with nothing but one step in torch and in ONNX: `h' = (1 - f) h + f tanh(x K + f h)`."""
+    """A cell of a user's own, with nothing but one step: `h' = (1 - f) h + f tanh(x K + f h)`."""
 
     def __init__(self, units: int) -> None:
         super().__init__()
@@ -39,17 +38,11 @@ class MinimalGatedCell(nn.Cell):
 
     def step(self, x: Any, state: Any, masks: Any = None) -> Any:
         """One step."""
-        f = torch.sigmoid(x @ self.gate)
-        h = (1 - f) * state[0] + f * torch.tanh(x @ self.kernel + f * state[0])
+        f = (x @ self.gate).sigmoid()
+        fresh = x @ self.kernel + f * state[0]
+        kept = (1.0 - f) * state[0]
+        h = kept + f * fresh.tanh()
         return h, (h,)
-
-    def emit_step(self, graph: Any, x: str, state: Any) -> Any:
-        """The same as nodes."""
-        f = graph.node("Sigmoid", emit_product(graph, x, self.gate))
-        fresh = graph.node("Add", emit_product(graph, x, self.kernel), graph.node("Mul", f, state[0]))
-        kept = graph.node("Mul", graph.node("Sub", graph.constant(1.0), f), state[0])
-        h = graph.node("Add", kept, graph.node("Mul", f, graph.node("Tanh", fresh)))
-        return h, [h]
 
 
 ACTIVATION_CASES = {
