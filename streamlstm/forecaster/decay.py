@@ -1,4 +1,4 @@
-"""Sums that forget: s(t) = decay * s(t-1) + x(t) W + bias over time, in torch and as one ONNX node.
+"""Sums that forget: s(t) = decay * s(t-1) + x(t) W + bias over time, one kernel in torch and one node in ONNX.
 
 Written as a recurrent layer with relu (nothing summed is negative, so relu changes nothing), since both torch and
 onnxruntime have that fused. Its matrices have one number a column: onnxruntime's RNN adds several products in another
@@ -8,13 +8,12 @@ are added up before, by a product that has not that fault.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from streamlstm.export.graph import Graph
+from streamlstm.nn.operations import Value
 
 
 class Decay(NamedTuple):
@@ -25,19 +24,18 @@ class Decay(NamedTuple):
     bias: Tensor  # (m,)
 
 
-def decaying_sums(x: Tensor, rule: Decay, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum x (T, B, n) from sums (B, m): the sums after each step (T, B, m) and after the last."""
-    weights = [rule.weight.t(), torch.diag(rule.decays), rule.bias, torch.zeros_like(rule.bias)]
-    sums, after = torch.rnn_relu(x, state[None].contiguous(), weights, True, 1, 0.0, False, False, False)
-    return sums, after[0]
-
-
-def emit_decaying_sums(graph: Graph, x: str, rule: Decay, state: str) -> tuple[str, str]:
-    """Add the nodes of `decaying_sums`; the same two tensors, states as (1, B, m)."""
-    size, weight = len(rule.decays), rule.weight
+def decaying_sums(x: Value, rule: Decay, state: Value) -> tuple[Value, Value]:
+    """Sum x (T, B, n) from sums (1, B, m): the sums after each step (T, B, m) and after the last (1, B, m)."""
+    if isinstance(x, Tensor):
+        weights = [rule.weight.t(), torch.diag(rule.decays), rule.bias, torch.zeros_like(rule.bias)]
+        state = state.reshape(1, x.shape[1], -1).contiguous()
+        sums, after = torch.rnn_relu(x, state, weights, True, 1, 0.0, False, False, False)
+        return sums, after
+    weight = rule.weight
     if (weight.count_nonzero(dim=0) > 1).any():
-        x, weight = graph.node("MatMul", x, graph.constant(weight.numpy())), torch.eye(size)
+        x, weight = x @ weight, torch.eye(len(rule.decays))
     weights = [weight.t()[None], torch.diag(rule.decays)[None], torch.cat((rule.bias, 0 * rule.bias))[None]]
-    given = [graph.constant(matrix.contiguous().numpy()) for matrix in weights]
-    sums, after = graph.nodes("RNN", x, *given, "", state, outputs=2, hidden_size=size, activations=["Relu"])
-    return graph.node("Squeeze", sums, graph.ints(1)), after
+    sums, after = x.operations.nodes(
+        "RNN", x, *weights, "", state, outputs=2, hidden_size=len(rule.decays), activations=["Relu"]
+    )
+    return sums.squeeze(1), after

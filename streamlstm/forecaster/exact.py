@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from streamlstm.export.pairs import emit_join, emit_split
+from streamlstm.nn.operations import Value, of
+from streamlstm.nn.symbols import emit_forecaster
 from streamlstm.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -39,11 +40,8 @@ class Inner(Protocol):
     def initial_state(self, batch: int) -> Tensor:
         """The packed state of series without history, (batch, D)."""
 
-    def __call__(self, x: Tensor, state: Tensor, time: Tensor | None = None) -> Any:
+    def __call__(self, x: Value, state: Value, time: Value | None = None) -> Any:
         """Step through raw x (T, B, F) of float64."""
-
-    def emit(self, graph: Graph, x: str = "x", state: str = "state") -> tuple[str, str]:
-        """Add the nodes of the same."""
 
     def spec(self, training: dict[str, Any] | None = None) -> ModelSpec:
         """The metadata."""
@@ -68,23 +66,19 @@ class ExactForecaster(nn.Module):
         """The packed state of series without history, (batch, D)."""
         return self.inner.initial_state(batch)
 
-    def forward(self, x: Tensor, state: Tensor, time: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Value, state: Value, time: Value | None = None) -> tuple[Value, Value]:
         """Step through pairs x (T, B, 2F) from state (B, D): pairs (T, B, 2O) and the state after the last step."""
-        parts = x.double().chunk(2, dim=2)
-        relative = parts[0] + parts[1] - self.origin
+        wide = x.double()
+        joined = wide[:, :, : self._features] + wide[:, :, self._features :]
+        relative = joined - self.origin
         y, after = self.inner(relative, state) if time is None else self.inner(relative, state, time)
         total = self.origin[list(self.inner.output_features)] + y.double()
         high = total.float()
-        return torch.cat((high, (total - high.double()).float()), dim=2), after
+        return of(x).concat((high, (total - high.double()).float()), axis=2), after
 
     def emit(self, graph: Graph) -> tuple[str, str]:
         """Add the nodes of `forward` on the graph's inputs; returns the names of y and next_state."""
-        origin = self.origin.numpy()
-        joined = emit_join(graph, "x", self._features, axis=2)
-        y, after = self.inner.emit(graph, graph.node("Sub", joined, graph.constant(origin, dtype=np.float64)), "state")
-        put_on = graph.constant(origin[list(self.inner.output_features)], dtype=np.float64)
-        parts = emit_split(graph, graph.node("Add", put_on, graph.double(y)))
-        return graph.concat([*parts], axis=2), after
+        return emit_forecaster(self, graph)
 
     def spec(self, training: dict[str, Any] | None = None) -> ModelSpec:
         """The metadata of the exported model; `training` holds facts and errors for people."""

@@ -21,7 +21,7 @@ is exact, so a counter is seen as well after a billion steps as after the first,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,10 +31,8 @@ from torch import Tensor, nn
 from streamlstm.errors import UsageError
 from streamlstm.forecaster.scaling import Z_LIMIT
 from streamlstm.forecaster.spread import RunningSpread
+from streamlstm.nn.operations import Value, of
 from streamlstm.spec import StateEntry
-
-if TYPE_CHECKING:
-    from streamlstm.export.graph import Graph
 
 LOCAL_LIMIT = 50.0  # units; a jump after a flat stretch counts as no more
 MIN_WIDE_SEASON = 48  # steps; three windows around a shorter one would hardly differ
@@ -46,29 +44,15 @@ NOTHING = -3e38  # stands in the buffer where there was no value yet; no z is as
 class Lagged(NamedTuple):
     """What the lags give at every step."""
 
-    features: Tensor  # (T, B, F*K), standardised
-    full: Tensor  # (T, B, 1) of bool: whether all the history they need is there
-    moving: Tensor  # (T, B, 1) of bool: whether it is not a series' first value
-    unit: Tensor  # (T, B, F), in z: the mean absolute change of late
-    change: Tensor  # (T, B, F), z(t) - z(t-1); 0 at a series' first value
-    smoothed: Tensor  # (T, B, F), exponentially, less the latest; in units if `local`, else in z
-    median: Tensor  # (T, B, F), of the last values, less the latest; in units if `local`, else in z
-    state: tuple[Tensor, ...]  # after the last step
-
-
-class EmittedLags(NamedTuple):
-    """The names of the same tensors in a graph, but for the smoothed change, which is among the features.
-
-    Those have a mean of 0, but no deviation of 1 yet; states are (1, B, n), the history (B, L*F).
-    """
-
-    features: str
-    full: str
-    moving: str
-    unit: str
-    change: str
-    median: str
-    state: list[str]
+    features: Value  # (T, B, F*K), standardised; in a graph less their mean only, the rest is left to what comes next
+    full: Value  # (T, B, 1) of bool: whether all the history they need is there
+    moving: Value  # (T, B, 1) of bool: whether it is not a series' first value
+    unit: Value  # (T, B, F), in z: the mean absolute change of late
+    change: Value  # (T, B, F), z(t) - z(t-1); 0 at a series' first value
+    smoothed: Value  # (T, B, F), exponentially, less the latest; in units if `local`, else in z; none in a graph
+    median: Value  # (T, B, F), of the last values, less the latest; in units if `local`, else in z
+    z: Value  # (T, B, F), in float32
+    state: tuple[Value, ...]  # after the last step
 
 
 class LagFeatures(nn.Module):
@@ -81,7 +65,7 @@ class LagFeatures(nn.Module):
     recurrent stack's, those not in `seasonal` need no season.
 
     With `local`, all are measured in the series' own unit (`RunningSpread`), and the level is that above z(t-recent).
-    With `exact`, z is float64 in torch and pairs in the graph.
+    With `exact`, z is float64.
     """
 
     mean: Tensor
@@ -127,6 +111,8 @@ class LagFeatures(nn.Module):
         self.smoothed = self._of_all([self.columns - 2])
         self.median_size = min(MEDIAN, recent + 1 - recent % 2)  # odd, and no more than the recent values
         self.spread = RunningSpread(features, 2 * self.length)
+        self._pair = torch.zeros(len(lags), 2)  # the change and the value
+        self._pair[recent - 1 : recent + 1] = torch.tensor([[-1.0, 0.0], [1.0, 1.0]])
         self._map = _linear_map(recent, len(single), windows, local=local)  # (lags, K), or K - 1 without the level
         self.register_buffer("mean", torch.zeros(self.size))
         self.register_buffer("std", torch.ones(self.size))
@@ -142,125 +128,90 @@ class LagFeatures(nn.Module):
         return (*self.spread.state_entries(), first, history)
 
     def initial_state(self, batch: int) -> tuple[Tensor, ...]:
-        """The state before the first value, each (batch, size)."""
-        return tuple(torch.tensor(e.initial).expand(batch, e.size).clone() for e in self.state_entries())
+        """The state before the first value, as `forward` takes it."""
+        *ahead, history = (torch.tensor(e.initial).expand(batch, e.size).clone() for e in self.state_entries())
+        return (*(part[None] for part in ahead), history)
 
     def taken(self, values: NDArray[np.float64]) -> Tensor:
         """Values in the precision in which they are to be scaled and given to `forward`."""
         x = torch.from_numpy(values)
         return x if self.exact else x.float()
 
-    def forward(self, z: Tensor, state: Sequence[Tensor]) -> Lagged:
-        """Step through z (T, B, F) from spread (B, F + 2), the first values (B, C) and history (B, L*C)."""
-        steps, batch, features = z.shape
-        spread, first, history = state
-        high = z.float()
-        stored = torch.cat((high, (z - high.double()).float()), dim=2) if self.exact else z
-        first = torch.where(first > NOTHING / 3, first, stored[0])
-        seen = torch.cat((history.reshape(batch, self.length, -1), stored.transpose(0, 1)), dim=1)  # (B, L + T, C)
-        now = torch.arange(steps)[:, None] + self.length  # (T, 1): where each step's own value stands
-        values = seen[:, now - self.lags].permute(1, 0, 3, 2)  # (T, B, C, lags)
-        values = torch.where(values > NOTHING / 3, values, first[..., None])
-        less = values - values[..., self.recent : self.recent + 1]
-        if self.exact:
-            less = less[:, :, :features] + less[:, :, features:]
-        change = -less[..., self.recent - 1]
-        size = less[..., 0] if self.exact else z
-        level = high.clamp(-Z_LIMIT, Z_LIMIT)
-        unit, counts, spread = self.spread(torch.cat((change, size), dim=2).abs(), spread)
-        if self.local:
-            less = less / unit[..., None]
-        raw = less @ self._map
-        raw = torch.clamp(raw, -LOCAL_LIMIT, LOCAL_LIMIT) if self.local else torch.cat((raw, level[..., None]), dim=3)
-        scaled = (raw.reshape(steps, batch, -1) - self.mean) / self.std
-        last = less[..., self.recent + 1 - self.median_size : self.recent + 1]
-        median = torch.kthvalue(last, self.median_size // 2 + 1, dim=3)[0]
-        carried = (spread, first, seen[:, steps:].reshape(batch, -1))
-        smoothed = raw[..., self.columns - 2]
-        return Lagged(scaled, counts > self.length, counts > 1, unit, change, smoothed, median, carried)
+    def forward(self, z: Value, state: Sequence[Value], width: int | None = None) -> Lagged:
+        """Step through z (T, B, F) from spread (1, B, F + 2), the first values (1, B, C) and history (B, L*C).
 
-    def emit(self, graph: Graph, z: str, whole: str, size: int, state: Sequence[str]) -> EmittedLags:
-        """Add the nodes of `forward`, but for the division by `std`.
-
-        `whole` is the state (B, D) of `size` numbers, the history at its end; `state` the other entries (1, B, n).
-        With `exact`, z holds pairs (T, B, 2F).
+        The history may stand at the end of something wider: (B, `width`). With one number a value (C = 1), what is
+        gathered is (T, B, lags), else (T, B, C, lags).
         """
-        spread, first = state
+        side, (spread, first, whole) = of(z), state
         axis = 2 if self.features == 1 else 3
-        begun = graph.node("Greater", first, graph.constant(NOTHING / 3))
-        first = graph.node("Where", begun, first, graph.slice(z, 0, 1, 0))
-        values, kept = self._emit_values(graph, z, whole, size)  # (T, B, lags), with C > 1 (T, B, C, lags)
-        there = graph.node("Greater", values, graph.constant(NOTHING / 3))
-        filler = first if self.stored == 1 else graph.node("Unsqueeze", first, graph.ints(3))
-        values = graph.node("Where", there, values, filler)
-        less, change, latest, moved = (
-            self._emit_exact_less(graph, values) if self.exact else self._emit_less(graph, values)
-        )
-        sizes = graph.node("Abs", moved)
+        high = z.float()
+        stored = side.concat((high, (z - high.double()).float()), axis=2) if self.exact else z
+        first = side.where(first > NOTHING / 3, first, stored[0:1])
+        values, kept = self._gathered(stored, whole, whole.shape[1] if width is None else width)
+        there = values > NOTHING / 3
+        values = side.where(there, values, first if self.stored == 1 else first.unsqueeze(3))
+        less, change, latest, moved = self._exact_less(values) if self.exact else self._less(values)
+        sizes = moved.abs()
         if self.features > 1:
-            sizes = graph.reshape(graph.node("Transpose", sizes, perm=[0, 1, 3, 2]), 0, 0, 2 * self.features)
-        unit, counts, spread = self.spread.emit(graph, sizes, spread)
+            sizes = side.reshape(sizes.permute(0, 1, 3, 2), 0, 0, 2 * self.features)
+        unit, counts, spread = self.spread(sizes, spread)
         if self.local:
-            wide = unit if self.features == 1 else graph.node("Unsqueeze", unit, graph.ints(3))
-            less = graph.node("Div", less, wide)
-        columns = graph.node("MatMul", less, graph.constant(self._map.numpy()))
-        if self.local:
-            columns = graph.node("Clip", columns, graph.constant(-LOCAL_LIMIT), graph.constant(LOCAL_LIMIT))
-        else:
-            columns = graph.concat([columns, latest], axis=axis)
-        last = graph.slice(less, self.recent + 1 - self.median_size, self.recent + 1, axis)
-        half = self.median_size // 2 + 1
-        lowest, _ = graph.nodes("TopK", last, graph.ints(half), outputs=2, largest=0)
-        median = graph.slice(lowest, half - 1, half, axis)
+            less = less / (unit if self.features == 1 else unit.unsqueeze(3))
+        columns = less @ self._map
+        columns = columns.clamp(-LOCAL_LIMIT, LOCAL_LIMIT) if self.local else side.concat((columns, latest), axis=axis)
+        place = self.median_size // 2 + 1
+        last = _of_axis(less, self.recent + 1 - self.median_size, self.recent + 1, axis)
+        median = side.lowest(last, place, axis)
         if self.features > 1:
-            columns = graph.reshape(columns, 0, 0, self.size)
-            change, median = (graph.node("Squeeze", part, graph.ints(3)) for part in (change, median))
-        columns = graph.node("Sub", columns, graph.constant(self.mean.numpy()))
-        full = graph.node("Greater", counts, graph.constant(float(self.length)))
-        moving = graph.node("Greater", counts, graph.constant(1.0))
-        return EmittedLags(columns, full, moving, unit, change, median, [spread, first, kept])
+            columns = side.reshape(columns, 0, 0, self.size)
+            change, median = change.squeeze(3), median.squeeze(3)
+        smoothed = None if side.folds else side.columns(columns, self.smoothed)
+        columns = columns - self.mean
+        features = columns if side.folds else columns / self.std
+        full, moving = counts > float(self.length), counts > 1.0
+        return Lagged(features, full, moving, unit, change, smoothed, median, high, (spread, first, kept))
 
-    def _emit_less(self, graph: Graph, values: str) -> tuple[str, str, str, str]:
-        """Emit the values less the latest; the change, the latest, and both side by side."""
+    def _less(self, values: Value) -> tuple[Value, Value, Value, Value]:
+        """The values less the latest; the change, the latest, and both side by side."""
         axis = 2 if self.features == 1 else 3
-        pair = torch.zeros(len(self.lags), 2)  # the change and the value
-        pair[self.recent - 1 : self.recent + 1] = torch.tensor([[-1.0, 0.0], [1.0, 1.0]])
-        moved = graph.node("MatMul", values, graph.constant(pair.numpy()))
-        change, latest = (graph.slice(moved, first, first + 1, axis) for first in range(2))
-        return graph.node("Sub", values, latest), change, latest, moved
+        moved = values @ self._pair
+        change, latest = (_of_axis(moved, place, place + 1, axis) for place in range(2))
+        return values - latest, change, latest, moved
 
-    def _emit_exact_less(self, graph: Graph, values: str) -> tuple[str, str, str, str]:
-        """Emit the same of pairs (T, B, 2F, lags), but beside the change that over the recent values.
+    def _exact_less(self, values: Value) -> tuple[Value, Value, Value, Value]:
+        """The same of pairs (T, B, 2F, lags), but beside the change that over the recent values.
 
         A counter's own value has nothing to do with how much it moves.
         """
         axis = 2 if self.features == 1 else 3
-        newest = graph.slice(values, self.recent, self.recent + 1, 3)
-        parts = graph.node("Sub", values, newest)
-        high, low = graph.nodes("Split", parts, graph.ints(self.features, self.features), outputs=2, axis=2)
-        less, latest = graph.node("Add", high, low), graph.slice(newest, 0, self.features, 2)
+        newest = _of_axis(values, self.recent, self.recent + 1, 3)
+        high, low = (values - newest).split([self.features, self.features], dim=2)
+        less, latest = high + low, newest[:, :, 0 : self.features]
         if self.features == 1:
-            less, latest = (graph.node("Squeeze", part, graph.ints(2)) for part in (less, latest))
-        before = graph.slice(less, self.recent - 1, self.recent, axis)
-        moved = graph.concat([before, graph.slice(less, 0, 1, axis)], axis=axis)
-        latest = graph.node("Clip", latest, graph.constant(-Z_LIMIT), graph.constant(Z_LIMIT))
-        return less, graph.node("Neg", before), latest, moved
+            less, latest = less.squeeze(2), latest.squeeze(2)
+        before = _of_axis(less, self.recent - 1, self.recent, axis)
+        moved = of(less).concat((before, _of_axis(less, 0, 1, axis)), axis=axis)
+        latest = latest.clamp(-Z_LIMIT, Z_LIMIT)
+        return less, -before, latest, moved
 
-    def _emit_values(self, graph: Graph, z: str, whole: str, size: int) -> tuple[str, str]:
-        """Emit the values gathered (T, B, lags), with C > 1 (T, B, C, lags), and the history kept (B, L*C)."""
-        across = graph.reshape(graph.node("Transpose", z, perm=[1, 0, 2]), 0, -1)  # (B, T*C)
-        seen = graph.concat([whole, across], axis=1)
-        kept = graph.slice(seen, -self.length * self.stored, None, 1)
-        steps = graph.node("Squeeze", graph.node("Shape", z, start=0, end=1), graph.ints(0))
-        zero, one = graph.constant(0, dtype="int64"), graph.constant(1, dtype="int64")
-        order = graph.node("Range", zero, steps, one)
-        places = size - self.lags[:, None] * self.stored  # (lags, 1)
+    def _gathered(self, stored: Value, whole: Value, width: int) -> tuple[Value, Value]:
+        """The values at every lag of every step, and the history kept (B, L*C)."""
+        side = of(stored)
+        seen = side.concat((whole, side.reshape(stored.permute(1, 0, 2), 0, -1)), axis=1)  # (B, width + T*C)
+        kept = seen[:, -self.length * self.stored :]
+        order = side.steps(stored)  # (T,)
+        places = width - self.lags[:, None] * self.stored  # (lags, 1)
         if self.stored > 1:
-            order = graph.node("Mul", order, graph.constant(self.stored, dtype="int64"))
+            order = order * self.stored
             places = (places + torch.arange(self.stored))[..., None]  # (lags, C, 1)
-        index = graph.node("Add", order, graph.constant(places.numpy(), dtype="int64"))  # (lags, T)
-        gathered = graph.node("Gather", seen, index, axis=1)  # (B, lags, T)
-        return graph.node("Transpose", gathered, perm=[2, 0, 1] if self.stored == 1 else [3, 0, 2, 1]), kept
+        gathered = side.take(seen, order + places, axis=1)  # (B, lags, T)
+        return gathered.permute(*((2, 0, 1) if self.stored == 1 else (3, 0, 2, 1))), kept
+
+
+def _of_axis(x: Value, first: int, end: int, axis: int) -> Value:
+    """A piece of one axis."""
+    return x[(*[slice(None)] * axis, slice(first, end))]
 
 
 def _linear_map(recent: int, single: int, windows: Sequence[Sequence[int]], *, local: bool) -> Tensor:

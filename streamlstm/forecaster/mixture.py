@@ -23,16 +23,14 @@ that many steps later, were worse on 18 series: 0.7 % two steps ahead, 3 % six s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from streamlstm.forecaster.decay import Decay, decaying_sums, emit_decaying_sums
+from streamlstm.forecaster.decay import Decay, decaying_sums
+from streamlstm.nn.operations import Value, of
 from streamlstm.spec import StateEntry
-
-if TYPE_CHECKING:
-    from streamlstm.export.graph import Graph
 
 # What a candidate is made of: shares of the model's forecast, of the short one, of the smoothed level, of the median.
 CANDIDATES = {
@@ -54,18 +52,18 @@ SMALLEST_SUM = 1e-3  # candidates all of whose sums are far below weigh the same
 
 
 class Candidates(NamedTuple):
-    """What the mixture mixes, as changes from the latest value; tensors, or for `emit` their names.
+    """What the mixture mixes, as changes from the latest value.
 
     The first four are in units of the series, if the lags are `local`, else in z, as the others are.
     """
 
-    model: Any  # (T, B, O)
-    short: Any  # (T, B, O)
-    smoothed: Any  # (T, B, O)
-    median: Any  # (T, B, O)
-    change: Any  # (T, B, O), from the value before the latest; 0 at a series' first
-    unit: Any  # (T, B, O), what errors are measured in
-    further: Sequence[tuple[Any, Any]] = ()  # the model's and the short forecast of each step after the next
+    model: Value  # (T, B, O)
+    short: Value  # (T, B, O)
+    smoothed: Value  # (T, B, O)
+    median: Value  # (T, B, O)
+    change: Value  # (T, B, O), from the value before the latest; 0 at a series' first
+    unit: Value  # (T, B, O), what errors are measured in
+    further: Sequence[tuple[Value, Value]] = ()  # the model's and the short forecast of each step after the next
 
 
 class Mixture(nn.Module):
@@ -93,80 +91,48 @@ class Mixture(nn.Module):
         )
 
     def initial_state(self, batch: int) -> tuple[Tensor, ...]:
-        """The state before the first value, each (batch, size)."""
-        return tuple(torch.tensor(e.initial).expand(batch, e.size).clone() for e in self.state_entries())
+        """The state before the first value, each (1, batch, size)."""
+        return tuple(torch.tensor(e.initial).expand(1, batch, e.size).clone() for e in self.state_entries())
 
-    def forward(self, given: Candidates, state: Sequence[Tensor]) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    def forward(self, given: Candidates, state: Sequence[Value]) -> tuple[Value, Value | None, tuple[Value, ...]]:
         """Mix: the change that is forecast (T, B, O), what errors add to their sums (T, B, O*K), and the state.
 
         What is said of further steps is mixed with the weights of the next one, and follows it: (T, B, horizon*O).
+        States are (1, B, n). In a graph the errors are left out.
         """
-        errors, last = state
-        steps, batch = given.unit.shape[:2]
+        side, (errors, last), count, K = of(given.unit), state, self.targets, len(CANDIDATES)
+        axis = 3 if count > 1 else 2
         others = (given.smoothed, given.median)
-        parts = torch.stack((given.model, given.short, *others), dim=3)
-        now = torch.cat((parts, given.unit[..., None]), dim=3)  # (T, B, O, 5)
-        before = torch.cat((last.reshape(1, batch, self.targets, PARTS + 1), now[:-1]))
-        unit, change = before[..., PARTS:], given.change[..., None]
-        said = before[..., :PARTS] @ self._shares
-        wrong = (change / unit - said).abs() if self.local else (change - said).abs() / unit
-        wrong = torch.clamp(wrong, max=ERROR_LIMIT)
-        wrong = (wrong * wrong.sqrt().sqrt()).reshape(steps, batch, -1)
+        parts = self._joined(given.model, given.short, *others)
+        now = self._joined(given.model, given.short, *others, given.unit)  # (T, B, O, 5), of one target (T, B, 5)
+        if count > 1:
+            last = side.reshape(last, 1, -1, count, PARTS + 1)
+        before, unit = side.concat((last, now[:-1]), axis=0).split([PARTS, 1], dim=axis)
+        after = now[-1:]
+        change = given.change.unsqueeze(3) if count > 1 else given.change
+        said = before @ self._shares
+        wrong = ((change / unit if self.local else change) - said).abs()
+        wrong = (wrong if self.local else wrong / unit).clamp(max=ERROR_LIMIT)
+        wrong = wrong * wrong.sqrt().sqrt()
+        if count > 1:
+            wrong, after = side.reshape(wrong, 0, 0, count * K), side.reshape(after, 1, -1, count * (PARTS + 1))
         sums, errors = decaying_sums(wrong, self._rule, errors)
-        sums = sums.reshape(steps, batch, self.targets, -1)
-        weights = torch.softmax(-SHARPNESS * (sums / sums.amin(dim=3, keepdim=True)), dim=3)
-        weights = weights @ self._shares.t()  # of the parts
-        mixed = [(weights * parts).sum(dim=3)]
+        if count > 1:
+            sums = side.reshape(sums, 0, 0, count, K)
+        sharp = sums.amin(dim=axis, keepdim=True) * (-1 / SHARPNESS)
+        weights = (sums / sharp).softmax(dim=axis) @ self._shares.t().contiguous()  # of the parts
+        mixed = [self._sum(weights, parts)]
         for model, short in given.further:
-            mixed.append((weights * torch.stack((model, short, *others), dim=3)).sum(dim=3))
-        return torch.cat(mixed, dim=2), wrong * self._handicaps, (errors, now[-1].reshape(batch, -1))
+            mixed.append(self._sum(weights, self._joined(model, short, *others)))
+        return side.concat(mixed, axis=2), None if side.folds else wrong * self._handicaps, (errors, after)
 
-    def emit(self, graph: Graph, given: Candidates, state: Sequence[str]) -> tuple[str, list[str]]:
-        """Add the nodes of `forward`: the mixed change and the state, states as (1, B, n)."""
-        errors, last = state
-        several = self.targets > 1
-        axis = 3 if several else 2
+    def _joined(self, *columns: Value) -> Value:
+        """Columns (T, B, O) side by side: (T, B, O, n), of one target (T, B, n)."""
+        if self.targets > 1:
+            columns = tuple(column.unsqueeze(3) for column in columns)
+        return of(columns[0]).concat(columns, axis=3 if self.targets > 1 else 2)
 
-        def joined(*columns: str) -> str:
-            if several:
-                columns = tuple(graph.node("Unsqueeze", column, graph.ints(3)) for column in columns)
-            return graph.concat(list(columns), axis=axis)
-
-        others = (given.smoothed, given.median)
-        parts = joined(given.model, given.short, *others)
-        now = joined(given.model, given.short, *others, given.unit)
-        if several:
-            last = graph.reshape(last, 1, -1, self.targets, PARTS + 1)
-        earlier = graph.node("Slice", now, graph.ints(0), graph.ints(-1), graph.ints(0))
-        before, unit = graph.nodes(
-            "Split", graph.concat([last, earlier], axis=0), graph.ints(PARTS, 1), outputs=2, axis=axis
-        )
-        after = graph.slice(now, -1, None, 0)
-        change = graph.node("Unsqueeze", given.change, graph.ints(3)) if several else given.change
-        said = graph.node("MatMul", before, graph.constant(self._shares.numpy()))
-        wrong = graph.node("Sub", graph.node("Div", change, unit) if self.local else change, said)
-        wrong = graph.node("Abs", wrong)
-        if not self.local:
-            wrong = graph.node("Div", wrong, unit)
-        wrong = graph.node("Min", wrong, graph.constant(ERROR_LIMIT))
-        wrong = graph.node("Mul", wrong, graph.node("Sqrt", graph.node("Sqrt", wrong)))
-        if several:
-            wrong = graph.reshape(wrong, 0, 0, self.targets * len(CANDIDATES))
-            after = graph.reshape(after, 1, -1, self.targets * (PARTS + 1))
-        sums, errors = emit_decaying_sums(graph, wrong, self._rule, errors)
-        if several:
-            sums = graph.reshape(sums, 0, 0, self.targets, len(CANDIDATES))
-        smallest = graph.node("ReduceMin", sums, graph.ints(axis))
-        sharp = graph.node("Mul", smallest, graph.constant(-1 / SHARPNESS))
-        weights = graph.node("Softmax", graph.node("Div", sums, sharp), axis=axis)
-        weights = graph.node("MatMul", weights, graph.constant(self._shares.t().contiguous().numpy()))
-        mixed = [self._emit_sum(graph, weights, parts)]
-        for model, short in given.further:
-            mixed.append(self._emit_sum(graph, weights, joined(model, short, *others)))
-        return graph.concat(mixed, axis=2), [errors, after]
-
-    def _emit_sum(self, graph: Graph, weights: str, parts: str) -> str:
-        """The weighted sum of parts (T, B, O, 4) over the last axis, by a product: ReduceSum has not the same bits."""
-        weighted = graph.node("Mul", weights, parts)
-        total = graph.node("MatMul", weighted, graph.constant([[1.0]] * PARTS))
-        return total if self.targets == 1 else graph.node("Squeeze", total, graph.ints(3))
+    def _sum(self, weights: Value, parts: Value) -> Value:
+        """The weighted sum of parts over the last axis, by a product: ONNX's ReduceSum has not the same bits."""
+        total = (weights * parts) @ torch.ones(PARTS, 1)
+        return total if self.targets == 1 else total.squeeze(3)

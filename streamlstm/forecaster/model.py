@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from streamlstm.errors import UsageError
-from streamlstm.export.pairs import emit_split
 from streamlstm.forecaster.lags import LagFeatures, Lagged
 from streamlstm.forecaster.mixture import Candidates, Mixture
 from streamlstm.forecaster.outputs import Outputs
@@ -24,6 +22,8 @@ from streamlstm.forecaster.scaling import Scaling
 from streamlstm.forecaster.skip import LinearSkip
 from streamlstm.forecaster.stack import Ensemble, RecurrentCorrection, make_layer
 from streamlstm.forecaster.timing import TimeFeatures
+from streamlstm.nn.operations import Value, of
+from streamlstm.nn.symbols import emit_forecaster
 from streamlstm.spec import ModelSpec, StateEntry
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Forecaster(nn.Module):
     def initial_state(self, batch: int) -> Tensor:
         """The packed state of series without history, (batch, D)."""
         parts = [state for part in self._parts() if part is not None for state in part.initial_state(batch)]
-        return torch.cat(parts, dim=1)
+        return torch.cat([part.reshape(batch, -1) for part in parts], dim=1)
 
     def _split(self, parts: Sequence[Any]) -> list[Sequence[Any]]:
         """The parts of a state, of the times, the correction, the mixture and the lags."""
@@ -158,7 +158,7 @@ class Forecaster(nn.Module):
         """What the recurrent stack sees: some of the features (T, B, K), and the skip's own forecast (T, B, O)."""
         return torch.cat((features[..., self._recurrent], skipped / self.skip.output_std), dim=-1)
 
-    def forward(self, x: Tensor, state: Tensor, time: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Value, state: Value, time: Value | None = None) -> tuple[Value, Value]:
         """Step through raw x (T, B, F) from state (B, D): forecasts (T, B, O) and the state after the last step.
 
         `time` (T, B) in ms is needed if the configuration says so.
@@ -166,55 +166,63 @@ class Forecaster(nn.Module):
         y, _, after = self.step(x, state, time)
         return y, after
 
-    def step(self, x: Tensor, state: Tensor, time: Tensor | None = None) -> tuple[Tensor, Tensor | None, Tensor]:
-        """As `forward`, with the errors of the mixture's candidates in between, if there is one (`Mixture.forward`)."""
-        sizes = [entry.size for entry in self.state_entries()]
-        of_timing, of_correction, of_mixture, of_lags = self._split(torch.split(state, sizes, dim=1))
-        z, outputs = self.scaling(x), self.outputs
-        lagged = self.lags(z, of_lags)
-        features, timed = self.with_time(lagged, time, of_timing)
-        skipped, short = self.skip(features)
-        correction, after = self.correction(self.recurrent_input(features, skipped), of_correction)
-        said = torch.where(lagged.full, skipped + correction * self.skip.residual_std, short)
-        unit = outputs.every(lagged.unit) if self.scaling.is_local else None
-        if self.mixture is None:
-            said = said if unit is None else said * unit
-            return self.raw_forecast(x, said), None, torch.cat((*timed, *after, *lagged.state), dim=1)
-        if self.config.predict == "level":
-            level = outputs.every(z.float())
-            said, short = said - level, short - level
-        (model, *models), (other, *others) = outputs.steps(said), outputs.steps(short)
-        given = Candidates(
-            model=model,
-            short=other,
-            smoothed=outputs.next(lagged.smoothed),
-            median=outputs.next(lagged.median),
-            change=outputs.next(lagged.change),
-            unit=outputs.next(lagged.unit),
-            further=list(zip(models, others, strict=True)),
-        )
-        mixed, errors, mixture = self.mixture(given, of_mixture)
-        mixed = mixed if unit is None else mixed * unit
-        return self._changed(x, mixed), errors, torch.cat((*timed, *after, *mixture, *lagged.state), dim=1)
+    def step(self, x: Value, state: Value, time: Value | None = None) -> tuple[Value, Value | None, Value]:
+        """As `forward`, with the errors of the mixture's candidates in between, if there is one (`Mixture.forward`).
 
-    def with_time(
-        self, lagged: Lagged, time: Tensor | None, state: Sequence[Tensor]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        States are (1, B, n) inside, as recurrent operators want them, but for the history.
+        """
+        side, outputs = of(x), self.outputs
+        sizes = [entry.size for entry in self.state_entries()]
+        split = state[:, 0 : sum(sizes[:-1])].unsqueeze(0).split(sizes[:-1], dim=2)
+        of_timing, of_correction, of_mixture, of_lags = self._split(split)
+        lagged = self.lags(self.scaling(x), (*of_lags, state), sum(sizes))
+        features, timed = self._with_time(lagged, time, of_timing)
+        seen, skipped, short, smoothed = self._linear(lagged, features)
+        flat = [part.squeeze(0) for part in of_correction]
+        correction, after = self.correction(seen, flat, self.skip.residual_std)
+        said = side.where(lagged.full, skipped + correction, short)
+        parts = [part.unsqueeze(0) for part in (*timed, *after)]
+        errors, mixture = None, ()
+        if self.mixture is not None:
+            given = self._candidates(lagged, said, short, smoothed)
+            said, errors, mixture = self.mixture(given, of_mixture)
+        if self.scaling.is_local:
+            said = said * outputs.every(lagged.unit)
+        y = self._raw(outputs.every(x), said, is_level=self.mixture is None and self.config.predict == "level")
+        *others, history = lagged.state
+        carried = side.concat([*parts, *mixture, *others], axis=2).squeeze(0)
+        return y, errors, side.concat([carried, history], axis=1)
+
+    def _with_time(self, lagged: Lagged, time: Value | None, state: Sequence[Value]) -> tuple[Value, tuple[Value, ...]]:
         """The lag features and, if times are looked at, their columns (T, B, K); and the state of the latter."""
         if self.timing is None:
             return lagged.features, ()
         if time is None:
             raise UsageError("this forecaster looks at the time of each value, so it needs them")
-        columns, after = self.timing(time, lagged.moving, state)
-        return torch.cat((lagged.features, columns), dim=2), after
+        columns, after = self.timing(time, lagged.moving, [part.squeeze(0) for part in state])
+        return of(columns).concat((lagged.features, columns), axis=2), after
 
-    def _changed(self, x: Tensor, delta: Tensor) -> Tensor:
-        """Raw forecasts (..., O) that lie `delta` (..., O) from the latest raw values x (..., F)."""
-        return self.output_scaling().change(self.outputs.every(x), delta)
+    def _candidates(self, lagged: Lagged, said: Value, short: Value, smoothed: Value) -> Candidates:
+        """What the mixture mixes, of what is said with a full history and without one, (T, B, O)."""
+        outputs = self.outputs
+        if self.config.predict == "level":
+            level = outputs.every(lagged.z)
+            said, short = said - level, short - level
+        (model, *models), (other, *others) = outputs.steps(said), outputs.steps(short)
+        return Candidates(
+            model=model,
+            short=other,
+            smoothed=smoothed,
+            median=outputs.next(lagged.median),
+            change=outputs.next(lagged.change),
+            unit=outputs.next(lagged.unit),
+            further=list(zip(models, others, strict=True)),
+        )
 
-    def raw_forecast(self, x: Tensor, said: Tensor) -> Tensor:
-        """The forecast in raw units (..., O), from the latest raw value (..., F) and what the network says (..., O)."""
-        return self._changed(x, said) if self.config.predict == "change" else self.output_scaling().inverse(said)
+    def _raw(self, x: Value, said: Value, *, is_level: bool) -> Value:
+        """Raw forecasts (T, B, O): a level, or what lies `said` from each output's raw value x, in z."""
+        scaling = self.output_scaling()
+        return scaling.inverse(said) if is_level else scaling.change(x, said)
 
     def output_scaling(self) -> Scaling:
         """The scaling of the outputs."""
@@ -225,62 +233,25 @@ class Forecaster(nn.Module):
         """Which feature each output forecasts."""
         return self.outputs.targets * self.config.horizon
 
-    def emit(self, graph: Graph, x: str = "x", state: str = "state") -> tuple[str, str]:
-        """Add the nodes of `forward` on x [T, B, F] and state [B, D]; returns the names of y and next_state.
+    def emit(self, graph: Graph) -> tuple[str, str]:
+        """Add the nodes of `forward` on the graph's inputs; returns the names of y and next_state."""
+        return emit_forecaster(self, graph)
 
-        States are (1, B, n) inside, as recurrent operators want them, but for the history.
+    def _linear(self, lagged: Lagged, features: Value) -> tuple[Value, Value, Value, Value]:
+        """All that is linear in the features (T, B, K).
+
+        Gives what the recurrent stack sees, the full forecast, the short one, and the smoothed change of the targets.
+        In a graph the features are less their mean only, one product does everything, and the full forecast has the
+        stack's offset.
         """
-        sizes, ahead = [entry.size for entry in self.state_entries()], graph.ints(0)
-        short = graph.node("Unsqueeze", graph.slice(state, 0, sum(sizes[:-1]), 1), ahead)
-        split = graph.nodes("Split", short, graph.ints(*sizes[:-1]), outputs=len(sizes) - 1, axis=2)
-        of_timing, of_correction, of_mixture, of_lags = self._split(split)
-        dtype: Any = np.float64 if self.config.exact else np.float32
-        z, outputs = self.scaling.emit(graph, x, dtype), self.outputs
-        if self.config.exact:
-            z, low = emit_split(graph, z)
-        seen = graph.concat([z, low], axis=2) if self.config.exact else z
-        lagged = self.lags.emit(graph, seen, state, sum(sizes), of_lags)
-        features, timed = lagged.features, list[str]()
-        if self.timing is not None:
-            flat = [graph.node("Squeeze", part, ahead) for part in of_timing]
-            columns, timed = self.timing.emit(graph, "time", lagged.moving, flat)
-            features = graph.concat([features, columns], axis=2)
-        seen, skipped, short, smoothed = self._emit_linear(graph, features)
-        flat = [graph.node("Squeeze", part, ahead) for part in of_correction]
-        correction, after = self.correction.emit(graph, seen, flat, self.skip.residual_std)
-        said = graph.node("Where", lagged.full, graph.node("Add", skipped, correction), short)
-        parts = [graph.node("Unsqueeze", part, ahead) for part in (*timed, *after)]
-        mixture = list[str]()
-        if self.mixture is not None:
-            if self.config.predict == "level":
-                level = outputs.emit_every(graph, z)
-                said, short = (graph.node("Sub", part, level) for part in (said, short))
-            (model, *models), (other, *others) = outputs.emit_steps(graph, said), outputs.emit_steps(graph, short)
-            given = Candidates(
-                model=model,
-                short=other,
-                smoothed=smoothed,
-                median=outputs.emit_next(graph, lagged.median),
-                change=outputs.emit_next(graph, lagged.change),
-                unit=outputs.emit_next(graph, lagged.unit),
-                further=list(zip(models, others, strict=True)),
-            )
-            said, mixture = self.mixture.emit(graph, given, of_mixture)
-        if self.scaling.is_local:
-            said = graph.node("Mul", said, outputs.emit_every(graph, lagged.unit))
-        raw, scaling = outputs.emit_every(graph, x), self.output_scaling()
-        is_level = self.mixture is None and self.config.predict == "level"
-        y = scaling.emit_inverse(graph, said) if is_level else scaling.emit_change(graph, raw, said, dtype)
-        *others, history = lagged.state
-        carried = graph.node("Squeeze", graph.concat([*parts, *mixture, *others], axis=2), ahead)
-        return y, graph.concat([carried, history], axis=1)
+        if not of(features).folds:
+            skipped, short = self.skip(features)
+            return self.recurrent_input(features, skipped), skipped, short, self.outputs.next(lagged.smoothed)
+        weight, offset, widths = self._folded()
+        return tuple((features @ weight + offset).split(widths, dim=2))
 
-    def _emit_linear(self, graph: Graph, features: str) -> tuple[str, str, str, str]:
-        """Add everything that is linear in the features less their mean, by one product.
-
-        Gives what the recurrent stack sees, the full forecast with the stack's offset, the short one, and the
-        smoothed change of the targets.
-        """
+    def _folded(self) -> tuple[Tensor, Tensor, list[int]]:
+        """The one product: its matrix (K, N), what is added (N), and how wide each of its results is."""
         size, outputs = self.skip.weight.shape[0], self.outputs.size
         std = torch.ones(size).double()
         std[: self.lags.size] = self.lags.std.double()
@@ -295,11 +266,7 @@ class Forecaster(nn.Module):
         smoothed = [self.lags.smoothed[target] for target in self.outputs.targets]
         total = torch.cat((total, torch.eye(size).double()[:, smoothed]), dim=1)
         offset = torch.cat((offset, self.lags.mean[smoothed]))
-        product = graph.node("MatMul", features, graph.constant(total.float().numpy()))
-        product = graph.node("Add", product, graph.constant(offset.float().numpy()))
-        sizes = graph.ints(for_stack.shape[1], outputs, outputs, len(smoothed))
-        seen, skipped, short, level = graph.nodes("Split", product, sizes, outputs=4, axis=2)
-        return seen, skipped, short, level
+        return total.float(), offset.float(), [for_stack.shape[1], outputs, outputs, len(smoothed)]
 
     def spec(self, training: dict[str, Any] | None = None) -> ModelSpec:
         """The metadata of the exported model; `training` holds facts and errors for people."""

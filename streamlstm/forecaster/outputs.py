@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from streamlstm.export.graph import Graph
+from streamlstm.nn.operations import Value, of
 
 
 @dataclass(frozen=True)
@@ -38,34 +35,17 @@ class Outputs:
         """For each feature, which column forecasts its next value; None where none does."""
         return tuple(self.targets.index(f) if f in self.targets else None for f in range(len(self.features)))
 
-    def next(self, x: Tensor) -> Tensor:
-        """The targets among features x (..., F)."""
-        return x if self._all else x[..., list(self.targets)]
+    def next(self, x: Value) -> Value:
+        """The targets among features x (T, B, F)."""
+        return x if self.targets == tuple(range(len(self.features))) else of(x).columns(x, self.targets)
 
-    def every(self, x: Tensor) -> Tensor:
-        """What belongs to each output, of features x (..., F): (..., O)."""
-        chosen = self.next(x)
-        return chosen.repeat(*[1] * (chosen.dim() - 1), self.horizon)
+    def every(self, x: Value) -> Value:
+        """What belongs to each output, of features x (T, B, F): (T, B, O); in torch of any (…, F)."""
+        return of(x).concat([self.next(x)] * self.horizon, axis=x.dim() - 1 if isinstance(x, Tensor) else 2)
 
-    @property
-    def _all(self) -> bool:
-        return self.targets == tuple(range(len(self.features)))
-
-    def emit_next(self, graph: Graph, x: str, axis: int = 2) -> str:
-        """Add the nodes of `next`, for features along `axis`."""
-        return x if self._all else graph.node("Gather", x, graph.ints(*self.targets), axis=axis)
-
-    def emit_every(self, graph: Graph, x: str) -> str:
-        """Add the nodes of `every` for x (T, B, F)."""
-        return graph.concat([self.emit_next(graph, x)] * self.horizon, axis=2)
-
-    def emit_steps(self, graph: Graph, y: str) -> list[str]:
+    def steps(self, y: Value) -> list[Value]:
         """Cut y (T, B, O) into what is said of each step ahead, (T, B, targets)."""
         if self.horizon == 1:
             return [y]
         count = len(self.targets)
-        return [graph.slice(y, first, first + count, 2) for first in range(0, self.size, count)]
-
-    def steps(self, y: Tensor) -> Sequence[Tensor]:
-        """Cut y (T, B, O) into what is said of each step ahead, (T, B, targets)."""
-        return y.chunk(self.horizon, dim=2)
+        return [y[:, :, first : first + count] for first in range(0, self.size, count)]

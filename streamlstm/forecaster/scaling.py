@@ -1,9 +1,8 @@
-"""Scaling inside the model: raw values to numbers of order one and forecasts back, in torch and as ONNX nodes."""
+"""Scaling inside the model: raw values to numbers of order one and forecasts back."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,9 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from streamlstm.errors import UsageError
-
-if TYPE_CHECKING:
-    from streamlstm.export.graph import Graph
+from streamlstm.nn.operations import Value
 
 SCALINGS = ("standard", "minmax", "log", "series")
 
@@ -89,67 +86,33 @@ class Scaling(nn.Module):
     def _set(self, name: str, value: NDArray[np.float64]) -> None:
         getattr(self, name).copy_(torch.from_numpy(np.asarray(value, dtype=np.float32)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Scale raw x (..., F) to z (..., F), cut to what is finite and sensible."""
+    def forward(self, x: Value) -> Value:
+        """Scale raw x (T, B, F) to z (T, B, F), cut to what is finite and sensible."""
         if self.is_log:
-            x = torch.log(torch.maximum(x, self.floor))
+            x = x.maximum(self.floor).log()
         limit = self._limit(exact=x.dtype is torch.float64)
-        return torch.clamp((x - self.shift) / self.scale, -limit, limit)
+        z = x if self.is_local else (x - self.shift) / self.scale
+        return z.clamp(-limit, limit)
 
     def _limit(self, *, exact: bool) -> float:
         """Where z is cut."""
         return SERIES_LIMIT if self.is_local else EXACT_LIMIT if exact else Z_LIMIT
 
-    def change(self, x: Tensor, delta: Tensor) -> Tensor:
+    def change(self, x: Value, delta: Value) -> Value:
         """Raw forecast (..., F) that lies `delta` (in z) from the raw value x.
 
         Added to x itself rather than to z, so that "no change" is exactly x and nothing is lost to rounding; under
         `log` it is a factor, of the floor for values below that.
         """
+        moved = delta * self.scale
         if self.is_log:
-            factor = torch.exp(torch.clamp(delta * self.scale, -EXPONENT_LIMIT, EXPONENT_LIMIT))
-            return torch.clamp(x + torch.maximum(x, self.floor) * (factor - 1.0), -RAW_LIMIT, RAW_LIMIT)
-        return torch.clamp(x + delta * self.scale, -RAW_LIMIT, RAW_LIMIT)
+            factor = moved.clamp(-EXPONENT_LIMIT, EXPONENT_LIMIT).exp()
+            moved = x.maximum(self.floor) * (factor - 1.0)
+        return (x + moved).clamp(-RAW_LIMIT, RAW_LIMIT)
 
-    def inverse(self, z: Tensor) -> Tensor:
+    def inverse(self, z: Value) -> Value:
         """Raw forecast (..., F) of a level z."""
         raw = z * self.scale + self.shift
         if self.is_log:
-            return torch.exp(torch.clamp(raw, -EXPONENT_LIMIT, EXPONENT_LIMIT))
-        return torch.clamp(raw, -RAW_LIMIT, RAW_LIMIT)
-
-    def emit(self, graph: Graph, x: str, dtype: Any = np.float32) -> str:
-        """Add the nodes of `forward`, for x of this type."""
-        if self.is_log:
-            # Log itself gives a number other bits in the vectorised body of an array than in its tail, so a row's
-            # result would depend on the batch size; the sum of one number reduced with a logarithm does not.
-            above = graph.node("Max", x, graph.constant(self.floor.numpy()))
-            alone = graph.node("Unsqueeze", above, graph.ints(3))
-            x = graph.node("ReduceLogSum", alone, graph.ints(3), keepdims=0)
-        if not self.is_local:
-            x = graph.node("Sub", x, graph.constant(self.shift.numpy(), dtype=dtype))
-            x = graph.node("Div", x, graph.constant(self.scale.numpy(), dtype=dtype))
-        return _clip(graph, x, self._limit(exact=dtype is np.float64), dtype)
-
-    def emit_change(self, graph: Graph, x: str, delta: str, dtype: Any = np.float32) -> str:
-        """Add the nodes of `change`, for x of this type."""
-        moved = graph.node("Mul", delta, graph.constant(self.scale.numpy()))
-        if self.is_log:
-            factor = graph.node("Exp", _clip(graph, moved, EXPONENT_LIMIT))
-            above = graph.node("Max", x, graph.constant(self.floor.numpy()))
-            moved = graph.node("Mul", above, graph.node("Sub", factor, graph.constant(1.0)))
-        if dtype is np.float64:
-            moved = graph.double(moved)
-        return _clip(graph, graph.node("Add", x, moved), RAW_LIMIT, dtype)
-
-    def emit_inverse(self, graph: Graph, z: str) -> str:
-        """Add the nodes of `inverse`."""
-        scaled = graph.node("Mul", z, graph.constant(self.scale.numpy()))
-        raw = graph.node("Add", scaled, graph.constant(self.shift.numpy()))
-        if self.is_log:
-            return graph.node("Exp", _clip(graph, raw, EXPONENT_LIMIT))
-        return _clip(graph, raw, RAW_LIMIT)
-
-
-def _clip(graph: Graph, value: str, limit: float, dtype: Any = np.float32) -> str:
-    return graph.node("Clip", value, graph.constant(-limit, dtype=dtype), graph.constant(limit, dtype=dtype))
+            return raw.clamp(-EXPONENT_LIMIT, EXPONENT_LIMIT).exp()
+        return raw.clamp(-RAW_LIMIT, RAW_LIMIT)

@@ -8,16 +8,12 @@ itself is added to each change: after a flat stretch a change is large, but not 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from streamlstm.forecaster.decay import Decay, decaying_sums, emit_decaying_sums
+from streamlstm.forecaster.decay import Decay, decaying_sums
+from streamlstm.nn.operations import Value
 from streamlstm.spec import StateEntry
-
-if TYPE_CHECKING:
-    from streamlstm.export.graph import Graph
 
 MIN_MEMORY = 200  # steps the mean looks back at least
 VALUE_SHARE = 1e-5  # of a value, added to each change
@@ -43,17 +39,11 @@ class RunningSpread(nn.Module):
         """The weighted sum of the changes of each feature, that of ones (the first value counts nothing), the count."""
         return (StateEntry(name="spread", shape=(self.features + 2,), initial=self._initial),)
 
-    def forward(self, changes: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Step through absolute changes and values side by side (T, B, 2F) from the state (B, F + 2).
+    def forward(self, changes: Value, state: Value) -> tuple[Value, Value, Value]:
+        """Step through absolute changes and values side by side (T, B, 2F) from the state (1, B, F + 2).
 
         Gives the units (T, B, F), how many values there have been (T, B, 1), and the state.
         """
         sums, after = decaying_sums(changes, self._rule, state)
-        moved, ones, counts = torch.split(sums, [self.features, 1, 1], dim=2)
+        moved, ones, counts = sums.split([self.features, 1, 1], dim=2)
         return moved / ones, counts, after
-
-    def emit(self, graph: Graph, changes: str, state: str) -> tuple[str, str, str]:
-        """Add the nodes of `forward`; the same three tensors, states as (1, B, F + 2)."""
-        sums, after = emit_decaying_sums(graph, changes, self._rule, state)
-        moved, ones, counts = graph.nodes("Split", sums, graph.ints(self.features, 1, 1), outputs=3, axis=2)
-        return graph.node("Div", moved, ones), counts, after

@@ -6,7 +6,7 @@ Several stacks, trained each from its own beginning, can be averaged inside one 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,8 @@ from torch import Tensor, nn
 import streamlstm.nn as layers
 from streamlstm.errors import UsageError
 from streamlstm.nn.layer import RecurrentLayer
+from streamlstm.nn.operations import Value, of
 from streamlstm.spec import StateEntry
-
-if TYPE_CHECKING:
-    from streamlstm.export.graph import Graph
 
 LAYER_KINDS: Mapping[str, str] = {"lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN"}  # option -> class in streamlstm.nn
 MOST_MERGED = 96  # units of one layer made of several
@@ -66,24 +64,18 @@ class RecurrentCorrection(nn.Module):
 
     def forward(self, x: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Step through x (T, B, I): outputs (T, B, O) and the states after the last step."""
-        left = list(state)
-        after: list[Tensor] = []
-        x = torch.clamp(x, -INPUT_LIMIT, INPUT_LIMIT)
+        x, after = self.scan(torch.clamp(x, -INPUT_LIMIT, INPUT_LIMIT), state)
+        return self.head(x), after
+
+    def scan(self, x: Value, state: Sequence[Value]) -> tuple[Value, tuple[Value, ...]]:
+        """Step the layers through x (T, B, I) that is within the limits: what the head is given, and the states."""
+        left, after = list(state), list[Value]()
         for layer in self.stack:
             count = len(layer.state_entries())
             x, carried = layer.scan(x, tuple(left[:count]))
-            x = self.dropout(x)
+            x = self.dropout(x) if isinstance(x, Tensor) else x
             left, after = left[count:], after + list(carried)
-        return self.head(x), tuple(after)
-
-    def emit(self, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, list[str]]:
-        """Add the nodes of the layers over x that is within the limits: what the head is given, and the states."""
-        left, after = list(state), list[str]()
-        for layer in self.stack:
-            count = len(layer.state_entries())
-            x, carried = layer.emit(graph, x, left[:count])
-            left, after = left[count:], after + list(carried)
-        return x, after
+        return x, tuple(after)
 
     def describe(self) -> tuple[Mapping[str, Any], ...]:
         """Facts of every layer and of the head, for `inspect`."""
@@ -126,30 +118,27 @@ class Ensemble(nn.Module):
         """The states before the first step, each (batch, size)."""
         return tuple(part for member in self.corrections for part in member.initial_state(batch))
 
-    def forward(self, x: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Step through x (T, B, I): the mean output (T, B, O) and the states after the last step."""
-        outputs: list[Tensor] = []
-        after: list[Tensor] = []
-        for member, own in zip(self.corrections, self._shares(state), strict=True):
-            y, carried = member(x, own)
-            outputs.append(y / len(self.members))
-            after += carried
-        return sum(outputs[1:], outputs[0]), tuple(after)
+    def forward(self, x: Value, state: Sequence[Value], gain: Tensor | None = None) -> tuple[Value, tuple[Value, ...]]:
+        """Step through x (T, B, I): the mean output (T, B, O), times `gain` (O), and the states after the last step.
 
-    def emit(self, graph: Graph, x: str, state: Sequence[str], gain: Tensor) -> tuple[str, list[str]]:
-        """Add the nodes of `forward`, the output multiplied by `gain` (O), but for what `offset` adds to it."""
-        x = graph.node("Clip", x, graph.constant(-INPUT_LIMIT), graph.constant(INPUT_LIMIT))
-        seen, after = list[str](), list[str]()
+        In a graph, which needs a gain, all heads are one product, and what `offset` says is left out.
+        """
+        side, seen, after = of(x), list[Value](), list[Value]()
+        x = x.clamp(-INPUT_LIMIT, INPUT_LIMIT)
         for member, own in zip(self.corrections, self._shares(state), strict=True):
-            y, carried = member.emit(graph, x, own)
-            seen.append(y)
+            y, carried = member.scan(x, own)
+            seen.append(y if side.folds else member.head(y) / len(self.members))
             after += carried
+        if not side.folds:
+            total = sum(seen[1:], seen[0])
+            return total if gain is None else total * gain, tuple(after)
+        assert gain is not None
         weight = torch.cat([member.head.weight.detach() for member in self.corrections], dim=1)
         weight = (weight * gain[:, None] / len(self.members)).t().contiguous()
-        return graph.node("MatMul", graph.concat(seen, axis=2), graph.constant(weight.numpy())), after
+        return side.concat(seen, axis=2) @ weight, tuple(after)
 
     def offset(self, gain: Tensor) -> Tensor:
-        """What belongs to the output of `emit` besides, (O,): the heads' biases."""
+        """What belongs to the output of `forward` in a graph besides, (O,): the heads' biases."""
         return torch.stack([member.head.bias.detach() for member in self.corrections]).mean(dim=0) * gain
 
     def merged(self) -> Ensemble:

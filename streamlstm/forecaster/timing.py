@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from streamlstm.errors import UsageError
+from streamlstm.nn.operations import Value, of
 from streamlstm.spec import StateEntry
-
-if TYPE_CHECKING:
-    from streamlstm.export.graph import Graph
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -54,54 +51,24 @@ class TimeFeatures(nn.Module):
         """The state before the first value."""
         return tuple(torch.zeros(batch, entry.size) for entry in self.state_entries())
 
-    def forward(self, time: Tensor, moving: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def forward(self, time: Value, moving: Value, state: Sequence[Value]) -> tuple[Value, tuple[Value, ...]]:
         """Columns (T, B, E) of times (T, B) in ms and the state; `moving` (T, B, 1) says where a value came before."""
-        columns = []
+        side, columns = of(time), []
         for period in self.periods:
             length = CALENDAR[period][0]
-            place = torch.remainder(time, length) * PLACES // length
-            columns.append(_waves(period)[place])
+            columns.append(side.take(_waves(period), time % length * PLACES // length))
         if self.spacing_ms is None:
-            return torch.cat(columns, dim=2), ()
-        high, rest = state[0][:, 0].long(), state[0][:, 1].long()
-        before = torch.cat(((high * HIGH_MS + rest)[None], time[:-1]))
-        ratio = torch.clamp((time - before).float() / self.spacing_ms, min=0.0)[..., None]
-        columns.append(torch.where(moving, (ratio - 1) / (ratio + 1), torch.zeros(())))
-        after = torch.stack((time[-1] // HIGH_MS, torch.remainder(time[-1], HIGH_MS)), dim=1).float()
-        return torch.cat(columns, dim=2), (after,)
-
-    def emit(self, graph: Graph, time: str, moving: str, state: Sequence[str]) -> tuple[str, list[str]]:
-        """Add the nodes of `forward`."""
-        columns = []
-        for period in self.periods:
-            length = CALENDAR[period][0]
-            place = graph.node("Mul", _mod(graph, time, length), graph.constant(PLACES, dtype="int64"))
-            place = graph.node("Div", place, graph.constant(length, dtype="int64"))
-            columns.append(graph.node("Gather", graph.constant(_waves(period).numpy()), place, axis=0))
-        if self.spacing_ms is None:
-            return graph.concat(columns, axis=2), []
-        whole = graph.node("Cast", state[0], to=7)
-        base = graph.constant(HIGH_MS, dtype="int64")
-        high = graph.node("Mul", graph.slice(whole, 0, 1, 1), base)
-        last = graph.node("Transpose", graph.node("Add", high, graph.slice(whole, 1, 2, 1)), perm=[1, 0])  # (1, B)
-        earlier = graph.node("Slice", time, graph.ints(0), graph.ints(-1), graph.ints(0))
-        gap = graph.node("Sub", time, graph.concat([last, earlier], axis=0))
-        spacing = graph.constant(float(self.spacing_ms))
-        ratio = graph.node("Max", graph.node("Div", graph.node("Cast", gap, to=1), spacing), graph.constant(0.0))
-        one = graph.constant(1.0)
-        share = graph.node("Div", graph.node("Sub", ratio, one), graph.node("Add", ratio, one))
-        share = graph.node("Unsqueeze", share, graph.ints(2))
-        columns.append(graph.node("Where", moving, share, graph.constant(0.0)))
-        newest = graph.slice(time, -1, None, 0)
-        rest = _mod(graph, newest, HIGH_MS)
-        high = graph.node("Div", graph.node("Sub", newest, rest), base)
-        after = graph.node("Cast", graph.node("Transpose", graph.concat([high, rest], axis=0), perm=[1, 0]), to=1)
-        return graph.concat(columns, axis=2), [after]
-
-
-def _mod(graph: Graph, x: str, divisor: int) -> str:
-    """`x` modulo a positive number, never negative (times before 1970 are)."""
-    return graph.node("Mod", x, graph.constant(divisor, dtype="int64"))
+            return side.concat(columns, axis=2), ()
+        whole = state[0].long()
+        last = (whole[:, 0:1] * HIGH_MS + whole[:, 1:2]).t()  # (1, B)
+        gap = time - side.concat((last, time[:-1]), axis=0)
+        ratio = (gap.float() / float(self.spacing_ms)).clamp(min=0.0)
+        share = (ratio - 1.0) / (ratio + 1.0)
+        columns.append(side.where(moving, share.unsqueeze(2), 0.0))
+        newest = time[-1:]
+        rest = newest % HIGH_MS
+        after = side.concat(((newest - rest) // HIGH_MS, rest), axis=0).t().float()
+        return side.concat(columns, axis=2), (after,)
 
 
 def _waves(period: str) -> Tensor:

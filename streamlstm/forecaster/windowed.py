@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from onnx import TensorProto
 from torch import Tensor, nn
 
 import streamlstm.nn as layers
@@ -19,6 +17,8 @@ from streamlstm.errors import UsageError
 from streamlstm.forecaster.scaling import Scaling
 from streamlstm.forecaster.stack import LAYER_KINDS
 from streamlstm.nn.layer import RecurrentLayer
+from streamlstm.nn.operations import Value, of
+from streamlstm.nn.symbols import emit_forecaster
 from streamlstm.spec import ModelSpec, StateEntry
 
 if TYPE_CHECKING:
@@ -94,16 +94,16 @@ class WindowForecaster(nn.Module):
 
     def network(self, windows: Tensor) -> Tensor:
         """What the stack says of scaled windows (W, N, F): (N, F)."""
-        y, _ = self.window.layer.sequence(windows)
+        y: Tensor = self.window.layer.sequence(windows)[0]
         return y[-1] if y.dim() == 3 else y
 
-    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Value, state: Value) -> tuple[Value, Value]:
         """Step through raw x (T, B, F) from state (B, D): forecasts (T, B, F) and the state after the last step."""
-        parts = torch.split(state, [entry.size for entry in self.state_entries()], dim=1)
-        said, after = self.window.scan(self.scaling(x).float(), parts)
-        return self.raw_forecast(x, said), torch.cat(after, dim=1)
+        parts = state.split([entry.size for entry in self.state_entries()], dim=1)
+        said, after = self.window.scan(self.scaling(x).float(), tuple(parts))
+        return self.raw_forecast(x, said), of(x).concat(after, axis=1)
 
-    def raw_forecast(self, x: Tensor, said: Tensor) -> Tensor:
+    def raw_forecast(self, x: Value, said: Value) -> Value:
         """The forecast in raw units, from the latest raw value and what the network says, each (..., F)."""
         return self.scaling.change(x, said) if self.config.predict == "change" else self.scaling.inverse(said)
 
@@ -112,18 +112,9 @@ class WindowForecaster(nn.Module):
         """Which feature each output forecasts."""
         return tuple(range(len(self.config.features)))
 
-    def emit(self, graph: Graph, x: str = "x", state: str = "state") -> tuple[str, str]:
-        """Add the nodes of `forward` on x [T, B, F] and state [B, D]; returns the names of y and next_state."""
-        parts = graph.split_state(state, [entry.size for entry in self.state_entries()])
-        dtype: Any = np.float64 if self.config.exact else np.float32
-        z = self.scaling.emit(graph, x, dtype)
-        z = graph.node("Cast", z, to=TensorProto.FLOAT) if self.config.exact else z
-        said, after = self.window.emit(graph, z, parts)
-        if self.config.predict == "change":
-            y = self.scaling.emit_change(graph, x, said, dtype)
-        else:
-            y = self.scaling.emit_inverse(graph, said)
-        return y, graph.concat(after, axis=1)
+    def emit(self, graph: Graph) -> tuple[str, str]:
+        """Add the nodes of `forward` on the graph's inputs; returns the names of y and next_state."""
+        return emit_forecaster(self, graph)
 
     def spec(self, training: dict[str, Any] | None = None) -> ModelSpec:
         """The metadata of the exported model; `training` holds facts and errors for people."""

@@ -49,6 +49,18 @@ class Operations(ABC):
         """What stands at these places along an axis, which the axes of `places` replace."""
 
     @abstractmethod
+    def steps(self, x: Value) -> Value:
+        """The whole numbers from 0 up, one a step of x (T, …): (T,)."""
+
+    @abstractmethod
+    def columns(self, x: Value, places: Sequence[int]) -> Value:
+        """What stands at these places along the last axis of x (T, B, F)."""
+
+    @abstractmethod
+    def lowest(self, x: Value, place: int, axis: int) -> Value:
+        """The number that has this place, from 1 up, along the last axis, which is `axis`, when sorted: (…, 1)."""
+
+    @abstractmethod
     def kernel(self, recurrence: Recurrence, live: Value | None) -> Loop | None:
         """The side's own operator for a whole loop, run as far as `live` says (`scan`); None if it has none."""
 
@@ -94,6 +106,18 @@ class TorchOperations(Operations):
     def take(self, x: Value, places: Value, axis: int = 0) -> Value:
         """What stands at these places along an axis, which the axes of `places` replace."""
         return x[(*[slice(None)] * axis, places)]
+
+    def steps(self, x: Value) -> Value:
+        """The whole numbers from 0 up, one a step of x (T, …): (T,)."""
+        return torch.arange(len(x), device=x.device)
+
+    def columns(self, x: Value, places: Sequence[int]) -> Value:
+        """What stands at these places along the last axis of x (T, B, F)."""
+        return x[..., list(places)]
+
+    def lowest(self, x: Value, place: int, axis: int) -> Value:
+        """The number that has this place, from 1 up, along `axis` when sorted: (…, 1)."""
+        return torch.kthvalue(x, place, dim=axis, keepdim=True)[0]
 
     def kernel(self, recurrence: Recurrence, live: Value | None) -> Loop | None:
         """The fused kernel, which computes every step, for the activations it knows."""

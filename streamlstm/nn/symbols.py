@@ -87,8 +87,8 @@ class Symbol:
         return self.to(torch.float32)
 
     def double(self) -> Symbol:
-        """In float64."""
-        return self.to(torch.float64)
+        """In float64; a node of its own even where it is that already, as the models that are there have it."""
+        return self.node("Cast", dtype=torch.float64, to=TensorProto.DOUBLE)
 
     def long(self) -> Symbol:
         """In int64."""
@@ -113,6 +113,15 @@ class Symbol:
     def chunk(self, count: int, dim: int) -> list[Symbol]:
         """Cut into equal parts along an axis."""
         return self.operations.nodes("Split", self, outputs=count, axis=dim, num_outputs=count)
+
+    def amin(self, dim: int, keepdim: bool) -> Symbol:
+        """The smallest along an axis, which stays."""
+        assert keepdim
+        return self.node("ReduceMin", self.operations.ints(dim))
+
+    def softmax(self, dim: int) -> Symbol:
+        """The softmax along an axis."""
+        return self.node("Softmax", axis=dim)
 
     def split(self, sizes: Sequence[int], dim: int) -> list[Symbol]:
         """Cut into parts of these sizes along an axis."""
@@ -153,7 +162,7 @@ class OnnxOperations(Operations):
         """Add a node, its result of the first input's type; a float32 input is widened where another is float64."""
         own = [self.symbol(part, inputs[0].dtype) for part in inputs]
         if op in _ARITHMETIC and any(part.dtype is torch.float64 for part in own):
-            own = [part.double() for part in own]
+            own = [part.to(torch.float64) for part in own]
         names = self.graph.nodes(op, *(part.name for part in own), outputs=outputs, **attributes)
         return [Symbol(self, name, dtype or own[0].dtype) for name in names]
 
@@ -179,6 +188,21 @@ class OnnxOperations(Operations):
         """What stands at these places along an axis, which the axes of `places` replace."""
         x = self.symbol(x)
         return x.node("Gather", self.symbol(places, torch.int64), axis=axis)
+
+    def steps(self, x: Value) -> Value:
+        """The whole numbers from 0 up, one a step of x (T, …): (T,)."""
+        count = x.node("Shape", dtype=torch.int64, start=0, end=1).squeeze(0)
+        zero, one = self.symbol(0, torch.int64), self.symbol(1, torch.int64)
+        return zero.node("Range", count, one)
+
+    def columns(self, x: Value, places: Sequence[int]) -> Value:
+        """What stands at these places along the last axis of x (T, B, F)."""
+        return x.node("Gather", self.ints(*places), axis=2)
+
+    def lowest(self, x: Value, place: int, axis: int) -> Value:
+        """The number that has this place, from 1 up, along the last axis, which is `axis`, when sorted: (…, 1)."""
+        sorted_ = self.nodes("TopK", x, self.ints(place), outputs=2, largest=0)[0]
+        return sorted_[(*[slice(None)] * axis, slice(place - 1, place))]
 
     def kernel(self, recurrence: Recurrence, live: Value | None) -> Loop | None:
         """ONNX's operator, which takes the windows' lengths, for the kinds and activations it knows."""
@@ -226,7 +250,8 @@ class OnnxOperations(Operations):
         steps = x.shape()[0:1].squeeze(0)
         zero, one = self.symbol(0, torch.int64), self.symbol(1, torch.int64)
         step = self.reshape(zero.node("Range", steps, one), -1, 1, 1)
-        return step.node("Less", self.reshape(lengths, 1, -1, 1), dtype=torch.bool)
+        before: Symbol = step.node("Less", self.reshape(lengths, 1, -1, 1), dtype=torch.bool)
+        return before
 
     def initial(self, entries: Sequence[StateEntry], x: Value) -> State:
         """The state before the first of x (T, B, F), each (B, size)."""
@@ -258,3 +283,11 @@ def emit(layer: Any, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, l
     side = OnnxOperations(graph)
     y, after = layer.scan(side.symbol(x), tuple(map(side.symbol, state)))
     return y.name, [part.name for part in after]
+
+
+def emit_forecaster(forecaster: Any, graph: Graph) -> tuple[str, str]:
+    """Add the nodes of a forecaster's `forward` on the graph's inputs; the names of y and next_state."""
+    side = OnnxOperations(graph)
+    time = (side.symbol("time", torch.int64),) if getattr(forecaster.config, "uses_time", False) else ()
+    y, after = forecaster(side.symbol("x"), side.symbol("state"), *time)
+    return y.name, after.name
