@@ -150,7 +150,9 @@ def _starting_errors(forecaster: Forecaster, panel: Panel, starts: NDArray[np.in
     after = torch.arange(len(x))[:, None] >= torch.from_numpy(starts)
     there = forecaster.outputs.next(torch.from_numpy(panel.observed)) & after[..., None]  # (N, S, O)
     there = there.repeat_interleave(errors.shape[2] // there.shape[2], dim=2)
-    return SMALLEST_SUM + START_STEPS * (errors * there).sum(dim=(0, 1)) / torch.clamp(there.sum(dim=(0, 1)), min=1.0)
+    each = (errors * there).transpose(0, 1).contiguous()  # (S, N, K*O), added up series by series
+    starting: Tensor = SMALLEST_SUM + START_STEPS * each.sum(dim=(0, 1)) / torch.clamp(there.sum(dim=(0, 1)), min=1.0)
+    return starting
 
 
 class _CorrectionData:

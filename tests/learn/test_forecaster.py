@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -12,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlstm.errors import ModelError, UsageError
-from streamlstm.export.graph import Graph
 from streamlstm.export.step_model import TOLERANCE, check_export, export_model, write_model
 from streamlstm.forecaster import Forecaster, ForecasterConfig, LagFeatures, Scaling
 from streamlstm.forecaster.spread import MIN_MEMORY, VALUE_SHARE
 from streamlstm.model import Model
 from streamlstm.nn import LSTM
+from streamlstm.nn.operations import State, Value
 
 CONFIGS = [
     ForecasterConfig(units=(8,)),
@@ -165,28 +164,26 @@ def test_equal_weights_give_equal_bytes() -> None:
 
 def test_an_export_with_a_broken_layer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A layer whose nodes compute something else than its torch module stops the export."""
-    right = LSTM.emit
+    right = LSTM.scan
 
-    def wrong(self: LSTM, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, list[str]]:
-        y, after = right(self, graph, x, state)
-        return graph.node("Mul", y, graph.constant(1.001)), after
+    def wrong(self: LSTM, x: Value, state: State) -> tuple[Value, State]:
+        y, after = right(self, x, state)
+        return y if isinstance(y, torch.Tensor) else y * 1.001, after
 
-    monkeypatch.setattr(LSTM, "emit", wrong)
+    monkeypatch.setattr(LSTM, "scan", wrong)
     with pytest.raises(ModelError, match="differs from the trained one"):
         export_model(made(CONFIGS[0]))
 
 
 def test_an_export_that_depends_on_the_call_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A layer that looks at how many steps a call has stops the export, though torch agrees step by step."""
-    right = LSTM.emit
+    right = LSTM.scan
 
-    def wrong(self: LSTM, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, list[str]]:
-        y, after = right(self, graph, x, state)
-        steps = graph.node("Cast", graph.node("Shape", x, start=0, end=1), to=1)
-        more = graph.node("Sub", steps, graph.constant(1.0))
-        return graph.node("Add", y, more), after
+    def wrong(self: LSTM, x: Value, state: State) -> tuple[Value, State]:
+        y, after = right(self, x, state)
+        return y if isinstance(y, torch.Tensor) else y + (x.shape()[0:1].float() - 1.0), after
 
-    monkeypatch.setattr(LSTM, "emit", wrong)
+    monkeypatch.setattr(LSTM, "scan", wrong)
     with pytest.raises(ModelError, match="other bits"):
         export_model(made(CONFIGS[0]))
 
