@@ -12,6 +12,8 @@ from torch import Tensor
 from streamlstm.errors import ModelError
 from streamlstm.export.graph import Graph
 from streamlstm.model import Model
+from streamlstm.nn.operations import Value
+from streamlstm.nn.symbols import OnnxOperations
 from streamlstm.pairs import join, split
 from streamlstm.spec import ModelSpec
 
@@ -42,11 +44,11 @@ class Exportable(Protocol):
     def initial_state(self, batch: int) -> Tensor:
         """The packed state of series without history, (batch, D)."""
 
-    def __call__(self, x: Tensor, state: Tensor, time: Tensor | None = None) -> Any:
-        """Step through raw x (T, B, F) at `time` (T, B): forecasts (T, B, O) and the state after the last step."""
+    def __call__(self, x: Value, state: Value, time: Value | None = None) -> Any:
+        """Step through raw x (T, B, F) at `time` (T, B): forecasts (T, B, O) and the state after the last step.
 
-    def emit(self, graph: Graph) -> tuple[str, str]:
-        """Add the nodes of the same; returns the names of y and next_state."""
+        Tensors of torch, or symbols of a graph, and then the nodes are added that do the same.
+        """
 
     def spec(self, training: dict[str, Any] | None = None) -> ModelSpec:
         """The metadata."""
@@ -64,11 +66,11 @@ def export_model(forecaster: Exportable, *, training: dict[str, Any] | None = No
 
 def write_model(forecaster: Exportable, training: dict[str, Any] | None = None) -> bytes:
     """As `export_model`, unchecked."""
-    graph = Graph()
-    forecaster.eval()
+    side, spec = OnnxOperations(Graph()), forecaster.eval().spec(training)
+    x, state, time = side.symbol("x"), side.symbol("state"), side.symbol("time", torch.int64)
     with torch.no_grad():
-        y, next_state = forecaster.emit(graph)
-        model = graph.model(forecaster.spec(training), y, next_state)
+        y, after = forecaster(x, state, time) if spec.uses_time else forecaster(x, state)
+    model = side.graph.model(spec, y.name, after.name)
     model_bytes: bytes = model.SerializeToString(deterministic=True)
     return model_bytes
 

@@ -1,4 +1,4 @@
-"""The forecaster: a torch module that steps raw values and a packed state, made of small parts that also emit ONNX."""
+"""The forecaster: raw values and a packed state stepped, in torch and as a graph, by one text of small parts."""
 
 from streamlstm.forecaster.lags import LagFeatures
 from streamlstm.forecaster.model import Forecaster, ForecasterConfig

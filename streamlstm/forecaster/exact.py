@@ -8,7 +8,7 @@ forecaster of changes, which are differences of pairs; levels have to lie around
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,11 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from streamlstm.nn.operations import Value, of
-from streamlstm.nn.symbols import emit_forecaster
 from streamlstm.spec import ModelSpec
-
-if TYPE_CHECKING:
-    from streamlstm.export.graph import Graph
 
 
 class Inner(Protocol):
@@ -75,10 +71,6 @@ class ExactForecaster(nn.Module):
         total = self.origin[list(self.inner.output_features)] + y.double()
         high = total.float()
         return of(x).concat((high, (total - high.double()).float()), axis=2), after
-
-    def emit(self, graph: Graph) -> tuple[str, str]:
-        """Add the nodes of `forward` on the graph's inputs; returns the names of y and next_state."""
-        return emit_forecaster(self, graph)
 
     def spec(self, training: dict[str, Any] | None = None) -> ModelSpec:
         """The metadata of the exported model; `training` holds facts and errors for people."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +23,7 @@ from streamlstm.forecaster.skip import LinearSkip
 from streamlstm.forecaster.stack import Ensemble, RecurrentCorrection, make_layer
 from streamlstm.forecaster.timing import TimeFeatures
 from streamlstm.nn.operations import Value, of
-from streamlstm.nn.symbols import emit_forecaster
 from streamlstm.spec import ModelSpec, StateEntry
-
-if TYPE_CHECKING:
-    from streamlstm.export.graph import Graph
 
 PREDICTIONS = ("change", "level")
 
@@ -232,10 +228,6 @@ class Forecaster(nn.Module):
     def output_features(self) -> tuple[int, ...]:
         """Which feature each output forecasts."""
         return self.outputs.targets * self.config.horizon
-
-    def emit(self, graph: Graph) -> tuple[str, str]:
-        """Add the nodes of `forward` on the graph's inputs; returns the names of y and next_state."""
-        return emit_forecaster(self, graph)
 
     def _linear(self, lagged: Lagged, features: Value) -> tuple[Value, Value, Value, Value]:
         """All that is linear in the features (T, B, K).

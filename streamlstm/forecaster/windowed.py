@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,7 @@ from streamlstm.forecaster.scaling import Scaling
 from streamlstm.forecaster.stack import LAYER_KINDS
 from streamlstm.nn.layer import RecurrentLayer
 from streamlstm.nn.operations import Value, of
-from streamlstm.nn.symbols import emit_forecaster
 from streamlstm.spec import ModelSpec, StateEntry
-
-if TYPE_CHECKING:
-    from streamlstm.export.graph import Graph
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,10 +107,6 @@ class WindowForecaster(nn.Module):
     def output_features(self) -> tuple[int, ...]:
         """Which feature each output forecasts."""
         return tuple(range(len(self.config.features)))
-
-    def emit(self, graph: Graph) -> tuple[str, str]:
-        """Add the nodes of `forward` on the graph's inputs; returns the names of y and next_state."""
-        return emit_forecaster(self, graph)
 
     def spec(self, training: dict[str, Any] | None = None) -> ModelSpec:
         """The metadata of the exported model; `training` holds facts and errors for people."""

@@ -27,7 +27,7 @@ class RecurrentLayer(Weighted, ABC):
 
     output_size: int
     input_size: int | None = None  # None until `build`
-    chunking: bool = True  # whether `emit`'s nodes take T > 1 with the bits of T single steps
+    chunking: bool = True  # whether a graph's nodes take T > 1 with the bits of T single steps
 
     def build(self, input_size: int) -> None:
         """Make the parameters for values of `input_size` numbers; done once, by the constructor if it knows them."""

@@ -63,7 +63,7 @@ class Symbol:
     __neg__, abs, sqrt = _unary("Neg"), _unary("Abs"), _unary("Sqrt")
     exp, erf, tanh, sigmoid, relu = _unary("Exp"), _unary("Erf"), _unary("Tanh"), _unary("Sigmoid"), _unary("Relu")
 
-    def shape(self) -> Symbol:
+    def sizes(self) -> Symbol:
         """The lengths of the axes, as a tensor of the graph."""
         return self.node("Shape", dtype=torch.int64)
 
@@ -247,7 +247,7 @@ class OnnxOperations(Operations):
 
     def _before(self, x: Symbol, lengths: Symbol) -> Symbol:
         """The boolean [T, B, 1] that says which steps of x [T, B, F] come before each row's length."""
-        steps = x.shape()[0:1].squeeze(0)
+        steps = x.sizes()[0:1].squeeze(0)
         zero, one = self.symbol(0, torch.int64), self.symbol(1, torch.int64)
         step = self.reshape(zero.node("Range", steps, one), -1, 1, 1)
         before: Symbol = step.node("Less", self.reshape(lengths, 1, -1, 1), dtype=torch.bool)
@@ -255,7 +255,7 @@ class OnnxOperations(Operations):
 
     def initial(self, entries: Sequence[StateEntry], x: Value) -> State:
         """The state before the first of x (T, B, F), each (B, size)."""
-        rows, state = x.shape()[1:2], []
+        rows, state = x.sizes()[1:2], []
         for entry in entries:
             shape = self.concat([rows, self.ints(entry.size)], axis=0)
             row = np.broadcast_to(np.asarray(entry.initial, dtype=np.float32), (1, entry.size))
@@ -270,7 +270,7 @@ class OnnxOperations(Operations):
         """The output at each window's last value, which `live` numbers."""
         assert live is not None
         index = self.reshape(live - 1, 1, -1, 1)
-        width = y.shape()[1:3]
+        width = y.sizes()[1:3]
         shape = self.concat([self.ints(1), width], axis=0)
         return y.node("GatherElements", index.node("Expand", shape), axis=0).squeeze(0)
 
@@ -283,11 +283,3 @@ def emit(layer: Any, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, l
     side = OnnxOperations(graph)
     y, after = layer.scan(side.symbol(x), tuple(map(side.symbol, state)))
     return y.name, [part.name for part in after]
-
-
-def emit_forecaster(forecaster: Any, graph: Graph) -> tuple[str, str]:
-    """Add the nodes of a forecaster's `forward` on the graph's inputs; the names of y and next_state."""
-    side = OnnxOperations(graph)
-    time = (side.symbol("time", torch.int64),) if getattr(forecaster.config, "uses_time", False) else ()
-    y, after = forecaster(side.symbol("x"), side.symbol("state"), *time)
-    return y.name, after.name

@@ -95,7 +95,7 @@ class Window(RecurrentLayer):
         Returns the outputs [T, B, O], how many values came before [1, 1, B], and T.
         """
         side = x.operations
-        shape = x.shape()
+        shape = x.sizes()
         steps, batch = shape[0:1].squeeze(0), shape[1:2].squeeze(0)
         before = side.reshape(count.long(), 1, 1, -1)
         places, seen = self._places(steps, batch, before)

@@ -181,7 +181,7 @@ def test_an_export_that_depends_on_the_call_is_refused(monkeypatch: pytest.Monke
 
     def wrong(self: LSTM, x: Value, state: State) -> tuple[Value, State]:
         y, after = right(self, x, state)
-        return y if isinstance(y, torch.Tensor) else y + (x.shape()[0:1].float() - 1.0), after
+        return y if isinstance(y, torch.Tensor) else y + (x.sizes()[0:1].float() - 1.0), after
 
     monkeypatch.setattr(LSTM, "scan", wrong)
     with pytest.raises(ModelError, match="other bits"):
