@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 
 from streamlstm.entry_id import EntryId, beyond
@@ -64,3 +65,13 @@ def read_tail(connection: Connection, keys: Keys, head: Head) -> Tail:
 def count_to(connection: Connection, keys: Keys, last: bytes) -> int:
     """How many entries a stream has up to an id, that one included; PAGE at most."""
     return len(connection.call("XRANGE", keys.input, "-", last, "COUNT", PAGE))
+
+
+def begun_again_text(stream: str) -> str:
+    """What a stream that was begun again with smaller ids means, and what mends it."""
+    derived = " ".join(map(shlex.quote, Keys(stream).derived))
+    return (
+        "the stream was begun again with smaller ids: its position lies beyond its end, so what it holds is never "
+        f"read; to have it answered, all series beginning anew, run `redis-cli DEL {derived}`; to go on from the "
+        "states there are, add values with ids above the position"
+    )

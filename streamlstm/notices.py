@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Iterable
 
+from streamlstm.ends import begun_again_text
 from streamlstm.errors import StoreError
-from streamlstm.keys import Keys
 from streamlstm.store import Head, Store, Tail
 
 log = logging.getLogger(__name__)
@@ -57,16 +56,6 @@ def say_begun_again(stream: str, head: Head) -> None:
         head.position.decode(),
         begun_again_text(stream),
         extra={"stream": stream, "position": head.position.decode()},
-    )
-
-
-def begun_again_text(stream: str) -> str:
-    """What a stream that was begun again with smaller ids means, and what mends it."""
-    derived = " ".join(map(shlex.quote, Keys(stream).derived))
-    return (
-        "the stream was begun again with smaller ids: its position lies beyond its end, so what it holds is never "
-        f"read; to have it answered, all series beginning anew, run `redis-cli DEL {derived}`; to go on from the "
-        "states there are, add values with ids above the position"
     )
 
 

@@ -14,13 +14,12 @@ import click
 from streamlstm.cli.connection import connect_all, resolve_redis
 from streamlstm.cli.options import command, counted, data_dir_option, json_option, note, option, redis_option, say
 from streamlstm.cli.state_text import description, facts
-from streamlstm.ends import read_tail
+from streamlstm.ends import begun_again_text, read_tail
 from streamlstm.entry_id import BEGINNING
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.key_types import check_stream
 from streamlstm.keys import Keys
 from streamlstm.nodes import Nodes
-from streamlstm.notices import begun_again_text
 from streamlstm.printable import as_column
 from streamlstm.states import States
 from streamlstm.store import Head
