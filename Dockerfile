@@ -13,7 +13,7 @@ WORKDIR /source
 COPY pyproject.toml constraints.txt setup.py README.md LICENSE ./
 COPY streamlstm streamlstm
 RUN python -m pip --python /opt/streamlstm/bin/python install --no-cache-dir --disable-pip-version-check -c constraints.txt . \
-    && /opt/streamlstm/bin/python -I -c 'import streamlstm._codec, streamlstm._carry, streamlstm._division' \
+    && /opt/streamlstm/bin/python -I -c 'import streamlstm.store.resp._codec, streamlstm.engine._kernels, streamlstm.models._integer_division' \
     && /opt/streamlstm/bin/streamlstm --version
 
 FROM python:${PYTHON}-slim-bookworm

@@ -13,9 +13,9 @@ from setuptools import Extension, setup
 
 # A module, and its source.
 COMPILED = {
-    "streamlstm._codec": "streamlstm/_codec.c",
-    "streamlstm._carry": "streamlstm/_carry.c",
-    "streamlstm._division": "streamlstm/_division.c",
+    "streamlstm.store.resp._codec": "streamlstm/store/resp/_codec.c",
+    "streamlstm.engine._kernels": "streamlstm/engine/_kernels.c",
+    "streamlstm.models._integer_division": "streamlstm/models/_integer_division.c",
 }
 STRICT = bool(os.environ.get("STREAMLSTM_STRICT"))
 # No contraction: sums have to be the bits of the twins in Python on every processor. No wrapping round either, whatever

@@ -11,13 +11,13 @@ __version__ = "0.1.0"
 __all__ = ["Model", "__version__", "load"]
 
 if TYPE_CHECKING:
-    from streamlstm.model import Model, load
+    from streamlstm.models.model import Model, load
 
 
 def __getattr__(name: str) -> Any:
     """Import onnxruntime only when a model is asked for: `streamlstm --help` must not pay for it."""
     if name in {"load", "Model"}:
-        from streamlstm import model
+        from streamlstm.models import model
 
         return getattr(model, name)
     raise AttributeError(f"module 'streamlstm' has no attribute {name!r}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from streamlstm import hidden
+from streamlstm.safety import masking
 from support.server import Server, binaries
 
 # How long an example takes says more of the machine than of the code.
@@ -33,7 +33,7 @@ def interruptible() -> None:
 def forgotten_secrets() -> Iterator[None]:
     """What one test's passwords were is not hidden in the next one's messages."""
     yield
-    hidden._known.clear()
+    masking._known.clear()
 
 
 @pytest.fixture

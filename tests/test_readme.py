@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from streamlstm.keys import Keys
-from streamlstm.record import HEADER
+from streamlstm.store.keys import Keys
+from streamlstm.store.record.layout import HEADER
 from support.server import Server, free_port
 
 ROOT = Path(__file__).parent.parent
@@ -68,8 +68,8 @@ def create_connection(address, *rest, **more):
     return connect((address[0], {port}) if address[1] == 6379 else address, *rest, **more)
 
 socket.create_connection = create_connection
-import streamlstm.embedded
-streamlstm.embedded.USUAL_PORT = {port}
+import streamlstm.store.embedded_server
+streamlstm.store.embedded_server.USUAL_PORT = {port}
 """
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -21,91 +22,14 @@ MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 60
 MAX_PARAMETERS = 8
 
-# Row -> its modules, by the first name below `streamlstm`.
-ROWS: dict[str, set[str]] = {
-    "floor": {"errors", "spec", "config", "gaps", "whole_file", "bounded_file", "confined", "hidden", "printable"},
-    "numbers": {"pairs"},
-    "run": {"_division", "one_step", "model_file", "session", "trial", "model", "tables"},
-    "judge": {"evaluation"},
-    "learn": {"nn", "forecaster", "data", "train", "export", "importers"},
-    "store": {"_codec", "codec", "codec_python", "entry_id", "flight", "keys", "wire", "calibration", "extras"}
-    | {"arrays", "reply_python", "ends", "transport", "raw_replies"}
-    | {"record", "store", "meta", "hushed", "topology", "nodes", "readers", "leases", "discovery", "record_file"}
-    | {"redis_url", "credentials", "address", "whereabouts"}
-    | {
-        "key_types",
-        "reader_groups",
-        "waiting",
-        "replies",
-        "transaction",
-        "preflight",
-        "inserting",
-        "unfinished",
-        "committing",
-    }
-    | {"memory_store", "redis_store", "embedded", "snapshot", "states", "transfer", "refusals", "server_check"},
-    "engine": {
-        "flaw",
-        "values",
-        "batch",
-        "work",
-        "schedule",
-        "step_model",
-        "arena",
-        "stepping",
-        "scoring",
-        "rounding",
-        "_carry",
-        "carry",
-        "carry_python",
-    }
-    | {"halving", "rejected"}
-    | {"carry_demands", "lay_out_python"}
-    | {"silences", "beating", "finite", "skipped", "admission", "single", "letters", "engine", "built"}
-    | {"answers", "portions"},
-    "daemon": {
-        "member",
-        "selection",
-        "sharing",
-        "logs",
-        "digest",
-        "instruments",
-        "metrics",
-        "http_address",
-        "http_request",
-        "http",
-        "live",
-        "compared",
-    }
-    | {"notify", "web", "replay", "verify", "give_back", "tails", "counting", "sweep", "model_change", "notices"}
-    | {"standby", "standing", "away", "reading", "left_alone", "health", "retention", "daemon_settings", "daemon"}
-    | {"streams"},
-    "face": {"bench", "cli", "__main__"},
-}
-# Row -> the rows it may import from, besides itself. The package itself holds only the version and a lazy `load`.
-MAY_IMPORT: dict[str, set[str]] = {
-    "floor": set(),
-    "numbers": {"floor"},
-    "run": {"floor", "numbers"},
-    "judge": {"floor", "numbers", "run", "store", "engine"},
-    "learn": {"floor", "numbers", "run", "judge"},
-    "store": {"floor", "numbers"},
-    "engine": {"floor", "numbers", "store"},
-    "daemon": {"floor", "numbers", "run", "store", "engine"},
-    "face": {"floor", "numbers", "run", "judge", "learn", "store", "engine", "daemon"},
-}
-# Row -> packages of others it may import; `pyarrow`, `matplotlib` and `statsmodels` only inside functions.
-PACKAGES: dict[str, set[str]] = {
-    "floor": set(),
-    "numbers": {"numpy"},
-    "run": {"numpy", "orjson", "onnxruntime", "pyarrow"},
-    "judge": {"numpy", "orjson", "statsmodels"},
-    "learn": {"numpy", "torch", "onnx", "onnxruntime", "h5py"},
-    "store": {"numpy", "orjson", "redis", "hiredis"},
-    "engine": {"numpy", "orjson"},
-    "daemon": {"numpy", "prometheus_client"},
-    "face": {"numpy", "click", "orjson", "hiredis", "redis", "matplotlib", "onnxruntime"},
-}
+
+class Row(NamedTuple):
+    """A row of the table in the README that says who may import whom."""
+
+    folders: set[str]
+    packages: set[str]
+
+
 LEARNING = {"torch", "onnx"}
 
 
@@ -119,17 +43,37 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def module_of(path: Path) -> str:
-    """The first name below the package that a file belongs to; empty for the package itself."""
-    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    return "" if first == "__init__" else first
+def read_table() -> dict[str, Row]:
+    """The README's table of folders."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text[text.index("## Architecture") :].split("\n## ", 1)[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("| `")
+    ]
+    names = [first.strip("`") for first, *_ in rows]
+    assert len(names) == len(set(names)), "a folder stands in one row"
+    named = [set(names) if row[2] == "all of them" else set(re.findall(r"`([\w/]+)`", row[2])) for row in rows]
+    return {
+        name: Row(folders, set(packages.split()))
+        for name, folders, (_, _, _, packages) in zip(names, named, rows, strict=True)
+    }
 
 
-def row_of(module: str) -> str:
-    """The row a module stands in."""
-    rows = [row for row, modules in ROWS.items() if module in modules]
-    assert len(rows) == 1, f"streamlstm.{module} stands in {len(rows)} rows of the table in {__file__}; give it one"
-    return rows[0]
+TABLE = read_table()
+
+
+def folder_of(dotted: str) -> str:
+    """The row that a name below the package belongs to: that of the innermost folder that has one."""
+    parts = dotted.split(".")
+    rows = ["/".join(parts[:depth]) for depth in range(len(parts), 0, -1)]
+    found = next((row for row in rows if row in TABLE), "")
+    assert found or dotted == "__main__", f"streamlstm.{dotted} is in no row of the README's table of folders"
+    return found or "cli"
+
+
+def dotted_of(path: Path) -> str:
+    """A file's name below the package; empty for the package itself."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
 
 
 def imports(tree: ast.Module, path: Path) -> Iterator[str]:
@@ -149,36 +93,51 @@ def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionD
     return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if module_of(path)], ids=name_of)
-def test_a_module_imports_only_from_the_rows_above_it(path: Path) -> None:
+@pytest.mark.parametrize("path", [path for path in SOURCES if dotted_of(path)], ids=name_of)
+def test_a_module_imports_only_what_its_folder_may(path: Path) -> None:
     """Every import of a module is allowed to its row, lazy ones included."""
-    row = row_of(module_of(path))
+    folder = folder_of(dotted_of(path))
+    row = TABLE[folder]
     wrong = []
     for name in imports(parse(path), path):
-        first, *rest = name.split(".")
+        first, _, rest = name.partition(".")
         if first != "streamlstm":
-            allowed = first in sys.stdlib_module_names or first in PACKAGES[row]
-        elif not rest or rest[0] in {"__version__", "load"}:  # of the package itself
+            allowed = first in sys.stdlib_module_names or first in row.packages
+        elif not rest or rest in {"__version__", "load"}:  # of the package itself
             allowed = True
         else:
-            allowed = row_of(rest[0]) in MAY_IMPORT[row] | {row}
+            allowed = folder_of(rest) in row.folders | {folder}
         if not allowed:
             wrong.append(name)
-    assert not wrong, f"{name_of(path)} is of the row {row!r}, which must not import {', '.join(wrong)}"
+    assert not wrong, f"{name_of(path)} is in {folder!r}, which must not import {', '.join(wrong)}"
+
+
+def test_no_two_folders_import_each_other() -> None:
+    """Who may import whom has no circle."""
+    left = {name: row.folders - {name} for name, row in TABLE.items() if name != "cli"}
+    while free := [name for name, folders in left.items() if not folders & left.keys()]:
+        for name in free:
+            del left[name]
+    assert not left
+
+
+def test_the_package_has_few_entries_at_its_top() -> None:
+    """Who looks for something has at most a dozen names to choose from."""
+    names = {path.name for path in PACKAGE.iterdir() if not path.name.startswith(("_", "py.typed"))}
+    assert len(names) <= 12, sorted(names)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_only_the_learning_row_knows_torch_and_onnx(path: Path) -> None:
-    """No module outside the row `learn` imports torch or onnx, not even inside a function."""
-    module = module_of(path)
-    if module and row_of(module) == "learn":
+def test_only_the_learning_folders_know_torch_and_onnx(path: Path) -> None:
+    """No module besides those that train imports torch or onnx, not even inside a function."""
+    if dotted_of(path) and LEARNING & TABLE[folder_of(dotted_of(path))].packages:
         return
     found = {name.partition(".")[0] for name in imports(parse(path), path)} & LEARNING
     assert not found, f"{name_of(path)} imports {found}"
 
 
 @pytest.mark.parametrize(
-    "module", ["streamlstm.daemon", "streamlstm.redis_store", "streamlstm.model", "streamlstm.cli"]
+    "module", ["streamlstm.daemon.daemon", "streamlstm.store.redis", "streamlstm.models.model", "streamlstm.cli"]
 )
 def test_serving_loads_neither_torch_nor_onnx(module: str) -> None:
     """Importing what serves leaves torch and onnx unloaded."""
@@ -251,12 +210,6 @@ def test_key_names_are_born_in_one_place(path: Path) -> None:
         if suffix.search(node.value)
     ]
     assert not found, f"{name_of(path)}: {found}"
-
-
-def test_the_table_of_layers_names_no_module_twice() -> None:
-    """A module stands in one row only."""
-    modules = [module for row in ROWS.values() for module in row]
-    assert len(modules) == len(set(modules))
 
 
 def test_no_two_test_modules_share_a_name() -> None:

@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from streamlstm.calibration import CALIBRATION, LABELLED, Constants
-from streamlstm.carry_python import Layout
-from streamlstm.codec import Texts, encode_read
-from streamlstm.record import RecordFormat
-from streamlstm.scoring import SCALED_ERROR_EDGES, new_tally
+from streamlstm.engine.kernels_python import Layout
+from streamlstm.engine.scoring import SCALED_ERROR_EDGES, new_tally
+from streamlstm.store.record.conformal import CALIBRATION, LABELLED, Constants
+from streamlstm.store.record.layout import RecordFormat
+from streamlstm.store.resp.codec import Texts, encode_read
 
 HERE = Path(__file__).parent.parent
 SERIES, STATE, KEYS = 1000, 128, {b"values": 0}
@@ -32,8 +32,8 @@ Case = tuple[str, Callable[[Any, Any], Callable[[], object]]]  # of the two modu
 
 
 def load(checkout: Path, name: str) -> Any:
-    """A checkout's compiled module, beside those of others."""
-    path = checkout / "streamlstm" / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
+    """A checkout's compiled module, wherever it is, beside those of others."""
+    [path] = (checkout / "streamlstm").rglob(f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}")
     spec = importlib.util.spec_from_file_location(f"streamlstm.{name}", path)
     assert spec is not None
     assert spec.loader is not None
@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("other", type=Path)
     parser.add_argument("--rounds", type=int, default=60)
     options = parser.parse_args()
-    modules = [(load(at, "_codec"), load(at, "_carry")) for at in (HERE, options.other)]
+    modules = [(load(at, "_codec"), load(at, "_kernels")) for at in (HERE, options.other)]
     print(f"{'':28}{'this, ns':>12}{'other, ns':>12}{'ratio':>8}")
     for name, make in (*reading_cases(), *packing_cases(), *carrying_cases()):
         calls = [make(*pair) for pair in modules]

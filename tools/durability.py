@@ -19,14 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
-from streamlstm.address import Address
-from streamlstm.bench.server import PrivateServer, private_server
-from streamlstm.codec import Texts
-from streamlstm.flight import FlightPacker
-from streamlstm.keys import Keys
-from streamlstm.record import RecordFormat, Records
-from streamlstm.store import Commit
-from streamlstm.wire import Connection, pack
+from streamlstm.cli.benchmark.server import PrivateServer, private_server
+from streamlstm.store.base import Commit
+from streamlstm.store.commit_commands import FlightPacker
+from streamlstm.store.keys import Keys
+from streamlstm.store.record.layout import RecordFormat, Records
+from streamlstm.store.resp.address import Address
+from streamlstm.store.resp.codec import Texts
+from streamlstm.store.resp.connection import Connection, pack
 
 STREAM = "values"
 

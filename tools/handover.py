@@ -20,10 +20,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from streamlstm.address import Address
-from streamlstm.embedded import EmbeddedServer
-from streamlstm.keys import Keys
-from streamlstm.wire import Connection
+from streamlstm.store.embedded_server import EmbeddedServer
+from streamlstm.store.keys import Keys
+from streamlstm.store.resp.address import Address
+from streamlstm.store.resp.connection import Connection
 
 EVERY_S = 0.004
 CALM_S = 1.5  # before and after an event, besides what it takes

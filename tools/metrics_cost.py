@@ -13,18 +13,18 @@ from pathlib import Path
 
 import numpy as np
 
-from streamlstm.bench.backlog import Shape, make_backlog, push
-from streamlstm.bench.lstm_file import lstm_file
-from streamlstm.bench.server import PrivateServer, Process, private_server, serving
-from streamlstm.counting import Counting
-from streamlstm.digest import Digest
-from streamlstm.engine import Result
-from streamlstm.flaw import KINDS
-from streamlstm.instruments import Laps
-from streamlstm.keys import Keys
-from streamlstm.metrics import STAGES, Metrics
-from streamlstm.scoring import ABSOLUTE, BUCKETS, NAIVE, SCALED, SCORED, TALLY_COLUMNS
-from streamlstm.store import Commit
+from streamlstm.cli.benchmark.backlog import Shape, make_backlog, push
+from streamlstm.cli.benchmark.lstm_file import lstm_file
+from streamlstm.cli.benchmark.server import PrivateServer, Process, private_server, serving
+from streamlstm.daemon.recorder import Counting
+from streamlstm.daemon.telemetry.instruments import Laps
+from streamlstm.daemon.telemetry.metrics import STAGES, Metrics
+from streamlstm.daemon.telemetry.throttled_log import Digest
+from streamlstm.engine.engine import Result
+from streamlstm.engine.rejection import KINDS
+from streamlstm.engine.scoring import ABSOLUTE, BUCKETS, NAIVE, SCALED, SCORED, TALLY_COLUMNS
+from streamlstm.store.base import Commit
+from streamlstm.store.keys import Keys
 
 STREAM = "values"
 ROUNDS, CALLS = 7, 5000

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from streamlstm.export.graph import Graph
-from streamlstm.model import Model
-from streamlstm.nn import operator
+from streamlstm.models.model import Model
+from streamlstm.models.spec import ModelSpec
+from streamlstm.nn import onnx_operators
 from streamlstm.nn.cells import GRUCell, LSTMCell
-from streamlstm.spec import ModelSpec
+from streamlstm.nn.onnx_graph import Graph
 
 CELLS: dict[str, type[LSTMCell] | type[GRUCell]] = {"LSTM": LSTMCell, "GRU": GRUCell}
 SHAPES = ((1, 1), (1, 10), (1, 100), (1, 1000), (1, 8000), (1000, 1), (40, 100))  # steps, series
@@ -36,7 +36,7 @@ def step_model(kind: str, units: int, *, use_operator: bool) -> Model:
     cell.build(1)
     entries = cell.state_entries()
     graph = Graph()
-    with torch.no_grad(), mock.patch.object(operator, "supported", return_value=use_operator):
+    with torch.no_grad(), mock.patch.object(onnx_operators, "supported", return_value=use_operator):
         parts = graph.split_state("state", [entry.size for entry in entries])
         outputs, following = cell.emit(graph, "x", parts)
     first = graph.node("Slice", outputs, graph.ints(0), graph.ints(1), graph.ints(2))

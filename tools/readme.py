@@ -13,7 +13,7 @@ import click
 import evaluate_data
 
 from streamlstm.cli import main
-from streamlstm.metrics import Metrics, described
+from streamlstm.daemon.telemetry.metrics import Metrics, described
 
 README = Path(__file__).parent.parent / "README.md"
 

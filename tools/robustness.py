@@ -23,11 +23,11 @@ from kinds import KINDS, LENGTH
 
 from streamlstm.cli.intervals import served_bounds
 from streamlstm.errors import StreamlstmError
-from streamlstm.evaluation.compare import Comparison, compare
+from streamlstm.evaluation.comparison import Comparison, compare
 from streamlstm.evaluation.split import drop_leading_gap
-from streamlstm.model import Model
+from streamlstm.models.model import Model
 from streamlstm.tables import Series
-from streamlstm.train import TrainingOptions, train
+from streamlstm.training import TrainingOptions, train
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ from statistics import median
 
 import numpy as np
 
-from streamlstm.bench.lstm_file import lstm_file
-from streamlstm.model import Model
+from streamlstm.cli.benchmark.lstm_file import lstm_file
+from streamlstm.models.model import Model
 
 SHAPES = ((1, 1), (1, 100), (1, 1000), (100, 1), (1000, 1), (40, 1000))  # values one after the other, series
 ROUNDS = 15

@@ -12,8 +12,8 @@ import random
 import tempfile
 from pathlib import Path
 
-from streamlstm.bench.server import PrivateServer, private_server
-from streamlstm.wire import pack
+from streamlstm.cli.benchmark.server import PrivateServer, private_server
+from streamlstm.store.resp.connection import pack
 
 VALUES = 200_000
 FIRST_MS = 1_700_000_000_000

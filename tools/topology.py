@@ -31,7 +31,7 @@ import yaml
 from panels_page import page
 from processes import BAD, DEPLOY, DRIFTING, LAGGING, STREAMS, WINDOW, Topology, get, running, shortened, wait_for
 
-from streamlstm.keys import Keys
+from streamlstm.store.keys import Keys
 
 Step = Callable[[Topology], object]
 

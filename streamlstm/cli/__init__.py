@@ -15,7 +15,7 @@ import click
 
 import streamlstm
 from streamlstm.cli.options import EXIT_USAGE, Group
-from streamlstm.config import find_config, read_config
+from streamlstm.cli.settings_file import find_config, read_config
 
 # Command -> (module, name in it, summary), in the order of a first day with the program.
 COMMANDS: dict[str, tuple[str, str, str]] = {

@@ -93,8 +93,8 @@ def bench(
     """
     import orjson
 
-    from streamlstm.bench.report import render
-    from streamlstm.bench.run import PARTS, Plan, run_bench
+    from streamlstm.cli.benchmark.report import render
+    from streamlstm.cli.benchmark.run import PARTS, Plan, run_bench
 
     if plot is not None:
         from streamlstm.cli.train import require_extra
@@ -129,8 +129,8 @@ def bench(
 
 
 def _draw(path: Path, report: dict[str, Any]) -> None:
-    from streamlstm.bench.growth import draw_growth
-    from streamlstm.bench.report import caption
+    from streamlstm.cli.benchmark.growth import draw_growth
+    from streamlstm.cli.benchmark.report import caption
 
     path.write_bytes(draw_growth(report["growth"], caption(report)))
     note(f"the growth curves are drawn in {path}")

@@ -16,11 +16,11 @@ import click
 
 from streamlstm.cli.options import PASSWORD_FILE, note
 from streamlstm.errors import StoreError, StoreHandshakeError, StoreRefusesError, StoreUnavailableError, UsageError
-from streamlstm.hidden import remember
-from streamlstm.nodes import Nodes
-from streamlstm.redis_url import read_url, with_option
-from streamlstm.topology import parse_topology
-from streamlstm.wire import Connection
+from streamlstm.safety.masking import remember
+from streamlstm.store.resp.connection import Connection
+from streamlstm.store.resp.connection_pool import Nodes
+from streamlstm.store.resp.topology import parse_topology
+from streamlstm.store.resp.url import read_url, with_option
 
 CLIENT_NAME = "streamlstm-cli"
 PASSWORD_VARIABLE = "STREAMLSTM_REDIS_PASSWORD"  # noqa: S105  (where a password is, not one)
@@ -36,9 +36,9 @@ def find_redis(url: str | None, data_dir: Path) -> str:
     """
     if url:
         return with_password(url)
-    from streamlstm import embedded  # not needed when a server is named
+    from streamlstm.store import embedded_server  # not needed when a server is named
 
-    found = embedded.running_url(data_dir)
+    found = embedded_server.running_url(data_dir)
     if found is None:
         raise StoreUnavailableError(
             f"no server: none is named, and none runs from the data directory {os.path.realpath(data_dir)!r}; start "
@@ -53,12 +53,12 @@ def resolve_redis(url: str | None, data_dir: Path) -> str:
         return find_redis(url, data_dir)
     except StoreUnavailableError:
         note(f"waiting for `streamlstm serve` to start a server from {data_dir} (--redis names another)")
-    from streamlstm import embedded
+    from streamlstm.store import embedded_server
 
     began_s = time.monotonic()
     while True:
         # Who holds the directory may have gigabytes to load first.
-        within_s = embedded.START_TIMEOUT_S if embedded.is_held(data_dir) else COMING_S
+        within_s = embedded_server.START_TIMEOUT_S if embedded_server.is_held(data_dir) else COMING_S
         try:
             return find_redis(url, data_dir)
         except StoreUnavailableError:

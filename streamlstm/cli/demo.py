@@ -27,10 +27,10 @@ from streamlstm.cli.chart import chart, signs_for
 from streamlstm.cli.connection import connect
 from streamlstm.cli.interrupts import ending_as_interrupt
 from streamlstm.cli.options import command, option
-from streamlstm.embedded import end_process
 from streamlstm.errors import StoreError
-from streamlstm.keys import Keys
-from streamlstm.wire import Connection
+from streamlstm.store.embedded_server import end_process
+from streamlstm.store.keys import Keys
+from streamlstm.store.resp.connection import Connection
 
 STREAM = "values"
 MODEL, TABLE = "airline.onnx", "airline-passengers.csv"

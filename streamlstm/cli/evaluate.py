@@ -17,13 +17,13 @@ from streamlstm.cli.table_options import Notes, table_options, take_table_option
 from streamlstm.cli.train import require_extra
 from streamlstm.cli.whole_numbers import Seasons
 from streamlstm.errors import StepError, TableError, UsageError
-from streamlstm.gaps import MISSING_POLICIES
-from streamlstm.whole_file import write_whole
+from streamlstm.models.gap_policy import MISSING_POLICIES
+from streamlstm.safety.atomic_file import write_whole
 
 if TYPE_CHECKING:
-    from streamlstm.evaluation.compare import Comparison
-    from streamlstm.gaps import Gaps
-    from streamlstm.model import Model
+    from streamlstm.evaluation.comparison import Comparison
+    from streamlstm.models.gap_policy import Gaps
+    from streamlstm.models.model import Model
     from streamlstm.tables import Series
 
 BUILT_IN = "naive,seasonal_naive,ar"
@@ -125,7 +125,7 @@ def evaluate(
     _refuse_in_vain(test_size, plot)
     from streamlstm.cli.intervals import served_bounds
     from streamlstm.cli.loading import load_model
-    from streamlstm.evaluation.compare import compare, scorable
+    from streamlstm.evaluation.comparison import compare, scorable
 
     keep_inputs((model, table), (plot,))
     loaded = load_model(model)
@@ -204,7 +204,7 @@ def _with_gaps(
 ) -> list[Series]:
     """Series with missing values where a daemon would step through them; `say` is told of holes that it would not."""
     from streamlstm.evaluation.split import with_gaps
-    from streamlstm.gaps import NO_GAPS, Gaps
+    from streamlstm.models.gap_policy import NO_GAPS, Gaps
     from streamlstm.tables.holes import find_holes
 
     if not gap_after and any(one.times_ms is None for one in series):

@@ -13,11 +13,11 @@ import numpy as np
 from streamlstm.cli.options import note, say
 from streamlstm.cli.train import require_extra
 from streamlstm.errors import UsageError
-from streamlstm.whole_file import write_whole
+from streamlstm.safety.atomic_file import write_whole
 
 if TYPE_CHECKING:
-    from streamlstm.export.gates import LayerGates
     from streamlstm.tables import Series
+    from streamlstm.training.export.gates import LayerGates
 
 TITLES = {
     "forget": "forget gate",
@@ -38,8 +38,8 @@ def show_gates(
     """Print, and draw on request, the gates of one layer over one series of a table."""
     require_extra(*(["onnx"] if plot is None else ["onnx", "matplotlib"]))
     from streamlstm.cli.loading import load_model
-    from streamlstm.export.gates import gate_values
     from streamlstm.tables import TableOptions, read_table
+    from streamlstm.training.export.gates import gate_values
 
     features = load_model(model).spec.features
     one = _chosen(read_table(table, TableOptions(preferred_columns=features), say=note), series_name, table)

@@ -45,8 +45,8 @@ def _ends(
     """The intervals around forecasts said (n,) of the values 1 to n of (n + 1,)."""
     import numpy as np
 
-    from streamlstm.calibration import CALIBRATION, LABELLED, Constants, Events
-    from streamlstm.carry import calibrate
+    from streamlstm.engine.kernels import calibrate
+    from streamlstm.store.record.conformal import CALIBRATION, LABELLED, Constants, Events
 
     constants, count = Constants(level), len(said)
     kept = np.zeros(1, CALIBRATION)

@@ -8,7 +8,7 @@ A command is made with `command` and its options with `option`::
     def greet(name: str, as_json: bool) -> None:
         ...
 
-An option is also the variable `STREAMLSTM_<NAME>` and a key of the settings file (`streamlstm.config`); the flag
+An option is also the variable `STREAMLSTM_<NAME>` and a key of the settings file (`cli.settings_file`); the flag
 wins over the variable, the variable over the file, the file over the default. click's own automatic prefix would call
 the variable of `serve --redis` STREAMLSTM_SERVE_REDIS and ignore STREAMLSTM_REDIS, so each option names its own.
 """
@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from streamlstm.errors import StreamlstmError, UsageError
-from streamlstm.hidden import without_secrets
-from streamlstm.printable import printable
+from streamlstm.safety.escaping import printable
+from streamlstm.safety.masking import without_secrets
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from streamlstm.evaluation.scores import Bounds, Errors
     from streamlstm.tables import Series
-    from streamlstm.train.windows import WindowResult
+    from streamlstm.training.windowed import WindowResult
 
 MOST_SERIES = 4  # drawn, the first ones
 CLOSE_UP = 160  # values at the end of a long test part, drawn large

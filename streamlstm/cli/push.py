@@ -14,11 +14,8 @@ from typing import Any
 
 import click
 
-from streamlstm.cli.answered import wait_until_answered
 from streamlstm.cli.connection import connect_all, resolve_redis
-from streamlstm.cli.existing import SkippingPacker
 from streamlstm.cli.interrupts import Interrupts, ending_as_interrupt
-from streamlstm.cli.lines import Format, Row
 from streamlstm.cli.options import (
     command,
     counted,
@@ -29,16 +26,19 @@ from streamlstm.cli.options import (
     redis_option,
     stream_argument,
 )
-from streamlstm.cli.packing import BEFORE_ALL, Packer, Packers, streams_of
-from streamlstm.cli.piped import send_pipe
+from streamlstm.cli.producer.answered import wait_until_answered
+from streamlstm.cli.producer.existing import SkippingPacker
+from streamlstm.cli.producer.lines import Format, Row
+from streamlstm.cli.producer.packing import BEFORE_ALL, Packer, Packers, streams_of
+from streamlstm.cli.producer.piped import send_pipe
+from streamlstm.cli.producer.sending import PAUSE_S, Sender
+from streamlstm.cli.producer.sources import read_file
+from streamlstm.cli.producer.time_shift import Shift, earliest, moved_note, shift_years
 from streamlstm.cli.quantities import DURATION
-from streamlstm.cli.sending import PAUSE_S, Sender
-from streamlstm.cli.shift import Shift, earliest, moved_note, shift_years
-from streamlstm.cli.sources import read_file
 from streamlstm.cli.table_options import Notes, table_options, take_table_options
-from streamlstm.entry_id import EntryId
 from streamlstm.errors import StoreNotNowError, TableError
-from streamlstm.nodes import Nodes
+from streamlstm.store.resp.connection_pool import Nodes
+from streamlstm.store.resp.entry_id import EntryId
 
 ROWS_AT_ONCE = 5_000  # of a file, packed and sent in one go: about 300 KB
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".json", ".jsonl", ".ndjson")

@@ -26,23 +26,23 @@ from streamlstm.cli.options import FSYNC, command, data_dir_option, option, serv
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.sharing_options import SharingSettings, sharing_options
 from streamlstm.cli.web_options import web_options
-from streamlstm.whole_file import write_whole
+from streamlstm.safety.atomic_file import write_whole
 
 if TYPE_CHECKING:
-    from streamlstm.daemon import Daemon
-    from streamlstm.daemon_settings import Clock, DaemonSettings
-    from streamlstm.embedded import EmbeddedServer
-    from streamlstm.engine import Engine, EngineSettings
-    from streamlstm.http import HttpServer
-    from streamlstm.metrics import Metrics
-    from streamlstm.model_change import ModelChange
-    from streamlstm.notify import Notifier
-    from streamlstm.preflight import Preflight
-    from streamlstm.redis_store import RedisStore
-    from streamlstm.sharing import Sharing
-    from streamlstm.standby import Standby
-    from streamlstm.topology import Topology
-    from streamlstm.web import WebSettings
+    from streamlstm.daemon.daemon import Daemon
+    from streamlstm.daemon.http.routes import WebSettings
+    from streamlstm.daemon.http.server import HttpServer
+    from streamlstm.daemon.model_change import ModelChange
+    from streamlstm.daemon.settings import Clock, DaemonSettings
+    from streamlstm.daemon.sharing.assignment import Sharing
+    from streamlstm.daemon.standby import Standby
+    from streamlstm.daemon.telemetry.metrics import Metrics
+    from streamlstm.daemon.telemetry.systemd import Notifier
+    from streamlstm.engine.engine import Engine, EngineSettings
+    from streamlstm.store.embedded_server import EmbeddedServer
+    from streamlstm.store.preflight import Preflight
+    from streamlstm.store.redis import RedisStore
+    from streamlstm.store.resp.topology import Topology
 
 log = logging.getLogger(__name__)
 
@@ -120,12 +120,12 @@ def serve(
 
     The first SIGTERM or Ctrl-C commits what is under way and ends; the second ends at once.
     """
-    from streamlstm import logs
     from streamlstm.cli.connection import with_password
-    from streamlstm.daemon_settings import DaemonSettings
-    from streamlstm.http import HttpServer
+    from streamlstm.daemon.http.server import HttpServer
+    from streamlstm.daemon.settings import DaemonSettings
+    from streamlstm.daemon.telemetry import log_format
 
-    logs.set_up(log_level.upper())
+    log_format.set_up(log_level.upper())
     plan = _Plan(
         model=model,
         threads=threads,
@@ -180,8 +180,8 @@ class _Daemon:
     def prepare(cls, plan: _Plan) -> _Daemon:
         """Load the model."""
         from streamlstm.cli.loading import load_model
-        from streamlstm.engine import Engine
-        from streamlstm.metrics import Metrics
+        from streamlstm.daemon.telemetry.metrics import Metrics
+        from streamlstm.engine.engine import Engine
 
         loaded = load_model(plan.model, threads=plan.threads)
         engine = Engine(loaded, plan.engine)
@@ -191,13 +191,13 @@ class _Daemon:
 
     def run(self, stack: contextlib.ExitStack, web: HttpServer, url: str, endpoint_dir: Path | None) -> None:
         """Serve from a server until a signal; `stack` undoes what was begun."""
-        from streamlstm import notify
-        from streamlstm.built import COMPILED, WITHOUT
-        from streamlstm.daemon import Daemon
-        from streamlstm.redis_store import RedisStore
-        from streamlstm.server_check import warnings
-        from streamlstm.topology import parse_topology
-        from streamlstm.web import make_pages
+        from streamlstm.daemon.daemon import Daemon
+        from streamlstm.daemon.http.routes import make_pages
+        from streamlstm.daemon.telemetry import systemd
+        from streamlstm.engine.compiled import COMPILED, WITHOUT
+        from streamlstm.store.redis import RedisStore
+        from streamlstm.store.resp.topology import parse_topology
+        from streamlstm.store.server_check import warnings
 
         wakeup = stack.enter_context(_wakeup())
         topology = parse_topology(url, self.plan.sharing.socket_timeout_s)
@@ -226,7 +226,7 @@ class _Daemon:
         pages = parse_topology(url)  # their own: they are asked for in threads
         asked = {"unhealthy": daemon.health.unhealthy, "unready": daemon.health.unready, "remark": daemon.health.remark}
         web.show(make_pages(self.plan.web, self.metrics, pages, **asked))
-        manager = notify.of_process()
+        manager = systemd.of_process()
         stack.enter_context(manager.watchdog(daemon.health.unhealthy))
         _stop_on_signals(daemon, manager)
 
@@ -244,8 +244,8 @@ class _Daemon:
 
 
 def _preflight(plan: _Plan, topology: Topology) -> Preflight:
-    from streamlstm.keys import members_key
-    from streamlstm.preflight import Preflight
+    from streamlstm.store.keys import members_key
+    from streamlstm.store.preflight import Preflight
 
     return Preflight(
         topology,
@@ -258,8 +258,8 @@ def _preflight(plan: _Plan, topology: Topology) -> Preflight:
 
 def _standby(plan: _Plan, model: str, topology: Topology, preflight: Preflight) -> Standby | None:
     """What looks at the streams of others; None where there are no others."""
-    from streamlstm.nodes import Nodes
-    from streamlstm.standby import Standby
+    from streamlstm.daemon.standby import Standby
+    from streamlstm.store.resp.connection_pool import Nodes
 
     if not plan.sharing.lease_ttl_ms:
         return None
@@ -268,7 +268,7 @@ def _standby(plan: _Plan, model: str, topology: Topology, preflight: Preflight) 
 
 
 def _model_change(policy: str, store: RedisStore) -> ModelChange:
-    from streamlstm.model_change import Rebuild, refuse
+    from streamlstm.daemon.model_change import Rebuild, refuse
 
     if policy == "refuse":
         return refuse
@@ -277,11 +277,11 @@ def _model_change(policy: str, store: RedisStore) -> ModelChange:
 
 def _sharing(settings: SharingSettings, topology: Topology) -> Sharing:
     """How this process shares the streams with others."""
-    from streamlstm.discovery import RedisDiscovery
-    from streamlstm.leases import RedisLeases
-    from streamlstm.member import Process, is_dead_here
-    from streamlstm.nodes import Nodes
-    from streamlstm.sharing import NEVER_MS, NoLeases, Sharing
+    from streamlstm.daemon.sharing.assignment import NEVER_MS, NoLeases, Sharing
+    from streamlstm.daemon.sharing.discovery import RedisDiscovery
+    from streamlstm.daemon.sharing.leases import RedisLeases
+    from streamlstm.daemon.sharing.process_identity import Process, is_dead_here
+    from streamlstm.store.resp.connection_pool import Nodes
 
     nodes = Nodes(topology, name="streamlstm-lease")
     patterns = settings.selection.patterns
@@ -306,7 +306,7 @@ def _tell(path: Path, endpoint: dict[str, object]) -> None:
 
 @contextlib.contextmanager
 def _embedded(data_dir: Path, fsync: str) -> Iterator[EmbeddedServer]:
-    from streamlstm.embedded import EmbeddedServer
+    from streamlstm.store.embedded_server import EmbeddedServer
 
     server = EmbeddedServer.start(data_dir, fsync=fsync)
     try:
@@ -331,7 +331,7 @@ def _wakeup() -> Iterator[int]:
 
 
 def _clock(wakeup: int) -> Clock:
-    from streamlstm.daemon_settings import Clock
+    from streamlstm.daemon.settings import Clock
 
     def sleep(seconds: float) -> None:
         select.select([wakeup], [], [], seconds)

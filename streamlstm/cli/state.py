@@ -13,7 +13,6 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from streamlstm.bounded_file import open_bounded
 from streamlstm.cli.loading import max_model_bytes_option
 from streamlstm.cli.options import (
     command,
@@ -28,10 +27,11 @@ from streamlstm.cli.options import (
     stream_argument,
 )
 from streamlstm.errors import SnapshotError, StoreError, UsageError
-from streamlstm.whole_file import whole_file, whole_stream
+from streamlstm.safety.atomic_file import whole_file, whole_stream
+from streamlstm.safety.bounded_file import open_bounded
 
 if TYPE_CHECKING:
-    from streamlstm.states import States
+    from streamlstm.store.snapshots.stream_states import States
 
 RESETS_PER_ENTRY = 1_000
 STANDARD = Path("-")  # stdin or stdout
@@ -59,9 +59,9 @@ def opened(stream: str, redis_url: str | None, data_dir: Path, *, new: bool = Fa
     from contextlib import closing
 
     from streamlstm.cli.connection import connect, resolve_redis
-    from streamlstm.key_types import check_stream, check_types
-    from streamlstm.keys import Keys
-    from streamlstm.states import States
+    from streamlstm.store.key_types import check_stream, check_types
+    from streamlstm.store.keys import Keys
+    from streamlstm.store.snapshots.stream_states import States
 
     keys = Keys(stream)
     with closing(connect(resolve_redis(redis_url, data_dir), keys.input)) as connection:
@@ -77,7 +77,7 @@ def opened_file(source: Path) -> IO[bytes]:
 @contextmanager
 def ticking(total: int, what: str) -> Iterator[Callable[[int], None]]:
     """A function that moves a progress bar on stderr, where that is a terminal."""
-    from streamlstm.bench.progress import Progress
+    from streamlstm.cli.benchmark.progress import Progress
 
     progress = Progress(total)
     progress.begin(what)
@@ -185,7 +185,7 @@ def reset(
         raise UsageError("say which series to start anew: --series NAME, or --all")
     if "" in series:
         raise UsageError("no series has an empty name")
-    from streamlstm.batch import ALL_SERIES, RESET
+    from streamlstm.engine.parsing import ALL_SERIES, RESET
 
     names = [ALL_SERIES] if everything else [os.fsencode(name) for name in series]
     fields = [part for name in names for part in (RESET, name)]
@@ -223,7 +223,7 @@ def export(*, stream: str, output: Path, redis_url: str | None, data_dir: Path, 
     If the position moves meanwhile, the server is asked for a copy at one position, which takes as much of its memory
     as the states until it is read.
     """
-    from streamlstm.transfer import export_states
+    from streamlstm.store.snapshots.export_import import export_states
 
     if output == STANDARD and (as_json or sys.stdout.isatty()):
         raise UsageError(
@@ -287,9 +287,9 @@ def import_(
     To have another number of partitions: stop producers and let everything be answered, export each of the streams, and
     import all the files at once with the new number. The position is the furthest of the files'.
     """
-    from streamlstm.cli.packing import partition_of, streams_of
-    from streamlstm.snapshot import SnapshotReader
-    from streamlstm.transfer import import_states
+    from streamlstm.cli.producer.packing import partition_of, streams_of
+    from streamlstm.store.snapshots.export_import import import_states
+    from streamlstm.store.snapshots.file_format import SnapshotReader
 
     if not sources:
         raise UsageError("say what to import: --from FILE, written by `streamlstm state export`; - is stdin")

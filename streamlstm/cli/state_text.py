@@ -6,15 +6,15 @@ import json
 import math
 from typing import Any
 
-from streamlstm.calibration import LEAST_SEEN
 from streamlstm.cli.tail import entry_time
 from streamlstm.errors import RecordError
-from streamlstm.meta import Meta
-from streamlstm.pairs import join
-from streamlstm.printable import as_column
-from streamlstm.record import RecordFormat
-from streamlstm.spec import ModelSpec
-from streamlstm.transfer import layout_of
+from streamlstm.models.pairs import join
+from streamlstm.models.spec import ModelSpec
+from streamlstm.safety.escaping import as_column
+from streamlstm.store.record.conformal import LEAST_SEEN
+from streamlstm.store.record.layout import RecordFormat
+from streamlstm.store.snapshots.export_import import layout_of
+from streamlstm.store.stream_meta import Meta
 
 NAME_WIDTH = 24  # characters; longer names push their line out
 

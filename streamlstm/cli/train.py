@@ -20,11 +20,11 @@ from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.table_options import Notes, table_options, take_table_options
 from streamlstm.cli.whole_numbers import Automatic, Seasons, WholeNumbers
 from streamlstm.errors import MissingExtraError, TableError, UsageError
-from streamlstm.whole_file import write_whole
+from streamlstm.safety.atomic_file import write_whole
 
 if TYPE_CHECKING:
     from streamlstm.tables import TableOptions
-    from streamlstm.train import Progress, TrainingOptions, TrainingResult
+    from streamlstm.training import Progress, TrainingOptions, TrainingResult
 
 LONGEST_BAR = 30  # characters
 # Settings that only a model over windows has.
@@ -210,7 +210,7 @@ def train(table: Path, output: Path, plot: Path | None, as_json: bool, **setting
         return
     _refuse_window_settings()
     options = training_options(features=columns, targets=targets if only_seen else (), **settings)
-    from streamlstm.train import train as train_model
+    from streamlstm.training import train as train_model
 
     started = time.monotonic()
     with progress_bars() as show:
@@ -252,7 +252,7 @@ def _columns(settings: dict[str, Any]) -> tuple[TableOptions, tuple[str, ...], t
 
 def training_options(**settings: Any) -> TrainingOptions:
     """Make the options of a training from the command's."""
-    from streamlstm.train import LoopOptions, TrainingOptions
+    from streamlstm.training import LoopOptions, TrainingOptions
 
     clips = clipping(settings)
     numbers: dict[str, Any] = {name: settings.pop(name) for name in ("window", "epochs", "patience")}
@@ -338,7 +338,7 @@ def _shown(progress: Progress | None) -> str | None:
 
 
 def _facts(result: TrainingResult, options: TrainingOptions, output: Path, seconds: float) -> dict[str, Any]:
-    from streamlstm.spec import fingerprint
+    from streamlstm.models.spec import fingerprint
 
     return {
         "output": str(output),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from streamlstm.errors import MissingExtraError, UsageError
 from streamlstm.evaluation.classics import arima, ets
-from streamlstm.evaluation.ridge import ridge
+from streamlstm.evaluation.ridge_regression import ridge
 from streamlstm.evaluation.split import fill_gaps, training_length
 from streamlstm.tables import Series
 

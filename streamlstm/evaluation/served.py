@@ -11,17 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.batch import Parsed
-from streamlstm.codec import Texts
-from streamlstm.engine import Engine, EngineSettings
+from streamlstm.engine.engine import Engine, EngineSettings
+from streamlstm.engine.parsing import Parsed
+from streamlstm.engine.rejection import MODEL_FAILED
+from streamlstm.engine.scoring import ABSOLUTE, COVERED, GIVEN, NAIVE, SCORED, new_tally
 from streamlstm.errors import ArrayError, StepError, TableError
 from streamlstm.evaluation.split import training_length
-from streamlstm.extras import Extras
-from streamlstm.flaw import MODEL_FAILED
-from streamlstm.model import Model
-from streamlstm.pairs import split
-from streamlstm.scoring import ABSOLUTE, COVERED, GIVEN, NAIVE, SCORED, new_tally
-from streamlstm.store import BEFORE_ANYTHING, Commit
+from streamlstm.models.model import Model
+from streamlstm.models.pairs import split
+from streamlstm.store.base import BEFORE_ANYTHING, Commit
+from streamlstm.store.record.columns import Extras
+from streamlstm.store.resp.codec import Texts
 from streamlstm.tables import Series
 
 Float64 = NDArray[np.float64]

@@ -2,16 +2,16 @@
 
 from streamlstm.nn.bidirectional import Bidirectional
 from streamlstm.nn.cell import Cell
+from streamlstm.nn.cell_stack import StackedCells
 from streamlstm.nn.cells import GRUCell, LSTMCell, SimpleRNNCell
 from streamlstm.nn.clipping import clip_gradients
 from streamlstm.nn.dense import Activation, Dense, Dropout
 from streamlstm.nn.gates import gates
 from streamlstm.nn.layer import RecurrentLayer
+from streamlstm.nn.layer_stack import Residual, Stack
 from streamlstm.nn.operations import State
 from streamlstm.nn.recurrent import GRU, LSTM, RNN, SimpleRNN
 from streamlstm.nn.registry import from_config
-from streamlstm.nn.stack import Residual, Stack
-from streamlstm.nn.stacked import StackedCells
 from streamlstm.nn.weights import apply_constraints, regularization_loss
 from streamlstm.nn.window import Window
 

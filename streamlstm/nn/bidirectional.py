@@ -8,11 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from streamlstm.errors import UsageError
+from streamlstm.models.spec import StateEntry
 from streamlstm.nn.layer import RecurrentLayer
 from streamlstm.nn.operations import State, Value, of
 from streamlstm.nn.recurrent import RNN
 from streamlstm.nn.registry import from_config
-from streamlstm.spec import StateEntry
 
 MERGE_MODES = ("concat", "sum", "ave", "mul", None)
 

@@ -11,13 +11,13 @@ import torch
 from torch import Generator, Tensor
 
 from streamlstm.errors import UsageError
+from streamlstm.models.spec import StateEntry
 from streamlstm.nn.operations import State, Value, of
 from streamlstm.nn.symbols import emit
 from streamlstm.nn.weights import Weighted, jsonable
-from streamlstm.spec import StateEntry
 
 if TYPE_CHECKING:
-    from streamlstm.export.graph import Graph
+    from streamlstm.nn.onnx_graph import Graph
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any, TypedDict, Unpack
 import torch
 from torch import Tensor
 
+from streamlstm.models.spec import StateEntry
 from streamlstm.nn import activations
 from streamlstm.nn.cell import checked_rate, checked_units, merge_options
 from streamlstm.nn.constraints import ConstraintSpec
@@ -17,7 +18,6 @@ from streamlstm.nn.layer import RecurrentLayer
 from streamlstm.nn.operations import State, Value
 from streamlstm.nn.regularizers import RegularizerSpec, regularizer
 from streamlstm.nn.weights import jsonable
-from streamlstm.spec import StateEntry
 
 
 class Pointwise(RecurrentLayer):

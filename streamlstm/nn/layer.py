@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from streamlstm.errors import UsageError
+from streamlstm.models.spec import StateEntry
 from streamlstm.nn.operations import State, Value
 from streamlstm.nn.symbols import emit
 from streamlstm.nn.weights import Weighted
-from streamlstm.spec import StateEntry
 
 if TYPE_CHECKING:
-    from streamlstm.export.graph import Graph
+    from streamlstm.nn.onnx_graph import Graph
 
 
 class RecurrentLayer(Weighted, ABC):

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from streamlstm.errors import UsageError
+from streamlstm.models.spec import StateEntry
 from streamlstm.nn.cell import Cell, merge_options
+from streamlstm.nn.cell_stack import StackedCells
 from streamlstm.nn.cells import GRUCell, LSTMCell, SimpleRNNCell
 from streamlstm.nn.layer import RecurrentLayer
 from streamlstm.nn.operations import State, Value, of
 from streamlstm.nn.options import GRUOptions, LSTMOptions, SimpleRNNOptions
 from streamlstm.nn.regularizers import RegularizerSpec, regularizer
-from streamlstm.nn.stacked import StackedCells
 from streamlstm.nn.weights import jsonable
-from streamlstm.spec import StateEntry
 
 
 class CallOptions(TypedDict, total=False):

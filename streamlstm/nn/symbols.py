@@ -14,11 +14,11 @@ import torch
 from onnx import TensorProto
 from torch import Tensor
 
-from streamlstm.export.graph import Graph
-from streamlstm.nn import operator
+from streamlstm.models.spec import StateEntry
+from streamlstm.nn import onnx_operators
+from streamlstm.nn.onnx_graph import Graph
 from streamlstm.nn.operations import Loop, Operations, State, Step, Value
 from streamlstm.nn.recurrence import Recurrence
-from streamlstm.spec import StateEntry
 
 _NUMPY: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64, torch.int64: np.int64}
 _ONNX = {
@@ -206,12 +206,12 @@ class OnnxOperations(Operations):
 
     def kernel(self, recurrence: Recurrence, live: Value | None) -> Loop | None:
         """ONNX's operator, which takes the windows' lengths, for the kinds and activations it knows."""
-        if recurrence.kind == "RNN" or not operator.supported(*recurrence.functions):
+        if recurrence.kind == "RNN" or not onnx_operators.supported(*recurrence.functions):
             return None
 
         def loop(x: Value, state: State) -> tuple[Value, State]:
             lengths = None if live is None else live.name
-            y, after = operator.emit(self.graph, x.name, [part.name for part in state], lengths, recurrence)
+            y, after = onnx_operators.emit(self.graph, x.name, [part.name for part in state], lengths, recurrence)
             return self.symbol(y), tuple(map(self.symbol, after))
 
         return loop

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from streamlstm.errors import UsageError
+from streamlstm.models.spec import StateEntry
 from streamlstm.nn.cell import Cell, Masks, draw_mask
+from streamlstm.nn.cell_stack import StackedCells
 from streamlstm.nn.operations import State, Value
 from streamlstm.nn.recurrent import RNN
-from streamlstm.nn.stacked import StackedCells
 from streamlstm.nn.tf1_cells import BasicLSTMCell, BasicRNNCell, GRUCell, LSTMCell, LSTMStateTuple
 from streamlstm.nn.weights import jsonable
-from streamlstm.spec import StateEntry
 
 __all__ = [
     "BasicLSTMCell",

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from torch import Generator, Tensor
 
 from streamlstm.errors import UsageError
+from streamlstm.models.spec import StateEntry
 from streamlstm.nn.activations import Activation, activation
 from streamlstm.nn.cell import Cell, Masks, checked_units
 from streamlstm.nn.cells import GRUCell as KerasGRUCell
@@ -23,7 +24,6 @@ from streamlstm.nn.initializers import Initializer, InitializerSpec, initializer
 from streamlstm.nn.operations import State, Value, of
 from streamlstm.nn.recurrence import Recurrence
 from streamlstm.nn.weights import jsonable
-from streamlstm.spec import StateEntry
 
 
 class LSTMStateTuple(NamedTuple):

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from streamlstm.errors import UsageError
+from streamlstm.models.spec import StateEntry
 from streamlstm.nn.layer import RecurrentLayer
 from streamlstm.nn.operations import State, Value, of
 from streamlstm.nn.symbols import Symbol
-from streamlstm.spec import StateEntry
 
 # Windows of one call of the layer: enough to fill its matrix products, few enough to stay in the cache. 64 steps of
 # 1,024 series (LSTM 50, LSTM 100, windows of 10) took 27 µs a value and 1.8 GB as one batch, 16 µs and 40 MB in blocks.

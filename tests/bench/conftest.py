@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from streamlstm.bench.drain import Bench
-from streamlstm.bench.lstm_file import lstm_file
-from streamlstm.bench.progress import Progress
-from streamlstm.bench.server import private_server
-from streamlstm.model import Model
+from streamlstm.cli.benchmark.drain import Bench
+from streamlstm.cli.benchmark.lstm_file import lstm_file
+from streamlstm.cli.benchmark.progress import Progress
+from streamlstm.cli.benchmark.server import private_server
+from streamlstm.models.model import Model
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from streamlstm.bench.report import render
+from streamlstm.cli.benchmark.report import render
 from support import models
 
 ROOT = Path(__file__).parent.parent.parent

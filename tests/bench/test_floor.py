@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from streamlstm.bench.backlog import Shape, make_backlog, push
-from streamlstm.bench.drain import Bench, drain, prepare_floor
-from streamlstm.bench.floor import Receive, Send, measure_replies, replay
-from streamlstm.embedded import HOST
+from streamlstm.cli.benchmark.backlog import Shape, make_backlog, push
+from streamlstm.cli.benchmark.drain import Bench, drain, prepare_floor
+from streamlstm.cli.benchmark.floor import Receive, Send, measure_replies, replay
 from streamlstm.errors import StoreError
-from streamlstm.keys import Keys
+from streamlstm.store.embedded_server import HOST
+from streamlstm.store.keys import Keys
 
 SHAPES = {
     "single values": Shape(values=30_000, series=500),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import metrics_cost
 import pytest
 
-from streamlstm.metrics import Metrics
+from streamlstm.daemon.telemetry.metrics import Metrics
 
 
 def test_a_batch_of_the_tool_is_counted_as_the_daemons_are(monkeypatch: pytest.MonkeyPatch) -> None:

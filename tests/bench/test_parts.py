@@ -8,16 +8,16 @@ import numpy as np
 import onnx
 import pytest
 
-from streamlstm.bench.backlog import Shape, make_backlog, push
-from streamlstm.bench.drain import Bench, Case, measure_drain
-from streamlstm.bench.growth import draw_growth, growth_points, number_rates
-from streamlstm.bench.latency import WHO, measure_latency
-from streamlstm.bench.load import Due
-from streamlstm.bench.lstm_file import lstm_file
-from streamlstm.bench.progress import Progress
-from streamlstm.bench.report import table
+from streamlstm.cli.benchmark.backlog import Shape, make_backlog, push
+from streamlstm.cli.benchmark.drain import Bench, Case, measure_drain
+from streamlstm.cli.benchmark.growth import draw_growth, growth_points, number_rates
+from streamlstm.cli.benchmark.latency import WHO, measure_latency
+from streamlstm.cli.benchmark.load import Due
+from streamlstm.cli.benchmark.lstm_file import lstm_file
+from streamlstm.cli.benchmark.progress import Progress
+from streamlstm.cli.benchmark.report import table
 from streamlstm.errors import UsageError
-from streamlstm.model import Model
+from streamlstm.models.model import Model
 
 
 @pytest.mark.parametrize("units", [1, 16, 64])

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from streamlstm.cli import config, main
 from streamlstm.cli.quantities import DURATION
-from streamlstm.config import find_config
+from streamlstm.cli.settings_file import find_config
 from support.programs import program
 
 

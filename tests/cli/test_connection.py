@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from streamlstm import embedded
 from streamlstm.cli import connection
 from streamlstm.cli.connection import connect, find_redis, resolve_redis
 from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
+from streamlstm.store import embedded_server
 from support.server import Server
 
 
@@ -20,11 +20,11 @@ def test_a_url_wins_over_the_embedded_server_and_there_is_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The server named is taken, else the one of the data directory, waited for; never one that nobody named."""
-    monkeypatch.setattr(embedded, "running_url", lambda directory: f"redis://embedded/{directory.name}")
+    monkeypatch.setattr(embedded_server, "running_url", lambda directory: f"redis://embedded/{directory.name}")
     assert resolve_redis("redis://named/0", tmp_path) == "redis://named/0"
     assert resolve_redis(None, tmp_path) == f"redis://embedded/{tmp_path.name}"
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(embedded, "running_url", lambda directory: None)
+    monkeypatch.setattr(embedded_server, "running_url", lambda directory: None)
     monkeypatch.setattr(connection, "COMING_S", 0.0)
     with pytest.raises(StoreUnavailableError, match=r"no server: none is named.*streamlstm serve MODEL.*--redis URL"):
         resolve_redis(None, tmp_path)
@@ -35,24 +35,24 @@ def test_a_url_wins_over_the_embedded_server_and_there_is_no_other(
 
 def test_a_running_embedded_server_is_found(tmp_path: Path) -> None:
     """The server that was started from a directory is found by that directory."""
-    server = embedded.EmbeddedServer.start(tmp_path)
+    server = embedded_server.EmbeddedServer.start(tmp_path)
     try:
-        assert embedded.is_held(tmp_path)
+        assert embedded_server.is_held(tmp_path)
         assert resolve_redis(None, tmp_path) == server.url
         connect(server.url).close()
     finally:
         server.stop()
     with pytest.raises(StoreUnavailableError):
         find_redis(None, tmp_path)
-    assert not embedded.is_held(tmp_path / "nowhere")
+    assert not embedded_server.is_held(tmp_path / "nowhere")
 
 
 def test_a_server_on_its_way_is_waited_for_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a daemon that is alive holds the directory, its server may have much to load first."""
     monkeypatch.setattr(connection, "COMING_S", 0.0)
     found = iter([None] * 5 + ["redis://late/0"])
-    monkeypatch.setattr(embedded, "running_url", lambda _: next(found))
-    monkeypatch.setattr(embedded, "is_held", lambda _: True)
+    monkeypatch.setattr(embedded_server, "running_url", lambda _: next(found))
+    monkeypatch.setattr(embedded_server, "is_held", lambda _: True)
     assert resolve_redis(None, tmp_path) == "redis://late/0"
 
 
@@ -73,7 +73,7 @@ def test_a_password_is_asked_for(start_server: Callable[..., Server], tmp_path: 
     """A server that wants a password, and one that refuses the one given, say where it belongs."""
     settings = tmp_path / "users.acl"
     settings.write_text("user default on >secret ~* &* +@all\nuser probe on nopass ~* &* +@all\n")
-    server = Server(embedded.find_binary(), tmp_path, arguments=("--aclfile", str(settings)))
+    server = Server(embedded_server.find_binary(), tmp_path, arguments=("--aclfile", str(settings)))
     server.client = lambda: redis_client(server)  # type: ignore[method-assign]
     server.start()
     try:

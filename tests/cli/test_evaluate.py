@@ -15,13 +15,13 @@ import streamlstm
 from streamlstm.cli import main
 from streamlstm.cli.intervals import served_bounds
 from streamlstm.cli.state_text import facts
-from streamlstm.engine import Engine, EngineSettings
+from streamlstm.engine.engine import Engine, EngineSettings
+from streamlstm.engine.scoring import ABSOLUTE, COVERED, GIVEN, NAIVE, SCORED
 from streamlstm.evaluation.scores import forecasts_ahead
 from streamlstm.evaluation.served import serve
-from streamlstm.extras import Extras
-from streamlstm.memory_store import MemoryServer, MemoryStore
-from streamlstm.meta import Meta
-from streamlstm.scoring import ABSOLUTE, COVERED, GIVEN, NAIVE, SCORED
+from streamlstm.store.memory import MemoryServer, MemoryStore
+from streamlstm.store.record.columns import Extras
+from streamlstm.store.stream_meta import Meta
 from streamlstm.tables import Series
 from support import odd_models
 from support.pump import pump

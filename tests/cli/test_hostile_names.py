@@ -14,8 +14,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from streamlstm.keys import Keys
-from streamlstm.printable import as_column, printable
+from streamlstm.safety.escaping import as_column, printable
+from streamlstm.store.keys import Keys
 from support import models
 from support.server import Server
 from support.serving import add, run, serve, wait_for_position

@@ -6,11 +6,11 @@ import hiredis
 import pytest
 from redis.crc import key_slot
 
-from streamlstm.cli.lines import Row
-from streamlstm.cli.packing import BEFORE_ALL, MAX_ENTRY_VALUES, Packer, Packers, partition_of, streams_of
-from streamlstm.cli.shift import Shift
-from streamlstm.entry_id import EntryId
+from streamlstm.cli.producer.lines import Row
+from streamlstm.cli.producer.packing import BEFORE_ALL, MAX_ENTRY_VALUES, Packer, Packers, partition_of, streams_of
+from streamlstm.cli.producer.time_shift import Shift
 from streamlstm.errors import StoreError, UsageError
+from streamlstm.store.resp.entry_id import EntryId
 
 
 def parsed(commands: list[bytes]) -> list[list[bytes]]:

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import redis
 
-from streamlstm.engine import Engine
-from streamlstm.keys import Keys
-from streamlstm.model import Model
-from streamlstm.redis_store import RedisStore
+from streamlstm.engine.engine import Engine
+from streamlstm.models.model import Model
+from streamlstm.store.keys import Keys
+from streamlstm.store.redis import RedisStore
 from support import models
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.oracle import Oracle

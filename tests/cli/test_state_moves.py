@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from streamlstm.address import Address
-from streamlstm.engine import Engine
-from streamlstm.keys import Keys
-from streamlstm.model import Model
-from streamlstm.redis_store import RedisStore
-from streamlstm.snapshot import SnapshotHead, write
+from streamlstm.engine.engine import Engine
+from streamlstm.models.model import Model
+from streamlstm.store.keys import Keys
+from streamlstm.store.redis import RedisStore
+from streamlstm.store.resp.address import Address
+from streamlstm.store.snapshots.file_format import SnapshotHead, write
 from support import models
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.oracle import Oracle

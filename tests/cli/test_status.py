@@ -10,8 +10,8 @@ from collections.abc import Callable
 import numpy as np
 import redis
 
-from streamlstm.keys import Keys
-from streamlstm.record import RecordFormat
+from streamlstm.store.keys import Keys
+from streamlstm.store.record.layout import RecordFormat
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 FINGERPRINT = "0123456789abcdef" * 4

@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from streamlstm.cli.tail import dead_letter_lines, entry_time, prediction_lines
-from streamlstm.keys import Keys
+from streamlstm.store.keys import Keys
 from support.server import Server
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from streamlstm.engine import Engine
-from streamlstm.keys import Keys
-from streamlstm.model import Model
-from streamlstm.redis_store import RedisStore
+from streamlstm.engine.engine import Engine
+from streamlstm.models.model import Model
+from streamlstm.store.keys import Keys
+from streamlstm.store.redis import RedisStore
 from support import models
 from support.pump import pump
 from support.serving import found_predictions

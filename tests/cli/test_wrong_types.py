@@ -10,7 +10,7 @@ import pytest
 import redis
 
 import streamlstm
-from streamlstm.keys import Keys
+from streamlstm.store.keys import Keys
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 MODEL = str(Path(streamlstm.__file__).parent / "models" / "airline.onnx")

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streamlstm import codec_python
-from streamlstm.codec import encode_read
+from streamlstm.store.resp import codec_python
+from streamlstm.store.resp.codec import encode_read
 from support.compiled import CODECS, carry, codec, needs_compiled
 
 ROOT = Path(__file__).parent.parent.parent

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamlstm.codec import encode_read
+from streamlstm.store.resp.codec import encode_read
 from support.compiled import CODECS
 
 KEYS = {b"k": 0}

@@ -12,7 +12,7 @@ from fuzz.twins import call, twins
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlstm.calibration import CALIBRATION
+from streamlstm.store.record.conformal import CALIBRATION
 from support.compiled import CARRIES, CODECS, carry, codec, needs_compiled
 
 # What is written to, of the arguments by position, and by position in those that are tuples.

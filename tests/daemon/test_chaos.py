@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from streamlstm.keys import Keys
-from streamlstm.model import load
+from streamlstm.models.model import load
+from streamlstm.store.keys import Keys
 from support.disk import filled, small_disk
 from support.proxy import Proxy
 from support.rounds import ROUNDS

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamlstm.engine import Engine, EngineSettings
-from streamlstm.extras import NO_EXTRAS, Extras
-from streamlstm.keys import Keys
-from streamlstm.model import Model, load
-from streamlstm.record import HEADER_WORDS, RecordFormat
-from streamlstm.redis_store import RedisStore
+from streamlstm.engine.engine import Engine, EngineSettings
+from streamlstm.models.model import Model, load
+from streamlstm.store.keys import Keys
+from streamlstm.store.record.columns import NO_EXTRAS, Extras
+from streamlstm.store.record.layout import HEADER_WORDS, RecordFormat
+from streamlstm.store.redis import RedisStore
 from support import models
 from support.oracle import Oracle
 from support.pump import pump

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from streamlstm import embedded
-from streamlstm.embedded import EmbeddedServer, PortTakenError, running_url
 from streamlstm.errors import StoreError
-from streamlstm.redis_store import process_id
+from streamlstm.store import embedded_server
+from streamlstm.store.embedded_server import EmbeddedServer, PortTakenError, running_url
+from streamlstm.store.redis import process_id
 from support.server import HOST, Server, free_port
 
 
@@ -38,7 +38,7 @@ def test_a_port_that_was_taken_meanwhile_is_left_for_another(
     """Whoever took the port answers at it: that server is not taken for our own, and the next port is tried."""
     free = free_port()
     chosen = iter([*[port_of_another] * times, free])
-    monkeypatch.setattr(embedded, "_free_port", lambda: next(chosen))
+    monkeypatch.setattr(embedded_server, "_free_port", lambda: next(chosen))
     ended.append(EmbeddedServer.start(tmp_path))
     assert ended[0].url == f"redis://{HOST}:{free}/0"
     assert running_url(tmp_path) == ended[0].url

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamlstm.model import load
+from streamlstm.models.model import load
 from support import models
 from support.server import Server
 from support.serving import Serving, add, check, eventually, run, wait_for_position

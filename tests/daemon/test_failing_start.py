@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from streamlstm.keys import Keys
+from streamlstm.store.keys import Keys
 from support.server import Server, free_port
 from support.serving import Serving
 

@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from streamlstm.daemon import Daemon
-from streamlstm.daemon_settings import Clock, DaemonSettings
-from streamlstm.engine import Engine
+from streamlstm.daemon.daemon import Daemon
+from streamlstm.daemon.health import BEAT_TIMEOUT_S
+from streamlstm.daemon.http.routes import WebSettings, make_pages
+from streamlstm.daemon.http.server import HttpServer
+from streamlstm.daemon.settings import Clock, DaemonSettings
+from streamlstm.daemon.telemetry.metrics import Metrics
+from streamlstm.engine.engine import Engine
 from streamlstm.errors import StoreError
-from streamlstm.health import BEAT_TIMEOUT_S
-from streamlstm.http import HttpServer
-from streamlstm.memory_store import MemoryServer, MemoryStore
-from streamlstm.metrics import Metrics
-from streamlstm.model import Model, load
-from streamlstm.store import Head
-from streamlstm.topology import parse_topology
-from streamlstm.web import WebSettings, make_pages
+from streamlstm.models.model import Model, load
+from streamlstm.store.base import Head
+from streamlstm.store.memory import MemoryServer, MemoryStore
+from streamlstm.store.resp.topology import parse_topology
 from support import models
 from support.server import Server, free_port
 from support.serving import READY_TIMEOUT_S, Serving, add, check, eventually, wait_for_position

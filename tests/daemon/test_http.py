@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from streamlstm import http as web_module
-from streamlstm import http_request
+from streamlstm.daemon.http import request as http_request
+from streamlstm.daemon.http import server as web_module
+from streamlstm.daemon.http.address import parse_address
+from streamlstm.daemon.http.request import MOST_HEAD_BYTES
+from streamlstm.daemon.http.server import MOST_CONNECTIONS, Answer, HttpServer, Pages, most_connections
 from streamlstm.errors import ResourceError, UsageError
-from streamlstm.http import MOST_CONNECTIONS, Answer, HttpServer, Pages, most_connections
-from streamlstm.http_address import parse_address
-from streamlstm.http_request import MOST_HEAD_BYTES
 from support.server import Server
 from support.serving import Serving, add, eventually, wait_for_position
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from streamlstm.daemon import Daemon
-from streamlstm.daemon_settings import Clock, DaemonSettings
-from streamlstm.digest import EVERY_S, Digest
-from streamlstm.engine import Engine
+from streamlstm.daemon.daemon import Daemon
+from streamlstm.daemon.settings import Clock, DaemonSettings
+from streamlstm.daemon.telemetry.log_format import JsonFormatter, TextFormatter
+from streamlstm.daemon.telemetry.metrics import Metrics
+from streamlstm.daemon.telemetry.throttled_log import EVERY_S, Digest
+from streamlstm.engine.engine import Engine
 from streamlstm.errors import StoreUnavailableError
-from streamlstm.hidden import remember
-from streamlstm.logs import JsonFormatter, TextFormatter
-from streamlstm.memory_store import MemoryServer, MemoryStore, MemoryStream
-from streamlstm.metrics import Metrics
+from streamlstm.safety.masking import remember
+from streamlstm.store.memory import MemoryServer, MemoryStore, MemoryStream
 from support import models
 from support.daemons import run_daemon
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from streamlstm.keys import Keys
-from streamlstm.model import load
+from streamlstm.models.model import load
+from streamlstm.store.keys import Keys
 from support.server import Server
 from support.serving import Serving, add, check, eventually, run, wait_for_position
 from support.traffic import entries

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from streamlstm.engine import Engine
+from streamlstm.daemon.telemetry.instruments import Count, Family, Laps, Level, Spread
+from streamlstm.daemon.telemetry.metrics import STAGES, Metrics, described
+from streamlstm.engine.engine import Engine
+from streamlstm.engine.rejection import KINDS
+from streamlstm.engine.scoring import ABSOLUTE, BUCKETS, NAIVE, SCALED, SCORED, TALLY_COLUMNS
 from streamlstm.errors import StoreUnavailableError
-from streamlstm.flaw import KINDS
-from streamlstm.instruments import Count, Family, Laps, Level, Spread
-from streamlstm.memory_store import MemoryServer, MemoryStore
-from streamlstm.metrics import STAGES, Metrics, described
-from streamlstm.scoring import ABSOLUTE, BUCKETS, NAIVE, SCALED, SCORED, TALLY_COLUMNS
-from streamlstm.store import Commit
+from streamlstm.store.base import Commit
+from streamlstm.store.memory import MemoryServer, MemoryStore
 from support import models
 from support.daemons import run_daemon
 from support.programs import run

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import redis
 
-import streamlstm.model_change
-from streamlstm.engine import Engine
+import streamlstm.daemon.model_change
+from streamlstm.daemon.model_change import Rebuild
+from streamlstm.engine.engine import Engine
 from streamlstm.errors import StoreError
-from streamlstm.keys import Keys
-from streamlstm.memory_store import MemoryServer
-from streamlstm.model import Model, load
-from streamlstm.model_change import Rebuild
-from streamlstm.store import Head
+from streamlstm.models.model import Model, load
+from streamlstm.store.base import Head
+from streamlstm.store.keys import Keys
+from streamlstm.store.memory import MemoryServer
 from support import models
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.memory_connection import MemoryConnection
@@ -50,7 +50,7 @@ def check(client: redis.Redis, before: Oracle, after: Oracle, model: Model, firs
 
 def test_writing_the_states_beats_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Millions of them take minutes: the loop is asked after each page, and a stop is heard there."""
-    monkeypatch.setattr(streamlstm.model_change, "PAGE", 10)
+    monkeypatch.setattr(streamlstm.daemon.model_change, "PAGE", 10)
     server, asked, other = MemoryServer(), list[bool](), "ab" * 32
     server.add(STREAM, "1-0", *(part for number in range(95) for part in (f"s{number}", "1")))
     held = server.stream(STREAM)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import redis
 
-from streamlstm.keys import Keys
+from streamlstm.store.keys import Keys
 from support import odd_models
 from support.compiled import needs_division
 from support.server import Server
@@ -78,7 +78,8 @@ def test_a_division_that_overflows_is_answered_as_everywhere(
 @needs_division
 def test_other_signals_of_arithmetic_end_a_process_as_before() -> None:
     """Only a division that overflows is answered."""
-    program = "import os; from streamlstm._division import answer_overflow as a; a(); a(); os.kill(os.getpid(), 8)"
+    answered = "from streamlstm.models._integer_division import answer_overflow as a; a(); a()"
+    program = f"import os; {answered}; os.kill(os.getpid(), 8)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGFPE
 
 

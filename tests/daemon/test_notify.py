@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from streamlstm import notify
-from streamlstm.notify import Notifier
+from streamlstm.daemon.telemetry import systemd
+from streamlstm.daemon.telemetry.systemd import Notifier
 from support import models
 from support.server import Server
 from support.serving import serve
@@ -102,7 +102,7 @@ def test_a_manager_that_does_not_read_is_not_waited_for_ever(
     manager: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A socket that is full takes nothing more: that is let go, and what there was room for has arrived."""
-    monkeypatch.setattr(notify, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(systemd, "PATIENCE_S", 0.05)
     notifier = Notifier({"NOTIFY_SOCKET": address(manager)}, os.getpid())
     fill(manager)
     notifier.say("READY=1")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from streamlstm.model import load
+from streamlstm.models.model import load
 from support.resp_proxy import RespProxy
 from support.server import HOST, Server
 from support.serving import Serving, add, check, eventually, wait_for_position

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from streamlstm.keys import Keys
-from streamlstm.retention import Retention
-from streamlstm.store import Commit
-from streamlstm.streams import Stream
+from streamlstm.daemon.retention import Retention
+from streamlstm.daemon.streams import Stream
+from streamlstm.store.base import Commit
+from streamlstm.store.keys import Keys
 from support.server import Server
 from support.serving import Serving, add, eventually, wait_for_position
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from streamlstm.entry_id import HIGHEST
-from streamlstm.keys import Keys
-from streamlstm.model import load
+from streamlstm.models.model import load
+from streamlstm.store.keys import Keys
+from streamlstm.store.resp.entry_id import HIGHEST
 from support import models
 from support.server import Server, binaries
 from support.serving import Serving, add, check, eventually, wait_for_position

@@ -10,8 +10,8 @@ import redis
 from click.testing import CliRunner
 
 from streamlstm.cli import main
-from streamlstm.keys import Keys
-from streamlstm.model import load
+from streamlstm.models.model import load
+from streamlstm.store.keys import Keys
 from support.oracle import Oracle
 from support.server import Server
 from support.serving import Serving, add, check, eventually, wait_for_position

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from streamlstm.keys import Keys
-from streamlstm.model import load
+from streamlstm.models.model import load
+from streamlstm.store.keys import Keys
 from support.compare import assert_predictions_equal
 from support.oracle import Oracle
 from support.server import Server, binaries

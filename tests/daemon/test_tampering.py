@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 import redis
 
-from streamlstm.address import Address
-from streamlstm.engine import Engine, EngineSettings
-from streamlstm.extras import Extras
-from streamlstm.keys import Keys
-from streamlstm.model import load
-from streamlstm.redis_store import RedisStore
-from streamlstm.snapshot import SnapshotReader
-from streamlstm.states import States
-from streamlstm.transfer import export_states
-from streamlstm.verify import Report, Verification
-from streamlstm.wire import Connection
+from streamlstm.daemon.replay.verify import Report, Verification
+from streamlstm.engine.engine import Engine, EngineSettings
+from streamlstm.models.model import load
+from streamlstm.store.keys import Keys
+from streamlstm.store.record.columns import Extras
+from streamlstm.store.redis import RedisStore
+from streamlstm.store.resp.address import Address
+from streamlstm.store.resp.connection import Connection
+from streamlstm.store.snapshots.export_import import export_states
+from streamlstm.store.snapshots.file_format import SnapshotReader
+from streamlstm.store.snapshots.stream_states import States
 from support.pump import pump
 from support.server import Server
 from support.serving import Serving, add, wait_for_position

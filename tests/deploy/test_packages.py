@@ -81,7 +81,7 @@ def test_a_wheel_serves_with_or_without_compiled_parts(
     alone = {"PYTHONPATH": str(tmp_path / "installed"), "PYTHONSAFEPATH": "1"}
     check = "from streamlstm import built; print(built.__file__, built.COMPILED)"
     for command, said in (
-        (["-c", check], f"{tmp_path}/installed/streamlstm/built.py {parts == PARTS}"),
+        (["-c", check], f"{tmp_path}/installed/streamlstm/engine/compiled.py {parts == PARTS}"),
         (
             ["-m", "streamlstm", "demo", "--fast"],
             "airline",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from streamlstm.metrics import Metrics, described
+from streamlstm.daemon.telemetry.metrics import Metrics, described
 from support.programs import program, run
 
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from streamlstm.keys import Keys
+from streamlstm.store.keys import Keys
 from support.programs import program
 from support.server import Server
 from support.serving import eventually, serve, wait_for_position

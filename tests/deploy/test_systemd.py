@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 from streamlstm.cli import main
-from streamlstm.health import BEAT_TIMEOUT_S
+from streamlstm.daemon.health import BEAT_TIMEOUT_S
 from support.programs import run
 from support.server import Server
 from support.serving import serve
@@ -40,7 +40,7 @@ else:
     sys.exit("nothing is locked")
 """
 STEP = """
-import sys, streamlstm, streamlstm.cli.serve, streamlstm.daemon
+import sys, streamlstm, streamlstm.cli.serve, streamlstm.daemon.daemon
 model = streamlstm.load(sys.argv[1])
 print(model.run([[[value] for value in (112, 118, 132)]] * 3, model.initial_state(3))[0].ravel().tolist())
 """

@@ -17,7 +17,7 @@ import topology
 import yaml
 from processes import DEPLOY, LAGGING, ROOT, STREAMS, Topology, wait_for
 
-from streamlstm.keys import Keys
+from streamlstm.store.keys import Keys
 from support.browser import chromium
 from support.programs import program
 from support.serving import eventually

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamlstm.engine import Engine, EngineSettings
-from streamlstm.memory_store import MemoryServer, MemoryStore
-from streamlstm.model import Model
+from streamlstm.engine.engine import Engine, EngineSettings
+from streamlstm.models.model import Model
+from streamlstm.store.memory import MemoryServer, MemoryStore
 from support import models
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.oracle import Oracle

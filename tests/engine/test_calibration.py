@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamlstm import calibration
-from streamlstm.calibration import CALIBRATION, LABELLED, Constants
+from streamlstm.store.record import conformal
+from streamlstm.store.record.conformal import CALIBRATION, LABELLED, Constants
 
 try:
-    from streamlstm import _carry as compiled
+    from streamlstm.engine import _kernels as compiled
 except ImportError:
     compiled = None  # type: ignore[assignment]
 
-TWINS = [calibration.calibrate, *([compiled.calibrate] if compiled is not None else [])]
+TWINS = [conformal.calibrate, *([compiled.calibrate] if compiled is not None else [])]
 
 
 @pytest.mark.parametrize("calibrate", TWINS)

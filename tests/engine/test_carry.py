@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlstm import carry_python
-from streamlstm.calibration import TAILS, Constants
-from streamlstm.carry_demands import NO_ANSWER
-from streamlstm.carry_python import Layout
-from streamlstm.lay_out_python import FRESH, GAP, LAST, MISSING, RESET, SKIPPED
-from streamlstm.record import RecordFormat
-from streamlstm.scoring import BUCKETS, SCALED, SCALED_ERROR_EDGES, new_tally
+from streamlstm.engine import kernels_python
+from streamlstm.engine.kernel_demands import NO_ANSWER
+from streamlstm.engine.kernels_python import Layout
+from streamlstm.engine.schedule_python import FRESH, GAP, LAST, MISSING, RESET, SKIPPED
+from streamlstm.engine.scoring import BUCKETS, SCALED, SCALED_ERROR_EDGES, new_tally
+from streamlstm.store.record.conformal import TAILS, Constants
+from streamlstm.store.record.layout import RecordFormat
 
 try:
-    compiled: Any = importlib.import_module("streamlstm._carry")
+    compiled: Any = importlib.import_module("streamlstm.engine._kernels")
 except ImportError:
     compiled = None
 
@@ -36,7 +36,7 @@ def test_ci_has_the_compiled_parts() -> None:
 def both_lay_out(slots: list[int], marks: list[int] | None, offsets: list[int]) -> list[list[list[int]]]:
     """What each twin makes of the items."""
     found = []
-    for module in (compiled, carry_python):
+    for module in (compiled, kernels_python):
         scratch = np.full(SLOTS, -1, np.int32)
         mark = None if marks is None else np.array(marks, np.uint8)
         columns = module.lay_out(np.array(slots, np.int64), mark, scratch, np.array(offsets, np.int64))
@@ -62,7 +62,7 @@ def test_both_lay_out_alike(data: st.DataObject) -> None:
 def test_series_stand_by_length_then_arrival() -> None:
     """The longest first; items of no series are left out."""
     slots = np.array([5, 2, 2, -1, 7, 5, 2])
-    found = carry_python.lay_out(slots, None, np.full(SLOTS, -1, np.int32), np.array([0, 7]))
+    found = kernels_python.lay_out(slots, None, np.full(SLOTS, -1, np.int32), np.array([0, 7]))
     items, place, count, slot, stream = (column.tolist() for column in found)
     assert (slot, count, place, stream) == ([2, 5, 7], [3, 2, 1], [0, 3, 5], [0, 0, 0])
     assert items == [1, 2, 6, 0, 5, 4]
@@ -73,7 +73,7 @@ def test_what_is_not_plain_is_cut_into_chains_and_segments() -> None:
     slots = np.array([1, 2, 2, 2, 1, 2, 3, -1, 2, 4, 4])
     marks = np.array([0, 0, MISSING, RESET, 0, 0, 0, RESET, GAP, SKIPPED, 0], np.uint8)
     offsets = np.array([0, 9, 11])
-    found = carry_python.lay_out(slots, marks, np.full(SLOTS, -1, np.int32), offsets)
+    found = kernels_python.lay_out(slots, marks, np.full(SLOTS, -1, np.int32), offsets)
     items, place, count, slot, stream, *others = (column.tolist() for column in found)
     assert (slot, place, count, stream) == ([4], [0], [1], [1])
     assert items == [10, 0, 4, 1, 2, 5, 8, 6]
@@ -127,7 +127,7 @@ def test_both_absorb_alike(seed: int, steps: int, batch: int, features: int) -> 
     marks = rng.choice(np.array([0, MISSING], np.uint8), total) if rng.integers(0, 2) else None
     slots[rng.random(batch) < 0.1] = NO_ANSWER
     found = []
-    for module in (compiled, carry_python):
+    for module in (compiled, kernels_python):
         mine, y, tally = rows.copy(), np.zeros((total, layout.columns), np.float32), new_tally(2)
         x, parts = np.empty((steps, batch, features), np.float32), np.empty((batch, 3), np.float32)
         module.take_steps(values, items, places, first, x)
@@ -148,7 +148,7 @@ def test_both_see_what_is_not_finite(number: float) -> None:
     """One number among many; the largest finite one is finite."""
     numbers = np.ones((7, 9), np.float32)
     numbers[3, 5] = number
-    assert compiled.all_finite(numbers) == carry_python.all_finite(numbers) == bool(np.isfinite(np.float32(number)))
+    assert compiled.all_finite(numbers) == kernels_python.all_finite(numbers) == bool(np.isfinite(np.float32(number)))
 
 
 @needs_compiled
@@ -205,7 +205,7 @@ def test_both_take_and_absorb_one_value_alike(seed: int, steps: int, answer: flo
     x, outputs = rng.standard_normal((1, 2)).astype(np.float32), np.array([[[answer, 2.0]]], np.float32)
     state = rng.standard_normal((1, 3)).astype(np.float32)
     seen = []
-    for module in (compiled, carry_python):
+    for module in (compiled, kernels_python):
         mine, y, tally = rows.copy(), np.zeros((1, layout.columns), np.float32), new_tally(1)
         taken = np.zeros((1, 3), np.float32)
         heard = module.take_one(mine, made.places()[2], found, 100, taken)

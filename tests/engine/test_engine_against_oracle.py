@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlstm.engine import Engine, EngineSettings
+from streamlstm.engine.engine import Engine, EngineSettings
 from streamlstm.errors import UsageError
-from streamlstm.extras import NO_EXTRAS, Extras
-from streamlstm.gaps import MOST_FILLED
-from streamlstm.memory_store import MemoryServer, MemoryStore
-from streamlstm.model import Model
+from streamlstm.models.gap_policy import MOST_FILLED
+from streamlstm.models.model import Model
+from streamlstm.store.memory import MemoryServer, MemoryStore
+from streamlstm.store.record.columns import NO_EXTRAS, Extras
 from support import models
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.oracle import Oracle

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlstm.engine import Engine, EngineSettings
-from streamlstm.extras import NO_EXTRAS, Extras
-from streamlstm.memory_store import MemoryServer, MemoryStore
-from streamlstm.model import Model
-from streamlstm.rejected import MOST_REJECTED
+from streamlstm.engine.engine import Engine, EngineSettings
+from streamlstm.engine.overflow import MOST_REJECTED
+from streamlstm.models.model import Model
+from streamlstm.store.memory import MemoryServer, MemoryStore
+from streamlstm.store.record.columns import NO_EXTRAS, Extras
 from support import odd_models
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.daemons import run_daemon
@@ -89,7 +89,7 @@ def assert_matches(pattern: str, text: str) -> None:
 
 def test_a_step_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is a dead letter, and the other series of its batch are answered."""
-    monkeypatch.setattr("streamlstm.session.STEP_LIMIT_S", 0.1)
+    monkeypatch.setattr("streamlstm.models.session.STEP_LIMIT_S", 0.1)
     model = Model(odd_models.endless())
     made = [("1-0", ["a", "1", "b", "200", "c", "3"]), ("2-0", ["b", "4", "a", "5"])]
     server = serve(model, made, size=10)

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlstm import batch, portions
-from streamlstm.engine import Engine, EngineSettings
-from streamlstm.memory_store import MemoryServer, MemoryStore
-from streamlstm.model import Model
-from streamlstm.portions import MOST_STEPS, Effort
-from streamlstm.wire import bulk
+from streamlstm.engine import effort, parsing
+from streamlstm.engine.effort import MOST_STEPS, Effort
+from streamlstm.engine.engine import Engine, EngineSettings
+from streamlstm.models.model import Model
+from streamlstm.store.memory import MemoryServer, MemoryStore
+from streamlstm.store.resp.connection import bulk
 from support import models
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.oracle import Oracle
@@ -44,7 +44,7 @@ def test_portions_give_the_oracles_bits(seed: int, missing: str, most: int) -> N
         made.append((f"{times}-0", fields))
     limits = {} if missing == "skip" else {"gap_after_ms": 2_000, "spacing_ms": 1_000}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(portions, "MOST_STEPS", most)
+        patch.setattr(effort, "MOST_STEPS", most)
         held = stepped(made, missing=missing, **limits).stream("values")
     oracle = Oracle(MODEL, missing, gap_ms=2_000 if limits else None).feed(made)
     assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
@@ -54,7 +54,7 @@ def test_portions_give_the_oracles_bits(seed: int, missing: str, most: int) -> N
 
 def test_a_cut_batch_loses_no_bad_record(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bad record of a series whose values are left for later is a dead letter then, once, and counted once."""
-    monkeypatch.setattr(portions, "MOST_STEPS", 2)
+    monkeypatch.setattr(effort, "MOST_STEPS", 2)
     server = MemoryServer()
     server.stream("values").state = {b"a": b"odd", b"9": b"odd", b"b": b"odd"}
     fields = ["c", "5", *["c", ""] * 9, "b", "9"]
@@ -88,7 +88,7 @@ def test_values_and_resets_by_turns_are_stepped_beside_each_other(monkeypatch: p
     assert sum(calls) - 1 <= 1_001
     assert len(calls) <= 3
     assert result.predictions == 1_002
-    monkeypatch.setattr("streamlstm.stepping.CHAINS_BYTES", 64 * engine.format.size)
+    monkeypatch.setattr("streamlstm.engine.stepping.CHAINS_BYTES", 64 * engine.format.size)
     again = stepped([("1-0", ["a", "5", "!reset", "a"] * 1_000 + ["a", "7", "b", "1"])]).stream("values")
     store.send_commit(result.commit)
     held = server.stream("values")
@@ -97,7 +97,7 @@ def test_values_and_resets_by_turns_are_stepped_beside_each_other(monkeypatch: p
 
 def test_missing_values_beyond_the_limit_are_dead_letters(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one series in one entry; other series of it, and what else the series has, are answered."""
-    monkeypatch.setattr(batch, "MOST_ENTRY_MISSING", 5)
+    monkeypatch.setattr(parsing, "MOST_ENTRY_MISSING", 5)
     fields = ["a", "1", *["a", ""] * 7, "b", "2", *["b", "nan"] * 5, "a", "3", "!reset", ""]
     held = stepped([("1-0", fields), ("2-0", ["a", "", "b", ""])]).stream("values")
     oracle = Oracle(MODEL).feed([("1-0", [*fields[:12], *fields[16:-2]]), ("2-0", ["a", "", "b", ""])])
@@ -122,7 +122,7 @@ def test_one_entry_is_always_taken() -> None:
 
 def test_the_reply_to_a_read_is_cut_before_what_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """The result says how far it goes."""
-    monkeypatch.setattr(portions, "MOST_STEPS", 4)
+    monkeypatch.setattr(effort, "MOST_STEPS", 4)
     engine, store = Engine(MODEL), MemoryStore(MemoryServer())
     engine.open("values", store.open("values"))
     ids = [b"%d-0" % number for number in range(1, 13)]

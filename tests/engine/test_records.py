@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamlstm.arena import NO_SLOT, Arena
+from streamlstm.engine.series_cache import NO_SLOT, Arena
 from streamlstm.errors import RecordError
-from streamlstm.record import RecordFormat, Records, idle_edge, time_of
+from streamlstm.store.record.layout import RecordFormat, Records, idle_edge, time_of
 
 
 def layout(fingerprint: str = "ab" * 32, state: int = 5) -> RecordFormat:

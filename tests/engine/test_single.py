@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from streamlstm.codec import encode_read
-from streamlstm.engine import Engine, EngineSettings
-from streamlstm.extras import NO_EXTRAS, Extras
-from streamlstm.memory_store import MemoryServer, MemoryStore
-from streamlstm.model import Model
-from streamlstm.single import Single
+from streamlstm.engine.engine import Engine, EngineSettings
+from streamlstm.engine.single import Single
+from streamlstm.models.model import Model
+from streamlstm.store.memory import MemoryServer, MemoryStore
+from streamlstm.store.record.columns import NO_EXTRAS, Extras
+from streamlstm.store.resp.codec import encode_read
 from support import models
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.oracle import Oracle

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlstm.batch import parse
-from streamlstm.codec import Table, encode_read, write_numbers
-from streamlstm.flaw import Flaw
+from streamlstm.engine.parsing import parse
+from streamlstm.engine.rejection import Flaw
+from streamlstm.store.resp.codec import Table, encode_read, write_numbers
 
 
 def read_values(texts: Sequence[bytes], features: int) -> tuple[np.ndarray, dict[int, Flaw]]:

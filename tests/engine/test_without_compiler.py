@@ -19,11 +19,11 @@ HERE = Path(__file__).parent
 
 AS_IF_NOT_BUILT = """
 import sys
-sys.modules["streamlstm._codec"] = sys.modules["streamlstm._carry"] = None
+sys.modules["streamlstm.store.resp._codec"] = sys.modules["streamlstm.engine._kernels"] = None
 """
 UNCOMPILED = f"""{AS_IF_NOT_BUILT}
 import pytest
-from streamlstm.codec import COMPILED
+from streamlstm.store.resp.codec import COMPILED
 assert not COMPILED
 sys.exit(pytest.main(["-q", "-n0", "-p", "no:cacheprovider", *sys.argv[1:]]))
 """

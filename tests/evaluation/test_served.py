@@ -9,15 +9,15 @@ import pytest
 
 from streamlstm.cli.intervals import served_bounds
 from streamlstm.cli.state_text import facts
-from streamlstm.engine import Engine, EngineSettings
-from streamlstm.evaluation.compare import compare
+from streamlstm.engine.engine import Engine, EngineSettings
+from streamlstm.evaluation.comparison import compare
 from streamlstm.evaluation.served import Figures
 from streamlstm.evaluation.split import with_gaps
-from streamlstm.extras import Extras
-from streamlstm.gaps import Gaps
-from streamlstm.memory_store import MemoryServer, MemoryStore
-from streamlstm.meta import Meta
-from streamlstm.model import Model
+from streamlstm.models.gap_policy import Gaps
+from streamlstm.models.model import Model
+from streamlstm.store.memory import MemoryServer, MemoryStore
+from streamlstm.store.record.columns import Extras
+from streamlstm.store.stream_meta import Meta
 from streamlstm.tables import Series
 from support.models import lstm
 from support.pump import pump

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from streamlstm import confined
-from streamlstm.confined import MIB, Limits, read_confined
 from streamlstm.errors import ModelError
+from streamlstm.safety import child_process
+from streamlstm.safety.child_process import MIB, Limits, read_confined
 
 LIMITS = Limits(memory=512 * MIB, seconds=1, result=MIB)
 
@@ -56,7 +56,7 @@ def test_every_other_end_is_one_error(path: Path, name: str, words: str) -> None
 
 def test_a_process_that_waits_is_ended(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that takes none of the processor's time has a time by the clock."""
-    monkeypatch.setattr(confined, "PATIENCE", 2)
+    monkeypatch.setattr(child_process, "PATIENCE", 2)
     with pytest.raises(ModelError, match="it takes more than 1 s"):
         read("sleeping", path)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from streamlstm.entry_id import HIGHEST, EntryId, beyond
 from streamlstm.errors import StoreError, UsageError
-from streamlstm.keys import Keys, is_derived
+from streamlstm.store.keys import Keys, is_derived
+from streamlstm.store.resp.entry_id import HIGHEST, EntryId, beyond
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlstm.engine import Engine, EngineSettings
-from streamlstm.memory_store import MemoryServer, MemoryStore, MemoryStream
-from streamlstm.record import RecordFormat
+from streamlstm.engine.engine import Engine, EngineSettings
+from streamlstm.store.memory import MemoryServer, MemoryStore, MemoryStream
+from streamlstm.store.record.layout import RecordFormat
 from support import models
 from support.pump import pump
 

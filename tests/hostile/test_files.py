@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from streamlstm.errors import StreamlstmError
-from streamlstm.importers import keras_file
-from streamlstm.importers.keras import import_keras
-from streamlstm.model import Model
-from streamlstm.snapshot import SnapshotReader
+from streamlstm.keras import file
+from streamlstm.keras.importer import import_keras
+from streamlstm.models.model import Model
+from streamlstm.store.snapshots.export_import import checked_pages
+from streamlstm.store.snapshots.file_format import SnapshotReader
 from streamlstm.tables import read_table
-from streamlstm.transfer import checked_pages
 from support import models, mutants
 from support.fork_server import ForkServer
 from support.unconfined import read_here
@@ -107,7 +107,7 @@ def parsed(kind: str, path: Path, rng: random.Random) -> None:
 @pytest.mark.parametrize("kind", ["keras", "h5", "state", "csv"])
 def test_parsers_from_seeds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str) -> None:
     """Many more files than commands can be started for: what is wrong with each is an error of ours."""
-    monkeypatch.setattr(keras_file, "read_confined", read_here)
+    monkeypatch.setattr(file, "read_confined", read_here)
     seed, refused, wordy, end = SEED, 0, 0, time.monotonic() + SECONDS / 10
     while time.monotonic() < end or seed - SEED < 20:
         try:

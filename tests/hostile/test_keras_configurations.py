@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from streamlstm.errors import ModelError
-from streamlstm.importers import keras_reader
-from streamlstm.importers.keras import import_keras
-from streamlstm.importers.keras_file import MAX_LAYERS, read_keras_file
+from streamlstm.keras import reader
+from streamlstm.keras.file import MAX_LAYERS, read_keras_file
+from streamlstm.keras.importer import import_keras
 from support.keras_files import Parts, keras_parts, refused, with_entries, write_h5, write_keras
 
 MIB = 1 << 20
@@ -142,7 +142,7 @@ def config_bomb(path: Path) -> None:
 
 def many_members(path: Path) -> None:
     with zipfile.ZipFile(path, "a") as archive:
-        for number in range(keras_reader.MAX_MEMBERS):
+        for number in range(reader.MAX_MEMBERS):
             archive.writestr(f"assets/{number}", "")
 
 
@@ -212,4 +212,4 @@ def test_the_good_files_are_good(tmp_path: Path) -> None:
     for path in (write_keras(tmp_path / "m.keras", keras_parts()), write_h5(tmp_path / "m.h5")):
         assert json.loads(import_keras(path).metadata_props[0].value)["layers"][0]["kind"] == "LSTM"
     blob = io.BytesIO((tmp_path / "m.keras").read_bytes())
-    assert keras_reader.read(blob, "m", {"max_bytes": MIB})[0]["form"] == "keras"
+    assert reader.read(blob, "m", {"max_bytes": MIB})[0]["form"] == "keras"

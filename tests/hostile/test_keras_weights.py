@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from streamlstm.importers import keras_reader
+from streamlstm.keras import reader
 from support.keras_files import keras_parts, refused, write_h5, write_keras
 
 MIB = 1 << 20
@@ -118,7 +118,7 @@ def deep(vars_: Any, folder: Path) -> None:
 
 
 def many(vars_: Any, folder: Path) -> None:
-    for number in range(keras_reader.MAX_OBJECTS + 1):
+    for number in range(reader.MAX_OBJECTS + 1):
         vars_.create_group(f"g{number}")
 
 

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 from streamlstm.errors import ModelError
-from streamlstm.model import Model
-from streamlstm.spec import METADATA_KEY, ModelSpec
+from streamlstm.models.model import Model
+from streamlstm.models.spec import METADATA_KEY, ModelSpec
 from support import models, odd_models
 
 ROOT = Path(__file__).parent.parent.parent
@@ -37,7 +37,7 @@ import json, os, random, resource, sys
 if not os.environ.get("STREAMLSTM_TEST_SANITIZED"):  # sanitizers keep terabytes of addresses for themselves
     resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
 from streamlstm.errors import ModelError
-from streamlstm.model import Model
+from streamlstm.models.model import Model
 good = bytes.fromhex(sys.stdin.read())
 found = {"loaded": 0, "refused": 0}
 for seed in range(int(sys.argv[1])):

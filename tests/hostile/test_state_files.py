@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamlstm.batch import MAX_NAME_BYTES
+from streamlstm.engine.parsing import MAX_NAME_BYTES
 from streamlstm.errors import SnapshotError
-from streamlstm.model import Model
-from streamlstm.record import RecordFormat
-from streamlstm.snapshot import MAGIC, MAX_RECORD_BYTES, Record, SnapshotReader
-from streamlstm.snapshot import MAX_NAME_BYTES as LONGEST_NAME
-from streamlstm.transfer import checked_pages
+from streamlstm.models.model import Model
+from streamlstm.store.record.layout import RecordFormat
+from streamlstm.store.snapshots.export_import import checked_pages
+from streamlstm.store.snapshots.file_format import MAGIC, MAX_RECORD_BYTES, Record, SnapshotReader
+from streamlstm.store.snapshots.file_format import MAX_NAME_BYTES as LONGEST_NAME
 from support import models
 
 MODEL = Model(models.lstm(3))

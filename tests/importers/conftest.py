@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from streamlstm.importers import keras_file
+from streamlstm.keras import file
 from support.unconfined import read_here
 
 os.environ["KERAS_BACKEND"] = "torch"
@@ -21,4 +21,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _read_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take files apart in this process; tests/hostile does it as the program does."""
-    monkeypatch.setattr(keras_file, "read_confined", read_here)
+    monkeypatch.setattr(file, "read_confined", read_here)

@@ -13,8 +13,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.importers.keras import import_keras
-from streamlstm.model import Model
+from streamlstm.keras.importer import import_keras
+from streamlstm.models.model import Model
 
 Floats = NDArray[np.float32]
 

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlstm.data import Row, cut_rows, make_batches, make_panel
 from streamlstm.errors import TableError, UsageError
 from streamlstm.evaluation.split import drop_leading_gap, fill_gaps, training_length
 from streamlstm.tables import Series
+from streamlstm.training.panel import Row, cut_rows, make_batches, make_panel
 
 NAN = float("nan")
 

@@ -9,14 +9,14 @@ import torch
 from streamlstm.errors import TableError
 from streamlstm.evaluation.scores import forecasts_ahead
 from streamlstm.evaluation.served import serve
-from streamlstm.forecaster.lags import LagFeatures
-from streamlstm.forecaster.windowed import WindowConfig
-from streamlstm.model import Model
-from streamlstm.pairs import join, split
+from streamlstm.models.model import Model
+from streamlstm.models.pairs import join, split
 from streamlstm.tables import Series
-from streamlstm.train import LoopOptions, TrainingOptions, TrainingResult, train
-from streamlstm.train.exactness import MOST_ROUNDING, rounding_share
-from streamlstm.train.windows import WindowOptions, train_windows
+from streamlstm.training import LoopOptions, TrainingOptions, TrainingResult, train
+from streamlstm.training.exactness import MOST_ROUNDING, rounding_share
+from streamlstm.training.forecaster.lags import LagFeatures
+from streamlstm.training.forecaster.windowed import WindowConfig
+from streamlstm.training.windowed import WindowOptions, train_windows
 
 SMALL = TrainingOptions(units=(8,), members=1, seasons=(), loop=LoopOptions(epochs=1, window=16))
 

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlstm.errors import ModelError, UsageError
-from streamlstm.export.step_model import TOLERANCE, check_export, export_model, write_model
-from streamlstm.forecaster import Forecaster, ForecasterConfig, LagFeatures, Scaling
-from streamlstm.forecaster.spread import MIN_MEMORY, VALUE_SHARE
-from streamlstm.model import Model
+from streamlstm.models.model import Model
 from streamlstm.nn import LSTM
 from streamlstm.nn.operations import State, Value
+from streamlstm.training.export.model_writer import TOLERANCE, check_export, export_model, write_model
+from streamlstm.training.forecaster import Forecaster, ForecasterConfig, LagFeatures, Scaling
+from streamlstm.training.forecaster.spread import MIN_MEMORY, VALUE_SHARE
 
 CONFIGS = [
     ForecasterConfig(units=(8,)),

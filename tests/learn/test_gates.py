@@ -15,9 +15,9 @@ import streamlstm
 from streamlstm import nn
 from streamlstm.cli import main
 from streamlstm.errors import UsageError
-from streamlstm.export.gates import gate_values
-from streamlstm.export.graph import Graph
-from streamlstm.spec import ModelSpec, StateEntry
+from streamlstm.models.spec import ModelSpec, StateEntry
+from streamlstm.nn.onnx_graph import Graph
+from streamlstm.training.export.gates import gate_values
 
 MODELS = Path(streamlstm.__file__).parent / "models"
 AIRLINE = MODELS / "airline-passengers.csv"

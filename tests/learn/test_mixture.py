@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 from streamlstm.cli.intervals import served_bounds
 from streamlstm.evaluation.scores import Bounds, forecasts_ahead, interval_scores
 from streamlstm.evaluation.served import serve
-from streamlstm.forecaster.decay import Decay, decaying_sums
-from streamlstm.forecaster.mixture import (
+from streamlstm.models.model import Model
+from streamlstm.tables import Series
+from streamlstm.training import LoopOptions, TrainingOptions, train
+from streamlstm.training.forecaster.decay import Decay, decaying_sums
+from streamlstm.training.forecaster.mixture import (
     CANDIDATES,
     ERROR_DECAY,
     ERROR_LIMIT,
@@ -22,9 +25,6 @@ from streamlstm.forecaster.mixture import (
     Candidates,
     Mixture,
 )
-from streamlstm.model import Model
-from streamlstm.tables import Series
-from streamlstm.train import LoopOptions, TrainingOptions, train
 
 
 def given(values: NDArray[np.float64], model: NDArray[np.float64], *, local: bool = False) -> Candidates:

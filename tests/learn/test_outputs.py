@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from streamlstm.data import make_panel
 from streamlstm.errors import UsageError
-from streamlstm.evaluation.compare import compare
+from streamlstm.evaluation.comparison import compare
 from streamlstm.evaluation.served import serve
-from streamlstm.forecaster import ForecasterConfig
-from streamlstm.forecaster.outputs import Outputs
-from streamlstm.model import Model
+from streamlstm.models.model import Model
 from streamlstm.tables import Series
-from streamlstm.train import LoopOptions, TrainingOptions, train
-from streamlstm.train.gaps import with_gaps_forecast
-from streamlstm.train.linear import later
+from streamlstm.training import LoopOptions, TrainingOptions, train
+from streamlstm.training.closed_form import later
+from streamlstm.training.forecaster import ForecasterConfig
+from streamlstm.training.forecaster.outputs import Outputs
+from streamlstm.training.gap_filling import with_gaps_forecast
+from streamlstm.training.panel import make_panel
 
 SMALL = TrainingOptions(units=(8,), members=1, seasons=(12,), loop=LoopOptions(epochs=6, window=16))
 

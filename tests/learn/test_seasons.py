@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamlstm.data import make_panel
 from streamlstm.tables import Series
-from streamlstm.train.plan import make_plan
-from streamlstm.train.seasons import season_candidates
+from streamlstm.training.choices import make_plan
+from streamlstm.training.panel import make_panel
+from streamlstm.training.seasons import season_candidates
 
 HOUR_MS = 3_600_000
 

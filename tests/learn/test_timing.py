@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from streamlstm.data import make_panel
-from streamlstm.engine import Engine
+from streamlstm.engine.engine import Engine
 from streamlstm.errors import TableError, UsageError
-from streamlstm.forecaster.timing import DAY_MS, HOUR_MS, TimeFeatures
-from streamlstm.memory_store import MemoryServer, MemoryStore
-from streamlstm.model import Model
+from streamlstm.models.model import Model
+from streamlstm.store.memory import MemoryServer, MemoryStore
 from streamlstm.tables import Series
-from streamlstm.train import LoopOptions, TrainingOptions, train
-from streamlstm.train.calendar import calendar_periods, usual_spacing
+from streamlstm.training import LoopOptions, TrainingOptions, train
+from streamlstm.training.calendar import calendar_periods, usual_spacing
+from streamlstm.training.forecaster.timing import DAY_MS, HOUR_MS, TimeFeatures
+from streamlstm.training.panel import make_panel
 from support.pump import pump
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamlstm.data import Batch
 from streamlstm.errors import TableError, UsageError
-from streamlstm.forecaster import Ensemble, Forecaster, ForecasterConfig, RecurrentCorrection
-from streamlstm.model import Model
+from streamlstm.models.model import Model
 from streamlstm.nn import LSTM
 from streamlstm.tables import Series
-from streamlstm.train import LoopOptions, Progress, TrainingOptions, train
-from streamlstm.train.fitting import drop_silent
-from streamlstm.train.loop import Trainer, reproducible
+from streamlstm.training import LoopOptions, Progress, TrainingOptions, train
+from streamlstm.training.fitting import drop_silent
+from streamlstm.training.forecaster import Ensemble, Forecaster, ForecasterConfig, RecurrentCorrection
+from streamlstm.training.panel import Batch
+from streamlstm.training.truncated_bptt import Trainer, reproducible
 
 SMALL = TrainingOptions(units=(8,), members=1, seasons=(7,), loop=LoopOptions(epochs=15, window=16))
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import streamlstm
-from streamlstm.spec import fingerprint
+from streamlstm.models.spec import fingerprint
 
 AIRLINE = Path(streamlstm.__file__).parent / "models" / "airline-passengers.csv"
 QUICK = ["--units", "8", "--epochs", "3"]
@@ -131,7 +131,7 @@ def test_ctrl_c_still_writes_the_model(tmp_path: Path) -> None:
     """SIGINT during the epochs ends the training, and the best weights so far are exported."""
     script = (
         "import os, signal, sys\n"
-        "import streamlstm.train.loop as loop\n"
+        "import streamlstm.training.truncated_bptt as loop\n"
         "epoch = loop.Trainer.epoch\n"
         "def interrupted(self, batches):\n"
         "    epoch(self, batches)\n"

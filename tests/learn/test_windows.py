@@ -14,10 +14,10 @@ from click.testing import CliRunner
 import streamlstm
 from streamlstm.cli import main
 from streamlstm.errors import TableError, UsageError
-from streamlstm.forecaster import WindowConfig
-from streamlstm.model import Model
+from streamlstm.models.model import Model
 from streamlstm.tables import Series, read_table
-from streamlstm.train.windows import WindowOptions, train_windows, tutorial
+from streamlstm.training.forecaster import WindowConfig
+from streamlstm.training.windowed import WindowOptions, train_windows, tutorial
 
 AIRLINE = Path(streamlstm.__file__).parent / "models" / "airline-passengers.csv"
 

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import redis
 
-from streamlstm.address import Address
+from streamlstm.daemon.http.live.page import MOST_WATCHERS, LivePage
+from streamlstm.daemon.http.server import HttpServer, Pages
+from streamlstm.daemon.telemetry.metrics import Metrics
 from streamlstm.errors import StoreUnavailableError
-from streamlstm.http import HttpServer, Pages
-from streamlstm.keys import Keys
-from streamlstm.live.page import MOST_WATCHERS, LivePage
-from streamlstm.metrics import Metrics
-from streamlstm.wire import Connection
+from streamlstm.store.keys import Keys
+from streamlstm.store.resp.address import Address
+from streamlstm.store.resp.connection import Connection
 from support import models
 from support.browser import chromium
 from support.server import Server, free_port

@@ -8,12 +8,12 @@ import pytest
 import redis
 from prometheus_client import CollectorRegistry, generate_latest
 
-from streamlstm.address import Address
+from streamlstm.daemon.http.live.gauges import SeriesGauges, number
+from streamlstm.daemon.http.live.recent import MOST_COUNT, MOST_FIELDS, Recent
 from streamlstm.errors import StoreUnavailableError
-from streamlstm.keys import Keys
-from streamlstm.live.gauges import SeriesGauges, number
-from streamlstm.live.recent import MOST_COUNT, MOST_FIELDS, Recent
-from streamlstm.wire import Connection
+from streamlstm.store.keys import Keys
+from streamlstm.store.resp.address import Address
+from streamlstm.store.resp.connection import Connection
 
 STREAM = "values"
 KEYS = Keys(STREAM)

@@ -13,9 +13,9 @@ from step_models import Stepper, initial_state, packed, step_model, values
 
 from streamlstm import nn
 from streamlstm.errors import UsageError
+from streamlstm.models.spec import StateEntry
 from streamlstm.nn import activations, tf1
 from streamlstm.nn.registry import classes, from_config
-from streamlstm.spec import StateEntry
 
 F = 3  # features of every case
 

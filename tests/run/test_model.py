@@ -13,7 +13,7 @@ from onnx import helper
 
 import streamlstm
 from streamlstm.errors import ArrayError, ModelError
-from streamlstm.model import Model
+from streamlstm.models.model import Model
 from support import models
 
 
@@ -40,7 +40,7 @@ def test_a_long_run_is_cut_without_a_trace(model: Model, monkeypatch: pytest.Mon
     """The bound on rows of one call changes no bit."""
     xs = np.random.default_rng(1).standard_normal((50, 3, 2)).astype(np.float32)
     whole, last = model.run(xs, model.initial_state(3))
-    monkeypatch.setattr("streamlstm.model.MAX_ROWS", 10)
+    monkeypatch.setattr("streamlstm.models.model.MAX_ROWS", 10)
     parts, end = model.run(xs, model.initial_state(3))
     assert (whole.tobytes(), last.tobytes()) == (parts.tobytes(), end.tobytes())
 
@@ -144,7 +144,7 @@ def test_metadata_that_contradicts_the_graph_is_refused(old: str, new: str, word
 def test_loading_needs_no_torch() -> None:
     """Neither `streamlstm.load` nor the daemon imports torch, onnx or pandas."""
     code = (
-        "import streamlstm, streamlstm.model, streamlstm.daemon, streamlstm.cli.serve, sys;"
+        "import streamlstm, streamlstm.models.model, streamlstm.daemon.daemon, streamlstm.cli.serve, sys;"
         "assert not {'torch', 'onnx', 'pandas', 'matplotlib'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

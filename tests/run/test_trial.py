@@ -10,8 +10,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 from streamlstm.errors import ModelError
-from streamlstm.model import Model
-from streamlstm.spec import MAX_STATE_SIZE
+from streamlstm.models.model import Model
+from streamlstm.models.spec import MAX_STATE_SIZE
 from support import models, odd_models
 
 

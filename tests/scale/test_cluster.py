@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from streamlstm.model import load
+from streamlstm.models.model import load
 from support.cluster import Cluster, wait_until
 from support.rounds import ROUNDS
 from support.serving import Serving, eventually

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from streamlstm.engine import Engine
-from streamlstm.keys import Keys
-from streamlstm.model import load
-from streamlstm.redis_store import RedisStore
+from streamlstm.engine.engine import Engine
+from streamlstm.models.model import load
+from streamlstm.store.keys import Keys
+from streamlstm.store.redis import RedisStore
 from support.cluster import Cluster
 from support.compare import assert_states_equal
 from support.oracle import Oracle

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from streamlstm.keys import Keys
-from streamlstm.model import load
+from streamlstm.models.model import load
+from streamlstm.store.keys import Keys
 from support.cluster import wait_until
 from support.rounds import ROUNDS
 from support.server import Server

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from streamlstm.keys import Keys
-from streamlstm.member import Process
-from streamlstm.model import load
+from streamlstm.daemon.sharing.process_identity import Process
+from streamlstm.models.model import load
+from streamlstm.store.keys import Keys
 from support.cluster import wait_until
 from support.rounds import ROUNDS
 from support.server import Server

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from streamlstm.keys import Keys
-from streamlstm.model import load
+from streamlstm.models.model import load
+from streamlstm.store.keys import Keys
 from support import models
 from support.rollout import Deployment, deployed
 from support.server import Server

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from streamlstm import redis_url
-from streamlstm.address import Address
 from streamlstm.errors import StoreHandshakeError, StoreUnavailableError
-from streamlstm.model import load
-from streamlstm.redis_store import process_id
+from streamlstm.models.model import load
+from streamlstm.store.redis import process_id
+from streamlstm.store.resp.address import Address
 from support.secured import Authority, SecureServer, secure_server
 from support.server import HOST
 from support.serving import Serving, run
@@ -130,7 +129,7 @@ def test_a_password_file_that_is_none(tmp_path: Path) -> None:
 )
 def test_passwords_are_masked(url: str, shown: str) -> None:
     """Wherever a password may stand in a URL, it is not shown."""
-    assert redis_url.shown(url) == shown
+    assert url.shown(url) == shown
     if not url.startswith("redis+"):
         assert Address.parse(url).url == shown
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from streamlstm.errors import StoreUnavailableError
-from streamlstm.model import load
-from streamlstm.topology import parse_topology
+from streamlstm.models.model import load
+from streamlstm.store.resp.topology import parse_topology
 from support.rounds import ROUNDS
 from support.sentinel import Watched
 from support.serving import Serving, run

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from streamlstm.daemon.sharing.assignment import Sharing, share_of
+from streamlstm.daemon.sharing.leases import CHANGED
+from streamlstm.daemon.sharing.process_identity import Process, is_dead_here
+from streamlstm.daemon.sharing.stream_selector import Selection
 from streamlstm.errors import UsageError
-from streamlstm.keys import is_derived
-from streamlstm.leases import CHANGED
-from streamlstm.member import Process, is_dead_here
-from streamlstm.selection import Selection
-from streamlstm.sharing import Sharing, share_of
+from streamlstm.store.keys import is_derived
 from support.memory_leases import LeaseServer, MemoryLeases
 
 TTL_MS = 3000

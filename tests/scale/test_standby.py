@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streamlstm.model import load
+from streamlstm.models.model import load
 from support.cluster import Cluster, wait_until
 from support.sentinel import Watched
 from support.server import Server

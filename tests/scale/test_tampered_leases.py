@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from streamlstm.keys import Keys, members_key
-from streamlstm.member import Process, is_dead_here
-from streamlstm.model import load
+from streamlstm.daemon.sharing.process_identity import Process, is_dead_here
+from streamlstm.models.model import load
+from streamlstm.store.keys import Keys, members_key
 from support.server import Server
 from support.serving import Serving, add, check, eventually, wait_for_position
 from support.traffic import entries

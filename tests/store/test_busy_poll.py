@@ -9,8 +9,8 @@ from contextlib import closing
 
 import pytest
 
-from streamlstm import waiting
-from streamlstm.redis_store import RedisStore
+from streamlstm.store.redis import RedisStore
+from streamlstm.store.resp import poller
 
 
 class Looks:
@@ -33,7 +33,7 @@ class Looks:
 def looks(monkeypatch: pytest.MonkeyPatch) -> type[Looks]:
     """Every look of the store; a millisecond passes at each."""
     Looks.slept_ms = []
-    monkeypatch.setattr(waiting.select, "poll", Looks)
+    monkeypatch.setattr(poller.select, "poll", Looks)
     return Looks
 
 

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streamlstm import codec_python
-from streamlstm.codec import Texts, encode_read, scan_read
-from streamlstm.flight import FlightPacker
-from streamlstm.keys import Keys
-from streamlstm.store import Commit, SingleCommit
+from streamlstm.store.base import Commit, SingleCommit
+from streamlstm.store.commit_commands import FlightPacker
+from streamlstm.store.keys import Keys
+from streamlstm.store.resp import codec_python
+from streamlstm.store.resp.codec import Texts, encode_read, scan_read
 
 try:
-    compiled: Any = importlib.import_module("streamlstm._codec")
+    compiled: Any = importlib.import_module("streamlstm.store.resp._codec")
 except ImportError:
     compiled = None
 
@@ -120,7 +120,7 @@ def test_numbers_are_pythons(text: bytes) -> None:
 
 
 def _table_and_keys() -> tuple[Any, dict[bytes, int]]:
-    from streamlstm.codec import Table
+    from streamlstm.store.resp.codec import Table
 
     return Table(), KEYS
 

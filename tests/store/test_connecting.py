@@ -6,9 +6,9 @@ import socket
 
 import pytest
 
-from streamlstm.address import Address
 from streamlstm.errors import StoreUnavailableError
-from streamlstm.wire import Connection
+from streamlstm.store.resp.address import Address
+from streamlstm.store.resp.connection import Connection
 from support.server import HOST, free_port
 
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from streamlstm.codec import Texts
 from streamlstm.errors import StoreError, StoreUnavailableError
-from streamlstm.keys import Keys
-from streamlstm.memory_store import MemoryServer, MemoryStore
-from streamlstm.record import Records
-from streamlstm.redis_store import RedisStore
-from streamlstm.replies import parse_replies
-from streamlstm.store import Commit, DeadLetter, Store
+from streamlstm.store.base import Commit, DeadLetter, Store
+from streamlstm.store.keys import Keys
+from streamlstm.store.memory import MemoryServer, MemoryStore
+from streamlstm.store.record.layout import Records
+from streamlstm.store.redis import RedisStore
+from streamlstm.store.resp.codec import Texts
+from streamlstm.store.resp.replies import parse_replies
 from support.server import Server, binaries
 
 STREAM = "values"

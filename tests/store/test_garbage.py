@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from streamlstm.address import Address
-from streamlstm.batch import parse
-from streamlstm.codec import Table, encode_read
+from streamlstm.engine.parsing import parse
 from streamlstm.errors import StoreUnavailableError
-from streamlstm.replies import parse_replies
-from streamlstm.wire import Connection
+from streamlstm.store.resp.address import Address
+from streamlstm.store.resp.codec import Table, encode_read
+from streamlstm.store.resp.connection import Connection
+from streamlstm.store.resp.replies import parse_replies
 
 # And whether hiredis, which gives replies as objects, refuses it too: it reads newer replies, and looser ones.
 GARBAGE = [

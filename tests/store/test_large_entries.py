@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from streamlstm import readers
-from streamlstm.memory_store import MemoryStore
-from streamlstm.reading import FIRST_ENTRIES, Reading
-from streamlstm.redis_store import RedisStore
-from streamlstm.store import TOO_MUCH
-from streamlstm.streams import Streams
+from streamlstm.daemon.read_cursors import FIRST_ENTRIES, Reading
+from streamlstm.daemon.streams import Streams
+from streamlstm.store import stream_reader
+from streamlstm.store.base import TOO_MUCH
+from streamlstm.store.memory import MemoryStore
+from streamlstm.store.redis import RedisStore
 from support.server import Server
 
 SIZE = 300_000  # bytes of a field
@@ -29,7 +29,7 @@ def test_a_read_of_too_many_bytes_is_given_up(
     start_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before all of it is here; the next read gets its entries, and one entry is read however large it is."""
-    monkeypatch.setattr(readers, "MOST_BYTES", 2 * SIZE)
+    monkeypatch.setattr(stream_reader, "MOST_BYTES", 2 * SIZE)
     server = start_server()
     client, store = server.client(), RedisStore(server.url)
     for number in range(1, 41):
@@ -38,7 +38,7 @@ def test_a_read_of_too_many_bytes_is_given_up(
     assert received(store, {"values": b"0-0"}, 40) == TOO_MUCH
     assert received(store, {"values": b"0-0"}, 1).count(b"x" * SIZE) == 1
     assert received(store, {"values": b"39-0"}, 1).count(b"x" * SIZE) == 4
-    assert received(store, {"values": b"40-0"}, 40) == readers.NOTHING
+    assert received(store, {"values": b"40-0"}, 40) == stream_reader.NOTHING
     store.close()
     client.close()
 

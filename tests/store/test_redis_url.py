@@ -9,14 +9,14 @@ import logging
 import pytest
 from click.testing import CliRunner
 
-from streamlstm import hidden, redis_url
-from streamlstm.address import Address
 from streamlstm.cli import main
 from streamlstm.cli.connection import with_password
+from streamlstm.daemon.telemetry.log_format import JsonFormatter, TextFormatter
 from streamlstm.errors import UsageError
-from streamlstm.hidden import without_secrets
-from streamlstm.logs import JsonFormatter, TextFormatter
-from streamlstm.topology import parse_topology
+from streamlstm.safety import masking
+from streamlstm.safety.masking import without_secrets
+from streamlstm.store.resp.address import Address
+from streamlstm.store.resp.topology import parse_topology
 
 PARTS = ("Tr0ub4", "dor3Xy")
 SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+cluster", "redis+cluster", "unix", "redsi", "http", "REDIS")
@@ -31,10 +31,10 @@ def test_a_password_that_is_not_encoded_is_never_shown(sign: str, scheme: str, u
         with pytest.raises(UsageError) as refused:
             parse_topology(url)
         said = str(refused.value)
-        if scheme in redis_url.SCHEMES:
+        if scheme in url.SCHEMES:
             assert "percent-encoded" in said
             assert {"/": "%2F", "#": "%23", "?": "%3F", "@": "%40"}[sign] in said
-        for text in (said, redis_url.shown(url), without_secrets(f"error in {url}")):
+        for text in (said, url.shown(url), without_secrets(f"error in {url}")):
             assert PARTS[0] not in text
             assert PARTS[1] not in text
 
@@ -82,7 +82,7 @@ def test_wherever_a_password_stands_it_is_hidden(url: str, monkeypatch: pytest.M
         result = CliRunner().invoke(main, arguments)
         assert "S3CRET" not in result.output + result.stderr
         assert len(result.stderr.splitlines()) <= 1
-    assert "S3CRET" not in redis_url.shown(url)
+    assert "S3CRET" not in url.shown(url)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_newline_at_the_end_of_the_variable_is_not_of_the_password(monkeypatch
 @pytest.mark.parametrize("secret", ["s3cret", "with 'both\" quotes\\", "ünïcode-пароль", "50%off/#?@&=+", "long" * 100])
 def test_secrets_are_hidden_by_value(secret: str) -> None:
     """In any spelling, in a log's message, fields and traceback, and where a server repeats it, cut or whole."""
-    hidden.remember(secret)
+    masking.remember(secret)
     record = logging.makeLogRecord({"msg": "said %r", "args": (secret,), "field": f"x {secret}", "all": [secret]})
     try:
         raise ValueError(secret)
@@ -174,7 +174,7 @@ def test_secrets_are_hidden_by_value(secret: str) -> None:
 
 def test_short_secrets_do_not_blot_out_everything() -> None:
     """One of a sign or three is hidden where it stands alone."""
-    hidden.remember("a1")
+    masking.remember("a1")
     assert without_secrets("password 'a1' of a12") == "password '***' of a12"
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import redis
 
-from streamlstm.codec import Texts
 from streamlstm.errors import StoreError, StoreForbidsError, StoreUnavailableError
-from streamlstm.preflight import Preflight
-from streamlstm.redis_store import RedisStore
-from streamlstm.topology import parse_topology
+from streamlstm.store.preflight import Preflight
+from streamlstm.store.redis import RedisStore
+from streamlstm.store.resp.codec import Texts
+from streamlstm.store.resp.topology import parse_topology
 from support.place import KEYS, Place, flight
 from support.server import Server, binaries
 from support.serving import eventually

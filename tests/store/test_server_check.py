@@ -8,8 +8,8 @@ from contextlib import closing
 import pytest
 
 from streamlstm.errors import StoreError
-from streamlstm.redis_store import RedisStore
-from streamlstm.server_check import warnings
+from streamlstm.store.redis import RedisStore
+from streamlstm.store.server_check import warnings
 from support.resp_proxy import RespProxy
 from support.server import Server, binaries
 

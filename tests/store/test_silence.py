@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from streamlstm.address import SOCKET_TIMEOUT_S, Address
 from streamlstm.errors import StoreUnavailableError, UsageError
-from streamlstm.hushed import Hushed
-from streamlstm.redis_store import RedisStore
-from streamlstm.store import Commit
-from streamlstm.topology import parse_topology
-from streamlstm.wire import Connection
+from streamlstm.store.base import Commit
+from streamlstm.store.redis import RedisStore
+from streamlstm.store.resp.address import SOCKET_TIMEOUT_S, Address
+from streamlstm.store.resp.circuit_breaker import Hushed
+from streamlstm.store.resp.connection import Connection
+from streamlstm.store.resp.topology import parse_topology
 from support.proxy import Proxy
 from support.server import HOST
 from support.serving import eventually

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from streamlstm.daemon.sharing.leases import RedisLeases
 from streamlstm.errors import StoreForbidsError
-from streamlstm.leases import RedisLeases
-from streamlstm.nodes import Nodes
-from streamlstm.snapshot import SnapshotHead
-from streamlstm.states import Meta, States
-from streamlstm.topology import parse_topology
-from streamlstm.wire import Address, Connection
+from streamlstm.store.resp.connection import Address, Connection
+from streamlstm.store.resp.connection_pool import Nodes
+from streamlstm.store.resp.topology import parse_topology
+from streamlstm.store.snapshots.file_format import SnapshotHead
+from streamlstm.store.snapshots.stream_states import Meta, States
 from support.place import KEYS, Place
 
 

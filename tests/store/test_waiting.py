@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from streamlstm import waiting
-from streamlstm.address import Address
 from streamlstm.errors import StoreUnavailableError
-from streamlstm.waiting import MOST_IDLE, Waiting
-from streamlstm.wire import Connection
+from streamlstm.store.resp import poller
+from streamlstm.store.resp.address import Address
+from streamlstm.store.resp.connection import Connection
+from streamlstm.store.resp.poller import MOST_IDLE, Waiting
 from support.server import HOST
 
 
@@ -131,7 +131,7 @@ def test_of_many_idle_connections_few_are_polled(pairs: list[Pair], monkeypatch:
             return self._poll.poll(timeout_ms)
 
     real = select.poll
-    monkeypatch.setattr(waiting.select, "poll", Poll)
+    monkeypatch.setattr(poller.select, "poll", Poll)
     waits = new()
     for pair in pairs * 2:
         assert answered(waits, pair) == b"+ONE\r\n"

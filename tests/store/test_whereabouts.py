@@ -11,7 +11,7 @@ import hiredis
 import pytest
 
 from streamlstm.errors import StoreUnavailableError
-from streamlstm.topology import parse_topology
+from streamlstm.store.resp.topology import parse_topology
 
 Replies = Mapping[bytes, bytes]  # begin of a command -> what is said
 Pretend = Callable[[Replies], int]

@@ -8,7 +8,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from streamlstm.calibration import TAILS, Constants
+from streamlstm.store.record.conformal import TAILS, Constants
 
 LARGEST = float(np.finfo(np.float32).max)
 

@@ -11,8 +11,8 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.one_step import CalledStep, OneStep
-from streamlstm.spec import ModelSpec, StateEntry
+from streamlstm.models.one_step import CalledStep, OneStep
+from streamlstm.models.spec import ModelSpec, StateEntry
 
 PRIME = 16_777_213  # below 2^24, so that every remainder is a float32
 HALF, SCALE = 8_388_608, 4096  # answers lie between -2048 and 2048, exactly

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from streamlstm.pairs import join
-from streamlstm.record import RecordFormat
+from streamlstm.models.pairs import join
+from streamlstm.store.record.layout import RecordFormat
 from support.oracle import Oracle
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from streamlstm import carry_python, codec_python
+from streamlstm.engine import kernels_python
+from streamlstm.store.resp import codec_python
 
 
 def _built(name: str) -> Any:
@@ -17,10 +18,10 @@ def _built(name: str) -> Any:
         return None
 
 
-codec, carry = _built("streamlstm._codec"), _built("streamlstm._carry")
-division = _built("streamlstm._division")
+codec, carry = _built("streamlstm.store.resp._codec"), _built("streamlstm.engine._kernels")
+division = _built("streamlstm.models._integer_division")
 needs_division = pytest.mark.skipif(division is None, reason="it was not compiled here (no compiler?)")
 needs_compiled = pytest.mark.skipif(codec is None or carry is None, reason="they were not compiled here (no compiler?)")
 # What a test of each of the twins is parametrized by.
 CODECS = [pytest.param(codec, marks=needs_compiled, id="c"), pytest.param(codec_python, id="python")]
-CARRIES = [pytest.param(carry, marks=needs_compiled, id="c"), pytest.param(carry_python, id="python")]
+CARRIES = [pytest.param(carry, marks=needs_compiled, id="c"), pytest.param(kernels_python, id="python")]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 
-from streamlstm.daemon import Daemon
-from streamlstm.daemon_settings import Clock, DaemonSettings
-from streamlstm.engine import Engine
-from streamlstm.memory_store import MemoryServer, MemoryStore
-from streamlstm.metrics import Metrics
+from streamlstm.daemon.daemon import Daemon
+from streamlstm.daemon.settings import Clock, DaemonSettings
+from streamlstm.daemon.telemetry.metrics import Metrics
+from streamlstm.engine.engine import Engine
+from streamlstm.store.memory import MemoryServer, MemoryStore
 from support import models
 
 STREAM = "values"

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from streamlstm.leases import Member, Roll
-from streamlstm.memory_store import MemoryStore
-from streamlstm.store import Commit, Head, Tail
+from streamlstm.daemon.sharing.leases import Member, Roll
+from streamlstm.store.base import Commit, Head, Tail
+from streamlstm.store.memory import MemoryStore
 from support.memory_leases import LeaseServer, MemoryLeases
 
 Trouble = Callable[[str, bool], None]

@@ -12,14 +12,14 @@ from typing import Any
 
 import hiredis
 
-from streamlstm.address import Address
-from streamlstm.codec import encode_read
-from streamlstm.entry_id import BEGINNING, EntryId
 from streamlstm.errors import StoreUnavailableError
-from streamlstm.memory_store import MemoryServer, MemoryStream
-from streamlstm.meta import FORMAT
-from streamlstm.store import DeadLetter, Head
-from streamlstm.wire import pack
+from streamlstm.store.base import DeadLetter, Head
+from streamlstm.store.memory import MemoryServer, MemoryStream
+from streamlstm.store.resp.address import Address
+from streamlstm.store.resp.codec import encode_read
+from streamlstm.store.resp.connection import pack
+from streamlstm.store.resp.entry_id import BEGINNING, EntryId
+from streamlstm.store.stream_meta import FORMAT
 
 Trouble = Callable[[str, bool], None]
 

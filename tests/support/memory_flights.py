@@ -14,17 +14,17 @@ from typing import Any
 
 import hiredis
 
-import streamlstm.memory_store
-from streamlstm.address import Address
-from streamlstm.committing import CommitConnection
-from streamlstm.entry_id import EntryId
+import streamlstm.store.memory
 from streamlstm.errors import StoreError, StoreUnavailableError
-from streamlstm.keys import Keys
-from streamlstm.memory_store import MemoryServer, MemoryStore
-from streamlstm.preflight import hold_commands, needed
-from streamlstm.store import Commit, DeadLetter, Head
-from streamlstm.unfinished import Unfinished
-from streamlstm.wire import bulk
+from streamlstm.store.base import Commit, DeadLetter, Head
+from streamlstm.store.commit import CommitConnection
+from streamlstm.store.keys import Keys
+from streamlstm.store.memory import MemoryServer, MemoryStore
+from streamlstm.store.preflight import hold_commands, needed
+from streamlstm.store.resp.address import Address
+from streamlstm.store.resp.connection import bulk
+from streamlstm.store.resp.entry_id import EntryId
+from streamlstm.store.unfinished_commit import Unfinished
 from support.memory_connection import MemoryConnection
 
 COMMANDS = ("WATCH", "MULTI", "EXEC", "HMGET", "HSET", "XADD", "HDEL", "DEL", "HLEN", "TYPE")
@@ -169,7 +169,7 @@ class FlightConnection(MemoryConnection):
             self._held.state.update(given)
             return len(given)
         model, columns = given[b"model"].decode(), given[b"columns"].decode()
-        streamlstm.memory_store._move(self._held, given[b"position"], model, columns)
+        streamlstm.store.memory._move(self._held, given[b"position"], model, columns)
         self._held.answered = int(given[b"entries"])
         return 0
 

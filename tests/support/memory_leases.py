@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from streamlstm.daemon.sharing.leases import Holder, Member, Roll
 from streamlstm.errors import StoreUnavailableError
-from streamlstm.leases import Holder, Member, Roll
 
 
 @dataclass

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from streamlstm.export.graph import Graph
-from streamlstm.export.pairs import emit_join, emit_split
-from streamlstm.model import Model
-from streamlstm.spec import ModelSpec, StateEntry
+from streamlstm.models.model import Model
+from streamlstm.models.spec import ModelSpec, StateEntry
+from streamlstm.nn.onnx_graph import Graph
+from streamlstm.training.export.pairs import emit_join, emit_split
 
 NOTHING = -3e38  # stands in a state where there was no value yet
 

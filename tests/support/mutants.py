@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from streamlstm.model import Model
-from streamlstm.record import RecordFormat
-from streamlstm.snapshot import MAGIC
+from streamlstm.models.model import Model
+from streamlstm.store.record.layout import RecordFormat
+from streamlstm.store.snapshots.file_format import MAGIC
 from support.keras_files import config, keras_parts, write_h5, write_keras
 
 ODD: tuple[Any, ...] = (

@@ -8,23 +8,23 @@ from typing import Any
 
 import pytest
 
-import streamlstm.committing
-import streamlstm.engine
-import streamlstm.memory_store
-import streamlstm.sweep
-import streamlstm.unfinished
-from streamlstm.admission import Admission
-from streamlstm.committing import CommitConnection
-from streamlstm.daemon import Daemon
-from streamlstm.engine import Engine
-from streamlstm.leases import Roll
-from streamlstm.memory_store import MemoryStore
-from streamlstm.sharing import Sharing
-from streamlstm.states import Draft, States
-from streamlstm.store import Commit, Head
-from streamlstm.streams import Status, Stream
-from streamlstm.transaction import carry_out_whole
-from streamlstm.unfinished import Unfinished
+import streamlstm.daemon.idle_sweeper
+import streamlstm.engine.engine
+import streamlstm.store.commit
+import streamlstm.store.memory
+import streamlstm.store.unfinished_commit
+from streamlstm.daemon.daemon import Daemon
+from streamlstm.daemon.sharing.assignment import Sharing
+from streamlstm.daemon.sharing.leases import Roll
+from streamlstm.daemon.streams import Status, Stream
+from streamlstm.engine.engine import Engine
+from streamlstm.engine.series_limit import Admission
+from streamlstm.store.base import Commit, Head
+from streamlstm.store.commit import CommitConnection
+from streamlstm.store.memory import MemoryStore
+from streamlstm.store.snapshots.stream_states import Draft, States
+from streamlstm.store.transaction import carry_out_whole
+from streamlstm.store.unfinished_commit import Unfinished
 
 Patch = pytest.MonkeyPatch
 
@@ -33,7 +33,7 @@ def no_fence(patch: Patch) -> None:
     """The store takes a commit whatever position it was computed from."""
 
     def send_commit(store: Any, commit: Commit) -> None:
-        streamlstm.memory_store._apply(store._reach(commit.stream), commit)
+        streamlstm.store.memory._apply(store._reach(commit.stream), commit)
         store._pending[commit.stream] = True
 
     patch.setattr(MemoryStore, "send_commit", send_commit)
@@ -114,7 +114,7 @@ def stale_reads_taken(patch: Patch) -> None:
 
 def resets_not_stored(patch: Patch) -> None:
     """A series that was reset keeps its record in the store."""
-    patch.setattr(streamlstm.engine, "_removed", lambda work, gone: [])
+    patch.setattr(streamlstm.engine.engine, "_removed", lambda work, gone: [])
 
 
 def places_freed_after_the_batch(patch: Patch) -> None:
@@ -141,7 +141,7 @@ def lost_leases_ignored(patch: Patch) -> None:
 
 def busy_series_removed(patch: Patch) -> None:
     """Every series is taken for idle."""
-    patch.setattr(streamlstm.sweep, "time_of", lambda record, edge: edge - 1)
+    patch.setattr(streamlstm.daemon.idle_sweeper, "time_of", lambda record, edge: edge - 1)
 
 
 def replaced_without_a_fence(patch: Patch) -> None:
@@ -193,13 +193,13 @@ class _Blind:
 
 def not_heard(command: str) -> Callable[[Patch], None]:
     """What is answered to a command that fences the next commit is not looked at."""
-    agreed = streamlstm.committing.agreed
+    agreed = streamlstm.store.commit.agreed
 
     def deaf(reply: Any, wanted: bytes, address: Any, name: str) -> None:
         if name != command:
             agreed(reply, wanted, address, name)
 
-    return lambda patch: patch.setattr(streamlstm.committing, "agreed", deaf)
+    return lambda patch: patch.setattr(streamlstm.store.commit, "agreed", deaf)
 
 
 def torn_commits_taken(patch: Patch) -> None:
@@ -214,7 +214,7 @@ def torn_commits_left(patch: Patch) -> None:
 
 def holes_left(patch: Patch) -> None:
     """Predictions that others follow already are not put in any more."""
-    patch.setattr(streamlstm.unfinished, "insert_late", lambda *_: True)
+    patch.setattr(streamlstm.store.unfinished_commit, "insert_late", lambda *_: True)
 
 
 # What it is -> the kind of simulation that finds it.

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from streamlstm.entry_id import EntryId
 from streamlstm.errors import StoreError
-from streamlstm.keys import Keys
-from streamlstm.memory_store import MemoryServer
-from streamlstm.snapshot import SnapshotReader
-from streamlstm.states import States
-from streamlstm.transfer import export_states, import_states
+from streamlstm.store.keys import Keys
+from streamlstm.store.memory import MemoryServer
+from streamlstm.store.resp.entry_id import EntryId
+from streamlstm.store.snapshots.export_import import export_states, import_states
+from streamlstm.store.snapshots.file_format import SnapshotReader
+from streamlstm.store.snapshots.stream_states import States
 from support.faults import CrashError
 from support.memory_connection import MemoryConnection
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.errors import StepError
-from streamlstm.extras import NO_EXTRAS, Extras
-from streamlstm.model import Model
+from streamlstm.models.model import Model
+from streamlstm.store.record.columns import NO_EXTRAS, Extras
 from support.calibrator import Calibrator
 
 Fields = Sequence[str]

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import redis
 
-from streamlstm.codec import Texts
-from streamlstm.keys import Keys
-from streamlstm.preflight import Preflight
-from streamlstm.record import Records
-from streamlstm.redis_store import RedisStore
-from streamlstm.store import Commit, DeadLetter
-from streamlstm.topology import parse_topology
+from streamlstm.store.base import Commit, DeadLetter
+from streamlstm.store.keys import Keys
+from streamlstm.store.preflight import Preflight
+from streamlstm.store.record.layout import Records
+from streamlstm.store.redis import RedisStore
+from streamlstm.store.resp.codec import Texts
+from streamlstm.store.resp.topology import parse_topology
 from support.resp_proxy import RespProxy
 from support.server import HOST, Server
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.engine import Engine, Result
-from streamlstm.scoring import new_tally
-from streamlstm.store import Store
+from streamlstm.engine.engine import Engine, Result
+from streamlstm.engine.scoring import new_tally
+from streamlstm.store.base import Store
 
 
 def pump(

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import hiredis
 
-from streamlstm.codec import skip_replies
-from streamlstm.wire import pack
+from streamlstm.store.resp.codec import skip_replies
+from streamlstm.store.resp.connection import pack
 from support.server import HOST
 
 REFUSAL = b"-ERR this proxy passes no %b on\r\n"

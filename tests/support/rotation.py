@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from streamlstm.entry_id import EntryId
 from streamlstm.errors import StoreUnavailableError
-from streamlstm.keys import Keys
-from streamlstm.model import load
+from streamlstm.models.model import load
+from streamlstm.store.keys import Keys
+from streamlstm.store.resp.entry_id import EntryId
 from support.serving import Serving, eventually
 from support.survivors import Producer
 from support.traffic import entries

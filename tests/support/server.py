@@ -13,7 +13,7 @@ from pathlib import Path
 
 import redis
 
-from streamlstm.embedded import find_binary
+from streamlstm.store.embedded_server import find_binary
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 120.0

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import redis
 
-from streamlstm.address import Address
-from streamlstm.engine import Engine
-from streamlstm.keys import Keys
-from streamlstm.model import Model
-from streamlstm.wire import Connection
+from streamlstm.engine.engine import Engine
+from streamlstm.models.model import Model
+from streamlstm.store.keys import Keys
+from streamlstm.store.resp.address import Address
+from streamlstm.store.resp.connection import Connection
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.oracle import Oracle
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from streamlstm.extras import Extras
-from streamlstm.step_model import StepModel
+from streamlstm.models.interface import StepModel
+from streamlstm.store.record.columns import Extras
 from support import models
 from support.chain import Chain
 from support.faults import Faults

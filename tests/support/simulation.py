@@ -22,20 +22,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 
-from streamlstm.daemon import Daemon
-from streamlstm.daemon_settings import Clock, DaemonSettings
-from streamlstm.engine import Engine, EngineSettings
-from streamlstm.entry_id import EntryId
+from streamlstm.daemon.daemon import Daemon
+from streamlstm.daemon.model_change import ModelChange, Rebuild, refuse
+from streamlstm.daemon.settings import Clock, DaemonSettings
+from streamlstm.daemon.sharing.assignment import Sharing
+from streamlstm.daemon.sharing.stream_selector import Selection
+from streamlstm.daemon.telemetry.metrics import Metrics
+from streamlstm.engine.engine import Engine, EngineSettings
+from streamlstm.engine.rejection import TOO_MANY_SERIES
 from streamlstm.errors import ModelChangedError, StoreError, StoreForbidsError, StoreUnavailableError
-from streamlstm.extras import NO_EXTRAS, Extras
-from streamlstm.flaw import TOO_MANY_SERIES
-from streamlstm.memory_store import MemoryServer, MemoryStore, MemoryStream
-from streamlstm.metrics import Metrics
-from streamlstm.model_change import ModelChange, Rebuild, refuse
-from streamlstm.record import RecordFormat
-from streamlstm.selection import Selection
-from streamlstm.sharing import Sharing
-from streamlstm.step_model import StepModel
+from streamlstm.models.interface import StepModel
+from streamlstm.store.memory import MemoryServer, MemoryStore, MemoryStream
+from streamlstm.store.record.columns import NO_EXTRAS, Extras
+from streamlstm.store.record.layout import RecordFormat
+from streamlstm.store.resp.entry_id import EntryId
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.faults import CrashError, Faults, FaultyLeases, FaultyStore, Trouble
 from support.memory_connection import Draft, MemoryConnection

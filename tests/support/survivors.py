@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from streamlstm.engine import Engine
-from streamlstm.entry_id import EntryId
+from streamlstm.engine.engine import Engine
 from streamlstm.errors import StoreError, StoreUnavailableError
-from streamlstm.keys import Keys
-from streamlstm.model import Model
-from streamlstm.nodes import Nodes
-from streamlstm.topology import parse_topology
-from streamlstm.wire import Connection, pack
+from streamlstm.models.model import Model
+from streamlstm.store.keys import Keys
+from streamlstm.store.resp.connection import Connection, pack
+from streamlstm.store.resp.connection_pool import Nodes
+from streamlstm.store.resp.entry_id import EntryId
+from streamlstm.store.resp.topology import parse_topology
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.oracle import Oracle
 

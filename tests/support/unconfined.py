@@ -1,12 +1,12 @@
-"""What `streamlstm.confined` does, in this process: quicker, for tests that are about what is read and not by whom."""
+"""What `safety.child_process` does, in this process: quicker, for tests that are about what is read and not by whom."""
 
 from __future__ import annotations
 
 import importlib
 from typing import IO, Any
 
-from streamlstm.confined import Limits
 from streamlstm.errors import StreamlstmError
+from streamlstm.safety.child_process import Limits
 
 
 def read_here(

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from streamlstm.calibration import BEGINS, CALIBRATION, LABELLED, TAILS, Constants
-from streamlstm.carry_python import Layout
-from streamlstm.codec import Texts
-from streamlstm.record import SUMS, RecordFormat
-from streamlstm.scoring import SCALED_ERROR_EDGES, new_tally
+from streamlstm.engine.kernels_python import Layout
+from streamlstm.engine.scoring import SCALED_ERROR_EDGES, new_tally
+from streamlstm.store.record.conformal import BEGINS, CALIBRATION, LABELLED, TAILS, Constants
+from streamlstm.store.record.layout import SUMS, RecordFormat
+from streamlstm.store.resp.codec import Texts
 
 Call = tuple[str, list[Any]]
 SLOTS = 9

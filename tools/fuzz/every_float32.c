@@ -4,7 +4,7 @@
  * A text has to read back as the same number both by strtof and by strtod and a rounding; no text that is a digit shorter
  * may do so; a negative number's is a minus and that of its absolute value. NaN is `nan`, an infinite number has none. */
 
-#include "../../streamlstm/_shortest.h"
+#include "../../streamlstm/store/resp/_shortest.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -20,7 +20,8 @@ import numpy as np
 
 from fuzz import calls, replies
 from fuzz.spoil import spoiled
-from streamlstm import carry_python, codec_python
+from streamlstm.engine import kernels_python
+from streamlstm.store.resp import codec_python
 
 KEYS = {b"k": 0, b"other": 1}
 # Arguments of `absorb` with arrays that name items, places and slots: that no item or row is two series' own is the
@@ -32,8 +33,8 @@ FUNCTIONS = ("scan_read", "scan_single", "skip_replies", "calls", "calls", "call
 def twins(name: str) -> tuple[Any, Any]:
     """The compiled function and the one in Python."""
     if hasattr(codec_python, name):
-        return getattr(importlib.import_module("streamlstm._codec"), name), getattr(codec_python, name)
-    return getattr(importlib.import_module("streamlstm._carry"), name), getattr(carry_python, name)
+        return getattr(importlib.import_module("streamlstm.store.resp._codec"), name), getattr(codec_python, name)
+    return getattr(importlib.import_module("streamlstm.engine._kernels"), name), getattr(kernels_python, name)
 
 
 def outcome(function: Any, arguments: list[Any]) -> Any:
@@ -73,7 +74,7 @@ def scan(name: str, choice: random.Random) -> tuple[Any, Any]:
         reply = replies.damaged(reply, choice)
     features, exact = choice.choice((1, 1, 2)), choice.choice((0, 0, 1))
     found = []
-    for module in ("streamlstm._codec", "streamlstm.codec_python"):
+    for module in ("streamlstm.store.resp._codec", "streamlstm.store.resp.codec_python"):
         arguments: list[Any] = [reply, table_of(module), KEYS]
         if name == "scan_read":
             answer = outcome(importlib.import_module(module).scan_read, [*arguments, features, exact])
@@ -101,7 +102,7 @@ def number(choice: random.Random) -> tuple[Any, Any]:
     text = replies.decimal(choice)
     reply = b"*1\r\n*2\r\n$1\r\nk\r\n*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$5\r\nknown\r\n$%d\r\n%b\r\n" % (len(text), text)
     room = np.zeros(6, np.int64), np.zeros(1, np.float32)
-    key = twins("scan_single")[0](reply, table_of("streamlstm._codec"), KEYS, *room, 0)
+    key = twins("scan_single")[0](reply, table_of("streamlstm.store.resp._codec"), KEYS, *room, 0)
     wanted = codec_python.read_plain(text, 1)
     found = None if key is None else room[1].tobytes()
     return found, None if wanted is None else np.float32(wanted[0]).tobytes()

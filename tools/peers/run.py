@@ -20,7 +20,7 @@ import venv
 from pathlib import Path
 from typing import Any
 
-from streamlstm.bench.lstm_file import lstm_file
+from streamlstm.cli.benchmark.lstm_file import lstm_file
 
 HERE = Path(__file__).parent
 PEERS = ("keras_stateful", "bytewax_map", "rolling_deep_river")

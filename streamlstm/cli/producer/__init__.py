@@ -1,0 +1,1 @@
+"""What `push` sends, and how."""

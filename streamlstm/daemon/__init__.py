@@ -1,0 +1,1 @@
+"""What `serve` runs: the loop, and what it does besides."""

@@ -1,0 +1,45 @@
+"""What other threads ask of the loop, and tell it: whether it beats, whether it can serve, that it is to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from streamlstm.daemon.left_alone import LeftAlone
+from streamlstm.daemon.store_health import Standing
+from streamlstm.daemon.unreachable import Away
+
+# A beat older than this means the loop hangs: longer than any wait for a reply, shorter than a pager's patience.
+BEAT_TIMEOUT_S = 60.0
+
+
+class Health:
+    """Of one loop."""
+
+    def __init__(self, standing: Standing, away: Away, alone: LeftAlone, monotonic: Callable[[], float]) -> None:
+        self._standing, self._away, self._alone, self._monotonic = standing, away, alone, monotonic
+        self._beat_s = monotonic()
+        self.stopping = False
+
+    def beat(self) -> bool:
+        """The loop lives; also called now and then in the midst of long work, which asks by it whether to end."""
+        self._beat_s = self._monotonic()
+        return self.stopping
+
+    def stop(self) -> None:
+        """Ask the loop to commit what it has and end; may be called from a signal handler."""
+        self.stopping = True
+
+    def unhealthy(self) -> str | None:
+        """Why the process should be restarted, or None."""
+        age = self._monotonic() - self._beat_s
+        return f"the loop has not beaten for {age:.0f} s" if age > BEAT_TIMEOUT_S else None
+
+    def unready(self) -> str | None:
+        """Why it cannot serve just now, or None."""
+        if self.stopping:
+            return "draining"
+        return self._standing.unready() or self._away.unready() or self._alone.unready()
+
+    def remark(self) -> str | None:
+        """What else to know: which streams it leaves alone, and why; or None."""
+        return self._alone.said()

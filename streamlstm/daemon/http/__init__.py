@@ -1,0 +1,1 @@
+"""What a daemon shows over HTTP."""

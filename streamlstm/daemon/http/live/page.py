@@ -1,0 +1,166 @@
+"""The live page: static files, the names of series to choose from, and server-sent events with figures and values.
+
+Everything is read when somebody watches, in the thread of the watcher's request: figures from the metrics, values from
+Redis over a connection of the watcher's own, by `recent` with an effort that load does not raise.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+from streamlstm.daemon.http.live.gauges import number
+from streamlstm.daemon.http.live.recent import Answered, Recent
+from streamlstm.daemon.http.server import Answer
+from streamlstm.daemon.telemetry.metrics import Metrics
+from streamlstm.errors import StoreError
+from streamlstm.store.resp.connection import Connection
+
+TICK_S = 0.2  # between two looks at the predictions
+FIGURES_EVERY = 5  # ticks
+RETRY_TICKS = 10  # while the store is away
+HISTORY_VALUES = 240  # of a series, drawn at first
+MOST_WATCHERS = 16  # each has a thread and a connection
+MOST_NAMES = 500  # to choose from
+
+_FILES = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+}
+# Nothing inline, nothing from elsewhere, in no frame.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+class LivePage:
+    """Answers the page's paths."""
+
+    def __init__(
+        self,
+        connect: Callable[[str], Connection],
+        metrics: Metrics,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._connect, self._metrics, self._monotonic, self._pause = connect, metrics, monotonic, pause
+        self._places = threading.BoundedSemaphore(MOST_WATCHERS)
+
+    def answer(self, path: str, query: Mapping[str, str]) -> Answer | None:
+        """What a path shows; None if it is not one of the page's. Streams that are not served do not exist here."""
+        if path in _FILES:
+            name, kind = _FILES[path]
+            return Answer(200, kind, resources.files(__package__).joinpath(name).read_bytes(), _HEADERS)
+        if path == "/streams":
+            return Answer(200, "application/json", json.dumps(sorted(self._metrics.of)).encode(), _HEADERS)
+        if path not in {"/series", "/events"}:
+            return None
+        stream = query.get("stream", "")
+        if stream not in self._metrics.of:
+            return Answer.text(404, "no such stream is served here")
+        if path == "/series":
+            return self._names(stream)
+        return Answer(200, "text/event-stream", self._events(stream, query.get("series", "").encode()), _HEADERS)
+
+    def _names(self, stream: str) -> Answer:
+        try:
+            connection = self._connect(stream)
+            try:
+                names = Recent(connection, stream).names()[:MOST_NAMES]
+            finally:
+                connection.close()
+        except StoreError as error:
+            return Answer.text(503, str(error))
+        found = [name.decode("utf-8", "replace") for name in names]
+        return Answer(200, "application/json", json.dumps(found).encode(), _HEADERS)
+
+    def _events(self, stream: str, series: bytes) -> Iterator[bytes]:
+        """Events until the watcher leaves; without a series only figures."""
+        if not self._places.acquire(blocking=False):
+            yield _event("trouble", {"message": f"{MOST_WATCHERS} are watching already; close a page"})
+            return
+        try:
+            yield _event("figures", self._figures())
+            values = self._values(stream, series)
+            for tick in itertools.count(1):
+                yield from next(values)
+                if tick % FIGURES_EVERY == 0:
+                    yield _event("figures", self._figures())
+                self._pause(TICK_S)
+        finally:
+            self._places.release()
+
+    def _values(self, stream: str, series: bytes) -> Iterator[list[bytes]]:
+        """Once a tick, the events there are about the series; while the store is away it is tried now and then."""
+        if not series:
+            while True:
+                yield []
+        while True:
+            connection = None
+            try:
+                connection = self._connect(stream)
+                yield from _follow(connection, stream, series)
+            except StoreError as error:
+                yield [_event("trouble", {"message": str(error)})]
+            finally:
+                if connection is not None:
+                    connection.close()
+            for _ in range(RETRY_TICKS):
+                yield []
+
+    def _figures(self) -> dict[str, Any]:
+        streams = {}
+        for name, metrics in list(self._metrics.of.items()):
+            latency = metrics.end_to_end_seconds
+            streams[name] = {
+                "values": metrics.values.value,
+                "dead": sum(count.value for count in metrics.dead_letters.values()),
+                "series": metrics.series.value,
+                "lag_entries": metrics.lag_entries.value,
+                "lag_seconds": metrics.lag_seconds.value,
+                "latency": list(latency.counts),
+                "errors": [metrics.absolute_error.value, metrics.naive_absolute_error.value],
+            }
+        edges = list(next(iter(self._metrics.of.values())).end_to_end_seconds.edges) if self._metrics.of else []
+        connected = self._metrics.store_connected.value > 0
+        return {"time": self._monotonic(), "connected": connected, "edges": edges, "streams": streams}
+
+
+def _follow(connection: Connection, stream: str, series: bytes) -> Iterator[list[bytes]]:
+    def wanted(name: bytes) -> bool:
+        return name == series
+
+    recent = Recent(connection, stream)
+    columns = recent.columns()
+    past = recent.back(wanted, HISTORY_VALUES)
+    yield [_event("values", {"columns": columns, "points": _points(past), "begin": True, "missed": False})]
+    while True:
+        news = recent.look(wanted)
+        if news.answered:
+            columns = recent.columns()
+            yield [_event("values", {"columns": columns, "points": _points(news.answered), "missed": news.missed})]
+        else:
+            yield []
+
+
+def _points(answered: Sequence[Answered]) -> list[list[Any]]:
+    """Time in ms, value, then the prediction's columns; None for what is no finite number."""
+    return [
+        [item.time_ms, number(item.value.partition(b",")[0]), *map(number, item.prediction.split(b","))]
+        for item in answered
+    ]
+
+
+def _event(name: str, data: dict[str, Any]) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(data, allow_nan=False)}\n\n".encode()

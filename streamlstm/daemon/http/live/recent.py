@@ -1,0 +1,143 @@
+"""The newest predictions of a stream beside the values they answer, read with an effort that does not grow with load.
+
+A reader has a connection of its own and takes only the newest entries, as many as hold about `MOST_FIELDS` predictions:
+what arrives faster than that is left out, and said. The daemon's loop does not know of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from streamlstm.store.keys import Keys
+from streamlstm.store.resp.connection import Connection, pack
+from streamlstm.store.resp.entry_id import beyond
+from streamlstm.store.resp.replies import checked
+
+MOST_FIELDS = 2_000  # predictions looked at in one go: some 2 ms of a core
+FIRST_COUNT, MOST_COUNT = 16, 1_000  # entries asked for at first, and at most
+BACK_FIELDS = 40_000  # predictions looked at for a series' past
+DEFAULT_COLUMNS = "yhat"
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A value and what was answered to it."""
+
+    id: bytes
+    series: bytes
+    value: bytes  # as it was sent; empty if the input is gone
+    prediction: bytes  # the columns, joined by commas
+
+    @property
+    def time_ms(self) -> int:
+        """The entry's time, ms since the epoch."""
+        return int(self.id.partition(b"-")[0])
+
+
+@dataclass(frozen=True)
+class News:
+    """What has been answered since the last look."""
+
+    answered: list[Answered]  # oldest first
+    missed: bool  # whether there was more than was looked at
+
+
+class Recent:
+    """Follows the end of one stream's predictions."""
+
+    def __init__(self, connection: Connection, stream: str) -> None:
+        self._connection = connection
+        self._keys = Keys(stream)
+        self._last: bytes | None = None  # id of the newest entry seen
+        self._count = FIRST_COUNT
+
+    def columns(self) -> list[str]:
+        """What a prediction holds, in order."""
+        found = self._connection.call("HGET", self._keys.meta, "columns")
+        return (found.decode("utf-8", "backslashreplace") if found else DEFAULT_COLUMNS).split(",")
+
+    def look(self, wanted: Callable[[bytes], bool]) -> News:
+        """What is new of the series wanted; the first look takes the newest entries there are."""
+        start, end = (b"-", b"+") if self._last is None else beyond(self._last)
+        entries = self._newest(end, start)
+        missed = len(entries) == self._asked and self._last is not None
+        if entries:
+            self._last = entries[0][0]
+        return News(self._beside_values(_chosen(entries, wanted)), missed)
+
+    def back(self, wanted: Callable[[bytes], bool], most: int) -> list[Answered]:
+        """Up to about `most` answers of the series wanted before the next look, oldest first."""
+        found: list[Answered] = []
+        end, fields = b"+", 0
+        while len(found) < most and fields < BACK_FIELDS:
+            entries = self._newest(end, b"-")
+            if not entries:
+                break
+            if self._last is None:
+                self._last = entries[0][0]
+            found = self._beside_values(_chosen(entries, wanted)) + found
+            fields += sum(len(pairs) // 2 for _, pairs in entries)
+            end = b"(" + entries[-1][0]
+        return found[-most:]
+
+    def latest(self, wanted: Callable[[bytes], bool], most: int = MOST_FIELDS) -> list[Answered]:
+        """The newest answer since the last look to each series wanted; the first look goes `most` predictions back.
+
+        Of an entry's value only what is shown is fetched: one command a series, and not one an entry.
+        """
+        start, end = (b"-", b"+") if self._last is None else beyond(self._last)
+        first, chosen, found, fields = self._last is None, [], set[bytes](), 0
+        while fields < (most if first else 1):
+            entries = self._newest(end, start)
+            if not entries:
+                break
+            if end == b"+":
+                self._last = entries[0][0]
+            for entry_id, flat in entries:
+                pairs = [pair for pair in _pairs(flat) if pair[0] not in found and wanted(pair[0])]
+                found.update(name for name, _ in pairs)
+                chosen += [(entry_id, list(dict(pairs).items()))] if pairs else []
+            fields += sum(len(flat) // 2 for _, flat in entries)
+            end = b"(" + entries[-1][0]
+        return self._beside_values(chosen)
+
+    def names(self) -> list[bytes]:
+        """Series of the newest entries, the last to arrive first."""
+        self._newest(b"+", b"-")  # says how much an entry holds
+        entries = self._newest(b"+", b"-")
+        return list(dict.fromkeys(name for _, pairs in entries for name in pairs[0::2]))
+
+    def _newest(self, end: bytes, start: bytes) -> list[tuple[bytes, list[bytes]]]:
+        """Entries between two ids, newest first; fits the number asked for to what an entry holds."""
+        self._asked = self._count
+        reply = self._connection.call("XREVRANGE", self._keys.predictions, end, start, "COUNT", self._count)
+        if reply:
+            per_entry = sum(len(pairs) // 2 for _, pairs in reply) / len(reply)
+            self._count = max(1, min(MOST_COUNT, int(MOST_FIELDS / max(per_entry, 1.0))))
+        return [(entry_id, pairs) for entry_id, pairs in reply]
+
+    def _beside_values(self, chosen: list[tuple[bytes, list[tuple[bytes, bytes]]]]) -> list[Answered]:
+        """Answers, given newest first as (id, [(series, prediction)]), with the values they answer, oldest first."""
+        chosen, connection = chosen[::-1], self._connection
+        connection.send(b"".join(pack("XRANGE", self._keys.input, entry_id, entry_id) for entry_id, _ in chosen))
+        replies: list[Any] = [checked(connection.receive(), connection.address) for _ in chosen]
+        found = []
+        for (entry_id, pairs), reply in zip(chosen, replies, strict=True):
+            # A series that is in an entry more than once is shown with its last value there.
+            values = dict(_pairs(reply[0][1])) if reply else {}
+            found += [Answered(entry_id, name, values.get(name, b""), text) for name, text in pairs]
+        return found
+
+
+def _chosen(
+    entries: list[tuple[bytes, list[bytes]]], wanted: Callable[[bytes], bool]
+) -> list[tuple[bytes, list[tuple[bytes, bytes]]]]:
+    """The pairs of the series wanted, of each entry that has some."""
+    chosen = [(entry_id, [pair for pair in _pairs(flat) if wanted(pair[0])]) for entry_id, flat in entries]
+    return [(entry_id, pairs) for entry_id, pairs in chosen if pairs]
+
+
+def _pairs(flat: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    return zip(flat[0::2], flat[1::2], strict=True)

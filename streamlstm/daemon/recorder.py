@@ -1,0 +1,63 @@
+"""Count what batches and commits came to in the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from streamlstm.daemon.streams import Stream
+from streamlstm.daemon.telemetry.metrics import Metrics
+from streamlstm.daemon.telemetry.throttled_log import Digest
+from streamlstm.engine.engine import Result
+from streamlstm.store.base import Head
+from streamlstm.store.resp.entry_id import EntryId
+
+HISTORY_S = 3600.0  # an id older than this is no measure of how fast it was answered
+
+
+class Counting:
+    """Takes results into the metrics of their streams."""
+
+    def __init__(self, metrics: Metrics, digest: Digest, wall: Callable[[], float]) -> None:
+        """`wall` gives the seconds since the epoch."""
+        self._metrics, self._digest, self._wall = metrics, digest, wall
+
+    def batch(self, values: int, step_s: float) -> None:
+        """Count a micro-batch that was stepped, and the seconds that took."""
+        metrics = self._metrics
+        metrics.batches.inc()
+        metrics.batch_values.observe(values)
+        metrics.step_seconds.observe(step_s)
+
+    def recall(self, stream: Stream, head: Head) -> bool:
+        """Count the commit whose answer was lost, if it holds by what the store says; whether it does.
+
+        Where the position lies further on, another process has been there, and may have counted the same.
+        """
+        result, stream.unanswered = stream.unanswered, None
+        if result is None or (head.position, head.model) != (result.commit.position, result.commit.model):
+            return False
+        self.commit(stream.name, result, head.series, 0.0)
+        return True
+
+    def commit(self, stream: str, result: Result, series: int, commit_s: float) -> None:
+        """Count a commit that holds and took so long; `series` is how many the stream has after it."""
+        if not result.entries:
+            return
+        metrics, commit = self._metrics.of[stream], result.commit
+        # A live value waits while the one before it is counted, so this does without calls where it can.
+        metrics.entries.value += result.entries
+        metrics.values.value += result.predictions
+        metrics.predictions.value += result.predictions
+        if commit.dead:
+            metrics.values.value += sum([letter.values for letter in commit.dead])
+            self._digest.count_dead(stream, commit.dead, metrics)
+        if result.anew:
+            self._digest.count_anew(stream, result.anew, metrics)
+        metrics.resets.value += result.resets
+        self._metrics.score(stream, result.tally)
+        metrics.series.value = series
+        metrics.last_commit.value = wall = self._wall()
+        # An id in the future says nothing of when its entry came; it took no less than its commit did.
+        age = max(commit_s, wall - EntryId.parse(commit.position).time_ms / 1000)
+        if age < HISTORY_S:
+            metrics.end_to_end_seconds.observe(age)

@@ -1,0 +1,79 @@
+"""Step again what an input stream retains, through the engine that serves, without writing anything.
+
+Two need it: `verify`, which holds predictions and records against what comes out, and `serve --on-model-change replay`,
+which makes the states of a new model from the values there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from streamlstm.daemon.replay.temp_records import RecordFile
+from streamlstm.engine.engine import Engine, Result
+from streamlstm.store.base import Commit, Head
+from streamlstm.store.keys import Keys
+from streamlstm.store.resp.connection import Connection, bulk, pack
+from streamlstm.store.resp.entry_id import beyond
+from streamlstm.store.resp.replies import checked, parse_replies
+from streamlstm.store.snapshots.file_format import Record
+
+PAGE = 1_000  # entries of one batch
+
+_NOTHING = b"*0\r\n"
+
+
+class Replay:
+    """One stream stepped again; `records` are its states up to the position, until it is closed."""
+
+    def __init__(self, engine: Engine, stream: str, *, start: Head, records: Iterable[Record] = ()) -> None:
+        """Begin at a position, with the records that belong to it."""
+        self._engine, self._stream = engine, stream
+        self.records = RecordFile(records)
+        self.position = start.position
+        self.entries = 0  # stepped again
+        engine.open(stream, Head(position=start.position, model=None, series=len(self.records), answered=0))
+
+    def run(self, connection: Connection, end: bytes) -> Iterator[Result]:
+        """Step the entries after the position up to the id `end`; each batch's result once its records are taken in."""
+        key = Keys(self._stream).input
+        begin = b"*1\r\n*2\r\n" + bulk(key.encode())
+        while True:
+            connection.send(pack("XRANGE", key, *beyond(self.position, end), "COUNT", PAGE))
+            connection.raw.expect(1)
+            reply = connection.raw.take()
+            if reply == _NOTHING:
+                return
+            if reply.startswith(b"-"):
+                checked(parse_replies(reply)[0], connection.address)
+            yield self._step(begin + reply)  # as an XREAD would have answered
+
+    def close(self) -> None:
+        """Let go of the records."""
+        self.records.close()
+
+    def _step(self, reply: bytes) -> Result:
+        batch = self._engine.parse(reply)
+        for stream, names in self._engine.begin(batch).items():
+            self._engine.admit(stream, names, self.records.get(names))
+        [result] = self._engine.step(batch)
+        self._take_in(result.commit)
+        self.position = result.commit.position
+        self.entries += result.entries
+        return result
+
+    def _take_in(self, commit: Commit) -> None:
+        if commit.reset_all:
+            self.records.clear()
+        self.records.remove(commit.removed)
+        self.records.put(commit.names, commit.records)
+
+
+def count_entries(connection: Connection, stream: str, after: bytes, end: bytes) -> int:
+    """How many entries a stream holds after one id up to another."""
+    count = 0
+    while True:
+        page = connection.call("XRANGE", Keys(stream).input, *beyond(after, end), "COUNT", PAGE)
+        if not page:
+            return count
+        count += len(page)
+        after = page[-1][0]

@@ -1,0 +1,1 @@
+"""Streams shared by the processes of a group."""

@@ -1,0 +1,1 @@
+"""What a daemon says of itself: metrics, logs, systemd."""

@@ -1,0 +1,1 @@
+"""Entries in, commits out: no I/O, no clock."""

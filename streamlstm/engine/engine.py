@@ -1,0 +1,376 @@
+"""Entries in, commits out: parse, find records, step, score, write texts. Pure: no I/O, no clock.
+
+One engine serves all streams of a process: their values share micro-batches, and each stream gets a commit of its
+own. The daemon (or the simulation) moves entries, records and commits between an engine and a store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlstm.engine.answers import Answers
+from streamlstm.engine.dead_letters import first_items, write_letters
+from streamlstm.engine.effort import Effort
+from streamlstm.engine.heartbeat import BeatingModel
+from streamlstm.engine.parsing import MOST_ENTRY_VALUES, Parsed, parse
+from streamlstm.engine.schedule import Items, Schedule
+from streamlstm.engine.scoring import new_tally, scored_feature
+from streamlstm.engine.series_cache import NO_SLOT, Arena
+from streamlstm.engine.series_limit import Admission
+from streamlstm.engine.silences import silences_in_batch
+from streamlstm.engine.single import Single, SingleWay
+from streamlstm.engine.skipped import Skipped
+from streamlstm.engine.sorted_items import NO_PAST, Unknown, Work
+from streamlstm.engine.stepping import Stepper
+from streamlstm.models.gap_policy import NEVER, Gaps
+from streamlstm.models.interface import StepModel
+from streamlstm.store.base import Commit, DeadLetter, Head, SingleCommit
+from streamlstm.store.record.columns import NO_EXTRAS, Extras
+from streamlstm.store.record.layout import RecordFormat, Records
+from streamlstm.store.resp.codec import write_numbers
+
+Index = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Float32 = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]  # float32, or float64 where numbers are pairs
+Float64 = NDArray[np.float64]
+
+_NONE = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """How an engine treats what it is given."""
+
+    missing: str = "impute"  # one of gaps.MISSING_POLICIES
+    max_series: int = 1_000_000  # per stream
+    max_series_memory_bytes: int = 4 << 30  # of records kept in memory
+    max_entry_values: int = MOST_ENTRY_VALUES
+    extras: Extras = NO_EXTRAS  # columns besides the model's outputs
+    idle_ms: int | None = None  # a series without a value for longer begins anew with its next one; None: never
+    reset_after_ms: int | None = None  # the same, but its old record is not removed before
+    gap_after_ms: int | None = None  # a longer silence stands for missing values (gaps.Gaps); None: as trained; 0: none
+    spacing_ms: int | None = None  # between the values of a series; None: as the model was trained
+
+
+@dataclass
+class StreamHead:
+    """Where a stream stands, by what was handed out for commit."""
+
+    position: bytes
+    answered: int
+    series: int
+    unreadable: dict[bytes, str] = field(default_factory=dict)  # series with a bad record and why, for the next commit
+    beginners: int = 0  # of the series to be loaded, how many come with a value they could begin with; the first ones
+    new: list[bytes] = field(default_factory=list)  # of these, the ones without a record; to be admitted
+    begun: Index = field(
+        default_factory=lambda: _NONE
+    )  # slots of series that began in this batch without a good record
+
+
+@dataclass(slots=True, kw_only=True)
+class Result:
+    """What one stream's part of a batch came to."""
+
+    commit: Commit
+    tally: Float64  # what was scored: see `scoring`
+    entries: int
+    items: int
+    predictions: int
+    resets: int = 0  # markers carried out; `!reset *` is one
+    anew: Sequence[bytes] = ()  # series that began anew because too many values of theirs had no answer
+
+
+class _Moved(TypedDict):
+    """The part of a commit that says from where to where it moves its stream."""
+
+    stream: str
+    base: bytes
+    position: bytes
+    model: str
+    columns: str
+    answered: int
+
+
+def _removed(work: Work, gone: Index) -> Sequence[bytes]:
+    """The series to be removed: reset without being in memory, or reset and nothing after it."""
+    if not len(gone):
+        return list(work.removed)
+    names = {int(work.slots[item]): work.parsed.texts[item] for item in work.resets}
+    return [*work.removed, *(names[slot] for slot in gone.tolist() if slot in names)]
+
+
+class Engine:
+    """Steps entries of any number of streams through one model."""
+
+    def __init__(self, model: StepModel, settings: EngineSettings | None = None) -> None:
+        self.settings = settings or EngineSettings()
+        self.model = model = BeatingModel(model)
+        extras = self.settings.extras
+        extras.check(model.spec.outputs, scored_feature(model.spec.targets)[0])
+        self.format = RecordFormat.of(
+            model.spec,
+            initial_state=model.initial_state(1)[0],
+            fingerprint=model.fingerprint,
+            calibration=extras.fresh,
+        )
+        self.arena = Arena(self.format, max_bytes=self.settings.max_series_memory_bytes)
+        self.columns = ",".join((*model.spec.outputs, *extras.columns))
+        missing = self.settings.missing
+        self._skips = missing == "skip"
+        self._gaps = gaps = Gaps.of(model.spec, self.settings.gap_after_ms, self.settings.spacing_ms, missing)
+        limits = (self.settings.idle_ms, self.settings.reset_after_ms, gaps.longest_ms)
+        self._idle_ms = min(limit for limit in limits if limit is not None)
+        self._silence_ms = min(self._idle_ms, gaps.after_ms)
+        self._stepper = Stepper(model, self.format, extras, hold=missing == "hold", idle_ms=self._idle_ms, gaps=gaps)
+        self._single = SingleWay(model, self._stepper)
+        self._heads: dict[str, StreamHead] = {}
+        self._keys: dict[bytes, int] = {}  # numbers in the table of the streams that were ever opened
+
+    def open(self, stream: str, head: Head) -> None:
+        """Begin a stream at the position the store holds; forgets what was cached of it."""
+        self.forget(stream)
+        self._heads[stream] = StreamHead(position=head.position, answered=head.answered, series=head.series)
+        self._keys[stream.encode()] = self.arena.number(stream)
+
+    def forget(self, stream: str) -> None:
+        """Let go of a stream."""
+        self.arena.drop(self.arena.slots(stream))
+        self._heads.pop(stream, None)
+
+    def skip(self, stream: str, entries: int) -> None:
+        """Count entries that vanished before they were read as answered, so that positions and counts agree."""
+        self._heads[stream].answered += entries
+
+    def remove(self, stream: str, names: Sequence[bytes]) -> None:
+        """Forget series whose records the next commit removes."""
+        slots = np.array([self.arena.find(stream, name) for name in names], np.int64)
+        self.arena.drop(slots[slots != NO_SLOT])
+        self._heads[stream].series -= len(names)
+
+    def nothing(self, stream: str) -> Result:
+        """A result that answers no entry, for what rides in a commit."""
+        commit = Commit(**self._move(stream, self._heads[stream].position, 0))
+        return Result(commit=commit, tally=new_tally(1)[0], entries=0, items=0, predictions=0)
+
+    def series(self, stream: str) -> int:
+        """How many series the stream has."""
+        return self._heads[stream].series
+
+    def parse_single(self, reply: bytes) -> Single | None:
+        """What a read brought, if it is nothing but one plain value of a series in memory; to be stepped next."""
+        return self._single.parse(reply, self.arena.table, self._keys)
+
+    def step_single(self, single: Single) -> Result | None:
+        """Step what was parsed last, as `begin` and `step` do; None, and nothing is touched, if it cannot go alone.
+
+        The commit is read from memory that changes with the next call.
+        """
+        head = self._heads[single.stream]
+        tally = None if head.unreadable else self._single.step(single, self.arena, self._silence_ms)
+        if tally is None:
+            return None
+        commit = SingleCommit(
+            **self._move(single.stream, single.position, 1),
+            reply=single.reply,
+            found=single.found,
+            rows=self.arena.rows,
+            y=self._single.y,
+        )
+        return Result(commit=commit, tally=tally, entries=1, items=1, predictions=1)
+
+    def parse(self, reply: bytes) -> list[Parsed]:
+        """Lay out the next entries of streams that were opened, a read's reply: the first of a batch's four calls."""
+        most = self.settings.max_entry_values
+        spec = self.model.spec
+        return parse(reply, self.arena.table, self._keys, len(spec.features), most, exact=spec.exact)
+
+    def begin(self, batch: Sequence[Parsed]) -> dict[str, list[bytes]]:
+        """Start a batch; returns the series of each stream whose records have to be loaded and admitted."""
+        self.arena.begin_batch()
+        unknown = {}
+        for parsed in batch:
+            if parsed.slots.min(initial=0) > NO_SLOT:
+                self.arena.touch(parsed.slots)
+                continue
+            self.arena.touch(parsed.slots[parsed.slots != NO_SLOT])
+            found = Unknown.of(parsed, partial(self.arena.find, parsed.stream))
+            self.arena.touch(np.array(found.reset, np.int64))
+            self._heads[parsed.stream].beginners = len(found.beginners)
+            if found.beginners or found.others:
+                unknown[parsed.stream] = [*found.beginners, *found.others]
+        return unknown
+
+    def holds_all(self, stream: str) -> bool:
+        """Whether every record the stream has is in memory, so that a series that is not has none to be loaded."""
+        return self.arena.count(stream) == self._heads[stream].series
+
+    def admit(self, stream: str, names: Sequence[bytes], records: Sequence[bytes | None]) -> None:
+        """Take loaded records; None is a new series. A bad record becomes a dead letter, its series starts anew."""
+        head = self._heads[stream]
+        stored = [(name, record) for name, record in zip(names, records, strict=True) if record is not None]
+        head.new = [name for name, record in zip(names[: head.beginners], records, strict=False) if record is None]
+        if stored:
+            rows, wrong = self.format.decode([record for _, record in stored])
+            for i, reason in wrong.items():
+                head.unreadable[stored[i][0]] = f"the stored state was {reason}; the series began anew"
+            head.begun = self.arena.put(stream, [name for name, _ in stored], rows)[list(wrong)]
+
+    def step(self, batch: Sequence[Parsed]) -> list[Result]:
+        """Step a batch whose records are all in memory; moves each stream past its entries.
+
+        What a stream asks too much time for is left: its result's position is before the last of its entries.
+
+        The results' records are read from memory that changes with the next call.
+        """
+        works = [self._work(parsed) for parsed in batch]
+        items = Items.of(works, skip=self._skips)
+        answers = self._step(items)
+        return [self._result(number, work, items.offsets, answers) for number, work in enumerate(works)]
+
+    def _step(self, items: Items) -> Answers:
+        layout, constants = self._stepper.layout, self._stepper.numbers[0]
+        schedule = Schedule.of(items, self.arena.scratch)
+        skipped = (
+            Skipped.of(items, self.arena.rows, self.format, layout, constants, self._idle_ms) if self._skips else None
+        )
+        answers = Answers.of(schedule, self._stepper.step(items, schedule, self.arena))
+        if skipped is None or answers.alive is None:
+            return answers
+        unknown = skipped.answer(items, answers.y, answers.alive, layout, self._idle_ms)
+        return answers._replace(without_past=np.concatenate([answers.without_past, unknown]))
+
+    def _work(self, parsed: Parsed) -> Work:
+        find = partial(self.arena.find, parsed.stream)
+        work = Work.of(parsed, find, self.settings.max_series, self._begin_series(parsed, find))
+        silences = self._silences(work)
+        if silences is not None:
+            work.gaps = silences > self._silence_ms
+        effort = Effort.of(parsed, work.slots, silences, self._gaps, skip=self._skips)
+        entries = parsed.entries if effort is None else effort.entries()
+        if entries < parsed.entries:
+            work = work.first(entries)
+            self._leave_out(work.parsed)
+        return work
+
+    def _silences(self, work: Work) -> Index | None:
+        if self._silence_ms == NEVER:
+            return None
+        header, slots = self.format.header(self.arena.rows), work.slots
+        if self._skips and not work.parsed.plain:  # what is skipped ends no silence
+            slots = np.where(np.isnan(work.parsed.values).any(axis=1), NO_SLOT, slots)
+        times = work.parsed.item_times_ms
+        return silences_in_batch(slots, times, header["time_ms"], header["steps"], self._silence_ms)
+
+    def _leave_out(self, parsed: Parsed) -> None:
+        """Forget bad records of series that are not among the entries that are left: they are loaded again later."""
+        head = self._heads[parsed.stream]
+        if head.unreadable:
+            asked = first_items(parsed, head.unreadable)
+            gone = [name for name in head.unreadable if name not in asked]
+            slots = np.array([self.arena.find(parsed.stream, name) for name in gone], np.int64)
+            self.arena.drop(slots)
+            head.begun = np.setdiff1d(head.begun, slots)
+            for name in gone:
+                del head.unreadable[name]
+
+    def _begin_series(self, parsed: Parsed, find: Callable[[bytes], int]) -> Sequence[int]:
+        """Give new series rows; returns the items that would begin one, had the stream not been at its limit."""
+        head, most = self._heads[parsed.stream], self.settings.max_series
+        new, head.new = head.new, []
+        refused: Sequence[int] = ()
+        if head.series + len(new) > most and parsed.slots.min(initial=0) == NO_SLOT:
+            new, refused = Admission.of(
+                parsed,
+                self.model,
+                new=set(new),
+                is_stored=lambda name: find(name) != NO_SLOT,
+                series=head.series,
+                most=most,
+            )
+        if new:
+            slots = self.arena.put(parsed.stream, new, np.repeat(self.format.fresh[None], len(new), axis=0))
+            head.begun = np.concatenate([head.begun, slots])
+            head.series += len(new)
+        return refused
+
+    def _result(self, number: int, work: Work, offsets: Index, answers: Answers) -> Result:
+        """One stream's commit, of the answers to all; one stream alone has nothing to be picked out."""
+        parsed, head = work.parsed, self._heads[work.parsed.stream]
+        if len(offsets) > 2:
+            answers = answers.of_stream(number, int(offsets[number]), int(offsets[number + 1]))
+        ids, fields, counts, y = parsed.ids, parsed.names, parsed.counts, answers.y
+        if answers.alive is not None:
+            counts = np.bincount(parsed.entry[answers.alive], minlength=len(ids))
+            ids, fields, y = ids.take(counts > 0), fields.take(answers.alive), y[answers.alive]
+            counts = counts[counts > 0]
+        commit = Commit(
+            **self._move(parsed.stream, parsed.position, parsed.entries),
+            names=parsed.names.take(answers.last_item),
+            records=Records(self.arena.rows, answers.slots),
+            removed=[*_removed(work, answers.gone), *self._unmended(head, parsed.stream)],
+            reset_all=bool(work.resets_all),
+            ids=ids,
+            fields=fields,
+            texts=write_numbers(y),
+            counts=counts,
+            dead=self._letters(work, answers, head),
+        )
+        self._drop(head, commit, gone=answers.gone, written=answers.slots)
+        resets = len(work.resets) + len(work.resets_all)
+        return Result(
+            commit=commit,
+            tally=answers.tally[number],
+            entries=len(parsed.ids),
+            items=parsed.items,
+            predictions=len(commit.texts),
+            resets=resets,
+            anew=[parsed.names[item] for item in answers.anew.tolist()],
+        )
+
+    def _move(self, stream: str, position: bytes, entries: int) -> _Moved:
+        """Move a stream past entries; what every commit says of it."""
+        head = self._heads[stream]
+        base, head.position = head.position, position
+        head.answered += entries
+        return {
+            "stream": stream,
+            "base": base,
+            "position": position,
+            "model": self.model.fingerprint,
+            "columns": self.columns,
+            "answered": head.answered,
+        }
+
+    def _unmended(self, head: StreamHead, stream: str) -> list[bytes]:
+        """Series whose bad record no value of the batch has made good: it goes, lest it be found bad again."""
+        if not head.unreadable:
+            return []
+        steps = self.format.header(self.arena.rows)["steps"]
+        return [name for name in head.unreadable if steps[self.arena.find(stream, name)] == 0]
+
+    def _drop(self, head: StreamHead, commit: Commit, *, gone: Index, written: Index) -> None:
+        """Forget what the commit removes."""
+        if commit.reset_all:
+            self.arena.drop(np.setdiff1d(self.arena.slots(commit.stream), written))
+            head.series = len(written)
+        elif len(gone) or len(head.begun):
+            # Begun with values that the model had no finite answer to: there is no record, so there is no series.
+            steps = self.format.header(self.arena.rows)["steps"][head.begun]
+            gone = np.union1d(gone, head.begun[steps == 0])
+            self.arena.drop(gone)
+            head.series -= len(gone)
+        head.begun = _NONE
+
+    def _letters(self, work: Work, answers: Answers, head: StreamHead) -> list[DeadLetter]:
+        if not (work.dead or head.unreadable or len(answers.without_past) or answers.rejected):
+            return []
+        flaws = work.dead | dict.fromkeys(answers.without_past.tolist(), NO_PAST) | answers.rejected
+        unreadable, head.unreadable = head.unreadable, {}
+        return write_letters(work.parsed, flaws, unreadable)

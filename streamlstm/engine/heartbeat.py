@@ -1,0 +1,35 @@
+"""A model that says before each call that work goes on, and that takes no call for longer than a beat may take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlstm.models.interface import StepModel
+
+Float32 = NDArray[np.float32]
+Index = NDArray[np.int64]
+
+MOST_STEPS = 4_096  # in one call: some seconds of the slowest models there are, a millisecond a step
+
+
+class BeatingModel:
+    """A step model; whoever sets `beat` is called before each call but those of single values, which are short."""
+
+    def __init__(self, model: StepModel) -> None:
+        self._model = model
+        self.beat: Callable[[], object] = lambda: None
+        self.spec, self.fingerprint = model.spec, model.fingerprint
+        self.initial_state, self.one_step = model.initial_state, model.one_step
+
+    def advance(self, x: Float32, state: Float32, time: Index | None) -> tuple[Float32, Float32]:
+        """The model's own, in parts of at most MOST_STEPS; a model gives the same bits however its steps are cut."""
+        parts = []
+        for first in range(0, len(x), MOST_STEPS):
+            self.beat()
+            cut = slice(first, first + MOST_STEPS)
+            y, state = self._model.advance(x[cut], state, None if time is None else time[cut])
+            parts.append(y)
+        return (parts[0] if len(parts) == 1 else np.concatenate(parts)), state

@@ -1,0 +1,226 @@
+"""The inner parts of stepping in numpy: those of the compiled `engine._kernels`, for where there is none.
+
+It says what the compiled ones must do; the tests hold the two against each other. `engine.schedule` has the words.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlstm.engine.kernel_demands import (
+    FOUND_COLUMNS,
+    NO_ANSWER,
+    Answer,
+    BatchArrays,
+    hold_answer,
+    hold_layout,
+    hold_numbers_of,
+    hold_part,
+    hold_rectangle,
+    hold_slots,
+    hold_steps,
+    steps_of,
+)
+from streamlstm.engine.kernel_demands import Layout as Layout  # noqa: PLC0414  (as `absorb` takes it)
+from streamlstm.engine.schedule_python import MISSING
+from streamlstm.engine.schedule_python import lay_out as lay_out  # noqa: PLC0414  (one of the twin's functions)
+from streamlstm.engine.scoring import COVERED, GIVEN, add_scores, take_scores
+from streamlstm.models.pairs import join
+from streamlstm.store.record.conformal import CALIBRATION, LABELLED, Events
+from streamlstm.store.record.conformal import calibrate as calibrate  # noqa: PLC0414  (one of the twin's functions)
+from streamlstm.store.record.layout import HEADER, count_on
+from streamlstm.store.resp.array_checks import hold, hold_numbers, hold_tuple
+from streamlstm.store.resp.codec import SLOT, TIME
+
+Index = NDArray[np.int64]
+Float32 = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]  # float32, or float64 where numbers are pairs
+Float64 = NDArray[np.float64]
+
+
+def take_parts(rows: Float32, place: int, slots: Index, out: Float32) -> None:
+    """Copy what each slot's row has at so many bytes into it to out (slots, …), as much as there is room for."""
+    hold("rows", rows, np.float32, 2)
+    hold("slots", slots, np.int64, 1)
+    hold("out", out, np.float32, 2, writable=True)
+    hold_part(rows, place, 4 * out.shape[1])
+    hold_slots(slots, rows)
+    if len(out) != len(slots):
+        raise ValueError("the parts do not fit the rows")
+    out[:] = rows[slots, place // 4 : place // 4 + out.shape[1]]
+
+
+def take_steps(source: NDArray[Any], items: Index, places: Index, first: int, out: NDArray[Any]) -> None:
+    """Copy what the items of steps first, first + 1, … of each group have in source (n, …): out is (T, B, …)."""
+    for name, array in (("source", source), ("out", out)):
+        hold(name, array, np.int64 if getattr(array, "dtype", None) == np.int64 else np.float32, writable=name == "out")
+    hold("places", places, np.int64, 1)
+    steps = len(out) if out.ndim else 0
+    if not source.ndim or source.dtype != out.dtype or out.shape != (steps, len(places), *source.shape[1:]):
+        raise ValueError("the steps do not fit the items")
+    hold_steps(items, places, first, steps, source)
+    out[:] = source[steps_of(items, places, first, steps)]
+
+
+def all_finite(numbers: Float32) -> bool:
+    """Whether all numbers are finite."""
+    hold("numbers", numbers, np.float32)
+    return bool(np.isfinite(numbers).all())
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def absorb(
+    rows: Float32,
+    layout: tuple[int, ...],
+    numbers: tuple[Float64, Float64],
+    batch: tuple[Any, ...],
+    answer: tuple[Any, ...],
+) -> None:
+    """Take the answer to a rectangle, an `Answer` to items of `BatchArrays`, into the rows of its groups.
+
+    `numbers` are those of `calibration.Constants` and the edges of scaled errors. A group of slot NO_ANSWER is left
+    out. Scores each prediction by the value that follows, unless that is MISSING; notes time, steps, last prediction
+    and value; puts the states of groups that end; writes the predictions, and what calibration gives besides, to y.
+    """
+    lay = hold_layout(layout, rows)
+    hold_tuple("batch", batch, len(BatchArrays._fields))
+    hold_tuple("answer", answer, len(Answer._fields))
+    items, values, times_ms, marks, y, tally = held = BatchArrays(*batch)
+    hold_numbers_of(lay, numbers, tally)
+    hold_rectangle(rows, held, Answer(*answer))
+    hold_answer(lay, held, Answer(*answer))
+    places, slots, streams, outputs, state, first, steps, ends = _answered(lay, Answer(*answer))
+    if not len(slots):
+        return
+    at = steps_of(items, places, first, steps)
+    part = rows[slots]
+    header = np.ndarray(shape=(len(part),), dtype=HEADER, buffer=part, strides=part.strides[:1])
+    last_output = part[:, lay.output_at // 4 : lay.output_at // 4 + lay.outputs]
+    last_value = part[:, lay.value_at // 4 : lay.value_at // 4 + lay.features]
+    labelled = np.ones(at.shape, bool) if marks is None else (marks[at] & MISSING) == 0
+    labelled[0] &= header["steps"] > 0
+    if lay.target >= 0:
+        scored = lay.scored
+        x = scored.value(values[at])
+        before = np.concatenate([scored.value(last_value[None]), x[:-1]])
+        predicted = np.concatenate([scored.forecast(last_output[None]), scored.forecast(outputs[:-1])])
+        chosen = labelled.T.ravel()  # by group, then by step
+        group = np.repeat(np.arange(len(part)), steps)[chosen]
+        error, naive_error = ((x - other).T.ravel()[chosen] for other in (predicted, before))
+        scaled = add_scores(header, group, error, naive_error)
+        take_scores(tally, streams[group], error, naive_error, scaled, numbers[1])
+    said = join(outputs) if lay.exact else outputs
+    y[at, : said.shape[-1]] = said
+    if lay.calibration_at:
+        events = _Events(lay.scored.value(values[at]), outputs, labelled, streams)
+        y[at, said.shape[-1] :] = _calibrated(lay, part, numbers[0], events, tally)
+    last_output[:], last_value[:] = outputs[-1], values[at[-1]]
+    header["steps"] = count_on(header["steps"], steps)
+    header["rejected"] = 0
+    header["time_ms"] = times_ms[at[-1]]
+    part[ends:, lay.state_at // 4 : lay.state_at // 4 + lay.state_size] = state[ends:]
+    rows[slots] = part
+
+
+def _answered(lay: Layout, answer: Answer) -> Answer:
+    """An answer without the groups that are left out."""
+    chosen = np.flatnonzero(answer.slots != NO_ANSWER)
+    return answer._replace(
+        places=answer.places[chosen],
+        slots=answer.slots[chosen],
+        streams=answer.streams[chosen],
+        ends=int(np.searchsorted(chosen, answer.ends)),
+        outputs=answer.outputs.reshape(answer.steps, len(answer.slots), lay.outputs)[:, chosen],
+        state=answer.state[chosen],
+    )
+
+
+def take_one(rows: Float32, place: int, found: Index, silence_ms: int, state: Float32) -> bool:
+    """Copy the state of a single value's series, at so many bytes into its row, to `state` (1, D).
+
+    False, and nothing is copied, if the value comes after a longer silence of its series. `found` is what
+    `codec_python.scan_single` found.
+    """
+    hold("rows", rows, np.float32, 2)
+    hold("found", found, np.int64, 1)
+    hold("state", state, np.float32, 2, writable=True)
+    hold_numbers(silence_ms)
+    if found.size != FOUND_COLUMNS or not 0 <= found[SLOT] < len(rows) or len(state) != 1 or place < HEADER.itemsize:
+        raise ValueError("the row of a value does not hold its state")
+    hold_part(rows, place, state.nbytes, what="the row of a value does not hold its state")
+    time_ms, slot = int(found[TIME]), int(found[SLOT])
+    header = np.ndarray(shape=(1,), dtype=HEADER, buffer=rows[slot], strides=rows.strides[:1])[0]
+    if header["steps"] and time_ms - int(header["time_ms"]) > silence_ms:
+        return False
+    state[0] = rows[slot, place // 4 : place // 4 + state.size]
+    return True
+
+
+def absorb_one(
+    rows: Float32,
+    layout: tuple[int, ...],
+    numbers: tuple[Float64, Float64],
+    found: Index,
+    value: Float32,
+    answer: tuple[Float32, Float32],
+    y: Floats,
+    tally: Float64,
+) -> bool:
+    """`absorb` for a single value (1, F): the answer (1, 1, O) and the state (1, D) to its row and y (1, columns).
+
+    False, and nothing is touched, if the answer is not finite.
+    """
+    hold("found", found, np.int64, 1)
+    hold_tuple("answer", answer, 2)
+    if found.size != FOUND_COLUMNS or found[SLOT] < 0:
+        raise ValueError("the arrays of a value do not fit each other")
+    lay, one = hold_layout(layout, rows), np.zeros(1, np.int64)
+    batch = BatchArrays(one, value, found[TIME : TIME + 1], None, y, tally)
+    whole = Answer(one, found[SLOT : SLOT + 1], one, *answer, first=0, steps=1, ends=0)
+    hold_numbers_of(lay, numbers, tally)
+    hold_rectangle(rows, batch, whole)
+    hold_answer(lay, batch, whole)
+    if not (all_finite(answer[0]) and all_finite(answer[1])):
+        return False
+    absorb(rows, layout, numbers, batch, whole)
+    return True
+
+
+class _Events(NamedTuple):
+    """What is calibrated by: values (T, B), forecasts (T, B, O), which values score one, and the groups' streams."""
+
+    x: Float64
+    outputs: Float32
+    labelled: NDArray[np.bool_]
+    streams: Index
+
+
+def _calibrated(lay: Layout, part: Float32, constants: Float64, events: _Events, tally: Float64) -> Float64:
+    """The columns after the outputs, (T, B, columns - O), of values x (T, B); the rows' calibrations are carried."""
+    x, outputs, labelled, streams = events
+    steps, batch = x.shape
+    held: NDArray[Any] = np.ndarray(
+        (batch,), CALIBRATION, buffer=part, offset=lay.calibration_at, strides=part.strides[:1]
+    )
+    kept, counts = held.copy(), np.zeros((batch, 2))
+    last_output = part[:, lay.output_at // 4 : lay.output_at // 4 + lay.outputs]
+    y = np.ascontiguousarray(lay.scored.forecast(outputs).T)
+    predicted = np.concatenate([lay.scored.forecast(last_output)[:, None], y[:, :-1]], axis=1)
+    flags = np.where(labelled.T, np.uint8(LABELLED), np.uint8(0))
+    out = np.empty((batch, steps, 3))
+    fresh = np.zeros((), CALIBRATION)  # no series begins anew here
+    group = np.repeat(np.arange(batch), steps)
+    scored = Events(group, flags.ravel(), x.T.ravel(), predicted.ravel(), y.ravel())
+    calibrate(kept, fresh, constants, scored, out.reshape(-1, 3), counts, lay.exact)
+    held[:] = kept
+    np.add.at(tally[:, COVERED], streams, counts[:, 0])
+    np.add.at(tally[:, GIVEN], streams, counts[:, 1])
+    return chosen_extras(out, lay.interval, lay.score).transpose(1, 0, 2)
+
+
+def chosen_extras(extras: Float64, interval: int, score: int) -> Float64:
+    """Of the interval's ends and the score (…, 3), those that are asked for."""
+    return extras[..., (0 if interval else 2) : (3 if score else 2)]

@@ -1,0 +1,182 @@
+"""Which values of a batch are stepped together, and in which order.
+
+A *segment* is a run of values of one series that can be stepped in one call. What stands in for a missing value is
+known only once the step before it is done, and so is what a series does after a silence: such a value begins a new
+segment. A reset makes what follows independent of what was before: the values between two resets are a *chain*, and the
+chains of a series are stepped beside each other as if they were series. Segments of the same ordinal in their chain
+(their *level*) are independent of each other. Nearly all of any input is plain: a segment for each series, one level.
+
+The segments of a level are cut into *tiles*, small enough that their states stay in the processor's cache, and those
+into exact rectangles of T steps of B series, one call of the model each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlstm.engine.kernels import lay_out
+from streamlstm.engine.parsing import Rectangle, staircase
+from streamlstm.engine.schedule_python import FRESH, LAST
+from streamlstm.engine.sorted_items import Work
+from streamlstm.store.record.layout import Rows
+
+Index = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Marks = NDArray[np.uint8]
+Float32 = NDArray[np.float32]
+
+_NONE = np.empty(0, np.int64)
+
+
+class Items(NamedTuple):
+    """The items of a batch through all its streams."""
+
+    offsets: Index  # (streams + 1,) where each stream's items begin
+    slots: Index  # (n,)
+    values: Float32  # (n, F)
+    times_ms: Index  # (n,)
+    marks: Marks | None  # (n,) what is out of the ordinary about each: see `lay_out_python.lay_out`; None if nothing is
+
+    @classmethod
+    def of(cls, works: Sequence[Work], *, skip: bool) -> Items:
+        """The works' items, one stream after the other; to `skip` is to answer missing values without a step."""
+        marks = [work.marks(skip=skip) for work in works]
+        if len(works) == 1:
+            work, parsed = works[0], works[0].parsed
+            offsets = np.array([0, len(work.slots)], np.int64)
+            return cls(offsets, work.slots, parsed.values, parsed.item_times_ms, marks[0])
+        some = any(mark is not None for mark in marks)
+        pairs = zip(works, marks, strict=True)
+        whole = [np.zeros(len(work.slots), np.uint8) if mark is None else mark for work, mark in pairs] if some else []
+        return cls(
+            offsets=np.cumsum([0, *(len(work.slots) for work in works)]),
+            slots=np.concatenate([work.slots for work in works]),
+            values=np.concatenate([work.parsed.values for work in works]),
+            times_ms=np.concatenate([work.parsed.item_times_ms for work in works]),
+            marks=np.concatenate(whole) if some else None,
+        )
+
+
+class Segments(NamedTuple):
+    """Segments of one level, the longest first."""
+
+    items: Index  # of the whole schedule
+    place: Index  # (s,) where each one's begin among them
+    length: Index  # (s,)
+    row: Index  # (s,) where the record is that each goes on from
+    stream: Index  # (s,) number of the stream
+
+    def take(self, chosen: Index | Mask | slice) -> Segments:
+        """Some of them."""
+        return Segments(self.items, self.place[chosen], self.length[chosen], self.row[chosen], self.stream[chosen])
+
+    def tiles(self, most: int) -> Iterator[Segments]:
+        """All of them, so many at a time."""
+        if len(self.row) <= most:
+            if len(self.row):
+                yield self
+            return
+        for first in range(0, len(self.row), most):
+            yield self.take(slice(first, first + most))
+
+    def halves(self) -> tuple[Segments, Segments]:
+        """The first and the second half of each, of segments with more than one value."""
+        first = (self.length + 1) // 2
+        return self._replace(length=first), self._replace(place=self.place + first, length=self.length - first)
+
+    def rectangles(self) -> Iterator[tuple[Rectangle, int]]:
+        """The rectangles of their staircase, and how many segments of each go on in the next one."""
+        if self.length[0] == self.length[-1]:
+            yield Rectangle(first=0, steps=int(self.length[0]), batch=len(self.length)), 0
+            return
+        found = list(staircase(self.length))
+        for rectangle, after in zip(found, [*found[1:], None], strict=True):
+            yield rectangle, 0 if after is None else after.batch
+
+    def first_items(self) -> Index:
+        """The first item of each."""
+        first: Index = self.items[self.place]
+        return first
+
+
+class Chains(NamedTuple):
+    """Series that are not plain, chain by chain."""
+
+    slot: Index  # (c,) of the series
+    stream: Index  # (c,)
+    flags: Index  # (c,) FRESH, LAST or both
+    segments: Segments  # whose rows are chains, by level
+    level: Index  # (s,) of each segment
+
+    def runs(self, most: int) -> Iterator[Chains]:
+        """All of them, in runs of at most so many chains, which can be worked on one after the other."""
+        if len(self.slot) <= most:
+            yield self
+            return
+        for first in range(0, len(self.slot), most):
+            cut = slice(first, first + most)
+            chosen = (self.segments.row >= first) & (self.segments.row < first + most)
+            segments = self.segments.take(chosen)
+            segments = segments._replace(row=segments.row - first)
+            yield Chains(self.slot[cut], self.stream[cut], self.flags[cut], segments, self.level[chosen])
+
+    def levels(self) -> Iterator[Segments]:
+        """The segments, level by level."""
+        ends = [*(np.flatnonzero(np.diff(self.level)) + 1).tolist(), len(self.level)]
+        for first, end in zip([0, *ends[:-1]], ends, strict=True):
+            yield self.segments.take(slice(first, end))
+
+    def rows(self, rows: Rows, fresh: Rows) -> Rows:
+        """The records (c, words) they go on from: copies of the series' own, or a fresh one after a reset."""
+        made = rows.take(self.slot, axis=0)
+        made[self.begins_fresh] = fresh
+        return made
+
+    def of_items(self) -> Index:
+        """The chain of each item, in the order of the segments' places."""
+        order = np.argsort(self.segments.place)
+        return np.repeat(self.segments.row[order], self.segments.length[order])
+
+    @property
+    def begins_fresh(self) -> Mask:
+        """Which ones begin after a reset, (c,)."""
+        return (self.flags & FRESH) > 0
+
+    @property
+    def last(self) -> Mask:
+        """Which ones are the last of their series, (c,)."""
+        return (self.flags & LAST) > 0
+
+
+class Schedule(NamedTuple):
+    """What is stepped of a batch."""
+
+    plain: Segments  # one for each plain series, whose rows are slots
+    others: Chains | None
+    reset: Index  # slots of series with a reset behind all their values
+    reset_stream: Index
+
+    @classmethod
+    def of(cls, items: Items, scratch: NDArray[np.int32]) -> Schedule:
+        """Lay out the items of a batch; `scratch` is for `lay_out`."""
+        if len(items.slots) == 1 and items.marks is None and items.slots[0] >= 0:  # as live streams mostly have
+            return cls(_ONE_VALUE._replace(row=items.slots), None, _NONE, _NONE)
+        laid = lay_out(items.slots, items.marks, scratch, items.offsets)
+        plain = Segments(*laid[:5])
+        if items.marks is None:
+            return cls(plain, None, _NONE, _NONE)
+        place, length, chain, level, slot, stream, flags, reset, reset_stream = laid[5:]
+        segments = Segments(plain.items, place, length, chain, stream[chain])
+        return cls(plain, Chains(slot, stream, flags, segments, level) if len(slot) else None, reset, reset_stream)
+
+    @property
+    def plain_items(self) -> int:
+        """How many items are of plain series; they come first."""
+        return len(self.plain.items) - (0 if self.others is None else int(self.others.segments.length.sum()))
+
+
+_ONE_VALUE = Segments(*(np.array([number], np.int64) for number in (0, 0, 1, 0, 0)))

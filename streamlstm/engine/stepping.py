@@ -1,0 +1,268 @@
+"""Step the values of a batch through the model, carry the records, score what was said before: one path for all.
+
+Each tile of the schedule is tried: records are brought to just before their values, the model is asked, and the answers
+are taken into the records. Records of plain series are carried in place; others are worked on as copies, which are
+written back when the tile has been answered. A segment the model has no finite answer to leaves its record as it was
+and is tried again in halves, until the values that cannot be answered stand alone. However it is cut, a model gives the
+same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlstm.engine.finite import finite_answers
+from streamlstm.engine.halving import Halving
+from streamlstm.engine.kernel_demands import NO_ANSWER, Answer, BatchArrays, Layout
+from streamlstm.engine.kernels import absorb, all_finite, take_parts, take_steps
+from streamlstm.engine.overflow import MOST_REJECTED, why_rejected
+from streamlstm.engine.parsing import Rectangle
+from streamlstm.engine.rejection import Flaw
+from streamlstm.engine.schedule import Items, Schedule, Segments
+from streamlstm.engine.schedule_python import MISSING
+from streamlstm.engine.scoring import SCALED_ERROR_EDGES, new_tally, scored_feature
+from streamlstm.engine.series_cache import Arena
+from streamlstm.engine.silences import Silences
+from streamlstm.models.gap_policy import NEVER, NO_GAPS, Gaps
+from streamlstm.models.interface import StepModel
+from streamlstm.store.record.columns import Extras
+from streamlstm.store.record.layout import RecordFormat, Rows
+
+Index = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Float32 = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]  # float32, or float64 where numbers are pairs
+Float64 = NDArray[np.float64]
+
+TILE_BYTES = 1 << 19  # of states in a tile: they, what is computed from them and their records fit a cache of 2 MB
+MIN_TILE, MAX_TILE = 64, 4096  # segments
+CHAINS_BYTES = 64 << 20  # of records that chains stepped beside each other may take
+
+
+@dataclass(slots=True)
+class Batch:
+    """The values of a batch, and what came of them. Items are numbered through all streams."""
+
+    items: Items
+    values: Float32  # (n, F) as the model is fed: what stands in for missing ones is written here
+    y: Floats  # (n, columns) predictions; meaningless for items that have none
+    tally: Float64  # (streams, TALLY_COLUMNS)
+    refused: list[int] = field(default_factory=list)  # items without an answer
+    without_past: list[int] = field(default_factory=list)  # of these the missing ones
+    rejected: dict[int, Flaw] = field(default_factory=dict)  # of these the others, and why
+    counted: list[int] = field(default_factory=list)  # of these the ones that their series' record counts
+    anew: list[int] = field(
+        default_factory=list
+    )  # items that a series began anew with, as it had had too many of those
+
+    def is_missing(self, items: Index) -> Mask | None:
+        """Which of some items were missing; None if none of the batch was out of the ordinary."""
+        return None if self.items.marks is None else (self.items.marks[items] & MISSING) > 0
+
+
+class _Answer(NamedTuple):
+    """A rectangle and the model's answer to it."""
+
+    rectangle: Rectangle
+    ends: int  # segments from here on have no steps after it
+    y: Float32
+    state: Float32
+
+
+def layout_of(record_format: RecordFormat, extras: Extras, targets: tuple[int | None, ...], *, exact: bool) -> Layout:
+    """Where the compiled parts find things in a record."""
+    output_at, value_at, state_at = record_format.places()
+    target, feature = scored_feature(targets)
+    return Layout(
+        outputs=record_format.outputs,
+        features=record_format.features,
+        state_size=record_format.state_size,
+        output_at=output_at,
+        value_at=value_at,
+        state_at=state_at,
+        target=target,
+        feature=feature,
+        calibration_at=record_format.calibration_at,
+        interval=int(extras.interval is not None),
+        score=int(extras.score),
+        exact=int(exact),
+    )
+
+
+class Stepper:
+    """Steps batches through one model."""
+
+    def __init__(
+        self,
+        model: StepModel,
+        record_format: RecordFormat,
+        extras: Extras,
+        *,
+        hold: bool,
+        idle_ms: int = NEVER,
+        gaps: Gaps = NO_GAPS,
+    ) -> None:
+        """Missing values `hold` the last one, or are stood in for by the model's own forecasts."""
+        self._model, self._format, self._uses_time = Halving(model), record_format, model.spec.uses_time
+        self.layout = layout_of(record_format, extras, tuple(model.spec.targets), exact=model.spec.exact)
+        self.numbers = (extras.constants, SCALED_ERROR_EDGES)
+        self._y_dtype = np.float64 if model.spec.exact else np.float32
+        self.silences = Silences(
+            record_format,
+            self._model.advance,
+            idle_ms=idle_ms,
+            gaps=gaps,
+            hold=hold,
+            targets=model.spec.stand_ins,
+        )
+        states = TILE_BYTES // (4 * max(1, record_format.state_size))
+        self._tile = min(max(states, MIN_TILE), MAX_TILE)
+        self._chains = max(1, CHAINS_BYTES // record_format.size)
+        self._failures: dict[int, str] = {}  # what segments of the last tile failed with, by their place in it
+
+    def step(self, items: Items, schedule: Schedule, arena: Arena) -> Batch:
+        """Step all values of a schedule and carry their series' records in the arena."""
+        batch = Batch(
+            items,
+            items.values if items.marks is None else items.values.copy(),
+            np.empty((len(items.slots), self.layout.columns), self._y_dtype),
+            new_tally(len(items.offsets) - 1),
+        )
+        self._step(batch, arena.rows, schedule.plain)
+        for chains in () if schedule.others is None else schedule.others.runs(self._chains):
+            rows = chains.rows(arena.rows, self._format.fresh)
+            for level in chains.levels():
+                self._step(batch, rows, level, on_copies=True)
+            arena.scatter(chains.slot[chains.last], rows[chains.last])
+        return batch
+
+    def _step(self, batch: Batch, rows: Rows, segments: Segments, *, on_copies: bool = False) -> None:
+        """Step segments of one level, carrying rows; what cannot be answered is noted in the batch."""
+        for tile in segments.tiles(self._tile):
+            tried = self._try(batch, rows, tile, on_copies=on_copies)
+            if tried is not None:
+                bad, held = tried
+                alone = tile.length[bad] == 1
+                failures = [self._failures.get(place) for place in bad[alone].tolist()]
+                self._refuse(batch, rows, tile.take(bad[alone]), held[alone], failures)
+                rest = tile.take(bad[~alone])
+                for half in rest.halves() if len(rest.row) else ():
+                    self._step(batch, rows, half, on_copies=True)
+
+    def _try(self, batch: Batch, rows: Rows, tile: Segments, *, on_copies: bool) -> tuple[Index, Rows] | None:
+        """Step a tile; returns its segments without an answer and their rows just before it; None if there are none.
+
+        The rows of segments without an answer are left as they were.
+        """
+        if not on_copies:
+            bad = self._carry(batch, rows, tile.row, tile, None)
+            return None if bad is None else (np.flatnonzero(bad), rows[tile.row[bad]])
+        held = rows.take(tile.row, axis=0)
+        self.silences.act(held, batch.items.times_ms[tile.first_items()])
+        bad = self._carry(batch, held, np.arange(len(held)), tile, self._stand_in(batch, held, tile))
+        if bad is None:
+            rows[tile.row] = held
+            return None
+        rows[tile.row[~bad]] = held[~bad]
+        return np.flatnonzero(bad), held[bad]
+
+    def _stand_in(self, batch: Batch, held: Rows, tile: Segments) -> Mask | None:
+        """Write what stands in for missing values; returns the segments (s,) that have nothing for it, None if none."""
+        first = tile.first_items()
+        missing = batch.is_missing(first)
+        if missing is None or not missing.any():
+            return None
+        chosen = np.flatnonzero(missing)
+        given, past = batch.items.values[first[chosen]], held[chosen]
+        batch.values[first[chosen]] = np.where(np.isnan(given), self.silences.stand_in(past), given)
+        nothing = np.zeros(len(held), bool)
+        nothing[chosen] = self._format.header(past)["steps"] == 0
+        batch.values[first[nothing]] = 0.0  # is not answered, but the model is asked beside others
+        return nothing if nothing.any() else None
+
+    def _carry(self, batch: Batch, rows: Rows, at: Index, tile: Segments, bad: Mask | None) -> Mask | None:
+        """Ask the model for a tile whose records are the rows `at` (s,) and take its answers into them.
+
+        Returns the segments (s,) without a finite answer, with those that were `bad` before; None if all have one.
+        """
+        answers, bad = self._ask(batch, rows, at, tile, bad)
+        slots = at if bad is None else np.where(bad, NO_ANSWER, at)
+        arrays = BatchArrays(tile.items, batch.values, batch.items.times_ms, batch.items.marks, batch.y, batch.tally)
+        for rectangle, ends, outputs, state in answers:
+            cut = slice(0, rectangle.batch)
+            groups = (tile.place[cut], slots[cut], tile.stream[cut])
+            answer = Answer(*groups, outputs, state, rectangle.first, rectangle.steps, ends)
+            absorb(rows, self.layout, self.numbers, arrays, answer)
+        return bad
+
+    def _ask(
+        self, batch: Batch, rows: Rows, at: Index, tile: Segments, bad: Mask | None
+    ) -> tuple[list[_Answer], Mask | None]:
+        """The model's answers to a tile, rectangle by rectangle, and which segments have one that is not finite."""
+        state = np.empty((len(at), self.layout.state_size), np.float32)
+        take_parts(rows, self.layout.state_at, at, state)
+        answers: list[_Answer] = []
+        self._failures = {}
+        for rectangle, ends in tile.rectangles():
+            x = _steps_of(batch.values, tile, rectangle)
+            times = _steps_of(batch.items.times_ms, tile, rectangle) if self._uses_time else _NO_TIMES
+            y, state = self._model.advance(x, state[: rectangle.batch], times)
+            if not (all_finite(y) and all_finite(state)):
+                good = finite_answers(y, state)
+                bad = np.zeros(len(at), bool) if bad is None else bad
+                bad[: rectangle.batch] |= ~good
+                state = np.where(good[:, None], state, np.float32(0.0))
+                self._failures = self._model.failures | self._failures
+            answers.append(_Answer(rectangle, ends, y, state))
+        return answers, bad
+
+    def _refuse(self, batch: Batch, rows: Rows, values: Segments, held: Rows, failures: Sequence[str | None]) -> None:
+        """Note values that have no answer, in their series' records too; `held` (s, words) are those just before them.
+
+        `failures` are the model's words on each, None where its answer was not finite.
+        A series that has had too many of them begins anew with its value, if that gives an answer.
+        """
+        items = values.first_items()
+        missing = batch.is_missing(items)
+        header, records = self._format.header(held), self._format.header(rows)
+        for number, item in enumerate(items.tolist()):
+            is_missing = missing is not None and bool(missing[number])
+            before = int(header["rejected"][number])
+            if (
+                not is_missing
+                and before >= MOST_REJECTED
+                and self._begin_anew(batch, rows, values.take(slice(number, number + 1)))
+            ):
+                batch.anew.append(item)
+                continue
+            batch.refused.append(item)
+            if is_missing:
+                batch.without_past.append(item)
+            else:
+                batch.rejected[item] = why_rejected(failures[number])
+            if header["steps"][number]:
+                records["rejected"][values.row[number]] = min(before, MOST_REJECTED - 1) + 1
+                batch.counted.append(item)
+
+    def _begin_anew(self, batch: Batch, rows: Rows, value: Segments) -> bool:
+        """Step a value as the first one of its series; False, and the row is as it was, if that gives no answer."""
+        held = self._format.fresh[None].copy()
+        bad = self._carry(batch, held, np.zeros(1, np.int64), value, None)
+        if bad is None:
+            rows[value.row] = held
+        return bad is None
+
+
+_NO_TIMES = np.empty((0, 0), np.int64)
+
+
+def _steps_of(source: NDArray[Any], tile: Segments, rectangle: Rectangle) -> NDArray[Any]:
+    """What the items of a rectangle have in source (n, …): (T, B, …)."""
+    out = np.empty((rectangle.steps, rectangle.batch, *source.shape[1:]), source.dtype)
+    take_steps(source, tile.items, tile.place[: rectangle.batch], rectangle.first, out)
+    return out

@@ -1,0 +1,169 @@
+"""A model is tried before it is trusted: what a graph declares is not what it does.
+
+Some series are stepped a few times, one value a call. The same values are then stepped together, and over time where
+the model says that it can, and everything has to come out with the same bits. So a file with a baked-in axis, or one
+whose series or steps depend on how they are put together, is found out when it is loaded, not by the first value.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlstm.errors import EndlessStepError, MemoryStepError, ModelError, StepError
+
+if TYPE_CHECKING:
+    from streamlstm.models.model import Model
+
+Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
+
+STEPS, SERIES = 4, 3  # enough that a cut has two sides, and that a series has others before and after it
+CROWD = 33  # series in a larger call: kernels for products change their ways at 4, 8, 16 and 32 rows
+# Of the states in a call of the trial: those of a crowd, unless one takes so much that fewer do.
+CALL_BYTES = 32 << 20
+# Values to try with, in raw units: a model may well have no answer to some. Whole ones first, for those that look
+# something up.
+VALUES = (1.0, 2.0, 0.5, 10.0, 100.0, 0.0, -1.0, 1000.0)
+BEGIN_MS = 1_600_000_000_000  # where a model looks at times: a Sunday at noon, and then every minute
+SPACING_MS = 60_000
+
+
+class _Tried(NamedTuple):
+    """Values, and what the model answers if they are stepped one by one."""
+
+    x: Float32  # (T, B, F)
+    times: Int64  # (T, B)
+    y: Float32  # (T, B, O)
+    states: Float32  # (T + 1, B, D), the first of them before the first value
+
+
+def try_out(model: Model, source: str) -> None:
+    """Step a loaded model in every way it will be stepped; raises ModelError, which names `source`, if one fails."""
+    tried = _one_by_one(model, source)
+    _try_bound(model, tried, source)
+    crowd = max(SERIES, min(CROWD, CALL_BYTES // (4 * max(1, model.spec.state_size))))
+    for batch in (2, SERIES, crowd):
+        _try_batch(model, tried, batch, source)
+    if model.spec.chunking:
+        for batch in (1, SERIES, crowd):
+            for cut in ((STEPS,), (1, STEPS - 1), (2, STEPS - 2)):
+                _try_steps(model, tried, batch, cut, source)
+
+
+def _one_by_one(model: Model, source: str) -> _Tried:
+    """The first values that the model has an answer to."""
+    said = "its answers are not finite"
+    for value in VALUES:
+        x = _values(value, model.spec.x_width)
+        try:
+            tried = _stepped(model, x)
+        except (EndlessStepError, MemoryStepError) as error:
+            raise ModelError(f"{source} cannot be served: {error}") from None
+        except StepError as error:
+            said = str(error)
+            continue
+        if np.isfinite(tried.y).all() and np.isfinite(tried.states).all():
+            return tried
+    raise ModelError(
+        f"{source} cannot be stepped: of values from {min(VALUES):g} to {max(VALUES):g} none is answered ({said})"
+    )
+
+
+def _values(value: float, features: int) -> Float32:
+    """Values near one (T, B, F), all of them different."""
+    number = np.arange(STEPS * SERIES * features).reshape(STEPS, SERIES, features)
+    return np.asarray(value * (1 + number / 1024), np.float32)
+
+
+def _stepped(model: Model, x: Float32) -> _Tried:
+    steps, batch = x.shape[:2]
+    spacing = model.spec.spacing_ms or SPACING_MS
+    times = BEGIN_MS + spacing * np.arange(steps, dtype=np.int64)[:, None] + np.arange(batch, dtype=np.int64)
+    y = np.empty((steps, batch, model.spec.y_width), np.float32)
+    states = np.empty((steps + 1, batch, model.spec.state_size), np.float32)
+    states[0] = model.initial_state(batch)
+    took_s = []
+    for step in range(steps):
+        for series in range(batch):
+            cut = slice(step, step + 1), slice(series, series + 1)
+            began = time.thread_time()
+            y[cut], states[step + 1, cut[1]] = _advance(model, x[cut], states[step, cut[1]], times[cut])
+            took_s.append(time.thread_time() - began)
+    model.pace.row_s = float(np.median(took_s))
+    return _Tried(x, times, y, states)
+
+
+def _advance(model: Model, x: Float32, state: Float32, times: Int64) -> tuple[Float32, Float32]:
+    x, state, times = map(np.ascontiguousarray, (x, state, times))
+    return model.advance(x, state, times if model.spec.uses_time else None)
+
+
+def _try_bound(model: Model, tried: _Tried, source: str) -> None:
+    """The way of a single live value, through arrays that stay where they are."""
+    one = model.one_step()
+    one.state[:] = tried.states[0, :1]
+    for step in range(STEPS):
+        one.x[:], one.time[:] = tried.x[step, :1], tried.times[step, :1]
+        try:
+            one.step()
+        except StepError as error:
+            raise ModelError(f"{source} cannot be stepped through arrays of its own: {error}") from None
+        if not _same(one.y[0], tried.y[step, :1]) or not _same(one.next_state, tried.states[step + 1, :1]):
+            raise ModelError(
+                f"{source} gives other numbers to the same value of the same series: nothing random may be in it"
+            )
+        one.state[:] = one.next_state
+
+
+def _try_batch(model: Model, tried: _Tried, batch: int, source: str) -> None:
+    """A step of several series has to be the step of each."""
+    chosen = np.arange(batch) % SERIES
+    for step in range(STEPS):
+        cut = slice(step, step + 1)
+        try:
+            y, state = _advance(model, tried.x[cut, chosen], tried.states[step, chosen], tried.times[cut, chosen])
+        except StepError as error:
+            raise ModelError(
+                f"{source} steps one series but not {batch} together, its batch axis is baked in: {error}; "
+                "export it with the batch axis (B of x, state, y and next_state) dynamic"
+            ) from None
+        if not (_same(y[0], tried.y[step, chosen]) and _same(state, tried.states[step + 1, chosen])):
+            raise ModelError(
+                f"{source} gives a series other numbers when {batch} are stepped together than when it is alone: no "
+                "node may mix the rows of a batch, and weights have to be constants of the graph that uses them"
+            )
+
+
+def _try_steps(model: Model, tried: _Tried, batch: int, cut: tuple[int, ...], source: str) -> None:
+    """Several steps in a call have to be these steps one by one."""
+    chosen = np.arange(batch) % SERIES
+    for first, last in _parts(cut):
+        where = slice(first, last)
+        try:
+            y, state = _advance(model, tried.x[where, chosen], tried.states[first, chosen], tried.times[where, chosen])
+        except StepError as error:
+            raise ModelError(
+                f"{source} takes one step but not {last - first} in a call, its time axis is baked in: {error}; "
+                'export it with the time axis (T of x and y) dynamic, or say "chunking": false in its metadata'
+            ) from None
+        if not (_same(y, tried.y[where, chosen]) and _same(state, tried.states[last, chosen])):
+            raise ModelError(
+                f"{source} says that it runs over time, but {last - first} steps in a call of {batch} series give "
+                'other numbers than one by one; mend the graph, or say "chunking": false in its metadata'
+            )
+
+
+def _parts(cut: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    first = 0
+    for length in cut:
+        yield first, first + length
+        first += length
+
+
+def _same(found: Float32, wanted: Float32) -> bool:
+    return found.tobytes() == wanted.tobytes()

@@ -1,0 +1,225 @@
+"""A store in memory with Redis' semantics, for tests and the simulation; holds what the real one is held to."""
+
+from __future__ import annotations
+
+import bisect
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from streamlstm.errors import StoreError, StoreUnavailableError
+from streamlstm.store.base import Commit, DeadLetter, Head, Tail
+from streamlstm.store.resp.codec import encode_read
+from streamlstm.store.resp.entry_id import BEGINNING, EntryId
+
+
+@dataclass
+class MemoryStream:
+    """All keys of one stream."""
+
+    ids: list[EntryId] = field(default_factory=list)
+    fields: list[list[bytes]] = field(default_factory=list)
+    prediction_ids: list[bytes] = field(default_factory=list)
+    predictions: list[list[bytes]] = field(default_factory=list)
+    state: dict[bytes, bytes] = field(default_factory=dict)
+    dead: list[DeadLetter] = field(default_factory=list)
+    position: bytes = BEGINNING
+    model: str | None = None
+    columns: str = ""
+    answered: int = 0
+    epoch: int = 0  # times all states were replaced at once
+    eras: list[tuple[bytes, str]] = field(default_factory=list)  # each model with the position it began at
+    leaps: list[tuple[bytes, bytes]] = field(default_factory=list)  # positions that states of elsewhere led from and to
+
+    @property
+    def last_id(self) -> EntryId:
+        """Id of the last entry of the input."""
+        return self.ids[-1] if self.ids else EntryId(0, 0)
+
+    def copied(self) -> MemoryStream:
+        """Another one with the same content; what the lists hold is never changed."""
+        own = {name: copy.copy(value) for name, value in vars(self).items()}
+        return MemoryStream(**own)
+
+
+class MemoryServer:
+    """The data several `MemoryStore`s share, as several daemons share one Redis."""
+
+    def __init__(self) -> None:
+        self.streams: dict[str, MemoryStream] = {}
+        self.now_ms = 0
+        self.generation = 0  # counts the times every connection was cut, as a failover or a restart does
+
+    def stream(self, name: str) -> MemoryStream:
+        """The stream of that name, made empty on first sight as Redis does."""
+        found = self.streams.get(name)
+        if found is None:
+            found = self.streams[name] = MemoryStream()
+        return found
+
+    def snapshot(self) -> dict[str, MemoryStream]:
+        """A copy of everything, for `rewind`."""
+        return {name: stream.copied() for name, stream in self.streams.items()}
+
+    def rewind(self, snapshot: dict[str, MemoryStream]) -> None:
+        """Go back to a snapshot, as a failover to a replica that lagged does; cuts every connection."""
+        self.streams = {name: stream.copied() for name, stream in snapshot.items()}
+        self.generation += 1
+
+    def replace(self, name: str, state: Mapping[bytes, bytes], head: Head, columns: str) -> None:
+        """Put other states in the place of all there are, with the position and the model of a head."""
+        held = self.stream(name)
+        held.state = dict(state)
+        held.leaps = [
+            (begin, min(end, head.position, key=EntryId.parse))
+            for begin, end in (*held.leaps, (held.position, head.position))
+            if EntryId.parse(begin) < EntryId.parse(head.position)
+        ]
+        _move(held, head.position, head.model or "", columns)
+        held.answered, held.epoch = head.answered, held.epoch + 1
+
+    def add(self, name: str, entry_id: str, *fields: bytes | str) -> None:
+        """XADD with an explicit id; raises StoreError if it is not above the last."""
+        stream, parsed = self.stream(name), EntryId.parse(entry_id)
+        if stream.ids and parsed <= stream.ids[-1]:
+            raise StoreError(f"the id {entry_id} is not above the stream's last, {stream.ids[-1]}")
+        stream.ids.append(parsed)
+        stream.fields.append([f.encode() if isinstance(f, str) else f for f in fields])
+
+
+class MemoryStore:
+    """One client of a `MemoryServer`; several clients on one server are twins."""
+
+    spread = False
+
+    def __init__(self, server: MemoryServer) -> None:
+        self._server = server
+        self._cursors: dict[str, EntryId] | None = None
+        self._count = 0
+        self._guarded: dict[str, tuple[bytes, int]] = {}  # position and epoch seen at the last open or commit
+        self._generation: int | None = None  # of the server when the connection was made; None without one
+        self._pending: dict[str, bool] = {}
+
+    def open(self, stream: str) -> Head:
+        """Read the head and guard the position."""
+        held = self._reach(stream, connect=True)
+        self._pending.pop(stream, None)
+        self._guarded[stream] = (held.position, held.epoch)
+        return Head(position=held.position, model=held.model, series=len(held.state), answered=held.answered)
+
+    def send_read(self, cursors: Mapping[str, bytes], count: int) -> None:
+        """Remember what is asked."""
+        for stream in cursors:
+            self._reach(stream, connect=True)
+        self._cursors = {stream: EntryId.parse(cursor) for stream, cursor in cursors.items()}
+        self._count = count
+
+    def receive_read(self) -> bytes:
+        """Entries after the cursors of the last `send_read`."""
+        cursors, self._cursors = self._cursors or {}, None
+        found = {}
+        for name, cursor in cursors.items():
+            held = self._reach(name)
+            if held.last_id > cursor:
+                first = bisect.bisect_right(held.ids, cursor)
+                last = first + self._count
+                ids = map(bytes, held.ids[first:last])
+                found[name] = list(zip(ids, held.fields[first:last], strict=True))
+        return encode_read(found)
+
+    def load(self, stream: str, names: Sequence[bytes]) -> list[bytes | None]:
+        """Records by name."""
+        state = self._reach(stream).state
+        return [state.get(name) for name in names]
+
+    def scan(self, stream: str, cursor: bytes, count: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:  # noqa: ARG002
+        """All records in one go."""
+        return b"0", list(self._reach(stream, connect=True).state.items())
+
+    def send_commit(self, commit: Commit) -> None:
+        """Apply the commit at once, whole or not at all."""
+        held = self._reach(commit.stream)
+        position, epoch = self._guarded.get(commit.stream, (None, 0))
+        holds = position == held.position == commit.base and epoch == held.epoch
+        if holds:
+            _apply(held, commit)
+        self._guarded[commit.stream] = (held.position, epoch)  # other states are not seen before it is opened again
+        self._pending[commit.stream] = holds
+
+    def receive_commit(self, stream: str) -> bool:
+        """Outcome of the last `send_commit` for the stream."""
+        self._reach(stream)
+        return self._pending.pop(stream)
+
+    def hear_out(self) -> bool:
+        """Nothing is left out here."""
+        return False
+
+    def release(self, stream: str) -> None:
+        """Guard it no longer."""
+        self._guarded.pop(stream, None)
+
+    def wait(self, timeout_s: float) -> tuple[bool, list[str]]:  # noqa: ARG002  (nothing to wait for in memory)
+        """What was asked for is ready once there is an entry, or the connection was cut."""
+        cut = self._generation != self._server.generation
+        readable = self._cursors is not None and (
+            cut or any(self._server.stream(name).last_id > cursor for name, cursor in self._cursors.items())
+        )
+        return readable, list(self._pending)
+
+    def tail(self, stream: str, head: Head) -> Tail:
+        """Count what lies after the position."""
+        held = self._reach(stream)
+        first = bisect.bisect_right(held.ids, EntryId.parse(head.position))
+        waiting = held.ids[first:]
+        age = max(0, self._server.now_ms - waiting[0].time_ms) if waiting else 0
+        ended = bool(held.ids) and held.ids[-1] < EntryId.parse(head.position)
+        count = len(held.ids) if ended else len(waiting)
+        return Tail(lag_entries=count, lag_ms=age, position=held.position, ends_before_position=ended)
+
+    def count_to(self, stream: str, last: bytes) -> int:
+        """By the ids, which are in order."""
+        return bisect.bisect_right(self._reach(stream).ids, EntryId.parse(last))
+
+    def close(self) -> None:
+        """Forget what was asked."""
+        self._cursors = self._generation = None
+        self._pending.clear()
+        self._guarded.clear()
+
+    def _reach(self, stream: str, *, connect: bool = False) -> MemoryStream:
+        """A stream over the connection there is; raises StoreUnavailableError if it was cut."""
+        if self._generation is None and connect:
+            self._generation = self._server.generation
+        if self._generation != self._server.generation:
+            raise StoreUnavailableError("the connection to the store in memory was cut")
+        return self._server.stream(stream)
+
+
+def _move(held: MemoryStream, position: bytes, model: str, columns: str) -> None:
+    if model != held.model:
+        held.eras.append((held.position, model))
+    held.position, held.model, held.columns = position, model, columns
+
+
+def _apply(held: MemoryStream, commit: Commit) -> None:
+    if commit.reset_all:
+        held.state.clear()
+    for name in commit.removed:
+        held.state.pop(name, None)
+    held.state.update(zip(commit.names, commit.records, strict=True))
+    first = 0
+    for entry_id, count in zip(commit.ids, commit.counts.tolist(), strict=True):
+        pairs = zip(commit.fields[first : first + count], commit.texts[first : first + count], strict=True)
+        held.prediction_ids.append(entry_id)
+        held.predictions.append([part for pair in pairs for part in pair])
+        first += count
+    held.dead.extend(commit.dead)
+    if commit.most_dead is not None:
+        del held.dead[: max(0, len(held.dead) - commit.most_dead)]
+    _move(held, commit.position, commit.model, commit.columns)
+    held.answered = commit.answered
+    if commit.trim_before_ms is not None:
+        edge = min(EntryId(commit.trim_before_ms, 0), EntryId.parse(commit.position))
+        keep = bisect.bisect_left(held.ids, edge)
+        del held.ids[:keep], held.fields[:keep]

@@ -1,0 +1,261 @@
+"""Intervals and anomaly scores, calibrated online per series: what is kept of a series, and how a value changes it.
+
+Errors are measured in units of the series' own scale, an exponentially weighted mean of |error|. An interval's two
+ends, and the quantiles that a score is read from, are tracked by what is called quantile tracking or adaptive
+conformal inference (Gibbs and Candes, "Adaptive conformal inference under distribution shift", 2021; Angelopoulos,
+Candes and Tibshirani, "Conformal PID control for time series prediction", 2023): a miss moves an end outwards by so
+much, a hit inwards by so little, that in the long run it is missed as often as it says, whatever the errors do.
+
+Everything is float64 and in order of arrival, multiplications and sums only, so that the compiled twin
+(`engine._kernels`) and this one give the same bits, however the values were batched.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlstm.store.resp.array_checks import hold, hold_numbers, hold_tuple
+
+Index = NDArray[np.int64]
+Float64 = NDArray[np.float64]
+Flags = NDArray[np.uint8]
+
+# How rare the errors are that the score tracks: a score of 1 - 0.01 or more is a false alarm once in a hundred values.
+TAILS = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
+# How fast each is tracked: what is rare has to move far when it happens.
+_TAIL_RATES = (0.05, 0.05, 0.08, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5)
+_END_RATE = 0.05
+SCALE_WEIGHT = 0.05  # of the newest |error| in the scale: the last twenty values or so
+LEAST_SEEN = 10.0  # scored values before the first interval or score is given
+
+# Of one series; all zero but `low`, `high` and `tails` before its first value.
+CALIBRATION = np.dtype(
+    [
+        ("seen", "<f8"),  # predictions whose value has come
+        ("scale", "<f8"),  # mean |error|, weighted
+        ("low", "<f8"),  # scales from the prediction down to the interval's lower end
+        ("high", "<f8"),  # up to the upper
+        ("covered", "<f8"),  # values inside their interval
+        ("tails", "<f8", (len(TAILS),)),  # scales that |error| exceeds as rarely as TAILS say
+    ]
+)
+
+# No values lead to more than this: an error is below twice the largest float32, an end moves by less than one a value,
+# an edge is exceeded, and so moved out, only while errors grow. From numbers below, no step leads to one without end.
+_MOST_SEEN = 2.0**53
+_MOST_SCALE = 1e39
+_MOST_END = 1e16
+_MOST_TAIL = 1e100
+_MOST = np.array([_MOST_SEEN, _MOST_SCALE, _MOST_END, _MOST_END, _MOST_SEEN, *[_MOST_TAIL] * len(TAILS)])
+_LEAST = np.array([0.0, 0.0, -_MOST_END, -_MOST_END, 0.0, *[math.ulp(0.0)] * len(TAILS)])
+# A series that stands still brings its edges down to here and no further: they move by shares of themselves, so from
+# the smallest double they would never come up again, and from here they take hundreds of values.
+_LEAST_TAIL = 1e-9
+
+CONSTANTS = 4 + 3 * len(TAILS)  # numbers of an interval level
+LABELLED, BEGINS = 1, 2  # flags of an event: its value scores the prediction before it; the series begins anew with it
+COVERED, GIVEN = 0, 1  # what `calibrate` counts: values inside an interval, values that had one
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def numbers_of(kept: NDArray[Any]) -> Float64:
+    """A copy of some calibrations (n,) as numbers alone (n, 14): one call looks at all of them."""
+    return np.ascontiguousarray(kept).view(np.float64).reshape(len(kept), -1)
+
+
+def is_learned(numbers: Float64) -> NDArray[np.bool_]:
+    """Which of some calibrations' numbers a series may have: with others, intervals and scores would be wrong, or grow
+    without bound, and the series lose its state once it is loaded anew.
+    """
+    seen, covered = numbers[:, 0], numbers[:, 4]
+    within = ((numbers >= _LEAST) & (numbers <= _MOST)).all(axis=1)
+    return np.asarray(within & (covered <= np.maximum(seen - LEAST_SEEN, 0.0)))
+
+
+class Constants:
+    """The numbers of one interval level, as both twins take them."""
+
+    def __init__(self, level: float = 0.9) -> None:
+        """Level in (0, 1): the share of values an interval is to cover."""
+        side = (1.0 - level) / 2
+        # What a Gaussian's quantiles are in units of its mean absolute value, sqrt(2 / pi) of a standard deviation.
+        unit = math.sqrt(math.pi / 2)
+        self.first_end = NormalDist().inv_cdf(1 - side) * unit
+        step = _END_RATE * self.first_end
+        self.first_tails = [NormalDist().inv_cdf(1 - tail / 2) * unit for tail in TAILS]
+        rates = list(zip(TAILS, _TAIL_RATES, strict=True))
+        self.numbers = np.array(
+            [
+                LEAST_SEEN,
+                SCALE_WEIGHT,
+                step * (1 - side),  # a miss moves an end out by this
+                step * side,  # a hit moves it in
+                *TAILS,
+                *(math.exp(rate * (1 - tail)) for tail, rate in rates),  # an excess multiplies a tail by this
+                *(math.exp(-rate * tail) for tail, rate in rates),
+            ]
+        )
+
+    def fresh(self) -> NDArray[np.void]:
+        """The calibration of a series before its first value."""
+        made = np.zeros((), CALIBRATION)
+        made["low"] = made["high"] = self.first_end
+        made["tails"] = self.first_tails
+        return made
+
+
+class Events(NamedTuple):
+    """Values of some groups, those of a group in order."""
+
+    group: Index  # (k,)
+    flags: Flags  # (k,)
+    x: Float64  # (k,) the value
+    predicted: Float64  # (k,) the prediction of it that was made before
+    y: Float64  # (k,) the prediction made after it
+
+
+def calibrate(
+    kept: NDArray[Any],
+    fresh: NDArray[np.void],
+    constants: Float64,
+    events: tuple[Any, ...],
+    out: Float64,
+    counts: Float64,
+    exact: int,
+) -> None:
+    """Take `Events` (k,) into the groups' calibrations `kept` (g,).
+
+    Written are for each event the interval around y and the score of x: out (k, 3), NaN where there is none; and for
+    each group what was covered and given: counts (g, 2) is added to. NaN is the quiet one without a sign, wherever it
+    came from.
+
+    Unless numbers are `exact`, what is written, and what values are held against, is rounded to float32.
+    """
+    hold_numbers(exact)
+    hold_tuple("events", events, len(Events._fields))
+    held = Events(*events)
+    _hold(kept, fresh, constants, held)
+    hold("out", out, np.float64, 2, writable=True)
+    hold("counts", counts, np.float64, 2, writable=True)
+    if out.shape != (len(held.x), 3) or counts.shape != (len(kept), 2):
+        raise ValueError("the events do not fit the groups")
+    if exact not in (0, 1):
+        raise ValueError("numbers are exact or not")
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # what is forged may hold anything
+        _calibrate(kept, fresh, constants, held, out, counts, exact)
+
+
+def intervals_around(kept: NDArray[Any], around: Float64, constants: Float64, *, exact: int) -> Float64:
+    """The intervals (k, 2) around forecasts (k,) of series with such calibrations (k,); NaN where there is none."""
+    low, high = _ends(kept, around, exact)
+    return np.where((kept["seen"] >= constants[0])[:, None], np.stack([low, high], axis=1), np.nan)
+
+
+def _hold(kept: NDArray[Any], fresh: NDArray[np.void], constants: Float64, events: Events) -> None:
+    hold("kept", kept, CALIBRATION, 1, writable=True)
+    hold("fresh", fresh, CALIBRATION, 0)
+    hold("constants", constants, np.float64, 1)
+    for name, dtype in zip(Events._fields, (np.int64, np.uint8, np.float64, np.float64, np.float64), strict=True):
+        hold(name, getattr(events, name), dtype, 1)
+    known = ((events.group >= 0) & (events.group < len(kept))).all()
+    if len({len(column) for column in events}) > 1 or not known or len(constants) != CONSTANTS:
+        raise ValueError("the events do not fit the groups")
+
+
+def _calibrate(
+    kept: NDArray[Any],
+    fresh: NDArray[np.void],
+    constants: Float64,
+    events: Events,
+    out: Float64,
+    counts: Float64,
+    exact: int,
+) -> None:
+    group, flags, x, predicted, y = events
+    per_group = np.bincount(group, minlength=len(kept))
+    order = np.argsort(group, kind="stable")
+    starts = np.cumsum(per_group) - per_group
+    for rank in range(int(per_group.max(initial=0))):
+        chosen = np.flatnonzero(per_group > rank)
+        at = order[starts[chosen] + rank]
+        mine = kept[chosen]
+        mine[(flags[at] & BEGINS) > 0] = fresh
+        labelled = (flags[at] & LABELLED) > 0
+        part = mine[labelled]
+        error = x[at[labelled]] - predicted[at[labelled]]
+        known = part["seen"] >= constants[0]
+        low, high = _ends(part, predicted[at[labelled]], exact)
+        inside = known & (low <= x[at[labelled]]) & (x[at[labelled]] <= high)
+        part["covered"][known] += inside[known]
+        counts[chosen[labelled], COVERED] += inside
+        counts[chosen[labelled], GIVEN] += known
+        scores = np.full(len(at), np.nan)
+        scores[labelled] = np.where(known, _rounded(_surprise(part, np.abs(error)), exact), np.nan)
+        mine[labelled] = _learn(part, error, constants)
+        kept[chosen] = mine
+        given = mine["seen"] >= constants[0]
+        low, high = _ends(mine, y[at], exact)
+        out[at, 0], out[at, 1] = np.where(given, low, np.nan), np.where(given, high, np.nan)
+        out[at, 2] = scores
+
+
+def _rounded(numbers: Float64, exact: int) -> Float64:
+    return numbers if exact else numbers.astype(np.float32).astype(np.float64)
+
+
+def _ends(part: NDArray[Any], around: Float64, exact: int) -> tuple[Float64, Float64]:
+    one, other = around - part["low"] * part["scale"], around + part["high"] * part["scale"]
+    # Chosen, not `minimum` and `maximum`: of 0.0 and -0.0 those give either.
+    low, high = np.where(one < other, one, other), np.where(one < other, other, one)
+    ends = _rounded(np.clip(np.stack([low, high]), -_LARGEST, _LARGEST), exact)
+    ends[np.isnan(ends)] = np.nan
+    return ends[0], ends[1]
+
+
+def _surprise(part: NDArray[Any], size: Float64) -> Float64:
+    """1 - how often a series that goes on as before has an error of this size or more."""
+    tails = np.array(TAILS)
+    reach = np.maximum.accumulate(part["tails"], axis=1)  # tracked one by one, they may cross for a while
+    share = np.empty(len(part))
+    for i in range(len(part)):
+        scale, edges = part["scale"][i], reach[i]
+        if not scale > 0.0:
+            share[i] = 0.0 if size[i] > 0.0 else 1.0
+            continue
+        ratio = size[i] / scale
+        above = int(np.searchsorted(edges, ratio, side="left"))  # the first edge at or above it
+        if above == 0:
+            share[i] = 1.0 - (1.0 - tails[0]) * (ratio / edges[0])
+        elif above == len(tails):
+            share[i] = tails[-1] * (edges[-1] / ratio)
+        else:
+            run = (ratio - edges[above - 1]) / (edges[above] - edges[above - 1])
+            share[i] = tails[above - 1] + (tails[above] - tails[above - 1]) * run
+    share[np.isnan(share)] = np.nan
+    return 1.0 - share
+
+
+def _learn(part: NDArray[Any], error: Float64, constants: Float64) -> NDArray[Any]:
+    count = len(TAILS)
+    out, in_ = constants[2], constants[3]
+    up, down = constants[4 + count : 4 + 2 * count], constants[4 + 2 * count :]
+    moved = part["scale"] > 0.0
+    scale = part["scale"][moved]
+    learned = part[moved]
+    size = np.abs(error[moved])
+    missed_high, missed_low = error[moved] > learned["high"] * scale, error[moved] < -(learned["low"] * scale)
+    learned["high"] += np.where(missed_high, out, -in_)
+    learned["low"] += np.where(missed_low, out, -in_)
+    over = (size / scale)[:, None] > learned["tails"]
+    learned["tails"] = np.maximum(learned["tails"] * np.where(over, up, down), _LEAST_TAIL)
+    part = part.copy()
+    part[moved] = learned
+    part["seen"] += 1.0
+    weight = np.maximum(constants[1], 1.0 / part["seen"])
+    part["scale"] += weight * (np.abs(error) - part["scale"])
+    return part

@@ -1,0 +1,1 @@
+"""Redis' protocol: addresses, connections, topologies, and the codec of entries and predictions."""

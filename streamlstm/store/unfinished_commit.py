@@ -1,0 +1,115 @@
+"""What a commit left out that was carried out in part, kept until it can be written.
+
+A server gives a transaction up if a command of it is refused before EXEC. Two things can still tear one: rights that
+are taken away after a command was queued and before EXEC is reached (Redis looks again then, and goes on to the next
+command), and a proxy that refuses a command by itself and passes the others on. Then the position may have moved, and
+nobody computes these predictions and records again: whoever sent the commit writes what is missing before it does
+anything else, as long as the position is where the torn commit left it. Where predictions behind a missing one were
+taken, their stream is written anew (`store.late_insert`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import hiredis
+
+from streamlstm.store.base import Commit
+from streamlstm.store.keys import Keys
+from streamlstm.store.late_insert import insert_late
+from streamlstm.store.resp.connection import Connection, pack
+from streamlstm.store.resp.entry_id import BEGINNING
+from streamlstm.store.resp.replies import checked, listed
+from streamlstm.store.transaction import Command, carry_out, name_of, watch
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Unfinished:
+    """Commands of one stream's commit that were refused while others were carried out."""
+
+    keys: Keys
+    base: bytes  # the positions the commit was to lead from and to
+    end: bytes
+    epoch: bytes | None
+    commands: list[Command]
+
+    @classmethod
+    def of(
+        cls, commit: Commit, keys: Keys, epoch: bytes | None, commands: Sequence[Command], left_out: Collection[int]
+    ) -> Unfinished:
+        """`left_out` are the numbers of those among a commit's commands that were refused."""
+        made = cls(keys, commit.base, commit.position, epoch, list(commands))
+        made._keep(left_out)
+        return made
+
+    @property
+    def position(self) -> bytes:
+        """Where the stream has been left: the command that moves the position may be among those left out."""
+        moving = (b"HSET", self.keys.meta.encode())
+        return self.base if any(command[:2] == moving for command in self.commands) else self.end
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.commands)} commands of a commit to {self.keys.input!r} were left out while the others were "
+            "carried out; they are carried out before anything else, unless this process ends before they may be"
+        )
+
+    def finish(self, connection: Connection) -> None:
+        """Carry out what was left out; raises StoreError if some of it is still refused."""
+        for work in (self._insert, self._write):
+            if self.commands and not (self._is_where_it_was_left(connection) and work(connection)):
+                self._give_up("another process has gone on meanwhile")
+                return
+        log.info("what a commit to %r had left out is written", self.keys.input, extra={"stream": self.keys.input})
+
+    def _is_where_it_was_left(self, connection: Connection) -> bool:
+        """Watch the stream, and see whether nobody has gone on."""
+        watch(connection, self.keys.meta)
+        connection.send(pack("HMGET", self.keys.meta, "position", "epoch"))
+        position, epoch = listed(connection.receive(), 2, connection.address, "HMGET")
+        return (position or BEGINNING, epoch) == (self.position, self.epoch)
+
+    def _insert(self, connection: Connection) -> bool:
+        """Put predictions in that others follow already; False if somebody has gone on meanwhile."""
+        adding = (b"XADD", self.keys.predictions.encode())
+        missing = [command for command in self.commands if command[:2] == adding]
+        inserted = insert_late(connection, self.keys, self.end, [command[2:] for command in missing])
+        if inserted:
+            self.commands = [command for command in self.commands if command not in missing]
+        return inserted is not None
+
+    def _write(self, connection: Connection) -> bool:
+        """Carry out the commands; False if somebody has gone on meanwhile."""
+        executed = carry_out(connection, self.commands)
+        if executed is None:
+            return False
+        outcomes = list(zip(self.commands, executed, strict=True))
+        self._keep([number for number, reply in enumerate(executed) if isinstance(reply, hiredis.ReplyError)])
+        for command, reply in outcomes:
+            checked(reply, connection.address, name_of(command))
+        return True
+
+    def _keep(self, left_out: Collection[int]) -> None:
+        """Forget what was carried out, but for records: what removes them all comes before what writes them."""
+        state = self.keys.state.encode()
+        again = any(self.commands[number][1] == state for number in left_out)
+        self.commands = [
+            command
+            for number, command in enumerate(self.commands)
+            if number in left_out or (again and command[1] == state)
+        ]
+
+    def _give_up(self, why: str) -> None:
+        log.error(
+            "%d commands (%s) that a commit to %r left out cannot be carried out any more: %s; `streamlstm verify` "
+            "says what is missing",
+            len(self.commands),
+            ", ".join(sorted({name_of(command) for command in self.commands})),
+            self.keys.input,
+            why,
+            extra={"stream": self.keys.input},
+        )

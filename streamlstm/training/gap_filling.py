@@ -1,0 +1,70 @@
+"""Gaps in the values: found by the times, and filled as serving will fill them, with what the model forecasts there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from streamlstm.evaluation.scores import forecasts_ahead
+from streamlstm.evaluation.served import serve
+from streamlstm.evaluation.split import fill_gaps, with_gaps
+from streamlstm.models.gap_policy import Gaps
+from streamlstm.models.model import Model
+from streamlstm.tables import Series
+from streamlstm.tables.holes import Holes, find_holes
+from streamlstm.training.closed_form import fit_linear
+from streamlstm.training.export.model_writer import write_model
+from streamlstm.training.forecaster import Forecaster, ForecasterConfig
+from streamlstm.training.forecaster.exact import ExactForecaster
+from streamlstm.training.panel import Panel
+
+
+def with_holes_filled(
+    series: list[Series],
+    gap_after_ms: int | None,
+    spacing_ms: int | None,
+    say: Callable[[str], None],
+    *,
+    look: bool = True,
+) -> tuple[list[Series], int | None, Holes | None]:
+    """Series with missing values in their gaps: those asked for, else (`look`) the holes found, which `say` is told of.
+
+    Also gives how long a gap is, and the holes.
+    """
+    holes = None
+    if gap_after_ms is None and look and (holes := find_holes(series)) is not None:
+        gap_after_ms = holes.after_ms
+        say(f"{holes}; they are taken for missing values, and will be by `serve` (--gap-after 0: they are not)")
+    if gap_after_ms:
+        gaps = Gaps(gap_after_ms, spacing_ms or 1)
+        series = [with_gaps(one, gaps) for one in series]
+    return series, gap_after_ms, holes
+
+
+def with_gaps_forecast(config: ForecasterConfig, panel: Panel, series: Sequence[Series], penalty: float) -> Panel:
+    """The panel of some series with every gap filled by the linear part, fitted with the last values held.
+
+    A panel without gaps is returned as it is.
+    """
+    inside = np.arange(len(panel.values))[:, None] < panel.lengths  # (N, S)
+    if panel.observed[inside].all():
+        return panel
+    # The recurrent stack says nothing before it is trained; a small one only costs less.
+    linear = Forecaster(dataclasses.replace(config, members=1, units=(1,)))
+    fit_linear(linear, panel, penalty)
+    model = Model(write_model(ExactForecaster(linear) if config.exact else linear))
+    lengths = panel.lengths.tolist()
+    cut = [
+        Series(one.name, None if one.times_ms is None else one.times_ms[:length], one.values[:length])
+        for one, length in zip(series, lengths, strict=True)
+    ]
+    values = panel.values.copy()
+    for number, forecast in enumerate(forecasts_ahead(model, serve(model, cut).outputs)):
+        length = lengths[number]
+        filled = np.where(panel.observed[:length, number], values[:length, number], np.nan)
+        filled[1:] = np.where(np.isnan(filled[1:]), forecast, filled[1:])
+        values[:length, number] = fill_gaps(filled)
+        values[length:, number] = values[length - 1, number]
+    return dataclasses.replace(panel, values=values)

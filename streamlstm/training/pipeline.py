@@ -1,0 +1,251 @@
+"""The whole training: plan, fit in closed form, train the correction, train again on everything, export, score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import streamlstm
+from streamlstm.errors import TableError, UsageError
+from streamlstm.evaluation.baselines import naive_forecasts
+from streamlstm.evaluation.scores import Errors, forecasts_ahead, only_forecast, score
+from streamlstm.evaluation.served import serve
+from streamlstm.models.model import Model
+from streamlstm.tables import Series
+from streamlstm.tables.holes import Holes
+from streamlstm.training.calendar import calendar_periods, usual_spacing
+from streamlstm.training.choices import Plan, make_plan
+from streamlstm.training.exactness import Origin, find_origin, refuse_ratios
+from streamlstm.training.export.model_writer import Exportable, check_export, export_model
+from streamlstm.training.fitting import Fitted, Progress, fit
+from streamlstm.training.forecaster import Forecaster, ForecasterConfig
+from streamlstm.training.forecaster.exact import ExactForecaster
+from streamlstm.training.gap_filling import with_gaps_forecast, with_holes_filled
+from streamlstm.training.panel import Panel, long_enough, make_panel
+from streamlstm.training.seasons import Seasons
+from streamlstm.training.truncated_bptt import LoopOptions, reproducible
+
+CHECKED_STEPS = 200  # of real training data, through torch and onnxruntime, besides the made-up series
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """Everything about a training but the data."""
+
+    test_size: float = 0.2  # below 1 the share, from 1 up the number of last values never trained on
+    seasons: tuple[int, ...] | None = None  # None: found from the training part; (): none
+    wide_seasons: tuple[int, ...] = ()  # besides `seasons`, where they are given: seen through wide windows
+    scaling: str = "auto"  # auto, standard, minmax, log or series
+    predict: str = "change"  # change or level
+    layer: str = "lstm"
+    units: tuple[int, ...] | None = None  # of each layer; None: chosen by the number of training values
+    members: int = 3  # recurrent stacks, each from its own beginning; their mean is the forecast
+    dropout: float = 0.1
+    adapt: bool = True  # whether each series weighs the model against simple forecasts (forecaster.mixture)
+    seed: int = 0
+    features: tuple[str, ...] = ()  # names of the F numbers of a value; empty: y, or y0, y1, ...
+    targets: tuple[str, ...] = ()  # those of them that are forecast; empty: all
+    horizon: int = 1  # steps ahead, all forecast at once
+    calendar: bool = False  # whether the model knows where in day, week and year a value lies
+    gaps: bool = False  # whether it knows how long after the one before a value came
+    gap_after_ms: int | None = None  # a longer time between two values stands for missing ones; None: found; 0: never
+    loop: LoopOptions = field(default_factory=LoopOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """A trained, exported and scored model."""
+
+    model_bytes: bytes
+    forecaster: Forecaster
+    plan: Plan
+    epochs: tuple[int, ...]  # each recurrent stack has seen; 0: it did not help and says nothing
+    validation_gain: float  # by how much the correction lowered the validation error, as a share
+    interrupted: bool
+    export_difference: float  # to torch, relative (export.check_export)
+    errors: Mapping[str, Errors]  # "model", "naive", "seasonal_naive_<m>": one step ahead on the test part
+    holes: Holes | None  # in the times, if they were found and filled
+    left_out: tuple[str, ...]  # the names of series that are too short
+    series: tuple[Series, ...]  # what was trained and tested on, gaps at the beginning cut off
+    forecasts: tuple[NDArray[np.float64], ...]  # a series: of its values 1 to N - 1, (N - 1, O)
+
+
+def _say_nothing(message: object) -> None:
+    del message
+
+
+def train(
+    series: Sequence[Series],
+    options: TrainingOptions,
+    *,
+    report: Callable[[Progress], None] = _say_nothing,
+    say: Callable[[str], None] = _say_nothing,
+) -> TrainingResult:
+    """Train a forecaster on the training parts of some series and export it.
+
+    `say` is told, in a line each, which series are left out and what holes their times have. The same series, options
+    and seed give the same bytes on the same machine. KeyboardInterrupt keeps the best weights so far. Raises TableError
+    for data that cannot be trained on, UsageError for options that make no sense, ModelError if the export failed.
+    """
+    if not series:
+        raise TableError("there is no series to train on")
+    series, left_out = long_enough(series, options.test_size, options.horizon, say)
+    spacing = usual_spacing(series, options.test_size)
+    filled = with_holes_filled(series, options.gap_after_ms, spacing, say, look=not options.gaps)
+    series, gap_after_ms, holes = filled
+    origin, scaling = _origin(series, options)
+    fitted_on = series if origin is None else origin.less(series)
+    panel = make_panel(fitted_on, options.test_size, with_times=options.calendar or options.gaps)
+    with reproducible(options.seed):
+        names = _names(options, panel)
+        plan = make_plan(
+            panel,
+            fitted_on,
+            scaling=scaling,
+            seasons=_asked(options),
+            predict=options.predict,
+            targets=tuple(names.index(target) for target in options.targets or names),
+            exact=origin is not None,
+        )
+        config = replace(_config(plan, options, panel, names, spacing, gap_after_ms), exact=origin is not None)
+        panel = with_gaps_forecast(config, panel, fitted_on, plan.penalty)
+        fitted = fit(config, panel, penalty=plan.penalty, loop=options.loop, report=report)
+        exported = _exported(fitted.forecaster, origin)
+        facts = _facts(plan, options, fitted, panel)
+        model = Model(export_model(exported, training=facts))
+        forecasts = forecasts_ahead(model, serve(model, series).outputs)
+        errors = _errors(series, model, forecasts, options.test_size, plan.seasons.all)
+        # The errors are the exported model's own, so the file is written again with them; its graph stays the same.
+        facts["errors"] = {name: error.as_json() for name, error in errors.items()}
+        model_bytes = export_model(exported, training=facts)
+        difference = check_export(exported, model_bytes, *_sample(panel, origin))
+    return TrainingResult(
+        model_bytes=model_bytes,
+        forecaster=fitted.forecaster,
+        plan=plan,
+        epochs=fitted.epochs,
+        validation_gain=fitted.gain,
+        interrupted=fitted.interrupted,
+        export_difference=difference,
+        errors=errors,
+        holes=holes,
+        left_out=tuple(left_out),
+        series=tuple(series),
+        forecasts=tuple(forecasts),
+    )
+
+
+def _origin(series: Sequence[Series], options: TrainingOptions) -> tuple[Origin | None, str]:
+    """What is taken off values that float32 cannot hold, and the scaling that is then asked for."""
+    if options.scaling == "log":
+        refuse_ratios(series, options.test_size)
+        return None, options.scaling
+    origin = find_origin(series, options.test_size, levels=options.predict == "level")
+    several = options.scaling == "auto" and options.predict == "change" and len(series) > 1
+    return origin, "series" if several and origin is not None else options.scaling
+
+
+def _exported(forecaster: Forecaster, origin: Origin | None) -> Exportable:
+    """What becomes the step model: the forecaster, or one that takes the origin off and puts it on."""
+    return forecaster if origin is None else ExactForecaster(forecaster, origin.values)
+
+
+def _sample(panel: Panel, origin: Origin | None) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
+    """Values (T, B, F) of some series, as they were given, and their times (T, B) if they matter."""
+    values = panel.values[-CHECKED_STEPS:, :5] + (0.0 if origin is None else origin.values)
+    return values, None if panel.times is None else panel.times[-CHECKED_STEPS:, :5]
+
+
+def _asked(options: TrainingOptions) -> Seasons | None:
+    """The seasons asked for; None: to be found."""
+    if options.seasons is None and not options.wide_seasons:
+        return None
+    return Seasons(options.seasons or (), options.wide_seasons)
+
+
+def _names(options: TrainingOptions, panel: Panel) -> tuple[str, ...]:
+    """The names of the features; UsageError if a target is not among them."""
+    count = panel.values.shape[2]
+    names = options.features or (("y",) if count == 1 else tuple(f"y{i}" for i in range(count)))
+    for target in options.targets:
+        if target not in names:
+            raise UsageError(f"{target!r} is to be forecast but is not one of the features {', '.join(names)}")
+    return names
+
+
+def _config(
+    plan: Plan,
+    options: TrainingOptions,
+    panel: Panel,
+    names: tuple[str, ...],
+    spacing: int | None,
+    gap_after_ms: int | None,
+) -> ForecasterConfig:
+    return ForecasterConfig(
+        features=names,
+        targets=options.targets,
+        horizon=options.horizon,
+        calendar=calendar_periods(panel, spacing or 1) if options.calendar else (),
+        spacing_ms=spacing,
+        sees_gaps=options.gaps,
+        gap_after_ms=gap_after_ms or None,
+        scaling=plan.scaling,
+        predict=options.predict,
+        seasons=plan.seasons.single,
+        wide_seasons=plan.seasons.wide,
+        recent=plan.recent,
+        layer=options.layer,
+        units=plan.units if options.units is None else options.units,
+        members=options.members,
+        dropout=options.dropout,
+        adapt=options.adapt,
+    )
+
+
+def _errors(
+    series: Sequence[Series],
+    model: Model,
+    forecasts: Sequence[NDArray[np.float64]],
+    test_size: float,
+    seasons: tuple[int, ...],
+) -> dict[str, Errors]:
+    """One-step errors on the test part of the model and of the naive forecasts; empty without a test part."""
+    season = seasons[0] if seasons else None
+    methods = {"model": list(forecasts), "naive": naive_forecasts(series)}
+    methods |= {f"seasonal_naive_{m}": naive_forecasts(series, m) for m in seasons}
+    scored = {name: score(series, only_forecast(model, said), test_size, season) for name, said in methods.items()}
+    return {name: errors for name, errors in scored.items() if errors is not None}
+
+
+def _facts(plan: Plan, options: TrainingOptions, fitted: Fitted, panel: Panel) -> dict[str, Any]:
+    """What the model file tells people of its training; nothing that differs between two equal trainings."""
+    return {
+        "streamlstm": streamlstm.__version__,
+        "torch": torch.__version__,
+        "series": len(panel.lengths),
+        "values": int(panel.observed.all(axis=2).sum()),
+        "test_size": options.test_size,
+        "scaling": plan.scaling,
+        "predict": options.predict,
+        "horizon": options.horizon,
+        "calendar": list(fitted.forecaster.config.calendar),
+        "spacing_ms": fitted.forecaster.config.spacing_ms,
+        "seasons": list(plan.seasons.all),
+        "wide_seasons": list(plan.seasons.wide),
+        "recent": plan.recent,
+        "ridge_penalty": plan.penalty,
+        "layer": options.layer,
+        "units": list(fitted.forecaster.config.units),
+        "members": options.members,
+        "dropout": options.dropout,
+        "adapt": options.adapt,
+        "seed": options.seed,
+        "loop": vars(options.loop),
+        "epochs": list(fitted.epochs),
+        "interrupted": fitted.interrupted,
+    }

@@ -1,0 +1,78 @@
+"""Which seasonal periods a training part may have: by the calendar, and by what they explain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from streamlstm.tables import Series
+from streamlstm.training.forecaster.lags import MIN_WIDE_SEASON
+from streamlstm.training.panel import Panel
+from streamlstm.training.seasonality import MIN_PERIODS, MIN_STEPS, are_near, found_periods
+
+MOST_CANDIDATES = 4
+STRONG_SHARE = 0.5  # of the variance around a moving mean, that a period explains
+BESIDE = 0.03  # of a period; tides of 24.8 hours and moons of 354 days are farther from the calendar
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+YEAR_DAYS = 365
+CALENDAR_MS = (HOUR_MS, DAY_MS, 7 * DAY_MS)
+
+
+@dataclass(frozen=True)
+class Seasons:
+    """Seasons to look back at: through single values, and through wide windows (`LagFeatures`)."""
+
+    single: tuple[int, ...] = ()
+    wide: tuple[int, ...] = ()
+
+    @property
+    def all(self) -> tuple[int, ...]:
+        """Every period once, the shortest first."""
+        return tuple(sorted({*self.single, *self.wide}))
+
+
+def season_candidates(panel: Panel, series: Sequence[Series] = ()) -> tuple[list[Seasons], dict[int, float]]:
+    """Sets of at most two seasons worth trying, the empty set first; `series` are the panel's, for their times.
+
+    The longest of a set is tried through wide windows too, unless it is neither of the calendar nor strong: the cycle
+    of sunspots is not steady enough for it. The dict says what share of the variance a period explains, of those that
+    the values show by themselves.
+
+    Twice a season beside it was tried for noisy ones: no better over 42 kinds of series (1.004 of the root mean square
+    before with it as without), 7 % better on a long season and 12 % worse on a saw tooth.
+    """
+    longest = int(panel.lengths.min()) // MIN_PERIODS
+    found = {_measured(m, share, _calendar_periods(series)): share for m, share in found_periods(panel).items()}
+    strong = min((m for m, share in found.items() if share >= STRONG_SHARE), default=longest)
+    # What is longer than a strong period and does not show beside it would be taken for the mean of two that it gives.
+    calendar = [m for m in _calendar_periods(series) if MIN_STEPS <= m <= strong or m in found]
+    others = [m for m in found if not any(are_near(m, other) for other in calendar)]
+    periods = [*calendar, *others][:MOST_CANDIDATES]
+    sets = [seasons for count in (0, 1, 2) for seasons in combinations(sorted(periods), count)]
+    steady = {m for m in periods if m >= MIN_WIDE_SEASON and (m in calendar or found[m] >= STRONG_SHARE)}
+    wide = [Seasons(one[:-1], one[-1:]) for one in sets if one and one[-1] in steady]
+    return [*(Seasons(one) for one in sets), *wide], found
+
+
+def _measured(period: int, share: float, calendar: Sequence[int]) -> int:
+    """The calendar's period that a weak one beside it is, badly measured: 168 for 167 where noise chose of the two."""
+    beside = (other for other in calendar if abs(other - period) <= other * BESIDE)
+    return next(beside, period) if share < STRONG_SHARE else period
+
+
+def _calendar_periods(series: Sequence[Series]) -> list[int]:
+    """The steps in an hour, a day, a week, or a year of months or days, if the spacing of the times says so."""
+    spacings = [np.diff(one.times_ms) for one in series if one.times_ms is not None and len(one.times_ms) > 1]
+    if not spacings:
+        return []
+    spacing = float(np.median(np.concatenate(spacings)))
+    if 28 * DAY_MS <= spacing <= 31 * DAY_MS:
+        return [12]
+    if spacing == DAY_MS:
+        return [7, YEAR_DAYS]
+    return [round(period / spacing) for period in CALENDAR_MS if period % spacing == 0]
