@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 __all__ = ["Model", "__version__", "load"]
 
 if TYPE_CHECKING:
-    from streamlstm.models.model import Model, load
+    from streamlstm.models import Model, load
 
 
 def __getattr__(name: str) -> Any:

@@ -112,6 +112,19 @@ def test_a_module_imports_only_what_its_folder_may(path: Path) -> None:
     assert not wrong, f"{name_of(path)} is in {folder!r}, which must not import {', '.join(wrong)}"
 
 
+@pytest.mark.parametrize("path", [path for path in SOURCES if dotted_of(path)], ids=name_of)
+def test_a_module_asks_other_folders_at_their_door(path: Path) -> None:
+    """What a folder's `__init__` imports is for others; what else is inside is its own."""
+    folder = folder_of(dotted_of(path))
+    names = [name.removeprefix("streamlstm.") for name in imports(parse(path), path) if name.startswith("streamlstm.")]
+    wrong = [
+        name
+        for name in names
+        if name not in {"__version__", "load"} and folder_of(name) not in {folder, name.replace(".", "/")}
+    ]
+    assert not wrong, f"{name_of(path)} looks inside of other folders: {', '.join(wrong)}"
+
+
 def test_no_two_folders_import_each_other() -> None:
     """Who may import whom has no circle."""
     left = {name: row.folders - {name} for name, row in TABLE.items() if name != "cli"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from streamlstm.errors import TableError
-from streamlstm.tables.times import are_early, both_utc, find_zone, parse_serial_date, parse_time
+from streamlstm.tables import are_early, both_utc, find_zone, parse_serial_date, parse_time
 
 
 class HaltError(TableError):

@@ -17,7 +17,7 @@ from click.core import ParameterSource
 from streamlstm.cli.options import command, environment_variable, group, json_option, nearest, note, say
 from streamlstm.cli.quantities import Quantity
 from streamlstm.cli.settings_file import find_config
-from streamlstm.safety.masking import MASK, without_secrets
+from streamlstm.safety import MASK, without_secrets
 
 SECRET_WORDS = ("password", "secret", "token")
 PREFIX = "STREAMLSTM_"
@@ -119,7 +119,7 @@ def _masked(option: str, value: Any) -> Any:
     if value is not None and any(option.endswith(word) for word in SECRET_WORDS):
         return MASK
     if option == "--redis" and value is not None:
-        from streamlstm.store.resp.url import shown
+        from streamlstm.store.resp import shown
 
         return shown(value)
     return without_secrets(value) if isinstance(value, str) else value

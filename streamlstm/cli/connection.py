@@ -16,11 +16,8 @@ import click
 
 from streamlstm.cli.options import PASSWORD_FILE, note
 from streamlstm.errors import StoreError, StoreHandshakeError, StoreRefusesError, StoreUnavailableError, UsageError
-from streamlstm.safety.masking import remember
-from streamlstm.store.resp.connection import Connection
-from streamlstm.store.resp.connection_pool import Nodes
-from streamlstm.store.resp.topology import parse_topology
-from streamlstm.store.resp.url import read_url, with_option
+from streamlstm.safety import remember
+from streamlstm.store.resp import Connection, Nodes, parse_topology, read_url, with_option
 
 CLIENT_NAME = "streamlstm-cli"
 PASSWORD_VARIABLE = "STREAMLSTM_REDIS_PASSWORD"  # noqa: S105  (where a password is, not one)

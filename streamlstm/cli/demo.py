@@ -28,9 +28,8 @@ from streamlstm.cli.connection import connect
 from streamlstm.cli.interrupts import ending_as_interrupt
 from streamlstm.cli.options import command, option
 from streamlstm.errors import StoreError
-from streamlstm.store.embedded_server import end_process
-from streamlstm.store.keys import Keys
-from streamlstm.store.resp.connection import Connection
+from streamlstm.store import Keys, end_process
+from streamlstm.store.resp import Connection
 
 STREAM = "values"
 MODEL, TABLE = "airline.onnx", "airline-passengers.csv"

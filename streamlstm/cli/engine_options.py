@@ -11,10 +11,10 @@ import click
 
 from streamlstm.cli.options import option
 from streamlstm.cli.quantities import DURATION, SIZE
-from streamlstm.models.gap_policy import MISSING_POLICIES
+from streamlstm.models import MISSING_POLICIES
 
 if TYPE_CHECKING:
-    from streamlstm.engine.engine import EngineSettings
+    from streamlstm.engine import EngineSettings
 
 Function = Callable[..., Any]
 
@@ -108,8 +108,8 @@ def _settings(
     gap_after: int | None,
     spacing: int | None,
 ) -> EngineSettings:
-    from streamlstm.engine.engine import EngineSettings
-    from streamlstm.store.record.columns import Extras
+    from streamlstm.engine import EngineSettings
+    from streamlstm.store.record import Extras
 
     return EngineSettings(
         missing=missing,

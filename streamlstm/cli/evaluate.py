@@ -17,13 +17,12 @@ from streamlstm.cli.table_options import Notes, table_options, take_table_option
 from streamlstm.cli.train import require_extra
 from streamlstm.cli.whole_numbers import Seasons
 from streamlstm.errors import StepError, TableError, UsageError
-from streamlstm.models.gap_policy import MISSING_POLICIES
-from streamlstm.safety.atomic_file import write_whole
+from streamlstm.models import MISSING_POLICIES
+from streamlstm.safety import write_whole
 
 if TYPE_CHECKING:
-    from streamlstm.evaluation.comparison import Comparison
-    from streamlstm.models.gap_policy import Gaps
-    from streamlstm.models.model import Model
+    from streamlstm.evaluation import Comparison
+    from streamlstm.models import Gaps, Model
     from streamlstm.tables import Series
 
 BUILT_IN = "naive,seasonal_naive,ar"
@@ -38,7 +37,7 @@ class Baselines(ParamType):
         """Read `naive,ar` as ("naive", "ar")."""
         if isinstance(value, tuple):
             return value
-        from streamlstm.evaluation.baselines import BASELINES
+        from streamlstm.evaluation import BASELINES
 
         if value in {"all", "none"}:
             return BASELINES if value == "all" else ()
@@ -125,7 +124,7 @@ def evaluate(
     _refuse_in_vain(test_size, plot)
     from streamlstm.cli.intervals import served_bounds
     from streamlstm.cli.loading import load_model
-    from streamlstm.evaluation.comparison import compare, scorable
+    from streamlstm.evaluation import compare, scorable
 
     keep_inputs((model, table), (plot,))
     loaded = load_model(model)
@@ -203,9 +202,9 @@ def _with_gaps(
     series: list[Series], model: Model, gap_after: int | None, missing: str, say: Callable[[str], None]
 ) -> list[Series]:
     """Series with missing values where a daemon would step through them; `say` is told of holes that it would not."""
-    from streamlstm.evaluation.split import with_gaps
-    from streamlstm.models.gap_policy import NO_GAPS, Gaps
-    from streamlstm.tables.holes import find_holes
+    from streamlstm.evaluation import with_gaps
+    from streamlstm.models import NO_GAPS, Gaps
+    from streamlstm.tables import find_holes
 
     if not gap_after and any(one.times_ms is None for one in series):
         return series

@@ -13,11 +13,11 @@ import numpy as np
 from streamlstm.cli.options import note, say
 from streamlstm.cli.train import require_extra
 from streamlstm.errors import UsageError
-from streamlstm.safety.atomic_file import write_whole
+from streamlstm.safety import write_whole
 
 if TYPE_CHECKING:
     from streamlstm.tables import Series
-    from streamlstm.training.export.gates import LayerGates
+    from streamlstm.training import LayerGates
 
 TITLES = {
     "forget": "forget gate",
@@ -39,7 +39,7 @@ def show_gates(
     require_extra(*(["onnx"] if plot is None else ["onnx", "matplotlib"]))
     from streamlstm.cli.loading import load_model
     from streamlstm.tables import TableOptions, read_table
-    from streamlstm.training.export.gates import gate_values
+    from streamlstm.training import gate_values
 
     features = load_model(model).spec.features
     one = _chosen(read_table(table, TableOptions(preferred_columns=features), say=note), series_name, table)

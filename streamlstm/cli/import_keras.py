@@ -13,7 +13,7 @@ import click
 from streamlstm.cli.options import ParamType, command, json_option, keep_inputs, note, option
 from streamlstm.cli.quantities import SIZE
 from streamlstm.errors import MissingExtraError, UsageError
-from streamlstm.safety.atomic_file import write_whole
+from streamlstm.safety import write_whole
 
 NEEDED = ("torch", "onnx", "h5py")
 
@@ -110,11 +110,11 @@ def import_keras(
         raise MissingExtraError(
             f"import-keras needs {', '.join(missing)}; install them with: pip install 'streamlstm[train,keras]'"
         )
-    from streamlstm.keras.file import read_keras_file
+    from streamlstm.keras import read_keras_file
 
     file = read_keras_file(model, max_bytes=max_bytes)  # before torch, which takes longer than a bad file does
-    from streamlstm.keras.importer import convert
-    from streamlstm.models.spec import METADATA_KEY
+    from streamlstm.keras import convert
+    from streamlstm.models import METADATA_KEY
 
     made = convert(
         file,

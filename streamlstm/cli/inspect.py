@@ -54,7 +54,7 @@ def inspect(
 def model_facts(path: Path) -> dict[str, Any]:
     """Read everything a step model says of itself; raises ModelError if it is missing or not one."""
     from streamlstm.cli.loading import load_model
-    from streamlstm.store.record.layout import RecordFormat
+    from streamlstm.store.record import RecordFormat
 
     model = load_model(path)
     spec = model.spec

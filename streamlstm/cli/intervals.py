@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from streamlstm.evaluation.scores import Bounds
+    from streamlstm.evaluation import Bounds
     from streamlstm.tables import Series
 
 
@@ -21,7 +21,7 @@ def served_bounds(one: Series, forecasts: NDArray[np.float64], level: float, *, 
     """
     import numpy as np
 
-    from streamlstm.evaluation.scores import Bounds, as_written
+    from streamlstm.evaluation import Bounds, as_written
 
     low, high = np.full(forecasts.shape, np.nan), np.full(forecasts.shape, np.nan)
     forecast = np.flatnonzero(~np.isnan(forecasts).all(axis=0))
@@ -45,8 +45,8 @@ def _ends(
     """The intervals around forecasts said (n,) of the values 1 to n of (n + 1,)."""
     import numpy as np
 
-    from streamlstm.engine.kernels import calibrate
-    from streamlstm.store.record.conformal import CALIBRATION, LABELLED, Constants, Events
+    from streamlstm.engine import calibrate
+    from streamlstm.store.record import CALIBRATION, LABELLED, Constants, Events
 
     constants, count = Constants(level), len(said)
     kept = np.zeros(1, CALIBRATION)

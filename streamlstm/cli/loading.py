@@ -14,10 +14,10 @@ import click
 
 from streamlstm.cli.options import EXIT_FAILURE, option
 from streamlstm.cli.quantities import SIZE
-from streamlstm.models.model_file import MAX_FILE_BYTES
+from streamlstm.models import MAX_FILE_BYTES
 
 if TYPE_CHECKING:
-    from streamlstm.models.model import Model
+    from streamlstm.models import Model
 
 # Of processor time, to unpack a model and make its graph simpler; more by its size: 100 MB take about a second.
 LOAD_LIMIT_S = 3.0
@@ -43,13 +43,12 @@ def load_model(path: Path, *, threads: int = 1) -> Model:
 
     `max_model_bytes_option` of the command under way says how large its file may be.
     """
-    from streamlstm.models.model import load
-    from streamlstm.models.session import bound_memory
+    from streamlstm.models import bound_memory, load
 
     size = path.stat().st_size if path.is_file() else 0
     bound_memory(size)
     with suppress(ImportError):  # built without a compiler: such a division ends the process there
-        from streamlstm.models._integer_division import answer_overflow
+        from streamlstm.models import answer_overflow
 
         answer_overflow()
     with _limited(LOAD_LIMIT_S + size / BYTES_A_SECOND, f"{str(path)!r}"):
@@ -65,7 +64,7 @@ def _max_bytes() -> int:
 @contextmanager
 def _limited(limit_s: float, what: str) -> Iterator[None]:
     """End the process if the block takes more processor time; onnxruntime cannot be asked to stop loading."""
-    from streamlstm.models.session import thread_clock
+    from streamlstm.models import thread_clock
 
     done, clock = threading.Event(), thread_clock()
     began_s = clock()

@@ -30,8 +30,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from streamlstm.errors import StreamlstmError, UsageError
-from streamlstm.safety.escaping import printable
-from streamlstm.safety.masking import without_secrets
+from streamlstm.safety import printable, without_secrets
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -11,9 +11,9 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from streamlstm.evaluation.scores import Bounds, Errors
+    from streamlstm.evaluation import Bounds, Errors
     from streamlstm.tables import Series
-    from streamlstm.training.windowed import WindowResult
+    from streamlstm.training import WindowResult
 
 MOST_SERIES = 4  # drawn, the first ones
 CLOSE_UP = 160  # values at the end of a long test part, drawn large
@@ -35,7 +35,7 @@ def draw_test_part(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from streamlstm.evaluation.split import training_length
+    from streamlstm.evaluation import training_length
 
     panels = []
     for number, (one, forecast) in enumerate(list(zip(series, forecasts, strict=True))[:MOST_SERIES]):

@@ -37,8 +37,7 @@ from streamlstm.cli.producer.time_shift import Shift, earliest, moved_note, shif
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.table_options import Notes, table_options, take_table_options
 from streamlstm.errors import StoreNotNowError, TableError
-from streamlstm.store.resp.connection_pool import Nodes
-from streamlstm.store.resp.entry_id import EntryId
+from streamlstm.store.resp import EntryId, Nodes
 
 ROWS_AT_ONCE = 5_000  # of a file, packed and sent in one go: about 300 KB
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".json", ".jsonl", ".ndjson")

@@ -26,23 +26,16 @@ from streamlstm.cli.options import FSYNC, command, data_dir_option, option, serv
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.sharing_options import SharingSettings, sharing_options
 from streamlstm.cli.web_options import web_options
-from streamlstm.safety.atomic_file import write_whole
+from streamlstm.safety import write_whole
 
 if TYPE_CHECKING:
-    from streamlstm.daemon.daemon import Daemon
-    from streamlstm.daemon.http.routes import WebSettings
-    from streamlstm.daemon.http.server import HttpServer
-    from streamlstm.daemon.model_change import ModelChange
-    from streamlstm.daemon.settings import Clock, DaemonSettings
-    from streamlstm.daemon.sharing.assignment import Sharing
-    from streamlstm.daemon.standby import Standby
-    from streamlstm.daemon.telemetry.metrics import Metrics
-    from streamlstm.daemon.telemetry.systemd import Notifier
-    from streamlstm.engine.engine import Engine, EngineSettings
-    from streamlstm.store.embedded_server import EmbeddedServer
-    from streamlstm.store.preflight import Preflight
-    from streamlstm.store.redis import RedisStore
-    from streamlstm.store.resp.topology import Topology
+    from streamlstm.daemon import Clock, Daemon, DaemonSettings, ModelChange, Standby
+    from streamlstm.daemon.http import HttpServer, WebSettings
+    from streamlstm.daemon.sharing import Sharing
+    from streamlstm.daemon.telemetry import Metrics, Notifier
+    from streamlstm.engine import Engine, EngineSettings
+    from streamlstm.store import EmbeddedServer, Preflight, RedisStore
+    from streamlstm.store.resp import Topology
 
 log = logging.getLogger(__name__)
 
@@ -121,8 +114,8 @@ def serve(
     The first SIGTERM or Ctrl-C commits what is under way and ends; the second ends at once.
     """
     from streamlstm.cli.connection import with_password
-    from streamlstm.daemon.http.server import HttpServer
-    from streamlstm.daemon.settings import DaemonSettings
+    from streamlstm.daemon import DaemonSettings
+    from streamlstm.daemon.http import HttpServer
     from streamlstm.daemon.telemetry import log_format
 
     log_format.set_up(log_level.upper())
@@ -180,8 +173,8 @@ class _Daemon:
     def prepare(cls, plan: _Plan) -> _Daemon:
         """Load the model."""
         from streamlstm.cli.loading import load_model
-        from streamlstm.daemon.telemetry.metrics import Metrics
-        from streamlstm.engine.engine import Engine
+        from streamlstm.daemon.telemetry import Metrics
+        from streamlstm.engine import Engine
 
         loaded = load_model(plan.model, threads=plan.threads)
         engine = Engine(loaded, plan.engine)
@@ -191,13 +184,12 @@ class _Daemon:
 
     def run(self, stack: contextlib.ExitStack, web: HttpServer, url: str, endpoint_dir: Path | None) -> None:
         """Serve from a server until a signal; `stack` undoes what was begun."""
-        from streamlstm.daemon.daemon import Daemon
-        from streamlstm.daemon.http.routes import make_pages
+        from streamlstm.daemon import Daemon
+        from streamlstm.daemon.http import make_pages
         from streamlstm.daemon.telemetry import systemd
-        from streamlstm.engine.compiled import COMPILED, WITHOUT
-        from streamlstm.store.redis import RedisStore
-        from streamlstm.store.resp.topology import parse_topology
-        from streamlstm.store.server_check import warnings
+        from streamlstm.engine import COMPILED, WITHOUT
+        from streamlstm.store import RedisStore, warnings
+        from streamlstm.store.resp import parse_topology
 
         wakeup = stack.enter_context(_wakeup())
         topology = parse_topology(url, self.plan.sharing.socket_timeout_s)
@@ -244,8 +236,7 @@ class _Daemon:
 
 
 def _preflight(plan: _Plan, topology: Topology) -> Preflight:
-    from streamlstm.store.keys import members_key
-    from streamlstm.store.preflight import Preflight
+    from streamlstm.store import Preflight, members_key
 
     return Preflight(
         topology,
@@ -258,8 +249,8 @@ def _preflight(plan: _Plan, topology: Topology) -> Preflight:
 
 def _standby(plan: _Plan, model: str, topology: Topology, preflight: Preflight) -> Standby | None:
     """What looks at the streams of others; None where there are no others."""
-    from streamlstm.daemon.standby import Standby
-    from streamlstm.store.resp.connection_pool import Nodes
+    from streamlstm.daemon import Standby
+    from streamlstm.store.resp import Nodes
 
     if not plan.sharing.lease_ttl_ms:
         return None
@@ -268,7 +259,7 @@ def _standby(plan: _Plan, model: str, topology: Topology, preflight: Preflight) 
 
 
 def _model_change(policy: str, store: RedisStore) -> ModelChange:
-    from streamlstm.daemon.model_change import Rebuild, refuse
+    from streamlstm.daemon import Rebuild, refuse
 
     if policy == "refuse":
         return refuse
@@ -277,11 +268,16 @@ def _model_change(policy: str, store: RedisStore) -> ModelChange:
 
 def _sharing(settings: SharingSettings, topology: Topology) -> Sharing:
     """How this process shares the streams with others."""
-    from streamlstm.daemon.sharing.assignment import NEVER_MS, NoLeases, Sharing
-    from streamlstm.daemon.sharing.discovery import RedisDiscovery
-    from streamlstm.daemon.sharing.leases import RedisLeases
-    from streamlstm.daemon.sharing.process_identity import Process, is_dead_here
-    from streamlstm.store.resp.connection_pool import Nodes
+    from streamlstm.daemon.sharing import (
+        NEVER_MS,
+        NoLeases,
+        Process,
+        RedisDiscovery,
+        RedisLeases,
+        Sharing,
+        is_dead_here,
+    )
+    from streamlstm.store.resp import Nodes
 
     nodes = Nodes(topology, name="streamlstm-lease")
     patterns = settings.selection.patterns
@@ -306,7 +302,7 @@ def _tell(path: Path, endpoint: dict[str, object]) -> None:
 
 @contextlib.contextmanager
 def _embedded(data_dir: Path, fsync: str) -> Iterator[EmbeddedServer]:
-    from streamlstm.store.embedded_server import EmbeddedServer
+    from streamlstm.store import EmbeddedServer
 
     server = EmbeddedServer.start(data_dir, fsync=fsync)
     try:
@@ -331,7 +327,7 @@ def _wakeup() -> Iterator[int]:
 
 
 def _clock(wakeup: int) -> Clock:
-    from streamlstm.daemon.settings import Clock
+    from streamlstm.daemon import Clock
 
     def sleep(seconds: float) -> None:
         select.select([wakeup], [], [], seconds)

@@ -12,7 +12,7 @@ from streamlstm.cli.quantities import DURATION
 from streamlstm.errors import UsageError
 
 if TYPE_CHECKING:
-    from streamlstm.daemon.sharing.stream_selector import Selection
+    from streamlstm.daemon.sharing import Selection
 
 Function = Callable[..., Any]
 
@@ -72,8 +72,7 @@ def sharing_options(function: Function) -> Function:
 
 
 def _settings(*, streams: tuple[str, ...], lease_ttl: int, socket_timeout: int, group: str | None) -> SharingSettings:
-    from streamlstm.daemon.sharing.leases import LONGEST_LEASE_MS
-    from streamlstm.daemon.sharing.stream_selector import Selection
+    from streamlstm.daemon.sharing import LONGEST_LEASE_MS, Selection
 
     if lease_ttl and not LEAST_LEASE_MS <= lease_ttl <= LONGEST_LEASE_MS:
         raise UsageError(f"--lease-ttl is {LEAST_LEASE_MS} ms to {LONGEST_LEASE_MS // 60_000} minutes, or 0 for none")

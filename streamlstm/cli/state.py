@@ -27,11 +27,10 @@ from streamlstm.cli.options import (
     stream_argument,
 )
 from streamlstm.errors import SnapshotError, StoreError, UsageError
-from streamlstm.safety.atomic_file import whole_file, whole_stream
-from streamlstm.safety.bounded_file import open_bounded
+from streamlstm.safety import open_bounded, whole_file, whole_stream
 
 if TYPE_CHECKING:
-    from streamlstm.store.snapshots.stream_states import States
+    from streamlstm.store.snapshots import States
 
 RESETS_PER_ENTRY = 1_000
 STANDARD = Path("-")  # stdin or stdout
@@ -59,9 +58,8 @@ def opened(stream: str, redis_url: str | None, data_dir: Path, *, new: bool = Fa
     from contextlib import closing
 
     from streamlstm.cli.connection import connect, resolve_redis
-    from streamlstm.store.key_types import check_stream, check_types
-    from streamlstm.store.keys import Keys
-    from streamlstm.store.snapshots.stream_states import States
+    from streamlstm.store import Keys, check_stream, check_types
+    from streamlstm.store.snapshots import States
 
     keys = Keys(stream)
     with closing(connect(resolve_redis(redis_url, data_dir), keys.input)) as connection:
@@ -185,7 +183,7 @@ def reset(
         raise UsageError("say which series to start anew: --series NAME, or --all")
     if "" in series:
         raise UsageError("no series has an empty name")
-    from streamlstm.engine.parsing import ALL_SERIES, RESET
+    from streamlstm.engine import ALL_SERIES, RESET
 
     names = [ALL_SERIES] if everything else [os.fsencode(name) for name in series]
     fields = [part for name in names for part in (RESET, name)]
@@ -223,7 +221,7 @@ def export(*, stream: str, output: Path, redis_url: str | None, data_dir: Path, 
     If the position moves meanwhile, the server is asked for a copy at one position, which takes as much of its memory
     as the states until it is read.
     """
-    from streamlstm.store.snapshots.export_import import export_states
+    from streamlstm.store.snapshots import export_states
 
     if output == STANDARD and (as_json or sys.stdout.isatty()):
         raise UsageError(
@@ -288,8 +286,7 @@ def import_(
     import all the files at once with the new number. The position is the furthest of the files'.
     """
     from streamlstm.cli.producer.packing import partition_of, streams_of
-    from streamlstm.store.snapshots.export_import import import_states
-    from streamlstm.store.snapshots.file_format import SnapshotReader
+    from streamlstm.store.snapshots import SnapshotReader, import_states
 
     if not sources:
         raise UsageError("say what to import: --from FILE, written by `streamlstm state export`; - is stdin")

@@ -8,13 +8,11 @@ from typing import Any
 
 from streamlstm.cli.tail import entry_time
 from streamlstm.errors import RecordError
-from streamlstm.models.pairs import join
-from streamlstm.models.spec import ModelSpec
-from streamlstm.safety.escaping import as_column
-from streamlstm.store.record.conformal import LEAST_SEEN
-from streamlstm.store.record.layout import RecordFormat
-from streamlstm.store.snapshots.export_import import layout_of
-from streamlstm.store.stream_meta import Meta
+from streamlstm.models import ModelSpec, join
+from streamlstm.safety import as_column
+from streamlstm.store import Meta
+from streamlstm.store.record import LEAST_SEEN, RecordFormat
+from streamlstm.store.snapshots import layout_of
 
 NAME_WIDTH = 24  # characters; longer names push their line out
 

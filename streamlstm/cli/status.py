@@ -15,15 +15,10 @@ from streamlstm.cli.connection import connect_all, resolve_redis
 from streamlstm.cli.options import command, counted, data_dir_option, json_option, note, option, redis_option, say
 from streamlstm.cli.state_text import description, facts
 from streamlstm.errors import StoreError, StoreUnavailableError
-from streamlstm.safety.escaping import as_column
-from streamlstm.store.base import Head
-from streamlstm.store.key_types import check_stream
-from streamlstm.store.keys import Keys
-from streamlstm.store.resp.connection import Connection
-from streamlstm.store.resp.connection_pool import Nodes
-from streamlstm.store.resp.entry_id import BEGINNING
-from streamlstm.store.snapshots.stream_states import States
-from streamlstm.store.stream_ends import begun_again_text, read_tail
+from streamlstm.safety import as_column
+from streamlstm.store import Head, Keys, begun_again_text, check_stream, read_tail
+from streamlstm.store.resp import BEGINNING, Connection, Nodes
+from streamlstm.store.snapshots import States
 
 DEFAULT_STREAM = "values"
 # What --series shows of a series.

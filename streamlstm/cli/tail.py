@@ -28,11 +28,9 @@ from streamlstm.cli.options import (
     stream_argument,
 )
 from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
-from streamlstm.safety.escaping import as_column
-from streamlstm.store.key_types import check_types, no_stream
-from streamlstm.store.keys import Keys
-from streamlstm.store.resp.connection import Connection
-from streamlstm.store.resp.entry_id import BEGINNING, EntryId
+from streamlstm.safety import as_column
+from streamlstm.store import Keys, check_types, no_stream
+from streamlstm.store.resp import BEGINNING, Connection, EntryId
 
 BLOCK_MS = 1_000  # one wait for new entries; well below the reply's time-out
 RETRY_S = 0.5  # between two attempts to reach a server that has gone

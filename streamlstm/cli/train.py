@@ -20,7 +20,7 @@ from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.table_options import Notes, table_options, take_table_options
 from streamlstm.cli.whole_numbers import Automatic, Seasons, WholeNumbers
 from streamlstm.errors import MissingExtraError, TableError, UsageError
-from streamlstm.safety.atomic_file import write_whole
+from streamlstm.safety import write_whole
 
 if TYPE_CHECKING:
     from streamlstm.tables import TableOptions
@@ -338,7 +338,7 @@ def _shown(progress: Progress | None) -> str | None:
 
 
 def _facts(result: TrainingResult, options: TrainingOptions, output: Path, seconds: float) -> dict[str, Any]:
-    from streamlstm.models.spec import fingerprint
+    from streamlstm.models import fingerprint
 
     return {
         "output": str(output),

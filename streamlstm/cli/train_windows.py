@@ -15,12 +15,12 @@ import click
 from streamlstm.cli.options import say
 from streamlstm.cli.train import LONGEST_BAR, WINDOW_SETTINGS, clipping
 from streamlstm.errors import TableError, UsageError
-from streamlstm.safety.atomic_file import write_whole
+from streamlstm.safety import write_whole
 
 if TYPE_CHECKING:
     from streamlstm.cli.table_options import Notes
     from streamlstm.tables import Series
-    from streamlstm.training.windowed import WindowOptions, WindowResult
+    from streamlstm.training import WindowOptions, WindowResult
 
 # Options that mean nothing to a model over windows, and those the preset fixes.
 CARRYING = ("window", "wide_seasons", "adapt", "members", "horizon", "calendar", "gaps", "feature_cols")
@@ -43,7 +43,7 @@ def run(
     preset = settings["preset"]
     _refuse_meaningless(context, preset)
     options = _preset_options(settings, columns) if preset else _options(settings, columns)
-    from streamlstm.training.windowed import train_windows
+    from streamlstm.training import train_windows
 
     began = time.monotonic()
     results: dict[str, WindowResult] = {}
@@ -102,7 +102,7 @@ def _features(columns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _preset_options(settings: dict[str, Any], columns: tuple[str, ...]) -> WindowOptions:
-    from streamlstm.training.windowed import tutorial
+    from streamlstm.training import tutorial
 
     return tutorial(
         features=_features(columns),
@@ -113,8 +113,7 @@ def _preset_options(settings: dict[str, Any], columns: tuple[str, ...]) -> Windo
 
 
 def _options(settings: dict[str, Any], columns: tuple[str, ...]) -> WindowOptions:
-    from streamlstm.training.forecaster import WindowConfig
-    from streamlstm.training.windowed import WindowOptions
+    from streamlstm.training import WindowConfig, WindowOptions
 
     names = ("lookback", "predict", "layer", "units", "activation", "dropout", "recurrent_dropout")
     config = WindowConfig(
@@ -165,7 +164,7 @@ def _bar(label: str) -> Iterator[Callable[[int, int], None] | None]:
 
 
 def _facts(results: dict[str, WindowResult], options: WindowOptions, output: Path, seconds: float) -> dict[str, Any]:
-    from streamlstm.models.spec import fingerprint
+    from streamlstm.models import fingerprint
 
     honest = results["time"]
     return {

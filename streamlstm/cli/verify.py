@@ -27,8 +27,8 @@ from streamlstm.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from streamlstm.daemon.replay.verify import Report
-    from streamlstm.engine.engine import EngineSettings
+    from streamlstm.daemon.replay import Report
+    from streamlstm.engine import EngineSettings
 
 MOST_MEMORY_BYTES = 128 << 20  # of records at once
 
@@ -71,12 +71,10 @@ def verify(
     from streamlstm.cli.connection import connect, resolve_redis
     from streamlstm.cli.loading import load_model
     from streamlstm.cli.state import opened_file, ticking
-    from streamlstm.daemon.replay.verify import Verification
-    from streamlstm.engine.engine import Engine
-    from streamlstm.store.key_types import check_stream
-    from streamlstm.store.keys import Keys
-    from streamlstm.store.snapshots.file_format import SnapshotReader
-    from streamlstm.store.snapshots.stream_states import States
+    from streamlstm.daemon.replay import Verification
+    from streamlstm.engine import Engine
+    from streamlstm.store import Keys, check_stream
+    from streamlstm.store.snapshots import SnapshotReader, States
 
     loaded = load_model(model)
     with contextlib.ExitStack() as stack:

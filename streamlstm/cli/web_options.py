@@ -11,7 +11,7 @@ import click
 from streamlstm.cli.options import option
 
 if TYPE_CHECKING:
-    from streamlstm.daemon.http.routes import WebSettings
+    from streamlstm.daemon.http import WebSettings
 
 Function = Callable[..., Any]
 
@@ -56,6 +56,6 @@ def web_options(function: Function) -> Function:
 
 
 def _settings(address: str, names: tuple[str, ...], *, page: bool, pattern: str | None, most: int) -> WebSettings:
-    from streamlstm.daemon.http.routes import WebSettings
+    from streamlstm.daemon.http import WebSettings
 
     return WebSettings(address=address, names=names, page=page, series_metrics=pattern, series_metrics_max=most)

@@ -20,19 +20,16 @@ from streamlstm.daemon.read_cursors import Reading
 from streamlstm.daemon.recorder import Counting
 from streamlstm.daemon.retention import Retention
 from streamlstm.daemon.settings import Clock, DaemonSettings
-from streamlstm.daemon.sharing.assignment import Sharing, all_of
+from streamlstm.daemon.sharing import Sharing, all_of
 from streamlstm.daemon.standby import Standby
 from streamlstm.daemon.store_health import Standing
 from streamlstm.daemon.streams import Pending, Status, Stream, Streams
-from streamlstm.daemon.telemetry.instruments import Laps
-from streamlstm.daemon.telemetry.metrics import STAGES, Metrics
-from streamlstm.daemon.telemetry.throttled_log import Digest
+from streamlstm.daemon.telemetry import STAGES, Digest, Laps, Metrics
 from streamlstm.daemon.unreachable import AWAY_PAUSE_S, Away
-from streamlstm.engine.engine import Engine, Result
-from streamlstm.engine.parsing import Parsed
+from streamlstm.engine import Engine, Parsed, Result
 from streamlstm.errors import ModelChangedError, StoreError, StoreForbidsError, StoreNotNowError, StoreUnavailableError
-from streamlstm.store.base import Head, Store
-from streamlstm.store.resp.entry_id import is_before
+from streamlstm.store import Head, Store
+from streamlstm.store.resp import is_before
 
 log = logging.getLogger(__name__)
 

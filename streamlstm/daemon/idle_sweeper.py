@@ -8,9 +8,9 @@ What a new series is told where `--max-series` is reached does depend on it: the
 from __future__ import annotations
 
 from streamlstm.daemon.streams import Stream
-from streamlstm.engine.engine import Engine
-from streamlstm.store.base import Commit, Store
-from streamlstm.store.record.layout import idle_edge, time_of
+from streamlstm.engine import Engine
+from streamlstm.store import Commit, Store
+from streamlstm.store.record import idle_edge, time_of
 
 PAGE = 5_000  # records looked at in one go; with one page every two seconds ten million take an hour
 

@@ -9,11 +9,10 @@ from streamlstm.daemon.idle_sweeper import Sweep
 from streamlstm.daemon.malloc_trim import finder
 from streamlstm.daemon.notices import say_ahead, say_begun_again, say_deleted, say_lost, say_rounded, say_skipped
 from streamlstm.daemon.streams import Stream, Streams
-from streamlstm.daemon.telemetry.metrics import Metrics
-from streamlstm.engine.engine import Engine
-from streamlstm.engine.rounding import rounding_share
-from streamlstm.store.base import Head, Store, Tail
-from streamlstm.store.resp.entry_id import is_before
+from streamlstm.daemon.telemetry import Metrics
+from streamlstm.engine import Engine, rounding_share
+from streamlstm.store import Head, Store, Tail
+from streamlstm.store.resp import is_before
 
 AHEAD_MS = 60_000  # clocks differ by less
 SAMPLED_SERIES = 300  # looked at to say how old states are, and whether float32 holds their values

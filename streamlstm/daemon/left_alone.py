@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from streamlstm.daemon.sharing.assignment import Sharing
+from streamlstm.daemon.sharing import Sharing
 from streamlstm.daemon.standby import Standby
 from streamlstm.daemon.streams import Status, Stream, Streams
-from streamlstm.daemon.telemetry.metrics import Metrics
+from streamlstm.daemon.telemetry import Metrics
 from streamlstm.errors import ModelChangedError, StoreError
 
 log = logging.getLogger(__name__)

@@ -13,16 +13,13 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Protocol
 
-from streamlstm.daemon.replay.replay import Replay
+from streamlstm.daemon.replay import Replay
 from streamlstm.daemon.standby import says_other_model
-from streamlstm.engine.engine import Engine
+from streamlstm.engine import Engine
 from streamlstm.errors import ModelChangedError, StoreError
-from streamlstm.store.base import BEFORE_ANYTHING, Commit, Head
-from streamlstm.store.keys import Keys
-from streamlstm.store.resp.connection import Connection
-from streamlstm.store.snapshots.file_format import SnapshotHead
-from streamlstm.store.snapshots.stream_states import PAGE, Draft, States
-from streamlstm.store.stream_meta import Meta
+from streamlstm.store import BEFORE_ANYTHING, Commit, Head, Keys, Meta
+from streamlstm.store.resp import Connection
+from streamlstm.store.snapshots import PAGE, Draft, SnapshotHead, States
 
 log = logging.getLogger(__name__)
 

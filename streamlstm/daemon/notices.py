@@ -6,8 +6,7 @@ import logging
 from collections.abc import Iterable
 
 from streamlstm.errors import StoreError
-from streamlstm.store.base import Head, Store, Tail
-from streamlstm.store.stream_ends import begun_again_text
+from streamlstm.store import Head, Store, Tail, begun_again_text
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streamlstm.daemon.streams import Stream, Streams
-from streamlstm.engine.parsing import Parsed
-from streamlstm.store.base import TOO_MUCH, Store
+from streamlstm.engine import Parsed
+from streamlstm.store import TOO_MUCH, Store
 
 FIRST_ENTRIES = 64
 AIMED_BYTES = 16 << 20  # of a read: a quarter of what a store takes at most, as entries differ

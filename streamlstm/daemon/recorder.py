@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from streamlstm.daemon.streams import Stream
-from streamlstm.daemon.telemetry.metrics import Metrics
-from streamlstm.daemon.telemetry.throttled_log import Digest
-from streamlstm.engine.engine import Result
-from streamlstm.store.base import Head
-from streamlstm.store.resp.entry_id import EntryId
+from streamlstm.daemon.telemetry import Digest, Metrics
+from streamlstm.engine import Result
+from streamlstm.store import Head
+from streamlstm.store.resp import EntryId
 
 HISTORY_S = 3600.0  # an id older than this is no measure of how fast it was answered
 

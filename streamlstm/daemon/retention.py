@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable
 
 from streamlstm.daemon.streams import Ages, Stream
-from streamlstm.store.base import Commit
-from streamlstm.store.resp.entry_id import EntryId
+from streamlstm.store import Commit
+from streamlstm.store.resp import EntryId
 
 PARTS = 16  # of the time, that ages are told apart by; also how often a stream is trimmed in it
 

@@ -13,12 +13,10 @@ import logging
 from collections.abc import Callable, Collection
 from itertools import islice
 
-from streamlstm.daemon.sharing.stream_selector import Selection
+from streamlstm.daemon.sharing import Selection
 from streamlstm.errors import ModelChangedError, StoreError, StoreForbidsError, StoreUnavailableError
-from streamlstm.store.keys import Keys
-from streamlstm.store.preflight import Preflight
-from streamlstm.store.resp.connection_pool import WRONG_TYPE, Nodes, is_away
-from streamlstm.store.stream_meta import read_model
+from streamlstm.store import Keys, Preflight, read_model
+from streamlstm.store.resp import WRONG_TYPE, Nodes, is_away
 
 log = logging.getLogger(__name__)
 

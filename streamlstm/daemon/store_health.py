@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 
-from streamlstm.daemon.telemetry.metrics import Metrics
+from streamlstm.daemon.telemetry import Metrics
 from streamlstm.errors import (
     StoreError,
     StoreHandshakeError,

@@ -14,9 +14,9 @@ import enum
 from collections import deque
 from dataclasses import dataclass, field
 
-from streamlstm.engine.engine import Result
-from streamlstm.store.base import Head
-from streamlstm.store.resp.entry_id import BEGINNING, EntryId
+from streamlstm.engine import Result
+from streamlstm.store import Head
+from streamlstm.store.resp import BEGINNING, EntryId
 
 
 class Status(enum.Enum):

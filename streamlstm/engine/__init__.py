@@ -1,1 +1,21 @@
 """Entries in, commits out: no I/O, no clock."""
+
+from streamlstm.engine.compiled import COMPILED, WITHOUT
+from streamlstm.engine.engine import Engine, EngineSettings, Result
+from streamlstm.engine.kernels import calibrate
+from streamlstm.engine.overflow import MOST_REJECTED
+from streamlstm.engine.parsing import ALL_SERIES, RESET, Parsed
+from streamlstm.engine.rejection import BAD_RECORD, KINDS, MODEL_FAILED
+from streamlstm.engine.rounding import rounding_share
+from streamlstm.engine.scoring import (
+    ABSOLUTE,
+    BUCKETS,
+    COVERED,
+    GIVEN,
+    NAIVE,
+    SCALED,
+    SCALED_ERROR_EDGES,
+    SCORED,
+    new_tally,
+)
+from streamlstm.engine.values import is_decimal

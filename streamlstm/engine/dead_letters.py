@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping
 
 from streamlstm.engine.parsing import RESET, Parsed
 from streamlstm.engine.rejection import BAD_RECORD, Flaw
-from streamlstm.store.base import DeadLetter
+from streamlstm.store import DeadLetter
 
 MAX_DEAD_VALUE_BYTES = 1024  # kept of a dead letter's value; the input stream has the rest until it is trimmed
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.engine.parsing import Parsed
-from streamlstm.models.gap_policy import MOST_FILLED, Gaps
+from streamlstm.models import MOST_FILLED, Gaps
 
 Index = NDArray[np.int64]
 

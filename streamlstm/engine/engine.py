@@ -28,12 +28,10 @@ from streamlstm.engine.single import Single, SingleWay
 from streamlstm.engine.skipped import Skipped
 from streamlstm.engine.sorted_items import NO_PAST, Unknown, Work
 from streamlstm.engine.stepping import Stepper
-from streamlstm.models.gap_policy import NEVER, Gaps
-from streamlstm.models.interface import StepModel
-from streamlstm.store.base import Commit, DeadLetter, Head, SingleCommit
-from streamlstm.store.record.columns import NO_EXTRAS, Extras
-from streamlstm.store.record.layout import RecordFormat, Records
-from streamlstm.store.resp.codec import write_numbers
+from streamlstm.models import NEVER, Gaps, StepModel
+from streamlstm.store import Commit, DeadLetter, Head, SingleCommit
+from streamlstm.store.record import NO_EXTRAS, Extras, RecordFormat, Records
+from streamlstm.store.resp import write_numbers
 
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from streamlstm.errors import StepError
 
 if TYPE_CHECKING:
-    from streamlstm.models.interface import StepModel
+    from streamlstm.models import StepModel
 
 Float32 = NDArray[np.float32]
 Index = NDArray[np.int64]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.models.interface import StepModel
+from streamlstm.models import StepModel
 
 Float32 = NDArray[np.float32]
 Index = NDArray[np.int64]

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.engine.scoring import BUCKETS, Scored
-from streamlstm.store.record.conformal import CALIBRATION, CONSTANTS
-from streamlstm.store.record.layout import HEADER
-from streamlstm.store.resp.array_checks import hold, hold_numbers, hold_tuple
+from streamlstm.store.record import CALIBRATION, CONSTANTS, HEADER
+from streamlstm.store.resp import hold, hold_numbers, hold_tuple
 
 Index = NDArray[np.int64]
 Float32 = NDArray[np.float32]

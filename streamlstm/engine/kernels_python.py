@@ -28,12 +28,10 @@ from streamlstm.engine.kernel_demands import Layout as Layout  # noqa: PLC0414  
 from streamlstm.engine.schedule_python import MISSING
 from streamlstm.engine.schedule_python import lay_out as lay_out  # noqa: PLC0414  (one of the twin's functions)
 from streamlstm.engine.scoring import COVERED, GIVEN, add_scores, take_scores
-from streamlstm.models.pairs import join
-from streamlstm.store.record.conformal import CALIBRATION, LABELLED, Events
-from streamlstm.store.record.conformal import calibrate as calibrate  # noqa: PLC0414  (one of the twin's functions)
-from streamlstm.store.record.layout import HEADER, count_on
-from streamlstm.store.resp.array_checks import hold, hold_numbers, hold_tuple
-from streamlstm.store.resp.codec import SLOT, TIME
+from streamlstm.models import join
+from streamlstm.store.record import CALIBRATION, HEADER, LABELLED, Events, count_on
+from streamlstm.store.record import calibrate as calibrate  # noqa: PLC0414  (one of the twin's functions)
+from streamlstm.store.resp import SLOT, TIME, hold, hold_numbers, hold_tuple
 
 Index = NDArray[np.int64]
 Float32 = NDArray[np.float32]

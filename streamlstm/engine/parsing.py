@@ -15,7 +15,7 @@ from streamlstm.engine.rejection import Flaw
 from streamlstm.engine.series_cache import NO_SLOT
 from streamlstm.engine.values import read_odd
 from streamlstm.errors import StoreUnavailableError
-from streamlstm.store.resp.codec import Scan, Table, Texts, scan_read
+from streamlstm.store.resp import Scan, Table, Texts, scan_read
 
 Index = NDArray[np.int64]
 Float32 = NDArray[np.float32]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from streamlstm.engine.scoring import scored_feature
-from streamlstm.models.pairs import MOST_ROUNDED
-from streamlstm.models.spec import ModelSpec
-from streamlstm.store.record.layout import RecordFormat, Rows
+from streamlstm.models import MOST_ROUNDED, ModelSpec
+from streamlstm.store.record import RecordFormat, Rows
 
 
 def rounding_share(spec: ModelSpec, record_format: RecordFormat, rows: Rows) -> float:

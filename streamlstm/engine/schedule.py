@@ -22,7 +22,7 @@ from streamlstm.engine.kernels import lay_out
 from streamlstm.engine.parsing import Rectangle, staircase
 from streamlstm.engine.schedule_python import FRESH, LAST
 from streamlstm.engine.sorted_items import Work
-from streamlstm.store.record.layout import Rows
+from streamlstm.store.record import Rows
 
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]

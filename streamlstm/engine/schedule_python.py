@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.store.resp.array_checks import hold
+from streamlstm.store.resp import hold
 
 Index = NDArray[np.int64]
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.models.spec import ModelSpec
-from streamlstm.store.record.layout import SUMS, count_on
+from streamlstm.models import ModelSpec
+from streamlstm.store.record import SUMS, count_on
 
 Index = NDArray[np.int64]
 Float32 = NDArray[np.float32]

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.store.record.layout import RecordFormat, Rows
-from streamlstm.store.resp.codec import Table
+from streamlstm.store.record import RecordFormat, Rows
+from streamlstm.store.resp import Table
 
 Slots = NDArray[np.int64]
 

@@ -18,7 +18,7 @@ from streamlstm.engine.finite import finite_answers
 from streamlstm.engine.halving import Halving
 from streamlstm.engine.parsing import ALL_SERIES, RESET, Parsed
 from streamlstm.engine.series_cache import NO_SLOT
-from streamlstm.models.interface import StepModel
+from streamlstm.models import StepModel
 
 Index = NDArray[np.int64]
 

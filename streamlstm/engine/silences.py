@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.engine.finite import finite_answers
-from streamlstm.models.gap_policy import NEVER, NO_GAPS, Gaps, filled_time
-from streamlstm.store.record.layout import RecordFormat, Rows, count_on
+from streamlstm.models import NEVER, NO_GAPS, Gaps, filled_time
+from streamlstm.store.record import RecordFormat, Rows, count_on
 
 Float32 = NDArray[np.float32]
 Index = NDArray[np.int64]

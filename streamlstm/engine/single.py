@@ -18,10 +18,9 @@ from streamlstm.engine.scoring import new_tally
 from streamlstm.engine.series_cache import Arena
 from streamlstm.engine.stepping import Stepper
 from streamlstm.errors import StepError
-from streamlstm.models.gap_policy import NEVER
-from streamlstm.models.interface import StepModel
-from streamlstm.store.record.layout import Rows
-from streamlstm.store.resp.codec import ID_AT, ID_LENGTH, SLOT, TIME, Table, scan_single
+from streamlstm.models import NEVER, StepModel
+from streamlstm.store.record import Rows
+from streamlstm.store.resp import ID_AT, ID_LENGTH, SLOT, TIME, Table, scan_single
 
 Index = NDArray[np.int64]
 Float32 = NDArray[np.float32]

@@ -11,9 +11,8 @@ from streamlstm.engine.kernels_python import Layout, chosen_extras
 from streamlstm.engine.schedule import Items
 from streamlstm.engine.schedule_python import RESET, SKIPPED
 from streamlstm.engine.series_cache import NO_SLOT
-from streamlstm.models.pairs import join
-from streamlstm.store.record.conformal import intervals_around
-from streamlstm.store.record.layout import RecordFormat, Rows
+from streamlstm.models import join
+from streamlstm.store.record import RecordFormat, Rows, intervals_around
 
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]

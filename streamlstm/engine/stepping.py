@@ -28,10 +28,8 @@ from streamlstm.engine.schedule_python import MISSING
 from streamlstm.engine.scoring import SCALED_ERROR_EDGES, new_tally, scored_feature
 from streamlstm.engine.series_cache import Arena
 from streamlstm.engine.silences import Silences
-from streamlstm.models.gap_policy import NEVER, NO_GAPS, Gaps
-from streamlstm.models.interface import StepModel
-from streamlstm.store.record.columns import Extras
-from streamlstm.store.record.layout import RecordFormat, Rows
+from streamlstm.models import NEVER, NO_GAPS, Gaps, StepModel
+from streamlstm.store.record import Extras, RecordFormat, Rows
 
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from streamlstm.engine import rejection
 from streamlstm.engine.rejection import Flaw
-from streamlstm.models.pairs import split
+from streamlstm.models import split
 
 Float32 = NDArray[np.float32]
 

@@ -1,1 +1,8 @@
 """How good forecasts are: one step ahead through a table, beside the classics; needs no torch."""
+
+from streamlstm.evaluation.baselines import BASELINES, naive_forecasts
+from streamlstm.evaluation.comparison import Comparison, compare, scorable
+from streamlstm.evaluation.ridge_regression import ridge
+from streamlstm.evaluation.scores import Bounds, Errors, as_written, forecasts_ahead, only_forecast, score
+from streamlstm.evaluation.served import serve
+from streamlstm.evaluation.split import fill_gaps, from_first_value, training_length, with_gaps

@@ -23,7 +23,7 @@ from streamlstm.evaluation.scores import (
 )
 from streamlstm.evaluation.served import Figures, serve
 from streamlstm.evaluation.split import from_first_value, training_length
-from streamlstm.models.model import Model
+from streamlstm.models import Model
 from streamlstm.tables import Series
 
 Float64 = NDArray[np.float64]

@@ -10,7 +10,7 @@ import orjson
 from numpy.typing import NDArray
 
 from streamlstm.evaluation.split import training_length
-from streamlstm.models.model import Model
+from streamlstm.models import Model
 from streamlstm.tables import Series
 
 Float64 = NDArray[np.float64]

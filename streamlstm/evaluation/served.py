@@ -11,17 +11,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.engine.engine import Engine, EngineSettings
-from streamlstm.engine.parsing import Parsed
-from streamlstm.engine.rejection import MODEL_FAILED
-from streamlstm.engine.scoring import ABSOLUTE, COVERED, GIVEN, NAIVE, SCORED, new_tally
+from streamlstm.engine import (
+    ABSOLUTE,
+    COVERED,
+    GIVEN,
+    MODEL_FAILED,
+    NAIVE,
+    SCORED,
+    Engine,
+    EngineSettings,
+    Parsed,
+    new_tally,
+)
 from streamlstm.errors import ArrayError, StepError, TableError
 from streamlstm.evaluation.split import training_length
-from streamlstm.models.model import Model
-from streamlstm.models.pairs import split
-from streamlstm.store.base import BEFORE_ANYTHING, Commit
-from streamlstm.store.record.columns import Extras
-from streamlstm.store.resp.codec import Texts
+from streamlstm.models import Model, split
+from streamlstm.store import BEFORE_ANYTHING, Commit
+from streamlstm.store.record import Extras
+from streamlstm.store.resp import Texts
 from streamlstm.tables import Series
 
 Float64 = NDArray[np.float64]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.errors import TableError, UsageError
-from streamlstm.models.gap_policy import NO_GAPS, Gaps, filled_time
+from streamlstm.models import NO_GAPS, Gaps, filled_time
 from streamlstm.tables import Series
 
 

@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.errors import MissingExtraError, ModelError
-from streamlstm.safety.bounded_file import open_bounded
-from streamlstm.safety.child_process import MIB, Limits, read_confined
+from streamlstm.safety import MIB, Limits, open_bounded, read_confined
 
 Weights = list[NDArray[np.float32]]
 

@@ -26,10 +26,9 @@ from streamlstm.errors import ModelError, UsageError
 from streamlstm.keras.chain import Link, chain, input_shape
 from streamlstm.keras.file import MAX_BYTES, KerasFile, read_keras_file
 from streamlstm.keras.layers import LayerBuilder
-from streamlstm.models.pairs import MOST_ROUNDED
-from streamlstm.models.spec import ModelSpec
-from streamlstm.nn.onnx_graph import Graph
-from streamlstm.training.export.pairs import emit_join, emit_split
+from streamlstm.models import MOST_ROUNDED, ModelSpec
+from streamlstm.nn import Graph
+from streamlstm.training import emit_join, emit_split
 
 Pair = tuple[float, float]
 

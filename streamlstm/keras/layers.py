@@ -19,7 +19,7 @@ from streamlstm.keras.affine import AFFINE, affine
 from streamlstm.keras.chain import COPY
 from streamlstm.keras.classes import function_name, is_own_class, own_class
 from streamlstm.keras.file import KerasFile, Weights
-from streamlstm.nn.activations import NAMES
+from streamlstm.nn import NAMES
 
 # Layers that do something in training only, or nothing at all.
 _TRAINING_ONLY = (

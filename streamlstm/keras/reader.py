@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 from streamlstm.errors import ModelError
-from streamlstm.safety.child_process import MIB, Result
+from streamlstm.safety import MIB, Result
 
 # A configuration takes some kilobytes a layer; with the code of a Lambda in it, tens of them.
 MAX_CONFIG_BYTES = 8 * MIB

@@ -17,7 +17,7 @@ from streamlstm.models.pairs import join, split
 from streamlstm.models.session import MOST_SAID, Pace, Watch, check_functions, open_session
 from streamlstm.models.spec import METADATA_KEY, ModelSpec, fingerprint
 from streamlstm.models.trial import try_out
-from streamlstm.safety.escaping import printable
+from streamlstm.safety import printable
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

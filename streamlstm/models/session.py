@@ -25,7 +25,7 @@ import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema as operators
 
 from streamlstm.errors import EndlessStepError, MemoryStepError, ModelError, StepError
-from streamlstm.safety.escaping import printable
+from streamlstm.safety import printable
 
 MIB = 1 << 20
 # What the graph may compute from constants while it is loaded, or 1 x the file if that is more: transposed weights are

@@ -1,5 +1,6 @@
 """Recurrent layers in torch with the exact semantics of Keras and TensorFlow 1; needs the extra `train`."""
 
+from streamlstm.nn.activations import NAMES
 from streamlstm.nn.bidirectional import Bidirectional
 from streamlstm.nn.cell import Cell
 from streamlstm.nn.cell_stack import StackedCells
@@ -9,34 +10,10 @@ from streamlstm.nn.dense import Activation, Dense, Dropout
 from streamlstm.nn.gates import gates
 from streamlstm.nn.layer import RecurrentLayer
 from streamlstm.nn.layer_stack import Residual, Stack
-from streamlstm.nn.operations import State
+from streamlstm.nn.onnx_graph import Graph
+from streamlstm.nn.operations import State, Value, of
 from streamlstm.nn.recurrent import GRU, LSTM, RNN, SimpleRNN
 from streamlstm.nn.registry import from_config
+from streamlstm.nn.symbols import OnnxOperations
 from streamlstm.nn.weights import apply_constraints, regularization_loss
 from streamlstm.nn.window import Window
-
-__all__ = [
-    "GRU",
-    "LSTM",
-    "RNN",
-    "Activation",
-    "Bidirectional",
-    "Cell",
-    "Dense",
-    "Dropout",
-    "GRUCell",
-    "LSTMCell",
-    "RecurrentLayer",
-    "Residual",
-    "SimpleRNN",
-    "SimpleRNNCell",
-    "Stack",
-    "StackedCells",
-    "State",
-    "Window",
-    "apply_constraints",
-    "clip_gradients",
-    "from_config",
-    "gates",
-    "regularization_loss",
-]

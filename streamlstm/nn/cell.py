@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from streamlstm.errors import UsageError
-from streamlstm.models.spec import StateEntry
+from streamlstm.models import StateEntry
 from streamlstm.nn.operations import State, Value, of
 from streamlstm.nn.symbols import emit
 from streamlstm.nn.weights import Weighted, jsonable

@@ -8,7 +8,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from streamlstm.errors import UsageError
-from streamlstm.models.spec import StateEntry
+from streamlstm.models import StateEntry
 from streamlstm.nn.cell import Cell, Masks
 from streamlstm.nn.operations import State, Value
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from streamlstm.errors import UsageError
-from streamlstm.models.spec import StateEntry
+from streamlstm.models import StateEntry
 from streamlstm.nn.activations import Activation, activation
 from streamlstm.nn.cell import Cell, Masks, checked_rate, checked_units, draw_mask, merge_options
 from streamlstm.nn.operations import State, Value, of

@@ -9,7 +9,7 @@ from typing import Any, TypedDict, Unpack
 import torch
 from torch import Tensor
 
-from streamlstm.models.spec import StateEntry
+from streamlstm.models import StateEntry
 from streamlstm.nn import activations
 from streamlstm.nn.cell import checked_rate, checked_units, merge_options
 from streamlstm.nn.constraints import ConstraintSpec

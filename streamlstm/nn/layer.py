@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from streamlstm.errors import UsageError
-from streamlstm.models.spec import StateEntry
+from streamlstm.models import StateEntry
 from streamlstm.nn.operations import State, Value
 from streamlstm.nn.symbols import emit
 from streamlstm.nn.weights import Weighted

@@ -8,7 +8,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from streamlstm.errors import UsageError
-from streamlstm.models.spec import StateEntry
+from streamlstm.models import StateEntry
 from streamlstm.nn.cell_stack import prefixed
 from streamlstm.nn.dense import Pointwise
 from streamlstm.nn.layer import RecurrentLayer

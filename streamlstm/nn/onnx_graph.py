@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from streamlstm.models.spec import METADATA_KEY, ModelSpec
+from streamlstm.models import METADATA_KEY, ModelSpec
 
 OPSET = 18
 IR_VERSION = 9  # the one that belongs to opset 18 and 19; older onnxruntime releases read it too

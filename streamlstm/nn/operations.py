@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from streamlstm.models.spec import StateEntry
+from streamlstm.models import StateEntry
 
 if TYPE_CHECKING:
     from streamlstm.nn.recurrence import Recurrence

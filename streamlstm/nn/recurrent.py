@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from streamlstm.errors import UsageError
-from streamlstm.models.spec import StateEntry
+from streamlstm.models import StateEntry
 from streamlstm.nn.cell import Cell, merge_options
 from streamlstm.nn.cell_stack import StackedCells
 from streamlstm.nn.cells import GRUCell, LSTMCell, SimpleRNNCell

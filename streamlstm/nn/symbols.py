@@ -14,7 +14,7 @@ import torch
 from onnx import TensorProto
 from torch import Tensor
 
-from streamlstm.models.spec import StateEntry
+from streamlstm.models import StateEntry
 from streamlstm.nn import onnx_operators
 from streamlstm.nn.onnx_graph import Graph
 from streamlstm.nn.operations import Loop, Operations, State, Step, Value

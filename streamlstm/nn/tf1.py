@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from streamlstm.errors import UsageError
-from streamlstm.models.spec import StateEntry
+from streamlstm.models import StateEntry
 from streamlstm.nn.cell import Cell, Masks, draw_mask
 from streamlstm.nn.cell_stack import StackedCells
 from streamlstm.nn.operations import State, Value

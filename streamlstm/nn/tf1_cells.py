@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from torch import Generator, Tensor
 
 from streamlstm.errors import UsageError
-from streamlstm.models.spec import StateEntry
+from streamlstm.models import StateEntry
 from streamlstm.nn.activations import Activation, activation
 from streamlstm.nn.cell import Cell, Masks, checked_units
 from streamlstm.nn.cells import GRUCell as KerasGRUCell

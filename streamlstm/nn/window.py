@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from streamlstm.errors import UsageError
-from streamlstm.models.spec import StateEntry
+from streamlstm.models import StateEntry
 from streamlstm.nn.layer import RecurrentLayer
 from streamlstm.nn.operations import State, Value, of
 from streamlstm.nn.symbols import Symbol

@@ -15,9 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.store.record.layout import NO_RECORDS, Records, Rows
-from streamlstm.store.resp.codec import ID_AT, ID_LENGTH, NAME_AT, NAME_LENGTH, SLOT, Texts, write_numbers
-from streamlstm.store.resp.entry_id import BEGINNING
+from streamlstm.store.record import NO_RECORDS, Records, Rows
+from streamlstm.store.resp import BEGINNING, ID_AT, ID_LENGTH, NAME_AT, NAME_LENGTH, SLOT, Texts, write_numbers
 
 EMPTY = Texts.of([])
 TOO_MUCH = b"*0\r\n"  # instead of the entries of a read that is to be asked again for fewer

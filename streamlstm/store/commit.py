@@ -22,10 +22,7 @@ from streamlstm.store.base import Commit, Head
 from streamlstm.store.commit_commands import Flight, FlightPacker
 from streamlstm.store.key_types import ask_types, check_types, hold_types
 from streamlstm.store.keys import Keys
-from streamlstm.store.resp.connection import pack
-from streamlstm.store.resp.entry_id import BEGINNING
-from streamlstm.store.resp.replies import agreed, checked, listed, odd, parse_replies, stream_info
-from streamlstm.store.resp.topology import Topology
+from streamlstm.store.resp import BEGINNING, Topology, agreed, checked, listed, odd, pack, parse_replies, stream_info
 from streamlstm.store.stream_meta import FIELDS, Meta, read_meta
 from streamlstm.store.transaction import name_of
 from streamlstm.store.unfinished_commit import Unfinished

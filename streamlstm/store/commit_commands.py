@@ -10,10 +10,7 @@ from dataclasses import dataclass
 
 from streamlstm.store.base import Commit, SingleCommit
 from streamlstm.store.keys import Keys
-from streamlstm.store.resp.codec import pack_entries, pack_records, pack_single
-from streamlstm.store.resp.connection import bulk, pack
-from streamlstm.store.resp.entry_id import EntryId
-from streamlstm.store.resp.replies import parse_replies
+from streamlstm.store.resp import EntryId, bulk, pack, pack_entries, pack_records, pack_single, parse_replies
 from streamlstm.store.stream_meta import FORMAT
 from streamlstm.store.transaction import Command
 

@@ -13,9 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamlstm.store.resp.connection import Connection, pack
-from streamlstm.store.resp.entry_id import EntryId, beyond
-from streamlstm.store.resp.replies import checked
+from streamlstm.store.resp import Connection, EntryId, beyond, checked, pack
 
 PAGE = 1_000  # pending entries of one command
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from streamlstm.errors import ResourceError, StoreError
-from streamlstm.safety.atomic_file import write_whole
+from streamlstm.safety import write_whole
 from streamlstm.store.redis import process_id
 
 USUAL_PORT = 6379  # taken if it is free, so that redis-cli finds the server without being told

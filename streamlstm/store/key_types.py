@@ -7,9 +7,7 @@ from typing import Any
 
 from streamlstm.errors import StoreError
 from streamlstm.store.keys import Keys
-from streamlstm.store.resp.address import Address
-from streamlstm.store.resp.connection import Connection, pack
-from streamlstm.store.resp.replies import checked, odd
+from streamlstm.store.resp import Address, Connection, checked, odd, pack
 
 
 def ask_types(keys: Keys) -> list[bytes]:

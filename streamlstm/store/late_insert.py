@@ -14,9 +14,7 @@ from typing import Any
 from streamlstm.errors import StoreError
 from streamlstm.store.consumer_groups import making, read_groups
 from streamlstm.store.keys import Keys
-from streamlstm.store.resp.connection import Connection, pack
-from streamlstm.store.resp.entry_id import BEGINNING, EntryId, beyond
-from streamlstm.store.resp.replies import checked, stream_info
+from streamlstm.store.resp import BEGINNING, Connection, EntryId, beyond, checked, pack, stream_info
 from streamlstm.store.transaction import Command, carry_out_whole
 
 log = logging.getLogger(__name__)

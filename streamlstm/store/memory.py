@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.store.base import Commit, DeadLetter, Head, Tail
-from streamlstm.store.resp.codec import encode_read
-from streamlstm.store.resp.entry_id import BEGINNING, EntryId
+from streamlstm.store.resp import BEGINNING, EntryId, encode_read
 
 
 @dataclass

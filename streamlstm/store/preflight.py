@@ -11,11 +11,7 @@ from collections.abc import Sequence
 import hiredis
 
 from streamlstm.store.keys import EVENTS_CHANNEL, Keys
-from streamlstm.store.resp.address import Address
-from streamlstm.store.resp.connection import Connection, pack
-from streamlstm.store.resp.error_replies import advice
-from streamlstm.store.resp.replies import agreed, odd
-from streamlstm.store.resp.topology import Topology
+from streamlstm.store.resp import Address, Connection, Topology, advice, agreed, odd, pack
 from streamlstm.store.transaction import Command, name_of
 
 _BEGINNING = "0-0"

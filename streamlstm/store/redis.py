@@ -16,12 +16,17 @@ from streamlstm.store.base import Commit, Head, Tail
 from streamlstm.store.commit import CommitConnection
 from streamlstm.store.keys import Keys
 from streamlstm.store.preflight import Preflight
-from streamlstm.store.resp.address import SOCKET_TIMEOUT_S, Address
-from streamlstm.store.resp.connection import Connection, pack
-from streamlstm.store.resp.connection_pool import Nodes
-from streamlstm.store.resp.poller import Waiting
-from streamlstm.store.resp.replies import listed
-from streamlstm.store.resp.topology import Topology, parse_topology
+from streamlstm.store.resp import (
+    SOCKET_TIMEOUT_S,
+    Address,
+    Connection,
+    Nodes,
+    Topology,
+    Waiting,
+    listed,
+    pack,
+    parse_topology,
+)
 from streamlstm.store.server_check import refuse_unsafe
 from streamlstm.store.stream_ends import count_to, read_tail
 from streamlstm.store.stream_reader import Readers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from streamlstm.errors import StoreError
-from streamlstm.store.resp.url import as_cluster
+from streamlstm.store.resp import as_cluster
 
 OLDEST = (6, 2)  # COPY, XTRIM MINID, GETEX
 _VALKEY_SPEAKS = "valkey_version"  # a Valkey says Redis 7.2 besides its own version

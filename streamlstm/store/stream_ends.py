@@ -7,9 +7,7 @@ from dataclasses import replace
 
 from streamlstm.store.base import Head, Tail
 from streamlstm.store.keys import Keys
-from streamlstm.store.resp.connection import Connection, pack
-from streamlstm.store.resp.entry_id import EntryId, beyond
-from streamlstm.store.resp.replies import checked, listed, stream_info
+from streamlstm.store.resp import Connection, EntryId, beyond, checked, listed, pack, stream_info
 from streamlstm.store.stream_meta import read_position
 
 PAGE = 10_000  # entries counted one by one where the server's own count is of no use

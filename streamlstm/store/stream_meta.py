@@ -12,9 +12,7 @@ from dataclasses import dataclass
 
 from streamlstm.errors import StoreError
 from streamlstm.store.keys import Keys
-from streamlstm.store.resp.connection import Connection, pack
-from streamlstm.store.resp.entry_id import BEGINNING, EntryId, beyond
-from streamlstm.store.resp.replies import stream_info
+from streamlstm.store.resp import BEGINNING, Connection, EntryId, beyond, pack, stream_info
 
 FORMAT = b"1"  # of the derived keys
 FIELDS = ("position", "model", "columns", "entries", "epoch", "format")  # in the order in which `read_meta` takes them

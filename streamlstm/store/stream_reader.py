@@ -11,11 +11,7 @@ from dataclasses import dataclass
 
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.store.base import TOO_MUCH
-from streamlstm.store.resp.address import Address
-from streamlstm.store.resp.connection import Connection, pack
-from streamlstm.store.resp.poller import Waiting
-from streamlstm.store.resp.replies import checked, parse_replies
-from streamlstm.store.resp.topology import Topology
+from streamlstm.store.resp import Address, Connection, Topology, Waiting, checked, pack, parse_replies
 
 BLOCKED_SHARE = 0.5  # of the longest silence, that a read blocks at most
 NOTHING = b"*-1\r\n"  # the reply to a read that timed out

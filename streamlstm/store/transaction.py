@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from streamlstm.errors import StoreError
-from streamlstm.store.resp.connection import Connection, pack
-from streamlstm.store.resp.replies import agreed, checked, listed
+from streamlstm.store.resp import Connection, agreed, checked, listed, pack
 
 Command = tuple[bytes | str | int, ...]
 

@@ -19,9 +19,7 @@ import hiredis
 from streamlstm.store.base import Commit
 from streamlstm.store.keys import Keys
 from streamlstm.store.late_insert import insert_late
-from streamlstm.store.resp.connection import Connection, pack
-from streamlstm.store.resp.entry_id import BEGINNING
-from streamlstm.store.resp.replies import checked, listed
+from streamlstm.store.resp import BEGINNING, Connection, checked, listed, pack
 from streamlstm.store.transaction import Command, carry_out, name_of, watch
 
 log = logging.getLogger(__name__)

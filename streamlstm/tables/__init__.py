@@ -11,14 +11,29 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from streamlstm.errors import TableError
-from streamlstm.tables.csv_file import read_csv
-from streamlstm.tables.files import lines_of, read_text
+from streamlstm.tables.cells import COMMA, MISSING_WORDS, POINT, decimal_sign, parse_number, shortened
+from streamlstm.tables.columns import HEAD, Column, Grid
+from streamlstm.tables.csv_file import (
+    Dialect,
+    find_dialect,
+    is_header,
+    likely_delimiter,
+    read_csv,
+    separator_of,
+    split,
+    split_all,
+)
+from streamlstm.tables.decimals import Decimals
+from streamlstm.tables.files import BYTES_A_CELL, check_text, lines_of, read_text
 from streamlstm.tables.foreign import refuse_foreign, refuse_json
+from streamlstm.tables.headless import names_by_place
+from streamlstm.tables.holes import Holes, find_holes
+from streamlstm.tables.names import ID_COLUMN, ID_NAMES, NO_ID, TIME_COLUMN, TIME_NAMES, VALUE_NAMES
 from streamlstm.tables.options import TableOptions
 from streamlstm.tables.parquet_file import read_parquet
+from streamlstm.tables.schema import Schema, listed, resolve
 from streamlstm.tables.series import Series, to_series
-
-__all__ = ["Series", "TableOptions", "read_lines", "read_table"]
+from streamlstm.tables.times import are_early, both_utc, find_zone, parse_serial_date, parse_time
 
 _BEGINNING = 1 << 18  # bytes by which it is told what a file is
 _AS_FOUND = TableOptions()

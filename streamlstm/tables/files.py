@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from streamlstm.errors import MissingExtraError, TableError
-from streamlstm.safety.bounded_file import open_bounded, read_bounded
-from streamlstm.safety.child_process import MIB, Limits, Result, read_confined
+from streamlstm.safety import MIB, Limits, Result, open_bounded, read_bounded, read_confined
 
 # Cells of a table unless somebody allows more: while they are text, so many take 1 GB. Three years of minutes of one
 # series have 3,200,000.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from streamlstm.errors import TableError
-from streamlstm.evaluation.split import training_length
+from streamlstm.evaluation import training_length
 from streamlstm.tables import Series
 from streamlstm.training.forecaster.timing import CALENDAR
 from streamlstm.training.panel import Panel

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from streamlstm.errors import TableError
-from streamlstm.evaluation.ridge_regression import ridge
+from streamlstm.evaluation import ridge
 from streamlstm.training.forecaster import Forecaster, LagFeatures, Scaling
 from streamlstm.training.forecaster.lags import LOCAL_LIMIT
 from streamlstm.training.forecaster.outputs import Outputs

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.errors import TableError
-from streamlstm.evaluation.split import training_length
-from streamlstm.models.pairs import MOST_ROUNDED
+from streamlstm.evaluation import training_length
+from streamlstm.models import MOST_ROUNDED
 from streamlstm.tables import Series
 
 # Rounding to float32 may be this share of what a series moves by. Noise of a thousandth of what is to be

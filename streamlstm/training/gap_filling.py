@@ -7,13 +7,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from streamlstm.evaluation.scores import forecasts_ahead
-from streamlstm.evaluation.served import serve
-from streamlstm.evaluation.split import fill_gaps, with_gaps
-from streamlstm.models.gap_policy import Gaps
-from streamlstm.models.model import Model
-from streamlstm.tables import Series
-from streamlstm.tables.holes import Holes, find_holes
+from streamlstm.evaluation import fill_gaps, forecasts_ahead, serve, with_gaps
+from streamlstm.models import Gaps, Model
+from streamlstm.tables import Holes, Series, find_holes
 from streamlstm.training.closed_form import fit_linear
 from streamlstm.training.export.model_writer import write_model
 from streamlstm.training.forecaster import Forecaster, ForecasterConfig

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from streamlstm.errors import TableError
-from streamlstm.evaluation.split import fill_gaps, from_first_value, training_length
+from streamlstm.evaluation import fill_gaps, from_first_value, training_length
 from streamlstm.tables import Series
 
 MOST_NAMED = 6  # series that a message names

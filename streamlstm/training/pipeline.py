@@ -12,12 +12,9 @@ from numpy.typing import NDArray
 
 import streamlstm
 from streamlstm.errors import TableError, UsageError
-from streamlstm.evaluation.baselines import naive_forecasts
-from streamlstm.evaluation.scores import Errors, forecasts_ahead, only_forecast, score
-from streamlstm.evaluation.served import serve
-from streamlstm.models.model import Model
-from streamlstm.tables import Series
-from streamlstm.tables.holes import Holes
+from streamlstm.evaluation import Errors, forecasts_ahead, naive_forecasts, only_forecast, score, serve
+from streamlstm.models import Model
+from streamlstm.tables import Holes, Series
 from streamlstm.training.calendar import calendar_periods, usual_spacing
 from streamlstm.training.choices import Plan, make_plan
 from streamlstm.training.exactness import Origin, find_origin, refuse_ratios

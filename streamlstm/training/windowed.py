@@ -19,11 +19,8 @@ from torch import Tensor
 
 import streamlstm
 from streamlstm.errors import TableError, UsageError
-from streamlstm.evaluation.baselines import naive_forecasts
-from streamlstm.evaluation.scores import Errors, forecasts_ahead, score
-from streamlstm.evaluation.served import serve
-from streamlstm.evaluation.split import fill_gaps, training_length
-from streamlstm.models.model import Model
+from streamlstm.evaluation import Errors, fill_gaps, forecasts_ahead, naive_forecasts, score, serve, training_length
+from streamlstm.models import Model
 from streamlstm.nn import clip_gradients
 from streamlstm.tables import Series
 from streamlstm.training.calendar import usual_spacing

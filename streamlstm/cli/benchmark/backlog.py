@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.errors import UsageError
-from streamlstm.store.resp.connection import Connection, pack
-from streamlstm.store.resp.replies import checked
+from streamlstm.store.resp import Connection, checked, pack
 
 FIRST_MS = 1_700_000_000_000  # time of the first entry; one entry a millisecond
 PUSH_BYTES = 1 << 20  # sent before the replies are read

@@ -17,10 +17,9 @@ from streamlstm.cli.benchmark.floor import Script, measure_replies, record, repl
 from streamlstm.cli.benchmark.progress import Progress
 from streamlstm.cli.benchmark.server import PrivateServer, Process, run_module, serving, sharing_a_core
 from streamlstm.errors import StoreError
-from streamlstm.models.model import Model
-from streamlstm.store.embedded_server import HOST
-from streamlstm.store.keys import Keys
-from streamlstm.store.resp.connection import pack
+from streamlstm.models import Model
+from streamlstm.store import HOST, Keys
+from streamlstm.store.resp import pack
 
 POLL_S = 0.01  # a poll takes the server some 10 us
 STALLED_S = 120.0

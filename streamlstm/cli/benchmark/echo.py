@@ -22,13 +22,10 @@ from typing import NoReturn
 import numpy as np
 
 from streamlstm.errors import StoreError
-from streamlstm.models.model import load
-from streamlstm.store.keys import Keys
-from streamlstm.store.record.layout import RecordFormat
-from streamlstm.store.resp.address import Address
-from streamlstm.store.resp.connection import Connection, pack
-from streamlstm.store.resp.entry_id import BEGINNING
-from streamlstm.store.resp.replies import checked
+from streamlstm.models import load
+from streamlstm.store import Keys
+from streamlstm.store.record import RecordFormat
+from streamlstm.store.resp import BEGINNING, Address, Connection, checked, pack
 
 COUNT = 16_384  # entries a read at most, as the daemon
 

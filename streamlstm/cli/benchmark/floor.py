@@ -16,17 +16,13 @@ from dataclasses import dataclass, field
 import hiredis
 
 from streamlstm.cli.benchmark.backlog import Backlog
-from streamlstm.daemon.daemon import Daemon
-from streamlstm.daemon.settings import Clock, DaemonSettings
-from streamlstm.daemon.telemetry.metrics import Metrics
-from streamlstm.engine.engine import Engine
+from streamlstm.daemon import Clock, Daemon, DaemonSettings
+from streamlstm.daemon.telemetry import Metrics
+from streamlstm.engine import Engine
 from streamlstm.errors import StoreError
-from streamlstm.models.model import Model
-from streamlstm.store.base import Commit, Head, Store, Tail
-from streamlstm.store.commit_commands import FlightPacker
-from streamlstm.store.keys import Keys
-from streamlstm.store.redis import BLOCK_MS, RedisStore
-from streamlstm.store.resp.connection import pack
+from streamlstm.models import Model
+from streamlstm.store import BLOCK_MS, Commit, FlightPacker, Head, Keys, RedisStore, Store, Tail
+from streamlstm.store.resp import pack
 
 RECEIVE_BYTES = 1 << 20
 STALLED_S = 1.0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from streamlstm.cli.benchmark.backlog import Shape
 from streamlstm.cli.benchmark.drain import Bench, Case, measure_drain, steps_of_drain
 from streamlstm.cli.benchmark.lstm_file import lstm_file
-from streamlstm.models.model import Model
+from streamlstm.models import Model
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

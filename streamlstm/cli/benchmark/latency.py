@@ -18,7 +18,7 @@ from streamlstm.cli.benchmark.drain import Bench
 from streamlstm.cli.benchmark.load import PERCENTILES
 from streamlstm.cli.benchmark.server import Process, run_module, serving, started
 from streamlstm.errors import StoreError
-from streamlstm.store.keys import Keys
+from streamlstm.store import Keys
 
 RATES = (100, 1000, 10_000)  # values a second
 WHO = ("echo", "least", "ours", "busy")

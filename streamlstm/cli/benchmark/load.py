@@ -22,9 +22,8 @@ import hiredis
 import numpy as np
 
 from streamlstm.errors import StoreError
-from streamlstm.store.keys import Keys
-from streamlstm.store.resp.address import Address
-from streamlstm.store.resp.connection import Connection, pack
+from streamlstm.store import Keys
+from streamlstm.store.resp import Address, Connection, pack
 
 PR_SET_TIMERSLACK = 29  # prctl(2): Linux ends a sleep up to 50 us late unless told otherwise
 ANSWER_TIMEOUT_S = 30.0

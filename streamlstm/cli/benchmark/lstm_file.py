@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.models.spec import METADATA_KEY, ModelSpec, StateEntry
+from streamlstm.models import METADATA_KEY, ModelSpec, StateEntry
 
 OPSET, IR_VERSION = 18, 9
 FLOAT, INT64 = 1, 7  # TensorProto.DataType

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlstm
-from streamlstm.engine.compiled import COMPILED
+from streamlstm.engine import COMPILED
 
 PACKAGES = ("numpy", "onnxruntime", "redis", "hiredis", "orjson")
 

@@ -9,7 +9,7 @@ from streamlstm.cli.benchmark.backlog import Shape, make_backlog, push
 from streamlstm.cli.benchmark.drain import Bench, wait_until_answered
 from streamlstm.cli.benchmark.machine import resident_bytes
 from streamlstm.cli.benchmark.server import serving
-from streamlstm.store.keys import Keys
+from streamlstm.store import Keys
 
 STREAM = "values"
 FEW_SERIES = 20_000  # more than a micro-batch has values, so that its buffers grow no more

@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime
 import redis
 
-from streamlstm.store.keys import Keys
+from streamlstm.store import Keys
 
 
 def answer_entries(url: str, stream: str, model: str, entries: int, core: int | None) -> float:

@@ -20,7 +20,7 @@ from streamlstm.cli.benchmark.memory import measure_memory
 from streamlstm.cli.benchmark.progress import Progress
 from streamlstm.cli.benchmark.server import private_server
 from streamlstm.errors import UsageError
-from streamlstm.models.model import Model
+from streamlstm.models import Model
 
 PARTS = ("drain", "latency", "memory")  # growth only when asked for
 
@@ -110,7 +110,7 @@ def _bench(plan: Plan, steps: int) -> Iterator[Bench]:
 
 def load_single(path: Path, threads: int) -> Model:
     """Load a model whose values are single numbers; raises UsageError for another."""
-    from streamlstm.models.model import load
+    from streamlstm.models import load
 
     model = load(path, threads=threads)
     if len(model.spec.features) != 1 or model.spec.uses_time:

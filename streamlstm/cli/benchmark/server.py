@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from streamlstm.errors import StoreError
-from streamlstm.store.embedded_server import HOST, EmbeddedServer, end_process
-from streamlstm.store.keys import Keys
-from streamlstm.store.resp.address import Address
-from streamlstm.store.resp.connection import Connection
+from streamlstm.store import HOST, EmbeddedServer, Keys, end_process
+from streamlstm.store.resp import Address, Connection
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0

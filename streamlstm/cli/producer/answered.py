@@ -7,10 +7,8 @@ from collections.abc import Mapping
 
 from streamlstm.cli.options import counted
 from streamlstm.errors import StoreError
-from streamlstm.store.keys import Keys
-from streamlstm.store.resp.connection_pool import Nodes
-from streamlstm.store.resp.entry_id import is_before
-from streamlstm.store.stream_meta import read_position
+from streamlstm.store import Keys, read_position
+from streamlstm.store.resp import Nodes, is_before
 
 LOOK_S = 0.1
 

@@ -8,8 +8,7 @@ import orjson
 
 from streamlstm.cli.options import counted, note
 from streamlstm.cli.producer.lines import Row
-from streamlstm.engine.parsing import RESET
-from streamlstm.engine.values import is_decimal
+from streamlstm.engine import RESET, is_decimal
 from streamlstm.errors import TableError
 
 SHOWN = 60  # characters of what is quoted

@@ -12,9 +12,9 @@ from typing import Any
 
 from streamlstm.cli.producer.packing import Packer
 from streamlstm.cli.producer.time_shift import written
-from streamlstm.engine.parsing import RESET
+from streamlstm.engine import RESET
 from streamlstm.errors import StoreError, UsageError
-from streamlstm.store.resp.entry_id import EntryId
+from streamlstm.store.resp import EntryId
 
 PAGE = 1_000  # entries of one look
 

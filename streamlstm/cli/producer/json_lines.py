@@ -10,11 +10,9 @@ from typing import Any
 import orjson
 
 from streamlstm.cli.producer.lines import Format, Row, refuse_series
-from streamlstm.engine.parsing import RESET
+from streamlstm.engine import RESET
 from streamlstm.errors import TableError
-from streamlstm.tables.cells import shortened
-from streamlstm.tables.names import ID_NAMES, NO_ID, TIME_NAMES, VALUE_NAMES
-from streamlstm.tables.schema import listed
+from streamlstm.tables import ID_NAMES, NO_ID, TIME_NAMES, VALUE_NAMES, listed, shortened
 
 
 class JsonLines:

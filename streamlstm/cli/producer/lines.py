@@ -22,22 +22,31 @@ from typing import Protocol
 from streamlstm.cli.clock import Clock, HaltError
 from streamlstm.cli.options import counted
 from streamlstm.errors import TableError, UsageError
-from streamlstm.tables.cells import COMMA, MISSING_WORDS, POINT, decimal_sign, parse_number, shortened
-from streamlstm.tables.columns import HEAD, Column, Grid
-from streamlstm.tables.csv_file import (
+from streamlstm.tables import (
+    COMMA,
+    HEAD,
+    ID_COLUMN,
+    MISSING_WORDS,
+    POINT,
+    TIME_COLUMN,
+    Column,
+    Decimals,
     Dialect,
+    Grid,
+    Schema,
+    TableOptions,
+    decimal_sign,
     find_dialect,
     is_header,
     likely_delimiter,
+    names_by_place,
+    parse_number,
+    resolve,
     separator_of,
+    shortened,
     split,
     split_all,
 )
-from streamlstm.tables.decimals import Decimals
-from streamlstm.tables.headless import names_by_place
-from streamlstm.tables.names import ID_COLUMN, TIME_COLUMN
-from streamlstm.tables.options import TableOptions
-from streamlstm.tables.schema import Schema, resolve
 
 # Time in ms since the epoch or None if the line has none, name of the series, text of the value.
 Row = tuple[int | None, bytes, bytes]

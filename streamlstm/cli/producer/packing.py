@@ -11,11 +11,10 @@ from collections.abc import Sequence
 
 from streamlstm.cli.producer.lines import Row
 from streamlstm.cli.producer.time_shift import Shift, written
-from streamlstm.engine.parsing import ALL_SERIES, RESET
+from streamlstm.engine import ALL_SERIES, RESET
 from streamlstm.errors import StoreError, TableError, UsageError
-from streamlstm.store.keys import Keys
-from streamlstm.store.resp.connection import bulk
-from streamlstm.store.resp.entry_id import EntryId
+from streamlstm.store import Keys
+from streamlstm.store.resp import EntryId, bulk
 
 # Values in one entry at most. Longer entries are no faster, and one entry is the least that can be read or committed.
 MAX_ENTRY_VALUES = 1000

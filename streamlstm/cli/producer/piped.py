@@ -12,10 +12,9 @@ from streamlstm.cli.options import counted, note
 from streamlstm.cli.producer.doubts import SHOWN, Doubts
 from streamlstm.cli.producer.lines import Bare, Format, Row, RowParser, open_lines
 from streamlstm.cli.producer.sources import chunks, read_all, read_whole
-from streamlstm.engine.parsing import RESET
-from streamlstm.engine.values import is_decimal
+from streamlstm.engine import RESET, is_decimal
 from streamlstm.errors import TableError, UsageError
-from streamlstm.tables.files import BYTES_A_CELL, check_text
+from streamlstm.tables import BYTES_A_CELL, check_text
 
 
 class Sends(Protocol):

@@ -17,12 +17,7 @@ import hiredis
 
 from streamlstm.cli.options import counted, note
 from streamlstm.errors import StoreError, StoreNotNowError, StoreUnavailableError
-from streamlstm.store.resp.address import Address
-from streamlstm.store.resp.connection import Connection, pack
-from streamlstm.store.resp.connection_pool import Nodes
-from streamlstm.store.resp.entry_id import BEGINNING, beyond
-from streamlstm.store.resp.replies import checked, parse_replies
-from streamlstm.store.resp.topology import at
+from streamlstm.store.resp import BEGINNING, Address, Connection, Nodes, at, beyond, checked, pack, parse_replies
 
 MOST_COMMANDS = 5_000  # of one transaction, which holds up everybody else on the server
 PAUSE_S = 0.25  # between two attempts

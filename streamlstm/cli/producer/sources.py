@@ -14,13 +14,20 @@ from streamlstm.cli.options import counted
 from streamlstm.cli.producer.json_lines import repeated_name
 from streamlstm.cli.producer.lines import Format, Row, begins_table, open_lines
 from streamlstm.cli.producer.time_shift import written
-from streamlstm.engine.parsing import RESET
+from streamlstm.engine import RESET
 from streamlstm.errors import TableError, UsageError
-from streamlstm.tables import Series, read_lines, read_table
-from streamlstm.tables.cells import parse_number
-from streamlstm.tables.columns import HEAD
-from streamlstm.tables.files import BYTES_A_CELL, check_text, lines_of, read_text
-from streamlstm.tables.foreign import refuse_foreign
+from streamlstm.tables import (
+    BYTES_A_CELL,
+    HEAD,
+    Series,
+    check_text,
+    lines_of,
+    parse_number,
+    read_lines,
+    read_table,
+    read_text,
+    refuse_foreign,
+)
 
 BLANK = b" \r"  # around a line; a tab may separate an empty cell
 CHUNK_BYTES = 1 << 18  # read from a pipe at once; Linux gives 64 KiB at most

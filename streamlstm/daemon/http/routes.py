@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from streamlstm.daemon.http.live.gauges import SeriesGauges
 from streamlstm.daemon.http.live.page import LivePage
 from streamlstm.daemon.http.server import Pages
-from streamlstm.daemon.telemetry.metrics import Metrics
+from streamlstm.daemon.telemetry import Metrics
 from streamlstm.errors import StoreUnavailableError
-from streamlstm.store.resp.connection import Connection
-from streamlstm.store.resp.topology import Topology
+from streamlstm.store.resp import Connection, Topology
 
 
 @dataclass(frozen=True, kw_only=True)

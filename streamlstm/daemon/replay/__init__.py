@@ -1,1 +1,4 @@
 """Stepping a stream's entries once more: to verify, and for another model."""
+
+from streamlstm.daemon.replay.replay import Replay
+from streamlstm.daemon.replay.verify import Report, Verification

@@ -11,11 +11,9 @@ from typing import NamedTuple
 
 from streamlstm.daemon.replay.replay import PAGE
 from streamlstm.errors import StoreError
-from streamlstm.store.base import Commit, DeadLetter
-from streamlstm.store.keys import Keys
-from streamlstm.store.record.layout import RecordFormat
-from streamlstm.store.resp.connection import Connection
-from streamlstm.store.resp.entry_id import EntryId, beyond
+from streamlstm.store import Commit, DeadLetter, Keys
+from streamlstm.store.record import RecordFormat
+from streamlstm.store.resp import Connection, EntryId, beyond
 
 Entry = tuple[bytes, list[bytes]]  # an id, and names with texts in turn
 

@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from streamlstm.daemon.replay.temp_records import RecordFile
-from streamlstm.engine.engine import Engine, Result
-from streamlstm.store.base import Commit, Head
-from streamlstm.store.keys import Keys
-from streamlstm.store.resp.connection import Connection, bulk, pack
-from streamlstm.store.resp.entry_id import beyond
-from streamlstm.store.resp.replies import checked, parse_replies
-from streamlstm.store.snapshots.file_format import Record
+from streamlstm.engine import Engine, Result
+from streamlstm.store import Commit, Head, Keys
+from streamlstm.store.resp import Connection, beyond, bulk, checked, pack, parse_replies
+from streamlstm.store.snapshots import Record
 
 PAGE = 1_000  # entries of one batch
 

@@ -13,15 +13,12 @@ from dataclasses import dataclass
 
 from streamlstm.daemon.replay.comparison import DeadLetters, Difference, Predictions, letter_of, record_difference, text
 from streamlstm.daemon.replay.replay import Replay, count_entries
-from streamlstm.engine.engine import Engine
+from streamlstm.engine import Engine
 from streamlstm.errors import StoreError
-from streamlstm.store.base import Head
-from streamlstm.store.record.layout import idle_edge, time_of
-from streamlstm.store.resp.connection import Connection
-from streamlstm.store.resp.entry_id import EntryId
-from streamlstm.store.snapshots.file_format import SnapshotReader
-from streamlstm.store.snapshots.stream_states import States
-from streamlstm.store.stream_meta import Meta
+from streamlstm.store import Head, Meta
+from streamlstm.store.record import idle_edge, time_of
+from streamlstm.store.resp import Connection, EntryId
+from streamlstm.store.snapshots import SnapshotReader, States
 
 
 @dataclass(kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from streamlstm.store.resp.connection_pool import Nodes
+from streamlstm.store.resp import Nodes
 
 SCAN_COUNT = 1_000  # keys looked at by one call: about a third of a millisecond of the server's time
 CALLS_AT_ONCE = 8

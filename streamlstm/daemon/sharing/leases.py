@@ -20,10 +20,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from streamlstm.errors import StoreError, StoreUnavailableError
-from streamlstm.store.keys import EVENTS_CHANNEL, Keys, members_key
-from streamlstm.store.resp.connection import Connection, pack
-from streamlstm.store.resp.connection_pool import WRONG_TYPE, Nodes, is_away
-from streamlstm.store.transaction import carry_out_whole, watch
+from streamlstm.store import EVENTS_CHANNEL, Keys, carry_out_whole, members_key, watch
+from streamlstm.store.resp import WRONG_TYPE, Connection, Nodes, is_away, pack
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from streamlstm.errors import UsageError
-from streamlstm.store.keys import Keys, is_derived
+from streamlstm.store import Keys, is_derived
 
 log = logging.getLogger(__name__)
 

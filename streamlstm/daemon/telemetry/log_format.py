@@ -8,8 +8,7 @@ import sys
 import time
 from typing import Any
 
-from streamlstm.safety.escaping import printable
-from streamlstm.safety.masking import without_secrets
+from streamlstm.safety import printable, without_secrets
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 

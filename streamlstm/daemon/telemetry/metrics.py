@@ -12,9 +12,18 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 
 from streamlstm import __version__
 from streamlstm.daemon.telemetry.instruments import Count, Family, Instrument, Level, Spread
-from streamlstm.engine.compiled import COMPILED
-from streamlstm.engine.rejection import KINDS
-from streamlstm.engine.scoring import ABSOLUTE, BUCKETS, COVERED, GIVEN, NAIVE, SCALED, SCALED_ERROR_EDGES, SCORED
+from streamlstm.engine import (
+    ABSOLUTE,
+    BUCKETS,
+    COMPILED,
+    COVERED,
+    GIVEN,
+    KINDS,
+    NAIVE,
+    SCALED,
+    SCALED_ERROR_EDGES,
+    SCORED,
+)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

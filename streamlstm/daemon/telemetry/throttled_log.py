@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from streamlstm.daemon.telemetry.metrics import StreamMetrics
-from streamlstm.engine.overflow import MOST_REJECTED
-from streamlstm.engine.rejection import BAD_RECORD
-from streamlstm.store.base import DeadLetter
+from streamlstm.engine import BAD_RECORD, MOST_REJECTED
+from streamlstm.store import DeadLetter
 
 EVERY_S = 60.0  # between two lines about the same thing
 SHOWN_BYTES = 64  # of a series' name in a line

@@ -1,1 +1,26 @@
 """The record of one series: its layout, what calibrates its intervals, the columns that come of it."""
+
+from streamlstm.store.record.columns import NO_EXTRAS, Extras, outputs_of
+from streamlstm.store.record.conformal import (
+    CALIBRATION,
+    CONSTANTS,
+    LABELLED,
+    LEAST_SEEN,
+    Constants,
+    Events,
+    calibrate,
+    intervals_around,
+)
+from streamlstm.store.record.layout import (
+    HEADER,
+    HEADER_WORDS,
+    NO_RECORDS,
+    SUMS,
+    RecordFormat,
+    Records,
+    Rows,
+    count_on,
+    idle_edge,
+    kind_of,
+    time_of,
+)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.store.resp.array_checks import hold, hold_numbers, hold_tuple
+from streamlstm.store.resp import hold, hold_numbers, hold_tuple
 
 Index = NDArray[np.int64]
 Float64 = NDArray[np.float64]

@@ -29,9 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.errors import RecordError
-from streamlstm.models.spec import ModelSpec
+from streamlstm.models import ModelSpec
 from streamlstm.store.record.conformal import CALIBRATION, is_learned, numbers_of
-from streamlstm.store.resp.entry_id import EntryId
+from streamlstm.store.resp import EntryId
 
 Rows = NDArray[np.float32]  # (n, words): one record a row
 

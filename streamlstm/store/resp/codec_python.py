@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from streamlstm.models.pairs import split
+from streamlstm.models import split
 from streamlstm.store.resp.array_checks import hold, hold_bytes, hold_numbers, hold_tuple
 from streamlstm.store.resp.reply_python import Cursor
 from streamlstm.store.resp.reply_python import skip_replies as skip_replies  # noqa: PLC0414  (one of the twin's functions)

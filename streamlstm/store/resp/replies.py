@@ -13,7 +13,7 @@ from streamlstm.errors import (
     StoreRefusesError,
     StoreUnavailableError,
 )
-from streamlstm.safety.masking import without_secrets
+from streamlstm.safety import without_secrets
 from streamlstm.store.resp.error_replies import advice, cure, is_of_one_stream
 
 if TYPE_CHECKING:

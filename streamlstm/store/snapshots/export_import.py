@@ -10,13 +10,11 @@ from typing import IO
 import numpy as np
 
 from streamlstm.errors import RecordError, SnapshotError, StoreError
-from streamlstm.store.record.columns import outputs_of
-from streamlstm.store.record.conformal import CALIBRATION
-from streamlstm.store.record.layout import HEADER_WORDS, RecordFormat, kind_of
-from streamlstm.store.resp.entry_id import EntryId
+from streamlstm.store import Meta
+from streamlstm.store.record import CALIBRATION, HEADER_WORDS, RecordFormat, kind_of, outputs_of
+from streamlstm.store.resp import EntryId
 from streamlstm.store.snapshots.file_format import Record, SnapshotHead, SnapshotReader, write
 from streamlstm.store.snapshots.stream_states import PAGE, Draft, Entry, MovedError, States
-from streamlstm.store.stream_meta import Meta
 
 PAGE_BYTES = 1 << 23  # of the records of one command; a few large ones are as many as a thousand small ones
 

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from streamlstm.errors import SnapshotError, StoreError
-from streamlstm.models.spec import MAX_STATE_SIZE
-from streamlstm.store.resp.entry_id import EntryId
+from streamlstm.models import MAX_STATE_SIZE
+from streamlstm.store.resp import EntryId
 
 MAGIC = b"streamlstm-state\n"
 FORMAT = 1

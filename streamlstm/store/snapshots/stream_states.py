@@ -11,14 +11,21 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from streamlstm.errors import StoreError, StoreUnavailableError
-from streamlstm.store.consumer_groups import making, read_groups
-from streamlstm.store.keys import Keys
-from streamlstm.store.resp.connection import Connection, pack
-from streamlstm.store.resp.entry_id import BEGINNING, beyond
-from streamlstm.store.resp.replies import checked, stream_info
+from streamlstm.store import (
+    FIELDS,
+    FORMAT,
+    Command,
+    Keys,
+    Meta,
+    carry_out_whole,
+    entries_up_to,
+    making,
+    read_groups,
+    read_meta,
+    watch,
+)
+from streamlstm.store.resp import BEGINNING, Connection, beyond, checked, pack, stream_info
 from streamlstm.store.snapshots.file_format import Record, SnapshotHead
-from streamlstm.store.stream_meta import FIELDS, FORMAT, Meta, entries_up_to, read_meta
-from streamlstm.store.transaction import Command, carry_out_whole, watch
 
 PAGE = 1_000  # records (or entries) of one command
 DRAFT_TTL_S = 600  # of a draft nobody works on any more; renewed with every page

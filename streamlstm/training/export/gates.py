@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from streamlstm.errors import ModelError, UsageError
-from streamlstm.models.model import Model
-from streamlstm.models.pairs import split
+from streamlstm.models import Model, split
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]

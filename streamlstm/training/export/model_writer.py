@@ -10,12 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from streamlstm.errors import ModelError
-from streamlstm.models.model import Model
-from streamlstm.models.pairs import join, split
-from streamlstm.models.spec import ModelSpec
-from streamlstm.nn.onnx_graph import Graph
-from streamlstm.nn.operations import Value
-from streamlstm.nn.symbols import OnnxOperations
+from streamlstm.models import Model, ModelSpec, join, split
+from streamlstm.nn import Graph, OnnxOperations, Value
 
 # torch and onnxruntime round differently; a forecast may differ by this share of itself, of the value it was made after
 # or of the median absolute forecast of the sequence checked, whichever is largest. A number of the state may differ by

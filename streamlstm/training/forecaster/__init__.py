@@ -6,16 +6,3 @@ from streamlstm.training.forecaster.scaling import Scaling
 from streamlstm.training.forecaster.skip import LinearSkip
 from streamlstm.training.forecaster.stack import LAYER_KINDS, Ensemble, RecurrentCorrection
 from streamlstm.training.forecaster.windowed import WindowConfig, WindowForecaster
-
-__all__ = [
-    "LAYER_KINDS",
-    "Ensemble",
-    "Forecaster",
-    "ForecasterConfig",
-    "LagFeatures",
-    "LinearSkip",
-    "RecurrentCorrection",
-    "Scaling",
-    "WindowConfig",
-    "WindowForecaster",
-]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from streamlstm.nn.operations import Value
+from streamlstm.nn import Value
 
 
 class Decay(NamedTuple):

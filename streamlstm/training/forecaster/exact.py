@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from streamlstm.models.spec import ModelSpec
-from streamlstm.nn.operations import Value, of
+from streamlstm.models import ModelSpec
+from streamlstm.nn import Value, of
 
 
 class Inner(Protocol):

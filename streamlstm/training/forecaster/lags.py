@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from streamlstm.errors import UsageError
-from streamlstm.models.spec import StateEntry
-from streamlstm.nn.operations import Value, of
+from streamlstm.models import StateEntry
+from streamlstm.nn import Value, of
 from streamlstm.training.forecaster.scaling import Z_LIMIT
 from streamlstm.training.forecaster.spread import RunningSpread
 

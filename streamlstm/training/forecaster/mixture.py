@@ -28,8 +28,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from streamlstm.models.spec import StateEntry
-from streamlstm.nn.operations import Value, of
+from streamlstm.models import StateEntry
+from streamlstm.nn import Value, of
 from streamlstm.training.forecaster.decay import Decay, decaying_sums
 
 # What a candidate is made of: shares of the model's forecast, of the short one, of the smoothed level, of the median.

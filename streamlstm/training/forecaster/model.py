@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from streamlstm.errors import UsageError
-from streamlstm.models.spec import ModelSpec, StateEntry
-from streamlstm.nn.operations import Value, of
+from streamlstm.models import ModelSpec, StateEntry
+from streamlstm.nn import Value, of
 from streamlstm.training.forecaster.lags import LagFeatures, Lagged
 from streamlstm.training.forecaster.mixture import Candidates, Mixture
 from streamlstm.training.forecaster.outputs import Outputs

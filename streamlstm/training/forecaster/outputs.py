@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from streamlstm.nn.operations import Value, of
+from streamlstm.nn import Value, of
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from streamlstm.errors import UsageError
-from streamlstm.nn.operations import Value
+from streamlstm.nn import Value
 
 SCALINGS = ("standard", "minmax", "log", "series")
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from streamlstm.models.spec import StateEntry
-from streamlstm.nn.operations import Value
+from streamlstm.models import StateEntry
+from streamlstm.nn import Value
 from streamlstm.training.forecaster.decay import Decay, decaying_sums
 
 MIN_MEMORY = 200  # steps the mean looks back at least

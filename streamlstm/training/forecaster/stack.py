@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 import streamlstm.nn as layers
 from streamlstm.errors import UsageError
-from streamlstm.models.spec import StateEntry
-from streamlstm.nn.layer import RecurrentLayer
-from streamlstm.nn.operations import Value, of
+from streamlstm.models import StateEntry
+from streamlstm.nn import RecurrentLayer, Value, of
 
 LAYER_KINDS: Mapping[str, str] = {"lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN"}  # option -> class in streamlstm.nn
 MOST_MERGED = 96  # units of one layer made of several

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from streamlstm.errors import UsageError
-from streamlstm.models.spec import StateEntry
-from streamlstm.nn.operations import Value, of
+from streamlstm.models import StateEntry
+from streamlstm.nn import Value, of
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 import streamlstm.nn as layers
 from streamlstm.errors import UsageError
-from streamlstm.models.spec import ModelSpec, StateEntry
-from streamlstm.nn.layer import RecurrentLayer
-from streamlstm.nn.operations import Value, of
+from streamlstm.models import ModelSpec, StateEntry
+from streamlstm.nn import RecurrentLayer, Value, of
 from streamlstm.training.forecaster.scaling import Scaling
 from streamlstm.training.forecaster.stack import LAYER_KINDS
 

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from streamlstm.daemon.http.live.recent import BACK_FIELDS, Answered, Recent
 from streamlstm.errors import StoreError
-from streamlstm.store.resp.connection import Connection
+from streamlstm.store.resp import Connection
 
 # Column of a prediction -> gauge and its help; other columns are not shown.
 _COLUMNS = {

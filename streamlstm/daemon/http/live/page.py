@@ -17,9 +17,9 @@ from typing import Any
 from streamlstm.daemon.http.live.gauges import number
 from streamlstm.daemon.http.live.recent import Answered, Recent
 from streamlstm.daemon.http.server import Answer
-from streamlstm.daemon.telemetry.metrics import Metrics
+from streamlstm.daemon.telemetry import Metrics
 from streamlstm.errors import StoreError
-from streamlstm.store.resp.connection import Connection
+from streamlstm.store.resp import Connection
 
 TICK_S = 0.2  # between two looks at the predictions
 FIGURES_EVERY = 5  # ticks

@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from streamlstm.store.keys import Keys
-from streamlstm.store.resp.connection import Connection, pack
-from streamlstm.store.resp.entry_id import beyond
-from streamlstm.store.resp.replies import checked
+from streamlstm.store import Keys
+from streamlstm.store.resp import Connection, beyond, checked, pack
 
 MOST_FIELDS = 2_000  # predictions looked at in one go: some 2 ms of a core
 FIRST_COUNT, MOST_COUNT = 16, 1_000  # entries asked for at first, and at most
