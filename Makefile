@@ -16,14 +16,14 @@ test: $(DEV)/installed  ## Run all tests (installs the training extra)
 	$(PYTEST) -n $(WORKERS) --dist loadgroup
 
 chaos: $(DEV)/installed  ## The tests that kill, cut, fill and stop, for some minutes
-	CHAOS_ROUNDS=20 $(PYTEST) tests/daemon/test_chaos.py tests/scale
+	CHAOS_ROUNDS=20 $(PYTEST) tests/acceptance/daemon/test_chaos.py tests/acceptance/sharing
 
 fuzz-files: $(DEV)/installed  ## Damaged and hostile files to every command that reads them, for FUZZ_SECONDS (an hour)
-	FUZZ_SECONDS=$${FUZZ_SECONDS:-3600} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} $(PYTEST) tests/hostile/test_files.py
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-3600} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} $(PYTEST) tests/acceptance/hostile/test_files.py
 
 # What is compiled, and what is read from strangers.
-WATCHED := tests/compiled tests/store/test_codec.py tests/engine/test_carry.py tests/engine/test_single.py \
-	tests/hostile/test_entries.py
+WATCHED := tests/unit/compiled tests/unit/store/test_codec.py tests/unit/engine/test_carry.py tests/unit/engine/test_single.py \
+	tests/unit/engine/test_entries.py
 SANITIZED := tools/fuzz/sanitized.sh $(DEV)/bin/python
 
 sanitize: $(DEV)/installed  ## The compiled parts under the sanitizers: their tests, and half a minute of random calls

@@ -20,7 +20,9 @@ from typing import Any
 
 import yaml
 
-MANIFEST = Path(__file__).parent.parent.parent / "deploy" / "kubernetes" / "base" / "deployment.yaml"
+from support.paths import ROOT
+
+MANIFEST = ROOT / "deploy" / "kubernetes" / "base" / "deployment.yaml"
 ASK_EVERY_S = 0.1  # instead of the probes' periods, of which a test has no time to wait for many
 
 

@@ -110,7 +110,7 @@ def run_seeds(name: str, seeds: Iterable[int]) -> tuple[Counter[str], str | None
             try:
                 happened += simulate(name, seed).happened
             except Exception as error:
-                command = f"SEED={seed} pytest 'tests/test_simulation.py::test_whatever_goes_wrong[{name}]'"
+                command = f"SEED={seed} pytest 'tests/unit/daemon/test_simulation.py::test_whatever_goes_wrong[{name}]'"
                 return happened, f"seed {seed} fails; replay it with: {command}\n{type(error).__name__}: {error}"
     finally:
         logging.disable(logging.NOTSET)

@@ -1,0 +1,58 @@
+"""Crashes, twins, stalls, lost replies, failovers, other models: each value once, in order, with the oracle's bits.
+
+`SEEDS=5000 pytest tests/unit/daemon/test_simulation.py` runs more seeds of each kind, `SEED=17`
+one. A failure names its seed.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+
+import pytest
+
+from support.mutations import MUTATIONS
+from support.simulated import KINDS, run_seeds, simulate
+
+SEEDS = int(os.environ.get("SEEDS", "280"))  # of each kind
+ENOUGH = 100  # seeds after which everything that a kind is there for must have happened
+AT_ONCE = 20  # seeds of one task
+ONLY = os.environ.get("SEED")
+MUTATED = 60  # seeds within which every mutation must be found
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Executor]:
+    """Processes that run seeds, one for each core up to four."""
+    count = min(4, len(os.sched_getaffinity(0)))
+    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_whatever_goes_wrong(name: str, workers: Executor) -> None:
+    """Run many seeds; a failure says how to replay its own, and every boundary the kind is there for was met."""
+    if ONLY is not None:
+        simulate(name, int(ONLY))
+        return
+    happened: Counter[str] = Counter()
+    parts = [range(first, min(first + AT_ONCE, SEEDS)) for first in range(0, SEEDS, AT_ONCE)]
+    for part, failure in workers.map(run_seeds, [name] * len(parts), parts):
+        assert failure is None, failure
+        happened += part
+    if SEEDS >= ENOUGH:
+        missing = [what for what in KINDS[name].expected if not happened[what]]
+        assert not missing, f"these never happened, so nothing was shown: {missing}"
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_a_mistake_is_found(mutation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulation can fail: with any one safeguard taken out, one of its first seeds does."""
+    kind, spoil = MUTATIONS[mutation]
+    spoil(monkeypatch)
+    _, failure = run_seeds(kind, range(MUTATED))
+    assert failure is not None, f"{MUTATED} seeds have not noticed"
+    assert "replay it with: SEED=" in failure
