@@ -30,6 +30,7 @@ SEARCH_SHARE = 20  # a search is paused for so many times as long as it took: at
 SEARCH_ON_S = 0.05  # between two parts of a search
 REFUSED_FOR_S = 60.0
 NEVER_MS = 10**12  # a time to live without an end, where there are no leases
+MOST_NAMED = 6  # streams in one message
 TRIES = 3  # at taking, while others take as well
 
 
@@ -239,7 +240,10 @@ class Sharing:
         for stream in roll.lost:
             self.held.pop(stream, None)
         if roll.lost:
-            log.warning("%d streams were taken over: this process was away for longer than a lease", len(roll.lost))
+            named = ", ".join(map(repr, sorted(roll.lost)[:MOST_NAMED])) + (
+                ", ..." if len(roll.lost) > MOST_NAMED else ""
+            )
+            log.warning("%d streams have another lease now (%s): they are left to its owner", len(roll.lost), named)
         joined, self._me = self._me != roll.me, roll.me
         if roll.members:
             dead = {member for member in roll.members if member != roll.me and self._is_dead(member.owner)}

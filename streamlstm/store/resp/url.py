@@ -7,6 +7,7 @@ quietly means database 0, is found out in production. Options have the names tha
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import math
 import re
 from collections.abc import Mapping
@@ -54,7 +55,8 @@ _ENCODE = (
     "--password-file or STREAMLSTM_REDIS_PASSWORD"
 )
 _PORT = re.compile(r"[0-9]{1,5}")
-_PATH = re.compile(r"[\w=:./-]*")  # of databases and services; what is encoded is neither
+_PATH = re.compile(r"(?:db[=:]?)?[0-9]*/?")  # of a database; any other word may be a secret
+_SERVICE = re.compile(r"[\w.-]+(?:/[0-9]*)?/?")  # Sentinels' path, a database behind it
 # A socket, or a host, without scheme and port; any other word may be a password that was given for the URL.
 _HOST = re.compile(r"/[a-z0-9._/-]*|localhost(?:/[0-9]*)?|[a-z0-9-]+(?:\.[a-z0-9-]+)+(?:/[0-9]*)?")
 
@@ -206,6 +208,8 @@ class _Reader:
         if match is None:
             self._fail("its host is not host:port; an IPv6 address stands in brackets, as in [::1]:6379")
         host, written = self._decoded(match[1].strip("[]")), match[2]
+        if match[1].startswith("[") and not _is_ipv6(host):
+            self._fail("what stands in brackets is no IPv6 address; write one as in [::1]:6379")
         if required and not host:
             self._fail("a host is missing")
         if host and not _is_name(host):
@@ -234,7 +238,7 @@ class _Reader:
         written = {"socket": "", "sentinel": path.partition("/")[2]}.get(kind, path).removesuffix("/")
         text = options.get("db", "") or written or "0"  # as redis-py has it
         if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= MOST_DATABASE):
-            number = re.fullmatch(r"[A-Za-z]+[=:]?([0-9]+)", text)
+            number = re.fullmatch(r"db[=:]?([0-9]+)", text)
             near = f"; did you mean /{number[1]}?" if number else f": {EXAMPLES[kind]}"
             self._fail(f"its path is a database's number{near}")
         if kind == "cluster" and int(text):
@@ -254,6 +258,14 @@ class _Reader:
 
     def _fail(self, reason: str) -> NoReturn:
         raise UsageError(f"{_shown_wrong(self._url)!r} is not a Redis URL: {reason}")
+
+
+def _is_ipv6(host: str | None) -> bool:
+    try:
+        ipaddress.IPv6Address(host or "")
+    except ValueError:
+        return False
+    return True
 
 
 def _is_name(host: str) -> bool:
@@ -318,6 +330,7 @@ def _shown_wrong(text: str) -> str:
         remember(rest.partition(":")[2])
         return f"{scheme}{place.partition(':')[0]}:{MASK}"
     host, slash, path = place.partition("/")
-    if not scheme.startswith("unix") and not _PATH.fullmatch(path):
+    host = re.sub(r"\[([^\]]*)\]?", lambda found: found[0] if _is_ipv6(found[1]) else MASK, host)
+    if not scheme.startswith("unix") and not (_SERVICE if "sentinel" in scheme else _PATH).fullmatch(path):
         path = MASK
     return f"{scheme}{host}{slash}{path}{_query_shown(query)}"

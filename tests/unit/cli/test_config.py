@@ -175,6 +175,8 @@ def samples(option: click.Option) -> list[str]:
     if isinstance(option.type, click.Choice):
         choices = [str(choice) for choice in option.type.choices]
         return (choices * 3)[:3]
+    if option.opts[0] == "--redis":  # what is no URL may be a password, and is not shown
+        return [f"redis://{host}:7000" for host in ("one", "two", "three")]
     found = []
     for text in SAMPLES:
         with contextlib.suppress(click.BadParameter):
