@@ -30,7 +30,7 @@ def test_scores_come_back_after_a_series_stood_still(calibrate: Any) -> None:
     for first, still in ((0, True), (1, False)):
         part = slice(first, first + 1) if still else slice(first, count)
         given = (group[part], flags[part], zeros[part] if still else errors[part], zeros[part], zeros[part])
-        calibrate(kept, level.fresh(), level.numbers, *given, out[part], counts, 0)
+        calibrate(kept, level.fresh(), level.numbers, given, out[part], counts, 0)
         if still:
             assert (kept["tails"] == 1e-9).all()
     assert (kept["tails"] > 0.5).all()
