@@ -135,6 +135,16 @@ def test_no_two_folders_import_each_other() -> None:
     assert not left
 
 
+def test_what_to_look_into_is_there() -> None:
+    """Every place that CONTRIBUTING sends a reader to is a module, a file or a folder."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text[text.index("| to change |") :].split("\n\n", 1)[0]
+    places = [place for place in re.findall(r"`([^`]+/[^`]*)`", table) if not place.startswith("tools/")]
+    assert len(places) > 40
+    lost = [place for place in places if not any((PACKAGE / f"{place}{end}").exists() for end in ("", ".py"))]
+    assert not lost
+
+
 def test_the_package_has_few_entries_at_its_top() -> None:
     """Who looks for something has at most a dozen names to choose from."""
     names = {path.name for path in PACKAGE.iterdir() if not path.name.startswith(("_", "py.typed"))}
