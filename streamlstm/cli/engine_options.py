@@ -22,8 +22,9 @@ _OPTIONS = (
     option(
         "--missing",
         type=click.Choice(MISSING_POLICIES),
-        default="impute",
-        help="What stands in for a missing value: the last prediction, the last value, or no step at all.",
+        default=None,
+        help="What stands in for a missing value: the last prediction, the last value, or no step at all. Default: as "
+        "the model was trained, `impute` mostly.",
     ),
     option(
         "--interval",
@@ -97,7 +98,7 @@ def engine_options(function: Function) -> Function:
 
 def _settings(
     *,
-    missing: str,
+    missing: str | None,
     interval: float | None,
     score: bool,
     max_series: int,

@@ -17,7 +17,7 @@ from streamlstm.cli.table_options import Notes, table_options, take_table_option
 from streamlstm.cli.train import require_extra
 from streamlstm.cli.whole_numbers import Seasons
 from streamlstm.errors import StepError, TableError, UsageError
-from streamlstm.models import MISSING_POLICIES
+from streamlstm.models import MISSING_POLICIES, missing_policy
 from streamlstm.safety import write_whole
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ class Baselines(ParamType):
 @option(
     "--missing",
     type=click.Choice(MISSING_POLICIES),
-    default="impute",
-    help="What stands in for a missing value, as with `serve`.",
+    default=None,
+    help="What stands in for a missing value, as with `serve`. Default: as the model was trained.",
 )
 @table_options()
 @option(
@@ -111,7 +111,7 @@ def evaluate(
     baselines: tuple[str, ...],
     level: float,
     gap_after: int | None,
-    missing: str,
+    missing: str | None,
     plot: Path | None,
     as_json: bool,
     **of_table: Any,
@@ -134,6 +134,7 @@ def evaluate(
         seasons = tuple(loaded.spec.training.get("seasons") or [loaded.spec.season] * (loaded.spec.season is not None))
     try:
         series = scorable(series, test_size, lambda message: notes(f"{table}: {message}"))
+        missing = missing_policy(loaded.spec, missing)
         series = _with_gaps(series, loaded, gap_after, missing, lambda message: notes(f"{table}: {message}"))
         found = compare(
             loaded,

@@ -28,7 +28,7 @@ from streamlstm.engine.single import Single, SingleWay
 from streamlstm.engine.skipped import Skipped
 from streamlstm.engine.sorted_items import NO_PAST, Unknown, Work
 from streamlstm.engine.stepping import Stepper
-from streamlstm.models import NEVER, Gaps, StepModel
+from streamlstm.models import NEVER, Gaps, StepModel, missing_policy
 from streamlstm.store import Commit, DeadLetter, Head, SingleCommit
 from streamlstm.store.record import NO_EXTRAS, Extras, RecordFormat, Records
 from streamlstm.store.resp import write_numbers
@@ -46,7 +46,7 @@ _NONE = np.empty(0, np.int64)
 class EngineSettings:
     """How an engine treats what it is given."""
 
-    missing: str = "impute"  # one of gaps.MISSING_POLICIES
+    missing: str | None = None  # one of MISSING_POLICIES; None: as trained
     max_series: int = 1_000_000  # per stream
     max_series_memory_bytes: int = 4 << 30  # of records kept in memory
     max_entry_values: int = MOST_ENTRY_VALUES
@@ -120,7 +120,7 @@ class Engine:
         )
         self.arena = Arena(self.format, max_bytes=self.settings.max_series_memory_bytes)
         self.columns = ",".join((*model.spec.outputs, *extras.columns))
-        missing = self.settings.missing
+        missing = missing_policy(model.spec, self.settings.missing)
         self._skips = missing == "skip"
         self._gaps = gaps = Gaps.of(model.spec, self.settings.gap_after_ms, self.settings.spacing_ms, missing)
         limits = (self.settings.idle_ms, self.settings.reset_after_ms, gaps.longest_ms)

@@ -71,7 +71,7 @@ def compare(
     baselines: Sequence[str],
     interval: Interval,
     level: float | None = None,
-    missing: str = "impute",
+    missing: str | None = None,
 ) -> dict[str, Comparison]:
     """Forecast every value of every series from those before it, by the model (`model`) and by the baselines.
 

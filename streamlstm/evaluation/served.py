@@ -69,12 +69,12 @@ class Served:
 def serve(
     model: Model,
     series: Sequence[Series],
-    missing: str = "impute",
+    missing: str | None = None,
     *,
     level: float | None = None,
     test_size: float | None = None,
 ) -> Served:
-    """Step series from their beginnings with what is `missing` treated as `serve --missing` does.
+    """Step series from their beginnings with what is `missing` treated as `serve --missing` does; None: as trained.
 
     Row t of the outputs forecasts what follows value t; it is NaN where there is no answer. The figures are of the last
     `test_size` of each series (None: of no value) with intervals of this `level`. Raises TableError if the model looks

@@ -3,7 +3,16 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from streamlstm.models.gap_policy import MISSING_POLICIES, MOST_FILLED, NEVER, NO_GAPS, Gaps, filled_time
+from streamlstm.models.gap_policy import (
+    MISSING_POLICIES,
+    MOST_FILLED,
+    NEVER,
+    NO_GAPS,
+    TRAINED_MISSING,
+    Gaps,
+    filled_time,
+    missing_policy,
+)
 from streamlstm.models.model_file import MAX_FILE_BYTES
 from streamlstm.models.spec import MAX_STATE_SIZE, METADATA_KEY, ModelSpec, StateEntry, fingerprint
 

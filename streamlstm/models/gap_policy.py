@@ -18,8 +18,20 @@ from streamlstm.errors import UsageError
 from streamlstm.models.spec import ModelSpec
 
 MISSING_POLICIES = ("impute", "hold", "skip")  # what stands in for a missing value: see `--missing`
+TRAINED_MISSING = "missing"  # of what a file says of its training: the policy that it does best with
 NEVER = 1 << 62  # ms; longer than any time between two ids that occur
 MOST_FILLED = 5_000  # steps of one silence: a fortnight of five minutes, seven months of hours
+
+
+def missing_policy(spec: ModelSpec, asked: str | None) -> str:
+    """What stands in for missing values: as asked for, else as the model was trained, else its own forecasts.
+
+    UsageError for a policy that there is none of.
+    """
+    if asked is not None and asked not in MISSING_POLICIES:
+        raise UsageError(f"there is no way {asked!r} to treat missing values; there are {', '.join(MISSING_POLICIES)}")
+    trained = spec.training.get(TRAINED_MISSING)
+    return asked or (trained if trained in MISSING_POLICIES else MISSING_POLICIES[0])
 
 
 class Gaps(NamedTuple):

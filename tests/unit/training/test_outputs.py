@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from streamlstm.engine import Engine, EngineSettings
 from streamlstm.errors import UsageError
 from streamlstm.evaluation.comparison import compare
 from streamlstm.evaluation.served import serve
@@ -19,6 +20,7 @@ from streamlstm.training.forecaster import ForecasterConfig
 from streamlstm.training.forecaster.outputs import Outputs
 from streamlstm.training.gap_filling import with_gaps_forecast
 from streamlstm.training.panel import make_panel
+from support.models import lstm
 
 SMALL = TrainingOptions(units=(8,), members=1, seasons=(12,), loop=LoopOptions(epochs=6, window=16))
 
@@ -116,3 +118,24 @@ def test_gaps_in_training_are_filled_with_forecasts() -> None:
     assert np.array_equal(filled.values[there], panel.values[there])
     whole = make_panel([Series("s", None, values[:, None])], 0.2)
     assert with_gaps_forecast(ForecasterConfig(), whole, [one], 1.0) is whole
+
+
+def test_where_half_of_the_values_are_missing_the_last_one_stands_in_for_them() -> None:
+    """The model would do far worse with its own forecasts: its file says so, and serving and scoring heed that."""
+    values = np.cumsum(np.random.default_rng(0).normal(size=600)) + 100
+    values[1::2] = np.nan
+    one, said = Series("s", None, values[:, None]), list[str]()
+    result = train([one], dataclasses.replace(SMALL, seasons=()), say=said.append)
+    model = Model(result.model_bytes)
+    assert any("--missing hold" in line for line in said)
+    assert model.spec.training["missing"] == "hold"
+    assert result.errors["model"].mae < 1.1 * result.errors["naive"].mae
+    as_trained, held, own = (serve(model, [one], missing).outputs[0] for missing in (None, "hold", "impute"))
+    np.testing.assert_array_equal(as_trained, held)
+    assert np.abs(own - held).max() > 1.0
+
+
+def test_a_way_to_treat_missing_values_that_there_is_not_is_refused() -> None:
+    """It was taken for the usual one."""
+    with pytest.raises(UsageError, match="no way 'zero'"):
+        Engine(Model(lstm()), EngineSettings(missing="zero"))
