@@ -125,8 +125,8 @@ def carrying_cases() -> list[Case]:
         one = (found, x[:1], (outputs[:, :1], state[:1]), y[:1], new_tally(1))
         suffix = ", calibrated" if calibrated else ""
         cases += [
-            (f"absorb_one{suffix}", _calls("absorb_one", rows, layout, numbers, *one)),
-            (f"absorb of 1000{suffix}", _calls("absorb", rows, layout, numbers, *many)),
+            (f"apply_output{suffix}", _calls("apply_output", rows, layout, numbers, *one)),
+            (f"apply_outputs of 1000{suffix}", _calls("apply_outputs", rows, layout, numbers, *many)),
         ]
     kept, out, counts = np.zeros(SERIES, CALIBRATION), np.empty((SERIES, 3)), np.zeros((SERIES, 2))
     kept[:] = level.fresh()
@@ -139,9 +139,9 @@ def carrying_cases() -> list[Case]:
             _calls("calibrate", kept, level.fresh(), level.numbers, (items, flags, flat, flat, flat), out, counts, 0),
         ),
         ("lay_out of 1000", _calls("lay_out", slots, None, scratch, offsets)),
-        ("take_one", _calls("take_one", rows, place, found, 1 << 62, room[:1])),
-        ("take_parts of 1000", _calls("take_parts", rows, place, slots, room)),
-        ("take_steps of 1000", _calls("take_steps", x, items, items, 0, gathered)),
+        ("gather_one", _calls("gather_one", rows, place, found, 1 << 62, room[:1])),
+        ("gather_columns of 1000", _calls("gather_columns", rows, place, slots, room)),
+        ("gather_steps of 1000", _calls("gather_steps", x, items, items, 0, gathered)),
         ("all_finite of 1000", _calls("all_finite", state)),
         ("all_finite of one", _calls("all_finite", state[:1])),
     ]

@@ -316,14 +316,14 @@ static int holds_part(const Py_buffer *rows, Py_ssize_t at, Py_ssize_t size) {
 }
 
 /* Copy what each slot's row has at `from`, as much as there is room for. */
-static PyObject *take_parts(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+static PyObject *gather_columns(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
     enum { ROWS, SLOTS, OUT, ARRAYS };
     static const Demand demands[ARRAYS] = {
         {"rows", FLOAT32, 2, READ}, {"slots", INT64, 1, READ}, {"out", FLOAT32, 2, WRITE}};
     Py_buffer b[ARRAYS];
     Py_ssize_t from;
-    if (take_count("take_parts", given, 4) < 0 || take_sizes(args + 1, (Py_ssize_t *[]){&from}, 1) < 0 ||
+    if (take_count("gather_columns", given, 4) < 0 || take_sizes(args + 1, (Py_ssize_t *[]){&from}, 1) < 0 ||
         take_arrays((PyObject *const[]){args[0], args[2], args[3]}, demands, b, ARRAYS) < 0)
         return NULL;
     const int64_t *slot = b[SLOTS].buf;
@@ -360,7 +360,7 @@ static int lie_within(const int64_t *places, Py_ssize_t groups, Py_ssize_t first
 }
 
 /* Copy what items have in source, for steps first, first + 1, … of each group: out is (steps, groups, …). */
-static PyObject *take_steps(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+static PyObject *gather_steps(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
     enum { SOURCE, ITEMS, PLACES, OUT, ARRAYS };
     static const Demand demands[ARRAYS] = {{"source", FLOAT32_OR_INT64, ANY, READ},
@@ -369,7 +369,7 @@ static PyObject *take_steps(PyObject *module, PyObject *const *args, Py_ssize_t 
                                            {"out", FLOAT32_OR_INT64, ANY, WRITE}};
     Py_buffer b[ARRAYS];
     Py_ssize_t first;
-    if (take_count("take_steps", given, 5) < 0 || take_sizes(args + 3, (Py_ssize_t *[]){&first}, 1) < 0 ||
+    if (take_count("gather_steps", given, 5) < 0 || take_sizes(args + 3, (Py_ssize_t *[]){&first}, 1) < 0 ||
         take_arrays((PyObject *const[]){args[0], args[1], args[2], args[4]}, demands, b, ARRAYS) < 0)
         return NULL;
     const int64_t *item = b[ITEMS].buf, *place = b[PLACES].buf;
@@ -730,7 +730,7 @@ static int is_answer(const Py_buffer *outputs, Py_ssize_t steps, Py_ssize_t batc
            !multiply_sizes(size, each, &size) && count_of(outputs) == size;
 }
 
-static PyObject *absorb(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+static PyObject *apply_outputs(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
     enum { ROWS, CONSTANTS, EDGES, ITEMS, VALUES, TIMES, MARKS, Y, TALLY, PLACES, SLOTS, STREAMS, OUTPUTS, STATE, ARRAYS };
     static const Demand demands[ARRAYS] = {
@@ -743,7 +743,7 @@ static PyObject *absorb(PyObject *module, PyObject *const *args, Py_ssize_t give
     PyObject *arrays[ARRAYS], *const *answer;
     Layout layout;
     Rectangle r;
-    if (take_count("absorb", given, 5) < 0) return NULL;
+    if (take_count("apply_outputs", given, 5) < 0) return NULL;
     arrays[ROWS] = args[0];
     if (!spread_tuple(args[2], "numbers", 2, 2, arrays + CONSTANTS) ||
         !spread_tuple(args[3], "batch", 6, 6, arrays + ITEMS) ||
@@ -782,14 +782,14 @@ static PyObject *absorb(PyObject *module, PyObject *const *args, Py_ssize_t give
 enum { FOUND_TIME = 2, FOUND_SLOT = 5, FOUND_COLUMNS };
 
 /* Copy the state of a value's series to where the model reads it; false after a silence that is too long. */
-static PyObject *take_one(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+static PyObject *gather_one(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
     enum { ROWS, FOUND, STATE, ARRAYS };
     static const Demand demands[ARRAYS] = {
         {"rows", FLOAT32, 2, READ}, {"found", INT64, 1, READ}, {"state", FLOAT32, 2, WRITE}};
     Py_buffer b[ARRAYS];
     Py_ssize_t state_at, silence_ms;
-    if (take_count("take_one", given, 5) < 0 || take_sizes(args + 1, (Py_ssize_t *[]){&state_at}, 1) < 0 ||
+    if (take_count("gather_one", given, 5) < 0 || take_sizes(args + 1, (Py_ssize_t *[]){&state_at}, 1) < 0 ||
         take_sizes(args + 3, (Py_ssize_t *[]){&silence_ms}, 1) < 0 ||
         take_arrays((PyObject *const[]){args[0], args[2], args[4]}, demands, b, ARRAYS) < 0)
         return NULL;
@@ -812,8 +812,8 @@ static PyObject *take_one(PyObject *module, PyObject *const *args, Py_ssize_t gi
     return good ? PyBool_FromLong(heard) : NULL;
 }
 
-/* `absorb` for one value: false, and nothing is touched, if the answer is not finite. */
-static PyObject *absorb_one(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+/* `apply_outputs` for one value: false, and nothing is touched, if the answer is not finite. */
+static PyObject *apply_output(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
     enum { ROWS, CONSTANTS, EDGES, FOUND, VALUE, OUTPUTS, STATE, Y, TALLY, ARRAYS };
     static const Demand demands[ARRAYS] = {
@@ -823,7 +823,7 @@ static PyObject *absorb_one(PyObject *module, PyObject *const *args, Py_ssize_t 
     static const int64_t none = 0;
     Py_buffer b[ARRAYS];
     Layout layout;
-    if (take_count("absorb_one", given, 8) < 0) return NULL;
+    if (take_count("apply_output", given, 8) < 0) return NULL;
     PyObject *arrays[ARRAYS] = {[ROWS] = args[0], [FOUND] = args[3], args[4], [Y] = args[6], args[7]};
     if (!spread_tuple(args[2], "numbers", 2, 2, arrays + CONSTANTS) ||
         !spread_tuple(args[5], "answer", 2, 2, arrays + OUTPUTS) || take_arrays(arrays, demands, b, ARRAYS) < 0)
@@ -847,13 +847,13 @@ static PyObject *absorb_one(PyObject *module, PyObject *const *args, Py_ssize_t 
 
 static PyMethodDef functions[] = {
     {"lay_out", FUNCTION(lay_out), METH_FASTCALL, "Items by series, the series with most first."},
-    {"take_parts", FUNCTION(take_parts), METH_FASTCALL, "A part of each slot's row."},
-    {"take_steps", FUNCTION(take_steps), METH_FASTCALL, "What each item of a rectangle has."},
+    {"gather_columns", FUNCTION(gather_columns), METH_FASTCALL, "A part of each slot's row."},
+    {"gather_steps", FUNCTION(gather_steps), METH_FASTCALL, "What each item of a rectangle has."},
     {"all_finite", all_finite, METH_O, "Whether all of some float32 numbers are finite."},
     {"calibrate", FUNCTION(calibrate), METH_FASTCALL, "Take values into the calibrations of their series."},
-    {"absorb", FUNCTION(absorb), METH_FASTCALL, "Take a rectangle's answers into the rows."},
-    {"take_one", FUNCTION(take_one), METH_FASTCALL, "The state of a single value's series."},
-    {"absorb_one", FUNCTION(absorb_one), METH_FASTCALL, "Take the answer to a single value into its row."},
+    {"apply_outputs", FUNCTION(apply_outputs), METH_FASTCALL, "Take a rectangle's answers into the rows."},
+    {"gather_one", FUNCTION(gather_one), METH_FASTCALL, "The state of a single value's series."},
+    {"apply_output", FUNCTION(apply_output), METH_FASTCALL, "Take the answer to a single value into its row."},
     {0},
 };
 static struct PyModuleDef definition = {

@@ -24,7 +24,7 @@ from streamlstm.engine.scoring import new_tally, scored_feature
 from streamlstm.engine.series_cache import NO_SLOT, Arena
 from streamlstm.engine.series_limit import Admission
 from streamlstm.engine.silences import silences_in_batch
-from streamlstm.engine.single import Single, SingleWay
+from streamlstm.engine.single import Single, SinglePath
 from streamlstm.engine.skipped import Skipped
 from streamlstm.engine.sorted_items import NO_PAST, Unknown, Work
 from streamlstm.engine.stepping import Stepper
@@ -127,7 +127,7 @@ class Engine:
         self._idle_ms = min(limit for limit in limits if limit is not None)
         self._silence_ms = min(self._idle_ms, gaps.after_ms)
         self._stepper = Stepper(model, self.format, extras, hold=missing == "hold", idle_ms=self._idle_ms, gaps=gaps)
-        self._single = SingleWay(model, self._stepper)
+        self._single = SinglePath(model, self._stepper)
         self._heads: dict[str, StreamHead] = {}
         self._keys: dict[bytes, int] = {}  # numbers in the table of the streams that were ever opened
 

@@ -8,32 +8,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from streamlstm.engine import kernels_python as _carry
+    from streamlstm.engine import kernels_python as _kernels
 
     COMPILED = False
 else:
     try:
-        from streamlstm.engine import _kernels as _carry
+        from streamlstm.engine import _kernels
 
         COMPILED = True
     except ImportError:
-        from streamlstm.engine import kernels_python as _carry
+        from streamlstm.engine import kernels_python as _kernels
 
         COMPILED = False
 
 Index = NDArray[np.int64]
 
-take_parts = _carry.take_parts
-take_steps = _carry.take_steps
-all_finite = _carry.all_finite
-absorb = _carry.absorb
-take_one = _carry.take_one
-absorb_one = _carry.absorb_one
-calibrate = _carry.calibrate
+gather_columns = _kernels.gather_columns
+gather_steps = _kernels.gather_steps
+all_finite = _kernels.all_finite
+apply_outputs = _kernels.apply_outputs
+gather_one = _kernels.gather_one
+apply_output = _kernels.apply_output
+calibrate = _kernels.calibrate
 
 
 def lay_out(
     slots: Index, plain: NDArray[np.uint8] | None, scratch: NDArray[np.int32], offsets: Index
 ) -> tuple[Index, ...]:
     """See `lay_out_python.lay_out`."""
-    return tuple(np.frombuffer(column, np.int64) for column in _carry.lay_out(slots, plain, scratch, offsets))
+    return tuple(np.frombuffer(column, np.int64) for column in _kernels.lay_out(slots, plain, scratch, offsets))

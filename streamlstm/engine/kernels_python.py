@@ -24,7 +24,7 @@ from streamlstm.engine.kernel_demands import (
     hold_steps,
     steps_of,
 )
-from streamlstm.engine.kernel_demands import Layout as Layout  # noqa: PLC0414  (as `absorb` takes it)
+from streamlstm.engine.kernel_demands import Layout as Layout  # noqa: PLC0414  (as `apply_outputs` takes it)
 from streamlstm.engine.schedule_python import MISSING
 from streamlstm.engine.schedule_python import lay_out as lay_out  # noqa: PLC0414  (one of the twin's functions)
 from streamlstm.engine.scoring import COVERED, GIVEN, add_scores, take_scores
@@ -39,7 +39,7 @@ Floats = NDArray[np.floating[Any]]  # float32, or float64 where numbers are pair
 Float64 = NDArray[np.float64]
 
 
-def take_parts(rows: Float32, place: int, slots: Index, out: Float32) -> None:
+def gather_columns(rows: Float32, place: int, slots: Index, out: Float32) -> None:
     """Copy what each slot's row has at so many bytes into it to out (slots, …), as much as there is room for."""
     hold("rows", rows, np.float32, 2)
     hold("slots", slots, np.int64, 1)
@@ -51,7 +51,7 @@ def take_parts(rows: Float32, place: int, slots: Index, out: Float32) -> None:
     out[:] = rows[slots, place // 4 : place // 4 + out.shape[1]]
 
 
-def take_steps(source: NDArray[Any], items: Index, places: Index, first: int, out: NDArray[Any]) -> None:
+def gather_steps(source: NDArray[Any], items: Index, places: Index, first: int, out: NDArray[Any]) -> None:
     """Copy what the items of steps first, first + 1, … of each group have in source (n, …): out is (T, B, …)."""
     for name, array in (("source", source), ("out", out)):
         hold(name, array, np.int64 if getattr(array, "dtype", None) == np.int64 else np.float32, writable=name == "out")
@@ -70,7 +70,7 @@ def all_finite(numbers: Float32) -> bool:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def absorb(
+def apply_outputs(
     rows: Float32,
     layout: tuple[int, ...],
     numbers: tuple[Float64, Float64],
@@ -136,7 +136,7 @@ def _answered(lay: Layout, answer: Answer) -> Answer:
     )
 
 
-def take_one(rows: Float32, place: int, found: Index, silence_ms: int, state: Float32) -> bool:
+def gather_one(rows: Float32, place: int, found: Index, silence_ms: int, state: Float32) -> bool:
     """Copy the state of a single value's series, at so many bytes into its row, to `state` (1, D).
 
     False, and nothing is copied, if the value comes after a longer silence of its series. `found` is what
@@ -157,7 +157,7 @@ def take_one(rows: Float32, place: int, found: Index, silence_ms: int, state: Fl
     return True
 
 
-def absorb_one(
+def apply_output(
     rows: Float32,
     layout: tuple[int, ...],
     numbers: tuple[Float64, Float64],
@@ -167,7 +167,7 @@ def absorb_one(
     y: Floats,
     tally: Float64,
 ) -> bool:
-    """`absorb` for a single value (1, F): the answer (1, 1, O) and the state (1, D) to its row and y (1, columns).
+    """`apply_outputs` for a single value (1, F): outputs (1, 1, O) and state (1, D) to its row and y (1, columns).
 
     False, and nothing is touched, if the answer is not finite.
     """
@@ -183,7 +183,7 @@ def absorb_one(
     hold_answer(lay, batch, whole)
     if not (all_finite(answer[0]) and all_finite(answer[1])):
         return False
-    absorb(rows, layout, numbers, batch, whole)
+    apply_outputs(rows, layout, numbers, batch, whole)
     return True
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.engine.kernels import absorb_one, take_one
+from streamlstm.engine.kernels import apply_output, gather_one
 from streamlstm.engine.scoring import new_tally
 from streamlstm.engine.series_cache import Arena
 from streamlstm.engine.stepping import Stepper
@@ -41,7 +41,7 @@ class Single:
         self.slot: int = found.item(SLOT)  # where the series' record is
 
 
-class SingleWay:
+class SinglePath:
     """Steps single values through one model."""
 
     def __init__(self, model: StepModel, stepper: Stepper) -> None:
@@ -71,7 +71,7 @@ class SingleWay:
         one, rows, found = self._one, arena.rows, single.found
         if single is not self._parsed:
             return None
-        if not take_one(rows, self._layout.state_at, found, silence_ms, one.state):
+        if not gather_one(rows, self._layout.state_at, found, silence_ms, one.state):
             rows, found = self._after_silence(rows, found)
         if self._uses_time:
             one.time[0, 0] = found[TIME]
@@ -83,7 +83,7 @@ class SingleWay:
         arena.touch(single.slot)
         tally = new_tally(1)
         answer = (one.y, one.next_state)
-        good = absorb_one(rows, self._layout, self._numbers, found, self._value, answer, self.y, tally)
+        good = apply_output(rows, self._layout, self._numbers, found, self._value, answer, self.y, tally)
         if good and rows is not arena.rows:
             arena.rows[single.slot] = rows[0]
         return tally[0] if good else None
@@ -94,7 +94,7 @@ class SingleWay:
         found[SLOT] = 0
         self._silences.act(row, found[TIME : TIME + 1])
         self._value[:] = value
-        take_one(row, self._layout.state_at, found, NEVER, self._one.state)
+        gather_one(row, self._layout.state_at, found, NEVER, self._one.state)
         return row, found
 
     def _advance(self, x: Float32, state: Float32, times: Index) -> tuple[Float32, Float32]:

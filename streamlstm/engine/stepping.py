@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from streamlstm.engine.finite import finite_answers
 from streamlstm.engine.halving import Halving
 from streamlstm.engine.kernel_demands import NO_ANSWER, Answer, BatchArrays, Layout
-from streamlstm.engine.kernels import absorb, all_finite, take_parts, take_steps
+from streamlstm.engine.kernels import all_finite, apply_outputs, gather_columns, gather_steps
 from streamlstm.engine.overflow import MOST_REJECTED, why_rejected
 from streamlstm.engine.parsing import Rectangle
 from streamlstm.engine.rejection import Flaw
@@ -195,7 +195,7 @@ class Stepper:
             cut = slice(0, rectangle.batch)
             groups = (tile.place[cut], slots[cut], tile.stream[cut])
             answer = Answer(*groups, outputs, state, rectangle.first, rectangle.steps, ends)
-            absorb(rows, self.layout, self.numbers, arrays, answer)
+            apply_outputs(rows, self.layout, self.numbers, arrays, answer)
         return bad
 
     def _ask(
@@ -203,7 +203,7 @@ class Stepper:
     ) -> tuple[list[_Answer], Mask | None]:
         """The model's answers to a tile, rectangle by rectangle, and which segments have one that is not finite."""
         state = np.empty((len(at), self.layout.state_size), np.float32)
-        take_parts(rows, self.layout.state_at, at, state)
+        gather_columns(rows, self.layout.state_at, at, state)
         answers: list[_Answer] = []
         self._failures = {}
         for rectangle, ends in tile.rectangles():
@@ -262,5 +262,5 @@ _NO_TIMES = np.empty((0, 0), np.int64)
 def _steps_of(source: NDArray[Any], tile: Segments, rectangle: Rectangle) -> NDArray[Any]:
     """What the items of a rectangle have in source (n, …): (T, B, …)."""
     out = np.empty((rectangle.steps, rectangle.batch, *source.shape[1:]), source.dtype)
-    take_steps(source, tile.items, tile.place[: rectangle.batch], rectangle.first, out)
+    gather_steps(source, tile.items, tile.place[: rectangle.batch], rectangle.first, out)
     return out

@@ -96,8 +96,7 @@ def train(
         raise TableError("there is no series to train on")
     series, left_out = long_enough(series, options.test_size, options.horizon, say)
     spacing = usual_spacing(series, options.test_size)
-    filled = with_holes_filled(series, options.gap_after_ms, spacing, say, look=not options.gaps)
-    series, gap_after_ms, holes = filled
+    series, gap_after_ms, holes = with_holes_filled(series, options.gap_after_ms, spacing, say, look=not options.gaps)
     origin, scaling = _origin(series, options)
     fitted_on = series if origin is None else origin.less(series)
     panel = make_panel(fitted_on, options.test_size, with_times=options.calendar or options.gaps)

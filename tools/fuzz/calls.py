@@ -87,12 +87,12 @@ def lay_out(rng: np.random.Generator) -> Call:
     return "lay_out", [slots, marks, scratch, offsets]
 
 
-def take_parts(rng: np.random.Generator) -> Call:
+def gather_columns(rng: np.random.Generator) -> Call:
     """A part of some rows."""
     rows, slots = floats(rng, SLOTS, 20), rng.integers(0, SLOTS, int(rng.integers(0, 5)))
     place = int(rng.integers(0, 21))
     size = int(rng.integers(0, 21 - place))
-    return "take_parts", [rows, 4 * place, slots, np.zeros((len(slots), size), np.float32)]
+    return "gather_columns", [rows, 4 * place, slots, np.zeros((len(slots), size), np.float32)]
 
 
 def _rectangle(rng: np.random.Generator) -> tuple[int, int, int, Any, Any]:
@@ -101,12 +101,12 @@ def _rectangle(rng: np.random.Generator) -> tuple[int, int, int, Any, Any]:
     return first, steps, batch, rng.permutation(batch * length), np.arange(batch) * length
 
 
-def take_steps(rng: np.random.Generator) -> Call:
+def gather_steps(rng: np.random.Generator) -> Call:
     """What a rectangle's items are given: values or times."""
     first, steps, batch, items, places = _rectangle(rng)
     inner = (int(rng.integers(1, 3)),) if rng.random() < 0.5 else ()
     source = floats(rng, len(items), *inner) if rng.random() < 0.5 else rng.integers(0, 2**60, (len(items), *inner))
-    return "take_steps", [source, items, places, first, np.zeros((steps, batch, *inner), source.dtype)]
+    return "gather_steps", [source, items, places, first, np.zeros((steps, batch, *inner), source.dtype)]
 
 
 def all_finite(rng: np.random.Generator) -> Call:
@@ -157,7 +157,7 @@ def layout_of(rng: np.random.Generator, made: RecordFormat, extras: bool) -> Lay
     return Layout(*sizes, *made.places(), *scored, made.calibration_at, *columns, int(made.exact))
 
 
-def absorb(rng: np.random.Generator) -> Call:
+def apply_outputs(rng: np.random.Generator) -> Call:
     """A rectangle's answers."""
     extras = bool(rng.integers(0, 2))
     made, rows = records(rng, extras)
@@ -172,19 +172,19 @@ def absorb(rng: np.random.Generator) -> Call:
     slots[rng.random(batch) < 0.1] = -1
     marks = rng.choice(np.array([0, 0, 2, 8], np.uint8), count) if rng.random() < 0.5 else None
     answer = (places, slots, streams, outputs, state, *cut)
-    return "absorb", [rows, layout, numbers, (items, values, times, marks, y, new_tally(2)), answer]
+    return "apply_outputs", [rows, layout, numbers, (items, values, times, marks, y, new_tally(2)), answer]
 
 
-def take_one(rng: np.random.Generator) -> Call:
+def gather_one(rng: np.random.Generator) -> Call:
     """The state of a value's series, around and far from the longest silence."""
     made, rows = records(rng, extras=False)
     time_ms = int(rng.choice([0, 1099, 1100, 1101, 2**63 - 1, -(2**63)]))
     found = np.array([0, 0, time_ms, 0, 0, rng.integers(0, SLOTS)])
     state = np.zeros((1, made.state_size), np.float32)
-    return "take_one", [rows, made.places()[2], found, 100, state]
+    return "gather_one", [rows, made.places()[2], found, 100, state]
 
 
-def absorb_one(rng: np.random.Generator) -> Call:
+def apply_output(rng: np.random.Generator) -> Call:
     """The answer to a value, not always finite."""
     extras = bool(rng.integers(0, 2))
     made, rows = records(rng, extras)
@@ -194,7 +194,7 @@ def absorb_one(rng: np.random.Generator) -> Call:
     outputs.flat[0] = rng.choice([np.nan, np.inf, 1.0, outputs.flat[0]])
     numbers = (Constants(0.8).numbers, SCALED_ERROR_EDGES)
     y = np.zeros((1, layout.columns), np.float64 if layout.exact else np.float32)
-    return "absorb_one", [
+    return "apply_output", [
         rows,
         layout,
         numbers,
@@ -219,7 +219,7 @@ def calibrate(rng: np.random.Generator) -> Call:
 
 
 CODEC = (pack_entries, pack_records, pack_single, write_numbers)
-CARRY = (lay_out, take_parts, take_steps, all_finite, absorb, take_one, absorb_one, calibrate)
+CARRY = (lay_out, gather_columns, gather_steps, all_finite, apply_outputs, gather_one, apply_output, calibrate)
 
 
 def choose(rng: np.random.Generator, choice: random.Random) -> Call:

@@ -243,7 +243,11 @@ class Sharing:
             named = ", ".join(map(repr, sorted(roll.lost)[:MOST_NAMED])) + (
                 ", ..." if len(roll.lost) > MOST_NAMED else ""
             )
-            log.warning("%d streams have another lease now (%s): they are left to its owner", len(roll.lost), named)
+            log.warning(
+                "%d streams were taken over (%s): this process was away for longer than a lease, or another wrote theirs",
+                len(roll.lost),
+                named,
+            )
         joined, self._me = self._me != roll.me, roll.me
         if roll.members:
             dead = {member for member in roll.members if member != roll.me and self._is_dead(member.owner)}

@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 
-class Count:
+class Counter:
     """A number that only grows."""
 
     __slots__ = ("value",)
@@ -39,7 +39,7 @@ class Count:
         return (self.value,)
 
 
-class Level:
+class Gauge:
     """A number that goes up and down."""
 
     __slots__ = ("value",)
@@ -56,7 +56,7 @@ class Level:
         return (self.value,)
 
 
-class Spread:
+class Histogram:
     """How many observations fell under each edge and beyond the last; an edge belongs to its bucket."""
 
     __slots__ = ("counts", "edges", "total")
@@ -67,12 +67,12 @@ class Spread:
         self.total = 0.0
 
     def observe(self, value: float) -> None:
-        """Count one observation."""
+        """@@Counter@@ one observation."""
         self.counts[bisect_left(self.edges, value)] += 1
         self.total += value
 
     def add(self, counts: Iterable[float], total: float) -> None:
-        """Count many that are sorted into buckets already, with their sum."""
+        """@@Counter@@ many that are sorted into buckets already, with their sum."""
         for place, new in enumerate(counts):
             if new:  # one, of a single value
                 self.counts[place] += int(new)
@@ -106,7 +106,7 @@ class _Lines:
         return text
 
 
-Instrument = TypeVar("Instrument", Count, Level, Spread)
+Instrument = TypeVar("Instrument", Counter, Gauge, Histogram)
 
 
 class Family(Collector, Generic[Instrument]):
@@ -177,20 +177,20 @@ def _family(
     name: str,
     text: str,
     labels: Sequence[str],
-    example: Count | Level | Spread,
-    instruments: Sequence[tuple[tuple[str, ...], Count | Level | Spread]],
+    example: Counter | Gauge | Histogram,
+    instruments: Sequence[tuple[tuple[str, ...], Counter | Gauge | Histogram]],
 ) -> Metric:
     """What instruments of one kind, that of the example, show."""
-    if isinstance(example, Spread):
+    if isinstance(example, Histogram):
         spreads = HistogramMetricFamily(name, text, labels=labels)
-        for values, spread in instruments:
-            assert isinstance(spread, Spread)
-            edges = [*map(str, spread.edges), "+Inf"]
-            spreads.add_metric(values, list(zip(edges, accumulate(spread.counts), strict=True)), spread.total)
+        for values, histogram in instruments:
+            assert isinstance(histogram, Histogram)
+            edges = [*map(str, histogram.edges), "+Inf"]
+            spreads.add_metric(values, list(zip(edges, accumulate(histogram.counts), strict=True)), histogram.total)
         return spreads
-    family = (CounterMetricFamily if isinstance(example, Count) else GaugeMetricFamily)(name, text, labels=labels)
+    family = (CounterMetricFamily if isinstance(example, Counter) else GaugeMetricFamily)(name, text, labels=labels)
     for values, number in instruments:
-        assert not isinstance(number, Spread)
+        assert not isinstance(number, Histogram)
         family.add_metric(values, number.value)
     return family
 
@@ -198,7 +198,7 @@ def _family(
 class Laps:
     """Seconds by stage of a loop: what passed since the last lap belongs to the stage that ends with it."""
 
-    def __init__(self, family: Family[Count], stages: Sequence[str], monotonic: Callable[[], float]) -> None:
+    def __init__(self, family: Family[Counter], stages: Sequence[str], monotonic: Callable[[], float]) -> None:
         self._counts = {stage: family.labels(stage) for stage in stages}
         self._monotonic = monotonic
         self._since_s: float | None = None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from streamlstm import __version__
-from streamlstm.daemon.telemetry.instruments import Count, Family, Instrument, Level, Spread
+from streamlstm.daemon.telemetry.instruments import Counter, Family, Gauge, Histogram, Instrument
 from streamlstm.engine import (
     ABSOLUTE,
     BUCKETS,
@@ -39,32 +39,32 @@ SHARES = (0.1, 0.5, 0.9)
 class StreamMetrics:
     """The metrics of one stream, their labels looked up once."""
 
-    entries: Count
-    values: Count
-    predictions: Count
-    dead_letters: Mapping[str, Count]  # by reason
-    quarantined_records: Count
-    resets: Count
-    series_begun_anew: Count
-    fenced_commits: Count
-    lost_entries: Count
-    deleted_entries: Count
-    idle_series_removed: Count
-    absolute_error: Count
-    naive_absolute_error: Count
-    interval_values: Count
-    interval_covered: Count
-    commit_seconds: Spread
-    end_to_end_seconds: Spread
-    scaled_error: Spread
-    lag_entries: Level
-    lag_seconds: Level
-    unreachable_entries: Level
-    series: Level
-    last_commit: Level
-    skill: Level
-    interval_coverage: Level
-    refused: Level
+    entries: Counter
+    values: Counter
+    predictions: Counter
+    dead_letters: Mapping[str, Counter]  # by reason
+    quarantined_records: Counter
+    resets: Counter
+    series_begun_anew: Counter
+    fenced_commits: Counter
+    lost_entries: Counter
+    deleted_entries: Counter
+    idle_series_removed: Counter
+    absolute_error: Counter
+    naive_absolute_error: Counter
+    interval_values: Counter
+    interval_covered: Counter
+    commit_seconds: Histogram
+    end_to_end_seconds: Histogram
+    scaled_error: Histogram
+    lag_entries: Gauge
+    lag_seconds: Gauge
+    unreachable_entries: Gauge
+    series: Gauge
+    last_commit: Gauge
+    skill: Gauge
+    interval_coverage: Gauge
+    refused: Gauge
 
 
 class Metrics:
@@ -74,7 +74,7 @@ class Metrics:
     """
 
     def __init__(self, fingerprint: str, columns: str, streams: Sequence[str]) -> None:
-        self.families: list[Family[Count] | Family[Level] | Family[Spread]] = []
+        self.families: list[Family[Counter] | Family[Gauge] | Family[Histogram]] = []
         self.registry = CollectorRegistry()  # of what others count
         self.of: dict[str, StreamMetrics] = {}  # by stream
         self._make_counters()
@@ -89,14 +89,14 @@ class Metrics:
         for stream in streams:
             self.begin(stream)
 
-    def _counter(self, name: str, text: str, labels: Sequence[str] = ("stream",)) -> Family[Count]:
-        return self._register(Family(f"streamlstm_{name}", text, labels, Count))
+    def _counter(self, name: str, text: str, labels: Sequence[str] = ("stream",)) -> Family[Counter]:
+        return self._register(Family(f"streamlstm_{name}", text, labels, Counter))
 
-    def _gauge(self, name: str, text: str, labels: Sequence[str] = ("stream",)) -> Family[Level]:
-        return self._register(Family(f"streamlstm_{name}", text, labels, Level))
+    def _gauge(self, name: str, text: str, labels: Sequence[str] = ("stream",)) -> Family[Gauge]:
+        return self._register(Family(f"streamlstm_{name}", text, labels, Gauge))
 
-    def _histogram(self, name: str, text: str, edges: Sequence[float], labels: Sequence[str] = ()) -> Family[Spread]:
-        return self._register(Family(f"streamlstm_{name}", text, labels, lambda: Spread(edges)))
+    def _histogram(self, name: str, text: str, edges: Sequence[float], labels: Sequence[str] = ()) -> Family[Histogram]:
+        return self._register(Family(f"streamlstm_{name}", text, labels, lambda: Histogram(edges)))
 
     def _register(self, family: Family[Instrument]) -> Family[Instrument]:
         self.families.append(family)

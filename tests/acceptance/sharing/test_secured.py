@@ -12,6 +12,7 @@ from streamlstm.errors import StoreHandshakeError, StoreUnavailableError
 from streamlstm.models.model import load
 from streamlstm.store.redis import process_id
 from streamlstm.store.resp.address import Address
+from streamlstm.store.resp.url import shown as shown_url
 from support.secured import Authority, SecureServer, secure_server
 from support.server import HOST
 from support.serving import Serving, run
@@ -129,7 +130,7 @@ def test_a_password_file_that_is_none(tmp_path: Path) -> None:
 )
 def test_passwords_are_masked(url: str, shown: str) -> None:
     """Wherever a password may stand in a URL, it is not shown."""
-    assert url.shown(url) == shown
+    assert shown_url(url) == shown
     if not url.startswith("redis+"):
         assert Address.parse(url).url == shown
 

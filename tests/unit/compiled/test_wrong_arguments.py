@@ -16,8 +16,8 @@ from streamlstm.store.record.conformal import CALIBRATION
 from support.compiled import CARRIES, CODECS, carry, codec, needs_compiled
 
 # What is written to, of the arguments by position, and by position in those that are tuples.
-WRITTEN: dict[str, set[tuple[int, int]]] = {"lay_out": {(2, 0)}, "take_parts": {(3, 0)}, "take_steps": {(4, 0)}}
-WRITTEN |= {"absorb": {(0, 0), (3, 4), (3, 5)}, "absorb_one": {(0, 0), (6, 0), (7, 0)}, "take_one": {(4, 0)}}
+WRITTEN: dict[str, set[tuple[int, int]]] = {"lay_out": {(2, 0)}, "gather_columns": {(3, 0)}, "gather_steps": {(4, 0)}}
+WRITTEN |= {"apply_outputs": {(0, 0), (3, 4), (3, 5)}, "apply_output": {(0, 0), (6, 0), (7, 0)}, "gather_one": {(4, 0)}}
 WRITTEN |= {"calibrate": {(0, 0), (4, 0), (5, 0)}}
 MAKERS = {maker.__name__: maker for maker in (*calls.CODEC, *calls.CARRY)}
 
@@ -121,7 +121,7 @@ LARGE = [2**63 - 1, 2**63 - 4, 2**62, 2**61, -4, -(2**63)]
 @pytest.mark.parametrize("field", range(11))
 def test_a_layout_near_the_largest_number_is_refused(module: Any, field: int, large: int) -> None:
     """No sum or product of its fields wraps round into the row."""
-    name, arguments = calls.absorb(np.random.default_rng(1))
+    name, arguments = calls.apply_outputs(np.random.default_rng(1))
     layout = tuple(arguments[1])
     arguments[1] = (*layout[:field], large, *layout[field + 1 :])
     with pytest.raises(ValueError, match=r"fit|calibrations"):
@@ -134,12 +134,12 @@ def test_no_sum_of_places_and_sizes_wraps_round(module: Any, large: int) -> None
     """Parts of rows, steps of items, the state of a value."""
     rows, out, one = np.zeros((2, 20), np.float32), np.zeros((1, 3), np.float32), np.zeros(1, np.int64)
     with pytest.raises(ValueError, match="do not fit"):
-        module.take_parts(rows, large, one, out)
+        module.gather_columns(rows, large, one, out)
     for first, place in ((large, 0), (0, large), (large, large)):
         with pytest.raises(ValueError, match="do not fit"):
-            module.take_steps(out[0], one, np.array([place]), first, np.zeros((1, 1), np.float32))
+            module.gather_steps(out[0], one, np.array([place]), first, np.zeros((1, 1), np.float32))
     with pytest.raises(ValueError, match="hold its state"):
-        module.take_one(rows, large, np.zeros(6, np.int64), 5, np.zeros((1, 2), np.float32))
+        module.gather_one(rows, large, np.zeros(6, np.int64), 5, np.zeros((1, 2), np.float32))
 
 
 @pytest.mark.parametrize("module", CODECS)
@@ -194,7 +194,7 @@ def test_counts_stop_at_the_largest(count: int) -> None:
     """However a series' values are batched, its record says the same: a count does not begin anew."""
     found = set()
     for cuts in ([4], [1, 3], [2, 2], [1, 1, 1, 1]):
-        for function in twins("absorb"):
+        for function in twins("apply_outputs"):
             found.add(_absorbed(function, count, cuts))
     assert len(found) == 1
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from streamlstm.daemon.telemetry.instruments import Count, Family, Laps, Level, Spread
+from streamlstm.daemon.telemetry import instruments
+from streamlstm.daemon.telemetry.instruments import Family, Laps
 from streamlstm.daemon.telemetry.metrics import STAGES, Metrics, described
 from streamlstm.engine.engine import Engine
 from streamlstm.engine.rejection import KINDS
@@ -157,9 +158,9 @@ def test_instruments_show_what_prometheus_clients_own_would() -> None:
     gauge = Gauge("level", "Level.", registry=theirs)
     histogram = Histogram("sizes", "Sizes.", ["kind"], buckets=edges, registry=theirs).labels("b")
     families = [
-        Family("things", "Things.", ["kind"], Count),
-        Family("level", "Level.", [], Level),
-        Family("sizes", "Sizes.", ["kind"], lambda: Spread(edges)),
+        Family("things", "Things.", ["kind"], instruments.Counter),
+        Family("level", "Level.", [], instruments.Gauge),
+        Family("sizes", "Sizes.", ["kind"], lambda: instruments.Histogram(edges)),
     ]
     for family in families:
         ours.register(family)
@@ -183,7 +184,7 @@ def test_instruments_show_what_prometheus_clients_own_would() -> None:
 
 def test_laps_leave_no_time_out() -> None:
     """Every moment since the first lap belongs to one stage."""
-    family = Family("seconds", "Seconds.", ["stage"], Count)
+    family = Family("seconds", "Seconds.", ["stage"], instruments.Counter)
     times = iter((5.0, 6.0, 6.5, 9.0))
     laps = Laps(family, ["wait", "step"], lambda: next(times))
     assert [laps.lap(stage) for stage in ("wait", "step", "wait", "step")] == [5.0, 6.0, 6.5, 9.0]

@@ -130,11 +130,11 @@ def test_both_absorb_alike(seed: int, steps: int, batch: int, features: int) -> 
     for module in (compiled, kernels_python):
         mine, y, tally = rows.copy(), np.zeros((total, layout.columns), np.float32), new_tally(2)
         x, parts = np.empty((steps, batch, features), np.float32), np.empty((batch, 3), np.float32)
-        module.take_steps(values, items, places, first, x)
-        module.take_parts(mine, made.places()[2], np.maximum(slots, 0), parts)
+        module.gather_steps(values, items, places, first, x)
+        module.gather_columns(mine, made.places()[2], np.maximum(slots, 0), parts)
         answer = (places, slots, streams, outputs, state, first, steps, batch // 2)
         arrays = (items, values, np.arange(total), marks, y, tally)
-        module.absorb(mine, layout, (level.numbers, SCALED_ERROR_EDGES), arrays, answer)
+        module.apply_outputs(mine, layout, (level.numbers, SCALED_ERROR_EDGES), arrays, answer)
         counts = np.delete(tally, [1, 2, SCALED], axis=1)
         found.append([array.tobytes() for array in (mine, y, x, parts, counts)])
         sums = tally[:, :BUCKETS]
@@ -161,26 +161,26 @@ def test_nothing_is_read_or_written_outside() -> None:
         compiled.lay_out(np.array([1]), None, np.full(4, -1, np.int32), np.array([0, 2]))
     for slot in (4, -1):
         with pytest.raises(ValueError, match="do not fit"):
-            compiled.take_parts(rows, 80, np.array([slot]), np.zeros((1, 3), np.float32))
+            compiled.gather_columns(rows, 80, np.array([slot]), np.zeros((1, 3), np.float32))
     values, out = np.zeros(4, np.float32), np.zeros((1, 1), np.float32)
     for items, place in (([4], 0), ([0], 1), ([0], -1)):
         with pytest.raises(ValueError, match="do not fit"):
-            compiled.take_steps(values, np.array(items), np.array([place]), 0, out)
+            compiled.gather_steps(values, np.array(items), np.array([place]), 0, out)
     layout = Layout(1, 1, 3, 72, 76, 80, 0, 0)
     y, tally = np.zeros((1, 1), np.float32), new_tally(1)
 
-    def absorb(layout: Layout = layout, slot: int = 0, item: int = 0, stream: int = 0, size: int = 3) -> None:
+    def apply_outputs(layout: Layout = layout, slot: int = 0, item: int = 0, stream: int = 0, size: int = 3) -> None:
         answer = (one, np.array([slot]), np.array([stream]), y, np.zeros((1, size), np.float32), 0, 1, 0)
         arrays = (np.array([item]), y, one, None, y, tally)
-        compiled.absorb(rows, layout, (np.empty(0), SCALED_ERROR_EDGES), arrays, answer)
+        compiled.apply_outputs(rows, layout, (np.empty(0), SCALED_ERROR_EDGES), arrays, answer)
 
-    absorb()
+    apply_outputs()
     bad: list[dict[str, Any]] = [{"slot": 4}, {"slot": -2}, {"item": 1}, {"stream": 1}, {"size": 4}]
     bad += [{"layout": layout._replace(state_at=152)}, {"layout": layout._replace(target=1)}]
     bad += [{"layout": layout._replace(interval=1)}, {"layout": layout._replace(calibration_at=80)}]
     for wrong in bad:
         with pytest.raises(ValueError, match=r"beyond|tally|fit|calibrations"):
-            absorb(**wrong)
+            apply_outputs(**wrong)
 
 
 @needs_compiled
@@ -208,9 +208,9 @@ def test_both_take_and_absorb_one_value_alike(seed: int, steps: int, answer: flo
     for module in (compiled, kernels_python):
         mine, y, tally = rows.copy(), np.zeros((1, layout.columns), np.float32), new_tally(1)
         taken = np.zeros((1, 3), np.float32)
-        heard = module.take_one(mine, made.places()[2], found, 100, taken)
+        heard = module.gather_one(mine, made.places()[2], found, 100, taken)
         numbers = (level.numbers, SCALED_ERROR_EDGES)
-        good = module.absorb_one(mine, layout, numbers, found, x, (outputs, state), y, tally)
+        good = module.apply_output(mine, layout, numbers, found, x, (outputs, state), y, tally)
         seen.append((heard, good, [array.tobytes() for array in (mine, y, taken, tally)]))
         assert heard == bool(steps == 0 or found[2] <= 1100)
         assert good == np.isfinite(answer)
@@ -225,11 +225,11 @@ def test_nothing_is_read_or_written_outside_for_one_value() -> None:
     for slot, at, size in ((4, 80, 3), (-1, 80, 3), (0, 80, 21), (0, 152, 3)):
         found[5] = slot
         with pytest.raises(ValueError, match="does not hold its state"):
-            compiled.take_one(rows, at, found, 10, np.zeros((1, size), np.float32))
+            compiled.gather_one(rows, at, found, 10, np.zeros((1, size), np.float32))
     layout = Layout(1, 1, 3, 72, 76, 80, 0, 0)
     one, y, tally = np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32), new_tally(1)
     for slot, size, outputs in ((4, 3, one), (0, 4, one), (0, 3, np.zeros((1, 2), np.float32))):
         found[5] = slot
         arrays = (found, one, (outputs, np.zeros((1, size), np.float32)), y, tally)
         with pytest.raises(ValueError, match=r"beyond|fit"):
-            compiled.absorb_one(rows, layout, (np.empty(0), SCALED_ERROR_EDGES), *arrays)
+            compiled.apply_output(rows, layout, (np.empty(0), SCALED_ERROR_EDGES), *arrays)
