@@ -244,7 +244,7 @@ class Sharing:
                 ", ..." if len(roll.lost) > MOST_NAMED else ""
             )
             log.warning(
-                "%d streams were taken over (%s): this process was away for longer than a lease, or another wrote theirs",
+                "%d streams were taken over (%s): this process was away for longer than a lease, or others wrote them",
                 len(roll.lost),
                 named,
             )
