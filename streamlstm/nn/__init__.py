@@ -17,3 +17,30 @@ from streamlstm.nn.registry import from_config
 from streamlstm.nn.symbols import OnnxOperations
 from streamlstm.nn.weights import apply_constraints, regularization_loss
 from streamlstm.nn.window import Window
+
+# What a configuration may name, and who writes layers uses.
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Activation",
+    "Bidirectional",
+    "Cell",
+    "Dense",
+    "Dropout",
+    "GRUCell",
+    "LSTMCell",
+    "RecurrentLayer",
+    "Residual",
+    "SimpleRNN",
+    "SimpleRNNCell",
+    "Stack",
+    "StackedCells",
+    "State",
+    "Window",
+    "apply_constraints",
+    "clip_gradients",
+    "from_config",
+    "gates",
+    "regularization_loss",
+]

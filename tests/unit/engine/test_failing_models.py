@@ -159,7 +159,8 @@ def test_a_node_without_an_end_ends_the_process(tmp_path: Path) -> None:
     """onnxruntime looks at nothing within a node: one line, and nothing is committed; any other value is answered."""
     (tmp_path / "model.onnx").write_bytes(odd_models.stuck())
     code = (
-        "import sys; from streamlstm import load, session; session.STEP_LIMIT_S = session.STUCK_LIMIT_S = 0.2; "
+        "import sys; from streamlstm import load; from streamlstm.models import session; "
+        "session.STEP_LIMIT_S = session.STUCK_LIMIT_S = 0.2; "
         "model = load(sys.argv[1]); print(model.step([[3.0]], model.initial_state(1))[0].tolist(), flush=True); "
         "model.step([[200.0]], model.initial_state(1)); print('ended')"
     )

@@ -43,7 +43,7 @@ IMPORT_EACH_FIRST = """
 import importlib, pkgutil, sys
 import streamlstm
 names = [module.name for module in pkgutil.walk_packages(streamlstm.__path__, "streamlstm.")]
-names = [name for name in names if not name.endswith(("__main__", "._codec", "._carry"))]
+names = [name for name in names if not name.endswith(("__main__", "._codec", "._kernels"))]
 for name in names:
     for loaded in [other for other in sys.modules if other.split(".")[0] == "streamlstm"]:
         if sys.modules[loaded] is not None:

@@ -252,7 +252,7 @@ def test_arguments_that_do_not_fit_are_named(tmp_path: Path) -> None:
         ({"scale": (1.0, 1.0)}, "two different finite numbers"),
         ({"scale": (0.0, float("inf"))}, "two different finite numbers"),
         ({"features": ["a"]}, "takes 2 features a value"),
-        ({"features": ["a", "a"]}, "takes 2 features a value"),
+        ({"features": ["a", "a"]}, "two features are called 'a'"),
     ):
         with pytest.raises(UsageError, match=message):
             imported(tmp_path / "m.keras", **options)
