@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     """Import onnxruntime only when a model is asked for: `streamlstm --help` must not pay for it."""
     if name in {"load", "Model"}:
-        from streamlstm.models import model
+        from streamlstm import models
 
-        return getattr(model, name)
+        return getattr(models, name)
     raise AttributeError(f"module 'streamlstm' has no attribute {name!r}")

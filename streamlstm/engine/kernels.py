@@ -35,5 +35,5 @@ calibrate = _kernels.calibrate
 def lay_out(
     slots: Index, plain: NDArray[np.uint8] | None, scratch: NDArray[np.int32], offsets: Index
 ) -> tuple[Index, ...]:
-    """See `lay_out_python.lay_out`."""
+    """See `schedule_python.lay_out`."""
     return tuple(np.frombuffer(column, np.int64) for column in _kernels.lay_out(slots, plain, scratch, offsets))

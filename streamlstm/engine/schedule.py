@@ -39,7 +39,7 @@ class Items(NamedTuple):
     slots: Index  # (n,)
     values: Float32  # (n, F)
     times_ms: Index  # (n,)
-    marks: Marks | None  # (n,) what is out of the ordinary about each: see `lay_out_python.lay_out`; None if nothing is
+    marks: Marks | None  # (n,) what each has out of the ordinary: see `schedule_python.lay_out`; None if nothing is
 
     @classmethod
     def of(cls, works: Sequence[Work], *, skip: bool) -> Items:

@@ -91,7 +91,7 @@ class Work:
         return work
 
     def marks(self, *, skip: bool) -> NDArray[np.uint8] | None:
-        """What is out of the ordinary about each item, (n,): see `lay_out_python.lay_out`; None if nothing is."""
+        """What is out of the ordinary about each item, (n,): see `schedule_python.lay_out`; None if nothing is."""
         if self.parsed.plain and not self.resets and not self.resets_all and self.gaps is None:
             return None
         marks = np.zeros(len(self.slots), np.uint8)

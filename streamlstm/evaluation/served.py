@@ -99,13 +99,13 @@ def serve(
 def _step(engine: Engine, walks: Sequence[_Walk], ends: Sequence[int]) -> Float64:
     """Step every series up to a row; returns the tally of all."""
     tally: Float64 = new_tally(1)[0]
+    known = {walk.stream: walk for walk in walks}
     while True:
         batch = [walk.parsed(end) for walk, end in zip(walks, ends, strict=True) if walk.done < end]
         if not batch:
             return tally
         for stream, names in engine.begin(batch).items():
             engine.admit(stream, names, [None] * len(names))
-        known = {walk.stream: walk for walk in walks}
         for result in engine.step(batch):
             tally += result.tally
             known[result.commit.stream].take(result.commit, result.entries)

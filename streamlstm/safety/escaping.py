@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+MOST_NAMED = 6  # in a sentence
 _EDGE_SPACE = re.compile(r"^ | $|(?<= ) ")
 
 
@@ -26,3 +28,9 @@ def _escaped(sign: str) -> str:
     code = ord(sign)
     # Bytes that are not UTF-8 come as lone surrogates (PEP 383).
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else sign.encode("unicode_escape").decode()
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a sentence: all of a few, the first of many."""
+    shown = ", ".join(map(repr, names[:MOST_NAMED]))
+    return shown if len(names) <= MOST_NAMED else f"{shown} and {len(names) - MOST_NAMED:,} more"

@@ -31,7 +31,7 @@ from streamlstm.tables.holes import Holes, find_holes
 from streamlstm.tables.names import ID_COLUMN, ID_NAMES, NO_ID, TIME_COLUMN, TIME_NAMES, VALUE_NAMES
 from streamlstm.tables.options import TableOptions
 from streamlstm.tables.parquet_file import read_parquet
-from streamlstm.tables.schema import Schema, listed, resolve
+from streamlstm.tables.schema import Schema, resolve
 from streamlstm.tables.series import Series, to_series
 from streamlstm.tables.times import are_early, both_utc, find_zone, parse_serial_date, parse_time
 

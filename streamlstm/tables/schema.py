@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from streamlstm.errors import TableError, UsageError
+from streamlstm.safety import listed
 from streamlstm.tables.columns import Column, Kind
 from streamlstm.tables.names import (
     ID_COLUMN,
@@ -28,7 +29,6 @@ from streamlstm.tables.times import are_likely_times, are_serial_dates, is_unrea
 
 _TIME_OF_DAY = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?")
 _INDEX_NAME = re.compile(r"|unnamed: [0-9]+|__index_level_[0-9]+__")
-MOST_NAMED = 6  # columns that a sentence names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +69,6 @@ class Schema:
             what = f"{series}, {'value' if len(self.targets) == 1 else 'values'} {values}"
         left = f"left out {listed(self.left_out)}" if self.left_out else ""
         return f"{self.source}: {times}, {what}" + "".join(f"; {part}" for part in (*remarks, left) if part)
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names for a sentence: all of a few, the first of many."""
-    shown = ", ".join(map(repr, names[:MOST_NAMED]))
-    return shown if len(names) <= MOST_NAMED else f"{shown} and {len(names) - MOST_NAMED:,} more"
 
 
 def resolve(source: str, columns: Sequence[Column], options: TableOptions) -> Schema:

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.errors import TableError
+from streamlstm.safety import listed
 from streamlstm.tables.cells import COMMA
 from streamlstm.tables.columns import Column, Grid, Kind
 from streamlstm.tables.names import NO_ID
 from streamlstm.tables.options import TableOptions
-from streamlstm.tables.schema import Schema, listed, resolve
+from streamlstm.tables.schema import Schema, resolve
 from streamlstm.tables.times import are_early, find_zone, local_to_utc
 
 Float64 = NDArray[np.float64]

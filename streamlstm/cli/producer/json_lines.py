@@ -12,7 +12,8 @@ import orjson
 from streamlstm.cli.producer.lines import Format, Row, refuse_series
 from streamlstm.engine import RESET
 from streamlstm.errors import TableError
-from streamlstm.tables import ID_NAMES, NO_ID, TIME_NAMES, VALUE_NAMES, listed, shortened
+from streamlstm.safety import listed
+from streamlstm.tables import ID_NAMES, NO_ID, TIME_NAMES, VALUE_NAMES, shortened
 
 
 class JsonLines:

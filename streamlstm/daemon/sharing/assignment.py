@@ -19,6 +19,7 @@ from streamlstm.daemon.sharing.discovery import Discovery
 from streamlstm.daemon.sharing.leases import CHANGED, FOUND, LONGEST_LEASE_MS, Holder, Leases, Member, Roll
 from streamlstm.daemon.sharing.stream_selector import Selection
 from streamlstm.errors import StoreError
+from streamlstm.safety import listed
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,6 @@ SEARCH_SHARE = 20  # a search is paused for so many times as long as it took: at
 SEARCH_ON_S = 0.05  # between two parts of a search
 REFUSED_FOR_S = 60.0
 NEVER_MS = 10**12  # a time to live without an end, where there are no leases
-MOST_NAMED = 6  # streams in one message
 TRIES = 3  # at taking, while others take as well
 
 
@@ -240,13 +240,10 @@ class Sharing:
         for stream in roll.lost:
             self.held.pop(stream, None)
         if roll.lost:
-            named = ", ".join(map(repr, sorted(roll.lost)[:MOST_NAMED])) + (
-                ", ..." if len(roll.lost) > MOST_NAMED else ""
-            )
             log.warning(
                 "%d streams were taken over (%s): this process was away for longer than a lease, or others wrote them",
                 len(roll.lost),
-                named,
+                listed(sorted(roll.lost)),
             )
         joined, self._me = self._me != roll.me, roll.me
         if roll.members:

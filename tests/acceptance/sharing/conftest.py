@@ -1,41 +1,24 @@
-"""Fixtures of the tests with several processes and servers: a model's file, daemons, a Cluster, Sentinels."""
+"""Fixtures of the tests with several processes and servers: an authority, a Cluster, Sentinels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from support import models
 from support.cluster import Cluster
+from support.secured import Authority
 from support.sentinel import Watched
 from support.server import binaries
-from support.serving import Serving, serve
 
 
-@pytest.fixture
-def model_path(tmp_path: Path) -> Path:
-    """A small LSTM as a file."""
-    path = tmp_path / "model.onnx"
-    path.write_bytes(models.lstm(16))
-    return path
-
-
-@pytest.fixture
-def start(tmp_path: Path, model_path: Path) -> Iterator[Callable[..., Serving]]:
-    """A function that starts a daemon; all are killed with the test."""
-    started: list[Serving] = []
-
-    def begin(*arguments: str, **settings: str) -> Serving:
-        made = serve(tmp_path, model_path, *arguments, number=len(started), settings=settings)
-        started.append(made)
-        return made
-
-    yield begin
-    for daemon in started:
-        if daemon.process.poll() is None:
-            daemon.kill()
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """An authority that the server and its clients trust, and a key and certificate of each."""
+    made = Authority(tmp_path_factory.mktemp("authority"))
+    made.issue("server")
+    made.issue("client")
+    return made
 
 
 @pytest.fixture(scope="module")

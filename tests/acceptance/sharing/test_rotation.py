@@ -18,15 +18,6 @@ Start = Callable[..., Serving]
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """What the server and its clients trust at first."""
-    made = Authority(tmp_path_factory.mktemp("authority"))
-    made.issue("server")
-    made.issue("client")
-    return made
-
-
-@pytest.fixture(scope="module")
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """Another authority, with certificates of the same names."""
     made = Authority(tmp_path_factory.mktemp("stranger"))

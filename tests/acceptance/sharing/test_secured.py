@@ -22,15 +22,6 @@ from support.traffic import entries
 SECRET = "hush-hush/1@x"
 
 
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """An authority, and a key and certificate of the server and of a client."""
-    made = Authority(tmp_path_factory.mktemp("authority"))
-    made.issue("server")
-    made.issue("client")
-    return made
-
-
 @pytest.fixture
 def server(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[SecureServer]:
     """A server on TLS and on a Unix socket."""

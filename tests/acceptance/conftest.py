@@ -1,4 +1,4 @@
-"""Fixtures of the daemon's tests: a model file, and daemons that are killed with the test."""
+"""Fixtures of tests with daemons: a model file, and daemons that are killed with the test."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def start(tmp_path: Path, model_path: Path) -> Iterator[Callable[..., Serving]]:
     """A function that starts a daemon; all are killed with the test."""
     started: list[Serving] = []
 
-    def begin(*arguments: str, model: Path = model_path) -> Serving:
-        made = serve(tmp_path, model, *arguments, number=len(started))
+    def begin(*arguments: str, model: Path = model_path, **settings: str) -> Serving:
+        made = serve(tmp_path, model, *arguments, number=len(started), settings=settings)
         started.append(made)
         return made
 
