@@ -53,9 +53,7 @@ class EngineSettings:
     extras: Extras = NO_EXTRAS  # columns besides the model's outputs
     idle_ms: int | None = None  # a series without a value for longer begins anew with its next one; None: never
     reset_after_ms: int | None = None  # the same, but its old record is not removed before
-    gap_after_ms: int | None = (
-        None  # a longer silence stands for missing values (models.Gaps); None: as trained; 0: none
-    )
+    gap_after_ms: int | None = None  # a longer silence stands for missing values; None: as trained; 0: none
     spacing_ms: int | None = None  # between the values of a series; None: as the model was trained
 
 
