@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from streamlstm.models.graph import Graph
 from streamlstm.models.model import Model
 from streamlstm.models.spec import ModelSpec
 from streamlstm.nn import onnx_operators
 from streamlstm.nn.cells import GRUCell, LSTMCell
-from streamlstm.nn.onnx_graph import Graph
 
 CELLS: dict[str, type[LSTMCell] | type[GRUCell]] = {"LSTM": LSTMCell, "GRU": GRUCell}
 SHAPES = ((1, 1), (1, 10), (1, 100), (1, 1000), (1, 8000), (1000, 1), (40, 100))  # steps, series

@@ -110,10 +110,10 @@ def import_keras(
         raise MissingExtraError(
             f"import-keras needs {', '.join(missing)}; install them with: pip install 'streamlstm[train,keras]'"
         )
-    from streamlstm.keras import read_keras_file
+    from streamlstm.importers.keras import read_keras_file
 
     file = read_keras_file(model, max_bytes=max_bytes)  # before torch, which takes longer than a bad file does
-    from streamlstm.keras import convert
+    from streamlstm.importers.keras import convert
     from streamlstm.models import METADATA_KEY
 
     made = convert(

@@ -10,7 +10,6 @@ from streamlstm.nn.dense import Activation, Dense, Dropout
 from streamlstm.nn.gates import gates
 from streamlstm.nn.layer import RecurrentLayer
 from streamlstm.nn.layer_stack import Residual, Stack
-from streamlstm.nn.onnx_graph import Graph
 from streamlstm.nn.operations import State, Value, of
 from streamlstm.nn.recurrent import GRU, LSTM, RNN, SimpleRNN
 from streamlstm.nn.registry import from_config

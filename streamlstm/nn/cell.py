@@ -17,7 +17,7 @@ from streamlstm.nn.symbols import emit
 from streamlstm.nn.weights import Weighted, jsonable
 
 if TYPE_CHECKING:
-    from streamlstm.nn.onnx_graph import Graph
+    from streamlstm.models.graph import Graph
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from streamlstm.nn.symbols import emit
 from streamlstm.nn.weights import Weighted
 
 if TYPE_CHECKING:
-    from streamlstm.nn.onnx_graph import Graph
+    from streamlstm.models.graph import Graph
 
 
 class RecurrentLayer(Weighted, ABC):

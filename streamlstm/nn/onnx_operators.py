@@ -21,7 +21,7 @@ from streamlstm.nn.activations import Activation
 from streamlstm.nn.recurrence import Recurrence
 
 if TYPE_CHECKING:
-    from streamlstm.nn.onnx_graph import Graph
+    from streamlstm.models.graph import Graph
 
 Floats = NDArray[np.float32]
 

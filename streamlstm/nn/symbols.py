@@ -15,8 +15,8 @@ from onnx import TensorProto
 from torch import Tensor
 
 from streamlstm.models import StateEntry
+from streamlstm.models.graph import Graph
 from streamlstm.nn import onnx_operators
-from streamlstm.nn.onnx_graph import Graph
 from streamlstm.nn.operations import Loop, Operations, State, Step, Value
 from streamlstm.nn.recurrence import Recurrence
 

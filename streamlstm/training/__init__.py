@@ -2,7 +2,6 @@
 
 from streamlstm.evaluation import Errors
 from streamlstm.training.export.gates import LayerGates, gate_values
-from streamlstm.training.export.pairs import emit_join, emit_split
 from streamlstm.training.fitting import Progress
 from streamlstm.training.forecaster import WindowConfig
 from streamlstm.training.pipeline import TrainingOptions, TrainingResult, train

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
+from streamlstm.models.graph import Graph, emit_join, emit_split
 from streamlstm.models.model import Model
 from streamlstm.models.spec import ModelSpec, StateEntry
-from streamlstm.nn.onnx_graph import Graph
-from streamlstm.training.export.pairs import emit_join, emit_split
 
 NOTHING = -3e38  # stands in a state where there was no value yet
 

@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from streamlstm.models.graph import Graph
 from streamlstm.models.spec import METADATA_KEY, ModelSpec, StateEntry
-from streamlstm.nn.onnx_graph import Graph
 
 FLOAT = TensorProto.FLOAT
 LIMIT = 100.0  # values above it are the ones that go wrong

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from streamlstm.errors import ModelError
 from streamlstm.models import Model, ModelSpec, join, split
-from streamlstm.nn import Graph, OnnxOperations, Value
+from streamlstm.models.graph import Graph
+from streamlstm.nn import OnnxOperations, Value
 
 # torch and onnxruntime round differently; a forecast may differ by this share of itself, of the value it was made after
 # or of the median absolute forecast of the sequence checked, whichever is largest. A number of the state may differ by

@@ -7,9 +7,9 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
+from streamlstm.models.graph import Graph
 from streamlstm.models.spec import ModelSpec
 from streamlstm.nn import RecurrentLayer
-from streamlstm.nn.onnx_graph import Graph
 
 Floats = NDArray[np.float32]
 

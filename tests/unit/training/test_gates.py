@@ -15,8 +15,8 @@ import streamlstm
 from streamlstm import nn
 from streamlstm.cli import main
 from streamlstm.errors import UsageError
+from streamlstm.models.graph import Graph
 from streamlstm.models.spec import ModelSpec, StateEntry
-from streamlstm.nn.onnx_graph import Graph
 from streamlstm.training.export.gates import gate_values
 
 MODELS = Path(streamlstm.__file__).parent / "models"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onnx import TensorProto
 
-from streamlstm.nn import Graph
+from streamlstm.models.graph.builder import Graph
 
 
 def emit_join(graph: Graph, pairs: str, count: int, axis: int) -> str:

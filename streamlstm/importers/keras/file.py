@@ -90,7 +90,7 @@ def _taken_apart(path: Path, max_bytes: int) -> tuple[dict[str, Any], list[bytea
             )
         # The file, what is unpacked from it, and the weights; a second for every 50 MB, which take a quarter of one.
         limits = Limits(memory=256 * MIB + 4 * max_bytes, seconds=4 + size / 50e6, result=max_bytes)
-        reader = "streamlstm.keras.reader:read"
+        reader = "streamlstm.importers.keras.reader:read"
         return read_confined(reader, file, str(path), {"max_bytes": max_bytes}, limits, raises=ModelError)
 
 
