@@ -12,7 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -20,20 +20,19 @@ from typing import TYPE_CHECKING
 import click
 
 from streamlstm import __version__
-from streamlstm.cli.engine_options import engine_options
 from streamlstm.cli.loading import max_model_bytes_option
 from streamlstm.cli.options import FSYNC, command, data_dir_option, option, server_options
 from streamlstm.cli.quantities import DURATION
-from streamlstm.cli.sharing_options import SharingSettings, sharing_options
-from streamlstm.cli.web_options import web_options
+from streamlstm.cli.settings_options import settings_options
 from streamlstm.safety import write_whole
+from streamlstm.settings import DaemonSettings, EngineSettings, SharingSettings, WebSettings
 
 if TYPE_CHECKING:
-    from streamlstm.daemon import Clock, Daemon, DaemonSettings, ModelChange, Standby
-    from streamlstm.daemon.http import HttpServer, WebSettings
-    from streamlstm.daemon.sharing import Sharing
+    from streamlstm.daemon import Clock, Daemon, ModelChange, Standby
+    from streamlstm.daemon.http import HttpServer
+    from streamlstm.daemon.sharing import Selection, Sharing
     from streamlstm.daemon.telemetry import Metrics, Notifier
-    from streamlstm.engine import Engine, EngineSettings
+    from streamlstm.engine import Engine
     from streamlstm.store import EmbeddedServer, Preflight, RedisStore
     from streamlstm.store.resp import Topology
 
@@ -47,9 +46,9 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 @click.argument("model", metavar="MODEL.onnx", type=click.Path(path_type=Path))
 @server_options("Without it an embedded server is started from --data-dir.")
 @data_dir_option
-@sharing_options
-@web_options
-@engine_options
+@settings_options("sharing", SharingSettings)
+@settings_options("web", WebSettings)
+@settings_options("engine", EngineSettings)
 @option(
     "--on-model-change",
     setting=False,
@@ -57,20 +56,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
     default="refuse",
     help="If another model made a stream's states: end, begin all series anew, or step its values again first.",
 )
-@option("--batch-values", type=click.IntRange(1), default=16_384, help="Values aimed at in one micro-batch.")
-@option(
-    "--retain",
-    type=DURATION,
-    default=None,
-    help="Trim input and predictions so long (such as 7d or 12h) after they were answered; what was answered before "
-    "the start, by its ids. Default: keep all.",
-)
-@option(
-    "--max-dead-letters",
-    type=click.IntRange(0),
-    default=100_000,
-    help="Dead letters of a stream that are kept, about, the youngest. 0: all.",
-)
+@settings_options("daemon", DaemonSettings)
 @option(
     "--accept-eviction/--refuse-eviction",
     default=False,
@@ -99,10 +85,8 @@ def serve(
     sharing: SharingSettings,
     web: WebSettings,
     engine: EngineSettings,
+    daemon: DaemonSettings,
     on_model_change: str,
-    batch_values: int,
-    retain: int | None,
-    max_dead_letters: int,
     accept_eviction: bool,
     threads: int,
     busy_poll: int,
@@ -114,11 +98,12 @@ def serve(
     The first SIGTERM or Ctrl-C commits what is under way and ends; the second ends at once.
     """
     from streamlstm.cli.connection import with_password
-    from streamlstm.daemon import DaemonSettings
     from streamlstm.daemon.http import HttpServer
+    from streamlstm.daemon.sharing import Selection
     from streamlstm.daemon.telemetry import log_format
 
     log_format.set_up(log_level.upper())
+    selection = Selection.of(sharing.streams)
     plan = _Plan(
         model=model,
         threads=threads,
@@ -127,12 +112,8 @@ def serve(
         web=web,
         on_model_change=on_model_change,
         accept_eviction=accept_eviction,
-        daemon=DaemonSettings(
-            streams=sharing.selection.names,
-            batch_values=batch_values,
-            retain_ms=retain,
-            most_dead_letters=max_dead_letters or None,
-        ),
+        daemon=replace(daemon, streams=selection.names),
+        selection=selection,
         sharing=sharing,
     )
     url = with_password(redis_url) if redis_url else ""
@@ -141,9 +122,9 @@ def serve(
         stack.callback(http.stop)
         http.start()
         # The model first: a wrong path is found out before a server is started.
-        daemon = _Daemon.prepare(plan)
+        prepared = _Daemon.prepare(plan)
         server = None if url else stack.enter_context(_embedded(data_dir, fsync))
-        daemon.run(stack, http, server.url if server else url, data_dir if server else None)
+        prepared.run(stack, http, server.url if server else url, data_dir if server else None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +139,13 @@ class _Plan:
     accept_eviction: bool
     engine: EngineSettings
     daemon: DaemonSettings
+    selection: Selection
     sharing: SharingSettings
+
+    @property
+    def group(self) -> str:
+        """Name of the processes that share."""
+        return self.sharing.group or self.selection.group
 
 
 @dataclass(frozen=True)
@@ -192,7 +179,7 @@ class _Daemon:
         from streamlstm.store.resp import parse_topology
 
         wakeup = stack.enter_context(_wakeup())
-        topology = parse_topology(url, self.plan.sharing.socket_timeout_s)
+        topology = parse_topology(url, self.plan.sharing.socket_timeout_ms / 1000)
         preflight = _preflight(self.plan, topology)
         store = RedisStore(topology, busy_poll_s=self.plan.busy_poll_s, wakeup=wakeup, preflight=preflight)
         stack.callback(store.close)
@@ -200,7 +187,7 @@ class _Daemon:
             log.warning(WITHOUT)
         for warning in warnings(store.check_server(accept_eviction=self.plan.accept_eviction), store.url):
             log.warning(warning)
-        sharing = _sharing(self.plan.sharing, topology)
+        sharing = _sharing(self.plan, topology)
         standby = _standby(self.plan, self.engine.model.fingerprint, topology, preflight)
         if standby is not None:
             stack.callback(standby.close)
@@ -241,9 +228,9 @@ def _preflight(plan: _Plan, topology: Topology) -> Preflight:
     return Preflight(
         topology,
         trims=plan.daemon.retain_ms is not None,
-        sweeps=plan.engine.idle_ms is not None,
+        sweeps=plan.engine.idle_after_ms is not None,
         replaces=plan.on_model_change != "refuse",
-        members=members_key(plan.sharing.group) if plan.sharing.lease_ttl_ms else None,
+        members=members_key(plan.group) if plan.sharing.lease_ttl_ms else None,
     )
 
 
@@ -266,7 +253,7 @@ def _model_change(policy: str, store: RedisStore) -> ModelChange:
     return Rebuild(store.connect, replay=policy == "replay", token=secrets.token_hex(8))
 
 
-def _sharing(settings: SharingSettings, topology: Topology) -> Sharing:
+def _sharing(plan: _Plan, topology: Topology) -> Sharing:
     """How this process shares the streams with others."""
     from streamlstm.daemon.sharing import (
         NEVER_MS,
@@ -280,10 +267,10 @@ def _sharing(settings: SharingSettings, topology: Topology) -> Sharing:
     from streamlstm.store.resp import Nodes
 
     nodes = Nodes(topology, name="streamlstm-lease")
-    patterns = settings.selection.patterns
+    settings, patterns = plan.sharing, plan.selection.patterns
     return Sharing(
-        selection=settings.selection,
-        leases=RedisLeases(nodes, settings.group) if settings.lease_ttl_ms else NoLeases(),
+        selection=plan.selection,
+        leases=RedisLeases(nodes, plan.group) if settings.lease_ttl_ms else NoLeases(),
         discovery=RedisDiscovery(nodes, patterns) if patterns else None,
         owner=str(Process.this()),
         ttl_ms=settings.lease_ttl_ms or NEVER_MS,

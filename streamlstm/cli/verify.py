@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streamlstm.cli.engine_options import engine_options
 from streamlstm.cli.loading import max_model_bytes_option
 from streamlstm.cli.options import (
     EXIT_FAILURE,
@@ -25,10 +24,11 @@ from streamlstm.cli.options import (
     say,
     stream_argument,
 )
+from streamlstm.cli.settings_options import settings_options
+from streamlstm.settings import EngineSettings
 
 if TYPE_CHECKING:
     from streamlstm.daemon.replay import Report
-    from streamlstm.engine import EngineSettings
 
 MOST_MEMORY_BYTES = 128 << 20  # of records at once
 
@@ -45,7 +45,7 @@ MOST_MEMORY_BYTES = 128 << 20  # of records at once
     metavar="FILE",
     help="States to begin from, written by `streamlstm state export`; without it: from the stream's beginning.",
 )
-@engine_options
+@settings_options("engine", EngineSettings)
 @redis_option
 @data_dir_option
 @max_model_bytes_option

@@ -1,6 +1,6 @@
 """What `serve` runs: the loop, and what it does besides."""
 
+from streamlstm.daemon.clock import Clock
 from streamlstm.daemon.daemon import Daemon
 from streamlstm.daemon.model_change import ModelChange, Rebuild, refuse
-from streamlstm.daemon.settings import Clock, DaemonSettings
 from streamlstm.daemon.standby import Standby

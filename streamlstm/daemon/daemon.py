@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from streamlstm.daemon.clock import Clock
 from streamlstm.daemon.health import Health
 from streamlstm.daemon.idle_sweeper import Sweep
 from streamlstm.daemon.lag_monitor import Tails
@@ -19,7 +20,6 @@ from streamlstm.daemon.notices import last_try, say_rewound
 from streamlstm.daemon.read_cursors import Reading
 from streamlstm.daemon.recorder import Counting
 from streamlstm.daemon.retention import Retention
-from streamlstm.daemon.settings import Clock, DaemonSettings
 from streamlstm.daemon.sharing import Sharing, all_of
 from streamlstm.daemon.standby import Standby
 from streamlstm.daemon.store_health import Standing
@@ -28,6 +28,7 @@ from streamlstm.daemon.telemetry import STAGES, Digest, Laps, Metrics
 from streamlstm.daemon.unreachable import AWAY_PAUSE_S, Away
 from streamlstm.engine import Engine, Parsed, Result
 from streamlstm.errors import ModelChangedError, StoreError, StoreForbidsError, StoreNotNowError, StoreUnavailableError
+from streamlstm.settings import DaemonSettings
 from streamlstm.store import Head, Store
 from streamlstm.store.resp import is_before
 
@@ -59,9 +60,7 @@ class Daemon:
         self._store = store
         self._metrics = metrics
         limits = engine.settings
-        metrics.set_limits(
-            series=limits.max_series, state_bytes=limits.max_series_memory_bytes, level=limits.extras.interval
-        )
+        metrics.set_limits(series=limits.max_series, state_bytes=limits.max_series_memory_bytes, level=limits.interval)
         self._settings = settings
         self._clock = clock
         self._sharing = sharing or all_of(settings.streams, clock.monotonic)
@@ -217,7 +216,7 @@ class Daemon:
         if stream.pending is not None and not self._settle(stream):
             return
         commit = result.commit
-        commit.most_dead = self._settings.most_dead_letters
+        commit.most_dead = self._settings.max_dead_letters or None
         self._retention.add_to(commit, stream)
         self._sweep.add_to(commit, stream)
         self._store.send_commit(commit)

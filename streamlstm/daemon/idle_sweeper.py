@@ -20,7 +20,7 @@ class Sweep:
 
     def __init__(self, store: Store, engine: Engine) -> None:
         self._store, self._engine = store, engine
-        self._idle_ms = engine.settings.idle_ms
+        self._idle_ms = engine.settings.idle_after_ms
 
     def look(self, stream: Stream, position: bytes) -> None:
         """Look at the next page of a stream's records, unless those found before wait for a commit."""

@@ -1,7 +1,7 @@
 """Entries in, commits out: no I/O, no clock."""
 
 from streamlstm.engine.compiled import COMPILED, WITHOUT
-from streamlstm.engine.engine import Engine, EngineSettings, Result
+from streamlstm.engine.engine import Engine, Result
 from streamlstm.engine.kernels import calibrate
 from streamlstm.engine.overflow import MOST_REJECTED
 from streamlstm.engine.parsing import ALL_SERIES, RESET, Parsed

@@ -18,7 +18,7 @@ from streamlstm.engine.answers import Answers
 from streamlstm.engine.dead_letters import first_items, write_letters
 from streamlstm.engine.effort import Effort
 from streamlstm.engine.heartbeat import BeatingModel
-from streamlstm.engine.parsing import MOST_ENTRY_VALUES, Parsed, parse
+from streamlstm.engine.parsing import Parsed, parse
 from streamlstm.engine.schedule import Items, Schedule
 from streamlstm.engine.scoring import new_tally, scored_feature
 from streamlstm.engine.series_cache import NO_SLOT, Arena
@@ -29,8 +29,9 @@ from streamlstm.engine.skipped import Skipped
 from streamlstm.engine.sorted_items import NO_PAST, Unknown, Work
 from streamlstm.engine.stepping import Stepper
 from streamlstm.models import NEVER, Gaps, StepModel, missing_policy
+from streamlstm.settings import EngineSettings
 from streamlstm.store import Commit, DeadLetter, Head, SingleCommit
-from streamlstm.store.record import NO_EXTRAS, Extras, RecordFormat, Records
+from streamlstm.store.record import Extras, RecordFormat, Records
 from streamlstm.store.resp import write_numbers
 
 Index = NDArray[np.int64]
@@ -40,21 +41,6 @@ Floats = NDArray[np.floating[Any]]  # float32, or float64 where numbers are pair
 Float64 = NDArray[np.float64]
 
 _NONE = np.empty(0, np.int64)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineSettings:
-    """How an engine treats what it is given."""
-
-    missing: str | None = None  # one of MISSING_POLICIES; None: as trained
-    max_series: int = 1_000_000  # per stream
-    max_series_memory_bytes: int = 4 << 30  # of records kept in memory
-    max_entry_values: int = MOST_ENTRY_VALUES
-    extras: Extras = NO_EXTRAS  # columns besides the model's outputs
-    idle_ms: int | None = None  # a series without a value for longer begins anew with its next one; None: never
-    reset_after_ms: int | None = None  # the same, but its old record is not removed before
-    gap_after_ms: int | None = None  # a longer silence stands for missing values; None: as trained; 0: none
-    spacing_ms: int | None = None  # between the values of a series; None: as the model was trained
 
 
 @dataclass
@@ -110,7 +96,7 @@ class Engine:
     def __init__(self, model: StepModel, settings: EngineSettings | None = None) -> None:
         self.settings = settings or EngineSettings()
         self.model = model = BeatingModel(model)
-        extras = self.settings.extras
+        extras = Extras(self.settings.interval, self.settings.score)
         extras.check(model.spec.outputs, scored_feature(model.spec.targets)[0])
         self.format = RecordFormat.of(
             model.spec,
@@ -123,7 +109,7 @@ class Engine:
         missing = missing_policy(model.spec, self.settings.missing)
         self._skips = missing == "skip"
         self._gaps = gaps = Gaps.of(model.spec, self.settings.gap_after_ms, self.settings.spacing_ms, missing)
-        limits = (self.settings.idle_ms, self.settings.reset_after_ms, gaps.longest_ms)
+        limits = (self.settings.idle_after_ms, self.settings.reset_after_ms, gaps.longest_ms)
         self._idle_ms = min(limit for limit in limits if limit is not None)
         self._silence_ms = min(self._idle_ms, gaps.after_ms)
         self._stepper = Stepper(model, self.format, extras, hold=missing == "hold", idle_ms=self._idle_ms, gaps=gaps)
@@ -176,10 +162,8 @@ class Engine:
             return None
         commit = SingleCommit(
             **self._move(single.stream, single.position, 1),
-            reply=single.reply,
-            found=single.found,
-            rows=self.arena.rows,
-            y=self._single.y,
+            scanned=(single.reply, single.found),
+            answer=(self.arena.rows, self._single.y),
         )
         return Result(commit=commit, tally=tally, entries=1, items=1, predictions=1)
 

@@ -15,14 +15,13 @@ from streamlstm.engine.rejection import Flaw
 from streamlstm.engine.series_cache import NO_SLOT
 from streamlstm.engine.values import read_odd
 from streamlstm.errors import StoreUnavailableError
+from streamlstm.settings import MOST_ENTRY_VALUES
 from streamlstm.store.resp import Scan, Table, Texts, scan_read
 
 Index = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 
 MAX_NAME_BYTES = 256
-# Values of one entry that are stepped, as one: the widest that are of use hold a value each of 50,000 series.
-MOST_ENTRY_VALUES = 65_536
 # Missing values of one series in one entry that are stepped: each waits for the step before it, and nobody can do
 # anything else meanwhile.
 MOST_ENTRY_MISSING = 4_096

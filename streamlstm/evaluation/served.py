@@ -19,13 +19,13 @@ from streamlstm.engine import (
     NAIVE,
     SCORED,
     Engine,
-    EngineSettings,
     Parsed,
     new_tally,
 )
 from streamlstm.errors import ArrayError, StepError, TableError
 from streamlstm.evaluation.split import training_length
 from streamlstm.models import Model, split
+from streamlstm.settings import EngineSettings
 from streamlstm.store import BEFORE_ANYTHING, Commit
 from streamlstm.store.record import Extras
 from streamlstm.store.resp import Texts
@@ -82,7 +82,7 @@ def serve(
     """
     interval = level if set(Extras(level).columns).isdisjoint(model.spec.outputs) else None
     interval = interval if any(target is not None for target in model.spec.targets) else None
-    engine = Engine(model, EngineSettings(missing=missing, gap_after_ms=0, extras=Extras(interval)))
+    engine = Engine(model, EngineSettings(missing=missing, gap_after_ms=0, interval=interval))
     outputs, tally = [], new_tally(1)[0]
     for first in range(0, len(series), BESIDE):
         beside = series[first : first + BESIDE]

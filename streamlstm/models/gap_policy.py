@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from streamlstm.errors import UsageError
 from streamlstm.models.spec import ModelSpec
+from streamlstm.settings import MISSING_POLICIES
 
-MISSING_POLICIES = ("impute", "hold", "skip")  # what stands in for a missing value: see `--missing`
 TRAINED_MISSING = "missing"  # of what a file says of its training: the policy that it does best with
 NEVER = 1 << 62  # ms; longer than any time between two ids that occur
 MOST_FILLED = 5_000  # steps of one silence: a fortnight of five minutes, seven months of hours

@@ -92,15 +92,17 @@ class SingleCommit(Commit):
         model: str,
         columns: str,
         answered: int,
-        reply: bytes,
-        found: NDArray[np.int64],
-        rows: Rows,
-        y: NDArray[np.floating[Any]],
+        scanned: tuple[bytes, NDArray[np.int64]],
+        answer: tuple[Rows, NDArray[np.floating[Any]]],
     ) -> None:
-        """`found` (6,) in the reply of a read by `codec.scan_single`; the series' row is its slot's; y (1, columns)."""
+        """`scanned` is a read's reply and what `codec.scan_single` found in it (6,).
+
+        `answer` is the rows, of which the series' is its slot's, and the prediction (1, columns).
+        """
         self.stream, self.base, self.position = stream, base, position
         self.model, self.columns, self.answered = model, columns, answered
-        self.reply, self.found, self.rows, self.y = reply, found, rows, y
+        self.reply, self.found = scanned
+        self.rows, self.y = answer
 
     @cached_property
     def names(self) -> Texts:  # type: ignore[override]  # made once, then an attribute like any other

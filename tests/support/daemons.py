@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 
+from streamlstm.daemon.clock import Clock
 from streamlstm.daemon.daemon import Daemon
-from streamlstm.daemon.settings import Clock, DaemonSettings
 from streamlstm.daemon.telemetry.metrics import Metrics
 from streamlstm.engine.engine import Engine
+from streamlstm.settings import DaemonSettings
 from streamlstm.store.memory import MemoryServer, MemoryStore
 from support import models
 

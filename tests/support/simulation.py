@@ -19,19 +19,20 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 
+from streamlstm.daemon.clock import Clock
 from streamlstm.daemon.daemon import Daemon
 from streamlstm.daemon.model_change import ModelChange, Rebuild, refuse
-from streamlstm.daemon.settings import Clock, DaemonSettings
 from streamlstm.daemon.sharing.assignment import Sharing
 from streamlstm.daemon.sharing.stream_selector import Selection
 from streamlstm.daemon.telemetry.metrics import Metrics
-from streamlstm.engine.engine import Engine, EngineSettings
+from streamlstm.engine.engine import Engine
 from streamlstm.engine.rejection import TOO_MANY_SERIES
 from streamlstm.errors import ModelChangedError, StoreError, StoreForbidsError, StoreUnavailableError
 from streamlstm.models.interface import StepModel
+from streamlstm.settings import DaemonSettings, EngineSettings
 from streamlstm.store.memory import MemoryServer, MemoryStore, MemoryStream
 from streamlstm.store.record.columns import NO_EXTRAS, Extras
 from streamlstm.store.record.layout import RecordFormat
@@ -59,7 +60,7 @@ def _metrics(number: int, streams: tuple[str, ...]) -> Metrics:
 
 @cache
 def _layout(model: StepModel, extras: Extras) -> RecordFormat:
-    return Engine(model, EngineSettings(extras=extras)).format
+    return Engine(model, EngineSettings(**asdict(extras))).format
 
 
 @dataclass(kw_only=True)
@@ -292,10 +293,10 @@ class Simulation:
     def _make(self, number: int) -> Daemon:
         settings = EngineSettings(
             max_series_memory_bytes=self.rng.choice([1, 1 << 20]),
-            idle_ms=self.idle_ms,
-            extras=self.extras,
+            idle_after_ms=self.idle_ms,
             missing=self.missing,
             max_series=self.max_series,
+            **asdict(self.extras),
         )
         inner = FlightStore(self.server, self.refusals) if self.refused else MemoryStore(self.server)
         self.stores[number] = inner

@@ -1,4 +1,4 @@
 """What a daemon shows over HTTP."""
 
-from streamlstm.daemon.http.routes import WebSettings, make_pages
+from streamlstm.daemon.http.routes import make_pages
 from streamlstm.daemon.http.server import HttpServer

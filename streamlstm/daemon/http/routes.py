@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from streamlstm.daemon.http.live.gauges import SeriesGauges
 from streamlstm.daemon.http.live.page import LivePage
 from streamlstm.daemon.http.server import Pages
 from streamlstm.daemon.telemetry import Metrics
 from streamlstm.errors import StoreUnavailableError
+from streamlstm.settings import WebSettings
 from streamlstm.store.resp import Connection, Topology
-
-
-@dataclass(frozen=True, kw_only=True)
-class WebSettings:
-    """What is shown, and where."""
-
-    address: str = "127.0.0.1:9478"
-    names: tuple[str, ...] = ()  # by which the page may be asked for, besides addresses and localhost
-    page: bool = True  # whether `/` shows the live page
-    series_metrics: str | None = None  # a glob of names: value and forecast of these series are gauges
-    series_metrics_max: int = 20
 
 
 def make_pages(

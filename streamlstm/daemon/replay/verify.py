@@ -168,7 +168,7 @@ class Verification:
                 if difference is not None:
                     return difference
             report.records += wanted.see(list(found))
-        idle_ms = self._engine.settings.idle_ms
+        idle_ms = self._engine.settings.idle_after_ms
         edge = None if idle_ms is None else idle_edge(meta.position, idle_ms)
         for name, record in wanted.unseen():
             if edge is not None and time_of(record, edge) < edge:

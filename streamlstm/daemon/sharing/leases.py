@@ -25,7 +25,6 @@ from streamlstm.store.resp import WRONG_TYPE, Connection, Nodes, is_away, pack
 
 log = logging.getLogger(__name__)
 
-LONGEST_LEASE_MS = 3_600_000  # that `--lease-ttl` can be
 # A lease with less than this left is not deleted but left to end: between looking and deleting it could become
 # another's.
 SURELY_OURS_MS = 200

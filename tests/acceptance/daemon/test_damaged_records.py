@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from streamlstm.engine.engine import Engine, EngineSettings
+from streamlstm.engine.engine import Engine
 from streamlstm.models.model import Model, load
+from streamlstm.settings import EngineSettings
 from streamlstm.store.keys import Keys
 from streamlstm.store.record.columns import NO_EXTRAS, Extras
 from streamlstm.store.record.layout import HEADER_WORDS, RecordFormat
@@ -91,7 +93,7 @@ def test_every_damaged_record_is_set_aside_alone(
     """Hundreds of damaged records in a batch: a dead letter and a fresh beginning each; others go on bit for bit."""
     server = start_server()
     client, model = server.client(), load(model_path)
-    settings = EngineSettings(extras=extras)
+    settings = EngineSettings(**asdict(extras))
     engine = Engine(model, settings)
     good = one_record(server.url, model, settings)
     other = one_record(server.url, models.load_lstm(16, seed=5), settings)

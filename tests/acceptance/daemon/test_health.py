@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 
+from streamlstm.daemon.clock import Clock
 from streamlstm.daemon.daemon import Daemon
 from streamlstm.daemon.health import BEAT_TIMEOUT_S
-from streamlstm.daemon.http.routes import WebSettings, make_pages
+from streamlstm.daemon.http.routes import make_pages
 from streamlstm.daemon.http.server import HttpServer
-from streamlstm.daemon.settings import Clock, DaemonSettings
 from streamlstm.daemon.telemetry.metrics import Metrics
 from streamlstm.engine.engine import Engine
 from streamlstm.errors import StoreError
 from streamlstm.models.model import Model, load
+from streamlstm.settings import DaemonSettings, WebSettings
 from streamlstm.store.base import Head
 from streamlstm.store.memory import MemoryServer, MemoryStore
 from streamlstm.store.resp.topology import parse_topology

@@ -7,14 +7,16 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import redis
 
 from streamlstm.daemon.replay.verify import Report, Verification
-from streamlstm.engine.engine import Engine, EngineSettings
+from streamlstm.engine.engine import Engine
 from streamlstm.models.model import load
+from streamlstm.settings import EngineSettings
 from streamlstm.store.keys import Keys
 from streamlstm.store.record.columns import Extras
 from streamlstm.store.redis import RedisStore
@@ -44,7 +46,7 @@ def client(redis_url: str) -> redis.Redis:
 def engine(model_path: Path) -> Callable[[], Engine]:
     """A function that makes an engine with intervals and scores on."""
     model = load(model_path)
-    return lambda: Engine(model, EngineSettings(extras=EXTRAS))
+    return lambda: Engine(model, EngineSettings(**asdict(EXTRAS)))
 
 
 @pytest.fixture

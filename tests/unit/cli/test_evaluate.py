@@ -15,12 +15,12 @@ import streamlstm
 from streamlstm.cli import main
 from streamlstm.cli.intervals import served_bounds
 from streamlstm.cli.state_text import facts
-from streamlstm.engine.engine import Engine, EngineSettings
+from streamlstm.engine.engine import Engine
 from streamlstm.engine.scoring import ABSOLUTE, COVERED, GIVEN, NAIVE, SCORED
 from streamlstm.evaluation.scores import forecasts_ahead
 from streamlstm.evaluation.served import serve
+from streamlstm.settings import EngineSettings
 from streamlstm.store.memory import MemoryServer, MemoryStore
-from streamlstm.store.record.columns import Extras
 from streamlstm.store.stream_meta import Meta
 from streamlstm.tables import Series
 from support import odd_models
@@ -125,9 +125,9 @@ def test_a_series_too_short_takes_no_interval_from_others(tmp_path: Path) -> Non
 
 def test_it_says_what_serving_says() -> None:
     """Served by the engine, the same values have the same intervals to the bit, and the same error and coverage."""
-    model, extras = streamlstm.load(MODEL), Extras(0.9)
+    model = streamlstm.load(MODEL)
     values = np.loadtxt(TABLE, delimiter=",", skiprows=1, usecols=1)
-    server, engine = MemoryServer(), Engine(model, EngineSettings(extras=extras))
+    server, engine = MemoryServer(), Engine(model, EngineSettings(interval=0.9))
     for number, value in enumerate(values.tolist(), 1):
         server.add("values", f"{number}-0", "s", repr(value))
     tally = pump(engine, MemoryStore(server), ["values"])

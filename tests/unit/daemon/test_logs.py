@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from streamlstm.daemon.clock import Clock
 from streamlstm.daemon.daemon import Daemon
-from streamlstm.daemon.settings import Clock, DaemonSettings
 from streamlstm.daemon.telemetry.log_format import JsonFormatter, TextFormatter
 from streamlstm.daemon.telemetry.metrics import Metrics
 from streamlstm.daemon.telemetry.throttled_log import EVERY_S, Digest
 from streamlstm.engine.engine import Engine
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.safety.masking import remember
+from streamlstm.settings import DaemonSettings
 from streamlstm.store.memory import MemoryServer, MemoryStore, MemoryStream
 from support import models
 from support.daemons import run_daemon

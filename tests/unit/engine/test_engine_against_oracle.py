@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlstm.engine.engine import Engine, EngineSettings
+from streamlstm.engine.engine import Engine
 from streamlstm.errors import UsageError
 from streamlstm.models.gap_policy import MOST_FILLED
 from streamlstm.models.model import Model
+from streamlstm.settings import EngineSettings
 from streamlstm.store.memory import MemoryServer, MemoryStore
 from streamlstm.store.record.columns import NO_EXTRAS, Extras
 from support import models
@@ -80,11 +82,11 @@ def test_intervals_and_scores_are_the_oracles(extras: Extras, missing: str, seed
     """To the bit, records too, whatever the batching, with gaps, resets and answers that are not finite."""
     model = MODELS[name]
     traffic = entries(seed, 300, features=len(model.spec.features), odd=0.1, level=LEVEL * model.spec.exact)
-    server = serve(model, {"values": traffic}, seed=seed, missing=missing, extras=extras)
+    server = serve(model, {"values": traffic}, seed=seed, missing=missing, **asdict(extras))
     oracle = Oracle(model, missing, extras).feed(traffic)
     held = server.stream("values")
     assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
-    settings = EngineSettings(missing=missing, extras=extras)
+    settings = EngineSettings(missing=missing, **asdict(extras))
     assert_states_equal(held.state, oracle, Engine(model, settings).format)
 
 
@@ -95,7 +97,7 @@ def test_intervals_can_be_turned_on_and_off() -> None:
     for part, extras in ((traffic[:40], NO_EXTRAS), (traffic[40:80], Extras(0.9)), (traffic[80:], NO_EXTRAS)):
         for entry_id, fields in part:
             server.add("values", entry_id, *fields)
-        pump(Engine(model, EngineSettings(extras=extras)), MemoryStore(server), ["values"])
+        pump(Engine(model, EngineSettings(**asdict(extras))), MemoryStore(server), ["values"])
         oracle.feed(part)
     held = server.stream("values")
     assert_states_equal(held.state, oracle, Engine(model).format)
@@ -118,8 +120,8 @@ def test_idle_series_begin_anew_however_values_are_batched(name: str, missing: s
     oracle = Oracle(model, missing, extras, idle_ms=4000).feed(traffic)
     records = []
     for batching in range(3):
-        server = serve(model, {"values": traffic}, seed=batching, missing=missing, idle_ms=4000, extras=extras)
-        check(server, "values", oracle, EngineSettings(extras=extras))
+        server = serve(model, {"values": traffic}, seed=batching, missing=missing, idle_after_ms=4000, **asdict(extras))
+        check(server, "values", oracle, EngineSettings(**asdict(extras)))
         records.append(server.stream("values").state)
     assert records[0] == records[1] == records[2], "the scores in the records agree too"
 
@@ -146,12 +148,12 @@ def test_gaps_are_stepped_through_however_values_are_batched(
             {"values": traffic},
             seed=batching,
             missing=missing,
-            extras=extras,
+            **asdict(extras),
             reset_after_ms=20_000,
             gap_after_ms=1500,
             spacing_ms=700,
         )
-        check(server, "values", oracle, EngineSettings(extras=extras))
+        check(server, "values", oracle, EngineSettings(**asdict(extras)))
         records.append(server.stream("values").state)
     assert records[0] == records[1] == records[2], "the scores in the records agree too"
 
@@ -170,7 +172,7 @@ def test_a_gap_is_what_blanks_would_have_been(missing: str) -> None:
             if value or blanks:
                 traffic.append((f"{minute * 60_000}-0", ["a", value]))
         gaps = {} if blanks else {"gap_after_ms": 90_000, "spacing_ms": 60_000}
-        server = serve(model, {"values": traffic}, seed=1, missing=missing, extras=extras, **gaps)
+        server = serve(model, {"values": traffic}, seed=1, missing=missing, **asdict(extras), **gaps)
         stream = server.stream("values")
         answers = dict(zip(stream.prediction_ids, stream.predictions, strict=True))
         held.append((stream.state, [answers[entry_id.encode()] for entry_id, fields in traffic if fields[1]]))

@@ -6,6 +6,7 @@ import random
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlstm.engine.engine import Engine, EngineSettings
+from streamlstm.engine.engine import Engine
 from streamlstm.engine.overflow import MOST_REJECTED
 from streamlstm.models.model import Model
+from streamlstm.settings import EngineSettings
 from streamlstm.store.memory import MemoryServer, MemoryStore
 from streamlstm.store.record.columns import NO_EXTRAS, Extras
 from support import odd_models
@@ -122,13 +124,13 @@ def test_a_state_that_overflowed_begins_anew(
         texts = [rng.choices(("1e9", "2", "nan", "0.5"), (5, 3, 0.4, 2))[0] for _ in series]
         fields = [part for pair in zip(series, texts, strict=True) for part in pair]
         made.append((f"{now}-0", ["!reset", rng.choice("ab*"), *fields] if rng.random() < 0.02 else fields))
-    options = {"missing": missing, "extras": extras, "idle_ms": idle_ms}
+    options = {"missing": missing, **asdict(extras), "idle_after_ms": idle_ms}
     options |= {} if gap_ms is None else {"gap_after_ms": gap_ms, "spacing_ms": 1000}
     oracle = Oracle(GROWING, missing, extras, idle_ms=idle_ms, gap_ms=gap_ms).feed(made)
     records = []
     for batching in range(3):
         server = serve(GROWING, made, seed=batching, **options)
-        check(server, oracle, EngineSettings(extras=extras))
+        check(server, oracle, EngineSettings(**asdict(extras)))
         records.append(server.stream("values").state)
     assert records[0] == records[1] == records[2], "the scores in the records agree too"
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from streamlstm.engine import effort, parsing
 from streamlstm.engine.effort import MOST_STEPS, Effort
-from streamlstm.engine.engine import Engine, EngineSettings
+from streamlstm.engine.engine import Engine
 from streamlstm.models.model import Model
+from streamlstm.settings import EngineSettings
 from streamlstm.store.memory import MemoryServer, MemoryStore
 from streamlstm.store.resp.connection import bulk
 from support import models

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
-from streamlstm.engine.engine import Engine, EngineSettings
+from streamlstm.engine.engine import Engine
 from streamlstm.engine.single import Single
 from streamlstm.models.model import Model
+from streamlstm.settings import EngineSettings
 from streamlstm.store.memory import MemoryServer, MemoryStore
 from streamlstm.store.record.columns import NO_EXTRAS, Extras
 from streamlstm.store.resp.codec import encode_read
@@ -60,7 +62,7 @@ def test_values_that_come_alone_get_the_oracles_bits(
     name: str, missing: str, extras: Extras, idle_ms: int | None
 ) -> None:
     """Predictions, records and dead letters, with gaps, resets, rubbish and answers that are not finite between."""
-    model, settings = MODELS[name], EngineSettings(missing=missing, extras=extras, idle_ms=idle_ms)
+    model, settings = MODELS[name], EngineSettings(missing=missing, idle_after_ms=idle_ms, **asdict(extras))
     traffic = one_by_one(7, len(model.spec.features))
     server = MemoryServer()
     for entry_id, fields in traffic:

@@ -9,14 +9,14 @@ import pytest
 
 from streamlstm.cli.intervals import served_bounds
 from streamlstm.cli.state_text import facts
-from streamlstm.engine.engine import Engine, EngineSettings
+from streamlstm.engine.engine import Engine
 from streamlstm.evaluation.comparison import compare
 from streamlstm.evaluation.served import Figures
 from streamlstm.evaluation.split import with_gaps
 from streamlstm.models.gap_policy import Gaps
 from streamlstm.models.model import Model
+from streamlstm.settings import EngineSettings
 from streamlstm.store.memory import MemoryServer, MemoryStore
-from streamlstm.store.record.columns import Extras
 from streamlstm.store.stream_meta import Meta
 from streamlstm.tables import Series
 from support.models import lstm
@@ -27,7 +27,7 @@ MINUTE_MS = 60_000
 
 def shown(model: Model, one: Series, **settings: str | int) -> dict[str, float | None]:
     """Serve a series and say what `status --series` does."""
-    server, engine = MemoryServer(), Engine(model, EngineSettings(extras=Extras(0.9), **settings))
+    server, engine = MemoryServer(), Engine(model, EngineSettings(interval=0.9, **settings))
     for at, row in zip(one.times_ms, one.values.tolist(), strict=True):
         text = ",".join("" if np.isnan(number) else repr(number) for number in row)
         server.add("values", f"{at}-0", one.name, text)

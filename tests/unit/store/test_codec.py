@@ -282,7 +282,7 @@ def test_both_pack_a_value_that_comes_alone_alike(name: bytes, numbers: list[flo
     packed = [module.pack_single(reply, found, rows, y, answered, pieces) for module in (compiled, codec_python)]
     assert packed[0] == packed[1]
     same = {"stream": "k", "base": b"0-0", "position": b"5-1", "model": "ab", "columns": "y", "answered": answered}
-    single = SingleCommit(**same, reply=reply, found=found, rows=rows, y=y)  # type: ignore[arg-type]
+    single = SingleCommit(**same, scanned=(reply, found), answer=(rows, y))  # type: ignore[arg-type]
     shown = {"names": single.names, "records": single.records, "ids": single.ids, "fields": single.fields}
     general = Commit(**same, **shown, texts=single.texts, counts=single.counts)  # type: ignore[arg-type]
     flights = [FlightPacker(Keys("k")).pack(commit) for commit in (single, general)]
