@@ -234,7 +234,6 @@ class Push:
         self.settle()
 
     def flush(self, *, close: bool) -> None:
-        """Send what is packed."""
         if self._spread is not None:
             with self._interrupts.held():
                 self._sender.settle()

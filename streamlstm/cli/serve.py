@@ -158,7 +158,6 @@ class _Daemon:
 
     @classmethod
     def prepare(cls, plan: _Plan) -> _Daemon:
-        """Load the model."""
         from streamlstm.cli.loading import load_model
         from streamlstm.daemon.telemetry import Metrics
         from streamlstm.engine import Engine

@@ -205,7 +205,6 @@ def _entries(number: int) -> str:
 
 
 def _table(found: Sequence[Standing]) -> list[str]:
-    """One line a stream."""
     head = ("stream", "input", "position", "lag", "lag s", "series", "predictions", "dead", "model")
     rows: list[tuple[Any, ...]] = [head]
     for item in found:

@@ -29,11 +29,9 @@ class Notes:
         self._messages: list[str] = []
 
     def __call__(self, message: str) -> None:
-        """Keep a line."""
         self._messages.append(message)
 
     def flush(self) -> None:
-        """Say what is kept."""
         for message in self._messages:
             note(message)
         self._messages.clear()

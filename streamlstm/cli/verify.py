@@ -96,7 +96,6 @@ def verify(
 
 
 def _show(report: Report, *, as_json: bool) -> None:
-    """Print a report."""
     if as_json:
         click.echo(json.dumps(asdict(report)))
     elif report.difference is None:

@@ -97,7 +97,6 @@ class _Work:
         raise StoreError(f"another daemon still serves {self._stream!r} with the model before; stop it first")
 
     def close(self) -> None:
-        """Let go of the records."""
         self._again.close()
 
     def _head(self, meta: Meta) -> SnapshotHead:

@@ -41,7 +41,6 @@ class Standing:
         return None if self.connected else "the store is not reachable"
 
     def gain(self, streams: int, *, again: bool) -> None:
-        """The streams are open."""
         self.connected = True
         self._metrics.store_connected.set(1)
         if again and self._refused is None:

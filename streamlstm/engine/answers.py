@@ -34,7 +34,6 @@ class Answers(NamedTuple):
 
     @classmethod
     def of(cls, schedule: Schedule, batch: Batch) -> Answers:
-        """Of what was stepped."""
         plain, count = schedule.plain, schedule.plain_items
         found = cls(
             batch.y,

@@ -124,7 +124,6 @@ class Engine:
         self._keys[stream.encode()] = self.arena.number(stream)
 
     def forget(self, stream: str) -> None:
-        """Let go of a stream."""
         self.arena.drop(self.arena.slots(stream))
         self._heads.pop(stream, None)
 

@@ -47,17 +47,14 @@ class Parsed:
 
     @property
     def position(self) -> bytes:
-        """Id of the last entry."""
         return self.ids[len(self.ids) - 1]
 
     @property
     def entries(self) -> int:
-        """How many there are."""
         return len(self.ids)
 
     @property
     def items(self) -> int:
-        """How many there are."""
         return len(self.slots)
 
     @cached_property
@@ -71,7 +68,6 @@ class Parsed:
         return self.times_ms if len(self.slots) == len(self.ids) == 1 else np.repeat(self.times_ms, self.counts)
 
     def first(self, entries: int) -> Parsed:
-        """Its first entries."""
         items = int(self.counts[:entries].sum())
         odd = self.odd[:items]
         return Parsed(

@@ -71,7 +71,6 @@ class Segments(NamedTuple):
     stream: Index  # (s,) number of the stream
 
     def take(self, chosen: Index | Mask | slice) -> Segments:
-        """Some of them."""
         return Segments(self.items, self.place[chosen], self.length[chosen], self.row[chosen], self.stream[chosen])
 
     def tiles(self, most: int) -> Iterator[Segments]:

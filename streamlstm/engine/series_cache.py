@@ -103,7 +103,6 @@ class Arena:
         return self._rows.take(slots, axis=0)
 
     def scatter(self, slots: Slots, rows: Rows) -> None:
-        """Write rows back."""
         self._rows[slots] = rows
 
     def drop(self, slots: Slots) -> None:

@@ -53,7 +53,6 @@ class Figures:
         return cls(mae=absolute / scored, skill=1 - absolute / naive if naive else None, coverage=coverage)
 
     def as_json(self) -> dict[str, float | None]:
-        """The figures by name."""
         return {"served_mae": self.mae, "served_skill": self.skill, "served_coverage": self.coverage}
 
 

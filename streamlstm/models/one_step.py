@@ -37,5 +37,4 @@ class CalledStep(OneStep):
         self._advance, self._uses_time = advance, spec.uses_time
 
     def step(self) -> None:
-        """One call."""
         self.y[:], self.next_state[:] = self._advance(self.x, self.state, self.time if self._uses_time else None)

@@ -138,7 +138,6 @@ class Watch:
         self._rows = rows
 
     def end(self) -> None:
-        """It has ended."""
         self._rows = 0
 
     def judge(self, error: Exception) -> StepError | None:

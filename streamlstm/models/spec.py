@@ -185,21 +185,18 @@ class _Told:
         return found
 
     def names(self, name: str) -> tuple[str, ...]:
-        """A list of names."""
         found = self.get(name)
         if not (isinstance(found, list) and all(isinstance(one, str) for one in found)) or len(found) > MOST_ITEMS:
             raise self._bad(name, "a list of names", found)
         return tuple(found)
 
     def name(self, name: str) -> str:
-        """A text."""
         found = self.get(name)
         if not isinstance(found, str):
             raise self._bad(name, "a name", found)
         return found
 
     def flag(self, name: str) -> bool:
-        """True or false."""
         found = self.get(name)
         if not isinstance(found, bool):
             raise self._bad(name, "true or false", found)
@@ -230,7 +227,6 @@ class _Told:
         return found
 
     def objects(self, name: str) -> tuple[Mapping[str, Any], ...]:
-        """A list of objects."""
         found = self.items(name)
         if not all(isinstance(one, dict) for one in found):
             raise self._bad(name, "a list of objects", found)

@@ -71,7 +71,6 @@ def elu(alpha: float) -> Activation:
 
 
 def _own(op: str, **attributes: Any) -> Formula:
-    """ONNX's own operator."""
     return lambda x: x.node(op, **attributes)
 
 

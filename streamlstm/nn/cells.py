@@ -233,7 +233,6 @@ class GRUCell(KerasCell):
         return hidden, (hidden,)
 
     def recurrence(self) -> Recurrence:
-        """A GRU."""
         return self._recurrence("GRU", self.recurrent_activation, self.activation, reset_after=self.reset_after)
 
 

@@ -39,7 +39,6 @@ class Pointwise(RecurrentLayer):
         self.input_size = self.output_size = input_size
 
     def state_entries(self) -> tuple[StateEntry, ...]:
-        """None."""
         return ()
 
     def forward(self, x: Value) -> Value:
@@ -107,7 +106,6 @@ class Dense(Pointwise):
             self.build(input_size)
 
     def build(self, input_size: int) -> None:
-        """Make kernel and bias."""
         self.input_size, options = input_size, self.settings
         for name, shape in (("kernel", (input_size, self.units)), ("bias", (self.units,))):
             if name == "bias" and not options["use_bias"]:
@@ -117,7 +115,6 @@ class Dense(Pointwise):
                 self.add_weight(name, shape, initial, penalty, limit)
 
     def apply_to(self, x: Value) -> Value:
-        """Multiply, add, bend."""
         z = x @ self.kernel
         y = self.activation(z if self.bias is None else z + self.bias)
         if self.activity_regularizer is not None and isinstance(y, Tensor):
@@ -134,7 +131,6 @@ class Activation(Pointwise):
         self.activation = function
 
     def apply_to(self, x: Value) -> Value:
-        """Bend."""
         return self.activation(x)
 
 
@@ -146,7 +142,6 @@ class Dropout(Pointwise):
         self.rate = rate
 
     def apply_to(self, x: Value) -> Value:
-        """Drop while training."""
         if not self.training or self.rate == 0.0 or not isinstance(x, Tensor):
             return x
         device = x.device if self.generator is None else self.generator.device

@@ -88,7 +88,6 @@ class Stack(RecurrentLayer):
 
     @property
     def gives_sequences(self) -> bool:
-        """If every layer does."""
         return all(layer.gives_sequences for layer in self.parts())
 
     def sequence(self, x: Value, live: Value | None = None) -> tuple[Value, Value | None]:
@@ -131,7 +130,6 @@ class Residual(RecurrentLayer):
             )
 
     def state_entries(self) -> tuple[StateEntry, ...]:
-        """The layer's."""
         return self.layer.state_entries()
 
     def scan(self, x: Value, state: State) -> tuple[Value, State]:

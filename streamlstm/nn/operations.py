@@ -142,7 +142,6 @@ class TorchOperations(Operations):
         return tuple(x.new_tensor(entry.initial).expand(x.shape[-2], entry.size) for entry in entries)
 
     def reverse(self, x: Value, live: Value | None) -> tuple[Value, Value | None]:
-        """Flip both."""
         return x.flip(0), None if live is None else live.flip(0)
 
     def last(self, y: Value, live: Value | None) -> Value:

@@ -89,7 +89,6 @@ class RNN(RecurrentLayer):
         self.input_size, self.output_size = input_size, self.cell.output_size
 
     def state_entries(self) -> tuple[StateEntry, ...]:
-        """The cell's."""
         return self.cell.state_entries()
 
     def scan(self, x: Value, state: State) -> tuple[Value, State]:

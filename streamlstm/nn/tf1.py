@@ -76,7 +76,6 @@ class Wrapper(Cell):
         self.output_size = self.cell.output_size
 
     def state_entries(self) -> tuple[StateEntry, ...]:
-        """The wrapped cell's."""
         return self.cell.state_entries()
 
     def pack(self, state: Sequence[Any]) -> Any:
@@ -118,7 +117,6 @@ class ResidualWrapper(Wrapper):
             )
 
     def step(self, x: Value, state: State, masks: Masks | None = None) -> tuple[Value, State]:
-        """Do one step."""
         y, state = self.cell.step(x, state, masks)
         return x + y, state
 

@@ -43,7 +43,6 @@ class Window(RecurrentLayer):
             self.build(input_size or layer.input_size or 0)
 
     def build(self, input_size: int) -> None:
-        """Build the layer."""
         if self.layer.input_size is None:
             self.layer.build(input_size)
         self.input_size, self.output_size = input_size, self.layer.output_size

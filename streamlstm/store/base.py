@@ -106,32 +106,26 @@ class SingleCommit(Commit):
 
     @cached_property
     def names(self) -> Texts:  # type: ignore[override]  # made once, then an attribute like any other
-        """Name of the series."""
         return Texts(self.reply, self.found[NAME_AT : NAME_AT + 1], self.found[NAME_LENGTH : NAME_LENGTH + 1])
 
     @cached_property
     def records(self) -> Records:  # type: ignore[override]
-        """The series' row."""
         return Records(self.rows, self.found[SLOT : SLOT + 1])
 
     @cached_property
     def ids(self) -> Texts:  # type: ignore[override]
-        """Id of the entry."""
         return Texts(self.reply, self.found[ID_AT : ID_AT + 1], self.found[ID_LENGTH : ID_LENGTH + 1])
 
     @property
     def fields(self) -> Texts:  # type: ignore[override]
-        """Name of the series."""
         return self.names
 
     @cached_property
     def texts(self) -> Texts:  # type: ignore[override]
-        """The prediction."""
         return write_numbers(self.y)
 
     @property
     def counts(self) -> NDArray[np.int64]:  # type: ignore[override]
-        """One field."""
         return np.ones(1, np.int64)
 
 

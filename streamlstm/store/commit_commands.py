@@ -48,7 +48,6 @@ class Flight:
         return raw.startswith(queued) and raw.endswith(guarded) and ERROR not in raw
 
     def take_apart(self) -> list[Command]:
-        """Its commands."""
         return [tuple(command) for command in parse_replies(b"".join(self.pieces))[: self.commands]]
 
 

@@ -127,12 +127,10 @@ class MemoryStore:
         return encode_read(found)
 
     def load(self, stream: str, names: Sequence[bytes]) -> list[bytes | None]:
-        """Records by name."""
         state = self._reach(stream).state
         return [state.get(name) for name in names]
 
     def scan(self, stream: str, cursor: bytes, count: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:  # noqa: ARG002
-        """All records in one go."""
         return b"0", list(self._reach(stream, connect=True).state.items())
 
     def send_commit(self, commit: Commit) -> None:
@@ -155,7 +153,6 @@ class MemoryStore:
         return False
 
     def release(self, stream: str) -> None:
-        """Guard it no longer."""
         self._guarded.pop(stream, None)
 
     def wait(self, timeout_s: float) -> tuple[bool, list[str]]:  # noqa: ARG002  (nothing to wait for in memory)
@@ -181,7 +178,6 @@ class MemoryStore:
         return bisect.bisect_right(self._reach(stream).ids, EntryId.parse(last))
 
     def close(self) -> None:
-        """Forget what was asked."""
         self._cursors = self._generation = None
         self._pending.clear()
         self._guarded.clear()

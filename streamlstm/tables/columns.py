@@ -131,7 +131,6 @@ class NumberColumn(Column):
 
     @cached_property
     def cells(self) -> Sequence[str]:
-        """The numbers as text."""
         return self._texts(slice(None))
 
     @cached_property
@@ -172,7 +171,6 @@ class TimeColumn(Column):
 
     @property
     def kind(self) -> Kind:
-        """A time."""
         return Kind.EMPTY if bool(self._missing.all()) else Kind.TIME
 
     def numbers(self, decimal: str) -> Float64:
@@ -197,7 +195,6 @@ class OtherColumn(Column):
 
     @property
     def kind(self) -> Kind:
-        """Something else."""
         return Kind.OTHER
 
     @property

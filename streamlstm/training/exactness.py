@@ -26,7 +26,6 @@ class Origin:
     values: NDArray[np.float64]  # (F,)
 
     def less(self, series: Sequence[Series]) -> list[Series]:
-        """The series, less it."""
         return [replace(one, values=one.values - self.values) for one in series]
 
 

@@ -41,7 +41,6 @@ class Rates:
 
     @property
     def median(self) -> float:
-        """The middle one."""
         return statistics.median(self.runs)
 
 

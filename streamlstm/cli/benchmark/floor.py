@@ -85,7 +85,6 @@ class RecordingStore:
 
     @property
     def spread(self) -> bool:
-        """One server."""
         return False
 
     def release(self, stream: str) -> None:
@@ -110,11 +109,9 @@ class RecordingStore:
         return self._store.load(stream, names)
 
     def scan(self, stream: str, cursor: bytes, count: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:  # noqa: ARG002
-        """Not looked up."""
         return b"0", []
 
     def send_commit(self, commit: Commit) -> None:
-        """The flight."""
         data, commands = self._packers[commit.stream].pack(commit)
         self.script.events.append(Send(self._numbers[commit.stream], b"".join(data)))
         self._replies[commit.stream] = commands + 4  # EXEC, WATCH, HMGET, MULTI
@@ -133,19 +130,15 @@ class RecordingStore:
         return False
 
     def wait(self, timeout_s: float) -> tuple[bool, list[str]]:
-        """Wait for replies."""
         return self._store.wait(timeout_s)
 
     def tail(self, stream: str, head: Head) -> Tail:  # noqa: ARG002  (the same for all)
-        """Not looked up."""
         return Tail(lag_entries=0, lag_ms=0)
 
     def count_to(self, stream: str, last: bytes) -> int:  # noqa: ARG002
-        """Not looked up."""
         return 0
 
     def close(self) -> None:
-        """Close the connections."""
         self._store.close()
 
     @property

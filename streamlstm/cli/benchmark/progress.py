@@ -26,11 +26,9 @@ class Progress:
             self._stream.flush()
 
     def end(self, steps: int = 1) -> None:
-        """Count steps as done."""
         self._done = min(self._steps, self._done + steps)
 
     def close(self) -> None:
-        """Leave an empty line."""
         if self._watched:
             self._stream.write(f"\r{'':<{LINE}}\r")
             self._stream.flush()

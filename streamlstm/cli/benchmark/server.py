@@ -44,7 +44,6 @@ class PrivateServer:
             self.connection.call("DEL", *Keys(stream).derived)
 
     def clear(self) -> None:
-        """Remove everything."""
         self.connection.call("FLUSHALL", "SYNC")
 
 

@@ -197,7 +197,6 @@ class Bare:
         self._said = False
 
     def __call__(self, lines: Sequence[bytes], number: int, rows: list[Row]) -> None:
-        """Append a row a line."""
         series = self._series
         if not self._chosen.strict and not self._blank and b"" not in lines and self._decimals.leaves(lines):
             rows += [(None, series, b"" if line.lower() in MISSING else line) for line in lines]

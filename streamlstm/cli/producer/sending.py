@@ -56,7 +56,6 @@ class _Batch:
     open: bool = False  # whether it may be in
 
     def packed(self) -> bytes:
-        """The transaction."""
         return b"".join((_MULTI, *self.commands, _EXEC))
 
     def entries(self) -> list[tuple[bytes, list[bytes]]]:

@@ -50,7 +50,6 @@ class Answer:
 
     @classmethod
     def text(cls, status: int, message: str, headers: Mapping[str, str] | None = None) -> Answer:
-        """One line."""
         return cls(status, TEXT, f"{printable(without_secrets(message))}\n".encode(), headers or {})
 
 

@@ -45,7 +45,6 @@ class Replay:
             yield self._step(begin + reply)  # as an XREAD would have answered
 
     def close(self) -> None:
-        """Let go of the records."""
         self.records.close()
 
     def _step(self, reply: bytes) -> Result:

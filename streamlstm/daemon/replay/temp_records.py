@@ -48,12 +48,10 @@ class RecordFile:
             self._database.executemany(_PUT, zip(names, records, strict=True))
 
     def remove(self, names: Iterable[bytes]) -> None:
-        """Take records out."""
         with _disk():
             self._database.executemany("DELETE FROM records WHERE name = ?", ((name,) for name in names))
 
     def clear(self) -> None:
-        """Take all out."""
         with _disk():
             self._database.execute("DELETE FROM records")
 
@@ -75,7 +73,6 @@ class RecordFile:
             yield from self._database.execute("SELECT name, record FROM records WHERE NOT seen ORDER BY name")
 
     def close(self) -> None:
-        """Delete the file."""
         self._database.close()
 
 

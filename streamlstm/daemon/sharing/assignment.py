@@ -316,11 +316,9 @@ class NoLeases:
     repairs = 0
 
     def fileno(self) -> int | None:
-        """Nobody says anything."""
         return None
 
     def heard(self) -> set[bytes]:
-        """Nothing."""
         return set()
 
     def tell(self, what: bytes) -> None:
@@ -332,15 +330,12 @@ class NoLeases:
         return Roll(alone, {alone: ttl_ms}, set())
 
     def take(self, owner: str, streams: Sequence[str], ttl_ms: int) -> set[str]:  # noqa: ARG002
-        """All."""
         return set(streams)
 
     def holders(self, streams: Sequence[str]) -> dict[str, Holder]:  # noqa: ARG002
-        """Nobody."""
         return {}
 
     def take_over(self, owner: str, stream: str, former: str, ttl_ms: int) -> bool:  # noqa: ARG002
-        """From nobody."""
         return False
 
     def shorten(self, stream: str, ttl_ms: int) -> None:

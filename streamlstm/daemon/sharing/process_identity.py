@@ -24,7 +24,6 @@ class Process:
 
     @classmethod
     def this(cls) -> Process:
-        """The process that asks."""
         pid = os.getpid()
         return cls(socket.gethostname().replace(":", "_"), pid, _start(pid) or UNKNOWN, _machine())
 

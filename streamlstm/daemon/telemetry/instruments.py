@@ -31,11 +31,9 @@ class Counter:
         self.value = 0.0
 
     def inc(self, amount: float = 1.0) -> None:
-        """Add."""
         self.value += amount
 
     def numbers(self) -> tuple[float, ...]:
-        """What its lines show."""
         return (self.value,)
 
 
@@ -48,11 +46,9 @@ class Gauge:
         self.value = 0.0
 
     def set(self, value: float) -> None:
-        """Replace."""
         self.value = value
 
     def numbers(self) -> tuple[float, ...]:
-        """What its lines show."""
         return (self.value,)
 
 
@@ -129,7 +125,6 @@ class Family(Collector, Generic[Instrument]):
         return found
 
     def remove(self, *values: str) -> None:
-        """Show them no more."""
         self._instruments.pop(values, None)
         self._lines.pop(values, None)
 
@@ -169,7 +164,6 @@ class _Once(Collector):
         self._metric = metric
 
     def collect(self) -> Iterable[Metric]:
-        """The family."""
         yield self._metric
 
 

@@ -30,7 +30,6 @@ class TextFormatter(logging.Formatter):
     """`12:00:00 INFO message key=value`, local time."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
         fields = "".join(f" {name}={value}" for name, value in _extra(record).items())
         message = without_secrets(record.getMessage())
         return printable(f"{self.formatTime(record, '%H:%M:%S')} {record.levelname} {message}{fields}")
@@ -42,7 +41,6 @@ class JsonFormatter(logging.Formatter):
     converter = staticmethod(time.gmtime)
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
         stamp = f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S')}.{int(record.msecs):03d}Z"
         line = {"time": stamp, "level": record.levelname.lower(), "message": without_secrets(record.getMessage())}
         line |= _extra(record)

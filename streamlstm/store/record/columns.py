@@ -30,7 +30,6 @@ class Extras:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Their names."""
         return (*(ENDS if self.interval is not None else ()), *(SCORE if self.score else ()))
 
     @cached_property

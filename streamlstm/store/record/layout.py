@@ -118,7 +118,6 @@ class Part(NamedTuple):
     kind: str  # numpy's name of its type
 
     def number(self, record: bytes) -> float:
-        """The number itself."""
         found: float = np.frombuffer(record, self.kind, 1, self.first)[0].item()
         return found
 

@@ -113,7 +113,6 @@ class Cursor:
         return at, length
 
     def text(self) -> bytes:
-        """A bulk string itself."""
         at, length = self.bulk()
         return self.reply[at : at + length]
 
@@ -126,6 +125,5 @@ class Cursor:
         return (at, length), min(int(found[1]), _INT64_MAX)
 
     def end(self) -> None:
-        """The end of the reply."""
         if self.at != len(self.reply):
             raise ValueError(f"not a read's reply: it goes on at byte {self.at}")

@@ -101,11 +101,9 @@ class OneServer:
         return self.address.url
 
     def home(self, key: str) -> Address:  # noqa: ARG002
-        """The server."""
         return self.address
 
     def homes(self) -> list[Address]:
-        """The server."""
         return [self.address]
 
     def slot(self, key: str) -> int:  # noqa: ARG002
@@ -123,7 +121,6 @@ class OneServer:
         return Cluster(as_cluster(address.url), address, [(address.host, address.port)])
 
     def connect(self, address: Address, name: str) -> Connection:
-        """Connect."""
         return Connection(address, name=name)
 
 
@@ -146,13 +143,11 @@ class Sentinel:
         self._primary: Address | None = None
 
     def home(self, key: str) -> Address:  # noqa: ARG002
-        """The primary."""
         if self._primary is None:
             self._primary = self._find()
         return self._primary
 
     def homes(self) -> list[Address]:
-        """The primary."""
         return [self.home("")]
 
     def slot(self, key: str) -> int:  # noqa: ARG002
@@ -168,7 +163,6 @@ class Sentinel:
         return self
 
     def connect(self, address: Address, name: str) -> Connection:
-        """Connect."""
         return Connection(address, name=name)
 
     def _find(self) -> Address:
@@ -232,7 +226,6 @@ class Cluster:
         raise StoreUnavailableError(f"no node of the Redis Cluster at {self.url} serves the slot {slot} just now")
 
     def homes(self) -> list[Address]:
-        """All primaries."""
         return list(dict.fromkeys(address for _, _, address in self._map()))
 
     def slot(self, key: str) -> int:

@@ -189,7 +189,6 @@ class Transport:
             self._low_water = wanted
 
     def close(self) -> None:
-        """Close the socket."""
         self._socket.close()
 
 

@@ -128,7 +128,6 @@ class _Reader:
         self._scheme, self._rest = (scheme, rest) if separator else ("", url)
 
     def read(self) -> RedisUrl:
-        """What it says."""
         known = SCHEMES.get(self._scheme)
         if known is None:
             self._fail(self._scheme_hint())

@@ -59,7 +59,6 @@ class States:
         return self._connection.address.url
 
     def get(self, names: Sequence[bytes]) -> list[bytes | None]:
-        """Records by name."""
         records: list[bytes | None] = self._connection.call("HMGET", self.keys.state, *names)
         return records
 
@@ -192,7 +191,6 @@ class Draft:
         self._groups: dict[str, list[bytes]] = {}  # draft of a stream -> the consumer groups it was given
 
     def put(self, records: Sequence[Record]) -> None:
-        """Add a page of records."""
         key = self._drafts[self._keys.state]
         if records:
             self._fill(key, [pack("HSET", key, *(part for pair in records for part in pair))])

@@ -95,7 +95,6 @@ class Scaling(nn.Module):
         return z.clamp(-limit, limit)
 
     def _limit(self, *, exact: bool) -> float:
-        """Where z is cut."""
         return SERIES_LIMIT if self.is_local else EXACT_LIMIT if exact else Z_LIMIT
 
     def change(self, x: Value, delta: Value) -> Value:

@@ -95,7 +95,6 @@ class Ensemble(nn.Module):
 
     @property
     def corrections(self) -> list[RecurrentCorrection]:
-        """The members."""
         return [member for member in self.members if isinstance(member, RecurrentCorrection)]
 
     @property
