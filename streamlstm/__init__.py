@@ -1,23 +1,39 @@
 """A forecast of the next value, for every value in a Redis stream.
 
-`streamlstm.load` opens a step model; it needs no torch.
+`fit` trains a step model on a table, `load` opens one, `evaluate` scores it; only `fit` needs torch.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Model", "__version__", "load"]
+__all__ = ["Evaluation", "Fitted", "Model", "StreamlstmError", "__version__", "evaluate", "fit", "load"]
 
 if TYPE_CHECKING:
+    from streamlstm.errors import StreamlstmError
+    from streamlstm.evaluation import Evaluation, evaluate
     from streamlstm.models import Model, load
+    from streamlstm.training import Fitted, fit
+
+# Imported when they are asked for: `streamlstm --help` must not pay for numpy and onnxruntime, nor `load` for torch.
+_LATER = {
+    "StreamlstmError": "errors",
+    "Evaluation": "evaluation",
+    "evaluate": "evaluation",
+    "Model": "models",
+    "load": "models",
+    "Fitted": "training",
+    "fit": "training",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import onnxruntime only when a model is asked for: `streamlstm --help` must not pay for it."""
-    if name in {"load", "Model"}:
-        from streamlstm import models
-
-        return getattr(models, name)
+    if name in _LATER:
+        return getattr(importlib.import_module(f"streamlstm.{_LATER[name]}"), name)
     raise AttributeError(f"module 'streamlstm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

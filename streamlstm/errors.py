@@ -5,6 +5,8 @@ No redis, onnxruntime or torch exception leaves the module that can name it bett
 
 from __future__ import annotations
 
+import importlib.util
+
 
 class StreamlstmError(Exception):
     """Base of every error raised on purpose; its text is one line fit for a terminal."""
@@ -84,3 +86,13 @@ class ModelChangedError(StoreError):
 
 class ArrayError(StreamlstmError, ValueError):
     """An array handed to a model has the wrong shape or holds a value that is not finite."""
+
+
+def require_extra(*packages: str) -> None:
+    """Raise MissingExtraError, with what to do, unless all packages of `train` are installed; imports none of them."""
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise MissingExtraError(
+            f"training needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed: "
+            "pip install 'streamlstm[train]'"
+        )

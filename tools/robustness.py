@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from kinds import KINDS, LENGTH
 
-from streamlstm.cli.intervals import served_bounds
 from streamlstm.errors import StreamlstmError
 from streamlstm.evaluation.comparison import Comparison, compare
+from streamlstm.evaluation.intervals import served_bounds
 from streamlstm.evaluation.split import drop_leading_gap
 from streamlstm.models.model import Model
 from streamlstm.tables import Series

@@ -97,7 +97,7 @@ def bench(
     from streamlstm.cli.benchmark.run import PARTS, Plan, run_bench
 
     if plot is not None:
-        from streamlstm.cli.train import require_extra
+        from streamlstm.errors import require_extra
 
         require_extra("matplotlib")
     sizes = _QUICK if quick else _FULL

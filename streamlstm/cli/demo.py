@@ -55,7 +55,7 @@ def demo(*, train: bool, fast: bool) -> None:
     Everything started is stopped and removed at the end, also at Ctrl-C.
     """
     if train:
-        from streamlstm.cli.train import require_extra
+        from streamlstm.errors import require_extra
 
         require_extra("torch", "onnx")
     pause_s = PAUSE_S if sys.stdout.isatty() and not fast else 0.0

@@ -11,8 +11,7 @@ import click
 import numpy as np
 
 from streamlstm.cli.options import note, say
-from streamlstm.cli.train import require_extra
-from streamlstm.errors import UsageError
+from streamlstm.errors import UsageError, require_extra
 from streamlstm.safety import write_whole
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from streamlstm.errors import StreamlstmError, UsageError
-from streamlstm.safety import printable, without_secrets
+from streamlstm.safety import counted, printable, without_secrets  # noqa: F401  (`counted` is for the commands)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -210,11 +210,6 @@ def leave_if_unread() -> None:
     """Raise BrokenPipeError if nobody reads stdout any more; a command that waits would find out only at a write."""
     if not _is_read():
         raise BrokenPipeError(errno.EPIPE, "the reader of the output has left")
-
-
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """Write a number with its noun: `1 entry`, `1,000 values`."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def _is_read() -> bool:

@@ -35,9 +35,10 @@ from streamlstm.cli.producer.sending import PAUSE_S, Sender
 from streamlstm.cli.producer.sources import read_file
 from streamlstm.cli.producer.time_shift import Shift, earliest, moved_note, shift_years
 from streamlstm.cli.quantities import DURATION
-from streamlstm.cli.table_options import Notes, table_options, take_table_options
+from streamlstm.cli.table_options import Notes, table_options
 from streamlstm.errors import StoreNotNowError, TableError
 from streamlstm.store.resp import EntryId, Nodes
+from streamlstm.tables import take_table_options
 
 ROWS_AT_ONCE = 5_000  # of a file, packed and sent in one go: about 300 KB
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".json", ".jsonl", ".ndjson")

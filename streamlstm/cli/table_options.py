@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from streamlstm.cli.options import note, option
-from streamlstm.errors import UsageError
-
-if TYPE_CHECKING:
-    from streamlstm.tables import TableOptions
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # As in streamlstm.tables.options, which is not imported for `--help`.
 DUPLICATES = ("first", "last", "mean", "error", "keep")
 DECIMALS = ("auto", ".", ",")
-_NAMES = ("id_col", "time_col", "target_col", "wide", "duplicates", "timezone", "decimal", "max_cells")
 MAX_CELLS = 5_000_000
 
 
@@ -38,7 +33,9 @@ class Notes:
 
 
 def table_options() -> Callable[[Function], Function]:
-    """Declare the options; the command gives them, by their names in the program, to `take_table_options`."""
+    """Declare the options; the command gives them, by their names in the program, to
+    `tables.take_table_options`.
+    """
     declared = [
         option(
             "--id-col",
@@ -87,28 +84,3 @@ def table_options() -> Callable[[Function], Function]:
         return function
 
     return declare
-
-
-def take_table_options(
-    settings: dict[str, Any], preferred: tuple[str, ...] = (), *, keep: bool = False
-) -> TableOptions:
-    """Take what `table_options` declares out of a command's settings; `preferred` are columns to take if there.
-
-    `keep`: all values of one time may be kept. Raises UsageError if that was asked for and makes no sense.
-    """
-    from streamlstm.tables import TableOptions
-
-    given = {name: settings.pop(name) for name in _NAMES}
-    if given["duplicates"] == "keep" and not keep:
-        raise UsageError("--duplicates keep is for `push`: a series that is trained on has one value a time")
-    return TableOptions(
-        id_column=given["id_col"],
-        time_column=given["time_col"],
-        target_columns=tuple(given["target_col"]),
-        preferred_columns=preferred,
-        wide=given["wide"],
-        duplicates=given["duplicates"],
-        timezone=given["timezone"],
-        decimal=given["decimal"],
-        max_cells=given["max_cells"],
-    )

@@ -2,6 +2,10 @@
 
 from streamlstm.evaluation.baselines import BASELINES, naive_forecasts
 from streamlstm.evaluation.comparison import Comparison, compare, scorable
+from streamlstm.evaluation.evaluating import EvaluateArguments, EvaluateSettings, evaluate, evaluate_with
+from streamlstm.evaluation.evaluation import Evaluation
+from streamlstm.evaluation.intervals import served_bounds
+from streamlstm.evaluation.plot import Plot, draw_splits, draw_test_part
 from streamlstm.evaluation.ridge_regression import ridge
 from streamlstm.evaluation.scores import Bounds, Errors, as_written, forecasts_ahead, only_forecast, score
 from streamlstm.evaluation.served import serve

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from streamlstm.errors import ResourceError, UsageError
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
@@ -52,3 +54,15 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write a file whole."""
     with whole_file(path) as file:
         file.write(data)
+
+
+def save_whole(path: str | os.PathLike[str], data: bytes) -> Path:
+    """Write a file whole where Python's caller says, and give its path; raises ResourceError that says why not."""
+    target = Path(path)
+    if not target.absolute().parent.is_dir():
+        raise UsageError(f"the directory of {target} does not exist; make it first")
+    try:
+        write_whole(target, data)
+    except OSError as error:
+        raise ResourceError(f"{target} cannot be written: {error.strerror or error}; name another file") from None
+    return target

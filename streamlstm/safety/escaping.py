@@ -34,3 +34,8 @@ def listed(names: Sequence[str]) -> str:
     """Names for a sentence: all of a few, the first of many."""
     shown = ", ".join(map(repr, names[:MOST_NAMED]))
     return shown if len(names) <= MOST_NAMED else f"{shown} and {len(names) - MOST_NAMED:,} more"
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Write a number with its noun: `1 entry`, `1,000 values`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

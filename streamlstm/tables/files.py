@@ -110,12 +110,12 @@ def read_parquet_here(file: IO[bytes], source: str, arguments: dict[str, Any]) -
             raise TableError(f"{source} has {columns:,} columns, and at most {MAX_COLUMNS:,} are read")
         check_cells(source, rows * columns, int(arguments["max_cells"]))
         sink, left, found = pa.BufferOutputStream(), int(arguments["max_bytes"]), 0
-        schema = pa.schema([_plain_field(field) for field in parquet.schema_arrow])
+        schema = pa.schema([plain_field(field) for field in parquet.schema_arrow])
         with pa.ipc.new_stream(sink, schema) as stream:
             for read in parquet.iter_batches(batch_size=BATCH_ROWS):
                 read.validate(full=True)
                 batch = pa.record_batch(
-                    [_in_full(column, field.type) for column, field in zip(read.columns, schema, strict=True)],
+                    [in_full(column, field.type) for column, field in zip(read.columns, schema, strict=True)],
                     schema=schema,
                 )
                 found, left = found + batch.num_rows, left - batch.nbytes
@@ -137,11 +137,14 @@ def read_parquet_here(file: IO[bytes], source: str, arguments: dict[str, Any]) -
     return {}, [memoryview(sink.getvalue())]
 
 
-def _plain_field(field: Any) -> Any:
+def plain_field(field: Any) -> Any:
     """What a column is sent as: under its name, with the length of its periods if those are what pandas wrote."""
     import pyarrow as pa
 
     noted = field.metadata or {}
+    if isinstance(field.type, pa.BaseExtensionType):  # as where pandas is loaded: it knows its own types then
+        serialized = field.type.__arrow_ext_serialize__() if hasattr(field.type, "__arrow_ext_serialize__") else b""
+        noted = {b"ARROW:extension:name": field.type.extension_name.encode(), b"ARROW:extension:metadata": serialized}
     periods = noted.get(b"ARROW:extension:name") == b"pandas.period"
     kept = {PERIODS: noted.get(b"ARROW:extension:metadata", b"")} if periods else None
     return pa.field(field.name, _plain(field.type), metadata=kept)
@@ -152,16 +155,33 @@ def _plain(kind: Any) -> Any:
     import pyarrow as pa
 
     is_type = pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        return _plain(kind.storage_type)
     if is_type.is_dictionary(kind) or is_type.is_run_end_encoded(kind):
         return _plain(kind.value_type)
     return pa.large_string() if is_type.is_string_view(kind) else kind
 
 
-def _in_full(column: Any, kind: Any) -> Any:
+def in_full(column: Any, kind: Any) -> Any:
     """A column as that type; one that is neither number, time nor text is no column of a table and sent as nulls."""
     import pyarrow as pa
 
     is_type = pa.types
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = column.cast(column.type.storage_type)
+    if is_type.is_dictionary(column.type) and is_type.is_string_view(column.type.value_type):
+        column = _looked_up(column, kind)
     if is_type.is_nested(kind) or is_type.is_binary_view(kind):
         return pa.nulls(len(column), kind)
     return column if column.type == kind else column.cast(kind)
+
+
+def _looked_up(column: Any, kind: Any) -> Any:
+    """A column of words by their numbers, as Polars has its categories, in a type that Arrow can look them up in."""
+    import pyarrow as pa
+
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    parts = [
+        pa.DictionaryArray.from_arrays(one.indices, one.dictionary.cast(kind)).dictionary_decode() for one in chunks
+    ]
+    return pa.chunked_array(parts, kind)

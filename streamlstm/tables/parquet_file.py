@@ -24,14 +24,21 @@ _PER_MS = {"s": 1, "ms": 1, "us": 1_000, "ns": 1_000_000}
 
 def read_parquet(path: Path, max_cells: int = MAX_CELLS) -> Grid:
     """Read a Parquet file; raises TableError for what is none or too large, MissingExtraError without pyarrow."""
-    table = read_arrow(path, max_cells)
+    return grid_of(read_arrow(path, max_cells), str(path))
+
+
+def grid_of(table: Any, source: str) -> Grid:
+    """The columns of a pyarrow.Table whose texts are UTF-8 and whose cells stand in full; `source` names it in errors.
+
+    Raises TableError for one without rows.
+    """
     if table.num_rows == 0:
-        raise TableError(f"{path} has no rows")
+        raise TableError(f"{source} has no rows")
     columns = [
-        _column(field.name, cells) if PERIODS not in (field.metadata or {}) else _periods(str(path), field, cells)
+        _column(field.name, cells) if PERIODS not in (field.metadata or {}) else _periods(source, field, cells)
         for field, cells in zip(table.schema, table.columns, strict=True)
     ]
-    return Grid(str(path), columns, table.num_rows, lambda row: f"row {row + 1}")
+    return Grid(source, columns, table.num_rows, lambda row: f"row {row + 1}")
 
 
 def _column(name: str, cells: Any) -> Column:

@@ -13,10 +13,10 @@ from click.testing import CliRunner, Result
 
 import streamlstm
 from streamlstm.cli import main
-from streamlstm.cli.intervals import served_bounds
 from streamlstm.cli.state_text import facts
 from streamlstm.engine.engine import Engine
 from streamlstm.engine.scoring import ABSOLUTE, COVERED, GIVEN, NAIVE, SCORED
+from streamlstm.evaluation.intervals import served_bounds
 from streamlstm.evaluation.scores import forecasts_ahead
 from streamlstm.evaluation.served import serve
 from streamlstm.settings import EngineSettings

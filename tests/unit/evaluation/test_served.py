@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from streamlstm.cli.intervals import served_bounds
 from streamlstm.cli.state_text import facts
 from streamlstm.engine.engine import Engine
 from streamlstm.evaluation.comparison import compare
+from streamlstm.evaluation.intervals import served_bounds
 from streamlstm.evaluation.served import Figures
 from streamlstm.evaluation.split import with_gaps
 from streamlstm.models.gap_policy import Gaps

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from streamlstm.cli.intervals import served_bounds
+from streamlstm.evaluation.intervals import served_bounds
 from streamlstm.evaluation.scores import Bounds, forecasts_ahead, interval_scores
 from streamlstm.evaluation.served import serve
 from streamlstm.models.model import Model

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from streamlstm.evaluation import Bounds
-    from streamlstm.tables import Series
+from streamlstm.engine import calibrate
+from streamlstm.evaluation.scores import Bounds, as_written
+from streamlstm.store.record import CALIBRATION, LABELLED, Constants, Events
+from streamlstm.tables import Series
 
 
 def served_bounds(one: Series, forecasts: NDArray[np.float64], level: float, *, exact: bool) -> Bounds | None:
@@ -19,10 +18,6 @@ def served_bounds(one: Series, forecasts: NDArray[np.float64], level: float, *, 
     if nothing is forecast. Unless numbers are carried exactly, they are rounded to float32, as the daemon's are, and
     read from its texts.
     """
-    import numpy as np
-
-    from streamlstm.evaluation import Bounds, as_written
-
     low, high = np.full(forecasts.shape, np.nan), np.full(forecasts.shape, np.nan)
     forecast = np.flatnonzero(~np.isnan(forecasts).all(axis=0))
     if not len(forecast):
@@ -43,11 +38,6 @@ def _ends(
     values: NDArray[np.float64], said: NDArray[np.float64], level: float, exact: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The intervals around forecasts said (n,) of the values 1 to n of (n + 1,)."""
-    import numpy as np
-
-    from streamlstm.engine import calibrate
-    from streamlstm.store.record import CALIBRATION, LABELLED, Constants, Events
-
     constants, count = Constants(level), len(said)
     kept = np.zeros(1, CALIBRATION)
     kept[:] = constants.fresh()

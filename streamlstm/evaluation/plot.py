@@ -1,23 +1,57 @@
-"""The picture of `train --plot` and `evaluate --plot`: forecasts against what came, on the test part."""
+"""The picture of a training or an evaluation: forecasts against what came, on the test part."""
 
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from streamlstm.evaluation import Bounds, Errors
-    from streamlstm.tables import Series
-    from streamlstm.training import WindowResult
+from streamlstm.errors import require_extra
+from streamlstm.evaluation.scores import Bounds, Errors
+from streamlstm.evaluation.split import training_length
+from streamlstm.safety import save_whole
+from streamlstm.tables import Series
 
 MOST_SERIES = 4  # drawn, the first ones
 CLOSE_UP = 160  # values at the end of a long test part, drawn large
 ACTUAL, FORECAST, QUIET = "#333333", "#d1495b", "#8a8a8a"
+
+
+class Plot:
+    """A picture that a notebook shows; `figure` is matplotlib's, to be changed as one likes.
+
+    The figure is made without pyplot, which keeps figures in a global list and may look for a display.
+    """
+
+    def __init__(self, height: float) -> None:
+        require_extra("matplotlib")
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        self.figure: Any = Figure(figsize=(11, height), dpi=110, layout="constrained")
+        FigureCanvasAgg(self.figure)
+
+    def png(self) -> bytes:
+        """The bytes of a PNG."""
+        file = io.BytesIO()
+        self.figure.savefig(file, format="png")
+        return file.getvalue()
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write a PNG, whole or not at all; raises ResourceError where nothing can be written."""
+        return save_whole(path, self.png())
+
+    def __repr__(self) -> str:
+        width, height = self.figure.get_size_inches()
+        return f"<Plot: {len(self.figure.axes)} panels, {width:g} by {height:g} inches; .save(path) writes a PNG>"
+
+    def _repr_png_(self) -> bytes:
+        return self.png()
 
 
 def draw_test_part(
@@ -26,17 +60,12 @@ def draw_test_part(
     errors: Mapping[str, Errors],
     test_size: float,
     bounds: Sequence[Bounds] | None = None,
-) -> bytes:
-    """Draw up to four series as the bytes of a PNG: the whole test part, and its end close up if it is long.
+) -> Plot:
+    """Draw up to four series: the whole test part, and its end close up if it is long.
 
-    `forecasts` are of the values 1 to N - 1 of each series, (N - 1, F), `bounds` their intervals. The figure is made
-    without pyplot, which keeps figures in a global list and may look for a display.
+    `forecasts` are of the values 1 to N - 1 of each series, (N - 1, F), `bounds` their intervals. Raises
+    MissingExtraError without matplotlib.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from streamlstm.evaluation import training_length
-
     panels = []
     for number, (one, forecast) in enumerate(list(zip(series, forecasts, strict=True))[:MOST_SERIES]):
         bound = bounds[number] if bounds else None
@@ -45,8 +74,8 @@ def draw_test_part(
         panels.append((one, forecast, bound, first, "test part" if end < len(one.values) else "all values"))
         if len(one.values) - first > 2 * CLOSE_UP:
             panels.append((one, forecast, bound, len(one.values) - CLOSE_UP, f"its last {CLOSE_UP} values"))
-    figure = Figure(figsize=(11, 1 + 3 * len(panels)), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    plot = Plot(1 + 3 * len(panels))
+    figure = plot.figure
     for axes, (one, forecast, bound, first, what) in zip(
         figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True
     ):
@@ -55,9 +84,7 @@ def draw_test_part(
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", frameon=False, ncols=3)
     if "model" in errors:
         figure.suptitle(_summary(errors), fontsize=12, x=0.01, ha="left", color=QUIET)
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
+    return plot
 
 
 def _draw(axes: Any, one: Series, forecast: NDArray[np.float64], first: int, bound: Bounds | None = None) -> None:
@@ -86,24 +113,25 @@ def _summary(errors: Mapping[str, Errors]) -> str:
     return f"RMSE {errors['model'].rmse:.5g}{beside}"
 
 
-def draw_splits(results: Mapping[str, WindowResult]) -> bytes:
-    """Draw predictions against truth for each split, test targets marked, as the bytes of a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+# Of a split: a series, its forecasts (N - 1, F), which of them are in the test part (N - 1,), and the errors there.
+Split = tuple[Series, NDArray[np.float64], NDArray[np.bool_], Mapping[str, Errors]]
 
+
+def draw_splits(splits: Mapping[str, Split]) -> Plot:
+    """Draw predictions against truth for each split, test targets marked."""
     titles = {"time": "test part last in time", "shuffled": "windows shuffled before the split: a leak"}
-    figure = Figure(figsize=(11, 1 + 3.4 * len(results)), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, (split, result) in zip(figure.subplots(len(results), squeeze=False)[:, 0], results.items(), strict=True):
-        one, forecast, tested = result.series[0], result.forecasts[0][:, 0], result.tested[0]
-        _draw(axes, one, result.forecasts[0], 1)
+    plot = Plot(1 + 3.4 * len(splits))
+    figure = plot.figure
+    for axes, (split, (one, forecasts, tested, errors)) in zip(
+        figure.subplots(len(splits), squeeze=False)[:, 0], splits.items(), strict=True
+    ):
+        _draw(axes, one, forecasts, 1)
         places: NDArray[Any] = np.arange(len(one.values))
         if one.times_ms is not None:
             places = one.times_ms.astype("datetime64[ms]")
-        axes.plot(places[1:][tested], forecast[tested], "o", color=FORECAST, markersize=4, label="in the test part")
-        rmse = result.errors["model"].rmse if result.errors else float("nan")
+        said = forecasts[:, 0][tested]
+        axes.plot(places[1:][tested], said, "o", color=FORECAST, markersize=4, label="in the test part")
+        rmse = errors["model"].rmse if errors else float("nan")
         axes.set_title(f"{one.name}: {titles[split]}, RMSE {rmse:.4g}", loc="left", fontsize=11)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", frameon=False, ncols=3)
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
+    return plot

@@ -1,0 +1,147 @@
+"""What an evaluation came to: figures by method, the forecasts, a table for people, a picture."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from streamlstm.evaluation.comparison import Comparison
+from streamlstm.evaluation.plot import Plot, draw_test_part
+from streamlstm.evaluation.split import training_length
+from streamlstm.models import ModelSpec
+from streamlstm.tables import Likeness, Series
+
+MODEL = "model"
+
+
+class Evaluation(Mapping[str, Comparison]):
+    """A mapping from methods (`model`, `naive`, `seasonal_naive_12`, …) to what each forecast and what it is worth.
+
+    `found["model"].errors.rmse` is in the values' own unit; `coverage` is a share, `width` in the values' unit.
+    """
+
+    def __init__(
+        self,
+        found: Mapping[str, Comparison],
+        *,
+        series: tuple[Series, ...],
+        spec: ModelSpec,
+        test_size: float,
+        seasons: Sequence[int],
+        level: float,
+        notes: tuple[str, ...],
+        likeness: Likeness,
+    ) -> None:
+        self._found, self._series, self._spec, self._likeness = found, series, spec, likeness
+        self._seasons, self.level, self.test_size = seasons, level, test_size
+        self.notes = notes
+
+    def __getitem__(self, method: str) -> Comparison:
+        return self._found[method]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def as_json(self) -> dict[str, dict[str, Any]]:
+        """The figures by method and name: rmse, mae, mase, coverage, width, seconds, values_per_second, served_…."""
+        return {name: one.as_json() for name, one in self._found.items()}
+
+    @property
+    def scores(self) -> Any:
+        """The figures as a frame of the kind that was given (columns by name if it was none), a row a method."""
+        rows = [{"method": name, **one.as_json()} for name, one in self._found.items()]
+        names = dict.fromkeys(name for row in rows for name in row)
+        numbers = {
+            name: np.array([np.nan if row.get(name) is None else row[name] for row in rows], np.float64)
+            for name in names
+            if name != "method"
+        }
+        return self._likeness.frame({"method": [row["method"] for row in rows], **numbers})
+
+    @property
+    def forecasts(self) -> Any:
+        """The model's forecasts of the test part, a row a value, as a frame of the kind that was given.
+
+        Columns: `unique_id`, `ds` (UTC, if the table has times), each number of the value (`y`, or its name), the
+        forecast made of it one step before (the model's name for it, `yhat` mostly), `lo` and `hi`.
+        """
+        ours, spec = self._found[MODEL], self._spec
+        parts: dict[str, list[Any]] = {}
+        names = ("y",) if len(spec.features) == 1 else spec.features
+        for place, one in enumerate(self._series):
+            first = training_length(len(one.values), self.test_size)
+            parts.setdefault("unique_id", []).append(np.full(len(one.values) - first, one.name, object))
+            if one.times_ms is not None:
+                parts.setdefault("ds", []).append(one.times_ms[first:].astype("datetime64[ms]"))
+            said = ours.forecasts[place][first - 1 :]
+            for feature, name in enumerate(names):
+                parts.setdefault(name, []).append(one.values[first:, feature])
+            for feature, target in enumerate(spec.targets):
+                if target is not None:
+                    parts.setdefault(spec.outputs[target], []).append(said[:, feature])
+            if ours.bounds is not None:
+                bound, feature = ours.bounds[place], next(i for i, t in enumerate(spec.targets) if t is not None)
+                parts.setdefault("lo", []).append(bound.low[first - 1 :, feature])
+                parts.setdefault("hi", []).append(bound.high[first - 1 :, feature])
+        columns = {name: np.concatenate(part) for name, part in parts.items()}
+        return self._likeness.frame({**columns, "unique_id": columns["unique_id"].tolist()})
+
+    def plot(self) -> Plot:
+        """The model's forecasts and intervals against what came, on the test part; raises MissingExtraError."""
+        ours, errors = self._found[MODEL], {name: one.errors for name, one in self._found.items()}
+        return draw_test_part(self._series, ours.forecasts, errors, self.test_size, ours.bounds)
+
+    @property
+    def report(self) -> str:
+        """The table for people, and what is worth a word."""
+        return "\n".join([*self.lines(), *self.notes])
+
+    def __repr__(self) -> str:
+        ours = self._found[MODEL].errors
+        return f"<Evaluation: {len(self._series)} series, RMSE {ours.rmse:.5g}; methods {', '.join(self._found)}>"
+
+    def __str__(self) -> str:
+        return self.report
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.report)}</pre>"
+
+    def lines(self) -> Iterator[str]:
+        """The table for people, line by line."""
+        found, series = self._found, self._series
+        many = f"{len(series)} series" if len(series) > 1 else f"series {series[0].name}"
+        with_interval = any(one.coverage is not None for one in found.values())
+        head = f"{'one step ahead, ' + many:<34}{'RMSE':>12}{'MAE':>12}{'MASE':>9}"
+        head += f"{f'in {self.level:.0%}':>9}{'width':>12}" if with_interval else ""
+        yield head + f"{'values/s':>12}"
+        for name, one in found.items():
+            label = name.replace("seasonal_naive_", "seasonal naive, ").replace("_ahead_", ", steps ahead: ")
+            mase = "–" if one.errors.mase is None else f"{one.errors.mase:.3f}"
+            line = f"{label:<34}{one.errors.rmse:>12.5g}{one.errors.mae:>12.5g}{mase:>9}"
+            if with_interval:
+                line += "" if one.coverage is None else f"{one.coverage:>9.1%}{one.width:>12.5g}"
+            yield line + f"{one.as_json()['values_per_second']:>12,.0f}"
+        yield from self._remarks()
+
+    def _remarks(self) -> Iterator[str]:
+        """What the figures mean beside each other."""
+        found = self._found
+        others = [one for name, one in found.items() if name != MODEL and "_ahead_" not in name]
+        best = min((other.errors.rmse for other in others), default=None)
+        if best:
+            ours = found[MODEL].errors.rmse
+            side = "below" if ours < best else "above"
+            yield f"the model's RMSE is {abs(1 - ours / best):.1%} {side} the best of the others"
+        served = found[MODEL].served
+        if served is not None:
+            skill = "" if served.skill is None else f", skill {served.skill:.9g}"
+            covered = "" if served.coverage is None else f", {served.coverage:.9g} in the interval"
+            yield f"served, these values show error {served.mae:.9g}{skill}{covered}"
+        if not self._seasons:
+            yield "no season is known; --season N adds the seasonal naive forecast"

@@ -1,0 +1,148 @@
+"""Training of models that carry their state on, and what it came to: figures for programs, lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from streamlstm.evaluation import Plot, draw_test_part
+from streamlstm.models import fingerprint
+from streamlstm.tables import Series
+from streamlstm.training.fitting import Progress
+from streamlstm.training.pipeline import TrainingOptions, TrainingResult, train
+from streamlstm.training.progress import Report, Stage
+from streamlstm.training.settings import FitSettings
+from streamlstm.training.truncated_bptt import LoopOptions
+
+
+@dataclass(frozen=True)
+class Carrying:
+    """A model that carries its state on, trained."""
+
+    result: TrainingResult
+    options: TrainingOptions
+    seconds: float
+
+    @property
+    def model_bytes(self) -> bytes:
+        """The model file."""
+        return self.result.model_bytes
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody ended the training."""
+        return self.result.interrupted
+
+    @property
+    def errors(self) -> dict[str, Any]:
+        """One step ahead on the test part, by method."""
+        return dict(self.result.errors)
+
+    def plot(self) -> Plot:
+        """Forecasts against what came, on the test part."""
+        result = self.result
+        return draw_test_part(result.series, result.forecasts, result.errors, self.options.test_size)
+
+    def facts(self) -> dict[str, Any]:
+        """The figures by name."""
+        result = self.result
+        return {
+            "fingerprint": fingerprint(result.model_bytes),
+            "bytes": len(result.model_bytes),
+            "state_bytes": 4 * result.forecaster.state_size,
+            "seconds": round(self.seconds, 2),
+            "series": len(result.series),
+            "test_size": self.options.test_size,
+            "scaling": result.plan.scaling,
+            "seasons": list(result.plan.seasons.all),
+            "wide_seasons": list(result.plan.seasons.wide),
+            "layers": [result.forecaster.config.layer, *result.forecaster.config.units],
+            "ensemble": result.forecaster.config.members,
+            "calendar": list(result.forecaster.config.calendar),
+            "epochs": list(result.epochs),
+            "validation_gain": result.validation_gain,
+            "interrupted": result.interrupted,
+            "errors": {name: errors.as_json() for name, errors in result.errors.items()},
+        }
+
+    def lines(self, name: str) -> Iterator[str]:
+        """What a person reads at the end of a model called so."""
+        facts, errors = self.facts(), self.result.errors
+        wide = facts["wide_seasons"]
+        seasons = " and ".join(f"{m}{' (wide)' * (m in wide)}" for m in facts["seasons"]) or "none"
+        many = f"{facts['series']} series" if facts["series"] > 1 else "one series"
+        yield f"{name}: {facts['bytes'] / 1000:.0f} kB, {facts['state_bytes']} bytes of state a series"
+        yield f"trained on {many} in {self.seconds:.1f} s; scaling {facts['scaling']}, season {seasons}"
+        kind, *units = facts["layers"]
+        stacks = f"{facts['ensemble']} stacks of " if facts["ensemble"] > 1 else ""
+        calendar = f", calendar {', '.join(facts['calendar'])}" if facts["calendar"] else ""
+        yield f"{stacks}{kind} {', '.join(map(str, units))}{calendar}"
+        if any(facts["epochs"]):
+            gain = f"{facts['validation_gain']:.1%} below the linear part's"
+            yield f"the recurrent layers learnt for {_listed(facts['epochs'])} epochs, validation error {gain}"
+        else:
+            yield "the recurrent layers did not lower the validation error, so the linear part forecasts alone"
+        if not errors:
+            return
+        yield ""
+        yield f"{'one step ahead, on the test part':<34}{'RMSE':>12}{'MAE':>12}{'MASE':>9}"
+        for method, error in errors.items():
+            label = method.replace("seasonal_naive_", "seasonal naive, ")
+            mase = "–" if error.mase is None else f"{error.mase:.3f}"
+            yield f"{label:<34}{error.rmse:>12.5g}{error.mae:>12.5g}{mase:>9}"
+
+
+def _listed(numbers: list[int]) -> str:
+    """`4`, or `4, 6 and 3`."""
+    *first, last = map(str, numbers)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def train_carrying(
+    series: Sequence[Series],
+    settings: FitSettings,
+    *,
+    columns: tuple[str, ...],
+    targets: tuple[str, ...],
+    report: Report,
+    say: Callable[[str], None],
+    seconds: Callable[[], float],
+) -> Carrying:
+    """Train as the settings say; `columns` are the features and `targets` those that are forecast (none: all)."""
+    options = _options(settings, columns, targets)
+
+    def told(progress: Progress) -> None:
+        label = "finding the number of epochs" if progress.phase == "search" else "training on everything"
+        if progress.members > 1:
+            label += f", {progress.member} of {progress.members}"
+        error = progress.validation_error
+        said = "" if error is None else f"error {error:.3f} of the linear part's"
+        report(Stage(label, progress.epoch, progress.epochs, said))
+
+    result = train(series, options, report=told, say=say)
+    return Carrying(result, options, seconds())
+
+
+def _options(settings: FitSettings, columns: tuple[str, ...], targets: tuple[str, ...]) -> TrainingOptions:
+    clips = settings.clips()
+    return TrainingOptions(
+        test_size=settings.test_size,
+        seasons=settings.season,
+        wide_seasons=settings.wide_season or (),
+        scaling=settings.scaling,
+        predict=settings.predict,
+        layer=settings.layer,
+        units=settings.units,
+        members=settings.ensemble,
+        dropout=settings.dropout,
+        adapt=settings.adapt,
+        seed=settings.seed,
+        features=columns,
+        targets=targets,
+        horizon=settings.horizon,
+        calendar=settings.calendar,
+        gaps=settings.gaps,
+        gap_after_ms=settings.gap_after,
+        loop=LoopOptions(window=settings.window, epochs=settings.epochs, patience=settings.patience, **clips),
+    )
