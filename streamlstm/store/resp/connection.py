@@ -8,6 +8,7 @@ piece of bytes that the codec or, where objects are wanted, hiredis takes apart.
 from __future__ import annotations
 
 import select
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from streamlstm.store.resp.address import Address
 from streamlstm.store.resp.error_replies import is_no_matter_of_rights
 from streamlstm.store.resp.raw_replies import RawReplies
 from streamlstm.store.resp.replies import checked
+from streamlstm.store.resp.reply_limits import OF_DATA, OF_PLACES, Elements
 from streamlstm.store.resp.transport import Transport, unavailable
 
 
@@ -46,12 +48,14 @@ class Connection(Transport):
         patience_s = address.socket_timeout_s if greeting_s is None else greeting_s
         super().__init__(address, tls, patience_s, on_silence)
         self.raw = RawReplies(self)
-        self._reader = hiredis.Reader()
+        self._reader, self._elements = hiredis.Reader(), Elements()
+        self.limits = OF_PLACES
         try:
             self._greet(name, password)
         except BaseException:
             self.close()
             raise
+        self.limits = OF_DATA
         self.be_patient(address.socket_timeout_s)
 
     def _greet(self, name: str, password: str | None) -> None:
@@ -69,11 +73,18 @@ class Connection(Transport):
 
     def receive(self) -> Any:
         """The next reply; an error reply is returned as a `hiredis.ReplyError`, not raised."""
-        gets = self._reader.gets
+        gets, held, began_s = self._reader.gets, 0, 0.0
         try:
             while (reply := gets()) is False:
-                self._reader.feed(self.receive_bytes())
-        except hiredis.ProtocolError as error:
+                if held:  # more of it is to come
+                    self.hold_to_limits(held, time.monotonic() - began_s)
+                else:
+                    began_s = time.monotonic()
+                data = self.receive_bytes()
+                self._elements.hold(data, self.limits.most_bytes)
+                self._reader.feed(data)
+                held += len(data)
+        except (hiredis.ProtocolError, ValueError, MemoryError) as error:
             raise self.unavailable(f"it does not speak Redis' protocol: {error}") from None
         return reply
 

@@ -20,6 +20,7 @@ class _Expected:
     connection: Connection
     receive: Callable[[], bool]
     heard_s: float  # when it was begun to wait, or something came last; infinite while nothing is expected
+    began_s: float  # when it was begun to wait
 
     @property
     def end_s(self) -> float:
@@ -51,9 +52,9 @@ class Waiting:
         descriptor, now_s = connection.fileno(), self._monotonic()
         expected = self._expected.get(descriptor)
         if expected is None or expected.connection is not connection:
-            self._expected[descriptor] = expected = _Expected(connection, receive, now_s)
+            self._expected[descriptor] = expected = _Expected(connection, receive, now_s, now_s)
             self._poller.register(descriptor, select.POLLIN)
-        expected.heard_s = now_s
+        expected.heard_s = expected.began_s = now_s
         self._next_end_s = min(self._next_end_s, expected.end_s)
 
     def forget(self, connection: Connection) -> None:
@@ -79,6 +80,7 @@ class Waiting:
                 continue
             if not expected.receive():
                 expected.heard_s = self._monotonic()
+                expected.connection.hold_to_limits(expected.connection.raw.held, expected.heard_s - expected.began_s)
             elif expected.connection.is_plain and len(self._expected) <= MOST_IDLE:
                 expected.heard_s = math.inf
             else:

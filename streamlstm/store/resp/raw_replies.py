@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 from streamlstm.store.resp.codec import skip_replies
+from streamlstm.store.resp.reply_limits import LEAST_ELEMENT_BYTES
 from streamlstm.store.resp.transport import Transport
 
 END = b"\r\n"
@@ -43,8 +46,11 @@ class RawReplies:
 
     def take(self) -> bytes:
         """The bytes of the expected replies; waits for what is not there."""
+        began_s = time.monotonic()
         while self._left:
             self._add(self._transport.receive_bytes())
+            if self._left:
+                self._transport.hold_to_limits(self.held, time.monotonic() - began_s)
         replies, self._all = self._all, None
         assert replies is not None, "replies are expected before they are taken"
         return replies
@@ -71,4 +77,6 @@ class RawReplies:
             raise self._transport.unavailable(f"it does not speak Redis' protocol: {error}") from None
         if self._left == 0 and self._whole < len(data):
             raise self._transport.unavailable("the server said something that it was not asked for")
+        if self._left * LEAST_ELEMENT_BYTES > self._transport.limits.most_bytes:
+            raise self._transport.unavailable("it announces more elements than fit into a reply")
         return self._left == 0

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from streamlstm.store.resp.address import Address
 
 MOST_SHOWN = 60  # characters of a reply in an error
+MOST_SAID = 500  # of an error reply
 
 
 def parse_replies(raw: bytes) -> list[Any]:
@@ -39,7 +40,7 @@ def checked(reply: Any, address: Address, command: str = "") -> Any:
     """A reply, or the error that an error reply stands for; `command` is what it answers."""
     if not isinstance(reply, hiredis.ReplyError):
         return reply
-    text = without_secrets(str(reply)).partition(", with args beginning with")[0]  # those are data
+    text = without_secrets(str(reply)).partition(", with args beginning with")[0][:MOST_SAID]  # those are data
     what_to_do = advice(text)
     if what_to_do is not None:
         said = f"the Redis server at {address.url} refuses {command or 'a command'} for now: {text}"

@@ -20,10 +20,15 @@ from streamlstm.store.resp.address import SOCKET_TIMEOUT_S, Address, path_of
 from streamlstm.store.resp.circuit_breaker import Hushed
 from streamlstm.store.resp.connection import Connection
 from streamlstm.store.resp.replies import odd
+from streamlstm.store.resp.reply_limits import OF_PLACES
 from streamlstm.store.resp.topology_replies import Place, read_primary, read_role, read_slots
 from streamlstm.store.resp.url import as_cluster, read_url
 
 Found = TypeVar("Found")
+
+# Nodes known from the last map that are asked for the next one, before those of the URL; a map may name any number.
+MOST_ASKED = 32
+MOST_FAILURES = 5  # of servers that are said
 
 TOPOLOGY = "streamlstm-topology"  # the name of connections that only ask where keys are
 
@@ -253,7 +258,7 @@ class Cluster:
 
     def _fetch(self) -> list[tuple[int, int, Address]]:
         failures: list[str | StoreUnavailableError] = []
-        for node in dict.fromkeys([*self._known, *self._seeds]):
+        for node in dict.fromkeys([*self._known[:MOST_ASKED], *self._seeds]):
             try:
                 slots = _ask(self.connect(node, TOPOLOGY), partial(read_slots, asked=node.host), "CLUSTER", "SLOTS")
             except StoreUnavailableError as error:
@@ -263,11 +268,13 @@ class Cluster:
                 if "cluster support disabled" not in str(error):
                     raise
                 raise StoreError(f"{self.url}: the server is not part of a Cluster; use {node.url}") from None
-            found = [(first, last, at(self._greeting, *places[0])) for first, last, places in slots]
-            if found:
-                everyone = (at(self._greeting, *place) for _, _, places in slots for place in places)
-                self._known = list(dict.fromkeys(everyone))
-                return sorted(found, key=lambda part: part[0])
+            # A map has each place many times, and may have more than anybody asks.
+            everyone = dict.fromkeys([node for _, _, nodes in slots for node in nodes])
+            known = {place: at(self._greeting, *place) for place in dict.fromkeys([nodes[0] for _, _, nodes in slots])}
+            known |= {place: at(self._greeting, *place) for place in list(everyone)[:MOST_ASKED]}
+            if slots:
+                self._known = [known[place] for place in everyone if place in known]
+                return [(first, last, known[nodes[0]]) for first, last, nodes in sorted(slots)]
             failures.append(f"{node.url} knows of no slots")
         raise _all_failed(f"no node of the Redis Cluster at {self.url} answers", failures)
 
@@ -277,11 +284,14 @@ def _all_failed(what: str, failures: Sequence[str | StoreUnavailableError]) -> S
     kind = (
         StoreHandshakeError if any(isinstance(one, StoreHandshakeError) for one in failures) else StoreUnavailableError
     )
-    return kind(f"{what}: {'; '.join(map(str, failures))}")
+    more = len(failures) - MOST_FAILURES
+    said = [*map(str, failures[:MOST_FAILURES]), *([f"and {more} more"] if more > 0 else [])]
+    return kind(f"{what}: {'; '.join(said)}")
 
 
 def _ask(connection: Connection, read: Callable[[Any], Found], *command: str) -> Found:
     """What a server says, taken apart; raises StoreUnavailableError if it is no answer, for another may give one."""
+    connection.limits = OF_PLACES
     try:
         reply = connection.call(*command)
     finally:

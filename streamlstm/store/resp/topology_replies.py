@@ -6,12 +6,15 @@ none to its command; whoever asked goes on to the next.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 Place = tuple[str, int]  # host and port
 
 MOST_SLOT, MOST_PORT = 16_383, 65_535
+# A name of DNS, with the underscores that containers have, or an address; where it is local, its interface.
+_HOST = re.compile(r"[\w.:-]{1,253}(?:%[\w.-]{1,32})?")
 
 
 def read_slots(reply: Any, asked: str) -> list[tuple[int, int, list[Place]]]:
@@ -22,7 +25,7 @@ def read_slots(reply: Any, asked: str) -> list[tuple[int, int, list[Place]]]:
 def read_primary(reply: Any) -> Place:
     """Where a Sentinel has a service's primary."""
     host, port, *_ = _parts(reply, least=2)
-    return _text(host), _number(port, MOST_PORT)
+    return _host(_text(host)), _number(port, MOST_PORT, least=1)
 
 
 def read_role(reply: Any) -> str:
@@ -39,7 +42,7 @@ def _node(node: Any, asked: str) -> Place:
     host, port, *_ = _parts(node, least=2)
     # An empty host, or none, is that of whoever was asked (Redis' documentation of CLUSTER SLOTS).
     name = "" if host is None else _text(host)
-    return name if name not in {"", "?"} else asked, _number(port, MOST_PORT)
+    return asked if name in {"", "?"} else _host(name), _number(port, MOST_PORT)
 
 
 def _parts(reply: Any, least: int = 0) -> Sequence[Any]:
@@ -54,8 +57,14 @@ def _text(part: Any) -> str:
     return part.decode()  # a UnicodeDecodeError is a ValueError
 
 
-def _number(part: Any, most: int) -> int:
+def _host(name: str) -> str:
+    if not _HOST.fullmatch(name):
+        raise ValueError(name)
+    return name
+
+
+def _number(part: Any, most: int, least: int = 0) -> int:
     number = part if isinstance(part, int) else int(part[:10]) if isinstance(part, bytes) and part.isdigit() else -1
-    if not 0 <= number <= most:
+    if not least <= number <= most:
         raise ValueError(part)
     return number

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from streamlstm.errors import StoreHandshakeError, StoreUnavailableError
 from streamlstm.store.resp.address import Address
 from streamlstm.store.resp.credentials import words
+from streamlstm.store.resp.reply_limits import OF_DATA
 
 # Received at once: memory for the larger comes from the system anew each time, which takes ten times as long as a
 # short reply does, so it is for connections on which much is coming.
@@ -41,6 +42,7 @@ class Transport:
         """Connect; `on_silence` is called when patience ends."""
         self.address, self._patience_s, self._on_silence = address, patience_s, on_silence
         self._low_water = 1
+        self.limits = OF_DATA  # of each reply
         self._receive_bytes = RECEIVE_BYTES
         self._socket = self._connect(tls)
         self.is_plain = not isinstance(self._socket, ssl.SSLSocket)  # what is readable is what the server said
@@ -90,6 +92,14 @@ class Transport:
         """What to raise when nothing has come for as long as is waited."""
         self._note_silence()
         return self.unavailable(f"no answer for {self._patience_s:g} s")
+
+    def hold_to_limits(self, held: int, seconds: float) -> None:
+        """Raise StoreUnavailableError if a reply is too large, or too slow: so many bytes have come in so long."""
+        if held > self.limits.most_bytes:
+            raise self.unavailable(f"its answer has more than {self.limits.most_bytes:,} bytes")
+        if seconds > self._patience_s + held / self.limits.bytes_a_second:
+            self._note_silence()
+            raise self.unavailable(f"no whole answer in {seconds:.0f} s")
 
     def _note_silence(self) -> None:
         if self._on_silence is not None:

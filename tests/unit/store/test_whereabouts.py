@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 import hiredis
 import pytest
 
-from streamlstm.errors import StoreUnavailableError
-from streamlstm.store.resp.topology import parse_topology
+from streamlstm.errors import StoreError, StoreUnavailableError
+from streamlstm.store.resp.address import Address
+from streamlstm.store.resp.connection import Connection, pack
+from streamlstm.store.resp.topology import MOST_ASKED, parse_topology
 
 Replies = Mapping[bytes, bytes]  # begin of a command -> what is said
 Pretend = Callable[[Replies], int]
@@ -78,6 +80,9 @@ def _answer(peer: socket.socket, said: Replies) -> None:
         b"*1\r\n*3\r\n:0\r\n:16383\r\n*0\r\n",
         slots(host=bulk(b"\xff\xfe")),
         slots(host=b":1\r\n"),
+        slots(host=bulk(b"\x1b[31mhost\n")),
+        slots(host=bulk(b"a@b")),
+        slots(host=bulk(b"a" * 100_000)),
         slots(port=b":65536\r\n"),
         slots(port=b":-1\r\n"),
         slots(port=bulk(b"abc")),
@@ -114,6 +119,9 @@ def test_a_node_that_does_not_know_its_own_host(host: bytes, pretend: Pretend) -
         primary(b"127.0.0.1", b"abc"),
         primary(b"127.0.0.1", b"65536"),
         primary(b"127.0.0.1", b"9" * 5000),
+        primary(b"127.0.0.1", b"0"),
+        primary(b"", b"1"),
+        primary(b"/tmp/redis.sock", b"1"),
     ],
     ids=lambda reply: repr(reply)[:40],
 )
@@ -135,6 +143,87 @@ def test_a_primary_that_has_no_role(reply: bytes, pretend: Pretend) -> None:
     watcher = pretend({b"SENTINEL": primary(b"127.0.0.1", str(home).encode())})
     with pytest.raises(StoreUnavailableError, match=rf":{home}/0 answered to ROLE with .*no answer to it"):
         parse_topology(f"redis+sentinel://127.0.0.1:{watcher}/m").home("values")
+
+
+def test_a_map_of_thousands_of_nodes(pretend: Pretend) -> None:
+    """It is taken, and when it is in doubt only some of its nodes are asked before those of the URL."""
+    ranges = [
+        b"*3\r\n:%d\r\n:%d\r\n*2\r\n" % (slot, slot) + bulk(b"127.1.%d.%d" % divmod(slot, 128)) + b":1\r\n"
+        for slot in range(16_384)
+    ]
+    port = pretend({b"CLUSTER SLOTS": b"*16384\r\n" + b"".join(ranges)})
+    cluster = parse_topology(f"redis+cluster://127.0.0.1:{port}")
+    first = cluster.home("values")
+    asked: list[str] = []
+    known = cluster.connect
+    cluster.connect = lambda address, name: (asked.append(address.host), known(address, name))[1]  # type: ignore[method-assign]
+    cluster.doubt()
+    assert cluster.home("values") == first
+    assert len(asked) == MOST_ASKED + 1
+
+
+def test_failures_of_many_nodes_are_one_short_line() -> None:
+    """The first are said, the others counted."""
+    hosts = ",".join(f"127.0.0.1:{port}" for port in range(1, 31))
+    with pytest.raises(StoreUnavailableError, match=r":5/0: [^;]*; and 25 more$"):
+        parse_topology(f"redis+cluster://{hosts}").home("values")
+
+
+@pytest.mark.parametrize("asked", [b"CLIENT SETNAME", b"CLUSTER SLOTS"])
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (b"$9000000000\r\n" + b"x" * (17 << 20), "more than 16,777,216 bytes"),
+        (b"+" + b"x" * (2 << 20), "a line of it has no end"),
+        (b"*4294967295\r\n", "more elements than fit"),
+        (b"*300000000\r\n", "more elements than fit"),
+    ],
+    ids=["bulk", "line", "array", "smaller array"],
+)
+def test_an_answer_without_end(asked: bytes, reply: bytes, said: str, pretend: Pretend) -> None:
+    """It is given up before it takes memory, while a server is greeted and when it is asked where others are."""
+    port = pretend({asked: reply})
+    with pytest.raises(StoreUnavailableError, match=said):
+        parse_topology(f"redis+cluster://127.0.0.1:{port}").home("values")
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_an_answer_that_comes_byte_by_byte(raw: bool) -> None:
+    """Each byte breaks the silence, and still it ends: the whole has its time, more by what has come."""
+    begun = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            peer, _ = server.accept()
+            with peer, contextlib.suppress(OSError):
+                peer.recv(1 << 16)
+                peer.sendall(b"+OK\r\n")
+                peer.recv(1 << 16)
+                peer.sendall(b"$1000000\r\n")
+                while not begun.wait(0.02):
+                    peer.sendall(b"x")
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        connection = Connection(Address.parse(f"redis://127.0.0.1:{server.getsockname()[1]}", 0.3))
+        try:
+            if raw:
+                connection.raw.expect(1)
+            connection.send(pack("GET", "k"))
+            with pytest.raises(StoreUnavailableError, match="no whole answer in"):
+                connection.raw.take() if raw else connection.receive()
+        finally:
+            begun.set()
+            connection.close()
+            thread.join()
+
+
+def test_what_an_error_says_is_cut(pretend: Pretend) -> None:
+    """A server may send megabytes of it."""
+    port = pretend({b"CLUSTER SLOTS": b"-ERR " + b"x" * 900_000 + b"\r\n"})
+    with pytest.raises(StoreError) as caught:
+        parse_topology(f"redis+cluster://127.0.0.1:{port}").home("values")
+    assert len(str(caught.value)) < 700
 
 
 def test_a_host_that_no_machine_can_have(pretend: Pretend) -> None:
