@@ -114,7 +114,7 @@ def make_plan(
 
 
 def _season_handicap(season: int, recent: int, explained: Mapping[int, float]) -> float:
-    if season > recent:
+    if season > recent + 1:  # the changes of a period add up to nothing, so all but one of them say the last
         return SEASON_HANDICAP
     return STRONG_SEASON_HANDICAP if explained.get(season, 0.0) >= STRONG_SHARE else SHORT_SEASON_HANDICAP
 

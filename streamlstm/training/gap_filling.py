@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -15,6 +15,10 @@ from streamlstm.training.export.model_writer import write_model
 from streamlstm.training.forecaster import Forecaster, ForecasterConfig
 from streamlstm.training.forecaster.exact import ExactForecaster
 from streamlstm.training.panel import Panel
+from streamlstm.training.seasonality import without_season
+from streamlstm.training.seasons import season_candidates
+
+LOOKS = 3  # for the seasons that go on through gaps
 
 
 def with_holes_filled(
@@ -37,6 +41,44 @@ def with_holes_filled(
         gaps = Gaps(gap_after_ms, spacing_ms or 1)
         series = [with_gaps(one, gaps) for one in series]
     return series, gap_after_ms, holes
+
+
+def with_gaps_in_season(panel: Panel, series: Sequence[Series]) -> Panel:
+    """The panel of some series (for their times) with the seasons it shows going on through every gap.
+
+    The last value's distance from its season is held, so nothing that came later is in it but the season. A gap that
+    is flat hides seasons, most of all those of which it covers a good part; so they are looked for with the distances
+    on both sides of a gap joined by a line, and again once it is filled with what was found.
+    """
+    lengths = panel.lengths.tolist()
+    if all(panel.observed[:length, number].all() for number, length in enumerate(lengths)):
+        return panel
+    joined, found = panel, dict[int, float]()
+    for _ in range(LOOKS):
+        joined, held = _continued(panel, joined, found)
+        _, found = season_candidates(joined, series)
+    joined, held = _continued(panel, joined, found)
+    return held
+
+
+def _continued(panel: Panel, before: Panel, periods: Iterable[int]) -> tuple[Panel, Panel]:
+    """The panel with its gaps filled by the seasons `before` shows: distances from them joined by lines, and held."""
+    joined, held = panel.values.copy(), panel.values.copy()
+    for number, length in enumerate(panel.lengths.tolist()):
+        for feature in range(panel.values.shape[2]):
+            rest = column = before.values[:length, number, feature]
+            for period in periods:
+                rest = without_season(rest, period)
+            there = np.flatnonzero(panel.observed[:length, number, feature])
+            steps = np.arange(length)
+            missing = ~panel.observed[:length, number, feature]
+            lines = np.interp(steps, there, rest[there]) + column - rest
+            last = rest[there[np.searchsorted(there, steps, side="right") - 1]] + column - rest
+            joined[:length, number, feature][missing] = lines[missing]
+            held[:length, number, feature][missing] = last[missing]
+        for values in (joined, held):
+            values[length:, number] = values[length - 1, number]
+    return dataclasses.replace(panel, values=joined), dataclasses.replace(panel, values=held)
 
 
 def with_gaps_forecast(config: ForecasterConfig, panel: Panel, series: Sequence[Series], penalty: float) -> Panel:

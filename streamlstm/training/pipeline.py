@@ -22,7 +22,7 @@ from streamlstm.training.export.model_writer import Exportable, check_export, ex
 from streamlstm.training.fitting import Fitted, Progress, fit
 from streamlstm.training.forecaster import Forecaster, ForecasterConfig
 from streamlstm.training.forecaster.exact import ExactForecaster
-from streamlstm.training.gap_filling import with_gaps_forecast, with_holes_filled
+from streamlstm.training.gap_filling import with_gaps_forecast, with_gaps_in_season, with_holes_filled
 from streamlstm.training.panel import Panel, long_enough, make_panel
 from streamlstm.training.seasons import Seasons
 from streamlstm.training.truncated_bptt import LoopOptions, reproducible
@@ -100,6 +100,7 @@ def train(
     origin, scaling = _origin(series, options)
     fitted_on = series if origin is None else origin.less(series)
     panel = make_panel(fitted_on, options.test_size, with_times=options.calendar or options.gaps)
+    panel = with_gaps_in_season(panel, fitted_on)
     with reproducible(options.seed):
         names = _names(options, panel)
         plan = make_plan(

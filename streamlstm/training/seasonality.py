@@ -38,10 +38,10 @@ FAMILIAR = (7, 12, 24, 30, 48, 52, 60, 96, 144, 168, 288, 336, 365, 720, 1440)
 Columns = Sequence[NDArray[np.float64]]
 
 
-def found_periods(panel: Panel) -> dict[int, float]:
+def found_periods(panel: Panel, calendar: Sequence[int] = ()) -> dict[int, float]:
     """At most two periods of a panel's series, and what share of the variance around a moving mean each explains.
 
-    The strongest comes first; the next explains what it does not.
+    The strongest comes first; the next explains what it does not. Those of the calendar are taken as the FAMILIAR ones.
     """
     columns = [column for column in _columns(panel) if np.ptp(column) > 0]
     if not columns:
@@ -50,14 +50,14 @@ def found_periods(panel: Panel) -> dict[int, float]:
     whole = [_spreads(column, longest) for column in columns]
     found: dict[int, float] = {}
     while len(found) < MOST_PERIODS:
-        strongest = _strongest(columns, longest, whole)
+        strongest = _strongest(columns, longest, whole, (*calendar, *FAMILIAR))
         if strongest is None:
             break
         period, explained = strongest
         if any(are_near(period, other) for other in found):
             break
         found[period] = explained
-        columns = [_without(column, period) for column in columns]
+        columns = [without_season(column, period) for column in columns]
     return found
 
 
@@ -94,7 +94,9 @@ def _spreads(column: NDArray[np.float64], longest: int) -> list[float]:
     return [float(_level(column, width).std()) for width, _ in _bands(longest)]
 
 
-def _strongest(columns: Columns, longest: int, whole: Sequence[Sequence[float]]) -> tuple[int, float] | None:
+def _strongest(
+    columns: Columns, longest: int, whole: Sequence[Sequence[float]], familiar: Sequence[int]
+) -> tuple[int, float] | None:
     """The period that leaves least, or one it is a multiple of; `whole` has each band's spread before any was taken."""
     best: tuple[float, int, list[NDArray[np.float64]], int] | None = None
     for band, (width, most) in enumerate(_bands(longest)):
@@ -114,7 +116,7 @@ def _strongest(columns: Columns, longest: int, whole: Sequence[Sequence[float]])
         return None
     _, period, products, most = best
     left = _left(products, range(MIN_STEPS, most + 1))
-    period = _familiar(_fundamental(left, period), left)
+    period = _familiar(_fundamental(left, period), left, familiar)
     deviations = float(np.mean([_deviations(product, period) for product in products])) * len(products) ** 0.5
     significant = deviations >= LEAST_DEVIATIONS or left[period] <= LITTLE_LEFT
     return (period, 1 - float(left[period])) if significant else None
@@ -132,8 +134,8 @@ def _fundamental(left: NDArray[np.float64], best: int) -> int:
     return best
 
 
-def _familiar(period: int, left: NDArray[np.float64]) -> int:
-    for other in FAMILIAR:
+def _familiar(period: int, left: NDArray[np.float64], familiar: Sequence[int]) -> int:
+    for other in familiar:
         near = other < len(left) and abs(other - period) <= max(1, period // 50)
         if near and left[other] <= left[period] + 0.02 * (1 - left[period]) + 0.005:
             return other
@@ -172,8 +174,8 @@ def _deviations(product: NDArray[np.float64], period: int) -> float:
     return float(2 * product[period::period].sum() / np.sqrt(variance))
 
 
-def _without(column: NDArray[np.float64], period: int) -> NDArray[np.float64]:
-    """The column less the mean of each phase."""
+def without_season(column: NDArray[np.float64], period: int) -> NDArray[np.float64]:
+    """The column (N,) less the mean of each phase, around its moving mean."""
     phase = np.arange(len(column)) % period
     sums = np.bincount(phase, _level(column, period), period)
     rest: NDArray[np.float64] = column - (sums / np.bincount(phase, minlength=period))[phase]

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from streamlstm.tables import Series
 from streamlstm.training.choices import make_plan
+from streamlstm.training.gap_filling import with_gaps_in_season, with_holes_filled
 from streamlstm.training.panel import make_panel
 from streamlstm.training.seasons import season_candidates
 
@@ -102,7 +103,24 @@ def test_a_weak_period_beside_the_calendars_is_the_calendars() -> None:
     assert picked(first, 100 + 20 * day + random.normal(0, 2, 900), step_ms=HOUR_MS) == (24, 168)
 
 
-def test_a_strong_period_beside_the_calendars_is_found_as_it_is() -> None:
-    """A machine's 170 hours explain too much to be a week badly measured."""
-    series = [Series("a", np.arange(1700) * HOUR_MS, repeated(170)[:, None])]
+@pytest.mark.parametrize("shape", ["wave", "any"])
+def test_a_strong_period_beside_the_calendars_is_found_as_it_is(shape: str) -> None:
+    """A machine's 170 hours explain too much to be a week badly measured; and it is planned as found."""
+    values = repeated(170, shape=shape, length=2000)
+    series = [Series("a", np.arange(2000) * HOUR_MS, values[:, None])]
     assert list(season_candidates(make_panel(series, 0.2), series)[1]) == [170]
+    assert picked(values, step_ms=HOUR_MS) == (170,)
+
+
+@pytest.mark.parametrize("begin", [100, 300, 500, 650])
+def test_a_hole_of_thirty_hours_hides_no_season(begin: int) -> None:
+    """In 900 values of hours with a day and a week, wherever it is, both are found as without it."""
+    random, hours = np.random.default_rng(1), np.arange(900)
+    values = 20 + 5 * np.sin(hours * 2 * np.pi / 24) + np.where(hours // 24 % 7 < 5, 3, 0) + random.normal(0, 0.5, 900)
+    there = np.r_[:begin, begin + 30 : 900]
+    holed = [Series("a", hours[there] * HOUR_MS, values[there][:, None])]
+    filled, gap_after_ms, holes = with_holes_filled(holed, None, HOUR_MS, lambda _: None)
+    assert holes is not None
+    assert gap_after_ms is not None
+    panel = with_gaps_in_season(make_panel(filled, 0.2), filled)
+    assert make_plan(panel, filled).seasons.all == (24, 168)
