@@ -94,6 +94,15 @@ def test_what_a_counter_moves_by_is_what_its_steps_differ_by() -> None:
     assert 0.05 < rounding_share([counter], 0.2) < 0.1
 
 
+@pytest.mark.parametrize(
+    ("level", "is_held"), [(0.1, True), (21.5, True), (1e12, True), (1e12 + 0.1, False), (123456789.0, False)]
+)
+def test_a_series_that_stands_still_is_held_if_its_text_is(level: float, is_held: bool) -> None:
+    """Of 0.1 the float32 is another number, and yet the same text."""
+    still = Series("still", None, np.full((50, 1), level))
+    assert (rounding_share([still], 0.2) < MOST_ROUNDING) is is_held
+
+
 @pytest.mark.parametrize("scaling", ["standard", "minmax"])
 def test_a_common_origin_that_is_none_is_refused(scaling: str) -> None:
     """A forecaster of levels has one origin for all; where that is not enough, the message says what is."""
