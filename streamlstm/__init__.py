@@ -1,6 +1,7 @@
 """A forecast of the next value, for every value in a Redis stream.
 
-`fit` trains a step model on a table, `load` opens one, `evaluate` scores it; only `fit` needs torch.
+`fit` trains a step model on a table, `load` opens one, `evaluate` scores it; only `fit` needs torch. `Client` puts
+values into a stream and follows its predictions, `AsyncClient` for asyncio.
 """
 
 from __future__ import annotations
@@ -9,9 +10,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Evaluation", "Fitted", "Model", "StreamlstmError", "__version__", "evaluate", "fit", "load"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Evaluation",
+    "Fitted",
+    "Model",
+    "Prediction",
+    "StreamlstmError",
+    "__version__",
+    "evaluate",
+    "fit",
+    "load",
+]
 
 if TYPE_CHECKING:
+    from streamlstm.client import AsyncClient, Client, Prediction
     from streamlstm.errors import StreamlstmError
     from streamlstm.evaluation import Evaluation, evaluate
     from streamlstm.models import Model, load
@@ -19,6 +33,9 @@ if TYPE_CHECKING:
 
 # Imported when they are asked for: `streamlstm --help` must not pay for numpy and onnxruntime, nor `load` for torch.
 _LATER = {
+    "AsyncClient": "client",
+    "Client": "client",
+    "Prediction": "client",
     "StreamlstmError": "errors",
     "Evaluation": "evaluation",
     "evaluate": "evaluation",

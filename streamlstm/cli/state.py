@@ -101,7 +101,8 @@ def list_states(*, stream: str, match: str | None, redis_url: str | None, data_d
 
     In no order: they are printed as they are read, so that millions take no memory.
     """
-    from streamlstm.cli.state_text import facts, json_line, list_line
+    from streamlstm.cli.state_text import json_line, list_line
+    from streamlstm.client import facts
 
     with opened(stream, redis_url, data_dir) as states:
         meta = states.meta()
@@ -136,7 +137,8 @@ def show(
     as_json: bool,
 ) -> None:
     """Show what the records of series of STREAM (default: values) hold: counts, errors, last value and prediction."""
-    from streamlstm.cli.state_text import description, facts, json_line
+    from streamlstm.cli.state_text import description, json_line
+    from streamlstm.client import facts
 
     if not series:
         raise UsageError("say which series to show: --series NAME")
@@ -285,7 +287,7 @@ def import_(
     To have another number of partitions: stop producers and let everything be answered, export each of the streams, and
     import all the files at once with the new number. The position is the furthest of the files'.
     """
-    from streamlstm.cli.producer.packing import partition_of, streams_of
+    from streamlstm.client import partition_of, streams_of
     from streamlstm.store.snapshots import SnapshotReader, import_states
 
     if not sources:

@@ -9,12 +9,11 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 
-from streamlstm.cli.connection import connect, find_redis, resolve_redis
+from streamlstm.cli.connection import find_redis, resolve_redis
 from streamlstm.cli.options import (
     ParamType,
     command,
@@ -27,18 +26,12 @@ from streamlstm.cli.options import (
     say,
     stream_argument,
 )
-from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
+from streamlstm.client import Entry, Reader, entry_time
+from streamlstm.errors import UsageError
 from streamlstm.safety import as_column
-from streamlstm.store import Keys, check_types, no_stream
-from streamlstm.store.resp import BEGINNING, Connection, EntryId
+from streamlstm.store import Keys
+from streamlstm.store.resp import BEGINNING, EntryId
 
-BLOCK_MS = 1_000  # one wait for new entries; well below the reply's time-out
-RETRY_S = 0.5  # between two attempts to reach a server that has gone
-READ_COUNT = 1_000  # entries of one read
-COLUMNS = ("yhat",)  # what a prediction holds until the stream's meta says otherwise
-
-# An entry: its id, then name and text of each field in order.
-Entry = tuple[bytes, list[tuple[bytes, bytes]]]
 Formatter = Callable[[Entry, Sequence[str]], Iterator[str]]
 
 
@@ -126,116 +119,12 @@ def tail(
         locate=lambda: find_redis(redis_url, data_dir),
         pause=time.sleep,
         between=leave_if_unread,
+        say=note,
     )
     for entries, columns in reader.read(last=last, follow=follow is not False, awaited=follow is True):
         lines = [line for entry in entries for line in formatter(entry, columns)]
         if lines:
             say(lines)
-
-
-class Reader:
-    """Reads one stream from its beginning on and follows it, over restarts of the server."""
-
-    def __init__(
-        self,
-        keys: Keys,
-        *,
-        dead: bool,
-        after: bytes = BEGINNING,
-        locate: Callable[[], str],
-        pause: Callable[[float], None],
-        between: Callable[[], None],
-    ) -> None:
-        """`dead` reads dead letters; what is read begins after an entry; `locate` says where the server is.
-
-        An embedded one may come back on another port. `pause` waits so many seconds; `between` is called whenever a
-        wait for new entries was in vain.
-        """
-        self._keys = keys
-        self._key = keys.dead if dead else keys.predictions
-        self._locate = locate
-        self._pause = pause
-        self._between = between
-        self._after = after  # the id of the last entry given
-        self._found = False  # whether there was anything of the stream
-        self._columns: tuple[str, ...] = COLUMNS
-
-    def read(
-        self, *, last: int | None, follow: bool, awaited: bool = False
-    ) -> Iterator[tuple[list[Entry], tuple[str, ...]]]:
-        """Give entries in bulk, each with the names of the columns; ends only if not to follow.
-
-        Raises StoreUnavailableError if the server cannot be reached at first, which is waited for later, and StoreError
-        if a key of the stream has another type, or there is nothing of it and it is not `awaited`.
-        """
-        connection = self._connect()
-        try:
-            if not self._found:
-                if not awaited:
-                    raise no_stream(self._keys, connection.address, follow=follow)
-                note(f"there is no stream {self._keys.input!r} at {connection.address.url} yet; waiting for it")
-            first = [] if last is None else self._last_entries(connection, last)
-            if first:
-                yield first, self._columns
-            while True:
-                try:
-                    entries = self._next(connection, follow)
-                except StoreUnavailableError:
-                    if not follow:
-                        raise
-                    connection.close()
-                    note(f"the server at {connection.address.url} has gone; waiting for it")
-                    connection = self._reconnect()
-                    note(f"the server is back at {connection.address.url}")
-                    continue
-                if entries:
-                    yield entries, self._columns
-                elif not follow:
-                    return
-                else:
-                    self._between()
-        finally:
-            connection.close()
-
-    def _next(self, connection: Connection, follow: bool) -> list[Entry]:
-        wait = ("BLOCK", BLOCK_MS) if follow else ()
-        reply = connection.call("XREAD", "COUNT", READ_COUNT, *wait, "STREAMS", self._key, self._after)
-        entries = _entries(reply[0][1]) if reply else []
-        if entries:
-            self._after = entries[-1][0]
-            self._read_columns(connection)
-        return entries
-
-    def _last_entries(self, connection: Connection, last: int) -> list[Entry]:
-        """Read the entries to begin with; what comes after them is read next."""
-        reply = connection.call("XREVRANGE", self._key, "+", "-", "COUNT", max(last, 1))
-        self._read_columns(connection)
-        entries = _entries(reply[::-1])
-        if entries:
-            self._after = entries[-1][0]
-        return entries if last else []
-
-    def _read_columns(self, connection: Connection) -> None:
-        columns = connection.call("HGET", self._keys.meta, "columns")
-        if columns:
-            self._columns = tuple(columns.decode("utf-8", "replace").split(","))
-
-    def _connect(self) -> Connection:
-        connection = connect(self._locate(), self._key)
-        try:
-            self._found = check_types(connection, self._keys)
-        except StoreError:
-            connection.close()
-            raise
-        return connection
-
-    def _reconnect(self) -> Connection:
-        while True:
-            self._pause(RETRY_S)
-            try:
-                return self._connect()
-            except StoreUnavailableError:
-                continue
 
 
 def prediction_lines(*, as_json: bool, wanted: frozenset[str]) -> Formatter:
@@ -279,21 +168,8 @@ def dead_letter_lines(*, as_json: bool, wanted: frozenset[str], after: EntryId |
     return lines
 
 
-def entry_time(entry_id: bytes) -> str:
-    """Write the time of an entry's id in ISO 8601, UTC, to the millisecond; the number itself beyond the year 9999."""
-    try:
-        when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(entry_id.partition(b"-")[0]))
-    except (OverflowError, ValueError):
-        return entry_id.decode()
-    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def _json_literal(number: str) -> str:
     """Keep the number's own text if JSON has such a number; null for what is missing, else the text as a string."""
     if _JSON_NUMBER.fullmatch(number):
         return number
     return "null" if number in {"", "nan"} else json.dumps(number)
-
-
-def _entries(reply: Sequence[tuple[bytes, list[bytes]]]) -> list[Entry]:
-    return [(entry_id, list(zip(fields[::2], fields[1::2], strict=True))) for entry_id, fields in reply]

@@ -75,6 +75,11 @@ class Keys:
         """String with the id of who works on the stream just now, with a TTL."""
         return f"{self.base}:lease"
 
+    @property
+    def places(self) -> str:
+        """Hash from the name of a reader to its place in the predictions; the daemon does not know of it."""
+        return f"{self.base}:places"
+
     def draft(self, token: str) -> str:
         """A key that holds a copy while it is read or written; it has a TTL, and is renamed or deleted at the end."""
         return f"{self.base}:draft:{token}"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from streamlstm.cli import connection
 from streamlstm.cli.connection import connect, find_redis, resolve_redis
+from streamlstm.client import connection
 from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
 from streamlstm.store import embedded_server
 from support.server import Server

@@ -14,8 +14,8 @@ import pytest
 import redis
 
 from streamlstm.cli.connection import connect
-from streamlstm.cli.producer.packing import Packer
-from streamlstm.cli.producer.sending import Sender
+from streamlstm.client.producer.packing import Packer
+from streamlstm.client.producer.sending import Sender
 from streamlstm.errors import StoreNotNowError, StoreUnavailableError
 from streamlstm.store.resp.connection_pool import Nodes
 from streamlstm.store.resp.topology import parse_topology
@@ -143,7 +143,7 @@ def test_a_lost_reply_is_looked_up(
 
     monkeypatch.setattr(Sender, "_replies", lose)
     if when == "before":  # the transaction never arrives whole
-        monkeypatch.setattr("streamlstm.cli.producer.sending._EXEC", b"")
+        monkeypatch.setattr("streamlstm.client.producer.sending._EXEC", b"")
         monkeypatch.setattr(Sender, "_replies", lambda *a: (monkeypatch.undo(), lose(*a))[1])
     for first in range(0, 30, 10):
         for n in range(first, first + 10):

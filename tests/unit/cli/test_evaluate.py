@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 import streamlstm
 from streamlstm.cli import main
-from streamlstm.cli.state_text import facts
+from streamlstm.client.record_facts import facts
 from streamlstm.engine.engine import Engine
 from streamlstm.engine.scoring import ABSOLUTE, COVERED, GIVEN, NAIVE, SCORED
 from streamlstm.evaluation.intervals import served_bounds

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streamlstm.cli.producer.lines import Format, Row, RowParser, begins_table, open_lines
+from streamlstm.client.producer.lines import Format, Row, RowParser, begins_table, open_lines
 from streamlstm.errors import TableError, UsageError
 from streamlstm.tables import TableOptions
 

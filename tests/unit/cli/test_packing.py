@@ -6,9 +6,9 @@ import hiredis
 import pytest
 from redis.crc import key_slot
 
-from streamlstm.cli.producer.lines import Row
-from streamlstm.cli.producer.packing import BEFORE_ALL, MAX_ENTRY_VALUES, Packer, Packers, partition_of, streams_of
-from streamlstm.cli.producer.time_shift import Shift
+from streamlstm.client.producer.lines import Row
+from streamlstm.client.producer.packing import BEFORE_ALL, MAX_ENTRY_VALUES, Packer, Packers, partition_of, streams_of
+from streamlstm.client.producer.time_shift import Shift
 from streamlstm.errors import StoreError, UsageError
 from streamlstm.store.resp.entry_id import EntryId
 

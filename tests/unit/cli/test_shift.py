@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlstm.cli.producer.time_shift import CYCLE_YEARS, Shift, earliest, shift_years, written
+from streamlstm.client.producer.time_shift import CYCLE_YEARS, Shift, earliest, shift_years, written
 from streamlstm.errors import UsageError
 
 DAY_MS = 86_400_000

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from streamlstm.cli.state_text import facts
+from streamlstm.client.record_facts import facts
 from streamlstm.engine.engine import Engine
 from streamlstm.evaluation.comparison import compare
 from streamlstm.evaluation.intervals import served_bounds

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from streamlstm.cli.producer.lines import Format
-from streamlstm.cli.producer.sources import chunks, read_all, read_file
+from streamlstm.client.producer.lines import Format
+from streamlstm.client.producer.sources import chunks, read_all, read_file
 from streamlstm.errors import TableError
 from streamlstm.tables import TableOptions, read_table
 from streamlstm.tables.files import MAX_CELLS, MAX_LINE_BYTES, check_text, open_text, read_arrow

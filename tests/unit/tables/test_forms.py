@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from streamlstm.cli.producer.lines import Format, Row, open_lines
-from streamlstm.cli.producer.sources import BLANK
+from streamlstm.client.producer.lines import Format, Row, open_lines
+from streamlstm.client.producer.sources import BLANK
 from streamlstm.errors import TableError
 from streamlstm.tables import Series, TableOptions, read_table
 

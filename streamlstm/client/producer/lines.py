@@ -19,9 +19,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from streamlstm.cli.clock import Clock, HaltError
-from streamlstm.cli.options import counted
+from streamlstm.client.producer.clock import Clock, HaltError
 from streamlstm.errors import TableError, UsageError
+from streamlstm.safety import counted
 from streamlstm.tables import (
     COMMA,
     HEAD,
@@ -127,7 +127,7 @@ def open_lines(lines: Sequence[bytes], chosen: Format, *, complete: bool = False
     """
     texts = [line.decode("utf-8", "surrogateescape") for line in lines[: HEAD + 2]]
     if texts[0].startswith("{"):
-        from streamlstm.cli.producer.json_lines import JsonLines
+        from streamlstm.client.producer.json_lines import JsonLines
 
         return JsonLines(chosen), 0
     dialect = find_dialect(texts, chosen.source, one_series=chosen.series is not None, wide=chosen.table.wide)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import orjson
 
-from streamlstm.cli.options import counted, note
-from streamlstm.cli.producer.lines import Row
+from streamlstm.client.producer.lines import Row
 from streamlstm.engine import RESET, is_decimal
 from streamlstm.errors import TableError
+from streamlstm.safety import counted
 
 SHOWN = 60  # characters of what is quoted
 
@@ -17,8 +17,8 @@ SHOWN = 60  # characters of what is quoted
 class Doubts:
     """Counts lines that were left out, and values that went on to the daemon though they are no numbers."""
 
-    def __init__(self, source: str) -> None:
-        self._source = source
+    def __init__(self, source: str, say: Callable[[str], None]) -> None:
+        self._source, self._say = source, say
         self._lines, self._values = 0, 0
         self._first = ""
 
@@ -51,7 +51,7 @@ class Doubts:
     def _begin(self, what: str) -> None:
         if not self._first:
             self._first = what
-            note(f"not understood: {what}")
+            self._say(f"not understood: {what}")
 
 
 def _are_numbers(texts: Sequence[bytes]) -> bool:

@@ -10,12 +10,12 @@ from typing import Any
 
 import orjson
 
-from streamlstm.cli.options import counted
-from streamlstm.cli.producer.json_lines import repeated_name
-from streamlstm.cli.producer.lines import Format, Row, begins_table, open_lines
-from streamlstm.cli.producer.time_shift import written
+from streamlstm.client.producer.json_lines import repeated_name
+from streamlstm.client.producer.lines import Format, Row, begins_table, open_lines
+from streamlstm.client.producer.time_shift import written
 from streamlstm.engine import RESET
 from streamlstm.errors import TableError, UsageError
+from streamlstm.safety import counted
 from streamlstm.tables import (
     BYTES_A_CELL,
     HEAD,
@@ -85,7 +85,7 @@ def read_file(path: Path, chosen: Format) -> tuple[list[Row], list[int] | None]:
     """Read and check a whole file: its rows, and for JSON lines how many rows each line has."""
     chosen.strict = True
     if path.suffix.lower() in {".parquet", ".pq"}:
-        return _table_rows(read_table(path, chosen.table, say=chosen.say), chosen)
+        return table_rows(read_table(path, chosen.table, say=chosen.say), chosen)
     return read_whole(read_text(path, chosen.table.max_cells), chosen)
 
 
@@ -106,7 +106,7 @@ def read_whole(data: bytes, chosen: Format) -> tuple[list[Row], list[int] | None
     if not begins_table(head, chosen):
         return _read_lines([line.strip(BLANK) for line in lines], start, chosen)
     try:
-        return _table_rows(read_lines(lines_of(data), chosen.source, chosen.table, say=chosen.say), chosen)
+        return table_rows(read_lines(lines_of(data), chosen.source, chosen.table, say=chosen.say), chosen)
     except UnicodeDecodeError:
         raise TableError(f"{chosen.source} is not UTF-8 text; save it as UTF-8, or as .parquet") from None
 
@@ -199,7 +199,7 @@ def _read_lines(lines: list[bytes], start: int, chosen: Format) -> tuple[list[Ro
     return one_a_time(rows, chosen, policy), lengths
 
 
-def _table_rows(tables: list[Series], chosen: Format) -> tuple[list[Row], list[int] | None]:
+def table_rows(tables: list[Series], chosen: Format) -> tuple[list[Row], list[int] | None]:
     """Rows of a table, series after series; of a wide one without times, line after line, as its entries will be."""
     if chosen.series is not None and len(tables) > 1:
         raise UsageError(f"{chosen.source} names {len(tables)} series itself; leave --series out")

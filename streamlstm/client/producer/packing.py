@@ -1,7 +1,7 @@
 """Rows into XADD commands: values of one time share an entry, its id is the time, and bytes are packed by hand.
 
 One redis-py call an entry costs more than Redis needs to store it; a command written as bytes costs about a
-microsecond, and `cli.producer.sending` sends them by the thousand in one go.
+microsecond, and `client.producer.sending` sends them by the thousand in one go.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import binascii
 from collections.abc import Sequence
 
-from streamlstm.cli.producer.lines import Row
-from streamlstm.cli.producer.time_shift import Shift, written
+from streamlstm.client.producer.lines import Row
+from streamlstm.client.producer.time_shift import Shift, written
 from streamlstm.engine import ALL_SERIES, RESET
 from streamlstm.errors import StoreError, TableError, UsageError
 from streamlstm.store import Keys

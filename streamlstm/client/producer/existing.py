@@ -7,11 +7,11 @@ entries does not count, for that depends on how a pipe flowed.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from streamlstm.cli.producer.packing import Packer
-from streamlstm.cli.producer.time_shift import written
+from streamlstm.client.producer.packing import Packer
+from streamlstm.client.producer.time_shift import written
 from streamlstm.engine import RESET
 from streamlstm.errors import StoreError, UsageError
 from streamlstm.store.resp import EntryId
@@ -42,7 +42,7 @@ class SkippingPacker(Packer):
         Raises UsageError for one without a time, StoreError for one that the stream has otherwise.
         """
         if time_ms is None:
-            raise UsageError("--skip-existing knows values by their times, and these have none")
+            raise _timeless()
         if time_ms <= self._last.time_ms:
             if time_ms != self._seen[0]:
                 self._seen = time_ms, set()
@@ -55,6 +55,10 @@ class SkippingPacker(Packer):
                 self.skipped += 1
                 return
         super().add(time_ms, series, value)
+
+    def add_together(self, row: Sequence[tuple[bytes, bytes]]) -> None:  # noqa: ARG002
+        """Raise UsageError: values that share an entry because they came together have no times."""
+        raise _timeless()
 
     def _is_there(self, time_ms: int, series: bytes, value: bytes) -> bool:
         if time_ms < self._trimmed_before_ms:
@@ -94,6 +98,10 @@ class SkippingPacker(Packer):
         following = super()._following(time_ms)
         after_last = EntryId(self._last.time_ms, self._last.sequence + 1)
         return max(following, after_last) if time_ms == self._last.time_ms else following
+
+
+def _timeless() -> UsageError:
+    return UsageError("--skip-existing knows values by their times, and these have none")
 
 
 def _is_same_number(one: bytes, other: bytes) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from streamlstm.cli.producer.lines import Format, Row, refuse_series
+from streamlstm.client.producer.lines import Format, Row, refuse_series
 from streamlstm.engine import RESET
 from streamlstm.errors import TableError
 from streamlstm.safety import listed

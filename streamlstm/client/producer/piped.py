@@ -7,13 +7,13 @@ import sys
 from collections.abc import Iterator
 from typing import Protocol
 
-from streamlstm.cli.clock import HaltError
-from streamlstm.cli.options import counted, note
-from streamlstm.cli.producer.doubts import SHOWN, Doubts
-from streamlstm.cli.producer.lines import Bare, Format, Row, RowParser, open_lines
-from streamlstm.cli.producer.sources import chunks, read_all, read_whole
+from streamlstm.client.producer.clock import HaltError
+from streamlstm.client.producer.doubts import SHOWN, Doubts
+from streamlstm.client.producer.lines import Bare, Format, Row, RowParser, open_lines
+from streamlstm.client.producer.sources import chunks, read_all, read_whole
 from streamlstm.engine import RESET, is_decimal
 from streamlstm.errors import TableError, UsageError
+from streamlstm.safety import counted
 from streamlstm.tables import BYTES_A_CELL, check_text
 
 
@@ -44,8 +44,8 @@ def send_pipe(run: Sends, file: str, chosen: Format, *, sort_first: bool) -> Non
     """Send what a pipe holds, `-` for stdin; raises TableError at the end if not all of it was understood."""
     descriptor = sys.stdin.fileno() if file == "-" else os.open(file, os.O_RDONLY)
     if os.isatty(descriptor):
-        note("reading values from the terminal, one line each; Ctrl-D ends")
-    pipe = _Pipe(run, chosen)
+        chosen.say("reading values from the terminal, one line each; Ctrl-D ends")
+    pipe = Pipe(run, chosen)
     if sort_first:
         pipe.take_whole(read_all(descriptor, chosen))
     elif chosen.table.duplicates in {"last", "mean"}:
@@ -59,12 +59,12 @@ def send_pipe(run: Sends, file: str, chosen: Format, *, sort_first: bool) -> Non
     pipe.end()
 
 
-class _Pipe:
+class Pipe:
     """What comes, line after line."""
 
     def __init__(self, run: Sends, chosen: Format) -> None:
         self._run, self._chosen = run, chosen
-        self._doubts = Doubts(chosen.source)
+        self._doubts = Doubts(chosen.source, chosen.say)
         self._parser: RowParser | None = None
         self._first: list[bytes] = []  # lines that the parser is chosen by, until there are enough
         self._is_array = False  # one JSON array, in whatever lines: it is read to its end
@@ -79,7 +79,7 @@ class _Pipe:
             return
         if not any(self._first) and next((line for line in lines if line), b"").startswith(b"["):
             self._is_array = True
-            note(f"{self._chosen.source} is a JSON array: it is read to its end first")
+            self._chosen.say(f"{self._chosen.source} is a JSON array: it is read to its end first")
         self._first += lines
         if self._is_array:
             self._bytes += sum(map(len, lines))

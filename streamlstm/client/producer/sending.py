@@ -15,8 +15,8 @@ from typing import Any, NoReturn, TypeVar
 
 import hiredis
 
-from streamlstm.cli.options import counted, note
 from streamlstm.errors import StoreError, StoreNotNowError, StoreUnavailableError
+from streamlstm.safety import counted
 from streamlstm.store.resp import BEGINNING, Address, Connection, Nodes, at, beyond, checked, pack, parse_replies
 
 MOST_COMMANDS = 5_000  # of one transaction, which holds up everybody else on the server
@@ -63,11 +63,26 @@ class _Batch:
         return [(command[2], command[3:]) for command in parse_replies(b"".join(self.commands))]
 
 
+def _say_nothing(message: str) -> None:
+    del message
+
+
 class Sender:
     """Sends entries in bulk and reads the replies."""
 
-    def __init__(self, nodes: Nodes, *, retry_for_s: float, pause: Callable[[float], None] = time.sleep) -> None:
-        """`retry_for_s`: how long a server that is away or refuses is asked again; `pause` waits so many seconds."""
+    def __init__(
+        self,
+        nodes: Nodes,
+        *,
+        retry_for_s: float,
+        pause: Callable[[float], None] = time.sleep,
+        say: Callable[[str], None] = _say_nothing,
+    ) -> None:
+        """`retry_for_s`: how long a server that is away or refuses is asked again; `pause` waits so many seconds.
+
+        `say` is told when a server is waited for, and when it is there again.
+        """
+        self._say = say
         self.tallies: dict[str, Tally] = {}
         self._nodes = nodes
         self._retry_for_s = retry_for_s
@@ -233,7 +248,7 @@ class Sender:
                     self._forget(stream, asked)
                 continue
             if said:
-                note(f"going on at {connection.address.url}")
+                self._say(f"going on at {connection.address.url}")
             return found
 
     def _wait(self, trouble: StoreUnavailableError, began_s: float, *, said: bool) -> None:
@@ -241,7 +256,7 @@ class Sender:
         if time.monotonic() - began_s >= self._retry_for_s:
             self._lost(trouble)
         if not said:
-            note(f"{trouble}; trying again for {self._retry_for_s:g} s (--retry-for)")
+            self._say(f"{trouble}; trying again for {self._retry_for_s:g} s (--retry-for)")
         self._pause(PAUSE_S)
 
     def _redirected(self, stream: str, where: re.Match[str]) -> Address | None:

@@ -1,0 +1,17 @@
+"""Values into streams, predictions out of them: what `push` and `tail` do, and `streamlstm.Client`."""
+
+from streamlstm.client.aio import AsyncClient, AsyncPredictions
+from streamlstm.client.client import Client
+from streamlstm.client.connection import connect, connect_all, find_redis, resolve_redis, with_password
+from streamlstm.client.following import Prediction, Predictions
+from streamlstm.client.producer.answered import wait_until_answered
+from streamlstm.client.producer.lines import Format
+from streamlstm.client.producer.packing import partition_of, streams_of
+from streamlstm.client.producer.piped import send_pipe
+from streamlstm.client.producer.run import Push, connected, packer_of
+from streamlstm.client.producer.sending import Sender
+from streamlstm.client.producer.sources import read_file
+from streamlstm.client.pushing import Pushed
+from streamlstm.client.reading import Entry, Reader
+from streamlstm.client.record_facts import Facts, facts
+from streamlstm.client.times import entry_time

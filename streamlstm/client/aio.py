@@ -1,0 +1,136 @@
+"""`streamlstm.AsyncClient`: the same client for asyncio. What waits for a server does so in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, TypeVar, Unpack
+
+from streamlstm.client.client import Client
+from streamlstm.client.following import After, Prediction, Predictions
+from streamlstm.client.pushing import PushArguments, Pushed
+from streamlstm.client.record_facts import Facts
+
+Found = TypeVar("Found")
+
+
+def in_thread(function: Callable[[], Found]) -> asyncio.Future[Found]:
+    """What a function returns or raises, called in a thread that holds up no end of the program."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Found] = loop.create_future()
+
+    def resolve(found: Found | None, error: BaseException | None) -> None:
+        if future.cancelled():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(found)  # type: ignore[arg-type]
+
+    def run() -> None:
+        found, error = None, None
+        try:
+            found = function()
+        except BaseException as raised:  # noqa: BLE001  (it is raised where it is waited for)
+            error = raised
+        with suppress(RuntimeError):  # the loop has been closed
+            loop.call_soon_threadsafe(resolve, found, error)
+
+    threading.Thread(target=run, name="streamlstm-client", daemon=True).start()
+    return future
+
+
+class AsyncPredictions(AsyncIterator[Prediction]):
+    """As `Predictions`, for `async for` and `async with`; a wait that is cancelled loses nothing."""
+
+    def __init__(self, begin: Callable[[], Predictions]) -> None:
+        self._begin = begin
+        self._predictions: Predictions | None = None
+        self._fetching: asyncio.Future[bool] | None = None
+
+    def __aiter__(self) -> AsyncPredictions:
+        return self
+
+    async def __anext__(self) -> Prediction:
+        if self._predictions is None:
+            self._predictions = await in_thread(self._begin)
+        while True:
+            if self._fetching is None:
+                found = self._predictions.waiting()
+                if found is not None:
+                    return found
+                self._fetching = in_thread(self._predictions.fetch)
+            more = await asyncio.shield(self._fetching)
+            self._fetching = None
+            if not more:
+                raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Leave: what was given is done, and the place is kept."""
+        predictions, self._predictions = self._predictions, None
+        if predictions is None:
+            return
+        predictions.stop()
+        if self._fetching is not None:
+            with suppress(Exception):
+                await asyncio.shield(self._fetching)
+        await in_thread(predictions.close)
+
+    async def __aenter__(self) -> AsyncPredictions:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and self._predictions is not None:
+            self._predictions.not_done()
+        await self.aclose()
+
+
+class AsyncClient:
+    """`Client` for asyncio: the same arguments, methods and errors, awaited."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._client = Client(*arguments, **options)
+
+    @property
+    def stream(self) -> str:
+        """The input stream's name."""
+        return self._client.stream
+
+    async def push(self, table: Any, **options: Unpack[PushArguments]) -> Pushed:
+        """As `Client.push`; one that is cancelled goes on in its thread, since what is sent cannot be taken back."""
+        return await asyncio.shield(in_thread(lambda: self._client.push(table, **options)))
+
+    def predictions(
+        self,
+        after: After = None,
+        *,
+        series: str | list[str] | tuple[str, ...] | None = None,
+        follow: bool = True,
+        name: str | None = None,
+    ) -> AsyncPredictions:
+        """As `Client.predictions`, for `async for`."""
+        return AsyncPredictions(lambda: self._client.predictions(after, series=series, follow=follow, name=name))
+
+    async def states(self, series: str | None = None) -> list[Facts]:
+        """As `Client.states`, all at once."""
+        return await in_thread(lambda: list(self._client.states(series)))
+
+    async def close(self) -> None:
+        """Close the connection; a later call makes a new one."""
+        await in_thread(self._client.close)
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return repr(self._client).replace("<Client", "<AsyncClient", 1)

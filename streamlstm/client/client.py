@@ -1,0 +1,191 @@
+"""`streamlstm.Client`: values in, predictions out, states to look at, from a program or a notebook."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Unpack
+
+from streamlstm.client.connection import connect, connect_all, find_redis, resolve_redis
+from streamlstm.client.following import END, After, KeptPlace, Place, Predictions
+from streamlstm.client.producer.packing import streams_of
+from streamlstm.client.producer.run import connected
+from streamlstm.client.pushing import PushArguments, Pushed, push, push_settings
+from streamlstm.client.record_facts import Facts, facts
+from streamlstm.errors import UsageError
+from streamlstm.safety import arguments, in_python, options_are_arguments, without_secrets
+from streamlstm.store import Keys, check_stream
+from streamlstm.store.resp import Nodes
+from streamlstm.store.snapshots import States
+
+URL_VARIABLE = "STREAMLSTM_REDIS"
+LOG = logging.getLogger("streamlstm.client")
+
+
+def log(message: str) -> None:
+    """Say what passes by itself, such as a server that is waited for."""
+    LOG.warning("%s", in_python(message))
+
+
+class Client:
+    """One stream of one server, Sentinel service or Cluster; connects when it is first needed. Thread-safe.
+
+    `url` is a redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// URL; without it, and without the
+    variable STREAMLSTM_REDIS, the server that `streamlstm serve` started from `data_dir` is meant and waited for. A
+    password may be in `password_file`, which is read at each connection, or in STREAMLSTM_REDIS_PASSWORD. `retry_for`
+    is how long a server that is away, or takes nothing for now, is tried again by `push` (`"2m"`, a timedelta, or ms).
+
+    Its methods raise StoreUnavailableError for a server that cannot be reached, StoreError for what it refuses for
+    good, UsageError for what makes no sense; all are StreamlstmErrors of one line.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        stream: str = "values",
+        *,
+        data_dir: str | os.PathLike[str] = "streamlstm-data",
+        password_file: str | os.PathLike[str] | None = None,
+        retry_for: str | int | timedelta = "2m",
+    ) -> None:
+        if not isinstance(stream, str):
+            raise UsageError(f"the stream is named by a text, not {stream!r}")
+        self.stream, self._keys = stream, Keys(stream)
+        self._url = url or os.environ.get(URL_VARIABLE) or None
+        self._data_dir = Path(data_dir)
+        self._password_file = None if password_file is None else Path(password_file)
+        try:
+            self._retry_for_s: float = arguments.duration(retry_for) / 1000
+        except ValueError as error:
+            raise UsageError(f"retry_for is {error}, not {retry_for!r}") from None
+        self._nodes: Nodes | None = None
+        self._lock = threading.Lock()
+        if self._url is not None:
+            with options_are_arguments():
+                self._locate()
+
+    def push(self, table: Any, **options: Unpack[PushArguments]) -> Pushed:
+        """Put values into the stream, each once, and wait until all are in.
+
+        A table is what `streamlstm.fit` takes; what has times becomes entries of these times, the rest is timed by the
+        server. A record is `{series: value, …}` (a time under `ds` or `time`), `{"unique_id": …, "ds": …, "y": …}`,
+        `(series, value)` or `(series, time, value)`; a list of them is read as a whole, sorted by time and checked
+        before anything is sent, anything else that gives them, such as a generator, is sent as it comes. Options are
+        those of `streamlstm push`: `series` names values without a name, `skip_existing=True` leaves out what is there,
+        `wait="1m"` waits until a daemon has answered all of it.
+
+        Raises TableError for what cannot be read, with nothing sent (of a generator: with how many were).
+        """
+        with options_are_arguments(), self._lock:
+            try:
+                settings = push_settings(options)
+                streams = streams_of(self.stream, settings["partitions"])
+                if self._nodes is None:
+                    self._nodes = connected(self._resolve(), streams, self._retry_for_s, log)
+                return push(self._nodes, streams, table, settings, retry_for_s=self._retry_for_s, log=log)
+            except BaseException:
+                self._forget()  # a reply may be under way
+                raise
+
+    def predictions(
+        self,
+        after: After = None,
+        *,
+        series: str | list[str] | tuple[str, ...] | None = None,
+        follow: bool = True,
+        name: str | None = None,
+    ) -> Predictions:
+        """The predictions, oldest first, each once, whatever the servers do meanwhile; waits for more at the end.
+
+        `after`: a prediction, its `place` or `id`, a time (a datetime, or ms since 1970), or "$" for what comes from
+        now on; None: all that are kept. `series`: only these. `follow=False` ends at the end.
+
+        With a `name` the place is kept in Redis (the hash `base:places`) and gone on from, by whichever process, one at
+        a time; `after` then says where a new name begins. A record counts as done once the next is asked for, or the
+        loop is left; leave a `with` block by an error, and it is given again. After a crash what was given in about
+        the last second is given again too: to have each once beyond that, keep `place` with what you make of it.
+        """
+        with options_are_arguments():
+            self._resolve()
+            place = None if isinstance(after, str) and after == END else Place.of(after)
+            kept = None
+            if name is not None:
+                kept = self._kept(name)
+                found = kept.load()
+                place = place if found is None else found
+                kept.save(place or Place.of(None), now=True)
+            return Predictions(
+                self._keys,
+                place,
+                locate=self._locate,
+                follow=follow,
+                series=frozenset(() if series is None else arguments.texts(series)),
+                kept=kept,
+                say=log,
+            )
+
+    def states(self, series: str | None = None) -> Iterator[Facts]:
+        """What is known of each series (or of one): a dictionary as `streamlstm state list --json` prints, in no order.
+
+        `series`, `time` (of the last value, ISO 8601), `steps`, `scored`, `mae` and `rmse` (in the values' unit),
+        `skill`, `coverage`, `last_value` [F], `last_prediction` {column: number}; or `damaged`, and why.
+        """
+        with options_are_arguments():
+            connection = connect(self._resolve(), self._keys.input)
+            try:
+                check_stream(connection, self._keys)
+                states = States(connection, self._keys, token=secrets.token_hex(8))
+                meta = states.meta()
+                if series is not None:
+                    (record,) = states.get([series.encode()])
+                    if record is not None:
+                        yield facts(series.encode(), record, meta)
+                    return
+                for page in states.scan():
+                    yield from (facts(name, record, meta) for name, record in page)
+            finally:
+                connection.close()
+
+    def close(self) -> None:
+        """Close the connection; a later call makes a new one."""
+        with self._lock:
+            self._forget()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        nodes = getattr(self, "_nodes", None)
+        if nodes is not None:
+            nodes.close()
+
+    def __repr__(self) -> str:
+        where = without_secrets(self._url) if self._url else f"the server of {self._data_dir}"
+        return f"<Client: stream {self.stream!r} at {where}>"
+
+    def _forget(self) -> None:
+        nodes, self._nodes = self._nodes, None
+        if nodes is not None:
+            nodes.close()
+
+    def _kept(self, name: str) -> KeptPlace:
+        if not isinstance(name, str) or not name:
+            raise UsageError(f"a reader's name is a text that is not empty, not {name!r}")
+        return KeptPlace(self._keys, name, connect_all(self._locate(), [self._keys.places]))
+
+    def _locate(self) -> str:
+        return find_redis(self._url, self._data_dir, self._password_file)
+
+    def _resolve(self) -> str:
+        return resolve_redis(self._url, self._data_dir, self._password_file, say=log)

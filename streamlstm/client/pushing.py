@@ -1,0 +1,148 @@
+"""A table or records that a program holds, on their way into a stream; what came of it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from streamlstm.client.producer.answered import wait_until_answered
+from streamlstm.client.producer.lines import Format, Row
+from streamlstm.client.producer.records import each_row, is_record, is_records, rows_of
+from streamlstm.client.producer.run import AnyTime, Push, packer_of
+from streamlstm.client.producer.sending import Sender
+from streamlstm.client.producer.sources import read_file, table_rows
+from streamlstm.errors import TableError
+from streamlstm.safety import arguments, counted, in_python, taken
+from streamlstm.store.resp import Nodes
+from streamlstm.tables import (
+    TABLE_KINDS,
+    TableArguments,
+    is_array,
+    is_frame,
+    is_path,
+    read_table,
+    source_of,
+    take_table_options,
+)
+
+
+class PushArguments(TableArguments, total=False):
+    """The options of `Client.push`: those of `streamlstm push`, by their names."""
+
+    series: str | None
+    shift_years: int | None
+    partitions: int
+    skip_existing: bool
+    wait: str | int | timedelta | None
+
+
+KINDS: Mapping[str, arguments.Kind] = {
+    **TABLE_KINDS,
+    "series": arguments.optional(arguments.text),
+    "shift_years": arguments.optional(arguments.whole(-(10**5), 10**5)),
+    "partitions": arguments.whole(1, 16384),
+    "skip_existing": arguments.flag,
+    "wait": arguments.optional(arguments.duration),
+}
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What is in the stream: `values` in `entries`; those `skipped` were there already; the `streams`' own figures.
+
+    `last` is the id of the last entry of each stream; `notes` is what was worth a word.
+    """
+
+    values: int
+    entries: int
+    skipped: int
+    shift_years: int  # by which times before 1970 were moved
+    streams: tuple[Mapping[str, Any], ...]  # stream, server, values, entries, first, last
+    notes: tuple[str, ...] = field(repr=False, default=())
+
+    @property
+    def last(self) -> dict[str, str]:
+        """The id of the last entry by stream."""
+        return {one["stream"]: one["last"] for one in self.streams}
+
+    def __str__(self) -> str:
+        return f"pushed {counted(self.values, 'value')} in {counted(self.entries, 'entry', 'entries')}"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(chr(10).join([str(self), *self.notes]))}</pre>"
+
+
+def push_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What Python's options mean; raises UsageError."""
+    return {"partitions": 1, **taken("push", KINDS, given)}
+
+
+def push(
+    nodes: Nodes,
+    streams: Sequence[str],
+    table: Any,
+    settings: dict[str, Any],
+    *,
+    retry_for_s: float,
+    log: Callable[[str], None],
+) -> Pushed:
+    """Send a table or records and wait until all of it is in; `log` is told of a server that is waited for.
+
+    `streams` are the partitions, or the one stream.
+    """
+    notes: list[str] = []
+    chosen = Format(
+        source="the records" if not is_path(table) and not is_frame(table) else source_of(table),
+        series=settings.get("series"),
+        table=take_table_options(settings, keep=True),
+        say=lambda message: notes.append(in_python(message)),
+    )
+    rows = None if _is_flow(table) else _rows(table, chosen)
+    calm = AnyTime()
+    sender = Sender(nodes, retry_for_s=retry_for_s, pause=calm.pause, say=log)
+    skipping = calm if settings.get("skip_existing") else None
+    packers = [packer_of(sender, name, skipping) for name in streams]
+    run = Push(packers, sender, calm, settings.get("shift_years"), chosen.say)
+    if rows is not None:
+        run.send_rows(*rows)
+    else:
+        _flow(run, table, chosen)
+    if dropped := run.dropped_line():
+        chosen.say(dropped)
+    if settings.get("wait") is not None:
+        wait_until_answered(nodes, run.last_ids, settings["wait"] / 1000)
+    summary = run.summary()
+    return Pushed(**{**summary, "streams": tuple(summary["streams"])}, notes=tuple(notes))
+
+
+def _is_flow(table: Any) -> bool:
+    """Whether records come one after the other, as from a generator."""
+    return isinstance(table, Iterable) and not (is_path(table) or is_frame(table) or is_array(table))
+
+
+def _rows(table: Any, chosen: Format) -> tuple[list[Row], list[int] | None]:
+    """The rows of what is all there; raises TableError."""
+    if is_path(table):
+        return read_file(Path(table), chosen)
+    if is_record(table):
+        return rows_of([table], chosen)
+    if is_records(table):
+        return rows_of(table, chosen)
+    chosen.strict, chosen.source = True, source_of(table)
+    return table_rows(read_table(table, chosen.table, say=chosen.say), chosen)
+
+
+def _flow(run: Push, records: Iterable[Any], chosen: Format) -> None:
+    """Send each record when it comes; raises TableError that says how many were sent before one that is none."""
+    try:
+        for rows in each_row(records, chosen, run.duplicates):
+            run.send(rows, together=True, close=False)
+            run.flush(close=True)
+    except TableError as error:
+        run.settle()
+        raise TableError(f"{error} ({counted(run.entries, 'entry', 'entries')} before it pushed)") from None
+    run.settle()
