@@ -129,3 +129,34 @@ def test_the_python_example_runs(workplace: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("(3, 1) (5, 3, 1) (3, "), (done.stdout, time.monotonic() - began)
+
+
+def test_what_is_done_from_python_runs(workplace: Path) -> None:
+    """The blocks under 'From Python', beside the daemon they ask for."""
+    section = README[README.index("\n## From Python") :].split("\n## ", 2)[1]
+    first, second = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("STREAMLSTM_")}
+    environment = clean | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "error"}
+
+    def run(code: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=workplace, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "one step ahead, on the test part" in run(first)
+    daemon = subprocess.Popen(
+        [sys.executable, "-m", "streamlstm", "serve", "airline.onnx", "--http", "127.0.0.1:0"],
+        cwd=workplace,
+        env=environment,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        *predictions, states = run(second).splitlines()
+    finally:
+        daemon.terminate()
+        assert daemon.wait(60) == 0
+    assert len(predictions) == 145
+    assert predictions[0].startswith("1977-01-01 00:00:00+00:00 passengers 1")
+    assert "'steps': 145" in states
