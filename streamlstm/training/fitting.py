@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from streamlstm.training.choices import naive_scale, validation_starts
 from streamlstm.training.closed_form import LinearData, fit_linear, forecaster_data
 from streamlstm.training.forecaster import Ensemble, Forecaster, ForecasterConfig, RecurrentCorrection
 from streamlstm.training.forecaster.mixture import SMALLEST_SUM
 from streamlstm.training.panel import Batch, Panel, Row, cut_rows, make_batches
+from streamlstm.training.plan import naive_scale, validation_starts
 from streamlstm.training.truncated_bptt import LoopOptions, Outcome, Trainer, search, validation_error
 
 ROWS = 8  # a long series alone is cut into about so many rows

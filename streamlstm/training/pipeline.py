@@ -16,7 +16,6 @@ from streamlstm.evaluation import Errors, forecasts_ahead, naive_forecasts, only
 from streamlstm.models import TRAINED_MISSING, Model
 from streamlstm.tables import Holes, Series
 from streamlstm.training.calendar import calendar_periods, usual_spacing
-from streamlstm.training.choices import Plan, make_plan
 from streamlstm.training.exactness import Origin, find_origin, refuse_ratios
 from streamlstm.training.export.model_writer import Exportable, check_export, export_model
 from streamlstm.training.fitting import Fitted, Progress, fit
@@ -24,6 +23,7 @@ from streamlstm.training.forecaster import Forecaster, ForecasterConfig
 from streamlstm.training.forecaster.exact import ExactForecaster
 from streamlstm.training.gap_filling import with_gaps_forecast, with_gaps_in_season, with_holes_filled
 from streamlstm.training.panel import Panel, long_enough, make_panel
+from streamlstm.training.plan import Plan, make_plan
 from streamlstm.training.seasons import Seasons
 from streamlstm.training.truncated_bptt import LoopOptions, reproducible
 
@@ -55,6 +55,11 @@ class TrainingOptions:
     gaps: bool = False  # whether it knows how long after the one before a value came
     gap_after_ms: int | None = None  # a longer time between two values stands for missing ones; None: found; 0: never
     loop: LoopOptions = field(default_factory=LoopOptions)
+
+    @property
+    def times(self) -> bool:
+        """Whether the forecaster looks at times."""
+        return self.calendar or self.gaps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +104,7 @@ def train(
     series, gap_after_ms, holes = with_holes_filled(series, options.gap_after_ms, spacing, say, look=not options.gaps)
     origin, scaling = _origin(series, options)
     fitted_on = series if origin is None else origin.less(series)
-    panel = make_panel(fitted_on, options.test_size, with_times=options.calendar or options.gaps)
-    panel = with_gaps_in_season(panel, fitted_on)
+    panel = with_gaps_in_season(make_panel(fitted_on, options.test_size, with_times=options.times), fitted_on)
     with reproducible(options.seed):
         names = _names(options, panel)
         plan = make_plan(

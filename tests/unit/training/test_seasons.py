@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from streamlstm.tables import Series
-from streamlstm.training.choices import make_plan
 from streamlstm.training.gap_filling import with_gaps_in_season, with_holes_filled
 from streamlstm.training.panel import make_panel
+from streamlstm.training.plan import make_plan
 from streamlstm.training.seasons import season_candidates
 
 HOUR_MS = 3_600_000

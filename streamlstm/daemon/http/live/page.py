@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from streamlstm.daemon.http.live.gauges import number
 from streamlstm.daemon.http.live.recent import Answered, Recent
+from streamlstm.daemon.http.live.series_gauges import number
 from streamlstm.daemon.http.server import Answer
 from streamlstm.daemon.telemetry import Metrics
 from streamlstm.errors import StoreError
