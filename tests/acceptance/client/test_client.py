@@ -125,7 +125,6 @@ def test_values_without_times(made: streamlstm.Client, content: Callable[[str], 
         (LONG, {"wait": "soon"}, "wait is a duration"),
         ([("a", 1.0)], {"skip_existing": True}, "skip_existing knows values by their times"),
     ],
-    ids=str,
 )
 def test_what_cannot_be_pushed_is_said_in_one_line(
     made: streamlstm.Client, table: Any, options: dict[str, Any], said: str
