@@ -35,6 +35,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "import_keras",
         "Make a step model of the Keras model MODEL, a .keras or .h5 file of Keras 2 or 3; Keras is not needed.",
     ),
+    "import-onnx": (
+        "streamlstm.cli.import_onnx",
+        "import_onnx",
+        "Make a step model of the ONNX model MODEL, whatever tool wrote it: with states, or over a window.",
+    ),
     "inspect": ("streamlstm.cli.inspect", "inspect", "Show what a step model is made of."),
     "serve": ("streamlstm.cli.serve", "serve", "Forecast the next value for every value that arrives in a stream."),
     "push": ("streamlstm.cli.push", "push", "Send values from a file or a pipe to a stream."),

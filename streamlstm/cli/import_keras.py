@@ -4,68 +4,28 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from streamlstm.cli.options import ParamType, command, json_option, keep_inputs, note, option
+from streamlstm.cli.import_options import PAIR, TARGET, each_once, names, output_option
+from streamlstm.cli.options import command, json_option, keep_inputs, note, option
 from streamlstm.cli.quantities import SIZE
-from streamlstm.errors import MissingExtraError, UsageError
+from streamlstm.errors import MissingExtraError
 from streamlstm.safety import write_whole
 
 NEEDED = ("torch", "onnx", "h5py")
 
 
-class Pair(ParamType):
-    """Two numbers joined by a comma."""
-
-    name = "pair"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
-        """Read `104,622` as (104.0, 622.0)."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            low, high = (float(part) for part in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not two numbers joined by a comma, as in 104,622", param, ctx)
-        return low, high
-
-
-class Target(ParamType):
-    """A feature and the output that forecasts it."""
-
-    name = "target"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        """Read `load=yhat2` as ("load", "yhat2"), and `load` as ("load", "yhat")."""
-        if isinstance(value, tuple):
-            return value
-        feature, equals, output = str(value).rpartition("=")
-        if not equals:
-            feature, output = output, "yhat"
-        if not feature or not output:
-            self.fail(f"{value!r} is not a feature and an output, as in load=yhat", param, ctx)
-        return feature, output
-
-
 @command("import-keras")
 @click.argument("model", metavar="MODEL", type=click.Path(path_type=Path))
-@option(
-    "-o",
-    "--output",
-    setting=False,
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    metavar="FILE",
-    help="Where the step model goes, e.g. model.onnx.",
-)
+@output_option
 @option(
     "--scale",
     "scales",
-    type=Pair(),
+    type=PAIR,
     multiple=True,
     metavar="MIN,MAX",
     help="What the MinMaxScaler outside the model had seen. Once for everything, or again for each feature and then "
@@ -75,7 +35,7 @@ class Target(ParamType):
 @option(
     "--target",
     "targets",
-    type=Target(),
+    type=TARGET,
     multiple=True,
     metavar="FEATURE=OUTPUT",
     help="Which output (yhat, yhat2, … in order) forecasts which feature, where a model of several features does not "
@@ -119,8 +79,8 @@ def import_keras(
     made = convert(
         file,
         scale=scales or None,
-        features=None if features is None else [name.strip() for name in features.split(",")],
-        targets=_each_once(targets),
+        features=names(features),
+        targets=each_once(targets),
     )
     data = made.SerializeToString(deterministic=True)
     write_whole(output, data)
@@ -133,13 +93,6 @@ def import_keras(
         return
     kinds = " → ".join(f"{layer['kind']} {layer['units']}" for layer in spec["layers"])
     click.echo(f"{output}: {kinds}; carries {spec['training']['carries']}")
-
-
-def _each_once(targets: Sequence[tuple[str, str]]) -> dict[str, str]:
-    chosen = dict(targets)
-    if len(chosen) < len(targets):
-        raise UsageError("--target names a feature twice; one output forecasts its next value")
-    return chosen
 
 
 def _hints(spec: Mapping[str, Any]) -> Iterator[str]:

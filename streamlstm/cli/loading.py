@@ -43,16 +43,25 @@ def load_model(path: Path, *, threads: int = 1) -> Model:
 
     `max_model_bytes_option` of the command under way says how large its file may be.
     """
-    from streamlstm.models import bound_memory, load
+    from streamlstm.models import load
+
+    with bounded(path):
+        return load(path, threads=threads, max_bytes=_max_bytes())
+
+
+@contextmanager
+def bounded(path: Path, times: int = 1) -> Iterator[None]:
+    """Bound what the model file of a command may take of memory and time, here as many `times` as it is loaded."""
+    from streamlstm.models import bound_memory
 
     size = path.stat().st_size if path.is_file() else 0
-    bound_memory(size)
+    bound_memory(times * size)
     with suppress(ImportError):  # built without a compiler: such a division ends the process there
         from streamlstm.models import answer_overflow
 
         answer_overflow()
-    with _limited(LOAD_LIMIT_S + size / BYTES_A_SECOND, f"{str(path)!r}"):
-        return load(path, threads=threads, max_bytes=_max_bytes())
+    with _limited(times * (LOAD_LIMIT_S + size / BYTES_A_SECOND), f"{str(path)!r}"):
+        yield
 
 
 def _max_bytes() -> int:

@@ -13,26 +13,42 @@ from streamlstm.models.gap_policy import (
     filled_time,
     missing_policy,
 )
-from streamlstm.models.model_file import MAX_FILE_BYTES
+from streamlstm.models.model_file import MAX_FILE_BYTES, ExternalWeightsError, check_model, read_model
 from streamlstm.models.spec import MAX_STATE_SIZE, METADATA_KEY, ModelSpec, StateEntry, fingerprint
 
 if TYPE_CHECKING:
     from streamlstm.models._integer_division import answer_overflow
+    from streamlstm.models.bits import check_bits, step_by_step
     from streamlstm.models.interface import StepModel
     from streamlstm.models.model import Model, load
     from streamlstm.models.pairs import MOST_ROUNDED, join, split
-    from streamlstm.models.session import bound_memory, thread_clock
+    from streamlstm.models.session import (
+        Pace,
+        Watch,
+        bound_memory,
+        check_functions,
+        open_session,
+        said_by_runtime,
+        thread_clock,
+    )
 
 # What loads numpy or onnxruntime is imported when it is asked for: a command's help does without.
 _LATER = {
     "answer_overflow": "_integer_division",
+    "check_bits": "bits",
+    "step_by_step": "bits",
     "StepModel": "interface",
     "Model": "model",
     "load": "model",
     "MOST_ROUNDED": "pairs",
     "join": "pairs",
     "split": "pairs",
+    "Pace": "session",
+    "Watch": "session",
     "bound_memory": "session",
+    "check_functions": "session",
+    "open_session": "session",
+    "said_by_runtime": "session",
     "thread_clock": "session",
 }
 

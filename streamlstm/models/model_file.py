@@ -57,6 +57,10 @@ def read_model(path: Path, max_bytes: int) -> bytes:
     return read_bounded(path, min(max_bytes, MOST_FILE_BYTES), raises=ModelError, pipes=True, remedy=remedy)
 
 
+class ExternalWeightsError(ModelError):
+    """Weights are in another file; whoever imports a model may read them in."""
+
+
 class _BadFileError(Exception):
     """The bytes are no message."""
 
@@ -225,7 +229,7 @@ def _check_weights(message: memoryview, source: str) -> None:
     if kind == _TEXT:
         raise _texts(source, f"the tensor '{shown}'")
     if elsewhere:
-        raise ModelError(
+        raise ExternalWeightsError(
             f"{source} keeps the weights '{shown}' in another file; a step model is one file: "
             "save it with all weights inside (onnx.save_model(…, save_as_external_data=False))"
         )

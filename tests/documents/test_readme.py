@@ -114,6 +114,38 @@ def test_the_road_from_a_table_to_live_predictions_runs(workplace: Path, start_s
     assert re.search(r'streamlstm_predictions_total\{stream="values"\} 1144\.0', done.stdout), done.stdout[-500:]
 
 
+def test_an_lstm_of_torch_is_served_as_it_says(workplace: Path) -> None:
+    """The module under 'An nn.LSTM, …' is exported, imported, served and verified as it stands."""
+    code = next(block for block in blocks("python") if "torch.onnx.export" in block)
+    script = next(block for block in blocks("sh") if "export_lstm.py" in block)
+    (workplace / "export_lstm.py").write_text(code)
+    port = free_port()
+    (workplace / "bin").mkdir()
+    for name, command in (("streamlstm", "-m streamlstm"), ("python", "-W ignore")):
+        (workplace / "bin" / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {command} "$@"\n')
+        (workplace / "bin" / name).chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join([str(workplace / "bin"), os.environ["PATH"]]),
+        "STREAMLSTM_HTTP": f"127.0.0.1:{port}",
+        "PYTHONPATH": str(ROOT),
+    }
+    text = f"set -e\n{script}\nwait\n"
+    done = subprocess.run(
+        ["bash", "-c", text],
+        cwd=workplace,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "layout BTF" in done.stderr
+    assert done.stdout.count("yhat=") == 3, done.stdout
+    assert "144 predictions, 0 dead letters" in done.stdout
+
+
 def test_the_python_example_runs(workplace: Path) -> None:
     """The Python block, on the packaged model."""
     (workplace / "airline.onnx").write_bytes((ROOT / "streamlstm/models/airline.onnx").read_bytes())

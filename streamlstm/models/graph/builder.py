@@ -1,12 +1,13 @@
 """A small builder of ONNX graphs: names nodes and constants, and closes them into a step model with metadata.
 
 Graphs are written node by node rather than traced: tracing unrolls the time axis or emits operators that
-onnxruntime loads but cannot run, and only a graph written by hand has T and B dynamic and the state packed.
+onnxruntime loads but cannot run, and only a graph written by hand has T and B dynamic and the state packed. A graph
+that others wrote can be put into one (`graft`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -127,14 +128,41 @@ class Graph:
         )
         return list(results[len(following) :]), list(results[: len(following)])
 
+    def graft(self, graph: onnx.GraphProto, feeds: Mapping[str, str]) -> dict[str, str]:
+        """Add the nodes and weights of a whole graph, its inputs fed with tensors of this one.
+
+        Returns the names of its outputs here. Every name in it gets a prefix, those of inner graphs too, which keeps
+        what they see of it.
+        """
+        prefix = self.unique("g") + "/"
+        self._nodes += [
+            helper.make_node("Identity", [name], [prefix + given], name=self.unique("n/Identity"))
+            for given, name in feeds.items()
+        ]
+        for node in graph.node:
+            kept = onnx.NodeProto()
+            kept.CopyFrom(node)
+            _prefix_names(kept, prefix)
+            self._nodes.append(kept)
+        for tensor in graph.initializer:
+            weights = onnx.TensorProto()
+            weights.CopyFrom(tensor)
+            weights.name = prefix + weights.name
+            self._initializers.append(weights)
+        return {output.name: prefix + output.name for output in graph.output}
+
     def split_state(self, state: str, spec_sizes: list[int]) -> list[str]:
         """Cut the packed state [B, D] into its entries, each [B, size]."""
         if len(spec_sizes) == 1:
             return [state]
         return list(self.nodes("Split", state, self.ints(*spec_sizes), outputs=len(spec_sizes), axis=1))
 
-    def model(self, spec: ModelSpec, y: str, next_state: str) -> onnx.ModelProto:
-        """Close the graph: tensors `y` and `next_state` become its outputs, the spec its metadata; checked by onnx."""
+    def model(self, spec: ModelSpec, y: str, next_state: str, like: onnx.ModelProto | None = None) -> onnx.ModelProto:
+        """Close the graph: tensors `y` and `next_state` become its outputs, the spec its metadata; checked by onnx.
+
+        `like` is the model whose graph was put into this one: its operator sets and functions hold then, and no check
+        is made, since they may be others' than onnx's.
+        """
         float_, features, outputs = TensorProto.FLOAT, spec.x_width, spec.y_width
         self._drop_unused({y, next_state})
         self._nodes.append(helper.make_node("Identity", [y], ["y"]))
@@ -159,7 +187,13 @@ class Graph:
             graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="streamlstm"
         )
         helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
-        onnx.checker.check_model(model, full_check=True)
+        if like is None:
+            onnx.checker.check_model(model, full_check=True)
+            return model
+        del model.opset_import[:]
+        model.opset_import.extend(like.opset_import)
+        model.functions.extend(like.functions)
+        model.ir_version = max(IR_VERSION, like.ir_version)
         return model
 
     def _drop_unused(self, wanted: set[str]) -> None:
@@ -173,10 +207,30 @@ class Graph:
         self._initializers = [tensor for tensor in self._initializers if tensor.name in wanted]
 
 
+def _prefix_names(node: onnx.NodeProto, prefix: str) -> None:
+    """Put a prefix before every tensor's name of a node, those of its inner graphs too; an empty name is none."""
+    node.input[:] = [name and prefix + name for name in node.input]
+    node.output[:] = [name and prefix + name for name in node.output]
+    for attribute in node.attribute:
+        for inner in _inner_graphs(attribute):
+            for below in inner.node:
+                _prefix_names(below, prefix)
+            for value in (*inner.input, *inner.output, *inner.initializer):
+                value.name = prefix + value.name
+            del inner.value_info[:]
+
+
+def _inner_graphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
+    """The graphs of an attribute; to ask for one that is not there would make it."""
+    return [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
+
+
 def _names_used(node: onnx.NodeProto) -> set[str]:
     """The tensors a node reads, those read inside of its body too."""
     names = {name for name in node.input if name}
     for attribute in node.attribute:
-        for inner in attribute.g.node:
-            names |= _names_used(inner)
+        for graph in _inner_graphs(attribute):
+            names.update(output.name for output in graph.output)
+            for inner in graph.node:
+                names |= _names_used(inner)
     return names

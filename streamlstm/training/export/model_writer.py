@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from streamlstm.errors import ModelError
-from streamlstm.models import Model, ModelSpec, join, split
+from streamlstm.models import Model, ModelSpec, check_bits, join, split, step_by_step
 from streamlstm.models.graph import Graph
 from streamlstm.nn import OnnxOperations, Value
 
@@ -97,7 +97,7 @@ def check_export(
         known = (torch.from_numpy(split(x) if model.spec.exact else x), forecaster.initial_state(batch))
         given, wanted_state = forecaster(*known) if time is None else forecaster(*known, torch.from_numpy(time))
     wanted = join(given.numpy()) if model.spec.exact else given.numpy()
-    stepped, state = _step_by_step(model, x, time)
+    stepped, state = step_by_step(model, x, time)
     level = x[:1].mean() if model.spec.exact else 0.0  # what an exact model is held to is what lies above it
     size = np.maximum(_sizes(x - level), np.median(np.abs(wanted - level)))
     worst = max(
@@ -123,34 +123,6 @@ def _sizes(x: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     for column in np.moveaxis(sizes, 1, 0):
         column[column == 0] = np.median(column[column > 0]) if column.any() else 0
     return sizes
-
-
-def check_bits(model: Model, x: NDArray[np.floating[Any]], time: NDArray[np.int64] | None) -> None:
-    """ModelError unless x (T, B, F) at `time` (T, B) has the same bits in any cut over time, and each row alone."""
-    steps, batch = x.shape[:2]
-    stepped, state = _step_by_step(model, x, time)
-    if model.spec.chunking:
-        for cut in {steps, steps // 2, 3, 1}:
-            before, after = (None, None) if time is None else (time[:cut], time[cut:])
-            first, carried = model.run(x[:cut], model.initial_state(batch), before)
-            second, carried = model.run(x[cut:], carried, after)
-            if not (np.array_equal(np.concatenate((first, second)), stepped) and np.array_equal(carried, state)):
-                raise ModelError(f"the exported model gives other bits for {cut} steps in one call than in {cut} calls")
-    for row in range(batch):
-        alone, carried = _step_by_step(model, x[:, row : row + 1], None if time is None else time[:, row : row + 1])
-        if not (np.array_equal(alone[:, 0], stepped[:, row]) and np.array_equal(carried[0], state[row])):
-            raise ModelError("the exported model gives a series other bits alone than among others")
-
-
-def _step_by_step(
-    model: Model, x: NDArray[np.floating[Any]], time: NDArray[np.int64] | None
-) -> tuple[NDArray[np.floating[Any]], NDArray[np.float32]]:
-    state = model.initial_state(x.shape[1])
-    forecasts = []
-    for step, values in enumerate(x):
-        y, state = model.step(values, state, None if time is None else time[step])
-        forecasts.append(y)
-    return np.stack(forecasts), state
 
 
 def _relative(
