@@ -41,6 +41,15 @@ class Client:
     password may be in `password_file`, which is read at each connection, or in STREAMLSTM_REDIS_PASSWORD. `retry_for`
     is how long a server that is away, or takes nothing for now, is tried again by `push` (`"2m"`, a timedelta, or ms).
 
+    >>> import streamlstm
+    >>> client = streamlstm.Client(stream="rooms")
+    >>> print(client.push([("room-1", 21.5), ("room-2", 19.0), ("room-1", 21.75)]))
+    pushed 3 values in 3 entries
+    >>> for prediction in client.predictions(follow=False):
+    ...     print(prediction.series, prediction["yhat"])
+    room-1 21.25
+    >>> client.close()
+
     Its methods raise StoreUnavailableError for a server that cannot be reached, StoreError for what it refuses for
     good, UsageError for what makes no sense; all are StreamlstmErrors of one line.
     """

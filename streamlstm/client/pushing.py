@@ -121,7 +121,8 @@ def push(
 
 def _is_flow(table: Any) -> bool:
     """Whether records come one after the other, as from a generator."""
-    return isinstance(table, Iterable) and not (is_path(table) or is_frame(table) or is_array(table))
+    known = is_path(table) or is_frame(table) or is_array(table) or isinstance(table, bytes | bytearray)
+    return isinstance(table, Iterable) and not known
 
 
 def _rows(table: Any, chosen: Format) -> tuple[list[Row], list[int] | None]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from streamlstm.client.connection import connect
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.store import Keys, check_types, no_stream
-from streamlstm.store.resp import BEGINNING, Connection, is_before, pack, parse_topology, read_url, stream_info
+from streamlstm.store.resp import BEGINNING, Connection, parse_topology, read_url
 
 BLOCK_MS = 1_000  # one wait for new entries; well below the reply's time-out
 RETRY_S = 0.5  # between two attempts to reach a server that has gone
@@ -45,6 +45,7 @@ class Reader:
         self._pause = pause
         self._between = between
         self._say = say
+        self._begin = after  # what was given of the entries after it is among `_recent`
         self._after = after  # the id of the last entry given
         self._found = False  # whether there was anything of the stream
         self._columns: tuple[str, ...] = COLUMNS
@@ -101,7 +102,8 @@ class Reader:
         entries = [entry for entry in entries if entry[0] not in self._recent]
         self._recent.update(dict.fromkeys(entry[0] for entry in entries))
         if len(self._recent) > 2 * MOST_RECENT:
-            self._recent = dict.fromkeys(list(self._recent)[-MOST_RECENT:])
+            ids = list(self._recent)
+            self._begin, self._recent = ids[-MOST_RECENT - 1], dict.fromkeys(ids[-MOST_RECENT:])
         return entries
 
     def _look_around(self, connection: Connection) -> None:
@@ -117,15 +119,17 @@ class Reader:
             raise StoreUnavailableError(f"{connection.address.url} is not the primary any more")
 
     def _go_back(self, connection: Connection) -> None:
-        """Begin where the stream ends, if a failover or a crash has lost its last entries: they are answered again.
+        """Begin behind the last entry given that is still there: a failover or a crash may have lost those after it.
 
-        Ids that were given are not given again.
+        They are answered again, and others may come in their place; ids that were given are not given again.
         """
-        connection.send(pack("XINFO", "STREAM", self._key))
-        said = stream_info(connection.receive(), connection.address)
-        end = said.get(b"last-generated-id", BEGINNING)
-        if is_before(end, self._after):
-            self._after = end
+        ids, back = list(self._recent), 1
+        while ids:
+            entry_id = ids[-back] if back <= len(ids) else self._begin
+            if back > len(ids) or connection.call("XRANGE", self._key, entry_id, entry_id):
+                self._after = entry_id
+                return
+            back *= 10
 
     def _last_entries(self, connection: Connection, last: int) -> list[Entry]:
         """Read the entries to begin with; what comes after them is read next."""
@@ -133,7 +137,7 @@ class Reader:
         self._read_columns(connection)
         entries = _entries(reply[::-1])
         if entries:
-            self._after = entries[-1][0]
+            self._begin = self._after = entries[-1][0]
         return entries if last else []
 
     def _read_columns(self, connection: Connection) -> None:

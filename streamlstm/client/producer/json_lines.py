@@ -65,6 +65,8 @@ class JsonLines:
                 raise TableError(
                     f"{chosen.source}, line {number}: the object has no {self._id!r}, as the first one has"
                 )
+            if self._id is not None and item[self._id] is None:
+                raise TableError(f"{chosen.source}, line {number}: the series has no name")
             name = self._only_series or str(item[self._id or ""])
             values = [item.get(target) for target in self._targets]
             item = {name: values if len(values) > 1 else values[0]}

@@ -116,6 +116,8 @@ def test_values_without_times(made: streamlstm.Client, content: Callable[[str], 
         (iter([("a", 1.0), 5]), {}, r"line 2: a int is no record; .*\(1 entry before it pushed\)"),
         (iter([5]), {}, "a int is no record"),
         (5, {}, "a int is no table"),
+        (b"a,1", {}, "a bytes is no table"),
+        ([{"unique_id": None, "y": 1}], {}, "line 1: the series has no name"),
         ("nowhere.csv", {}, "nowhere.csv"),
         (LONG, {"id_col": "who"}, "no column 'who'"),
         (LONG, {"series": "s"}, "names 2 series itself; leave series out"),
@@ -196,6 +198,30 @@ def test_only_what_comes_from_now_on(redis_url: str, made: streamlstm.Client) ->
     assert next(predictions)["yhat"] == 2
     predictions.close()
     thread.join()
+
+
+def test_a_server_that_comes_back_with_less_is_read_on(start_server: Callable[..., Server]) -> None:
+    """What is answered again is not given again, and what comes below the lost end is given; none before `after`."""
+    server = start_server()
+    for number in range(1, 7):
+        answer(server.url, {"a": f"{number}"}, f"{number}-0")
+    client = streamlstm.Client(server.url)
+    every, late = client.predictions(), client.predictions("5-0")
+    assert [next(every)["yhat"] for _ in range(6)] == [1, 2, 3, 4, 5, 6]
+    assert next(late)["yhat"] == 6
+    keys = Keys("values")
+    with server.client() as plain:  # as a replica that had only three would be
+        plain.rename(keys.predictions, "old")
+        for number in (1, 2, 3):
+            answer(server.url, {"a": f"{number}"}, f"{number}-0")
+    server.kill()
+    server.start()
+    for number, value in ((4, 4), (5, 5.5), (7, 7)):
+        answer(server.url, {"a": f"{value}"}, f"{number}-{number % 2}")
+    assert [next(every)["yhat"] for _ in range(2)] == [5.5, 7]
+    assert [next(late)["yhat"] for _ in range(2)] == [5.5, 7]
+    every.close()
+    late.close()
 
 
 def test_a_reader_with_a_name_goes_on_where_it_stopped(redis_url: str, made: streamlstm.Client) -> None:

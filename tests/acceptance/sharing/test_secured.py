@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import streamlstm
 from streamlstm.errors import StoreHandshakeError, StoreUnavailableError
 from streamlstm.models.model import load
 from streamlstm.store.redis import process_id
@@ -65,6 +66,12 @@ def test_serve_push_tail_and_status(
     said = json.loads(run(tmp_path, "status", "--redis", url, *in_file, "--json").stdout)
     assert [(item["stream"], item["lag_entries"]) for item in said] == [("values", 0)]
     assert run(tmp_path, "tail", "--redis", url, *in_file, "--no-follow", "--last", "2").stdout.count("\n") == 2
+    client = streamlstm.Client(url, password_file=password_file)
+    assert client.push([5.0, 6.0], series="late", wait="1m").entries == 2
+    answered = [one.series for one in client.predictions(name="shown", follow=False)]
+    assert answered[-5:] == ["late"] * 5
+    assert {one["series"]: one["steps"] for one in client.states("late")} == {"late": 5}
+    client.close()
     arguments = Path(f"/proc/{daemon.process.pid}/cmdline").read_text()
     shown = daemon.get("/metrics")[1]
     assert daemon.stop() == 0
