@@ -88,6 +88,11 @@ def import_keras(
     facts = {"model": str(output), "bytes": len(data), "layers": spec["layers"], "training": spec["training"]}
     for hint in _hints(spec):
         note(hint)
+    if not file.names_modules:
+        note(
+            f"{model}: a .h5 file has only the names of classes and functions, so all are taken for Keras' own; if one "
+            "is not, forecasts are wrong: compare some, or save a .keras file, which says whose they are"
+        )
     if as_json:
         click.echo(json.dumps(facts))
         return

@@ -50,6 +50,7 @@ class KerasFile:
     weights: Mapping[str, Weights]  # by the layer's name; absent where a layer has none
     told: Mapping[str, Any] = field(default_factory=dict)  # the whole configuration
     models: Mapping[str, KerasFile] = field(default_factory=dict)  # layers that are models, by name
+    names_modules: bool = True  # whether it says of each class and function whose it is: a .h5 file does not
 
     @property
     def major(self) -> int:
@@ -174,6 +175,7 @@ class _Reading:
             weights={name: found for name, found in weights.items() if found},
             told=told,
             models=models,
+            names_modules=isinstance(self, _ZipModel),
         )
 
     def array(self, held: Any, what: str) -> NDArray[np.float32] | None:

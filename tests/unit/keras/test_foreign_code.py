@@ -94,6 +94,17 @@ def test_a_class_that_nobody_registered_is_refused_where_the_file_tells_it(tmp_p
         imported(tmp_path / "m.keras")
 
 
+@SAVED
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_file_that_cannot_tell_whose_its_classes_are_is_said_to_be_one(suffix: str, tmp_path: Path) -> None:
+    """A forecast that may be wrong is not given without a word."""
+    keras.Sequential([L.Input((W, F)), L.GRU(3), L.Dense(1)]).save(tmp_path / f"m{suffix}")
+    paths = [str(tmp_path / f"m{suffix}"), "-o", str(tmp_path / "m.onnx")]
+    done = CliRunner().invoke(main, ["import-keras", *paths])
+    assert done.exit_code == 0
+    assert ("all are taken for Keras' own" in done.stderr) is (suffix == ".h5")
+
+
 @pytest.mark.parametrize("name", ["Mine>LSTM", "Custom>LSTM"])
 def test_a_registered_class_of_keras_2(tmp_path: Path, name: str) -> None:
     """Keras 2 writes the package before the name."""
