@@ -20,6 +20,7 @@ __all__ = [
     "StreamlstmError",
     "__version__",
     "evaluate",
+    "export",
     "fit",
     "load",
 ]
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from streamlstm.client import AsyncClient, Client, Prediction
     from streamlstm.errors import StreamlstmError
     from streamlstm.evaluation import Evaluation, evaluate
+    from streamlstm.importers.pytorch import export
     from streamlstm.models import Model, load
     from streamlstm.training import Fitted, fit
 
@@ -39,6 +41,7 @@ _LATER = {
     "StreamlstmError": "errors",
     "Evaluation": "evaluation",
     "evaluate": "evaluation",
+    "export": "importers.pytorch",
     "Model": "models",
     "load": "models",
     "Fitted": "training",

@@ -63,6 +63,7 @@ class Imported:
     data: bytes
     spec: ModelSpec
     notes: tuple[str, ...]
+    scaling: OuterScaling | None
     difference: float  # the largest from the file's own forecasts, as a share of them
 
 
@@ -118,7 +119,7 @@ def written(source: Source, reading: Reading, options: Options, notes: Sequence[
         said = [f"called with {form.value}, since otherwise bits would differ: {failed[0]}"] if failed else []
         if threads == 1:
             said = ["its bits depend on the number of threads: serve it with --threads 1, the default, everywhere"]
-        return Imported(data, spec, (*notes, *said), difference)
+        return Imported(data, spec, (*notes, *said), scaling, difference)
     raise ModelError(f"{source.name} cannot be served as it is: {failed[-1]}")
 
 

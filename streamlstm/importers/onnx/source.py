@@ -7,7 +7,7 @@ narrower than what it does (an exporter writes the shapes of its example), and w
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,27 @@ class Tensor:
         """Name and sizes, for people."""
         sizes = "…" if self.sizes is None else ", ".join("?" if size is None else str(size) for size in self.sizes)
         return f"{printable(self.name)} [{sizes}]"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What is known of something that can be run, before it is."""
+
+    name: str
+    inputs: list[Tensor]
+    dtypes: Mapping[str, np.dtype[Any]]
+    model: onnx.ModelProto  # its nodes; none where it is no graph
+
+
+def described(inputs: Sequence[tuple[str, tuple[Size, ...]]]) -> Signature:
+    """The signature of something that is no file, with float32 inputs of these names and sizes."""
+    kind = TensorProto.FLOAT
+    return Signature(
+        "the module",
+        [Tensor(name, kind, sizes) for name, sizes in inputs],
+        {name: np.dtype(np.float32) for name, _ in inputs},
+        onnx.ModelProto(),
+    )
 
 
 class Source:

@@ -14,7 +14,7 @@ from streamlstm.errors import UsageError
 from streamlstm.importers.onnx.probing import Way, state_axes
 from streamlstm.importers.onnx.reading import LETTERS, Axes, Carried, Fed, letters_of
 from streamlstm.importers.onnx.roles import Roles
-from streamlstm.importers.onnx.source import Size, Source, Tensor
+from streamlstm.importers.onnx.source import Signature, Size, Source, Tensor
 from streamlstm.safety import printable
 
 # For inputs of so many axes, likeliest first. A state's series may have no axis of their own: TF, T, F.
@@ -48,7 +48,7 @@ class Wanted:
     width: int | None = None  # F, where the features are named
 
 
-def ways(source: Source, roles: Roles, wanted: Wanted) -> list[Way]:
+def ways(source: Source | Signature, roles: Roles, wanted: Wanted) -> list[Way]:
     """Every way in which the inputs may be read; UsageError where an option has to say more."""
     inputs = {one.name: one for one in source.inputs}
     values = [inputs[name] for name in roles.values]
@@ -68,7 +68,7 @@ def ways(source: Source, roles: Roles, wanted: Wanted) -> list[Way]:
     return found
 
 
-def _nothing_fits(source: Source, first: Tensor, wanted: Wanted, *, windowed: bool) -> str:
+def _nothing_fits(source: Source | Signature, first: Tensor, wanted: Wanted, *, windowed: bool) -> str:
     if windowed and wanted.window is None:
         return (
             f"{source.name} carries no state and does not say how many values it reads ({first.shown}); say it with "
@@ -82,7 +82,7 @@ def _nothing_fits(source: Source, first: Tensor, wanted: Wanted, *, windowed: bo
     )
 
 
-def _layouts(source: Source, x: Tensor, wanted: Wanted, *, windowed: bool) -> Sequence[Axes]:
+def _layouts(source: Source | Signature, x: Tensor, wanted: Wanted, *, windowed: bool) -> Sequence[Axes]:
     """Layouts of the first input, the likeliest first."""
     assert x.sizes is not None
     rank = len(x.sizes)
@@ -108,7 +108,7 @@ def _names(size: str, known: set[str]) -> bool:
     return size.lower() in known or any(size.lower() == f"{name}_dim" for name in known)
 
 
-def _said(source: Source, x: Tensor, layout: str, rank: int) -> list[Axes]:
+def _said(source: Source | Signature, x: Tensor, layout: str, rank: int) -> list[Axes]:
     letters = layout.upper()
     if not letters or set(letters) - set(LETTERS + "1") or any(letters.count(one) > 1 for one in LETTERS):
         raise UsageError(f"--layout {layout}: there are {LAYOUTS} (T steps, B series, F numbers of a value)")
@@ -149,7 +149,7 @@ def _wired(graph: onnx.GraphProto, name: str) -> Axes | None:
 
 
 def _fed(
-    source: Source, values: Sequence[Tensor], axes: Axes, wanted: Wanted, *, windowed: bool
+    source: Source | Signature, values: Sequence[Tensor], axes: Axes, wanted: Wanted, *, windowed: bool
 ) -> Iterator[tuple[tuple[Fed, ...], int | None]]:
     """The inputs of values read so, and the window; none if their sizes do not fit."""
     first = values[0]
@@ -226,7 +226,7 @@ def _batch_names(x: Tensor, axes: Axes) -> set[str]:
 
 
 def _states(
-    source: Source, roles: Roles, tensors: Sequence[Tensor], wanted: Wanted, batch_names: set[str]
+    source: Source | Signature, roles: Roles, tensors: Sequence[Tensor], wanted: Wanted, batch_names: set[str]
 ) -> Iterator[tuple[Carried, ...]]:
     """Every choice of the states' axes; those of one rank have the same axis for the series."""
     for one in tensors:
