@@ -123,14 +123,15 @@ def default_map(ctx: click.Context, path: Path, name: str) -> dict[str, Any]:
     assert isinstance(group, LazyGroup)
     file = read_config(path, COMMANDS)
 
-    def everywhere(*, settings: bool) -> Iterable[str]:
-        for other in COMMANDS:
-            yield from _options(group.get_command(ctx, other), settings=settings)
+    def everywhere(*, settings: bool) -> set[str]:
+        found = (_options(group.get_command(ctx, other), settings=settings) for other in COMMANDS)
+        return {key for options in found for key in options}
+
+    def only_flags() -> set[str]:
+        return everywhere(settings=False) - everywhere(settings=True)
 
     options = _options(group.get_command(ctx, name))
-    settings = file.settings(
-        name, options, lambda: everywhere(settings=True), only_flags=lambda: everywhere(settings=False)
-    )
+    settings = file.settings(name, options, lambda: everywhere(settings=True), only_flags=only_flags)
     defaults = {options[key]: value for key, value in settings.items()}
     command = group.get_command(ctx, name)
     return {name: dict.fromkeys(command.commands, defaults) if isinstance(command, click.Group) else defaults}

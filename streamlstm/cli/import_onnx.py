@@ -72,6 +72,7 @@ class Both(ParamType):
 )
 @option(
     "--window",
+    setting=False,  # as a setting the word is `train`'s
     type=click.IntRange(1, 100_000),
     metavar="W",
     help="The model reads the last W values at every step: they are carried.",

@@ -113,6 +113,7 @@ def test_the_overview_agrees_with_the_commands(name: str) -> None:
 # What overwrites a file, puts states in the place of others or starts series anew, and which series and files it does
 # that to: never by what was set somewhere for something else.
 ONLY_FLAGS = {"--output", "--plot", "--force", "--all", "--from", "--series", "--on-model-change"}
+FLAGS_OF = {"import-onnx": {"--window"}}  # whose variable would be that of another command's option of another meaning
 
 
 def options_of(name: str) -> list[click.Option]:
@@ -132,7 +133,7 @@ def test_every_option_has_a_help_text_and_a_variable(name: str) -> None:
     """Every option says what it does, and can be set by STREAMLSTM_<NAME>, but for those that are only ever flags."""
     for param in options_of(name):
         assert param.help, param.opts
-        if long_name(param) in ONLY_FLAGS:
+        if long_name(param) in ONLY_FLAGS | FLAGS_OF.get(name, set()):
             assert param.envvar is None, param.opts
         else:
             assert param.envvar == environment_variable(*param.opts), param.opts
@@ -149,6 +150,16 @@ def test_one_name_means_one_thing() -> None:
                 kind = f"{info} {param.multiple} {param.is_flag}"
                 kinds.setdefault(long_name(param), {}).setdefault(kind, []).append(name)
     assert not {option: found for option, found in kinds.items() if len(found) > 1}
+
+
+def test_a_setting_of_one_command_is_none_of_another_whose_flag_has_its_name(tmp_path: Path) -> None:
+    """`window` of `train`, for all commands, is not that of `import-onnx`, and is no error there."""
+    (tmp_path / "settings.toml").write_text("window = 1\n")
+    run = ["--config", str(tmp_path / "settings.toml")]
+    assert CliRunner().invoke(main, [*run, "import-onnx", "--help"]).exit_code == 0
+    done = CliRunner().invoke(main, [*run, "config", "show", "train"])
+    assert done.exit_code == 2
+    assert "'--window'" in done.stderr
 
 
 @pytest.mark.parametrize("option", sorted(ONLY_FLAGS))
