@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 # (steps, series) of a try: kernels for products change their ways at 4, 8, 16 and 32 rows, and at none of them.
 SHAPES = ((6, 2), (5, 5), (4, 9), (3, 20), (3, 33), (2, 70))
-TOLERANCE = 1e-5  # of a forecast, or of the largest one of the try
+TOLERANCE = 1e-5  # of a forecast, of the largest one of the try, or of one in the model's own unit
 
 
 def check_promises(data: bytes, scaling: OuterScaling | None, threads: int) -> Model:
@@ -56,6 +56,8 @@ def check_against(run: Run, reading: Reading, model: Model, scaling: OuterScalin
 
     Returns the largest difference, as a share of the largest forecast of its try.
     """
+    # What a forecast may be off by is a share of itself, or of one in the model's own unit.
+    unit = np.ones(reading.outputs) if scaling is None else np.abs(scaling.outputs[:, 1] - scaling.outputs[:, 0])
     worst, tried = 0.0, False
     steps, batch = 2 * (reading.window or 4) + 3, 3
     for x in values(model, scaling, steps, batch, 99):
@@ -66,7 +68,8 @@ def check_against(run: Run, reading: Reading, model: Model, scaling: OuterScalin
             continue
         tried = True
         first = (reading.window or 1) - 1
-        size = np.maximum(np.abs(wanted[first:]), max(1e-30, float(np.abs(wanted[first:]).max(initial=0))))
+        size = np.maximum(np.abs(wanted[first:]), unit)
+        size = np.maximum(size, np.abs(wanted[first:]).max(initial=0))
         worst = max(worst, float((np.abs(found[first:] - wanted[first:]) / size).max(initial=0)))
     if not tried:
         raise ModelError("the graph has no answer to values of any usual size")

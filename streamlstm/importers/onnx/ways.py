@@ -89,6 +89,8 @@ def _layouts(source: Source | Signature, x: Tensor, wanted: Wanted, *, windowed:
     if wanted.layout is not None:
         return _said(source, x, wanted.layout, rank)
     usual = list((_WINDOWED if windowed else _STEPPED).get(rank, ()))
+    if windowed and any(not isinstance(size, int) for size in x.sizes):  # an axis left open is that of the series
+        usual = [axes for axes in usual if "B" in axes]
     wired = _wired(source.model.graph, x.name) if rank == 3 else None
     if wired is not None:
         return [wired]

@@ -251,6 +251,12 @@ def test_what_is_not_clear_is_asked_for_by_option(tmp_path: Path) -> None:
         import_onnx(path, Options())
 
 
+def test_a_window_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    """Six numbers are no windows of four values, and no series of six features either."""
+    with pytest.raises(ModelError, match="--window"):
+        import_onnx(dense(tmp_path / "m.onnx", 6), Options(window=4))
+
+
 def test_the_command_says_what_it_guessed(tmp_path: Path) -> None:
     """The file is written, what was taken for what is on stderr, and nothing is a traceback."""
     path = dense(tmp_path / "m.onnx", 6)
