@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from streamlstm.client import AsyncClient, Client, Prediction
     from streamlstm.errors import StreamlstmError
     from streamlstm.evaluation import Evaluation, evaluate
-    from streamlstm.importers.pytorch import export
     from streamlstm.models import Model, load
+    from streamlstm.models.importers.pytorch import export
     from streamlstm.training import Fitted, fit
 
 # Imported when they are asked for: `streamlstm --help` must not pay for numpy and onnxruntime, nor `load` for torch.
@@ -41,7 +41,7 @@ _LATER = {
     "StreamlstmError": "errors",
     "Evaluation": "evaluation",
     "evaluate": "evaluation",
-    "export": "importers.pytorch",
+    "export": "models.importers.pytorch",
     "Model": "models",
     "load": "models",
     "Fitted": "training",

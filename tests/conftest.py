@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from streamlstm.safety import masking
+from streamlstm.common import masking
 from support.server import Server, binaries
 
 # How long an example takes says more of the machine than of the code.

@@ -17,7 +17,7 @@ from click.core import ParameterSource
 from streamlstm.cli.options import command, environment_variable, group, json_option, nearest, note, say
 from streamlstm.cli.quantities import Quantity
 from streamlstm.cli.settings_file import find_config
-from streamlstm.safety import MASK, without_secrets
+from streamlstm.common import MASK, without_secrets
 
 SECRET_WORDS = ("password", "secret", "token")
 PREFIX = "STREAMLSTM_"

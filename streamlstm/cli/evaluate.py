@@ -14,9 +14,9 @@ from streamlstm.cli.options import ParamType, command, json_option, keep_inputs,
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.table_options import Notes, table_options
 from streamlstm.cli.whole_numbers import Seasons
+from streamlstm.common import write_whole
 from streamlstm.errors import UsageError, require_extra
 from streamlstm.models import MISSING_POLICIES
-from streamlstm.safety import write_whole
 
 BUILT_IN = "naive,seasonal_naive,ar"
 

@@ -11,8 +11,8 @@ import click
 import numpy as np
 
 from streamlstm.cli.options import note, say
+from streamlstm.common import write_whole
 from streamlstm.errors import UsageError, require_extra
-from streamlstm.safety import write_whole
 
 if TYPE_CHECKING:
     from streamlstm.tables import Series

@@ -13,8 +13,8 @@ import click
 from streamlstm.cli.import_options import PAIR, TARGET, each_once, names, output_option
 from streamlstm.cli.options import command, json_option, keep_inputs, note, option
 from streamlstm.cli.quantities import SIZE
+from streamlstm.common import write_whole
 from streamlstm.errors import MissingExtraError
-from streamlstm.safety import write_whole
 
 NEEDED = ("torch", "onnx", "h5py")
 
@@ -70,11 +70,11 @@ def import_keras(
         raise MissingExtraError(
             f"import-keras needs {', '.join(missing)}; install them with: pip install 'streamlstm[train,keras]'"
         )
-    from streamlstm.importers.keras import read_keras_file
+    from streamlstm.models.importers.keras import read_keras_file
 
     file = read_keras_file(model, max_bytes=max_bytes)  # before torch, which takes longer than a bad file does
-    from streamlstm.importers.keras import convert
     from streamlstm.models import METADATA_KEY
+    from streamlstm.models.importers.keras import convert
 
     made = convert(
         file,

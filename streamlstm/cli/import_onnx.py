@@ -14,11 +14,11 @@ from streamlstm.cli.import_options import PAIR, TARGET, each_once, names, output
 from streamlstm.cli.loading import bounded
 from streamlstm.cli.options import ParamType, command, json_option, keep_inputs, note, option
 from streamlstm.cli.quantities import SIZE
+from streamlstm.common import write_whole
 from streamlstm.errors import MissingExtraError, UsageError
-from streamlstm.safety import write_whole
 
 if TYPE_CHECKING:
-    from streamlstm.importers.onnx import Imported
+    from streamlstm.models.importers.onnx import Imported
 
 # Sessions of a model that are opened while its forms are tried, each as costly as loading it.
 TIMES_LOADED = 20
@@ -132,8 +132,8 @@ def import_onnx(*, model: Path, output: Path, as_json: bool, max_bytes: int, **s
     if importlib.util.find_spec("onnx") is None:
         raise MissingExtraError("import-onnx needs the package onnx; install it with: pip install 'streamlstm[onnx]'")
     with bounded(model, TIMES_LOADED):
-        from streamlstm.importers.onnx import Options
-        from streamlstm.importers.onnx import import_onnx as convert
+        from streamlstm.models.importers.onnx import Options
+        from streamlstm.models.importers.onnx import import_onnx as convert
 
         options = Options(
             x=said["x"],

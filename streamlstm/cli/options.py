@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from streamlstm.common import counted, printable, without_secrets  # noqa: F401  (`counted` is for the commands)
 from streamlstm.errors import StreamlstmError, UsageError
-from streamlstm.safety import counted, printable, without_secrets  # noqa: F401  (`counted` is for the commands)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from streamlstm.cli.options import ParamType
+from streamlstm.common import DURATIONS, SIZES, Units
 from streamlstm.errors import UsageError
-from streamlstm.safety import DURATIONS, SIZES, Units
 
 
 class Quantity(ParamType):

@@ -24,8 +24,7 @@ from streamlstm.cli.loading import max_model_bytes_option
 from streamlstm.cli.options import FSYNC, command, data_dir_option, option, server_options
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.settings_options import settings_options
-from streamlstm.safety import write_whole
-from streamlstm.settings import DaemonSettings, EngineSettings, SharingSettings, WebSettings
+from streamlstm.common import DaemonSettings, EngineSettings, SharingSettings, WebSettings, write_whole
 
 if TYPE_CHECKING:
     from streamlstm.daemon import Clock, Daemon, ModelChange, Standby

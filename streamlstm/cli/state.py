@@ -26,8 +26,8 @@ from streamlstm.cli.options import (
     say,
     stream_argument,
 )
+from streamlstm.common import open_bounded, whole_file, whole_stream
 from streamlstm.errors import SnapshotError, StoreError, UsageError
-from streamlstm.safety import open_bounded, whole_file, whole_stream
 
 if TYPE_CHECKING:
     from streamlstm.store.snapshots import States

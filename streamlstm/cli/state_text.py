@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from streamlstm.client import Facts
-from streamlstm.safety import as_column
+from streamlstm.common import as_column
 
 NAME_WIDTH = 24  # characters; longer names push their line out
 

@@ -15,8 +15,8 @@ from streamlstm.cli.connection import connect_all, resolve_redis
 from streamlstm.cli.options import command, counted, data_dir_option, json_option, note, option, redis_option, say
 from streamlstm.cli.state_text import description
 from streamlstm.client import facts
+from streamlstm.common import as_column
 from streamlstm.errors import StoreError, StoreUnavailableError
-from streamlstm.safety import as_column
 from streamlstm.store import Head, Keys, begun_again_text, check_stream, read_tail
 from streamlstm.store.resp import BEGINNING, Connection, Nodes
 from streamlstm.store.snapshots import States

@@ -27,8 +27,8 @@ from streamlstm.cli.options import (
     stream_argument,
 )
 from streamlstm.client import Entry, Reader, entry_time
+from streamlstm.common import as_column
 from streamlstm.errors import UsageError
-from streamlstm.safety import as_column
 from streamlstm.store import Keys
 from streamlstm.store.resp import BEGINNING, EntryId
 

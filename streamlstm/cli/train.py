@@ -14,8 +14,8 @@ from streamlstm.cli.options import command, json_option, keep_inputs, option, sa
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.table_options import Notes, table_options
 from streamlstm.cli.whole_numbers import Automatic, Seasons, WholeNumbers
+from streamlstm.common import write_whole
 from streamlstm.errors import UsageError, require_extra
-from streamlstm.safety import write_whole
 
 if TYPE_CHECKING:
     from streamlstm.training import FitSettings

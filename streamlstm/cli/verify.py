@@ -25,7 +25,7 @@ from streamlstm.cli.options import (
     stream_argument,
 )
 from streamlstm.cli.settings_options import settings_options
-from streamlstm.settings import EngineSettings
+from streamlstm.common import EngineSettings
 
 if TYPE_CHECKING:
     from streamlstm.daemon.replay import Report

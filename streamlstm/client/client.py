@@ -18,8 +18,8 @@ from streamlstm.client.producer.packing import streams_of
 from streamlstm.client.producer.run import connected
 from streamlstm.client.pushing import PushArguments, Pushed, push, push_settings
 from streamlstm.client.record_facts import Facts, facts
+from streamlstm.common import arguments, in_python, options_are_arguments, without_secrets
 from streamlstm.errors import UsageError
-from streamlstm.safety import arguments, in_python, options_are_arguments, without_secrets
 from streamlstm.store import Keys, check_stream
 from streamlstm.store.resp import Nodes
 from streamlstm.store.snapshots import States

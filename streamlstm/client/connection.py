@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from streamlstm.common import remember
 from streamlstm.errors import StoreError, StoreHandshakeError, StoreRefusesError, StoreUnavailableError, UsageError
-from streamlstm.safety import remember
 from streamlstm.store.resp import Connection, Nodes, parse_topology, read_url, with_option
 
 CLIENT_NAME = "streamlstm-cli"

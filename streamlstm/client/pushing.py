@@ -15,8 +15,8 @@ from streamlstm.client.producer.records import each_row, is_record, is_records, 
 from streamlstm.client.producer.run import AnyTime, Push, packer_of
 from streamlstm.client.producer.sending import Sender
 from streamlstm.client.producer.sources import read_file, table_rows
+from streamlstm.common import arguments, counted, in_python, taken
 from streamlstm.errors import TableError
-from streamlstm.safety import arguments, counted, in_python, taken
 from streamlstm.store.resp import Nodes
 from streamlstm.tables import (
     TABLE_KINDS,

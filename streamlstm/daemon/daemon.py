@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from streamlstm.common import DaemonSettings
 from streamlstm.daemon.clock import Clock
 from streamlstm.daemon.health import Health
 from streamlstm.daemon.idle_sweeper import Sweep
@@ -28,7 +29,6 @@ from streamlstm.daemon.telemetry import STAGES, Digest, Laps, Metrics
 from streamlstm.daemon.unreachable import AWAY_PAUSE_S, Away
 from streamlstm.engine import Engine, Parsed, Result
 from streamlstm.errors import ModelChangedError, StoreError, StoreForbidsError, StoreNotNowError, StoreUnavailableError
-from streamlstm.settings import DaemonSettings
 from streamlstm.store import Head, Store
 from streamlstm.store.resp import is_before
 

@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.common import EngineSettings
 from streamlstm.engine.answers import Answers
 from streamlstm.engine.dead_letters import first_items, write_letters
 from streamlstm.engine.effort import Effort
@@ -29,7 +30,6 @@ from streamlstm.engine.skipped import Skipped
 from streamlstm.engine.sorted_items import NO_PAST, Unknown, Work
 from streamlstm.engine.stepping import Stepper
 from streamlstm.models import NEVER, Gaps, StepModel, missing_policy
-from streamlstm.settings import EngineSettings
 from streamlstm.store import Commit, DeadLetter, Head, SingleCommit
 from streamlstm.store.record import Extras, RecordFormat, Records
 from streamlstm.store.resp import write_numbers

@@ -10,12 +10,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.common import MOST_ENTRY_VALUES
 from streamlstm.engine import rejection
 from streamlstm.engine.rejection import Flaw
 from streamlstm.engine.series_cache import NO_SLOT
 from streamlstm.engine.values import read_odd
 from streamlstm.errors import StoreUnavailableError
-from streamlstm.settings import MOST_ENTRY_VALUES
 from streamlstm.store.resp import Scan, Table, Texts, scan_read
 
 Index = NDArray[np.int64]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 import numpy as np
 
+from streamlstm.common import DURATIONS, arguments, counted, options_are_arguments, taken
 from streamlstm.errors import StepError, TableError, UsageError
 from streamlstm.evaluation.baselines import BASELINES
 from streamlstm.evaluation.comparison import compare, scorable
@@ -18,7 +19,6 @@ from streamlstm.evaluation.evaluation import Evaluation
 from streamlstm.evaluation.intervals import served_bounds
 from streamlstm.evaluation.split import with_gaps
 from streamlstm.models import MISSING_POLICIES, NO_GAPS, Gaps, Model, load, missing_policy
-from streamlstm.safety import DURATIONS, arguments, counted, options_are_arguments, taken
 from streamlstm.tables import (
     TABLE_KINDS,
     Series,

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.common import save_whole
 from streamlstm.errors import require_extra
 from streamlstm.evaluation.scores import Bounds, Errors
 from streamlstm.evaluation.split import training_length
-from streamlstm.safety import save_whole
 from streamlstm.tables import Series
 
 MOST_SERIES = 4  # drawn, the first ones

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.common import EngineSettings
 from streamlstm.engine import (
     ABSOLUTE,
     COVERED,
@@ -25,7 +26,6 @@ from streamlstm.engine import (
 from streamlstm.errors import ArrayError, StepError, TableError
 from streamlstm.evaluation.split import training_length
 from streamlstm.models import Model, split
-from streamlstm.settings import EngineSettings
 from streamlstm.store import BEFORE_ANYTHING, Commit
 from streamlstm.store.record import Extras
 from streamlstm.store.resp import Texts

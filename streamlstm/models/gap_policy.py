@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from streamlstm.common import MISSING_POLICIES
 from streamlstm.errors import UsageError
 from streamlstm.models.spec import ModelSpec
-from streamlstm.settings import MISSING_POLICIES
 
 TRAINED_MISSING = "missing"  # of what a file says of its training: the policy that it does best with
 NEVER = 1 << 62  # ms; longer than any time between two ids that occur

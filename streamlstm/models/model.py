@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from streamlstm.common import printable
 from streamlstm.errors import ArrayError, MemoryStepError, ModelError, StepError
 from streamlstm.models.model_file import MAX_FILE_BYTES, check_model, read_model
 from streamlstm.models.one_step import CalledStep, OneStep
@@ -17,7 +18,6 @@ from streamlstm.models.pairs import join, split
 from streamlstm.models.session import MOST_SAID, Pace, Watch, check_functions, open_session
 from streamlstm.models.spec import METADATA_KEY, ModelSpec, fingerprint
 from streamlstm.models.trial import try_out
-from streamlstm.safety import printable
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

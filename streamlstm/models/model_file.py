@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from streamlstm.common import printable, read_bounded
 from streamlstm.errors import ModelError
-from streamlstm.safety import printable, read_bounded
 
 # Unless somebody allows more, up to protobuf's own limit for a message: 60 million weights, which take four times as
 # much memory while they are unpacked and packed. A file may be sparse, and then costs its author nothing.

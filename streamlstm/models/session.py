@@ -24,8 +24,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema as operators
 
+from streamlstm.common import printable
 from streamlstm.errors import EndlessStepError, MemoryStepError, ModelError, StepError
-from streamlstm.safety import printable
 
 MIB = 1 << 20
 # What the graph may compute from constants while it is loaded, or 1 x the file if that is more: transposed weights are

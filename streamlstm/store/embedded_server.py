@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from streamlstm.common import write_whole
 from streamlstm.errors import ResourceError, StoreError
-from streamlstm.safety import write_whole
 from streamlstm.store.redis import process_id
 
 USUAL_PORT = 6379  # taken if it is free, so that redis-cli finds the server without being told

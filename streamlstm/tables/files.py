@@ -1,7 +1,7 @@
 """The bytes of tables, with limits: how much there is to read is held against what was allowed before it is taken in.
 
 What counts is cells, rows times columns, for those are what takes memory: a Parquet file of half a megabyte may hold
-a hundred million of them. Parquet is read in a process of its own (`safety.child_process`), which sends Arrow's own
+a hundred million of them. Parquet is read in a process of its own (`common.child_process`), which sends Arrow's own
 stream back; text is only split here.
 """
 
@@ -11,8 +11,8 @@ import io
 from pathlib import Path
 from typing import IO, Any
 
+from streamlstm.common import MIB, Limits, Result, open_bounded, read_bounded, read_confined
 from streamlstm.errors import MissingExtraError, TableError
-from streamlstm.safety import MIB, Limits, Result, open_bounded, read_bounded, read_confined
 
 # Cells of a table unless somebody allows more: while they are text, so many take 1 GB. Three years of minutes of one
 # series have 3,200,000.

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.common import listed
 from streamlstm.errors import MissingExtraError, TableError, UsageError
-from streamlstm.safety import listed
 from streamlstm.tables.columns import Grid
 from streamlstm.tables.files import in_full, plain_field
 from streamlstm.tables.names import TARGET_COLUMN

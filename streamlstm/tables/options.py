@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
+from streamlstm.common import arguments
 from streamlstm.errors import UsageError
-from streamlstm.safety import arguments
 from streamlstm.tables.files import MAX_CELLS
 
 DUPLICATES = ("first", "last", "mean", "error")  # which value counts of several that a series has at one time

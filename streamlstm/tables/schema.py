@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from streamlstm.common import listed
 from streamlstm.errors import TableError, UsageError
-from streamlstm.safety import listed
 from streamlstm.tables.columns import Column, Kind
 from streamlstm.tables.names import (
     ID_COLUMN,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.common import listed
 from streamlstm.errors import TableError
-from streamlstm.safety import listed
 from streamlstm.tables.cells import COMMA
 from streamlstm.tables.columns import Column, Grid, Kind
 from streamlstm.tables.names import NO_ID

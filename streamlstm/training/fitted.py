@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
+from streamlstm.common import in_python, options_are_arguments, save_whole
 from streamlstm.errors import TableError, UsageError, require_extra
 from streamlstm.evaluation import EvaluateArguments, Evaluation, Plot, evaluate
 from streamlstm.models import Model
-from streamlstm.safety import in_python, options_are_arguments, save_whole
 from streamlstm.tables import Series, read_table, source_of, take_table_options
 from streamlstm.training.progress import Report, showing
 from streamlstm.training.settings import FitArguments, FitSettings, fit_settings

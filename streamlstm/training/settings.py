@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
 
+from streamlstm.common import arguments, taken
 from streamlstm.errors import UsageError
-from streamlstm.safety import arguments, taken
 from streamlstm.tables import TABLE_KINDS, TableArguments
 
 # Settings that only a model over windows has, and those that mean nothing to one, and those that the preset fixes.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 
+from streamlstm.common.settings import DaemonSettings
 from streamlstm.daemon.clock import Clock
 from streamlstm.daemon.daemon import Daemon
 from streamlstm.daemon.telemetry.metrics import Metrics
 from streamlstm.engine.engine import Engine
-from streamlstm.settings import DaemonSettings
 from streamlstm.store.memory import MemoryServer, MemoryStore
 from support import models
 

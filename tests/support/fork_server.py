@@ -20,13 +20,9 @@ from typing import Any
 SECONDS = 10  # of the processor; a process that takes more is ended by the system
 LOADED = (
     *("torch", "onnx", "onnxruntime", "pyarrow.parquet", "h5py", "streamlstm.cli.import_keras", "streamlstm.cli.train"),
-    *("streamlstm.cli.evaluate", "streamlstm.cli.push", "streamlstm.cli.state", "streamlstm.importers.keras.importer"),
-    *(
-        "streamlstm.training",
-        "streamlstm.evaluation.comparison",
-        "streamlstm.tables",
-        "streamlstm.store.snapshots.export_import",
-    ),
+    *("streamlstm.cli.evaluate", "streamlstm.cli.push", "streamlstm.cli.state", "streamlstm.training"),
+    *("streamlstm.models.importers.keras.importer", "streamlstm.evaluation.comparison", "streamlstm.tables"),
+    "streamlstm.store.snapshots.export_import",
 )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from streamlstm.errors import ModelError
-from streamlstm.importers.keras.importer import import_keras
+from streamlstm.models.importers.keras.importer import import_keras
 
 UNITS, WINDOW = 3, 6
 

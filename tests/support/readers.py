@@ -1,4 +1,4 @@
-"""Readers as libraries can be with damaged files, for the process that `safety.child_process` starts."""
+"""Readers as libraries can be with damaged files, for the process that `common.child_process` starts."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import signal
 import time
 from typing import IO, Any
 
+from streamlstm.common.child_process import Result
 from streamlstm.errors import ModelError
-from streamlstm.safety.child_process import Result
 
 
 def good(file: IO[bytes], source: str, arguments: dict[str, Any]) -> Result:

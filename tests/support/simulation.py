@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cache
 
+from streamlstm.common.settings import DaemonSettings, EngineSettings
 from streamlstm.daemon.clock import Clock
 from streamlstm.daemon.daemon import Daemon
 from streamlstm.daemon.model_change import ModelChange, Rebuild, refuse
@@ -32,7 +33,6 @@ from streamlstm.engine.engine import Engine
 from streamlstm.engine.rejection import TOO_MANY_SERIES
 from streamlstm.errors import ModelChangedError, StoreError, StoreForbidsError, StoreUnavailableError
 from streamlstm.models.interface import StepModel
-from streamlstm.settings import DaemonSettings, EngineSettings
 from streamlstm.store.memory import MemoryServer, MemoryStore, MemoryStream
 from streamlstm.store.record.columns import NO_EXTRAS, Extras
 from streamlstm.store.record.layout import RecordFormat

@@ -1,12 +1,12 @@
-"""What `safety.child_process` does, in this process: quicker, for tests that are about what is read and not by whom."""
+"""What `common.child_process` does, in this process: quicker, for tests that are about what is read and not by whom."""
 
 from __future__ import annotations
 
 import importlib
 from typing import IO, Any
 
+from streamlstm.common.child_process import Limits
 from streamlstm.errors import StreamlstmError
-from streamlstm.safety.child_process import Limits
 
 
 def read_here(

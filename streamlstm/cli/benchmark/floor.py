@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 import hiredis
 
 from streamlstm.cli.benchmark.backlog import Backlog
+from streamlstm.common import DaemonSettings
 from streamlstm.daemon import Clock, Daemon
 from streamlstm.daemon.telemetry import Metrics
 from streamlstm.engine import Engine
 from streamlstm.errors import StoreError
 from streamlstm.models import Model
-from streamlstm.settings import DaemonSettings
 from streamlstm.store import BLOCK_MS, Commit, FlightPacker, Head, Keys, RedisStore, Store, Tail
 from streamlstm.store.resp import pack
 

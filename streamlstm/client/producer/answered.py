@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from streamlstm.common import counted
 from streamlstm.errors import StoreError
-from streamlstm.safety import counted
 from streamlstm.store import Keys, read_position
 from streamlstm.store.resp import Nodes, is_before
 

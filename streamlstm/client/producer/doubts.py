@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import orjson
 
 from streamlstm.client.producer.lines import Row
+from streamlstm.common import counted
 from streamlstm.engine import RESET, is_decimal
 from streamlstm.errors import TableError
-from streamlstm.safety import counted
 
 SHOWN = 60  # characters of what is quoted
 

@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 
 from streamlstm.client.producer.lines import Format, Row, refuse_series
+from streamlstm.common import listed
 from streamlstm.engine import RESET
 from streamlstm.errors import TableError
-from streamlstm.safety import listed
 from streamlstm.tables import ID_NAMES, NO_ID, TIME_NAMES, VALUE_NAMES, shortened
 
 

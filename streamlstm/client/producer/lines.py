@@ -20,8 +20,8 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from streamlstm.client.producer.clock import Clock, HaltError
+from streamlstm.common import counted
 from streamlstm.errors import TableError, UsageError
-from streamlstm.safety import counted
 from streamlstm.tables import (
     COMMA,
     HEAD,

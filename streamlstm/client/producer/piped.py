@@ -11,9 +11,9 @@ from streamlstm.client.producer.clock import HaltError
 from streamlstm.client.producer.doubts import SHOWN, Doubts
 from streamlstm.client.producer.lines import Bare, Format, Row, RowParser, open_lines
 from streamlstm.client.producer.sources import chunks, read_all, read_whole
+from streamlstm.common import counted
 from streamlstm.engine import RESET, is_decimal
 from streamlstm.errors import TableError, UsageError
-from streamlstm.safety import counted
 from streamlstm.tables import BYTES_A_CELL, check_text
 
 

@@ -13,8 +13,8 @@ from streamlstm.client.producer.lines import Row
 from streamlstm.client.producer.packing import BEFORE_ALL, Packer, Packers
 from streamlstm.client.producer.sending import PAUSE_S, Sender
 from streamlstm.client.producer.time_shift import Shift, earliest, moved_note, shift_years
+from streamlstm.common import counted
 from streamlstm.errors import StoreNotNowError
-from streamlstm.safety import counted
 from streamlstm.store.resp import EntryId, Nodes
 
 ROWS_AT_ONCE = 5_000  # of a file, packed and sent in one go: about 300 KB

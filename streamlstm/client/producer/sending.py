@@ -15,8 +15,8 @@ from typing import Any, NoReturn, TypeVar
 
 import hiredis
 
+from streamlstm.common import counted
 from streamlstm.errors import StoreError, StoreNotNowError, StoreUnavailableError
-from streamlstm.safety import counted
 from streamlstm.store.resp import BEGINNING, Address, Connection, Nodes, at, beyond, checked, pack, parse_replies
 
 MOST_COMMANDS = 5_000  # of one transaction, which holds up everybody else on the server

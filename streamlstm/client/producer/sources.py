@@ -13,9 +13,9 @@ import orjson
 from streamlstm.client.producer.json_lines import repeated_name
 from streamlstm.client.producer.lines import Format, Row, begins_table, open_lines
 from streamlstm.client.producer.time_shift import written
+from streamlstm.common import counted
 from streamlstm.engine import RESET
 from streamlstm.errors import TableError, UsageError
-from streamlstm.safety import counted
 from streamlstm.tables import (
     BYTES_A_CELL,
     HEAD,

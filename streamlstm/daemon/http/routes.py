@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from streamlstm.common import WebSettings
 from streamlstm.daemon.http.live.page import LivePage
 from streamlstm.daemon.http.live.series_gauges import SeriesGauges
 from streamlstm.daemon.http.server import Pages
 from streamlstm.daemon.telemetry import Metrics
 from streamlstm.errors import StoreUnavailableError
-from streamlstm.settings import WebSettings
 from streamlstm.store.resp import Connection, Topology
 
 

@@ -19,11 +19,11 @@ from http import HTTPStatus
 from urllib.parse import parse_qsl
 
 from streamlstm import __version__
+from streamlstm.common import printable, without_secrets
 from streamlstm.daemon.http.address import is_loopback, listen, parse_address, url_of
 from streamlstm.daemon.http.request import ANY_NAME, Refusal, Request, host_name, is_own, read_request
 from streamlstm.daemon.telemetry import CONTENT_TYPE
 from streamlstm.errors import UsageError
-from streamlstm.safety import printable, without_secrets
 
 log = logging.getLogger(__name__)
 

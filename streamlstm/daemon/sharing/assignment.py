@@ -15,12 +15,11 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from streamlstm.common import LONGEST_LEASE_MS, listed
 from streamlstm.daemon.sharing.discovery import Discovery
 from streamlstm.daemon.sharing.leases import CHANGED, FOUND, Holder, Leases, Member, Roll
 from streamlstm.daemon.sharing.stream_selector import Selection
 from streamlstm.errors import StoreError
-from streamlstm.safety import listed
-from streamlstm.settings import LONGEST_LEASE_MS
 
 log = logging.getLogger(__name__)
 

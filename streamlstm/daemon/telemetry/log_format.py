@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-from streamlstm.safety import printable, without_secrets
+from streamlstm.common import printable, without_secrets
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from streamlstm.common import remember
 from streamlstm.errors import StoreHandshakeError
-from streamlstm.safety import remember
 
 MOST_BYTES = 65_536  # of a password file: more is not one
 _pipes: dict[Path, str] = {}  # what can be read but once, as a shell's <(command)

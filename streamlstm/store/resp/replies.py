@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 
+from streamlstm.common import without_secrets
 from streamlstm.errors import (
     StoreError,
     StoreForbidsError,
@@ -13,7 +14,6 @@ from streamlstm.errors import (
     StoreRefusesError,
     StoreUnavailableError,
 )
-from streamlstm.safety import without_secrets
 from streamlstm.store.resp.error_replies import advice, cure, is_of_one_stream
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import quote, unquote
 
+from streamlstm.common import MASK, remember, without_secrets
 from streamlstm.errors import UsageError
-from streamlstm.safety import MASK, remember, without_secrets
 
 REDIS_PORT, SENTINEL_PORT = 6_379, 26_379
 MOST_DATABASE = 2**31 - 1  # what SELECT takes

@@ -14,7 +14,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from streamlstm.safety.escaping import as_column, printable
+from streamlstm.common.escaping import as_column, printable
 from streamlstm.store.keys import Keys
 from support import models
 from support.server import Server

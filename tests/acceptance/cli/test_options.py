@@ -333,7 +333,7 @@ def test_no_traceback_has_a_secret(where: str) -> None:
     program = f"""
 import gc, threading
 from streamlstm.cli.options import command
-from streamlstm.safety.masking import remember
+from streamlstm.common.masking import remember
 
 def fail():
     raise RuntimeError("open-sesame-7 \x1b[31m")

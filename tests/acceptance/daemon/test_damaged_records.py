@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from streamlstm.common.settings import EngineSettings
 from streamlstm.engine.engine import Engine
 from streamlstm.models.model import Model, load
-from streamlstm.settings import EngineSettings
 from streamlstm.store.keys import Keys
 from streamlstm.store.record.columns import NO_EXTRAS, Extras
 from streamlstm.store.record.layout import HEADER_WORDS, RecordFormat

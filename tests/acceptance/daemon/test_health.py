@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from streamlstm.common.settings import DaemonSettings, WebSettings
 from streamlstm.daemon.clock import Clock
 from streamlstm.daemon.daemon import Daemon
 from streamlstm.daemon.health import BEAT_TIMEOUT_S
@@ -20,7 +21,6 @@ from streamlstm.daemon.telemetry.metrics import Metrics
 from streamlstm.engine.engine import Engine
 from streamlstm.errors import StoreError
 from streamlstm.models.model import Model, load
-from streamlstm.settings import DaemonSettings, WebSettings
 from streamlstm.store.base import Head
 from streamlstm.store.memory import MemoryServer, MemoryStore
 from streamlstm.store.resp.topology import parse_topology

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import redis
 
+from streamlstm.common.settings import EngineSettings
 from streamlstm.daemon.replay.verify import Report, Verification
 from streamlstm.engine.engine import Engine
 from streamlstm.models.model import load
-from streamlstm.settings import EngineSettings
 from streamlstm.store.keys import Keys
 from streamlstm.store.record.columns import Extras
 from streamlstm.store.redis import RedisStore

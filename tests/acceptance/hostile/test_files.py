@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from streamlstm.errors import StreamlstmError
-from streamlstm.importers.keras import file
-from streamlstm.importers.keras.importer import import_keras
+from streamlstm.models.importers.keras import file
+from streamlstm.models.importers.keras.importer import import_keras
 from streamlstm.models.model import Model
 from streamlstm.store.snapshots.export_import import checked_pages
 from streamlstm.store.snapshots.file_format import SnapshotReader

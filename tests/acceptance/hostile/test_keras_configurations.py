@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from streamlstm.errors import ModelError
-from streamlstm.importers.keras import reader
-from streamlstm.importers.keras.file import MAX_LAYERS, read_keras_file
-from streamlstm.importers.keras.importer import import_keras
+from streamlstm.models.importers.keras import reader
+from streamlstm.models.importers.keras.file import MAX_LAYERS, read_keras_file
+from streamlstm.models.importers.keras.importer import import_keras
 from support.keras_files import Parts, keras_parts, refused, with_entries, write_h5, write_keras
 
 MIB = 1 << 20

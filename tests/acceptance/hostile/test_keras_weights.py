@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from streamlstm.importers.keras import reader
+from streamlstm.models.importers.keras import reader
 from support.keras_files import keras_parts, refused, write_h5, write_keras
 
 MIB = 1 << 20

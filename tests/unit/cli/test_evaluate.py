@@ -14,12 +14,12 @@ from click.testing import CliRunner, Result
 import streamlstm
 from streamlstm.cli import main
 from streamlstm.client.record_facts import facts
+from streamlstm.common.settings import EngineSettings
 from streamlstm.engine.engine import Engine
 from streamlstm.engine.scoring import ABSOLUTE, COVERED, GIVEN, NAIVE, SCORED
 from streamlstm.evaluation.intervals import served_bounds
 from streamlstm.evaluation.scores import forecasts_ahead
 from streamlstm.evaluation.served import serve
-from streamlstm.settings import EngineSettings
 from streamlstm.store.memory import MemoryServer, MemoryStore
 from streamlstm.store.stream_meta import Meta
 from streamlstm.tables import Series

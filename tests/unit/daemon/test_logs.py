@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from streamlstm.common.masking import remember
+from streamlstm.common.settings import DaemonSettings
 from streamlstm.daemon.clock import Clock
 from streamlstm.daemon.daemon import Daemon
 from streamlstm.daemon.telemetry.log_format import JsonFormatter, TextFormatter
@@ -16,8 +18,6 @@ from streamlstm.daemon.telemetry.metrics import Metrics
 from streamlstm.daemon.telemetry.throttled_log import EVERY_S, Digest
 from streamlstm.engine.engine import Engine
 from streamlstm.errors import StoreUnavailableError
-from streamlstm.safety.masking import remember
-from streamlstm.settings import DaemonSettings
 from streamlstm.store.memory import MemoryServer, MemoryStore, MemoryStream
 from support import models
 from support.daemons import run_daemon

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from streamlstm.common.settings import EngineSettings
 from streamlstm.engine.engine import Engine
 from streamlstm.models.model import Model
-from streamlstm.settings import EngineSettings
 from streamlstm.store.memory import MemoryServer, MemoryStore
 from support import models
 from support.compare import assert_predictions_equal, assert_states_equal

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamlstm.common.settings import EngineSettings
 from streamlstm.engine.engine import Engine
 from streamlstm.errors import UsageError
 from streamlstm.models.gap_policy import MOST_FILLED
 from streamlstm.models.model import Model
-from streamlstm.settings import EngineSettings
 from streamlstm.store.memory import MemoryServer, MemoryStore
 from streamlstm.store.record.columns import NO_EXTRAS, Extras
 from support import models

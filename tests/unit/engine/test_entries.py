@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamlstm.common.settings import EngineSettings
 from streamlstm.engine.engine import Engine
-from streamlstm.settings import EngineSettings
 from streamlstm.store.memory import MemoryServer, MemoryStore, MemoryStream
 from streamlstm.store.record.layout import RecordFormat
 from support import models

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamlstm.common.settings import EngineSettings
 from streamlstm.engine import effort, parsing
 from streamlstm.engine.effort import MOST_STEPS, Effort
 from streamlstm.engine.engine import Engine
 from streamlstm.models.model import Model
-from streamlstm.settings import EngineSettings
 from streamlstm.store.memory import MemoryServer, MemoryStore
 from streamlstm.store.resp.connection import bulk
 from support import models

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from streamlstm.common.settings import EngineSettings
 from streamlstm.engine.engine import Engine
 from streamlstm.engine.single import Single
 from streamlstm.models.model import Model
-from streamlstm.settings import EngineSettings
 from streamlstm.store.memory import MemoryServer, MemoryStore
 from streamlstm.store.record.columns import NO_EXTRAS, Extras
 from streamlstm.store.resp.codec import encode_read

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from streamlstm.client.record_facts import facts
+from streamlstm.common.settings import EngineSettings
 from streamlstm.engine.engine import Engine
 from streamlstm.evaluation.comparison import compare
 from streamlstm.evaluation.intervals import served_bounds
@@ -15,7 +16,6 @@ from streamlstm.evaluation.served import Figures
 from streamlstm.evaluation.split import with_gaps
 from streamlstm.models.gap_policy import Gaps
 from streamlstm.models.model import Model
-from streamlstm.settings import EngineSettings
 from streamlstm.store.memory import MemoryServer, MemoryStore
 from streamlstm.store.stream_meta import Meta
 from streamlstm.tables import Series

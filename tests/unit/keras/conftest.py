@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from streamlstm.importers.keras import file
+from streamlstm.models.importers.keras import file
 from support.unconfined import read_here
 
 os.environ["KERAS_BACKEND"] = "torch"

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.importers.keras.importer import import_keras
+from streamlstm.models.importers.keras.importer import import_keras
 from streamlstm.models.model import Model
 
 Floats = NDArray[np.float32]

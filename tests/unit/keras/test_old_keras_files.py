@@ -346,7 +346,7 @@ def test_keras_is_not_needed(tmp_path: Path) -> None:
     """The import loads neither Keras nor TensorFlow."""
     path = refusal(LSTM, layer("Dense", name="d", units=1))(tmp_path)
     code = (
-        "import sys; from pathlib import Path; from streamlstm.importers.keras.importer import import_keras; "
+        "import sys; from pathlib import Path; from streamlstm.models.importers.keras.importer import import_keras; "
         "import_keras(Path(sys.argv[1])); print(sorted({'keras', 'tensorflow'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)

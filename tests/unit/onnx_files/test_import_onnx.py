@@ -17,8 +17,8 @@ from torch import nn
 
 from streamlstm.cli.import_onnx import import_onnx as command
 from streamlstm.errors import ModelError, UsageError
-from streamlstm.importers.onnx import Imported, Options, import_onnx
 from streamlstm.models import Model
+from streamlstm.models.importers.onnx import Imported, Options, import_onnx
 
 SERIES, STEPS, UNITS = 3, 30, 8
 

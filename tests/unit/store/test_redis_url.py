@@ -11,10 +11,10 @@ from click.testing import CliRunner
 
 from streamlstm.cli import main
 from streamlstm.cli.connection import with_password
+from streamlstm.common import masking
+from streamlstm.common.masking import without_secrets
 from streamlstm.daemon.telemetry.log_format import JsonFormatter, TextFormatter
 from streamlstm.errors import UsageError
-from streamlstm.safety import masking
-from streamlstm.safety.masking import without_secrets
 from streamlstm.store.resp.address import Address
 from streamlstm.store.resp.topology import parse_topology
 from streamlstm.store.resp.url import SCHEMES as KNOWN_SCHEMES

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from streamlstm.common.settings import EngineSettings
 from streamlstm.engine import Engine
 from streamlstm.errors import UsageError
 from streamlstm.evaluation.comparison import compare
 from streamlstm.evaluation.served import serve
 from streamlstm.models.model import Model
-from streamlstm.settings import EngineSettings
 from streamlstm.tables import Series
 from streamlstm.training import LoopOptions, TrainingOptions, train
 from streamlstm.training.closed_form import later

@@ -15,10 +15,10 @@ import torch
 
 from streamlstm import nn
 from streamlstm.errors import ModelError, UsageError
-from streamlstm.importers.keras.affine import AFFINE, affine
-from streamlstm.importers.keras.chain import COPY
-from streamlstm.importers.keras.classes import function_name, is_own_class, own_class
-from streamlstm.importers.keras.file import KerasFile, Weights
+from streamlstm.models.importers.keras.affine import AFFINE, affine
+from streamlstm.models.importers.keras.chain import COPY
+from streamlstm.models.importers.keras.classes import function_name, is_own_class, own_class
+from streamlstm.models.importers.keras.file import KerasFile, Weights
 from streamlstm.nn import NAMES
 
 # Layers that do something in training only, or nothing at all.

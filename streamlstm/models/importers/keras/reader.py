@@ -16,8 +16,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from streamlstm.common import MIB, Result
 from streamlstm.errors import ModelError
-from streamlstm.safety import MIB, Result
 
 # A configuration takes some kilobytes a layer; with the code of a Lambda in it, tens of them.
 MAX_CONFIG_BYTES = 8 * MIB

@@ -4,8 +4,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from streamlstm.importers.keras.file import read_keras_file
-    from streamlstm.importers.keras.importer import convert
+    from streamlstm.models.importers.keras.file import read_keras_file
+    from streamlstm.models.importers.keras.importer import convert
 
 # What loads torch is imported when it is asked for: the process of its own that takes a file apart has little memory.
 _LATER = {"read_keras_file": "file", "convert": "importer"}

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from streamlstm.errors import ModelError
-from streamlstm.importers.keras.classes import CHAINS, is_own_class, own_class
-from streamlstm.importers.keras.file import KerasFile
+from streamlstm.models.importers.keras.classes import CHAINS, is_own_class, own_class
+from streamlstm.models.importers.keras.file import KerasFile
 
 Layer = Mapping[str, Any]
 Link = tuple[KerasFile, Layer]  # a layer, and the model that holds it and its weights

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.errors import ModelError, StepError
-from streamlstm.importers import OuterScaling
-from streamlstm.importers.onnx.probing import Run
-from streamlstm.importers.onnx.reading import Reading, answers, feed, initial
 from streamlstm.models import Model, check_bits
+from streamlstm.models.importers import OuterScaling
+from streamlstm.models.importers.onnx.probing import Run
+from streamlstm.models.importers.onnx.reading import Reading, answers, feed, initial
 
 Array = NDArray[Any]
 

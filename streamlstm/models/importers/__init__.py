@@ -4,8 +4,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from streamlstm.importers.columns import feature_names, output_columns
-    from streamlstm.importers.outer_scaling import OuterScaling
+    from streamlstm.models.importers.columns import feature_names, output_columns
+    from streamlstm.models.importers.outer_scaling import OuterScaling
 
 # The process of its own that takes a file apart has little memory, and imports this folder too.
 _LATER = {"feature_names": "columns", "output_columns": "columns", "OuterScaling": "outer_scaling"}

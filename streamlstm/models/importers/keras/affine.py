@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.errors import UsageError
-from streamlstm.importers.keras.file import Weights
+from streamlstm.models.importers.keras.file import Weights
 
 AFFINE = ("BatchNormalization", "Normalization", "Rescaling")
 _LEAST_DEVIATION = 1e-7  # keras.config.epsilon(), which Normalization does not divide by less than

@@ -38,7 +38,7 @@ _LENGTH = struct.Struct("<Q")  # of a block
 # The path of this process, and -P: nothing of the working directory is imported there that would not be here.
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from streamlstm.safety.child_process import main; main(sys.argv[2])"
+    "from streamlstm.common.child_process import main; main(sys.argv[2])"
 )
 # One thread, so that the address space counted is the data's; no plug-ins that a file asks for.
 _SETTINGS = {

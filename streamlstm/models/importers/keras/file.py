@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.common import MIB, Limits, open_bounded, read_confined
 from streamlstm.errors import MissingExtraError, ModelError
-from streamlstm.safety import MIB, Limits, open_bounded, read_confined
 
 Weights = list[NDArray[np.float32]]
 
@@ -91,7 +91,7 @@ def _taken_apart(path: Path, max_bytes: int) -> tuple[dict[str, Any], list[bytea
             )
         # The file, what is unpacked from it, and the weights; a second for every 50 MB, which take a quarter of one.
         limits = Limits(memory=256 * MIB + 4 * max_bytes, seconds=4 + size / 50e6, result=max_bytes)
-        reader = "streamlstm.importers.keras.reader:read"
+        reader = "streamlstm.models.importers.keras.reader:read"
         return read_confined(reader, file, str(path), {"max_bytes": max_bytes}, limits, raises=ModelError)
 
 

@@ -14,10 +14,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from streamlstm.importers import OuterScaling
-from streamlstm.importers.onnx.reading import LETTERS, Axes, Carried, Given, Reading, letters_of
 from streamlstm.models import ModelSpec, StateEntry
 from streamlstm.models.graph import Graph
+from streamlstm.models.importers import OuterScaling
+from streamlstm.models.importers.onnx.reading import LETTERS, Axes, Carried, Given, Reading, letters_of
 
 # Windows of one call of the graph, as in `nn.window`.
 BLOCK_ROWS = 1_024

@@ -19,8 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from streamlstm.common import write_whole
 from streamlstm.errors import ModelError, StreamlstmError, UsageError
-from streamlstm.importers.onnx import (
+from streamlstm.models import Model
+from streamlstm.models.importers.onnx import (
     Imported,
     Options,
     Reading,
@@ -33,9 +35,7 @@ from streamlstm.importers.onnx import (
     try_ways,
     ways,
 )
-from streamlstm.importers.pytorch.calling import Stepped, find_call, runner
-from streamlstm.models import Model
-from streamlstm.safety import write_whole
+from streamlstm.models.importers.pytorch.calling import Stepped, find_call, runner
 
 OPSET = 17
 _SHAPES = {"BTF": 3, "TBF": 3, "BF": 2, "BT": 2, "TB": 2}

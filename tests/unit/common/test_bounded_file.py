@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from streamlstm.common.bounded_file import open_bounded, read_bounded
 from streamlstm.errors import TableError
-from streamlstm.safety.bounded_file import open_bounded, read_bounded
 
 MIB = 1 << 20
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streamlstm.safety.atomic_file import whole_file, write_whole
+from streamlstm.common.atomic_file import whole_file, write_whole
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
 
 def test_standard_output_is_written_to() -> None:
     """`/dev/stdout` leads to what has no path of its own."""
-    code = "import pathlib, streamlstm.safety.atomic_file as w; w.write_whole(pathlib.Path('/dev/stdout'), b'1')"
+    code = "import pathlib, streamlstm.common.atomic_file as w; w.write_whole(pathlib.Path('/dev/stdout'), b'1')"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"1"
 
 

@@ -14,17 +14,17 @@ from typing import Any
 
 import onnx
 
+from streamlstm.common import printable
 from streamlstm.errors import ModelError, UsageError
-from streamlstm.importers import OuterScaling, feature_names, output_columns
-from streamlstm.importers.onnx.forms import Form, possible, state_entries, write
-from streamlstm.importers.onnx.probing import Tries, try_ways
-from streamlstm.importers.onnx.reading import Reading, shown
-from streamlstm.importers.onnx.roles import Roles, find_roles
-from streamlstm.importers.onnx.source import Source, read_source, shown_node, walk
-from streamlstm.importers.onnx.trial import check_against, check_promises
-from streamlstm.importers.onnx.ways import Wanted, ways
 from streamlstm.models import MAX_FILE_BYTES, ModelSpec
-from streamlstm.safety import printable
+from streamlstm.models.importers import OuterScaling, feature_names, output_columns
+from streamlstm.models.importers.onnx.forms import Form, possible, state_entries, write
+from streamlstm.models.importers.onnx.probing import Tries, try_ways
+from streamlstm.models.importers.onnx.reading import Reading, shown
+from streamlstm.models.importers.onnx.roles import Roles, find_roles
+from streamlstm.models.importers.onnx.source import Source, read_source, shown_node, walk
+from streamlstm.models.importers.onnx.trial import check_against, check_promises
+from streamlstm.models.importers.onnx.ways import Wanted, ways
 
 Pair = tuple[float, float]
 

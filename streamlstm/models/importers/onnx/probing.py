@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.errors import StepError
-from streamlstm.importers.onnx.reading import Axes, Carried, Fed, Given, Reading, answers, feed, initial
+from streamlstm.models.importers.onnx.reading import Axes, Carried, Fed, Given, Reading, answers, feed, initial
 
 Array = NDArray[Any]
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]  # raises StepError

@@ -10,12 +10,12 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from streamlstm.common import printable
 from streamlstm.errors import UsageError
-from streamlstm.importers.onnx.probing import Way, state_axes
-from streamlstm.importers.onnx.reading import LETTERS, Axes, Carried, Fed, letters_of
-from streamlstm.importers.onnx.roles import Roles
-from streamlstm.importers.onnx.source import Signature, Size, Source, Tensor
-from streamlstm.safety import printable
+from streamlstm.models.importers.onnx.probing import Way, state_axes
+from streamlstm.models.importers.onnx.reading import LETTERS, Axes, Carried, Fed, letters_of
+from streamlstm.models.importers.onnx.roles import Roles
+from streamlstm.models.importers.onnx.source import Signature, Size, Source, Tensor
 
 # For inputs of so many axes, likeliest first. A state's series may have no axis of their own: TF, T, F.
 _STEPPED = {

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import onnx
 from onnx import TensorProto
 
+from streamlstm.common import listed, printable
 from streamlstm.errors import UsageError
-from streamlstm.importers.onnx.source import Source, Tensor
-from streamlstm.safety import listed, printable
+from streamlstm.models.importers.onnx.source import Source, Tensor
 
 # What is said of a state to tell its input from its output, and says nothing of which state it is.
 _MARKS = frozenset(

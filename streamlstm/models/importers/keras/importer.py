@@ -22,12 +22,12 @@ import onnx
 
 from streamlstm import nn
 from streamlstm.errors import ModelError
-from streamlstm.importers import OuterScaling, feature_names, output_columns
-from streamlstm.importers.keras.chain import Link, chain, input_shape
-from streamlstm.importers.keras.file import MAX_BYTES, KerasFile, read_keras_file
-from streamlstm.importers.keras.layers import LayerBuilder
 from streamlstm.models import ModelSpec
 from streamlstm.models.graph import Graph
+from streamlstm.models.importers import OuterScaling, feature_names, output_columns
+from streamlstm.models.importers.keras.chain import Link, chain, input_shape
+from streamlstm.models.importers.keras.file import MAX_BYTES, KerasFile, read_keras_file
+from streamlstm.models.importers.keras.layers import LayerBuilder
 
 Pair = tuple[float, float]
 

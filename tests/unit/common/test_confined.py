@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from streamlstm.common import child_process
+from streamlstm.common.child_process import MIB, Limits, read_confined
 from streamlstm.errors import ModelError
-from streamlstm.safety import child_process
-from streamlstm.safety.child_process import MIB, Limits, read_confined
 
 LIMITS = Limits(memory=512 * MIB, seconds=1, result=MIB)
 

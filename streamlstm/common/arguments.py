@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+from streamlstm.common.quantities import DURATIONS, SIZES, Units
 from streamlstm.errors import StreamlstmError, UsageError
-from streamlstm.safety.quantities import DURATIONS, SIZES, Units
 
 Kind = Callable[[Any], Any]
 MOST_SHOWN = 60  # characters of what was given

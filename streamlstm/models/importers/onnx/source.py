@@ -17,6 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, version_converter
 
+from streamlstm.common import open_bounded, printable
 from streamlstm.errors import ModelError
 from streamlstm.models import (
     MAX_FILE_BYTES,
@@ -29,7 +30,6 @@ from streamlstm.models import (
     read_model,
     said_by_runtime,
 )
-from streamlstm.safety import open_bounded, printable
 
 Array = NDArray[Any]
 Size = int | str | None  # of an axis: a number, a name, or nothing said

@@ -1,3 +1,3 @@
 """Modules of PyTorch to step models, by torch's own exporter; needs torch."""
 
-from streamlstm.importers.pytorch.exporting import export
+from streamlstm.models.importers.pytorch.exporting import export
