@@ -21,9 +21,11 @@ class Limits(NamedTuple):
 
 
 # Redis takes no command of more than 1 GB (client-query-buffer-limit), so none of its entries is larger.
-OF_DATA = Limits(1 << 30, 1_000)
+MOST_REPLY_BYTES = 1 << 30
+OF_DATA = Limits(MOST_REPLY_BYTES, 1_000)
 # Greetings, roles and maps of slots: those of 1,000 nodes with 16,384 ranges take some 6 MB.
-OF_PLACES = Limits(16 << 20, 1_000_000)
+MOST_PLACES_BYTES = 16 << 20
+OF_PLACES = Limits(MOST_PLACES_BYTES, 1_000_000)
 
 
 class Elements:
