@@ -33,8 +33,8 @@ def rounding_share(series: Sequence[Series], test_size: float) -> float:
     """The largest rounding to float32 in the training parts, as a share of what its series moves by.
 
     That is its mean absolute change; or the mean by which that changes, if it is less: of a counter that is how much it
-    counts more or less than before, and the only thing in it to be forecast. One that stands still has no such share:
-    any rounding that shows is too much.
+    counts more or less than before, and the only thing in it to be forecast. One that stands still counts
+    as moving by 1, and is rounded as its text is.
     """
     worst = 0.0
     for one in series:
@@ -44,8 +44,8 @@ def rounding_share(series: Sequence[Series], test_size: float) -> float:
             means = [float(np.abs(np.diff(known, order)).mean()) for order in (1, 2) if len(known) > order]
             if moved := [mean for mean in means if mean > 0]:
                 worst = max(worst, MOST_ROUNDED * float(np.abs(known).max()) / min(moved))
-            elif len(known) and float(str(np.float32(known[0]))) != known[0]:  # its shortest text is what is written
-                worst = np.inf
+            elif len(known):
+                worst = max(worst, abs(float(str(np.float32(known[0]))) - float(known[0])))
     return worst
 
 

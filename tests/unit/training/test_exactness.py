@@ -95,7 +95,8 @@ def test_what_a_counter_moves_by_is_what_its_steps_differ_by() -> None:
 
 
 @pytest.mark.parametrize(
-    ("level", "is_held"), [(0.1, True), (21.5, True), (1e12, True), (1e12 + 0.1, False), (123456789.0, False)]
+    ("level", "is_held"),
+    [(0.1, True), (21.5, True), (1e12, True), (0.123456789, True), (1e12 + 0.1, False), (123456789.0, False)],
 )
 def test_a_series_that_stands_still_is_held_if_its_text_is(level: float, is_held: bool) -> None:
     """Of 0.1 the float32 is another number, and yet the same text."""
