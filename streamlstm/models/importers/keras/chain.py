@@ -155,7 +155,7 @@ def _steps_and_width(file: KerasFile, shape: list[int | None]) -> tuple[int | No
     if len(shape) != 3 or shape[2] is None:
         raise ModelError(
             f"{file.path}: the model takes inputs of shape {str(tuple(shape))[:60]}; it must be (batch, time, "
-            "features): build it with keras.Input((W, F))"
+            "features): build it with keras.Input((W, F)), and with an LSTM, a GRU or a SimpleRNN in it"
         )
     if shape[1] is not None and shape[1] > MAX_WINDOW:
         raise ModelError(

@@ -59,6 +59,8 @@ def import_keras(path: Path, *, max_bytes: int = MAX_BYTES, **options: Unpack[Op
 def convert(file: KerasFile, **options: Unpack[Options]) -> onnx.ModelProto:
     """Write a Keras model that was read as a step model; raises as `import_keras` does."""
     links = chain(file)
+    for holder, layer in links:  # before the shape of the inputs: with another one they would be refused too
+        LayerBuilder(holder).refuse_unknown(layer)
     length, width = input_shape(file, links)
     stack = _layers(file, links, width)
     served, how = _served(file, stack, length)

@@ -32,6 +32,7 @@ _TRAINING_ONLY = (
     "SpatialDropout1D",
 )
 MOST_SHOWN = 60  # characters of a name in the file that an error quotes
+_INPUTS = ("InputLayer", "Flatten")  # the latter may do nothing
 _RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "CuDNNLSTM", "CuDNNGRU")
 _ACTIVATIONS = ("ReLU", "LeakyReLU", "ELU", "Softmax")  # layers that are activations
 _KNOWN = (
@@ -68,6 +69,12 @@ class LayerBuilder:
         name = str((layer.get("config") or {}).get("name", "unnamed"))[:MOST_SHOWN]
         kind, why = str(layer["class_name"])[:MOST_SHOWN], " ".join(why.split())[: 10 * MOST_SHOWN]
         return ModelError(f"{self.file.path}: layer {name!r} ({kind}) cannot be carried over: {why}")
+
+    def refuse_unknown(self, layer: Mapping[str, Any]) -> None:
+        """Raise ModelError for a layer that no input would make any better."""
+        kind = str(layer.get("class_name"))
+        if kind not in (*_KNOWN, *_RECURRENT, *_TRAINING_ONLY, *_INPUTS) and not is_own_class(layer):
+            raise self.refuse(layer, _ADVICE.get(kind, _UNKNOWN))
 
     def build(self, layer: Mapping[str, Any], input_size: int, rank: int = 3) -> nn.RecurrentLayer | None:
         """Make one layer with its weights; None for a layer that does nothing when serving.
