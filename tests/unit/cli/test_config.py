@@ -163,7 +163,26 @@ def options() -> Iterator[tuple[str, click.Option]]:
 EVERY = [(words, option) for words, option in options() if option.name != "help" and option.envvar]
 # Texts of which every option takes three; whoever makes one of another kind adds some for it.
 SAMPLES = (
-    *("one", "0.25", "0.5", "0.75", "1h", "2h", "3h", "1MiB", "2MiB", "3MiB", "28", "56", "84", "20000", "30000"),
+    *(
+        "a=1",
+        "b=2",
+        "c=3",
+        "one",
+        "0.25",
+        "0.5",
+        "0.75",
+        "1h",
+        "2h",
+        "3h",
+        "1MiB",
+        "2MiB",
+        "3MiB",
+        "28",
+        "56",
+        "84",
+        "20000",
+        "30000",
+    ),
     *("40000", "naive", "ar", "naive,ar", "1,2", "2,3", "3,4"),
 )
 
