@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from streamlstm.cli.options import ParamType, command, json_option, keep_inputs,
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.table_options import Notes, table_options
 from streamlstm.cli.whole_numbers import Seasons
-from streamlstm.common import write_whole
-from streamlstm.errors import UsageError, require_extra
+from streamlstm.common import need_directories, split_settings, write_whole
+from streamlstm.errors import require_extra
 from streamlstm.models import MISSING_POLICIES
 
 BUILT_IN = "naive,seasonal_naive,ar"
@@ -100,15 +99,13 @@ def evaluate(model: Path, table: Path, plot: Path | None, as_json: bool, **setti
     The model is stepped from the beginning of the table, so each value is forecast from all true values before it;
     nothing is fitted to the test part. With several series the figures are pooled, and baselines fitted to each.
     """
-    _refuse_in_vain(settings["test_size"], plot)
     from streamlstm.cli.loading import load_model
     from streamlstm.evaluation import EvaluateSettings, evaluate_with
 
+    asked, of_table = split_settings(EvaluateSettings, settings)
+    _refuse_in_vain(plot)
     keep_inputs((model, table), (plot,))
     loaded, notes = load_model(model), Notes()
-    names = {field.name for field in dataclasses.fields(EvaluateSettings)}
-    asked = EvaluateSettings(**{name: value for name, value in settings.items() if name in names})
-    of_table = {name: value for name, value in settings.items() if name not in names}
     found = evaluate_with(loaded, table, asked, of_table, name=str(model), say=notes)
     notes.flush()
     if plot is not None:
@@ -119,11 +116,8 @@ def evaluate(model: Path, table: Path, plot: Path | None, as_json: bool, **setti
         say(found.lines())
 
 
-def _refuse_in_vain(test_size: float, plot: Path | None) -> None:
-    """Raise UsageError for what would end with nothing."""
-    if not test_size:
-        raise UsageError("a --test-size of 0 leaves nothing to score")
+def _refuse_in_vain(plot: Path | None) -> None:
+    """Raise an error for a plot that could not be drawn in the end."""
     if plot is not None:
         require_extra("matplotlib")
-        if not plot.absolute().parent.is_dir():
-            raise UsageError(f"the directory of {plot} does not exist; make it first")
+        need_directories(plot)

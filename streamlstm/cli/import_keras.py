@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from streamlstm.cli.import_options import PAIR, TARGET, each_once, names, output_option
+from streamlstm.cli.import_options import PAIR, TARGET, names, note_unscored, output_option, target_of_each
 from streamlstm.cli.options import command, json_option, keep_inputs, note, option
 from streamlstm.cli.quantities import SIZE
 from streamlstm.common import write_whole
 from streamlstm.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from streamlstm.models import ModelSpec
 
 NEEDED = ("torch", "onnx", "h5py")
 
@@ -73,44 +75,39 @@ def import_keras(
     from streamlstm.models.importers.keras import read_keras_file
 
     file = read_keras_file(model, max_bytes=max_bytes)  # before torch, which takes longer than a bad file does
-    from streamlstm.models import METADATA_KEY
+    from streamlstm.models import METADATA_KEY, ModelSpec
     from streamlstm.models.importers.keras import convert
 
     made = convert(
         file,
         scale=scales or None,
         features=names(features),
-        targets=each_once(targets),
+        targets=target_of_each(targets),
     )
     data = made.SerializeToString(deterministic=True)
     write_whole(output, data)
-    spec = json.loads(next(entry.value for entry in made.metadata_props if entry.key == METADATA_KEY))
-    facts = {"model": str(output), "bytes": len(data), "layers": spec["layers"], "training": spec["training"]}
-    for hint in _hints(spec):
-        note(hint)
+    spec = ModelSpec.from_json(next(entry.value for entry in made.metadata_props if entry.key == METADATA_KEY))
+    _note_one_step(spec)
+    note_unscored(spec)
     if not file.names_modules:
         note(
             f"{model}: a .h5 file has only the names of classes and functions, so all are taken for Keras' own; if one "
             "is not, forecasts are wrong: compare some, or save a .keras file, which says whose they are"
         )
     if as_json:
+        facts = {"model": str(output), "bytes": len(data), "layers": spec.layers, "training": spec.training}
         click.echo(json.dumps(facts))
         return
-    kinds = " → ".join(f"{layer['kind']} {layer['units']}" for layer in spec["layers"])
-    click.echo(f"{output}: {kinds}; carries {spec['training']['carries']}")
+    kinds = " → ".join(f"{layer['kind']} {layer['units']}" for layer in spec.layers)
+    click.echo(f"{output}: {kinds}; carries {spec.training['carries']}")
 
 
-def _hints(spec: Mapping[str, Any]) -> Iterator[str]:
-    """What may not be as it was meant."""
-    features, width = spec["features"], len(spec["features"])
-    if width > 1 and spec["training"].get("window") == 1:
-        yield (
+def _note_one_step(spec: ModelSpec) -> None:
+    """Say so of windows of one step, which may have been meant for several."""
+    width = len(spec.features)
+    if width > 1 and spec.training.get("window") == 1:
+        note(
             f"the model reads one step of {width} numbers, so every value has to have {width}; if they are the last "
             f"{width} values of one series, as in tutorials with Input((1, look_back)), train it with "
             f"Input(({width}, 1)): a value is then one number, and those before it are carried"
-        )
-    if all(target is None for target in spec["targets"]):
-        yield (
-            f"which of the {width} features the model forecasts is not in its file, so it can be served but not scored "
-            f"(evaluate, --interval, errors in status); say it with --target, e.g. --target {features[0]}=yhat"
         )

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamlstm.cli.import_options import PAIR, TARGET, each_once, names, output_option
+from streamlstm.cli.import_options import PAIR, TARGET, each_once, names, note_unscored, output_option, target_of_each
 from streamlstm.cli.loading import bounded
 from streamlstm.cli.options import ParamType, command, json_option, keep_inputs, note, option
 from streamlstm.cli.quantities import SIZE
 from streamlstm.common import write_whole
-from streamlstm.errors import MissingExtraError, UsageError
+from streamlstm.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from streamlstm.models.importers.onnx import Imported
 
 # Sessions of a model that are opened while its forms are tried, each as costly as loading it.
 TIMES_LOADED = 20
+TWICE = "{} names an input twice; say it once for each"
 
 
 class Both(ParamType):
@@ -138,15 +138,15 @@ def import_onnx(*, model: Path, output: Path, as_json: bool, max_bytes: int, **s
         options = Options(
             x=said["x"],
             y=said["y"],
-            states=_each_once("--state", said["states"]),
+            states=each_once(said["states"], TWICE.format("--state")),
             layout=said["layout"],
             state_batch_axis=said["state_batch_axis"],
             window=said["window"],
             newest_first=said["newest_first"],
             scale=said["scales"] or None,
             standardize=said["standards"] or None,
-            targets=each_once(said["targets"]),
-            initial=_each_once("--initial", said["initial"]),
+            targets=target_of_each(said["targets"]),
+            initial=each_once(said["initial"], TWICE.format("--initial")),
             features=names(said["features"]),
             outputs=names(said["outputs"]),
         )
@@ -155,23 +155,11 @@ def import_onnx(*, model: Path, output: Path, as_json: bool, max_bytes: int, **s
     _say(output, made, as_json=as_json)
 
 
-def _each_once(what: str, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise UsageError(f"{what} names an input twice; say it once for each")
-    return found
-
-
 def _say(output: Path, made: Imported, *, as_json: bool) -> None:
     spec = made.spec
     for line in made.notes:
         note(line)
-    if all(target is None for target in spec.targets):
-        note(
-            f"which of the {len(spec.features)} features the model forecasts is not in its file, so it can be served "
-            f"but not scored (evaluate, --interval, errors in status); say it with --target, e.g. --target "
-            f"{spec.features[0]}={spec.outputs[0]}"
-        )
+    note_unscored(spec)
     if as_json:
         facts = {
             "model": str(output),

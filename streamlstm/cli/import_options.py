@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from streamlstm.cli.options import ParamType, option
+from streamlstm.cli.options import ParamType, model_output, note
 from streamlstm.errors import UsageError
+
+if TYPE_CHECKING:
+    from streamlstm.models import ModelSpec
+
+Value = TypeVar("Value")
 
 
 class Pair(ParamType):
@@ -47,15 +51,7 @@ class Target(ParamType):
 
 PAIR, TARGET = Pair(), Target()
 
-output_option = option(
-    "-o",
-    "--output",
-    setting=False,
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    metavar="FILE",
-    help="Where the step model goes, e.g. model.onnx.",
-)
+output_option = model_output("the step model")
 
 
 def names(text: str | None) -> list[str] | None:
@@ -63,9 +59,24 @@ def names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",")]
 
 
-def each_once(targets: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Which output forecasts which feature; UsageError if a feature is named twice."""
-    chosen = dict(targets)
-    if len(chosen) < len(targets):
-        raise UsageError("--target names a feature twice; one output forecasts its next value")
+def each_once(pairs: Sequence[tuple[str, Value]], twice: str) -> dict[str, Value]:
+    """Pairs by their first parts; UsageError with the words `twice` if one is there twice."""
+    chosen = dict(pairs)
+    if len(chosen) < len(pairs):
+        raise UsageError(twice)
     return chosen
+
+
+def target_of_each(targets: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Which output forecasts which feature; UsageError if a feature is named twice."""
+    return each_once(targets, "--target names a feature twice; one output forecasts its next value")
+
+
+def note_unscored(spec: ModelSpec) -> None:
+    """Say so of a model that forecasts none of its features, as far as is known."""
+    if all(target is None for target in spec.targets):
+        note(
+            f"which of the {len(spec.features)} features the model forecasts is not in its file, so it can be served "
+            "but not scored (evaluate, --interval, errors in status); say it with --target, e.g. --target "
+            f"{spec.features[0]}={spec.outputs[0]}"
+        )

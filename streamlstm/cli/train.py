@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from streamlstm.cli.options import command, json_option, keep_inputs, option, say
+from streamlstm.cli.options import command, json_option, keep_inputs, model_output, option, say
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.table_options import Notes, table_options
 from streamlstm.cli.whole_numbers import Automatic, Seasons, WholeNumbers
-from streamlstm.common import write_whole
-from streamlstm.errors import UsageError, require_extra
-
-if TYPE_CHECKING:
-    from streamlstm.training import FitSettings
+from streamlstm.common import need_directories, split_settings, write_whole
+from streamlstm.errors import require_extra
 
 
 @command("train")
 @click.argument("table", metavar="TABLE", type=click.Path(path_type=Path))
-@option(
-    "-o",
-    "--output",
-    setting=False,
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    metavar="FILE",
-    help="Where the model goes, e.g. model.onnx.",
-)
+@model_output("the model")
 @option(
     "--test-size",
     type=click.FloatRange(min=0),
@@ -178,14 +166,12 @@ def train(table: Path, output: Path, plot: Path | None, as_json: bool, **setting
     column. Ctrl-C stops the training and keeps the best weights so far.
     """
     require_extra(*(["torch", "onnx"] if plot is None else ["torch", "onnx", "matplotlib"]))
-    for path in (output, plot):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise UsageError(f"the directory of {path} does not exist; make it first")
+    need_directories(output, plot)
     keep_inputs((table,), (output, plot))
-    from streamlstm.training import Stage, fit_with, showing
+    from streamlstm.training import FitSettings, Stage, fit_with, showing
 
     notes = Notes()
-    chosen, of_table = split_settings(settings)
+    chosen, of_table = split_settings(FitSettings, settings)
     with showing() as show:
 
         def report(stage: Stage) -> None:
@@ -201,17 +187,6 @@ def train(table: Path, output: Path, plot: Path | None, as_json: bool, **setting
         click.echo(json.dumps({"output": str(output), **fitted.facts()}, indent=2))
     else:
         say(fitted.lines(str(output)))
-
-
-def split_settings(settings: dict[str, Any]) -> tuple[FitSettings, dict[str, Any]]:
-    """The settings of the training, and those of the table."""
-    from streamlstm.training import FitSettings
-
-    of_training = {field.name for field in dataclasses.fields(FitSettings)}
-    return (
-        FitSettings(**{name: value for name, value in settings.items() if name in of_training}),
-        {name: value for name, value in settings.items() if name not in of_training},
-    )
 
 
 def given_flags() -> frozenset[str]:

@@ -5,18 +5,20 @@ A kind is a function from what was given to what is meant; it raises ValueError 
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from streamlstm.common.quantities import DURATIONS, SIZES, Units
 from streamlstm.errors import StreamlstmError, UsageError
 
 Kind = Callable[[Any], Any]
+Settings = TypeVar("Settings")
 MOST_SHOWN = 60  # characters of what was given
 
 _FLAG = re.compile(r"(?<![\w-])--(?:no-)?([a-z]+(?:-[a-z]+)*)")
@@ -37,6 +39,13 @@ def taken(caller: str, kinds: Mapping[str, Kind], given: Mapping[str, Any]) -> d
             shown = shown if len(shown) <= MOST_SHOWN else shown[:MOST_SHOWN] + "…"
             raise UsageError(f"{name} is {error}, not {' '.join(shown.split())}") from None
     return found
+
+
+def split_settings(settings: type[Settings], given: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:
+    """The settings (a dataclass) made of those options given that are its fields, and the others."""
+    names = {one.name for one in dataclasses.fields(cast(Any, settings))}
+    mine = {name: value for name, value in given.items() if name in names}
+    return settings(**mine), {name: value for name, value in given.items() if name not in names}
 
 
 def flag(value: Any) -> bool:

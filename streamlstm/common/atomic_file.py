@@ -56,11 +56,17 @@ def write_whole(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def need_directories(*outputs: Path | None) -> None:
+    """UsageError if the directory of a file to be written is not there: found out before the work is done."""
+    for path in outputs:
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UsageError(f"the directory of {path} does not exist; make it first")
+
+
 def save_whole(path: str | os.PathLike[str], data: bytes) -> Path:
     """Write a file whole where Python's caller says, and give its path; raises ResourceError that says why not."""
     target = Path(path)
-    if not target.absolute().parent.is_dir():
-        raise UsageError(f"the directory of {target} does not exist; make it first")
+    need_directories(target)
     try:
         write_whole(target, data)
     except OSError as error:

@@ -1,6 +1,6 @@
 """How good forecasts are: one step ahead through a table, beside the classics; needs no torch."""
 
-from streamlstm.evaluation.baselines import BASELINES, naive_forecasts
+from streamlstm.evaluation.baselines import BASELINES, in_words, naive_forecasts
 from streamlstm.evaluation.comparison import Comparison, compare, scorable
 from streamlstm.evaluation.evaluating import EvaluateArguments, EvaluateSettings, evaluate, evaluate_with
 from streamlstm.evaluation.evaluation import Evaluation

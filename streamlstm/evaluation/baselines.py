@@ -28,6 +28,11 @@ AR_NEIGHBOURS = 1  # on each side of the value one season before the target
 AR_PENALTY = 0.01  # on standardised lags
 
 
+def in_words(method: str) -> str:
+    """The name of a method for people: `seasonal naive, 12` of `seasonal_naive_12`."""
+    return method.replace("seasonal_naive_", "seasonal naive, ")
+
+
 def baseline_forecasts(name: str, series: Sequence[Series], test_size: float, seasons: Sequence[int]) -> list[Float64]:
     """For each series, a baseline's forecasts of its values 1 to N - 1, (N - 1, F); NaN where it makes none.
 

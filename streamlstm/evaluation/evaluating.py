@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 import numpy as np
 
-from streamlstm.common import DURATIONS, arguments, counted, options_are_arguments, taken
+from streamlstm.common import DURATIONS, arguments, counted, options_are_arguments, split_settings, taken
 from streamlstm.errors import StepError, TableError, UsageError
 from streamlstm.evaluation.baselines import BASELINES
 from streamlstm.evaluation.comparison import compare, scorable
@@ -78,6 +77,10 @@ class EvaluateSettings:
     gap_after: int | None = None  # ms
     missing: str | None = None
 
+    def __post_init__(self) -> None:
+        if not self.test_size:
+            raise UsageError("a --test-size of 0 leaves nothing to score")
+
 
 def evaluate(
     model: Model | HasModel | str | os.PathLike[str], table: Any, **options: Unpack[EvaluateArguments]
@@ -99,10 +102,7 @@ def evaluate(
     14.5 against 50.3
     """
     with options_are_arguments():
-        found = taken("evaluate", KINDS, options)
-        names = {one.name for one in dataclasses.fields(EvaluateSettings)}
-        settings = EvaluateSettings(**{name: value for name, value in found.items() if name in names})
-        of_table = {name: value for name, value in found.items() if name not in names}
+        settings, of_table = split_settings(EvaluateSettings, taken("evaluate", KINDS, options))
         name = os.fspath(model) if is_path(model) else "the model"  # type: ignore[arg-type]
         loaded = model if isinstance(model, Model) else load(name) if is_path(model) else _model_of(model)
         return evaluate_with(loaded, table, settings, of_table, name=str(name), say=lambda _: None)
@@ -131,8 +131,6 @@ def evaluate_with(
     def of_the_table(message: str) -> None:
         noted(f"{source}: {message}")
 
-    if not test_size:
-        raise UsageError("a --test-size of 0 leaves nothing to score")
     series = _read(table, model, of_table, noted)
     seasons = settings.season
     if seasons is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from streamlstm.evaluation.baselines import in_words
 from streamlstm.evaluation.comparison import Comparison
 from streamlstm.evaluation.plot import Plot, draw_test_part
 from streamlstm.evaluation.split import training_length
@@ -121,7 +122,7 @@ class Evaluation(Mapping[str, Comparison]):
         head += f"{f'in {self.level:.0%}':>9}{'width':>12}" if with_interval else ""
         yield head + f"{'values/s':>12}"
         for name, one in found.items():
-            label = name.replace("seasonal_naive_", "seasonal naive, ").replace("_ahead_", ", steps ahead: ")
+            label = in_words(name).replace("_ahead_", ", steps ahead: ")
             mase = "–" if one.errors.mase is None else f"{one.errors.mase:.3f}"
             line = f"{label:<34}{one.errors.rmse:>12.5g}{one.errors.mae:>12.5g}{mase:>9}"
             if with_interval:

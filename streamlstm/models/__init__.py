@@ -1,8 +1,8 @@
 """Step models: what a file says of itself, and how it is run (`streamlstm.load` opens one); the packaged one."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from streamlstm.common import imported_later
 from streamlstm.models.gap_policy import (
     MISSING_POLICIES,
     MOST_FILLED,
@@ -33,27 +33,24 @@ if TYPE_CHECKING:
     )
 
 # What loads numpy or onnxruntime is imported when it is asked for: a command's help does without.
-_LATER = {
-    "answer_overflow": "_integer_division",
-    "check_bits": "bits",
-    "step_by_step": "bits",
-    "StepModel": "interface",
-    "Model": "model",
-    "load": "model",
-    "MOST_ROUNDED": "pairs",
-    "join": "pairs",
-    "split": "pairs",
-    "Pace": "session",
-    "Watch": "session",
-    "bound_memory": "session",
-    "check_functions": "session",
-    "open_session": "session",
-    "said_by_runtime": "session",
-    "thread_clock": "session",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+__getattr__ = imported_later(
+    __name__,
+    {
+        "answer_overflow": "_integer_division",
+        "check_bits": "bits",
+        "step_by_step": "bits",
+        "StepModel": "interface",
+        "Model": "model",
+        "load": "model",
+        "MOST_ROUNDED": "pairs",
+        "join": "pairs",
+        "split": "pairs",
+        "Pace": "session",
+        "Watch": "session",
+        "bound_memory": "session",
+        "check_functions": "session",
+        "open_session": "session",
+        "said_by_runtime": "session",
+        "thread_clock": "session",
+    },
+)

@@ -141,18 +141,7 @@ class Model:
         if time is not None:
             feed["time"] = time
         watch = getattr(self._watches, "mine", None) or self._new_watch()
-        failed: StepError | None
-        while True:
-            watch.begin(steps * batch)
-            try:
-                y, next_state = self._session.run(["y", "next_state"], feed, watch.options)
-                break
-            except Exception as error:  # noqa: BLE001  (onnxruntime has no common base class for its errors)
-                failed = watch.judge(error)
-            finally:
-                watch.end()
-            if failed is not None:
-                raise failed
+        y, next_state = watch.run(steps * batch, self._session.run, ["y", "next_state"], feed)
         if steps == batch == 1:
             y, next_state = _unscalar(y, (1, 1, self._outputs)), _unscalar(next_state, state.shape)
         # What a graph declares is not what it gives, and compiled parts copy by these shapes.
@@ -209,19 +198,7 @@ class _BoundStep(OneStep):
 
     def step(self) -> None:
         """One call; arrays of another shape than those bound are an error of onnxruntime's."""
-        watch = self._watch
-        failed: StepError | None
-        while True:
-            watch.begin(1)
-            try:
-                self._run(self._binding, watch.options)
-                return
-            except Exception as error:  # noqa: BLE001  (as above)
-                failed = watch.judge(error)
-            finally:
-                watch.end()
-            if failed is not None:
-                raise failed
+        self._watch.run(1, self._run, self._binding)
 
 
 def _unscalar(found: Float32, shape: tuple[int, ...]) -> Float32:

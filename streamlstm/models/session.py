@@ -16,6 +16,7 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 # Wheels of onnxruntime have a telemetry client that starts with the import and writes to the temporary folder; it
 # has to be told before. Who wants it sets the variable to 0.
@@ -139,6 +140,20 @@ class Watch:
 
     def end(self) -> None:
         self._rows = 0
+
+    def run(self, rows: int, call: Callable[..., Any], *arguments: Any) -> Any:
+        """What `call` gives for these arguments and the options of a run of so many rows; raises StepError."""
+        failed: StepError | None
+        while True:
+            self.begin(rows)
+            try:
+                return call(*arguments, self.options)
+            except Exception as error:  # noqa: BLE001  (onnxruntime has no common base class for its errors)
+                failed = self.judge(error)
+            finally:
+                self.end()
+            if failed is not None:
+                raise failed
 
     def judge(self, error: Exception) -> StepError | None:
         """What a run ended with; None if it is to be run again: it met the end that was meant for the one before."""

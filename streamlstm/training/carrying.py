@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from streamlstm.evaluation import Plot, draw_test_part
+from streamlstm.evaluation import Plot, draw_test_part, in_words
 from streamlstm.models import fingerprint
 from streamlstm.tables import Series
 from streamlstm.training.fitting import Progress
@@ -88,7 +88,7 @@ class Carrying:
         yield ""
         yield f"{'one step ahead, on the test part':<34}{'RMSE':>12}{'MAE':>12}{'MASE':>9}"
         for method, error in errors.items():
-            label = method.replace("seasonal_naive_", "seasonal naive, ")
+            label = in_words(method)
             mase = "–" if error.mase is None else f"{error.mase:.3f}"
             yield f"{label:<34}{error.rmse:>12.5g}{error.mae:>12.5g}{mase:>9}"
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
-from streamlstm.common import in_python, options_are_arguments, save_whole
+from streamlstm.common import options_are_arguments, save_whole
 from streamlstm.errors import TableError, UsageError, require_extra
 from streamlstm.evaluation import EvaluateArguments, Evaluation, Plot, evaluate
 from streamlstm.models import Model
@@ -143,17 +143,9 @@ def fit(table: Any, *, progress: bool | Report | None = None, **options: Unpack[
     >>> sorted(fitted.errors)
     ['model', 'naive', 'seasonal_naive_12']
     """
-    notes: list[str] = []
     with options_are_arguments():
         settings, of_table = fit_settings(options)
-        return fit_with(
-            table,
-            settings,
-            of_table,
-            given=options.keys(),
-            report=progress,
-            say=lambda one: notes.append(in_python(one)),
-        )
+        return fit_with(table, settings, of_table, given=options.keys(), report=progress, say=lambda _: None)
 
 
 def fit_with(

@@ -50,14 +50,12 @@ def with_gaps_in_season(panel: Panel, series: Sequence[Series]) -> Panel:
     is flat hides seasons, most of all those of which it covers a good part; so they are looked for with the distances
     on both sides of a gap joined by a line, and again once it is filled with what was found.
     """
-    lengths = panel.lengths.tolist()
-    if all(panel.observed[:length, number].all() for number, length in enumerate(lengths)):
+    if not panel.has_gaps:
         return panel
-    joined, found = panel, dict[int, float]()
+    joined, held = _continued(panel, panel, ())
     for _ in range(LOOKS):
-        joined, held = _continued(panel, joined, found)
         _, found = season_candidates(joined, series)
-    joined, held = _continued(panel, joined, found)
+        joined, held = _continued(panel, joined, found)
     return held
 
 
@@ -65,17 +63,15 @@ def _continued(panel: Panel, before: Panel, periods: Iterable[int]) -> tuple[Pan
     """The panel with its gaps filled by the seasons `before` shows: distances from them joined by lines, and held."""
     joined, held = panel.values.copy(), panel.values.copy()
     for number, length in enumerate(panel.lengths.tolist()):
-        for feature in range(panel.values.shape[2]):
-            rest = column = before.values[:length, number, feature]
+        there = panel.observed[:length, number]
+        for feature, column in enumerate(before.values[:length, number].T):
+            rest, known = column, there[:, feature]
             for period in periods:
                 rest = without_season(rest, period)
-            there = np.flatnonzero(panel.observed[:length, number, feature])
-            steps = np.arange(length)
-            missing = ~panel.observed[:length, number, feature]
-            lines = np.interp(steps, there, rest[there]) + column - rest
-            last = rest[there[np.searchsorted(there, steps, side="right") - 1]] + column - rest
-            joined[:length, number, feature][missing] = lines[missing]
-            held[:length, number, feature][missing] = last[missing]
+            lines = np.interp(np.arange(length), np.flatnonzero(known), rest[known])
+            last = fill_gaps(np.where(known, rest, np.nan)[:, None])[:, 0]
+            joined[:length, number, feature][~known] = (lines + column - rest)[~known]
+            held[:length, number, feature][~known] = (last + column - rest)[~known]
         for values in (joined, held):
             values[length:, number] = values[length - 1, number]
     return dataclasses.replace(panel, values=joined), dataclasses.replace(panel, values=held)
@@ -86,8 +82,7 @@ def with_gaps_forecast(config: ForecasterConfig, panel: Panel, series: Sequence[
 
     A panel without gaps is returned as it is.
     """
-    inside = np.arange(len(panel.values))[:, None] < panel.lengths  # (N, S)
-    if panel.observed[inside].all():
+    if not panel.has_gaps:
         return panel
     # The recurrent stack says nothing before it is trained; a small one only costs less.
     linear = Forecaster(dataclasses.replace(config, members=1, units=(1,)))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from streamlstm.evaluation import Plot, draw_splits
+from streamlstm.evaluation import Plot, draw_splits, in_words
 from streamlstm.models import fingerprint
 from streamlstm.tables import Series
 from streamlstm.training.forecaster import WindowConfig
@@ -78,7 +78,7 @@ class OverWindows:
             yield ""
             yield f"{titles[split]:<42}{'RMSE':>12}{'MAE':>12}"
             for method, errors in result.errors.items():
-                label = method.replace("seasonal_naive_", "seasonal naive, ")
+                label = in_words(method)
                 yield f"{label:<42}{errors.rmse:>12.5g}{errors.mae:>12.5g}"
         if "shuffled" in self.results and all(result.errors for result in self.results.values()):
             yield ""

@@ -44,6 +44,12 @@ class Panel:
         times = None if self.times is None else self.times[:longest]
         return Panel(self.values[:longest], self.observed[:longest] & inside, ends, times)
 
+    @property
+    def has_gaps(self) -> bool:
+        """Whether anything is missing between the first and the last value of a series."""
+        inside = np.arange(len(self.values))[:, None] < self.lengths  # (N, S)
+        return not self.observed[inside].all()
+
     def observed_rows(self) -> NDArray[np.float64]:
         """All values that are there and complete, (n, F); if those are few, all that are there in part."""
         every, some = self.observed.all(axis=2), self.observed.any(axis=2)

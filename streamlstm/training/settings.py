@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from streamlstm.common import arguments, taken
+from streamlstm.common import arguments, split_settings, taken
 from streamlstm.errors import UsageError
 from streamlstm.tables import TABLE_KINDS, TableArguments
 
@@ -155,13 +155,8 @@ KINDS: Mapping[str, arguments.Kind] = {
     "gaps": arguments.flag,
     "gap_after": arguments.optional(arguments.duration),
 }
-_FIELDS = frozenset(one.name for one in fields(FitSettings))
 
 
 def fit_settings(given: Mapping[str, Any]) -> tuple[FitSettings, dict[str, Any]]:
     """What Python's options ask for: of the training, and of the table; raises UsageError for what makes no sense."""
-    found = taken("fit", KINDS, given)
-    return (
-        FitSettings(**{name: value for name, value in found.items() if name in _FIELDS}),
-        {name: value for name, value in found.items() if name not in _FIELDS},
-    )
+    return split_settings(FitSettings, taken("fit", KINDS, given))

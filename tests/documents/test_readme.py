@@ -26,6 +26,23 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
+def run_script(
+    text: str, workplace: Path, environment: dict[str, str], *, timeout_s: float
+) -> subprocess.CompletedProcess[str]:
+    """Run commands of a reader's, all of which have to succeed."""
+    done = subprocess.run(
+        ["bash", "-c", text],
+        cwd=workplace,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
 def test_generated_parts_are_current() -> None:
     """Commands, settings and metrics are those of the code."""
     done = subprocess.run(
@@ -96,16 +113,7 @@ def test_the_road_from_a_table_to_live_predictions_runs(workplace: Path, start_s
     }
     with foreign.client() as client:
         before: Any = client.info("stats")
-    done = subprocess.run(
-        ["bash", "-c", text],
-        cwd=workplace,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = run_script(text, workplace, environment, timeout_s=900)
     assert f":{foreign.port}/" not in done.stderr
     with foreign.client() as client:
         after: Any = client.info("stats")
@@ -131,16 +139,7 @@ def test_an_lstm_of_torch_is_served_as_it_says(workplace: Path) -> None:
         "PYTHONPATH": str(ROOT),
     }
     text = f"set -e\n{script}\nwait\n"
-    done = subprocess.run(
-        ["bash", "-c", text],
-        cwd=workplace,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = run_script(text, workplace, environment, timeout_s=300)
     assert "layout BTF" in done.stderr
     assert done.stdout.count("yhat=") == 3, done.stdout
     assert "144 predictions, 0 dead letters" in done.stdout

@@ -144,6 +144,11 @@ class Push:
             self._sender.settle(insist=insist)
 
     @property
+    def values(self) -> int:
+        """How many values are known to be in."""
+        return sum(tally.values for tally in self._sender.tallies.values())
+
+    @property
     def entries(self) -> int:
         """How many entries are known to be in."""
         return sum(tally.entries for tally in self._sender.tallies.values())
@@ -177,10 +182,9 @@ class Push:
             }
             for name, t in tallies.items()
         ]
-        values = sum(tally.values for tally in tallies.values())
         shifted = self._spread.shift.years if self._spread else 0
         return {
-            "values": values,
+            "values": self.values,
             "entries": self.entries,
             "skipped": self.skipped,
             "shift_years": shifted,
@@ -190,7 +194,6 @@ class Push:
     def line(self) -> str:
         """What was pushed, in a line for people."""
         tallies = self._sender.tallies
-        values = sum(tally.values for tally in tallies.values())
         if len(tallies) == 1:
             name, tally = next(iter(tallies.items()))
             where = f" to {name} at {tally.server}, {tally.first.decode()} to {tally.last.decode()}"
@@ -202,7 +205,7 @@ class Push:
         there += f"; {counted(self._sender.open_entries, 'entry', 'entries')} more may be in" * bool(
             self._sender.open_entries
         )
-        return f"pushed {counted(values, 'value')} in {counted(self.entries, 'entry', 'entries')}{where}{there}"
+        return f"pushed {counted(self.values, 'value')} in {counted(self.entries, 'entry', 'entries')}{where}{there}"
 
     def dropped_line(self) -> str | None:
         """What was left out, in a line for people; None if nothing was."""

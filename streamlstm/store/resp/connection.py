@@ -81,7 +81,7 @@ class Connection(Transport):
                 else:
                     began_s = time.monotonic()
                 data = self.receive_bytes()
-                self._elements.hold(data, self.limits.most_bytes)
+                self._elements.hold(data, self.limits)
                 self._reader.feed(data)
                 held += len(data)
         except (hiredis.ProtocolError, ValueError, MemoryError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from streamlstm.store.resp.codec import skip_replies
-from streamlstm.store.resp.reply_limits import LEAST_ELEMENT_BYTES
+from streamlstm.store.resp.reply_limits import TOO_MANY
 from streamlstm.store.resp.transport import Transport
 
 END = b"\r\n"
@@ -77,6 +77,6 @@ class RawReplies:
             raise self._transport.unavailable(f"it does not speak Redis' protocol: {error}") from None
         if self._left == 0 and self._whole < len(data):
             raise self._transport.unavailable("the server said something that it was not asked for")
-        if self._left * LEAST_ELEMENT_BYTES > self._transport.limits.most_bytes:
-            raise self._transport.unavailable("it announces more elements than fit into a reply")
+        if not self._transport.limits.have_room(self._left):
+            raise self._transport.unavailable(TOO_MANY)
         return self._left == 0

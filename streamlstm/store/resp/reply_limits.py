@@ -7,6 +7,7 @@ from typing import NamedTuple
 from streamlstm.store.resp.codec import skip_replies
 
 _ANY = 1 << 62  # replies that are not counted
+TOO_MANY = "it announces more elements than fit into a reply"
 LEAST_ELEMENT_BYTES = 3  # `+` and the end of its line
 MOST_LINE_BYTES = 1 << 20  # of an error, say; its end is looked for from its beginning whenever more has come
 
@@ -18,6 +19,10 @@ class Limits(NamedTuple):
     # Slower than this it is given up, once it has taken as long as a silence may last: else a byte now and then would
     # hold a process up for good.
     bytes_a_second: int
+
+    def have_room(self, elements: int) -> bool:
+        """Whether a reply that is small enough can have so many elements more."""
+        return elements * LEAST_ELEMENT_BYTES <= self.most_bytes
 
 
 # Redis takes no command of more than 1 GB (client-query-buffer-limit), so none of its entries is larger.
@@ -35,12 +40,12 @@ class Elements:
         self._rest = bytearray()  # of what is not whole
         self._left = _ANY
 
-    def hold(self, data: bytes, most_bytes: int) -> None:
+    def hold(self, data: bytes, limits: Limits) -> None:
         """Go over what has come; raises ValueError for what is no reply, or for more elements than it has bytes."""
         self._rest += data
         at, self._left = skip_replies(self._rest, 0, self._left)
         del self._rest[:at]
         if len(self._rest) > MOST_LINE_BYTES and not self._rest.startswith(b"$"):
             raise ValueError("a line of it has no end")
-        if (self._left - _ANY) * LEAST_ELEMENT_BYTES > most_bytes:
-            raise ValueError("it announces more elements than fit into a reply")
+        if not limits.have_room(self._left - _ANY):
+            raise ValueError(TOO_MANY)

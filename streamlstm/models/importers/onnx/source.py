@@ -28,7 +28,6 @@ from streamlstm.models import (
     check_model,
     open_session,
     read_model,
-    said_by_runtime,
 )
 
 Array = NDArray[Any]
@@ -115,13 +114,7 @@ class Source:
 
     def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs for inputs of any sizes; raises StepError where the nodes fail on them."""
-        self._watch.begin(1)
-        try:
-            answers = self._session.run(None, dict(feed), self._watch.options)
-        except Exception as error:  # noqa: BLE001  (onnxruntime has no common base class for its errors)
-            raise self._watch.judge(error) or said_by_runtime(error) from None
-        finally:
-            self._watch.end()
+        answers = self._watch.run(1, self._session.run, None, dict(feed))
         found = {}
         for one, answer in zip(self.outputs, answers, strict=True):
             if isinstance(answer, np.ndarray):
