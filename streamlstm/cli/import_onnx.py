@@ -65,6 +65,12 @@ class Both(ParamType):
     "call, BT one number a value; convolutions mostly have BFT. Of a flat window, BTF or BFT is the order within it.",
 )
 @option(
+    "--y-layout",
+    metavar="BTO|BOT|BT|BO",
+    help="What the axes of an answer to a window are, where it may answer each of its values (T, of which the newest "
+    "one's is the forecast) or give as many columns (O).",
+)
+@option(
     "--state-batch-axis",
     type=click.IntRange(min=0),
     metavar="N",
@@ -140,6 +146,7 @@ def import_onnx(*, model: Path, output: Path, as_json: bool, max_bytes: int, **s
             y=said["y"],
             states=each_once(said["states"], TWICE.format("--state")),
             layout=said["layout"],
+            y_layout=said["y_layout"],
             state_batch_axis=said["state_batch_axis"],
             window=said["window"],
             newest_first=said["newest_first"],

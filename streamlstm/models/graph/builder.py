@@ -208,7 +208,8 @@ class Graph:
 
 
 def _prefix_names(node: onnx.NodeProto, prefix: str) -> None:
-    """Put a prefix before every tensor's name of a node, those of its inner graphs too; an empty name is none."""
+    """Put a prefix before a node's name and its tensors', those of its inner graphs too; an empty name is none."""
+    node.name = node.name and prefix + node.name
     node.input[:] = [name and prefix + name for name in node.input]
     node.output[:] = [name and prefix + name for name in node.output]
     for attribute in node.attribute:

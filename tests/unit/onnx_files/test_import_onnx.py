@@ -251,6 +251,14 @@ def test_what_is_not_clear_is_asked_for_by_option(tmp_path: Path) -> None:
         import_onnx(path, Options())
 
 
+def test_a_step_model_is_read_as_any_file(tmp_path: Path) -> None:
+    """Names of nodes and tensors that the model around it has too are kept apart."""
+    first = import_onnx(dense(tmp_path / "m.onnx", 6), Options())
+    (tmp_path / "step.onnx").write_bytes(first.data)
+    again = import_onnx(tmp_path / "step.onnx", Options())
+    assert np.array_equal(answers(first, walk(1)), answers(again, walk(1)))
+
+
 def test_a_window_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     """Six numbers are no windows of four values, and no series of six features either."""
     with pytest.raises(ModelError, match="--window"):

@@ -100,7 +100,7 @@ class _Caller:
         return graph.concat(answers, axis=2), after
 
     def _constant(self, graph: Graph, x: str, carried: Carried, batch: int | None) -> str:
-        row = graph.constant(np.full((1, carried.size), carried.initial))
+        row = graph.constant(np.full((1, carried.size), carried.initial, np.float32))
         if batch == 1:
             return row
         rows = graph.slice(graph.node("Shape", x), 1, 2, 0)

@@ -36,22 +36,25 @@ class Options:
     """What is said of a file; what it says unambiguously itself need not be said.
 
     `x` and `y` are names of inputs and outputs, `states` input to output. `layout` is the order of the axes of the
-    first input (T steps, B series, F numbers of a value). `window` is W of a model that reads the last W values.
+    first input (T steps, B series, F numbers of a value), `y_layout` that of the axes of an answer to a window (B, O
+    numbers, T where each of its values has one). `window` is W of a model that reads the last W values.
     `scale` is (min, max), `standardize` (mean, standard deviation): one for everything, one a feature, or one a feature
-    and then one an output. `initial` says what a state begins with, by its input.
+    and then one an output. `initial` says what a state begins with, by its input: one number, or one each of its
+    own.
     """
 
     x: Sequence[str] = ()
     y: Sequence[str] = ()
     states: Mapping[str, str] = field(default_factory=dict)
     layout: str | None = None
+    y_layout: str | None = None
     state_batch_axis: int | None = None
     window: int | None = None
     newest_first: bool = False
     scale: Pair | Sequence[Pair] | None = None
     standardize: Pair | Sequence[Pair] | None = None
     targets: Mapping[str, str] = field(default_factory=dict)
-    initial: Mapping[str, float] = field(default_factory=dict)
+    initial: Mapping[str, float | tuple[float, ...]] = field(default_factory=dict)
     features: Sequence[str] | None = None
     outputs: Sequence[str] | None = None
 
@@ -131,11 +134,28 @@ def _read(source: Source, roles: Roles, options: Options) -> Reading:
         options.newest_first,
         options.initial,
         None if options.features is None else len(options.features),
+        options.y_layout,
     )
     tries = try_ways(source.run, ways(source, roles, wanted), roles.answers)
     if not tries.found:
         raise ModelError(_does_not_run(source, tries))
-    return tries.found[0]
+    reading = tries.found[0]
+    if options.y_layout is None and options.outputs is None:
+        _ask_of_steps(source, reading)
+    return reading
+
+
+def _ask_of_steps(source: Source, reading: Reading) -> None:
+    """UsageError for answers of several axes, one of them as long as the window, of which nothing says what it is."""
+    for one in reading.given:
+        several = len(one.lengths) > 2 - reading.batches  # beside the axis of the series
+        if reading.window is not None and reading.window > 1 and reading.window in one.lengths and several:
+            count = " by ".join(map(str, one.lengths))
+            raise UsageError(
+                f"{source.name}: output {printable(one.name)!r} gives {count} numbers for a window of "
+                f"{reading.window}: say --y-layout BTO (BOT, …) if it answers each value of the window, so that the "
+                "newest one's answer is the forecast; name them all with --outputs if they are columns (horizons)"
+            )
 
 
 def _does_not_run(source: Source, tries: Tries) -> str:
@@ -159,7 +179,10 @@ def _guesses(reading: Reading, options: Options) -> Iterator[str]:
                 "before it"
             )
         if any("T" in one.axes for one in reading.given):
-            yield "it answers each value of the window; the newest one's answer is the forecast"
+            yield (
+                "it answers each value of the window; the newest one's answer is the forecast (--y-layout says "
+                "otherwise)"
+            )
     if not reading.batches:
         yield "one series at a time: the axis of the series is baked in, or series would answer for each other"
     if reading.states and not reading.over_time and any("T" in one.axes for one in reading.fed):

@@ -16,7 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.errors import StepError
-from streamlstm.models.importers.onnx.reading import Axes, Carried, Fed, Given, Reading, answers, feed, initial
+from streamlstm.models.importers.onnx.reading import (
+    Axes,
+    Carried,
+    Fed,
+    Given,
+    Reading,
+    answers,
+    feed,
+    initial,
+    shown,
+)
 
 Array = NDArray[Any]
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]  # raises StepError
@@ -34,6 +44,7 @@ class Way:
     carried: tuple[Carried, ...]
     window: int | None
     newest_first: bool = False
+    y_axes: Axes | None = None  # of the answers to a window, where they are said
 
 
 @dataclass
@@ -74,7 +85,7 @@ def _tried(run: Run, way: Way, outputs: Sequence[str], rng: np.random.Generator)
     if not batches:
         reading = _for_one_series(replace(base, given=_outputs_over(alone, None, outputs, "B", ROWS)[0]))
         alone = _run(run, reading, x[:steps, :1])
-    return _over_time(run, reading, x, alone)
+    return _over_window(run, reading, x, alone, way.y_axes) if way.window else _over_time(run, reading, x, alone)
 
 
 def _for_one_series(reading: Reading) -> Reading:
@@ -88,30 +99,79 @@ def _for_one_series(reading: Reading) -> Reading:
 
 def _over_time(run: Run, reading: Reading, x: Array, alone: Mapping[str, Array]) -> Reading:
     """Which axis of the outputs is that of the steps, and whether a call of several is as good as one each."""
-    steps = reading.window or 1
-    more = steps + STEPS - 1
-    grown = _or_none(run, reading, x[:more, :1])
+    grown = _or_none(run, reading, x[:STEPS, :1])
     if grown is None:
         return reading
-    names = [one.name for one in reading.given]
-    axes = [_growing(alone[name].shape, grown[name].shape, steps, more) for name in names]
-    given = tuple(
-        one if axis is None else replace(one, axes=_with_letter(one.axes, axis, "T"), width=one.width // steps)
-        for one, axis in zip(reading.given, axes, strict=True)
-    )
-    timed = replace(reading, given=given)
-    if reading.window is not None:
-        return timed
+    axes = [_growing(alone[one.name].shape, grown[one.name].shape, 1, STEPS) for one in reading.given]
+    timed = replace(reading, given=tuple(map(_with_steps, reading.given, axes)))
     if any(axis is None for axis in axes) or not reading.states:
-        return reading if any(axis is None for axis in axes) else replace(timed, over_time=True)
+        return timed if any(axis is None for axis in axes) else replace(timed, over_time=True)
     y, state, one_by_one = answers(timed, grown)[0], initial(timed, 1), []
-    for step in range(more):
+    for step in range(STEPS):
         found, state = answers(timed, run(feed(timed, x[step : step + 1, :1], state)))
         one_by_one.append(found)
     if not close(y, np.concatenate(one_by_one)):
         return timed
-    both = not reading.batches or _or_none(run, timed, x[:more, :ROWS]) is not None
+    both = not reading.batches or _or_none(run, timed, x[:STEPS, :ROWS]) is not None
     return replace(timed, over_time=both)
+
+
+def _over_window(run: Run, reading: Reading, x: Array, alone: Mapping[str, Array], y_axes: Axes | None) -> Reading:
+    """Which axis of the outputs has an answer for each value of the window, if one has: as said, or found.
+
+    Such an axis grows with the window. Where the graph takes no other window (an exporter unrolled its loop), it is one
+    as long as the window, along which only the last answer depends on the last value.
+    """
+    W = reading.window or 1
+    grown = None if y_axes else _or_none(run, reading, x[: W + STEPS - 1, :1])
+    other = None if y_axes or W == 1 else _or_none(run, reading, np.concatenate([x[: W - 1], 1 - x[W - 1 : W]])[:, :1])
+    given = []
+    for one in reading.given:
+        before = alone[one.name]
+        if y_axes:
+            axis = _said_axis(one, before, y_axes, W)
+        else:
+            axis = None if grown is None else _growing(before.shape, grown[one.name].shape, W, W + STEPS - 1)
+            if axis is None and other is not None:
+                axis = _moved_last(before, other[one.name], one.axes, W)
+        given.append(_with_steps(one, axis, W))
+    return replace(reading, given=tuple(given))
+
+
+def _said_axis(one: Given, found: Array, axes: Axes, W: int) -> int | None:
+    """The axis of the window's values as it is said."""
+    fits = len(axes) == found.ndim and all(
+        (letter != "T" or size == W) and (letter == "B") == (own == "B" or (letter == "B" and size == 1))
+        for letter, size, own in zip(axes, found.shape, one.axes, strict=True)
+    )
+    if not fits:
+        raise StepError(f"the output {one.name!r} has the shape {found.shape}, which is not {shown(axes)}")
+    return axes.index("T") if "T" in axes else None
+
+
+def _moved_last(before: Array, after: Array, axes: Axes, W: int) -> int | None:
+    """The axis of W numbers of which only the last differ, if there is one."""
+    if before.shape != after.shape:
+        return None
+    differs = ~np.isclose(before, after, rtol=CLOSE, atol=CLOSE * np.abs(before).max(initial=0))
+    for axis, (letter, size) in enumerate(zip(axes, before.shape, strict=True)):
+        if letter == "O" and size == W:
+            moved = np.flatnonzero(differs.any(axis=tuple(n for n in range(before.ndim) if n != axis)))
+            if moved.tolist() == [W - 1]:
+                return axis
+    return None
+
+
+def _with_steps(one: Given, axis: int | None, steps: int = 1) -> Given:
+    if axis is None:
+        return one
+    place = one.axes[:axis].count("O")
+    lengths = (*one.lengths[:place], *one.lengths[place + 1 :])
+    return replace(one, axes=_with_letter(one.axes, axis, "T"), width=one.width // steps, lengths=lengths)
+
+
+def _lengths(found: Array, axes: Axes) -> tuple[int, ...]:
+    return tuple(size for letter, size in zip(axes, found.shape, strict=True) if letter == "O")
 
 
 def _outputs_over(
@@ -127,7 +187,7 @@ def _outputs_over(
         if axis is not None:
             axes = _with_letter(axes, axis, letter)
         growing = growing and axis is not None
-        given.append(Given(name, axes, one[name].size))
+        given.append(Given(name, axes, one[name].size, _lengths(one[name], axes)))
     return tuple(given), growing
 
 

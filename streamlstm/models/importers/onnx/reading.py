@@ -41,7 +41,7 @@ class Carried:
     batch_axis: int | None  # None where the graph takes one series
     shape: tuple[int, ...]  # without the batch axis
     dtype: np.dtype[Any]
-    initial: float = 0.0
+    initial: float | tuple[float, ...] = 0.0  # one number for all of it, or one each in C order
 
     @property
     def size(self) -> int:
@@ -56,6 +56,7 @@ class Given:
     name: str
     axes: Axes
     width: int
+    lengths: tuple[int, ...] = ()  # of the axes O
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,8 @@ def check_against(run: Run, reading: Reading, model: Model, scaling: OuterScalin
             found, _ = model.run(x, model.initial_state(batch))
         except StepError:
             continue
+        if found.shape != wanted.shape:
+            raise ModelError(f"the step model gives {found.shape[2]} numbers a value and the graph {wanted.shape[2]}")
         tried = True
         first = (reading.window or 1) - 1
         size = np.maximum(np.abs(wanted[first:]), unit)

@@ -44,8 +44,9 @@ class Wanted:
     state_batch_axis: int | None = None
     window: int | None = None
     newest_first: bool = False
-    initial: Mapping[str, float] | None = None
+    initial: Mapping[str, float | tuple[float, ...]] | None = None
     width: int | None = None  # F, where the features are named
+    y_layout: str | None = None
 
 
 def ways(source: Source | Signature, roles: Roles, wanted: Wanted) -> list[Way]:
@@ -57,11 +58,12 @@ def ways(source: Source | Signature, roles: Roles, wanted: Wanted) -> list[Way]:
     first = values[0]
     if first.sizes is None:
         raise UsageError(f"{source.name}: the input {printable(first.name)!r} does not say how many axes it has")
+    y_axes = _said_of_answers(wanted.y_layout, windowed=windowed)
     found = []
     for axes in _layouts(source, first, wanted, windowed=windowed):
         for fed, window in _fed(source, values, axes, wanted, windowed=windowed):
             for states in _states(source, roles, carried, wanted, _batch_names(first, axes)):
-                found.append(Way(fed, states, window, wanted.newest_first))  # noqa: PERF401  (three loops)
+                found.append(Way(fed, states, window, wanted.newest_first, y_axes))  # noqa: PERF401  (three loops)
     found.sort(key=lambda way: way.window == 1)  # 24 values of one number rather than one of 24
     if not found:
         raise UsageError(_nothing_fits(source, first, wanted, windowed=windowed))
@@ -119,6 +121,21 @@ def _said(source: Source | Signature, x: Tensor, layout: str, rank: int) -> list
     if rank == 2 and sorted(letters) == ["B", "F", "T"] and letters[0] == "B":  # a flat window
         return [("B", letters[1:])]
     raise UsageError(f"{source.name}: --layout {layout} has {len(letters)} axes and the input {x.shown} {rank}")
+
+
+def _said_of_answers(layout: str | None, *, windowed: bool) -> Axes | None:
+    """The axes of the answers to a window."""
+    if layout is None:
+        return None
+    letters = layout.upper()
+    if not letters or set(letters) - set("TBO") or letters.count("T") > 1 or letters.count("B") > 1:
+        raise UsageError(
+            f"--y-layout {layout}: there are BTO, BOT, BO, BT and the like (B series, T an answer for each value of "
+            "the window, O numbers of an answer)"
+        )
+    if not windowed:
+        raise UsageError("--y-layout is for models that read a window; the answers of others are found by running them")
+    return tuple(letters)
 
 
 def _wired(graph: onnx.GraphProto, name: str) -> Axes | None:

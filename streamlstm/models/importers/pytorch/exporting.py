@@ -8,18 +8,18 @@ module itself.
 
 from __future__ import annotations
 
-import copy
-import io
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+import importlib.util
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
 
-from streamlstm.common import write_whole
+from streamlstm.common import options_are_arguments, taken, write_whole
 from streamlstm.errors import ModelError, StreamlstmError, UsageError
 from streamlstm.models import Model
 from streamlstm.models.importers.onnx import (
@@ -35,11 +35,12 @@ from streamlstm.models.importers.onnx import (
     try_ways,
     ways,
 )
-from streamlstm.models.importers.pytorch.calling import Stepped, find_call, runner
-
-OPSET = 17
-_SHAPES = {"BTF": 3, "TBF": 3, "BF": 2, "BT": 2, "TB": 2}
-_WINDOWED = {"BTF": 3, "BFT": 3, "TBF": 3, "BT": 2}
+from streamlstm.models.importers.pytorch.calling import Stepped, check_repeats, find_call, runner, said_of
+from streamlstm.models.importers.pytorch.copying import own_copy
+from streamlstm.models.importers.pytorch.options import KINDS, Asked, ModuleOptions
+from streamlstm.models.importers.pytorch.own_layers import Scanned, build
+from streamlstm.models.importers.pytorch.tracing import exported, exporting
+from streamlstm.nn import RecurrentLayer
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,6 @@ class _Read:
     """A module, how it is called and how it is read."""
 
     stepped: Stepped
-    states: tuple[tuple[int, ...], ...]  # their shapes for one series
     reading: Reading
     names: tuple[list[str], list[str]]
 
@@ -60,140 +60,170 @@ def export(
     outputs: Sequence[str] | None = None,
     window: int | None = None,
     layout: str | None = None,
-    state: Sequence[Tensor] | Tensor | None = None,
-    **options: Any,
+    state: Any = None,
+    **options: Unpack[ModuleOptions],
 ) -> Model:
     """Write a module as a step model, and return it loaded.
 
-    The module is `forward(x, *state) -> (y, *next_state)`, states perhaps nested as those of `torch.nn.LSTM`, or with
-    `window` W `forward(window) -> y`. x has float32 values in any layout (T steps, B series, F numbers: `BTF`, `TBF`,
-    `BF`, …), which is found out unless `layout` says it. `features` are the numbers of a value, how many or their
-    names; `outputs` name the columns of a forecast. `state` is the state of one series before its first value, for
-    its shapes; it begins with zeros. `options` are those of `import-onnx`: `scale`, `standardize`, `targets`.
+    The module is `forward(x, *state) -> (y, *next_state)`, states perhaps nested (tuples, lists, dicts) as those of
+    `torch.nn.LSTM`, y perhaps several tensors, whose numbers are columns; or with `window` W `forward(window) -> y`. A
+    layer of `streamlstm.nn` carries the state of its `scan`. x has float32 values in any layout (T steps, B series, F
+    numbers: `BTF`, `TBF`, `BF`, …), which is found out unless `layout` says it. `features` are the numbers of a value,
+    how many or their names; `outputs` name the columns of a forecast. `state` is the state of one series before its
+    first value; without it, that is what the module begins with if it is called without, else zeros of shapes that are
+    found out. For `options` see `ModuleOptions`.
 
     Raises ModelError if the module cannot be served, or its step model differs from it by more than 1e-5 of its
     forecasts or in bits; UsageError for options that do not fit.
     """
-    names = None if isinstance(features, int) else list(features)
-    width = features if isinstance(features, int) else len(features)
-    own = copy.deepcopy(module).cpu().float().eval()
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tracing: what is baked in is found by trying
-        read = _read(own, width, window, layout, state)
-        said = Options(
-            x=["x"],
-            y=["y"],
-            states=dict(zip(read.names[0][1:], read.names[1][1:], strict=True)),
-            layout="".join(read.reading.fed[0].axes),
-            window=window,
-            features=names or (None if width == 1 else [f"x{number}" for number in range(1, width + 1)]),
-            outputs=outputs,
-            **options,
-        )
-        made = _written(read, said)
-        model = Model(made.data)
-        check_against(runner(read.stepped, *read.names), read.reading, model, made.scaling)
-    write_whole(Path(path), made.data)
-    return model
+    with options_are_arguments():
+        asked = Asked.of(features, outputs, window, layout, state, taken("export", KINDS, options))
+        build(module, asked.width)
+        with torch.no_grad(), exporting():
+            data = _made(own_copy(module), asked)
+    write_whole(Path(path), data)
+    return Model(data)
 
 
-def _read(own: nn.Module, width: int, window: int | None, layout: str | None, state: Any) -> _Read:
+def _made(own: nn.Module, asked: Asked) -> bytes:
+    """The step model of a module."""
+    if asked.window is None and isinstance(own, RecurrentLayer):
+        own, asked = Scanned(own), dataclasses.replace(asked, layout="TBF")
+    read = _read(own, asked)
+    width, given = asked.width, read.reading.given
+    said = Options(
+        x=["x"],
+        y=read.names[1][: len(given)],
+        states=dict(zip(read.names[0][1:], read.names[1][len(given) :], strict=True)),
+        layout="".join(read.reading.fed[0].axes),
+        y_layout=_y_layout(read.reading),
+        window=asked.window,
+        newest_first=asked.newest_first,
+        initial={one.name: one.initial for one in read.reading.carried},
+        features=asked.names or (None if width == 1 else [f"x{number}" for number in range(1, width + 1)]),
+        outputs=asked.outputs,
+        **asked.others,
+    )
+    made = _written(read, said)
+    check_against(runner(read.stepped, *read.names), read.reading, Model(made.data), made.scaling)
+    return made.data
+
+
+def _read(own: nn.Module, asked: Asked) -> _Read:
     """Call the module in every layout, and take the one that holds best."""
     found: list[_Read] = []
     failed: list[str] = []
-    known = _SHAPES if window is None else _WINDOWED
-    for rank in dict.fromkeys([len(layout)] if layout else known.values()):
-        for x in _examples(rank, width, window, layout):
-            stepped = Stepped(own, [], carries=False) if window else find_call(own, x, state)
-            if stepped is None:
-                continue
-            tries = _tries(stepped, x, width, window, layout, failed)
+    known = asked.layouts
+    for rank in dict.fromkeys([len(asked.layout)] if asked.layout else known.values()):
+        for x in _examples(rank, asked):
+            stepped = _stepped(own, x, asked, failed)
+            tries = [] if stepped is None else _tries(stepped, x, asked, failed)
             found += tries
             if tries:
                 break
     found.sort(key=lambda read: -(2 * read.reading.batches + read.reading.over_time))
     if not found:
+        told = {one.partition(": ")[2] or one: one for one in reversed(failed)}  # each once, the first of its kind
+        why = "; ".join([*told.values()][::-1][:2]) or "with x of one series and one step"
         raise ModelError(
-            "the module cannot be called in any layout "
-            f"({failed[0] if failed else 'with x of one series and one step'}); forward is to be (x, *state) -> (y, "
-            "*next_state), or window -> y with window=W; layout= and state= say what x and the first state are like"
+            f"the module cannot be called in any layout ({why}); forward is to be (x, *state) -> (y, *next_state), or "
+            "window -> y with window=W, x all numbers of a value side by side (features=F); layout= and state= say "
+            "what x and the first state are like"
         )
-    return found[0]
+    best = found[0]
+    if asked.window and not best.reading.batches and not asked.layout and failed:
+        raise ModelError(
+            f"the module takes windows of {asked.window} values of one series only, and none of several ({failed[0]}); "
+            "if that is how it is meant, say layout=, else window= as the module was made for"
+        )
+    return best
 
 
-def _examples(rank: int, width: int, window: int | None, layout: str | None) -> Iterator[Tensor]:
+def _stepped(own: nn.Module, x: Tensor, asked: Asked, failed: list[str]) -> Stepped | None:
+    """The module as it is called with such values; None if it is not."""
+    if asked.window is None:
+        if isinstance(own, Scanned):
+            return Stepped(own, [own.initial()], carries=True)
+        stepped = find_call(own, x, asked.state, failed)
+    else:
+        stepped = Stepped(own, [], carries=False)
+        try:
+            stepped(x)
+        except Exception as error:  # noqa: BLE001  (whatever somebody's module raises)
+            failed.append(said_of(error, x))
+            return None
+    if stepped is not None:
+        check_repeats(lambda: stepped(x, *stepped.states()), x)
+    return stepped
+
+
+def _examples(rank: int, asked: Asked) -> Iterator[Tensor]:
     """Values of one series and one step, or window, with so many axes."""
-    sizes = {"T": window or 1, "B": 1, "F": width}
-    known = [layout.upper()] if layout else list(_SHAPES if window is None else _WINDOWED)
+    sizes = {"T": asked.window or 1, "B": 1, "F": asked.width}
+    known = [asked.layout.upper()] if asked.layout else list(asked.layouts)
     shapes = [tuple(sizes.get(one, 1) for one in letters) for letters in known if len(letters) == rank]
     for shape in dict.fromkeys(shapes):
         yield torch.rand(shape)
 
 
-def _tries(
-    stepped: Stepped, x: Tensor, width: int, window: int | None, layout: str | None, failed: list[str]
-) -> list[_Read]:
-    states = stepped.zeros()
-    ins, outs = (["x", *(f"state{n}" for n in range(len(states)))], ["y", *(f"next{n}" for n in range(len(states)))])
-    sizes = [tuple(state.shape) for state in states]
-    source = described([("x", (None,) * x.ndim), *zip(ins[1:], sizes, strict=True)])
-    roles = Roles(["x"], dict(zip(ins[1:], outs[1:], strict=True)), ["y"])
+def _tries(stepped: Stepped, x: Tensor, asked: Asked, failed: list[str]) -> list[_Read]:
+    states = stepped.states()
+    answers = len(stepped(x, *states)) - len(states)
+    ins = ["x", *(f"state{n}" for n in range(len(states)))]
+    outs = ["y", *(f"y{n}" for n in range(2, answers + 1)), *(f"next{n}" for n in range(len(states)))]
+    source = described(
+        [("x", (None,) * x.ndim), *((name, tuple(one.shape)) for name, one in zip(ins[1:], states, strict=True))]
+    )
+    wanted = Wanted(
+        layout=asked.layout,
+        window=asked.window,
+        newest_first=asked.newest_first,
+        initial={name: _initial(one) for name, one in zip(ins[1:], states, strict=True)},
+        width=asked.width,
+        y_layout=asked.y_layout,
+    )
+    roles = Roles(["x"], dict(zip(ins[1:], outs[answers:], strict=True)), outs[:answers])
     try:
-        possible = ways(source, roles, Wanted(layout=layout, window=window, width=width))
+        possible = ways(source, roles, wanted)
     except UsageError as error:
         failed.append(str(error))
         return []
-    tries = try_ways(runner(stepped, ins, outs), possible, ["y"])
+    tries = try_ways(runner(stepped, ins, outs), possible, roles.answers)
     failed += tries.failed
-    return [_Read(stepped, tuple(sizes), reading, (ins, outs)) for reading in tries.found]
+    return [_Read(stepped, reading, (ins, outs)) for reading in tries.found]
+
+
+def _initial(state: Tensor) -> float | tuple[float, ...]:
+    """One number where all are the same, as in a state of zeros."""
+    numbers = tuple(state.detach().float().reshape(-1).tolist())
+    return numbers[0] if len(set(numbers)) == 1 else numbers
+
+
+def _y_layout(reading: Reading) -> str | None:
+    """The axes of the answers to a window, as the module gives them."""
+    if reading.window is None or not any("T" in one.axes for one in reading.given):
+        return None
+    return "".join(next(one.axes for one in reading.given if "T" in one.axes))
 
 
 def _written(read: _Read, said: Options) -> Imported:
     """The step model, of the widest example that can be exported and holds."""
-    failed: list[str] = []
-    steps = (3, 1) if read.reading.over_time else (1,)
-    for count in (read.reading.window,) if read.reading.window else steps:
-        for batch in (2, 1) if read.reading.batches else (1,):
-            try:
-                return convert(source_of(_exported(read, count, batch), "the module"), said)
-            except StreamlstmError as error:
-                failed.append(str(error))
-            except Exception as error:  # noqa: BLE001  (torch's exporter raises anything)
-                failed.append(f"torch cannot export it: {error}".splitlines()[0][:300])
+    module, failed = read.stepped.module, list[str]()
+    if isinstance(module, Scanned):
+        begins = {"state": read.reading.carried[0].initial}
+        said = dataclasses.replace(said, states={"state": "next_state"}, initial=begins)
+        return convert(source_of(module.written(), "the layer"), said)
+    counts = (read.reading.window,) if read.reading.window else (3, 1) if read.reading.over_time else (1,)
+    # Torch's newer exporter needs the package onnxscript and some seconds more; it knows what the other lacks.
+    kinds = (False, True) if importlib.util.find_spec("onnxscript") else (False,)
+    for newer, count, batch in itertools.product(kinds, counts, (2, 1) if read.reading.batches else (1,)):
+        try:
+            data = exported(read.stepped, read.reading, read.names, steps=count, batch=batch, newer=newer)
+            return convert(source_of(data, "the module"), said)
+        except UsageError:
+            raise
+        except StreamlstmError as error:
+            failed.append(str(error))
+        except Exception as error:  # noqa: BLE001  (torch's exporter raises anything)
+            failed.append(f"torch cannot export it: {error}".splitlines()[0][:300])
     raise ModelError(f"the module cannot be written as a step model: {failed[0]}")
-
-
-def _exported(read: _Read, steps: int, batch: int) -> bytes:
-    """What torch's exporter writes for an example of so many steps and series."""
-    axes = read.reading.fed[0].axes
-    sizes = {"T": steps, "B": batch, "F": read.reading.width}
-    example = [torch.rand(*[_size(axis, sizes) for axis in axes])]
-    dynamic: dict[str, dict[int, str]] = {
-        "x": {at: axis for at, axis in enumerate(axes) if sizes.get(axis, 1) > 1 and axis in ("B", "T")}
-    }
-    if read.reading.window:
-        dynamic["x"] = {at: axis for at, axis in dynamic["x"].items() if axis == "B"}
-    for carried in read.reading.carried:
-        at = carried.batch_axis
-        shape = carried.shape if at is None else (*carried.shape[:at], batch, *carried.shape[at:])
-        example.append(torch.zeros(shape))
-        dynamic[carried.name] = {} if at is None or batch == 1 else {at: "B"}
-    file = io.BytesIO()
-    torch.onnx.export(
-        read.stepped,
-        tuple(example),
-        file,  # type: ignore[arg-type]  # any file object, of which its types do not know
-        input_names=read.names[0],
-        output_names=read.names[1],
-        dynamic_axes=dynamic,
-        opset_version=OPSET,
-        dynamo=False,
-    )
-    return file.getvalue()
-
-
-def _size(axis: str, sizes: Mapping[str, int]) -> int:
-    size = 1
-    for letter in axis.replace("1", ""):
-        size *= sizes[letter]
-    return size
