@@ -28,6 +28,14 @@ class StepError(ModelError):
     """A model that can be stepped failed on some value of a call, or answered it with arrays of another shape."""
 
 
+class NodeStepError(StepError):
+    """A node of a model failed; `node` is its name, as the runtime has it, empty if it has none."""
+
+    def __init__(self, message: str, node: str) -> None:
+        super().__init__(message)
+        self.node = node
+
+
 class EndlessStepError(StepError):
     """A step was given up because it took too long."""
 

@@ -26,7 +26,7 @@ import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema as operators
 
 from streamlstm.common import printable
-from streamlstm.errors import EndlessStepError, MemoryStepError, ModelError, StepError
+from streamlstm.errors import EndlessStepError, MemoryStepError, ModelError, NodeStepError, StepError
 
 MIB = 1 << 20
 # What the graph may compute from constants while it is loaded, or 1 x the file if that is more: transposed weights are
@@ -52,7 +52,8 @@ MOST_SAID = 300  # letters of an error
 _NO_MEMORY = re.compile(
     r"bad_alloc|smaller than requested bytes|Failed to allocate memory|bad allocation", re.IGNORECASE
 )
-_WHERE = re.compile(r"running (\w+) node\. Name:'[^']*' Status Message: ")
+_WHERE = re.compile(r"running (\w+) node\. Name:'(.*?)' Status Message: ")
+MOST_NAMED = 80  # characters of a node's name
 _SOURCE = re.compile(r"^\S*onnxruntime\S*:\d+ .*?\)(?: \[[^\]]*\])? ")
 
 _bounded = False  # whether sessions of this process share memory with a bound
@@ -233,9 +234,12 @@ def said_by_runtime(error: Exception) -> StepError:
     if _NO_MEMORY.search(str(error)):
         return MemoryStepError("a step asks for more memory than it may have")
     said = first_line(error)
-    *_, where = ["", *_WHERE.findall(said)]
+    *_, (where, node) = [("", ""), *_WHERE.findall(said)]
     cause = _SOURCE.sub("", said[max(0, said.rfind("Status Message: ")) :].removeprefix("Status Message: "))
-    return StepError(f"{where}: {cause}" if where else said)
+    if not where:
+        return StepError(said)
+    shown = f"{where} {printable(node[:MOST_NAMED])!r}" if node else where
+    return NodeStepError(f"{shown}: {cause}", node)
 
 
 def first_line(error: Exception) -> str:

@@ -29,8 +29,8 @@ from support.pump import pump
 Entries = list[tuple[str, list[str]]]
 
 FAILING = {
-    "lookup": (Model(odd_models.lookup()), "7", r"model failed on this value: Gather: .*idx=7"),
-    "division": (Model(odd_models.division()), "0", r"model failed on this value: Div: .*division by zero"),
+    "lookup": (Model(odd_models.lookup()), "7", r"model failed on this value: Gather 'n/Gather': .*idx=7"),
+    "division": (Model(odd_models.division()), "0", r"model failed on this value: Div 'n/Div': .*division by zero"),
     "reshaping": (Model(odd_models.reshaping()), "101", r"model failed on this value: y has the shape \(2, 1, 1\)"),
 }
 GROWING = Model(odd_models.growing())

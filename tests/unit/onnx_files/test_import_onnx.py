@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,7 @@ from streamlstm.cli.import_onnx import import_onnx as command
 from streamlstm.errors import ModelError, UsageError
 from streamlstm.models import Model
 from streamlstm.models.importers.onnx import Imported, Options, import_onnx
-
-SERIES, STEPS, UNITS = 3, 30, 8
+from tests.unit.onnx_files.torch_files import SERIES, UNITS, answers, walk, written
 
 
 class Recurrent(nn.Module):
@@ -37,31 +35,6 @@ class Recurrent(nn.Module):
         y, after = self.layer(x, state if len(state) == 2 else state[0])
         y = self.out(y[:, -1] if self.last else y)
         return (y, *after) if len(state) == 2 else (y, after)
-
-
-def written(module: nn.Module, path: Path, inputs: tuple[torch.Tensor, ...], axes: Any, names: Any = None) -> Path:
-    """The module as torch's exporter writes it."""
-    torch.manual_seed(0)
-    ins, outs = names or (["x", "h0", "c0"][: len(inputs)], ["y", "hn", "cn"][: len(inputs)])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module.eval(), inputs, path, dynamo=False, input_names=ins, output_names=outs, dynamic_axes=axes
-        )
-    return path
-
-
-def answers(made: Imported, x: np.ndarray) -> np.ndarray:
-    """What a step model answers to x (T, B, F), from its initial state."""
-    model = Model(made.data)
-    y: np.ndarray = model.run(x, model.initial_state(x.shape[1]))[0]
-    return y
-
-
-def walk(features: int) -> np.ndarray:
-    """Values (T, B, F)."""
-    rng = np.random.default_rng(1)
-    return np.cumsum(rng.standard_normal((STEPS, SERIES, features)) * 0.1, axis=0).astype(np.float32)
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
@@ -273,3 +246,37 @@ def test_the_command_says_what_it_guessed(tmp_path: Path) -> None:
     assert "carries the last 6 values" in done.stdout
     assert "layout BT" in done.stderr
     assert Model((tmp_path / "step.onnx").read_bytes()).spec.outputs == ("next", "later")
+
+
+def test_a_node_that_fails_is_named_with_its_place(tmp_path: Path) -> None:
+    """Operator, name and place of the node that no layout suits; one without a name is named by its place."""
+    values = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 6])]
+    results = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 2])]
+    weights = numpy_helper.from_array(np.zeros((5, 2), np.float32), "W")
+    for name, said in (("dense:0/MatMul", r"MatMul 'dense:0/MatMul'.* \(node 2 of 2\)"), ("", r"\(node 2 of 2\)")):
+        nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("MatMul", ["r", "W"], ["y"], name=name)]
+        graph = helper.make_graph(nodes, "g", values, results, [weights])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+        (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+        with pytest.raises(ModelError, match=said):
+            import_onnx(tmp_path / "m.onnx", Options(window=6))
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_lags_that_are_an_input_each(tmp_path: Path, said: bool) -> None:
+    """A pipeline over named columns reads a window: by the names lag1, lag2, …, or in the order that is said."""
+    names = [f"lag{number}" for number in (1, 2, 3)] if not said else ["newest", "middle", "oldest"]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1]) for name in names]
+    nodes = [helper.make_node("Concat", names, ["all"], axis=1), helper.make_node("MatMul", ["all", "W"], ["y"])]
+    weights = numpy_helper.from_array(np.array([[0.5], [0.3], [0.1]], np.float32), "W")
+    results = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 1])]
+    graph = helper.make_graph(nodes, "g", values, results, [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    path, x = tmp_path / "m.onnx", walk(1)
+    path.write_bytes(model.SerializeToString())
+    if said:
+        with pytest.raises(UsageError, match="the oldest first"):
+            import_onnx(path, Options())
+    made = import_onnx(path, Options(x=names[::-1], window=3) if said else Options())
+    wanted = 0.1 * x[4] + 0.3 * x[5] + 0.5 * x[6]
+    assert np.abs(answers(made, x)[6] - wanted).max() < 1e-5

@@ -14,11 +14,12 @@ from typing import Any
 
 import onnx
 
-from streamlstm.common import printable
+from streamlstm.common import listed, printable
 from streamlstm.errors import ModelError, UsageError
 from streamlstm.models import MAX_FILE_BYTES, ModelSpec
 from streamlstm.models.importers import OuterScaling, feature_names, output_columns
 from streamlstm.models.importers.onnx.forms import Form, possible, state_entries, write
+from streamlstm.models.importers.onnx.joining import WINDOW, joined, lag_inputs
 from streamlstm.models.importers.onnx.probing import Tries, try_ways
 from streamlstm.models.importers.onnx.reading import Reading, shown
 from streamlstm.models.importers.onnx.roles import Roles, find_roles
@@ -81,9 +82,13 @@ def import_onnx(path: Path, options: Options, *, max_bytes: int = MAX_FILE_BYTES
 
 def convert(source: Source, options: Options) -> Imported:
     """As `import_onnx`, of a file that was read."""
+    lags = lag_inputs(source, options.x, options.window)
+    x = options.x
+    if lags:
+        source, x = joined(source, lags), [WINDOW]
     roles = find_roles(
         source,
-        x=options.x,
+        x=x,
         y=options.y,
         states=options.states,
         initial=options.initial,
@@ -91,6 +96,8 @@ def convert(source: Source, options: Options) -> Imported:
     )
     reading = _read(source, roles, options)
     notes = [*roles.notes, *_guesses(reading, options)]
+    if lags:
+        notes = [f"a lag an input, from the oldest: {listed(lags)} (--x again for each says otherwise)", *notes[:-1]]
     return written(source, reading, options, notes)
 
 
@@ -162,7 +169,8 @@ def _does_not_run(source: Source, tries: Tries) -> str:
     said = list(dict.fromkeys(tries.failed))
     return (
         f"{source.name} does not run in any layout that its inputs allow ({said[0] if said else 'none was tried'}); "
-        "say --layout, --state-batch-axis or --window, or export it with the axes of series and steps dynamic"
+        "say --layout, --state-batch-axis or --window, or export it with the axes of series and steps dynamic, or for "
+        "one step where a loop over steps is written in Python"
     )
 
 

@@ -10,8 +10,8 @@ import onnx
 from onnx import TensorProto
 
 from streamlstm.common import listed, printable
-from streamlstm.errors import UsageError
-from streamlstm.models.importers.onnx.source import Source, Tensor
+from streamlstm.errors import ModelError, UsageError
+from streamlstm.models.importers.onnx.source import Source, Tensor, walk
 
 # What is said of a state to tell its input from its output, and says nothing of which state it is.
 _MARKS = frozenset(
@@ -98,7 +98,10 @@ def find_roles(
     if not y:
         roles.answers = _choose_answers(free, roles)
     if not roles.values:
-        problems.append(f"which input takes the values is not clear ({_shown(left)}); say it with --x NAME")
+        problems.append(
+            f"which input takes the values is not clear ({_shown(left)}); say it with --x NAME, and where each is a "
+            "lag, with --x for each, the oldest first, and --window W"
+        )
     elif left:
         problems.append(
             f"what the inputs {_shown(left)} are is not clear; say --state IN=OUT for a state, --x NAME again for more "
@@ -108,7 +111,18 @@ def find_roles(
         problems.append(f"which output gives the forecast is not clear ({_shown(free)}); say it with --y NAME")
     if problems:
         raise UsageError(f"{source.name}: {'; '.join(problems)}")
+    _refuse_unread(source, roles)
     return roles
+
+
+def _refuse_unread(source: Source, roles: Roles) -> None:
+    """ModelError for a state that no node reads: torch's newer exporter takes a tensor given twice for one input."""
+    read = {name for node in walk(source.model) for name in node.input} | {one.name for one in source.outputs}
+    for name in (name for name, following in roles.states.items() if following is not None and name not in read):
+        raise ModelError(
+            f"{source.name}: no node reads the state {printable(name)!r}, so it could not be carried; export the model "
+            "with an example that has a tensor of its own for each state"
+        )
 
 
 def _unknown(names: Iterable[str], known: Mapping[str, Tensor], option: str, what: str) -> list[str]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, version_converter
 
 from streamlstm.common import open_bounded, printable
-from streamlstm.errors import ModelError
+from streamlstm.errors import ModelError, NodeStepError, StepError
 from streamlstm.models import (
     MAX_FILE_BYTES,
     ExternalWeightsError,
@@ -29,6 +29,7 @@ from streamlstm.models import (
     open_session,
     read_model,
 )
+from streamlstm.models.importers.onnx.freeing import freed
 
 Array = NDArray[Any]
 Size = int | str | None  # of an axis: a number, a name, or nothing said
@@ -81,15 +82,19 @@ class Source:
 
     def __init__(self, model: onnx.ModelProto, name: str) -> None:
         """For a model within the limits; `name` is what errors call it. Raises ModelError if it cannot be loaded."""
-        self.name, self.model = name, _with_operators(model, name)
+        self.name, self.model = name, freed(_with_operators(model, name))
         weights = {tensor.name for tensor in model.graph.initializer}
         self.inputs = [_tensor(value) for value in model.graph.input if value.name not in weights]
         self.outputs = [_tensor(value) for value in model.graph.output]
         self._refuse_others()
         self.dtypes = {one.name: helper.tensor_dtype_to_np_dtype(one.kind) for one in self.inputs}
         bare = onnx.ModelProto()
-        bare.CopyFrom(model)
+        bare.CopyFrom(self.model)
         _declare_nothing(bare.graph)
+        self._places: dict[str, int] = {}
+        for place, node in enumerate(walk(bare), 1):
+            node.name = node.name or f"#{place}"
+            self._places.setdefault(node.name, place)
         data = bare.SerializeToString()
         check_functions(check_model(data, name), name)
         self._session = open_session(data, threads=1, source=name)
@@ -114,12 +119,23 @@ class Source:
 
     def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs for inputs of any sizes; raises StepError where the nodes fail on them."""
-        answers = self._watch.run(1, self._session.run, None, dict(feed))
+        try:
+            answers = self._watch.run(1, self._session.run, None, dict(feed))
+        except NodeStepError as error:
+            raise self._placed(error) from None
         found = {}
         for one, answer in zip(self.outputs, answers, strict=True):
             if isinstance(answer, np.ndarray):
                 found[one.name] = answer
         return found
+
+    def _placed(self, error: NodeStepError) -> StepError:
+        """An error with the place of its node among all nodes; the runtime adds to the names of those it joined."""
+        names = [name for name in self._places if error.node.startswith(name)]
+        if not names:
+            return error
+        place = self._places[max(names, key=len)]
+        return StepError(f"{error} (node {place:,} of {len(list(walk(self.model))):,})")
 
 
 _NUMBERS = {

@@ -93,6 +93,9 @@ def _layouts(source: Source | Signature, x: Tensor, wanted: Wanted, *, windowed:
     usual = list((_WINDOWED if windowed else _STEPPED).get(rank, ()))
     if windowed and any(not isinstance(size, int) for size in x.sizes):  # an axis left open is that of the series
         usual = [axes for axes in usual if "B" in axes]
+    if not windowed and rank == 3 and x.sizes[2] == 1 and x.sizes[1] not in (1, None):
+        # Five steps of one number, unrolled by an exporter, rather than one step of five numbers with its axis behind.
+        usual.remove(("B", "F", "T"))
     wired = _wired(source.model.graph, x.name) if rank == 3 else None
     if wired is not None:
         return [wired]
