@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
@@ -41,6 +42,39 @@ def in_thread(function: Callable[[], Found]) -> asyncio.Future[Found]:
 
     threading.Thread(target=run, name="streamlstm-client", daemon=True).start()
     return future
+
+
+class _Flow(Iterator[Any]):
+    """Records that come in an event loop, for a thread that takes one after the other."""
+
+    def __init__(self, records: AsyncIterable[Any]) -> None:
+        self._records, self._loop = aiter(records), asyncio.get_running_loop()
+        self._next: concurrent.futures.Future[tuple[bool, Any]] | None = None
+        self._ended = False
+
+    def __next__(self) -> Any:
+        if self._ended:
+            raise StopIteration
+        self._next = asyncio.run_coroutine_threadsafe(self._taken(), self._loop)
+        try:
+            more, record = self._next.result()
+        except concurrent.futures.CancelledError:  # by `end`, or with its loop
+            more, record = False, None
+        if not more:
+            raise StopIteration
+        return record
+
+    async def _taken(self) -> tuple[bool, Any]:
+        try:
+            return True, await anext(self._records)
+        except StopAsyncIteration:
+            return False, None
+
+    def end(self) -> None:
+        """Take no more, and wait for none."""
+        self._ended = True
+        if self._next is not None:
+            self._next.cancel()
 
 
 class AsyncPredictions(AsyncIterator[Prediction]):
@@ -102,8 +136,20 @@ class AsyncClient:
         return self._client.stream
 
     async def push(self, table: Any, **options: Unpack[PushArguments]) -> Pushed:
-        """As `Client.push`; one that is cancelled goes on in its thread, since what is sent cannot be taken back."""
-        return await asyncio.shield(in_thread(lambda: self._client.push(table, **options)))
+        """As `Client.push`, records of an asynchronous generator too, each as it comes.
+
+        One that is cancelled goes on in its thread, since what is sent cannot be taken back, and takes no further
+        record of a generator.
+        """
+        flow = _Flow(table) if isinstance(table, AsyncIterable) else None
+        try:
+            return await asyncio.shield(
+                in_thread(lambda: self._client.push(table if flow is None else flow, **options))
+            )
+        except asyncio.CancelledError:
+            if flow is not None:
+                flow.end()
+            raise
 
     def predictions(
         self,

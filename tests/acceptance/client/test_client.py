@@ -324,6 +324,41 @@ def test_asyncio(redis_url: str) -> None:
     assert asyncio.run(follow()) == [0, 1, 2, 3, 4]
 
 
+def test_records_of_an_asynchronous_generator(redis_url: str, content: Callable[[str], Any]) -> None:
+    """Each is in the stream before the next is made; a push that is cancelled takes no more, and what came stays."""
+    seen: list[int] = []
+
+    async def records(count: int | None) -> Any:
+        for number in itertools.count():
+            if number == count:
+                return
+            seen.append(len(content("values")))
+            yield "a", float(number)
+
+    async def push() -> None:
+        async with streamlstm.AsyncClient(redis_url) as client:
+            pushed = await client.push(records(5))
+            assert (pushed.values, pushed.entries) == (5, 5)
+            with pytest.raises(TableError, match="before it pushed"):
+                await client.push(words())
+            endless = asyncio.create_task(client.push(records(None)))
+            while len(seen) < 10:
+                await asyncio.sleep(0.01)
+            endless.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await endless
+
+    async def words() -> Any:
+        yield "a", 5.0
+        yield object()
+
+    asyncio.run(push())
+    assert seen[:5] == [0, 1, 2, 3, 4]
+    texts = [float(fields["a"]) for _, fields in content("values")]
+    assert texts[:6] == [0, 1, 2, 3, 4, 5]
+    assert texts[6:] == list(range(len(texts) - 6))
+
+
 def test_two_follow_beside_each_other_in_asyncio(redis_url: str) -> None:
     """Many streams in one loop, each in its own time; a task that is cancelled ends."""
 

@@ -17,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
+import streamlstm
 from support import models
 from support.paths import ROOT
 from support.server import HOST, Server, binaries
@@ -136,6 +137,15 @@ def test_everything_works_under_the_acl_file(
         ):
             done = run(user, *arguments)
             assert done.returncode == 0, (arguments, done.stderr)
+        with streamlstm.Client(server.url_of("streamlstm-reader")) as reader:
+            given = [one.id for one in reader.predictions(name="report", follow=False)]
+            assert given
+            assert list(reader.predictions(name="report", follow=False)) == []
+            assert len(list(reader.states())) > 10
+        with redis.Redis.from_url(server.url_of("streamlstm-reader"), protocol=2) as partitioned:
+            assert partitioned.hset("values:{7}:places", "report", "1-1") == 1
+        with streamlstm.Client(server.url_of("streamlstm-producer")) as producer:
+            assert producer.push([("s1", 4.0)]).values == 1
         done = run("streamlstm-operator", "state", "import", STREAM, "--from", "a.state", "--force", "--json")
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["series"] > 10
@@ -178,6 +188,9 @@ def test_another_model_may_take_over_under_the_acl_file(
         ("streamlstm-producer", ("DEL", "values")),
         ("streamlstm-reader", ("XADD", "values", "*", "s", "1")),
         ("streamlstm-reader", ("HSET", "{values}:meta", "position", "9-9")),
+        ("streamlstm-reader", ("HSET", "{values}:state", "s1", "x")),
+        ("streamlstm-reader", ("HSET", "values:{7}:meta", "position", "9-9")),
+        ("streamlstm-reader", ("DEL", "{values}:places")),
         ("streamlstm-operator", ("FLUSHALL",)),
         ("streamlstm-operator", ("SHUTDOWN",)),
     ],
