@@ -142,8 +142,6 @@ def test_everything_works_under_the_acl_file(
             assert given
             assert list(reader.predictions(name="report", follow=False)) == []
             assert len(list(reader.states())) > 10
-        with redis.Redis.from_url(server.url_of("streamlstm-reader"), protocol=2) as partitioned:
-            assert partitioned.hset("values:{7}:places", "report", "1-1") == 1
         with streamlstm.Client(server.url_of("streamlstm-producer")) as producer:
             assert producer.push([("s1", 4.0)]).values == 1
         done = run("streamlstm-operator", "state", "import", STREAM, "--from", "a.state", "--force", "--json")
@@ -199,6 +197,13 @@ def test_nobody_may_do_more_than_their_work(user: str, command: tuple[str, ...],
     """Commands and keys beyond a user's work are denied."""
     with redis.Redis.from_url(shared.url_of(user), protocol=2) as client, pytest.raises(NoPermissionError):
         client.execute_command(*command)
+
+
+@pytest.mark.parametrize("key", ["{values}:places", "values:{7}:places"])
+def test_a_reader_may_keep_its_place(key: str, shared: GuardedServer) -> None:
+    """Of the stream and of a partition, where it may write nothing else."""
+    with redis.Redis.from_url(shared.url_of("streamlstm-reader"), protocol=2) as client:
+        assert client.hset(key, "report", "1-1") == 1
 
 
 def test_strangers_get_nowhere(shared: GuardedServer) -> None:
