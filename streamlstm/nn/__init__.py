@@ -1,16 +1,36 @@
 """Recurrent layers in torch with the exact semantics of Keras and TensorFlow 1; needs the extra `train`."""
 
+from streamlstm.nn.across_steps import (
+    AcrossSteps,
+    Cropping1D,
+    Permute,
+    RepeatVector,
+    Reshape,
+    StepwisePReLU,
+    UpSampling1D,
+    ZeroPadding1D,
+)
 from streamlstm.nn.activations import NAMES
 from streamlstm.nn.bidirectional import Bidirectional
 from streamlstm.nn.cell import Cell
 from streamlstm.nn.cell_stack import StackedCells
 from streamlstm.nn.cells import GRUCell, LSTMCell, SimpleRNNCell
 from streamlstm.nn.clipping import clip_gradients
+from streamlstm.nn.convolution import (
+    AveragePooling1D,
+    Conv1D,
+    GlobalAveragePooling1D,
+    GlobalMaxPooling1D,
+    MaxPooling1D,
+)
 from streamlstm.nn.dense import Activation, Dense, Dropout
 from streamlstm.nn.gates import gates
 from streamlstm.nn.layer import RecurrentLayer
 from streamlstm.nn.layer_stack import Residual, Stack
+from streamlstm.nn.masking import Masking
+from streamlstm.nn.normalization import LayerNormalization, RMSNormalization, UnitNormalization
 from streamlstm.nn.operations import State, Value, of
+from streamlstm.nn.rectifiers import PReLU, ReLU
 from streamlstm.nn.recurrent import GRU, LSTM, RNN, SimpleRNN
 from streamlstm.nn.registry import from_config
 from streamlstm.nn.symbols import OnnxOperations
@@ -22,21 +42,40 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AcrossSteps",
     "Activation",
+    "AveragePooling1D",
     "Bidirectional",
     "Cell",
+    "Conv1D",
+    "Cropping1D",
     "Dense",
     "Dropout",
     "GRUCell",
+    "GlobalAveragePooling1D",
+    "GlobalMaxPooling1D",
     "LSTMCell",
+    "LayerNormalization",
+    "Masking",
+    "MaxPooling1D",
+    "PReLU",
+    "Permute",
+    "RMSNormalization",
+    "ReLU",
     "RecurrentLayer",
+    "RepeatVector",
+    "Reshape",
     "Residual",
     "SimpleRNN",
     "SimpleRNNCell",
     "Stack",
     "StackedCells",
     "State",
+    "StepwisePReLU",
+    "UnitNormalization",
+    "UpSampling1D",
     "Window",
+    "ZeroPadding1D",
     "apply_constraints",
     "clip_gradients",
     "from_config",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -28,6 +28,7 @@ class RecurrentLayer(Weighted, ABC):
     output_size: int
     input_size: int | None = None  # None until `build`
     chunking: bool = True  # whether a graph's nodes take T > 1 with the bits of T single steps
+    takes: ClassVar[tuple[int, ...]] = (2,)  # the ranks of a window's shape it can take: (steps, numbers), (numbers,)
 
     def build(self, input_size: int) -> None:
         """Make the parameters for values of `input_size` numbers; done once, by the constructor if it knows them."""
@@ -53,6 +54,19 @@ class RecurrentLayer(Weighted, ABC):
     def gives_sequences(self) -> bool:
         """Whether `sequence` gives an output for every step of a window, if it was given a value for every step."""
         return True
+
+    def output_shape(self, shape: Sequence[Any]) -> tuple[Any, ...]:
+        """What `sequence` makes of a window of a shape, (steps, numbers) or (numbers,); steps may be None.
+
+        Raises UsageError where there are no steps and the layer needs them.
+        """
+        if len(shape) not in self.takes:
+            raise UsageError(
+                f"{type(self).__name__} needs every step's input: set return_sequences on the layer before"
+                if len(shape) == 1
+                else f"{type(self).__name__} takes the numbers of one step, and here come {shape[0] or 'several'} steps"
+            )
+        return (*shape[:-1], self.output_size) if self.gives_sequences else (self.output_size,)
 
     def sequence(self, x: Value, live: Value | None = None) -> tuple[Value, Value | None]:
         """Run whole windows x (W, N, F), oldest value first, from the initial state, as Keras runs a batch of windows.

@@ -88,18 +88,20 @@ class Stack(RecurrentLayer):
 
     @property
     def gives_sequences(self) -> bool:
-        return all(layer.gives_sequences for layer in self.parts())
+        return len(self.shapes((None, self.input_size or 0))[-1]) == 2
+
+    def shapes(self, shape: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """The shape of a window before each layer and after the last; raises UsageError where one does not fit."""
+        found = [tuple(shape)]
+        for layer in self.parts():
+            found.append(layer.output_shape(found[-1]))
+        return found
 
     def sequence(self, x: Value, live: Value | None = None) -> tuple[Value, Value | None]:
         """Run windows through each layer."""
-        whole = True
+        self.shapes((None, self.input_size or 0))  # raises where they do not fit together
         for layer in self.parts():
-            if not whole and not isinstance(layer, Pointwise):
-                raise UsageError(
-                    f"{type(layer).__name__} needs every step's input: set return_sequences on the layer before"
-                )
             x, live = layer.sequence(x, live)
-            whole = whole and layer.gives_sequences
         return x, live
 
     def config(self) -> dict[str, Any]:

@@ -82,6 +82,10 @@ class Operations(ABC):
         """Windows x (W, N, F) with their values the other way round, and what `live` then is."""
 
     @abstractmethod
+    def passing_over(self, x: Value, kept: Value, live: Value | None) -> tuple[Value, Value]:
+        """Windows x (W, N, F) and what `live` then is, if only the steps count at which `kept` (W, N) is true."""
+
+    @abstractmethod
     def last(self, y: Value, live: Value | None) -> Value:
         """The output (N, O) of each window's last step, of y (W, N, O)."""
 
@@ -143,6 +147,9 @@ class TorchOperations(Operations):
 
     def reverse(self, x: Value, live: Value | None) -> tuple[Value, Value | None]:
         return x.flip(0), None if live is None else live.flip(0)
+
+    def passing_over(self, x: Value, kept: Value, live: Value | None) -> tuple[Value, Value]:
+        return x, kept if live is None else kept & live.bool()
 
     def last(self, y: Value, live: Value | None) -> Value:
         """The last step's: a step that does not count holds the output before it (`RNN`)."""

@@ -119,6 +119,10 @@ class Symbol:
         assert keepdim
         return self.node("ReduceMin", self.operations.ints(dim))
 
+    def amax(self, dim: int, keepdim: bool) -> Symbol:
+        """The largest along an axis."""
+        return self.node("ReduceMax", self.operations.ints(dim), keepdims=int(keepdim))
+
     def softmax(self, dim: int) -> Symbol:
         """The softmax along an axis."""
         return self.node("Softmax", axis=dim)
@@ -266,9 +270,24 @@ class OnnxOperations(Operations):
         """Reverse each window's values; what follows them stays."""
         return x.node("ReverseSequence", live, batch_axis=1, time_axis=0), live
 
+    def passing_over(self, x: Value, kept: Value, live: Value | None) -> tuple[Value, Value]:
+        """Move the steps that count to the windows' beginning, in their order."""
+        if live is not None:
+            inside = self._before(x, live).squeeze(2)
+            kept = kept.node("And", inside, dtype=torch.bool)
+        place = self.reshape(self.steps(x), -1, 1)  # (W, 1)
+        count = x.node("Shape", dtype=torch.int64, start=0, end=1)
+        # Distinct whole numbers, largest first: those that count from W down to 1, the rest below.
+        rank = self.where(kept, count - place, -place)
+        order = self.nodes("TopK", rank, count, outputs=2, dtype=torch.int64, axis=0)[1]
+        index = order.unsqueeze(2).node("Expand", x.sizes())
+        moved = x.node("GatherElements", index, axis=0)
+        return moved, kept.to(torch.int64).node("ReduceSum", self.ints(0), keepdims=0)
+
     def last(self, y: Value, live: Value | None) -> Value:
-        """The output at each window's last value, which `live` numbers."""
-        assert live is not None
+        """The output at each window's last value, which `live` numbers; None: all have as many as there are steps."""
+        if live is None:
+            return y[-1:].squeeze(0)
         index = self.reshape(live - 1, 1, -1, 1)
         width = y.sizes()[1:3]
         shape = self.concat([self.ints(1), width], axis=0)

@@ -33,11 +33,17 @@ class Window(RecurrentLayer):
     call are T single steps bit for bit.
     """
 
-    def __init__(self, layer: RecurrentLayer, length: int, *, input_size: int | None = None) -> None:
+    def __init__(
+        self, layer: RecurrentLayer, length: int, *, whole: bool = False, input_size: int | None = None
+    ) -> None:
+        """`whole` is for layers that take only windows of `length` values (`AcrossSteps`).
+
+        Until so many have come, the first one stands for those that have not.
+        """
         super().__init__()
         if length < 1:
             raise UsageError(f"Window: length must be at least 1, not {length}")
-        self.layer, self.length = layer, length
+        self.layer, self.length, self.whole = layer, length, whole
         self.output_size = layer.output_size
         if input_size is not None or layer.input_size is not None:
             self.build(input_size or layer.input_size or 0)
@@ -75,9 +81,14 @@ class Window(RecurrentLayer):
         steps, batch, features = x.shape
         place = torch.arange(self.length, device=x.device).unsqueeze(1)  # (W, 1)
         index = place + torch.arange(steps, device=x.device) + 1  # (W, T)
-        windows = values[index].reshape(self.length, steps * batch, features)
         step = torch.arange(1, steps + 1, device=x.device).unsqueeze(1)  # (T, 1)
         seen = (count.view(1, -1) + step).clamp(max=self.length)  # (T, B)
+        if self.whole:
+            first = (step + self.length - seen).long()  # (T, B), where the first value stands
+            each = index.unsqueeze(2).maximum(first)  # (W, T, B)
+            windows = values[each, torch.arange(batch, device=x.device)].reshape(self.length, -1, features)
+            return self._outputs(windows, None).reshape(steps, batch, -1), count, steps
+        windows = values[index].reshape(self.length, steps * batch, features)
         mask = None
         if bool((seen < self.length).any()):
             mask = place >= self.length - seen.reshape(1, -1)
@@ -101,7 +112,7 @@ class Window(RecurrentLayer):
         flat = side.reshape(values, -1, self.input_size or 0)
 
         def block(slices: Sequence[Symbol], _: State) -> tuple[list[Value], State]:
-            return [self._outputs(side.take(flat, slices[0]), slices[1])], ()
+            return [self._outputs(side.take(flat, slices[0]), None if self.whole else slices[1])], ()
 
         (blocks,), _ = side.loop(block, [places, seen])
         padded = side.concat([side.ints(-1), shape[1:2], side.ints(self.output_size)], axis=0)
@@ -124,9 +135,10 @@ class Window(RecurrentLayer):
 
         later = step + one
         seen = (before + later).node("Min", full)  # (1, blocks * K, B)
-        # The window of a step ends at values[W + step]; its values are moved to the window's beginning.
+        # The window of a step ends at values[W + step]; its values are moved to the window's beginning, or the first
+        # of them stands for those that have not come.
         first = later + full - seen
-        index = (first + place).node("Min", step + full)
+        index = (later + place).maximum(first) if self.whole else (first + place).node("Min", step + full)
         flat = index * batch + row  # (W, blocks * K, B)
         one_block = side.reshape(K * batch, 1)
         cut = side.concat([side.ints(self.length, -1), one_block], axis=0)
@@ -134,10 +146,12 @@ class Window(RecurrentLayer):
         return index, seen.node("Reshape", side.concat([side.ints(-1), one_block], axis=0))
 
     def config(self) -> dict[str, Any]:
-        """Give the layer's configuration and the length."""
+        """Give the layer's configuration and the length, and whether only whole windows are run."""
+        whole = {"whole": True} if self.whole else {}
         return {
             "class": "Window",
             "layer": self.layer.config(),
             "length": self.length,
+            **whole,
             "input_size": self.input_size,
         }

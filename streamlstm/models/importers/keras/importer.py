@@ -21,11 +21,12 @@ from typing import Any, TypedDict, Unpack
 import onnx
 
 from streamlstm import nn
-from streamlstm.errors import ModelError
+from streamlstm.errors import ModelError, UsageError
 from streamlstm.models import ModelSpec
 from streamlstm.models.graph import Graph
 from streamlstm.models.importers import OuterScaling, feature_names, output_columns
-from streamlstm.models.importers.keras.chain import Link, chain, input_shape
+from streamlstm.models.importers.keras.around import Shape
+from streamlstm.models.importers.keras.chain import COPY, COPY_WEIGHTS, Link, chain, input_shape
 from streamlstm.models.importers.keras.file import MAX_BYTES, KerasFile, read_keras_file
 from streamlstm.models.importers.keras.layers import LayerBuilder
 
@@ -62,7 +63,7 @@ def convert(file: KerasFile, **options: Unpack[Options]) -> onnx.ModelProto:
     for holder, layer in links:  # before the shape of the inputs: with another one they would be refused too
         LayerBuilder(holder).refuse_unknown(layer)
     length, width = input_shape(file, links)
-    stack = _layers(file, links, width)
+    stack = _layers(file, links, (length, width))
     served, how = _served(file, stack, length)
     served.eval()
     names = feature_names(options.get("features"), width)
@@ -91,30 +92,43 @@ def convert(file: KerasFile, **options: Unpack[Options]) -> onnx.ModelProto:
     return graph.model(spec, y, graph.concat(following, axis=1))
 
 
-def _layers(file: KerasFile, links: Sequence[Link], width: int) -> nn.Stack:
-    size, every_step = width, True
+def _layers(file: KerasFile, links: Sequence[Link], shape: Shape) -> nn.Stack:
+    """The layers in order, for windows of a shape (steps or None, numbers)."""
     made: list[nn.RecurrentLayer] = []
+    width = shape[-1]
     for holder, layer in links:
         if layer["class_name"] == "InputLayer":
             continue
         builder = LayerBuilder(holder)
-        one = builder.build(layer, size, rank=2 + every_step)
-        if one is None:
-            continue
-        if _recurrent(one):
-            if not every_step:
+        for one in builder.build(layer, shape):
+            if _recurrent(one) and len(shape) == 1:
                 raise builder.refuse(
                     layer, "the layer before gives its last output only; set return_sequences=True there"
                 )
-            every_step = bool(getattr(one, "return_sequences", False))
-        made.append(one)
-        size = one.output_size
-    if not any(_recurrent(layer) for layer in made):
+            made.append(one)
+            try:
+                shape = one.output_shape(shape)
+            except UsageError as error:
+                raise builder.refuse(layer, str(error)) from None
+    if not any(_recurrent(layer) or isinstance(layer, nn.AcrossSteps) for layer in made):
         raise ModelError(
             f"{file.path} has no recurrent layer, so nothing would be carried from value to value; train one with an "
             "LSTM, a GRU or a SimpleRNN"
         )
+    if len(shape) == 2 and not _in_time(made):
+        made.append(nn.Reshape(shape))  # the steps are no longer those of time: all of them are the forecast
     return nn.Stack(made, input_size=width)
+
+
+def _in_time(layers: Sequence[nn.RecurrentLayer]) -> bool:
+    """Whether the steps that come out are still those of the values, the newest last."""
+    ordered = True
+    for layer in layers:
+        if isinstance(layer, nn.Permute):
+            ordered = not ordered
+        elif isinstance(layer, nn.AcrossSteps):
+            ordered = ordered and layer.ordered
+    return ordered
 
 
 def _recurrent(layer: nn.RecurrentLayer) -> bool:
@@ -126,7 +140,16 @@ def _served(file: KerasFile, stack: nn.Stack, length: int | None) -> tuple[nn.Re
     recurrent = [layer for layer in stack.parts() if isinstance(layer, nn.RNN | nn.Bidirectional)]
     stateful = [layer.stateful for layer in recurrent]
     backwards = [isinstance(layer, nn.Bidirectional) or layer.go_backwards for layer in recurrent]
-    if all(stateful):
+    across, masking = (any(isinstance(one, kind) for one in stack.parts()) for kind in (nn.AcrossSteps, nn.Masking))
+    if any(stateful) and (across or masking):
+        stack = _without_windows(file, stack)
+        across = False
+    if across and masking:
+        raise ModelError(
+            f"{file.path}: a layer looks at several steps of a window whose steps Masking takes out; {COPY}, over "
+            "windows that lack nothing: a missing value is handled outside the model (serve --missing)"
+        )
+    if stateful and all(stateful):
         if any(backwards) and length not in (None, 1):
             raise ModelError(
                 f"{file.path}: a stateful layer reads each batch of {length} steps from its newest value, which cannot "
@@ -145,10 +168,25 @@ def _served(file: KerasFile, stack: nn.Stack, length: int | None) -> tuple[nn.Re
         )
     if length is not None:
         last = "the last value" if length == 1 else f"the last {length} values"
-        return nn.Window(stack, length), f"{last} (stateless, fixed windows)"
+        return nn.Window(stack, length, whole=across), f"{last} (stateless, fixed windows)"
     if any(backwards):
         raise ModelError(
             f"{file.path}: a layer reads windows backwards, but the model does not say how long they are; save it with "
             "a fixed number of time steps, Input((W, F))"
         )
     return stack, "the recurrent state (stateless, all values since the beginning)"
+
+
+def _without_windows(file: KerasFile, stack: nn.Stack) -> nn.Stack:
+    """A stack with stateful layers, without those that name one step otherwise, such as Flatten of one step."""
+    kept: list[nn.RecurrentLayer] = []
+    for layer in stack.parts():
+        if isinstance(layer, nn.AcrossSteps) and layer.is_identity:
+            continue
+        if isinstance(layer, nn.AcrossSteps | nn.Masking):
+            raise ModelError(
+                f"{file.path}: a {type(layer).__name__} looks at the steps of a window, and a stateful layer has none "
+                f"when it is served value by value; build the model with stateful=False and windows, {COPY_WEIGHTS}"
+            )
+        kept.append(layer)
+    return nn.Stack(kept, input_size=stack.input_size)

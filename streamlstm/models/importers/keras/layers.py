@@ -16,7 +16,7 @@ import torch
 from streamlstm import nn
 from streamlstm.errors import ModelError, UsageError
 from streamlstm.models.importers.keras.affine import AFFINE, affine
-from streamlstm.models.importers.keras.chain import COPY
+from streamlstm.models.importers.keras.around import AROUND, Shape
 from streamlstm.models.importers.keras.classes import function_name, is_own_class, own_class
 from streamlstm.models.importers.keras.file import KerasFile, Weights
 from streamlstm.nn import NAMES
@@ -32,7 +32,7 @@ _TRAINING_ONLY = (
     "SpatialDropout1D",
 )
 MOST_SHOWN = 60  # characters of a name in the file that an error quotes
-_INPUTS = ("InputLayer", "Flatten")  # the latter may do nothing
+_INPUTS = ("InputLayer",)
 _RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "CuDNNLSTM", "CuDNNGRU")
 _ACTIVATIONS = ("ReLU", "LeakyReLU", "ELU", "Softmax")  # layers that are activations
 _KNOWN = (
@@ -43,19 +43,24 @@ _KNOWN = (
     "Activation",
     *_ACTIVATIONS,
     *AFFINE,
+    *(kind for kind in AROUND if kind not in _ACTIVATIONS),
 )
 _ADVICE = {
-    "Masking": f"{COPY}; a missing value is handled outside the model (serve --missing)",
-    "Flatten": "it lays the steps of a window side by side, and here only the last output goes on: train with "
-    "return_sequences=False in the recurrent layer before it, or with a window of any length without it",
-    "Reshape": "what stands for steps and what for numbers would change: train without it. The model takes windows "
-    "(steps, features), and its last outputs, one a step ahead, may stay side by side: Dense(steps)",
     "Embedding": "a value is F numbers: train on categories that are numbers, one for each category (one-hot)",
     "Lambda": "what it does is code; do that to the values before the model or to the forecasts after it, or train "
     "with a layer that is one of " + ", ".join(_KNOWN),
 }
 _UNKNOWN = "layers of this class are not known here; train with " + ", ".join(_KNOWN)
 _OWN_CODE = "what it does is not in the file; train with the layer of Keras that does the same, and save that"
+
+
+def _held(kind: str) -> str:
+    """What is wrong with a TimeDistributed that holds a layer of this class."""
+    return (
+        f"it holds a {kind[:MOST_SHOWN]}, and only what treats each step alone can stand in it: Dense, activations and "
+        "normalizations; put the layers of a model in it into one TimeDistributed each, and what looks at several "
+        "steps beside it, over windows Input((W, F))"
+    )
 
 
 class LayerBuilder:
@@ -76,29 +81,49 @@ class LayerBuilder:
         if kind not in (*_KNOWN, *_RECURRENT, *_TRAINING_ONLY, *_INPUTS) and not is_own_class(layer):
             raise self.refuse(layer, _ADVICE.get(kind, _UNKNOWN))
 
-    def build(self, layer: Mapping[str, Any], input_size: int, rank: int = 3) -> nn.RecurrentLayer | None:
-        """Make one layer with its weights; None for a layer that does nothing when serving.
+    def build(self, layer: Mapping[str, Any], shape: Shape) -> list[nn.RecurrentLayer]:
+        """Make the layers that do what one does, with its weights; none for one that does nothing when serving.
 
-        `rank` is that of its inputs in Keras: 3 over steps, 2 after a last output.
+        `shape` is that of its inputs: (steps, numbers), or (numbers,) after a last output; steps are None for any.
         """
         try:
             self._check(layer)
-            if layer["class_name"] in _TRAINING_ONLY or (layer["class_name"] == "Flatten" and rank == 2):
-                return None
             inner = self._inside(layer)
             if inner["class_name"] in _TRAINING_ONLY:
-                return None
+                return []
+            given = shape if inner is layer else shape[1:]
+            made, weights = self._unfilled(inner, given, layer), self._weights(layer)
             if inner["class_name"] in AFFINE:
-                made: nn.RecurrentLayer = nn.Dense(input_size)
-                weights = affine(inner, self._weights(layer), input_size, rank if inner is layer else rank - 1)
-            else:
-                made, weights = self.make(layer), self._weights(layer)
-            fill(made, input_size, weights)
+                weights = affine(inner, weights, given[-1], len(given) + 1)
+            if not made and not weights:
+                return []
+            made = made or [nn.Activation(None)]
+            fill(made[0] if len(made) == 1 else nn.Stack(made), shape[-1], weights)
         except UsageError as error:
             raise self.refuse(layer, str(error)) from None
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise self.refuse(layer, f"its configuration lacks or misstates {error}; save the model again") from None
         return made
+
+    def _unfilled(self, inner: Mapping[str, Any], shape: Shape, outer: Mapping[str, Any]) -> list[nn.RecurrentLayer]:
+        """The layers without their weights; `outer` is the TimeDistributed that holds `inner`, or `inner` itself."""
+        kind = str(inner["class_name"])
+        if kind in AFFINE:
+            return [nn.Dense(shape[-1])]
+        if kind not in AROUND or (kind == "ReLU" and self._is_plain(inner)):
+            return [self.make(outer)]
+        made = AROUND[kind](inner["config"], shape, self._activation(inner) if kind == "Conv1D" else None)
+        if inner is not outer and not all(one.takes == (1, 2) for one in made):
+            raise UsageError(_held(kind))
+        return made
+
+    def _is_plain(self, layer: Mapping[str, Any]) -> bool:
+        """Whether a ReLU layer is one of the activations that have a name."""
+        try:
+            self._activation_layer(layer)
+        except ModelError:
+            return False
+        return True
 
     def _inside(self, layer: Mapping[str, Any]) -> Mapping[str, Any]:
         """The layer that a TimeDistributed holds, which does to every step what it does; others are their own."""
@@ -122,12 +147,7 @@ class LayerBuilder:
         if kind == "TimeDistributed":
             inner = self._inside(layer)
             if inner["class_name"] not in ("Dense", "Activation"):
-                held = ", ".join(("Dense", "Activation", *AFFINE))
-                raise self.refuse(
-                    layer,
-                    f"it holds a {str(inner['class_name'])[:MOST_SHOWN]}; only {held} can stand in it: put the layers "
-                    "of a model in it into one TimeDistributed each",
-                )
+                raise self.refuse(layer, _held(str(inner["class_name"])))
             return self.make(inner)
         if kind in ("Activation", *_ACTIVATIONS):
             return nn.Activation(self._activation(layer))

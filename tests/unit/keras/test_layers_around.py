@@ -1,0 +1,265 @@
+"""The layers that stand around an LSTM, saved by real Keras 3 in both forms, give what Keras predicts: 1e-6."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras_files import Floats, imported, values
+
+from streamlstm.errors import ModelError
+
+L = keras.layers
+W, F, B = 6, 3, 4
+SAVED = pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+QUIET = pytest.mark.filterwarnings("ignore:You passed `rms_scaling=True`")
+Layers = Callable[[], list[Any]]
+
+
+def head(*layers: Any) -> list[Any]:
+    """Layers before an LSTM and its Dense."""
+    return [*layers, L.LSTM(4), L.Dense(1)]
+
+
+def convolutions() -> dict[str, Layers]:
+    """Every padding with strides, dilations and both data formats that Keras takes."""
+    found: dict[str, Layers] = {}
+    for padding in ("valid", "same", "causal"):
+        for options in ({}, {"strides": 2}, {"dilation_rate": 2}, {"kernel_size": 2}, {"kernel_size": 1}):
+            for form in ("channels_last", "channels_first"):
+                if padding == "causal" and form == "channels_first":
+                    continue
+                given: dict[str, Any] = {"filters": 3, "kernel_size": 3, "padding": padding, "data_format": form}
+                given |= options
+                if form == "channels_first" and (padding == "valid" or given["kernel_size"] != 3):
+                    given["kernel_size"], given["dilation_rate"] = 2, 1  # its steps are the 3 features
+                found[f"Conv1D {padding} {options} {form}"] = lambda given=given: head(
+                    L.Conv1D(**given, activation="relu")
+                )
+    return found
+
+
+def poolings() -> dict[str, Layers]:
+    """Both kinds of pool, of sizes and strides that divide the window and that do not."""
+    found: dict[str, Layers] = {}
+    for kind in (L.MaxPooling1D, L.AveragePooling1D):
+        for padding in ("valid", "same"):
+            for size, strides in ((2, None), (3, 1), (3, 2), (1, 2), (4, 3)):
+                found[f"{kind.__name__} {padding} {size} {strides}"] = lambda a=(kind, size, strides, padding): head(
+                    a[0](a[1], a[2], a[3])
+                )
+        found[f"{kind.__name__} channels first"] = lambda kind=kind: head(kind(2, data_format="channels_first"))
+    for kind in (L.GlobalMaxPooling1D, L.GlobalAveragePooling1D):
+        found[kind.__name__] = lambda kind=kind: [L.LSTM(4, return_sequences=True), kind(), L.Dense(2)]
+        found[f"{kind.__name__} kept"] = lambda kind=kind: head(kind(keepdims=True))
+        found[f"{kind.__name__} first"] = lambda kind=kind: [
+            L.GRU(4, return_sequences=True),
+            kind(data_format="channels_first"),
+            L.Dense(1),
+        ]
+    return found
+
+
+WINDOWED: dict[str, Layers] = {
+    **convolutions(),
+    **poolings(),
+    "Conv1D of groups": lambda: head(L.Conv1D(6, 2, groups=3, use_bias=False)),
+    "Conv1D, pool, Conv1D": lambda: head(L.Conv1D(8, 3, padding="causal"), L.MaxPooling1D(2), L.Conv1D(4, 2)),
+    "Conv1D alone": lambda: [L.Conv1D(4, 3), L.MaxPooling1D(2), L.Flatten(), L.Dense(5, "relu"), L.Dense(2)],
+    "Flatten of sequences": lambda: [L.LSTM(4, return_sequences=True), L.Flatten(), L.Dense(1)],
+    "Flatten, channels first": lambda: [L.Flatten(data_format="channels_first"), L.Dense(1)],
+    "Flatten of a last output": lambda: [L.LSTM(4), L.Flatten(), L.Dense(1)],
+    "dense over lags": lambda: [L.Flatten(), L.Dense(8, "tanh"), L.LayerNormalization(), L.Dense(1)],
+    "Reshape": lambda: head(L.Reshape((3, 6))),
+    "Reshape, worked out": lambda: head(L.Reshape((-1, 2))),
+    "Permute": lambda: head(L.Permute((2, 1))),
+    "Permute to the same": lambda: head(L.Permute((1, 2))),
+    "Cropping1D": lambda: head(L.Cropping1D((1, 2))),
+    "ZeroPadding1D": lambda: head(L.ZeroPadding1D((2, 1))),
+    "UpSampling1D": lambda: head(L.UpSampling1D(2)),
+    "PReLU": lambda: head(L.PReLU()),
+    "encoder, last": lambda: [L.LSTM(4), L.RepeatVector(3), L.GRU(3), L.Dense(1)],
+}
+STEPWISE: dict[str, Layers] = {
+    "LayerNormalization": lambda: head(L.LayerNormalization()),
+    "LayerNormalization, axis list": lambda: head(L.LayerNormalization(axis=[2], epsilon=0.1)),
+    "LayerNormalization, no center": lambda: head(L.LayerNormalization(center=False)),
+    "LayerNormalization, no scale": lambda: head(L.LayerNormalization(scale=False)),
+    "LayerNormalization, neither": lambda: head(L.LayerNormalization(scale=False, center=False)),
+    "LayerNormalization after": lambda: [L.LSTM(4), L.LayerNormalization(), L.Dense(1)],
+    "LayerNormalization, rms": lambda: head(L.LayerNormalization(rms_scaling=True)),
+    "RMSNormalization": lambda: head(L.RMSNormalization()),
+    "UnitNormalization": lambda: head(L.UnitNormalization()),
+    "BatchNormalization": lambda: head(L.BatchNormalization()),
+    "Rescaling": lambda: head(L.Rescaling(0.5, offset=1.0)),
+    "Normalization": lambda: head(L.Normalization(mean=[1.0, 2.0, 3.0], variance=[2.0, 3.0, 4.0])),
+    "PReLU, shared": lambda: head(L.PReLU(shared_axes=[1])),
+    "PReLU after": lambda: [L.LSTM(4), L.Dense(3), L.PReLU(), L.Dense(1)],
+    "ReLU in full": lambda: head(L.ReLU(max_value=1.5, negative_slope=0.1, threshold=0.3)),
+    "ReLU below": lambda: head(L.ReLU(threshold=-0.5)),
+    "ReLU 6": lambda: head(L.ReLU(max_value=6.0)),
+    "LeakyReLU": lambda: head(L.LeakyReLU(negative_slope=0.2)),
+    "ELU": lambda: head(L.ELU(0.4)),
+    "Softmax": lambda: head(L.Softmax()),
+    "in TimeDistributed": lambda: [
+        L.LSTM(4, return_sequences=True),
+        *(L.TimeDistributed(L.LayerNormalization()), L.TimeDistributed(L.PReLU()), L.TimeDistributed(L.Flatten())),
+        *(L.TimeDistributed(L.ReLU(threshold=0.2)), L.TimeDistributed(L.Dense(2)), L.GRU(2)),
+    ],
+}
+
+
+def drawn(model: Any, path: Path) -> Any:
+    """Give a model weights that are none of the initial ones, and save it."""
+    model.set_weights([np.abs(values(*w.shape, seed=i)) * 0.4 + 0.1 for i, w in enumerate(model.get_weights())])
+    model.save(path)
+    return model
+
+
+def predicted(model: Any, x: Floats) -> Floats:
+    """What Keras gives for windows x (W, N, F)."""
+    return np.asarray(keras.ops.convert_to_numpy(model(np.ascontiguousarray(x.transpose(1, 0, 2)))))
+
+
+def check_windows(path: Path, theirs: Any, *, whole: bool) -> None:
+    """Every step gives what Keras predicts for the window that ends there, in bits however it is called."""
+    ours, x = imported(path), values(2 * W + 3, B, F)
+    ys, state = ours.run(x, ours.initial_state(B))
+    for end in range(1, len(x) + 1):
+        window = x[max(0, end - W) : end]
+        if whole:  # until so many have come, the first stands for those that have not
+            window = np.concatenate([np.repeat(x[:1], W - len(window), axis=0), window])
+        wanted = predicted(theirs, window)
+        wanted = wanted.reshape(B, -1) if wanted.ndim == 2 or whole else wanted[:, -1]
+        np.testing.assert_allclose(ys[end - 1], wanted, rtol=1e-6, atol=1e-6)
+    check_bits(ours, x, ys, state)
+
+
+def check_bits(ours: Any, x: Floats, ys: Floats, state: Floats) -> None:
+    """One row and one step at a time give the same bits."""
+    for row in range(2):
+        now = ours.initial_state(1)
+        for step in range(len(x)):
+            y, now = ours.run(x[step : step + 1, row : row + 1], now)
+            np.testing.assert_array_equal(y[0, 0], ys[step, row])
+        np.testing.assert_array_equal(now[0], state[row])
+
+
+@SAVED
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("case", WINDOWED)
+def test_what_looks_across_steps_is_run_over_the_window(tmp_path: Path, case: str, suffix: str) -> None:
+    """As `predict` of each window."""
+    model = drawn(keras.Sequential([L.Input((W, F)), *WINDOWED[case]()]), tmp_path / f"m{suffix}")
+    check_windows(tmp_path / f"m{suffix}", model, whole=not case.endswith(("same", "last output")))
+
+
+@SAVED
+@QUIET
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("case", STEPWISE)
+def test_what_treats_each_step_alone_needs_no_window(tmp_path: Path, case: str, suffix: str) -> None:
+    """Over windows, and carried where the model takes any number of steps."""
+    model = drawn(keras.Sequential([L.Input((W, F)), *STEPWISE[case]()]), tmp_path / f"m{suffix}")
+    check_windows(tmp_path / f"m{suffix}", model, whole=False)
+    if case == "in TimeDistributed" or "Normalization" in case:
+        return
+    model = drawn(keras.Sequential([L.Input((None, F)), *STEPWISE[case]()]), tmp_path / f"any{suffix}")
+    ours, x = imported(tmp_path / f"any{suffix}"), values(9, B, F)
+    assert "window" not in ours.spec.training
+    ys, _ = ours.run(x, ours.initial_state(B))
+    for end in (1, 5, 9):
+        np.testing.assert_allclose(ys[end - 1], predicted(model, x[:end]), rtol=1e-6, atol=1e-6)
+
+
+HORIZONS: dict[str, Layers] = {
+    "encoder and decoder": lambda: [
+        L.LSTM(4),
+        L.RepeatVector(3),
+        L.LSTM(4, return_sequences=True),
+        L.TimeDistributed(L.Dense(1)),
+    ],
+    "single shot": lambda: [L.LSTM(4), L.Dense(3), L.Reshape((3, 1))],
+}
+
+
+@SAVED
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("case", HORIZONS)
+def test_steps_that_are_not_those_of_the_window_are_all_forecasts(tmp_path: Path, case: str, suffix: str) -> None:
+    """A decoder's steps are the horizons, in order."""
+    model = drawn(keras.Sequential([L.Input((W, F)), *HORIZONS[case]()]), tmp_path / f"m{suffix}")
+    assert imported(tmp_path / f"m{suffix}").spec.outputs == ("yhat", "yhat2", "yhat3")
+    check_windows(tmp_path / f"m{suffix}", model, whole=True)
+
+
+@SAVED
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: [L.LSTM(4), L.Dense(1)],
+        lambda: [L.Dense(3), L.GRU(4, return_sequences=True), L.SimpleRNN(3, return_sequences=True), L.Dense(1)],
+        lambda: [L.Bidirectional(L.LSTM(3, return_sequences=True)), L.LSTM(3), L.Dense(2)],
+    ],
+    ids=["LSTM", "sequences", "Bidirectional"],
+)
+def test_masking(tmp_path: Path, make: Layers, suffix: str) -> None:
+    """Steps whose numbers all are the value are passed over, at the end, at the beginning and within."""
+    model = drawn(keras.Sequential([L.Input((W, F)), L.Masking(-1.0), *make()]), tmp_path / f"m{suffix}")
+    ours, x = imported(tmp_path / f"m{suffix}"), values(4 * W, B, F)
+    x[[1, 2, 5, 8, 9], 0] = -1.0
+    x[0:2, 1] = x[7:18, 2] = -1.0  # a whole window of nothing else
+    x[3, 3, 0] = -1.0  # one number of a step is none of it
+    ys, state = ours.run(x, ours.initial_state(B))
+    for end in range(W, len(x) + 1):
+        wanted = predicted(model, x[end - W : end])
+        wanted = wanted if wanted.ndim == 2 else wanted[:, -1]
+        np.testing.assert_allclose(ys[end - 1], wanted, rtol=1e-6, atol=1e-6)
+    check_bits(ours, x, ys, state)
+
+
+def test_one_step_under_another_name_keeps_a_stateful_model_carried(tmp_path: Path) -> None:
+    """Flatten of one step of a stateful model is nothing."""
+    layers = [L.Input(batch_shape=(B, 1, F)), L.LSTM(4, stateful=True, return_sequences=True), L.Flatten(), L.Dense(1)]
+    model = drawn(keras.Sequential(layers), tmp_path / "m.keras")
+    ours, x = imported(tmp_path / "m.keras"), values(7, B, F)
+    ys, _ = ours.run(x, ours.initial_state(B))
+    np.testing.assert_allclose(ys, np.stack([predicted(model, one[None]) for one in x]), rtol=0, atol=1e-6)
+
+
+REFUSED: dict[str, tuple[tuple[int | None, ...], Layers, str]] = {
+    "any length": ((None, None, F), lambda: head(L.Conv1D(2, 2)), r"\(Conv1D\).*save it with a fixed number"),
+    "stateful": ((B, 4, F), lambda: [L.Conv1D(2, 2), L.LSTM(2, stateful=True)], r"a Conv1D looks.*stateful=False"),
+    "masked": (
+        (None, W, F),
+        lambda: head(L.Masking(), L.LSTM(2, return_sequences=True), L.Flatten(), L.Reshape((6, 2))),
+        "Masking takes out",
+    ),
+    "of steps": ((None, W, F), lambda: head(L.LayerNormalization(axis=1)), r"\(LayerNormalization\).*axis=-1"),
+    "of both": ((None, W, F), lambda: head(L.LayerNormalization(axis=[1, 2])), r"\(LayerNormalization\).*axis=-1"),
+    "more axes": (
+        (None, W, F),
+        lambda: head(L.Reshape((2, 3, 3)), L.Reshape((6, 3))),
+        r"\(Reshape\).*\(steps, numbers\)",
+    ),
+    "Conv1D in TimeDistributed": (
+        (None, W, F),
+        lambda: head(L.Reshape((2, 3, 3)), L.TimeDistributed(L.Conv1D(2, 2)), L.Reshape((4, 2))),
+        r"\(Reshape\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_has_no_meaning_is_refused(tmp_path: Path, case: str) -> None:
+    """By name, in one line, with what to do."""
+    shape, make, message = REFUSED[case]
+    keras.Sequential([L.Input(batch_shape=shape), *make()]).save(tmp_path / "m.keras")
+    with pytest.raises(ModelError, match=message) as caught:
+        imported(tmp_path / "m.keras")
+    assert "\n" not in str(caught.value)
