@@ -47,6 +47,11 @@ class AcrossSteps(RecurrentLayer):
         """The shape of what it makes of its windows."""
 
     @property
+    def widest(self) -> int:
+        """How many numbers it lays out for a window at most."""
+        return max(math.prod(self.shape), math.prod(self.made_shape))
+
+    @property
     def is_identity(self) -> bool:
         """Whether it only says otherwise what is one step: the same numbers in the same order."""
         return False

@@ -86,6 +86,10 @@ class Conv1D(AcrossSteps):
     def made_shape(self) -> Shape:
         return (len(self.places), self.filters)
 
+    @property
+    def widest(self) -> int:
+        return max(super().widest, self.places.numel() * self.shape[1])
+
     def over(self, x: Value) -> Value:
         seen = gathered(x, self.places, self.shape[0]).permute(0, 2, 1, 3)  # (outputs, N, kernel_size, F)
         rows = of(x).reshape(seen, len(self.places), -1, self.kernel_size * self.shape[1])
@@ -96,8 +100,12 @@ class Conv1D(AcrossSteps):
         """The kernel as a matrix (kernel_size * F, filters); what another group sees has the weight 0."""
         if self.groups > 1:
             blocks = self.kernel.chunk(self.groups, dim=2)
-            whole = [torch.block_diag(*(block[step] for block in blocks)) for step in range(self.kernel_size)]
-            return torch.cat(whole)
+            rows = []
+            for group, block in enumerate(blocks):  # (kernel_size, F / groups, filters / groups)
+                before = block.new_zeros(*block.shape[:2], group * block.shape[2])
+                after = block.new_zeros(*block.shape[:2], self.filters - (group + 1) * block.shape[2])
+                rows.append(torch.cat([before, block, after], dim=2))
+            return torch.cat(rows, dim=1).reshape(-1, self.filters)
         return self.kernel.reshape(-1, self.filters)
 
 
@@ -119,6 +127,10 @@ class _Pooling(AcrossSteps):
     def made_shape(self) -> Shape:
         return (len(self.places), self.shape[1])
 
+    @property
+    def widest(self) -> int:
+        return max(super().widest, self.places.numel() * self.shape[1])
+
 
 class MaxPooling1D(_Pooling):
     """The largest of `pool_size` steps."""
@@ -130,7 +142,23 @@ class MaxPooling1D(_Pooling):
 
 
 class AveragePooling1D(_Pooling):
-    """The mean of those of `pool_size` steps that lie in the window."""
+    """The mean of those of `pool_size` steps that lie in the window.
+
+    Raises UsageError where `same` pads unevenly: Keras takes the mean of what lies in the window on TensorFlow and JAX,
+    and counts what it padded on PyTorch.
+    """
+
+    def __init__(
+        self, shape: Sequence[int], pool_size: int = 2, strides: int | None = None, padding: str = "valid"
+    ) -> None:
+        super().__init__(shape, pool_size, strides, padding)
+        before, after = -int(self.places.min()), int(self.places.max()) - self.shape[0] + 1
+        if padding == "same" and max(before, 0) != max(after, 0):
+            raise UsageError(
+                f"padding='same' adds {max(before, 0)} steps before a window of {self.shape[0]} and {max(after, 0)} "
+                "after it, and Keras does not give the same means on all its backends then; train with "
+                "padding='valid', or with a window that pool_size and strides divide"
+            )
 
     def over(self, x: Value) -> Value:
         counts = ((self.places >= 0) & (self.places < self.shape[0])).sum(dim=1).float().reshape(-1, 1, 1)

@@ -146,6 +146,7 @@ class OnnxOperations(Operations):
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph  # that nodes are added to now: within `scan` the loop's body
+        self.passes_over = False  # whether windows may have no step left that counts (`passing_over`)
 
     def symbol(self, value: Any, dtype: torch.dtype = torch.float32) -> Symbol:
         """A symbol for the name of a tensor, and a constant of this type for numbers and torch's tensors."""
@@ -242,6 +243,8 @@ class OnnxOperations(Operations):
 
         def body(slices: list[Symbol], before: State) -> tuple[list[Value], State]:
             output, after = step(slices[0], before)
+            if live is not None and self.passes_over:  # a window of nothing gives zeros, as ONNX's operators do
+                output = self.where(slices[1], output, 0.0)
             if live is not None:
                 after = tuple(self.where(slices[1], new, old) for new, old in zip(after, before, strict=True))
             return [output], after
@@ -272,6 +275,7 @@ class OnnxOperations(Operations):
 
     def passing_over(self, x: Value, kept: Value, live: Value | None) -> tuple[Value, Value]:
         """Move the steps that count to the windows' beginning, in their order."""
+        self.passes_over = True
         if live is not None:
             inside = self._before(x, live).squeeze(2)
             kept = kept.node("And", inside, dtype=torch.bool)

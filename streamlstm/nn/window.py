@@ -17,6 +17,7 @@ from torch import Tensor
 
 from streamlstm.errors import UsageError
 from streamlstm.models import StateEntry
+from streamlstm.nn.across_steps import AcrossSteps
 from streamlstm.nn.layer import RecurrentLayer
 from streamlstm.nn.operations import State, Value, of
 from streamlstm.nn.symbols import Symbol
@@ -24,6 +25,7 @@ from streamlstm.nn.symbols import Symbol
 # Windows of one call of the layer: enough to fill its matrix products, few enough to stay in the cache. 64 steps of
 # 1,024 series (LSTM 50, LSTM 100, windows of 10) took 27 µs a value and 1.8 GB as one batch, 16 µs and 40 MB in blocks.
 BLOCK_ROWS = 1_024
+BLOCK_NUMBERS = 1 << 24  # that a layer lays out for the windows of one call, 64 MiB
 
 
 class Window(RecurrentLayer):
@@ -61,6 +63,11 @@ class Window(RecurrentLayer):
             StateEntry(name="window", shape=(self.length, self.input_size)),
             StateEntry(name="count", shape=(1,)),
         )
+
+    def _block_rows(self) -> int:
+        """How many windows a call of the layer takes: fewer where a layer lays out many numbers for each."""
+        widest = max((part.widest for part in self.layer.modules() if isinstance(part, AcrossSteps)), default=1)
+        return min(BLOCK_ROWS, max(1, BLOCK_NUMBERS // widest))
 
     def scan(self, x: Value, state: State) -> tuple[Value, State]:
         """Step through x (T, B, F) from (window (B, W·F), count (B, 1))."""
@@ -126,7 +133,7 @@ class Window(RecurrentLayer):
         """
         side = steps.operations
         zero, one, full = (side.symbol(n, torch.int64) for n in (0, 1, self.length))
-        K = (BLOCK_ROWS // batch).node("Min", steps).maximum(one)  # steps of a block
+        K = (self._block_rows() // batch).node("Min", steps).maximum(one)  # steps of a block
         blocks = (steps + K - one) // K
         numbers = zero.node("Range", blocks * K, one).node("Min", steps - one)
         step = side.reshape(numbers, 1, -1, 1)  # (1, blocks * K, 1)

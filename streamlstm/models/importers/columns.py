@@ -25,12 +25,18 @@ def _different(names: Sequence[str], what: str) -> tuple[str, ...]:
 
 
 def output_columns(
-    features: Sequence[str], count: int, chosen: Mapping[str, str], given: Sequence[str] | None = None
+    features: Sequence[str],
+    count: int,
+    chosen: Mapping[str, str],
+    given: Sequence[str] | None = None,
+    *,
+    several_steps: bool = False,
 ) -> tuple[tuple[str, ...], tuple[int | None, ...]]:
     """Name the outputs, as `train` does unless names are `given`, and say which of them forecasts which feature.
 
     Unless it is said, as many outputs as features forecast them in order, and one feature's several outputs are taken
-    for its next values, nearest first. What fewer or more outputs of several features mean, the file does not say.
+    for its next values, nearest first. What fewer or more outputs of several features mean, the file does not say, nor
+    what as many mean that are `several_steps` of a forecast.
     """
     names = ["yhat", *(f"yhat{number}" for number in range(2, count + 1))]
     if given is not None:
@@ -38,7 +44,7 @@ def output_columns(
             raise UsageError(f"the model gives {count} numbers a value; give {count} different names, not {len(given)}")
         names = list(_different(given, "output"))
     targets: list[int | None] = [None] * len(features)
-    if not chosen and len(features) in (1, count):
+    if not chosen and (len(features) == 1 or (len(features) == count and not several_steps)):
         targets = list(range(len(features)))
     for feature, output in chosen.items():
         if feature not in features:

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from keras_files import Floats, imported, values
+from keras_files import Floats, imported, layer, values, write_h5
 
 from streamlstm.errors import ModelError
 
@@ -49,6 +49,8 @@ def poolings() -> dict[str, Layers]:
     for kind in (L.MaxPooling1D, L.AveragePooling1D):
         for padding in ("valid", "same"):
             for size, strides in ((2, None), (3, 1), (3, 2), (1, 2), (4, 3)):
+                if kind is L.AveragePooling1D and padding == "same" and (size, strides) in ((3, 2), (4, 3)):
+                    continue  # padded unevenly
                 found[f"{kind.__name__} {padding} {size} {strides}"] = lambda a=(kind, size, strides, padding): head(
                     a[0](a[1], a[2], a[3])
                 )
@@ -100,7 +102,6 @@ STEPWISE: dict[str, Layers] = {
     "PReLU, shared": lambda: head(L.PReLU(shared_axes=[1])),
     "PReLU after": lambda: [L.LSTM(4), L.Dense(3), L.PReLU(), L.Dense(1)],
     "ReLU in full": lambda: head(L.ReLU(max_value=1.5, negative_slope=0.1, threshold=0.3)),
-    "ReLU below": lambda: head(L.ReLU(threshold=-0.5)),
     "ReLU 6": lambda: head(L.ReLU(max_value=6.0)),
     "LeakyReLU": lambda: head(L.LeakyReLU(negative_slope=0.2)),
     "ELU": lambda: head(L.ELU(0.4)),
@@ -115,7 +116,10 @@ STEPWISE: dict[str, Layers] = {
 
 def drawn(model: Any, path: Path) -> Any:
     """Give a model weights that are none of the initial ones, and save it."""
-    model.set_weights([np.abs(values(*w.shape, seed=i)) * 0.4 + 0.1 for i, w in enumerate(model.get_weights())])
+    arrays = [values(*w.shape, seed=i) * 0.7 for i, w in enumerate(model.weights)]
+    model.set_weights(
+        [np.abs(a) + 0.1 if "variance" in w.path else a for a, w in zip(arrays, model.weights, strict=True)]
+    )
     model.save(path)
     return model
 
@@ -125,7 +129,7 @@ def predicted(model: Any, x: Floats) -> Floats:
     return np.asarray(keras.ops.convert_to_numpy(model(np.ascontiguousarray(x.transpose(1, 0, 2)))))
 
 
-def check_windows(path: Path, theirs: Any, *, whole: bool) -> None:
+def check_windows(path: Path, theirs: Any, *, whole: bool, within: float = 1e-6) -> None:
     """Every step gives what Keras predicts for the window that ends there, in bits however it is called."""
     ours, x = imported(path), values(2 * W + 3, B, F)
     ys, state = ours.run(x, ours.initial_state(B))
@@ -135,7 +139,7 @@ def check_windows(path: Path, theirs: Any, *, whole: bool) -> None:
             window = np.concatenate([np.repeat(x[:1], W - len(window), axis=0), window])
         wanted = predicted(theirs, window)
         wanted = wanted.reshape(B, -1) if wanted.ndim == 2 or whole else wanted[:, -1]
-        np.testing.assert_allclose(ys[end - 1], wanted, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(ys[end - 1], wanted, rtol=1e-6, atol=within)
     check_bits(ours, x, ys, state)
 
 
@@ -165,15 +169,15 @@ def test_what_looks_across_steps_is_run_over_the_window(tmp_path: Path, case: st
 def test_what_treats_each_step_alone_needs_no_window(tmp_path: Path, case: str, suffix: str) -> None:
     """Over windows, and carried where the model takes any number of steps."""
     model = drawn(keras.Sequential([L.Input((W, F)), *STEPWISE[case]()]), tmp_path / f"m{suffix}")
-    check_windows(tmp_path / f"m{suffix}", model, whole=False)
-    if case == "in TimeDistributed" or "Normalization" in case:
-        return
+    # LayerNormalization divides the float32 errors of both LSTMs by a small deviation.
+    check_windows(tmp_path / f"m{suffix}", model, whole=False, within=1e-5 if "TimeDistributed" in case else 1e-6)
     model = drawn(keras.Sequential([L.Input((None, F)), *STEPWISE[case]()]), tmp_path / f"any{suffix}")
     ours, x = imported(tmp_path / f"any{suffix}"), values(9, B, F)
     assert "window" not in ours.spec.training
     ys, _ = ours.run(x, ours.initial_state(B))
     for end in (1, 5, 9):
-        np.testing.assert_allclose(ys[end - 1], predicted(model, x[:end]), rtol=1e-6, atol=1e-6)
+        wanted = predicted(model, x[:end])
+        np.testing.assert_allclose(ys[end - 1], wanted, rtol=1e-6, atol=1e-5 if "TimeDistributed" in case else 1e-6)
 
 
 HORIZONS: dict[str, Layers] = {
@@ -193,7 +197,8 @@ HORIZONS: dict[str, Layers] = {
 def test_steps_that_are_not_those_of_the_window_are_all_forecasts(tmp_path: Path, case: str, suffix: str) -> None:
     """A decoder's steps are the horizons, in order."""
     model = drawn(keras.Sequential([L.Input((W, F)), *HORIZONS[case]()]), tmp_path / f"m{suffix}")
-    assert imported(tmp_path / f"m{suffix}").spec.outputs == ("yhat", "yhat2", "yhat3")
+    spec = imported(tmp_path / f"m{suffix}").spec
+    assert (spec.outputs, spec.targets) == (("yhat", "yhat2", "yhat3"), (None, None, None))
     check_windows(tmp_path / f"m{suffix}", model, whole=True)
 
 
@@ -208,9 +213,16 @@ def test_steps_that_are_not_those_of_the_window_are_all_forecasts(tmp_path: Path
     ],
     ids=["LSTM", "sequences", "Bidirectional"],
 )
-def test_masking(tmp_path: Path, make: Layers, suffix: str) -> None:
+@pytest.mark.parametrize("functional", [False, True])
+def test_masking(tmp_path: Path, make: Layers, suffix: str, functional: bool) -> None:
     """Steps whose numbers all are the value are passed over, at the end, at the beginning and within."""
-    model = drawn(keras.Sequential([L.Input((W, F)), L.Masking(-1.0), *make()]), tmp_path / f"m{suffix}")
+    model = keras.Sequential([L.Input((W, F)), L.Masking(-1.0), *make()])
+    if functional:
+        y = inputs = L.Input((W, F))
+        for one in (L.Masking(-1.0), *make()):
+            y = one(y)
+        model = keras.Model(inputs, y)
+    model = drawn(model, tmp_path / f"m{suffix}")
     ours, x = imported(tmp_path / f"m{suffix}"), values(4 * W, B, F)
     x[[1, 2, 5, 8, 9], 0] = -1.0
     x[0:2, 1] = x[7:18, 2] = -1.0  # a whole window of nothing else
@@ -238,10 +250,16 @@ REFUSED: dict[str, tuple[tuple[int | None, ...], Layers, str]] = {
     "masked": (
         (None, W, F),
         lambda: head(L.Masking(), L.LSTM(2, return_sequences=True), L.Flatten(), L.Reshape((6, 2))),
-        "Masking takes out",
+        "Masking takes out of",
     ),
+    "masked, unheeding": ((None, W, F), lambda: head(L.Masking(), L.RMSNormalization()), "Masking takes out of"),
     "of steps": ((None, W, F), lambda: head(L.LayerNormalization(axis=1)), r"\(LayerNormalization\).*axis=-1"),
     "of both": ((None, W, F), lambda: head(L.LayerNormalization(axis=[1, 2])), r"\(LayerNormalization\).*axis=-1"),
+    "uneven": (
+        (None, 5, F),
+        lambda: head(L.AveragePooling1D(2, padding="same")),
+        r"\(AveragePooling1D\).*0 steps before a window of 5 and 1 after.*padding='valid'",
+    ),
     "more axes": (
         (None, W, F),
         lambda: head(L.Reshape((2, 3, 3)), L.Reshape((6, 3))),
@@ -255,6 +273,7 @@ REFUSED: dict[str, tuple[tuple[int | None, ...], Layers, str]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*does not support masking")
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_has_no_meaning_is_refused(tmp_path: Path, case: str) -> None:
     """By name, in one line, with what to do."""
@@ -262,4 +281,33 @@ def test_what_has_no_meaning_is_refused(tmp_path: Path, case: str) -> None:
     keras.Sequential([L.Input(batch_shape=shape), *make()]).save(tmp_path / "m.keras")
     with pytest.raises(ModelError, match=message) as caught:
         imported(tmp_path / "m.keras")
+    assert "\n" not in str(caught.value)
+
+
+HUGE: dict[str, tuple[str, dict[str, Any]]] = {
+    "filters": ("Conv1D", {"filters": 1 << 40, "kernel_size": 2}),
+    "kernel": ("Conv1D", {"filters": 2, "kernel_size": 1 << 40, "padding": "same"}),
+    "dilation": ("Conv1D", {"filters": 2, "kernel_size": 2, "padding": "causal", "dilation_rate": 1 << 70}),
+    "no stride": ("MaxPooling1D", {"pool_size": 2, "strides": 0}),
+    "steps": ("UpSampling1D", {"size": 1 << 40}),
+    "zeros": ("ZeroPadding1D", {"padding": [1 << 40, 0]}),
+    "less than none": ("Cropping1D", {"cropping": [3, 3]}),
+    "negative": ("Cropping1D", {"cropping": [-3, 3]}),
+    "shape": ("Reshape", {"target_shape": [-1, -1]}),
+    "no shape": ("Reshape", {}),
+    "words": ("Conv1D", {"filters": "many", "kernel_size": 2}),
+    "padding": ("Conv1D", {"filters": 2, "kernel_size": 2, "padding": "reflect"}),
+    "no weights": ("Conv1D", {"filters": 2, "kernel_size": 2}),
+    "repeats of steps": ("RepeatVector", {"n": 2}),
+}
+
+
+@pytest.mark.parametrize("case", HUGE)
+def test_a_file_that_lies_is_refused_in_one_line(tmp_path: Path, case: str) -> None:
+    """Before anything of the size it tells is allocated."""
+    kind, config = HUGE[case]
+    layers = [layer(kind, name="odd", batch_input_shape=[None, W, F], **config), layer("LSTM", name="l", units=2)]
+    path = write_h5(tmp_path / "m.h5", "2.11.0", {"class_name": "Sequential", "config": {"layers": layers}}, {})
+    with pytest.raises(ModelError, match=rf"'odd' \({kind}\) cannot be carried over") as caught:
+        imported(path)
     assert "\n" not in str(caught.value)

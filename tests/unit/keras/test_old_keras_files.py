@@ -219,6 +219,13 @@ def text_file(folder: Path) -> Path:
     return path
 
 
+def checkpoint(folder: Path, end: str) -> Path:
+    """The files of a Saver of TensorFlow 1; only their names are looked at."""
+    for each in (".index", ".meta", ".data-00000-of-00001"):
+        (folder / f"model.ckpt-100{each}").write_bytes(b"\x00")
+    return folder / f"model.ckpt-100{end}"
+
+
 def empty_zip(folder: Path) -> Path:
     with zipfile.ZipFile(folder / "m.keras", "w") as archive:
         archive.writestr("a", "b")
@@ -280,6 +287,10 @@ def windowed(**config: Any) -> dict[str, Any]:
 REFUSALS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a missing file": (lambda folder: folder / "none.keras", "cannot read .*No such file"),
     "a directory": (lambda folder: folder, "is a directory, a SavedModel perhaps"),
+    **{
+        f"a checkpoint's {end}": (lambda folder, end=end: checkpoint(folder, end), "streamlstm.nn.tf1 with set_weights")
+        for end in ("", ".index", ".meta", ".data-00000-of-00001")
+    },
     "a text file": (text_file, "neither a .keras nor a .h5 file"),
     "another zip": (empty_zip, "no Keras model: it lacks config.json and metadata.json"),
     "a cut zip": (cut_zip, "is damaged"),

@@ -188,7 +188,37 @@ LAYER_CASES: dict[str, Callable[[], nn.RecurrentLayer]] = {
     "tf1 DeviceWrapper": lambda: _tf1(tf1.DeviceWrapper(tf1.LSTMCell(4, cell_clip=1.0), "/cpu:0")),
     "Window of tf1": lambda: nn.Window(nn.RNN(tf1.LSTMCell(4, num_proj=2)), 5, input_size=F),
 }
-CASES = {**LAYER_CASES, **ACTIVATION_CASES, **GATE_CASES}
+
+
+def windowed(*layers: nn.RecurrentLayer, length: int = 6) -> nn.Window:
+    """Layers that look across the steps of whole windows."""
+    return nn.Window(nn.Stack(list(layers)), length, whole=True, input_size=F)
+
+
+AROUND_CASES: dict[str, Callable[[], nn.RecurrentLayer]] = {
+    "LayerNormalization": lambda: nn.Stack([nn.LayerNormalization(), nn.LSTM(4)], input_size=F),
+    "RMSNormalization": lambda: nn.Stack([nn.RMSNormalization(), nn.LSTM(4)], input_size=F),
+    "UnitNormalization": lambda: nn.Stack([nn.UnitNormalization(), nn.LSTM(4)], input_size=F),
+    "PReLU": lambda: nn.Stack([nn.PReLU(), nn.LSTM(4)], input_size=F),
+    "ReLU": lambda: nn.Stack([nn.ReLU(2.0, 0.1, 0.3), nn.LSTM(4)], input_size=F),
+    "Masking": lambda: nn.Window(nn.Stack([nn.Masking(0.0), nn.LSTM(4)]), 5, input_size=F),
+    "Conv1D": lambda: windowed(nn.Conv1D((6, F), 4, 3, padding="causal", activation="relu"), nn.LSTM(4)),
+    "Conv1D of groups": lambda: windowed(
+        nn.Dense(4), nn.Conv1D((6, 4), 6, 2, strides=2, padding="same", groups=2), nn.Reshape((3, 6)), nn.Dense(1)
+    ),
+    "pooling": lambda: windowed(
+        *(nn.MaxPooling1D((6, F)), nn.UpSampling1D((3, F), 2), nn.AveragePooling1D((6, F), 3, 1), nn.GRU(3)),
+    ),
+    "global pooling": lambda: windowed(
+        *(nn.LSTM(3, return_sequences=True), nn.GlobalAveragePooling1D((6, 3)), nn.RepeatVector((3,), 4)),
+        *(nn.GRU(3, return_sequences=True), nn.GlobalMaxPooling1D((4, 3))),
+    ),
+    "shapes": lambda: windowed(
+        *(nn.StepwisePReLU((6, F)), nn.Permute((6, F)), nn.Reshape((F, 6), (6, F)), nn.Cropping1D((6, F), (1, 2))),
+        *(nn.ZeroPadding1D((3, F), (2, 0)), nn.LSTM(3)),
+    ),
+}
+CASES = {**AROUND_CASES, **LAYER_CASES, **ACTIVATION_CASES, **GATE_CASES}
 
 
 @pytest.fixture(params=CASES, ids=str)
@@ -295,6 +325,6 @@ def test_no_public_layer_is_left_out() -> None:
     seen: set[type] = set()
     for make in CASES.values():
         seen.update(type(module) for module in make().modules())
-    abstract = {nn.RecurrentLayer, nn.Cell}
+    abstract = {nn.RecurrentLayer, nn.Cell, nn.AcrossSteps}
     missing = {name for name, kind in classes().items() if kind not in seen | abstract}
     assert missing == set()

@@ -49,8 +49,10 @@ def _followed(file: KerasFile) -> list[Layer]:
     by_name = {str(layer["config"]["name"]): layer for layer in file.layers}
     first, last = (_end(file, key) for key in ("input_layers", "output_layers"))
     found, name = [by_name[last]], last
+    masks, beside = _masks(by_name)
     while name != first:
         sources = _sources(by_name[name].get("inbound_nodes", []))
+        sources = [source for source in sources if source[0] not in masks]
         _refuse_call(file, by_name[name], sources, by_name)
         if len(sources) != 1 or sources[0][1] != 0:
             raise _no_chain(file, by_name[name], sources)
@@ -60,12 +62,38 @@ def _followed(file: KerasFile) -> list[Layer]:
                 f"{file.path}: layer {name!r} is used twice; only a chain of layers can be carried over, each used once"
             )
         found.append(by_name[name])
-    if left := set(by_name) - {str(layer["config"]["name"]) for layer in found}:
+    if left := set(by_name) - {str(layer["config"]["name"]) for layer in found} - beside:
         raise ModelError(
             f"{file.path}: layer {min(left)!r} stands beside the chain from input to output; save the chain alone, "
             "keras.Model(inputs, output)"
         )
     return found[::-1]
+
+
+def _masks(by_name: Mapping[str, Layer]) -> tuple[set[str], set[str]]:
+    """The masks that Keras 3 itself works out for the Masking layers of a functional model, and all layers it adds.
+
+    It writes them as layers NotEqual (of what Masking is given, and its value) and Any beside the chain, and gives the
+    latter to each layer after it. Masks that a model's author made otherwise are not among them.
+    """
+    told = {name: (str(layer["class_name"]), layer.get("inbound_nodes", [])) for name, layer in by_name.items()}
+    masked = {
+        (_sources(nodes)[0][0], float(by_name[name]["config"].get("mask_value", 0.0)))
+        for name, (kind, nodes) in told.items()
+        if kind == "Masking" and len(_sources(nodes)) == 1
+    }
+    compared = set()
+    for name, (kind, nodes) in told.items():
+        if kind == "NotEqual" and len(nodes) == 1 and len(_sources(nodes)) == 1:
+            value = nodes[0]["args"][-1]
+            if isinstance(value, int | float) and (_sources(nodes)[0][0], float(value)) in masked:
+                compared.add(name)
+    masks = {
+        name
+        for name, (kind, nodes) in told.items()
+        if kind == "Any" and [source for source, _ in _sources(nodes)] in ([one] for one in compared)
+    }
+    return masks, masks | compared
 
 
 def _no_chain(file: KerasFile, layer: Layer, sources: Sequence[tuple[str, int]]) -> ModelError:

@@ -64,6 +64,12 @@ def read_keras_file(path: Path, *, max_bytes: int = MAX_BYTES) -> KerasFile:
     Neither the file nor its weights may have more than `max_bytes` bytes. Raises ModelError if it is missing, broken,
     too large, or holds something else; MissingExtraError without h5py.
     """
+    if is_checkpoint(path):
+        raise ModelError(
+            f"{path} is a checkpoint of TensorFlow: weights without the model. Where TensorFlow is installed, read "
+            "them with tf.train.load_checkpoint(path).get_tensor(name), put kernel and bias into the cells of "
+            "streamlstm.nn.tf1 with set_weights, and write the model with streamlstm.export"
+        )
     if path.is_dir():
         raise ModelError(f"{path} is a directory, a SavedModel perhaps; save the model as a .keras or .h5 file")
     if importlib.util.find_spec("h5py") is None:
@@ -79,6 +85,13 @@ def read_keras_file(path: Path, *, max_bytes: int = MAX_BYTES) -> KerasFile:
     if facts["form"] == "keras":
         return _ZipModel(path, version, blocks).model(facts["config"], facts["weights"])
     return _H5Model(path, version, blocks).model(facts["config"], facts["weights"])
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a path is what TensorFlow 1 and 2 call a checkpoint: one of its files, or what their names begin with."""
+    if re.search(r"\.(ckpt(-\d+)?|index|meta|data-\d{5}-of-\d{5})$", path.name):
+        return True
+    return not path.exists() and path.with_name(f"{path.name}.index").exists()
 
 
 def _taken_apart(path: Path, max_bytes: int) -> tuple[dict[str, Any], list[bytearray]]:

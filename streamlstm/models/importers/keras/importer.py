@@ -67,7 +67,9 @@ def convert(file: KerasFile, **options: Unpack[Options]) -> onnx.ModelProto:
     served, how = _served(file, stack, length)
     served.eval()
     names = feature_names(options.get("features"), width)
-    outputs, targets = output_columns(names, served.output_size, options.get("targets") or {})
+    outputs, targets = output_columns(
+        names, served.output_size, options.get("targets") or {}, several_steps=_forecasts_steps(stack)
+    )
     scaling = OuterScaling.min_max(options.get("scale"), width, served.output_size, targets)
     graph, entries = Graph(), served.state_entries()
     x = "x" if scaling is None else scaling.emit_scaled(graph)
@@ -120,6 +122,12 @@ def _layers(file: KerasFile, links: Sequence[Link], shape: Shape) -> nn.Stack:
     return nn.Stack(made, input_size=width)
 
 
+def _forecasts_steps(stack: nn.Stack) -> bool:
+    """Whether the outputs are several steps ahead, side by side."""
+    last = stack.parts()[-1]
+    return isinstance(last, nn.Reshape) and len(last.shape) == 2 and last.shape[0] > 1
+
+
 def _in_time(layers: Sequence[nn.RecurrentLayer]) -> bool:
     """Whether the steps that come out are still those of the values, the newest last."""
     ordered = True
@@ -144,9 +152,9 @@ def _served(file: KerasFile, stack: nn.Stack, length: int | None) -> tuple[nn.Re
     if any(stateful) and (across or masking):
         stack = _without_windows(file, stack)
         across = False
-    if across and masking:
+    if masking and any(isinstance(one, nn.AcrossSteps | nn.RMSNormalization) for one in stack.parts()):
         raise ModelError(
-            f"{file.path}: a layer looks at several steps of a window whose steps Masking takes out; {COPY}, over "
+            f"{file.path}: a layer takes no heed of the steps that Masking takes out of the window; {COPY}, over "
             "windows that lack nothing: a missing value is handled outside the model (serve --missing)"
         )
     if stateful and all(stateful):
