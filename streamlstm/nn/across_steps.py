@@ -184,6 +184,8 @@ class Cropping1D(AcrossSteps):
 
     def __init__(self, shape: Sequence[int], cropping: Sequence[int]) -> None:
         first, last = (int(size) for size in cropping)
+        if min(first, last) < 0:
+            raise UsageError(f"its cropping {(first, last)} is less than none")
         super().__init__(shape, cropping=(first, last))
 
     @property
@@ -203,6 +205,8 @@ class ZeroPadding1D(AcrossSteps):
 
     def __init__(self, shape: Sequence[int], padding: Sequence[int]) -> None:
         first, last = (int(size) for size in padding)
+        if min(first, last) < 0:
+            raise UsageError(f"its padding {(first, last)} is less than none")
         super().__init__(shape, padding=(first, last))
 
     @property

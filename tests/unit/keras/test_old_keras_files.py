@@ -288,7 +288,10 @@ REFUSALS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a missing file": (lambda folder: folder / "none.keras", "cannot read .*No such file"),
     "a directory": (lambda folder: folder, "is a directory, a SavedModel perhaps"),
     **{
-        f"a checkpoint's {end}": (lambda folder, end=end: checkpoint(folder, end), "streamlstm.nn.tf1 with set_weights")
+        f"a checkpoint's {end}": (
+            lambda folder, end=end: checkpoint(folder, end),
+            r"streamlstm.nn.tf1 takes them with load\(kernel, bias\)",
+        )
         for end in ("", ".index", ".meta", ".data-00000-of-00001")
     },
     "a text file": (text_file, "neither a .keras nor a .h5 file"),

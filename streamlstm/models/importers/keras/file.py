@@ -67,8 +67,8 @@ def read_keras_file(path: Path, *, max_bytes: int = MAX_BYTES) -> KerasFile:
     if is_checkpoint(path):
         raise ModelError(
             f"{path} is a checkpoint of TensorFlow: weights without the model. Where TensorFlow is installed, read "
-            "them with tf.train.load_checkpoint(path).get_tensor(name), put kernel and bias into the cells of "
-            "streamlstm.nn.tf1 with set_weights, and write the model with streamlstm.export"
+            "them with tf.train.load_checkpoint(path).get_tensor(name); a cell of streamlstm.nn.tf1 takes them with "
+            "load(kernel, bias), and streamlstm.export(module, 'm.onnx', window=W) writes a module of nn.RNN(cell)"
         )
     if path.is_dir():
         raise ModelError(f"{path} is a directory, a SavedModel perhaps; save the model as a .keras or .h5 file")
