@@ -16,26 +16,28 @@ from streamlstm.nn.cell import Cell
 from streamlstm.nn.cell_stack import StackedCells
 from streamlstm.nn.cells import GRUCell, LSTMCell, SimpleRNNCell
 from streamlstm.nn.clipping import clip_gradients
-from streamlstm.nn.convolution import (
-    AveragePooling1D,
-    Conv1D,
-    GlobalAveragePooling1D,
-    GlobalMaxPooling1D,
-    MaxPooling1D,
-)
-from streamlstm.nn.dense import Activation, Dense, Dropout
+from streamlstm.nn.convolution import CausalConv1D, Conv1D
+from streamlstm.nn.dense import Activation, Dense, Dropout, Pointwise
 from streamlstm.nn.gates import gates
 from streamlstm.nn.layer import RecurrentLayer
 from streamlstm.nn.layer_stack import Residual, Stack
 from streamlstm.nn.masking import Masking
 from streamlstm.nn.normalization import LayerNormalization, RMSNormalization, UnitNormalization
 from streamlstm.nn.operations import State, Value, of
+from streamlstm.nn.pooling import (
+    AveragePooling1D,
+    GlobalAveragePooling1D,
+    GlobalMaxPooling1D,
+    MaxPooling1D,
+    RunningPooling1D,
+)
 from streamlstm.nn.rectifiers import PReLU, ReLU
 from streamlstm.nn.recurrent import GRU, LSTM, RNN, SimpleRNN
 from streamlstm.nn.registry import from_config
 from streamlstm.nn.symbols import OnnxOperations
+from streamlstm.nn.time_distributed import TimeDistributed
 from streamlstm.nn.weights import apply_constraints, regularization_loss
-from streamlstm.nn.window import Window
+from streamlstm.nn.window import Afresh, Window
 
 # What a configuration may name, and who writes layers uses.
 __all__ = [
@@ -44,8 +46,10 @@ __all__ = [
     "RNN",
     "AcrossSteps",
     "Activation",
+    "Afresh",
     "AveragePooling1D",
     "Bidirectional",
+    "CausalConv1D",
     "Cell",
     "Conv1D",
     "Cropping1D",
@@ -60,18 +64,21 @@ __all__ = [
     "MaxPooling1D",
     "PReLU",
     "Permute",
+    "Pointwise",
     "RMSNormalization",
     "ReLU",
     "RecurrentLayer",
     "RepeatVector",
     "Reshape",
     "Residual",
+    "RunningPooling1D",
     "SimpleRNN",
     "SimpleRNNCell",
     "Stack",
     "StackedCells",
     "State",
     "StepwisePReLU",
+    "TimeDistributed",
     "UnitNormalization",
     "UpSampling1D",
     "Window",

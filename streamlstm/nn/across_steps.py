@@ -1,7 +1,8 @@
 """Keras' layers that look at several steps of a window or lay them out anew: Flatten, Reshape, RepeatVector, ….
 
 None of them can take one value after another: they are served inside a `Window` that holds as many values as they were
-built for (`whole=True`). Like all layers they are time-major: windows x (W, N, F), and (N, F) where there are no steps.
+built for (`whole=True`). Like all layers they are time-major: windows x (W, N, F), (N, F) where there are no steps, and
+(S, W, N, F) where each of S steps is a window: the batch is the axis before the last.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from streamlstm.nn.layer import RecurrentLayer
 from streamlstm.nn.operations import State, Value, of
 
 MOST_NUMBERS = 1 << 22  # of one window, 16 MiB: what a file asks for is allocated only within bounds
-Shape = tuple[int, ...]  # (W, F), or (F,) where there are no steps
+Shape = tuple[int, ...]  # (W, F), (F,) where there are no steps, (S, W, F) where they are windows
 
 
 class AcrossSteps(RecurrentLayer):
-    """A layer over a whole window, of `shape` (steps, numbers), or (numbers,) where it takes no steps."""
+    """A layer over a whole window, of `shape` (steps, numbers), (numbers,) or (steps, steps, numbers)."""
 
     options: ClassVar[Sequence[str]] = ()  # the constructor's other arguments, kept under their names
     ordered: ClassVar[bool] = True  # whether its steps are still those of time, the newest last
@@ -66,7 +67,7 @@ class AcrossSteps(RecurrentLayer):
 
     @abstractmethod
     def over(self, x: Value) -> Value:
-        """What it makes of windows x (W, N, F), or (N, F) without steps."""
+        """What it makes of windows x, shaped as `shape` with the batch before the last axis."""
 
     def state_entries(self) -> tuple[StateEntry, ...]:
         return ()
@@ -78,7 +79,7 @@ class AcrossSteps(RecurrentLayer):
 
     @property
     def gives_sequences(self) -> bool:
-        return len(self.made_shape) == 2
+        return len(self.made_shape) > 1
 
     def sequence(self, x: Value, live: Value | None = None) -> tuple[Value, Value | None]:
         """Run whole windows; raises UsageError for windows that lack values."""
@@ -87,12 +88,12 @@ class AcrossSteps(RecurrentLayer):
         return self.over(x), None
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Call it as Keras does, x (B, W, F) batch first, or (B, F)."""
+        """Call it as Keras does, x (B, *shape) batch first."""
         self.output_shape(tuple(x.shape[1:]))
         if self.input_size is None:
             self.build(self.shape[-1])
-        y: Tensor = self.sequence(x.transpose(0, 1) if x.dim() == 3 else x, mask)[0]
-        return y.transpose(0, 1) if y.dim() == 3 else y
+        y: Tensor = self.sequence(x.movedim(0, -2), mask)[0]
+        return y.movedim(-2, 0)
 
     def config(self) -> dict[str, Any]:
         """Give the shape and the options."""
@@ -104,12 +105,12 @@ class AcrossSteps(RecurrentLayer):
 
 
 class Reshape(AcrossSteps):
-    """The numbers of a window in the same order in another shape: (steps, numbers), or (numbers,) as Keras' Flatten.
+    """The numbers of a window in the same order in another shape, such as (numbers,), which is Keras' Flatten.
 
     One of its sizes may be -1, which is worked out.
     """
 
-    takes = (1, 2)
+    takes = (1, 2, 3)
     options = ("target",)
     ordered = False
 
@@ -118,7 +119,7 @@ class Reshape(AcrossSteps):
         rest = math.prod(size for size in sizes if size != -1)
         if sizes.count(-1) == 1 and rest > 0:
             sizes[sizes.index(-1)] = count // rest
-        if len(sizes) not in (1, 2) or min(sizes) < 1 or math.prod(sizes) != count:
+        if len(sizes) not in self.takes or min(sizes) < 1 or math.prod(sizes) != count:
             raise UsageError(f"Reshape cannot make {tuple(target)} of {tuple(shape)}; it makes (steps, numbers)")
         super().__init__(shape, target=sizes)
 
@@ -133,23 +134,33 @@ class Reshape(AcrossSteps):
         return math.prod(self.shape) == self.shape[-1] == self.made_shape[-1] == math.prod(self.made_shape)
 
     def over(self, x: Value) -> Value:
-        rows = x.permute(1, 0, 2) if len(self.shape) == 2 else x
+        before, after = len(self.shape), len(self.target)
+        rows = x if before == 1 else x.permute(before - 1, *range(before - 1), before)  # (N, *shape)
         y = of(x).reshape(rows, -1, *self.target)
-        return y.permute(1, 0, 2) if len(self.target) == 2 else y
+        return y if after == 1 else y.permute(*range(1, after), 0, after)
 
 
 class Permute(AcrossSteps):
-    """Steps and numbers change places, as Keras' Permute((2, 1))."""
+    """The axes in another order, counted from 1 after that of the batch, as Keras' Permute."""
 
-    takes = (2,)
+    takes = (2, 3)
+    options = ("dims",)
     ordered = False
+    dims: list[int]
+
+    def __init__(self, shape: Sequence[int], dims: Sequence[int] = (2, 1)) -> None:
+        if sorted(dims) != list(range(1, len(shape) + 1)):
+            raise UsageError(f"its dims {tuple(dims)} do not fit inputs of {len(shape)} axes")
+        super().__init__(shape, dims=[int(axis) for axis in dims])
 
     @property
     def made_shape(self) -> Shape:
-        return self.shape[::-1]
+        return tuple(self.shape[axis - 1] for axis in self.dims)
 
     def over(self, x: Value) -> Value:
-        return x.permute(2, 1, 0)
+        rank = len(self.shape)
+        axes = [axis - 1 if axis < rank else rank for axis in self.dims]  # the batch is the axis before the last
+        return x.permute(*axes[:-1], rank - 1, axes[-1])
 
 
 class RepeatVector(AcrossSteps):
@@ -236,17 +247,19 @@ class UpSampling1D(AcrossSteps):
 
 
 class StepwisePReLU(AcrossSteps):
-    """Keras' PReLU over a window with slopes for each of its steps: alpha (W, F)."""
+    """Keras' PReLU over a window with slopes for each of its steps: alpha (W, F), or (W, 1) shared by its numbers."""
 
     takes = (2,)
+    options = ("shared_numbers",)
     alpha: Tensor
+    shared_numbers: bool
 
-    def __init__(self, shape: Sequence[int]) -> None:
-        super().__init__(shape)
+    def __init__(self, shape: Sequence[int], shared_numbers: bool = False) -> None:
+        super().__init__(shape, shared_numbers=shared_numbers)
 
     def build(self, input_size: int) -> None:
         self.input_size = input_size
-        self.add_weight("alpha", self.shape, "zeros")
+        self.add_weight("alpha", (self.shape[0], 1 if self.shared_numbers else input_size), "zeros")
 
     @property
     def made_shape(self) -> Shape:

@@ -23,7 +23,7 @@ from streamlstm.nn.weights import jsonable
 class Pointwise(RecurrentLayer):
     """A layer that maps every step's values on their own, and has no state."""
 
-    takes = (1, 2)
+    takes = (1, 2, 3)
 
     def __init__(self, settings: Mapping[str, Any], input_size: int | None, seed: int | None = None) -> None:
         super().__init__(seed)

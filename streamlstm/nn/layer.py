@@ -28,7 +28,8 @@ class RecurrentLayer(Weighted, ABC):
     output_size: int
     input_size: int | None = None  # None until `build`
     chunking: bool = True  # whether a graph's nodes take T > 1 with the bits of T single steps
-    takes: ClassVar[tuple[int, ...]] = (2,)  # the ranks of a window's shape it can take: (steps, numbers), (numbers,)
+    # The ranks of a window's shape it can take: (steps, numbers), (numbers,), (steps, steps, numbers).
+    takes: ClassVar[tuple[int, ...]] = (2,)
 
     def build(self, input_size: int) -> None:
         """Make the parameters for values of `input_size` numbers; done once, by the constructor if it knows them."""
@@ -61,11 +62,14 @@ class RecurrentLayer(Weighted, ABC):
         Raises UsageError where there are no steps and the layer needs them.
         """
         if len(shape) not in self.takes:
-            raise UsageError(
-                f"{type(self).__name__} needs every step's input: set return_sequences on the layer before"
-                if len(shape) == 1
-                else f"{type(self).__name__} takes the numbers of one step, and here come {shape[0] or 'several'} steps"
-            )
+            what = f"takes the numbers of one step, and here come {shape[0] or 'several'} steps"
+            if len(shape) == 1:
+                what = "needs every step's input: set return_sequences on the layer before"
+            elif len(shape) > 2:
+                what = (
+                    f"takes (steps, numbers), and here come {tuple(shape)}: put it in TimeDistributed, or Reshape that"
+                )
+            raise UsageError(f"{type(self).__name__} {what}")
         return (*shape[:-1], self.output_size) if self.gives_sequences else (self.output_size,)
 
     def sequence(self, x: Value, live: Value | None = None) -> tuple[Value, Value | None]:

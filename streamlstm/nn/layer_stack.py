@@ -12,7 +12,9 @@ from streamlstm.models import StateEntry
 from streamlstm.nn.cell_stack import prefixed
 from streamlstm.nn.dense import Pointwise
 from streamlstm.nn.layer import RecurrentLayer
+from streamlstm.nn.masking import Masking
 from streamlstm.nn.operations import State, Value
+from streamlstm.nn.recurrent import RNN
 
 
 class Stack(RecurrentLayer):
@@ -63,8 +65,13 @@ class Stack(RecurrentLayer):
     def scan(self, x: Value, state: State) -> tuple[Value, State]:
         """Step through x (T, B, F), one layer after the other over all steps."""
         following: list[Value] = []
+        kept: Value | None = None  # which steps count, (T, B)
         for layer, part in zip(self.parts(), self._split(state), strict=True):
-            x, new = layer.scan(x, part)
+            if isinstance(layer, Masking):
+                kept = layer.kept(x)
+            x, new = (
+                layer.scan_kept(x, part, kept) if kept is not None and isinstance(layer, RNN) else layer.scan(x, part)
+            )
             following.extend(new)
         return x, tuple(following)
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import Tensor
 
-from streamlstm.errors import UsageError
 from streamlstm.models import StateEntry
 from streamlstm.nn.layer import RecurrentLayer
 from streamlstm.nn.operations import State, Value, of
@@ -15,7 +14,8 @@ from streamlstm.nn.operations import State, Value, of
 class Masking(RecurrentLayer):
     """The layers after it pass over the steps whose numbers all are `mask_value`.
 
-    Served inside a `Window`. Its `forward` gives the numbers alone: layers called after it are given the mask.
+    Over windows those steps are taken out. Carried, recurrent layers after it in a `Stack` hold their states and
+    outputs there. Its `forward` gives the numbers alone: layers called after it are given the mask.
     """
 
     def __init__(self, mask_value: float = 0.0, *, input_size: int | None = None) -> None:
@@ -33,14 +33,16 @@ class Masking(RecurrentLayer):
         return ()
 
     def scan(self, x: Value, state: State) -> tuple[Value, State]:
-        """Not possible; raises UsageError."""
-        del x, state
-        raise UsageError("Masking passes over steps of a window; put it in Window(layer, length)")
+        """Nothing: `Stack` asks for the steps that count."""
+        return x, state
+
+    def kept(self, x: Value) -> Value:
+        """Which steps of x (T, B, F) count: (T, B)."""
+        return (x - self.mask_value).abs().amax(dim=2, keepdim=False) > 0.0
 
     def sequence(self, x: Value, live: Value | None = None) -> tuple[Value, Value | None]:
         """Take out the steps of windows x (W, N, F) that do not count."""
-        kept = (x - self.mask_value).abs().amax(dim=2, keepdim=False) > 0.0  # (W, N)
-        return of(x).passing_over(x, kept, live)
+        return of(x).passing_over(x, self.kept(x), live)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Give x (B, W, F) with zeros at the steps that do not count."""

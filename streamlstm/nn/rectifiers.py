@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from torch import Tensor
 
+from streamlstm.errors import UsageError
 from streamlstm.nn.dense import Pointwise
 from streamlstm.nn.operations import Value, of
 
@@ -31,18 +35,23 @@ class ReLU(Pointwise):
 
 
 class PReLU(Pointwise):
-    """`x` from 0 on and `alpha x` below, alpha (1, F) as Keras' with `shared_axes=[1]`, or (F,)."""
+    """`x` from 0 on and `alpha x` below; alpha has Keras' `shape`: (F,), or (1, F) as with `shared_axes=[1]`.
+
+    With (1,) or (1, 1) it is one number for all.
+    """
 
     alpha: Tensor
 
-    def __init__(self, shared_steps: bool = True, *, input_size: int | None = None) -> None:
-        self.shared_steps = shared_steps
-        super().__init__({"shared_steps": shared_steps}, input_size)
+    def __init__(self, shape: Sequence[int], *, input_size: int | None = None) -> None:
+        self.shape = tuple(int(size) for size in shape)
+        super().__init__({"shape": self.shape}, input_size)
 
     def build(self, input_size: int) -> None:
-        """Make alpha."""
+        """Make alpha; raises UsageError unless its last size is that of the values, or 1."""
         super().build(input_size)
-        self.add_weight("alpha", (1, input_size) if self.shared_steps else (input_size,), "zeros")
+        if math.prod(self.shape) not in (1, input_size):
+            raise UsageError(f"PReLU cannot share an alpha of shape {self.shape} among {input_size} numbers")
+        self.add_weight("alpha", self.shape, "zeros")
 
     def apply_to(self, x: Value) -> Value:
         return x.relu() - (-x).relu() * self.alpha.reshape(-1)

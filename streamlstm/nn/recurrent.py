@@ -96,6 +96,27 @@ class RNN(RecurrentLayer):
         self._check_steppable()
         return self._loop(x, state)
 
+    def scan_kept(self, x: Value, state: State, kept: Value) -> tuple[Value, State]:
+        """Step through x (T, B, F) where `kept` (T, B) is true; elsewhere state and output stay what they were.
+
+        As Keras does with a mask; before the first step that counts the output is zeros. Raises UsageError for cells
+        whose output is not their first state.
+        """
+        self._check_steppable()
+        last = self.cell.parts()[-1] if isinstance(self.cell, StackedCells) else self.cell
+        if not isinstance(last, LSTMCell | GRUCell | SimpleRNNCell):
+            raise UsageError(f"{type(last).__name__} cannot hold its output at steps that do not count")
+        output = len(self.state_entries()) - len(last.state_entries())
+        size = x.shape[-1] if isinstance(x, Tensor) else self.input_size or 0
+
+        def step(now: Value, before: State) -> tuple[Value, State]:
+            counts = now[:, size : size + 1] > 0.0
+            _, after = self.cell.step(now[:, 0:size], before)
+            held = tuple(of(now).where(counts, new, old) for new, old in zip(after, before, strict=True))
+            return held[output], held
+
+        return of(x).scan(step, of(x).concat((x, kept.float().unsqueeze(2)), axis=2), state)
+
     def _check_steppable(self) -> None:
         if self.go_backwards and not self.stateful:
             raise UsageError(

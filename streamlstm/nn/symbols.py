@@ -271,6 +271,9 @@ class OnnxOperations(Operations):
 
     def reverse(self, x: Value, live: Value | None) -> tuple[Value, Value | None]:
         """Reverse each window's values; what follows them stays."""
+        if live is None:
+            least = np.iinfo(np.int64).min  # beyond the first
+            return x.node("Slice", self.ints(-1), self.ints(least), self.ints(0), self.ints(-1)), None
         return x.node("ReverseSequence", live, batch_axis=1, time_axis=0), live
 
     def passing_over(self, x: Value, kept: Value, live: Value | None) -> tuple[Value, Value]:

@@ -162,3 +162,21 @@ class Window(RecurrentLayer):
             **whole,
             "input_size": self.input_size,
         }
+
+
+class Afresh(Window):
+    """`layer` run from its initial state for each value alone, such as a decoder: a window of one, and no state."""
+
+    def __init__(self, layer: RecurrentLayer, *, input_size: int | None = None) -> None:
+        super().__init__(layer, 1, whole=True, input_size=input_size)
+
+    def state_entries(self) -> tuple[StateEntry, ...]:
+        return ()
+
+    def scan(self, x: Value, state: State) -> tuple[Value, State]:
+        """Step through x (T, B, F)."""
+        return super().scan(x, of(x).initial(super().state_entries(), x))[0], state
+
+    def config(self) -> dict[str, Any]:
+        """Give the layer's configuration."""
+        return {"class": "Afresh", "layer": self.layer.config(), "input_size": self.input_size}

@@ -41,8 +41,9 @@ def write_h5(
     weights: Mapping[str, Sequence[Floats]],
     *,
     names: Sequence[str] = ("kernel:0", "recurrent_kernel:0", "bias:0"),
+    places: Mapping[str, Sequence[str]] | None = None,
 ) -> Path:
-    """A .h5 file as Keras 2 wrote it: attributes as bytes, weights under layer/layer/name:0."""
+    """A .h5 file as Keras 2 wrote it: attributes as bytes, weights under layer/layer/name:0 or at its `places`."""
     with h5py.File(path, "w") as file:
         file.attrs["model_config"] = json.dumps(model).encode()
         file.attrs["backend"] = b"tensorflow"
@@ -53,6 +54,7 @@ def write_h5(
         for name, arrays in weights.items():
             inner = group.create_group(name)
             stored = [f"{name}_{i // 3}/{names[i % 3]}" for i in range(len(arrays))]
+            stored = list((places or {}).get(name, stored))
             inner.attrs["weight_names"] = [text.encode() for text in stored]
             for text, array in zip(stored, arrays, strict=True):
                 inner.create_dataset(text, data=array)

@@ -297,10 +297,12 @@ def test_a_normalization_has_what_it_was_adapted_to(tmp_path: Path, suffix: str)
 
 @SAVED
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
-def test_an_axis_of_time_is_refused(tmp_path: Path, suffix: str) -> None:
-    """Such a layer scales steps, not numbers."""
-    keras.Sequential([L.Input((W, F)), L.BatchNormalization(axis=1), L.LSTM(3)]).save(tmp_path / f"m{suffix}")
-    with pytest.raises(ModelError, match="its axis 1 is not that of the features; build it with axis=-1"):
+def test_an_axis_of_both_is_refused(tmp_path: Path, suffix: str) -> None:
+    """Such a layer scales each number at each step by one of its own."""
+    both = L.Normalization(axis=(1, 2))
+    both.adapt(values(40, W, F))
+    keras.Sequential([L.Input((W, F)), both, L.LSTM(3)]).save(tmp_path / f"m{suffix}")
+    with pytest.raises(ModelError, match=r"its axis \[1, 2\] is not that of the features; build it with axis=-1"):
         imported(tmp_path / f"m{suffix}")
 
 

@@ -294,6 +294,8 @@ REFUSALS: dict[str, tuple[Callable[[Path], Path], str]] = {
         )
         for end in ("", ".index", ".meta", ".data-00000-of-00001")
     },
+    "a checkpoint's folder": (lambda folder: checkpoint(folder, "").parent, "is a checkpoint of TensorFlow"),
+    "a checkpoint's list": (lambda folder: text_file(folder).rename(folder / "checkpoint"), "is a checkpoint of Tens"),
     "a text file": (text_file, "neither a .keras nor a .h5 file"),
     "another zip": (empty_zip, "no Keras model: it lacks config.json and metadata.json"),
     "a cut zip": (cut_zip, "is damaged"),

@@ -199,7 +199,7 @@ AROUND_CASES: dict[str, Callable[[], nn.RecurrentLayer]] = {
     "LayerNormalization": lambda: nn.Stack([nn.LayerNormalization(), nn.LSTM(4)], input_size=F),
     "RMSNormalization": lambda: nn.Stack([nn.RMSNormalization(), nn.LSTM(4)], input_size=F),
     "UnitNormalization": lambda: nn.Stack([nn.UnitNormalization(), nn.LSTM(4)], input_size=F),
-    "PReLU": lambda: nn.Stack([nn.PReLU(), nn.LSTM(4)], input_size=F),
+    "PReLU": lambda: nn.Stack([nn.PReLU((1, F)), nn.LSTM(4)], input_size=F),
     "ReLU": lambda: nn.Stack([nn.ReLU(2.0, 0.1, 0.3), nn.LSTM(4)], input_size=F),
     "Masking": lambda: nn.Window(nn.Stack([nn.Masking(0.0), nn.LSTM(4)]), 5, input_size=F),
     "Conv1D": lambda: windowed(nn.Conv1D((6, F), 4, 3, padding="causal", activation="relu"), nn.LSTM(4)),
@@ -216,6 +216,38 @@ AROUND_CASES: dict[str, Callable[[], nn.RecurrentLayer]] = {
     "shapes": lambda: windowed(
         *(nn.StepwisePReLU((6, F)), nn.Permute((6, F)), nn.Reshape((F, 6), (6, F)), nn.Cropping1D((6, F), (1, 2))),
         *(nn.ZeroPadding1D((3, F), (2, 0)), nn.LSTM(3)),
+    ),
+    "windows of windows": lambda: windowed(
+        *(nn.Reshape((6, F), (2, 3, F)), nn.Dense(4, activation="tanh"), nn.PReLU((1, 1, 1))),
+        nn.TimeDistributed((2, 3, 4), nn.Stack([nn.Conv1D((3, 4), 3, 2), nn.Permute((2, 3)), nn.LSTM(4)])),
+        *(
+            nn.TimeDistributed((2, 4), nn.RepeatVector((4,), 3)),
+            nn.Permute((2, 3, 4), (2, 1, 3)),
+            nn.Reshape((3, 2, 4)),
+        ),
+        nn.Dense(2),
+    ),
+    "backwards over whole windows": lambda: windowed(
+        *(nn.StepwisePReLU((6, F), shared_numbers=True), nn.Cropping1D((6, F), (1, 0))),
+        *(nn.Bidirectional(nn.LSTM(3, return_sequences=True)), nn.GRU(2, go_backwards=True)),
+    ),
+    "CausalConv1D": lambda: nn.Stack(
+        [nn.CausalConv1D(4, 3, dilation_rate=2, activation="relu"), nn.CausalConv1D(4, 1, groups=2), nn.LSTM(3)],
+        input_size=F,
+    ),
+    "CausalConv1D over windows": lambda: windowed(nn.CausalConv1D(4, 3, use_bias=False), nn.LSTM(3)),
+    "RunningPooling1D": lambda: nn.Stack(
+        [nn.LSTM(4), nn.RunningPooling1D("max"), nn.Dense(3), nn.RunningPooling1D("mean")], input_size=F
+    ),
+    "Afresh": lambda: nn.Stack(
+        [
+            nn.GRU(4),
+            nn.Afresh(nn.Stack([nn.Reshape((1, 4), (4,)), nn.RepeatVector((4,), 3), nn.LSTM(2), nn.Dense(2)])),
+        ],
+        input_size=F,
+    ),
+    "Masking, carried": lambda: nn.Stack(
+        [nn.Masking(0.0), nn.RNN([nn.LSTMCell(4), nn.GRUCell(3)]), nn.SimpleRNN(3)], input_size=F
     ),
 }
 CASES = {**AROUND_CASES, **LAYER_CASES, **ACTIVATION_CASES, **GATE_CASES}
@@ -325,6 +357,6 @@ def test_no_public_layer_is_left_out() -> None:
     seen: set[type] = set()
     for make in CASES.values():
         seen.update(type(module) for module in make().modules())
-    abstract = {nn.RecurrentLayer, nn.Cell, nn.AcrossSteps}
+    abstract = {nn.RecurrentLayer, nn.Cell, nn.AcrossSteps, nn.Pointwise}
     missing = {name for name, kind in classes().items() if kind not in seen | abstract}
     assert missing == set()

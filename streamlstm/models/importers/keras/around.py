@@ -7,15 +7,16 @@ It raises UsageError for what cannot be carried over, in words that follow "cann
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from streamlstm import nn
 from streamlstm.errors import UsageError
+from streamlstm.models.importers.keras.chain import Shape
 
 Config = Mapping[str, Any]
-Shape = tuple[Any, ...]  # steps may be None
 Read = Callable[[Config, Shape, str | None], list[nn.RecurrentLayer]]
 
 
@@ -41,14 +42,19 @@ def axes(value: Any, shape: Shape) -> list[int]:
     return [single(axis) % (len(shape) + 1) for axis in given]
 
 
-def windows(shape: Shape) -> tuple[int, ...]:
+def windows(shape: Shape, advice: str = "") -> tuple[int, ...]:
     """The shape, if its steps are known; raises UsageError if not."""
     if shape[0] is None:
         raise UsageError(
             "it looks at several steps of a window, and the model does not say how long that is; save it with a fixed "
-            "number of time steps, Input((W, F))"
+            f"number of time steps, Input((W, F)){advice}"
         )
     return tuple(int(size) for size in shape)
+
+
+def turned(made: list[nn.RecurrentLayer], shape: Shape) -> list[nn.RecurrentLayer]:
+    """The layers with steps and numbers in each other's place, and both in their own again after them."""
+    return [nn.Permute(shape), *made, nn.Permute(shape[::-1])]
 
 
 def _of_features(config: Config, shape: Shape) -> None:
@@ -59,9 +65,16 @@ def _of_features(config: Config, shape: Shape) -> None:
 
 
 def _layer_normalization(config: Config, shape: Shape, _: str | None) -> list[nn.RecurrentLayer]:
-    _of_features(config, shape)
     flags = {key: bool(config.get(key, key != "rms_scaling")) for key in ("center", "scale", "rms_scaling")}
-    return [nn.LayerNormalization(epsilon=float(config.get("epsilon", 1e-3)), **flags)]
+    made: list[nn.RecurrentLayer] = [nn.LayerNormalization(epsilon=float(config.get("epsilon", 1e-3)), **flags)]
+    over = axes(config.get("axis", -1), shape)
+    if len(shape) == 2 and over == [1]:
+        return turned(made, windows(shape))
+    if len(shape) == 2 and over == [1, 2]:
+        known = windows(shape)
+        return [nn.Reshape(known), *made, nn.Reshape((math.prod(known),), known)]
+    _of_features(config, shape)
+    return made
 
 
 def _rms_normalization(config: Config, shape: Shape, _: str | None) -> list[nn.RecurrentLayer]:
@@ -85,12 +98,12 @@ def _thresholded_relu(config: Config, _: Shape, __: str | None) -> list[nn.Recur
 
 
 def _prelu(config: Config, shape: Shape, _: str | None) -> list[nn.RecurrentLayer]:
-    shared = sorted(axes(config.get("shared_axes") or [], shape))
-    if len(shape) == 2 and not shared:
-        return [nn.StepwisePReLU(windows(shape))]
-    if shared != [1] * (len(shape) - 1):
-        raise UsageError(f"its shared_axes {config.get('shared_axes')!r} take in the features; train it with [1]")
-    return [nn.PReLU(shared_steps=len(shape) == 2)]
+    shared, rank = axes(config.get("shared_axes") or [], shape), len(shape)
+    if rank > 2:
+        raise UsageError("it has slopes for windows of windows; train it behind a Flatten, or in TimeDistributed")
+    if rank == 2 and 1 not in shared:
+        return [nn.StepwisePReLU(windows(shape, ", or share its slopes, shared_axes=[1]"), 2 in shared)]
+    return [nn.PReLU([1] * (rank - 1) + [1 if rank in shared else shape[-1]])]
 
 
 def _swapped(config: Config) -> bool:
@@ -121,11 +134,7 @@ def _reshape(config: Config, shape: Shape, _: str | None) -> list[nn.RecurrentLa
 
 def _permute(config: Config, shape: Shape, _: str | None) -> list[nn.RecurrentLayer]:
     dims = [single(axis) for axis in config["dims"]]
-    if dims == list(range(1, len(shape) + 1)):
-        return []
-    if dims != [2, 1] or len(shape) != 2:
-        raise UsageError(f"its dims {tuple(dims)} do not fit inputs of {len(shape)} axes")
-    return [nn.Permute(windows(shape))]
+    return [] if dims == list(range(1, len(shape) + 1)) else [nn.Permute(windows(shape), dims)]
 
 
 def _repeat(config: Config, shape: Shape, _: str | None) -> list[nn.RecurrentLayer]:
@@ -145,18 +154,19 @@ def _upsampling(config: Config, shape: Shape, _: str | None) -> list[nn.Recurren
 
 
 def _convolution(config: Config, shape: Shape, activation: str | None) -> list[nn.RecurrentLayer]:
-    def make(own: tuple[int, ...]) -> nn.RecurrentLayer:
-        return nn.Conv1D(
-            own,
-            single(config["filters"]),
-            single(config["kernel_size"]),
-            padding=str(config.get("padding", "valid")),
-            activation=activation,
-            use_bias=bool(config.get("use_bias", True)),
-            **{key: single(config.get(key, 1)) for key in ("strides", "dilation_rate", "groups")},
-        )
+    filters, size = single(config["filters"]), single(config["kernel_size"])
+    strides, padding = single(config.get("strides", 1)), str(config.get("padding", "valid"))
+    rest: dict[str, Any] = {key: single(config.get(key, 1)) for key in ("dilation_rate", "groups")}
+    rest |= {"activation": activation, "use_bias": bool(config.get("use_bias", True))}
+    carried = strides == 1 and (padding == "causal" or size == 1) and not _swapped(config)
+    if shape[0] is None and carried:
+        return [nn.CausalConv1D(filters, size, **rest)]
 
-    return _in_order(config, windows(shape), make)
+    def make(own: tuple[int, ...]) -> nn.RecurrentLayer:
+        return nn.Conv1D(own, filters, size, strides=strides, padding=padding, **rest)
+
+    causal = ", or train it with padding='causal' and strides=1, which only looks back"
+    return _in_order(config, windows(shape, causal), make)
 
 
 def _pooling(kind: type[nn.MaxPooling1D | nn.AveragePooling1D]) -> Read:
@@ -173,13 +183,15 @@ def _pooling(kind: type[nn.MaxPooling1D | nn.AveragePooling1D]) -> Read:
 
 def _global_pooling(kind: type[nn.GlobalMaxPooling1D | nn.GlobalAveragePooling1D]) -> Read:
     def read(config: Config, shape: Shape, _: str | None) -> list[nn.RecurrentLayer]:
-        return _in_order(config, windows(shape), lambda own: kind(own, bool(config.get("keepdims", False))))
+        keepdims = bool(config.get("keepdims", False))
+        if shape[0] is None and not keepdims and not _swapped(config):
+            return [nn.RunningPooling1D("max" if kind is nn.GlobalMaxPooling1D else "mean")]
+        return _in_order(config, windows(shape), lambda own: kind(own, keepdims))
 
     return read
 
 
-def _masking(config: Config, shape: Shape, _: str | None) -> list[nn.RecurrentLayer]:
-    windows(shape)
+def _masking(config: Config, _: Shape, __: str | None) -> list[nn.RecurrentLayer]:
     return [nn.Masking(float(config.get("mask_value", 0.0)))]
 
 

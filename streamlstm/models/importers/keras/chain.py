@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,8 +13,10 @@ from streamlstm.models.importers.keras.file import KerasFile
 
 Layer = Mapping[str, Any]
 Link = tuple[KerasFile, Layer]  # a layer, and the model that holds it and its weights
+Shape = tuple[Any, ...]  # without the batch: (steps or None, numbers), (numbers,), or (steps, steps, numbers)
 
 COPY_WEIGHTS = "copy the weights with set_weights(model.get_weights()), and save that"
+MISSING = "a missing value is handled outside the model (serve --missing)"
 COPY = f"build the model without it, {COPY_WEIGHTS}"
 MAX_WINDOW = 1 << 16  # steps; each value steps its whole window again, which for so many takes a second
 
@@ -40,7 +43,8 @@ def chain(file: KerasFile) -> list[Link]:
     links: list[Link] = []
     for layer in layers:
         inner = file.models.get(layer["config"]["name"])
-        links += [(file, layer)] if inner is None else chain(inner)
+        unfolded = inner is not None and layer["class_name"] != "TimeDistributed"  # which runs it on each step
+        links += chain(inner) if inner is not None and unfolded else [(file, layer)]
     return links
 
 
@@ -122,7 +126,7 @@ def _refuse_call(
         if kind in kinds and len(kinds) > 1:
             raise ModelError(
                 f"{file.path}: layer {layer['config']['name']!r} is given a mask (by {kind}), which cannot be carried "
-                f"over: {COPY}; a missing value is handled outside the model (serve --missing)"
+                f"over: {COPY}; {MISSING}"
             )
     if file.major < 3 and _trains(layer.get("inbound_nodes", [])):  # Keras 3 does not heed it in predict
         raise ModelError(
@@ -162,8 +166,8 @@ def _sources(node: Any) -> list[tuple[str, int]]:
     return []
 
 
-def input_shape(file: KerasFile, links: Sequence[Link]) -> tuple[int | None, int]:
-    """The length of a window, None if any, and the numbers of one value."""
+def input_shape(file: KerasFile, links: Sequence[Link]) -> Shape:
+    """The shape of a window: (steps, numbers of a value), steps None if any; or (steps, steps, numbers)."""
     with sound(file):
         for config in (*(layer["config"] for _, layer in links), file.config):
             shape = config.get("batch_shape") or config.get("batch_input_shape") or config.get("build_input_shape")
@@ -171,7 +175,7 @@ def input_shape(file: KerasFile, links: Sequence[Link]) -> tuple[int | None, int
                 continue
             if not isinstance(shape, list) or not all(size is None or _is_size(size) for size in shape):
                 raise ValueError(f"the shape of the inputs: {str(shape)[:60]}")
-            return _steps_and_width(file, shape)
+            return _checked_shape(file, shape)
     raise ModelError(f"{file.path} does not say what shape its inputs have; build the model before saving it")
 
 
@@ -179,15 +183,22 @@ def _is_size(size: Any) -> bool:
     return isinstance(size, int) and not isinstance(size, bool) and size > 0
 
 
-def _steps_and_width(file: KerasFile, shape: list[int | None]) -> tuple[int | None, int]:
-    if len(shape) != 3 or shape[2] is None:
+def _checked_shape(file: KerasFile, shape: list[int | None]) -> Shape:
+    takes = f"{file.path}: the model takes inputs of shape {str(tuple(shape))[:60]}; "
+    if len(shape) not in (3, 4) or shape[-1] is None:
         raise ModelError(
-            f"{file.path}: the model takes inputs of shape {str(tuple(shape))[:60]}; it must be (batch, time, "
-            "features): build it with keras.Input((W, F)), and with an LSTM, a GRU or a SimpleRNN in it"
+            f"{takes}it must be (batch, time, features): build it with keras.Input((W, F)), and with an LSTM, a GRU or "
+            "a SimpleRNN in it"
         )
-    if shape[1] is not None and shape[1] > MAX_WINDOW:
+    if len(shape) == 4 and None in shape[1:]:
         raise ModelError(
-            f"{file.path}: the model reads windows of {shape[1]:,} steps, and each value would step all of them again; "
+            f"{takes}where each window is several, it must say how many and how long: save it with keras.Input((S, W, "
+            "F)), whose windows are the last S W values"
+        )
+    steps = math.prod(size for size in shape[1:-1] if size is not None)
+    if steps > MAX_WINDOW:
+        raise ModelError(
+            f"{file.path}: the model reads windows of {steps:,} steps, and each value would step all of them again; "
             f"at most {MAX_WINDOW:,} are carried over"
         )
-    return shape[1], shape[2]
+    return tuple(shape[1:])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class KerasFile:
     layers: Sequence[Mapping[str, Any]]  # of the configuration, each with class_name, and a config with a name
     weights: Mapping[str, Weights]  # by the layer's name; absent where a layer has none
     told: Mapping[str, Any] = field(default_factory=dict)  # the whole configuration
-    models: Mapping[str, KerasFile] = field(default_factory=dict)  # layers that are models, by name
+    models: Mapping[str, KerasFile] = field(default_factory=dict)  # that are layers, or in a TimeDistributed, by name
     names_modules: bool = True  # whether it says of each class and function whose it is: a .h5 file does not
 
     @property
@@ -68,7 +68,7 @@ def read_keras_file(path: Path, *, max_bytes: int = MAX_BYTES) -> KerasFile:
         raise ModelError(
             f"{path} is a checkpoint of TensorFlow: weights without the model. Where TensorFlow is installed, read "
             "them with tf.train.load_checkpoint(path).get_tensor(name); a cell of streamlstm.nn.tf1 takes them with "
-            "load(kernel, bias), and streamlstm.export(module, 'm.onnx', window=W) writes a module of nn.RNN(cell)"
+            "load(kernel, bias), and streamlstm.export(nn.RNN(cell), 'm.onnx', features=F) writes the model"
         )
     if path.is_dir():
         raise ModelError(f"{path} is a directory, a SavedModel perhaps; save the model as a .keras or .h5 file")
@@ -88,9 +88,11 @@ def read_keras_file(path: Path, *, max_bytes: int = MAX_BYTES) -> KerasFile:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a path is what TensorFlow 1 and 2 call a checkpoint: one of its files, or what their names begin with."""
-    if re.search(r"\.(ckpt(-\d+)?|index|meta|data-\d{5}-of-\d{5})$", path.name):
+    """Whether a path is a checkpoint of TensorFlow: one of its files, what their names begin with, or their folder."""
+    if path.name == "checkpoint" or re.search(r"\.(ckpt(-\d+)?|index|meta|data-\d{5}-of-\d{5})$", path.name):
         return True
+    if path.is_dir():
+        return any(path.glob("*.index"))
     return not path.exists() and path.with_name(f"{path.name}.index").exists()
 
 
@@ -201,6 +203,14 @@ class _Reading:
         return np.frombuffer(self._blocks[number], "<f4").reshape(shape)
 
 
+def _model_in(layer: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The model that a layer is, or that a TimeDistributed runs on each step."""
+    if layer["class_name"] in _MODELS:
+        return layer
+    held = layer["config"].get("layer") if layer["class_name"] == "TimeDistributed" else None
+    return held if isinstance(held, Mapping) and held.get("class_name") in _MODELS else None
+
+
 def _count(layer: Mapping[str, Any]) -> int:
     """Layers and cells of a layer, itself included, as its configuration lists them; models in it count themselves."""
     cell = layer["config"].get("cell")
@@ -220,8 +230,8 @@ class _ZipModel(_Reading):
         models: dict[str, KerasFile] = {}
         for layer, name in zip(layers, _numbered([layer["class_name"] for layer in layers]), strict=True):
             group, key = container["groups"].get(name, _NOTHING), layer["config"]["name"]
-            if layer["class_name"] in _MODELS:
-                models[key] = self.model(layer, group)
+            if (inner := _model_in(layer)) is not None:
+                models[key] = self.model(inner, group if inner is layer else group["groups"].get("layer", _NOTHING))
             else:
                 weights[key] = self._collect(group, layer, name)
         return self.made(told, weights, models)
@@ -266,25 +276,36 @@ class _H5Model(_Reading):
     def _model(self, told: Any, weights: Mapping[str, _Named]) -> KerasFile:
         _, _, layers = self.parsed(told)
         models = {
-            layer["config"]["name"]: self._nested(layer, weights.get(layer["config"]["name"], []))
+            layer["config"]["name"]: self._nested(inner, weights.get(layer["config"]["name"], []))
             for layer in layers
-            if layer["class_name"] in _MODELS
+            if (inner := _model_in(layer)) is not None
         }
         return self.made(told, {name: [array for _, array in found] for name, found in weights.items()}, models)
 
     def _nested(self, told: Mapping[str, Any], weights: _Named) -> KerasFile:
-        """A model that is a layer: its weights stand in one list, each under a path that holds its layer's name."""
-        names = [layer["config"]["name"] for layer in self.parsed(told)[2]]
+        """A model that is a layer: its weights stand in one list, each under a path that holds its layer's name.
+
+        Of a layer that is a model itself the path holds, in Keras 2, only the name of the layer in that.
+        """
+        names = {layer["config"]["name"]: set(self._names_within(layer)) for layer in self.parsed(told)[2]}
         split: dict[str, _Named] = {}
         for key, array in weights:
-            owners = [name for name in names if name in key.split("/")[:-1]]
+            path = set(key.split("/")[:-1])
+            owners = [name for name in names if name in path] or [name for name in names if names[name] & path]
             if len(owners) != 1:
                 raise ModelError(
-                    f"{self.path}: the weight {key!r} of the model {told['config']['name']!r} in it names no layer; "
+                    f"{self.path}: the weight {key!r} of the {told['class_name']} in it names no layer; "
                     "save the whole as a .keras file"
                 )
             split.setdefault(owners[0], []).append((key, array))
         return self._model(told, split)
+
+    def _names_within(self, layer: Mapping[str, Any]) -> Iterator[str]:
+        """The names of the layers of a model in a layer, and in those."""
+        inner = _model_in(layer)
+        for one in [] if inner is None else self.parsed(inner)[2]:
+            yield one["config"]["name"]
+            yield from self._names_within(one)
 
     def _weights(self, group: Tree) -> list[str]:
         names = self._names(group, "weight_names")

@@ -7,7 +7,9 @@ False by default in standalone Keras 2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,8 @@ import torch
 from streamlstm import nn
 from streamlstm.errors import ModelError, UsageError
 from streamlstm.models.importers.keras.affine import AFFINE, affine
-from streamlstm.models.importers.keras.around import AROUND, Shape
+from streamlstm.models.importers.keras.around import AROUND, windows
+from streamlstm.models.importers.keras.chain import Link, Shape, chain
 from streamlstm.models.importers.keras.classes import function_name, is_own_class, own_class
 from streamlstm.models.importers.keras.file import KerasFile, Weights
 from streamlstm.nn import NAMES
@@ -54,15 +57,6 @@ _UNKNOWN = "layers of this class are not known here; train with " + ", ".join(_K
 _OWN_CODE = "what it does is not in the file; train with the layer of Keras that does the same, and save that"
 
 
-def _held(kind: str) -> str:
-    """What is wrong with a TimeDistributed that holds a layer of this class."""
-    return (
-        f"it holds a {kind[:MOST_SHOWN]}, and only what treats each step alone can stand in it: Dense, activations and "
-        "normalizations; put the layers of a model in it into one TimeDistributed each, and what looks at several "
-        "steps beside it, over windows Input((W, F))"
-    )
-
-
 class LayerBuilder:
     """Makes layers for one file."""
 
@@ -84,38 +78,52 @@ class LayerBuilder:
     def build(self, layer: Mapping[str, Any], shape: Shape) -> list[nn.RecurrentLayer]:
         """Make the layers that do what one does, with its weights; none for one that does nothing when serving.
 
-        `shape` is that of its inputs: (steps, numbers), or (numbers,) after a last output; steps are None for any.
+        `shape` is that of its inputs; steps are None for any.
         """
         try:
             self._check(layer)
-            inner = self._inside(layer)
-            if inner["class_name"] in _TRAINING_ONLY:
-                return []
-            given = shape if inner is layer else shape[1:]
-            made, weights = self._unfilled(inner, given, layer), self._weights(layer)
-            if inner["class_name"] in AFFINE:
-                weights = affine(inner, weights, given[-1], len(given) + 1)
-            if not made and not weights:
-                return []
-            made = made or [nn.Activation(None)]
-            fill(made[0] if len(made) == 1 else nn.Stack(made), shape[-1], weights)
+            if layer["class_name"] == "TimeDistributed":
+                return self._distributed(layer, shape)
+            return self._filled(layer, shape, self._weights(layer))
         except UsageError as error:
             raise self.refuse(layer, str(error)) from None
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise self.refuse(layer, f"its configuration lacks or misstates {error}; save the model again") from None
+
+    def _filled(self, layer: Mapping[str, Any], shape: Shape, weights: Weights) -> list[nn.RecurrentLayer]:
+        kind = str(layer["class_name"])
+        if kind in _TRAINING_ONLY:
+            return []
+        if kind in AFFINE:
+            made, weights = affine(layer, weights, shape)
+        elif kind in AROUND and not (kind == "ReLU" and self._is_plain(layer)):
+            made = AROUND[kind](layer["config"], shape, self._activation(layer) if kind == "Conv1D" else None)
+        else:
+            made = [self.make(layer)]
+        if kind == "LayerNormalization":  # over steps too its numbers stand in a row
+            weights = [weight.ravel() for weight in weights]
+        if made or weights:
+            made = made or [nn.Activation(None)]
+            fill(made[0] if len(made) == 1 else nn.Stack(made), shape[-1], weights)
         return made
 
-    def _unfilled(self, inner: Mapping[str, Any], shape: Shape, outer: Mapping[str, Any]) -> list[nn.RecurrentLayer]:
-        """The layers without their weights; `outer` is the TimeDistributed that holds `inner`, or `inner` itself."""
-        kind = str(inner["class_name"])
-        if kind in AFFINE:
-            return [nn.Dense(shape[-1])]
-        if kind not in AROUND or (kind == "ReLU" and self._is_plain(inner)):
-            return [self.make(outer)]
-        made = AROUND[kind](inner["config"], shape, self._activation(inner) if kind == "Conv1D" else None)
-        if inner is not outer and not all(one.takes == (1, 2) for one in made):
-            raise UsageError(_held(kind))
-        return made
+    def _distributed(self, layer: Mapping[str, Any], shape: Shape) -> list[nn.RecurrentLayer]:
+        """What a TimeDistributed does to every step: a layer, or all the layers of a model."""
+        if len(shape) < 2:
+            raise UsageError("it needs every step's input: set return_sequences on the layer before")
+        held, model = layer["config"]["layer"], self.file.models.get(layer["config"]["name"])
+        if model is not None:
+            made = [part.layer for part in parts_of(chain(model), shape[1:])[0]]
+        else:
+            self._check(held)
+            self.refuse_unknown(held)
+            made = self._filled(held, shape[1:], self._weights(layer))
+        if all(isinstance(one, nn.Pointwise) for one in made):
+            return made
+        if any(getattr(one, "stateful", False) for one in made):
+            raise UsageError("it holds a stateful layer, which would carry its state from step to step; train without")
+        known = windows(shape, "")
+        return [nn.TimeDistributed(known, made[0] if len(made) == 1 else nn.Stack(made, input_size=known[-1]))]
 
     def _is_plain(self, layer: Mapping[str, Any]) -> bool:
         """Whether a ReLU layer is one of the activations that have a name."""
@@ -124,14 +132,6 @@ class LayerBuilder:
         except ModelError:
             return False
         return True
-
-    def _inside(self, layer: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The layer that a TimeDistributed holds, which does to every step what it does; others are their own."""
-        if layer["class_name"] != "TimeDistributed":
-            return layer
-        inner: Mapping[str, Any] = layer["config"]["layer"]
-        self._check(inner)
-        return inner
 
     def make(self, layer: Mapping[str, Any]) -> nn.RecurrentLayer:
         """Make one layer without parameters; raises ModelError for a class that is not known."""
@@ -144,11 +144,6 @@ class LayerBuilder:
             return nn.Dense(
                 config["units"], activation=self._activation(layer), use_bias=bool(config.get("use_bias", True))
             )
-        if kind == "TimeDistributed":
-            inner = self._inside(layer)
-            if inner["class_name"] not in ("Dense", "Activation"):
-                raise self.refuse(layer, _held(str(inner["class_name"])))
-            return self.make(inner)
         if kind in ("Activation", *_ACTIVATIONS):
             return nn.Activation(self._activation(layer))
         raise self.refuse(layer, _ADVICE.get(kind, _UNKNOWN))
@@ -282,6 +277,35 @@ class LayerBuilder:
         for start in range(0, len(weights), 3):
             converted += from_cudnn(str(inner), weights[start : start + 3])
         return converted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A layer of the chain, the shape of its inputs, and how to word an error about it."""
+
+    layer: nn.RecurrentLayer
+    shape: Shape
+    refuse: Callable[[str], ModelError]
+
+
+def parts_of(links: Sequence[Link], shape: Shape) -> tuple[list[Part], Shape]:
+    """The layers in order with their weights, for inputs of a shape, and the shape of what comes out."""
+    parts: list[Part] = []
+    for holder, layer in links:
+        if layer["class_name"] == "InputLayer":
+            continue
+        builder = LayerBuilder(holder)
+        for one in builder.build(layer, shape):
+            if isinstance(one, nn.RNN | nn.Bidirectional) and len(shape) == 1:
+                raise builder.refuse(
+                    layer, "the layer before gives its last output only; set return_sequences=True there"
+                )
+            parts.append(Part(layer=one, shape=shape, refuse=partial(builder.refuse, layer)))
+            try:
+                shape = one.output_shape(shape)
+            except UsageError as error:
+                raise builder.refuse(layer, str(error)) from None
+    return parts, shape
 
 
 def fill(made: nn.RecurrentLayer, input_size: int, weights: Weights) -> None:
