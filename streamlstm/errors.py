@@ -64,6 +64,10 @@ class StoreError(StreamlstmError):
     """The store answered something that no retry mends (wrong type, no permission, bad settings)."""
 
 
+class NoSeriesError(StoreError):
+    """The stream has no series of this name."""
+
+
 class StoreForbidsError(StoreError):
     """The store will not do what every stream needs: no right to a command, a command that is not there."""
 

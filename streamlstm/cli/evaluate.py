@@ -83,6 +83,14 @@ class Baselines(ParamType):
     default=None,
     help="What stands in for a missing value, as with `serve`. Default: as the model was trained.",
 )
+@option(
+    "--steps",
+    type=click.IntRange(1, 100_000),
+    default=1,
+    metavar="H",
+    help="Score forecasts up to H steps ahead too (1,000 at most), from many moments of the test part, as `forecast` "
+    "makes them.",
+)
 @table_options()
 @option(
     "--plot",

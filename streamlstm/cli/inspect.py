@@ -104,7 +104,23 @@ def _description(facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {entry['name']:<{width}}  [{', '.join(map(str, entry['shape']))}]"
     if facts["training"]:
         yield "training"
-        yield from _facts(facts["training"], "  ")
+        from streamlstm.models import STEP_WIDTHS
+
+        told = {name: value for name, value in facts["training"].items() if name != STEP_WIDTHS}
+        yield from _facts(told, "  ")
+        yield from _growth(facts["training"])
+
+
+def _growth(training: Mapping[str, Any]) -> Iterator[str]:
+    """How much wider intervals are the further ahead they are, where the training measured it."""
+    from streamlstm.models import StepWidths
+    from streamlstm.store.record import DEFAULT_LEVEL
+
+    widths = StepWidths.of(training)
+    if widths is not None:
+        steps = widths.calibrated.shape[1]
+        last = widths.ratios(DEFAULT_LEVEL, steps, calibrated=True)[-1]
+        yield f"  intervals: measured to {steps} steps ahead, there {last:.3g} times as wide as one step ahead"
 
 
 def _summary(layer: Mapping[str, Any]) -> str:

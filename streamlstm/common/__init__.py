@@ -18,3 +18,4 @@ from streamlstm.common.settings import (
     SharingSettings,
     WebSettings,
 )
+from streamlstm.common.times import EPOCH, iso_time

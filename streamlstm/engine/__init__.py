@@ -1,7 +1,22 @@
 """Entries in, commits out: no I/O, no clock."""
 
+from streamlstm.engine.ahead import Ahead, Course, Fed, fed_steps
+from streamlstm.engine.ahead_intervals import bounds_ahead, one_step, scored_column
 from streamlstm.engine.compiled import COMPILED, WITHOUT
 from streamlstm.engine.engine import Engine, Result
+from streamlstm.engine.forecasts import (
+    DEFAULT_STEPS,
+    HOLD,
+    MOST_STEPS,
+    REFUSE,
+    Asked,
+    Forecast,
+    Said,
+    forecast_records,
+    forecast_rows,
+    readable_rows,
+    written_numbers,
+)
 from streamlstm.engine.kernels import calibrate
 from streamlstm.engine.overflow import MOST_REJECTED
 from streamlstm.engine.parsing import ALL_SERIES, RESET, Parsed

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,18 @@ class _Fitted(NamedTuple):
         """A candidate fitted to the first `end` values."""
         said = np.asarray(forecast, np.float64)
         return cls(criterion, float(np.mean((values[end // 2 : end] - said[end // 2 : end]) ** 2)), said)
+
+
+class _Smoothed(NamedTuple):
+    """A candidate of exponential smoothing, with its states at every value."""
+
+    criterion: float
+    error: float
+    forecast: Float64
+    smoothed: Any
+
+
+Candidate = TypeVar("Candidate", _Fitted, _Smoothed)
 
 
 def ets(values: Float64, end: int, seasons: Sequence[int]) -> Float64:
@@ -76,13 +88,13 @@ def _seasons(seasons: Sequence[int], end: int) -> tuple[int, ...]:
     return tuple(season for season in sorted(seasons) if 2 <= season <= end // 3)
 
 
-def _best(candidates: Iterator[_Fitted]) -> _Fitted | None:
+def _best(candidates: Iterator[Candidate]) -> Candidate | None:
     """The candidate with the lowest criterion; None if none could be fitted."""
     usable = [one for one in candidates if np.isfinite(one.criterion) and np.isfinite(one.error)]
     return min(usable, key=lambda one: one.criterion, default=None)
 
 
-def _quietly(fit: Callable[[], _Fitted]) -> Iterator[_Fitted]:
+def _quietly(fit: Callable[[], Candidate]) -> Iterator[Candidate]:
     """One candidate, or none where there is no such model of the series (too short for its season, for instance)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of optimisers that stopped early, and of starting values
@@ -92,7 +104,34 @@ def _quietly(fit: Callable[[], _Fitted]) -> Iterator[_Fitted]:
             return
 
 
-def _ets_candidates(values: Float64, end: int, seasons: Sequence[int]) -> Iterator[_Fitted]:
+def ets_ahead(values: Float64, end: int, seasons: Sequence[int], steps: int) -> Callable[[int], Float64] | None:
+    """A function from a moment to the forecasts (H,) made there, after so many of the values, by the `ets` of before.
+
+    The parameters are those fitted to the first `end` values, the states those of the moment: level, damped trend and
+    season go on. None if nothing could be fitted.
+    """
+    chosen = _best(_ets_candidates(values, end, _seasons(seasons, end)))
+    if chosen is None:
+        return None
+    smoothed, season = chosen.smoothed, chosen.smoothed.model.seasonal_periods if chosen.smoothed.model.seasonal else 0
+    level = np.asarray(smoothed.level, np.float64)
+    slope = np.asarray(smoothed.slope, np.float64) if smoothed.model.trend else np.zeros(len(values))
+    damping = float(smoothed.damping_trend) if smoothed.model.damped_trend else 1.0
+    grown = np.cumsum(damping ** np.arange(1, steps + 1))
+    seasonal = np.asarray(smoothed.season, np.float64) if season else np.zeros(len(values))
+
+    def forecast(after: int) -> Float64:
+        last = after - 1
+        said: Float64 = level[last] + grown * slope[last]
+        if season:
+            at = last - season + 1 + np.arange(steps) % season
+            said = said + np.where(at >= 0, seasonal[np.maximum(at, 0)], np.nan)
+        return said
+
+    return forecast
+
+
+def _ets_candidates(values: Float64, end: int, seasons: Sequence[int]) -> Iterator[_Smoothed]:
     from statsmodels.tsa.exponential_smoothing.ets import ETSModel
 
     for season in (0, *seasons):
@@ -102,10 +141,10 @@ def _ets_candidates(values: Float64, end: int, seasons: Sequence[int]) -> Iterat
             options |= {"trend": "add", "damped_trend": True} if damped else {}
             options |= {"initialization_method": "heuristic"} if season > MOST_SEASON else {}
 
-            def fit(options: dict[str, Any] = options) -> _Fitted:
+            def fit(options: dict[str, Any] = options) -> _Smoothed:
                 fitted = ETSModel(values[:end], **options).fit(disp=False)
-                said = ETSModel(values, **options).smooth(fitted.params).fittedvalues
-                return _Fitted.of(values, end, said, fitted.aic)
+                smoothed = ETSModel(values, **options).smooth(fitted.params)
+                return _Smoothed(*_Fitted.of(values, end, smoothed.fittedvalues, fitted.aic), smoothed)
 
             yield from _quietly(fit)
 

@@ -16,13 +16,13 @@ from streamlstm.evaluation.scores import (
     Bounds,
     Errors,
     forecasts_ahead,
-    horizon_of,
     interval_scores,
     only_forecast,
     score,
 )
 from streamlstm.evaluation.served import Figures, serve
 from streamlstm.evaluation.split import from_first_value, training_length
+from streamlstm.evaluation.steps_ahead import StepScore
 from streamlstm.models import Model
 from streamlstm.tables import Series
 
@@ -49,6 +49,7 @@ class Comparison:
     seconds: float  # to fit (the baselines) and to forecast every value of the table
     values: int  # of the table
     served: Figures | None = None  # of the model: what a daemon says of the same values
+    ahead: tuple[StepScore, ...] = ()  # over the steps ahead, where they were asked for
 
     def as_json(self) -> dict[str, Any]:
         """The figures by name; `values_per_second` counts every value of the table."""
@@ -59,6 +60,7 @@ class Comparison:
             "width": self.width,
             "seconds": self.seconds,
             "values_per_second": self.values / max(self.seconds, 1e-9),
+            **({"ahead": [score.as_json() for score in self.ahead]} if self.ahead else {}),
         }
 
 
@@ -86,7 +88,7 @@ def compare(
     served = serve(model, series, missing, level=level, test_size=test_size)
     serving = time.perf_counter() - began
     found = {}
-    for name in _methods(baselines, seasons, horizon_of(model)):
+    for name in _methods(baselines, seasons, model.spec.horizon):
         began = time.perf_counter()
         method, _, ahead = name.partition("_ahead_")
         if method == "model":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +12,15 @@ from typing import TYPE_CHECKING, Any, Protocol, Unpack
 import numpy as np
 
 from streamlstm.common import DURATIONS, arguments, counted, options_are_arguments, split_settings, taken
+from streamlstm.engine import HOLD, MOST_STEPS, Asked, Forecast
 from streamlstm.errors import StepError, TableError, UsageError
+from streamlstm.evaluation.ahead import forecast_after
 from streamlstm.evaluation.baselines import BASELINES
-from streamlstm.evaluation.comparison import compare, scorable
+from streamlstm.evaluation.comparison import Comparison, compare, scorable
 from streamlstm.evaluation.evaluation import Evaluation
 from streamlstm.evaluation.intervals import served_bounds
-from streamlstm.evaluation.split import with_gaps
+from streamlstm.evaluation.split import from_first_value, with_gaps
+from streamlstm.evaluation.steps_ahead import MOST_SCORED, compare_ahead
 from streamlstm.models import MISSING_POLICIES, NO_GAPS, Gaps, Model, load, missing_policy
 from streamlstm.tables import (
     TABLE_KINDS,
@@ -53,6 +57,7 @@ class EvaluateArguments(TableArguments, total=False):
     interval: float
     gap_after: str | int | timedelta | None
     missing: str | None
+    steps: int
 
 
 KINDS: Mapping[str, arguments.Kind] = {
@@ -63,6 +68,7 @@ KINDS: Mapping[str, arguments.Kind] = {
     "interval": arguments.real(0, above=True, below=1),
     "gap_after": arguments.optional(arguments.duration),
     "missing": arguments.optional(arguments.one_of(*MISSING_POLICIES)),
+    "steps": arguments.whole(1, MOST_STEPS),
 }
 
 
@@ -76,10 +82,13 @@ class EvaluateSettings:
     interval: float = 0.9
     gap_after: int | None = None  # ms
     missing: str | None = None
+    steps: int = 1  # ahead; from 2 on they are scored besides
 
     def __post_init__(self) -> None:
         if not self.test_size:
             raise UsageError("a --test-size of 0 leaves nothing to score")
+        if self.steps > MOST_SCORED:
+            raise UsageError(f"at most {MOST_SCORED:,} steps ahead (--steps) are scored, not {self.steps:,}")
 
 
 def evaluate(
@@ -150,6 +159,8 @@ def evaluate_with(
             level=level,
             missing=missing,
         )
+        if settings.steps > 1:
+            found = _with_steps(found, model, series, settings, seasons, missing)
     except TableError as error:
         raise TableError(f"{source}: {error}") from None
     except StepError as error:
@@ -165,6 +176,45 @@ def evaluate_with(
         notes=tuple(notes),
         likeness=likeness_of(table),
     )
+
+
+def forecast_table(
+    model: Model, table: Any, of_table: dict[str, Any], steps: int, interval: float | None
+) -> list[Forecast]:
+    """Forecast what comes after the end of each series of a table, as it would be served; raises as `evaluate`.
+
+    Features that are only looked at are held at their last values.
+    """
+    asked = Asked(steps=steps, level=interval, future=HOLD)
+    series = [begun for one in _read(table, model, of_table, _hushed) if (begun := from_first_value(one)) is not None]
+    missing = missing_policy(model.spec, None)
+    return forecast_after(model, _with_gaps(series, model, None, missing, _hushed), asked, missing=missing)
+
+
+def _hushed(message: str) -> None:
+    del message
+
+
+def _with_steps(
+    found: Mapping[str, Comparison],
+    model: Model,
+    series: Sequence[Series],
+    settings: EvaluateSettings,
+    seasons: Sequence[int],
+    missing: str,
+) -> dict[str, Comparison]:
+    """The same with what the methods are worth over the steps ahead, as far as they go there."""
+    ahead = compare_ahead(
+        model,
+        series,
+        settings.steps,
+        test_size=settings.test_size,
+        seasons=seasons,
+        baselines=settings.baselines,
+        level=settings.interval,
+        missing=missing,
+    )
+    return {name: dataclasses.replace(one, ahead=tuple(ahead.get(name, ()))) for name, one in found.items()}
 
 
 def _read(table: Any, model: Model, of_table: dict[str, Any], say: Say) -> list[Series]:

@@ -12,6 +12,7 @@ from streamlstm.evaluation.baselines import in_words
 from streamlstm.evaluation.comparison import Comparison
 from streamlstm.evaluation.plot import Plot, draw_test_part
 from streamlstm.evaluation.split import training_length
+from streamlstm.evaluation.steps_ahead import step_lines
 from streamlstm.models import ModelSpec
 from streamlstm.tables import Likeness, Series
 
@@ -61,7 +62,7 @@ class Evaluation(Mapping[str, Comparison]):
         numbers = {
             name: np.array([np.nan if row.get(name) is None else row[name] for row in rows], np.float64)
             for name in names
-            if name != "method"
+            if name not in {"method", "ahead"}
         }
         return self._likeness.frame({"method": [row["method"] for row in rows], **numbers})
 
@@ -129,6 +130,10 @@ class Evaluation(Mapping[str, Comparison]):
                 line += "" if one.coverage is None else f"{one.coverage:>9.1%}{one.width:>12.5g}"
             yield line + f"{one.as_json()['values_per_second']:>12,.0f}"
         yield from self._remarks()
+        ahead = {name: one.ahead for name, one in found.items() if one.ahead}
+        if ahead:
+            yield ""
+            yield from step_lines(ahead, self.level)
 
     def _remarks(self) -> Iterator[str]:
         """What the figures mean beside each other."""

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.common import save_whole
+from streamlstm.common import printable, save_whole
+from streamlstm.engine import Forecast
 from streamlstm.errors import require_extra
 from streamlstm.evaluation.scores import Bounds, Errors
 from streamlstm.evaluation.split import training_length
 from streamlstm.tables import Series
 
 MOST_SERIES = 4  # drawn, the first ones
+MOST_FANS = 12
 CLOSE_UP = 160  # values at the end of a long test part, drawn large
 ACTUAL, FORECAST, QUIET = "#333333", "#d1495b", "#8a8a8a"
 
@@ -100,6 +102,10 @@ def _draw(axes: Any, one: Series, forecast: NDArray[np.float64], first: int, bou
     if bound is not None:
         low, high = bound.low[first - 1 :, feature], bound.high[first - 1 :, feature]
         axes.fill_between(places[first:], low, high, color=FORECAST, alpha=0.15, linewidth=0, label="interval")
+    _plain_axes(axes)
+
+
+def _plain_axes(axes: Any) -> None:
     axes.margins(x=0.01)
     axes.grid(axis="y", color="#e6e6e6")
     axes.set_axisbelow(True)
@@ -133,5 +139,30 @@ def draw_splits(splits: Mapping[str, Split]) -> Plot:
         axes.plot(places[1:][tested], said, "o", color=FORECAST, markersize=4, label="in the test part")
         rmse = errors["model"].rmse if errors else float("nan")
         axes.set_title(f"{one.name}: {titles[split]}, RMSE {rmse:.4g}", loc="left", fontsize=11)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", frameon=False, ncols=3)
+    return plot
+
+
+def draw_ahead(forecasts: Sequence[tuple[Forecast, Sequence[int], Sequence[float]]]) -> Plot:
+    """Draw forecasts several steps ahead as fans, each after the times (ms) and values that came before it.
+
+    Without times steps are counted. Raises MissingExtraError without matplotlib.
+    """
+    shown = list(forecasts)[:MOST_FANS]
+    plot = Plot(1 + 3 * len(shown))
+    figure = plot.figure
+    for axes, (one, times_ms, values) in zip(figure.subplots(len(shown), squeeze=False)[:, 0], shown, strict=True):
+        places: Any = np.asarray(times_ms, np.int64).astype("datetime64[ms]")
+        after: Any = one.times
+        if after is None:
+            places, after = np.arange(1 - len(values), 1), np.arange(1, len(one) + 1)
+        said = one[next(iter(one.columns))]
+        axes.plot(places, values, color=ACTUAL, linewidth=1.6, label="actual")
+        axes.plot(after, said, color=FORECAST, linewidth=1.6, label="forecast ahead")
+        if one.interval is not None:
+            label = f"interval, {one.interval:.0%}"
+            axes.fill_between(after, one["lo"], one["hi"], color=FORECAST, alpha=0.15, linewidth=0, label=label)
+        axes.set_title(f"{printable(one.series)}: {len(one)} steps ahead", loc="left", fontsize=11, parse_math=False)
+        _plain_axes(axes)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", frameon=False, ncols=3)
     return plot

@@ -37,7 +37,7 @@ def forecasts_ahead(model: Model, outputs: Sequence[Float64], ahead: int = 1) ->
     They are (N - 1, F); NaN stands where there is none: at the beginning, and for a feature that no output forecasts.
     """
     result = []
-    later = (ahead - 1) * len([target for target in model.spec.targets if target is not None])
+    later = (ahead - 1) * len(model.spec.forecast)
     for one in outputs:
         said = np.full((len(one) - 1, len(model.spec.features)), np.nan)
         for feature, target in enumerate(model.spec.targets):
@@ -45,13 +45,6 @@ def forecasts_ahead(model: Model, outputs: Sequence[Float64], ahead: int = 1) ->
                 said[ahead - 1 :, feature] = one[:-ahead, target + later]
         result.append(said)
     return result
-
-
-def horizon_of(model: Model) -> int:
-    """How many steps ahead a model forecasts at once: 1 unless its training wrote down more."""
-    horizon = model.spec.training.get("horizon", 1)
-    targets = sum(target is not None for target in model.spec.targets)
-    return horizon if isinstance(horizon, int) and horizon * targets == len(model.spec.outputs) else 1
 
 
 def as_written(forecasts: Float64, *, exact: bool) -> Float64:

@@ -87,15 +87,15 @@ def serve(
         beside = series[first : first + BESIDE]
         lengths = [len(one.values) for one in beside]
         heads = lengths if test_size is None else [training_length(length, test_size) for length in lengths]
-        walks = [_Walk(engine, f"series {number}", one) for number, one in enumerate(beside)]
-        _step(engine, walks, [1] * len(walks))  # begins the series, so that the others' values find it at once
-        _step(engine, walks, heads)
-        tally += _step(engine, walks, lengths)
+        walks = [Walk(engine, f"series {number}", one) for number, one in enumerate(beside)]
+        step_walks(engine, walks, [1] * len(walks))  # begins the series, so that the others' values find it at once
+        step_walks(engine, walks, heads)
+        tally += step_walks(engine, walks, lengths)
         outputs += [walk.outputs for walk in walks]
     return Served(tuple(outputs), Figures.of(tally) if test_size is not None else None)
 
 
-def _step(engine: Engine, walks: Sequence[_Walk], ends: Sequence[int]) -> Float64:
+def step_walks(engine: Engine, walks: Sequence[Walk], ends: Sequence[int]) -> Float64:
     """Step every series up to a row; returns the tally of all."""
     tally: Float64 = new_tally(1)[0]
     known = {walk.stream: walk for walk in walks}
@@ -110,7 +110,7 @@ def _step(engine: Engine, walks: Sequence[_Walk], ends: Sequence[int]) -> Float6
             known[result.commit.stream].take(result.commit, result.entries)
 
 
-class _Walk:
+class Walk:
     """One series on its way through the engine."""
 
     def __init__(self, engine: Engine, stream: str, one: Series) -> None:
@@ -137,10 +137,10 @@ class _Walk:
             stream=self.stream,
             ids=Texts(b"", rows, nothing),
             times_ms=self._times_ms[rows],
-            names=Texts(_NAME, nothing, nothing + len(_NAME)),
+            names=Texts(NAME, nothing, nothing + len(NAME)),
             texts=Texts(b"", nothing, nothing),
             counts=nothing + 1,
-            slots=np.full(len(rows), self._engine.arena.find(self.stream, _NAME)),
+            slots=np.full(len(rows), self._engine.arena.find(self.stream, NAME)),
             values=self._values[rows],
             odd=missing,
             plain=not missing.any(),
@@ -158,7 +158,7 @@ class _Walk:
         self.done += rows
 
 
-_NAME = b"series"
+NAME = b"series"
 _NONE = np.empty(0)
 
 

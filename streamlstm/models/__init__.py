@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         said_by_runtime,
         thread_clock,
     )
+    from streamlstm.models.step_widths import STEP_WIDTHS, StepWidths, random_walk
 
 # What loads numpy or onnxruntime is imported when it is asked for: a command's help does without.
 __getattr__ = imported_later(
@@ -52,5 +53,8 @@ __getattr__ = imported_later(
         "open_session": "session",
         "said_by_runtime": "session",
         "thread_clock": "session",
+        "STEP_WIDTHS": "step_widths",
+        "StepWidths": "step_widths",
+        "random_walk": "step_widths",
     },
 )

@@ -104,6 +104,20 @@ class ModelSpec:
         return len(self.outputs) * (2 if self.exact else 1)
 
     @property
+    def forecast(self) -> tuple[int, ...]:
+        """The features that an output forecasts, in order."""
+        return tuple(feature for feature, target in enumerate(self.targets) if target is not None)
+
+    @property
+    def horizon(self) -> int:
+        """How many steps ahead an answer says at once: 1 unless its training wrote down more.
+
+        Outputs are then those of every target one step ahead, those two steps ahead, and so on.
+        """
+        told = self.training.get("horizon", 1)
+        return told if isinstance(told, int) and told * len(self.forecast) == len(self.outputs) else 1
+
+    @property
     def stand_ins(self) -> tuple[int | None, ...]:
         """For each float32 of `x`, which of `y` stands in for it where a feature is missing; None where none does."""
         low = tuple(None if target is None else target + len(self.outputs) for target in self.targets)

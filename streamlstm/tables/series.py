@@ -34,6 +34,10 @@ class Series:
     times_ms: Int64 | None  # (N,) ms since 1970, strictly increasing unless all are kept; None: there are none
     values: Float64  # (N, F); NaN is missing
 
+    def first(self, count: int) -> Series:
+        """Its first values alone."""
+        return Series(self.name, None if self.times_ms is None else self.times_ms[:count], self.values[:count])
+
 
 def to_series(grid: Grid, options: TableOptions, say: Say) -> list[Series]:
     """Make series of a table, in the order they first appear; `say` is told in one line what was taken for what.

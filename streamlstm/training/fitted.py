@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from streamlstm.common import options_are_arguments, save_whole
 from streamlstm.errors import TableError, UsageError, require_extra
-from streamlstm.evaluation import EvaluateArguments, Evaluation, Plot, evaluate
+from streamlstm.evaluation import EvaluateArguments, Evaluation, Forecast, Plot, evaluate, forecast_table
 from streamlstm.models import Model
 from streamlstm.tables import Series, read_table, source_of, take_table_options
 from streamlstm.training.progress import Report, showing
@@ -94,6 +94,15 @@ class Fitted:
             options = {**self._of_table, "test_size": self._test_size, **options}  # type: ignore[typeddict-item]
             table = self._table
         return evaluate(self.model, table, **options)
+
+    def forecast(self, steps: int = 24, *, interval: float | None = 0.9) -> list[Forecast]:
+        """The next values after the end of each series of the table it was trained on, all of it served before.
+
+        `forecast["yhat"]`, `["lo"]` and `["hi"]` of each are arrays (steps,), as `Client.forecast` gives them; what is
+        only looked at is held at its last value. Raises UsageError for what makes no sense.
+        """
+        with options_are_arguments():
+            return forecast_table(self.model, self._table, dict(self._of_table), steps, interval)
 
     def plot(self) -> Plot:
         """Forecasts against what came, on the test part, as a picture that a notebook shows."""

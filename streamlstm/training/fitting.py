@@ -40,6 +40,7 @@ class Fitted:
     """A forecaster with everything in it fitted."""
 
     forecaster: Forecaster
+    searched: Forecaster  # the same, but that it has not seen the validation part
     epochs: tuple[int, ...]  # each recurrent stack has seen; 0: it did not help and says nothing
     gain: float  # by how much the recurrent stacks lowered the validation error, as a share
     interrupted: bool
@@ -88,15 +89,15 @@ def fit(
     if searched.mixture is not None and start is not None:
         searched.mixture.start.copy_(start)
     final = None if interrupted else _trained_on_everything(config, panel, penalty, loop, epochs, report)
+    drop_silent(searched, epochs)
+    searched.correction = searched.correction.merged()
     if final is None:
-        drop_silent(searched, epochs)
-        searched.correction = searched.correction.merged()
-        return Fitted(searched, epochs, gain, interrupted=True)
+        return Fitted(searched, searched, epochs, gain, interrupted=True)
     drop_silent(final, epochs)
     final.correction = final.correction.merged()
     if final.mixture is not None and start is not None:
         final.mixture.start.copy_(start)
-    return Fitted(final, epochs, gain, interrupted=False)
+    return Fitted(final, searched, epochs, gain, interrupted=False)
 
 
 @torch.no_grad()

@@ -89,10 +89,7 @@ def with_gaps_forecast(config: ForecasterConfig, panel: Panel, series: Sequence[
     fit_linear(linear, panel, penalty)
     model = Model(write_model(ExactForecaster(linear) if config.exact else linear))
     lengths = panel.lengths.tolist()
-    cut = [
-        Series(one.name, None if one.times_ms is None else one.times_ms[:length], one.values[:length])
-        for one, length in zip(series, lengths, strict=True)
-    ]
+    cut = [one.first(length) for one, length in zip(series, lengths, strict=True)]
     values = panel.values.copy()
     for number, forecast in enumerate(forecasts_ahead(model, serve(model, cut).outputs)):
         length = lengths[number]

@@ -12,20 +12,29 @@ from numpy.typing import NDArray
 
 import streamlstm
 from streamlstm.errors import TableError, UsageError
-from streamlstm.evaluation import Errors, forecasts_ahead, naive_forecasts, only_forecast, score, serve, training_length
+from streamlstm.evaluation import (
+    Errors,
+    forecasts_ahead,
+    naive_forecasts,
+    only_forecast,
+    score,
+    serve,
+    training_length,
+)
 from streamlstm.models import TRAINED_MISSING, Model
 from streamlstm.tables import Holes, Series
 from streamlstm.training.calendar import calendar_periods, usual_spacing
 from streamlstm.training.exactness import Origin, find_origin, refuse_ratios
-from streamlstm.training.export.model_writer import Exportable, check_export, export_model
+from streamlstm.training.export.model_writer import Exportable, check_export, export_model, write_model
 from streamlstm.training.fitting import Fitted, Progress, fit
 from streamlstm.training.forecaster import Forecaster, ForecasterConfig
 from streamlstm.training.forecaster.exact import ExactForecaster
 from streamlstm.training.gap_filling import with_gaps_forecast, with_gaps_in_season, with_holes_filled
 from streamlstm.training.panel import Panel, long_enough, make_panel
-from streamlstm.training.plan import Plan, make_plan
+from streamlstm.training.plan import Plan, make_plan, validation_starts
 from streamlstm.training.seasons import Seasons
 from streamlstm.training.truncated_bptt import LoopOptions, reproducible
+from streamlstm.training.width_facts import width_facts
 
 CHECKED_STEPS = 200  # of real training data, through torch and onnxruntime, besides the made-up series
 
@@ -123,7 +132,7 @@ def train(
         facts = _facts(plan, options, fitted, panel)
         model = Model(export_model(exported, training=facts))
         forecasts, policy = _best_forecasts(series, model, options.test_size, say)
-        facts |= policy
+        facts |= policy | _widths(series, fitted, origin, panel, policy)
         errors = _errors(series, model, forecasts, options.test_size, plan.seasons.all)
         # The errors are the exported model's own, so the file is written again with them; its graph stays the same.
         facts["errors"] = {name: error.as_json() for name, error in errors.items()}
@@ -252,6 +261,20 @@ def _best_forecasts(
         f"{theirs.mae:.5g} instead of {ours.mae:.5g}"
     )
     return held, {TRAINED_MISSING: "hold"}
+
+
+def _widths(
+    series: Sequence[Series], fitted: Fitted, origin: Origin | None, panel: Panel, policy: Mapping[str, str]
+) -> dict[str, Any]:
+    """How intervals grow over the steps ahead: on the validation part, by the forecaster that has not seen it."""
+    return width_facts(
+        Model(write_model(_exported(fitted.searched, origin))),
+        series,
+        panel.lengths.tolist(),
+        validation_starts(panel).tolist(),
+        season=min(fitted.searched.config.seasons, default=None),
+        missing=policy.get(TRAINED_MISSING),
+    )
 
 
 def _facts(plan: Plan, options: TrainingOptions, fitted: Fitted, panel: Panel) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from streamlstm.training.forecaster.windowed import WindowConfig, WindowForecast
 from streamlstm.training.gap_filling import with_holes_filled
 from streamlstm.training.panel import long_enough
 from streamlstm.training.truncated_bptt import reproducible
+from streamlstm.training.width_facts import width_facts
 
 SPLITS = ("time", "shuffled")
 VALIDATION_SHARE = 0.15  # of the training windows, the last ones, where training stops early
@@ -126,6 +127,9 @@ def train_windows(
         forecasts = tuple(forecasts_ahead(model, serve(model, kept).outputs))
         tested = tuple(windows.tested(i, one) for i, one in enumerate(kept))
         errors = _errors(kept, forecasts, tested, options, split)
+        if split == "time":
+            begins = [round(end * (1 - VALIDATION_SHARE)) for end in windows.ends]
+            facts |= width_facts(model, kept, windows.ends, begins, season=options.season)
         facts["errors"] = {name: error.as_json() for name, error in errors.items()}
         model_bytes = export_model(exported, training=facts)
         difference = check_export(exported, model_bytes, fill_gaps(kept[0].values)[-200:, None])

@@ -31,6 +31,7 @@ TAILS = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 _TAIL_RATES = (0.05, 0.05, 0.08, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5)
 _END_RATE = 0.05
 SCALE_WEIGHT = 0.05  # of the newest |error| in the scale: the last twenty values or so
+_NEARLY_WHOLE = 1e-5  # by how much sums of a million float64 are off
 LEAST_SEEN = 10.0  # scored values before the first interval or score is given
 
 # Of one series; all zero but `low`, `high` and `tails` before its first value.
@@ -107,6 +108,31 @@ class Constants:
         made["low"] = made["high"] = self.first_end
         made["tails"] = self.first_tails
         return made
+
+
+def is_level(kept: NDArray[Any], constants: Constants) -> NDArray[np.bool_]:
+    """Of which calibrations (n,) the ends were tracked for the level of these constants; a record does not say it.
+
+    Every value moves an end in by a share of its first place that the level decides, and a miss out by a whole number
+    more: what an end has moved, less what that many values moved it in, is a whole number of steps at its own level,
+    and at hardly any other.
+    """
+    step = _END_RATE * constants.first_end
+    moved_in = constants.numbers[3] / step * np.maximum(kept["seen"] - 1.0, 0.0)  # a first error has no scale yet
+    misses = [(kept[name] - constants.first_end) / step + moved_in for name in ("low", "high")]
+    found = [np.abs(count - np.rint(count)) < _NEARLY_WHOLE for count in misses]
+    return np.asarray(found[0] & found[1])
+
+
+def tail_at(kept: NDArray[Any], share: float) -> Float64:
+    """How many scales |error| exceeds as rarely as `share`, by calibrations (n,): between those tracked on a line.
+
+    The line is over logarithms of shares; beyond the rarest, and above the most frequent, it is that one.
+    """
+    reach = np.maximum.accumulate(kept["tails"], axis=1)
+    weights = [np.interp(-math.log(share), -np.log(np.array(TAILS)), one) for one in np.eye(len(TAILS))]
+    found: Float64 = reach @ np.array(weights)
+    return found
 
 
 class Events(NamedTuple):

@@ -1,0 +1,159 @@
+"""The next H values of series, from records that are only read: a model's own forecasts are fed back to it.
+
+A model that says K steps at once (`ModelSpec.horizon`; mostly 1) has said the next K values with its last answer. They
+are fed back one after the other, and its answer to the last of them says the next K, and so on in blocks of K. So every
+number is, to the bit, what a plain loop over `Model.step` gives from the same state. Features that are only looked at
+are given, or held at their last values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlstm.engine.finite import finite_answers
+from streamlstm.engine.halving import Halving
+from streamlstm.engine.target_times import times_ahead
+from streamlstm.errors import UsageError
+from streamlstm.models import ModelSpec, StepModel, join, split
+from streamlstm.store.record import Constants, RecordFormat, Rows
+
+Float64 = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]  # float32, or float64 where numbers are pairs
+Index = NDArray[np.int64]
+
+BATCH_BYTES = 32 << 20  # of states stepped beside each other
+MOST_BATCH = 16_384  # series stepped beside each other
+
+
+class Course(NamedTuple):
+    """What n series are forecast to do in H steps."""
+
+    values: Floats  # (n, H, C) of the C features that are forecast; NaN from where the model has no finite answer
+    times_ms: Index | None  # (n, H), ms since the epoch; None where the time between two values is not known
+
+
+@dataclass(frozen=True)
+class Fed:
+    """How a model is fed with what it does not forecast."""
+
+    given: Floats | None = None  # (steps, n, L) of the L features only looked at, from the first step on; None: held
+
+
+HELD = Fed()
+
+
+def fed_steps(spec: ModelSpec, steps: int) -> int:
+    """How many of `steps` steps a model is fed to say all of them: the last block is not."""
+    return (steps - 1) // spec.horizon * spec.horizon
+
+
+class Ahead:
+    """Forecasts series of one model any number of steps ahead."""
+
+    def __init__(self, model: StepModel) -> None:
+        """Raises UsageError for a model that forecasts none of its features."""
+        spec = model.spec
+        if not spec.forecast:
+            raise UsageError(
+                "none of the model's outputs forecasts one of its features, so nothing can be fed back; import it with "
+                "--target FEATURE=OUTPUT"
+            )
+        self.spec, self._model = spec, Halving(model)
+        self.only_seen = [feature for feature, target in enumerate(spec.targets) if target is None]
+        self.format = RecordFormat.of(
+            spec,
+            initial_state=model.initial_state(1)[0],
+            fingerprint=model.fingerprint,
+            calibration=Constants().fresh(),  # records without one get it, and it says that nothing was seen
+        )
+        self.batch = max(1, min(MOST_BATCH, BATCH_BYTES // (4 * max(1, spec.state_size))))  # series at once
+
+    def names_only_seen(self) -> list[str]:
+        """The names of the features that are looked at and not forecast."""
+        return [self.spec.features[feature] for feature in self.only_seen]
+
+    def columns(self) -> list[str]:
+        """The names of the C columns: the outputs that forecast the features' next values."""
+        return [self.spec.outputs[target] for target in self.spec.targets if target is not None]
+
+    def forecast(self, rows: Rows, steps: int, *, spacing_ms: int | None = None, fed: Fed = HELD) -> Course:
+        """The next `steps` values of series whose records are rows (n, words), which are not changed.
+
+        `spacing_ms` is the time between two values, without it the model's. Raises UsageError where a model that looks
+        at times has to be fed and nobody says how far apart its values are.
+        """
+        needed = fed_steps(self.spec, steps)
+        times = self._times(rows, steps, spacing_ms, needed)
+        parts = []
+        for first in range(0, len(rows), self.batch):
+            cut = slice(first, first + self.batch)
+            given = None if fed.given is None else fed.given[:, cut]
+            parts.append(self._values(rows[cut], steps, given, None if times is None else times[cut]))
+        count = len(self.spec.forecast)
+        values = np.concatenate(parts) if parts else np.empty((0, steps, count), np.float32)
+        return Course(values, times)
+
+    def _times(self, rows: Rows, steps: int, spacing_ms: int | None, needed: int) -> Index | None:
+        spacing = spacing_ms or self.spec.spacing_ms
+        if spacing:
+            return times_ahead(self.format.header(rows)["time_ms"], steps, spacing)
+        if self.spec.uses_time and needed:
+            raise UsageError(
+                "the model looks at the time of each value and does not say how far apart values are; say it with "
+                "--spacing (such as 30m)"
+            )
+        return None
+
+    def _values(self, rows: Rows, steps: int, given: Floats | None, times: Index | None) -> Floats:
+        """(n, H, C) of series stepped beside each other."""
+        block, count = self.spec.horizon, len(self.spec.forecast)
+        said = self._numbers(self.format.last_output(rows))
+        held = self._numbers(self.format.last_value(rows))
+        state = np.ascontiguousarray(self.format.state(rows))
+        out = np.full((len(rows), steps, count), np.nan, said.dtype)
+        alive = np.ones(len(rows), bool)
+        for first in range(0, steps, block):
+            told = self._told(said)  # (K, n, C)
+            for number in range(min(block, steps - first)):
+                out[alive, first + number] = told[number, alive]
+            if first + block >= steps:
+                break
+            x = np.repeat(held[None], block, axis=0)
+            x[:, :, list(self.spec.forecast)] = told
+            if given is not None:
+                x[:, :, self.only_seen] = given[first : first + block]
+            x[:, ~alive] = 0.0
+            when = _NO_TIMES if times is None else np.ascontiguousarray(times[:, first : first + block].T)
+            y, state = self._model.advance(self._as_fed(x), state, _for_all(when, x))
+            good = finite_answers(y, state)
+            alive &= good
+            state, y = np.where(good[:, None], state, np.float32(0.0)), np.where(good[:, None], y[-1], np.float32(0.0))
+            said = self._numbers(y)
+            if not alive.any():
+                break
+        return out
+
+    def _told(self, said: Floats) -> Floats:
+        """What answers (n, O) say of the targets of each step of a block, (K, n, C)."""
+        first = [target for target in self.spec.targets if target is not None]
+        count = len(first)
+        return np.stack([said[:, [at + step * count for at in first]] for step in range(self.spec.horizon)])
+
+    def _numbers(self, stored: NDArray[np.float32]) -> Floats:
+        """Numbers as people have them: float32, or the float64 that pairs stand for."""
+        return join(stored) if self.spec.exact else stored
+
+    def _as_fed(self, x: Floats) -> NDArray[np.float32]:
+        return np.ascontiguousarray(split(x) if self.spec.exact else x, dtype=np.float32)
+
+
+_NO_TIMES: Index = np.empty((0, 0), np.int64)
+
+
+def _for_all(times: Index, x: Floats) -> Index:
+    """Times (T, n) to be cut beside x; of a model that does not look at them any will do."""
+    return times if times.size else np.zeros(x.shape[:2], np.int64)

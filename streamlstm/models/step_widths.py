@@ -1,0 +1,99 @@
+"""How much wider an interval is so many steps ahead than one step ahead, as a training measured it.
+
+The fact `ahead` of a model file's training holds, for a few levels and each step from 1 on, the ratio of the half-width
+that covers this share of the errors so many steps ahead to the half-width one step ahead that the series had at that
+moment: of `calibrated` series, whose one-step interval is tracked online, and of `others`, which have no more than
+their mean absolute error. A file without that fact is taken to be a random walk's: its errors grow with the root of
+the step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlstm.errors import ModelError
+
+STEP_WIDTHS = "ahead"
+MOST_LEVELS, MOST_MEASURED = 20, 1_000  # in a file
+LARGEST_RATIO = 1e9
+
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class StepWidths:
+    """Ratios by level and step."""
+
+    levels: tuple[float, ...]  # shares that intervals cover, rising
+    calibrated: Float64  # (levels, steps)
+    others: Float64  # (levels, steps)
+
+    @classmethod
+    def of(cls, training: Mapping[str, Any]) -> StepWidths | None:
+        """What a file's training says; None if it says nothing. Raises ModelError for what cannot be meant."""
+        told = training.get(STEP_WIDTHS)
+        if told is None:
+            return None
+        levels = _numbers(told.get("levels") if isinstance(told, Mapping) else None, MOST_LEVELS)
+        if not levels or not all(0 < level < 1 for level in levels) or sorted(set(levels)) != levels:
+            raise _wrong("levels")
+        tables = {name: _table(told.get(name), len(levels), name) for name in ("calibrated", "others")}
+        return cls(tuple(levels), tables["calibrated"], tables["others"])
+
+    def as_fact(self) -> dict[str, Any]:
+        """The same as JSON; four digits say all that is known."""
+        tables = {"calibrated": self.calibrated, "others": self.others}
+        return {
+            "levels": list(self.levels),
+            **{name: [[float(f"{ratio:.4g}") for ratio in row] for row in table] for name, table in tables.items()},
+        }
+
+    def ratios(self, level: float, steps: int, *, calibrated: bool) -> Float64:
+        """The ratios (H,) of steps 1 to H at a level: between those measured on a line, outside as the nearest.
+
+        Beyond the last step measured they grow as over its last half, and never faster than the root of the step.
+        """
+        table = self.calibrated if calibrated else self.others
+        found = np.array([np.interp(level, self.levels, column) for column in table.T])
+        if steps <= len(found):
+            return found[:steps]
+        last, half = found[-1], found[(len(found) - 1) // 2]
+        power = min(max(math.log2(last / half), 0.0), 0.5) if len(found) > 1 else 0.5
+        beyond = last * (np.arange(len(found) + 1, steps + 1) / len(found)) ** power
+        return np.concatenate([found, beyond])
+
+
+def random_walk(steps: int) -> Float64:
+    """The ratios (H,) where nothing was measured."""
+    roots: Float64 = np.sqrt(np.arange(1, steps + 1))
+    return roots
+
+
+def _table(told: Any, levels: int, name: str) -> Float64:
+    if not isinstance(told, list) or len(told) != levels:
+        raise _wrong(name)
+    rows = [_numbers(row, MOST_MEASURED) for row in told]
+    if len(set(map(len, rows))) != 1 or not rows[0] or not all(0 < one <= LARGEST_RATIO for row in rows for one in row):
+        raise _wrong(name)
+    return np.array(rows)
+
+
+def _numbers(told: Any, most: int) -> list[float]:
+    """A list of numbers; empty if it is none."""
+    if not isinstance(told, Sequence) or len(told) > most:
+        return []
+    if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in told):
+        return []
+    return [float(one) for one in told]
+
+
+def _wrong(name: str) -> ModelError:
+    return ModelError(
+        f"the model's metadata has training {STEP_WIDTHS} {name} that cannot be meant; export the model again"
+    )

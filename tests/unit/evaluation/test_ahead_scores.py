@@ -1,0 +1,144 @@
+"""Errors over the steps ahead, and how intervals are measured to grow."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from statsmodels.tsa.exponential_smoothing.ets import ETSModel
+
+import streamlstm
+from streamlstm.cli import main
+from streamlstm.evaluation.ahead import say_ahead, spread
+from streamlstm.evaluation.classics import ets_ahead
+from streamlstm.evaluation.widths import LEVELS, measured_widths
+from streamlstm.models import Model, StepWidths
+from streamlstm.tables import Series, read_table
+from support import models
+from support.paths import ROOT
+
+AIRLINE = ROOT / "streamlstm" / "models" / "airline-passengers.csv"
+MODEL = AIRLINE.with_name("airline.onnx")
+
+
+def last_value() -> Model:
+    """y is x: each step ahead is the last value."""
+    from support.odd_models import keeping
+
+    return Model(keeping(1))
+
+
+def test_forecasts_from_many_moments_are_a_loop_each() -> None:
+    """The records at each moment are those of the values up to it."""
+    model, (series,) = streamlstm.load(MODEL), read_table(AIRLINE)
+    said = say_ahead(model, [series], [[50, 108, 143]], 3, level=0.9)
+    for place, after in enumerate((50, 108, 143)):
+        state = model.initial_state(1)
+        for value in series.values[:after]:
+            y, state = model.step(value[None], state)
+        loop = []
+        for _ in range(3):
+            loop.append(y[0, 0])
+            y, state = model.step(y, state)
+        assert said.forecasts[place].tolist() == loop
+        came = series.values[after : after + 3, 0]
+        assert said.came[place, : len(came)].tolist() == came.tolist()
+    assert np.isnan(said.came[2, 1:]).all()
+    assert spread(0, 10, 3) == [0, 5, 10]
+    assert spread(5, 4, 3) == []
+
+
+def test_evaluate_scores_the_steps_ahead() -> None:
+    """Beside the classics, with coverage, from the command and from Python; without --steps nothing is added."""
+    told = [
+        "evaluate",
+        str(MODEL),
+        str(AIRLINE),
+        "--test-size",
+        "36",
+        "--baselines",
+        "naive,seasonal_naive,ets",
+        "--json",
+    ]
+    done = CliRunner().invoke(main, [*told, "--steps", "14"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert {name: len(one["ahead"]) for name, one in found.items()} == dict.fromkeys(
+        ("model", "naive", "seasonal_naive_12", "ets"), 14
+    )
+    assert found["model"]["ahead"][0]["rmse"] == pytest.approx(found["model"]["rmse"], rel=1e-6)
+    assert found["model"]["ahead"][0]["coverage"] == pytest.approx(found["model"]["coverage"])
+    assert found["seasonal_naive_12"]["ahead"][0]["rmse"] == pytest.approx(found["seasonal_naive_12"]["rmse"])
+    assert found["ets"]["ahead"][0]["rmse"] == pytest.approx(found["ets"]["rmse"])
+    (series,) = read_table(AIRLINE)
+    values = series.values[:, 0]
+    naive = np.sqrt(np.mean([(values[at + 2] - values[at - 1]) ** 2 for at in range(108, 142)]))
+    assert found["naive"]["ahead"][2] | {"count": 34} == found["naive"]["ahead"][2]
+    assert found["naive"]["ahead"][2]["rmse"] == pytest.approx(naive)
+    seasonal = np.sqrt(np.mean([(values[at + 12] - values[at - 12]) ** 2 for at in range(108, 132)]))
+    assert found["seasonal_naive_12"]["ahead"][12]["rmse"] == pytest.approx(seasonal)
+    assert found["model"]["ahead"][11]["rmse"] < found["ets"]["ahead"][11]["rmse"] < 40
+    again = streamlstm.evaluate(MODEL, AIRLINE, test_size=36, steps=3)
+    assert [score.step for score in again["model"].ahead] == [1, 2, 3]
+    assert "RMSE so many steps ahead" in again.report
+    assert again.scores["rmse"][0] == found["model"]["rmse"]
+    assert "ahead" not in streamlstm.evaluate(MODEL, AIRLINE, test_size=36).as_json()["model"]
+
+
+def test_exponential_smoothing_ahead_is_statsmodels_own() -> None:
+    """From any moment: level, damped trend and season as they are there."""
+    values = read_table(AIRLINE)[0].values[:, 0]
+    said = ets_ahead(values, 108, [12], 30)
+    assert said is not None
+    options = {"error": "add", "seasonal": "add", "seasonal_periods": 12}
+    fits = [ETSModel(values[:108], **options).fit(disp=False)]
+    fits.append(ETSModel(values[:108], **options, trend="add", damped_trend=True).fit(disp=False))
+    best = min(fits, key=lambda fit: fit.aic)
+    trend = {"trend": "add", "damped_trend": True} if best is fits[1] else {}
+    for after in (60, 108, 144):
+        own = ETSModel(values[:after], **options, **trend).smooth(best.params).forecast(30)
+        assert said(after) == pytest.approx(np.asarray(own), rel=1e-9)
+    assert ets_ahead(values[:3], 2, [], 5) is None or np.isfinite(ets_ahead(values[:3], 2, [], 5)(3)).all()  # type: ignore[misc]
+
+
+def test_widths_of_a_random_walk_grow_with_the_root_of_the_step() -> None:
+    """Measured where nothing was fitted; of independent values around a mean that is forecast they do not grow."""
+    steps = np.random.default_rng(3).normal(size=(8, 2_000))
+    walks = [Series(str(n), None, one.cumsum()[:, None]) for n, one in enumerate(steps)]
+    widths = measured_widths(last_value(), walks, [1_000] * 8, season=None)
+    assert widths is not None
+    assert widths.levels == LEVELS
+    for table in (widths.calibrated, widths.others):
+        assert (np.diff(table, axis=1) >= 0).all()
+        assert table[2, 24] / table[2, 0] == pytest.approx(5.0, rel=0.25)
+    assert (widths.calibrated[:, 0] == 1).all()
+    assert StepWidths.of({"ahead": widths.as_fact()}) is not None
+    assert measured_widths(last_value(), [walks[0].first(30)], [25], season=None) is None
+    assert measured_widths(models.load_lstm(4), walks[:1], [1_900], season=None) is not None
+
+
+def test_train_writes_how_intervals_grow_into_the_file() -> None:
+    """Of both kinds of training; the same training gives the same file."""
+    table = np.sin(np.arange(400) / 5) + np.random.default_rng(0).normal(size=400) / 10
+    options = {"epochs": 1, "ensemble": 1, "units": 4, "season": "none", "progress": False}
+    found = streamlstm.fit(table, **options)  # type: ignore[arg-type]
+    widths = StepWidths.of(found.model.spec.training)
+    assert widths is not None
+    assert widths.calibrated.shape == (len(LEVELS), 48)
+    assert widths.ratios(0.9, 10, calibrated=True)[-1] > 1
+    assert streamlstm.fit(table, **options).model_bytes == found.model_bytes  # type: ignore[arg-type]
+    (ahead,) = found.forecast(5, interval=0.8)
+    state = found.model.initial_state(1)
+    for value in table:
+        y, state = found.model.step([[value]], state)
+    for number in ahead["yhat"]:
+        assert np.float32(number) == y[0, 0]
+        y, state = found.model.step(y, state)
+    assert (ahead.interval, ahead.widths, len(ahead["lo"])) == (0.8, "measured", 5)
+    over = streamlstm.fit(table, lookback=8, epochs=2, units=4, progress=False)
+    assert StepWidths.of(over.model.spec.training) is not None
+    shown = CliRunner().invoke(main, ["inspect", str(MODEL)])
+    assert "intervals: measured to 13 steps ahead" in shown.output
+    assert "[" not in shown.output.partition("training")[2]
