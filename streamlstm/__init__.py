@@ -1,7 +1,7 @@
 """A forecast of the next value, for every value in a Redis stream.
 
 `fit` trains a step model on a table, `load` opens one, `evaluate` scores it; only `fit` needs torch. `Client` puts
-values into a stream and follows its predictions, `AsyncClient` for asyncio.
+values into a stream, follows its predictions and forecasts ahead, `AsyncClient` for asyncio.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ __all__ = [
     "Client",
     "Evaluation",
     "Fitted",
+    "Forecast",
     "Model",
     "Prediction",
     "StreamlstmError",
@@ -27,6 +28,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from streamlstm.client import AsyncClient, Client, Prediction
+    from streamlstm.engine import Forecast
     from streamlstm.errors import StreamlstmError
     from streamlstm.evaluation import Evaluation, evaluate
     from streamlstm.models import Model, load
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 _LATER = {
     "AsyncClient": "client",
     "Client": "client",
+    "Forecast": "engine",
     "Prediction": "client",
     "StreamlstmError": "errors",
     "Evaluation": "evaluation",

@@ -44,6 +44,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "serve": ("streamlstm.cli.serve", "serve", "Forecast the next value for every value that arrives in a stream."),
     "push": ("streamlstm.cli.push", "push", "Send values from a file or a pipe to a stream."),
     "tail": ("streamlstm.cli.tail", "tail", "Print predictions as they come."),
+    "forecast": (
+        "streamlstm.cli.forecast",
+        "forecast",
+        "Forecast the next values of series from their states of this moment.",
+    ),
     "status": ("streamlstm.cli.status", "status", "Show position, lag and states of streams."),
     "state": ("streamlstm.cli.state", "state", "List, show, reset, export and import the states of series."),
     "verify": (

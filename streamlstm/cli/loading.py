@@ -49,18 +49,31 @@ def load_model(path: Path, *, threads: int = 1) -> Model:
         return load(path, threads=threads, max_bytes=_max_bytes())
 
 
+def load_bytes(data: bytes, source: str, *, threads: int = 1) -> Model:
+    """The same of the bytes of a file, which errors call `source`."""
+    from streamlstm.models import Model
+
+    with _bounded(len(data), 1, source):
+        return Model(data, threads=threads, source=source)
+
+
 @contextmanager
 def bounded(path: Path, times: int = 1) -> Iterator[None]:
     """Bound what the model file of a command may take of memory and time, here as many `times` as it is loaded."""
+    with _bounded(path.stat().st_size if path.is_file() else 0, times, f"{str(path)!r}"):
+        yield
+
+
+@contextmanager
+def _bounded(size: int, times: int, what: str) -> Iterator[None]:
     from streamlstm.models import bound_memory
 
-    size = path.stat().st_size if path.is_file() else 0
     bound_memory(times * size)
     with suppress(ImportError):  # built without a compiler: such a division ends the process there
         from streamlstm.models import answer_overflow
 
         answer_overflow()
-    with _limited(times * (LOAD_LIMIT_S + size / BYTES_A_SECOND), f"{str(path)!r}"):
+    with _limited(times * (LOAD_LIMIT_S + size / BYTES_A_SECOND), what):
         yield
 
 

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from streamlstm.daemon.sharing import Selection, Sharing
     from streamlstm.daemon.telemetry import Metrics, Notifier
     from streamlstm.engine import Engine
-    from streamlstm.store import EmbeddedServer, Preflight, RedisStore
+    from streamlstm.models import Model
+    from streamlstm.store import EmbeddedServer, ModelFiles, Preflight, RedisStore
     from streamlstm.store.resp import Topology
 
 log = logging.getLogger(__name__)
@@ -154,22 +155,26 @@ class _Daemon:
     plan: _Plan
     engine: Engine
     metrics: Metrics
+    model: Model
+    files: ModelFiles
 
     @classmethod
     def prepare(cls, plan: _Plan) -> _Daemon:
         from streamlstm.cli.loading import load_model
         from streamlstm.daemon.telemetry import Metrics
         from streamlstm.engine import Engine
+        from streamlstm.store import ModelFiles
 
         loaded = load_model(plan.model, threads=plan.threads)
         engine = Engine(loaded, plan.engine)
         metrics = Metrics(loaded.fingerprint, engine.columns, plan.daemon.streams)
         metrics.set_model_times(loaded_s=time.time(), modified_s=plan.model.stat().st_mtime)
-        return cls(plan, engine, metrics)
+        files = ModelFiles.of(plan.model, loaded.fingerprint)
+        return cls(plan, engine, metrics, loaded, files)
 
     def run(self, stack: contextlib.ExitStack, web: HttpServer, url: str, endpoint_dir: Path | None) -> None:
         """Serve from a server until a signal; `stack` undoes what was begun."""
-        from streamlstm.daemon import Daemon
+        from streamlstm.daemon import Daemon, Forecasts
         from streamlstm.daemon.http import make_pages
         from streamlstm.daemon.telemetry import systemd
         from streamlstm.engine import COMPILED, WITHOUT
@@ -179,7 +184,10 @@ class _Daemon:
         wakeup = stack.enter_context(_wakeup())
         topology = parse_topology(url, self.plan.sharing.socket_timeout_ms / 1000)
         preflight = _preflight(self.plan, topology)
-        store = RedisStore(topology, busy_poll_s=self.plan.busy_poll_s, wakeup=wakeup, preflight=preflight)
+        busy_poll_s = self.plan.busy_poll_s
+        store = RedisStore(
+            topology, busy_poll_s=busy_poll_s, wakeup=wakeup, preflight=preflight, model_files=self.files
+        )
         stack.callback(store.close)
         if not COMPILED:
             log.warning(WITHOUT)
@@ -202,7 +210,8 @@ class _Daemon:
         )
         pages = parse_topology(url)  # their own: they are asked for in threads
         asked = {"unhealthy": daemon.health.unhealthy, "unready": daemon.health.unready, "remark": daemon.health.remark}
-        web.show(make_pages(self.plan.web, self.metrics, pages, **asked))
+        forecasts = Forecasts(self.model, self.plan.engine.interval)
+        web.show(make_pages(self.plan.web, self.metrics, pages, forecast=forecasts, **asked))
         manager = systemd.of_process()
         stack.enter_context(manager.watchdog(daemon.health.unhealthy))
         _stop_on_signals(daemon, manager)

@@ -4,6 +4,7 @@ from streamlstm.client.aio import AsyncClient, AsyncPredictions
 from streamlstm.client.client import Client
 from streamlstm.client.connection import connect, connect_all, find_redis, resolve_redis, with_password
 from streamlstm.client.following import Prediction, Predictions
+from streamlstm.client.forecasting import Forecaster, asked_of, pages
 from streamlstm.client.producer.answered import wait_until_answered
 from streamlstm.client.producer.lines import Format
 from streamlstm.client.producer.packing import partition_of, streams_of
@@ -15,3 +16,4 @@ from streamlstm.client.pushing import Pushed
 from streamlstm.client.reading import Entry, Reader
 from streamlstm.client.record_facts import Facts, facts
 from streamlstm.client.times import entry_time
+from streamlstm.engine import Forecast

@@ -8,12 +8,14 @@ import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack, overload
 
 from streamlstm.client.client import Client
 from streamlstm.client.following import After, Prediction, Predictions
+from streamlstm.client.forecasting import ForecastArguments
 from streamlstm.client.pushing import PushArguments, Pushed
 from streamlstm.client.record_facts import Facts
+from streamlstm.engine import DEFAULT_STEPS, Forecast
 
 Found = TypeVar("Found")
 
@@ -165,6 +167,23 @@ class AsyncClient:
     async def states(self, series: str | None = None) -> list[Facts]:
         """As `Client.states`, all at once."""
         return await in_thread(lambda: list(self._client.states(series)))
+
+    @overload
+    async def forecast(
+        self, series: str, steps: int = DEFAULT_STEPS, **options: Unpack[ForecastArguments]
+    ) -> Forecast: ...
+    @overload
+    async def forecast(
+        self, series: list[str] | tuple[str, ...], steps: int = DEFAULT_STEPS, **options: Unpack[ForecastArguments]
+    ) -> list[Forecast]: ...
+    async def forecast(
+        self,
+        series: str | list[str] | tuple[str, ...],
+        steps: int = DEFAULT_STEPS,
+        **options: Unpack[ForecastArguments],
+    ) -> Forecast | list[Forecast]:
+        """As `Client.forecast`."""
+        return await in_thread(lambda: self._client.forecast(series, steps, **options))
 
     async def close(self) -> None:
         """Close the connection; a later call makes a new one."""

@@ -10,16 +10,19 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Unpack
+from typing import Any, Unpack, overload
 
 from streamlstm.client.connection import connect, connect_all, find_redis, resolve_redis
 from streamlstm.client.following import END, After, KeptPlace, Place, Predictions
+from streamlstm.client.forecasting import ForecastArguments, Forecaster, asked_of, forecast_settings, opened_path
 from streamlstm.client.producer.packing import streams_of
 from streamlstm.client.producer.run import connected
 from streamlstm.client.pushing import PushArguments, Pushed, push, push_settings
 from streamlstm.client.record_facts import Facts, facts
 from streamlstm.common import arguments, in_python, options_are_arguments, without_secrets
-from streamlstm.errors import UsageError
+from streamlstm.engine import DEFAULT_STEPS, Forecast
+from streamlstm.errors import ModelChangedError, UsageError
+from streamlstm.models import Model
 from streamlstm.store import Keys, check_stream
 from streamlstm.store.resp import Nodes
 from streamlstm.store.snapshots import States
@@ -74,6 +77,7 @@ class Client:
         except ValueError as error:
             raise UsageError(f"retry_for is {error}, not {retry_for!r}") from None
         self._nodes: Nodes | None = None
+        self._model: Model | None = None  # that was found beside the stream
         self._lock = threading.Lock()
         if self._url is not None:
             with options_are_arguments():
@@ -160,6 +164,50 @@ class Client:
                     yield from (facts(name, record, meta) for name, record in page)
             finally:
                 connection.close()
+
+    @overload
+    def forecast(self, series: str, steps: int = DEFAULT_STEPS, **options: Unpack[ForecastArguments]) -> Forecast: ...
+    @overload
+    def forecast(
+        self, series: list[str] | tuple[str, ...], steps: int = DEFAULT_STEPS, **options: Unpack[ForecastArguments]
+    ) -> list[Forecast]: ...
+    def forecast(
+        self,
+        series: str | list[str] | tuple[str, ...],
+        steps: int = DEFAULT_STEPS,
+        **options: Unpack[ForecastArguments],
+    ) -> Forecast | list[Forecast]:
+        """The next `steps` values of a series, or of each of some, from its state of now, which is not touched.
+
+        `forecast["yhat"]`, `["lo"]` and `["hi"]` are arrays (steps,), `forecast.times` when they are due. The model is
+        fed its own forecasts, to the bit as a loop over `Model.step` does; `interval` is the share of values that
+        `lo` to `hi` is to cover (None: no such columns), `spacing` the time between two values if not the model's.
+        Features that are only looked at: `future="hold"` keeps their last values, `future=table` gives them. `model` is
+        a path or what `streamlstm.load` gave, where the server does not keep the file.
+
+        Raises NoSeriesError for a series that is not there, ModelChangedError if the states are another model's.
+        """
+        with options_are_arguments():
+            settings = forecast_settings(steps, options)
+            names = arguments.texts(series)
+            given = opened_path(settings["model"])
+            connection = connect(self._resolve(), self._keys.input)
+            try:
+                forecaster = Forecaster(connection, self._keys, given or self._model, self._open_model)
+                found = forecaster.forecast(names, asked_of(forecaster, steps, names, settings, log))
+            except ModelChangedError:
+                if given is not None or self._model is None:
+                    raise
+                self._model = None  # another has taken its place
+                return self.forecast(series, steps, **options)
+            finally:
+                connection.close()
+            return found[0] if isinstance(series, str) else found
+
+    def _open_model(self, data: bytes) -> Model:
+        """Open the file beside the stream, once."""
+        self._model = Model(data, source=f"the model beside {self.stream!r}")
+        return self._model
 
     def close(self) -> None:
         """Close the connection; a later call makes a new one."""

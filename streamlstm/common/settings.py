@@ -129,6 +129,7 @@ class WebSettings:
         metavar="NAME",
     )
     page: bool = _setting(True, "Whether / shows the live page.")
+    forecasts: bool = _setting(True, "Whether /forecast answers with the next values of series.")
     series_metrics: str | None = _setting(
         None, "Make gauges of the series that match this glob, for few series.", metavar="PATTERN"
     )

@@ -6,7 +6,9 @@ from streamlstm.store.consumer_groups import making, read_groups
 from streamlstm.store.embedded_server import HOST, EmbeddedServer, end_process
 from streamlstm.store.key_types import check_stream, check_types, no_stream
 from streamlstm.store.keys import EVENTS_CHANNEL, Keys, is_derived, members_key
+from streamlstm.store.model_files import MOST_KEPT_BYTES, ModelFiles, kept_model
 from streamlstm.store.preflight import Preflight
+from streamlstm.store.recent import BACK_FIELDS, Answered, Recent
 from streamlstm.store.redis import BLOCK_MS, RedisStore
 from streamlstm.store.server_check import warnings
 from streamlstm.store.stream_ends import begun_again_text, read_tail

@@ -80,6 +80,10 @@ class Keys:
         """Hash from the name of a reader to its place in the predictions; the daemon does not know of it."""
         return f"{self.base}:places"
 
+    def model(self, fingerprint: str) -> str:
+        """String with the file of a model whose states the stream has or had."""
+        return f"{self.base}:model:{fingerprint}"
+
     def draft(self, token: str) -> str:
         """A key that holds a copy while it is read or written; it has a TTL, and is renamed or deleted at the end."""
         return f"{self.base}:draft:{token}"

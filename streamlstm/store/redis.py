@@ -15,6 +15,7 @@ from streamlstm.errors import StoreError, StoreForbidsError, StoreRefusesError, 
 from streamlstm.store.base import Commit, Head, Tail
 from streamlstm.store.commit import CommitConnection
 from streamlstm.store.keys import Keys
+from streamlstm.store.model_files import ModelFiles
 from streamlstm.store.preflight import Preflight
 from streamlstm.store.resp import (
     SOCKET_TIMEOUT_S,
@@ -47,6 +48,7 @@ class RedisStore:
         busy_poll_s: float = 0.0,
         wakeup: int | None = None,
         preflight: Preflight | None = None,
+        model_files: ModelFiles | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Connects when first used; raises UsageError for a URL it cannot read.
@@ -54,6 +56,7 @@ class RedisStore:
         A `wait` looks for so long before it sleeps: a process that is awake answers sooner, and takes a core for it.
         `wakeup` is a descriptor that ends a `wait` when it becomes readable (a signal arrived). `preflight` asks
         for the right to what will be sent; if none is given, commits will not trim streams, and `scan` is not called.
+        `model_files` keeps the model's file beside the streams.
         """
         self._topology = parse_topology(where) if isinstance(where, str) else where
         self._waiting = Waiting(monotonic=monotonic, busy_poll_s=busy_poll_s, wakeup=wakeup)
@@ -61,6 +64,7 @@ class RedisStore:
         self._readers = Readers(self._topology, self._waiting, block_ms=block_ms)
         self._nodes = Nodes(self._topology, name="streamlstm-control")
         self._preflight = Preflight(self._topology) if preflight is None else preflight
+        self._model_files = model_files
         self._streams: dict[str, CommitConnection] = {}
         self._done: list[str] = []  # streams whose commit's outcome is here
         self._unfinished: dict[str, Unfinished] = {}  # what commits left out that were carried out in part
@@ -107,7 +111,11 @@ class RedisStore:
             self._preflight.ask_once(stream)
             made = CommitConnection(self._topology, stream, self._done, self._unfinished)
             self._streams[stream] = made
-            return made.open()
+            head = made.open()
+            if self._model_files is not None:
+                keys = Keys(stream)
+                self._model_files.keep(self._nodes.connection(keys.input), keys, head.model)
+            return head
         except StoreUnavailableError:
             self._topology.doubt()
             raise

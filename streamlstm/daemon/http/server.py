@@ -13,21 +13,20 @@ import resource
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 
 from streamlstm import __version__
-from streamlstm.common import printable, without_secrets
 from streamlstm.daemon.http.address import is_loopback, listen, parse_address, url_of
+from streamlstm.daemon.http.answer import Answer
 from streamlstm.daemon.http.request import ANY_NAME, Refusal, Request, host_name, is_own, read_request
 from streamlstm.daemon.telemetry import CONTENT_TYPE
 from streamlstm.errors import UsageError
 
 log = logging.getLogger(__name__)
 
-TEXT = "text/plain; charset=utf-8"
 MOST_CONNECTIONS, LEAST_CONNECTIONS = 128, 8
 DESCRIPTORS_SHARE = (
     4  # connections take this part of what the process may open at most; the rest is for Redis and files
@@ -39,20 +38,6 @@ ACCEPT_S = 0.5  # how often it is looked whether to end
 PAUSE_S = 0.1  # when there are no descriptors left
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a request is answered with; parts that come one by one are sent as they come, until the client leaves."""
-
-    status: int
-    kind: str
-    body: bytes | Iterable[bytes]
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def text(cls, status: int, message: str, headers: Mapping[str, str] | None = None) -> Answer:
-        return cls(status, TEXT, f"{printable(without_secrets(message))}\n".encode(), headers or {})
-
-
 @dataclass(frozen=True, kw_only=True)
 class Pages:
     """What the paths answer; each is called in a thread of its own."""
@@ -61,6 +46,7 @@ class Pages:
     unhealthy: Callable[[], str | None]  # why the process should be restarted, or None
     unready: Callable[[], str | None]  # why it cannot serve just now, or None
     remark: Callable[[], str | None] = lambda: None  # what whoever asks for readiness should know besides
+    forecast: Callable[[str], Answer] | None = None  # of a query
     page: Callable[[str, Mapping[str, str]], Answer | None] | None = None  # path and query; None: not one of its paths
 
 
@@ -157,8 +143,15 @@ class HttpServer:
         with _at_once(self._page_at_once) as free:
             if not free:
                 return _busy()
-            found = pages.page(path, dict(parse_qsl(asked.query))) if pages.page is not None else None
+            found = _found(pages, path, asked.query)
         return found or Answer.text(404, "there are /metrics, /healthz and /readyz")
+
+
+def _found(pages: Pages, path: str, query: str) -> Answer | None:
+    """What a path shows that is neither health nor metrics; None if there is none such."""
+    if path == "/forecast" and pages.forecast is not None:
+        return pages.forecast(query)
+    return pages.page(path, dict(parse_qsl(query))) if pages.page is not None else None
 
 
 def _own_name(text: str) -> str:

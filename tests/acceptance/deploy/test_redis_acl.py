@@ -128,6 +128,8 @@ def test_everything_works_under_the_acl_file(
             ("streamlstm-reader", "status", STREAM, "--json"),
             ("streamlstm-reader", "tail", STREAM, "--no-follow", "--last", "5"),
             ("streamlstm-reader", "status", STREAM, "--series", "hot"),
+            ("streamlstm-reader", "forecast", STREAM, "--series", "hot", "--steps", "3"),
+            ("streamlstm-operator", "forecast", STREAM, "--all", "--steps", "3", "-o", "ahead.csv"),
             ("streamlstm-reader", "tail", STREAM, "--no-follow", "--dead"),
             ("streamlstm-operator", "state", "list", STREAM),
             ("streamlstm-operator", "state", "show", STREAM, "--series", "hot"),

@@ -112,6 +112,25 @@ def test_a_site_whose_name_was_made_to_point_here_reads_nothing(
         assert "secret-series" in found[2][1]
 
 
+def test_the_steps_ahead_are_a_fan(start: Callable[..., tuple[Serving, redis.Redis]], tmp_path: Path) -> None:
+    """Drawn after the last value, anew when values come; as many as are asked for, none for one."""
+    daemon, client = start("--interval", "0.9")
+    push(client, "values", HOSTILE_SERIES, 1, 30)
+    with chromium(tmp_path / "profile") as browser:
+        page = browser.open(daemon.ready()["http"] + "/")
+        page.wait_for("document.getElementById('chart').dataset.ahead == 23")
+        assert page.evaluate("document.getElementById('fan-key').hidden") is False
+        wide = page.picture()
+        choose = "document.getElementById('steps').value = {}; document.getElementById('steps').onchange()"
+        page.evaluate(choose.format(5) + "; 0")
+        page.wait_for("document.getElementById('chart').dataset.ahead == 4")
+        page.evaluate(choose.format(1) + "; 0")
+        page.wait_for("document.getElementById('chart').dataset.ahead == 0")
+        assert page.evaluate("document.getElementById('fan-key').hidden") is True
+        assert page.complaints == []
+    assert coloured(wide, FORECAST) > 500
+
+
 def test_an_interval_is_a_band(tmp_path: Path, start_server: Callable[..., Server]) -> None:
     """Where predictions have `lo` and `hi`, a band is drawn between them and named in the legend."""
     server, keys = start_server(fsync="no"), Keys("values")

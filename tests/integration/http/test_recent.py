@@ -8,10 +8,10 @@ import pytest
 import redis
 from prometheus_client import CollectorRegistry, generate_latest
 
-from streamlstm.daemon.http.live.recent import MOST_COUNT, MOST_FIELDS, Recent
 from streamlstm.daemon.http.live.series_gauges import SeriesGauges, number
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.store.keys import Keys
+from streamlstm.store.recent import MOST_COUNT, MOST_FIELDS, Recent
 from streamlstm.store.resp.address import Address
 from streamlstm.store.resp.connection import Connection
 

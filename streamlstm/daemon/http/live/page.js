@@ -3,6 +3,7 @@
 // Names of streams and series are other people's text: they reach the page as textContent, value or option only.
 
 const MOST_POINTS = 400; // kept and drawn of a series
+const FAN_EVERY_MS = 2000; // at most so often are the steps ahead asked for
 const RATE_SECONDS = 10; // rates and latencies are of about so long
 const $ = (id) => document.getElementById(id);
 
@@ -10,13 +11,17 @@ let source = null; // the EventSource
 let points = []; // {t, value, forecast, low, high, gap}: forecast is of the *next* value
 let columns = ["yhat"];
 let figures = []; // the last figures, oldest first
+let fan = []; // {t, y, low, high}: the steps ahead of the last value, without the first, which `forecasts` has
+let fanAsked = 0; // when it was asked for, in ms
+let fanTimer = null;
 let drawing = false;
 const written = new Map(); // a name as an input field holds it, without line breaks -> the name
 
 function connect() {
   if (source) source.close();
   points = [];
-  const stream = $("stream").value, series = written.get($("series").value) ?? $("series").value;
+  fan = [];
+  const stream = $("stream").value, series = seriesName();
   $("title").textContent = series || "no values yet";
   const query = new URLSearchParams({ stream, series });
   history.replaceState(null, "", "#" + query);
@@ -103,6 +108,43 @@ function takeValues(news) {
     ? `${clock(last.t)} UTC: ${text(last.value)}, next ${text(last.forecast)}`
     : "no value of this series among the newest";
   $("chart").setAttribute("aria-label", `values and the forecasts made for them; ${$("now").textContent}`);
+  if (news.begin || news.points.length) askFan();
+  draw();
+}
+
+function seriesName() {
+  return written.get($("series").value) ?? $("series").value;
+}
+
+// The steps ahead: asked for when values have come, now and then, and while somebody looks.
+function askFan() {
+  if (fanTimer || document.hidden) return;
+  fanTimer = setTimeout(fetchFan, Math.max(0, fanAsked + FAN_EVERY_MS - Date.now()));
+}
+
+async function fetchFan() {
+  fanTimer = null;
+  fanAsked = Date.now();
+  const stream = $("stream").value, series = seriesName(), steps = $("steps").value;
+  if (!(steps > 1) || !series || !points.length) return takeFan([]);
+  const query = { stream, series, steps, future: "hold", spacing: Math.max(1, Math.round(spacing())) + "ms" };
+  try {
+    const answer = await fetch("forecast?" + new URLSearchParams(query));
+    if (answer.status === 503) return; // others are asking; what is drawn is not much older
+    const found = answer.ok ? await answer.json() : { forecast: [], held: [] };
+    if (stream === $("stream").value && series === seriesName()) takeFan(found.forecast, found.held);
+  } catch {
+    takeFan([]);
+  }
+}
+
+function takeFan(steps, held = []) {
+  fan = steps.slice(1).map((one) => {
+    const { step, time, lo, hi, ...made } = one;
+    return { t: Date.parse(time), y: Object.values(made)[0], low: lo ?? null, high: hi ?? null };
+  });
+  $("fan-key").hidden = !fan.length;
+  $("fan-key-text").textContent = "steps ahead" + (held.length ? `, ${held.join(", ")} held` : "");
   draw();
 }
 
@@ -169,20 +211,26 @@ function paint() {
   canvas.height = height * scale;
   const pen = canvas.getContext("2d");
   pen.scale(scale, scale);
-  const made = forecasts(), style = getComputedStyle(document.documentElement);
+  const made = forecasts(), ahead = made.length ? [made[made.length - 1], ...fan] : [];
+  const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
-  const ys = [...points.map((p) => p.value), ...made.flatMap((m) => [m.y, m.low, m.high])].filter(Number.isFinite);
+  const ys = [...points.map((p) => p.value), ...[...made, ...fan].flatMap((m) => [m.y, m.low, m.high])].filter(Number.isFinite);
+  canvas.dataset.ahead = fan.length;
   canvas.dataset.points = points.length; // for whoever reads the page by program
   if (!ys.length) return;
   let low = Math.min(...ys), high = Math.max(...ys);
   if (low === high) [low, high] = [low - 1, high + 1];
-  const first = points[0].t, last = Math.max(made[made.length - 1].t, first + 1);
+  const first = points[0].t, last = Math.max(made[made.length - 1].t, fan.length ? fan[fan.length - 1].t : 0, first + 1);
   const left = 64, bottom = 22, right = 10, top = 8;
   const x = (t) => left + ((t - first) / (last - first)) * (width - left - right);
   const y = (value) => top + ((high - value) / (high - low)) * (height - top - bottom);
   const colours = { line: colour("--line"), ink: colour("--soft") };
   axes(pen, { low, high, first, last, x, y, width, height, left, right, ...colours });
   band(pen, made, x, y, colour("--interval"));
+  band(pen, ahead, x, y, colour("--interval"));
+  pen.setLineDash([5, 4]);
+  line(pen, ahead.map((m) => [m.t, m.y, false]), x, y, colour("--forecast"), 1.6);
+  pen.setLineDash([]);
   line(pen, points.map((p) => [p.t, p.value, p.gap]), x, y, colour("--value"), 1.6);
   line(pen, made.map((m) => [m.t, m.y, false]), x, y, colour("--forecast"), 1.6);
 }
@@ -278,6 +326,7 @@ async function start() {
     connect();
   };
   $("series").onchange = connect;
+  $("steps").onchange = fetchFan;
   $("series").onfocus = fetchNames;
   addEventListener("resize", draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);

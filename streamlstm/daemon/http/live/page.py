@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from streamlstm.daemon.http.live.recent import Answered, Recent
+from streamlstm.daemon.http.answer import Answer
 from streamlstm.daemon.http.live.series_gauges import number
-from streamlstm.daemon.http.server import Answer
 from streamlstm.daemon.telemetry import Metrics
 from streamlstm.errors import StoreError
+from streamlstm.store import Answered, Recent
 from streamlstm.store.resp import Connection
 
 TICK_S = 0.2  # between two looks at the predictions

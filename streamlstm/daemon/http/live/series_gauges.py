@@ -17,8 +17,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from streamlstm.daemon.http.live.recent import BACK_FIELDS, Answered, Recent
 from streamlstm.errors import StoreError
+from streamlstm.store import BACK_FIELDS, Answered, Recent
 from streamlstm.store.resp import Connection
 
 # Column of a prediction -> gauge and its help; other columns are not shown.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from streamlstm.store import Keys
+from streamlstm.store.keys import Keys
 from streamlstm.store.resp import Connection, beyond, checked, pack
 
 MOST_FIELDS = 2_000  # predictions looked at in one go: some 2 ms of a core

@@ -1,0 +1,247 @@
+"""`streamlstm forecast`: the next values of series from their states of now, as text, chart, JSON or a table."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from streamlstm.cli.loading import max_model_bytes_option
+from streamlstm.cli.options import (
+    command,
+    counted,
+    data_dir_option,
+    json_option,
+    note,
+    option,
+    redis_option,
+    say,
+    stream_argument,
+)
+from streamlstm.cli.quantities import DURATION
+from streamlstm.common import write_whole
+from streamlstm.errors import UsageError, require_extra
+
+if TYPE_CHECKING:
+    from streamlstm.client import Forecaster
+    from streamlstm.engine import Forecast
+
+MOST_CAME, MOST_AHEAD, ROWS = 40, 38, 13  # columns of the chart, and its rows
+HISTORY = 200  # values before, in a picture
+WORDS = ("hold", "refuse")
+
+
+@command("forecast", short_help="Forecast the next values of series from their states of this moment.")
+@stream_argument
+@option("--series", multiple=True, metavar="NAME", setting=False, help="This series; may be given several times.")
+@option("--all", "everything", is_flag=True, setting=False, help="All series of the stream, into the table of -o.")
+@option("--steps", type=click.IntRange(1, 100_000), default=24, metavar="H", help="How many values ahead.")
+@option(
+    "--interval",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.9,
+    help="Share of the values that lo to hi is to cover, at each step.",
+)
+@option(
+    "--spacing", type=DURATION, metavar="DURATION", help="Time between two values, such as 30m. Default: the model's."
+)
+@option(
+    "--future",
+    default="refuse",
+    metavar="hold|TABLE",
+    help="What features will be that the model looks at and does not forecast: their last values, or the rows of a "
+    "table (CSV or Parquet) after the last values. Default: such a model is refused.",
+)
+@option(
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="MODEL.onnx",
+    help="The model that is served, where the server does not keep its file (over 4 MB).",
+)
+@option("--threads", type=click.IntRange(1), default=1, help="Compute threads of onnxruntime.")
+@option(
+    "--output",
+    "-o",
+    setting=False,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="TABLE",
+    help="Write a table instead: .csv or .parquet (needs pyarrow), a row a step.",
+)
+@option("--plot", setting=False, type=click.Path(dir_okay=False, path_type=Path), metavar="PNG", help="Draw them too.")
+@redis_option
+@data_dir_option
+@max_model_bytes_option
+@json_option
+def forecast(
+    *,
+    stream: str,
+    series: tuple[str, ...],
+    everything: bool,
+    output: Path | None,
+    plot: Path | None,
+    redis_url: str | None,
+    data_dir: Path,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    r"""Forecast the next H values of series of STREAM (default: values) from their states of this moment.
+
+    The states are only read: serving goes on. A model that says one step ahead is fed its own forecasts. Intervals are
+    as wide as the series' own one step ahead, times how much its training saw them grow (without that: with the root of
+    the step, and this is said).
+
+    \b
+    streamlstm forecast values --series passengers --steps 12 --plot ahead.png
+    streamlstm forecast values --all --steps 24 -o ahead.parquet
+    """
+    _refuse_in_vain(series, everything=everything, output=output, plot=plot, as_json=as_json)
+    from streamlstm.cli.connection import connect, resolve_redis
+    from streamlstm.cli.loading import load_bytes, load_model
+    from streamlstm.client import Forecaster, asked_of
+    from streamlstm.store import Keys
+
+    keys = Keys(stream)
+    threads, future = settings["threads"], settings["future"]
+    model = None if settings["model"] is None else load_model(settings["model"], threads=threads)
+    if future not in WORDS and not Path(future).exists():
+        raise UsageError(f"--future is hold, or the path of a table, and there is no file {future!r}")
+    with closing(connect(resolve_redis(redis_url, data_dir), keys.input)) as connection:
+        source = f"the model beside {stream!r}"
+        forecaster = Forecaster(connection, keys, model, lambda data: load_bytes(data, source, threads=threads))
+        names = list(dict.fromkeys(series))
+        asked = asked_of(forecaster, settings["steps"], names, settings, note)
+        if output is not None:
+            from streamlstm.cli.forecast_table import write_table
+
+            written = write_table(forecaster, asked, None if everything else names, output)
+            _say_written(written, output, as_json=as_json)
+            return
+        found = forecaster.forecast(names, asked)
+        came = {name: _history(forecaster, name) for name in names} if plot is not None or not as_json else {}
+    if plot is not None:
+        from streamlstm.evaluation import draw_ahead
+
+        write_whole(plot, draw_ahead([(one, *came[one.series]) for one in found]).png())
+    if as_json:
+        click.echo("\n".join(json.dumps(one.as_json()) for one in found))
+    else:
+        for one in found:
+            say(_lines(one, came[one.series]))
+    _say_limits(found)
+
+
+def _refuse_in_vain(
+    series: tuple[str, ...], *, everything: bool, output: Path | None, plot: Path | None, as_json: bool
+) -> None:
+    """Raise UsageError for what would end with nothing."""
+    if bool(series) == everything:
+        raise UsageError("say which series to forecast: --series NAME, or --all with -o TABLE")
+    if everything and output is None:
+        raise UsageError("--all writes a table: add -o TABLE.parquet or -o TABLE.csv")
+    if "" in series:
+        raise UsageError("no series has an empty name")
+    if output is not None:
+        if plot is not None:
+            raise UsageError("-o writes a table and --plot draws what is shown; use one of them")
+        if output.suffix.lower() not in {".csv", ".parquet"}:
+            raise UsageError(f"{output} is neither .csv nor .parquet; name the table so")
+        if output.suffix.lower() == ".parquet":
+            require_extra("pyarrow")
+    if plot is not None:
+        require_extra("matplotlib")
+    for path in (output, plot):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UsageError(f"the directory of {path} does not exist; make it first")
+    del as_json
+
+
+def _history(forecaster: Forecaster, series: str) -> tuple[list[int], list[float]]:
+    """Times and values of a series before now, as far as the newest entries have them; of the number that is scored."""
+    from streamlstm.engine import scored_column
+
+    spec = forecaster.model.spec
+    feature = spec.forecast[scored_column(spec)]
+    answered = forecaster.newest(series, HISTORY)
+    return [one.time_ms for one in answered], [_value(one.value, feature) for one in answered]
+
+
+def _value(text: bytes, feature: int) -> float:
+    try:
+        return float(text.split(b",")[feature])
+    except (ValueError, IndexError):
+        return math.nan  # missing
+
+
+def _lines(one: Forecast, came: tuple[list[int], list[float]]) -> list[str]:
+    """What a person reads: a chart, and a line a step."""
+    from streamlstm.cli.chart import fan_chart, signs_for
+    from streamlstm.common import as_column
+
+    facts = one.as_json()
+    names = list(one.columns)
+    name = names[0]
+    ends = [(one[end] if end in names else [math.nan] * len(one)) for end in ("lo", "hi")]
+    values = came[1][-MOST_CAME:]
+    chosen = _spread(len(one), MOST_AHEAD)
+    lines = [f"{as_column(one.series)}: {counted(len(one), 'step')} after {facts['time']}", ""]
+    lines += fan_chart(
+        values,
+        [float(one[name][at]) for at in chosen],
+        [(float(ends[0][at]), float(ends[1][at])) for at in chosen],
+        labels=("", facts["time"][:16], (facts["forecast"][-1]["time"] or f"step {len(one)}")[:16]),
+        height=ROWS,
+        signs=signs_for(sys.stdout.encoding),
+    )
+    width = max(len(step["time"] or "") for step in facts["forecast"])
+    lines += ["", f"{'step':>6}  {'time':<{width}}" + "".join(f"{column:>14}" for column in names)]
+    for step in facts["forecast"]:
+        numbers = "".join(f"{'-' if step[column] is None else format(step[column], '.7g'):>14}" for column in names)
+        lines.append(f"{step['step']:>6}  {step['time'] or '':<{width}}{numbers}")
+    return [*lines, ""]
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """All of so many places, or as many as fit, evenly spread, the first and the last among them."""
+    if count <= most:
+        return list(range(count))
+    return [round(at * (count - 1) / (most - 1)) for at in range(most)]
+
+
+def _say_limits(found: list[Forecast]) -> None:
+    """Say on stderr what the forecasts rest on, where that is less than a person would think."""
+    first = found[0]
+    if first.held:
+        note(f"{', '.join(first.held)} held at the last value; --future TABLE gives what it will be")
+    _say_growth(first.widths, times=first.times_ms is not None)
+    if first.interval is None:
+        note("the model has columns `lo` or `hi` of its own, so no interval is added")
+    elif not all(one.calibrated for one in found):
+        names = ", ".join(one.series for one in found if not one.calibrated)
+        note(
+            f"no interval was tracked for {names} (serve --interval does), so its mean error so far says how wide it is"
+        )
+    broken = [one.series for one in found if any(math.isnan(number) for number in one[next(iter(one.columns))])]
+    if broken:
+        note(f"the model has no finite answer any more to its own forecasts of {', '.join(broken)}: those end there")
+
+
+def _say_growth(widths: str | None, *, times: bool) -> None:
+    if widths not in {None, "measured"}:
+        note("the model file does not say how intervals grow: they do with the root of the step, as of a random walk")
+    if not times:
+        note("nobody says how far apart values are, so there are no times; --spacing says it")
+
+
+def _say_written(written: dict[str, Any], output: Path, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(written))
+    else:
+        note(f"{counted(written['series'], 'series', 'series')}, {counted(written['rows'], 'row')} in {output}")
+    _say_growth(written["widths"], times=written["times"])
+    for reason, count in written["left_out"].items():
+        note(f"left out: {counted(count, 'series', 'series')} with {reason}")

@@ -1,0 +1,40 @@
+"""Forecasts several steps ahead for whoever asks the daemon: from the records in the store, beside the loop.
+
+The records are those of the last commit, read over a connection of the asker's thread; the loop, its memory and what it
+has under way are not touched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from streamlstm.daemon.http import ForecastQuery
+from streamlstm.engine import HOLD, REFUSE, Ahead, Asked, forecast_records
+from streamlstm.models import StepModel
+from streamlstm.store import Keys
+from streamlstm.store.record import DEFAULT_LEVEL
+from streamlstm.store.resp import Connection
+from streamlstm.store.snapshots import States
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """Those of one model; may be called from any thread."""
+
+    model: StepModel  # the model itself, which tells no loop that it works
+    level: float | None  # of the intervals that are served
+
+    def __call__(self, connection: Connection, query: ForecastQuery) -> list[dict[str, Any]]:
+        """As JSON has them, a series each; raises NoSeriesError, RecordError, UsageError, StoreError."""
+        ahead = Ahead(self.model)
+        asked = Asked(
+            steps=query.steps,
+            level=query.interval or self.level or DEFAULT_LEVEL,
+            spacing_ms=query.spacing_ms,
+            future=HOLD if query.hold else REFUSE,
+        )
+        records = States(connection, Keys(query.stream), token="").get([name.encode() for name in query.series])
+        known = dict(zip(query.series, records, strict=True))
+        found = forecast_records(ahead, query.stream, self.model.fingerprint, known, asked)
+        return [one.as_json() for one in found]

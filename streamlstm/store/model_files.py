@@ -1,0 +1,53 @@
+"""The file of the model that serves a stream, kept beside the stream: whoever reads its states has the model for them.
+
+It is put there when a process opens the stream, outside of every commit, and nothing that is answered rests on it: a
+server that has no room for it, or rights that do not allow it, cost nobody anything else.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from streamlstm.errors import ModelError, StoreError
+from streamlstm.models import fingerprint
+from streamlstm.store.keys import Keys
+from streamlstm.store.resp import Connection
+
+MOST_KEPT_BYTES = 4 << 20  # of a file; one a stream
+
+
+class ModelFiles:
+    """Keeps one model's file beside the streams that are opened."""
+
+    def __init__(self, model: str, data: bytes) -> None:
+        """`model` is the fingerprint; a file that is another by now, or too large, is not kept."""
+        self._model = model
+        self._data = data if len(data) <= MOST_KEPT_BYTES and fingerprint(data) == model else b""
+        self._former: dict[str, str] = {}  # stream -> the model whose states it had
+
+    @classmethod
+    def of(cls, path: Path, model: str) -> ModelFiles:
+        """Those of a file that was loaded: read again, unless it is a pipe or too large."""
+        small = path.is_file() and path.stat().st_size <= MOST_KEPT_BYTES
+        return cls(model, path.read_bytes() if small else b"")
+
+    def keep(self, connection: Connection, keys: Keys, model: str | None) -> None:
+        """Put the file beside a stream whose states are of this `model`, and take that of the one before away."""
+        if model not in {None, self._model}:
+            self._former[keys.input] = str(model)
+            return
+        with suppress(StoreError):
+            if self._data:
+                connection.call("SET", keys.model(self._model), self._data, "NX")
+            former = self._former.pop(keys.input, None)
+            if former is not None:
+                connection.call("UNLINK", keys.model(former))
+
+
+def kept_model(connection: Connection, keys: Keys, model: str) -> bytes | None:
+    """The file with this fingerprint, if it is kept beside a stream; raises ModelError if what is there is another."""
+    data: bytes | None = connection.call("GET", keys.model(model))
+    if data is not None and fingerprint(data) != model:
+        raise ModelError(f"the key {keys.model(model)!r} holds another model than it says; delete it, or give --model")
+    return data
