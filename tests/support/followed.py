@@ -65,3 +65,11 @@ class Followed:
             assert last[place].series == series
             assert list(map(repr, last[place].columns.values())) == [repr(float(part)) for part in text.split(",")]
         return len(wanted)
+
+
+def answer(redis_url: str, text: dict[str, str], entry_id: str = "*", stream: str = "values") -> str:
+    """Write a prediction as a daemon does."""
+    keys = Keys(stream)
+    with redis.Redis.from_url(redis_url, protocol=2, decode_responses=True) as client:
+        client.hset(keys.meta, "columns", "yhat,lo,hi")
+        return str(client.xadd(keys.predictions, dict(text), entry_id))  # type: ignore[arg-type]

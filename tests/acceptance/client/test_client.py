@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import subprocess
 import sys
@@ -19,9 +18,9 @@ import pytest
 import redis
 
 import streamlstm
-from streamlstm.errors import StoreError, StoreUnavailableError, StreamlstmError, TableError, UsageError
+from streamlstm.errors import StoreError, StoreUnavailableError, StreamlstmError, UsageError
 from streamlstm.store.keys import Keys
-from support.followed import Followed
+from support.followed import Followed, answer
 from support.server import Server
 from support.serving import Serving, eventually, run
 
@@ -34,26 +33,6 @@ def made(redis_url: str) -> Iterator[streamlstm.Client]:
     """A client of the shared server."""
     with streamlstm.Client(redis_url) as client:
         yield client
-
-
-@pytest.fixture
-def content(redis_url: str) -> Iterator[Callable[[str], list[tuple[str, dict[str, str]]]]]:
-    """What a stream holds."""
-    with redis.Redis.from_url(redis_url, protocol=2, decode_responses=True) as client:
-
-        def read(stream: str) -> list[tuple[str, dict[str, str]]]:
-            found: Any = client.xrange(stream)
-            return found
-
-        yield read
-
-
-def answer(redis_url: str, text: dict[str, str], entry_id: str = "*", stream: str = "values") -> str:
-    """Write a prediction as a daemon does."""
-    keys = Keys(stream)
-    with redis.Redis.from_url(redis_url, protocol=2, decode_responses=True) as client:
-        client.hset(keys.meta, "columns", "yhat,lo,hi")
-        return str(client.xadd(keys.predictions, dict(text), entry_id))  # type: ignore[arg-type]
 
 
 def numbers(entries: list[tuple[str, dict[str, str]]]) -> list[tuple[str, dict[str, float]]]:
@@ -297,84 +276,6 @@ def test_following_goes_on_over_kills_of_the_server_and_the_daemon(
         client.push({"a": 1.0}, wait="1m")
         with server.client() as plain:
             assert followed.hold(plain) >= 80 * 5
-
-
-def test_asyncio(redis_url: str) -> None:
-    """The same client; a wait that is cancelled loses nothing, and the loop goes on meanwhile."""
-
-    async def follow() -> list[float]:
-        found = []
-        async with streamlstm.AsyncClient(redis_url) as client:
-            assert (await client.push({"a": 1.0})).values == 1
-            async with client.predictions(name="async") as predictions:
-                with pytest.raises(TimeoutError):
-                    await asyncio.wait_for(anext(predictions), 0.3)
-                for number in range(5):
-                    await asyncio.to_thread(answer, redis_url, {"a": f"{number}"})
-                async for prediction in predictions:
-                    found.append(prediction["yhat"])
-                    if len(found) == 3:
-                        break
-            found += [one["yhat"] async for one in client.predictions(name="async", follow=False)]
-            assert await client.states() == []
-            with pytest.raises(TableError):
-                await client.push(5)
-        return found
-
-    assert asyncio.run(follow()) == [0, 1, 2, 3, 4]
-
-
-def test_records_of_an_asynchronous_generator(redis_url: str, content: Callable[[str], Any]) -> None:
-    """Each is in the stream before the next is made; a push that is cancelled takes no more, and what came stays."""
-    seen: list[int] = []
-
-    async def records(count: int | None) -> Any:
-        for number in itertools.count():
-            if number == count:
-                return
-            seen.append(len(content("values")))
-            yield "a", float(number)
-
-    async def push() -> None:
-        async with streamlstm.AsyncClient(redis_url) as client:
-            pushed = await client.push(records(5))
-            assert (pushed.values, pushed.entries) == (5, 5)
-            with pytest.raises(TableError, match="before it pushed"):
-                await client.push(words())
-            endless = asyncio.create_task(client.push(records(None)))
-            while len(seen) < 10:
-                await asyncio.sleep(0.01)
-            endless.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await endless
-
-    async def words() -> Any:
-        yield "a", 5.0
-        yield object()
-
-    asyncio.run(push())
-    assert seen[:5] == [0, 1, 2, 3, 4]
-    texts = [float(fields["a"]) for _, fields in content("values")]
-    assert texts[:6] == [0, 1, 2, 3, 4, 5]
-    assert texts[6:] == list(range(len(texts) - 6))
-
-
-def test_two_follow_beside_each_other_in_asyncio(redis_url: str) -> None:
-    """Many streams in one loop, each in its own time; a task that is cancelled ends."""
-
-    async def one(stream: str) -> list[float]:
-        client = streamlstm.AsyncClient(redis_url, stream)
-        return [p["yhat"] async for p in client.predictions(follow=False)]
-
-    async def both() -> list[list[float]]:
-        for stream, number in (("x", "1"), ("y", "2")):
-            answer(redis_url, {"a": number}, stream=stream)
-        endless = asyncio.create_task(anext(aiter(streamlstm.AsyncClient(redis_url, "z").predictions())))
-        found = await asyncio.gather(one("x"), one("y"))
-        endless.cancel()
-        return list(found)
-
-    assert asyncio.run(both()) == [[1.0], [2.0]]
 
 
 def test_no_server_and_no_stream_are_said(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

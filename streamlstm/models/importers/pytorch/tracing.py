@@ -24,12 +24,17 @@ def exporting() -> Iterator[None]:
     fast, level = torch.backends.mha.get_fastpath_enabled(), logging.root.manager.disable
     torch.backends.mha.set_fastpath_enabled(False)
     logging.disable(logging.ERROR)
+    # Graphs that cannot be written are printed by torch's compiled part, which nothing public silences.
+    says = getattr(torch._C, "_jit_set_onnx_log_enabled", lambda _: None)
+    said = getattr(torch._C, "_jit_is_onnx_log_enabled", lambda: True)()
+    says(False)
     try:
         # Warnings of tracing say what is baked in, which is found by trying; errors are printed with whole graphs.
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
+        says(said)
         logging.disable(level)
         torch.backends.mha.set_fastpath_enabled(fast)
 

@@ -1,0 +1,92 @@
+"""`streamlstm.AsyncClient`: values in, predictions out, beside whatever else the loop does."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import streamlstm
+from streamlstm.errors import TableError
+from support.followed import answer
+
+
+def test_asyncio(redis_url: str) -> None:
+    """The same client; a wait that is cancelled loses nothing, and the loop goes on meanwhile."""
+
+    async def follow() -> list[float]:
+        found = []
+        async with streamlstm.AsyncClient(redis_url) as client:
+            assert (await client.push({"a": 1.0})).values == 1
+            async with client.predictions(name="async") as predictions:
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(anext(predictions), 0.3)
+                for number in range(5):
+                    await asyncio.to_thread(answer, redis_url, {"a": f"{number}"})
+                async for prediction in predictions:
+                    found.append(prediction["yhat"])
+                    if len(found) == 3:
+                        break
+            found += [one["yhat"] async for one in client.predictions(name="async", follow=False)]
+            assert await client.states() == []
+            with pytest.raises(TableError):
+                await client.push(5)
+        return found
+
+    assert asyncio.run(follow()) == [0, 1, 2, 3, 4]
+
+
+def test_records_of_an_asynchronous_generator(redis_url: str, content: Callable[[str], Any]) -> None:
+    """Each is in the stream before the next is made; a push that is cancelled takes no more, and what came stays."""
+    seen: list[int] = []
+
+    async def records(count: int | None) -> Any:
+        for number in itertools.count():
+            if number == count:
+                return
+            seen.append(len(content("values")))
+            yield "a", float(number)
+
+    async def push() -> None:
+        async with streamlstm.AsyncClient(redis_url) as client:
+            pushed = await client.push(records(5))
+            assert (pushed.values, pushed.entries) == (5, 5)
+            with pytest.raises(TableError, match="before it pushed"):
+                await client.push(words())
+            endless = asyncio.create_task(client.push(records(None)))
+            while len(seen) < 10:
+                await asyncio.sleep(0.01)
+            endless.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await endless
+
+    async def words() -> Any:
+        yield "a", 5.0
+        yield object()
+
+    asyncio.run(push())
+    assert seen[:5] == [0, 1, 2, 3, 4]
+    texts = [float(fields["a"]) for _, fields in content("values")]
+    assert texts[:6] == [0, 1, 2, 3, 4, 5]
+    assert texts[6:] == list(range(len(texts) - 6))
+
+
+def test_two_follow_beside_each_other_in_asyncio(redis_url: str) -> None:
+    """Many streams in one loop, each in its own time; a task that is cancelled ends."""
+
+    async def one(stream: str) -> list[float]:
+        client = streamlstm.AsyncClient(redis_url, stream)
+        return [p["yhat"] async for p in client.predictions(follow=False)]
+
+    async def both() -> list[list[float]]:
+        for stream, number in (("x", "1"), ("y", "2")):
+            answer(redis_url, {"a": number}, stream=stream)
+        endless = asyncio.create_task(anext(aiter(streamlstm.AsyncClient(redis_url, "z").predictions())))
+        found = await asyncio.gather(one("x"), one("y"))
+        endless.cancel()
+        return list(found)
+
+    assert asyncio.run(both()) == [[1.0], [2.0]]
