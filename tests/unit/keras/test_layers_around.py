@@ -314,6 +314,9 @@ HUGE: dict[str, tuple[str, dict[str, Any]]] = {
     "no weights": ("Conv1D", {"filters": 2, "kernel_size": 2}),
     "repeats of steps": ("RepeatVector", {"n": 2}),
     "axes": ("Permute", {"dims": [1, 3]}),
+    "no number": ("LayerNormalization", {"epsilon": float("nan")}),
+    "no number to mask": ("Masking", {"mask_value": float("inf")}),
+    "no bound": ("ReLU", {"max_value": float("nan")}),
     "slopes": ("PReLU", {"shared_axes": [1]}),
 }
 

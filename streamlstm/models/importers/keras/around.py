@@ -29,6 +29,13 @@ def single(value: Any) -> int:
     return value
 
 
+def finite(value: Any) -> float:
+    """A number; raises ValueError for NaN and infinities."""
+    if not math.isfinite(value):
+        raise ValueError(f"a finite number: {value}")
+    return float(value)
+
+
 def pair(value: Any) -> tuple[int, int]:
     """Two whole numbers, which Keras also writes as one."""
     if isinstance(value, list | tuple) and len(value) == 2:
@@ -66,7 +73,7 @@ def _of_features(config: Config, shape: Shape) -> None:
 
 def _layer_normalization(config: Config, shape: Shape, _: str | None) -> list[nn.RecurrentLayer]:
     flags = {key: bool(config.get(key, key != "rms_scaling")) for key in ("center", "scale", "rms_scaling")}
-    made: list[nn.RecurrentLayer] = [nn.LayerNormalization(epsilon=float(config.get("epsilon", 1e-3)), **flags)]
+    made: list[nn.RecurrentLayer] = [nn.LayerNormalization(epsilon=finite(config.get("epsilon", 1e-3)), **flags)]
     over = axes(config.get("axis", -1), shape)
     if len(shape) == 2 and over == [1]:
         return turned(made, windows(shape))
@@ -79,7 +86,7 @@ def _layer_normalization(config: Config, shape: Shape, _: str | None) -> list[nn
 
 def _rms_normalization(config: Config, shape: Shape, _: str | None) -> list[nn.RecurrentLayer]:
     _of_features(config, shape)
-    return [nn.RMSNormalization(epsilon=float(config.get("epsilon", 1e-6)))]
+    return [nn.RMSNormalization(epsilon=finite(config.get("epsilon", 1e-6)))]
 
 
 def _unit_normalization(config: Config, shape: Shape, _: str | None) -> list[nn.RecurrentLayer]:
@@ -89,12 +96,12 @@ def _unit_normalization(config: Config, shape: Shape, _: str | None) -> list[nn.
 
 def _relu(config: Config, _: Shape, __: str | None) -> list[nn.RecurrentLayer]:
     limit = config.get("max_value")
-    slope, threshold = (float(config.get(key) or 0.0) for key in ("negative_slope", "threshold"))
-    return [nn.ReLU(None if limit is None else float(limit), slope, threshold)]
+    slope, threshold = (finite(config.get(key) or 0.0) for key in ("negative_slope", "threshold"))
+    return [nn.ReLU(None if limit is None else finite(limit), slope, threshold)]
 
 
 def _thresholded_relu(config: Config, _: Shape, __: str | None) -> list[nn.RecurrentLayer]:
-    return [nn.ReLU(threshold=float(config.get("theta", 1.0)))]
+    return [nn.ReLU(threshold=finite(config.get("theta", 1.0)))]
 
 
 def _prelu(config: Config, shape: Shape, _: str | None) -> list[nn.RecurrentLayer]:
@@ -192,7 +199,7 @@ def _global_pooling(kind: type[nn.GlobalMaxPooling1D | nn.GlobalAveragePooling1D
 
 
 def _masking(config: Config, _: Shape, __: str | None) -> list[nn.RecurrentLayer]:
-    return [nn.Masking(float(config.get("mask_value", 0.0)))]
+    return [nn.Masking(finite(config.get("mask_value", 0.0)))]
 
 
 AROUND: Mapping[str, Read] = MappingProxyType(
