@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import json
@@ -17,6 +18,7 @@ import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from google.protobuf.message import Message
 
 from streamlstm.models.model import Model
 from streamlstm.store.record.layout import RecordFormat
@@ -203,3 +205,46 @@ def parquet_mutant(path: Path, rng: random.Random) -> None:
     pq.write_table(pa.table(dict(zip(names, arrays, strict=True))), blob, compression="zstd")
     data = blob.getvalue()
     path.write_bytes(damaged(data, rng) if rng.random() < 0.5 else data)
+
+
+def twisted_message(model: Message, rng: random.Random) -> bytes:
+    """A protobuf message with some of its fields taken out, doubled, or given values that nobody writes."""
+    whole = type(model)()
+    whole.CopyFrom(model)
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        messages: list[Message] = [whole]
+        for one in messages:
+            for kind, value in one.ListFields():
+                if kind.type == kind.TYPE_MESSAGE:
+                    messages += [value] if isinstance(value, Message) else list(value)
+        _twist_field(rng.choice(messages), rng)
+    data: bytes = whole.SerializeToString()
+    return data
+
+
+def _twist_field(message: Message, rng: random.Random) -> None:
+    """Change one field of a message, if it has any and takes what it is given."""
+    fields = message.ListFields()
+    if not fields:
+        return
+    kind, value = rng.choice(fields)
+    several = not isinstance(value, Message | str | bytes | int | float)
+    if kind.type == kind.TYPE_MESSAGE:
+        if not several:
+            message.ClearField(kind.name)
+        elif rng.randrange(2):
+            del value[rng.randrange(len(value))]
+        else:
+            value.add().CopyFrom(rng.choice(list(value)))
+        return
+    texts = ("", "x", "Loop", "LSTM", "é" * 300, "\n\r", "../x", "streamlstm")
+    new: Any = rng.choice((0, -1, 1, 2, 7, 11, 2**31 - 1, 2**40, -(2**63), 2**63 - 1))
+    if kind.type == kind.TYPE_STRING:
+        new = rng.choice(texts)
+    elif kind.type == kind.TYPE_BYTES:
+        new = rng.choice((b"", b"x", rng.randbytes(40)))
+    with contextlib.suppress(ValueError, TypeError):
+        if several:
+            value[rng.randrange(len(value))] = new
+        else:
+            setattr(message, kind.name, new)

@@ -77,7 +77,14 @@ def import_onnx(path: Path, options: Options, *, max_bytes: int = MAX_FILE_BYTES
     Raises ModelError for a file that cannot be served, naming what is in the way; UsageError where an option has to say
     what the file does not, or says what does not fit.
     """
-    return convert(read_source(Path(path), max_bytes), options)
+    try:
+        return convert(read_source(Path(path), max_bytes), options)
+    except UnicodeDecodeError:  # by protobuf, when a text is looked at
+        raise ModelError(
+            f"{str(path)!r} holds a text that is no UTF-8: it is damaged; export the model again"
+        ) from None
+    except MemoryError:
+        raise ModelError(f"{str(path)!r} asks for more memory than there is") from None
 
 
 def convert(source: Source, options: Options) -> Imported:

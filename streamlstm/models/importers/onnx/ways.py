@@ -11,7 +11,8 @@ import onnx
 from onnx import helper
 
 from streamlstm.common import printable
-from streamlstm.errors import UsageError
+from streamlstm.errors import ModelError, UsageError
+from streamlstm.models import MAX_STATE_SIZE
 from streamlstm.models.importers.onnx.probing import Way, state_axes
 from streamlstm.models.importers.onnx.reading import LETTERS, Axes, Carried, Fed, letters_of
 from streamlstm.models.importers.onnx.roles import Roles
@@ -63,11 +64,21 @@ def ways(source: Source | Signature, roles: Roles, wanted: Wanted) -> list[Way]:
     for axes in _layouts(source, first, wanted, windowed=windowed):
         for fed, window in _fed(source, values, axes, wanted, windowed=windowed):
             for states in _states(source, roles, carried, wanted, _batch_names(first, axes)):
-                found.append(Way(fed, states, window, wanted.newest_first, y_axes))  # noqa: PERF401  (three loops)
+                _check_sizes(source, fed, states, window)
+                found.append(Way(fed, states, window, wanted.newest_first, y_axes))
     found.sort(key=lambda way: way.window == 1)  # 24 values of one number rather than one of 24
     if not found:
         raise UsageError(_nothing_fits(source, first, wanted, windowed=windowed))
     return found
+
+
+def _check_sizes(source: Source | Signature, fed: Sequence[Fed], states: Sequence[Carried], window: int | None) -> None:
+    """ModelError for what no series may carry: it is tried with arrays of such sizes."""
+    carried = (window or 1) * sum(one.width for one in fed) + sum(one.size for one in states)
+    if carried > MAX_STATE_SIZE:
+        raise ModelError(
+            f"{source.name}: its inputs hold {carried:,} numbers of a series; at most {MAX_STATE_SIZE:,} are carried"
+        )
 
 
 def _nothing_fits(source: Source | Signature, first: Tensor, wanted: Wanted, *, windowed: bool) -> str:
