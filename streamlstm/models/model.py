@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from streamlstm.common import printable
+from streamlstm.common import listed, printable
 from streamlstm.errors import ArrayError, MemoryStepError, ModelError, StepError
 from streamlstm.models.model_file import MAX_FILE_BYTES, check_model, read_model
 from streamlstm.models.one_step import CalledStep, OneStep
@@ -57,6 +57,12 @@ class Model:
         self._rows = MAX_ROWS  # of a call at most; fewer once that took too much memory
         self.pace = Pace()
         try_out(self, source)
+
+    def __repr__(self) -> str:
+        spec = self.spec
+        return (
+            f"<Model: {listed(spec.outputs)} of {listed(spec.features)}; {spec.state_size:,} numbers of state a series>"
+        )
 
     def initial_state(self, batch: int = 1) -> Float32:
         """The state before the first value: float32 [batch, D]."""

@@ -16,6 +16,7 @@ from streamlstm.errors import ModelError, UsageError
 from streamlstm.nn import tf1
 
 SERIES, STEPS = 3, 20
+torch.manual_seed(0)  # of the modules below
 
 
 class Nested(nn.Module):
@@ -345,6 +346,12 @@ def test_a_module_keeps_its_mode(tmp_path: Path) -> None:
     streamlstm.export(module, tmp_path / "m.onnx")
     assert module.training
     assert module.layer.training
+
+
+def test_what_is_exported_shows_itself(tmp_path: Path) -> None:
+    """In a notebook's cell, what the model forecasts of what."""
+    model = streamlstm.export(Nested(), tmp_path / "m.onnx", features=["load"])
+    assert repr(model) == "<Model: 'yhat' of 'load'; 32 numbers of state a series>"
 
 
 def test_a_module_without_a_state_is_asked_for_its_window(tmp_path: Path) -> None:
