@@ -38,15 +38,16 @@ max_model_bytes_option = option(
 )
 
 
-def load_model(path: Path, *, threads: int = 1) -> Model:
+def load_model(path: Path, *, threads: int = 1, models: int = 1) -> Model:
     """A step model, tried; raises ModelError for what is none, and ends the process if that takes without end.
 
-    `max_model_bytes_option` of the command under way says how large its file may be.
+    `max_model_bytes_option` of the command under way says how large its file may be. The process will have so many
+    `models` of that size.
     """
     from streamlstm.models import load
 
-    with bounded(path):
-        return load(path, threads=threads, max_bytes=_max_bytes())
+    with bounded(path, models):
+        return load(path, threads=threads, max_bytes=most_model_bytes())
 
 
 def load_bytes(data: bytes, source: str, *, threads: int = 1) -> Model:
@@ -77,7 +78,8 @@ def _bounded(size: int, times: int, what: str) -> Iterator[None]:
         yield
 
 
-def _max_bytes() -> int:
+def most_model_bytes() -> int:
+    """How large a model file may be, by `max_model_bytes_option` of the command under way."""
     context = click.get_current_context(silent=True)
     allowed: int | None = None if context is None else context.meta.get(_MAX_BYTES)
     return MAX_FILE_BYTES if allowed is None else allowed

@@ -27,7 +27,7 @@ from streamlstm.cli.settings_options import settings_options
 from streamlstm.common import DaemonSettings, EngineSettings, SharingSettings, WebSettings, write_whole
 
 if TYPE_CHECKING:
-    from streamlstm.daemon import Clock, Daemon, ModelChange, Standby
+    from streamlstm.daemon import Clock, Daemon, Library, ModelChange, Standby
     from streamlstm.daemon.http import HttpServer
     from streamlstm.daemon.sharing import Selection, Sharing
     from streamlstm.daemon.telemetry import Metrics, Notifier
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MOST_MODELS = 3  # of the size of the own that fit into what memory models may take: a champion, and one that is tried
 ONE_WORD_S = 0.3  # timeout(1) and process groups say the same thing twice at once
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -153,9 +154,9 @@ class _Daemon:
     """A daemon whose model is loaded and whose server is not known yet."""
 
     plan: _Plan
+    model: Model
     engine: Engine
     metrics: Metrics
-    model: Model
     files: ModelFiles
 
     @classmethod
@@ -165,12 +166,12 @@ class _Daemon:
         from streamlstm.engine import Engine
         from streamlstm.store import ModelFiles
 
-        loaded = load_model(plan.model, threads=plan.threads)
+        loaded = load_model(plan.model, threads=plan.threads, models=MOST_MODELS)
         engine = Engine(loaded, plan.engine)
         metrics = Metrics(loaded.fingerprint, engine.columns, plan.daemon.streams)
         metrics.set_model_times(loaded_s=time.time(), modified_s=plan.model.stat().st_mtime)
         files = ModelFiles.of(plan.model, loaded.fingerprint)
-        return cls(plan, engine, metrics, loaded, files)
+        return cls(plan, loaded, engine, metrics, files)
 
     def run(self, stack: contextlib.ExitStack, web: HttpServer, url: str, endpoint_dir: Path | None) -> None:
         """Serve from a server until a signal; `stack` undoes what was begun."""
@@ -198,6 +199,7 @@ class _Daemon:
         if standby is not None:
             stack.callback(standby.close)
         store.call_when_readable(sharing.fileno, sharing.listen)
+        library = self._library(store)
         daemon = Daemon(
             engine=self.engine,
             store=store,
@@ -207,10 +209,11 @@ class _Daemon:
             sharing=sharing,
             standby=standby,
             on_model_change=_model_change(self.plan.on_model_change, store),
+            library=library,
         )
         pages = parse_topology(url)  # their own: they are asked for in threads
         asked = {"unhealthy": daemon.health.unhealthy, "unready": daemon.health.unready, "remark": daemon.health.remark}
-        forecasts = Forecasts(self.model, self.plan.engine.interval)
+        forecasts = Forecasts(library.find, self.plan.engine.interval)
         web.show(make_pages(self.plan.web, self.metrics, pages, forecast=forecasts, **asked))
         manager = systemd.of_process()
         stack.enter_context(manager.watchdog(daemon.health.unhealthy))
@@ -227,6 +230,27 @@ class _Daemon:
                 _tell(endpoint, {"redis": url, "http": web.url, "pid": os.getpid()})
 
         daemon.run(announce)
+
+    def _library(self, store: RedisStore) -> Library:
+        from streamlstm.cli.loading import most_model_bytes
+        from streamlstm.daemon import Library
+        from streamlstm.models import Model, read_model
+        from streamlstm.store import Keys, Roles
+
+        plan, most = self.plan, most_model_bytes()
+
+        @contextlib.contextmanager
+        def shelf(stream: str) -> Iterator[Roles]:
+            with contextlib.closing(store.connect(stream)) as connection:
+                yield Roles(connection, Keys(stream))
+
+        return Library(
+            self.model,
+            shelf=shelf,
+            load=lambda data, source: Model(data, threads=plan.threads, source=source),
+            own_file=lambda: read_model(plan.model, most),
+            most_bytes=most,
+        )
 
 
 def _preflight(plan: _Plan, topology: Topology) -> Preflight:

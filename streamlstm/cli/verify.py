@@ -69,11 +69,13 @@ def verify(
     of `serve` that change answers as they were given there.
     """
     from streamlstm.cli.connection import connect, resolve_redis
-    from streamlstm.cli.loading import load_model
+    from streamlstm.cli.loading import load_model, most_model_bytes
     from streamlstm.cli.state import opened_file, ticking
     from streamlstm.daemon.replay import Verification
     from streamlstm.engine import Engine
-    from streamlstm.store import Keys, check_stream
+    from streamlstm.errors import ModelError
+    from streamlstm.models import Model
+    from streamlstm.store import Keys, Roles, check_stream
     from streamlstm.store.snapshots import SnapshotReader, States
 
     loaded = load_model(model)
@@ -89,7 +91,19 @@ def verify(
         tick = stack.enter_context(ticking(total, "entries"))
         # Answers do not depend on how many records are in memory; what is not goes to a temporary file.
         bounded = replace(engine, max_series_memory_bytes=min(engine.max_series_memory_bytes, MOST_MEMORY_BYTES))
-        report = Verification(states, connection, Engine(loaded, bounded), tick).run(snapshot)
+        made: dict[str, Engine | None] = {}
+
+        def engine_of(other: str) -> Engine | None:
+            """Of a model that the stream has in a role, by the file that is kept there."""
+            if other not in made:
+                try:
+                    data = Roles(for_states, states.keys).file(other, most_bytes=most_model_bytes())
+                except ModelError:  # another file is there
+                    data = None
+                made[other] = None if data is None else Engine(Model(data, source=f"model {other[:12]}"), bounded)
+            return made[other]
+
+        report = Verification(states, connection, Engine(loaded, bounded), tick, engine_of).run(snapshot)
     _show(report, as_json=as_json)
     if report.difference is not None:
         ctx.exit(EXIT_FAILURE)
@@ -105,6 +119,14 @@ def _show(report: Report, *, as_json: bool) -> None:
             f"{counted(report.records, 'record')} are, to the bit, what stepping them again gives"
         )
         say([line])
+        if len(report.models) > 1:
+            answers = counted(report.challenger_predictions, "prediction")
+            say([f"of {len(report.models)} models, and so are {answers} of challengers"])
+    if report.models_gone:
+        note(
+            f"not compared: what {', '.join(model[:12] for model in report.models_gone)} answered, whose file is not "
+            "kept any more; give it in the place of MODEL.onnx"
+        )
     if report.difference is None and (report.predictions_gone or report.dead_letters_trimmed or report.input_gone):
         trimmed, letters = report.dead_letters_trimmed, counted(report.dead_letters_gone, "dead letter")
         note(

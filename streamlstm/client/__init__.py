@@ -16,4 +16,5 @@ from streamlstm.client.pushing import Pushed
 from streamlstm.client.reading import Entry, Reader
 from streamlstm.client.record_facts import Facts, facts
 from streamlstm.client.times import entry_time
+from streamlstm.client.trials import Compared, compared, facts_of
 from streamlstm.engine import Forecast

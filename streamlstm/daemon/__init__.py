@@ -4,4 +4,5 @@ from streamlstm.daemon.clock import Clock
 from streamlstm.daemon.daemon import Daemon
 from streamlstm.daemon.forecasts import Forecasts
 from streamlstm.daemon.model_change import ModelChange, Rebuild, refuse
+from streamlstm.daemon.model_library import Library
 from streamlstm.daemon.standby import Standby

@@ -17,20 +17,21 @@ from streamlstm.daemon.idle_sweeper import Sweep
 from streamlstm.daemon.lag_monitor import Tails
 from streamlstm.daemon.left_alone import LeftAlone
 from streamlstm.daemon.model_change import ModelChange, refuse
-from streamlstm.daemon.notices import last_try, say_rewound
+from streamlstm.daemon.model_library import Library
+from streamlstm.daemon.notices import last_try
+from streamlstm.daemon.opening import Models, Opening
 from streamlstm.daemon.read_cursors import Reading
 from streamlstm.daemon.recorder import Counting
 from streamlstm.daemon.retention import Retention
 from streamlstm.daemon.sharing import Sharing, all_of
 from streamlstm.daemon.standby import Standby
 from streamlstm.daemon.store_health import Standing
-from streamlstm.daemon.streams import Pending, Status, Stream, Streams
+from streamlstm.daemon.streams import Pending, Stream, Streams, after_commit
 from streamlstm.daemon.telemetry import STAGES, Digest, Laps, Metrics
 from streamlstm.daemon.unreachable import AWAY_PAUSE_S, Away
 from streamlstm.engine import Engine, Parsed, Result
 from streamlstm.errors import ModelChangedError, StoreError, StoreForbidsError, StoreNotNowError, StoreUnavailableError
 from streamlstm.store import Head, Store
-from streamlstm.store.resp import is_before
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +54,8 @@ class Daemon:
         on_model_change: ModelChange = refuse,
         sharing: Sharing | None = None,
         standby: Standby | None = None,
+        library: Library | None = None,
     ) -> None:
-        self._engine = engine
-        self._on_model_change = on_model_change
-        self._sweep = Sweep(store, engine)
         self._store = store
         self._metrics = metrics
         limits = engine.settings
@@ -64,12 +63,14 @@ class Daemon:
         self._settings = settings
         self._clock = clock
         self._sharing = sharing or all_of(settings.streams, clock.monotonic)
-        self._begun = False  # it has been ready once
         self._standing = Standing(metrics)
         self._streams = streams = Streams()
         self._alone = LeftAlone(streams, self._sharing, metrics, standby)
         self._away = Away(streams, clock.monotonic)
         self.health = Health(self._standing, self._away, self._alone, clock.monotonic)
+        models = Models.of(engine, library or Library(engine.model), streams, store, self.health.beat, clock.monotonic)
+        self._champions, self._challengers, self._library = models
+        self._sweep = Sweep(store, self._champions)
         self._reading = Reading(
             store, streams, batch_values=settings.batch_values, most_entries=settings.max_read_entries
         )
@@ -78,17 +79,20 @@ class Daemon:
         self._lap = Laps(metrics.stage_seconds, STAGES, clock.monotonic).lap
         self._digest = Digest(log, clock.monotonic)
         self._counting = Counting(metrics, self._digest, clock.wall)
+        self._opening = Opening(
+            store, streams, self._sharing, metrics, models, self._alone, self._away, on_model_change, self._opened
+        )
         self._tails = Tails(
             streams=streams,
-            engine=engine,
+            champions=self._champions,
+            challengers=self._challengers,
             store=store,
             metrics=metrics,
             sweep=self._sweep,
-            reopen=self._begin,
+            reopen=self._opening.begin,
             commit=self._commit_nothing,
             monotonic=clock.monotonic,
         )
-        engine.model.beat = self.health.beat
 
     # The loop.
 
@@ -104,8 +108,8 @@ class Daemon:
             except StoreNotNowError as error:
                 self._lose_store(error)
             while not self.health.stopping:
-                if self._standing.connected and not self._begun:
-                    self._begun = True
+                if self._standing.connected and not self._opening.has_begun:
+                    self._opening.has_begun = True
                     on_ready()
                 self.turn(WAIT_S)
         except StoreError as error:
@@ -118,9 +122,9 @@ class Daemon:
         self._alone.begin()
         self._sharing.let_go(self._sharing.look().surplus)
         for name in list(self._sharing.held):
-            self._begin(self._streams[name])
+            self._opening.begin(self._streams[name])
         self._alone.begun()
-        self._standing.gain(len(self._streams.open), again=self._begun and not self._streams.away)
+        self._standing.gain(len(self._streams.open), again=self._opening.has_begun and not self._streams.away)
         self._next_tail = 0.0
         self._metrics.owned_streams.set(len(self._streams.open))
         self._reading.ask()
@@ -133,6 +137,8 @@ class Daemon:
                 self.start()
             if self._sharing.due() or self._streams.away:
                 self._change_hands()
+            if self._library.has_news:
+                self._begin_trials()
             self._take_turn(self._sharing.wait_s(min(timeout_s, AWAY_PAUSE_S) if self._streams.away else timeout_s))
         except ModelChangedError:
             raise
@@ -142,6 +148,8 @@ class Daemon:
             self._clock.sleep(self._standing.pause_s())
 
     def _take_turn(self, timeout_s: float) -> None:
+        if self._challengers.is_busy:
+            timeout_s = self._give_challengers_time(timeout_s)
         readable, committed = self._store.wait(timeout_s)
         self._lap("wait")
         if committed:
@@ -157,16 +165,33 @@ class Daemon:
             self._look_at_tails()
             self._lap("tails")
 
+    def _give_challengers_time(self, timeout_s: float) -> float:
+        """Let challengers catch up, in commits of their own, while the store has nothing for us; how long to wait."""
+        began_s = self._clock.monotonic()
+        if any(self._store.wait(0.0)):
+            return 0.0
+        self._lap("wait")
+        behind = self._challengers.behind()
+        rest_s = self._challengers.rest_s if behind else timeout_s
+        if behind and rest_s <= 0:
+            for stream in behind:
+                self._commit_nothing(stream)
+            self._lap("challengers")
+        else:
+            self._store.wait(min(timeout_s, rest_s))
+            self._challengers.earn(self._clock.monotonic() - began_s)
+        return 0.0
+
     def _answer_single(self, reply: bytes) -> bool:
         """Answer a lone value, with as little as can be between it and its commit; False if it cannot go alone."""
-        single = self._engine.parse_single(reply)
+        single = self._champions.parse_single(reply)
         if single is None:
             return False
         stream = self._streams[single.stream]
-        if not self._reading.is_fresh(stream):
+        if stream.trial is not None or not self._reading.is_fresh(stream):
             return False
         began = self._lap("parse")
-        result = self._engine.step_single(single)
+        result = self._champions.of(single.stream).step_single(single)
         if result is None:
             return False
         stream.cursor = single.position
@@ -180,7 +205,7 @@ class Daemon:
 
     def _answer(self, reply: bytes) -> None:
         """Answer whatever a read brought."""
-        batch = self._engine.parse(reply)
+        batch = self._champions.parse(reply)
         self._lap("parse")
         fresh = self._reading.take(reply, batch)
         # In a backlog the next read is asked for first, so that the store answers while it has nothing else to do:
@@ -189,18 +214,21 @@ class Daemon:
         if backlog:
             self._reading.ask()
         if fresh:
-            self._work(fresh)
+            self._work(fresh, reply)
         if not backlog:
             self._reading.ask()
 
-    def _work(self, batch: list[Parsed]) -> None:
-        """Step a batch and send its commits."""
+    def _work(self, batch: list[Parsed], reply: bytes) -> None:
+        """Step a batch, which was read from a reply, and send its commits."""
         began = self._clock.monotonic()
-        unknown = self._engine.begin(batch)
+        unknown = self._champions.begin(batch)
         if unknown:
             self._load(unknown)
-        results = self._engine.step(batch)
+        results = self._champions.step(batch)
         step_s = self._lap("step") - began
+        if self._challengers.is_busy:
+            self._challengers.step(reply, results, step_s)
+            self._lap("challengers")
         streams = [self._streams[result.commit.stream] for result in results]
         for stream, result in zip(streams, results, strict=True):
             stream.cursor = result.commit.position  # what was left is read again
@@ -219,14 +247,17 @@ class Daemon:
         commit.most_dead = self._settings.max_dead_letters or None
         self._retention.add_to(commit, stream)
         self._sweep.add_to(commit, stream)
+        if commit.trim_before_ms is not None:
+            self._challengers.keep_input(commit, stream)
         self._store.send_commit(commit)
         stream.pending = Pending(self._clock.monotonic(), result)
 
     def _load(self, unknown: dict[str, list[bytes]]) -> None:
         """Have the engine admit series that are not in memory."""
         for stream, series in unknown.items():
-            records = [None] * len(series) if self._engine.holds_all(stream) else self._store.load(stream, series)
-            self._engine.admit(stream, series, records)
+            engine = self._champions.of(stream)
+            records = [None] * len(series) if engine.holds_all(stream) else self._store.load(stream, series)
+            engine.admit(stream, series, records)
         self._lap("load")
 
     def _settle(self, stream: Stream) -> bool:
@@ -241,14 +272,16 @@ class Daemon:
         metrics.commit_seconds.observe(commit_s)
         if not holds:
             metrics.fenced_commits.inc()
-            moved = f"another process moved the position of {name!r}; going on from there"
+            moved = f"another process moved the position of {name!r} or changed its models; going on from there"
             self._digest.note(("fenced", name), moved, stream=name)
-            self._begin(stream)
+            self._opening.begin(stream)
             self._sharing.hurry()
             return False
         self._standing.take()
-        commit, series = pending.result.commit, self._engine.series(name)
-        stream.head = Head(position=commit.position, model=commit.model, series=series, answered=commit.answered)
+        commit, series = pending.result.commit, self._champions.of(name).series(name)
+        stream.head = after_commit(stream.head, commit, series)
+        if stream.trial is not None:
+            self._challengers.settled(stream, commit)
         self._counting.commit(name, pending.result, series, commit_s)
         return True
 
@@ -262,81 +295,37 @@ class Daemon:
         self._sharing.let_go(change.surplus)
         retried = self._away.due()
         for stream in dict.fromkeys((*map(self._streams.__getitem__, change.gained), *retried)):
-            self._begin(stream)
+            self._opening.begin(stream)
         self._alone.look()
         self._metrics.lease_repairs.value = self._sharing.repairs
         if change or retried:
             self._metrics.owned_streams.set(len(self._streams.open))
             self._reading.ask()
 
-    def _begin(self, stream: Stream) -> None:
-        """Open a stream; one that cannot be served is left alone, and tried again in a while."""
-        if stream.name not in self._metrics.of:
-            self._metrics.begin(stream.name)
-        former = stream.status
-        try:
-            self._open(stream)
-        except StoreUnavailableError as error:
-            if not self._store.spread:
-                raise
-            self._forget(stream)
-            self._away.note(stream, error)
-        except StoreForbidsError:
-            raise  # to one stream as to all
-        except StoreError as error:
-            self._refuse(stream, error)
-        self._note_left(stream, former)
-
-    def _refuse(self, stream: Stream, error: StoreError) -> None:
-        """Leave a stream alone; raises what is wrong with it where this process should not have begun, or is to end."""
-        other_model = isinstance(error, ModelChangedError) and self._sharing.is_named(stream.name)
-        if other_model and not self._begun:
-            raise error
-        overtaken = other_model and stream.head is not None
-        self._forget(stream)
-        self._alone.note(stream, error)
-        self._metrics.owned_streams.set(len(self._streams.open))
-        if overtaken:
-            self._on_model_change = refuse  # this process has the older model
-            if not self._sharing.has_any():
-                raise error
-
-    def _note_left(self, stream: Stream, former: Status) -> None:
-        self._away.left(former)
-        self._alone.left(stream, former)
-
-    def _forget(self, stream: Stream) -> None:
-        """Let go of what is known of a stream."""
-        stream.forget()
-        self._engine.forget(stream.name)
-        self._store.release(stream.name)
-
     def _part(self, stream: Stream) -> None:
         """Receive what is under way for a stream, then forget it."""
         if stream.pending is not None:
             self._settle(stream)
         former = stream.status
-        self._forget(stream)
+        self._opening.forget(stream)
         self._streams.close(stream)
-        self._note_left(stream, former)
+        self._opening.note_left(stream, former)
         self._metrics.end(stream.name)
 
-    def _open(self, stream: Stream) -> None:
-        name, before = stream.name, stream.head
-        head = self._store.open(name)
-        while head.model not in {None, self._engine.model.fingerprint}:  # another may have been faster in between
-            change = refuse if before is not None else self._on_model_change
-            change(name, head, self._engine, self.health.beat)
-            head = self._store.open(name)
-        if before is not None and is_before(head.position, before.position):
-            say_rewound(name, before, head)
-        self._engine.open(name, head)
-        stream.head, stream.cursor, stream.seen.position = head, head.position, head.position
-        self._streams.set(stream, Status.OPEN)
+    def _opened(self, stream: Stream, head: Head) -> None:
+        """A stream is served from where the store says it is."""
         self._retention.open(stream, head.position)
         removed = self._sweep.settled(stream, holds=self._counting.recall(stream, head))
-        self._metrics.of[name].idle_series_removed.inc(removed)
-        self._metrics.of[name].series.set(head.series)
+        self._metrics.of[stream.name].idle_series_removed.inc(removed)
+        self._metrics.of[stream.name].series.set(head.series)
+
+    def _begin_trials(self) -> None:
+        """Open streams anew whose challenger was loaded meanwhile, or cannot be."""
+        self._library.has_news = False
+        for stream in list(self._streams.open.values()):
+            if stream.waits_for_trial and (stream.pending is None or self._settle(stream)):
+                self._opening.begin(stream)
+        self._reading.ask()
 
     def _lose_store(self, error: StoreError) -> None:
         """Forget everything that the store may know better."""
@@ -350,7 +339,7 @@ class Daemon:
             if stream.pending is not None:
                 stream.unanswered, stream.pending = stream.pending.result, None
             stream.cursor = b""
-            self._engine.forget(stream.name)
+            self._opening.let_go(stream)
             self._streams.close(stream)
         for stream in list(self._streams.away.values()):
             self._streams.close(stream)
@@ -390,4 +379,6 @@ class Daemon:
     def _commit_nothing(self, stream: Stream) -> None:
         """Send a commit that answers nothing, where none comes by: it trims, and keeps what was counted."""
         if stream.pending is None and stream.head is not None and stream.head.model is not None:
-            self._send(stream, self._engine.nothing(stream.name))
+            result = self._champions.of(stream.name).nothing(stream.name)
+            self._challengers.step(b"", [result], 0.0)
+            self._send(stream, result)

@@ -6,11 +6,13 @@ has under way are not touched.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from streamlstm.daemon.http import ForecastQuery
 from streamlstm.engine import HOLD, REFUSE, Ahead, Asked, forecast_records
+from streamlstm.errors import StoreError
 from streamlstm.models import StepModel
 from streamlstm.store import Keys
 from streamlstm.store.record import DEFAULT_LEVEL
@@ -20,21 +22,30 @@ from streamlstm.store.snapshots import States
 
 @dataclass(frozen=True)
 class Forecasts:
-    """Those of one model; may be called from any thread."""
+    """Those of the models that were loaded; may be called from any thread."""
 
-    model: StepModel  # the model itself, which tells no loop that it works
+    find: Callable[
+        [str | None], StepModel | None
+    ]  # by fingerprint: the models themselves, which tell no loop they work
     level: float | None  # of the intervals that are served
 
     def __call__(self, connection: Connection, query: ForecastQuery) -> list[dict[str, Any]]:
         """As JSON has them, a series each; raises NoSeriesError, RecordError, UsageError, StoreError."""
-        ahead = Ahead(self.model)
+        states = States(connection, Keys(query.stream), token="")
+        fingerprint = states.meta().model
+        model = self.find(fingerprint)
+        if model is None:
+            raise StoreError(
+                f"the champion of {query.stream!r}, {str(fingerprint)[:12]}, is not loaded here yet; ask again"
+            )
+        ahead = Ahead(model)
         asked = Asked(
             steps=query.steps,
             level=query.interval or self.level or DEFAULT_LEVEL,
             spacing_ms=query.spacing_ms,
             future=HOLD if query.hold else REFUSE,
         )
-        records = States(connection, Keys(query.stream), token="").get([name.encode() for name in query.series])
+        records = states.get([name.encode() for name in query.series])
         known = dict(zip(query.series, records, strict=True))
-        found = forecast_records(ahead, query.stream, self.model.fingerprint, known, asked)
+        found = forecast_records(ahead, query.stream, model.fingerprint, known, asked)
         return [one.as_json() for one in found]

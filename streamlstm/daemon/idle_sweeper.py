@@ -7,8 +7,8 @@ What a new series is told where `--max-series` is reached does depend on it: the
 
 from __future__ import annotations
 
+from streamlstm.daemon.champions import Champions
 from streamlstm.daemon.streams import Stream
-from streamlstm.engine import Engine
 from streamlstm.store import Commit, Store
 from streamlstm.store.record import idle_edge, time_of
 
@@ -18,9 +18,9 @@ PAGE = 5_000  # records looked at in one go; with one page every two seconds ten
 class Sweep:
     """Finds idle series and adds their removal to commits; does nothing where no limit is set."""
 
-    def __init__(self, store: Store, engine: Engine) -> None:
-        self._store, self._engine = store, engine
-        self._idle_ms = engine.settings.idle_after_ms
+    def __init__(self, store: Store, champions: Champions) -> None:
+        self._store, self._champions = store, champions
+        self._idle_ms = champions.settings.idle_after_ms
 
     def look(self, stream: Stream, position: bytes) -> None:
         """Look at the next page of a stream's records, unless those found before wait for a commit."""
@@ -47,7 +47,7 @@ class Sweep:
             for name, record in zip(names, records, strict=True)
             if record is not None and time_of(record, edge) < edge
         ]
-        self._engine.remove(commit.stream, gone)
+        self._champions.of(commit.stream).remove(commit.stream, gone)
         removal.under_way = len(gone)
         if gone:
             commit.removed = [*commit.removed, *gone]

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from streamlstm.daemon.challengers import Challengers
+from streamlstm.daemon.champions import Champions
 from streamlstm.daemon.idle_sweeper import Sweep
 from streamlstm.daemon.malloc_trim import finder
 from streamlstm.daemon.notices import say_ahead, say_begun_again, say_deleted, say_lost, say_rounded, say_skipped
 from streamlstm.daemon.streams import Stream, Streams
 from streamlstm.daemon.telemetry import Metrics
-from streamlstm.engine import Engine, rounding_share
+from streamlstm.engine import rounding_share
 from streamlstm.store import Head, Store, Tail
-from streamlstm.store.resp import is_before
+from streamlstm.store.resp import EntryId, is_before
 
 AHEAD_MS = 60_000  # clocks differ by less
 SAMPLED_SERIES = 300  # looked at to say how old states are, and whether float32 holds their values
@@ -27,7 +29,8 @@ class Tails:
         self,
         *,
         streams: Streams,
-        engine: Engine,
+        champions: Champions,
+        challengers: Challengers,
         store: Store,
         metrics: Metrics,
         sweep: Sweep,
@@ -37,7 +40,8 @@ class Tails:
     ) -> None:
         """`reopen` is for a stream whose position has gone back, `commit` for one whose count is to be kept."""
         self._monotonic = monotonic
-        self._engine, self._sweep, self._reopen, self._commit = engine, sweep, reopen, commit
+        self._champions, self._challengers = champions, challengers
+        self._sweep, self._reopen, self._commit = sweep, reopen, commit
         self._streams, self._store = streams, store
         self._metrics = metrics
         self._give_back, self._state_bytes = finder(), 0
@@ -56,12 +60,15 @@ class Tails:
                 continue
             tail = self._store.tail(stream.name, head)
             at_rest = stream.pending is None  # or the head is about to move
-            if at_rest and tail.position is not None and is_before(tail.position, head.position):
-                self._reopen(stream)  # flushed, or states were imported; an idle stream would not find out by a commit
+            went_back = tail.position is not None and is_before(tail.position, head.position)
+            if at_rest and (went_back or (tail.epoch is not None and tail.epoch != head.epoch)):
+                # Flushed, or states were imported, or models changed; an idle stream would not find out by a commit.
+                self._reopen(stream)
                 continue
             self._sweep.look(stream, head.position)
             waiting = waiting or (tail.lag_entries > 0 and not tail.ends_before_position)
             self._set_gauges(stream, head, tail)
+            self._note_challenger(stream, head)
             self._note_ahead(stream, tail)
             self._note_begun_again(stream, head, is_so=tail.ends_before_position and at_rest)
             if not at_rest:
@@ -81,28 +88,39 @@ class Tails:
         metrics.lag_seconds.set(max(tail.lag_ms / 1000, self._waited_s(stream, head, tail)))
         metrics.unreachable_entries.set(tail.lag_entries if tail.ends_before_position else 0)
 
+    def _note_challenger(self, stream: Stream, head: Head) -> None:
+        challenger = head.challenger
+        if challenger is not None:
+            behind_ms = EntryId.parse(head.position).time_ms - EntryId.parse(challenger.position).time_ms
+            stopped = challenger.off is not None
+            self._metrics.note_challenger(stream.name, behind_s=max(0, behind_ms) / 1000, stopped=stopped)
+
     def _move(self, stream: Stream, entries: int) -> None:
         """Count entries that nobody will answer as answered."""
         if stream.head is None:
             return
-        self._engine.skip(stream.name, entries)
+        self._champions.of(stream.name).skip(stream.name, entries)
         stream.head = replace(stream.head, answered=stream.head.answered + entries)
         if entries < 0:  # or the next process would find it once more
             self._commit(stream)
 
     def _look_at_memory(self) -> None:
         """Set the gauges of the records in memory, and give back what is not needed any more."""
-        arena = self._engine.arena
-        self._metrics.cached_series.set(arena.cached)
-        self._metrics.state_bytes.set(arena.nbytes)
-        if arena.nbytes != self._state_bytes:  # what taking in new series needed besides is not needed any more
-            self._state_bytes = arena.nbytes
+        engines = [*self._champions.at_work, *self._challengers.engines]
+        arenas = [engine.arena for engine in engines]
+        nbytes = sum(arena.nbytes for arena in arenas)
+        self._metrics.cached_series.set(sum(arena.cached for arena in arenas))
+        self._metrics.state_bytes.set(nbytes)
+        if nbytes != self._state_bytes:  # what taking in new series needed besides is not needed any more
+            self._state_bytes = nbytes
             self._give_back()
-        sample = arena.sample(SAMPLED_SERIES)
-        self._metrics.note_steps(self._engine.format.header(sample)["steps"])
-        self._note_rounding(rounding_share(self._engine.model.spec, self._engine.format, sample))
-        self._metrics.evictions.inc(arena.evictions)
-        arena.evictions = 0
+        engine = engines[0]
+        sample = engine.arena.sample(SAMPLED_SERIES)
+        self._metrics.note_steps(engine.format.header(sample)["steps"])
+        self._note_rounding(rounding_share(engine.model.spec, engine.format, sample))
+        for arena in arenas:
+            self._metrics.evictions.inc(arena.evictions)
+            arena.evictions = 0
 
     def _note_rounding(self, share: float) -> None:
         """Values may be too large for float32 to hold what they move by: say so once."""

@@ -54,6 +54,8 @@ class Counting:
             self._digest.count_anew(stream, result.anew, metrics)
         metrics.resets.value += result.resets
         self._metrics.score(stream, result.tally)
+        if result.challenger is not None and result.challenger.commit.position == commit.position:
+            self._metrics.score_roles(stream, result.tally, result.challenger.tally)
         metrics.series.value = series
         metrics.last_commit.value = wall = self._wall()
         # An id in the future says nothing of when its entry came; it took no less than its commit did.

@@ -125,7 +125,7 @@ class Standby:
             replies = self._nodes.batch_by({**models, **leases})
         except StoreError:  # the loop meets it too, and says it
             return set()
-        leased = set()
+        leased, others = set(), {}
         for key in keys:
             raw = replies[key.meta]
             if isinstance(replies[key.lease], bytes):
@@ -139,5 +139,20 @@ class Standby:
             if model in {None, self._model}:
                 self.foreign.pop(key.input, None)
             else:
-                self.foreign[key.input] = says_other_model(key.input, model or "", self._model or "")
+                others[key.model(model or "")] = key.input, says_other_model(key.input, model or "", self._model or "")
+        self._note_foreign(others)
         return leased
+
+    def _note_foreign(self, others: dict[str, tuple[str, str]]) -> None:
+        """Note streams of other models, by the keys of their files; one that is kept there can be loaded."""
+        if not others:
+            return
+        try:
+            kept = self._nodes.batch_by({key: (key, ("EXISTS", key)) for key in others})
+        except StoreError:  # as above
+            return
+        for key, (stream, why) in others.items():
+            if kept[key] == 1:
+                self.foreign.pop(stream, None)
+            elif not is_away(kept[key]):
+                self.foreign[stream] = why

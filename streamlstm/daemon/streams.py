@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from streamlstm.engine import Result
-from streamlstm.store import Head
+from streamlstm.engine import Engine, Result
+from streamlstm.store import Commit, Head
 from streamlstm.store.resp import BEGINNING, EntryId
 
 
@@ -67,6 +67,18 @@ class Ages:
     next_s: float = 0.0  # when it is trimmed again
 
 
+@dataclass(slots=True)
+class Trial:
+    """The challenger of a stream that is open (`daemon.challengers`)."""
+
+    model: str  # fingerprint
+    engine: Engine
+    position: bytes  # by what was handed out for commit
+    strikes: int = 0  # times that it took too long
+    is_begun: bool = False  # it was stepped here
+    has_come_through: bool = False  # and a commit with what it made holds
+
+
 @dataclass(slots=True, eq=False)
 class Stream:
     """All that is known of one stream, beside its records."""
@@ -81,6 +93,12 @@ class Stream:
     removal: Removal = field(default_factory=Removal)
     seen: Seen = field(default_factory=Seen)
     ages: Ages | None = None
+    trial: Trial | None = None
+
+    @property
+    def waits_for_trial(self) -> bool:
+        """Whether its challenger is not stepped here, though it has one."""
+        return self.trial is None and self.head is not None and self.head.challenger is not None
 
     def forget(self) -> None:
         """Let go of what holds only as long as the stream is this process's."""
@@ -117,3 +135,20 @@ class Streams(dict[str, Stream]):
     def remembered(self) -> list[str]:
         """Those that are not open, of which it is known where they were."""
         return [name for name, stream in self.items() if stream.status is not Status.OPEN and stream.head is not None]
+
+
+def after_commit(head: Head | None, commit: Commit, series: int) -> Head:
+    """A stream's head once a commit holds."""
+    assert head is not None, "a stream that is open has one"
+    challenger = head.challenger
+    if challenger is not None and commit.challenger is not None:
+        challenger = replace(challenger, position=commit.challenger.position)
+    return Head(
+        position=commit.position,
+        model=commit.model,
+        series=series,
+        answered=commit.answered,
+        challenger=challenger,
+        former=head.former,
+        epoch=head.epoch,
+    )

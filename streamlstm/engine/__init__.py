@@ -33,4 +33,5 @@ from streamlstm.engine.scoring import (
     SCORED,
     new_tally,
 )
+from streamlstm.engine.single import Single
 from streamlstm.engine.values import is_decimal

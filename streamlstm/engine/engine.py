@@ -69,6 +69,7 @@ class Result:
     predictions: int
     resets: int = 0  # markers carried out; `!reset *` is one
     anew: Sequence[bytes] = ()  # series that began anew because too many values of theirs had no answer
+    challenger: Result | None = None  # what the stream's challenger came to, in the same commit
 
 
 class _Moved(TypedDict):
@@ -121,6 +122,10 @@ class Engine:
         """Begin a stream at the position the store holds; forgets what was cached of it."""
         self.forget(stream)
         self._heads[stream] = StreamHead(position=head.position, answered=head.answered, series=head.series)
+        self.know(stream)
+
+    def know(self, stream: str) -> None:
+        """Let replies hold entries of a stream that another engine answers."""
         self._keys[stream.encode()] = self.arena.number(stream)
 
     def forget(self, stream: str) -> None:

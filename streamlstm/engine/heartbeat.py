@@ -20,7 +20,7 @@ class BeatingModel:
 
     def __init__(self, model: StepModel) -> None:
         self._model = model
-        self.beat: Callable[[], object] = lambda: None
+        self.beat: Callable[[], bool] = lambda: False
         self.spec, self.fingerprint = model.spec, model.fingerprint
         self.initial_state, self.one_step = model.initial_state, model.one_step
 

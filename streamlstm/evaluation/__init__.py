@@ -12,6 +12,7 @@ from streamlstm.evaluation.evaluating import (
 )
 from streamlstm.evaluation.evaluation import Evaluation
 from streamlstm.evaluation.intervals import served_bounds
+from streamlstm.evaluation.paired_test import Difference, compare_errors
 from streamlstm.evaluation.plot import Plot, draw_ahead, draw_splits, draw_test_part
 from streamlstm.evaluation.ridge_regression import ridge
 from streamlstm.evaluation.scores import Bounds, Errors, as_written, forecasts_ahead, only_forecast, score

@@ -1,6 +1,16 @@
 """Streams, records and positions in Redis, or in memory; the commit that moves all of them in one step."""
 
-from streamlstm.store.base import BEFORE_ANYTHING, TOO_MUCH, Commit, DeadLetter, Head, SingleCommit, Store, Tail
+from streamlstm.store.base import (
+    BEFORE_ANYTHING,
+    TOO_MUCH,
+    ChallengerHead,
+    Commit,
+    DeadLetter,
+    Head,
+    SingleCommit,
+    Store,
+    Tail,
+)
 from streamlstm.store.commit_commands import FlightPacker
 from streamlstm.store.consumer_groups import making, read_groups
 from streamlstm.store.embedded_server import HOST, EmbeddedServer, end_process
@@ -10,7 +20,9 @@ from streamlstm.store.model_files import MOST_KEPT_BYTES, ModelFiles, kept_model
 from streamlstm.store.preflight import Preflight
 from streamlstm.store.recent import BACK_FIELDS, Answered, Recent
 from streamlstm.store.redis import BLOCK_MS, RedisStore
+from streamlstm.store.roles import Roles, end_roles
 from streamlstm.store.server_check import warnings
-from streamlstm.store.stream_ends import begun_again_text, read_tail
+from streamlstm.store.stream_ends import NO_ENTRIES, begun_again_text, read_range, read_tail
 from streamlstm.store.stream_meta import FIELDS, FORMAT, Meta, entries_up_to, read_meta, read_model, read_position
+from streamlstm.store.terms import Challenger, Term
 from streamlstm.store.transaction import Command, carry_out_whole, watch

@@ -23,6 +23,16 @@ TOO_MUCH = b"*0\r\n"  # instead of the entries of a read that is to be asked aga
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChallengerHead:
+    """What a stream's `base:meta` says of its challenger, and how many series that has."""
+
+    model: str  # fingerprint
+    position: bytes  # id of the last entry whose results are in the challenger's records
+    series: int  # records in base:challenger:state
+    off: str | None = None  # why it is not stepped any more
+
+
+@dataclass(frozen=True, kw_only=True)
 class Head:
     """What a stream's `base:meta` says, and how many series it has."""
 
@@ -30,6 +40,9 @@ class Head:
     model: str | None  # fingerprint; None before the first commit
     series: int  # records in base:state
     answered: int  # entries up to the position, counted from the stream's beginning
+    challenger: ChallengerHead | None = None
+    former: tuple[str, ...] = ()  # models that were the champion before
+    epoch: int = 0  # times all states were replaced at once, or models in their roles
 
 
 BEFORE_ANYTHING = Head(position=BEGINNING, model=None, series=0, answered=0)
@@ -74,6 +87,8 @@ class Commit:
     dead: Sequence[DeadLetter] = field(default_factory=tuple)
     most_dead: int | None = None  # about so many dead letters are kept, the youngest; None keeps all
     trim_before_ms: int | None = None  # entries older than this may go; never past the position
+    # What the challenger makes of entries up to `challenger.position`; of it only records and predictions are written.
+    challenger: Commit | None = None
 
 
 class SingleCommit(Commit):
@@ -81,7 +96,7 @@ class SingleCommit(Commit):
 
     removed = dead = ()
     reset_all = False
-    most_dead = trim_before_ms = None
+    most_dead = trim_before_ms = challenger = None
 
     def __init__(
         self,
@@ -137,6 +152,7 @@ class Tail:
     lag_ms: int  # age of the oldest entry not yet answered, by its id and the store's clock; 0 when there is none
     answered: int | None = None  # entries up to the position, where the store knows better than the head
     position: bytes | None = None  # what the store holds now, where it was looked up
+    epoch: int | None = None  # likewise
     ends_before_position: bool = False  # the stream was begun again with smaller ids, which nobody will ever read
     ahead_ms: int = 0  # of the store's clock, that the last id is
     first: bytes | None = None  # id of the first entry that is there
@@ -165,8 +181,14 @@ class Store(Protocol):
         TOO_MUCH if they take too much memory to be taken at once.
         """
 
-    def load(self, stream: str, names: Sequence[bytes]) -> list[bytes | None]:
-        """The records of the named series, None where there is none; sees every commit sent before."""
+    def load(self, stream: str, names: Sequence[bytes], *, challenger: bool = False) -> list[bytes | None]:
+        """The records of the named series, None where there is none; sees every commit sent before.
+
+        Those of the stream's challenger, if that is asked for.
+        """
+
+    def read(self, stream: str, after: bytes, end: bytes, count: int) -> bytes:
+        """Up to `count` entries after one id up to another, beside what `send_read` asked for, as `receive_read`."""
 
     def scan(self, stream: str, cursor: bytes, count: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         """About `count` series with their records from a cursor on, b"0" at first, and the cursor of the next ones.

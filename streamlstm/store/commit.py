@@ -1,13 +1,14 @@
 """The connection that guards one stream's position and commits to it.
 
-A commit is one flight: its commands and `EXEC`, then `WATCH base:meta`, `HMGET base:meta position epoch` and `MULTI`.
+A commit is one flight: its commands and `EXEC`, then `WATCH base:meta`, an `HMGET` of its position and `MULTI`.
 The watch set by one flight guards the next, so the position itself is the fencing token: whoever computed from a
 position that has moved has its EXEC answered with nil. No flight leaves before the WATCH and the MULTI in front of it
 have been answered with OK, so whatever is refused on the way, by an access list, a renamed command or a proxy, nothing
 is ever carried out beside the transaction or without the watch.
 
 The epoch counts the times all states were replaced at once (an import, another model). Such a change may leave the
-position as it is, and it may fall between a flight's EXEC and its WATCH, where no watch sees it; the epoch does.
+position as it is, and it may fall between a flight's EXEC and its WATCH, where no watch sees it; the epoch does. So
+does the position of the challenger, which moves alone while it catches up.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import hiredis
 
 from streamlstm.errors import StoreError
-from streamlstm.store.base import Commit, Head
+from streamlstm.store.base import ChallengerHead, Commit, Head
 from streamlstm.store.commit_commands import Flight, FlightPacker
 from streamlstm.store.key_types import ask_types, check_types, hold_types
 from streamlstm.store.keys import Keys
@@ -39,6 +40,7 @@ class CommitConnection:
         self.connection = topology.connect(topology.home(self.keys.input), "streamlstm-commit")
         self.guarded = b""  # position seen after the watch was set; empty while a flight may not leave
         self.epoch: bytes | None = None
+        self.beside: bytes | None = None  # the challenger's position, likewise
         self.flight: Flight | None = None
         self._outcome: bool | None = None  # of a commit that was received on the way to something else
 
@@ -58,23 +60,33 @@ class CommitConnection:
             + b"".join(asked)
             + pack("HMGET", keys.meta, *FIELDS)
             + pack("HLEN", keys.state)
+            + pack("HLEN", keys.challenger_state)
             + pack("XINFO", "STREAM", keys.input)
             + pack("MULTI")
         )
-        watched, *found, described, series, told, begun = [connection.receive() for _ in range(len(asked) + 5)]
+        watched, *found, described, series, beside, told, begun = [connection.receive() for _ in range(len(asked) + 6)]
         agreed(watched, b"OK", address, "WATCH")
         hold_types(keys, found, address)
         fields = dict(zip(FIELDS, listed(described, len(FIELDS), address, "HMGET"), strict=True))
         info = stream_info(told, address)
-        if not isinstance(checked(series, address, "HLEN"), int):
-            raise odd(series, address, "HLEN")
+        for count in (series, beside):
+            if not isinstance(checked(count, address, "HLEN"), int):
+                raise odd(count, address, "HLEN")
         agreed(begun, b"OK", address, "MULTI")
         meta = self._read_meta(described)
         answered = meta.answered
         if fields["position"] is None:  # entries that were trimmed before the first is read are nobody's loss
             answered = info.get(b"entries-added", 0) - info.get(b"length", 0)
-        self.guarded, self.epoch = meta.position, fields["epoch"]
-        return Head(position=meta.position, model=meta.model, series=series, answered=answered)
+        self.guarded, self.epoch, self.beside = meta.position, fields["epoch"], fields["challenger_position"]
+        return Head(
+            position=meta.position,
+            model=meta.model,
+            series=series,
+            answered=answered,
+            challenger=challenger_head(meta, beside),
+            former=tuple(term.model for term in meta.champions[:-1]),
+            epoch=meta.epoch,
+        )
 
     def _read_meta(self, found: list[bytes | None]) -> Meta:
         if found[FIELDS.index("entries")] is not None or found[FIELDS.index("position")] is None:
@@ -85,11 +97,13 @@ class CommitConnection:
 
     def send(self, commit: Commit) -> None:
         """Send the flight, unless the position has been seen to move since it was computed."""
-        if self.guarded != commit.base:
+        challenger = commit.challenger
+        if self.guarded != commit.base or (challenger is not None and self.beside != challenger.base):
             self._outcome = False
             self._tell()
             return
-        flight = Flight(*self._packer.pack(commit), commit, self.epoch)
+        beside = self.beside if challenger is None else challenger.position
+        flight = Flight(*self._packer.pack(commit), commit, self.epoch, beside)
         self.guarded = b""
         self.connection.raw.expect(flight.replies, least_bytes=flight.least_bytes)
         self.connection.send_pieces(flight.pieces)
@@ -115,7 +129,7 @@ class CommitConnection:
         flight, self.flight = self.flight, None
         raw = self.connection.raw.take()
         if flight.went_well(raw):
-            self.guarded = flight.commit.position
+            self.guarded, self.beside = flight.commit.position, flight.beside
             return True
         return self._understand(flight, parse_replies(raw))
 
@@ -138,10 +152,11 @@ class CommitConnection:
             if checked(executed, address, "EXEC") is not None:
                 raise odd(executed, address, "EXEC")
         agreed(watched, b"OK", address, "WATCH")
-        position, epoch = listed(seen, 2, address, "HMGET")
+        position, epoch, beside = listed(seen, 3, address, "HMGET")
         agreed(begun, b"OK", address, "MULTI")
         # What is computed from states that somebody has replaced is not to be sent; the stream has to be opened again.
         self.guarded = (position or BEGINNING) if epoch == flight.epoch else b""
+        self.beside = beside
         return executed is not None
 
     def _hold_whole(self, flight: Flight, taken: list[Any], executed: list[Any]) -> None:
@@ -165,3 +180,11 @@ class CommitConnection:
                 agreed(reply, b"QUEUED", self.connection.address, name_of(commands[number]))
             except StoreError as error:
                 raise type(error)(f"{error}; {unfinished}") from None
+
+
+def challenger_head(meta: Meta, series: int) -> ChallengerHead | None:
+    """What a head says of the challenger, which has so many records."""
+    found = meta.challenger
+    if found is None:
+        return None
+    return ChallengerHead(model=found.model, position=found.position, series=series, off=found.off)

@@ -26,6 +26,7 @@ class Flight:
     commands: int  # before its EXEC
     commit: Commit
     epoch: bytes | None
+    beside: bytes | None  # where the challenger stands once it is carried out; None if there is none
 
     @property
     def replies(self) -> int:
@@ -44,11 +45,39 @@ class Flight:
         """
         queued = b"%b*%d\r\n" % (QUEUED * self.commands, self.commands)
         epoch = ABSENT if self.epoch is None else bulk(self.epoch)
-        guarded = b"\r\n+OK\r\n*2\r\n%b%b+OK\r\n" % (bulk(self.commit.position), epoch)
+        beside = ABSENT if self.beside is None else bulk(self.beside)
+        guarded = b"\r\n+OK\r\n*3\r\n%b%b%b+OK\r\n" % (bulk(self.commit.position), epoch, beside)
         return raw.startswith(queued) and raw.endswith(guarded) and ERROR not in raw
 
     def take_apart(self) -> list[Command]:
         return [tuple(command) for command in parse_replies(b"".join(self.pieces))[: self.commands]]
+
+
+class _Output:
+    """Packs what a model gives: its records and its predictions."""
+
+    def __init__(self, state: str, predictions: str) -> None:
+        self._state = state
+        self.set = b"$4\r\nHSET\r\n" + bulk(state.encode())
+        self.add = b"$4\r\nXADD\r\n" + bulk(predictions.encode())
+
+    def pack(self, commit: Commit, parts: list[bytes]) -> int:
+        """Add the commands; returns how many they are."""
+        commands = 0
+        if commit.reset_all:
+            parts.append(pack("DEL", self._state))
+            commands += 1
+        elif commit.removed:
+            parts.append(pack("HDEL", self._state, *commit.removed))
+            commands += 1
+        if len(commit.names):
+            parts.append(b"*%d\r\n%b" % (2 + 2 * len(commit.names), self.set))
+            parts.append(pack_records(commit.names, commit.records.rows, commit.records.slots))
+            commands += 1
+        if len(commit.ids):
+            parts.append(pack_entries(self.add, commit.ids, commit.counts, commit.fields, commit.texts))
+            commands += len(commit.ids)
+        return commands
 
 
 class FlightPacker:
@@ -56,23 +85,23 @@ class FlightPacker:
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        seen = pack("HMGET", keys.meta, "position", "epoch")
+        self._output = _Output(keys.state, keys.predictions)
+        self._challenger = _Output(keys.challenger_state, keys.challenger_predictions)
+        seen = pack("HMGET", keys.meta, "position", "epoch", "challenger_position")
         self._end = pack("EXEC") + pack("WATCH", keys.meta) + seen + pack("MULTI")
-        self._add = b"$4\r\nXADD\r\n" + bulk(keys.predictions.encode())
         self._model, self._columns, self._meta = "", "", b""
         self._pieces: tuple[bytes, bytes, bytes, bytes, bytes] | None = None
-        self._set = b"$4\r\nHSET\r\n" + bulk(keys.state.encode())
 
     def pack(self, commit: Commit) -> tuple[list[bytes], int]:
         """A flight in pieces, and how many commands stand before its EXEC."""
-        if isinstance(commit, SingleCommit) and not commit.removed and commit.trim_before_ms is None:
+        alone = commit.challenger is None and commit.trim_before_ms is None
+        if alone and isinstance(commit, SingleCommit) and not commit.removed:
             pieces = self._single(commit)
             return [pack_single(commit.reply, commit.found, commit.rows, commit.y, commit.answered, pieces)], 3
         parts: list[bytes] = []
-        commands = self._pack_records(commit, parts)
-        if len(commit.ids):
-            parts.append(pack_entries(self._add, commit.ids, commit.counts, commit.fields, commit.texts))
-            commands += len(commit.ids)
+        commands = self._output.pack(commit, parts)
+        if commit.challenger is not None:
+            commands += self._challenger.pack(commit.challenger, parts)
         commands += self._pack_rest(commit, parts)
         parts.append(self._end)
         return parts, commands
@@ -81,16 +110,16 @@ class FlightPacker:
         """The pieces of a single value's flight."""
         moving = self._moving(commit)
         if self._pieces is None:
-            begin, add = b"*4\r\n" + self._set, b"*5\r\n" + self._add
-            self._pieces = begin, add, moving + _POSITION, _ENTRIES, self._end
+            begin, add = b"*4\r\n" + self._output.set, b"*5\r\n" + self._output.add
+            self._pieces = begin, add, b"*12" + moving + _POSITION, _ENTRIES, self._end
         return self._pieces
 
     def _moving(self, commit: Commit) -> bytes:
-        """The command that moves the position, up to there."""
+        """The command that moves the position, up to there, without the count of its parts."""
         if commit.model != self._model or commit.columns != self._columns:
             self._model, self._columns, self._pieces = commit.model, commit.columns, None
             self._meta = (
-                b"*12\r\n$4\r\nHSET\r\n"
+                b"\r\n$4\r\nHSET\r\n"
                 + bulk(self._keys.meta.encode())
                 + b"".join(
                     map(bulk, (b"model", commit.model.encode(), b"columns", commit.columns.encode(), b"format", FORMAT))
@@ -98,31 +127,28 @@ class FlightPacker:
             )
         return self._meta
 
-    def _pack_records(self, commit: Commit, parts: list[bytes]) -> int:
-        commands = 0
-        if commit.reset_all:
-            parts.append(pack("DEL", self._keys.state))
-            commands += 1
-        elif commit.removed:
-            parts.append(pack("HDEL", self._keys.state, *commit.removed))
-            commands += 1
-        if len(commit.names):
-            parts.append(b"*%d\r\n%b" % (2 + 2 * len(commit.names), self._set))
-            parts.append(pack_records(commit.names, commit.records.rows, commit.records.slots))
-            commands += 1
-        return commands
-
     def _pack_rest(self, commit: Commit, parts: list[bytes]) -> int:
         keys = self._keys
         # About: whole nodes of the stream go, which costs the server next to nothing.
         bound = () if commit.most_dead is None else ("MAXLEN", "~", commit.most_dead)
         parts += [pack("XADD", keys.dead, *bound, "*", *letter.stored()) for letter in commit.dead]
         answered = b"%d" % commit.answered
-        parts += [self._moving(commit), _POSITION, bulk(commit.position), _ENTRIES, bulk(answered)]
+        beside = _roles(commit.challenger)
+        count = b"*%d" % (12 + len(beside))
+        parts += [count, self._moving(commit), _POSITION, bulk(commit.position), _ENTRIES, bulk(answered), *beside]
         commands = len(commit.dead) + 1
         if commit.trim_before_ms is not None:
             # Predictions go with the input they answer; MINID is below the position, so nothing unread is trimmed.
             edge = bytes(min(EntryId(commit.trim_before_ms, 0), EntryId.parse(commit.position)))
-            parts += [pack("XTRIM", key, "MINID", "~", edge) for key in (keys.input, keys.predictions)]
-            commands += 2
+            trimmed = (keys.input, keys.predictions, keys.challenger_predictions)
+            parts += [pack("XTRIM", key, "MINID", "~", edge) for key in trimmed]
+            commands += len(trimmed)
         return commands
+
+
+def _roles(challenger: Commit | None) -> list[bytes]:
+    """The fields of `base:meta` that say how far the challenger is, and their values."""
+    if challenger is None:
+        return []
+    fields = (b"challenger_position", challenger.position, b"challenger_columns", challenger.columns.encode())
+    return [bulk(part) for part in fields]

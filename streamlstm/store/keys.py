@@ -62,13 +62,32 @@ class Keys:
 
     @property
     def meta(self) -> str:
-        """Hash with `position`, `model`, `columns`, `format`, `entries` and `epoch`."""
+        """Hash with `position`, `model`, `columns`, `format`, `entries`, `epoch`, and the roles (`store.roles`)."""
         return f"{self.base}:meta"
 
     @property
     def dead(self) -> str:
         """Stream of dead letters."""
         return f"{self.base}:dead"
+
+    @property
+    def challenger_predictions(self) -> str:
+        """Stream of the challenger's predictions; ids as those of `predictions`."""
+        return f"{self.base}:challenger:predictions"
+
+    @property
+    def challenger_state(self) -> str:
+        """Hash from series name to the challenger's record."""
+        return f"{self.base}:challenger:state"
+
+    @property
+    def challenger_starts(self) -> str:
+        """Hash that counts the processes that began to load, or to step, the challenger and have not come through."""
+        return f"{self.base}:challenger:starts"
+
+    def model(self, fingerprint: str) -> str:
+        """String with a model's file, kept as long as the stream has the model in a role."""
+        return f"{self.base}:model:{fingerprint}"
 
     @property
     def lease(self) -> str:
@@ -79,10 +98,6 @@ class Keys:
     def places(self) -> str:
         """Hash from the name of a reader to its place in the predictions; the daemon does not know of it."""
         return f"{self.base}:places"
-
-    def model(self, fingerprint: str) -> str:
-        """String with the file of a model whose states the stream has or had."""
-        return f"{self.base}:model:{fingerprint}"
 
     def draft(self, token: str) -> str:
         """A key that holds a copy while it is read or written; it has a TTL, and is renamed or deleted at the end."""
@@ -102,4 +117,7 @@ class Keys:
             self.meta: "hash",
             self.dead: "stream",
             self.lease: "string",
+            self.challenger_predictions: "stream",
+            self.challenger_state: "hash",
+            self.challenger_starts: "hash",
         }

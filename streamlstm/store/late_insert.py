@@ -26,41 +26,42 @@ MOST = 3_000_000  # entries that are written anew, so that the loop beats again 
 Entry = Sequence[Any]  # an id, then fields with their values in turn
 
 
-def insert_late(connection: Connection, keys: Keys, end: bytes, missing: Sequence[Entry]) -> bool | None:
-    """Write the predictions anew with some entries among them, under a watch that is set already.
+def insert_late(connection: Connection, keys: Keys, key: str, end: bytes, missing: Sequence[Entry]) -> bool | None:
+    """Write predictions anew with some entries among them, under a watch that is set already.
 
-    `end` is the last entry that is answered. False if there is no need to, as none of them comes too late; None if what
-    is watched has changed meanwhile. Raises StoreError if that is refused, if there are too many predictions, or one
-    that somebody else added behind `end`: the next commit would meet it again.
+    `key` is that of the champion's or of the challenger's; `end` is the last entry that is answered. False if there is
+    no need to, as none of them comes too late; None if what is watched has changed meanwhile. Raises StoreError if that
+    is refused, if there are too many predictions, or one that somebody else added behind `end`: the next commit would
+    meet it again.
     """
     if not missing:
         return False
     address = connection.address
-    connection.send(pack("XINFO", "STREAM", keys.predictions))
+    connection.send(pack("XINFO", "STREAM", key))
     info = stream_info(connection.receive(), address)
     last = EntryId.parse(info[b"last-generated-id"]) if info else EntryId.parse(BEGINNING)
     if EntryId.parse(missing[0][0]) > last:
         return False
     if last > EntryId.parse(end):
         raise StoreError(
-            f"somebody else added {last} to {keys.predictions!r}, which takes nothing before that any more, and "
+            f"somebody else added {last} to {key!r}, which takes nothing before that any more, and "
             f"{keys.input!r} is answered up to {end.decode()} only: rename or delete the key"
         )
     if info[b"length"] > MOST:
         raise StoreError(
             f"{len(missing)} predictions of {keys.input!r} were left out of a commit, and others follow; of more than "
-            f"{MOST:,} they are not written anew: trim {keys.predictions!r} (XTRIM MINID) if older ones may go"
+            f"{MOST:,} they are not written anew: trim {key!r} (XTRIM MINID) if older ones may go"
         )
     log.warning("%d predictions of %r come too late to be added; all are written anew", len(missing), keys.input)
-    draft = keys.draft("predictions-whole")
+    draft = keys.draft(f"{key.removeprefix(keys.base + ':')}-whole")
     connection.call("DEL", draft)
-    for page in _pages(connection, keys.predictions, missing):
+    for page in _pages(connection, key, missing):
         _fill(connection, draft, [("XADD", draft, *entry) for entry in page])
-    groups = read_groups(connection, keys.predictions) if info[b"groups"] else []
+    groups = read_groups(connection, key) if info[b"groups"] else []
     for command in making(connection, draft, groups) if groups else []:
         connection.send(command)
         checked(connection.receive(), address, "XGROUP")
-    moves: list[Command] = [("PERSIST", draft), ("RENAME", draft, keys.predictions)]
+    moves: list[Command] = [("PERSIST", draft), ("RENAME", draft, key)]
     return None if carry_out_whole(connection, moves) is None else True
 
 

@@ -6,10 +6,28 @@ import bisect
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from streamlstm.errors import StoreError, StoreUnavailableError
-from streamlstm.store.base import Commit, DeadLetter, Head, Tail
+from streamlstm.store.base import ChallengerHead, Commit, DeadLetter, Head, Tail
 from streamlstm.store.resp import BEGINNING, EntryId, encode_read
+from streamlstm.store.terms import read_terms
+
+
+@dataclass
+class MemoryChallenger:
+    """The model that is tried beside the stream's own."""
+
+    model: str
+    position: bytes
+    columns: str = ""
+    off: str | None = None
+    state: dict[bytes, bytes] = field(default_factory=dict)
+    prediction_ids: list[bytes] = field(default_factory=list)
+    predictions: list[list[bytes]] = field(default_factory=list)
+
+    def head(self) -> ChallengerHead:
+        return ChallengerHead(model=self.model, position=self.position, series=len(self.state), off=self.off)
 
 
 @dataclass
@@ -27,6 +45,10 @@ class MemoryStream:
     columns: str = ""
     answered: int = 0
     epoch: int = 0  # times all states were replaced at once
+    challenger: MemoryChallenger | None = None
+    terms: dict[bytes, bytes] = field(default_factory=dict)  # the fields `champions` and `challengers` of the meta hash
+    starts: dict[bytes, int] = field(default_factory=dict)  # of processes with the challenger
+    files: dict[str, bytes] = field(default_factory=dict)  # of models, by fingerprint
     eras: list[tuple[bytes, str]] = field(default_factory=list)  # each model with the position it began at
     leaps: list[tuple[bytes, bytes]] = field(default_factory=list)  # positions that states of elsewhere led from and to
 
@@ -35,10 +57,14 @@ class MemoryStream:
         """Id of the last entry of the input."""
         return self.ids[-1] if self.ids else EntryId(0, 0)
 
+    @property
+    def beside(self) -> bytes | None:
+        """Where its challenger stands."""
+        return None if self.challenger is None else self.challenger.position
+
     def copied(self) -> MemoryStream:
         """Another one with the same content; what the lists hold is never changed."""
-        own = {name: copy.copy(value) for name, value in vars(self).items()}
-        return MemoryStream(**own)
+        return MemoryStream(**_copied(self))
 
 
 class MemoryServer:
@@ -95,7 +121,8 @@ class MemoryStore:
         self._server = server
         self._cursors: dict[str, EntryId] | None = None
         self._count = 0
-        self._guarded: dict[str, tuple[bytes, int]] = {}  # position and epoch seen at the last open or commit
+        # Position, epoch and position of the challenger, seen at the last open or commit.
+        self._guarded: dict[str, tuple[bytes, int, bytes | None]] = {}
         self._generation: int | None = None  # of the server when the connection was made; None without one
         self._pending: dict[str, bool] = {}
 
@@ -103,8 +130,16 @@ class MemoryStore:
         """Read the head and guard the position."""
         held = self._reach(stream, connect=True)
         self._pending.pop(stream, None)
-        self._guarded[stream] = (held.position, held.epoch)
-        return Head(position=held.position, model=held.model, series=len(held.state), answered=held.answered)
+        self._guarded[stream] = (held.position, held.epoch, held.beside)
+        return Head(
+            position=held.position,
+            model=held.model,
+            series=len(held.state),
+            answered=held.answered,
+            challenger=None if held.challenger is None else held.challenger.head(),
+            former=tuple(term.model for term in (read_terms(held.terms.get(b"champions")) or ())[:-1]),
+            epoch=held.epoch,
+        )
 
     def send_read(self, cursors: Mapping[str, bytes], count: int) -> None:
         """Remember what is asked."""
@@ -126,9 +161,21 @@ class MemoryStore:
                 found[name] = list(zip(ids, held.fields[first:last], strict=True))
         return encode_read(found)
 
-    def load(self, stream: str, names: Sequence[bytes]) -> list[bytes | None]:
-        state = self._reach(stream).state
-        return [state.get(name) for name in names]
+    def load(self, stream: str, names: Sequence[bytes], *, challenger: bool = False) -> list[bytes | None]:
+        held: MemoryStream | MemoryChallenger = self._reach(stream)
+        if challenger:
+            assert isinstance(held, MemoryStream)
+            assert held.challenger is not None, "there is one"
+            held = held.challenger
+        return [held.state.get(name) for name in names]
+
+    def read(self, stream: str, after: bytes, end: bytes, count: int) -> bytes:
+        held = self._reach(stream)
+        first = bisect.bisect_right(held.ids, EntryId.parse(after))
+        last = min(first + count, bisect.bisect_right(held.ids, EntryId.parse(end)))
+        ids = map(bytes, held.ids[first:last])
+        found = list(zip(ids, held.fields[first:last], strict=True))
+        return encode_read({stream: found} if found else {})
 
     def scan(self, stream: str, cursor: bytes, count: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:  # noqa: ARG002
         return b"0", list(self._reach(stream, connect=True).state.items())
@@ -136,11 +183,14 @@ class MemoryStore:
     def send_commit(self, commit: Commit) -> None:
         """Apply the commit at once, whole or not at all."""
         held = self._reach(commit.stream)
-        position, epoch = self._guarded.get(commit.stream, (None, 0))
-        holds = position == held.position == commit.base and epoch == held.epoch
+        position, epoch, beside = self._guarded.get(commit.stream, (None, 0, None))
+        holds = position == held.position == commit.base and epoch == held.epoch and beside == held.beside
+        if commit.challenger is not None and commit.challenger.base != beside:
+            holds = False
         if holds:
             _apply(held, commit)
-        self._guarded[commit.stream] = (held.position, epoch)  # other states are not seen before it is opened again
+        # Other states are not seen before it is opened again.
+        self._guarded[commit.stream] = (held.position, epoch, held.beside)
         self._pending[commit.stream] = holds
 
     def receive_commit(self, stream: str) -> bool:
@@ -171,7 +221,7 @@ class MemoryStore:
         age = max(0, self._server.now_ms - waiting[0].time_ms) if waiting else 0
         ended = bool(held.ids) and held.ids[-1] < EntryId.parse(head.position)
         count = len(held.ids) if ended else len(waiting)
-        return Tail(lag_entries=count, lag_ms=age, position=held.position, ends_before_position=ended)
+        return Tail(lag_entries=count, lag_ms=age, position=held.position, epoch=held.epoch, ends_before_position=ended)
 
     def count_to(self, stream: str, last: bytes) -> int:
         """By the ids, which are in order."""
@@ -197,7 +247,14 @@ def _move(held: MemoryStream, position: bytes, model: str, columns: str) -> None
     held.position, held.model, held.columns = position, model, columns
 
 
-def _apply(held: MemoryStream, commit: Commit) -> None:
+def _copied(one: MemoryStream | MemoryChallenger) -> dict[str, Any]:
+    own = {name: copy.copy(value) for name, value in vars(one).items()}
+    if isinstance(one, MemoryStream) and one.challenger is not None:
+        own["challenger"] = MemoryChallenger(**_copied(one.challenger))
+    return own
+
+
+def _apply_output(held: MemoryStream | MemoryChallenger, commit: Commit) -> None:
     if commit.reset_all:
         held.state.clear()
     for name in commit.removed:
@@ -209,6 +266,13 @@ def _apply(held: MemoryStream, commit: Commit) -> None:
         held.prediction_ids.append(entry_id)
         held.predictions.append([part for pair in pairs for part in pair])
         first += count
+
+
+def _apply(held: MemoryStream, commit: Commit) -> None:
+    _apply_output(held, commit)
+    if commit.challenger is not None and held.challenger is not None:
+        _apply_output(held.challenger, commit.challenger)
+        held.challenger.position, held.challenger.columns = commit.challenger.position, commit.challenger.columns
     held.dead.extend(commit.dead)
     if commit.most_dead is not None:
         del held.dead[: max(0, len(held.dead) - commit.most_dead)]

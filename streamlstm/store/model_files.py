@@ -24,7 +24,6 @@ class ModelFiles:
         """`model` is the fingerprint; a file that is another by now, or too large, is not kept."""
         self._model = model
         self._data = data if len(data) <= MOST_KEPT_BYTES and fingerprint(data) == model else b""
-        self._former: dict[str, str] = {}  # stream -> the model whose states it had
 
     @classmethod
     def of(cls, path: Path, model: str) -> ModelFiles:
@@ -33,16 +32,10 @@ class ModelFiles:
         return cls(model, path.read_bytes() if small else b"")
 
     def keep(self, connection: Connection, keys: Keys, model: str | None) -> None:
-        """Put the file beside a stream whose states are of this `model`, and take that of the one before away."""
-        if model not in {None, self._model}:
-            self._former[keys.input] = str(model)
-            return
-        with suppress(StoreError):
-            if self._data:
+        """Put the file beside a stream whose states are of this `model`, unless that is another."""
+        if self._data and model in {None, self._model}:
+            with suppress(StoreError):
                 connection.call("SET", keys.model(self._model), self._data, "NX")
-            former = self._former.pop(keys.input, None)
-            if former is not None:
-                connection.call("UNLINK", keys.model(former))
 
 
 def kept_model(connection: Connection, keys: Keys, model: str) -> bytes | None:

@@ -72,7 +72,7 @@ def needed(
     """What is asked of the server of a stream's keys while it is served, one command of a kind."""
     commands: list[Command] = [
         ("TYPE", keys.meta),
-        ("HLEN", keys.state),
+        *(("HLEN", key) for key in (keys.state, keys.challenger_state)),
         ("XREAD", "COUNT", 1, "BLOCK", 1, "STREAMS", keys.input, _BEGINNING),
         ("HMGET", keys.state, "series"),
         ("HSET", keys.state, "series", "record"),
@@ -87,7 +87,8 @@ def needed(
         ("TIME",),
     ]
     if trims:
-        commands += [("XTRIM", key, "MINID", "~", _BEGINNING) for key in (keys.input, keys.predictions)]
+        trimmed = (keys.input, keys.predictions, keys.challenger_predictions)
+        commands += [("XTRIM", key, "MINID", "~", _BEGINNING) for key in trimmed]
     if sweeps:
         commands.append(("HSCAN", keys.state, 0, "COUNT", 1))
     if replaces:
@@ -138,3 +139,14 @@ def hold_commands(connection: Connection, watched: str, commands: Sequence[Comma
                 agreed(reply, b"QUEUED", address, name_of(command))
     finally:
         connection.close()
+
+
+def needed_beside(keys: Keys) -> list[Command]:
+    """What is asked besides of the server of a stream that has a challenger."""
+    return [
+        ("HMGET", keys.challenger_state, "series"),
+        ("HSET", keys.challenger_state, "series", "record"),
+        ("HDEL", keys.challenger_state, "series"),
+        ("DEL", keys.challenger_state),
+        ("XADD", keys.challenger_predictions, "*", "series", "1"),
+    ]

@@ -29,7 +29,7 @@ from streamlstm.store.resp import (
     parse_topology,
 )
 from streamlstm.store.server_check import refuse_unsafe
-from streamlstm.store.stream_ends import count_to, read_tail
+from streamlstm.store.stream_ends import count_to, read_range, read_tail
 from streamlstm.store.stream_reader import Readers
 from streamlstm.store.unfinished_commit import Unfinished
 
@@ -128,15 +128,20 @@ class RedisStore:
         """The entries of the last `send_read`."""
         return self._readers.take()
 
-    def load(self, stream: str, names: Sequence[bytes]) -> list[bytes | None]:
+    def load(self, stream: str, names: Sequence[bytes], *, challenger: bool = False) -> list[bytes | None]:
         """HMGET, once the stream's commit is answered: its own connection has begun the next one already."""
         held, keys = self._streams[stream], Keys(stream)
         if held.flight is not None:
             self._waiting.forget(held.connection)
             held.receive_early()
         connection = self._nodes.connection(keys.input)
-        connection.send(pack("HMGET", keys.state, *names))
+        connection.send(pack("HMGET", keys.challenger_state if challenger else keys.state, *names))
         return listed(connection.receive(), len(names), connection.address, "HMGET")
+
+    def read(self, stream: str, after: bytes, end: bytes, count: int) -> bytes:
+        """XRANGE."""
+        keys = Keys(stream)
+        return read_range(self._nodes.connection(keys.input), keys, after, end, count)
 
     def scan(self, stream: str, cursor: bytes, count: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         """HSCAN, beside the commits."""

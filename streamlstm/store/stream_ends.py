@@ -7,36 +7,46 @@ from dataclasses import replace
 
 from streamlstm.store.base import Head, Tail
 from streamlstm.store.keys import Keys
-from streamlstm.store.resp import Connection, EntryId, beyond, checked, listed, pack, stream_info
-from streamlstm.store.stream_meta import read_position
+from streamlstm.store.resp import (
+    Connection,
+    EntryId,
+    beyond,
+    bulk,
+    checked,
+    listed,
+    pack,
+    parse_replies,
+    stream_info,
+)
+from streamlstm.store.stream_meta import read_count, read_position
 
+NO_ENTRIES = b"*0\r\n"
 PAGE = 10_000  # entries counted one by one where the server's own count is of no use
 
 
 def read_tail(connection: Connection, keys: Keys, head: Head) -> Tail:
     """What waits after a position, and what the server knows of entries that are gone."""
     connection.send(
-        pack("HGET", keys.meta, "position")
+        pack("HMGET", keys.meta, "position", "epoch")
         + pack("XINFO", "STREAM", keys.input)  # first: what it counts is then before what waits, or among it
         + pack("XRANGE", keys.input, *beyond(head.position), "COUNT", 1)
         + pack("TIME")
     )
     replies = [connection.receive() for _ in range(4)]
     info = stream_info(replies[1], connection.address)
-    position = checked(replies[0], connection.address, "HGET")
+    position, epoch = listed(replies[0], 2, connection.address, "HMGET")
     waiting = checked(replies[2], connection.address, "XRANGE")
     seconds, microseconds = listed(replies[3], 2, connection.address, "TIME")
     now_ms = int(seconds) * 1000 + int(microseconds) // 1000
     position = read_position(keys, position)
+    held = Tail(lag_entries=0, lag_ms=0, position=position, epoch=read_count(keys, "epoch", epoch, "set it to 0"))
     if not info:
-        return Tail(lag_entries=0, lag_ms=0, position=position)
+        return held
     last = EntryId.parse(info[b"last-generated-id"])
     first = None if info[b"first-entry"] is None else info[b"first-entry"][0]
     added, length = info.get(b"entries-added"), info[b"length"]
-    tail = Tail(
-        lag_entries=0,
-        lag_ms=0,
-        position=position,
+    tail = replace(
+        held,
         ahead_ms=max(0, last.time_ms - now_ms),
         first=first,
         last_deleted=info.get(b"max-deleted-entry-id"),
@@ -63,6 +73,19 @@ def read_tail(connection: Connection, keys: Keys, head: Head) -> Tail:
 def count_to(connection: Connection, keys: Keys, last: bytes) -> int:
     """How many entries a stream has up to an id, that one included; PAGE at most."""
     return len(connection.call("XRANGE", keys.input, "-", last, "COUNT", PAGE))
+
+
+def read_range(connection: Connection, keys: Keys, after: bytes, end: bytes, count: int) -> bytes:
+    """Up to `count` entries of a stream after one id up to another, as an XREAD would have answered."""
+    key = keys.input.encode()
+    connection.send(pack("XRANGE", key, *beyond(after, end), "COUNT", count))
+    connection.raw.expect(1)
+    reply = connection.raw.take()
+    if reply == NO_ENTRIES:
+        return reply
+    if reply.startswith(b"-"):
+        checked(parse_replies(reply)[0], connection.address)
+    return b"*1\r\n*2\r\n" + bulk(key) + reply
 
 
 def begun_again_text(stream: str) -> str:

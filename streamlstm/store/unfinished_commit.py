@@ -33,6 +33,7 @@ class Unfinished:
     base: bytes  # the positions the commit was to lead from and to
     end: bytes
     epoch: bytes | None
+    beside: tuple[bytes, bytes] | None  # likewise of the challenger; None if it has no part in it
     commands: list[Command]
 
     @classmethod
@@ -40,15 +41,21 @@ class Unfinished:
         cls, commit: Commit, keys: Keys, epoch: bytes | None, commands: Sequence[Command], left_out: Collection[int]
     ) -> Unfinished:
         """`left_out` are the numbers of those among a commit's commands that were refused."""
-        made = cls(keys, commit.base, commit.position, epoch, list(commands))
+        challenger = commit.challenger
+        beside = None if challenger is None else (challenger.base, challenger.position)
+        made = cls(keys, commit.base, commit.position, epoch, beside, list(commands))
         made._keep(left_out)
         return made
 
     @property
     def position(self) -> bytes:
         """Where the stream has been left: the command that moves the position may be among those left out."""
+        return self.end if self._has_moved else self.base
+
+    @property
+    def _has_moved(self) -> bool:
         moving = (b"HSET", self.keys.meta.encode())
-        return self.base if any(command[:2] == moving for command in self.commands) else self.end
+        return all(command[:2] != moving for command in self.commands)
 
     def __str__(self) -> str:
         return (
@@ -58,7 +65,7 @@ class Unfinished:
 
     def finish(self, connection: Connection) -> None:
         """Carry out what was left out; raises StoreError if some of it is still refused."""
-        for work in (self._insert, self._write):
+        for work in (self._insert, self._insert, self._write):  # a stream of predictions a turn
             if self.commands and not (self._is_where_it_was_left(connection) and work(connection)):
                 self._give_up("another process has gone on meanwhile")
                 return
@@ -67,18 +74,21 @@ class Unfinished:
     def _is_where_it_was_left(self, connection: Connection) -> bool:
         """Watch the stream, and see whether nobody has gone on."""
         watch(connection, self.keys.meta)
-        connection.send(pack("HMGET", self.keys.meta, "position", "epoch"))
-        position, epoch = listed(connection.receive(), 2, connection.address, "HMGET")
-        return (position or BEGINNING, epoch) == (self.position, self.epoch)
+        connection.send(pack("HMGET", self.keys.meta, "position", "epoch", "challenger_position"))
+        position, epoch, beside = listed(connection.receive(), 3, connection.address, "HMGET")
+        is_there = self.beside is None or beside == self.beside[int(self._has_moved)]
+        return is_there and (position or BEGINNING, epoch) == (self.position, self.epoch)
 
     def _insert(self, connection: Connection) -> bool:
         """Put predictions in that others follow already; False if somebody has gone on meanwhile."""
-        adding = (b"XADD", self.keys.predictions.encode())
-        missing = [command for command in self.commands if command[:2] == adding]
-        inserted = insert_late(connection, self.keys, self.end, [command[2:] for command in missing])
-        if inserted:
-            self.commands = [command for command in self.commands if command not in missing]
-        return inserted is not None
+        for key in (self.keys.predictions, self.keys.challenger_predictions):
+            missing = [command for command in self.commands if command[:2] == (b"XADD", key.encode())]
+            inserted = insert_late(connection, self.keys, key, self.end, [command[2:] for command in missing])
+            if inserted:  # which has ended the watch; what else is missing is found at the next turn
+                self.commands = [command for command in self.commands if command not in missing]
+            if inserted is not False:
+                return inserted is not None
+        return True
 
     def _write(self, connection: Connection) -> bool:
         """Carry out the commands; False if somebody has gone on meanwhile."""
@@ -93,12 +103,10 @@ class Unfinished:
 
     def _keep(self, left_out: Collection[int]) -> None:
         """Forget what was carried out, but for records: what removes them all comes before what writes them."""
-        state = self.keys.state.encode()
-        again = any(self.commands[number][1] == state for number in left_out)
+        states = {self.keys.state.encode(), self.keys.challenger_state.encode()}
+        again = {self.commands[number][1] for number in left_out} & states
         self.commands = [
-            command
-            for number, command in enumerate(self.commands)
-            if number in left_out or (again and command[1] == state)
+            command for number, command in enumerate(self.commands) if number in left_out or command[1] in again
         ]
 
     def _give_up(self, why: str) -> None:

@@ -18,6 +18,11 @@ PRIME = 16_777_213  # below 2^24, so that every remainder is a float32
 HALF, SCALE = 8_388_608, 4096  # answers lie between -2048 and 2048, exactly
 
 
+def chain_file(key: int) -> bytes:
+    """What stands for the file of a chain."""
+    return b"chain %d" % key
+
+
 class Chain:
     """h' = (a h + bits of x) mod p, g' = h; the answer is h'. `key` makes another model of it."""
 
@@ -28,7 +33,7 @@ class Chain:
             targets=(0,),
             state=(StateEntry(name="h", shape=(1,), initial=float(key + 1)), StateEntry(name="g", shape=(1,))),
         )
-        self.fingerprint = hashlib.sha256(b"chain %d" % key).hexdigest()
+        self.fingerprint = hashlib.sha256(chain_file(key)).hexdigest()
         self._factor = 69_069 + 2 * key
 
     def initial_state(self, batch: int = 1) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from streamlstm.daemon.sharing.leases import Member, Roll
@@ -19,7 +20,7 @@ Trouble = Callable[[str, bool], None]
 BOOST = {"load": 5, "send_commit": 4, "receive_commit": 4, "take": 4, "give_back": 12, "scan": 4, "replace": 12}
 
 
-class CrashError(Exception):
+class CrashError(BaseException):
     """The process is gone."""
 
 
@@ -34,6 +35,7 @@ class Faults:
     lose_input: float = 0.0  # per turn
     snapshot: float = 0.04  # per turn
     operate: float = 0.0  # per turn: states are exported or imported
+    promote: float = 0.0  # per turn: models are added, promoted or removed
     refuse: float = 0.0  # per turn: commands are refused from then on, or given back
 
     def at(self, boundary: str, rng: random.Random) -> str | None:
@@ -75,9 +77,13 @@ class FaultyStore:
         """May fail."""
         return self._call("receive_read", self._store.receive_read)
 
-    def load(self, stream: str, names: Sequence[bytes]) -> list[bytes | None]:
+    def load(self, stream: str, names: Sequence[bytes], *, challenger: bool = False) -> list[bytes | None]:
         """May fail."""
-        return self._call("load", self._store.load, stream, names)
+        return self._call("load", partial(self._store.load, challenger=challenger), stream, names)
+
+    def read(self, stream: str, after: bytes, end: bytes, count: int) -> bytes:
+        """May fail."""
+        return self._call("read", self._store.read, stream, after, end, count)
 
     def scan(self, stream: str, cursor: bytes, count: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         """May fail."""

@@ -14,10 +14,9 @@ import hiredis
 
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.store.base import DeadLetter, Head
-from streamlstm.store.memory import MemoryServer, MemoryStream
+from streamlstm.store.memory import MemoryChallenger, MemoryServer, MemoryStream
 from streamlstm.store.resp.address import Address
-from streamlstm.store.resp.codec import encode_read
-from streamlstm.store.resp.connection import pack
+from streamlstm.store.resp.connection import bulk, pack
 from streamlstm.store.resp.entry_id import BEGINNING, EntryId
 from streamlstm.store.stream_meta import FORMAT
 
@@ -73,11 +72,11 @@ class MemoryConnection:
 
     def take(self) -> bytes:
         """The bytes of the reply to an XRANGE."""
-        raw: bytes = self._replies.popleft()
-        return raw
+        return encoded(self._replies.popleft())
 
     def close(self) -> None:
-        """Nothing is held."""
+        """What was queued is never carried out."""
+        self._queued = self._watched = None
 
     @property
     def _held(self) -> MemoryStream:
@@ -85,7 +84,8 @@ class MemoryConnection:
 
     def _seen(self) -> tuple[object, ...]:
         held = self._held
-        return held.position, held.epoch, held.model
+        beside = held.challenger
+        return held.position, held.epoch, held.model, None if beside is None else (beside.off, beside.position)
 
     def _take(self, command: Sequence[bytes]) -> Any:
         name = command[0].decode()
@@ -105,8 +105,10 @@ class MemoryConnection:
         self._watched = None
         return b"OK"
 
-    def _exec(self) -> list[Any] | None:
-        queued, self._queued = self._queued or [], None
+    def _exec(self) -> Any:
+        if self._queued is None:
+            return hiredis.ReplyError("ERR EXEC without MULTI")
+        queued, self._queued = self._queued, None
         watched, self._watched = self._watched, None
         if watched is not None and watched != self._seen():
             return None
@@ -123,8 +125,17 @@ class MemoryConnection:
             b"entries": b"%d" % held.answered,
             b"epoch": b"%d" % held.epoch if held.epoch else None,
             b"format": FORMAT,
+            **held.terms,
         }
-        return [meta[field] for field in fields]
+        beside = held.challenger
+        if beside is not None:
+            meta |= {
+                b"challenger": beside.model.encode(),
+                b"challenger_columns": beside.columns.encode(),
+                b"challenger_position": beside.position,
+                b"challenger_off": None if beside.off is None else beside.off.encode(),
+            }
+        return [meta.get(field) for field in fields]
 
     def _xrange(self, key: bytes, after: bytes, end: bytes, *count: bytes) -> Any:
         kept = self._kept(key)
@@ -134,18 +145,16 @@ class MemoryConnection:
         ids, first = self._held.ids, 0
         if after.startswith(b"("):
             first = bisect.bisect_right(ids, EntryId.parse(after[1:]))
-        last = min(first + int(count[-1]), bisect.bisect_right(ids, EntryId.parse(end)))
-        if first >= last:
-            return b"*0\r\n"
-        found = list(zip(map(bytes, ids[first:last]), self._held.fields[first:last], strict=True))
-        name = key.decode()
-        return encode_read({name: found}).removeprefix(b"*1\r\n*2\r\n$%d\r\n%b\r\n" % (len(key), key))
+        up_to = len(ids) if end == b"+" else bisect.bisect_right(ids, EntryId.parse(end))
+        last = min(first + int(count[-1]), up_to)
+        return [list(pair) for pair in zip(map(bytes, ids[first:last]), self._held.fields[first:last], strict=True)]
 
     def _kept(self, key: bytes) -> list[tuple[bytes, list[bytes]]] | None:
         """The entries of a stream of answers; the ids of dead letters are their numbers. None for the input."""
         held = self._held
         if key.endswith(b":predictions"):
-            return list(zip(held.prediction_ids, held.predictions, strict=True))
+            owner = self._owner(key)
+            return [] if owner is None else list(zip(owner.prediction_ids, owner.predictions, strict=True))
         if key.endswith(b":dead"):
             letters = [(one.id, one.series, one.value, one.error.encode(), one.kind.encode()) for one in held.dead]
             return [(b"%d-0" % number, _fields(letter)) for number, letter in enumerate(letters, 1)]
@@ -158,9 +167,50 @@ class MemoryConnection:
         self._drafts.setdefault(key.decode(), {})[entry_id] = list(fields)
         return entry_id
 
-    def _xinfo(self, what: bytes, key: bytes) -> list[Any]:
-        assert what == b"GROUPS", "nothing else is asked for"
-        return []
+    def _xinfo(self, what: bytes, key: bytes) -> Any:
+        if what == b"GROUPS":
+            return []
+        return [b"length", len(self._held.ids), b"entries-added", len(self._held.ids)]
+
+    def _owner(self, key: bytes) -> MemoryStream | MemoryChallenger | None:
+        """Whose records, or predictions, lie under a key."""
+        return self._held.challenger if b":challenger:" in key else self._held
+
+    def _strlen(self, key: bytes) -> int:
+        return len(self._get(key) or b"")
+
+    def _get(self, key: bytes) -> bytes | None:
+        return self._held.files.get(_model_of(key))
+
+    def _set(self, key: bytes, data: bytes, *_: bytes) -> bytes:
+        self._held.files.setdefault(_model_of(key), data)
+        return b"OK"
+
+    def _exists(self, key: bytes) -> int:
+        owner = self._owner(key)
+        return int(owner is not None and bool(owner.state))
+
+    def _hincrby(self, key: bytes, field: bytes, by: bytes) -> int:
+        assert key.endswith(b":challenger:starts"), "nothing else is counted"
+        starts = self._held.starts
+        starts[field] = starts.get(field, 0) + int(by)
+        return starts[field]
+
+    def _del(self, *keys: bytes) -> int:
+        beside = self._held.challenger
+        for key in keys:
+            if b":model:" in key:
+                self._held.files.pop(_model_of(key), None)
+            elif b":challenger:" not in key:
+                self._drafts.pop(key.decode(), None)
+            elif key.endswith(b":starts"):
+                self._held.starts.clear()
+            elif beside is not None:
+                if key.endswith(b":state"):
+                    beside.state = {}
+                else:
+                    beside.prediction_ids, beside.predictions = [], []
+        return 1
 
     def _hlen(self, key: bytes) -> int:
         return len(self._drafts.get(key.decode(), {}))
@@ -179,6 +229,9 @@ class MemoryConnection:
         if not key.endswith(b":meta"):
             self._drafts.setdefault(key.decode(), {}).update(given)
             return 1
+        if b"position" not in given:
+            self._give_roles(given)
+            return 0
         head = Head(
             position=given.get(b"position", BEGINNING),
             model=given[b"model"].decode(),
@@ -188,7 +241,33 @@ class MemoryConnection:
         self._server.replace(self._stream, self._held.state, head, given[b"columns"].decode())
         return 0
 
+    def _give_roles(self, given: dict[bytes, bytes]) -> None:
+        """What changes of models write."""
+        held = self._held
+        held.epoch = int(given[b"epoch"])
+        held.terms |= {field: given[field] for field in (b"champions", b"challengers") if field in given}
+        if b"challenger" in given:
+            beside = held.challenger or MemoryChallenger("", b"0-0")
+            beside.model = given[b"challenger"].decode()
+            beside.position = given.get(b"challenger_position", beside.position)
+            beside.columns = given.get(b"challenger_columns", b"").decode()
+            held.challenger = beside
+        if b"challenger_off" in given and held.challenger is not None:
+            held.challenger.off = given[b"challenger_off"].decode()
+        if b"model" in given:
+            held.model, held.columns = given[b"model"].decode(), given[b"columns"].decode()
+
     def _hdel(self, key: bytes, *names: bytes) -> int:
+        if key.endswith(b":starts"):
+            for name in names:
+                self._held.starts.pop(name, None)
+            return 1
+        if key.endswith(b":meta"):
+            if b"challenger" in names:
+                self._held.challenger = None
+            for name in names:
+                self._held.terms.pop(name, None)
+            return 1
         for name in names:
             self._drafts.get(key.decode(), {}).pop(name, None)
         return 1
@@ -200,7 +279,20 @@ class MemoryConnection:
         return 1
 
     def _rename(self, draft: bytes, key: bytes) -> bytes:
-        made, held = self._drafts.pop(draft.decode()), self._held
+        held = self._held
+        if b":draft:" not in draft:
+            owner = self._owner(draft)
+            assert owner is not None, "what is not there is not renamed"
+            made, owner.state = owner.state, {}
+            if b":draft:" in key:
+                self._drafts[key.decode()] = made
+                return b"OK"
+        else:
+            made = self._drafts.pop(draft.decode())
+        if b":challenger:" in key:
+            assert held.challenger is not None, "its records have a place"
+            held.challenger.state = made
+            return b"OK"
         if key.endswith(b":predictions"):
             held.prediction_ids, held.predictions = list(made), list(made.values())
         elif key.endswith(b":dead"):
@@ -230,3 +322,20 @@ class MemoryConnection:
 def _fields(letter: Sequence[bytes]) -> list[bytes]:
     names = (b"id", b"series", b"value", b"error", b"kind")
     return [part for pair in zip(names, letter, strict=True) for part in pair]
+
+
+def _model_of(key: bytes) -> str:
+    return key.rpartition(b":")[2].decode()
+
+
+def encoded(reply: Any) -> bytes:
+    """A reply as RESP2."""
+    if reply is None:
+        return b"$-1\r\n"
+    if isinstance(reply, hiredis.ReplyError):
+        return b"-%b\r\n" % str(reply).encode()
+    if isinstance(reply, int):
+        return b":%d\r\n" % reply
+    if isinstance(reply, list | tuple):
+        return b"*%d\r\n%b" % (len(reply), b"".join(map(encoded, reply)))
+    return b"+%b\r\n" % reply if reply in {b"OK", b"QUEUED"} else bulk(reply)

@@ -22,10 +22,9 @@ from streamlstm.store.keys import Keys
 from streamlstm.store.memory import MemoryServer, MemoryStore
 from streamlstm.store.preflight import hold_commands, needed
 from streamlstm.store.resp.address import Address
-from streamlstm.store.resp.connection import bulk
 from streamlstm.store.resp.entry_id import EntryId
 from streamlstm.store.unfinished_commit import Unfinished
-from support.memory_connection import MemoryConnection
+from support.memory_connection import MemoryConnection, encoded
 
 COMMANDS = ("WATCH", "MULTI", "EXEC", "HMGET", "HSET", "XADD", "HDEL", "DEL", "HLEN", "TYPE")
 WRITES = ("HSET", "XADD", "HDEL", "DEL")
@@ -105,7 +104,7 @@ class FlightConnection(MemoryConnection):
 
     def take(self) -> bytes:
         """All replies."""
-        return b"".join([_encoded(self.receive()) for _ in range(self._wanted)])
+        return b"".join([encoded(self.receive()) for _ in range(self._wanted)])
 
     def _reach(self) -> None:
         if self._generation != self._server.generation:
@@ -145,32 +144,39 @@ class FlightConnection(MemoryConnection):
         return self._types[key.decode()].encode()
 
     def _hlen(self, key: bytes) -> int:
-        return len(self._held.state)
+        owner = self._owner(key)
+        return 0 if owner is None else len(owner.state)
 
     def _xinfo(self, what: bytes, key: bytes) -> Any:
-        ids = self._held.prediction_ids
+        owner = self._owner(key)
+        ids = [] if owner is None else owner.prediction_ids
         if key.endswith(b":predictions") and ids:
             return [b"length", len(ids), b"last-generated-id", ids[-1], b"groups", 0]
         return hiredis.ReplyError("ERR no such key")
 
-    def _del(self, key: bytes) -> int:
-        if key.endswith(b":state"):
+    def _del(self, key: bytes) -> int:  # type: ignore[override]  # flights name one
+        if key.endswith(b":state") and b":challenger:" not in key:
             self._held.state = {}
-        else:
-            self._drafts.pop(key.decode(), None)
-        return 1
+            return 1
+        return super()._del(key)
 
     def _hdel(self, key: bytes, *names: bytes) -> int:
-        return sum(self._held.state.pop(name, None) is not None for name in names)
+        owner = self._owner(key)
+        return 0 if owner is None else sum(owner.state.pop(name, None) is not None for name in names)
 
     def _hset(self, key: bytes, *pairs: bytes) -> int:
         given = dict(zip(pairs[0::2], pairs[1::2], strict=True))
         if not key.endswith(b":meta"):
-            self._held.state.update(given)
+            owner = self._owner(key)
+            if owner is not None:
+                owner.state.update(given)
             return len(given)
         model, columns = given[b"model"].decode(), given[b"columns"].decode()
         streamlstm.store.memory._move(self._held, given[b"position"], model, columns)
         self._held.answered = int(given[b"entries"])
+        beside = self._held.challenger
+        if beside is not None and b"challenger_position" in given:
+            beside.position, beside.columns = given[b"challenger_position"], given[b"challenger_columns"].decode()
         return 0
 
     def _xadd(self, key: bytes, *parts: bytes) -> Any:
@@ -179,10 +185,12 @@ class FlightConnection(MemoryConnection):
             return super()._xadd(key, *parts)
         if key.endswith(b":predictions"):
             entry_id, *fields = parts
-            if held.prediction_ids and EntryId.parse(entry_id) <= EntryId.parse(held.prediction_ids[-1]):
+            owner = self._owner(key)
+            assert owner is not None, "nothing is written for nobody"
+            if owner.prediction_ids and EntryId.parse(entry_id) <= EntryId.parse(owner.prediction_ids[-1]):
                 return hiredis.ReplyError("ERR The ID specified in XADD is equal or smaller")
-            held.prediction_ids.append(entry_id)
-            held.predictions.append(fields)
+            owner.prediction_ids.append(entry_id)
+            owner.predictions.append(fields)
             return entry_id
         letter = dict(zip(parts[-8::2], parts[-7::2], strict=True))
         held.dead.append(DeadLetter(letter[b"id"], letter[b"series"], letter[b"value"], letter[b"error"].decode(), ""))
@@ -229,11 +237,11 @@ class FlightStore(MemoryStore):
         made = self._flights[stream] = CommitConnection(place, stream, self._done, self.unfinished)
         return made.open()
 
-    def load(self, stream: str, names: Sequence[bytes]) -> list[bytes | None]:
+    def load(self, stream: str, names: Sequence[bytes], *, challenger: bool = False) -> list[bytes | None]:
         """After what was sent."""
         if self._flights[stream].flight is not None:
             self._flights[stream].receive_early()
-        return super().load(stream, names)
+        return super().load(stream, names, challenger=challenger)
 
     def send_commit(self, commit: Commit) -> None:
         """The flight."""
@@ -269,16 +277,3 @@ class FlightStore(MemoryStore):
         super().close()
         self._flights.clear()
         self._willing = False
-
-
-def _encoded(reply: Any) -> bytes:
-    """A reply as RESP2."""
-    if reply is None:
-        return b"$-1\r\n"
-    if isinstance(reply, hiredis.ReplyError):
-        return b"-%b\r\n" % str(reply).encode()
-    if isinstance(reply, int):
-        return b":%d\r\n" % reply
-    if isinstance(reply, list):
-        return b"*%d\r\n%b" % (len(reply), b"".join(map(_encoded, reply)))
-    return b"+%b\r\n" % reply if reply in {b"OK", b"QUEUED"} else bulk(reply)

@@ -13,7 +13,9 @@ import streamlstm.engine.engine
 import streamlstm.store.commit
 import streamlstm.store.memory
 import streamlstm.store.unfinished_commit
+from streamlstm.daemon.challengers import Challengers
 from streamlstm.daemon.daemon import Daemon
+from streamlstm.daemon.opening import Opening
 from streamlstm.daemon.sharing.assignment import Sharing
 from streamlstm.daemon.sharing.leases import Roll
 from streamlstm.daemon.streams import Status, Stream
@@ -21,8 +23,10 @@ from streamlstm.engine.engine import Engine
 from streamlstm.engine.series_limit import Admission
 from streamlstm.store.base import Commit, Head
 from streamlstm.store.commit import CommitConnection
-from streamlstm.store.memory import MemoryStore
+from streamlstm.store.memory import MemoryStore, MemoryStream
+from streamlstm.store.roles import Roles
 from streamlstm.store.snapshots.stream_states import Draft, States
+from streamlstm.store.stream_meta import Meta
 from streamlstm.store.transaction import carry_out_whole
 from streamlstm.store.unfinished_commit import Unfinished
 
@@ -79,18 +83,18 @@ def sent_again_after_a_lost_reply(patch: Patch) -> None:
 
 def read_past_the_position(patch: Patch) -> None:
     """After a lost connection it goes on reading where it had read to, not where it had committed to."""
-    lose, open_ = Daemon._lose_store, Daemon._open
+    lose, open_ = Daemon._lose_store, Opening._open
 
     def lose_store(daemon: Any, error: Any) -> None:
-        daemon.read_to = {stream: stream.cursor for stream in daemon._streams.open.values()}
+        daemon._opening.read_to = {stream: stream.cursor for stream in daemon._streams.open.values()}
         lose(daemon, error)
 
-    def open_again(daemon: Any, stream: Stream) -> None:
-        open_(daemon, stream)
-        stream.cursor = getattr(daemon, "read_to", {}).pop(stream, stream.cursor)
+    def open_again(opening: Any, stream: Stream) -> None:
+        open_(opening, stream)
+        stream.cursor = getattr(opening, "read_to", {}).pop(stream, stream.cursor)
 
     patch.setattr(Daemon, "_lose_store", lose_store)
-    patch.setattr(Daemon, "_open", open_again)
+    patch.setattr(Opening, "_open", open_again)
 
 
 def stale_reads_taken(patch: Patch) -> None:
@@ -171,16 +175,16 @@ def exported_while_it_moves(patch: Patch) -> None:
 
 def other_models_served(patch: Patch) -> None:
     """A daemon goes on with states that another model has made."""
-    open_ = Daemon._open
+    open_ = Opening._open
 
     def open_any(daemon: Any, stream: Stream) -> None:
-        daemon._store = _Blind(daemon._store, daemon._engine.model.fingerprint)
+        daemon._store = _Blind(daemon._store, daemon._own.model.fingerprint)
         try:
             open_(daemon, stream)
         finally:
             daemon._store = daemon._store.store
 
-    patch.setattr(Daemon, "_open", open_any)
+    patch.setattr(Opening, "_open", open_any)
 
 
 class _Blind:
@@ -217,6 +221,59 @@ def holes_left(patch: Patch) -> None:
     patch.setattr(streamlstm.store.unfinished_commit, "insert_late", lambda *_: True)
 
 
+def challengers_not_guarded(patch: Patch) -> None:
+    """Where the challenger stands is no part of what guards a commit."""
+    patch.setattr(MemoryStream, "beside", property(lambda _: None))
+    send = MemoryStore.send_commit
+
+    def send_commit(store: Any, commit: Commit) -> None:
+        if commit.challenger is not None:
+            commit.challenger.base = None  # type: ignore[assignment]  # which is what it is compared with then
+        send(store, commit)
+
+    patch.setattr(MemoryStore, "send_commit", send_commit)
+
+
+def records_not_swapped(patch: Patch) -> None:
+    """A promotion leaves each role the other model's records."""
+    patch.setattr(Roles, "_swap", lambda _: [])
+
+
+def promoted_while_behind(patch: Patch) -> None:
+    """A challenger is promoted wherever it stands."""
+    meta = Roles.meta
+
+    def told(roles: Any) -> Meta:
+        found = meta(roles)
+        beside = found.challenger
+        return found if beside is None else replace(found, challenger=replace(beside, position=found.position))
+
+    patch.setattr(Roles, "meta", told)
+
+
+def roles_changed_unseen(patch: Patch) -> None:
+    """A change of roles does not count as one of all states, nor is it watched for."""
+    patch.setattr(Roles, "_set", lambda roles, _, **fields: ("HSET", roles._keys.meta, "epoch", 0, *_flat(fields)))
+
+
+def _flat(fields: Mapping[str, Any]) -> list[Any]:
+    return [part for pair in fields.items() for part in pair]
+
+
+def trials_go_on_after_a_fence(patch: Patch) -> None:
+    """A challenger's records in memory outlive the position they belong to."""
+    patch.setattr(Challengers, "forget", lambda *_: None)
+    open_ = Challengers.open
+
+    def open_again(challengers: Any, stream: Stream, head: Head) -> None:
+        former = stream.trial
+        open_(challengers, stream, head)
+        if former is not None and stream.trial is not None:
+            stream.trial.position = former.position
+
+    patch.setattr(Challengers, "open", open_again)
+
+
 # What it is -> the kind of simulation that finds it.
 MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "no fence": ("everything", no_fence),
@@ -239,4 +296,9 @@ MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "torn commits left as they are": ("torn commits", torn_commits_left),
     "holes left in commits": ("commits with holes", holes_left),
     "other models served": ("another model", other_models_served),
+    "challengers not guarded": ("models in roles", challengers_not_guarded),
+    "records not swapped": ("models in roles", records_not_swapped),
+    "promoted while behind": ("models in roles", promoted_while_behind),
+    "roles changed unseen": ("models in roles", roles_changed_unseen),
+    "trials go on after a fence": ("models in roles", trials_go_on_after_a_fence),
 }

@@ -35,6 +35,9 @@ TEARS = Faults(refuse=0.15, crash=0.0, cut=0.0, stall=0.0, rewind=0.0)
 REFUSED = tuple(f"{how} {name}" for how in ("rights", "lost", "mixed") for name in ("WATCH", "MULTI", "EXEC", "HMGET"))
 TORN = tuple(f"{how} {name}" for how in ("proxy", "midst") for name in ("HSET", "XADD", "HDEL"))
 HOLES = ("some HSET", "some XADD")
+PROMOTIONS = Faults(promote=0.15, stall=0.05, rewind=0.01, snapshot=0.1)
+TORN_ROLES = Faults(refuse=0.15, crash=0.0, cut=0.0, stall=0.0, rewind=0.0, promote=0.15)
+ROLES = ("added, replayed", "added, fresh", "promoted", "rolled back", "removed", "gave up a change of models")
 IMPORTED = ("exported", "imported, going back", "imported, going on", "gave up an export or import")
 
 
@@ -73,6 +76,16 @@ KINDS = {
     "torn commits": Kind(expected=TORN, faults=TEARS, options={"refused": ("proxy", "midst"), "daemons_at_work": 1}),
     "commits with holes": Kind(  # no dead letters: one that was left out is added behind the others
         expected=HOLES, faults=TEARS, options={"refused": ("some",), "daemons_at_work": 1, "odd": 0.0}
+    ),
+    "models in roles": Kind(
+        expected=(*STORE, *_around("rebuild", "replace"), *ROLES, "rewind"),
+        faults=PROMOTIONS,
+        options={"tried": 3},
+    ),
+    "torn commits of two models": Kind(
+        expected=(*TORN, "promoted"),
+        faults=TORN_ROLES,
+        options={"refused": ("proxy", "midst"), "daemons_at_work": 1, "tried": 2},
     ),
     "an LSTM": Kind(expected=STORE, models=0),
 }

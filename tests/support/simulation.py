@@ -26,6 +26,7 @@ from streamlstm.common.settings import DaemonSettings, EngineSettings
 from streamlstm.daemon.clock import Clock
 from streamlstm.daemon.daemon import Daemon
 from streamlstm.daemon.model_change import ModelChange, Rebuild, refuse
+from streamlstm.daemon.model_library import Library
 from streamlstm.daemon.sharing.assignment import Sharing
 from streamlstm.daemon.sharing.stream_selector import Selection
 from streamlstm.daemon.telemetry.metrics import Metrics
@@ -37,6 +38,7 @@ from streamlstm.store.memory import MemoryServer, MemoryStore, MemoryStream
 from streamlstm.store.record.columns import NO_EXTRAS, Extras
 from streamlstm.store.record.layout import RecordFormat
 from streamlstm.store.resp.entry_id import EntryId
+from support.chain import Chain
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.faults import CrashError, Faults, FaultyLeases, FaultyStore, Trouble
 from support.memory_connection import Draft, MemoryConnection
@@ -44,6 +46,8 @@ from support.memory_flights import FlightStore, Refusals
 from support.memory_leases import LeaseServer
 from support.operator import Operator
 from support.oracle import Oracle
+from support.promoter import Promoter
+from support.roles import check_roles, is_behind, library_of
 from support.traffic import entries
 
 MAX_TURNS = 20_000
@@ -81,6 +85,7 @@ class Simulation:
     daemons_at_work: int = 2  # a commit that was torn can be finished by none but who sent it
     refused: tuple[str, ...] = ()  # ways in which commands of flights are refused (`support.memory_flights`)
     replay: bool = False  # what becomes of states when the model changes: made again, or begun anew
+    tried: int = 0  # models that are given to streams as challengers, and promoted; the first is served
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
@@ -105,6 +110,10 @@ class Simulation:
         self.deployed = [0, 0]  # which of the models each daemon is started with
         self.drafts: dict[str, Draft] = {}
         self.operator = Operator(self.server, self._connected(None), self.rng, self.happened)
+        self.chains = [Chain(key) for key in range(self.tried)]
+        self.promoter = Promoter(
+            self.server, self._connected(None), self.chains, self.rng, self.happened, self._somebodys_turn
+        )
 
     def run(self) -> None:
         """Let everything happen, then let it end, then check."""
@@ -116,7 +125,7 @@ class Simulation:
         self.refusals.end()
         self.deployed = [len(self.models) - 1] * 2
         for _ in range(MAX_LAST_TURNS):
-            if not (self._waiting() or self._is_old() or self._is_torn()) and self._is_shared():
+            if not (self._waiting() or self._is_old() or self._is_torn() or self._is_behind()) and self._is_shared():
                 break
             self._turn_of(self.rng.randrange(self.daemons_at_work))
         self.check()
@@ -127,6 +136,9 @@ class Simulation:
         for stream in self.streams:
             held = self.server.stream(stream)
             assert not self._waits(held), f"{stream} was not answered to its end"
+            if self.tried:
+                check_roles(held, self._seen(stream), self.chains, self.missing, self.extras)
+                continue
             oracle = self._oracle(stream)
             self._forget_idle(oracle, held)
             self.happened["refused series"] += any(letter.kind == TOO_MANY_SERIES for letter in held.dead)
@@ -202,8 +214,14 @@ class Simulation:
         """Whether a daemon has yet to learn what became of a commit, or to write what one left out."""
         return any(isinstance(store, FlightStore) and store.is_busy() for store in self.stores)
 
+    def _is_behind(self) -> bool:
+        """Whether a challenger has something to catch up with."""
+        return any(is_behind(self.server.stream(stream)) for stream in self.streams)
+
     def _is_old(self) -> bool:
         """Whether a stream that has been served is still one of a model that is not served any more."""
+        if self.tried:
+            return False
         served = [self.server.stream(stream).model for stream in self.streams]
         return any(model not in {None, self.models[-1].fingerprint} for model in served)
 
@@ -227,6 +245,9 @@ class Simulation:
             self._lose_input()
         if self.rng.random() < self.faults.operate:
             self.operator.work(self.rng.choice(self.streams))
+        # What a torn commit left out cannot be written once the models have changed, as after an import.
+        if self.tried and self.rng.random() < self.faults.promote and not self._is_torn():
+            self.promoter.work(self.rng.choice(self.streams))
         if len(self.models) > 1 and self.rng.random() < 0.1:
             self._deploy(self.rng.randrange(2))
 
@@ -310,7 +331,15 @@ class Simulation:
             clock=Clock(monotonic=self._monotonic, wall=lambda: 0.0, sleep=lambda _: None),
             on_model_change=self._policy(number),
             sharing=self.sharings[number],
+            library=self._library(number),
         )
+
+    def _library(self, number: int) -> Library | None:
+        """The models a daemon can load: those that lie beside a stream."""
+        return library_of(self.chains, self._connected(number)) if self.tried else None
+
+    def _somebodys_turn(self) -> None:
+        self._turn_of(self.rng.randrange(self.daemons_at_work))
 
     def _policy(self, number: int) -> ModelChange:
         """The daemons of the first model refuse states of another, those of the next replace them."""

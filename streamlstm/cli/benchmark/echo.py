@@ -82,7 +82,8 @@ def step(keys: Keys, path: Path) -> Answer:
     state = model.initial_state(COUNT)
     x = np.zeros((1, COUNT, model.spec.x_width), np.float32)
     record = RecordFormat.of(model.spec, initial_state=state[0], fingerprint=model.fingerprint).fresh.tobytes()
-    begin, end = pack("MULTI"), pack("EXEC") + pack("WATCH", keys.meta) + pack("HMGET", keys.meta, "position", "epoch")
+    guarded = ("position", "epoch", "challenger_position")
+    begin, end = pack("MULTI"), pack("EXEC") + pack("WATCH", keys.meta) + pack("HMGET", keys.meta, *guarded)
     meta = ("HSET", keys.meta, "model", model.fingerprint, "columns", "yhat", "format", "1", "entries", "1", "position")
 
     def answer(entries: Entries) -> tuple[bytes, int]:

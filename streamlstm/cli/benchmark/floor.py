@@ -102,11 +102,15 @@ class RecordingStore:
         self.script.events.append(Receive(READER, 1))
         return self._store.receive_read()
 
-    def load(self, stream: str, names: Sequence[bytes]) -> list[bytes | None]:
+    def read(self, stream: str, after: bytes, end: bytes, count: int) -> bytes:
+        """There is no challenger that could have fallen behind."""
+        raise NotImplementedError
+
+    def load(self, stream: str, names: Sequence[bytes], *, challenger: bool = False) -> list[bytes | None]:
         """HMGET, after what was sent before."""
         self._receive_flight(stream)
         self._call(LOADER, pack("HMGET", Keys(stream).state, *names))
-        return self._store.load(stream, names)
+        return self._store.load(stream, names, challenger=challenger)
 
     def scan(self, stream: str, cursor: bytes, count: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:  # noqa: ARG002
         return b"0", []

@@ -28,8 +28,8 @@ class Difference(NamedTuple):
 class Predictions:
     """The stored predictions of a stream, held against commits as they come."""
 
-    def __init__(self, connection: Connection, keys: Keys, after: bytes) -> None:
-        self._connection, self._key, self._after = connection, keys.predictions, after
+    def __init__(self, connection: Connection, key: str, after: bytes) -> None:
+        self._connection, self._key, self._after = connection, key, after
         self._kept = False  # whether a prediction that is still kept has been seen
         self.compared = 0
         self.gone = 0  # missing before any that is kept

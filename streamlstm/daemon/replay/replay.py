@@ -10,13 +10,11 @@ from collections.abc import Iterable, Iterator
 
 from streamlstm.daemon.replay.temp_records import RecordFile
 from streamlstm.engine import Engine, Result
-from streamlstm.store import Commit, Head, Keys
-from streamlstm.store.resp import Connection, beyond, bulk, checked, pack, parse_replies
+from streamlstm.store import NO_ENTRIES, Commit, Head, Keys, read_range
+from streamlstm.store.resp import Connection, beyond
 from streamlstm.store.snapshots import Record
 
 PAGE = 1_000  # entries of one batch
-
-_NOTHING = b"*0\r\n"
 
 
 class Replay:
@@ -32,17 +30,8 @@ class Replay:
 
     def run(self, connection: Connection, end: bytes) -> Iterator[Result]:
         """Step the entries after the position up to the id `end`; each batch's result once its records are taken in."""
-        key = Keys(self._stream).input
-        begin = b"*1\r\n*2\r\n" + bulk(key.encode())
-        while True:
-            connection.send(pack("XRANGE", key, *beyond(self.position, end), "COUNT", PAGE))
-            connection.raw.expect(1)
-            reply = connection.raw.take()
-            if reply == _NOTHING:
-                return
-            if reply.startswith(b"-"):
-                checked(parse_replies(reply)[0], connection.address)
-            yield self._step(begin + reply)  # as an XREAD would have answered
+        while (reply := read_range(connection, Keys(self._stream), self.position, end, PAGE)) != NO_ENTRIES:
+            yield self._step(reply)
 
     def close(self) -> None:
         self.records.close()

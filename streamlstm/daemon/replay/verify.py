@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 from streamlstm.daemon.replay.comparison import DeadLetters, Difference, Predictions, letter_of, record_difference, text
+from streamlstm.daemon.replay.courses import Course, Stretch, courses_of, from_snapshot
 from streamlstm.daemon.replay.replay import Replay, count_entries
 from streamlstm.engine import Engine
 from streamlstm.errors import StoreError
 from streamlstm.store import Head, Meta
 from streamlstm.store.record import idle_edge, time_of
 from streamlstm.store.resp import Connection, EntryId
-from streamlstm.store.snapshots import SnapshotReader, States
+from streamlstm.store.snapshots import SnapshotReader, States, frozen_challenger
 
 
 @dataclass(kw_only=True)
@@ -31,53 +33,94 @@ class Report:
     entries: int = 0  # stepped again
     predictions: int = 0  # compared
     predictions_gone: int = 0  # trimmed from the beginning of the predictions, so not compared
+    challenger_predictions: int = 0  # compared
     dead_letters: int = 0  # compared
     dead_letters_trimmed: int = 0  # from the beginning, as `--max-dead-letters` does, so not compared
     dead_letters_gone: int = 0  # of entries that the input no longer holds, so not compared
-    records: int = 0  # compared
+    records: int = 0  # compared, of champion and challenger
     input_gone: int = 0  # entries answered in between that the input no longer holds
-    replaced: int = 0  # times all states were replaced since the stream's beginning: imports, other models
+    replaced: int = 0  # times all states were replaced since the stream's beginning, or models in their roles
+    models: list[str] = field(default_factory=list)  # fingerprints of those whose answers were compared
+    models_gone: list[str] = field(default_factory=list)  # likewise, of whose answers nothing could be
     difference: str | None = None
 
 
 class Verification:
     """One stream being verified."""
 
-    def __init__(self, states: States, connection: Connection, engine: Engine, tick: Callable[[int], None]) -> None:
-        """`states` and the input are read over connections of their own; `tick` is told of entries as they are done."""
+    def __init__(
+        self,
+        states: States,
+        connection: Connection,
+        engine: Engine,
+        tick: Callable[[int], None],
+        engine_of: Callable[[str], Engine | None] = lambda _: None,
+    ) -> None:
+        """`states` and the input are read over connections of their own; `tick` is told of entries as they are done.
+
+        `engine_of` gives the engine of another model that the stream has had, None if its file is not kept.
+        """
         self._states, self._connection, self._engine, self._tick = states, connection, engine, tick
+        self._engine_of = engine_of
         self._stream = states.keys.input
         self._counted = True
 
     def run(self, snapshot: SnapshotReader | None) -> Report:
         """Verify from a snapshot, or from the beginning.
 
-        Raises StoreError if the stream was never served, was served with another model, or no longer holds what was
+        Raises StoreError if the stream was never served, was served with other models only, or no longer holds what was
         answered after the beginning; SnapshotError if the snapshot is damaged.
         """
         newest = self._newest()
-        with self._states.frozen() as (meta, frozen):
-            _refuse_other_model(meta, self._engine, self._stream)
-            start = self._start(snapshot, meta)
+        with self._states.frozen(challenger=True) as (meta, frozen):
+            courses = self._courses(meta, snapshot)
             report = Report(
                 stream=self._stream,
-                begin=start.position.decode(),
+                begin=courses[0].start.position.decode(),
                 position=meta.position.decode(),
                 replaced=meta.epoch,
             )
             records = snapshot.records() if snapshot is not None else ()
             # A file of another stream's states says nothing of how many entries this one has had.
             self._counted = snapshot is None or snapshot.head.stream == self._stream
-            with closing(Replay(self._engine, self._stream, start=start, records=records)) as replay:
-                report.difference = (
-                    self._compare_meta(meta, newest)
-                    or self._compare_answers(replay, frozen, start, meta, report)
-                    or self._compare_position(replay, start, meta, report)
-                    or self._compare_records(replay, frozen, meta, report)
-                )
+            for course in courses:
+                engine = self._engine_for(course.model)
+                if engine is None:
+                    report.models_gone.append(course.model)
+                    continue
+                report.models.append(course.model)
+                report.difference = self._compare_meta(meta, newest, course, engine)
+                if report.difference is None:
+                    started = Replay(engine, self._stream, start=course.start, records=records)
+                    with closing(started) as replay:
+                        report.difference = self._compare(replay, engine, course, frozen, meta, report)
+                records = ()
+                if report.difference is not None:
+                    break
             if report.difference is not None and report.input_gone:
                 raise StoreError(_trimmed(report, snapshot))
             return report
+
+    def _engine_for(self, model: str) -> Engine | None:
+        return self._engine if model == self._engine.model.fingerprint else self._engine_of(model)
+
+    def _courses(self, meta: Meta, snapshot: SnapshotReader | None) -> list[Course]:
+        own, keys = self._engine.model.fingerprint, self._states.keys
+        if meta.model is None:
+            raise StoreError(f"the stream {self._stream!r} has not been served yet, so there is nothing to verify")
+        courses = courses_of(keys, meta)
+        if own not in {course.model for course in courses} or (snapshot is not None and own != meta.model):
+            raise StoreError(
+                f"the states of stream {self._stream!r} were made by the model {meta.model[:12]}, this one is "
+                f"{own[:12]}; verify with the model that is served"
+            )
+        if snapshot is not None:
+            return [from_snapshot(keys, meta, self._start(snapshot, meta))]
+        if self._engine_for(courses[0].model) is None:
+            raise StoreError(
+                f"the champion of {self._stream!r} is {meta.model[:12]}, whose file is not kept; verify with that file"
+            )
+        return courses
 
     def _newest(self) -> list[tuple[str, EntryId]]:
         """The last prediction and the last dead letter there are, by the entries they answer."""
@@ -87,12 +130,14 @@ class Verification:
         found.append(("dead letter", None if letter is None else letter_of(letter).entry))
         return [(what, entry) for what, entry in found if entry is not None]
 
-    def _compare_meta(self, meta: Meta, newest: list[tuple[str, EntryId]]) -> str | None:
+    def _compare_meta(
+        self, meta: Meta, newest: list[tuple[str, EntryId]], course: Course, engine: Engine
+    ) -> str | None:
         """What was there before the position was read cannot lie after it."""
-        if meta.columns != self._engine.columns:
+        if course.columns and course.columns != engine.columns:
             return (
-                f"the columns in its meta hash are {meta.columns!r}, those of this model with these options "
-                f"{self._engine.columns!r}; give --interval and --score as `serve` has them"
+                f"the columns in its meta hash are {course.columns!r}, those of this model with these options "
+                f"{engine.columns!r}; give --interval and --score as `serve` has them"
             )
         for what, entry in newest:
             if entry > EntryId.parse(meta.position):
@@ -101,31 +146,84 @@ class Verification:
                 )
         return None
 
-    def _compare_answers(self, replay: Replay, frozen: str, start: Head, meta: Meta, report: Report) -> str | None:
+    def _compare(
+        self, replay: Replay, engine: Engine, course: Course, frozen: str, meta: Meta, report: Report
+    ) -> str | None:
+        """One model's answers and records; the first difference."""
+        difference = self._compare_answers(replay, frozen, course, meta, report)
+        if difference is None and course.is_champion:
+            difference = self._compare_position(replay, course.start, meta, report)
+        if difference is None and course.records is not None:
+            copy = frozen if course.is_champion else frozen_challenger(frozen)
+            difference = self._compare_records(replay, engine, copy, meta, report)
+        return difference
+
+    def _compare_answers(self, replay: Replay, frozen: str, course: Course, meta: Meta, report: Report) -> str | None:
         """Predictions and dead letters, batch by batch; the difference of the first entry that has one."""
-        predictions = Predictions(self._connection, self._states.keys, start.position)
-        trimmed = self._states.dead_letters_were_trimmed()
-        letters = DeadLetters(self._connection, self._states.keys, start.position, may_be_trimmed=trimmed)
         found: list[Difference | None] = []
-        for result in replay.run(self._connection, meta.position):
-            found = [letters.compare(result.commit), predictions.compare(result.commit)]
+        gone: list[Difference | None] = []
+        for stretch in course.stretches:
+            self._step_to(replay, stretch.after, frozen)
+            found, missing = self._compare_stretch(replay, frozen, stretch, report)
+            gone += missing
             if any(found):
                 break
-            self._states.keep(frozen)
-            self._tick(result.entries)
         else:
-            found = [letters.end(meta.position), predictions.end(meta.position)]
-        report.entries = replay.entries
-        report.predictions, report.predictions_gone = predictions.compared, predictions.gone
-        report.dead_letters, report.dead_letters_gone = letters.compared, letters.gone
-        report.dead_letters_trimmed = letters.trimmed
-        held = replay.entries + count_entries(self._connection, self._stream, replay.position, meta.position)
-        report.input_gone = max(0, meta.answered - start.answered - held) if self._counted else 0
+            self._step_to(replay, course.end, frozen)
+        if course.is_champion:
+            report.entries = replay.entries
+        self._count_gone(replay, course, meta, report)
         if not any(found) and not report.input_gone:
-            found = [letters.first_gone, predictions.first_gone]
+            found = gone
         # Of one entry the dead letter comes first: it says why there is no prediction, or another one.
         first = min((one for one in found if one is not None), key=lambda one: one.entry, default=None)
         return None if first is None else first.text
+
+    def _compare_stretch(
+        self, replay: Replay, frozen: str, stretch: Stretch, report: Report
+    ) -> tuple[list[Difference | None], list[Difference | None]]:
+        """The first differences, and the first that may be of what is not kept any more."""
+        predictions = Predictions(self._connection, stretch.predictions, stretch.after)
+        letters = None
+        if stretch.is_champion:
+            trimmed = self._states.dead_letters_were_trimmed()
+            letters = DeadLetters(self._connection, self._states.keys, stretch.after, may_be_trimmed=trimmed)
+        found: list[Difference | None] = []
+        for result in replay.run(self._connection, stretch.end):
+            found = [None if letters is None else letters.compare(result.commit), predictions.compare(result.commit)]
+            if any(found):
+                break
+            self._note(result.entries, frozen)
+        else:
+            found = [None if letters is None else letters.end(stretch.end), predictions.end(stretch.end)]
+        if letters is None:
+            report.challenger_predictions += predictions.compared
+            return found, [predictions.first_gone]
+        report.predictions += predictions.compared
+        report.predictions_gone += predictions.gone
+        report.dead_letters += letters.compared
+        report.dead_letters_gone += letters.gone
+        report.dead_letters_trimmed += letters.trimmed
+        return found, [letters.first_gone, predictions.first_gone]
+
+    def _step_to(self, replay: Replay, end: bytes, frozen: str) -> None:
+        """Step entries up to an id that the model has not answered in any role."""
+        for result in replay.run(self._connection, end):
+            self._note(result.entries, frozen)
+
+    def _note(self, entries: int, frozen: str) -> None:
+        for copy in (frozen, frozen_challenger(frozen)):
+            self._states.keep(copy)
+        self._tick(entries)
+
+    def _count_gone(self, replay: Replay, course: Course, meta: Meta, report: Report) -> None:
+        """How many of the entries of a course the input does not hold any more."""
+        if not self._counted:
+            return
+        count = partial(count_entries, self._connection, self._stream)
+        held = replay.entries + count(replay.position, course.end)
+        answered = meta.answered - count(course.end, meta.position) - course.start.answered
+        report.input_gone = max(report.input_gone, answered - held)
 
     def _compare_position(self, replay: Replay, start: Head, meta: Meta, report: Report) -> str | None:
         """The position is that of the last entry stepped, and the entries up to it are as many as meta says."""
@@ -138,12 +236,13 @@ class Verification:
             )
         counted = meta.answered - start.answered
         if self._counted and counted < replay.entries:
-            return f"its meta hash counts {counted:,} entries after {report.begin}, the input has {replay.entries:,}"
+            return (
+                f"its meta hash counts {counted:,} entries after {start.position.decode()}, the input has "
+                f"{replay.entries:,}"
+            )
         return None
 
-    def _start(self, snapshot: SnapshotReader | None, meta: Meta) -> Head:
-        if snapshot is None:
-            return Head(position=b"0-0", model=None, series=0, answered=0)
+    def _start(self, snapshot: SnapshotReader, meta: Meta) -> Head:
         head = snapshot.head
         if head.model != self._engine.model.fingerprint:
             raise StoreError(
@@ -157,34 +256,24 @@ class Verification:
             )
         return Head(position=head.position, model=head.model, series=0, answered=head.answered)
 
-    def _compare_records(self, replay: Replay, frozen: str, meta: Meta, report: Report) -> str | None:
+    def _compare_records(self, replay: Replay, engine: Engine, copy: str, meta: Meta, report: Report) -> str | None:
         wanted = replay.records
-        for page in self._states.scan(frozen):
+        for page in self._states.scan(copy):
             found = dict(page)
             for (name, record), ours in zip(found.items(), wanted.get(found), strict=True):
                 if ours is None:
                     return f"series {text(name)} has a record, but no value of the input leads to one"
-                difference = record_difference(name, record, ours, self._engine.format)
+                difference = record_difference(name, record, ours, engine.format)
                 if difference is not None:
                     return difference
             report.records += wanted.see(list(found))
-        idle_ms = self._engine.settings.idle_after_ms
+        idle_ms = engine.settings.idle_after_ms
         edge = None if idle_ms is None else idle_edge(meta.position, idle_ms)
         for name, record in wanted.unseen():
             if edge is not None and time_of(record, edge) < edge:
                 continue  # idle for too long: removed, or to be removed
             return f"series {text(name)} has no record"
         return None
-
-
-def _refuse_other_model(meta: Meta, engine: Engine, stream: str) -> None:
-    if meta.model is None:
-        raise StoreError(f"the stream {stream!r} has not been served yet, so there is nothing to verify")
-    if meta.model != engine.model.fingerprint:
-        raise StoreError(
-            f"the states of stream {stream!r} were made by the model {meta.model[:12]}, this one is "
-            f"{engine.model.fingerprint[:12]}; verify with the model that is served"
-        )
 
 
 def _trimmed(report: Report, snapshot: SnapshotReader | None) -> str:

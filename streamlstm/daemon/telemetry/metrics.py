@@ -30,7 +30,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _VALUES = (1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000)
 # Where the loop's time goes, in the order of a turn; `wait` is what it has left.
-STAGES = ("wait", "settle", "read", "parse", "load", "step", "send", "tails")
+STAGES = ("wait", "settle", "read", "parse", "load", "step", "challengers", "send", "tails")
 # How old states are: shares of the series in memory.
 SHARES = (0.1, 0.5, 0.9)
 
@@ -138,6 +138,17 @@ class Metrics:
             "interval_values", "Values that came after an interval was given for them; 0 without --interval or --score."
         )
         self.interval_covered = self._counter("interval_covered", "Of these, values inside their interval.")
+        roles = ("stream", "role")
+        same = "by the model in this role, on the values that champion and challenger were both scored on"
+        self.role_values = self._counter("role_values", f"Predictions scored {same}.", roles)
+        self.role_absolute_error = self._counter("role_absolute_error", f"Sum of |value - prediction| {same}.", roles)
+        self.role_naive_absolute_error = self._counter(
+            "role_naive_absolute_error", "Sum of |value - value before it| over the same values.", roles
+        )
+        self.role_interval_values = self._counter(
+            "role_interval_values", f"Values that came after an interval was given {same}.", roles
+        )
+        self.role_interval_covered = self._counter("role_interval_covered", "Of these, values inside it.", roles)
         self.batches = self._counter("batches", "Micro-batches stepped.", []).labels()
         self.reconnects = self._counter("reconnects", "Times the connection to the store was lost.", []).labels()
         self.lease_repairs = self._counter(
@@ -173,6 +184,10 @@ class Metrics:
         )
 
     def _make_gauges(self) -> None:
+        self._make_gauges_of_streams()
+        self._make_gauges_of_process()
+
+    def _make_gauges_of_streams(self) -> None:
         self.lag_entries = self._gauge("lag_entries", "Entries after the stream's position.")
         self.lag_seconds = self._gauge(
             "lag_seconds",
@@ -193,6 +208,19 @@ class Metrics:
             "interval_coverage",
             "Share of values inside their interval, since the daemon began; NaN while none was given.",
         )
+        self.challenger_behind = self._gauge(
+            "challenger_behind_seconds",
+            "By how much, by the ids of entries, the challenger is behind the champion; 0 where it is in step.",
+        )
+        self.challenger_stopped = self._gauge(
+            "challenger_stopped", "1 while the stream's challenger is not stepped any more, as `model list` says why."
+        )
+        self.refused = self._gauge(
+            "refused",
+            "1 while the stream is left alone because of what its keys hold, as the log says; tried every minute.",
+        )
+
+    def _make_gauges_of_process(self) -> None:
         self.interval_level = self._gauge(
             "interval_level", "Share of values that an interval is to cover; NaN without --interval.", []
         ).labels()
@@ -211,10 +239,6 @@ class Metrics:
             "of the series in memory; 0 where the model carries numbers exactly.",
             [],
         ).labels()
-        self.refused = self._gauge(
-            "refused",
-            "1 while the stream is left alone because of what its keys hold, as the log says; tried every minute.",
-        )
         self.owned_streams = self._gauge("owned_streams", "Streams this process works on.", []).labels()
         self.store_connected = self._gauge(
             "store_connected", "1 while the store answers, 0 while it is away.", []
@@ -236,7 +260,8 @@ class Metrics:
         """Show the gauges of a stream no longer: they are another process's now. What was counted stays."""
         self.of.pop(stream, None)
         lag = (self.lag_entries, self.lag_seconds, self.unreachable_entries)
-        for gauge in (*lag, self.series, self.last_commit, self.skill):
+        trial = (self.challenger_behind, self.challenger_stopped)
+        for gauge in (*lag, self.series, self.last_commit, self.skill, *trial):
             gauge.remove(stream)
 
     def refuse(self, stream: str) -> None:
@@ -278,6 +303,26 @@ class Metrics:
             metrics.interval_covered.value += sums[COVERED]
             metrics.interval_coverage.value = metrics.interval_covered.value / metrics.interval_values.value
         metrics.scaled_error.add(sums[BUCKETS:], sums[SCALED])
+
+    def score_roles(self, stream: str, champion: NDArray[np.float64], challenger: NDArray[np.float64]) -> None:
+        """Take what both models of a stream made of the same values into the sums by role."""
+        if not champion[SCORED] or champion[SCORED] != challenger[SCORED]:
+            return  # one of them begins with a series whose state the other has
+        for role, tally in (("champion", champion), ("challenger", challenger)):
+            sums = tally.tolist()
+            for family, column in (
+                (self.role_values, SCORED),
+                (self.role_absolute_error, ABSOLUTE),
+                (self.role_naive_absolute_error, NAIVE),
+                (self.role_interval_values, GIVEN),
+                (self.role_interval_covered, COVERED),
+            ):
+                family.labels(stream, role).value += sums[column]
+
+    def note_challenger(self, stream: str, *, behind_s: float, stopped: bool) -> None:
+        """Show how far a stream's challenger is, if it has one."""
+        self.challenger_behind.labels(stream).set(behind_s)
+        self.challenger_stopped.labels(stream).set(float(stopped))
 
     def note_steps(self, steps: NDArray[np.uint64]) -> None:
         """Show how far a sample of the series in memory has come since each began or was reset."""

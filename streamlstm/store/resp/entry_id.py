@@ -29,6 +29,12 @@ class EntryId(NamedTuple):
         shown = raw[:MOST_BYTES].decode("utf-8", "replace") + "…" * (len(raw) > MOST_BYTES)
         raise StoreError(f"{shown!r} is not an entry id of the form ms-sequence")
 
+    def before(self) -> EntryId:
+        """The id just before it; 0-0 has none, and is its own."""
+        if self.sequence:
+            return EntryId(self.time_ms, self.sequence - 1)
+        return EntryId(self.time_ms - 1, MOST) if self.time_ms else self
+
     def __str__(self) -> str:
         return f"{self.time_ms}-{self.sequence}"
 

@@ -18,6 +18,7 @@ from streamlstm.store import (
     Keys,
     Meta,
     carry_out_whole,
+    end_roles,
     entries_up_to,
     making,
     read_groups,
@@ -131,27 +132,27 @@ class States:
         self._connection.call("EXPIRE", draft, DRAFT_TTL_S)
 
     @contextmanager
-    def frozen(self) -> Iterator[tuple[Meta, str]]:
+    def frozen(self, *, challenger: bool = False) -> Iterator[tuple[Meta, str]]:
         """Meta, and the key of a copy of all records that belong to it; the server makes the copy in one go.
 
+        With `challenger` there is one of its challenger's records too, under `frozen_challenger` of that key.
         The copy takes as much memory as the records for as long as it is read, and the server answers nobody while it
         is made, about a second for two million records. Nobody has to stop for it.
         """
         draft = self.keys.draft(self._token)
+        copies = {self.keys.state: draft}
+        if challenger:
+            copies[self.keys.challenger_state] = frozen_challenger(draft)
+        commands: list[Command] = [("HMGET", self.keys.meta, *FIELDS)]
+        for key, copy in copies.items():
+            commands += [("COPY", key, copy, "REPLACE"), ("EXPIRE", copy, DRAFT_TTL_S)]
         try:
-            replies = carry_out_whole(
-                self._connection,
-                [
-                    ("HMGET", self.keys.meta, *FIELDS),
-                    ("COPY", self.keys.state, draft, "REPLACE"),
-                    ("EXPIRE", draft, DRAFT_TTL_S),
-                ],
-            )
+            replies = carry_out_whole(self._connection, commands)
             assert replies is not None, "nothing was watched"
             yield read_meta(self._connection, self.keys, replies[0]), draft
         finally:
             with suppress(StoreUnavailableError):  # it has a TTL
-                self._connection.call("UNLINK", draft)
+                self._connection.call("UNLINK", *copies.values())
 
     @contextmanager
     def draft(self) -> Iterator[Draft]:
@@ -176,7 +177,15 @@ class States:
             *("HSET", self.keys.meta, "position", head.position, "model", head.model, "columns", head.columns),
             *("format", FORMAT, "entries", head.answered, "epoch", expected.epoch + 1),
         )
-        return carry_out_whole(self._connection, [*draft.moves(), setting]) is not None
+        ends = end_roles(self.keys, expected)  # what is replaced here is no work of the models that had them
+        if expected.model not in {None, head.model}:
+            ends.append(("UNLINK", self.keys.model(str(expected.model))))
+        return carry_out_whole(self._connection, [*draft.moves(), *ends, setting]) is not None
+
+
+def frozen_challenger(frozen: str) -> str:
+    """The key of the copy of a challenger's records, by that of the champion's."""
+    return f"{frozen}-challenger"
 
 
 class Draft:

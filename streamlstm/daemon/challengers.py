@@ -1,0 +1,271 @@
+"""Challengers: stepped on the values the champion was stepped on, and written in the same commit.
+
+A challenger that has fallen behind (it was just added, or there was no time for it) catches up page by page, in the
+commits there are anyway, by reading again what the input retains. It has as much time as the champion takes, and what
+the loop has left; in a backlog that does not last it is stepped later. Whatever goes wrong with it is its own matter:
+it is stepped no more, and the champion goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from streamlstm.common import EngineSettings
+from streamlstm.daemon.model_library import Library
+from streamlstm.daemon.streams import Stream, Streams, Trial
+from streamlstm.engine import Engine, Parsed, Result
+from streamlstm.errors import StoreError, StreamlstmError
+from streamlstm.store import NO_ENTRIES, Commit, Head, Store
+from streamlstm.store.resp import EntryId, is_before
+
+log = logging.getLogger(__name__)
+
+SHARE = 1.25  # of the champion's time, that challengers are given
+MOST_CREDIT_S = 0.5  # of time that was not used, that is remembered
+# In step is who takes no longer than this for a batch, or no more than so many times as long as the champion.
+IN_STEP_S, IN_STEP_TIMES = 0.002, 2.0
+PAGE_S = 0.01  # aimed at, to catch up with one page of entries
+FIRST_PAGE, MOST_PAGE = 64, 4_096  # entries
+# An entry alone that takes so long is a strike; the third ends the trial.
+STRIKE_S, MOST_STRIKES = 0.05, 3
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What one engine is to step for some streams."""
+
+    engine: Engine
+    champions: dict[str, Result] = field(default_factory=dict)  # by stream
+    streams: list[Stream] = field(default_factory=list)
+    in_step: dict[str, Result] = field(default_factory=dict)  # of these those whose challenger stands where they began
+    behind: list[tuple[Stream, Trial, bytes]] = field(default_factory=list)  # and how far they are to come
+    pages: int = 0  # read for those
+    gone: list[Stream] = field(default_factory=list)  # of those whose entries are not there any more
+    values: int = 0  # stepped
+
+    @property
+    def model(self) -> str:
+        return self.engine.model.fingerprint
+
+    def take(self, stream: Stream, trial: Trial, result: Result) -> None:
+        self.streams.append(stream)
+        self.champions[stream.name] = result
+        if result.entries and trial.position == result.commit.base:
+            self.in_step[stream.name] = result
+        elif is_before(trial.position, result.commit.position):
+            self.behind.append((stream, trial, result.commit.position))
+
+
+class Challengers:
+    """The trials of the streams that are open."""
+
+    def __init__(
+        self,
+        *,
+        settings: EngineSettings,
+        library: Library,
+        streams: Streams,
+        store: Store,
+        beat: Callable[[], bool],
+        monotonic: Callable[[], float],
+    ) -> None:
+        """`beat` is called by engines while they work."""
+        self._settings, self._library, self._streams, self._store = settings, library, streams, store
+        self._beat, self._monotonic = beat, monotonic
+        self._value_s: dict[str, float] = {}  # model -> seconds that a value takes, of late
+        self._made: dict[str, Engine] = {}
+        self._credit_s = MOST_CREDIT_S
+        self._page = FIRST_PAGE
+        self.is_busy = False  # whether any stream has a trial
+
+    @property
+    def engines(self) -> list[Engine]:
+        return list(self._made.values())
+
+    def open(self, stream: Stream, head: Head) -> None:
+        """Begin, or go on with, the trial that a stream's head speaks of; a part of opening the stream."""
+        self.forget(stream)
+        for engine in self._made.values():
+            engine.know(stream.name)
+        found = head.challenger
+        if found is None or found.off is not None:
+            return
+        if is_before(head.position, found.position):
+            gone_back = "the stream went back to before what it has seen; add it again"
+            self._library.stop(stream.name, found.model, gone_back)
+            return
+        ready = self._engine(stream.name, found.model)
+        if ready is None:
+            return
+        ready.open(stream.name, Head(position=found.position, model=found.model, series=found.series, answered=0))
+        stream.trial = Trial(found.model, ready, found.position)
+        self.is_busy = True
+
+    def _engine(self, stream: str, model: str) -> Engine | None:
+        """The engine of a model that is ready for a stream's trial; None if it is not yet, or cannot be."""
+        why = self._library.failures.get((stream, model))
+        made = self._library.challenger(stream, model)
+        if made is not None and model not in self._made:
+            try:
+                self._made[model] = engine = Engine(made, self._settings)
+            except StreamlstmError as error:  # it cannot have an interval, say
+                why = str(error)
+            else:
+                engine.model.beat = self._beat
+                for name in self._streams.open:
+                    engine.know(name)
+        if why is not None:
+            self._library.stop(stream, model, why)
+        return None if made is None or why is not None else self._made[model]
+
+    def forget(self, stream: Stream) -> None:
+        """Let go of what is cached of a stream's trial."""
+        if stream.trial is not None:
+            stream.trial.engine.forget(stream.name)
+            stream.trial = None
+            self.is_busy = any(one.trial is not None for one in self._streams.open.values())
+
+    def earn(self, seconds: float) -> None:
+        """Give challengers time: that the loop had left, or a share of what champions took."""
+        self._credit_s = min(MOST_CREDIT_S, self._credit_s + seconds)
+
+    @property
+    def rest_s(self) -> float:
+        """For how long challengers have to rest before they are given time again; not above 0 if they have some."""
+        return -self._credit_s
+
+    def behind(self) -> list[Stream]:
+        """Streams whose challenger has something to catch up with, and that have no commit under way."""
+        return [
+            stream
+            for stream in self._streams.open.values()
+            if stream.trial is not None
+            and stream.pending is None
+            and stream.head is not None
+            and is_before(stream.trial.position, stream.head.position)
+        ]
+
+    def keep_input(self, commit: Commit, stream: Stream) -> None:
+        """Have a commit trim nothing that the challenger has yet to catch up with."""
+        challenger = None if stream.head is None else stream.head.challenger
+        if challenger is not None and challenger.off is None and commit.trim_before_ms is not None:
+            position = challenger.position if stream.trial is None else stream.trial.position
+            commit.trim_before_ms = min(commit.trim_before_ms, EntryId.parse(position).time_ms)
+
+    def step(self, reply: bytes, results: Sequence[Result], champion_s: float) -> None:
+        """Add to commits that are about to be sent what the streams' challengers make of the same values.
+
+        `reply` is the read that the champions were given; empty if there was none.
+        """
+        self.earn(SHARE * champion_s)
+        turns: dict[str, _Turn] = {}
+        for result in results:
+            stream = self._streams[result.commit.stream]
+            if stream.trial is not None and self._may_step(stream, stream.trial):
+                turn = turns.setdefault(stream.trial.model, _Turn(stream.trial.engine))
+                turn.take(stream, stream.trial, result)
+        for turn in turns.values():
+            if self._credit_s <= 0:
+                return
+            if turn.in_step and self._expected_s(turn) > max(IN_STEP_S, IN_STEP_TIMES * champion_s):
+                turn.in_step.clear()  # it has to catch up later
+            began_s = self._monotonic()
+            self._step(turn, reply)
+            took_s = self._monotonic() - began_s
+            self._credit_s -= took_s
+            self._judge(turn, took_s)
+
+    def _may_step(self, stream: Stream, trial: Trial) -> bool:
+        if not trial.is_begun:
+            trial.is_begun = True
+            why = self._library.begin_step(stream.name)
+            if why is not None:
+                self._end(stream, why)
+        return stream.trial is not None
+
+    def settled(self, stream: Stream, commit: Commit) -> None:
+        """A commit holds."""
+        trial = stream.trial
+        if trial is not None and commit.challenger is not None and not trial.has_come_through:
+            trial.has_come_through = True
+            self._library.come_through(stream.name)
+
+    def _expected_s(self, turn: _Turn) -> float:
+        """How long an engine will take for the values of those in step, by what the last ones took."""
+        return self._value_s.get(turn.model, 0.0) * sum([result.items for result in turn.in_step.values()])
+
+    def _step(self, turn: _Turn, reply: bytes) -> None:
+        """One engine's part; what it cannot do ends its trials."""
+        engine = turn.engine
+        try:
+            batch = self._batch(turn, reply)
+            for name, series in engine.begin(batch).items() if batch else ():
+                has_all = engine.holds_all(name)
+                records = [None] * len(series) if has_all else self._store.load(name, series, challenger=True)
+                engine.admit(name, series, records)
+            made = engine.step(batch) if batch else []
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever it is, the champion goes on)
+            for stream in turn.streams:
+                self._end(stream, f"{type(error).__name__}: {error}")
+            return
+        turn.values = sum([result.items for result in made])
+        for result in made:
+            self._add(turn.champions[result.commit.stream], result)
+        for stream in turn.gone:  # nothing of what it has to catch up with is retained
+            champion = turn.champions[stream.name]
+            passed = Head(
+                position=champion.commit.position, model=turn.model, series=engine.series(stream.name), answered=0
+            )
+            engine.open(stream.name, passed)
+            self._add(champion, engine.nothing(stream.name))
+
+    def _add(self, champion: Result, result: Result) -> None:
+        trial = self._streams[result.commit.stream].trial
+        assert trial is not None, "it was stepped"
+        champion.commit.challenger, champion.challenger = result.commit, result
+        trial.position = result.commit.position
+
+    def _batch(self, turn: _Turn, reply: bytes) -> list[Parsed]:
+        """What is stepped: of the read those in step, of the input a page of those behind."""
+        batch = []
+        for parsed in turn.engine.parse(reply) if turn.in_step else ():
+            result = turn.in_step.get(parsed.stream)
+            if result is not None:
+                batch.append(parsed if parsed.entries == result.entries else parsed.first(result.entries))
+        for stream, trial, end in turn.behind:
+            page = self._store.read(stream.name, trial.position, end, self._page)
+            turn.pages += 1
+            if page == NO_ENTRIES:
+                turn.gone.append(stream)
+            else:
+                batch += turn.engine.parse(page)
+        return batch
+
+    def _judge(self, turn: _Turn, took_s: float) -> None:
+        """Remember how fast an engine is, fit the size of pages, and end the trials of one that is too slow."""
+        if not turn.values:
+            return
+        each_s = took_s / turn.values
+        former_s = self._value_s.get(turn.model, each_s)
+        self._value_s[turn.model] = former_s + (each_s - former_s) / 8
+        if turn.pages:
+            self._page = max(1, min(MOST_PAGE, int(self._page * min(2.0, PAGE_S / max(took_s, 1e-6)))))
+        entries = self._page if turn.pages else 1
+        if took_s < STRIKE_S or entries > 1 or turn.values > len(turn.streams):
+            return
+        for stream in turn.streams:
+            if stream.trial is None:
+                continue
+            stream.trial.strikes += 1
+            if stream.trial.strikes >= MOST_STRIKES:
+                self._end(stream, f"it is too slow: a value takes {took_s:.2f} s")
+
+    def _end(self, stream: Stream, why: str) -> None:
+        assert stream.trial is not None, "there is one to end"
+        model = stream.trial.model
+        self.forget(stream)
+        self._library.stop(stream.name, model, why)

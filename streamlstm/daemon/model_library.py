@@ -1,0 +1,168 @@
+"""The models of a process by fingerprint: that of the file it was given, and those kept beside its streams in Redis.
+
+A challenger is loaded in a thread of its own while its stream is served. A champion that is not loaded yet is loaded
+at once: without it there is nothing to serve.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from streamlstm.errors import ModelError, StoreNotNowError, StoreUnavailableError, StreamlstmError
+from streamlstm.models import StepModel, fingerprint
+from streamlstm.store import Roles
+
+log = logging.getLogger(__name__)
+
+
+MOST_STARTS = 3  # of processes that ended while they loaded, or stepped, a challenger
+
+
+class Shelf(Protocol):
+    """Where models' files are kept beside a stream."""
+
+    def __call__(self, stream: str) -> AbstractContextManager[Roles]:
+        """The roles of the stream's models, over a connection that is closed at the end."""
+
+
+class Library:
+    """Loads models, each once."""
+
+    def __init__(
+        self,
+        own: StepModel,
+        *,
+        shelf: Shelf | None = None,
+        load: Callable[[bytes, str], StepModel] | None = None,
+        own_file: Callable[[], bytes] | None = None,
+        most_bytes: int = 0,
+        begin: Callable[[Callable[[], None]], object] = lambda work: threading.Thread(target=work, daemon=True).start(),
+        most_starts: int = MOST_STARTS,
+    ) -> None:
+        """`own` is the model of the file that is served, `own_file` reads that file again.
+
+        `load` makes a model of the bytes of a file, which has at most so many, and of words that name it; `begin` has
+        work done in the background. Without a shelf there is no model but the own. A challenger with which so many
+        processes have ended is tried no more.
+        """
+        self._most_starts = most_starts
+        self.own = own
+        self._shelf, self._load, self._own_file, self._most_bytes = shelf, load, own_file, most_bytes
+        self._begin = begin
+        self._models: dict[str, StepModel] = {own.fingerprint: own}
+        self._under_way: set[tuple[str, str]] = set()  # (stream, model) that is got ready for a trial
+        self._ready: set[tuple[str, str]] = set()
+        self._told: set[tuple[str, str]] = set()  # of which it was said that they answer
+        self.failures: dict[tuple[str, str], str] = {}  # why it cannot be tried there
+        self.has_news = False  # something is ready, or cannot be
+
+    def find(self, model: str | None) -> StepModel | None:
+        """A model that was loaded; of a stream without one, the own. May be called from any thread."""
+        return self.own if model is None else self._models.get(model)
+
+    def champion(self, stream: str, model: str) -> StepModel | None:
+        """A stream's champion; None if its file is not kept. Raises StoreError or ModelError if it cannot be loaded."""
+        found = self._models.get(model)
+        if found is None and self._shelf is not None:
+            with self._shelf(stream) as roles:
+                found = self._take(roles, stream, model)
+        if found is not None and (stream, model) not in self._told:
+            self._told.add((stream, model))
+            log.warning(
+                "the champion of %r is %s, promoted earlier; what `serve` was given, %s, does not answer there",
+                stream,
+                model[:12],
+                self.own.fingerprint[:12],
+                extra={"stream": stream},
+            )
+        return found
+
+    def challenger(self, stream: str, model: str) -> StepModel | None:
+        """A stream's challenger; None while it is got ready in the background, and if it cannot be (`failures`)."""
+        chosen = (stream, model)
+        if self._shelf is None or chosen in self.failures:
+            return None
+        if chosen not in self._ready and chosen not in self._under_way:
+            self._under_way.add(chosen)
+            shelf = self._shelf
+            self._begin(lambda: self._get_ready(shelf, stream, model))
+        return self._models[model] if chosen in self._ready else None
+
+    def forget(self, stream: str, model: str) -> None:
+        """Get a challenger ready anew should it be asked for again: it may be added again, or its file."""
+        self._ready.discard((stream, model))
+        self.failures.pop((stream, model), None)
+
+    def stop(self, stream: str, model: str, why: str) -> None:
+        """Have a challenger stepped no more."""
+        log.error("the challenger %s of %r is not stepped any more: %s", model[:12], stream, why)
+        self.forget(stream, model)
+        if self._shelf is not None:
+            with self._shelf(stream) as roles:
+                roles.stop(model, why)
+
+    def _get_ready(self, shelf: Shelf, stream: str, model: str) -> None:
+        chosen = (stream, model)
+        try:
+            with shelf(stream) as roles:
+                if model not in self._models:
+                    self._count(roles, "loading")
+                    if self._take(roles, stream, model) is None:
+                        raise ModelError("its file is not in Redis any more")
+                    roles.come_through("loading")
+                self._keep_own(roles, stream)
+                roles.hold_rights()
+            self._ready.add(chosen)
+        except (StoreUnavailableError, StoreNotNowError):  # the loop meets it too, and opens the stream again
+            pass
+        except StreamlstmError as error:
+            self.failures[chosen] = str(error)
+        finally:
+            self._under_way.discard(chosen)
+            self.has_news = True
+
+    def begin_step(self, stream: str) -> str | None:
+        """Note that the challenger is about to be stepped for the first time here; why it must not be, if so."""
+        if self._shelf is None:
+            return None
+        with self._shelf(stream) as roles:
+            try:
+                self._count(roles, "stepping")
+            except ModelError as error:
+                return str(error)
+        return None
+
+    def come_through(self, stream: str) -> None:
+        """Note that a commit with what the challenger made holds."""
+        if self._shelf is not None:
+            with self._shelf(stream) as roles:
+                roles.come_through("stepping")
+
+    def _count(self, roles: Roles, what: str) -> None:
+        """A model that ends the process it is loaded into, or stepped in, would do so again and again."""
+        if roles.count_start(what) > self._most_starts:
+            raise ModelError(f"{self._most_starts} processes ended while {what} it")
+
+    def _keep_own(self, roles: Roles, stream: str) -> None:
+        """Keep the own file beside a stream whose champion it is, so that the way back from another one is open."""
+        if self._own_file is None or roles.meta().model != self.own.fingerprint:
+            return
+        data = self._own_file()
+        if fingerprint(data) != self.own.fingerprint:
+            raise ModelError(
+                f"the file of its champion has been written anew since it was loaded, so there would be no way back: "
+                f"start the process that serves {stream!r} again"
+            )
+        roles.keep_file(self.own.fingerprint, data, for_good=True)
+
+    def _take(self, roles: Roles, stream: str, model: str) -> StepModel | None:
+        data = roles.file(model, most_bytes=self._most_bytes)
+        if data is None:
+            return None
+        assert self._load is not None, "where there is a shelf, models can be loaded"
+        made = self._models[model] = self._load(data, f"the model {model[:12]} of {stream!r}, kept in Redis,")
+        return made

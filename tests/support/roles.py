@@ -1,0 +1,80 @@
+"""Hold what a stream's models have answered in each of their roles against the oracle, as its meta hash says it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from streamlstm.common.settings import EngineSettings
+from streamlstm.daemon.model_library import Library
+from streamlstm.engine.engine import Engine
+from streamlstm.models.spec import fingerprint
+from streamlstm.store.keys import Keys
+from streamlstm.store.memory import MemoryChallenger, MemoryStream
+from streamlstm.store.record.columns import Extras
+from streamlstm.store.resp.entry_id import EntryId
+from streamlstm.store.roles import Roles
+from streamlstm.store.terms import Term, read_terms
+from support.chain import Chain, chain_file
+from support.compare import assert_predictions_equal, assert_states_equal
+from support.memory_connection import MemoryConnection
+from support.oracle import Oracle
+
+Entries = Sequence[tuple[str, list[str]]]
+
+
+def check_roles(held: MemoryStream, seen: Entries, chains: Sequence[Chain], missing: str, extras: Extras) -> None:
+    """Predictions and records of champion and challenger are those of the models that are said to have made them."""
+    by_name = {chain.fingerprint: chain for chain in chains}
+    champions = read_terms(held.terms.get(b"champions")) or (Term(model=chains[0].fingerprint, after="0-0"),)
+    assert held.model in {None, champions[-1].model}, "the last term is that of the champion"
+    beside = held.challenger
+    roles: list[tuple[MemoryStream | MemoryChallenger, Sequence[Term]]] = [(held, champions)]
+    if beside is not None:
+        challengers = read_terms(held.terms.get(b"challengers"))
+        assert challengers, "a challenger has a term"
+        assert challengers[-1].model == beside.model, "the last is its own"
+        assert beside.off is None, f"it was given up: {beside.off}"
+        assert beside.position == held.position, "it has not caught up"
+        roles.append((beside, challengers))
+    for output, terms in roles:
+        wanted = Oracle(by_name[terms[-1].model], missing=missing, extras=extras)
+        predictions = []
+        for number, term in enumerate(terms):
+            end = EntryId.parse(terms[number + 1].after if number + 1 < len(terms) else f"{1 << 62}-0")
+            oracle = Oracle(by_name[term.model], missing=missing, extras=extras)
+            begun, after = EntryId.parse(term.begun), EntryId.parse(term.after)
+            oracle.feed(entry for entry in seen if begun < EntryId.parse(entry[0]) <= end)
+            predictions += [one for one in oracle.predictions if after < EntryId.parse(one[0]) <= end]
+            wanted = oracle
+        wanted.predictions = predictions
+        assert_predictions_equal(list(zip(output.prediction_ids, output.predictions, strict=True)), wanted)
+        layout = Engine(
+            wanted.model, EngineSettings(missing=missing, interval=extras.interval, score=extras.score)
+        ).format
+        assert_states_equal(output.state, wanted, layout)
+
+
+def is_behind(held: MemoryStream) -> bool:
+    """Whether a stream's challenger has something to catch up with."""
+    beside = held.challenger
+    return beside is not None and beside.off is None and beside.position != held.position
+
+
+def library_of(chains: Sequence[Chain], connect: Callable[[str], MemoryConnection]) -> Library:
+    """The models that a daemon of the first chain can load: those whose files lie beside a stream."""
+    by_name = {chain.fingerprint: chain for chain in chains}
+
+    @contextmanager
+    def shelf(stream: str) -> Iterator[Roles]:
+        yield Roles(connect(stream), Keys(stream))  # type: ignore[arg-type]
+
+    return Library(
+        chains[0],
+        shelf=shelf,
+        load=lambda data, _: by_name[fingerprint(data)],
+        own_file=lambda: chain_file(0),
+        most_bytes=1_000,
+        begin=lambda work: work(),
+        most_starts=1_000,  # here processes end for many reasons
+    )
