@@ -148,11 +148,11 @@ class Standby:
         if not others:
             return
         try:
-            kept = self._nodes.batch_by({key: (key, ("EXISTS", key)) for key in others})
+            kept = self._nodes.batch_by({key: (key, ("TYPE", key)) for key in others})
         except StoreError:  # as above
             return
         for key, (stream, why) in others.items():
-            if kept[key] == 1:
+            if kept[key] == b"string":
                 self.foreign.pop(stream, None)
             elif not is_away(kept[key]):
                 self.foreign[stream] = why

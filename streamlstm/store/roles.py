@@ -50,10 +50,10 @@ class Roles:
 
         Raises StoreError if it is larger than so many bytes, ModelError if it is the file of another model.
         """
-        size = self._connection.call("STRLEN", self._keys.model(model))
-        if size > most_bytes:
-            raise StoreError(f"the file of the model {model[:12]} has {size:,} bytes, {most_bytes:,} may be read")
-        return kept_model(self._connection, self._keys, model)
+        data = kept_model(self._connection, self._keys, model)
+        if data is not None and len(data) > most_bytes:
+            raise StoreError(f"the file of the model {model[:12]} has {len(data):,} bytes, {most_bytes:,} may be read")
+        return data
 
     def keep_file(self, model: str, data: bytes, *, for_good: bool) -> None:
         """Keep a model's file; if it has no role, only for the time that giving it one takes."""
@@ -79,7 +79,7 @@ class Roles:
                 gone.append(self._keys.model(str(former)))
             return [
                 ("PERSIST", self._keys.model(model)),
-                ("DEL", *gone),
+                ("UNLINK", *gone),
                 ("HDEL", self._keys.meta, *_OF_CHALLENGER),
                 self._set(meta, challenger=model, challenger_position=begun, challengers=write_terms([term])),
             ]
@@ -129,7 +129,7 @@ class Roles:
             found = _challenger(self._keys, meta)
             keys = self._keys
             return [
-                ("DEL", *_of_challenger(keys), keys.model(found.model)),
+                ("UNLINK", *_of_challenger(keys), keys.model(found.model)),
                 ("HDEL", keys.meta, *_OF_CHALLENGER, "challengers"),
                 self._set(meta),
             ]
@@ -152,9 +152,12 @@ class Roles:
 
     def count_start(self, what: str) -> int:
         """Count that a process begins to do something with the challenger that may end it; returns the count."""
-        count = self._connection.call("HINCRBY", self._keys.challenger_starts, what, 1)
-        self._connection.call("EXPIRE", self._keys.challenger_starts, STARTS_TTL_S)
-        return int(count)
+        key = self._keys.challenger_starts
+        before = self._connection.call("HGET", key, what) or b"0"
+        count = int(before) + 1 if before.isdigit() else 1  # nobody else counts: one process serves a stream
+        self._connection.call("HSET", key, what, count)
+        self._connection.call("EXPIRE", key, STARTS_TTL_S)
+        return count
 
     def come_through(self, what: str) -> None:
         """The process has come through that."""
@@ -203,7 +206,7 @@ class Roles:
     def _swap(self) -> list[Command]:
         """The commands by which the two roles' records change places."""
         champion, challenger, draft = self._keys.state, self._keys.challenger_state, self._keys.draft("roles")
-        has_one, has_other = (self._connection.call("EXISTS", key) for key in (champion, challenger))
+        has_one, has_other = (self._connection.call("HLEN", key) for key in (champion, challenger))
         moves: list[Command] = []
         if has_one:
             moves.append(("RENAME", champion, draft))
@@ -229,7 +232,7 @@ def end_roles(keys: Keys, meta: Meta) -> list[Command]:
         return []
     models = {term.model for term in (*meta.champions, *meta.challengers)} - {meta.model}
     gone = [*_of_challenger(keys), *map(keys.model, sorted(models))]
-    return [("DEL", *gone), ("HDEL", keys.meta, *_OF_CHALLENGER, "champions", "challengers")]
+    return [("UNLINK", *gone), ("HDEL", keys.meta, *_OF_CHALLENGER, "champions", "challengers")]
 
 
 def _of_challenger(keys: Keys) -> list[str]:

@@ -176,9 +176,6 @@ class MemoryConnection:
         """Whose records, or predictions, lie under a key."""
         return self._held.challenger if b":challenger:" in key else self._held
 
-    def _strlen(self, key: bytes) -> int:
-        return len(self._get(key) or b"")
-
     def _get(self, key: bytes) -> bytes | None:
         return self._held.files.get(_model_of(key))
 
@@ -186,15 +183,10 @@ class MemoryConnection:
         self._held.files.setdefault(_model_of(key), data)
         return b"OK"
 
-    def _exists(self, key: bytes) -> int:
-        owner = self._owner(key)
-        return int(owner is not None and bool(owner.state))
-
-    def _hincrby(self, key: bytes, field: bytes, by: bytes) -> int:
-        assert key.endswith(b":challenger:starts"), "nothing else is counted"
-        starts = self._held.starts
-        starts[field] = starts.get(field, 0) + int(by)
-        return starts[field]
+    def _hget(self, key: bytes, field: bytes) -> bytes | None:
+        assert key.endswith(b":challenger:starts"), "nothing else is asked for one by one"
+        count = self._held.starts.get(field)
+        return None if count is None else b"%d" % count
 
     def _del(self, *keys: bytes) -> int:
         beside = self._held.challenger
@@ -213,7 +205,10 @@ class MemoryConnection:
         return 1
 
     def _hlen(self, key: bytes) -> int:
-        return len(self._drafts.get(key.decode(), {}))
+        if b":draft:" in key:
+            return len(self._drafts.get(key.decode(), {}))
+        owner = self._owner(key)
+        return 0 if owner is None else len(owner.state)
 
     def _hscan(self, key: bytes, cursor: bytes, *_: bytes) -> list[Any]:
         records = self._drafts.get(key.decode(), {}) if b":draft:" in key else self._held.state
@@ -226,6 +221,9 @@ class MemoryConnection:
 
     def _hset(self, key: bytes, *pairs: bytes) -> int:
         given = dict(zip(pairs[0::2], pairs[1::2], strict=True))
+        if key.endswith(b":starts"):
+            self._held.starts |= {field: int(count) for field, count in given.items()}
+            return 1
         if not key.endswith(b":meta"):
             self._drafts.setdefault(key.decode(), {}).update(given)
             return 1
@@ -304,7 +302,9 @@ class MemoryConnection:
 
     def _unlink(self, *keys: bytes) -> int:
         for key in keys:
-            if b":draft:" not in key:
+            if b":challenger:" in key or b":model:" in key:
+                self._del(key)
+            elif b":draft:" not in key:
                 self._empty(key)
             self._drafts.pop(key.decode(), None)
         return len(keys)

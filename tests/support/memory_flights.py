@@ -143,10 +143,6 @@ class FlightConnection(MemoryConnection):
     def _type(self, key: bytes) -> bytes:
         return self._types[key.decode()].encode()
 
-    def _hlen(self, key: bytes) -> int:
-        owner = self._owner(key)
-        return 0 if owner is None else len(owner.state)
-
     def _xinfo(self, what: bytes, key: bytes) -> Any:
         owner = self._owner(key)
         ids = [] if owner is None else owner.prediction_ids

@@ -21,7 +21,7 @@ import streamlstm
 from support import models
 from support.paths import ROOT
 from support.server import HOST, Server, binaries
-from support.serving import Serving, add, serve, wait_for_position
+from support.serving import Serving, add, eventually, serve, wait_for_position
 from support.traffic import entries
 
 FOLDER = ROOT / "deploy" / "redis"
@@ -153,6 +153,33 @@ def test_everything_works_under_the_acl_file(
         assert daemon.stop() == 0
     denied = [(entry["username"], entry["object"], entry["reason"]) for entry in client.acl_log()]
     assert denied == []
+    client.close()
+
+
+def test_models_change_roles_under_the_acl_file(
+    server: GuardedServer,
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    model_file: Path,
+    other_model_file: Path,
+) -> None:
+    """A challenger is given, promoted and taken away by the operator, and stepped by the daemon's user."""
+    client = server.client()
+    meta = "{values}:meta"
+    daemon = serve(tmp_path, model_file, "--redis", server.url_of("streamlstm"), "--retain", "36500d")
+    try:
+        daemon.ready()
+        add(client, MADE)
+        wait_for_position(client, STREAM, MADE[-1][0])
+        for what in (["add", STREAM, str(other_model_file)], ["list"], ["promote"], ["rollback"], ["remove"]):
+            done = run("streamlstm-operator", "model", *what)
+            assert done.returncode == 0, done.stderr
+            assert what[0] != "add" or eventually(
+                lambda: client.hget(meta, "challenger_position") == client.hget(meta, "position")
+            )
+    finally:
+        assert daemon.stop() == 0
+    assert client.acl_log() == []
     client.close()
 
 
