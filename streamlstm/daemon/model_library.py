@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -19,6 +20,7 @@ from streamlstm.store import Roles
 log = logging.getLogger(__name__)
 
 
+RETRY_S = 1.0  # after a connection that was not to be had
 MOST_STARTS = 3  # of processes that ended while they loaded, or stepped, a challenger
 
 
@@ -42,6 +44,7 @@ class Library:
         most_bytes: int = 0,
         begin: Callable[[Callable[[], None]], object] = lambda work: threading.Thread(target=work, daemon=True).start(),
         most_starts: int = MOST_STARTS,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         """`own` is the model of the file that is served, `own_file` reads that file again.
 
@@ -49,7 +52,7 @@ class Library:
         work done in the background. Without a shelf there is no model but the own. A challenger with which so many
         processes have ended is tried no more.
         """
-        self._most_starts = most_starts
+        self._most_starts, self._sleep = most_starts, sleep
         self.own = own
         self._shelf, self._load, self._own_file, self._most_bytes = shelf, load, own_file, most_bytes
         self._begin = begin
@@ -117,8 +120,8 @@ class Library:
                 self._keep_own(roles, stream)
                 roles.hold_rights()
             self._ready.add(chosen)
-        except (StoreUnavailableError, StoreNotNowError):  # the loop meets it too, and opens the stream again
-            pass
+        except (StoreUnavailableError, StoreNotNowError):
+            self._sleep(RETRY_S)
         except StreamlstmError as error:
             self.failures[chosen] = str(error)
         finally:
@@ -149,15 +152,16 @@ class Library:
 
     def _keep_own(self, roles: Roles, stream: str) -> None:
         """Keep the own file beside a stream whose champion it is, so that the way back from another one is open."""
-        if self._own_file is None or roles.meta().model != self.own.fingerprint:
+        own = self.own.fingerprint
+        if self._own_file is None or roles.meta().model != own or roles.file(own, most_bytes=self._most_bytes):
             return
         data = self._own_file()
-        if fingerprint(data) != self.own.fingerprint:
+        if fingerprint(data) != own:
             raise ModelError(
                 f"the file of its champion has been written anew since it was loaded, so there would be no way back: "
                 f"start the process that serves {stream!r} again"
             )
-        roles.keep_file(self.own.fingerprint, data, for_good=True)
+        roles.keep_file(own, data, for_good=True)
 
     def _take(self, roles: Roles, stream: str, model: str) -> StepModel | None:
         data = roles.file(model, most_bytes=self._most_bytes)

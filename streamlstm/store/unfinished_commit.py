@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import hiredis
 
+from streamlstm.errors import StoreError, StoreRefusesError, StoreUnavailableError
 from streamlstm.store.base import Commit
 from streamlstm.store.keys import Keys
 from streamlstm.store.late_insert import insert_late
@@ -54,8 +55,8 @@ class Unfinished:
 
     @property
     def _has_moved(self) -> bool:
-        moving = (b"HSET", self.keys.meta.encode())
-        return all(command[:2] != moving for command in self.commands)
+        meta = self.keys.meta.encode()
+        return not any(command[1] == meta and b"position" in command for command in self.commands)
 
     def __str__(self) -> str:
         return (
@@ -83,12 +84,26 @@ class Unfinished:
         """Put predictions in that others follow already; False if somebody has gone on meanwhile."""
         for key in (self.keys.predictions, self.keys.challenger_predictions):
             missing = [command for command in self.commands if command[:2] == (b"XADD", key.encode())]
-            inserted = insert_late(connection, self.keys, key, self.end, [command[2:] for command in missing])
+            try:
+                inserted = insert_late(connection, self.keys, key, self.end, [command[2:] for command in missing])
+            except StoreRefusesError:
+                raise
+            except StoreError as error:
+                if key == self.keys.predictions or isinstance(error, StoreUnavailableError):
+                    raise
+                inserted = self._stop_challenger(missing, error)
             if inserted:  # which has ended the watch; what else is missing is found at the next turn
                 self.commands = [command for command in self.commands if command not in missing]
             if inserted is not False:
                 return inserted is not None
         return True
+
+    def _stop_challenger(self, missing: Sequence[Command], error: StoreError) -> bool:
+        """A challenger whose predictions cannot be written is stepped no more; the champion goes on."""
+        log.error("%s; the challenger is not stepped any more", error)
+        left = [command for command in self.commands if command not in missing]
+        self.commands = [*left, (b"HSET", self.keys.meta.encode(), b"challenger_off", str(error).encode())]
+        return False
 
     def _write(self, connection: Connection) -> bool:
         """Carry out the commands; False if somebody has gone on meanwhile."""

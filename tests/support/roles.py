@@ -77,4 +77,5 @@ def library_of(chains: Sequence[Chain], connect: Callable[[str], MemoryConnectio
         most_bytes=1_000,
         begin=lambda work: work(),
         most_starts=1_000,  # here processes end for many reasons
+        sleep=lambda _: None,
     )

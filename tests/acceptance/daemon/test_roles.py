@@ -215,6 +215,33 @@ def test_what_is_wrong_with_a_challenger_costs_the_champion_nothing(
     assert daemon.stop() == 0
 
 
+def test_what_others_write_to_a_challenger_costs_the_champion_nothing(
+    start_server: Callable[..., Server],
+    start: Callable[..., Serving],
+    tmp_path: Path,
+    model_path: Path,
+    other_path: Path,
+) -> None:
+    """Its stream of predictions takes nothing any more: it is stepped no more, and every value is answered."""
+    server = start_server()
+    client = server.client()
+    daemon = start("--redis", server.url)
+    daemon.ready()
+    add(client, MADE[:500])
+    wait_for_position(client, "values", MADE[499][0])
+    model(tmp_path, server, "add", "other.onnx")
+    assert eventually(lambda: in_step(client))
+    client.xadd(KEYS.challenger_predictions, {"hot": "1"}, id=f"{2**64 - 1}-{2**64 - 1}")
+    add(client, MADE[500:1000])
+    wait_for_position(client, "values", MADE[999][0])
+    check(client, load(model_path), MADE[:1000])
+    assert eventually(lambda: b"somebody else added" in (client.hget(KEYS.meta, "challenger_off") or b""))
+    model(tmp_path, server, "add", "other.onnx", "--replace")
+    assert eventually(lambda: in_step(client))
+    verified(tmp_path, server, other_path)
+    assert daemon.stop() == 0
+
+
 def test_what_cannot_be_is_refused_in_one_line(
     start_server: Callable[..., Server],
     start: Callable[..., Serving],
