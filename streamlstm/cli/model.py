@@ -182,13 +182,13 @@ def remove(*, streams: tuple[str, ...], everywhere: bool, redis_url: str | None,
 @command("list", short_help="Show the models of streams and how they compare.")
 @streams_argument
 @all_option
-@option("--last", type=click.IntRange(100), default=MOST_COMPARED, help="Entries to compare on, the youngest.")
+@option("--entries", type=click.IntRange(100), default=MOST_COMPARED, help="Entries to compare on, the youngest.")
 @redis_option
 @data_dir_option
 @max_model_bytes_option
 @json_option
 def list_models(
-    *, streams: tuple[str, ...], everywhere: bool, last: int, redis_url: str | None, data_dir: Path, as_json: bool
+    *, streams: tuple[str, ...], everywhere: bool, entries: int, redis_url: str | None, data_dir: Path, as_json: bool
 ) -> None:
     """Show champion and challenger of STREAMs (default: values), compared on the values that both have forecast.
 
@@ -200,7 +200,7 @@ def list_models(
     found = []
     for name in _names(streams, everywhere, redis_url, data_dir):
         with _opened(name, redis_url, data_dir) as (roles, connection):
-            found.append(standing(roles, connection, name, last))
+            found.append(standing(roles, connection, name, entries))
     if as_json:
         click.echo(json.dumps(found))
     else:

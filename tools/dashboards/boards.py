@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from panels import ALL, BEHIND, ERROR, LAG, PROCESS, QUALITY, RATE, SPEED, TROUBLE, WHICH, Board, Panel, quantile, rate
+from panels import (
+    ALL,
+    BEHIND,
+    ERROR,
+    LAG,
+    PROCESS,
+    QUALITY,
+    RATE,
+    ROLES,
+    SPEED,
+    TROUBLE,
+    WHICH,
+    Board,
+    Panel,
+    quantile,
+    rate,
+)
 
 OVERVIEW = Board(
     "streamlstm-overview",
@@ -175,6 +191,7 @@ FORECASTS = Board(
     "Are the forecasts worth having, and are they as good as they were.",
     rows={
         "Quality": QUALITY,
+        "Champion and challenger": ROLES,
         "Errors": [
             Panel(
                 "Better than naive",

@@ -213,3 +213,34 @@ QUALITY = [
         ((f"1 - {ratio(*ERRORS, '[6h]')}", "{{stream}}"),),
     ),
 ]
+
+
+def by_role(above: str, below: str) -> tuple[tuple[str, str], ...]:
+    """Two counters' growth over six hours by role, one over the other, of streams that have a challenger."""
+    grown = [f"sum by (stream, role) (rate(streamlstm_role_{one}_total{{{ALL}}}[6h]))" for one in (above, below)]
+    return ((f"{grown[0]} / ({grown[1]} > 0)", "{{role}} of {{stream}}"),)
+
+
+ROLES = [
+    Panel(
+        "Error of champion and challenger",
+        "Mean error over that of the naive forecast in six hours, both on the same values; how sure the difference is, "
+        "`streamlstm model list` says.",
+        "none",
+        by_role("absolute_error", "naive_absolute_error"),
+        least=0,
+    ),
+    Panel(
+        "Coverage of champion and challenger",
+        "Share of the same values inside the interval that each gave for them, in six hours.",
+        "percentunit",
+        by_role("interval_covered", "interval_values"),
+    ),
+    Panel(
+        "Challengers behind",
+        "How far the challenger is behind the champion, by the ids of entries; it catches up when there is time.",
+        "s",
+        ((f"max by (stream) (streamlstm_challenger_behind_seconds{{{ALL}}})", "{{stream}}"),),
+        least=0,
+    ),
+]
