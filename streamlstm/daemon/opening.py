@@ -134,12 +134,14 @@ class Opening:
         self._opened(stream, head)
 
     def _champion(self, stream: str, head: Head) -> StepModel | None:
-        """The model that answers a stream; None if its states are of one that this process has not, or is to replace.
+        """The model that answers a stream; None if its states are of one that the own file has nothing to do with.
 
-        An earlier champion's file is no new model: what was put in its place goes on.
+        That of an earlier champion, or of the challenger, is no other model: what has been promoted goes on.
         """
         own = self._own.model.fingerprint
-        if head.model in {None, own}:
+        if head.model is None or head.model == own:
             return self._own.model
-        replaces = self._on_model_change is not refuse and own not in head.former
-        return None if replaces else self._library.champion(stream, head.model)
+        beside = head.challenger
+        if own not in head.former and (beside is None or beside.model != own):
+            return None
+        return self._library.champion(stream, head.model)

@@ -15,7 +15,7 @@ from itertools import islice
 
 from streamlstm.daemon.sharing import Selection
 from streamlstm.errors import ModelChangedError, StoreError, StoreForbidsError, StoreUnavailableError
-from streamlstm.store import Keys, Preflight, read_model
+from streamlstm.store import ROLE_FIELDS, Keys, Preflight, models_of, read_model
 from streamlstm.store.resp import WRONG_TYPE, Nodes, is_away
 
 log = logging.getLogger(__name__)
@@ -29,8 +29,8 @@ def says_other_model(stream: str, made_by: str, served: str) -> str:
     """What is wrong, and what to do about it."""
     return (
         f"the states of stream {stream!r} were made by another model ({made_by[:12]}, this one is {served[:12]}); "
-        "serve that model, serve a stream of another name with this one, or say what is to become of them: "
-        "--on-model-change reset or replay"
+        "serve that model, try this one beside it (`streamlstm model add`), serve a stream of another name with it, or "
+        "say what is to become of the states: --on-model-change reset or replay"
     )
 
 
@@ -125,7 +125,7 @@ class Standby:
             replies = self._nodes.batch_by({**models, **leases})
         except StoreError:  # the loop meets it too, and says it
             return set()
-        leased, others = set(), {}
+        leased, others = set(), dict[str, tuple[Keys, str]]()
         for key in keys:
             raw = replies[key.meta]
             if isinstance(replies[key.lease], bytes):
@@ -139,20 +139,27 @@ class Standby:
             if model in {None, self._model}:
                 self.foreign.pop(key.input, None)
             else:
-                others[key.model(model or "")] = key.input, says_other_model(key.input, model or "", self._model or "")
+                others[key.input] = key, says_other_model(key.input, model or "", self._model or "")
         self._note_foreign(others)
         return leased
 
-    def _note_foreign(self, others: dict[str, tuple[str, str]]) -> None:
-        """Note streams of other models, by the keys of their files; one that is kept there can be loaded."""
+    def _note_foreign(self, others: dict[str, tuple[Keys, str]]) -> None:
+        """Note streams of other models, but for those where what is served was a champion, or is the challenger.
+
+        There the champion's file is kept, and is loaded (`daemon.opening`).
+        """
         if not others:
             return
+        asked = {stream: (keys.meta, ("HMGET", keys.meta, *ROLE_FIELDS)) for stream, (keys, _) in others.items()}
         try:
-            kept = self._nodes.batch_by({key: (key, ("TYPE", key)) for key in others})
+            replies = self._nodes.batch_by(asked)
         except StoreError:  # as above
             return
-        for key, (stream, why) in others.items():
-            if kept[key] == b"string":
+        for stream, (_, why) in others.items():
+            reply = replies[stream]
+            if is_away(reply):
+                continue
+            if isinstance(reply, list) and self._model in models_of(*reply):
                 self.foreign.pop(stream, None)
-            elif not is_away(kept[key]):
+            else:
                 self.foreign[stream] = why

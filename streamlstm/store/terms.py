@@ -57,6 +57,15 @@ def write_terms(terms: Sequence[Term]) -> str:
     return json.dumps([asdict(term) for term in terms[-MOST_TERMS:]])
 
 
+ROLE_FIELDS = ("champions", "challenger")
+
+
+def models_of(champions: bytes | None, challenger: bytes | None) -> set[str]:
+    """The models that have, or have had, a role, by these fields; none of what nobody of us wrote."""
+    found = {term.model for term in read_terms(champions) or ()}
+    return found | ({challenger.decode("ascii", "replace")} if challenger else set())
+
+
 def _is_one(term: Term) -> bool:
     parts: list[Any] = [term.model, term.after, term.begun]
     if not all(isinstance(part, str) for part in parts) or not isinstance(term.entries, int) or term.entries < 0:
