@@ -60,11 +60,11 @@ class CommitConnection:
             + b"".join(asked)
             + pack("HMGET", keys.meta, *FIELDS)
             + pack("HLEN", keys.state)
-            + pack("HLEN", keys.challenger_state)
             + pack("XINFO", "STREAM", keys.input)
+            + pack("HLEN", keys.challenger_state)  # not beside the other count, which it could be taken for
             + pack("MULTI")
         )
-        watched, *found, described, series, beside, told, begun = [connection.receive() for _ in range(len(asked) + 6)]
+        watched, *found, described, series, told, beside, begun = [connection.receive() for _ in range(len(asked) + 6)]
         agreed(watched, b"OK", address, "WATCH")
         hold_types(keys, found, address)
         fields = dict(zip(FIELDS, listed(described, len(FIELDS), address, "HMGET"), strict=True))

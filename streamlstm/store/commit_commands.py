@@ -140,7 +140,7 @@ class FlightPacker:
         if commit.trim_before_ms is not None:
             # Predictions go with the input they answer; MINID is below the position, so nothing unread is trimmed.
             edge = bytes(min(EntryId(commit.trim_before_ms, 0), EntryId.parse(commit.position)))
-            trimmed = (keys.input, keys.predictions, keys.challenger_predictions)
+            trimmed = (keys.input, keys.predictions, *([keys.challenger_predictions] if beside else []))
             parts += [pack("XTRIM", key, "MINID", "~", edge) for key in trimmed]
             commands += len(trimmed)
         return commands

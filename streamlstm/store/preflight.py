@@ -87,8 +87,7 @@ def needed(
         ("TIME",),
     ]
     if trims:
-        trimmed = (keys.input, keys.predictions, keys.challenger_predictions)
-        commands += [("XTRIM", key, "MINID", "~", _BEGINNING) for key in trimmed]
+        commands += [("XTRIM", key, "MINID", "~", _BEGINNING) for key in (keys.input, keys.predictions)]
     if sweeps:
         commands.append(("HSCAN", keys.state, 0, "COUNT", 1))
     if replaces:
@@ -149,4 +148,5 @@ def needed_beside(keys: Keys) -> list[Command]:
         ("HDEL", keys.challenger_state, "series"),
         ("DEL", keys.challenger_state),
         ("XADD", keys.challenger_predictions, "*", "series", "1"),
+        ("XTRIM", keys.challenger_predictions, "MINID", "~", _BEGINNING),
     ]

@@ -24,7 +24,7 @@ Start = Callable[..., Serving]
 
 MADE = entries(61, 1_500, series=40, odd=0.1)
 FLIGHT = ("WATCH", "MULTI", "EXEC", "HMGET", "HSET", "XADD")
-OTHERS = ("XREAD", "HDEL", "XINFO", "HGET", "XRANGE", "TIME")
+OTHERS = ("XREAD", "HDEL", "XINFO", "XRANGE", "TIME")
 LEASES = ("ZADD", "ZRANGE", "GET", "PEXPIRE", "ZREMRANGEBYSCORE")
 
 
