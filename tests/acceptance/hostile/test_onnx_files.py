@@ -39,7 +39,9 @@ for seed in range(int(sys.argv[2])):
     except StreamlstmError as error:
         assert str(error) and all(32 <= ord(letter) for letter in str(error)), seed
         found["refused"] += 1
-found["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+# The kernel's own mark: that of getrusage begins with what the process that started this one had.
+status = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
+found["megabytes"] = int(status["VmHWM"].split()[0]) >> 10
 print(json.dumps(found))
 """
 
