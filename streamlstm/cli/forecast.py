@@ -21,10 +21,11 @@ from streamlstm.cli.options import (
     option,
     redis_option,
     say,
+    series_option,
     stream_argument,
 )
 from streamlstm.cli.quantities import DURATION
-from streamlstm.common import write_whole
+from streamlstm.common import need_directories, write_whole
 from streamlstm.errors import UsageError, require_extra
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ WORDS = ("hold", "refuse")
 
 @command("forecast", short_help="Forecast the next values of series from their states of this moment.")
 @stream_argument
-@option("--series", multiple=True, metavar="NAME", setting=False, help="This series; may be given several times.")
+@series_option
 @option("--all", "everything", is_flag=True, setting=False, help="All series of the stream, into the table of -o.")
 @option("--steps", type=click.IntRange(1, 100_000), default=24, metavar="H", help="How many values ahead.")
 @option(
@@ -99,7 +100,7 @@ def forecast(
     streamlstm forecast values --series passengers --steps 12 --plot ahead.png
     streamlstm forecast values --all --steps 24 -o ahead.parquet
     """
-    _refuse_in_vain(series, everything=everything, output=output, plot=plot, as_json=as_json)
+    _refuse_in_vain(series, everything=everything, output=output, plot=plot)
     from streamlstm.cli.connection import connect, resolve_redis
     from streamlstm.cli.loading import load_bytes, load_model
     from streamlstm.client import Forecaster, asked_of
@@ -135,9 +136,7 @@ def forecast(
     _say_limits(found)
 
 
-def _refuse_in_vain(
-    series: tuple[str, ...], *, everything: bool, output: Path | None, plot: Path | None, as_json: bool
-) -> None:
+def _refuse_in_vain(series: tuple[str, ...], *, everything: bool, output: Path | None, plot: Path | None) -> None:
     """Raise UsageError for what would end with nothing."""
     if bool(series) == everything:
         raise UsageError("say which series to forecast: --series NAME, or --all with -o TABLE")
@@ -154,10 +153,7 @@ def _refuse_in_vain(
             require_extra("pyarrow")
     if plot is not None:
         require_extra("matplotlib")
-    for path in (output, plot):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise UsageError(f"the directory of {path} does not exist; make it first")
-    del as_json
+    need_directories(output, plot)
 
 
 def _history(forecaster: Forecaster, series: str) -> tuple[list[int], list[float]]:

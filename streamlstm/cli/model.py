@@ -11,14 +11,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streamlstm.cli.loading import max_model_bytes_option
-from streamlstm.cli.options import command, data_dir_option, group, json_option, note, option, redis_option, say
+from streamlstm.cli.options import (
+    command,
+    data_dir_option,
+    group,
+    json_option,
+    note,
+    option,
+    redis_option,
+    say,
+    shown_model,
+)
 from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
 
 if TYPE_CHECKING:
     from streamlstm.store import Roles
     from streamlstm.store.resp import Connection
 
-DIGITS = 12  # of a fingerprint, that are shown
 MOST_COMPARED = 10_000  # entries
 
 streams_argument = click.argument("streams", metavar="[STREAM]...", nargs=-1)
@@ -37,12 +46,10 @@ def model() -> None:
 
 @contextmanager
 def _opened(stream: str, redis_url: str | None, data_dir: Path) -> Iterator[tuple[Roles, Connection]]:
-    from streamlstm.cli.connection import connect, resolve_redis
-    from streamlstm.store import Keys, Roles, check_stream
+    from streamlstm.cli.connection import opened_stream
+    from streamlstm.store import Roles
 
-    keys = Keys(stream)
-    with closing(connect(resolve_redis(redis_url, data_dir), keys.input)) as connection:
-        check_stream(connection, keys)
+    with opened_stream(stream, redis_url, data_dir) as (connection, keys):
         yield Roles(connection, keys), connection
 
 
@@ -121,7 +128,7 @@ def add(*, names: tuple[str, ...], begin: str, instead: bool, redis_url: str | N
     def change(roles: Roles, name: str) -> str:  # noqa: ARG001
         meta = roles.add(loaded.fingerprint, data, replay=begin == "replay", instead=instead)
         where = "what is retained" if begin == "replay" else "the next values"
-        return f"{loaded.fingerprint[:DIGITS]} is tried beside {str(meta.model)[:DIGITS]}, from {where} on"
+        return f"{shown_model(loaded.fingerprint)} is tried beside {shown_model(meta.model)}, from {where} on"
 
     _each(_names(names[:-1], False, redis_url, data_dir), redis_url, data_dir, change)
 
@@ -141,7 +148,7 @@ def promote(*, streams: tuple[str, ...], everywhere: bool, redis_url: str | None
     def change(roles: Roles, name: str) -> str:  # noqa: ARG001
         meta = roles.promote()
         new = meta.challenger.model if meta.challenger else ""
-        return f"{new[:DIGITS]} answers after {meta.position.decode()}; {str(meta.model)[:DIGITS]} is the challenger"
+        return f"{shown_model(new)} answers after {meta.position.decode()}; {shown_model(meta.model)} is the challenger"
 
     _each(_names(streams, everywhere, redis_url, data_dir), redis_url, data_dir, change)
 
@@ -159,7 +166,7 @@ def rollback(*, streams: tuple[str, ...], everywhere: bool, redis_url: str | Non
         if not former:
             raise StoreError(f"the stream {name!r} has had no other champion, so there is none to go back to")
         meta = roles.promote(former[0].model)
-        return f"{former[0].model[:DIGITS]} answers again after {meta.position.decode()}"
+        return f"{shown_model(former[0].model)} answers again after {meta.position.decode()}"
 
     _each(_names(streams, everywhere, redis_url, data_dir), redis_url, data_dir, change)
 
@@ -174,7 +181,7 @@ def remove(*, streams: tuple[str, ...], everywhere: bool, redis_url: str | None,
 
     def change(roles: Roles, name: str) -> str:  # noqa: ARG001
         meta = roles.remove()
-        return f"{(meta.challenger.model if meta.challenger else '')[:DIGITS]} is no longer tried"
+        return f"{shown_model(meta.challenger.model if meta.challenger else None)} is no longer tried"
 
     _each(_names(streams, everywhere, redis_url, data_dir), redis_url, data_dir, change)
 

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from streamlstm.cli.options import shown_model
 from streamlstm.client import Compared, compared, facts_of
+from streamlstm.engine import scored_feature
 from streamlstm.errors import ModelError, StoreError
 from streamlstm.evaluation import compare_errors
 from streamlstm.models import Model
 from streamlstm.store import Keys, Meta, Roles
 from streamlstm.store.resp import Connection
 
-DIGITS = 12  # of a fingerprint, that are shown
 SURE = 0.05  # what p is below, if a difference is called one
 
 
@@ -43,10 +44,10 @@ def _scored(roles: Roles, meta: Meta) -> tuple[int, int]:
     data = roles.file(meta.challenger.model, most_bytes=most_model_bytes())
     if data is None:
         raise StoreError("the challenger's file is not kept any more, so which of its numbers is a forecast is unknown")
-    for number, target in enumerate(Model(data).spec.targets):
-        if target is not None:
-            return target, number
-    raise StoreError("the challenger forecasts none of its features, as far as its file says")
+    output, feature = scored_feature(Model(data).spec.targets)
+    if output < 0:
+        raise StoreError("the challenger forecasts none of its features, as far as its file says")
+    return output, feature
 
 
 def _figures(errors: Compared) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def description(one: Mapping[str, Any]) -> Iterator[str]:
             continue
         errors = figures[role]
         numbers = f"{errors['mae']:>12.5g}{errors['rmse']:>12.5g}{errors['scaled_error']:>9.3f}" if errors else ""
-        yield f"  {role:<11}{model[:DIGITS]:<14}{numbers}".rstrip()
+        yield f"  {role:<11}{shown_model(model):<14}{numbers}".rstrip()
     if one["challenger"] is None:
         yield "  no challenger; `streamlstm model add NEW.onnx` gives one"
         return

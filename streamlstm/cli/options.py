@@ -202,6 +202,18 @@ def _only_text(ctx: click.Context, param: click.Parameter, value: str) -> str:  
 stream_argument = click.argument("stream", metavar="[STREAM]", default="values", required=False, callback=_only_text)
 
 
+# Passed as `series: tuple[str, ...]`.
+series_option = option(
+    "--series", multiple=True, metavar="NAME", setting=False, help="This series; may be given several times."
+)
+FINGERPRINT_DIGITS = 12  # of 64, that are shown; enough to tell models apart at a glance
+
+
+def shown_model(fingerprint: str | None) -> str:
+    """The first digits of a fingerprint; nothing of none."""
+    return (fingerprint or "")[:FINGERPRINT_DIGITS]
+
+
 def keep_inputs(inputs: Sequence[Path], outputs: Sequence[Path | None]) -> None:
     """UsageError if a file to be written is one that is read."""
     for output in outputs:

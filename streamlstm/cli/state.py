@@ -24,6 +24,7 @@ from streamlstm.cli.options import (
     option,
     redis_option,
     say,
+    series_option,
     stream_argument,
 )
 from streamlstm.common import open_bounded, whole_file, whole_stream
@@ -35,10 +36,6 @@ if TYPE_CHECKING:
 RESETS_PER_ENTRY = 1_000
 STANDARD = Path("-")  # stdin or stdout
 PAGE_BYTES = 1 << 20  # one step of the bar of an import
-
-all_series_option = option(
-    "--series", multiple=True, metavar="NAME", setting=False, help="This series; may be given several times."
-)
 
 
 @group("state", short_help="List, show, reset, export and import the states of series.")
@@ -55,15 +52,10 @@ def opened(stream: str, redis_url: str | None, data_dir: Path, *, new: bool = Fa
 
     Raises StoreError for keys of other types, and for a stream that is not there unless it may be `new`.
     """
-    from contextlib import closing
-
-    from streamlstm.cli.connection import connect, resolve_redis
-    from streamlstm.store import Keys, check_stream, check_types
+    from streamlstm.cli.connection import opened_stream
     from streamlstm.store.snapshots import States
 
-    keys = Keys(stream)
-    with closing(connect(resolve_redis(redis_url, data_dir), keys.input)) as connection:
-        (check_types if new else check_stream)(connection, keys)
+    with opened_stream(stream, redis_url, data_dir, new=new) as (connection, keys):
         yield States(connection, keys, token=secrets.token_hex(8))
 
 
@@ -115,7 +107,7 @@ def list_states(*, stream: str, match: str | None, redis_url: str | None, data_d
 
 @command("show", short_help="Show what the state of a series holds.")
 @stream_argument
-@all_series_option
+@series_option
 @option(
     "--model",
     type=click.Path(path_type=Path),
@@ -162,7 +154,7 @@ def show(
 
 @command("reset", short_help="Start series anew, in order with their values.")
 @stream_argument
-@all_series_option
+@series_option
 @option("--all", "everything", is_flag=True, setting=False, help="All series of the stream.")
 @redis_option
 @data_dir_option

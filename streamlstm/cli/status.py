@@ -12,7 +12,17 @@ from typing import Any
 import click
 
 from streamlstm.cli.connection import connect_all, resolve_redis
-from streamlstm.cli.options import command, counted, data_dir_option, json_option, note, option, redis_option, say
+from streamlstm.cli.options import (
+    FINGERPRINT_DIGITS,
+    command,
+    counted,
+    data_dir_option,
+    json_option,
+    note,
+    option,
+    redis_option,
+    say,
+)
 from streamlstm.cli.state_text import description
 from streamlstm.client import facts
 from streamlstm.common import as_column
@@ -24,7 +34,6 @@ from streamlstm.store.snapshots import States
 DEFAULT_STREAM = "values"
 # What --series shows of a series.
 FIGURES = ("time", "steps", "scored", "mae", "rmse", "naive_mae", "scaled_error", "skill", "coverage", "damaged")
-FINGERPRINT_DIGITS = 12  # of 64; enough to tell models apart at a glance
 SCAN_COUNT = 1_000  # keys of one step of a search
 
 

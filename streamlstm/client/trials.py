@@ -123,7 +123,7 @@ def _weights(names: Sequence[bytes], naive: Float64) -> Float64:
 def facts_of(meta: Meta) -> dict[str, Any]:
     """What `base:meta` says of a stream's models, as plain data."""
     found = meta.challenger
-    champions = meta.champions or ((Term(model=meta.model, after="0-0"),) if meta.model else ())
+    champions = meta.champion_terms
     return {
         "position": meta.position.decode(),
         "champion": meta.model,

@@ -8,7 +8,6 @@ it is stepped no more, and the champion goes on.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -19,8 +18,6 @@ from streamlstm.engine import Engine, Parsed, Result
 from streamlstm.errors import StoreError, StreamlstmError
 from streamlstm.store import NO_ENTRIES, Commit, Head, Store
 from streamlstm.store.resp import EntryId, is_before
-
-log = logging.getLogger(__name__)
 
 SHARE = 1.25  # of the champion's time, that challengers are given
 MOST_CREDIT_S = 0.5  # of time that was not used, that is remembered
@@ -100,7 +97,7 @@ class Challengers:
         if ready is None:
             return
         ready.open(stream.name, Head(position=found.position, model=found.model, series=found.series, answered=0))
-        stream.trial = Trial(found.model, ready, found.position)
+        stream.trial = Trial(ready, found.position)
         self.is_busy = True
 
     def _engine(self, stream: str, model: str) -> Engine | None:

@@ -71,12 +71,16 @@ class Ages:
 class Trial:
     """The challenger of a stream that is open (`daemon.challengers`)."""
 
-    model: str  # fingerprint
     engine: Engine
     position: bytes  # by what was handed out for commit
     strikes: int = 0  # times that it took too long
     is_begun: bool = False  # it was stepped here
     has_come_through: bool = False  # and a commit with what it made holds
+
+    @property
+    def model(self) -> str:
+        """Its fingerprint."""
+        return self.engine.model.fingerprint
 
 
 @dataclass(slots=True, eq=False)

@@ -32,6 +32,7 @@ from streamlstm.engine.scoring import (
     SCALED_ERROR_EDGES,
     SCORED,
     new_tally,
+    scored_feature,
 )
 from streamlstm.engine.single import Single
 from streamlstm.engine.values import is_decimal

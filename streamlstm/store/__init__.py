@@ -23,6 +23,15 @@ from streamlstm.store.redis import BLOCK_MS, RedisStore
 from streamlstm.store.roles import Roles, end_roles
 from streamlstm.store.server_check import warnings
 from streamlstm.store.stream_ends import NO_ENTRIES, begun_again_text, read_range, read_tail
-from streamlstm.store.stream_meta import FIELDS, FORMAT, Meta, entries_up_to, read_meta, read_model, read_position
+from streamlstm.store.stream_meta import (
+    FIELDS,
+    FORMAT,
+    Meta,
+    entries_up_to,
+    fetch_meta,
+    read_meta,
+    read_model,
+    read_position,
+)
 from streamlstm.store.terms import ROLE_FIELDS, Challenger, Term, models_of
 from streamlstm.store.transaction import Command, carry_out_whole, watch

@@ -20,7 +20,7 @@ from streamlstm.store.keys import Keys
 from streamlstm.store.model_files import kept_model
 from streamlstm.store.preflight import hold_commands, needed_beside
 from streamlstm.store.resp import BEGINNING, Connection, EntryId
-from streamlstm.store.stream_meta import FIELDS, Meta, entries_up_to, read_meta
+from streamlstm.store.stream_meta import Meta, entries_up_to, fetch_meta
 from streamlstm.store.terms import Term, write_terms
 from streamlstm.store.transaction import Command, carry_out_whole, watch
 
@@ -40,8 +40,7 @@ class Roles:
 
     def meta(self) -> Meta:
         """Read `base:meta`; raises StoreError for a field that nobody of us wrote."""
-        found = self._connection.call("HMGET", self._keys.meta, *FIELDS)
-        return read_meta(self._connection, self._keys, found)
+        return fetch_meta(self._connection, self._keys)
 
     # Files.
 
@@ -104,9 +103,8 @@ class Roles:
             if found.position != meta.position:
                 return None
             at = meta.position.decode()
-            champions = meta.champions or (Term(model=str(meta.model), after="0-0"),)
             mine = replace(meta.challengers[-1], after=at) if meta.challengers else Term(model=found.model, after=at)
-            other = replace(champions[-1], after=at)
+            other = replace(meta.champion_terms[-1], after=at)
             return [
                 *self._swap(),
                 self._set(
@@ -115,7 +113,7 @@ class Roles:
                     columns=found.columns,
                     challenger=str(meta.model),
                     challenger_columns=meta.columns,
-                    champions=write_terms([*champions, mine]),
+                    champions=write_terms([*meta.champion_terms, mine]),
                     challengers=write_terms([*meta.challengers, other]),
                 ),
             ]

@@ -41,6 +41,16 @@ class Meta:
     champions: tuple[Term, ...] = ()  # which model's predictions are the output since when; none if there was but one
     challengers: tuple[Term, ...] = ()  # the same of the challenger's
 
+    @property
+    def champion_terms(self) -> tuple[Term, ...]:
+        """The terms of all champions, that of the only one too; none of a stream that was never served."""
+        return self.champions or (() if self.model is None else (Term(model=self.model, after="0-0"),))
+
+
+def fetch_meta(connection: Connection, keys: Keys) -> Meta:
+    """Ask for the hash and read it; raises StoreError as `read_meta`."""
+    return read_meta(connection, keys, connection.call("HMGET", keys.meta, *FIELDS))
+
 
 def read_meta(connection: Connection, keys: Keys, found: Sequence[bytes | None]) -> Meta:
     """The answer to an HMGET of FIELDS; raises StoreError, with what to do, for one that cannot be what it says."""

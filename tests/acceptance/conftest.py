@@ -20,6 +20,14 @@ def model_path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def other_path(tmp_path: Path) -> Path:
+    """A model with other weights and another size."""
+    path = tmp_path / "other.onnx"
+    path.write_bytes(models.lstm(12, seed=1))
+    return path
+
+
+@pytest.fixture
 def start(tmp_path: Path, model_path: Path) -> Iterator[Callable[..., Serving]]:
     """A function that starts a daemon; all are killed with the test."""
     started: list[Serving] = []

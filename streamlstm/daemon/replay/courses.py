@@ -38,7 +38,7 @@ class Course:
 def courses_of(keys: Keys, meta: Meta) -> list[Course]:
     """The courses of all models a stream has had, as far as it remembers them; the champion's first."""
     assert meta.model is not None, "the stream was served"
-    champions = meta.champions or (Term(model=meta.model, after="0-0"),)
+    champions = meta.champion_terms
     beside = meta.challenger
     stretches = _stretches(keys.predictions, champions, meta.position, is_champion=True)
     if beside is not None:

@@ -20,6 +20,7 @@ from streamlstm.store import (
     carry_out_whole,
     end_roles,
     entries_up_to,
+    fetch_meta,
     making,
     read_groups,
     read_meta,
@@ -47,8 +48,7 @@ class States:
 
     def meta(self) -> Meta:
         """Read `base:meta`; raises StoreError if it has another format, or a field that somebody else wrote."""
-        found = self._connection.call("HMGET", self.keys.meta, *FIELDS)
-        return read_meta(self._connection, self.keys, found)
+        return fetch_meta(self._connection, self.keys)
 
     def count(self) -> int:
         """How many series have a record."""

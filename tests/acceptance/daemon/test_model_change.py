@@ -28,14 +28,6 @@ STREAM = "values"
 MADE = entries(31, 2000, series=50, odd=0.05)
 
 
-@pytest.fixture
-def other_path(tmp_path: Path) -> Path:
-    """A model with other weights and another size."""
-    path = tmp_path / "other.onnx"
-    path.write_bytes(models.lstm(12, seed=1))
-    return path
-
-
 def check(client: redis.Redis, before: Oracle, after: Oracle, model: Model, first: int) -> None:
     """Predictions of the model before up to an entry and of the one after from there on; states of the one after."""
     begin = int(MADE[first][0].split("-")[0])

@@ -26,12 +26,23 @@ MADE = entries(41, 6000, series=40, odd=0.03)
 KEYS = Keys("values")
 
 
+Begin = Callable[..., tuple[Server, redis.Redis, Serving]]
+
+
 @pytest.fixture
-def other_path(tmp_path: Path) -> Path:
-    """A model with other weights and another size."""
-    path = tmp_path / "other.onnx"
-    path.write_bytes(models.lstm(12, seed=1))
-    return path
+def answering(start_server: Callable[..., Server], start: Callable[..., Serving]) -> Begin:
+    """A function that has a daemon answer so many entries on a server of its own."""
+
+    def begin(count: int) -> tuple[Server, redis.Redis, Serving]:
+        server = start_server()
+        client = server.client()
+        daemon = start("--redis", server.url)
+        daemon.ready()
+        add(client, MADE[:count])
+        wait_for_position(client, "values", MADE[count - 1][0])
+        return server, client, daemon
+
+    return begin
 
 
 def model(directory: Path, server: Server, *arguments: str) -> str:
@@ -56,19 +67,14 @@ def verified(directory: Path, server: Server, path: Path, stream: str = "values"
 
 
 def test_a_challenger_answers_what_it_would_alone_and_takes_over(
-    start_server: Callable[..., Server],
+    answering: Begin,
     start: Callable[..., Serving],
     tmp_path: Path,
     model_path: Path,
     other_path: Path,
 ) -> None:
     """From the retained input, then in the same commits; promoted and back, each value is answered by one model."""
-    server = start_server()
-    client = server.client()
-    daemon = start("--redis", server.url)
-    daemon.ready()
-    add(client, MADE[:2000])
-    wait_for_position(client, "values", MADE[1999][0])
+    server, client, daemon = answering(2000)
     own, new = load(model_path).fingerprint, load(other_path).fingerprint
     assert new[:12] in model(tmp_path, server, "add", "other.onnx")
     assert eventually(lambda: in_step(client))
@@ -180,15 +186,10 @@ def test_whatever_is_killed_while_models_change(
 
 @pytest.mark.parametrize("kind", ["fails", "reads two features", "another file", "ends processes"])
 def test_what_is_wrong_with_a_challenger_costs_the_champion_nothing(
-    start_server: Callable[..., Server], start: Callable[..., Serving], tmp_path: Path, model_path: Path, kind: str
+    answering: Begin, start: Callable[..., Serving], tmp_path: Path, model_path: Path, kind: str
 ) -> None:
     """It is stepped no more, or answers nothing, and `model list` says why; the champion's answers are the same."""
-    server = start_server()
-    client = server.client()
-    daemon = start("--redis", server.url)
-    daemon.ready()
-    add(client, MADE[:1000])
-    wait_for_position(client, "values", MADE[999][0])
+    server, client, daemon = answering(1000)
     data = {"fails": odd_models.division(), "reads two features": models.lstm(8, features=2)}
     (tmp_path / "new.onnx").write_bytes(data.get(kind, models.lstm(8, seed=3)))
     assert daemon.stop() == 0
@@ -216,19 +217,14 @@ def test_what_is_wrong_with_a_challenger_costs_the_champion_nothing(
 
 
 def test_what_others_write_to_a_challenger_costs_the_champion_nothing(
-    start_server: Callable[..., Server],
+    answering: Begin,
     start: Callable[..., Serving],
     tmp_path: Path,
     model_path: Path,
     other_path: Path,
 ) -> None:
     """Its stream of predictions takes nothing any more: it is stepped no more, and every value is answered."""
-    server = start_server()
-    client = server.client()
-    daemon = start("--redis", server.url)
-    daemon.ready()
-    add(client, MADE[:500])
-    wait_for_position(client, "values", MADE[499][0])
+    server, client, daemon = answering(500)
     model(tmp_path, server, "add", "other.onnx")
     assert eventually(lambda: in_step(client))
     client.xadd(KEYS.challenger_predictions, {"hot": "1"}, id=f"{2**64 - 1}-{2**64 - 1}")
