@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import onnx
 import redis
 import yaml
 
@@ -31,6 +32,8 @@ HOST = "127.0.0.1"
 DAEMONS = ("daemon-0", "daemon-1")
 STREAMS = tuple(f"values:{{{number}}}" for number in range(8))  # shared out by turns
 LAGGING, BAD, DRIFTING = STREAMS[3], STREAMS[5], STREAMS[6]  # the first has no load but history on demand
+TRIED = STREAMS[2]  # has a challenger
+MODEL = ROOT / "streamlstm" / "models" / "airline.onnx"
 OPTIONS = ("--series-metrics", "*", "--interval", "0.9")
 SERIES = ("pump", "valve", "boiler")
 PORTS = range(10_000, 32_000)  # below those that systems give to connections
@@ -132,6 +135,17 @@ class Topology:
         for name in ("alertmanager", "prometheus"):
             wait_for(partial(urllib.request.urlopen, f"{self.url(name)}/-/ready", timeout=5), name)
         self._load.start()
+        self.add_challenger()
+
+    def add_challenger(self) -> None:
+        """Give one stream a challenger: the same model in another file."""
+        tried = self.directory / "tried.onnx"
+        made = onnx.load(MODEL)
+        made.doc_string = "tried beside the champion"
+        onnx.save(made, tried)
+        rights = ("--redis", f"redis://streamlstm-operator@{HOST}:{self.ports['redis']}")
+        command = (sys.executable, "-m", "streamlstm", "model", "add", TRIED, str(tried), *rights)
+        subprocess.run([*command, "--password-file", str(self._password("streamlstm-operator"))], check=True)
 
     def start_server(self) -> None:
         """Start Redis as compose.yaml does, and wait until it answers."""
@@ -157,8 +171,7 @@ class Topology:
             *("--redis", f"redis://streamlstm@{HOST}:{self.ports['redis']}"),
             *("--password-file", str(self._password("streamlstm"))),
         ]
-        model = str(ROOT / "streamlstm" / "models" / "airline.onnx")
-        self.spawn(name, sys.executable, "-m", "streamlstm", "serve", model, *options)
+        self.spawn(name, sys.executable, "-m", "streamlstm", "serve", str(MODEL), *options)
         wait_for(lambda: urllib.request.urlopen(f"{self.url(name)}/readyz", timeout=5), name)
 
     def spawn(self, name: str, *command: str, **settings: str) -> None:
