@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "train": (
         "streamlstm.cli.train",
         "train",
-        "Train a step model on TABLE, a CSV or Parquet file, and write it as one ONNX file.",
+        "Train a step model on TABLE, a CSV or Parquet file, or on a stream, and write it as one ONNX file.",
     ),
     "evaluate": (
         "streamlstm.cli.evaluate",
@@ -48,6 +48,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "streamlstm.cli.forecast",
         "forecast",
         "Forecast the next values of series from their states of this moment.",
+    ),
+    "export": (
+        "streamlstm.cli.export",
+        "export",
+        "Write the values a stream retains beside their forecasts as a table.",
     ),
     "status": ("streamlstm.cli.status", "status", "Show position, lag and states of streams."),
     "state": ("streamlstm.cli.state", "state", "List, show, reset, export and import the states of series."),

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from streamlstm.cli.history_options import history_options, table_or_history
 from streamlstm.cli.loading import max_model_bytes_option
 from streamlstm.cli.options import ParamType, command, json_option, keep_inputs, option, say
 from streamlstm.cli.quantities import DURATION
@@ -42,7 +43,7 @@ class Baselines(ParamType):
 
 @command("evaluate")
 @click.argument("model", metavar="MODEL.onnx", type=click.Path(path_type=Path))
-@click.argument("table", metavar="TABLE", type=click.Path(path_type=Path))
+@click.argument("table", metavar="[TABLE]", required=False, type=click.Path(path_type=Path))
 @option(
     "--test-size",
     type=click.FloatRange(min=0),
@@ -91,6 +92,7 @@ class Baselines(ParamType):
     help="Score forecasts up to H steps ahead too (1,000 at most), from many moments of the test part, as `forecast` "
     "makes them.",
 )
+@history_options
 @table_options()
 @option(
     "--plot",
@@ -101,20 +103,42 @@ class Baselines(ParamType):
 )
 @max_model_bytes_option
 @json_option
-def evaluate(model: Path, table: Path, plot: Path | None, as_json: bool, **settings: Any) -> None:
+def evaluate(
+    *,
+    model: Path,
+    table: Path | None,
+    plot: Path | None,
+    stream: str | None,
+    last: int | None,
+    redis_url: str | None,
+    data_dir: Path,
+    as_json: bool,
+    **settings: Any,
+) -> None:
     """Score the step model MODEL.onnx on the end of each series of TABLE, beside simple and classical methods.
 
-    The model is stepped from the beginning of the table, so each value is forecast from all true values before it;
-    nothing is fitted to the test part. With several series the figures are pooled, and baselines fitted to each.
+    With --stream it is scored on what a stream retains. The model is stepped from the beginning, so each value is
+    forecast from all true values before it; nothing is fitted to the test part. With several series the figures are
+    pooled, and baselines fitted to each.
     """
     from streamlstm.cli.loading import load_model
     from streamlstm.evaluation import EvaluateSettings, evaluate_with
 
     asked, of_table = split_settings(EvaluateSettings, settings)
     _refuse_in_vain(plot)
-    keep_inputs((model, table), (plot,))
+    keep_inputs((model, table) if table else (model,), (plot,))
     loaded, notes = load_model(model), Notes()
-    found = evaluate_with(loaded, table, asked, of_table, name=str(model), say=notes)
+    source = table_or_history(
+        table,
+        stream=stream,
+        last=last,
+        redis_url=redis_url,
+        data_dir=data_dir,
+        most=settings["max_cells"],
+        say=notes,
+        spec=loaded.spec,
+    )
+    found = evaluate_with(loaded, source, asked, of_table, name=str(model), say=notes)
     notes.flush()
     if plot is not None:
         write_whole(plot, found.plot().png())

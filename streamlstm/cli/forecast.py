@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,17 +100,15 @@ def forecast(
     streamlstm forecast values --all --steps 24 -o ahead.parquet
     """
     _refuse_in_vain(series, everything=everything, output=output, plot=plot)
-    from streamlstm.cli.connection import connect, resolve_redis
+    from streamlstm.cli.connection import opened_stream
     from streamlstm.cli.loading import load_bytes, load_model
     from streamlstm.client import Forecaster, asked_of
-    from streamlstm.store import Keys
 
-    keys = Keys(stream)
     threads, future = settings["threads"], settings["future"]
     model = None if settings["model"] is None else load_model(settings["model"], threads=threads)
     if future not in WORDS and not Path(future).exists():
         raise UsageError(f"--future is hold, or the path of a table, and there is no file {future!r}")
-    with closing(connect(resolve_redis(redis_url, data_dir), keys.input)) as connection:
+    with opened_stream(stream, redis_url, data_dir) as (connection, keys):
         source = f"the model beside {stream!r}"
         forecaster = Forecaster(connection, keys, model, lambda data: load_bytes(data, source, threads=threads))
         names = list(dict.fromkeys(series))

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from streamlstm.cli.history_options import history_options, table_or_history
 from streamlstm.cli.options import command, json_option, keep_inputs, model_output, option, say
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.table_options import Notes, table_options
@@ -18,7 +19,7 @@ from streamlstm.errors import require_extra
 
 
 @command("train")
-@click.argument("table", metavar="TABLE", type=click.Path(path_type=Path))
+@click.argument("table", metavar="[TABLE]", required=False, type=click.Path(path_type=Path))
 @model_output("the model")
 @option(
     "--test-size",
@@ -130,6 +131,7 @@ from streamlstm.errors import require_extra
     help="The airline recipe of LSTM tutorials: windows of 10, min-max, LSTM 50, LSTM 100, Dense, RMSprop, 30 epochs; "
     "trained with the split of the tutorials and with an honest one.",
 )
+@history_options
 @table_options()
 @option(
     "--feature-col",
@@ -159,18 +161,38 @@ from streamlstm.errors import require_extra
     help="Draw forecasts against what came, on the test part.",
 )
 @json_option
-def train(table: Path, output: Path, plot: Path | None, as_json: bool, **settings: Any) -> None:
-    """Train a step model on TABLE, a CSV or Parquet file, and write it as one ONNX file.
+def train(
+    *,
+    table: Path | None,
+    output: Path,
+    plot: Path | None,
+    stream: str | None,
+    last: int | None,
+    redis_url: str | None,
+    data_dir: Path,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Train a step model on TABLE, a CSV or Parquet file, or on a stream, and write it as one ONNX file.
 
     TABLE has the columns unique_id, ds and y, or a time and a value, or one column of values, or with --wide a series a
     column. Ctrl-C stops the training and keeps the best weights so far.
     """
     require_extra(*(["torch", "onnx"] if plot is None else ["torch", "onnx", "matplotlib"]))
     need_directories(output, plot)
-    keep_inputs((table,), (output, plot))
+    keep_inputs((table,) if table else (), (output, plot))
     from streamlstm.training import FitSettings, Stage, fit_with, showing
 
     notes = Notes()
+    source = table_or_history(
+        table,
+        stream=stream,
+        last=last,
+        redis_url=redis_url,
+        data_dir=data_dir,
+        most=settings["max_cells"],
+        say=notes,
+    )
     chosen, of_table = split_settings(FitSettings, settings)
     with showing() as show:
 
@@ -178,7 +200,7 @@ def train(table: Path, output: Path, plot: Path | None, as_json: bool, **setting
             notes.flush()
             show(stage)
 
-        fitted = fit_with(table, chosen, of_table, given=given_flags(), report=report, say=notes)
+        fitted = fit_with(source, chosen, of_table, given=given_flags(), report=report, say=notes)
     notes.flush()
     write_whole(output, fitted.model_bytes)
     if plot is not None:

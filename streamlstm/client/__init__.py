@@ -3,8 +3,10 @@
 from streamlstm.client.aio import AsyncClient, AsyncPredictions
 from streamlstm.client.client import Client
 from streamlstm.client.connection import connect, connect_all, find_redis, resolve_redis, with_password
+from streamlstm.client.exporting import FORECASTS_OF, NEXT, write_joined
 from streamlstm.client.following import Prediction, Predictions
 from streamlstm.client.forecasting import Forecaster, asked_of, pages
+from streamlstm.client.history import read_history, stream_spec
 from streamlstm.client.producer.answered import wait_until_answered
 from streamlstm.client.producer.lines import Format
 from streamlstm.client.producer.packing import partition_of, streams_of

@@ -7,14 +7,17 @@ import os
 import secrets
 import threading
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Unpack, overload
 
 from streamlstm.client.connection import connect, connect_all, find_redis, resolve_redis
+from streamlstm.client.exporting import FORECASTS_OF, NEXT, write_joined
 from streamlstm.client.following import END, After, KeptPlace, Place, Predictions
 from streamlstm.client.forecasting import ForecastArguments, Forecaster, asked_of, forecast_settings, opened_path
+from streamlstm.client.history import read_history, stream_spec
 from streamlstm.client.producer.packing import streams_of
 from streamlstm.client.producer.run import connected
 from streamlstm.client.pushing import PushArguments, Pushed, push, push_settings
@@ -24,8 +27,9 @@ from streamlstm.engine import DEFAULT_STEPS, Forecast
 from streamlstm.errors import ModelChangedError, UsageError
 from streamlstm.models import Model
 from streamlstm.store import Keys, check_stream
-from streamlstm.store.resp import Nodes
+from streamlstm.store.resp import Connection, Nodes
 from streamlstm.store.snapshots import States
+from streamlstm.tables import SeriesTable
 
 URL_VARIABLE = "STREAMLSTM_REDIS"
 LOG = logging.getLogger("streamlstm.client")
@@ -34,6 +38,13 @@ LOG = logging.getLogger("streamlstm.client")
 def log(message: str) -> None:
     """Say what passes by itself, such as a server that is waited for."""
     LOG.warning("%s", in_python(message))
+
+
+def _last_ms(last: str | int | timedelta | None) -> int | None:
+    try:
+        return None if last is None else arguments.duration(last)
+    except ValueError as error:
+        raise UsageError(f"last is {error}, not {last!r}") from None
 
 
 class Client:
@@ -149,21 +160,16 @@ class Client:
         `series`, `time` (of the last value, ISO 8601), `steps`, `scored`, `mae` and `rmse` (in the values' unit),
         `skill`, `coverage`, `last_value` [F], `last_prediction` {column: number}; or `damaged`, and why.
         """
-        with options_are_arguments():
-            connection = connect(self._resolve(), self._keys.input)
-            try:
-                check_stream(connection, self._keys)
-                states = States(connection, self._keys, token=secrets.token_hex(8))
-                meta = states.meta()
-                if series is not None:
-                    (record,) = states.get([series.encode()])
-                    if record is not None:
-                        yield facts(series.encode(), record, meta)
-                    return
-                for page in states.scan():
-                    yield from (facts(name, record, meta) for name, record in page)
-            finally:
-                connection.close()
+        with options_are_arguments(), self._opened() as connection:
+            states = States(connection, self._keys, token=secrets.token_hex(8))
+            meta = states.meta()
+            if series is not None:
+                (record,) = states.get([series.encode()])
+                if record is not None:
+                    yield facts(series.encode(), record, meta)
+                return
+            for page in states.scan():
+                yield from (facts(name, record, meta) for name, record in page)
 
     @overload
     def forecast(self, series: str, steps: int = DEFAULT_STEPS, **options: Unpack[ForecastArguments]) -> Forecast: ...
@@ -191,18 +197,60 @@ class Client:
             settings = forecast_settings(steps, options)
             names = arguments.texts(series)
             given = opened_path(settings["model"])
-            connection = connect(self._resolve(), self._keys.input)
             try:
-                forecaster = Forecaster(connection, self._keys, given or self._model, self._open_model)
-                found = forecaster.forecast(names, asked_of(forecaster, steps, names, settings, log))
+                with self._opened() as connection:
+                    forecaster = Forecaster(connection, self._keys, given or self._model, self._open_model)
+                    found = forecaster.forecast(names, asked_of(forecaster, steps, names, settings, log))
             except ModelChangedError:
                 if given is not None or self._model is None:
                     raise
                 self._model = None  # another has taken its place
                 return self.forecast(series, steps, **options)
-            finally:
-                connection.close()
             return found[0] if isinstance(series, str) else found
+
+    def history(self, last: str | int | timedelta | None = None) -> SeriesTable:
+        """What the stream retains of its input, to be given to `streamlstm.fit` or `streamlstm.evaluate` as a table.
+
+        `last`: only what is at most so much older than the last entry (`"30d"`, a timedelta, or ms). What a model
+        cannot be given is left out and logged. Raises TableError for a stream that retains no values.
+        """
+        with options_are_arguments(), self._opened() as connection:
+            spec = stream_spec(connection, self._keys, self._open_model)
+            return read_history(connection, self._keys, spec=spec, last_ms=_last_ms(last), say=log)
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        last: str | int | timedelta | None = None,
+        series: str | list[str] | tuple[str, ...] | None = None,
+        forecast_of: str = NEXT,
+    ) -> Path:
+        """Write what the stream retains, a row a value beside its forecast, into a table (.csv or .parquet).
+
+        As `streamlstm export`: `forecast_of="next"` puts beside a value what was answered to it, `"this"` what was
+        forecast for it. Raises TableError for a stream that retains no values, MissingExtraError without pyarrow.
+        """
+        if forecast_of not in FORECASTS_OF:
+            raise UsageError(f"forecast_of is {' or '.join(FORECASTS_OF)}, not {forecast_of!r}")
+        with options_are_arguments(), self._opened() as connection:
+            write_joined(
+                connection,
+                self._keys,
+                Path(path),
+                spec=stream_spec(connection, self._keys, self._open_model),
+                last_ms=_last_ms(last),
+                series=() if series is None else arguments.texts(series),
+                forecast_of=forecast_of,
+            )
+        return Path(path)
+
+    @contextmanager
+    def _opened(self) -> Iterator[Connection]:
+        """A connection to where the stream is, closed at the end."""
+        with closing(connect(self._resolve(), self._keys.input)) as connection:
+            check_stream(connection, self._keys)
+            yield connection
 
     def _open_model(self, data: bytes) -> Model:
         """Open the file beside the stream, once."""

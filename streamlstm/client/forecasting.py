@@ -23,7 +23,7 @@ from streamlstm.engine import (
 )
 from streamlstm.errors import ModelChangedError, StoreError, UsageError
 from streamlstm.models import Model, load
-from streamlstm.store import Answered, Keys, Recent, check_stream, kept_model
+from streamlstm.store import Answered, Keys, Recent, kept_model
 from streamlstm.store.record import DEFAULT_LEVEL
 from streamlstm.store.resp import Connection
 from streamlstm.store.snapshots import States
@@ -66,7 +66,6 @@ class Forecaster:
 
         Raises StoreError for a stream without states, ModelChangedError for those of another model, ModelError.
         """
-        check_stream(connection, keys)
         self.states = States(connection, keys, token="")  # no draft is made
         self._keys, self._connection = keys, connection
         meta = self.states.meta()

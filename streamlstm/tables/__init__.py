@@ -39,6 +39,7 @@ from streamlstm.tables.frames import (
 )
 from streamlstm.tables.headless import names_by_place
 from streamlstm.tables.holes import Holes, find_holes
+from streamlstm.tables.made import SeriesTable, read_made
 from streamlstm.tables.names import ID_COLUMN, ID_NAMES, NO_ID, TIME_COLUMN, TIME_NAMES, VALUE_NAMES
 from streamlstm.tables.options import (
     DECIMALS,
@@ -52,6 +53,7 @@ from streamlstm.tables.parquet_file import read_parquet
 from streamlstm.tables.schema import Schema, resolve
 from streamlstm.tables.series import Series, to_series
 from streamlstm.tables.times import are_early, both_utc, find_zone, parse_serial_date, parse_time
+from streamlstm.tables.writing import NUMBER, TEXT, TIME, table_writer
 
 _BEGINNING = 1 << 18  # bytes by which it is told what a file is
 _AS_FOUND = TableOptions()
@@ -67,11 +69,13 @@ def read_table(
     """Read the series of a table, in the order they first appear.
 
     It is the path of a CSV or Parquet file (told by its suffix `.parquet`), a frame of pandas, Polars or Arrow, a
-    mapping from series to values, or the values of one series, (N,) or (N, F).
+    mapping from series to values, the values of one series, (N,) or (N, F), or a SeriesTable.
     What `options` leave out is found as `schema.resolve` says; `say` is told, in a line each, what was taken for what
     and what was left out. Rows may come in any order. Raises TableError for a missing file or column, a cell that
     cannot be read, an empty table, and where two columns may be meant; MissingExtraError without pyarrow.
     """
+    if isinstance(table, SeriesTable):
+        return read_made(table, options, say)
     if is_frame(table):
         return read_frame(table, options, say)
     if not is_path(table):

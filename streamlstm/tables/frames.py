@@ -19,6 +19,7 @@ from streamlstm.common import listed
 from streamlstm.errors import MissingExtraError, TableError, UsageError
 from streamlstm.tables.columns import Grid
 from streamlstm.tables.files import in_full, plain_field
+from streamlstm.tables.made import SeriesTable
 from streamlstm.tables.names import TARGET_COLUMN
 from streamlstm.tables.options import TableOptions
 from streamlstm.tables.parquet_file import grid_of
@@ -101,6 +102,8 @@ def source_of(table: Any) -> str:
     """What a table is called in errors and notes."""
     if is_path(table):
         return str(os.fspath(table))
+    if isinstance(table, SeriesTable):
+        return table.source
     if is_frame(table):
         home = type(table).__module__.partition(".")[0]
         return f"the {home} {type(table).__name__}"

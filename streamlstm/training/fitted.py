@@ -15,7 +15,7 @@ from streamlstm.common import options_are_arguments, save_whole
 from streamlstm.errors import TableError, UsageError, require_extra
 from streamlstm.evaluation import EvaluateArguments, Evaluation, Forecast, Plot, evaluate, forecast_table
 from streamlstm.models import Model
-from streamlstm.tables import Series, read_table, source_of, take_table_options
+from streamlstm.tables import Series, SeriesTable, read_table, source_of, take_table_options
 from streamlstm.training.progress import Report, showing
 from streamlstm.training.settings import FitArguments, FitSettings, fit_settings
 
@@ -178,6 +178,8 @@ def fit_with(
         say(message)
 
     chosen, targets, only_seen = _columns(dict(of_table), settings)
+    if isinstance(table, SeriesTable) and not chosen.target_columns:
+        chosen = dataclasses.replace(chosen, target_columns=table.columns)
     columns = () if chosen.wide else chosen.target_columns
     series = read_table(table, chosen, say=noted)
     settings.refuse_meaningless(given)
