@@ -8,10 +8,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from streamlstm.common.quantities import DURATIONS, SIZES, Units
@@ -60,6 +62,13 @@ def text(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError("a text")
     return value
+
+
+def path(value: Any) -> Path:
+    """A path."""
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise ValueError("a path")
+    return Path(os.fsdecode(value))
 
 
 def texts(value: Any) -> tuple[str, ...]:

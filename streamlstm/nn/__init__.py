@@ -23,6 +23,7 @@ from streamlstm.nn.layer import RecurrentLayer
 from streamlstm.nn.layer_stack import Residual, Stack
 from streamlstm.nn.masking import Masking
 from streamlstm.nn.normalization import LayerNormalization, RMSNormalization, UnitNormalization
+from streamlstm.nn.onnx_operators import from_operator
 from streamlstm.nn.operations import State, Value, of
 from streamlstm.nn.pooling import (
     AveragePooling1D,

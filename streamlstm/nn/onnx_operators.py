@@ -68,6 +68,26 @@ def _gates(matrix: Floats, order: Sequence[int]) -> Floats:
     return np.concatenate([blocks[gate] for gate in order], axis=-1).T[None]
 
 
+def _ungated(matrix: Floats, order: Sequence[int]) -> Floats:
+    """What `_gates` made (gates * u, n) as columns in gate blocks again, (n, gates * u)."""
+    blocks = np.split(matrix.T, len(order), axis=-1)
+    return np.concatenate([blocks[order.index(gate)] for gate in range(len(order))], axis=-1)
+
+
+def from_operator(kind: str, w: Floats, r: Floats, b: Floats) -> dict[str, Floats]:
+    """The parameters of a layer of a kind, LSTM or GRU, by their names, of the weights that `emit` gives its operator.
+
+    They are w (1, gates * u, F), r (1, gates * u, u) and b (1, 2 * gates * u).
+    """
+    order = _ORDER[kind]
+    biases = _ungated(b.reshape(2, -1).T, order)
+    return {
+        "cell.kernel": _ungated(w[0], order),
+        "cell.recurrent_kernel": _ungated(r[0], order),
+        "cell.bias": biases if kind == "GRU" else biases.sum(axis=0),
+    }
+
+
 def emit(
     graph: Graph, x: str, state: Sequence[str], lengths: str | None, recurrence: Recurrence
 ) -> tuple[str, list[str]]:

@@ -14,6 +14,7 @@ from streamlstm.training.pipeline import TrainingOptions, TrainingResult, train
 from streamlstm.training.progress import Report, Stage
 from streamlstm.training.settings import FitSettings
 from streamlstm.training.truncated_bptt import LoopOptions
+from streamlstm.training.warm_start import WarmStart
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ def train_carrying(
         said = "" if error is None else f"error {error:.3f} of the linear part's"
         report(Stage(label, progress.epoch, progress.epochs, said))
 
-    result = train(series, options, report=told, say=say)
+    begin = None if settings.warm_start is None else WarmStart(settings.warm_start)
+    result = train(series, options, report=told, say=say, begin=begin)
     return Carrying(result, options, seconds())
 
 

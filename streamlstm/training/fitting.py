@@ -22,6 +22,8 @@ ROWS = 8  # a long series alone is cut into about so many rows
 RUN_IN_WINDOWS = 4  # before the validation part, to warm the state
 START_STEPS = 10  # of errors as they were in validation are what the mixture of a new series begins with
 
+Begin = Callable[[Forecaster], object]
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -53,13 +55,15 @@ def fit(
     penalty: float,
     loop: LoopOptions,
     report: Callable[[Progress], None],
+    begin: Begin = lambda _: None,
 ) -> Fitted:
     """Search on all but the validation part, then train as many epochs on everything.
 
-    KeyboardInterrupt keeps the best weights so far.
+    `begin` may put weights into a forecaster that is not trained yet. KeyboardInterrupt keeps the best weights so far.
     """
     starts = validation_starts(panel)
     searched = Forecaster(config)
+    begin(searched)
     fit_linear(searched, panel.until(starts), penalty)
     data = _CorrectionData(searched, panel, naive_scale(panel.until(starts)))
     loop = dataclasses.replace(loop, window=min(loop.window, max(8, int(starts.max()) // 8)))
@@ -88,7 +92,7 @@ def fit(
     start = _starting_errors(searched, panel, starts)
     if searched.mixture is not None and start is not None:
         searched.mixture.start.copy_(start)
-    final = None if interrupted else _trained_on_everything(config, panel, penalty, loop, epochs, report)
+    final = None if interrupted else _trained_on_everything(config, panel, penalty, loop, epochs, report, begin)
     drop_silent(searched, epochs)
     searched.correction = searched.correction.merged()
     if final is None:
@@ -122,9 +126,11 @@ def _trained_on_everything(
     loop: LoopOptions,
     epochs: Sequence[int],
     report: Callable[[Progress], None],
+    begin: Begin,
 ) -> Forecaster | None:
     """A fresh forecaster, each of its recurrent stacks trained for so many epochs; None if it was interrupted."""
     final = Forecaster(config)
+    begin(final)
     fit_linear(final, panel, penalty)
     batches = _CorrectionData(final, panel, naive_scale(panel)).training_batches(panel.lengths, loop.window)
     try:

@@ -34,6 +34,7 @@ from streamlstm.training.panel import Panel, long_enough, make_panel
 from streamlstm.training.plan import Plan, make_plan, validation_starts
 from streamlstm.training.seasons import Seasons
 from streamlstm.training.truncated_bptt import LoopOptions, reproducible
+from streamlstm.training.warm_start import WarmStart
 from streamlstm.training.width_facts import width_facts
 
 CHECKED_STEPS = 200  # of real training data, through torch and onnxruntime, besides the made-up series
@@ -99,8 +100,9 @@ def train(
     *,
     report: Callable[[Progress], None] = _say_nothing,
     say: Callable[[str], None] = _say_nothing,
+    begin: WarmStart | None = None,
 ) -> TrainingResult:
-    """Train a forecaster on the training parts of some series and export it.
+    """Train a forecaster on the training parts of some series and export it; `begin` has weights to begin with.
 
     `say` is told, in a line each, which series are left out and what holes their times have. The same series, options
     and seed give the same bytes on the same machine. KeyboardInterrupt keeps the best weights so far. Raises TableError
@@ -127,7 +129,10 @@ def train(
         )
         config = replace(_config(plan, options, panel, names, spacing, gap_after_ms), exact=origin is not None)
         panel = with_gaps_forecast(config, panel, fitted_on, plan.penalty)
-        fitted = fit(config, panel, penalty=plan.penalty, loop=options.loop, report=report)
+        first = (lambda _: 0) if begin is None else begin.into
+        fitted = fit(config, panel, penalty=plan.penalty, loop=options.loop, report=report, begin=first)
+        if begin is not None:
+            say(begin.outcome)
         exported = _exported(fitted.forecaster, origin)
         facts = _facts(plan, options, fitted, panel)
         model = Model(export_model(exported, training=facts))

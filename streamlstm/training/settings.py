@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from streamlstm.common import arguments, split_settings, taken
@@ -13,7 +15,7 @@ from streamlstm.tables import TABLE_KINDS, TableArguments
 
 # Settings that only a model over windows has, and those that mean nothing to one, and those that the preset fixes.
 OF_WINDOWS = ("lookback", "bidirectional", "merge", "residual", "activation", "recurrent_dropout", "preset")
-CARRYING = ("window", "wide_season", "adapt", "ensemble", "horizon", "calendar", "gaps", "feature_col")
+CARRYING = ("window", "wide_season", "adapt", "ensemble", "horizon", "calendar", "gaps", "feature_col", "warm_start")
 FIXED = ("units", "layer", "dropout", "scaling", "predict", "epochs", "patience", *OF_WINDOWS[:-1])
 
 
@@ -49,6 +51,7 @@ class FitArguments(TableArguments, total=False):
     calendar: bool
     gaps: bool
     gap_after: str | int | timedelta | None
+    warm_start: str | os.PathLike[str] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +87,7 @@ class FitSettings:
     calendar: bool = False
     gaps: bool = False
     gap_after: int | None = None  # ms; None: found; 0: never
+    warm_start: Path | bytes | None = None  # a model file, with whose recurrent weights the training begins
 
     @property
     def over_windows(self) -> bool:
@@ -154,6 +158,7 @@ KINDS: Mapping[str, arguments.Kind] = {
     "calendar": arguments.flag,
     "gaps": arguments.flag,
     "gap_after": arguments.optional(arguments.duration),
+    "warm_start": arguments.optional(arguments.path),
 }
 
 
