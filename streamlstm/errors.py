@@ -72,6 +72,14 @@ class StoreForbidsError(StoreError):
     """The store will not do what every stream needs: no right to a command, a command that is not there."""
 
 
+class NoAnswersError(StoreError):
+    """A challenger has not answered anything yet."""
+
+
+class ChallengerStoppedError(StoreError):
+    """A challenger is not stepped any more."""
+
+
 class StoreUnavailableError(StoreError):
     """The store cannot be reached or refuses writes just now; worth a retry."""
 

@@ -57,6 +57,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "status": ("streamlstm.cli.status", "status", "Show position, lag and states of streams."),
     "state": ("streamlstm.cli.state", "state", "List, show, reset, export and import the states of series."),
     "model": ("streamlstm.cli.model", "model", "Try a model beside the one that answers, switch to it, and back."),
+    "retrain": (
+        "streamlstm.cli.retrain",
+        "retrain",
+        "Learn again from a stream, try it beside the champion, promote it if it is better.",
+    ),
     "verify": (
         "streamlstm.cli.verify",
         "verify",

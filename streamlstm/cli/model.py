@@ -45,7 +45,8 @@ def model() -> None:
 
 
 @contextmanager
-def _opened(stream: str, redis_url: str | None, data_dir: Path) -> Iterator[tuple[Roles, Connection]]:
+def opened_roles(stream: str, redis_url: str | None, data_dir: Path) -> Iterator[tuple[Roles, Connection]]:
+    """The roles of a stream's models, and the connection to where it is, closed at the end."""
     from streamlstm.cli.connection import opened_stream
     from streamlstm.store import Roles
 
@@ -53,7 +54,7 @@ def _opened(stream: str, redis_url: str | None, data_dir: Path) -> Iterator[tupl
         yield Roles(connection, keys), connection
 
 
-def _names(streams: Sequence[str], everywhere: bool, redis_url: str | None, data_dir: Path) -> list[str]:
+def stream_names(streams: Sequence[str], everywhere: bool, redis_url: str | None, data_dir: Path) -> list[str]:
     """The streams that are meant; `values:{0..7}` stands for eight."""
     from streamlstm.cli.connection import connect_all, resolve_redis
     from streamlstm.cli.status import served_streams
@@ -70,7 +71,7 @@ def _names(streams: Sequence[str], everywhere: bool, redis_url: str | None, data
         names = sorted(served_streams(nodes))
     found = []
     for name in names:
-        with _opened(name, redis_url, data_dir) as (roles, _):
+        with opened_roles(name, redis_url, data_dir) as (roles, _):
             if roles.meta().challenger is not None:
                 found.append(name)
     if not found:
@@ -83,7 +84,7 @@ def _each(names: Sequence[str], redis_url: str | None, data_dir: Path, change: A
     wrong: list[StoreError] = []
     for number, name in enumerate(names, 1):
         try:
-            with _opened(name, redis_url, data_dir) as (roles, _):
+            with opened_roles(name, redis_url, data_dir) as (roles, _):
                 text = change(roles, name)
         except StoreUnavailableError:
             raise
@@ -130,7 +131,7 @@ def add(*, names: tuple[str, ...], begin: str, instead: bool, redis_url: str | N
         where = "what is retained" if begin == "replay" else "the next values"
         return f"{shown_model(loaded.fingerprint)} is tried beside {shown_model(meta.model)}, from {where} on"
 
-    _each(_names(names[:-1], False, redis_url, data_dir), redis_url, data_dir, change)
+    _each(stream_names(names[:-1], False, redis_url, data_dir), redis_url, data_dir, change)
 
 
 @command("promote", short_help="Put the challenger in the champion's place.")
@@ -150,7 +151,7 @@ def promote(*, streams: tuple[str, ...], everywhere: bool, redis_url: str | None
         new = meta.challenger.model if meta.challenger else ""
         return f"{shown_model(new)} answers after {meta.position.decode()}; {shown_model(meta.model)} is the challenger"
 
-    _each(_names(streams, everywhere, redis_url, data_dir), redis_url, data_dir, change)
+    _each(stream_names(streams, everywhere, redis_url, data_dir), redis_url, data_dir, change)
 
 
 @command("rollback", short_help="Go back to the champion before.")
@@ -168,7 +169,7 @@ def rollback(*, streams: tuple[str, ...], everywhere: bool, redis_url: str | Non
         meta = roles.promote(former[0].model)
         return f"{shown_model(former[0].model)} answers again after {meta.position.decode()}"
 
-    _each(_names(streams, everywhere, redis_url, data_dir), redis_url, data_dir, change)
+    _each(stream_names(streams, everywhere, redis_url, data_dir), redis_url, data_dir, change)
 
 
 @command("remove", short_help="Take the challenger away.")
@@ -183,7 +184,7 @@ def remove(*, streams: tuple[str, ...], everywhere: bool, redis_url: str | None,
         meta = roles.remove()
         return f"{shown_model(meta.challenger.model if meta.challenger else None)} is no longer tried"
 
-    _each(_names(streams, everywhere, redis_url, data_dir), redis_url, data_dir, change)
+    _each(stream_names(streams, everywhere, redis_url, data_dir), redis_url, data_dir, change)
 
 
 @command("list", short_help="Show the models of streams and how they compare.")
@@ -205,8 +206,8 @@ def list_models(
     from streamlstm.cli.model_list import description, standing
 
     found = []
-    for name in _names(streams, everywhere, redis_url, data_dir):
-        with _opened(name, redis_url, data_dir) as (roles, connection):
+    for name in stream_names(streams, everywhere, redis_url, data_dir):
+        with opened_roles(name, redis_url, data_dir) as (roles, connection):
             found.append(standing(roles, connection, name, entries))
     if as_json:
         click.echo(json.dumps(found))

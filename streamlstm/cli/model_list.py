@@ -27,16 +27,16 @@ def standing(roles: Roles, connection: Connection, stream: str, most: int) -> di
     if meta.challenger is None:
         return found
     try:
-        output, feature = _scored(roles, meta)
+        output, feature = scored_place(roles, meta)
         errors = compared(connection, Keys(stream), meta, most=most, output=output, feature=feature)
     except (StoreError, ModelError) as error:
         found["remark"] = str(error)
         return found
-    found["compared"] = _figures(errors)
+    found["compared"] = figures_of(errors)
     return found
 
 
-def _scored(roles: Roles, meta: Meta) -> tuple[int, int]:
+def scored_place(roles: Roles, meta: Meta) -> tuple[int, int]:
     """Where the forecast that is scored stands among outputs, and its value among features: of the first target."""
     from streamlstm.cli.loading import most_model_bytes
 
@@ -50,7 +50,8 @@ def _scored(roles: Roles, meta: Meta) -> tuple[int, int]:
     return output, feature
 
 
-def _figures(errors: Compared) -> dict[str, Any]:
+def figures_of(errors: Compared) -> dict[str, Any]:
+    """Errors of both, and the difference with how sure it is, as plain data."""
     entries, place = np.unique(errors.entry, return_inverse=True)
 
     def by_entry(numbers: Any) -> Any:
@@ -95,10 +96,11 @@ def description(one: Mapping[str, Any]) -> Iterator[str]:
         yield f"  the challenger is not stepped any more: {one['challenger_stopped']}"
     elif one["challenger_position"] != one["position"]:
         yield f"  the challenger is at {one['challenger_position']}, the champion at {one['position']}"
-    yield f"  {_verdict(figures)}" if one["remark"] is None else f"  {one['remark']}"
+    yield f"  {verdict(figures)}" if one["remark"] is None else f"  {one['remark']}"
 
 
-def _verdict(figures: Mapping[str, Any]) -> str:
+def verdict(figures: Mapping[str, Any]) -> str:
+    """Who is better, in words."""
     difference, values = figures["difference"], figures["values"]
     if difference is None:
         return f"{values:,} values have been forecast by both: too few to say who is better"

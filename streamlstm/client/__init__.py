@@ -6,7 +6,7 @@ from streamlstm.client.connection import connect, connect_all, find_redis, resol
 from streamlstm.client.exporting import FORECASTS_OF, NEXT, write_joined
 from streamlstm.client.following import Prediction, Predictions
 from streamlstm.client.forecasting import Forecaster, asked_of, pages
-from streamlstm.client.history import read_history, stream_spec
+from streamlstm.client.history import joined_histories, read_history, stream_spec
 from streamlstm.client.producer.answered import wait_until_answered
 from streamlstm.client.producer.lines import Format
 from streamlstm.client.producer.packing import partition_of, streams_of
@@ -18,5 +18,5 @@ from streamlstm.client.pushing import Pushed
 from streamlstm.client.reading import Entry, Reader
 from streamlstm.client.record_facts import Facts, facts
 from streamlstm.client.times import entry_time
-from streamlstm.client.trials import Compared, compared, facts_of
+from streamlstm.client.trials import Compared, compared, facts_of, weights_of
 from streamlstm.engine import Forecast

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.common import counted
+from streamlstm.common import counted, listed
 from streamlstm.engine import ALL_SERIES, RESET, name_error, read_odd
 from streamlstm.errors import StreamlstmError, TableError
 from streamlstm.models import Model, ModelSpec, join
@@ -60,7 +60,34 @@ def read_history(
         series = [Series(one.name, None, one.values) for one in series]
     if not series:
         raise TableError(f"{source} retains no values that a model could learn from")
-    return SeriesTable(source, tuple(columns), tuple(series))
+    return SeriesTable(source, tuple(columns), tuple(series), {keys.input: end.decode()})
+
+
+def joined_histories(tables: Sequence[SeriesTable]) -> SeriesTable:
+    """Several streams as one table; a series that is in several is one a stream.
+
+    Raises TableError where their values have other columns.
+    """
+    if len(tables) == 1:
+        return tables[0]
+    first, *others = tables
+    for other in others:
+        if other.columns != first.columns:
+            raise TableError(f"{other.source} has values ({', '.join(other.columns)}), {first.source} others; take one")
+    times = Counter(one.name for table in tables for one in table.series)
+    untimed = any(one.times_ms is None for table in tables for one in table.series)
+    series = [
+        Series(
+            f"{one.name} of {stream}" if times[one.name] > 1 else one.name,
+            None if untimed else one.times_ms,
+            one.values,
+        )
+        for table in tables
+        for stream in table.last
+        for one in table.series
+    ]
+    last = {stream: entry for table in tables for stream, entry in table.last.items()}
+    return SeriesTable(f"the streams {listed(list(last))}", first.columns, tuple(series), last)
 
 
 def history_bounds(connection: Connection, keys: Keys, last_ms: int | None) -> tuple[bytes, bytes]:

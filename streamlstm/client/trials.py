@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.errors import StoreError
+from streamlstm.errors import NoAnswersError
 from streamlstm.store import Keys, Meta, Term
-from streamlstm.store.resp import Connection, EntryId, beyond
+from streamlstm.store.resp import BEGINNING, Connection, EntryId, beyond
 
 PAGE = 1_000  # entries of one command
 
@@ -29,13 +29,16 @@ class Compared:
     entry: NDArray[np.int64]  # (n,) number of the entry a value is in
 
 
-def compared(connection: Connection, keys: Keys, meta: Meta, *, most: int, output: int, feature: int) -> Compared:
+def compared(
+    connection: Connection, keys: Keys, meta: Meta, *, most: int, output: int, feature: int, after: bytes = BEGINNING
+) -> Compared:
     """Pair the forecasts of the last `most` entries that both models have answered with the values that came next.
 
-    `output` and `feature` say where the forecast stands among a prediction's numbers, and its value among an entry's.
+    Those `after` an entry alone. `output` and `feature` say where the forecast stands among a prediction's numbers, and
+    its value among an entry's. Raises StoreError where the challenger has answered nothing.
     """
     ours, theirs = str(meta.model), meta.challenger.model if meta.challenger else ""
-    begin = _from(connection, keys, most)
+    begin = max(_from(connection, keys, most), after, key=EntryId.parse)
     forecasts: dict[str, dict[tuple[bytes, bytes], float]] = {ours: {}, theirs: {}}
     for key, terms in ((keys.predictions, meta.champions), (keys.challenger_predictions, meta.challengers)):
         fallback = ours if key == keys.predictions else theirs
@@ -52,7 +55,7 @@ def _from(connection: Connection, keys: Keys, most: int) -> bytes:
     """The id just before the last `most` entries of the challenger's predictions."""
     found = connection.call("XREVRANGE", keys.challenger_predictions, "+", "-", "COUNT", most)
     if not found:
-        raise StoreError(f"the challenger of {keys.input!r} has not answered anything yet")
+        raise NoAnswersError(f"the challenger of {keys.input!r} has not answered anything yet")
     return bytes(EntryId.parse(found[-1][0]).before())
 
 
@@ -106,13 +109,13 @@ def _pair(
         champion=table[:, 0],
         challenger=table[:, 1],
         naive=table[:, 2],
-        weights=_weights(names, table[:, 2]),
+        weights=weights_of(names, table[:, 2]),
         entry=table[:, 3].astype(np.int64),
     )
 
 
-def _weights(names: Sequence[bytes], naive: Float64) -> Float64:
-    """One over the mean naive error of each value's series; 1 where that is 0."""
+def weights_of(names: Sequence[bytes], naive: Float64) -> Float64:
+    """One over the mean naive error of each value's series, (n,); 1 where that is 0."""
     _, series = np.unique(np.array(names, dtype=object).astype(bytes) if len(names) else names, return_inverse=True)
     if not len(naive):
         return naive

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from streamlstm.common import counted
 from streamlstm.errors import TableError, UsageError
@@ -19,6 +19,7 @@ class SeriesTable:
     source: str  # what it is called in errors and notes
     columns: tuple[str, ...]  # names of the F numbers of a value
     series: tuple[Series, ...]
+    last: Mapping[str, str] = field(default_factory=dict)  # of streams: the id of the last entry that was read
 
     @property
     def values(self) -> int:

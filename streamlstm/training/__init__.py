@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from streamlstm.training.fitted import Fitted, fit, fit_with
     from streamlstm.training.fitting import Progress
     from streamlstm.training.forecaster import WindowConfig
+    from streamlstm.training.learnt_from import learnt_until, with_streams
     from streamlstm.training.pipeline import TrainingOptions, TrainingResult, train
     from streamlstm.training.progress import Stage, showing
     from streamlstm.training.truncated_bptt import LoopOptions
@@ -26,6 +27,8 @@ __getattr__ = imported_later(
         "fit_with": "fitted",
         "Progress": "fitting",
         "WindowConfig": "forecaster",
+        "learnt_until": "learnt_from",
+        "with_streams": "learnt_from",
         "TrainingOptions": "pipeline",
         "TrainingResult": "pipeline",
         "train": "pipeline",
