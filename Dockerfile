@@ -1,4 +1,5 @@
 # The daemon with nothing to train: no torch, no compiler, no root. `docker build -t streamlstm .`
+# With --build-arg EXTRA=[train] what `streamlstm retrain` needs besides.
 ARG PYTHON=3.12
 
 FROM python:${PYTHON}-slim-bookworm AS build
@@ -12,7 +13,10 @@ RUN python -m venv --without-pip /opt/streamlstm
 WORKDIR /source
 COPY pyproject.toml constraints.txt setup.py README.md LICENSE ./
 COPY streamlstm streamlstm
-RUN python -m pip --python /opt/streamlstm/bin/python install --no-cache-dir --disable-pip-version-check -c constraints.txt . \
+ARG EXTRA=""
+ARG PIP_ARGS=""
+# hadolint ignore=SC2086
+RUN python -m pip --python /opt/streamlstm/bin/python install --no-cache-dir --disable-pip-version-check ${PIP_ARGS} -c constraints.txt ".${EXTRA}" \
     && /opt/streamlstm/bin/python -I -c 'import streamlstm.store.resp._codec, streamlstm.engine._kernels, streamlstm.models._integer_division' \
     && /opt/streamlstm/bin/streamlstm --version
 

@@ -22,6 +22,7 @@ from streamlstm.common import need_directories, split_settings, write_whole
 from streamlstm.errors import UsageError, require_extra
 
 if TYPE_CHECKING:
+    from streamlstm.cli.decision import Decision, Tell
     from streamlstm.cli.trial import Trial
     from streamlstm.models import Model
 
@@ -114,24 +115,42 @@ def retrain(
         if not as_json:
             say(lines)
 
-    pair = trial.pair()
-    if pair.challenger is not None and decision is None:
-        raise UsageError(
-            f"{shown_model(pair.challenger)} is tried already; let --promote-if-better decide on it, or take it away "
-            "with `streamlstm model remove`"
-        )
-    if pair.challenger is None or (decision is not None and decision.on(trial, pair.challenger, tell)):
-        learning = _Learning(trial, *trial.model(pair.champion))
-        new, data = learning.train(settings, last=last, cold=cold, most=max_cells, tell=tell)
-        if output is not None:
-            write_whole(output, data)
-        if learning.is_worth_a_try(new, tell):
-            trial.add(new.fingerprint, data)
-            tell([f"{shown_model(new.fingerprint)} is tried beside {shown_model(pair.champion)}"], added=True)
-            if decision is not None:
-                decision.on(trial, new.fingerprint, tell)
+    _round(trial, decision, tell, settings, last=last, cold=cold, most=max_cells, output=output)
     if as_json:
         click.echo(json.dumps(found))
+
+
+def _round(
+    trial: Trial,
+    decision: Decision | None,
+    tell: Tell,
+    settings: dict[str, Any],
+    *,
+    last: int | None,
+    cold: bool,
+    most: int,
+    output: Path | None,
+) -> None:
+    """Decide on a challenger that is there; if there is none then, train one, try it, and decide on that."""
+    pair = trial.pair()
+    if pair.challenger is not None:
+        if decision is None:
+            raise UsageError(
+                f"{shown_model(pair.challenger)} is tried already; let --promote-if-better decide on it, or take it "
+                "away with `streamlstm model remove`"
+            )
+        if not decision.on(trial, pair.challenger, tell):
+            return
+    learning = _Learning(trial, *trial.model(pair.champion))
+    new, data = learning.train(settings, last=last, cold=cold, most=most, tell=tell)
+    if output is not None:
+        write_whole(output, data)
+    if not learning.is_worth_a_try(new, tell):
+        return
+    trial.add(new.fingerprint, data)
+    tell([f"{shown_model(new.fingerprint)} is tried beside {shown_model(pair.champion)}"], added=True)
+    if decision is not None:
+        decision.on(trial, new.fingerprint, tell)
 
 
 class _Learning:
@@ -141,7 +160,7 @@ class _Learning:
         self._trial, self._champion, self._bytes = trial, champion, champion_bytes
 
     def train(
-        self, settings: dict[str, Any], *, last: int | None, cold: bool, most: int, tell: Any
+        self, settings: dict[str, Any], *, last: int | None, cold: bool, most: int, tell: Tell
     ) -> tuple[Model, bytes]:
         """Train, by the champion's settings where none was typed; the model and its file."""
         from streamlstm.cli.loading import load_bytes
@@ -162,7 +181,7 @@ class _Learning:
         tell(fitted.lines("the new model"), **{**fitted.facts(), "fingerprint": new.fingerprint})
         return new, data
 
-    def is_worth_a_try(self, new: Model, tell: Any) -> bool:
+    def is_worth_a_try(self, new: Model, tell: Tell) -> bool:
         """Whether it is not clearly worse than the champion on what its training has not seen."""
         from streamlstm.cli.model_list import SURE, figures_of, verdict
         from streamlstm.cli.unseen import compared_unseen

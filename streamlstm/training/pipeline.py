@@ -129,10 +129,7 @@ def train(
         )
         config = replace(_config(plan, options, panel, names, spacing, gap_after_ms), exact=origin is not None)
         panel = with_gaps_forecast(config, panel, fitted_on, plan.penalty)
-        first = (lambda _: 0) if begin is None else begin.into
-        fitted = fit(config, panel, penalty=plan.penalty, loop=options.loop, report=report, begin=first)
-        if begin is not None:
-            say(begin.outcome)
+        fitted = _fitted(config, panel, plan, options, report, begin, say)
         exported = _exported(fitted.forecaster, origin)
         facts = _facts(plan, options, fitted, panel)
         model = Model(export_model(exported, training=facts))
@@ -157,6 +154,23 @@ def train(
         series=tuple(series),
         forecasts=tuple(forecasts),
     )
+
+
+def _fitted(
+    config: ForecasterConfig,
+    panel: Panel,
+    plan: Plan,
+    options: TrainingOptions,
+    report: Callable[[Progress], None],
+    begin: WarmStart | None,
+    say: Callable[[str], None],
+) -> Fitted:
+    """Fit a forecaster, with the weights there are to begin with; `say` is told what came of these."""
+    first = _say_nothing if begin is None else begin.into
+    found = fit(config, panel, penalty=plan.penalty, loop=options.loop, report=report, begin=first)
+    if begin is not None:
+        say(begin.outcome)
+    return found
 
 
 def _origin(series: Sequence[Series], options: TrainingOptions) -> tuple[Origin | None, str]:

@@ -163,6 +163,28 @@ def test_the_python_example_runs(workplace: Path) -> None:
     assert done.stdout.startswith("(3, 1) (5, 3, 1) (3, "), (done.stdout, time.monotonic() - began)
 
 
+def test_learning_again_runs(workplace: Path) -> None:
+    """The block under 'Learn again', on the stream that the first steps make; waiting is cut short."""
+    section = README[README.index("\n### Learn again") :].split("\n### ", 2)[1]
+    (block,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    assert "--within 6h" in block
+    (workplace / "bin").mkdir()
+    (workplace / "bin" / "streamlstm").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m streamlstm "$@"\n')
+    (workplace / "bin" / "streamlstm").chmod(0o755)
+    model = workplace / "model.onnx"
+    model.write_bytes((ROOT / "streamlstm/models/airline.onnx").read_bytes())
+    path = os.pathsep.join([str(workplace / "bin"), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "STREAMLSTM_HTTP": f"127.0.0.1:{free_port()}"}
+    serving = 'streamlstm serve model.onnx & daemon=$!; trap "kill $daemon" EXIT\n'
+    push = "streamlstm push values streamlstm/models/airline-passengers.csv --wait 1m\n"
+    # The table has a value a month.
+    block = block.replace("--within 6h", "--within 1s").replace("--last 365d", "--last 3650d")
+    text = f"set -e\n{serving}{push}{block}"
+    done = run_script(text, workplace, environment, timeout_s=300)
+    assert "0 of 10,000 values have been forecast by both" in done.stdout, done.stdout
+    assert len((workplace / "values.csv").read_text().splitlines()) == 145
+
+
 def test_what_is_done_from_python_runs(workplace: Path) -> None:
     """The blocks under 'From Python', beside the daemon they ask for."""
     section = README[README.index("\n## From Python") :].split("\n## ", 2)[1]

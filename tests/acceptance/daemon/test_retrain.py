@@ -1,4 +1,4 @@
-"""Learning again from streams that are served: trained, compared, tried, promoted by live figures, whatever is killed."""
+"""Learning again from streams that are served: trained, compared, tried, promoted by live figures."""
 
 from __future__ import annotations
 

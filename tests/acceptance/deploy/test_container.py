@@ -71,7 +71,8 @@ def test_the_base_install_has_no_torch() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.split(r"[^\w-]", requirement)[0] for requirement in project["dependencies"]}
     assert not names & {"torch", "onnx", "tensorflow", "keras"}
-    assert re.search(r"pip .*install .* \. ", DOCKERFILE), "no extra is named"
+    assert re.search(r'pip .*install .* "\.\$\{EXTRA\}" ', DOCKERFILE)
+    assert 'ARG EXTRA=""' in DOCKERFILE, "no extra is named unless somebody asks for it"
 
 
 @pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])

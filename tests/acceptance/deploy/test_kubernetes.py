@@ -139,6 +139,32 @@ def test_the_patch_for_a_large_model_is_one(tmp_path: Path) -> None:
     assert set(volumes["model"]) == {"name", "persistentVolumeClaim"}
 
 
+def test_the_nightly_retraining_can_be_put_into_an_overlay(tmp_path: Path) -> None:
+    """Its command line is the program's, its rights no more than the daemon's, and its pods reach Redis alone."""
+    shutil.copytree(FOLDER.parent, tmp_path / "deploy")
+    overlay = tmp_path / "deploy" / "kubernetes" / "overlays" / "single"
+    with (overlay / "kustomization.yaml").open("a") as made:
+        made.write("components:\n  - ../../components/retrain\n")
+    found = {
+        f"{item['kind']}/{item['metadata']['name']}": item for item in documents(run("kubectl", "kustomize", overlay))
+    }
+    job, policy = found["CronJob/streamlstm-retrain"], found["NetworkPolicy/streamlstm-retrain"]
+    check(job)
+    check(policy)
+    template = job["spec"]["jobTemplate"]["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    (daemon,) = found["Deployment/streamlstm"]["spec"]["template"]["spec"]["containers"]
+    assert container["securityContext"] == daemon["securityContext"]
+    assert container["env"] == daemon["env"]
+    assert container["image"] == f"streamlstm-train:{streamlstm.__version__}"
+    labels = template["metadata"]["labels"]
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+    assert not found["Service/streamlstm"]["spec"]["selector"].items() <= labels.items(), "nobody is sent there"
+    # Until it looks for the server, nothing is wrong with what it is given.
+    done = CliRunner().invoke(main, [*container["args"], "--redis", "redis://127.0.0.1:1"])
+    assert (done.exit_code, "127.0.0.1:1" in done.stderr) == (1, True), done.stderr
+
+
 def test_no_more_processes_than_streams() -> None:
     """The autoscalers stop at the number of streams: one more process would have nothing to do."""
     text = (FOLDER / "overlays" / "cluster" / "streamlstm.toml").read_text()

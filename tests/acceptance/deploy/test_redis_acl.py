@@ -27,6 +27,7 @@ from support.traffic import entries
 FOLDER = ROOT / "deploy" / "redis"
 MADE = entries(41, 400, series=20, odd=0.05)
 STREAM = "values"
+QUICK = ("--epochs", "0", "--units", "2", "--ensemble", "1", "--season", "none")
 
 
 @dataclass
@@ -130,6 +131,8 @@ def test_everything_works_under_the_acl_file(
             ("streamlstm-reader", "status", STREAM, "--series", "hot"),
             ("streamlstm-reader", "forecast", STREAM, "--series", "hot", "--steps", "3"),
             ("streamlstm-operator", "forecast", STREAM, "--all", "--steps", "3", "-o", "ahead.csv"),
+            ("streamlstm-reader", "export", STREAM, "-o", "values.csv"),
+            ("streamlstm-reader", "train", "--stream", STREAM, "-o", "m.onnx", "--max-cells", "100000", *QUICK),
             ("streamlstm-reader", "tail", STREAM, "--no-follow", "--dead"),
             ("streamlstm-operator", "state", "list", STREAM),
             ("streamlstm-operator", "state", "show", STREAM, "--series", "hot"),
@@ -177,6 +180,13 @@ def test_models_change_roles_under_the_acl_file(
             assert what[0] != "add" or eventually(
                 lambda: client.hget(meta, "challenger_position") == client.hget(meta, "position")
             )
+        for user in ("streamlstm-operator", "streamlstm"):  # the timers' jobs are the daemon's user
+            done = run(user, "retrain", STREAM, *QUICK, "--test-size", "0")
+            assert done.returncode == 0, done.stderr
+            decide = ("--promote-if-better", "0.9", "--after", "30", "--within", "100ms")
+            done = run(user, "retrain", STREAM, *decide, *QUICK, "--test-size", "0")
+            assert done.returncode == 0, done.stderr
+            assert run(user, "model", "remove", STREAM).returncode == 0
     finally:
         assert daemon.stop() == 0
     assert client.acl_log() == []

@@ -47,25 +47,40 @@ print(model.run([[[value] for value in (112, 118, 132)]] * 3, model.initial_stat
 """
 
 
-def service() -> configparser.SectionProxy:
+RETRAIN = UNIT.with_name("streamlstm-retrain.service")
+
+
+def service(unit: Path = UNIT) -> configparser.SectionProxy:
     """The unit's settings."""
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
-    parser.read(UNIT)
+    parser.read(unit)
     return parser["Service"]
 
 
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
-    """`systemd-analyze verify` has nothing to say once the command exists."""
-    text = UNIT.read_text(encoding="utf-8").replace("/opt/streamlstm/bin/streamlstm", sys.executable)
-    made = tmp_path / UNIT.name
-    made.write_text(text)
-    assert run("systemd-analyze", "verify", made).strip() == ""
+@pytest.mark.parametrize("unit", [UNIT, RETRAIN], ids=lambda unit: unit.name)
+def test_systemd_takes_the_unit(unit: Path, tmp_path: Path) -> None:
+    """`systemd-analyze verify` has nothing to say once the command exists; nor of the timer, where there is one."""
+    made = []
+    for path in UNIT.parent.glob(f"{unit.stem}.*"):
+        if path.suffix in {".service", ".timer"}:
+            text = path.read_text(encoding="utf-8").replace("/opt/streamlstm/bin/streamlstm", sys.executable)
+            made.append(tmp_path / path.name)
+            made[-1].write_text(text)
+    assert run("systemd-analyze", "verify", *made).strip() == ""
 
 
-def test_the_unit_is_hardened() -> None:
+def test_the_retraining_is_the_programs() -> None:
+    """The options of its ExecStart exist: until it looks for the server, nothing is wrong with what it is given."""
+    _, *arguments = shlex.split(service(RETRAIN)["ExecStart"])
+    done = CliRunner().invoke(main, [*arguments, "--redis", "redis://127.0.0.1:1"])
+    assert (done.exit_code, "127.0.0.1:1" in done.stderr) == (1, True), done.stderr
+
+
+@pytest.mark.parametrize("unit", [UNIT, RETRAIN], ids=lambda unit: unit.name)
+def test_the_unit_is_hardened(unit: Path) -> None:
     """`systemd-analyze security` finds little exposed."""
-    text = run("systemd-analyze", "security", "--offline=true", "--no-pager", UNIT)
+    text = run("systemd-analyze", "security", "--offline=true", "--no-pager", unit)
     found = re.search(r"Overall exposure level for \S+ (\d+\.\d+)", text)
     assert found is not None, text
     assert float(found[1]) <= MOST_EXPOSED

@@ -26,7 +26,11 @@ def forecaster(**options: object) -> Forecaster:
 def weights(made: Forecaster) -> list[dict[str, torch.Tensor]]:
     """The parameters of the layers of each stack."""
     return [
-        {f"{place}.{name}": one.clone() for place, layer in enumerate(member.stack) for name, one in layer.named_parameters()}
+        {
+            f"{place}.{name}": one.clone()
+            for place, layer in enumerate(member.stack)
+            for name, one in layer.named_parameters()
+        }
         for member in made.correction.corrections
     ]
 
