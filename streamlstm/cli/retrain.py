@@ -38,10 +38,9 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Keep the new model as a file too.",
 )
-@option("--cold", is_flag=True, setting=False, help="Begin without the champion's recurrent weights.")
+@option("--cold", is_flag=True, help="Begin without the champion's recurrent weights.")
 @option(
     "--promote-if-better",
-    setting=False,
     type=click.FloatRange(0, 1, max_open=True),
     metavar="SHARE",
     help="Wait for live figures, and promote if the error is at least so much below the champion's (0.02 is 2 %) and "
@@ -58,7 +57,6 @@ if TYPE_CHECKING:
 )
 @option(
     "--within",
-    setting=False,
     type=DURATION,
     metavar="DURATION",
     help="Wait so long at most; what is not decided by then, the next `retrain` goes on with. Default: no limit.",

@@ -119,6 +119,7 @@ FLAGS_OF = {
     "train": {"--stream", "--last"},
     "evaluate": {"--stream", "--last"},
     "export": {"--last"},
+    "retrain": {"--last", "--after"},
 }
 
 
