@@ -43,11 +43,12 @@ class News:
 
 
 class Recent:
-    """Follows the end of one stream's predictions."""
+    """Follows the end of one stream's predictions, or of its challenger's."""
 
-    def __init__(self, connection: Connection, stream: str) -> None:
+    def __init__(self, connection: Connection, stream: str, *, challenger: bool = False) -> None:
         self._connection = connection
         self._keys = Keys(stream)
+        self._predictions = self._keys.challenger_predictions if challenger else self._keys.predictions
         self._last: bytes | None = None  # id of the newest entry seen
         self._count = FIRST_COUNT
 
@@ -110,7 +111,7 @@ class Recent:
     def _newest(self, end: bytes, start: bytes) -> list[tuple[bytes, list[bytes]]]:
         """Entries between two ids, newest first; fits the number asked for to what an entry holds."""
         self._asked = self._count
-        reply = self._connection.call("XREVRANGE", self._keys.predictions, end, start, "COUNT", self._count)
+        reply = self._connection.call("XREVRANGE", self._predictions, end, start, "COUNT", self._count)
         if reply:
             per_entry = sum(len(pairs) // 2 for _, pairs in reply) / len(reply)
             self._count = max(1, min(MOST_COUNT, int(MOST_FIELDS / max(per_entry, 1.0))))

@@ -23,12 +23,16 @@ from streamlstm.store.resp.connection import Connection
 from support import models
 from support.browser import chromium
 from support.server import Server, free_port
-from support.serving import Serving, eventually, serve, wait_for_position
+from support.serving import Serving, eventually, run, serve, wait_for_position
 
 # Names that would run, break out of an attribute, or break the event stream if they were not treated as text.
 HOSTILE_SERIES = '<img src=x onerror="document.title=1">\n"}]\'--></script><script>document.title=2</script> &amp; ü'
 HOSTILE_STREAM = '"><script>document.title=3</script>'
-VALUE, FORECAST = (0x1C, 0x24, 0x30), (0xC2, 0x41, 0x0C)  # colours of the lines, as page.css has them
+VALUE, FORECAST, CHALLENGER = (
+    (0x1C, 0x24, 0x30),
+    (0xC2, 0x41, 0x0C),
+    (0x1D, 0x6F, 0xD1),
+)  # colours of the lines, as page.css has them
 
 
 @pytest.fixture
@@ -129,6 +133,33 @@ def test_the_steps_ahead_are_a_fan(start: Callable[..., tuple[Serving, redis.Red
         assert page.evaluate("document.getElementById('fan-key').hidden") is True
         assert page.complaints == []
     assert coloured(wide, FORECAST) > 500
+
+
+def test_a_challenger_is_drawn_beside_and_goes_with_it(
+    start: Callable[..., tuple[Serving, redis.Redis]], tmp_path: Path
+) -> None:
+    """Its line comes once it has answered, grows with the values, and is gone when it is taken away."""
+    daemon, client = start()
+    push(client, "values", "a", 1, 30)
+    (tmp_path / "other.onnx").write_bytes(models.lstm(8, seed=1))
+    url = "redis://127.0.0.1:{port}".format(**client.get_connection_kwargs())
+    with chromium(tmp_path / "profile") as browser:
+        page = browser.open(daemon.ready()["http"] + "/")
+        page.wait_for("document.getElementById('chart').dataset.points == 30")
+        assert page.evaluate("document.getElementById('beside-key').hidden")
+        done = run(tmp_path, "model", "add", "values", "other.onnx", "--redis", url)
+        assert done.returncode == 0, done.stderr
+        page.wait_for("document.getElementById('chart').dataset.beside == 30")
+        push(client, "values", "a", 31, 40)
+        page.wait_for("document.getElementById('chart').dataset.beside == 40")
+        assert not page.evaluate("document.getElementById('beside-key').hidden")
+        picture = page.picture()
+        done = run(tmp_path, "model", "remove", "values", "--redis", url)
+        assert done.returncode == 0, done.stderr
+        page.wait_for("document.getElementById('chart').dataset.beside == 0")
+        assert page.complaints == []
+    (tmp_path / "page.png").write_bytes(picture)
+    assert coloured(picture, CHALLENGER) > 300, "its line"
 
 
 def test_an_interval_is_a_band(tmp_path: Path, start_server: Callable[..., Server]) -> None:

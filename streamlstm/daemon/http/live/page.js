@@ -9,6 +9,7 @@ const $ = (id) => document.getElementById(id);
 
 let source = null; // the EventSource
 let points = []; // {t, value, forecast, low, high, gap}: forecast is of the *next* value
+let beside = new Map(); // time of a value -> what the challenger forecast at it
 let columns = ["yhat"];
 let figures = []; // the last figures, oldest first
 let fan = []; // {t, y, low, high}: the steps ahead of the last value, without the first, which `forecasts` has
@@ -21,6 +22,7 @@ function connect() {
   if (source) source.close();
   points = [];
   fan = [];
+  beside = new Map();
   const stream = $("stream").value, series = seriesName();
   $("title").textContent = series || "no values yet";
   const query = new URLSearchParams({ stream, series });
@@ -29,6 +31,7 @@ function connect() {
   source = new EventSource("events?" + query);
   source.addEventListener("figures", (event) => takeFigures(JSON.parse(event.data)));
   source.addEventListener("values", (event) => takeValues(JSON.parse(event.data)));
+  source.addEventListener("beside", (event) => takeBeside(JSON.parse(event.data)));
   source.addEventListener("trouble", (event) => say(JSON.parse(event.data).message, true));
   source.onerror = () => say("the daemon does not answer; trying again", true);
   draw();
@@ -112,6 +115,17 @@ function takeValues(news) {
   draw();
 }
 
+function takeBeside(news) {
+  if (news.begin) beside = new Map();
+  for (const [t, , forecast] of news.points) beside.set(t, forecast);
+  for (const t of beside.keys()) {
+    if (beside.size <= MOST_POINTS) break;
+    beside.delete(t);
+  }
+  $("beside-key").hidden = !beside.size;
+  draw();
+}
+
 function seriesName() {
   return written.get($("series").value) ?? $("series").value;
 }
@@ -188,6 +202,15 @@ function forecasts() {
   return made;
 }
 
+// The challenger's, as `forecasts` has the champion's.
+function challengers() {
+  if (!beside.size) return [];
+  const made = points.slice(1).map((point, i) => ({ t: point.t, y: point.gap ? null : beside.get(points[i].t) ?? null }));
+  const last = points[points.length - 1];
+  if (last && beside.has(last.t)) made.push({ t: last.t + spacing(), y: beside.get(last.t) });
+  return made;
+}
+
 function spacing() {
   const steps = [];
   for (let i = 1; i < points.length; i++) if (!points[i].gap) steps.push(points[i].t - points[i - 1].t);
@@ -211,11 +234,12 @@ function paint() {
   canvas.height = height * scale;
   const pen = canvas.getContext("2d");
   pen.scale(scale, scale);
-  const made = forecasts(), ahead = made.length ? [made[made.length - 1], ...fan] : [];
+  const made = forecasts(), others = challengers(), ahead = made.length ? [made[made.length - 1], ...fan] : [];
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
-  const ys = [...points.map((p) => p.value), ...[...made, ...fan].flatMap((m) => [m.y, m.low, m.high])].filter(Number.isFinite);
+  const ys = [...points.map((p) => p.value), ...[...made, ...fan, ...others].flatMap((m) => [m.y, m.low, m.high])].filter(Number.isFinite);
   canvas.dataset.ahead = fan.length;
+  canvas.dataset.beside = others.filter((m) => Number.isFinite(m.y)).length;
   canvas.dataset.points = points.length; // for whoever reads the page by program
   if (!ys.length) return;
   let low = Math.min(...ys), high = Math.max(...ys);
@@ -231,6 +255,7 @@ function paint() {
   pen.setLineDash([5, 4]);
   line(pen, ahead.map((m) => [m.t, m.y, false]), x, y, colour("--forecast"), 1.6);
   pen.setLineDash([]);
+  line(pen, others.map((m) => [m.t, m.y, false]), x, y, colour("--challenger"), 1.4);
   line(pen, points.map((p) => [p.t, p.value, p.gap]), x, y, colour("--value"), 1.6);
   line(pen, made.map((m) => [m.t, m.y, false]), x, y, colour("--forecast"), 1.6);
 }

@@ -18,11 +18,12 @@ from streamlstm.daemon.http.answer import Answer
 from streamlstm.daemon.http.live.series_gauges import number
 from streamlstm.daemon.telemetry import Metrics
 from streamlstm.errors import StoreError
-from streamlstm.store import Answered, Recent
+from streamlstm.store import Answered, Keys, Recent
 from streamlstm.store.resp import Connection
 
 TICK_S = 0.2  # between two looks at the predictions
 FIGURES_EVERY = 5  # ticks
+CHALLENGER_EVERY = 10  # ticks
 RETRY_TICKS = 10  # while the store is away
 HISTORY_VALUES = 240  # of a series, drawn at first
 MOST_WATCHERS = 16  # each has a thread and a connection
@@ -144,14 +145,31 @@ def _follow(connection: Connection, stream: str, series: bytes) -> Iterator[list
     recent = Recent(connection, stream)
     columns = recent.columns()
     past = recent.back(wanted, HISTORY_VALUES)
-    yield [_event("values", {"columns": columns, "points": _points(past), "begin": True, "missed": False})]
+    beside = _beside(connection, stream, wanted)
+    begin = {"columns": columns, "points": _points(past), "begin": True, "missed": False}
+    yield [_event("values", begin), *next(beside)]
     while True:
         news = recent.look(wanted)
+        found = []
         if news.answered:
             columns = recent.columns()
-            yield [_event("values", {"columns": columns, "points": _points(news.answered), "missed": news.missed})]
-        else:
-            yield []
+            found = [_event("values", {"columns": columns, "points": _points(news.answered), "missed": news.missed})]
+        yield found + next(beside)
+
+
+def _beside(connection: Connection, stream: str, wanted: Callable[[bytes], bool]) -> Iterator[list[bytes]]:
+    """Once a tick, what the challenger has said of the series; whether there is one is looked up now and then."""
+    known, recent = None, Recent(connection, stream, challenger=True)
+    for tick in itertools.count():
+        if tick % CHALLENGER_EVERY == 0:
+            challenger = connection.call("HGET", Keys(stream).meta, "challenger")
+            if challenger != known:
+                known, recent = challenger, Recent(connection, stream, challenger=True)
+                past = recent.back(wanted, HISTORY_VALUES) if challenger else []
+                yield [_event("beside", {"points": _points(past), "begin": True})]
+                continue
+        news = recent.look(wanted).answered if known else []
+        yield [_event("beside", {"points": _points(news)})] if news else []
 
 
 def _points(answered: Sequence[Answered]) -> list[list[Any]]:
