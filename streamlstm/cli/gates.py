@@ -48,7 +48,7 @@ def show_gates(
         )
     if np.isnan(one.values).any():
         raise UsageError(f"{table}: the series {one.name!r} has missing values; show a stretch without them")
-    layers = gate_values(model.read_bytes(), one.values)
+    layers = gate_values(model.read_bytes(), one.values, times_ms=one.times_ms)
     if not 1 <= layer <= len(layers):
         raise UsageError(f"there is no gated layer {layer}; the model has {len(layers)} (--gates-layer 1 is the first)")
     shown = layers[layer - 1]

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from streamlstm.cli.loading import max_model_bytes_option
-from streamlstm.cli.options import command, counted, json_option, option, say
+from streamlstm.cli.options import command, counted, data_dir_option, json_option, option, redis_option, say
 from streamlstm.errors import UsageError
 
 FLOAT_BYTES = 4
@@ -18,35 +18,70 @@ NESTED = ("config",)  # a layer's whole configuration: in the JSON, not in the s
 
 
 @command("inspect", short_help="Show what a step model is made of.")
-@click.argument("model", metavar="MODEL", type=click.Path(path_type=Path))
+@click.argument("model", metavar="[MODEL]", required=False, type=click.Path(path_type=Path))
 @option(
     "--gates",
     metavar="TABLE",
     type=click.Path(path_type=Path),
     help="Show instead what the gates of a layer do over a series of this table; needs the extra `train`.",
 )
-@option("--series", metavar="NAME", setting=False, help="The series of --gates; without it the first.")
+@option(
+    "--live",
+    metavar="STREAM",
+    setting=False,
+    help="Show instead what the next forecast of a series of this stream is made of, from its state of this moment; "
+    "needs the extra `train`.",
+)
+@option("--series", metavar="NAME", setting=False, help="The series of --live, or of --gates: without it the first.")
 @option("--gates-layer", "layer", type=click.IntRange(min=1), default=1, help="The gated layer of --gates.")
 @option(
     "--plot",
     setting=False,
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="PNG",
-    help="Draw what --gates shows.",
+    help="Draw what --gates or --live shows.",
 )
+@redis_option
+@data_dir_option
 @max_model_bytes_option
 @json_option
 def inspect(
-    *, model: Path, gates: Path | None, series: str | None, layer: int, plot: Path | None, as_json: bool
+    *,
+    model: Path | None,
+    gates: Path | None,
+    live: str | None,
+    series: str | None,
+    layer: int,
+    plot: Path | None,
+    redis_url: str | None,
+    data_dir: Path,
+    as_json: bool,
 ) -> None:
-    """Show what the step model MODEL is made of: layers, state, training facts and errors, columns, fingerprint."""
+    r"""Show what the step model MODEL is made of: layers, state, training facts and errors, columns, fingerprint.
+
+    With --live it is the model that serves the stream, found there: what it mixes for the next forecast with which
+    weights, and what its gates would do with a next value that is as forecast. The state is only read.
+
+    \b
+    streamlstm inspect model.onnx
+    streamlstm inspect --live values --series pump-1 --plot pump-1.png
+    """
+    if live is not None:
+        if gates is not None:
+            raise UsageError("--gates TABLE and --live STREAM show two things; ask for one of them")
+        from streamlstm.cli.explain import explain
+
+        explain(live, series, model, server=(redis_url, data_dir), plot=plot, as_json=as_json)
+        return
+    if model is None:
+        raise UsageError("name a model file, or a stream whose series are explained: --live STREAM --series NAME")
     if gates is not None:
         from streamlstm.cli.gates import show_gates
 
         show_gates(model, gates, series_name=series, layer=layer, plot=plot, as_json=as_json)
         return
     if plot is not None or series is not None:
-        raise UsageError("--plot and --series belong to --gates TABLE")
+        raise UsageError("--plot and --series belong to --gates TABLE, or --live STREAM")
     facts = model_facts(model)
     say([json.dumps(facts)] if as_json else _description(facts))
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from streamlstm.models._integer_division import answer_overflow
     from streamlstm.models.bits import check_bits, step_by_step
     from streamlstm.models.interface import StepModel
+    from streamlstm.models.mixing import CANDIDATES, PARTS, SHARPNESS, Candidate, candidates_of
     from streamlstm.models.model import Model, load
     from streamlstm.models.pairs import MOST_ROUNDED, join, split
     from streamlstm.models.session import (
@@ -41,6 +42,11 @@ __getattr__ = imported_later(
         "check_bits": "bits",
         "step_by_step": "bits",
         "StepModel": "interface",
+        "CANDIDATES": "mixing",
+        "PARTS": "mixing",
+        "SHARPNESS": "mixing",
+        "Candidate": "mixing",
+        "candidates_of": "mixing",
         "Model": "model",
         "load": "model",
         "MOST_ROUNDED": "pairs",

@@ -104,9 +104,8 @@ def train(
 ) -> TrainingResult:
     """Train a forecaster on the training parts of some series and export it; `begin` has weights to begin with.
 
-    `say` is told, in a line each, which series are left out and what holes their times have. The same series, options
-    and seed give the same bytes on the same machine. KeyboardInterrupt keeps the best weights so far. Raises TableError
-    for data that cannot be trained on, UsageError for options that make no sense, ModelError if the export failed.
+    `say` is told which series are left out and what holes times have. Equal series, options and seeds give equal bytes.
+    KeyboardInterrupt keeps the best weights so far. Raises TableError, UsageError, ModelError if the export failed.
     """
     if not series:
         raise TableError("there is no series to train on")

@@ -36,9 +36,15 @@ class LayerGates:
     parts: Mapping[str, Float64]  # each (T, units); `hidden` last
 
 
-def gate_values(model_bytes: bytes, values: NDArray[np.float64]) -> list[LayerGates]:
-    """The gates of every LSTM and GRU node of a step model over values (T, F), from its initial state.
+def gate_values(
+    model_bytes: bytes,
+    values: NDArray[np.float64],
+    state: Float32 | None = None,
+    times_ms: NDArray[np.int64] | None = None,
+) -> list[LayerGates]:
+    """The gates of every LSTM and GRU node of a step model over values (T, F), from a state (D,), or its initial one.
 
+    `times_ms` (T,) is needed if the model looks at the time of a value.
     An LSTM has `forget`, `input`, `output`, `candidate`, `cell`, `hidden`; a GRU `update`, `reset`, `candidate`,
     `hidden`. Raises UsageError if the model has no such layer outside of a loop, ModelError if what is worked out is
     not what onnxruntime gives.
@@ -52,16 +58,21 @@ def gate_values(model_bytes: bytes, values: NDArray[np.float64]) -> list[LayerGa
             "the model has no LSTM or GRU that is carried from value to value, so there are no gates over time to show "
             "(layers over windows and layers written as loops have none)"
         )
-    found = _run(proto, nodes, model, values)
+    found = _run(proto, nodes, model, values, state, times_ms)
     return [_layer(node, constants, found) for node in nodes]
 
 
 def _run(
-    proto: onnx.ModelProto, nodes: list[onnx.NodeProto], model: Model, values: NDArray[np.float64]
+    proto: onnx.ModelProto,
+    nodes: list[onnx.NodeProto],
+    model: Model,
+    values: NDArray[np.float64],
+    state: Float32 | None,
+    times_ms: NDArray[np.int64] | None,
 ) -> dict[str, Float32]:
     """Step the series once, reading out the nodes' inputs and outputs by name."""
-    if model.spec.uses_time:
-        raise UsageError("the model uses the time of each value; its gates cannot be shown yet")
+    if model.spec.uses_time and times_ms is None:
+        raise UsageError("the model looks at the time of each value, and there are none; give a table with times")
     wanted = {name for node in nodes for name in (node.input[0], *node.input[5:7], node.output[0]) if name}
     wanted -= {tensor.name for tensor in proto.graph.initializer}
     kept = onnx.ModelProto()
@@ -71,7 +82,10 @@ def _run(
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(kept.SerializeToString(), options, providers=["CPUExecutionProvider"])
     fed = split(values) if model.spec.exact else values.astype(np.float32)
-    feed = {"x": fed[:, None], "state": model.initial_state(1)}
+    feed: dict[str, Any] = {"x": fed[:, None], "state": model.initial_state(1) if state is None else state[None]}
+    if model.spec.uses_time:
+        assert times_ms is not None, "was held above"
+        feed["time"] = times_ms[:, None]
     names = sorted(wanted)
     return dict(zip(names, session.run(names, feed), strict=True))
 

@@ -28,24 +28,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from streamlstm.models import StateEntry
+from streamlstm.models import CANDIDATES, PARTS, SHARPNESS, StateEntry
 from streamlstm.nn import Value, of
 from streamlstm.training.forecaster.decay import Decay, decaying_sums
 
-# What a candidate is made of: shares of the model's forecast, of the short one, of the smoothed level, of the median.
-CANDIDATES = {
-    "model": (1.0, 0.0, 0.0, 0.0),
-    "short": (0.0, 1.0, 0.0, 0.0),
-    "smoothed": (0.0, 0.0, 1.0, 0.0),
-    "median": (0.0, 0.0, 0.0, 1.0),
-    "last": (0.0, 0.0, 0.0, 0.0),
-    "model_0.5": (0.5, 0.0, 0.0, 0.0),
-    "model_0.75": (0.75, 0.0, 0.0, 0.0),
-    "model_1.5": (1.5, 0.0, 0.0, 0.0),
-}
-PARTS = 4
 HANDICAPS = (0.942, *[1.0] * (len(CANDIDATES) - 1))  # what each candidate's errors are multiplied by
-SHARPNESS = 24.0
 ERROR_DECAY = 0.985  # of the sums of errors, a step
 ERROR_LIMIT = 20.0  # units; an error beyond counts as this one
 SMALLEST_SUM = 1e-3  # candidates all of whose sums are far below weigh the same

@@ -75,7 +75,7 @@ def test_a_bug_keeps_its_traceback() -> None:
         (["--nope"], "--nope"),
         (["push", "--partitions", "none"], "Invalid value for '--partitions'"),
         (["plush"], "No such command 'plush'"),
-        (["inspect"], "Missing argument 'MODEL'"),
+        (["evaluate"], "Missing argument 'MODEL.onnx'"),
         (["serve", "m", "--reset-after", "999999999999d"], "999999999999d is more than the largest duration, 365000d"),
         (["serve", "m", "--retain", "9" * 400 + "d"], "9999… is more than the largest duration"),
         (["serve", "m", "--max-series-memory", "2000000TiB"], "is more than the largest size, 1000000TiB"),
@@ -119,6 +119,7 @@ FLAGS_OF = {
     "train": {"--stream", "--last"},
     "evaluate": {"--stream", "--last"},
     "export": {"--last"},
+    "inspect": {"--live"},
     "retrain": {"--last", "--after"},
 }
 

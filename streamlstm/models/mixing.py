@@ -1,0 +1,88 @@
+"""What is in the state of a forecaster that mixes candidates: their weights, and what each says of the next value.
+
+`training.forecaster.mixture` makes such a forecaster and says where its rule comes from. Its state has `errors`
+(targets, K), the sums of errors of the K candidates, and `said` (targets, 5): what the four parts of which
+candidates are made said last, as changes from the last value, and the unit of the series.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlstm.models.spec import ModelSpec
+
+# What a candidate is made of: shares of the model's forecast, of the short one, of the smoothed level, of the median.
+CANDIDATES = {
+    "model": (1.0, 0.0, 0.0, 0.0),
+    "short": (0.0, 1.0, 0.0, 0.0),
+    "smoothed": (0.0, 0.0, 1.0, 0.0),
+    "median": (0.0, 0.0, 0.0, 1.0),
+    "last": (0.0, 0.0, 0.0, 0.0),
+    "model_0.5": (0.5, 0.0, 0.0, 0.0),
+    "model_0.75": (0.75, 0.0, 0.0, 0.0),
+    "model_1.5": (1.5, 0.0, 0.0, 0.0),
+}
+PARTS = 4
+SHARPNESS = 24.0
+ENOUGH = 1e-6  # of a total change, in its unit, by which the others are measured
+
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One of the forecasts that are mixed."""
+
+    name: str  # a key of CANDIDATES
+    weight: float  # all of a target's add up to 1
+    forecast: float | None  # in the values' unit; None where the state does not tell it
+
+
+def candidates_of(spec: ModelSpec, state: NDArray[np.float32], last: Float64, said: Float64) -> list[list[Candidate]]:
+    """The candidates of each forecast feature, the heaviest first, from the state (D,) of a series; none of a model
+    that does not mix.
+
+    `last` (F,) is the last value and `said` (O,) what was answered to it, by which changes are turned into values.
+    """
+    places, first = {}, 0
+    for entry in spec.state:
+        places[entry.name] = (first, first + entry.size)
+        first += entry.size
+    targets, names = spec.forecast, tuple(CANDIDATES)
+    shapes = {entry.name: entry.shape for entry in spec.state}
+    if shapes.get("errors") != (len(targets), len(names)) or shapes.get("said") != (len(targets), PARTS + 1):
+        return []
+    errors, parts = (
+        state[slice(*places[name])].astype(np.float64).reshape(shapes[name]) for name in ("errors", "said")
+    )
+    kind, shares = str(spec.training.get("scaling", "")), np.array(list(CANDIDATES.values()))
+    found = []
+    for place, feature in enumerate(targets):
+        output = spec.targets[feature]
+        assert output is not None, "what is forecast has an output"
+        weights = np.exp(-SHARPNESS * (errors[place] / errors[place].min() - 1))
+        weights /= weights.sum()
+        changes = shares @ parts[place, :PARTS]
+        forecasts = _in_values(changes, float(weights @ changes), float(last[feature]), float(said[output]), kind)
+        rows = [
+            Candidate(name=name, weight=float(weight), forecast=forecast)
+            for name, weight, forecast in zip(names, weights, forecasts, strict=True)
+        ]
+        found.append(sorted(rows, key=lambda one: -one.weight))
+    return found
+
+
+def _in_values(changes: Float64, total: float, last: float, said: float, scaling: str) -> list[float | None]:
+    """Changes (K,) as values: the total is the change that was answered, and each is in proportion to it.
+
+    Under the scaling `log` ratios are.
+    """
+    ratios = scaling == "log"
+    if abs(total) < ENOUGH or not np.isfinite([last, said, total]).all() or (ratios and not min(last, said) > 0):
+        return [None] * len(changes)
+    if ratios:
+        return [float(last * (said / last) ** (change / total)) for change in changes]
+    return [float(last + (said - last) * change / total) for change in changes]

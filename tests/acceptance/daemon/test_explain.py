@@ -1,0 +1,87 @@
+"""What the next forecast of a served series is made of, from its stored state, which is not touched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import redis
+
+import streamlstm
+from streamlstm.store.keys import Keys
+from support.serving import Serving, add, run, wait_for_position
+
+VALUES = 20 + np.cumsum(np.random.default_rng(2).normal(0, 1, (300, 2)), axis=0)
+OPTIONS: dict[str, Any] = {"units": 4, "ensemble": 1, "epochs": 1, "season": "none", "scaling": "standard"}
+
+
+@pytest.fixture
+def served(redis_url: str, tmp_path: Path, start: Callable[..., Serving]) -> Callable[..., redis.Redis]:
+    """A function that serves a model fitted with some options, pushes the values of one series, and waits."""
+
+    def begin(**options: Any) -> redis.Redis:
+        values = VALUES if options.pop("both", False) else VALUES[:, 0]
+        path = streamlstm.fit(values, **{**OPTIONS, **options}).save(tmp_path / "fitted.onnx")
+        start("--redis", redis_url, model=path).ready()
+        client = redis.Redis.from_url(redis_url, protocol=2)
+        made = [
+            (f"{(n + 1) * 60_000}-0", ["pump", ",".join(f"{number:.3f}" for number in np.atleast_1d(row))])
+            for n, row in enumerate(values)
+        ]
+        add(client, made)
+        wait_for_position(client, "values", made[-1][0])
+        return client
+
+    return begin
+
+
+@pytest.mark.parametrize("options", [{}, {"layer": "gru"}, {"both": True}, {"adapt": False}], ids=str)
+def test_a_forecast_is_explained_from_the_stored_state(
+    options: dict[str, Any], served: Callable[..., redis.Redis], redis_url: str, tmp_path: Path
+) -> None:
+    """Weights add up, the weighted forecasts are the one answered, gates are shares; the record stays as it is."""
+    client = served(**options)
+    before = client.hgetall(Keys("values").state)
+    to = ("--redis", redis_url)
+    done = run(tmp_path, "inspect", "--live", "values", "--series", "pump", "--json", "--plot", "pump.png", *to)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (tmp_path / "pump.png").read_bytes().startswith(b"\x89PNG")
+    assert found["steps"] == len(VALUES)
+    assert len(found["candidates"]) == (0 if "adapt" in options else 2 if "both" in options else 1)
+    answered = list(found["last_prediction"].values())
+    for rows, said in zip(found["candidates"].values(), answered, strict=False):
+        assert sum(row["weight"] for row in rows) == pytest.approx(1.0)
+        assert sum(row["weight"] * row["forecast"] for row in rows) == pytest.approx(said, rel=1e-5)
+    (layer,) = found["next_step"]
+    gates = {"update", "reset"} if options.get("layer") == "gru" else {"forget", "input", "output"}
+    for name in gates:
+        assert len(layer[name]) == 4
+        assert all(0 < share < 1 for share in layer[name])
+    assert client.hgetall(Keys("values").state) == before
+    text = run(tmp_path, "inspect", "--live", "values", "--series", "pump", *to).stdout
+    assert "at a next value that is as forecast" in text
+
+
+def test_what_cannot_be_explained_is_one_line(
+    served: Callable[..., redis.Redis], redis_url: str, tmp_path: Path
+) -> None:
+    """No series, none of that name, no stream, two things at once, nothing at all."""
+    client = served()
+    client.execute_command("HSET", Keys("values").state, "broken", "rubbish")
+    for arguments, text in (
+        (("--live", "values"), "say which series"),
+        (("--live", "values", "--series", "nobody"), "has no series 'nobody'"),
+        (("--live", "values", "--series", "broken"), "record"),
+        (("--live", "nowhere", "--series", "pump"), "there is no stream 'nowhere'"),
+        (("--live", "values", "--series", "pump", "--gates", "t.csv"), "ask for one of them"),
+        ((), "name a model file, or a stream"),
+        (("model.onnx", "--plot", "a.png"), "belong to --gates TABLE, or --live STREAM"),
+    ):
+        done = run(tmp_path, "inspect", *arguments, "--redis", redis_url)
+        assert done.returncode in {1, 2}, arguments
+        assert (text in done.stderr, done.stderr.count("\n")) == (True, 1), done.stderr
