@@ -183,7 +183,8 @@ class Forecaster(nn.Module):
             given = self._candidates(lagged, said, short, smoothed)
             said, errors, mixture = self.mixture(given, of_mixture)
         if self.scaling.is_local:
-            said = said * outputs.every(lagged.unit)
+            # Before a change has been seen there is no unit, so the first value is its own forecast.
+            said = side.where(lagged.moving, said * outputs.every(lagged.unit), 0.0)
         y = self._raw(outputs.every(x), said, is_level=self.mixture is None and self.config.predict == "level")
         *others, history = lagged.state
         carried = side.concat([*parts, *mixture, *others], axis=2).squeeze(0)

@@ -72,16 +72,20 @@ def test_the_same_table_and_options_give_the_bytes_of_the_command(more: dict[str
         assert list(ours) == list(theirs)
 
 
+# Where a command finds a table that Python is given.
+OF_STREAMS = ("stream", "last", "redis_url", "password_file", "data_dir")
+
+
 @pytest.mark.parametrize(
     ("command", "settings", "kinds", "typed", "others"),
     [
-        ("train", FitSettings, FIT_KINDS, FitArguments, {"output", "plot", "as_json", "table"}),
+        ("train", FitSettings, FIT_KINDS, FitArguments, {"output", "plot", "as_json", "table", *OF_STREAMS}),
         (
             "evaluate",
             EvaluateSettings,
             EVALUATE_KINDS,
             EvaluateArguments,
-            {"model", "table", "plot", "as_json", "max_model_bytes"},
+            {"model", "table", "plot", "as_json", "max_model_bytes", *OF_STREAMS},
         ),
     ],
 )

@@ -126,7 +126,7 @@ def test_where_half_of_the_values_are_missing_the_last_one_stands_in_for_them() 
     values = np.cumsum(np.random.default_rng(0).normal(size=600)) + 100
     values[1::2] = np.nan
     one, said = Series("s", None, values[:, None]), list[str]()
-    result = train([one], dataclasses.replace(SMALL, seasons=()), say=said.append)
+    result = train([one], dataclasses.replace(SMALL, seasons=(), scaling="standard"), say=said.append)
     model = Model(result.model_bytes)
     assert any("--missing hold" in line for line in said)
     assert model.spec.training["missing"] == "hold"

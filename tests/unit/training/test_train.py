@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import streamlstm
 from streamlstm.errors import TableError, UsageError
 from streamlstm.models.model import Model
 from streamlstm.nn import LSTM
@@ -44,6 +45,17 @@ def correction(outputs: int = 1) -> RecurrentCorrection:
 def sequence(steps: int, rows: int, size: int, seed: int = 0) -> Tensor:
     """Random numbers (T, R, size)."""
     return torch.randn(steps, rows, size, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_first_forecast_of_a_series_is_its_first_value() -> None:
+    """Under the scaling `series` there is no unit before a change has been seen, at whatever level the series lies."""
+    grown = {f"s{n}": 1000 * (n + 1) * 1.01 ** np.arange(60) for n in range(4)}
+    model = streamlstm.fit(grown, scaling="series", season="none", epochs=1, units=3, ensemble=1).model
+    first = np.array([[1000.0], [0.001], [-3e6], [0.0]], np.float32)
+    y, state = model.step(first, model.initial_state(4))
+    np.testing.assert_array_equal(y, first)
+    y, _ = model.step(first * 1.01, state)
+    assert np.all(np.abs(y - first * 1.01) <= 0.03 * np.abs(first) + 1e-12)
 
 
 def test_the_state_at_a_windows_edge_is_that_of_one_long_pass() -> None:
