@@ -47,6 +47,9 @@ class Counting:
         metrics.entries.value += result.entries
         metrics.values.value += result.predictions
         metrics.predictions.value += result.predictions
+        if result.warm:
+            metrics.values.value += result.warm
+            metrics.warm_values.value += result.warm
         if commit.dead:
             metrics.values.value += sum([letter.values for letter in commit.dead])
             self._digest.count_dead(stream, commit.dead, metrics)

@@ -78,6 +78,12 @@ class Answers(NamedTuple):
             gone_stream=np.concatenate([self.gone_stream, chains.stream[gone]]),
         )
 
+    def without(self, warm: Mask) -> tuple[Answers, int]:
+        """The same without the predictions of items (n,) that are not to be answered; and how many those are."""
+        assert self.alive is not None, "the command itself is no value"
+        unanswered = self.alive & warm
+        return self._replace(alive=self.alive & ~warm), int(np.count_nonzero(unanswered))
+
     def of_stream(self, number: int, first: int, last: int) -> Answers:
         """Those of one stream, its items numbered from 0."""
         mine = np.flatnonzero(self.stream == number)

@@ -29,6 +29,7 @@ from streamlstm.engine.single import Single, SinglePath
 from streamlstm.engine.skipped import Skipped
 from streamlstm.engine.sorted_items import NO_PAST, Unknown, Work
 from streamlstm.engine.stepping import Stepper
+from streamlstm.engine.warm import take_warm
 from streamlstm.models import NEVER, Gaps, StepModel, missing_policy
 from streamlstm.store import Commit, DeadLetter, Head, SingleCommit
 from streamlstm.store.record import Extras, RecordFormat, Records
@@ -68,6 +69,7 @@ class Result:
     items: int
     predictions: int
     resets: int = 0  # markers carried out; `!reset *` is one
+    warm: int = 0  # values stepped and not answered
     anew: Sequence[bytes] = ()  # series that began anew because too many values of theirs had no answer
     challenger: Result | None = None  # what the stream's challenger came to, in the same commit
 
@@ -185,6 +187,7 @@ class Engine:
             if parsed.slots.min(initial=0) > NO_SLOT:
                 self.arena.touch(parsed.slots)
                 continue
+            take_warm(parsed)
             self.arena.touch(parsed.slots[parsed.slots != NO_SLOT])
             found = Unknown.of(parsed, partial(self.arena.find, parsed.stream))
             self.arena.touch(np.array(found.reset, np.int64))
@@ -292,6 +295,9 @@ class Engine:
         if len(offsets) > 2:
             answers = answers.of_stream(number, int(offsets[number]), int(offsets[number + 1]))
         ids, fields, counts, y = parsed.ids, parsed.names, parsed.counts, answers.y
+        warm = 0
+        if parsed.warm is not None:
+            answers, warm = answers.without(parsed.warm)
         if answers.alive is not None:
             counts = np.bincount(parsed.entry[answers.alive], minlength=len(ids))
             ids, fields, y = ids.take(counts > 0), fields.take(answers.alive), y[answers.alive]
@@ -317,6 +323,7 @@ class Engine:
             items=parsed.items,
             predictions=len(commit.texts),
             resets=resets,
+            warm=warm,
             anew=[parsed.names[item] for item in answers.anew.tolist()],
         )
 

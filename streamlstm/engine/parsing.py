@@ -26,6 +26,8 @@ MAX_NAME_BYTES = 256
 # anything else meanwhile.
 MOST_ENTRY_MISSING = 4_096
 RESET = b"!reset"
+WARM = b"!warm"  # see `engine.warm`
+COMMANDS = (RESET, WARM)
 ALL_SERIES = b"*"
 
 
@@ -44,6 +46,7 @@ class Parsed:
     odd: NDArray[np.bool_]  # (n,) whether the text is anything else than F finite decimal numbers
     plain: bool  # whether none is
     wrong: dict[int, Flaw]  # items that hold no value, and why
+    warm: NDArray[np.bool_] | None = None  # (n,) which are not answered; None if all are
 
     @property
     def position(self) -> bytes:
@@ -64,13 +67,13 @@ class Parsed:
 
     @cached_property
     def item_times_ms(self) -> Index:
-        """Time of each item's entry, (n,)."""
+        """Time of each item, (n,): its entry's, unless `engine.warm` gives it another."""
         return self.times_ms if len(self.slots) == len(self.ids) == 1 else np.repeat(self.times_ms, self.counts)
 
     def first(self, entries: int) -> Parsed:
         items = int(self.counts[:entries].sum())
         odd = self.odd[:items]
-        return Parsed(
+        part = Parsed(
             stream=self.stream,
             ids=self.ids[:entries],
             times_ms=self.times_ms[:entries],
@@ -83,6 +86,9 @@ class Parsed:
             plain=not odd.any(),
             wrong={number: found for number, found in self.wrong.items() if number < items},
         )
+        if self.warm is not None:
+            part.warm, part.item_times_ms = self.warm[:items], self.item_times_ms[:items]
+        return part
 
 
 def parse(
@@ -177,7 +183,7 @@ def _refuse_missing(scan: Scan, wrong: dict[int, Flaw]) -> None:
         seen = Counter[bytes]()
         for item in items.tolist():
             name = scan.names[item]
-            if item not in wrong and name != RESET:
+            if item not in wrong and name not in COMMANDS:
                 seen[name] += 1
                 if seen[name] > MOST_ENTRY_MISSING:
                     wrong[item] = too_many
@@ -191,7 +197,8 @@ def name_error(name: bytes) -> Flaw | None:
         return Flaw(rejection.BAD_NAME, f"the series name has {len(name)} bytes, {MAX_NAME_BYTES} are allowed")
     if name.startswith(b"!"):
         return Flaw(
-            rejection.UNKNOWN_COMMAND, f"unknown command {name.decode('utf-8', 'replace')}; only !reset is known"
+            rejection.UNKNOWN_COMMAND,
+            f"unknown command {name.decode('utf-8', 'replace')}; there are !reset and !warm",
         )
     try:
         name.decode()

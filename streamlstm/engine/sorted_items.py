@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.engine import rejection
-from streamlstm.engine.parsing import ALL_SERIES, RESET, Parsed, name_error
+from streamlstm.engine.parsing import ALL_SERIES, COMMANDS, RESET, WARM, Parsed, name_error
 from streamlstm.engine.rejection import Flaw
 from streamlstm.engine.schedule_python import GAP, MISSING, SKIPPED
 from streamlstm.engine.schedule_python import RESET as IS_RESET
@@ -78,10 +78,12 @@ class Work:
         for item in np.flatnonzero(work.slots == NO_SLOT).tolist():
             if parsed.names[item] == RESET:
                 work._take_reset(item, find)
+            elif parsed.names[item] == WARM:
+                work.dead.update({item: parsed.wrong[item]} if item in parsed.wrong else {})
             else:
                 work.dead[item] = work._unnamed(item) or work._unadmitted(item)
         for item, found_flaw in parsed.wrong.items():
-            if item not in work.dead and parsed.names[item] != RESET:
+            if item not in work.dead and parsed.names[item] not in COMMANDS:
                 work.dead[item] = found_flaw
                 work.slots[item] = NO_SLOT
         if refused:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import streamlstm.daemon.idle_sweeper
@@ -19,6 +20,7 @@ from streamlstm.daemon.opening import Opening
 from streamlstm.daemon.sharing.assignment import Sharing
 from streamlstm.daemon.sharing.leases import Roll
 from streamlstm.daemon.streams import Status, Stream
+from streamlstm.engine.answers import Answers
 from streamlstm.engine.engine import Engine
 from streamlstm.engine.series_limit import Admission
 from streamlstm.store.base import Commit, Head
@@ -274,6 +276,34 @@ def trials_go_on_after_a_fence(patch: Patch) -> None:
     patch.setattr(Challengers, "open", open_again)
 
 
+def warm_values_answered(patch: Patch) -> None:
+    """What an entry says is not to be answered is answered all the same."""
+    patch.setattr(Answers, "without", lambda answers, _: (answers, 0))
+
+
+def warm_to_the_end_of_the_batch(patch: Patch) -> None:
+    """`!warm` holds for all that is read in one go, and not for its entry."""
+    take_warm = streamlstm.engine.engine.take_warm
+
+    def take(parsed: Any) -> None:
+        take_warm(parsed)
+        if parsed.warm is not None:
+            parsed.warm[int(np.argmax(parsed.warm)) :] = True
+
+    patch.setattr(streamlstm.engine.engine, "take_warm", take)
+
+
+def warm_values_at_their_entrys_time(patch: Patch) -> None:
+    """The time that `!warm` says is not heeded."""
+    take_warm = streamlstm.engine.engine.take_warm
+
+    def take(parsed: Any) -> None:
+        take_warm(parsed)
+        vars(parsed).pop("item_times_ms", None)
+
+    patch.setattr(streamlstm.engine.engine, "take_warm", take)
+
+
 # What it is -> the kind of simulation that finds it.
 MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "no fence": ("everything", no_fence),
@@ -297,6 +327,9 @@ MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "holes left in commits": ("commits with holes", holes_left),
     "other models served": ("another model", other_models_served),
     "challengers not guarded": ("models in roles", challengers_not_guarded),
+    "warm values answered": ("warm starts", warm_values_answered),
+    "warm to the end of the batch": ("warm starts", warm_to_the_end_of_the_batch),
+    "warm values at their entry's time": ("warm starts, scored", warm_values_at_their_entrys_time),
     "records not swapped": ("models in roles", records_not_swapped),
     "promoted while behind": ("models in roles", promoted_while_behind),
     "roles changed unseen": ("models in roles", roles_changed_unseen),

@@ -19,6 +19,7 @@ from support.calibrator import Calibrator
 Fields = Sequence[str]
 
 MOST_REJECTED = 10  # in a row; then a series begins anew if it can
+REFUSED = "refused"
 LEAST_OVERFLOW = 2.0**128 - 2.0**103  # what is smaller rounds to a finite float32
 
 
@@ -53,15 +54,19 @@ class Oracle:
     def feed(self, entries: Iterable[tuple[str, Fields]]) -> Oracle:
         """Take entries (id, [field, value, …]) in order."""
         for entry_id, fields in entries:
-            answers = []
+            answers, warm = [], None
             for name, text in zip(fields[0::2], fields[1::2], strict=True):
                 if name == "!reset":
                     self._reset(text)
                     continue
-                output = self._step(entry_id, name, text)
+                if name == "!warm" and warm != REFUSED:
+                    warm = _warm_time(entry_id, text)
+                    if warm != REFUSED:
+                        continue
+                output = None if warm == REFUSED else self._step(warm or entry_id, name, text)
                 if output is None:
                     self.dead.append((entry_id, name, text))
-                else:
+                elif warm is None:
                     answers.append((name, output))
             if answers:
                 self.predictions.append((entry_id, answers))
@@ -167,3 +172,12 @@ class Oracle:
             return held.output
         ends = held.calibrator.ends(held.output[self._scored[1]]) if self.extras.interval is not None else ()
         return np.array([*held.output, *ends, *((score,) if self.extras.score else ())], self._kind)
+
+
+def _warm_time(entry_id: str, text: str) -> str:
+    """The time at which what follows `!warm` is stepped, or REFUSED."""
+    if text == "*":
+        return entry_id
+    digits, _, rest = text.partition("-")
+    is_id = all(part.isascii() and part.isdigit() for part in (digits, rest or "0")) and not text.endswith("-")
+    return digits if is_id and int(digits) <= int(entry_id.partition("-")[0]) else REFUSED

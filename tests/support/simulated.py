@@ -35,7 +35,7 @@ TEARS = Faults(refuse=0.15, crash=0.0, cut=0.0, stall=0.0, rewind=0.0)
 REFUSED = tuple(f"{how} {name}" for how in ("rights", "lost", "mixed") for name in ("WATCH", "MULTI", "EXEC", "HMGET"))
 TORN = tuple(f"{how} {name}" for how in ("proxy", "midst") for name in ("HSET", "XADD", "HDEL"))
 HOLES = ("some HSET", "some XADD")
-PROMOTIONS = Faults(promote=0.15, stall=0.05, rewind=0.01, snapshot=0.1)
+PROMOTIONS = Faults(promote=0.4, stall=0.05, rewind=0.01, snapshot=0.1)
 TORN_ROLES = Faults(refuse=0.15, crash=0.0, cut=0.0, stall=0.0, rewind=0.0, promote=0.15)
 ROLES = ("added, replayed", "added, fresh", "promoted", "rolled back", "removed", "gave up a change of models")
 IMPORTED = ("exported", "imported, going back", "imported, going on", "gave up an export or import")
@@ -81,6 +81,13 @@ KINDS = {
         expected=(*STORE, *_around("rebuild", "replace"), *ROLES, "rewind"),
         faults=PROMOTIONS,
         options={"tried": 3},
+    ),
+    "warm starts": Kind(
+        expected=(*STORE, *ROLES, "rewind", "warm values"), faults=PROMOTIONS, options={"tried": 3, "warm": 0.4}
+    ),
+    "warm starts, scored": Kind(
+        expected=(*STORE, "rewind", "warm values"),
+        options={"warm": 0.4, "extras": Extras(interval=0.9, score=True), "idle_ms": 6000},
     ),
     "torn commits of two models": Kind(
         expected=(*TORN, "promoted"),

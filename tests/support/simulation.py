@@ -77,6 +77,7 @@ class Simulation:
     streams: tuple[str, ...] = ("values", "loads")
     entries_per_stream: int = 32
     odd: float = 0.15
+    warm: float = 0.0  # share of entries that are stepped and not answered
     idle_ms: int | None = None
     extras: Extras = NO_EXTRAS
     missing: str = "impute"
@@ -93,7 +94,7 @@ class Simulation:
         self.happened: Counter[str] = Counter()
         self.snapshots: list[dict[str, MemoryStream]] = []
         self.traffic = {
-            stream: entries(self.seed * 31 + number, self.entries_per_stream, series=6, odd=self.odd)
+            stream: entries(self.seed * 31 + number, self.entries_per_stream, series=6, odd=self.odd, warm=self.warm)
             for number, stream in enumerate(self.streams)
         }
         self.next_entry = dict.fromkeys(self.streams, 0)
@@ -136,11 +137,11 @@ class Simulation:
         for stream in self.streams:
             held = self.server.stream(stream)
             assert not self._waits(held), f"{stream} was not answered to its end"
+            self.happened["warm values"] += sum(b"!warm" in fields for fields in held.fields)
             if self.tried:
                 check_roles(held, self._seen(stream), self.chains, self.missing, self.extras)
                 continue
-            oracle = self._oracle(stream)
-            self._forget_idle(oracle, held)
+            self._forget_idle(oracle := self._oracle(stream), held)
             self.happened["refused series"] += any(letter.kind == TOO_MANY_SERIES for letter in held.dead)
             self.happened["states replaced"] += held.epoch
             assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
@@ -222,8 +223,7 @@ class Simulation:
         """Whether a stream that has been served is still one of a model that is not served any more."""
         if self.tried:
             return False
-        served = [self.server.stream(stream).model for stream in self.streams]
-        return any(model not in {None, self.models[-1].fingerprint} for model in served)
+        return any(self.server.stream(name).model not in {None, self.models[-1].fingerprint} for name in self.streams)
 
     # What happens.
 

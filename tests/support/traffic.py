@@ -8,9 +8,17 @@ RUBBISH = ("abc", "inf", "-inf", "1e999", "1_000", "1,2,3,4", "0x10", "true", "[
 
 
 def entries(
-    seed: int, count: int, *, series: int = 20, features: int = 1, odd: float = 0.1, step_ms: int = 1000, level: int = 0
+    seed: int,
+    count: int,
+    *,
+    series: int = 20,
+    features: int = 1,
+    odd: float = 0.1,
+    step_ms: int = 1000,
+    level: int = 0,
+    warm: float = 0.0,
 ) -> list[tuple[str, list[str]]]:
-    """Entries (id, fields); `odd` is the share of items that are missing, rubbish or resets."""
+    """Entries (id, fields); of items a share is `odd` (missing, rubbish or resets), of entries a share `warm`."""
     rng = random.Random(seed)
     made = []
     for number in range(1, count + 1):
@@ -18,8 +26,23 @@ def entries(
         for _ in range(rng.choice((1, 1, 1, 2, 5, 12))):
             name = f"s{rng.randrange(series)}" if rng.random() < 0.7 else "hot"
             fields += _item(rng, name, features) if rng.random() < odd else [name, _value(rng, features, level)]
+        if warm and rng.random() < warm:
+            at = 2 * rng.choice((0, 0, 0, rng.randrange(1 + len(fields) // 2)))
+            fields[at:at] = ["!warm", _warm_text(rng, number * step_ms)]
         made.append((f"{number * step_ms}-0", fields))
     return made
+
+
+def _warm_text(rng: random.Random, own_ms: int) -> str:
+    """Mostly the entry's own time; an earlier one, as a number or an id; now and then what says none that can be."""
+    kind, earlier = rng.random(), max(0, own_ms - rng.randrange(5000))
+    if kind < 0.6:
+        return "*"
+    if kind < 0.75:
+        return str(earlier)
+    return (
+        f"{earlier}-{rng.randrange(3)}" if kind < 0.9 else rng.choice(("", "yes", f"{own_ms + 1}", "1-", "-1", "1.5"))
+    )
 
 
 def _value(rng: random.Random, features: int, level: int = 0) -> str:

@@ -42,6 +42,7 @@ class StreamMetrics:
     entries: Counter
     values: Counter
     predictions: Counter
+    warm_values: Counter
     dead_letters: Mapping[str, Counter]  # by reason
     quarantined_records: Counter
     resets: Counter
@@ -106,6 +107,7 @@ class Metrics:
         self.entries = self._counter("entries", "Input entries answered and committed.")
         self.values = self._counter("values", "Values read, stepped or not, and committed.")
         self.predictions = self._counter("predictions", "Predictions committed.")
+        self.warm_values = self._counter("warm_values", "Values stepped and not answered, as their entries say.")
         self.dead_letters = self._counter(
             "dead_letters", "Values that could not be stepped, by reason.", ["stream", "reason"]
         )

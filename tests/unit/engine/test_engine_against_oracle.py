@@ -18,45 +18,13 @@ from streamlstm.models.model import Model
 from streamlstm.store.memory import MemoryServer, MemoryStore
 from streamlstm.store.record.columns import NO_EXTRAS, Extras
 from support import models
+from support.answering import MODELS, check, serve
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.oracle import Oracle
 from support.pump import pump
 from support.traffic import entries
 
-MODELS = {
-    "lstm": models.load_lstm(8),
-    "two features": models.load_lstm(4, features=2),
-    "one forecast of two features": models.load_lstm(4, features=2, outputs=1),
-    "steps one by one": models.load_lstm(4, chunking=False),
-    "time": Model(models.hours()),
-    "breaks": Model(models.reciprocal()),
-    "pairs": Model(models.exact_lstm(4)),
-    "pairs of two features": Model(models.exact_lstm(4, features=2, common=True)),
-}
-
 LEVEL = 2_500_000_000  # around which float32 has steps of 256
-
-
-def serve(
-    model: Model, traffic: dict[str, list[tuple[str, list[str]]]], *, seed: int, **options: object
-) -> MemoryServer:
-    """Put traffic on a server and answer it; the engine counts as series what has a record, and nothing else."""
-    server = MemoryServer()
-    for stream, made in traffic.items():
-        for entry_id, fields in made:
-            server.add(stream, entry_id, *fields)
-    engine = Engine(model, EngineSettings(**options))  # type: ignore[arg-type]
-    pump(engine, MemoryStore(server), list(traffic), seed=seed)
-    assert {stream: engine.series(stream) for stream in traffic} == {s: len(server.stream(s).state) for s in traffic}
-    return server
-
-
-def check(server: MemoryServer, stream: str, oracle: Oracle, settings: EngineSettings | None = None) -> None:
-    """Hold one stream against the oracle."""
-    held = server.stream(stream)
-    assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
-    assert_states_equal(held.state, oracle, Engine(oracle.model, settings).format)
-    assert [(d.id.decode(), d.series.decode(), d.value.decode()) for d in held.dead] == oracle.dead
 
 
 @pytest.mark.parametrize("name", MODELS)

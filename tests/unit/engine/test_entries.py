@@ -56,7 +56,7 @@ def answered(
         (b"n" * 3_000_000, b"1", "bad_name", "3000000 bytes"),
         (b"\xff", b"1", "bad_name", "not UTF-8"),
         (b"\xed\xa0\x80", b"1", "bad_name", "not UTF-8"),
-        (b"!", b"1", "unknown_command", "only !reset"),
+        (b"!", b"1", "unknown_command", "there are !reset and !warm"),
         (b"!stop", b"1", "unknown_command", "unknown command !stop"),
         (b"!RESET", b"s", "unknown_command", "unknown command !RESET"),
         (b"!reset", b"", "bad_name", "!reset names no series"),
@@ -76,6 +76,25 @@ def test_what_breaks_a_rule_costs_nobody_else_anything(name: bytes, text: bytes,
     assert letter.id == b"2-0"
     assert len(letter.series) <= 1024
     assert len(letter.value) <= 1024
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"yes", "neither * nor a time in ms since 1970"),
+        (b"", "neither * nor a time"),
+        (b"99999", "a time after that of its own entry"),
+        (b"18446744073709551615-0", "a time after that of its own entry"),
+    ],
+)
+def test_nothing_behind_a_warm_that_is_not_understood_is_stepped(text: bytes, words: str) -> None:
+    """A time taken for another would stay in the states: what follows in the entry is kept in dead letters."""
+    held = answered([[b"s", b"1"], [b"a", b"2", b"!warm", text, b"b", b"3", b"!warm", b"*", b"s", b"4"], [b"s", b"2"]])
+    without = answered([[b"s", b"1"], [b"a", b"2"], [b"s", b"2"]])
+    assert held.predictions == without.predictions
+    assert held.state == without.state
+    assert [letter.series for letter in held.dead] == [b"!warm", b"b", b"!warm", b"s"]
+    assert all(words in letter.error and letter.kind == "unknown_command" for letter in held.dead)
 
 
 @pytest.mark.parametrize("text", [b"1", b"1,2,3", b"1;2", b"1,x", b"1,inf"])
