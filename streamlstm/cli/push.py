@@ -64,6 +64,9 @@ What a server refuses for now, or a connection that broke left open, is tried ag
 values with times by their ids, whatever happens; others unless a second producer writes the very same just then.
 What was interrupted, and the same file once more, is safe with --skip-existing, if the values have times.
 
+With --warm the values are the history that a stream or a series begins with: stepped and scored as any others, and not
+answered. Where the stream is further on already they come behind its end, and say their times themselves.
+
 \b
 Exit status 1 if not all was understood: what was left out is counted, the first of it said.
 """
@@ -77,6 +80,7 @@ Exit status 1 if not all was understood: what was left out is counted, the first
 @option("--sort", "sort_first", is_flag=True, help="Read a pipe to its end and sort it by time before sending.")
 @option("--shift-years", type=int, metavar="N", help="Move all times by N years, instead of only those before 1970.")
 @option("--partitions", type=click.IntRange(1, 16384), default=1, metavar="P", help="Spread the series over P streams.")
+@option("--warm", is_flag=True, setting=False, help="Step the values and do not answer them: history to begin with.")
 @option(
     "--skip-existing", is_flag=True, help="Leave out values that the stream has, by time and series: push a file again."
 )
@@ -106,6 +110,7 @@ def push(
     sort_first: bool,
     shift_years: int | None,
     partitions: int,
+    warm: bool,
     skip_existing: bool,
     retry_for_ms: int,
     wait_ms: int | None,
@@ -137,7 +142,8 @@ def push(
         closing(connected(resolve_redis(redis_url, data_dir), streams, retry_for_s, note)) as nodes,
     ):
         sender = Sender(nodes, retry_for_s=retry_for_s, pause=interrupts.pause, say=note)
-        packers = [packer_of(sender, name, interrupts if skip_existing else None) for name in streams]
+        skipping = interrupts if skip_existing else None
+        packers = [packer_of(sender, name, skipping, warm=warm) for name in streams]
         run = Push(packers, sender, interrupts, shift_years, note)
         try:
             if rows is not None:

@@ -37,6 +37,7 @@ class PushArguments(TableArguments, total=False):
     shift_years: int | None
     partitions: int
     skip_existing: bool
+    warm: bool
     wait: str | int | timedelta | None
 
 
@@ -46,6 +47,7 @@ KINDS: Mapping[str, arguments.Kind] = {
     "shift_years": arguments.optional(arguments.whole(-(10**5), 10**5)),
     "partitions": arguments.whole(1, 16384),
     "skip_existing": arguments.flag,
+    "warm": arguments.flag,
     "wait": arguments.optional(arguments.duration),
 }
 
@@ -105,7 +107,7 @@ def push(
     calm = AnyTime()
     sender = Sender(nodes, retry_for_s=retry_for_s, pause=calm.pause, say=log)
     skipping = calm if settings.get("skip_existing") else None
-    packers = [packer_of(sender, name, skipping) for name in streams]
+    packers = [packer_of(sender, name, skipping, warm=settings.get("warm", False)) for name in streams]
     run = Push(packers, sender, calm, settings.get("shift_years"), chosen.say)
     if rows is not None:
         run.send_rows(*rows)

@@ -25,9 +25,11 @@ Look = Callable[..., Any]
 class SkippingPacker(Packer):
     """The entries of one stream, but for the values that are there."""
 
-    def __init__(self, stream: str, last: EntryId, look: Look, *, trimmed_before_ms: int) -> None:
+    takes_late = False  # what came late has ids that say nothing of its time
+
+    def __init__(self, stream: str, last: EntryId, look: Look, *, trimmed_before_ms: int, warm: bool = False) -> None:
         """`look` asks the stream's server; what is older than `trimmed_before_ms` was there and has been trimmed."""
-        super().__init__(stream, last)
+        super().__init__(stream, last, warm=warm)
         self.skipped = 0
         self._look = look
         self._trimmed_before_ms = trimmed_before_ms

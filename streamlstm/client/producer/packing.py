@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from streamlstm.client.producer.lines import Row
 from streamlstm.client.producer.time_shift import Shift, written
-from streamlstm.engine import ALL_SERIES, RESET
+from streamlstm.engine import ALL_SERIES, OWN_TIME, RESET, WARM
 from streamlstm.errors import StoreError, TableError, UsageError
 from streamlstm.store import Keys
 from streamlstm.store.resp import EntryId, bulk
@@ -47,14 +47,23 @@ def streams_of(stream: str, partitions: int) -> list[str]:
 class Packer:
     """The entries of one stream, from rows in order of time."""
 
-    def __init__(self, stream: str, last: EntryId = BEFORE_ALL) -> None:
-        """`last` is the id at which the stream ends already; an explicit id must be beyond it."""
+    takes_late = True  # warm values may be older than the stream's end
+
+    def __init__(self, stream: str, last: EntryId = BEFORE_ALL, *, warm: bool = False) -> None:
+        """`last` is the id at which the stream ends already; an explicit id must be beyond it.
+
+        `warm` values are stepped and not answered; where they begin before the stream's end, they come under ids of the
+        server's clock and say their times themselves.
+        """
         self.stream = stream
         self.commands: list[bytes] = []  # XADD commands in RESP, ready to be sent
         self.counts: list[int] = []  # how many values each of them carries
         self._last = last
         self._head = b"$4\r\nXADD\r\n" + bulk(stream.encode())
-        self._automatic = b"*5\r\n" + self._head + b"$1\r\n*\r\n"
+        self._warm = warm
+        self._late: bool | None = None  # known when the first time is
+        begin = bulk(b"*") + (bulk(WARM) + bulk(OWN_TIME) if warm else b"")
+        self._automatic = b"*%d\r\n%b%b" % (7 if warm else 5, self._head, begin)
         self._id = BEFORE_ALL
         self._fields: list[bytes] = []
         # Of the series that have a value of the open entry's time, which of its values it was.
@@ -91,18 +100,18 @@ class Packer:
         names: set[bytes] = set()
         for series, value in row:
             if series in names or len(fields) >= MAX_ENTRY_VALUES:
-                self._write(b"*", fields)
+                self._write(None, fields)
                 fields, names = [], set()
             fields.append(bulk(series) + bulk(value))
             if series != RESET:
                 names.add(series)
         if fields:
-            self._write(b"*", fields)
+            self._write(None, fields)
 
     def close(self) -> None:
         """End the open entry; a later value of the same time begins the next one of that millisecond."""
         if self._fields:
-            self._write(bytes(self._id), self._fields)
+            self._write(self._id, self._fields)
             self._fields = []
 
     def take(self) -> tuple[list[bytes], list[int]]:
@@ -114,7 +123,9 @@ class Packer:
     def _open(self, time_ms: int) -> None:
         self.close()
         following = self._following(time_ms)
-        if following <= self._last:
+        if self._late is None:
+            self._late = self._warm and self.takes_late and following <= self._last
+        if following <= self._last and not self._late:
             raise StoreError(
                 f"the stream {self.stream!r} already ends at {self._last} ({written(self._last.time_ms)}), and ids "
                 f"only grow, so {written(time_ms)} cannot follow; push only what is later (--skip-existing leaves out "
@@ -142,8 +153,13 @@ class Packer:
         if time_ms == self._id.time_ms and self._fields[place : place + 1] == [bulk(series) + bulk(b"")]:
             self._fields[place] = bulk(series) + bulk(value)
 
-    def _write(self, entry_id: bytes, fields: list[bytes]) -> None:
-        head = b"*%d\r\n%b%b" % (3 + 2 * len(fields), self._head, bulk(entry_id))
+    def _write(self, entry_id: EntryId | None, fields: list[bytes]) -> None:
+        """Make an entry under an id, or under one of the server's."""
+        is_late = self._late and entry_id is not None
+        begin = bulk(b"*" if entry_id is None or is_late else bytes(entry_id))
+        if self._warm:
+            begin += bulk(WARM) + bulk(b"%d" % entry_id.time_ms if entry_id is not None and is_late else OWN_TIME)
+        head = b"*%d\r\n%b%b" % (3 + 2 * (len(fields) + self._warm), self._head, begin)
         self.commands.append(head + b"".join(fields))
         self.counts.append(len(fields))
 

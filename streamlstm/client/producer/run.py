@@ -57,11 +57,14 @@ def connected(url: str, streams: list[str], retry_for_s: float, say: Callable[[s
         time.sleep(PAUSE_S)
 
 
-def packer_of(sender: Sender, stream: str, skipping: Ending | None) -> Packer:
-    """What makes the entries of a stream; with `skipping`, which Ctrl-C waits for, without those that are there."""
+def packer_of(sender: Sender, stream: str, skipping: Ending | None, *, warm: bool = False) -> Packer:
+    """What makes the entries of a stream; with `skipping`, which Ctrl-C waits for, without those that are there.
+
+    `warm` ones are not answered.
+    """
     last = EntryId.parse(sender.last_id(stream))
     if skipping is None:
-        return Packer(stream, last)
+        return Packer(stream, last, warm=warm)
     info = {} if last == BEFORE_ALL else sender.info(stream)
     trimmed = info.get(b"entries-added", 0) > info.get(b"length", 0)
     first = info.get(b"first-entry")
@@ -71,7 +74,7 @@ def packer_of(sender: Sender, stream: str, skipping: Ending | None) -> Packer:
             return sender.call(stream, *command)
 
     before_ms = 0 if not trimmed else EntryId.parse(first[0]).time_ms if first else last.time_ms + 1
-    return SkippingPacker(stream, last, look, trimmed_before_ms=before_ms)
+    return SkippingPacker(stream, last, look, trimmed_before_ms=before_ms, warm=warm)
 
 
 class Push:

@@ -6,6 +6,7 @@ import hiredis
 import pytest
 from redis.crc import key_slot
 
+from streamlstm.client.producer.existing import SkippingPacker
 from streamlstm.client.producer.lines import Row
 from streamlstm.client.producer.packing import BEFORE_ALL, MAX_ENTRY_VALUES, Packer, Packers, partition_of, streams_of
 from streamlstm.client.producer.time_shift import Shift
@@ -82,6 +83,41 @@ def test_what_the_stream_is_beyond_is_refused(last: EntryId) -> None:
     """A time at or before the stream's end names stream, end, time, and what to do."""
     with pytest.raises(StoreError, match=f"'K' already ends at {last}.*cannot follow; push only what is later"):
         packed([(5, b"a", b"1")], last)
+
+
+def warm_entries(packer: Packer) -> list[list[bytes]]:
+    """Ids and fields of what comes of a time with two values, a later one, one without a time and a line without."""
+    packer.add(5, b"a", b"1")
+    packer.add(5, b"b", b"2")
+    packer.add(6, b"a", b"3")
+    packer.close()
+    packer.add(None, b"a", b"4")
+    packer.add_together([(b"a", b"5"), (b"b", b"6")])
+    commands, counts = packer.take()
+    assert counts == [2, 1, 1, 2], "`!warm` is no value"
+    return [command[2:] for command in parsed(commands)]
+
+
+def test_warm_values_say_so_in_their_entry() -> None:
+    """Each entry begins with `!warm *`, whatever it is made of."""
+    assert warm_entries(Packer("K", warm=True)) == [
+        [b"5-0", b"!warm", b"*", b"a", b"1", b"b", b"2"],
+        [b"6-0", b"!warm", b"*", b"a", b"3"],
+        [b"*", b"!warm", b"*", b"a", b"4"],
+        [b"*", b"!warm", b"*", b"a", b"5", b"b", b"6"],
+    ]
+
+
+@pytest.mark.parametrize("last", [EntryId(5, 0), EntryId(6, 3)])
+def test_warm_values_from_before_the_streams_end_say_their_times(last: EntryId) -> None:
+    """All that begins there comes under ids of the server's clock; what is to be told from what is there cannot."""
+    assert warm_entries(Packer("K", last, warm=True))[:2] == [
+        [b"*", b"!warm", b"5", b"a", b"1", b"b", b"2"],
+        [b"*", b"!warm", b"6", b"a", b"3"],
+    ]
+    skipping = SkippingPacker("K", last, lambda *_: [], trimmed_before_ms=0, warm=True)
+    with pytest.raises(StoreError, match="already ends at"):
+        skipping.add(4, b"a", b"1")
 
 
 def test_resets_share_an_entry_in_order() -> None:
