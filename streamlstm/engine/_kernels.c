@@ -22,7 +22,19 @@ enum { REJECTED_AT = 7, TIME_AT = 16, STEPS_AT = 24, SCORED_AT = 32, SUMS_AT = 4
 enum { ABSOLUTE, SQUARED, NAIVE_ABSOLUTE, NAIVE_SQUARED, SUMS };
 
 /* Columns of a stream's tally: see streamlstm/engine/scoring.py. */
-enum { TALLY_SCORED, TALLY_ABSOLUTE, TALLY_NAIVE, TALLY_SCALED, TALLY_COVERED, TALLY_GIVEN, TALLY_BUCKETS };
+enum {
+    TALLY_SCORED,
+    TALLY_ABSOLUTE,
+    TALLY_NAIVE,
+    TALLY_SCALED,
+    TALLY_COVERED,
+    TALLY_GIVEN,
+    TALLY_FIRST_SCORED,
+    TALLY_FIRST_ABSOLUTE,
+    TALLY_FIRST_NAIVE,
+    TALLY_BUCKETS
+};
+enum { FIRST_VALUES = 50 };
 
 /* --------------------------------------------------------------------------------------------------- gathering */
 
@@ -149,6 +161,11 @@ static void tell(const Layout *layout, double *tally, double absolute, double na
     tally[TALLY_SCORED] += 1.0;
     tally[TALLY_ABSOLUTE] += absolute;
     tally[TALLY_NAIVE] += naive;
+    if (scored < FIRST_VALUES) {
+        tally[TALLY_FIRST_SCORED] += 1.0;
+        tally[TALLY_FIRST_ABSOLUTE] += absolute;
+        tally[TALLY_FIRST_NAIVE] += naive;
+    }
     if (!(total > 0.0)) return; /* a series that never moved has no scale */
     double scaled = absolute / (total / scored);
     if (!(scaled <= DBL_MAX)) return; /* nor has one whose scale is too small for a number */

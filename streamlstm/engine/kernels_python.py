@@ -108,8 +108,8 @@ def apply_outputs(
         chosen = labelled.T.ravel()  # by group, then by step
         group = np.repeat(np.arange(len(part)), steps)[chosen]
         error, naive_error = ((x - other).T.ravel()[chosen] for other in (predicted, before))
-        scaled = add_scores(header, group, error, naive_error)
-        take_scores(tally, streams[group], error, naive_error, scaled, numbers[1])
+        scores = add_scores(header, group, error, naive_error)
+        take_scores(tally, streams[group], (error, naive_error), scores, numbers[1])
     said = join(outputs) if lay.exact else outputs
     y[at, : said.shape[-1]] = said
     if lay.calibration_at:

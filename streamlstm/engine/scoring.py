@@ -21,11 +21,14 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 # A stream's tally of a batch: how many predictions were scored, sums of |error|, of |error of the naive forecast| and
-# of scaled errors, values inside their interval and values that had one, then how many scaled errors fell under each
-# edge and beyond the last.
-SCORED, ABSOLUTE, NAIVE, SCALED, COVERED, GIVEN, BUCKETS = range(7)
+# of scaled errors, values inside their interval and values that had one; the first three again of values that are among
+# the FIRST_VALUES of their series; then how many scaled errors fell under each edge and beyond the last.
+SCORED, ABSOLUTE, NAIVE, SCALED, COVERED, GIVEN, FIRST_SCORED, FIRST_ABSOLUTE, FIRST_NAIVE, BUCKETS = range(10)
+# A series' first value has no forecast, so of so many one less is scored; missing ones do not count.
+FIRST_VALUES = 50
 # Of |error| / mean |error of the naive forecast|: 1 is as good as naive. An edge belongs to its bucket.
 SCALED_ERROR_EDGES = np.array([0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0])
+FIRST_COLUMNS = (FIRST_SCORED, FIRST_ABSOLUTE, FIRST_NAIVE)
 TALLY_COLUMNS = BUCKETS + len(SCALED_ERROR_EDGES) + 1
 
 
@@ -72,10 +75,13 @@ def scored_feature(targets: Sequence[int | None]) -> tuple[int, int]:
     return -1, 0
 
 
-def add_scores(header: NDArray[Any], group: Index, error: Float64, naive_error: Float64) -> Float64:
+def add_scores(
+    header: NDArray[Any], group: Index, error: Float64, naive_error: Float64
+) -> tuple[Float64, NDArray[np.bool_]]:
     """Add errors (k,), those of a group side by side, to the sums of the groups' headers (g,), one after the other.
 
     Returns the scaled errors (k,): |error| over the series' mean |naive error| up to then; NaN before it ever moved.
+    And which are of the FIRST_VALUES of their series (k,).
     """
     terms = (np.abs(error), error**2, np.abs(naive_error), naive_error**2)
     counts = np.bincount(group, minlength=len(header))
@@ -108,16 +114,24 @@ def add_scores(header: NDArray[Any], group: Index, error: Float64, naive_error: 
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # by a mean too small for a number
         scaled[moved] = terms[0][moved] / (naive_sum[moved] / scored[moved])
     scaled[~np.isfinite(scaled)] = np.nan
-    return scaled
+    return scaled, scored < FIRST_VALUES
 
 
 def take_scores(
-    tally: Float64, stream: Index, error: Float64, naive_error: Float64, scaled: Float64, edges: Float64
+    tally: Float64,
+    stream: Index,
+    errors: tuple[Float64, Float64],
+    scores: tuple[Float64, NDArray[np.bool_]],
+    edges: Float64,
 ) -> None:
-    """Add scored errors (k,) of some streams (k,) to the tally (streams, TALLY_COLUMNS)."""
-    np.add.at(tally[:, SCORED], stream, 1.0)
-    np.add.at(tally[:, ABSOLUTE], stream, np.abs(error))
-    np.add.at(tally[:, NAIVE], stream, np.abs(naive_error))
+    """Add errors, of forecasts and of naive ones (k,), of some streams (k,) to the tally (streams, TALLY_COLUMNS).
+
+    `scores` are those that `add_scores` gave.
+    """
+    scaled, is_first = scores
+    for chosen, columns in ((slice(None), (SCORED, ABSOLUTE, NAIVE)), (is_first, FIRST_COLUMNS)):
+        for column, terms in zip(columns, (np.ones(len(stream)), *map(np.abs, errors)), strict=True):
+            np.add.at(tally[:, column], stream[chosen], terms[chosen])
     known = ~np.isnan(scaled)
     np.add.at(tally[:, SCALED], stream[known], scaled[known])
     np.add.at(tally, (stream[known], BUCKETS + np.searchsorted(edges, scaled[known], side="left")), 1.0)

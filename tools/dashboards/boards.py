@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from panels import (
     ALL,
+    BEGINNINGS,
     BEHIND,
     ERROR,
     LAG,
@@ -191,6 +192,7 @@ FORECASTS = Board(
     "Are the forecasts worth having, and are they as good as they were.",
     rows={
         "Quality": QUALITY,
+        "Beginnings": BEGINNINGS,
         "Champion and challenger": ROLES,
         "Errors": [
             Panel(

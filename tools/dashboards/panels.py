@@ -214,6 +214,28 @@ QUALITY = [
     ),
 ]
 
+FIRST = ("streamlstm_first_values_absolute_error_total", "streamlstm_first_values_naive_absolute_error_total")
+BEGINNINGS = [
+    Panel(
+        "Skill over the first 50 values",
+        "1 - error / error of the naive forecast over the first 50 values of series, in six hours; below 0 series had "
+        "better begin with their history (`push --warm`).",
+        "percentunit",
+        ((f"1 - {ratio(*FIRST, '[6h]')}", "{{stream}}"),),
+    ),
+    Panel(
+        "First values and history",
+        "Values a second that are scored among the first 50 of their series, and values that are history: stepped, not "
+        "answered.",
+        "ops",
+        (
+            (rate("streamlstm_first_values_total"), "first of {{stream}}"),
+            (rate("streamlstm_warm_values_total"), "history of {{stream}}"),
+        ),
+        least=0,
+    ),
+]
+
 
 def by_role(above: str, below: str) -> tuple[tuple[str, str], ...]:
     """Two counters' growth over six hours by role, one over the other, of streams that have a challenger."""

@@ -17,6 +17,10 @@ from streamlstm.engine import (
     BUCKETS,
     COMPILED,
     COVERED,
+    FIRST_ABSOLUTE,
+    FIRST_NAIVE,
+    FIRST_SCORED,
+    FIRST_VALUES,
     GIVEN,
     KINDS,
     NAIVE,
@@ -53,6 +57,9 @@ class StreamMetrics:
     idle_series_removed: Counter
     absolute_error: Counter
     naive_absolute_error: Counter
+    first_values: Counter
+    first_values_absolute_error: Counter
+    first_values_naive_absolute_error: Counter
     interval_values: Counter
     interval_covered: Counter
     commit_seconds: Histogram
@@ -135,6 +142,15 @@ class Metrics:
         )
         self.naive_absolute_error = self._counter(
             "naive_absolute_error", "Sum of |value - value before it| over the same values: what a naive forecast errs."
+        )
+        self.first_values = self._counter(
+            "first_values", f"Values scored that are among the first {FIRST_VALUES} of their series, or since a reset."
+        )
+        self.first_values_absolute_error = self._counter(
+            "first_values_absolute_error", "Sum of |value - prediction before it| over these."
+        )
+        self.first_values_naive_absolute_error = self._counter(
+            "first_values_naive_absolute_error", "Sum of |value - value before it| over these."
         )
         self.interval_values = self._counter(
             "interval_values", "Values that came after an interval was given for them; 0 without --interval or --score."
@@ -304,6 +320,10 @@ class Metrics:
             metrics.interval_values.value += sums[GIVEN]
             metrics.interval_covered.value += sums[COVERED]
             metrics.interval_coverage.value = metrics.interval_covered.value / metrics.interval_values.value
+        if sums[FIRST_SCORED]:
+            metrics.first_values.value += sums[FIRST_SCORED]
+            metrics.first_values_absolute_error.value += sums[FIRST_ABSOLUTE]
+            metrics.first_values_naive_absolute_error.value += sums[FIRST_NAIVE]
         metrics.scaled_error.add(sums[BUCKETS:], sums[SCALED])
 
     def score_roles(self, stream: str, champion: NDArray[np.float64], challenger: NDArray[np.float64]) -> None:

@@ -133,6 +133,29 @@ def test_an_unreadable_record_is_counted_as_quarantined() -> None:
     assert found['streamlstm_dead_letters_total{reason="bad_record",stream="values"}'] == 1
 
 
+def test_the_first_values_of_series_are_counted_beside_all() -> None:
+    """Of the first 50 values the 49 that had a forecast, per series, and from anew after a reset."""
+    values = [("a", n) for n in range(1, 61)] + [("b", n) for n in range(61, 81)]
+    made = [(f"{n}-0", [name, repr(float(np.sin(n)))]) for name, n in values]
+    found = samples(run_daemon(made))
+    assert found['streamlstm_first_values_total{stream="values"}'] == 49 + 19
+    again = [*made, ("81-0", ["!reset", "a"]), *((f"{n}-0", ["a", repr(float(np.sin(n)))]) for n in range(82, 92))]
+    found = samples(run_daemon(again))
+    assert found['streamlstm_first_values_total{stream="values"}'] == 49 + 19 + 9
+    naive = [abs(np.sin(n) - np.sin(n - 1)) for n in (*range(2, 51), *range(62, 81), *range(83, 92))]
+    shown = found['streamlstm_first_values_naive_absolute_error_total{stream="values"}']
+    assert shown == pytest.approx(sum(naive), rel=1e-5)
+    assert found['streamlstm_first_values_absolute_error_total{stream="values"}'] > 0
+
+
+def test_values_that_are_not_answered_are_counted_beside_predictions() -> None:
+    """Of `values` they are a part, of predictions none; one that cannot be stepped is a dead letter as ever."""
+    made = [("1-0", ["!warm", "*", "a", "1", "b", "x"]), ("2-0", ["a", "2"])]
+    found = samples(run_daemon(made))
+    named = [f'streamlstm_{name}_total{{stream="values"}}' for name in ("values", "warm_values", "predictions")]
+    assert [found[name] for name in named] == [3, 1, 1]
+
+
 def test_skill_is_that_of_the_sums_of_errors() -> None:
     """The gauge is 1 - sum |error| / sum |naive error|, as the two counters give it over any window."""
     metrics = Metrics("0" * 64, "yhat", ["values"])
