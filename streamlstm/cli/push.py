@@ -135,15 +135,13 @@ def push(
     if from_pipe:
         chosen.say = note
     rows = None if from_pipe else read_file(Path(file), chosen)
-    interrupts = Interrupts()
-    retry_for_s = retry_for_ms / 1000
+    interrupts, retry_for_s = Interrupts(), retry_for_ms / 1000
     with (
         ending_as_interrupt(),
         closing(connected(resolve_redis(redis_url, data_dir), streams, retry_for_s, note)) as nodes,
     ):
         sender = Sender(nodes, retry_for_s=retry_for_s, pause=interrupts.pause, say=note)
-        skipping = interrupts if skip_existing else None
-        packers = [packer_of(sender, name, skipping, warm=warm) for name in streams]
+        packers = [packer_of(sender, name, interrupts if skip_existing else None, warm=warm) for name in streams]
         run = Push(packers, sender, interrupts, shift_years, note)
         try:
             if rows is not None:

@@ -11,6 +11,7 @@ from streamlstm.evaluation.evaluating import (
     forecast_table,
 )
 from streamlstm.evaluation.evaluation import Evaluation
+from streamlstm.evaluation.first_values import FirstValues, score_first_values
 from streamlstm.evaluation.intervals import served_bounds
 from streamlstm.evaluation.paired_test import Difference, compare_errors
 from streamlstm.evaluation.plot import Plot, draw_ahead, draw_splits, draw_test_part

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from streamlstm.errors import TableError
 from streamlstm.evaluation.baselines import baseline_forecasts, last_values
+from streamlstm.evaluation.first_values import FirstValues, score_first_values
 from streamlstm.evaluation.scores import (
     Bounds,
     Errors,
@@ -49,6 +50,7 @@ class Comparison:
     seconds: float  # to fit (the baselines) and to forecast every value of the table
     values: int  # of the table
     served: Figures | None = None  # of the model: what a daemon says of the same values
+    first: FirstValues | None = None  # of the model: what it is worth while series are young
     ahead: tuple[StepScore, ...] = ()  # over the steps ahead, where they were asked for
 
     def as_json(self) -> dict[str, Any]:
@@ -56,6 +58,7 @@ class Comparison:
         return {
             **self.errors.as_json(),
             **(self.served.as_json() if self.served else {}),
+            **(self.first.as_json() if self.first else {}),
             "coverage": self.coverage,
             "width": self.width,
             "seconds": self.seconds,
@@ -119,7 +122,9 @@ def compare(
             values=count,
             served=served.figures if name == "model" else None,
         )
-    return found
+    ours = found["model"]
+    first = score_first_values(model, series, ours.forecasts, test_size=test_size, missing=missing)
+    return {**found, "model": replace(ours, first=first)}
 
 
 def _why_unscored(series: Sequence[Series], test_size: float) -> str:

@@ -149,5 +149,8 @@ class Evaluation(Mapping[str, Comparison]):
             skill = "" if served.skill is None else f", skill {served.skill:.9g}"
             covered = "" if served.coverage is None else f", {served.coverage:.9g} in the interval"
             yield f"served, these values show error {served.mae:.9g}{skill}{covered}"
+        first = found[MODEL].first
+        if first is not None:
+            yield first.line()
         if not self._seasons:
             yield "no season is known; --season N adds the seasonal naive forecast"

@@ -65,6 +65,7 @@ class Carrying:
             "validation_gain": result.validation_gain,
             "interrupted": result.interrupted,
             "errors": {name: errors.as_json() for name, errors in result.errors.items()},
+            **(result.first.as_json() if result.first is not None else {}),
         }
 
     def lines(self, name: str) -> Iterator[str]:
@@ -92,6 +93,8 @@ class Carrying:
             label = in_words(method)
             mase = "–" if error.mase is None else f"{error.mase:.3f}"
             yield f"{label:<34}{error.rmse:>12.5g}{error.mae:>12.5g}{mase:>9}"
+        if self.result.first is not None:
+            yield self.result.first.line()
 
 
 def _listed(numbers: list[int]) -> str:

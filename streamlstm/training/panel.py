@@ -64,6 +64,8 @@ def long_enough(
     `window` values are looked at, and the one after them forecast, by a model over windows. `say` is told of those left
     out. Raises TableError where none is left.
     """
+    if not series:
+        raise TableError("there is no series to train on")
     needed = max(MIN_TRAINING_VALUES, FEWEST_AHEAD * horizon) if window is None else window + 1
     kept, short, sparse = [], [], []
     for one in series:

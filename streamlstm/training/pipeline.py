@@ -11,13 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 import streamlstm
-from streamlstm.errors import TableError, UsageError
+from streamlstm.errors import UsageError
 from streamlstm.evaluation import (
     Errors,
+    FirstValues,
     forecasts_ahead,
     naive_forecasts,
     only_forecast,
     score,
+    score_first_values,
     serve,
     training_length,
 )
@@ -84,6 +86,7 @@ class TrainingResult:
     interrupted: bool
     export_difference: float  # to torch, relative (export.check_export)
     errors: Mapping[str, Errors]  # "model", "naive", "seasonal_naive_<m>": one step ahead on the test part
+    first: FirstValues | None  # likewise, of series that begin cold with it; None without a test part
     holes: Holes | None  # in the times, if they were found and filled
     left_out: tuple[str, ...]  # the names of series that are too short
     series: tuple[Series, ...]  # what was trained and tested on, gaps at the beginning cut off
@@ -107,8 +110,6 @@ def train(
     `say` is told which series are left out and what holes times have. Equal series, options and seeds give equal bytes.
     KeyboardInterrupt keeps the best weights so far. Raises TableError, UsageError, ModelError if the export failed.
     """
-    if not series:
-        raise TableError("there is no series to train on")
     series, left_out = long_enough(series, options.test_size, options.horizon, say)
     spacing = usual_spacing(series, options.test_size)
     series, gap_after_ms, holes = with_holes_filled(series, options.gap_after_ms, spacing, say, look=not options.gaps)
@@ -134,7 +135,7 @@ def train(
         model = Model(export_model(exported, training=facts))
         forecasts, policy = _best_forecasts(series, model, options.test_size, say)
         facts |= policy | _widths(series, fitted, origin, panel, policy)
-        errors = _errors(series, model, forecasts, options.test_size, plan.seasons.all)
+        errors, first = _errors(series, model, forecasts, options.test_size, plan.seasons.all, policy)
         # The errors are the exported model's own, so the file is written again with them; its graph stays the same.
         facts["errors"] = {name: error.as_json() for name, error in errors.items()}
         model_bytes = export_model(exported, training=facts)
@@ -148,6 +149,7 @@ def train(
         interrupted=fitted.interrupted,
         export_difference=difference,
         errors=errors,
+        first=first,
         holes=holes,
         left_out=tuple(left_out),
         series=tuple(series),
@@ -245,13 +247,19 @@ def _errors(
     forecasts: Sequence[NDArray[np.float64]],
     test_size: float,
     seasons: tuple[int, ...],
-) -> dict[str, Errors]:
-    """One-step errors on the test part of the model and of the naive forecasts; empty without a test part."""
+    policy: Mapping[str, str],
+) -> tuple[dict[str, Errors], FirstValues | None]:
+    """One-step errors on the test part of the model and of the naive forecasts; empty without a test part.
+
+    And those of series that begin cold with it; `policy` is what the file says of missing values.
+    """
     season = seasons[0] if seasons else None
     methods = {"model": list(forecasts), "naive": naive_forecasts(series)}
     methods |= {f"seasonal_naive_{m}": naive_forecasts(series, m) for m in seasons}
     scored = {name: score(series, only_forecast(model, said), test_size, season) for name, said in methods.items()}
-    return {name: errors for name, errors in scored.items() if errors is not None}
+    missing = policy.get(TRAINED_MISSING)
+    first = score_first_values(model, series, forecasts, test_size=test_size, missing=missing)
+    return {name: errors for name, errors in scored.items() if errors is not None}, first
 
 
 def _best_forecasts(

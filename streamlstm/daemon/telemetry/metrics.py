@@ -111,6 +111,11 @@ class Metrics:
         return family
 
     def _make_counters(self) -> None:
+        self._make_counters_of_values()
+        self._make_counters_of_errors()
+        self._make_counters_of_process()
+
+    def _make_counters_of_values(self) -> None:
         self.entries = self._counter("entries", "Input entries answered and committed.")
         self.values = self._counter("values", "Values read, stepped or not, and committed.")
         self.predictions = self._counter("predictions", "Predictions committed.")
@@ -137,6 +142,8 @@ class Metrics:
         self.idle_series_removed = self._counter(
             "idle_series_removed", "Records removed because their series had no value for `--idle-after`."
         )
+
+    def _make_counters_of_errors(self) -> None:
         self.absolute_error = self._counter(
             "absolute_error", "Sum of |value - prediction before it|, in the values' own unit."
         )
@@ -167,6 +174,8 @@ class Metrics:
             "role_interval_values", f"Values that came after an interval was given {same}.", roles
         )
         self.role_interval_covered = self._counter("role_interval_covered", "Of these, values inside it.", roles)
+
+    def _make_counters_of_process(self) -> None:
         self.batches = self._counter("batches", "Micro-batches stepped.", []).labels()
         self.reconnects = self._counter("reconnects", "Times the connection to the store was lost.", []).labels()
         self.lease_repairs = self._counter(
