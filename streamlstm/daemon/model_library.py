@@ -67,8 +67,12 @@ class Library:
         """A model that was loaded; of a stream without one, the own. May be called from any thread."""
         return self.own if model is None else self._models.get(model)
 
-    def champion(self, stream: str, model: str) -> StepModel | None:
-        """A stream's champion; None if its file is not kept. Raises StoreError or ModelError if it cannot be loaded."""
+    def champion(self, stream: str, model: str, *, own_is_tried: bool) -> StepModel | None:
+        """A stream's champion that is not the own; None if its file is not kept.
+
+        The own is its challenger (`own_is_tried`) or was its champion, which is said once. Raises StoreError or
+        ModelError if it cannot be loaded.
+        """
         found = self._models.get(model)
         if found is None and self._shelf is not None:
             with self._shelf(stream) as roles:
@@ -76,10 +80,13 @@ class Library:
         if found is not None and (stream, model) not in self._told:
             self._told.add((stream, model))
             log.warning(
-                "the champion of %r is %s, promoted earlier; what `serve` was given, %s, does not answer there",
+                "the champion of %r is %s; what `serve` was given, %s, %s",
                 stream,
                 model[:12],
                 self.own.fingerprint[:12],
+                "is its challenger, and answers once it is promoted"
+                if own_is_tried
+                else "answered before it was promoted, and does not now",
                 extra={"stream": stream},
             )
         return found

@@ -141,7 +141,7 @@ class Opening:
         own = self._own.model.fingerprint
         if head.model is None or head.model == own:
             return self._own.model
-        beside = head.challenger
-        if own not in head.former and (beside is None or beside.model != own):
+        is_tried = head.challenger is not None and head.challenger.model == own
+        if own not in head.former and not is_tried:
             return None
-        return self._library.champion(stream, head.model)
+        return self._library.champion(stream, head.model, own_is_tried=is_tried)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from streamlstm.common.settings import EngineSettings
 from streamlstm.daemon.model_library import Library
 from streamlstm.engine.engine import Engine
+from streamlstm.models.model import Model
 from streamlstm.models.spec import fingerprint
 from streamlstm.store.keys import Keys
 from streamlstm.store.memory import MemoryChallenger, MemoryStream
@@ -23,7 +24,9 @@ from support.oracle import Oracle
 Entries = Sequence[tuple[str, list[str]]]
 
 
-def check_roles(held: MemoryStream, seen: Entries, chains: Sequence[Chain], missing: str, extras: Extras) -> None:
+def check_roles(
+    held: MemoryStream, seen: Entries, chains: Sequence[Chain | Model], missing: str, extras: Extras
+) -> None:
     """Predictions and records of champion and challenger are those of the models that are said to have made them."""
     by_name = {chain.fingerprint: chain for chain in chains}
     champions = read_terms(held.terms.get(b"champions")) or (Term(model=chains[0].fingerprint, after="0-0"),)

@@ -123,10 +123,15 @@ def wait_for_position(client: redis.Redis, stream: str, entry_id: str, timeout_s
 
 
 def found_predictions(client: redis.Redis, stream: str) -> list[tuple[bytes, list[bytes]]]:
-    """All predictions as (id, [series, text, …]); raw, because a series may be in an entry twice."""
+    """All predictions as (id, [series, text, …])."""
+    return found_entries(client, Keys(stream).predictions)
+
+
+def found_entries(client: redis.Redis, key: str) -> list[tuple[bytes, list[bytes]]]:
+    """All entries of a stream as (id, [name, text, …]); raw, because a name may be in an entry twice."""
     options = client.get_connection_kwargs()
     connection = Connection(Address.parse(f"redis://{options['host']}:{options['port']}"), name="test")
-    reply = connection.call("XRANGE", Keys(stream).predictions, "-", "+")
+    reply = connection.call("XRANGE", key, "-", "+")
     connection.close()
     return [(item[0], item[1]) for item in reply]
 
