@@ -26,7 +26,7 @@ from streamlstm.cli.options import (
     say,
     stream_argument,
 )
-from streamlstm.client import Entry, Reader, entry_time
+from streamlstm.client import Entry, Promotion, Reader, entry_time
 from streamlstm.common import as_column
 from streamlstm.errors import UsageError
 from streamlstm.store import Keys
@@ -81,6 +81,7 @@ _JSON_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
     setting=False,
     help="Print only this series; may be given several times.",
 )
+@option("--promotions", is_flag=True, help="Say where another model took over (`streamlstm model promote`), in order.")
 @option("--dead", is_flag=True, help="Print dead letters instead: values that could not be stepped, and why.")
 @redis_option
 @data_dir_option
@@ -92,6 +93,7 @@ def tail(
     after: EntryId | None,
     follow: bool | None,
     series: tuple[str, ...],
+    promotions: bool,
     dead: bool,
     redis_url: str | None,
     data_dir: Path,
@@ -104,6 +106,8 @@ def tail(
     """
     if last is not None and after is not None:
         raise UsageError("--last and --after both say where to begin; give one of them")
+    if promotions and dead:
+        raise UsageError("--promotions are told among predictions, and --dead prints none; leave one of them out")
     keys = Keys(stream)
     wanted = frozenset(series)
     if dead:
@@ -116,15 +120,30 @@ def tail(
         dead=dead,
         # Dead letters have ids of their own, so they are read from the first on.
         after=BEGINNING if after is None or dead else bytes(after),
+        promotions=promotions,
         locate=lambda: find_redis(redis_url, data_dir),
         pause=time.sleep,
         between=leave_if_unread,
         say=note,
     )
     for entries, columns in reader.read(last=last, follow=follow is not False, awaited=follow is True):
-        lines = [line for entry in entries for line in formatter(entry, columns)]
+        lines = [
+            line
+            for entry in entries
+            for line in (
+                [promotion_line(entry, as_json=as_json)] if isinstance(entry, Promotion) else formatter(entry, columns)
+            )
+        ]
         if lines:
             say(lines)
+
+
+def promotion_line(found: Promotion, *, as_json: bool) -> str:
+    """The line of a promotion."""
+    when = entry_time(found.id.encode())
+    if as_json:
+        return json.dumps({"promoted": when, "after": found.after, "model": found.model, "former": found.former})
+    return f"{when}  {found.model[:12]} took over from {found.former[:12]} after {found.after}"
 
 
 def prediction_lines(*, as_json: bool, wanted: frozenset[str]) -> Formatter:

@@ -14,8 +14,9 @@ from streamlstm.client.producer.piped import send_pipe
 from streamlstm.client.producer.run import Push, connected, packer_of
 from streamlstm.client.producer.sending import Sender
 from streamlstm.client.producer.sources import read_file
+from streamlstm.client.promotions import Entry, Promotion
 from streamlstm.client.pushing import Pushed
-from streamlstm.client.reading import Entry, Reader
+from streamlstm.client.reading import Reader
 from streamlstm.client.record_facts import Facts, facts
 from streamlstm.client.times import entry_time
 from streamlstm.client.trials import Compared, compared, facts_of, weights_of

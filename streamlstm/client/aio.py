@@ -13,6 +13,7 @@ from typing import Any, TypeVar, Unpack, overload
 from streamlstm.client.client import Client
 from streamlstm.client.following import After, Prediction, Predictions
 from streamlstm.client.forecasting import ForecastArguments
+from streamlstm.client.promotions import Promotion
 from streamlstm.client.pushing import PushArguments, Pushed
 from streamlstm.client.record_facts import Facts
 from streamlstm.engine import DEFAULT_STEPS, Forecast
@@ -160,9 +161,11 @@ class AsyncClient:
         series: str | list[str] | tuple[str, ...] | None = None,
         follow: bool = True,
         name: str | None = None,
+        on_promotion: Callable[[Promotion], object] | None = None,
     ) -> AsyncPredictions:
         """As `Client.predictions`, for `async for`."""
-        return AsyncPredictions(lambda: self._client.predictions(after, series=series, follow=follow, name=name))
+        asked: dict[str, Any] = {"series": series, "follow": follow, "name": name, "on_promotion": on_promotion}
+        return AsyncPredictions(lambda: self._client.predictions(after, **asked))
 
     async def states(self, series: str | None = None) -> list[Facts]:
         """As `Client.states`, all at once."""

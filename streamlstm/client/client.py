@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +20,7 @@ from streamlstm.client.forecasting import ForecastArguments, Forecaster, asked_o
 from streamlstm.client.history import read_history, stream_spec
 from streamlstm.client.producer.packing import streams_of
 from streamlstm.client.producer.run import connected
+from streamlstm.client.promotions import Promotion
 from streamlstm.client.pushing import PushArguments, Pushed, push, push_settings
 from streamlstm.client.record_facts import Facts, facts
 from streamlstm.common import arguments, in_python, options_are_arguments, without_secrets
@@ -125,6 +126,7 @@ class Client:
         series: str | list[str] | tuple[str, ...] | None = None,
         follow: bool = True,
         name: str | None = None,
+        on_promotion: Callable[[Promotion], object] | None = None,
     ) -> Predictions:
         """The predictions, oldest first, each once, whatever the servers do meanwhile; waits for more at the end.
 
@@ -135,6 +137,9 @@ class Client:
         a time; `after` then says where a new name begins. A record counts as done once the next is asked for, or the
         loop is left; leave a `with` block by an error, and it is given again. After a crash what was given in about
         the last second is given again too: to have each once beyond that, keep `place` with what you make of it.
+
+        `on_promotion` is called with a `Promotion` (`model`, `former`, `after`) where another model took over: before
+        the first of its predictions is given, and after the last one of the former's.
         """
         with options_are_arguments():
             self._resolve()
@@ -153,6 +158,7 @@ class Client:
                 series=frozenset(() if series is None else arguments.texts(series)),
                 kept=kept,
                 say=log,
+                on_promotion=on_promotion,
             )
 
     def states(self, series: str | None = None) -> Iterator[Facts]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 
-from streamlstm.client.reading import Entry, Reader
+from streamlstm.client.promotions import Entry, Promotion
+from streamlstm.client.reading import Reader
 from streamlstm.client.times import EPOCH
 from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
 from streamlstm.store import Keys
@@ -172,16 +173,22 @@ class Predictions(Iterator[Prediction]):
         series: frozenset[str],
         kept: KeptPlace | None,
         say: Callable[[str], None],
+        on_promotion: Callable[[Promotion], object] | None = None,
     ) -> None:
-        """`place` None: begin at the end; `locate` says where the server is."""
+        """`place` None: begin at the end; `locate` says where the server is.
+
+        `on_promotion` is told of another model before the first record of its is given.
+        """
         self._waits = Waits()
         self._place, self._series, self._kept = place, series, kept
-        self._waiting: deque[Prediction] = deque()
+        self._waiting: deque[Prediction | Promotion] = deque()
+        self._on_promotion = on_promotion
         self._given: Prediction | None = None  # and not known to be done
         reader = Reader(
             keys,
             dead=False,
             after=BEGINNING if place is None else place.before,
+            promotions=on_promotion is not None,
             locate=locate,
             pause=self._waits.pause,
             between=self._waits.between,
@@ -193,12 +200,10 @@ class Predictions(Iterator[Prediction]):
         return self
 
     def __next__(self) -> Prediction:
-        self.done()
-        while not self._waiting:
+        while (found := self.waiting(save=True)) is None:
             if not self.fetch():
                 raise StopIteration
-        self._given = self._waiting.popleft()
-        return self._given
+        return found
 
     def done(self, *, save: bool = True) -> None:
         """What was given is done: the place is beyond it."""
@@ -219,7 +224,10 @@ class Predictions(Iterator[Prediction]):
             self.close()
             return False
         for entry in entries:
-            self._take(entry, columns)
+            if isinstance(entry, Promotion):
+                self._waiting.append(entry)
+            else:
+                self._take(entry, columns)
         return True
 
     def _take(self, entry: Entry, columns: Sequence[str]) -> None:
@@ -237,11 +245,17 @@ class Predictions(Iterator[Prediction]):
         """What was given is not done: a reader by name is given it again."""
         self._given = None
 
-    def waiting(self) -> Prediction | None:
-        """The next record that has been read, if one is; for who fetches by himself."""
-        self.done(save=False)
-        self._given = self._waiting.popleft() if self._waiting else None
-        return self._given
+    def waiting(self, *, save: bool = False) -> Prediction | None:
+        """The next record that has been read, if one is; for who fetches by himself. Promotions before it are told."""
+        self.done(save=save)
+        while self._waiting:
+            found = self._waiting.popleft()
+            if not isinstance(found, Promotion):
+                self._given = found
+                return found
+            if self._on_promotion is not None:
+                self._on_promotion(found)
+        return None
 
     def stop(self) -> None:
         """Have a wait that another thread is in end within a second or so."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 
 from streamlstm.client.connection import connect
+from streamlstm.client.promotions import Entry, Promotion, Promotions
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.store import Keys, check_types, no_stream
 from streamlstm.store.resp import BEGINNING, Connection, parse_topology, read_url
@@ -16,9 +17,6 @@ LOOK_AROUND = 5  # waits in vain after which it is asked whether another server 
 MOST_RECENT = 100_000  # ids remembered, as many as a failover may lose
 COLUMNS = ("yhat",)  # what a prediction holds until the stream's meta says otherwise
 
-# An entry: its id, then name and text of each field in order.
-Entry = tuple[bytes, list[tuple[bytes, bytes]]]
-
 
 class Reader:
     """Reads one stream from its beginning on and follows it, over restarts of the server."""
@@ -29,12 +27,15 @@ class Reader:
         *,
         dead: bool,
         after: bytes = BEGINNING,
+        promotions: bool = False,
         locate: Callable[[], str],
         pause: Callable[[float], None],
         between: Callable[[], None],
         say: Callable[[str], None],
     ) -> None:
         """`dead` reads dead letters; what is read begins after an entry; `locate` says where the server is.
+
+        Among predictions `promotions` stand where they took place.
 
         An embedded one may come back on another port. `pause` waits so many seconds; `between` is called whenever a
         wait for new entries was in vain; `say` is told of a server that has gone or come back.
@@ -47,6 +48,7 @@ class Reader:
         self._say = say
         self._begin = after  # what was given of the entries after it is among `_recent`
         self._after = after  # the id of the last entry given
+        self._promotions = Promotions(after) if promotions else None
         self._found = False  # whether there was anything of the stream
         self._columns: tuple[str, ...] = COLUMNS
         self._recent: dict[bytes, None] = {}  # ids given last, oldest first
@@ -54,7 +56,7 @@ class Reader:
 
     def read(
         self, *, last: int | None, follow: bool, awaited: bool = False
-    ) -> Generator[tuple[list[Entry], tuple[str, ...]], None, None]:
+    ) -> Generator[tuple[list[Entry | Promotion], tuple[str, ...]], None, None]:
         """Give entries in bulk, each with the names of the columns; ends only if not to follow.
 
         Raises StoreUnavailableError if the server cannot be reached at first, which is waited for later, and StoreError
@@ -66,7 +68,7 @@ class Reader:
                 if not awaited:
                     raise no_stream(self._keys, connection.address, follow=follow)
                 self._say(f"there is no stream {self._keys.input!r} at {connection.address.url} yet; waiting for it")
-            first = [] if last is None else self._last_entries(connection, last)
+            first: list[Entry | Promotion] = [] if last is None else self._last_entries(connection, last)
             if first:
                 yield first, self._columns
             while True:
@@ -90,10 +92,9 @@ class Reader:
         finally:
             connection.close()
 
-    def _next(self, connection: Connection, follow: bool) -> list[Entry]:
-        wait = ("BLOCK", BLOCK_MS) if follow else ()
-        reply = connection.call("XREAD", "COUNT", READ_COUNT, *wait, "STREAMS", self._key, self._after)
-        entries = _entries(reply[0][1]) if reply else []
+    def _next(self, connection: Connection, follow: bool) -> list[Entry | Promotion]:
+        entries, told = self._read(connection, follow)
+        all_read = len(entries) < READ_COUNT
         if entries:
             self._read_columns(connection)  # first: where that fails, the entries are read again
             self._after = entries[-1][0]
@@ -104,7 +105,21 @@ class Reader:
         if len(self._recent) > 2 * MOST_RECENT:
             ids = list(self._recent)
             self._begin, self._recent = ids[-MOST_RECENT - 1], dict.fromkeys(ids[-MOST_RECENT:])
-        return entries
+        if self._promotions is None:
+            return [*entries]
+        self._promotions.read(told)
+        return list(self._promotions.among(entries, all_read=all_read))
+
+    def _read(self, connection: Connection, follow: bool) -> tuple[list[Entry], list[Entry]]:
+        """What comes next, and promotions: of one moment, so that none is seen later than what came of it."""
+        wait = ("BLOCK", BLOCK_MS) if follow else ()
+        keys, after = [self._key], [self._after]
+        if self._promotions is not None:
+            keys.append(self._keys.promotions)
+            after.append(self._promotions.cursor)
+        reply = connection.call("XREAD", "COUNT", READ_COUNT, *wait, "STREAMS", *keys, *after)
+        found = {key.decode(): _entries(entries) for key, entries in reply or ()}
+        return found.get(self._key, []), found.get(self._keys.promotions, [])
 
     def _look_around(self, connection: Connection) -> None:
         """Raise StoreUnavailableError if another server is the primary now; one that was cut off does not know it."""
@@ -131,14 +146,20 @@ class Reader:
                 return
             back *= 10
 
-    def _last_entries(self, connection: Connection, last: int) -> list[Entry]:
+    def _last_entries(self, connection: Connection, last: int) -> list[Entry | Promotion]:
         """Read the entries to begin with; what comes after them is read next."""
         reply = connection.call("XREVRANGE", self._key, "+", "-", "COUNT", max(last, 1))
         self._read_columns(connection)
         entries = _entries(reply[::-1])
         if entries:
             self._begin = self._after = entries[-1][0]
-        return entries if last else []
+        if self._promotions is None:
+            return [*entries] if last else []
+        if entries:
+            self._promotions.begin(entries[0 if last else -1][0])
+        self._promotions.read(_entries(connection.call("XRANGE", self._keys.promotions, "-", "+")))
+        found = list(self._promotions.among(entries, all_read=True))
+        return found if last else []
 
     def _read_columns(self, connection: Connection) -> None:
         columns = connection.call("HGET", self._keys.meta, "columns")

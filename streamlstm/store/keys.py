@@ -13,7 +13,7 @@ _HASH_TAG = re.compile(r"^[^{]*\{[^}]+\}")
 
 
 # How the names of the derived keys that are streams themselves go on after the base, so might be taken for input.
-_OUTPUT = re.compile(r":(predictions|dead|draft:.*)\Z", re.DOTALL)
+_OUTPUT = re.compile(r":(predictions|dead|promotions|draft:.*)\Z", re.DOTALL)
 
 # Where processes tell each other that something about leases has changed (PUBLISH); one for all groups.
 EVENTS_CHANNEL = "streamlstm:events"
@@ -85,6 +85,11 @@ class Keys:
         """Hash that counts the processes that began to load, or to step, the challenger and have not come through."""
         return f"{self.base}:challenger:starts"
 
+    @property
+    def promotions(self) -> str:
+        """Stream of promotions; each says after which entry another model took over (`store.roles`)."""
+        return f"{self.base}:promotions"
+
     def model(self, fingerprint: str) -> str:
         """String with a model's file, kept as long as the stream has the model in a role."""
         return f"{self.base}:model:{fingerprint}"
@@ -120,4 +125,5 @@ class Keys:
             self.challenger_predictions: "stream",
             self.challenger_state: "hash",
             self.challenger_starts: "hash",
+            self.promotions: "stream",
         }

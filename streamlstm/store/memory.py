@@ -48,6 +48,7 @@ class MemoryStream:
     challenger: MemoryChallenger | None = None
     terms: dict[bytes, bytes] = field(default_factory=dict)  # the fields `champions` and `challengers` of the meta hash
     starts: dict[bytes, int] = field(default_factory=dict)  # of processes with the challenger
+    promotions: list[dict[bytes, bytes]] = field(default_factory=list)  # entries of the stream of them
     files: dict[str, bytes] = field(default_factory=dict)  # of models, by fingerprint
     eras: list[tuple[bytes, str]] = field(default_factory=list)  # each model with the position it began at
     leaps: list[tuple[bytes, bytes]] = field(default_factory=list)  # positions that states of elsewhere led from and to

@@ -4,6 +4,13 @@ Each is one transaction, fenced by a WATCH on `base:meta` as a commit is and cou
 serves the stream finds its next commit refused, drops what it holds and opens the stream again, in the new roles. So
 each value is answered by one champion, and which one that was is in the field `champions`.
 
+A promotion is also an entry of `base:promotions`, written in the same transaction, for who reads predictions as they
+come: of those with ids after the one it names, the model it names is the author. It is a stream of its own, for in that
+of the predictions there is no place for it. Ids there are those of the input, and between two of these there need not
+be one: the next entry of a millisecond has the very next number, and its prediction would be refused. A field more in
+the first prediction that follows would be taken for a series by every reader there is. One XREAD of both streams is a
+single moment on the server: who reads them together sees a promotion no later than the first prediction it led to.
+
 A model's file is kept beside the stream for as long as it has a role there, so whoever serves the stream has it.
 """
 
@@ -27,6 +34,7 @@ from streamlstm.store.transaction import Command, carry_out_whole, watch
 UPLOAD_TTL_S = 600  # of a model's file that has no role yet
 STARTS_TTL_S = 86_400  # of the count of processes that ended while they tried a challenger
 MOST_TRIES_S = 30.0  # to get in between two commits of a daemon at work
+MOST_PROMOTIONS = 1_000  # about, that are kept, the youngest
 PAUSE_S = 0.005  # between two tries, at most at first
 
 _OF_CHALLENGER = ("challenger", "challenger_columns", "challenger_position", "challenger_off")
@@ -105,8 +113,10 @@ class Roles:
             at = meta.position.decode()
             mine = replace(meta.challengers[-1], after=at) if meta.challengers else Term(model=found.model, after=at)
             other = replace(meta.champion_terms[-1], after=at)
+            marker = ("after", at, "model", found.model, "former", str(meta.model), "columns", found.columns)
             return [
                 *self._swap(),
+                ("XADD", self._keys.promotions, "MAXLEN", "~", MOST_PROMOTIONS, "*", *marker),
                 self._set(
                     meta,
                     model=found.model,
@@ -229,7 +239,7 @@ def end_roles(keys: Keys, meta: Meta) -> list[Command]:
     if meta.challenger is None and not meta.champions:
         return []
     models = {term.model for term in (*meta.champions, *meta.challengers)} - {meta.model}
-    gone = [*_of_challenger(keys), *map(keys.model, sorted(models))]
+    gone = [*_of_challenger(keys), keys.promotions, *map(keys.model, sorted(models))]
     return [("UNLINK", *gone), ("HDEL", keys.meta, *_OF_CHALLENGER, "champions", "challengers")]
 
 

@@ -164,6 +164,10 @@ class MemoryConnection:
         return (self._kept(key) or [])[-1:]
 
     def _xadd(self, key: bytes, entry_id: bytes, *fields: bytes) -> bytes:
+        if key.endswith(b":promotions"):  # XADD … MAXLEN ~ count * …
+            fields = fields[3:]
+            self._held.promotions.append(dict(zip(fields[0::2], fields[1::2], strict=True)))
+            return b"1-0"
         self._drafts.setdefault(key.decode(), {})[entry_id] = list(fields)
         return entry_id
 
@@ -317,6 +321,8 @@ class MemoryConnection:
             held.prediction_ids, held.predictions = [], []
         elif key.endswith(b":dead"):
             held.dead = []
+        elif key.endswith(b":promotions"):
+            held.promotions = []
 
 
 def _fields(letter: Sequence[bytes]) -> list[bytes]:

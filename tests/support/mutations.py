@@ -304,6 +304,26 @@ def warm_values_at_their_entrys_time(patch: Patch) -> None:
     patch.setattr(streamlstm.engine.engine, "take_warm", take)
 
 
+def promotions_told_apart(patch: Patch) -> None:
+    """A promotion is told in a command of its own, once it is carried out."""
+    change = Roles._change
+
+    def change_and_tell(roles: Any, commands: Any) -> Meta:
+        markers: list[Any] = []
+
+        def without(meta: Meta) -> Any:
+            wanted = commands(meta)
+            markers[:] = [one for one in wanted or () if one[0] == "XADD"]
+            return wanted and [one for one in wanted if one[0] != "XADD"]
+
+        meta = change(roles, without)
+        for marker in markers:
+            roles._connection.call(*marker)
+        return meta
+
+    patch.setattr(Roles, "_change", change_and_tell)
+
+
 # What it is -> the kind of simulation that finds it.
 MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "no fence": ("everything", no_fence),
@@ -330,6 +350,7 @@ MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "warm values answered": ("warm starts", warm_values_answered),
     "warm to the end of the batch": ("warm starts", warm_to_the_end_of_the_batch),
     "warm values at their entry's time": ("warm starts, scored", warm_values_at_their_entrys_time),
+    "promotions told apart": ("models in roles", promotions_told_apart),
     "records not swapped": ("models in roles", records_not_swapped),
     "promoted while behind": ("models in roles", promoted_while_behind),
     "roles changed unseen": ("models in roles", roles_changed_unseen),

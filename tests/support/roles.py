@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 
 from streamlstm.common.settings import EngineSettings
 from streamlstm.daemon.model_library import Library
@@ -31,6 +32,9 @@ def check_roles(
     by_name = {chain.fingerprint: chain for chain in chains}
     champions = read_terms(held.terms.get(b"champions")) or (Term(model=chains[0].fingerprint, after="0-0"),)
     assert held.model in {None, champions[-1].model}, "the last term is that of the champion"
+    told = [[marker[name].decode() for name in (b"after", b"model", b"former")] for marker in held.promotions]
+    wanted_markers = [[term.after, term.model, former.model] for former, term in pairwise(champions)]
+    assert told == wanted_markers, "each promotion is told once, in order"
     beside = held.challenger
     roles: list[tuple[MemoryStream | MemoryChallenger, Sequence[Term]]] = [(held, champions)]
     if beside is not None:
