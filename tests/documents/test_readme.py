@@ -146,6 +146,24 @@ def test_an_lstm_of_torch_is_served_as_it_says(workplace: Path) -> None:
     assert "144 predictions, 0 dead letters" in done.stdout
 
 
+def test_a_series_begins_with_its_history_as_it_says(workplace: Path) -> None:
+    """The commands under 'Begin with history', beside a daemon: what is live is answered, and nothing else."""
+    (workplace / "airline.onnx").write_bytes((ROOT / "streamlstm/models/airline.onnx").read_bytes())
+    (workplace / "bin").mkdir()
+    (workplace / "bin" / "streamlstm").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m streamlstm "$@"\n')
+    (workplace / "bin" / "streamlstm").chmod(0o755)
+    script = next(block for block in blocks("sh") if "--warm" in block)
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join([str(workplace / "bin"), os.environ["PATH"]]),
+        "STREAMLSTM_HTTP": "127.0.0.1:0",
+        "PYTHONPATH": str(ROOT),
+    }
+    text = f"set -e\nstreamlstm serve airline.onnx &\n{script}\nkill %1\nwait\n"
+    done = run_script(text, workplace, environment, timeout_s=300)
+    assert done.stdout.count("yhat=") == 36, done.stdout
+
+
 def test_the_python_example_runs(workplace: Path) -> None:
     """The Python block, on the packaged model."""
     (workplace / "airline.onnx").write_bytes((ROOT / "streamlstm/models/airline.onnx").read_bytes())

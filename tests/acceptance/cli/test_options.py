@@ -112,7 +112,17 @@ def test_the_overview_agrees_with_the_commands(name: str) -> None:
 
 # What overwrites a file, puts states in the place of others or starts series anew, and which series and files it does
 # that to: never by what was set somewhere for something else.
-ONLY_FLAGS = {"--output", "--plot", "--force", "--replace", "--all", "--from", "--series", "--on-model-change"}
+ONLY_FLAGS = {
+    "--output",
+    "--plot",
+    "--force",
+    "--replace",
+    "--all",
+    "--from",
+    "--series",
+    "--on-model-change",
+    "--warm",
+}
 # Whose variable would be that of another command's option of another meaning.
 FLAGS_OF = {
     "import-onnx": {"--window"},
