@@ -122,6 +122,12 @@ def wait_for_position(client: redis.Redis, stream: str, entry_id: str, timeout_s
     raise AssertionError(f"the position of {stream} is {client.hget(Keys(stream).meta, 'position')}, not {entry_id}")
 
 
+def in_step(client: redis.Redis, stream: str = "values") -> bool:
+    """Whether a stream's challenger stands where its champion does."""
+    position, beside = client.hmget(Keys(stream).meta, "position", "challenger_position")
+    return position is not None and position == beside
+
+
 def found_predictions(client: redis.Redis, stream: str) -> list[tuple[bytes, list[bytes]]]:
     """All predictions as (id, [series, text, …])."""
     return found_entries(client, Keys(stream).predictions)

@@ -22,7 +22,7 @@ from streamlstm.client.promotions import Promotion
 from streamlstm.store.keys import Keys
 from streamlstm.store.resp.entry_id import EntryId
 from support.server import Server
-from support.serving import Serving, add, eventually, run, wait_for_position
+from support.serving import Serving, add, eventually, in_step, run, wait_for_position
 from support.traffic import entries
 
 MADE = entries(29, 1500, series=10, odd=0.03)
@@ -34,12 +34,6 @@ def model(directory: Path, server: Server, *arguments: str) -> None:
     """Run a command of `model` that has to work."""
     done = run(directory, "model", *arguments, "--redis", server.url)
     assert done.returncode == 0, done.stderr
-
-
-def in_step(client: redis.Redis) -> bool:
-    """Whether the challenger stands where the champion does."""
-    position, beside = client.hmget(KEYS.meta, "position", "challenger_position")
-    return position is not None and position == beside
 
 
 def terms(client: redis.Redis) -> list[tuple[str, str, str]]:

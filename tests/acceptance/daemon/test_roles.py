@@ -19,7 +19,7 @@ from streamlstm.models.model import load
 from streamlstm.store.keys import Keys
 from support import models, odd_models
 from support.server import Server
-from support.serving import Serving, add, check, eventually, found_predictions, run, wait_for_position
+from support.serving import Serving, add, check, eventually, found_predictions, in_step, run, wait_for_position
 from support.traffic import entries
 
 MADE = entries(41, 6000, series=40, odd=0.03)
@@ -50,12 +50,6 @@ def model(directory: Path, server: Server, *arguments: str) -> str:
     done = run(directory, "model", *arguments, "--redis", server.url)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def in_step(client: redis.Redis, stream: str = "values") -> bool:
-    """Whether the challenger stands where the champion does."""
-    position, beside = client.hmget(Keys(stream).meta, "position", "challenger_position")
-    return position is not None and position == beside
 
 
 def verified(directory: Path, server: Server, path: Path, stream: str = "values") -> dict[str, object]:

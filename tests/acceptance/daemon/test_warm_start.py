@@ -14,7 +14,7 @@ from streamlstm.models.model import load
 from streamlstm.store.keys import Keys
 from support import models
 from support.server import Server
-from support.serving import Serving, add, eventually, found_predictions, run, wait_for_position
+from support.serving import Serving, add, eventually, found_predictions, in_step, run, wait_for_position
 from support.traffic import entries
 
 BEGIN_MS = 1_700_000_000_000
@@ -41,12 +41,6 @@ def same_records(client: redis.Redis, one: str, other: str) -> bool:
     """Whether two streams have the same records."""
     found: dict[bytes, bytes] = client.hgetall(Keys(one).state)
     return len(found) > 0 and found == client.hgetall(Keys(other).state)
-
-
-def in_step(client: redis.Redis, stream: str) -> bool:
-    """Whether the challenger stands where the champion does."""
-    position, beside = client.hmget(Keys(stream).meta, "position", "challenger_position")
-    return position is not None and position == beside
 
 
 def test_a_stream_that_began_warm_goes_on_as_if_all_had_come_live(

@@ -19,7 +19,7 @@ from streamlstm.store.terms import read_terms
 from support.roles import check_roles
 from support.rollout import Manifest, Pod
 from support.server import Server
-from support.serving import add, eventually, found_entries, run, wait_for_position
+from support.serving import add, eventually, found_entries, in_step, run, wait_for_position
 from support.traffic import entries
 
 MADE = entries(43, 4000, series=30, odd=0.03)
@@ -73,14 +73,9 @@ def held(client: redis.Redis, name: str) -> MemoryStream:
         position=meta[b"position"],
         model=meta[b"model"].decode(),
         challenger=beside,
+        promotions=[fields for _, fields in client.xrange(keys.promotions)],
         terms={name: meta[name] for name in (b"champions", b"challengers")},
     )
-
-
-def in_step(client: redis.Redis, name: str) -> bool:
-    """Whether the challenger stands where the champion does."""
-    position, beside = client.hmget(Keys(name).meta, "position", "challenger_position")
-    return position is not None and position == beside
 
 
 def options(server: Server) -> tuple[str, ...]:
