@@ -18,6 +18,7 @@ __all__ = [
     "Forecast",
     "Model",
     "Prediction",
+    "Promotion",
     "StreamlstmError",
     "__version__",
     "evaluate",
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from streamlstm.client import AsyncClient, Client, Prediction
+    from streamlstm.client import AsyncClient, Client, Prediction, Promotion
     from streamlstm.engine import Forecast
     from streamlstm.errors import StreamlstmError
     from streamlstm.evaluation import Evaluation, evaluate
@@ -41,6 +42,7 @@ _LATER = {
     "Client": "client",
     "Forecast": "engine",
     "Prediction": "client",
+    "Promotion": "client",
     "StreamlstmError": "errors",
     "Evaluation": "evaluation",
     "evaluate": "evaluation",

@@ -143,7 +143,8 @@ def promote(*, streams: tuple[str, ...], everywhere: bool, redis_url: str | None
     """Put the challenger of STREAMs (default: values) in the champion's place, in one transaction a stream.
 
     From the next value on its predictions are the output. The champion that was is the challenger then, and goes on
-    from its states, so `rollback` is the same once more.
+    from its states, so `rollback` is the same once more. Who follows predictions is told of both in KEY:promotions
+    (`tail --promotions`).
     """
 
     def change(roles: Roles, name: str) -> str:  # noqa: ARG001

@@ -26,7 +26,7 @@ from streamlstm.errors import StoreError
 from streamlstm.store.keys import Keys
 from streamlstm.store.model_files import kept_model
 from streamlstm.store.preflight import hold_commands, needed_beside
-from streamlstm.store.resp import BEGINNING, Connection, EntryId
+from streamlstm.store.resp import BEGINNING, HIGHEST, Connection, EntryId
 from streamlstm.store.stream_meta import Meta, entries_up_to, fetch_meta
 from streamlstm.store.terms import Term, write_terms
 from streamlstm.store.transaction import Command, carry_out_whole, watch
@@ -110,6 +110,7 @@ class Roles:
                 raise StoreError(f"the challenger of {self._keys.input!r} is not stepped any more: {found.off}")
             if found.position != meta.position:
                 return None
+            self._hold_promotions()
             at = meta.position.decode()
             mine = replace(meta.challengers[-1], after=at) if meta.challengers else Term(model=found.model, after=at)
             other = replace(meta.champion_terms[-1], after=at)
@@ -210,6 +211,15 @@ class Roles:
     def _set(self, meta: Meta, **fields: Any) -> Command:
         pairs = [part for name, value in fields.items() for part in (name, value)]
         return ("HSET", self._keys.meta, "epoch", meta.epoch + 1, *pairs)
+
+    def _hold_promotions(self) -> None:
+        """Raise StoreError if the stream of promotions takes no more: all else would be carried out without it."""
+        last = self._connection.call("XREVRANGE", self._keys.promotions, "+", "-", "COUNT", 1)
+        if last and last[0][0] == HIGHEST:
+            raise StoreError(
+                f"somebody else added the last id there is to {self._keys.promotions!r}, so it takes no promotion any "
+                "more; delete it (DEL)"
+            )
 
     def _swap(self) -> list[Command]:
         """The commands by which the two roles' records change places."""

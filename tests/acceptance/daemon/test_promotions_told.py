@@ -168,4 +168,9 @@ def test_tail_and_clients_tell_promotions_where_they_took_place(
     assert asyncio.run(read()) == told
     client.xadd(KEYS.promotions, {"somebody": "else"})
     assert tailed("--promotions") == whole
+    client.xadd(KEYS.promotions, {"hot": "1"}, id=f"{2**64 - 1}-{2**64 - 1}")
+    done = run(tmp_path, "model", "promote", "--redis", server.url)
+    assert done.returncode == 1
+    assert "takes no promotion any more; delete it (DEL)" in done.stderr
+    assert client.hget(KEYS.meta, "model") == old.encode(), "all of it is done, or nothing"
     assert daemon.stop() == 0
