@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.common import counted, listed
-from streamlstm.engine import ALL_SERIES, RESET, name_error, read_odd
+from streamlstm.engine import ALL_SERIES, RESET, Parsed, name_error, parse, read_odd, take_warm
 from streamlstm.errors import StreamlstmError, TableError
 from streamlstm.models import Model, ModelSpec, join
 from streamlstm.store import NO_ENTRIES, Keys, fetch_meta, kept_model, read_range
-from streamlstm.store.resp import BEGINNING, Connection, EntryId, Scan, Table, scan_read
+from streamlstm.store.resp import BEGINNING, Connection, EntryId, Table
 from streamlstm.tables import Series, SeriesTable
 
 COMMAND = b"!"  # how names begin that are none of series
@@ -50,8 +50,8 @@ def read_history(
     source = f"the stream {keys.input!r}"
     columns = value_columns(connection, keys, spec, begin, end)
     gathered = _Gathered(source, len(columns), most)
-    for scan in _scans(connection, keys, begin, end, len(columns)):
-        gathered.add(scan)
+    for parsed in _pages(connection, keys, begin, end, len(columns)):
+        gathered.add(parsed)
     series = gathered.series()
     for kind, count in gathered.left_out.items():
         say(f"{source}: {counted(count, 'value')} left out, which no model can be given ({kind.replace('_', ' ')})")
@@ -121,8 +121,8 @@ def value_columns(
     """
     if spec is not None:
         return spec.features
-    for scan in _scans(connection, keys, begin, end, 1):
-        for name, text in zip(scan.names, scan.texts, strict=True):
+    for parsed in _pages(connection, keys, begin, end, 1):
+        for name, text in zip(parsed.names, parsed.texts, strict=True):
             count = text.count(b",") + 1
             row = np.empty(2 * count, np.float32)
             if not name.startswith(COMMAND) and read_odd(text, row, exact=True) is None and not np.isnan(row).all():
@@ -130,12 +130,14 @@ def value_columns(
     raise TableError(f"the stream {keys.input!r} retains no values that a model could learn from")
 
 
-def _scans(connection: Connection, keys: Keys, begin: bytes, end: bytes, features: int) -> Iterator[Scan]:
+def _pages(connection: Connection, keys: Keys, begin: bytes, end: bytes, features: int) -> Iterator[Parsed]:
+    """The entries, parsed as they are when they are served."""
     after, nothing = begin, Table()
     while (reply := read_range(connection, keys, after, end, PAGE)) != NO_ENTRIES:
-        (scan,) = scan_read(reply, nothing, {keys.input.encode(): 0}, features, exact=True)
-        yield scan
-        after = scan.ids[len(scan.ids) - 1]
+        (parsed,) = parse(reply, nothing, {keys.input.encode(): 0}, features, exact=True)
+        take_warm(parsed)
+        yield parsed
+        after = parsed.position
 
 
 @dataclass
@@ -156,29 +158,30 @@ class _Gathered:
         self._values: list[Float64] = []
         self._spacings = self._at_once = 0
 
-    def add(self, scan: Scan) -> None:
+    def add(self, parsed: Parsed) -> None:
         """Take in a page."""
         kept = []
-        odd = scan.odd.tolist()
-        for item, name in enumerate(scan.names):
+        for item, name in enumerate(parsed.names):
             if name.startswith(COMMAND):
-                self._command(name, scan.texts[item])
+                self._command(name, parsed.texts[item])
                 continue
-            number = self._current.get(name)
-            if number is None:
-                number = self._begin(name)
-            if number is None or (odd[item] and not self._read_odd(scan, item)):
-                continue
-            self._numbers.append(number)
-            kept.append(item)
+            flaw = parsed.wrong.get(item)
+            number = self._current.get(name) if flaw is None else None
+            if number is None and flaw is None:
+                flaw = name_error(name)
+                number = self._begin(name) if flaw is None else None
+            if flaw is not None:
+                self.left_out[flaw.kind] += 1
+            elif number is not None:
+                self._numbers.append(number)
+                kept.append(item)
         if len(self._numbers) * self.features > self.most:
             raise TableError(
                 f"{self.source} retains more than {self.most:,} numbers, and no more are read; --last says how far "
                 "back, --max-cells how many may be"
             )
-        entry = np.repeat(np.arange(len(scan.ids)), scan.counts)
-        self._times.append(scan.times_ms[entry[kept]])
-        self._values.append(_exact(scan, kept, self.features))
+        self._times.append(parsed.item_times_ms[kept])
+        self._values.append(_exact(parsed, kept, self.features))
 
     def series(self) -> list[Series]:
         """All of them, in the order they first appear."""
@@ -202,11 +205,8 @@ class _Gathered:
         """Whether times say nothing of when values were."""
         return self._at_once > MOST_AT_ONCE * self._spacings
 
-    def _begin(self, name: bytes) -> int | None:
-        flaw = name_error(name)
-        if flaw is not None:
-            self.left_out[flaw.kind] += 1
-            return None
+    def _begin(self, name: bytes) -> int:
+        """The number of a series that begins, or begins anew."""
         self._pieces[name] += 1
         piece = self._pieces[name]
         self._current[name] = len(self._names)
@@ -219,20 +219,13 @@ class _Gathered:
         elif name == RESET:
             self._current.pop(text, None)
 
-    def _read_odd(self, scan: Scan, item: int) -> bool:
-        """Whether a text that is no plain number is a value: a missing one, or one with blanks."""
-        flaw = read_odd(scan.texts[item], scan.values[item], exact=True)
-        if flaw is not None:
-            self.left_out[flaw.kind] += 1
-        return flaw is None
 
-
-def _exact(scan: Scan, kept: Sequence[int], features: int) -> Float64:
+def _exact(parsed: Parsed, kept: Sequence[int], features: int) -> Float64:
     """Values (n, F) as a table of the same texts has them: a pair of float32 lacks the last bits of a float64."""
-    values = join(scan.values[kept])
-    plain = np.flatnonzero(~scan.odd[kept])
+    values = join(parsed.values[kept])
+    plain = np.flatnonzero(~parsed.odd[kept])
     if len(plain):
-        texts = b",".join(scan.texts[kept[place]] for place in plain.tolist()).split(b",")
+        texts = b",".join(parsed.texts[kept[place]] for place in plain.tolist()).split(b",")
         values[plain] = np.array(texts).astype(np.float64).reshape(-1, features)
     return values
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from streamlstm.engine import ALL_SERIES, RESET, read_odd
+from streamlstm.engine import ALL_SERIES, RESET, WARM, read_odd, said_time
 from streamlstm.store import Keys, Meta
 from streamlstm.store.resp import Connection, EntryId, beyond
 
@@ -26,6 +26,7 @@ class Rows:
     """Values of a stream, one a row, in its order."""
 
     ids: list[bytes] = field(default_factory=list)  # of the entries
+    times_ms: list[int] = field(default_factory=list)  # theirs, or what `!warm` says
     names: list[bytes] = field(default_factory=list)  # of the series
     values: list[Numbers] = field(default_factory=list)  # F numbers each
     forecasts: list[Numbers] = field(default_factory=list)  # a number a column; NOTHING where there is no forecast
@@ -71,14 +72,18 @@ class Joined:
 
     def _add(self, rows: Rows, entry_id: bytes, fields: Sequence[bytes], answer: Sequence[bytes]) -> None:
         """One entry. Its answers are in the order of its values, and those left out have none."""
-        at = 0
+        at, own_ms = 0, int(entry_id.partition(b"-")[0])
+        time_ms: int | None = own_ms  # None: what follows is not stepped
         model = self._models[bisect_left(self._terms, EntryId.parse(entry_id))]
         for name, text in zip(fields[0::2], fields[1::2], strict=True):
+            if name == WARM and time_ms is not None:
+                said_ms = said_time(text, own_ms)
+                time_ms = said_ms if isinstance(said_ms, int) else None
             if name.startswith(b"!"):
                 self._reset(name, text)
                 continue
             value = _numbers(text, self._features)
-            if value is None:
+            if value is None or time_ms is None:
                 self.left_out += 1
                 continue
             said = NOTHING
@@ -88,6 +93,7 @@ class Joined:
                 continue
             shown = self._shifted(name, said, model) if self._of_this else (said, model)
             rows.ids.append(entry_id)
+            rows.times_ms.append(min(time_ms, LATEST_MS))
             rows.names.append(name)
             rows.values.append(value)
             rows.forecasts.append(shown[0])
@@ -139,7 +145,7 @@ def columns_of(rows: Rows, values: Sequence[str], forecasts: Sequence[str]) -> d
     came = np.array(rows.values, np.float64).reshape(len(rows), len(values))
     return {
         "unique_id": [name.decode("utf-8", "backslashreplace") for name in rows.names],
-        "ds": np.array([min(int(entry_id.partition(b"-")[0]), LATEST_MS) for entry_id in rows.ids], np.int64),
+        "ds": np.array(rows.times_ms, np.int64),
         "id": [entry_id.decode() for entry_id in rows.ids],
         **{name: came[:, place] for place, name in enumerate(values)},
         **{name: said[:, place] for place, name in enumerate(forecasts)},

@@ -19,7 +19,7 @@ from streamlstm.engine.forecasts import (
 )
 from streamlstm.engine.kernels import calibrate
 from streamlstm.engine.overflow import MOST_REJECTED
-from streamlstm.engine.parsing import ALL_SERIES, RESET, WARM, Parsed, name_error
+from streamlstm.engine.parsing import ALL_SERIES, RESET, WARM, Parsed, name_error, parse
 from streamlstm.engine.rejection import BAD_RECORD, KINDS, MODEL_FAILED
 from streamlstm.engine.rounding import rounding_share
 from streamlstm.engine.scoring import (
@@ -40,4 +40,4 @@ from streamlstm.engine.scoring import (
 )
 from streamlstm.engine.single import Single
 from streamlstm.engine.values import is_decimal, read_odd
-from streamlstm.engine.warm import OWN_TIME
+from streamlstm.engine.warm import OWN_TIME, said_time, take_warm

@@ -49,7 +49,7 @@ def take_warm(parsed: Parsed) -> None:
         entry = int(parsed.entry[item])
         rest = slice(item, int(ends[entry]))
         own_ms = int(parsed.times_ms[entry])
-        time_ms = _time_of(parsed.texts[item], own_ms)
+        time_ms = said_time(parsed.texts[item], own_ms)
         if isinstance(time_ms, Flaw):
             refused = rest.stop
             parsed.wrong.update(dict.fromkeys(range(item, refused), time_ms))
@@ -60,7 +60,7 @@ def take_warm(parsed: Parsed) -> None:
     parsed.warm, parsed.item_times_ms = warm, times
 
 
-def _time_of(text: bytes, own_ms: int) -> int | Flaw:
+def said_time(text: bytes, own_ms: int) -> int | Flaw:
     """The time that `!warm` says, in ms; a flaw if it says none that can be."""
     if text == OWN_TIME:
         return own_ms

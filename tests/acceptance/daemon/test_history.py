@@ -101,17 +101,24 @@ def test_every_kind_of_entry_is_read_as_it_was_served(
         ("3000-0", ["!reset", "a", "a", "4", "a", "5"]),
         ("3500-0", ["b", "0.1,0.2", "b", "0.1234567890123"]),
         ("4000-0", ["!reset", "*", "b", "13"]),
+        ("5000-0", ["!warm", "2500", "c", "1", "!warm", "2600", "c", "2"]),
+        ("6000-0", ["!warm", "*", "c", "3", "!warm", "7000", "c", "4"]),
     ]
     for entry_id, fields in made:
         server.execute_command("XADD", "values", entry_id, *fields)
-    wait_for_position(server, "values", "4000-0")
+    wait_for_position(server, "values", "6000-0")
     history = client.history()
+    rows = [list(row.values()) for row in rows_of(client.export(tmp_path / "all.csv"))]
+    found_rows = {when[17:-1]: (value, forecast) for name, when, _, value, forecast, _ in rows if name == "c"}
+    assert found_rows == {"02.500": ("1.0", ""), "02.600": ("2.0", ""), "06.000": ("3.0", "")}
+    assert len(rows) == 12
     found = {one.name: (np.array(one.times_ms).tolist(), one.values[:, 0].tolist()) for one in history.series}
     assert str(found.pop("a")) == str(([1000, 1001, 2000], [1.25, 2.0, np.nan]))
     assert found == {
         "b": ([1000, 2000, 3500], [10.0, 11.0, 0.1234567890123]),
         "a (2)": ([3000, 3001], [4.0, 5.0]),
         "b (2)": ([4000], [13.0]),
+        "c": ([2500, 2600, 6000], [1.0, 2.0, 3.0]),
     }
 
 
