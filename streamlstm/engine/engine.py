@@ -297,7 +297,7 @@ class Engine:
         ids, fields, counts, y = parsed.ids, parsed.names, parsed.counts, answers.y
         warm = 0
         if parsed.warm is not None:
-            answers, warm = answers.without(parsed.warm)
+            answers, warm = answers.without(parsed.warm.values)
         if answers.alive is not None:
             counts = np.bincount(parsed.entry[answers.alive], minlength=len(ids))
             ids, fields, y = ids.take(counts > 0), fields.take(answers.alive), y[answers.alive]

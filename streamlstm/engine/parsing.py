@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,16 @@ COMMANDS = (RESET, WARM)
 ALL_SERIES = b"*"
 
 
+class Warm(NamedTuple):
+    """Items that are not answered (`engine.warm`)."""
+
+    values: NDArray[np.bool_]  # (n,) which are of those, if they can be stepped
+    commands: Index  # (k,) the items that say so
+
+    def first(self, items: int) -> Warm:
+        return Warm(self.values[:items], self.commands[self.commands < items])
+
+
 @dataclass(kw_only=True)  # frozen ones take three times as long to make, which every live value would wait for
 class Parsed:
     """The fields of a run of entries of one stream, flat: item i belongs to entry `entry[i]`."""
@@ -46,7 +57,7 @@ class Parsed:
     odd: NDArray[np.bool_]  # (n,) whether the text is anything else than F finite decimal numbers
     plain: bool  # whether none is
     wrong: dict[int, Flaw]  # items that hold no value, and why
-    warm: NDArray[np.bool_] | None = None  # (n,) which are not answered; None if all are
+    warm: Warm | None = None  # None if none is
 
     @property
     def position(self) -> bytes:
@@ -87,7 +98,7 @@ class Parsed:
             wrong={number: found for number, found in self.wrong.items() if number < items},
         )
         if self.warm is not None:
-            part.warm, part.item_times_ms = self.warm[:items], self.item_times_ms[:items]
+            part.warm, part.item_times_ms = self.warm.first(items), self.item_times_ms[:items]
         return part
 
 

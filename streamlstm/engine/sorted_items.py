@@ -73,13 +73,13 @@ class Work:
         work = cls(parsed, parsed.slots)
         if parsed.plain and work.slots.min(initial=0) > NO_SLOT:
             return work
-        for item in np.flatnonzero(work.slots == NO_SLOT).tolist():
+        for item in work._unknown():
             work.slots[item] = find(parsed.names[item])
-        for item in np.flatnonzero(work.slots == NO_SLOT).tolist():
+        for item in work._unknown():
             if parsed.names[item] == RESET:
                 work._take_reset(item, find)
-            elif parsed.names[item] == WARM:
-                work.dead.update({item: parsed.wrong[item]} if item in parsed.wrong else {})
+            elif parsed.names[item] == WARM:  # one that is not understood
+                work.dead[item] = parsed.wrong[item]
             else:
                 work.dead[item] = work._unnamed(item) or work._unadmitted(item)
         for item, found_flaw in parsed.wrong.items():
@@ -91,6 +91,13 @@ class Work:
             work.dead.update(dict.fromkeys(refused, Flaw(rejection.TOO_MANY_SERIES, limit)))
             work.slots[refused] = NO_SLOT
         return work
+
+    def _unknown(self) -> list[int]:
+        """Items that are no values of series in memory."""
+        items = np.flatnonzero(self.slots == NO_SLOT)
+        if self.parsed.warm is not None:
+            items = np.setdiff1d(items, self.parsed.warm.commands, assume_unique=True)
+        return items.tolist()
 
     def marks(self, *, skip: bool) -> NDArray[np.uint8] | None:
         """What is out of the ordinary about each item, (n,): see `schedule_python.lay_out`; None if nothing is."""

@@ -20,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.engine import rejection
-from streamlstm.engine.parsing import WARM, Parsed
+from streamlstm.engine.parsing import WARM, Parsed, Warm
 from streamlstm.engine.rejection import Flaw
 from streamlstm.engine.series_cache import NO_SLOT
 from streamlstm.errors import StoreError
-from streamlstm.store.resp import EntryId
+from streamlstm.store.resp import EntryId, Texts
 
+Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 OWN_TIME = b"*"  # as XADD has it: that of the entry
@@ -38,26 +39,52 @@ def take_warm(parsed: Parsed) -> None:
     """
     if WARM not in parsed.names.data:
         return
-    found = [item for item in np.flatnonzero(parsed.slots == NO_SLOT).tolist() if parsed.names[item] == WARM]
-    if not found:
+    found = np.flatnonzero(parsed.slots == NO_SLOT)
+    found = found[_are(parsed.names, found, WARM)]
+    if not len(found):
         return
-    warm, times = np.zeros(parsed.items, bool), parsed.item_times_ms.copy()
-    ends, refused = np.cumsum(parsed.counts), 0
-    for item in found:
+    entry = parsed.entry[found]
+    odd = np.isin(entry, entry[~_are(parsed.texts, found, OWN_TIME)])  # of entries that say another time
+    begins = np.full(parsed.entries, parsed.items)
+    np.minimum.at(begins, entry[~odd], found[~odd])
+    values = np.arange(parsed.items) >= begins[parsed.entry]
+    for item in found[~odd].tolist():
+        parsed.wrong.pop(item, None)  # `*` is no number
+    understood = _take_times(parsed, found[odd].tolist(), values)
+    parsed.warm = Warm(values, np.concatenate([found[~odd], np.array(understood, np.int64)]))
+
+
+def _are(texts: Texts, items: Index, word: bytes) -> Mask:
+    """Which of some items have this text, without an object for each."""
+    same: Mask = texts.length[items] == len(word)
+    letters = np.frombuffer(texts.data, np.uint8)
+    places = texts.at[items[same]][:, None] + np.arange(len(word))
+    same[same] = (letters[places] == np.frombuffer(word, np.uint8)).all(axis=1)
+    return same
+
+
+def _take_times(parsed: Parsed, commands: list[int], values: Mask) -> list[int]:
+    """Take commands one by one, of entries in which some say a time; returns those that are understood."""
+    if not commands:
+        return []
+    times, ends = parsed.item_times_ms.copy(), np.cumsum(parsed.counts)
+    understood, refused = list[int](), 0
+    for item in commands:
         if item < refused:
             continue
         entry = int(parsed.entry[item])
         rest = slice(item, int(ends[entry]))
-        own_ms = int(parsed.times_ms[entry])
-        time_ms = said_time(parsed.texts[item], own_ms)
+        time_ms = said_time(parsed.texts[item], int(parsed.times_ms[entry]))
         if isinstance(time_ms, Flaw):
             refused = rest.stop
             parsed.wrong.update(dict.fromkeys(range(item, refused), time_ms))
             parsed.plain = False  # if `!warm` is all that was wrong with the batch
         else:
-            parsed.wrong.pop(item, None)  # `*` is no number
-            warm[rest], times[rest] = True, time_ms
-    parsed.warm, parsed.item_times_ms = warm, times
+            parsed.wrong.pop(item, None)
+            understood.append(item)
+            values[rest], times[rest] = True, time_ms
+    parsed.item_times_ms = times
+    return understood
 
 
 def said_time(text: bytes, own_ms: int) -> int | Flaw:

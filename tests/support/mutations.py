@@ -288,7 +288,8 @@ def warm_to_the_end_of_the_batch(patch: Patch) -> None:
     def take(parsed: Any) -> None:
         take_warm(parsed)
         if parsed.warm is not None:
-            parsed.warm[int(np.argmax(parsed.warm)) :] = True
+            values = parsed.warm.values
+            values[int(np.argmax(values)) :] = True
 
     patch.setattr(streamlstm.engine.engine, "take_warm", take)
 
