@@ -7,15 +7,15 @@
 
 /* What is kept of a series to calibrate its intervals and scores: see streamlstm/store/record/conformal.py. */
 enum { TAILS = 9, LABELLED = 1, BEGINS = 2, EXTRAS = 3 };
-static const double LEAST_TAIL = 1e-9;
+static const double LEAST_TAIL = 1e-9, ODD = 0.99, AFTERMATH = 10.0;
 typedef struct {
-    double seen, scale, low, high, covered, tails[TAILS];
+    double seen, scale, low, high, covered, tails[TAILS], expected, odd, aftermath;
 } Calibration;
 typedef struct {
     double least_seen, scale_weight, out, in, tails[TAILS], up[TAILS], down[TAILS];
 } Constants;
 
-_Static_assert(sizeof(Calibration) == 112, "as it stands in a row");
+_Static_assert(sizeof(Calibration) == 136, "as it stands in a row");
 
 /* What is no number has one pattern of bits, whichever operation it came from. */
 static double canonical(double number) { return isnan(number) ? NAN : number; }
@@ -70,6 +70,27 @@ static void learn(Calibration *kept, const Constants *constants, double error) {
     kept->scale += weight * (size - kept->scale);
 }
 
+/* How far a value is from where it may be: its forecast, and after an odd value what that leaves open. */
+static double least_error(const Calibration *kept, double x, double error) {
+    double size = fabs(error);
+    if (kept->aftermath > 0.0) {
+        double back = fabs(x - kept->expected), still = fabs(x - kept->odd);
+        if (back < size) size = back;
+        if (still < size) size = still;
+    }
+    return size;
+}
+
+static void note_odd(Calibration *kept, double score, double x, double predicted) {
+    int after = kept->aftermath > 0.0;
+    if (score >= ODD) {
+        if (!after) kept->expected = predicted;
+        kept->odd = x;
+        kept->aftermath = AFTERMATH;
+    } else if (after)
+        kept->aftermath -= 1.0;
+}
+
 /* The value x scores the prediction before it; returns the score, NaN if there is none yet. */
 static double take_label(Calibration *kept, const Constants *constants, double x, double predicted, int exact,
                          double *covered, double *given) {
@@ -79,10 +100,11 @@ static double take_label(Calibration *kept, const Constants *constants, double x
         ends(kept, predicted, exact, &low, &high);
         double inside = low <= x && x <= high;
         kept->covered += inside, *covered += inside, *given += 1.0;
-        score = rounded(surprise(kept, constants, fabs(error)), exact);
+        score = surprise(kept, constants, least_error(kept, x, error));
     }
     learn(kept, constants, error);
-    return score;
+    note_odd(kept, score, x, predicted);
+    return rounded(score, exact);
 }
 
 static void give_ends(const Calibration *kept, const Constants *constants, double around, int exact, double *low,

@@ -25,10 +25,10 @@ from streamlstm.store.server_check import warnings
 from streamlstm.store.stream_ends import NO_ENTRIES, begun_again_text, read_range, read_tail
 from streamlstm.store.stream_meta import (
     FIELDS,
-    FORMAT,
     Meta,
     entries_up_to,
     fetch_meta,
+    format_of,
     read_meta,
     read_model,
     read_position,

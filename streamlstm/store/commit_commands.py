@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from streamlstm.store.base import Commit, SingleCommit
 from streamlstm.store.keys import Keys
 from streamlstm.store.resp import EntryId, bulk, pack, pack_entries, pack_records, pack_single, parse_replies
-from streamlstm.store.stream_meta import FORMAT
+from streamlstm.store.stream_meta import format_of
 from streamlstm.store.transaction import Command
 
 QUEUED, ABSENT, ERROR = b"+QUEUED\r\n", b"$-1\r\n", b"\r\n-"
@@ -121,9 +121,8 @@ class FlightPacker:
             self._meta = (
                 b"\r\n$4\r\nHSET\r\n"
                 + bulk(self._keys.meta.encode())
-                + b"".join(
-                    map(bulk, (b"model", commit.model.encode(), b"columns", commit.columns.encode(), b"format", FORMAT))
-                )
+                + b"".join(map(bulk, (b"model", commit.model.encode(), b"columns", commit.columns.encode())))
+                + b"".join(map(bulk, (b"format", format_of(commit.columns))))
             )
         return self._meta
 

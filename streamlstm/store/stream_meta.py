@@ -13,10 +13,12 @@ from typing import TypedDict
 
 from streamlstm.errors import StoreError
 from streamlstm.store.keys import Keys
+from streamlstm.store.record import outputs_of
 from streamlstm.store.resp import BEGINNING, Connection, EntryId, beyond, pack, stream_info
 from streamlstm.store.terms import FINGERPRINT, Challenger, Term, read_terms
 
 FORMAT = b"1"  # of the derived keys
+CALIBRATED_FORMAT = b"2"  # of those with calibrations, so that a version that knows an older kind refuses them
 # In the order in which `read_meta` takes them.
 FIELDS = (
     *("position", "model", "columns", "entries", "epoch", "format"),
@@ -47,6 +49,11 @@ class Meta:
         return self.champions or (() if self.model is None else (Term(model=self.model, after="0-0"),))
 
 
+def format_of(columns: str) -> bytes:
+    """The format of the derived keys of a stream with these columns."""
+    return CALIBRATED_FORMAT if outputs_of(columns.split(","))[1] else FORMAT
+
+
 def fetch_meta(connection: Connection, keys: Keys) -> Meta:
     """Ask for the hash and read it; raises StoreError as `read_meta`."""
     return read_meta(connection, keys, connection.call("HMGET", keys.meta, *FIELDS))
@@ -55,10 +62,10 @@ def fetch_meta(connection: Connection, keys: Keys) -> Meta:
 def read_meta(connection: Connection, keys: Keys, found: Sequence[bytes | None]) -> Meta:
     """The answer to an HMGET of FIELDS; raises StoreError, with what to do, for one that cannot be what it says."""
     position, model, columns, entries, epoch, written_format, *roles = found
-    if written_format not in {None, FORMAT}:
+    if written_format not in {None, FORMAT, CALIBRATED_FORMAT}:
         raise StoreError(
             f"the keys of stream {keys.input!r} have format {_shown(written_format)}, this version reads "
-            f"{FORMAT.decode()!r}; install the version that wrote them, or put the field 'format' of the hash "
+            f"{FORMAT.decode()!r} and {CALIBRATED_FORMAT.decode()!r}; install the version that wrote them, or put the field 'format' of the hash "
             f"{keys.meta!r} right"
         )
     place = read_position(keys, position)

@@ -26,6 +26,9 @@ class Calibrator:
     covered: int = 0
     given: int = 0
     tails: list[float] = field(default_factory=list)
+    expected: float = 0.0
+    odd: float = 0.0
+    aftermath: int = 0
 
     def __post_init__(self) -> None:
         """Begin as a Gaussian would."""
@@ -48,7 +51,10 @@ class Calibrator:
             lower, upper = self.ends(predicted)
             self.covered += bool(lower <= x <= upper)
             self.given += 1
-            score = self.kind(1.0 - self._share(abs(error)))
+            after = [self.expected, self.odd] if self.aftermath else []
+            found = 1.0 - self._share(min(abs(float(x) - place) for place in (float(predicted), *after)))
+            score = self.kind(found)
+            self._note(found, float(x), float(predicted))
         if self.scale > 0:
             out, back = self.constants.numbers[2:4].tolist()
             above, below = error > self.high * self.scale, error < -(self.low * self.scale)
@@ -63,6 +69,14 @@ class Calibrator:
         self.seen += 1
         self.scale += max(0.05, 1 / self.seen) * (abs(error) - self.scale)
         return score
+
+    def _note(self, score: float, x: float, predicted: float) -> None:
+        """Remember what was odd."""
+        if score >= 0.99:
+            self.expected, self.odd = self.expected if self.aftermath else predicted, x
+            self.aftermath = 10
+        elif self.aftermath:
+            self.aftermath -= 1
 
     def _share(self, size: float) -> float:
         if not self.scale > 0:

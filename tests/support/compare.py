@@ -43,5 +43,5 @@ def assert_states_equal(found: Mapping[bytes, bytes], oracle: Oracle, layout: Re
         if wanted.calibrator is not None:
             kept, theirs = layout.calibration(row)[0], wanted.calibrator
             assert kept["tails"].tolist() == theirs.tails, name
-            for field in ("seen", "scale", "low", "high", "covered"):
+            for field in ("seen", "scale", "low", "high", "covered", "expected", "odd", "aftermath"):
                 assert kept[field] == getattr(theirs, field), (name, field)

@@ -18,7 +18,7 @@ from streamlstm.store.memory import MemoryChallenger, MemoryServer, MemoryStream
 from streamlstm.store.resp.address import Address
 from streamlstm.store.resp.connection import bulk, pack
 from streamlstm.store.resp.entry_id import BEGINNING, EntryId
-from streamlstm.store.stream_meta import FORMAT
+from streamlstm.store.stream_meta import format_of
 
 Trouble = Callable[[str, bool], None]
 
@@ -124,7 +124,7 @@ class MemoryConnection:
             b"columns": held.columns.encode(),
             b"entries": b"%d" % held.answered,
             b"epoch": b"%d" % held.epoch if held.epoch else None,
-            b"format": FORMAT,
+            b"format": format_of(held.columns),
             **held.terms,
         }
         beside = held.challenger

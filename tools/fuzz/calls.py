@@ -143,7 +143,11 @@ def calibrations(rng: np.random.Generator, count: int) -> Any:
     made[:] = Constants(0.8).fresh()
     made["seen"], made["scale"] = rng.integers(8, 12, count), rng.choice(EXTREMES, count)
     made["tails"] *= rng.random((count, len(TAILS))) + 0.5
-    for name in ("seen", "low", "high", "covered", "tails") if rng.random() < 0.5 else ():
+    made["expected"], made["odd"] = floats(rng, count), floats(rng, count)
+    made["aftermath"] = rng.integers(0, 3, count)
+    for name in (
+        ("seen", "low", "high", "covered", "tails", "expected", "odd", "aftermath") if rng.random() < 0.5 else ()
+    ):
         made[name] = rng.choice(EXTREMES, made[name].shape)
     return made
 

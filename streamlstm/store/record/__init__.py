@@ -21,6 +21,7 @@ from streamlstm.store.record.layout import (
     RecordFormat,
     Records,
     Rows,
+    calibration_size_of,
     count_on,
     idle_edge,
     kind_of,

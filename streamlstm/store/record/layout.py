@@ -3,7 +3,8 @@
 A record is one row of float32 words, little-endian, so a batch of records is one array and encoding is a copy:
 
     bytes    what
-    0-3      magic and version, b"SLR1"; b"SLR2" where numbers are pairs (see `models.pairs`)
+    0-3      magic and version, b"SLR1"; b"SLR2" where numbers are pairs (see `models.pairs`); b"SLR3" and b"SLR4" are
+             the same two with a calibration
     4-6      D, the length of the state (uint24)
     7        values in a row that the model had no answer to (uint8; see `engine.overflow`)
     8-15     the first eight bytes of the model's fingerprint
@@ -12,7 +13,8 @@ A record is one row of float32 words, little-endian, so a batch of records is on
     32-39    scored: predictions whose value has come (uint64)
     40-71    sums over the scored ones, float64: |error|, error^2, |error of the naive forecast|, its square
     72-      the last prediction (O float32, 2O of pairs), the last value (F float32, 2F), the state (D float32)
-    then     with intervals or scores: the series' calibration, 14 float64 (see `store.record.conformal`)
+    then     with intervals or scores: the series' calibration, 17 float64 (see `store.record.conformal`); older
+             records have 14 of them, behind b"SLR1" or b"SLR2", and are read as if nothing odd had been lately
 
 Checks come in pairs: what `encode` promises (length, magic, model, finite, a calibration that goes on being finite)
 `decode` demands. For D = 128, O = F = 1 a record is 592 bytes; Redis allocates it in the same 640-byte class as a bare
@@ -30,13 +32,15 @@ from numpy.typing import NDArray
 
 from streamlstm.errors import RecordError
 from streamlstm.models import ModelSpec
-from streamlstm.store.record.conformal import CALIBRATION, is_learned, numbers_of
+from streamlstm.store.record.conformal import CALIBRATION, OLDER_CALIBRATION_SIZE, is_learned, numbers_of
 from streamlstm.store.resp import EntryId
 
 Rows = NDArray[np.float32]  # (n, words): one record a row
 
 MAGIC = int.from_bytes(b"SLR1", "little")
 EXACT_MAGIC = int.from_bytes(b"SLR2", "little")  # of records whose prediction and value are pairs
+CALIBRATED_MAGIC = int.from_bytes(b"SLR3", "little")  # the same two with a calibration
+EXACT_CALIBRATED_MAGIC = int.from_bytes(b"SLR4", "little")
 
 STATE_SIZE_MASK = (1 << 24) - 1
 
@@ -107,7 +111,13 @@ def idle_edge(position: bytes, idle_ms: int) -> int:
 def kind_of(record: bytes) -> tuple[bool, int]:
     """Whether what may be a record has pairs, and how many numbers its state has."""
     magic, state_size = (int.from_bytes(record[_BYTES[name]], "little") for name in ("magic", "state_size"))
-    return magic == EXACT_MAGIC, state_size & STATE_SIZE_MASK
+    return magic in {EXACT_MAGIC, EXACT_CALIBRATED_MAGIC}, state_size & STATE_SIZE_MASK
+
+
+def calibration_size_of(record: bytes) -> int:
+    """How many bytes at the end of what may be a record, of a stream where calibrations are kept, are one."""
+    magic = int.from_bytes(record[_BYTES["magic"]], "little")
+    return CALIBRATION.itemsize if magic in {CALIBRATED_MAGIC, EXACT_CALIBRATED_MAGIC} else OLDER_CALIBRATION_SIZE
 
 
 class Part(NamedTuple):
@@ -140,7 +150,10 @@ class RecordFormat:
         With `exact` outputs and features are pairs, and counted twice.
         """
         self.exact = exact
-        self._magic = EXACT_MAGIC if exact else MAGIC
+        self._plain = EXACT_MAGIC if exact else MAGIC
+        calibrated = EXACT_CALIBRATED_MAGIC if exact else CALIBRATED_MAGIC
+        self._magic = self._plain if calibration is None else calibrated
+        self._calibrated = calibrated
         self.state_size = len(initial_state)
         self.outputs, self.features = outputs, features
         self._last_output = slice(HEADER_WORDS, HEADER_WORDS + outputs)
@@ -258,12 +271,18 @@ class RecordFormat:
 
     def _fitted(self, record: bytes) -> bytes:
         """A record with or without a calibration, as this format has it."""
-        end = 4 * self._state.stop
-        if self.calibration_at and len(record) == end:
-            return record + self.fresh.tobytes()[end:]
-        if not self.calibration_at and len(record) == end + CALIBRATION.itemsize:
-            return record[:end]
-        return record
+        end, magic = 4 * self._state.stop, int.from_bytes(record[_BYTES["magic"]], "little")
+        kept = len(record) - end
+        if (magic, kept) not in {
+            (self._plain, 0),
+            (self._plain, OLDER_CALIBRATION_SIZE),
+            (self._calibrated, CALIBRATION.itemsize),
+        }:
+            return record
+        head = self._magic.to_bytes(4, "little") + record[_BYTES["magic"].stop : end]
+        if not self.calibration_at:
+            return head
+        return head + (record[end:] if kept else b"") + self.fresh.tobytes()[end + kept :]
 
     def decode_one(self, record: bytes) -> Rows:
         """The row (words,) of one record; raises RecordError for a bad one."""

@@ -30,7 +30,7 @@ typedef struct {
     Py_ssize_t size, alignment;
 } TypeFacts;
 
-#define CALIBRATION_FORMAT "T{d:seen:d:scale:d:low:d:high:d:covered:(9)d:tails:}"
+#define CALIBRATION_FORMAT "T{d:seen:d:scale:d:low:d:high:d:covered:(9)d:tails:d:expected:d:odd:d:aftermath:}"
 
 static const TypeFacts TYPES[] = {
     [FLOAT32] = {"float32", "f", "f", 4, _Alignof(float)},
@@ -38,8 +38,8 @@ static const TypeFacts TYPES[] = {
     [INT64] = {"int64", "l", "q", 8, _Alignof(int64_t)},
     [INT32] = {"int32", "i", "l", 4, _Alignof(int32_t)},
     [UINT8] = {"uint8", "B", "B", 1, 1},
-    [CALIBRATION] = {"calibrations", CALIBRATION_FORMAT, CALIBRATION_FORMAT, 112, _Alignof(double)},
-    [CALIBRATION_ANYWHERE] = {"calibrations", CALIBRATION_FORMAT, CALIBRATION_FORMAT, 112, 1}, /* as in a row */
+    [CALIBRATION] = {"calibrations", CALIBRATION_FORMAT, CALIBRATION_FORMAT, 136, _Alignof(double)},
+    [CALIBRATION_ANYWHERE] = {"calibrations", CALIBRATION_FORMAT, CALIBRATION_FORMAT, 136, 1}, /* as in a row */
 };
 
 static inline int wrong(const char *what) {

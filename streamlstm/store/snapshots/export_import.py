@@ -11,7 +11,14 @@ import numpy as np
 
 from streamlstm.errors import RecordError, SnapshotError, StoreError
 from streamlstm.store import Meta
-from streamlstm.store.record import CALIBRATION, HEADER_WORDS, RecordFormat, kind_of, outputs_of
+from streamlstm.store.record import (
+    CALIBRATION,
+    HEADER_WORDS,
+    RecordFormat,
+    calibration_size_of,
+    kind_of,
+    outputs_of,
+)
 from streamlstm.store.resp import EntryId
 from streamlstm.store.snapshots.file_format import Record, SnapshotHead, SnapshotReader, write
 from streamlstm.store.snapshots.stream_states import PAGE, Draft, Entry, MovedError, States
@@ -27,7 +34,7 @@ OpenFile = Callable[[], AbstractContextManager[IO[bytes]]]
 def layout_of(record: bytes, *, columns: str, model: str) -> RecordFormat:
     """The layout of records like this one, from what `base:meta` says of them; raises RecordError if it is none."""
     names, calibrated = outputs_of(columns.split(","))
-    words, rest = divmod(len(record) - (CALIBRATION.itemsize if calibrated else 0), 4)
+    words, rest = divmod(len(record) - (calibration_size_of(record) if calibrated else 0), 4)
     exact, size = kind_of(record)
     numbers = words - HEADER_WORDS - size
     outputs = 2 * len(names) if exact else min(len(names), numbers - 1)

@@ -22,10 +22,11 @@ from typing import IO, Any
 
 from streamlstm.errors import SnapshotError, StoreError
 from streamlstm.models import MAX_STATE_SIZE
+from streamlstm.store import format_of
 from streamlstm.store.resp import EntryId
 
 MAGIC = b"streamlstm-state\n"
-FORMAT = 1
+FORMATS = (1, 2)  # as `store.format_of` has it
 MAX_HEAD_BYTES = 1 << 16
 MAX_NAME_BYTES = 256  # of a series, as everywhere
 MAX_RECORD_BYTES = 4 * MAX_STATE_SIZE + (1 << 16)  # the largest state, and what a record holds besides it
@@ -53,7 +54,7 @@ class SnapshotHead:
 def write(file: IO[bytes], head: SnapshotHead, records: Iterable[Record]) -> int:
     """Write a snapshot; returns the number of records."""
     named = {
-        "format": FORMAT,
+        "format": int(format_of(head.columns)),
         "stream": head.stream,
         "position": head.position.decode(),
         "model": head.model,
@@ -114,9 +115,9 @@ class SnapshotReader:
             raise self._damaged("its head is no JSON") from None
         if not isinstance(raw, dict):
             raise self._damaged("its head is no object")
-        if raw.get("format") != FORMAT:
+        if raw.get("format") not in FORMATS:
             raise SnapshotError(
-                f"{self._source} has format {_shown(raw.get('format'))}, this version reads {FORMAT}; "
+                f"{self._source} has format {_shown(raw.get('format'))}, this version reads 1 and 2; "
                 "install the version that wrote it"
             )
         return SnapshotHead(

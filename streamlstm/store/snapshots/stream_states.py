@@ -13,7 +13,6 @@ from typing import Any
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.store import (
     FIELDS,
-    FORMAT,
     Command,
     Keys,
     Meta,
@@ -21,6 +20,7 @@ from streamlstm.store import (
     end_roles,
     entries_up_to,
     fetch_meta,
+    format_of,
     making,
     read_groups,
     read_meta,
@@ -175,7 +175,7 @@ class States:
         draft.keep()
         setting: Command = (
             *("HSET", self.keys.meta, "position", head.position, "model", head.model, "columns", head.columns),
-            *("format", FORMAT, "entries", head.answered, "epoch", expected.epoch + 1),
+            *("format", format_of(head.columns), "entries", head.answered, "epoch", expected.epoch + 1),
         )
         ends = end_roles(self.keys, expected)  # what is replaced here is no work of the models that had them
         if expected.model not in {None, head.model}:

@@ -214,7 +214,7 @@ def test_no_variable_overwrites_a_file(run: Run, redis_url: str, model: Model, t
         (lambda b: b + b"x", "follows its end"),
         (lambda b: b[:-30] + bytes([b[-30] ^ 1]) + b[-29:], "checksum"),
         (lambda b: b"nonsense", "not a file of exported states"),
-        (lambda b: b.replace(b'"format": 1', b'"format": 9'), "this version reads 1"),
+        (lambda b: b.replace(b'"format": 1', b'"format": 9'), "this version reads 1 and 2"),
         (lambda b: b.replace(b'"position": "', b'"position": "x'), "position in its head is 'x"),
     ],
 )

@@ -14,6 +14,7 @@ from streamlstm.engine.engine import Engine
 from streamlstm.models.model import Model, load
 from streamlstm.store.keys import Keys
 from streamlstm.store.record.columns import NO_EXTRAS, Extras
+from streamlstm.store.record.conformal import CALIBRATION
 from streamlstm.store.record.layout import HEADER_WORDS, RecordFormat
 from streamlstm.store.redis import RedisStore
 from support import models
@@ -29,7 +30,7 @@ CHECKED_BITS = 8 * 16  # magic, length of the state, model: a flip of any of the
 REJECTED_BITS = range(56, 64)  # but of the count of values in a row without an answer: any is one that may be
 
 TIMES_SIGN = 8 * 24 - 1
-ENDS = (2, 3)  # of the numbers of a calibration those that may be below zero
+ENDS = (2, 3, 14, 15)  # of the numbers of a calibration those that may be below zero
 
 
 def damaged(good: bytes, other: bytes, layout: RecordFormat) -> dict[str, tuple[bytes, bool]]:
@@ -45,7 +46,7 @@ def damaged(good: bytes, other: bytes, layout: RecordFormat) -> dict[str, tuple[
     for length in (*range(0, len(good), 7), len(good) - 1):
         made[f"cut-{length}"] = (good[:length], True)
     for number, what in ((np.nan, "nan"), (np.inf, "inf"), (-np.inf, "minus")):
-        for word in range(HEADER_WORDS, layout.words - (28 if layout.calibration_at else 0)):
+        for word in range(HEADER_WORDS, layout.words - (CALIBRATION.itemsize // 4 if layout.calibration_at else 0)):
             made[f"{what}-{word}"] = (good[: 4 * word] + np.float32(number).tobytes() + good[4 * word + 4 :], True)
         for at in range(layout.calibration_at, len(good) if layout.calibration_at else 0, 8):
             made[f"{what}-at-{at}"] = (good[:at] + np.float64(number).tobytes() + good[at + 8 :], True)

@@ -33,7 +33,7 @@ ODD = [
     ("model", b"\xff" * 64),
     ("model", b"airline"),
     ("model", b""),
-    ("format", b"2"),
+    ("format", b"3"),
     ("format", b"\xff"),
     ("epoch", b"1.5"),
     ("epoch", b"9" * 5_000),

@@ -76,7 +76,7 @@ def test_the_good_file_is_good() -> None:
         ({"columns": "y\nhat"}, "not names joined by commas"),
         ({"columns": 5}, "columns in its head is 5"),
         ({"stream": {"a": 1}}, "stream in its head is"),
-        ({"format": None}, "has format None, this version reads 1"),
+        ({"format": None}, "has format None, this version reads 1 and 2"),
         ({"format": "1" * 99}, "has format '1111.*…, this version"),
     ],
 )

@@ -35,3 +35,50 @@ def test_scores_come_back_after_a_series_stood_still(calibrate: Any) -> None:
             assert (kept["tails"] == 1e-9).all()
     assert (kept["tails"] > 0.5).all()
     assert (out[-1, 2] < 0.9, out[0, 2]) == (True, 0.0)
+
+
+def scores(calibrate: Any, x: Any, predicted: Any) -> tuple[Any, Any]:
+    """The scores of values (k,) by the forecasts of them, and the calibration after the last."""
+    level, kept, count = Constants(0.9), np.array([Constants(0.9).fresh()], CALIBRATION), len(x)
+    out, flags = np.empty((count, 3)), np.full(count, LABELLED, np.uint8)
+    given = (np.zeros(count, np.int64), flags, np.asarray(x, float), np.asarray(predicted, float), np.zeros(count))
+    calibrate(kept, level.fresh(), level.numbers, given, out, np.zeros((1, 2)), 0)
+    return out[:, 2], kept[0]
+
+
+def calm_then(*after: tuple[float, float]) -> tuple[list[float], list[float]]:
+    """Two hundred values near 100 and their forecasts, then these values with theirs."""
+    noise = np.random.default_rng(5).normal(0, 1, 200)
+    return [*(100 + noise), *(x for x, _ in after)], [*[100.0] * 200, *(said for _, said in after)]
+
+
+@pytest.mark.parametrize("calibrate", TWINS)
+def test_a_value_back_where_it_was_expected_is_no_alarm(calibrate: Any) -> None:
+    """Its forecast was thrown off by the spike before it; a second spike, elsewhere, is an alarm again."""
+    back, _ = scores(calibrate, *calm_then((200, 100), (100.5, 200), (99, 150), (320, 100)))
+    assert (back[200] >= 0.999, back[201] < 0.9, back[202] < 0.9, back[203] >= 0.99) == (True, True, True, True)
+    still, _ = scores(calibrate, *calm_then((200, 100), (200.5, 120), (199, 160)))
+    assert (still[200] >= 0.999, still[201] < 0.9, still[202] < 0.9) == (True, True, True)
+    elsewhere, _ = scores(calibrate, *calm_then((200, 100), (1_000, 200)))
+    assert elsewhere[201] >= 0.999
+
+
+@pytest.mark.parametrize("calibrate", TWINS)
+def test_what_was_odd_is_forgotten_after_ten_values(calibrate: Any) -> None:
+    """What a series makes of a value depends on nothing older; what it learns, on its forecasts alone."""
+    near = [(100.0, 100.0)] * 9
+    _, kept = scores(calibrate, *calm_then((200, 100), *near))
+    assert kept["aftermath"] == 1
+    found, kept = scores(calibrate, *calm_then((200, 100), *near, (100.0, 100.0), (200.0, 100.0)))
+    assert (found[-1] >= 0.99, kept["aftermath"], kept["expected"], kept["odd"]) == (True, 10, 100, 200)
+
+
+@pytest.mark.parametrize("calibrate", TWINS)
+def test_alarms_stay_as_rare_as_promised_where_a_series_shifts(calibrate: Any) -> None:
+    """On a level that jumps every five hundred values and errors that grow and shrink, forecast by the last value."""
+    rng = np.random.default_rng(11)
+    level = np.repeat(rng.normal(0, 50, 40), 500)
+    x = level + rng.standard_t(3, len(level)) * np.repeat(rng.choice([0.5, 1.0, 4.0], 40), 500)
+    found, _ = scores(calibrate, x, np.concatenate([[0.0], x[:-1]]))
+    for least, share in ((0.9, 0.1), (0.99, 0.01), (0.999, 0.001)):
+        assert 0.4 * share < (found[1_000:] >= least).mean() < 1.3 * share, least

@@ -7,7 +7,9 @@ import pytest
 
 from streamlstm.engine.series_cache import NO_SLOT, Arena
 from streamlstm.errors import RecordError
+from streamlstm.store.record.conformal import Constants
 from streamlstm.store.record.layout import RecordFormat, Records, idle_edge, time_of
+from streamlstm.store.snapshots.export_import import layout_of
 
 
 def layout(fingerprint: str = "ab" * 32, state: int = 5) -> RecordFormat:
@@ -75,6 +77,42 @@ def test_bad_records_are_told_apart(spoil: object, words: str) -> None:
     assert found[[0, 2]].tobytes() == rows[[0, 2]].tobytes()
     with pytest.raises(RecordError, match=words):
         made.decode_one(records[1])
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_records_of_older_calibrations_are_read_and_others_fitted(exact: bool) -> None:
+    """With 14 numbers nothing odd has been lately; what is without gets a fresh one, what is not to have one loses it."""
+
+    def made(calibration: np.ndarray | None) -> RecordFormat:
+        return RecordFormat(
+            outputs=2,
+            features=2,
+            initial_state=np.zeros(3, np.float32),
+            fingerprint="ab" * 32,
+            calibration=calibration,
+            exact=exact,
+        )
+
+    plain, scored = made(None), made(Constants(0.9).fresh())
+    row = scored.fresh[None].copy()
+    kept = scored.calibration(row)
+    kept["seen"], kept["scale"], kept["odd"], kept["aftermath"] = 40, 2.5, 7, 3
+    new, bare = row.tobytes(), plain.fresh.tobytes()
+    older = bare + new[scored.calibration_at : scored.calibration_at + 112]
+    rows, wrong = scored.decode([new, older, bare])
+    assert not wrong
+    found = scored.calibration(rows)
+    assert found["seen"].tolist() == [40, 40, 0]
+    assert (found["odd"].tolist(), found["aftermath"].tolist()) == ([7, 0, 0], [3, 0, 0])
+    assert (scored.header(rows)["magic"] == scored.header(row)["magic"]).all()
+    rows, wrong = plain.decode([new, older, bare])
+    assert (rows.tobytes(), wrong) == (3 * bare, {})
+    for bad in (bare + new[scored.calibration_at :], new[:4] + older[4:], new[:-8], new + bytes(8)):
+        assert list(scored.decode([new, bad])[1]) == [1], "magic and length have to agree"
+    names = "a" if exact else "a,b"
+    for columns, record in ((f"{names},score", new), (f"{names},score", older), (names, bare)):
+        layout = layout_of(record, columns=columns, model="ab" * 32)
+        assert (layout.outputs, layout.features, layout.state_size) == (2, 2, 3)
 
 
 def test_the_arena_keeps_what_the_batch_uses() -> None:
