@@ -261,6 +261,7 @@ def _preflight(plan: _Plan, topology: Topology) -> Preflight:
         trims=plan.daemon.retain_ms is not None,
         sweeps=plan.engine.idle_after_ms is not None,
         replaces=plan.on_model_change != "refuse",
+        scores=plan.engine.score,
         members=members_key(plan.group) if plan.sharing.lease_ttl_ms else None,
     )
 

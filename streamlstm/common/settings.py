@@ -25,7 +25,10 @@ def _setting(default: Any, text: str, **shown: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSettings:
-    """What changes answers: the same for `serve`, which gives them, and `verify`, which gives them again."""
+    """What changes answers: the same for `serve`, which gives them, and `verify`, which gives them again.
+
+    Raises UsageError.
+    """
 
     missing: str | None = _setting(
         None,
@@ -42,6 +45,13 @@ class EngineSettings:
     )
     score: bool = _setting(
         False, "Add an anomaly score of the value answered: 0.99 or more is a false alarm once in a hundred values."
+    )
+    anomaly_above: float | None = _setting(
+        None,
+        "A value with this score or more is told as an anomaly, in the stream base:anomalies; with --score. "
+        "Default: 0.999.",
+        metavar="SCORE",
+        share=True,
     )
     max_series: int = _setting(1_000_000, "Series of one stream at most.", least=1)
     max_entry_values: int = _setting(
@@ -64,6 +74,10 @@ class EngineSettings:
         "that its season stays in phase; 0: never. Default: as the model was trained.",
     )
     spacing_ms: int | None = _setting(None, "Time between two values, for --gap-after. Default: the model's.")
+
+    def __post_init__(self) -> None:
+        if self.anomaly_above is not None and not self.score:
+            raise UsageError("--anomaly-above is a score from which on values are told as anomalies; give --score too")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,6 +55,8 @@ class Counting:
             self._digest.count_dead(stream, commit.dead, metrics)
         if result.anew:
             self._digest.count_anew(stream, result.anew, metrics)
+        if commit.anomalies is not None:
+            metrics.anomalies.value += len(commit.anomalies.texts)
         metrics.resets.value += result.resets
         self._metrics.score(stream, result.tally)
         if result.challenger is not None and result.challenger.commit.position == commit.position:

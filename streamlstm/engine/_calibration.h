@@ -6,7 +6,7 @@
 #include "../store/resp/_arrays.h"
 
 /* What is kept of a series to calibrate its intervals and scores: see streamlstm/store/record/conformal.py. */
-enum { TAILS = 9, LABELLED = 1, BEGINS = 2, EXTRAS = 3 };
+enum { TAILS = 9, LABELLED = 1, BEGINS = 2, EXTRAS = 3, MOST_EXTRAS = 6 };
 static const double LEAST_TAIL = 1e-9, ODD = 0.99, AFTERMATH = 10.0;
 typedef struct {
     double seen, scale, low, high, covered, tails[TAILS], expected, odd, aftermath;
@@ -91,16 +91,25 @@ static void note_odd(Calibration *kept, double score, double x, double predicted
         kept->aftermath -= 1.0;
 }
 
+/* What a value was held against: the prediction before it and the ends of its interval; NaN where there is no score. */
+typedef struct {
+    double predicted, low, high;
+} Against;
+
+static const Against NOTHING = {NAN, NAN, NAN};
+
 /* The value x scores the prediction before it; returns the score, NaN if there is none yet. */
 static double take_label(Calibration *kept, const Constants *constants, double x, double predicted, int exact,
-                         double *covered, double *given) {
+                         double *covered, double *given, Against *against) {
     double error = x - predicted, score = NAN;
+    *against = NOTHING;
     if (kept->seen >= constants->least_seen) {
         double low, high;
         ends(kept, predicted, exact, &low, &high);
         double inside = low <= x && x <= high;
         kept->covered += inside, *covered += inside, *given += 1.0;
         score = surprise(kept, constants, least_error(kept, x, error));
+        if (!isnan(score)) *against = (Against){predicted, low, high};
     }
     learn(kept, constants, error);
     note_odd(kept, score, x, predicted);
@@ -143,9 +152,10 @@ static PyObject *calibrate(PyObject *module, PyObject *const *args, Py_ssize_t g
         Calibration *mine = all + number[i];
         double *count = (double *)b[COUNTS].buf + 2 * number[i];
         if (flags[i] & BEGINS) memcpy(mine, b[FRESH].buf, sizeof *mine);
+        Against against;
         to[2] = NAN;
         if (flags[i] & LABELLED)
-            to[2] = take_label(mine, b[CONSTANTS].buf, x[i], predicted[i], (int)exact, &count[0], &count[1]);
+            to[2] = take_label(mine, b[CONSTANTS].buf, x[i], predicted[i], (int)exact, &count[0], &count[1], &against);
         give_ends(mine, b[CONSTANTS].buf, y[i], (int)exact, &to[0], &to[1]);
     }
     if (!good) wrong("the events do not fit the groups, or numbers are neither exact nor not");

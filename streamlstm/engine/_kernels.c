@@ -150,6 +150,7 @@ typedef struct {
     int target, feature;                      /* which output forecasts which feature; -1: none, nothing is scored */
     Py_ssize_t calibration_at;                /* bytes into a row; 0: not calibrated, and no columns for it */
     int interval, score;                      /* which columns follow the outputs */
+    int against;                              /* whether what a score is of does too */
     int exact;                                /* whether numbers are pairs, and what is written doubles */
     Py_ssize_t columns;                       /* of a prediction */
     const Constants *constants;
@@ -211,7 +212,7 @@ static double number_at(const float *numbers, Py_ssize_t at, Py_ssize_t count, i
 }
 
 /* Score the value x of a series that has a prediction of it; returns the score, NaN if there is none. */
-static double label(const Layout *layout, char *row, Calibration *kept, const float *x, double *tally) {
+static double label(const Layout *layout, char *row, Calibration *kept, const float *x, double *tally, Against *against) {
     const float *last_output = (const float *)(row + layout->output_at);
     const float *last_value = (const float *)(row + layout->value_at);
     double value = number_at(x, layout->feature, layout->features, layout->exact);
@@ -220,14 +221,16 @@ static double label(const Layout *layout, char *row, Calibration *kept, const fl
     score_value(layout, row, value, predicted, before, tally);
     if (!layout->calibration_at) return NAN;
     return take_label(kept, layout->constants, value, predicted, layout->exact, &tally[TALLY_COVERED],
-                      &tally[TALLY_GIVEN]);
+                      &tally[TALLY_GIVEN], against);
 }
 
 /* The columns after the outputs; how many there are. */
-static int extras_of(const Layout *layout, const Calibration *kept, double around, double score, double to[EXTRAS]) {
+static int extras_of(const Layout *layout, const Calibration *kept, double around, double score, const Against *against,
+                     double to[MOST_EXTRAS]) {
     int count = 0;
     if (layout->interval) give_ends(kept, layout->constants, around, layout->exact, &to[0], &to[1]), count = 2;
     if (layout->score) to[count++] = score;
+    if (layout->against) to[count++] = against->predicted, to[count++] = against->low, to[count++] = against->high;
     return count;
 }
 
@@ -259,12 +262,15 @@ static void absorb_group(const Layout *layout, const Rectangle *rectangle, Py_ss
         const float *x = rectangle->values + item[step] * layout->features;
         const float *y = rectangle->outputs + (step * rectangle->batch + group) * layout->outputs;
         int is_label = layout->target >= 0 && steps && !(rectangle->marks && rectangle->marks[item[step]] & MISSING);
-        double score = is_label ? label(layout, row, &kept, x, tally) : NAN, extras[EXTRAS];
+        double extras[MOST_EXTRAS];
+        Against against = NOTHING;
+        double score = is_label ? label(layout, row, &kept, x, tally, &against) : NAN;
         for (Py_ssize_t i = 0; i < layout->outputs; i++) last_output[i] = y[i];
         for (Py_ssize_t i = 0; i < layout->features; i++) last_value[i] = x[i];
         int count = 0;
         if (layout->calibration_at)
-            count = extras_of(layout, &kept, number_at(y, layout->target, layout->outputs, layout->exact), score, extras);
+            count = extras_of(layout, &kept, number_at(y, layout->target, layout->outputs, layout->exact), score,
+                              &against, extras);
         write_columns(layout, y, extras, count, (char *)rectangle->y + item[step] * columns_size);
     }
     row[REJECTED_AT] = 0;
@@ -282,11 +288,12 @@ static int holds(const Layout *layout, Py_ssize_t at, Py_ssize_t count) {
 
 /* A tuple as `carry_demands.Layout` has it, of these rows. */
 static int take_layout(PyObject *tuple, const Py_buffer *rows, Layout *layout) {
-    enum { FIELDS = 12 };
-    Py_ssize_t target, feature, interval, score, exact;
+    enum { FIELDS = 13 };
+    Py_ssize_t target, feature, interval, score, exact, against;
     Py_ssize_t *const fields[FIELDS] = {&layout->outputs,   &layout->features, &layout->size,     &layout->output_at,
                                         &layout->value_at,  &layout->state_at, &target,           &feature,
-                                        &layout->calibration_at, &interval,    &score,            &exact};
+                                        &layout->calibration_at, &interval,    &score,            &exact,
+                                        &against};
     PyObject *const *numbers = take_tuple(tuple, "layout", FIELDS);
     if (!numbers || take_sizes(numbers, fields, FIELDS) < 0) return -1;
     layout->each = row_bytes(rows);
@@ -298,13 +305,15 @@ static int take_layout(PyObject *tuple, const Py_buffer *rows, Layout *layout) {
     if (exact && (target >= layout->outputs / 2 || feature >= layout->features / 2 || layout->outputs % 2 ||
                   layout->features % 2)) /* the low parts of a pair stand behind all high ones */
         return wrong("the layout does not fit the rows");
-    if (interval < 0 || interval > 1 || score < 0 || score > 1 || exact < 0 || exact > 1 || (!layout->calibration_at && (interval || score)))
+    if (interval < 0 || interval > 1 || score < 0 || score > 1 || exact < 0 || exact > 1 || against < 0 || against > score ||
+        (!layout->calibration_at && (interval || score)))
         return wrong("there are no calibrations for the columns asked for");
     if (layout->calibration_at && (target < 0 || !holds(layout, layout->calibration_at, sizeof(Calibration) / 4)))
         return wrong("the layout does not fit the rows");
     layout->target = (int)target, layout->feature = (int)feature;
     layout->interval = (int)interval, layout->score = (int)score, layout->exact = (int)exact;
-    layout->columns = layout->outputs / (1 + exact) + 2 * interval + score;
+    layout->against = (int)against;
+    layout->columns = layout->outputs / (1 + exact) + 2 * interval + score + 3 * against;
     return 0;
 }
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.common import EngineSettings
+from streamlstm.engine.anomalies import AnomalyFinder, anomaly_threshold
 from streamlstm.engine.answers import Answers
 from streamlstm.engine.dead_letters import first_items, write_letters
 from streamlstm.engine.effort import Effort
@@ -115,7 +116,17 @@ class Engine:
         limits = (self.settings.idle_after_ms, self.settings.reset_after_ms, gaps.longest_ms)
         self._idle_ms = min(limit for limit in limits if limit is not None)
         self._silence_ms = min(self._idle_ms, gaps.after_ms)
-        self._stepper = Stepper(model, self.format, extras, hold=missing == "hold", idle_ms=self._idle_ms, gaps=gaps)
+        above = anomaly_threshold(self.settings)
+        self._stepper = Stepper(
+            model,
+            self.format,
+            extras,
+            hold=missing == "hold",
+            idle_ms=self._idle_ms,
+            gaps=gaps,
+            against=above is not None,
+        )
+        self._anomalies = None if above is None else AnomalyFinder(self._stepper.layout, above)
         self._single = SinglePath(model, self._stepper)
         self._heads: dict[str, StreamHead] = {}
         self._keys: dict[bytes, int] = {}  # numbers in the table of the streams that were ever opened
@@ -169,8 +180,11 @@ class Engine:
         commit = SingleCommit(
             **self._move(single.stream, single.position, 1),
             scanned=(single.reply, single.found),
-            answer=(self.arena.rows, self._single.y),
+            answer=(self.arena.rows, self._single.told),
         )
+        if self._anomalies is not None and self._anomalies.has_any(self._single.y):
+            entry = (commit.ids, commit.fields, commit.counts)
+            commit.anomalies = self._anomalies.find(self._single.y, self._single.value, *entry)
         return Result(commit=commit, tally=tally, entries=1, items=1, predictions=1)
 
     def parse(self, reply: bytes) -> list[Parsed]:
@@ -302,6 +316,10 @@ class Engine:
             counts = np.bincount(parsed.entry[answers.alive], minlength=len(ids))
             ids, fields, y = ids.take(counts > 0), fields.take(answers.alive), y[answers.alive]
             counts = counts[counts > 0]
+        anomalies = None
+        if self._anomalies is not None:
+            values = parsed.values if answers.alive is None else parsed.values[answers.alive]
+            anomalies, y = self._anomalies.find(y, values, ids, fields, counts), self._anomalies.said(y)
         commit = Commit(
             **self._move(parsed.stream, parsed.position, parsed.entries),
             names=parsed.names.take(answers.last_item),
@@ -312,6 +330,7 @@ class Engine:
             fields=fields,
             texts=write_numbers(y),
             counts=counts,
+            anomalies=anomalies,
             dead=self._letters(work, answers, head),
         )
         self._drop(head, commit, gone=answers.gone, written=answers.slots)

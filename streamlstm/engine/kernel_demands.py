@@ -34,10 +34,16 @@ class Layout(NamedTuple):
     interval: int = 0  # 1: columns for its ends follow the outputs
     score: int = 0  # 1: a column for it comes last
     exact: int = 0  # 1: numbers are pairs (`models.pairs`), and y is float64
+    against: int = 0  # 1: behind the score, what the value was held against: the forecast of it, its interval's ends
 
     @property
     def columns(self) -> int:
-        """How many numbers a prediction has."""
+        """How many numbers are written of a prediction."""
+        return self.told + 3 * self.against
+
+    @property
+    def told(self) -> int:
+        """How many of these are the prediction's, the score the last of them."""
         return self.outputs // (1 + self.exact) + 2 * self.interval + self.score
 
     @property
@@ -119,7 +125,9 @@ def hold_layout(layout: tuple[int, ...], rows: Float32) -> Layout:
     if min(lay.outputs, lay.features) < 1 or not within or not scored:
         raise ValueError("the layout does not fit the rows")
     columns = {lay.interval, lay.score}
-    if not columns | {lay.exact} <= {0, 1} or (columns != {0} and not lay.calibration_at):
+    if not columns | {lay.exact, lay.against, lay.score - lay.against} <= {0, 1} or (
+        columns != {0} and not lay.calibration_at
+    ):
         raise ValueError("there are no calibrations for the columns asked for")
     return lay
 

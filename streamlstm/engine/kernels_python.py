@@ -29,7 +29,7 @@ from streamlstm.engine.schedule_python import MISSING
 from streamlstm.engine.schedule_python import lay_out as lay_out  # noqa: PLC0414  (one of the twin's functions)
 from streamlstm.engine.scoring import COVERED, GIVEN, add_scores, take_scores
 from streamlstm.models import join
-from streamlstm.store.record import CALIBRATION, HEADER, LABELLED, Events, count_on
+from streamlstm.store.record import CALIBRATION, HEADER, LABELLED, Events, count_on, intervals_around
 from streamlstm.store.record import calibrate as calibrate  # noqa: PLC0414  (one of the twin's functions)
 from streamlstm.store.resp import SLOT, TIME, hold, hold_numbers, hold_tuple
 
@@ -213,12 +213,25 @@ def _calibrated(lay: Layout, part: Float32, constants: Float64, events: _Events,
     group = np.repeat(np.arange(batch), steps)
     scored = Events(group, flags.ravel(), x.T.ravel(), predicted.ravel(), y.ravel())
     calibrate(kept, fresh, constants, scored, out.reshape(-1, 3), counts, lay.exact)
+    against = _held_against(held, constants, predicted, out, exact=lay.exact)
     held[:] = kept
     np.add.at(tally[:, COVERED], streams, counts[:, 0])
     np.add.at(tally[:, GIVEN], streams, counts[:, 1])
-    return chosen_extras(out, lay.interval, lay.score).transpose(1, 0, 2)
+    found = np.concatenate([out, against], axis=2)
+    return chosen_extras(found, lay.interval, lay.score, lay.against).transpose(1, 0, 2)
 
 
-def chosen_extras(extras: Float64, interval: int, score: int) -> Float64:
-    """Of the interval's ends and the score (…, 3), those that are asked for."""
-    return extras[..., (0 if interval else 2) : (3 if score else 2)]
+def _held_against(before: NDArray[Any], constants: Float64, predicted: Float64, out: Float64, *, exact: int) -> Float64:
+    """What values with a score were held against, (B, T, 3): forecasts of them (B, T), and the ends given with those.
+
+    `before` (B,) are the calibrations before the first, `out` (B, T, 3) what was given after each and its score.
+    """
+    first = intervals_around(before, predicted[:, 0], constants, exact=exact)[:, None]
+    ends = np.concatenate([first, out[:, :-1, :2]], axis=1)
+    found = np.concatenate([predicted[..., None], ends], axis=2)
+    return np.where(np.isnan(out[..., 2:]), np.nan, found)
+
+
+def chosen_extras(extras: Float64, interval: int, score: int, against: int) -> Float64:
+    """Of the interval's ends, the score and what it is of (…, 6), those that are asked for."""
+    return extras[..., (0 if interval else 2) : (6 if against else 3 if score else 2)]

@@ -55,7 +55,14 @@ class SinglePath:
         self._layout = layout
         self._numbers = stepper.numbers
         self._silences = stepper.silences.by(self._advance)
+        self.told = self.y[:, : layout.told]  # what of it is told
         self._parsed: Single | None = None  # whose value the model's input holds
+
+    @property
+    def value(self) -> Float32:
+        """What was parsed last, (1, F)."""
+        value: Float32 = self._value
+        return value
 
     def parse(self, reply: bytes, table: Table, numbers: dict[bytes, int]) -> Single | None:
         """What a read's reply brought, if it is a single value, to be stepped before the next one; else None."""

@@ -43,8 +43,8 @@ class Skipped(NamedTuple):
         if layout.calibration_at:
             around = layout.scored.forecast(output)
             ends = intervals_around(record_format.calibration(before), around, constants, exact=layout.exact)
-            extras = np.concatenate([ends, np.full((len(at), 1), np.nan)], axis=1)
-            extras = chosen_extras(extras, layout.interval, layout.score)
+            extras = np.concatenate([ends, np.full((len(at), 4), np.nan)], axis=1)
+            extras = chosen_extras(extras, layout.interval, layout.score, layout.against)
             y = np.concatenate([y, extras.astype(y.dtype)], axis=1)
         known = (header["steps"] > 0) & (items.times_ms[at] - header["time_ms"] <= idle_ms)
         return cls(at, y, known)
@@ -62,7 +62,7 @@ class Skipped(NamedTuple):
         by_record = ~has_one & ~is_reset & self.known
         y[self.items[by_batch]] = y[before[by_batch]]
         if layout.score:
-            y[self.items[by_batch], -1] = np.nan
+            y[self.items[by_batch], layout.told - 1 :] = np.nan
         y[self.items[by_record]] = self.y[by_record]
         known = by_batch | by_record
         alive[self.items[known]] = True

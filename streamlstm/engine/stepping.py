@@ -72,7 +72,9 @@ class _Answer(NamedTuple):
     state: Float32
 
 
-def layout_of(record_format: RecordFormat, extras: Extras, targets: tuple[int | None, ...], *, exact: bool) -> Layout:
+def layout_of(
+    record_format: RecordFormat, extras: Extras, targets: tuple[int | None, ...], *, exact: bool, against: bool = False
+) -> Layout:
     """Where the compiled parts find things in a record."""
     output_at, value_at, state_at = record_format.places()
     target, feature = scored_feature(targets)
@@ -89,6 +91,7 @@ def layout_of(record_format: RecordFormat, extras: Extras, targets: tuple[int | 
         interval=int(extras.interval is not None),
         score=int(extras.score),
         exact=int(exact),
+        against=int(against),
     )
 
 
@@ -104,10 +107,15 @@ class Stepper:
         hold: bool,
         idle_ms: int = NEVER,
         gaps: Gaps = NO_GAPS,
+        against: bool = False,
     ) -> None:
-        """Missing values `hold` the last one, or are stood in for by the model's own forecasts."""
+        """Missing values `hold` the last one, or are stood in for by the model's own forecasts.
+
+        Behind scores stands what they are of, if they are held `against` it (see `kernel_demands.Layout`).
+        """
         self._model, self._format, self._uses_time = Halving(model), record_format, model.spec.uses_time
-        self.layout = layout_of(record_format, extras, tuple(model.spec.targets), exact=model.spec.exact)
+        targets, exact = tuple(model.spec.targets), model.spec.exact
+        self.layout = layout_of(record_format, extras, targets, exact=exact, against=against)
         self.numbers = (extras.constants, SCALED_ERROR_EDGES)
         self._y_dtype = np.float64 if model.spec.exact else np.float32
         self.silences = Silences(

@@ -3,6 +3,7 @@
 from streamlstm.store.base import (
     BEFORE_ANYTHING,
     TOO_MUCH,
+    Anomalies,
     ChallengerHead,
     Commit,
     DeadLetter,

@@ -64,6 +64,16 @@ class DeadLetter:
         return [b"id", self.id, b"series", self.series, b"value", self.value, b"error", self.error.encode()]
 
 
+@dataclass(frozen=True)
+class Anomalies:
+    """Values of some entries that scored as anomalies, by entry; each text is ANOMALY_COLUMNS, joined by commas."""
+
+    ids: Texts  # of the entries
+    fields: Texts  # series, and texts, of all entries in one run
+    texts: Texts
+    counts: NDArray[np.int64]  # values an entry
+
+
 @dataclass(kw_only=True)  # frozen ones take three times as long to make
 class Commit:
     """The results of a run of entries of one stream, to be written as one."""
@@ -84,6 +94,7 @@ class Commit:
     fields: Texts = EMPTY
     texts: Texts = EMPTY
     counts: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    anomalies: Anomalies | None = None  # of the values answered; of a challenger's they are not written
     dead: Sequence[DeadLetter] = field(default_factory=tuple)
     most_dead: int | None = None  # about so many dead letters are kept, the youngest; None keeps all
     trim_before_ms: int | None = None  # entries older than this may go; never past the position
@@ -97,6 +108,7 @@ class SingleCommit(Commit):
     removed = dead = ()
     reset_all = False
     most_dead = trim_before_ms = challenger = None
+    anomalies: Anomalies | None = None
 
     def __init__(
         self,

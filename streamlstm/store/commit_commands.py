@@ -86,6 +86,7 @@ class FlightPacker:
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
         self._output = _Output(keys.state, keys.predictions)
+        self._add_anomaly = b"$4\r\nXADD\r\n" + bulk(keys.anomalies.encode())
         self._challenger = _Output(keys.challenger_state, keys.challenger_predictions)
         seen = pack("HMGET", keys.meta, "position", "epoch", "challenger_position")
         self._end = pack("EXEC") + pack("WATCH", keys.meta) + seen + pack("MULTI")
@@ -94,12 +95,16 @@ class FlightPacker:
 
     def pack(self, commit: Commit) -> tuple[list[bytes], int]:
         """A flight in pieces, and how many commands stand before its EXEC."""
-        alone = commit.challenger is None and commit.trim_before_ms is None
+        alone = (commit.challenger, commit.trim_before_ms, commit.anomalies) == (None, None, None)
         if alone and isinstance(commit, SingleCommit) and not commit.removed:
             pieces = self._single(commit)
             return [pack_single(commit.reply, commit.found, commit.rows, commit.y, commit.answered, pieces)], 3
         parts: list[bytes] = []
         commands = self._output.pack(commit, parts)
+        told = commit.anomalies
+        if told is not None:
+            parts.append(pack_entries(self._add_anomaly, told.ids, told.counts, told.fields, told.texts))
+            commands += len(told.ids)
         if commit.challenger is not None:
             commands += self._challenger.pack(commit.challenger, parts)
         commands += self._pack_rest(commit, parts)
@@ -137,9 +142,9 @@ class FlightPacker:
         parts += [count, self._moving(commit), _POSITION, bulk(commit.position), _ENTRIES, bulk(answered), *beside]
         commands = len(commit.dead) + 1
         if commit.trim_before_ms is not None:
-            # Predictions go with the input they answer; MINID is below the position, so nothing unread is trimmed.
+            # Predictions and anomalies go with their input; MINID is below the position, so nothing unread is trimmed.
             edge = bytes(min(EntryId(commit.trim_before_ms, 0), EntryId.parse(commit.position)))
-            trimmed = (keys.input, keys.predictions, *([keys.challenger_predictions] if beside else []))
+            trimmed = (keys.input, keys.predictions, keys.anomalies, *([keys.challenger_predictions] if beside else []))
             parts += [pack("XTRIM", key, "MINID", "~", edge) for key in trimmed]
             commands += len(trimmed)
         return commands

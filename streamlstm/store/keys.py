@@ -13,7 +13,7 @@ _HASH_TAG = re.compile(r"^[^{]*\{[^}]+\}")
 
 
 # How the names of the derived keys that are streams themselves go on after the base, so might be taken for input.
-_OUTPUT = re.compile(r":(predictions|dead|promotions|draft:.*)\Z", re.DOTALL)
+_OUTPUT = re.compile(r":(predictions|anomalies|dead|promotions|draft:.*)\Z", re.DOTALL)
 
 # Where processes tell each other that something about leases has changed (PUBLISH); one for all groups.
 EVENTS_CHANNEL = "streamlstm:events"
@@ -54,6 +54,11 @@ class Keys:
     def predictions(self) -> str:
         """Stream of outputs; an entry has the id of the input entry it answers."""
         return f"{self.base}:predictions"
+
+    @property
+    def anomalies(self) -> str:
+        """Stream of values that scored as anomalies; ids as those of `predictions`."""
+        return f"{self.base}:anomalies"
 
     @property
     def state(self) -> str:
@@ -118,6 +123,7 @@ class Keys:
         """Every derived key with the Redis type it must have."""
         return {
             self.predictions: "stream",
+            self.anomalies: "stream",
             self.state: "hash",
             self.meta: "hash",
             self.dead: "stream",

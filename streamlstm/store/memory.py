@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import bisect
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from streamlstm.errors import StoreError, StoreUnavailableError
-from streamlstm.store.base import ChallengerHead, Commit, DeadLetter, Head, Tail
+from streamlstm.store.base import Anomalies, ChallengerHead, Commit, DeadLetter, Head, Tail
 from streamlstm.store.resp import BEGINNING, EntryId, encode_read
 from streamlstm.store.terms import read_terms
 
@@ -38,6 +38,8 @@ class MemoryStream:
     fields: list[list[bytes]] = field(default_factory=list)
     prediction_ids: list[bytes] = field(default_factory=list)
     predictions: list[list[bytes]] = field(default_factory=list)
+    anomaly_ids: list[bytes] = field(default_factory=list)
+    anomalies: list[list[bytes]] = field(default_factory=list)
     state: dict[bytes, bytes] = field(default_factory=dict)
     dead: list[DeadLetter] = field(default_factory=list)
     position: bytes = BEGINNING
@@ -261,11 +263,15 @@ def _apply_output(held: MemoryStream | MemoryChallenger, commit: Commit) -> None
     for name in commit.removed:
         held.state.pop(name, None)
     held.state.update(zip(commit.names, commit.records, strict=True))
+    held.prediction_ids.extend(commit.ids)
+    held.predictions.extend(_entries(commit))
+
+
+def _entries(one: Commit | Anomalies) -> Iterator[list[bytes]]:
     first = 0
-    for entry_id, count in zip(commit.ids, commit.counts.tolist(), strict=True):
-        pairs = zip(commit.fields[first : first + count], commit.texts[first : first + count], strict=True)
-        held.prediction_ids.append(entry_id)
-        held.predictions.append([part for pair in pairs for part in pair])
+    for count in one.counts.tolist():
+        pairs = zip(one.fields[first : first + count], one.texts[first : first + count], strict=True)
+        yield [part for pair in pairs for part in pair]
         first += count
 
 
@@ -274,6 +280,9 @@ def _apply(held: MemoryStream, commit: Commit) -> None:
     if commit.challenger is not None and held.challenger is not None:
         _apply_output(held.challenger, commit.challenger)
         held.challenger.position, held.challenger.columns = commit.challenger.position, commit.challenger.columns
+    if commit.anomalies is not None:
+        held.anomaly_ids.extend(commit.anomalies.ids)
+        held.anomalies.extend(_entries(commit.anomalies))
     held.dead.extend(commit.dead)
     if commit.most_dead is not None:
         del held.dead[: max(0, len(held.dead) - commit.most_dead)]

@@ -27,14 +27,16 @@ class Preflight:
         trims: bool = False,
         sweeps: bool = False,
         replaces: bool = False,
+        scores: bool = False,
         members: str | None = None,
     ) -> None:
-        """Whether commits will trim streams, records be scanned, and states of other models be replaced.
+        """Whether commits will trim streams, records be scanned, states of other models be replaced, anomalies be told.
 
         `members` is the key of the processes that share the streams; None where there are no leases.
         """
         self._topology, self._members = topology, members
-        self._needs = {"trims": trims, "sweeps": sweeps, "replaces": replaces, "leases": members is not None}
+        self._needs = {"trims": trims, "sweeps": sweeps, "replaces": replaces, "scores": scores}
+        self._needs["leases"] = members is not None
         self._willing: set[Address] = set()  # servers that take every command, as far as they were asked
 
     def ask_once(self, stream: str) -> None:
@@ -67,7 +69,13 @@ class Preflight:
 
 
 def needed(
-    keys: Keys, *, trims: bool = False, sweeps: bool = False, replaces: bool = False, leases: bool = False
+    keys: Keys,
+    *,
+    trims: bool = False,
+    sweeps: bool = False,
+    replaces: bool = False,
+    scores: bool = False,
+    leases: bool = False,
 ) -> list[Command]:
     """What is asked of the server of a stream's keys while it is served, one command of a kind."""
     commands: list[Command] = [
@@ -87,7 +95,9 @@ def needed(
         ("TIME",),
     ]
     if trims:
-        commands += [("XTRIM", key, "MINID", "~", _BEGINNING) for key in (keys.input, keys.predictions)]
+        commands += [("XTRIM", key, "MINID", "~", _BEGINNING) for key in (keys.input, keys.predictions, keys.anomalies)]
+    if scores:
+        commands.append(("XADD", keys.anomalies, "*", "series", "1"))
     if sweeps:
         commands.append(("HSCAN", keys.state, 0, "COUNT", 1))
     if replaces:

@@ -65,8 +65,8 @@ def read_meta(connection: Connection, keys: Keys, found: Sequence[bytes | None])
     if written_format not in {None, FORMAT, CALIBRATED_FORMAT}:
         raise StoreError(
             f"the keys of stream {keys.input!r} have format {_shown(written_format)}, this version reads "
-            f"{FORMAT.decode()!r} and {CALIBRATED_FORMAT.decode()!r}; install the version that wrote them, or put the field 'format' of the hash "
-            f"{keys.meta!r} right"
+            f"{FORMAT.decode()!r} and {CALIBRATED_FORMAT.decode()!r}; install the version that wrote them, or put the "
+            f"field 'format' of the hash {keys.meta!r} right"
         )
     place = read_position(keys, position)
     if entries is None and position is not None:  # deleted by somebody

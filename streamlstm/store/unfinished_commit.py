@@ -66,7 +66,7 @@ class Unfinished:
 
     def finish(self, connection: Connection) -> None:
         """Carry out what was left out; raises StoreError if some of it is still refused."""
-        for work in (self._insert, self._insert, self._write):  # a stream of predictions a turn
+        for work in (self._insert, self._insert, self._insert, self._write):  # a stream with given ids a turn
             if self.commands and not (self._is_where_it_was_left(connection) and work(connection)):
                 self._give_up("another process has gone on meanwhile")
                 return
@@ -81,15 +81,15 @@ class Unfinished:
         return is_there and (position or BEGINNING, epoch) == (self.position, self.epoch)
 
     def _insert(self, connection: Connection) -> bool:
-        """Put predictions in that others follow already; False if somebody has gone on meanwhile."""
-        for key in (self.keys.predictions, self.keys.challenger_predictions):
+        """Put predictions, or anomalies, in that others follow already; False if somebody has gone on meanwhile."""
+        for key in (self.keys.predictions, self.keys.anomalies, self.keys.challenger_predictions):
             missing = [command for command in self.commands if command[:2] == (b"XADD", key.encode())]
             try:
                 inserted = insert_late(connection, self.keys, key, self.end, [command[2:] for command in missing])
             except StoreRefusesError:
                 raise
             except StoreError as error:
-                if key == self.keys.predictions or isinstance(error, StoreUnavailableError):
+                if key != self.keys.challenger_predictions or isinstance(error, StoreUnavailableError):
                     raise
                 inserted = self._stop_challenger(missing, error)
             if inserted:  # which has ended the watch; what else is missing is found at the next turn

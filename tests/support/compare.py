@@ -11,6 +11,13 @@ from streamlstm.store.record.layout import RecordFormat
 from support.oracle import Oracle
 
 
+def assert_anomalies_equal(found: Sequence[tuple[bytes, Sequence[bytes]]], oracle: Oracle) -> None:
+    """Each value that scored as an anomaly told once, in order, with the oracle's bits; no other."""
+    told = Oracle(oracle.model)
+    told.predictions = oracle.anomalies
+    assert_predictions_equal(found, told)
+
+
 def assert_predictions_equal(found: Sequence[tuple[bytes, Sequence[bytes]]], oracle: Oracle) -> None:
     """Ids, series in order, and numbers that parse to the same float32, or float64."""
     there, wanted_ids = [entry_id.decode() for entry_id, _ in found], [entry_id for entry_id, _ in oracle.predictions]

@@ -155,6 +155,8 @@ class MemoryConnection:
         if key.endswith(b":predictions"):
             owner = self._owner(key)
             return [] if owner is None else list(zip(owner.prediction_ids, owner.predictions, strict=True))
+        if key.endswith(b":anomalies"):
+            return list(zip(held.anomaly_ids, held.anomalies, strict=True))
         if key.endswith(b":dead"):
             letters = [(one.id, one.series, one.value, one.error.encode(), one.kind.encode()) for one in held.dead]
             return [(b"%d-0" % number, _fields(letter)) for number, letter in enumerate(letters, 1)]
@@ -297,6 +299,8 @@ class MemoryConnection:
             return b"OK"
         if key.endswith(b":predictions"):
             held.prediction_ids, held.predictions = list(made), list(made.values())
+        elif key.endswith(b":anomalies"):
+            held.anomaly_ids, held.anomalies = list(made), list(made.values())
         elif key.endswith(b":dead"):
             letters = [fields[1::2] for fields in made.values()]
             held.dead = [DeadLetter(*parts, error.decode(), kind.decode()) for *parts, error, kind in letters]
@@ -319,6 +323,8 @@ class MemoryConnection:
             held.state = {}
         elif key.endswith(b":predictions"):
             held.prediction_ids, held.predictions = [], []
+        elif key.endswith(b":anomalies"):
+            held.anomaly_ids, held.anomalies = [], []
         elif key.endswith(b":dead"):
             held.dead = []
         elif key.endswith(b":promotions"):

@@ -146,7 +146,9 @@ class FlightConnection(MemoryConnection):
     def _xinfo(self, what: bytes, key: bytes) -> Any:
         owner = self._owner(key)
         ids = [] if owner is None else owner.prediction_ids
-        if key.endswith(b":predictions") and ids:
+        if key.endswith(b":anomalies"):
+            ids = self._held.anomaly_ids
+        if key.endswith((b":predictions", b":anomalies")) and ids:
             return [b"length", len(ids), b"last-generated-id", ids[-1], b"groups", 0]
         return hiredis.ReplyError("ERR no such key")
 
@@ -179,14 +181,17 @@ class FlightConnection(MemoryConnection):
         held = self._held
         if b":draft:" in key:
             return super()._xadd(key, *parts)
-        if key.endswith(b":predictions"):
+        if key.endswith((b":predictions", b":anomalies")):
             entry_id, *fields = parts
             owner = self._owner(key)
             assert owner is not None, "nothing is written for nobody"
-            if owner.prediction_ids and EntryId.parse(entry_id) <= EntryId.parse(owner.prediction_ids[-1]):
+            ids, all_fields = owner.prediction_ids, owner.predictions
+            if key.endswith(b":anomalies"):
+                ids, all_fields = held.anomaly_ids, held.anomalies
+            if ids and EntryId.parse(entry_id) <= EntryId.parse(ids[-1]):
                 return hiredis.ReplyError("ERR The ID specified in XADD is equal or smaller")
-            owner.prediction_ids.append(entry_id)
-            owner.predictions.append(fields)
+            ids.append(entry_id)
+            all_fields.append(fields)
             return entry_id
         letter = dict(zip(parts[-8::2], parts[-7::2], strict=True))
         held.dead.append(DeadLetter(letter[b"id"], letter[b"series"], letter[b"value"], letter[b"error"].decode(), ""))

@@ -325,6 +325,56 @@ def promotions_told_apart(patch: Patch) -> None:
     patch.setattr(Roles, "_change", change_and_tell)
 
 
+def later_anomalies_kept(patch: Patch) -> None:
+    """An import that goes back leaves the anomalies after its position where they are."""
+    init = Draft.__init__
+
+    def made(draft: Any, connection: Any, keys: Any, token: str) -> None:
+        init(draft, connection, keys, token)
+        del draft._streams[keys.anomalies]
+
+    patch.setattr(Draft, "__init__", made)
+
+
+def holes_left_among_anomalies(patch: Patch) -> None:
+    """Anomalies that others follow already are not put in any more."""
+    insert = streamlstm.store.unfinished_commit.insert_late
+
+    def insert_predictions(connection: Any, keys: Any, key: str, *rest: Any) -> Any:
+        return key == keys.anomalies or insert(connection, keys, key, *rest)
+
+    patch.setattr(streamlstm.store.unfinished_commit, "insert_late", insert_predictions)
+
+
+def anomalies_of_challengers_told(patch: Patch) -> None:
+    """What the challenger finds odd is told as if the champion had."""
+    apply = streamlstm.store.memory._apply
+
+    def apply_both(held: MemoryStream, commit: Commit) -> None:
+        beside = commit.challenger
+        if beside is not None and beside.anomalies is not None and commit.anomalies is None:
+            commit.anomalies = beside.anomalies
+        apply(held, commit)
+
+    patch.setattr(streamlstm.store.memory, "_apply", apply_both)
+
+
+def anomalies_told_at_once(patch: Patch) -> None:
+    """Anomalies are written when they are found, and not with what they are of."""
+    send = MemoryStore.send_commit
+
+    def send_commit(store: Any, commit: Commit) -> None:
+        told = commit.anomalies
+        if told is not None:
+            held = store._reach(commit.stream)
+            held.anomaly_ids.extend(told.ids)
+            held.anomalies.extend(streamlstm.store.memory._entries(told))
+            commit.anomalies = None
+        send(store, commit)
+
+    patch.setattr(MemoryStore, "send_commit", send_commit)
+
+
 # What it is -> the kind of simulation that finds it.
 MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "no fence": ("everything", no_fence),
@@ -356,4 +406,8 @@ MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "promoted while behind": ("models in roles", promoted_while_behind),
     "roles changed unseen": ("models in roles", roles_changed_unseen),
     "trials go on after a fence": ("models in roles", trials_go_on_after_a_fence),
+    "later anomalies kept": ("anomalies, imports", later_anomalies_kept),
+    "holes left among anomalies": ("anomalies, commits with holes", holes_left_among_anomalies),
+    "anomalies of challengers told": ("anomalies of models in roles", anomalies_of_challengers_told),
+    "anomalies told at once": ("anomalies", anomalies_told_at_once),
 }

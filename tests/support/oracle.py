@@ -43,13 +43,16 @@ class Oracle:
     model: Model
     missing: str = "impute"
     extras: Extras = NO_EXTRAS
+    above: float = 0.999  # the score of an anomaly
     idle_ms: int | None = None
     gap_ms: int | None = None  # longer silences are filled, a missing value every
     spacing_ms: int = 1000
     max_series: int | None = None
     series: dict[str, Series] = field(default_factory=dict)
     predictions: list[tuple[str, list[tuple[str, NDArray[np.floating]]]]] = field(default_factory=list)
+    anomalies: list[tuple[str, list[tuple[str, NDArray[np.floating]]]]] = field(default_factory=list)
     dead: list[tuple[str, str, str]] = field(default_factory=list)
+    _odd: list[tuple[str, NDArray[np.floating]]] = field(default_factory=list)  # of the entry at work
 
     def feed(self, entries: Iterable[tuple[str, Fields]]) -> Oracle:
         """Take entries (id, [field, value, …]) in order."""
@@ -70,6 +73,9 @@ class Oracle:
                     answers.append((name, output))
             if answers:
                 self.predictions.append((entry_id, answers))
+            if self._odd:
+                self.anomalies.append((entry_id, self._odd))
+                self._odd = []
         return self
 
     def _reset(self, name: str) -> None:
@@ -117,10 +123,18 @@ class Oracle:
         made = Series(after[0], y[0], x, held.steps + 1 if held else 1, time_ms, calibrator=calibrator)
         score = self._kind("nan")
         if is_whole and held is not None and held.calibrator is not None:
-            feature, target = self._scored
-            score = held.calibrator.take(x[feature], held.output[target])
+            score = self._score(name, x, held, held.calibrator)
         self.series[name] = made
         return self._with_extras(made, score)
+
+    def _score(self, name: str, x: NDArray[np.floating], held: Series, calibrator: Calibrator) -> np.floating:
+        """The score of a value of a series that was so; a high one is told."""
+        feature, target = self._scored
+        against = (held.output[target], *calibrator.ends(held.output[target]))
+        score = calibrator.take(x[feature], held.output[target])
+        if self.extras.score and score >= self._kind(self.above):
+            self._odd.append((name, np.array([x[feature], *against, score], self._kind)))
+        return score
 
     def _past(self, name: str, time_ms: int) -> tuple[Series | None, Series | None]:
         """The series as it was carried to a value at this time, and as it is once a gap before it is filled."""

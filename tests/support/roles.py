@@ -18,7 +18,7 @@ from streamlstm.store.resp.entry_id import EntryId
 from streamlstm.store.roles import Roles
 from streamlstm.store.terms import Term, read_terms
 from support.chain import Chain, chain_file
-from support.compare import assert_predictions_equal, assert_states_equal
+from support.compare import assert_anomalies_equal, assert_predictions_equal, assert_states_equal
 from support.memory_connection import MemoryConnection
 from support.oracle import Oracle
 
@@ -26,9 +26,12 @@ Entries = Sequence[tuple[str, list[str]]]
 
 
 def check_roles(
-    held: MemoryStream, seen: Entries, chains: Sequence[Chain | Model], missing: str, extras: Extras
+    held: MemoryStream, seen: Entries, chains: Sequence[Chain | Model], missing: str, extras: Extras, above: float
 ) -> None:
-    """Predictions and records of champion and challenger are those of the models that are said to have made them."""
+    """Predictions and records of champion and challenger are those of the models that are said to have made them.
+
+    Anomalies are told of the champions' predictions alone.
+    """
     by_name = {chain.fingerprint: chain for chain in chains}
     champions = read_terms(held.terms.get(b"champions")) or (Term(model=chains[0].fingerprint, after="0-0"),)
     assert held.model in {None, champions[-1].model}, "the last term is that of the champion"
@@ -46,15 +49,18 @@ def check_roles(
         roles.append((beside, challengers))
     for output, terms in roles:
         wanted = Oracle(by_name[terms[-1].model], missing=missing, extras=extras)
-        predictions = []
+        predictions, anomalies = [], []
         for number, term in enumerate(terms):
             end = EntryId.parse(terms[number + 1].after if number + 1 < len(terms) else f"{1 << 62}-0")
-            oracle = Oracle(by_name[term.model], missing=missing, extras=extras)
+            oracle = Oracle(by_name[term.model], missing=missing, extras=extras, above=above)
             begun, after = EntryId.parse(term.begun), EntryId.parse(term.after)
             oracle.feed(entry for entry in seen if begun < EntryId.parse(entry[0]) <= end)
             predictions += [one for one in oracle.predictions if after < EntryId.parse(one[0]) <= end]
+            anomalies += [one for one in oracle.anomalies if after < EntryId.parse(one[0]) <= end]
             wanted = oracle
-        wanted.predictions = predictions
+        wanted.predictions, wanted.anomalies = predictions, anomalies
+        if output is held:
+            assert_anomalies_equal(list(zip(held.anomaly_ids, held.anomalies, strict=True)), wanted)
         assert_predictions_equal(list(zip(output.prediction_ids, output.predictions, strict=True)), wanted)
         layout = Engine(
             wanted.model, EngineSettings(missing=missing, interval=extras.interval, score=extras.score)

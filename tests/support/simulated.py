@@ -40,6 +40,9 @@ TORN_ROLES = Faults(refuse=0.15, crash=0.0, cut=0.0, stall=0.0, rewind=0.0, prom
 ROLES = ("added, replayed", "added, fresh", "promoted", "rolled back", "removed", "gave up a change of models")
 IMPORTED = ("exported", "imported, going back", "imported, going on", "gave up an export or import")
 
+# So that there are many among few values.
+SCORED = {"extras": Extras(interval=0.9, score=True), "above": 0.3}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
@@ -93,6 +96,21 @@ KINDS = {
         expected=(*TORN, "promoted"),
         faults=TORN_ROLES,
         options={"refused": ("proxy", "midst"), "daemons_at_work": 1, "tried": 2},
+    ),
+    "anomalies": Kind(expected=(*STORE, "rewind", "anomalies"), faults=FAILOVERS, options=SCORED),
+    "anomalies, imports": Kind(expected=(*IMPORTED, "anomalies"), faults=IMPORTS, options=SCORED),
+    "anomalies of models in roles": Kind(
+        expected=("promoted", "rolled back", "rewind", "anomalies"), faults=PROMOTIONS, options={**SCORED, "tried": 3}
+    ),
+    "anomalies, torn commits": Kind(
+        expected=(*TORN, "anomalies"),
+        faults=TEARS,
+        options={**SCORED, "refused": ("proxy", "midst"), "daemons_at_work": 1},
+    ),
+    "anomalies, commits with holes": Kind(
+        expected=(*HOLES, "anomalies"),
+        faults=TEARS,
+        options={**SCORED, "refused": ("some",), "daemons_at_work": 1, "odd": 0.0},
     ),
     "an LSTM": Kind(expected=STORE, models=0),
 }

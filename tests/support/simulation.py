@@ -39,7 +39,7 @@ from streamlstm.store.record.columns import NO_EXTRAS, Extras
 from streamlstm.store.record.layout import RecordFormat
 from streamlstm.store.resp.entry_id import EntryId
 from support.chain import Chain
-from support.compare import assert_predictions_equal, assert_states_equal
+from support.compare import assert_anomalies_equal, assert_predictions_equal, assert_states_equal
 from support.faults import CrashError, Faults, FaultyLeases, FaultyStore, Trouble
 from support.memory_connection import Draft, MemoryConnection
 from support.memory_flights import FlightStore, Refusals
@@ -80,6 +80,7 @@ class Simulation:
     warm: float = 0.0  # share of entries that are stepped and not answered
     idle_ms: int | None = None
     extras: Extras = NO_EXTRAS
+    above: float = 0.999  # the score of an anomaly
     missing: str = "impute"
     max_series: int = 1000
     leases: bool = False  # whether the daemons share the streams, or are twins on all of them
@@ -139,12 +140,15 @@ class Simulation:
             assert not self._waits(held), f"{stream} was not answered to its end"
             self.happened["warm values"] += sum(b"!warm" in fields for fields in held.fields)
             if self.tried:
-                check_roles(held, self._seen(stream), self.chains, self.missing, self.extras)
+                check_roles(held, self._seen(stream), self.chains, self.missing, self.extras, self.above)
+                self.happened["anomalies"] += len(held.anomaly_ids)
                 continue
             self._forget_idle(oracle := self._oracle(stream), held)
             self.happened["refused series"] += any(letter.kind == TOO_MANY_SERIES for letter in held.dead)
             self.happened["states replaced"] += held.epoch
             assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
+            assert_anomalies_equal(list(zip(held.anomaly_ids, held.anomalies, strict=True)), oracle)
+            self.happened["anomalies"] += len(held.anomaly_ids)
             assert_states_equal(held.state, oracle, _layout(oracle.model, self.extras))
             dead = [(letter.id.decode(), letter.series.decode(), letter.value.decode()) for letter in held.dead]
             assert dead == oracle.dead, f"dead letters {dead} where {oracle.dead} are to be"
@@ -157,7 +161,7 @@ class Simulation:
         eras = held.eras or [(b"0-0", self.models[0].fingerprint)]
         replaced = held.epoch if len(self.models) > 1 else 0
         assert len(eras) == replaced + 1 or not held.eras, "a model's commit was taken among those of another"
-        predictions, dead = [], []
+        predictions, anomalies, dead = [], [], []
         by_name = {model.fingerprint: model for model in self.models}
         for number, (begin, fingerprint) in enumerate(eras):
             first = EntryId.parse(begin)
@@ -167,17 +171,21 @@ class Simulation:
                 by_name[fingerprint],
                 missing=self.missing,
                 extras=self.extras,
+                above=self.above,
                 idle_ms=self.idle_ms,
                 max_series=self.max_series,
             )
             if number and self.replay:
                 oracle.feed(before)
                 oracle.predictions.clear()
+                oracle.anomalies.clear()
                 oracle.dead.clear()
             oracle.feed(entry for entry in seen if first < EntryId.parse(entry[0]) <= last)
             predictions += oracle.predictions
+            anomalies += oracle.anomalies
             dead += oracle.dead
         oracle.predictions = [each for each in predictions if not _leapt(held, each[0])]
+        oracle.anomalies = [each for each in anomalies if not _leapt(held, each[0])]
         oracle.dead = [each for each in dead if not _leapt(held, each[0])]
         return oracle
 
@@ -317,6 +325,7 @@ class Simulation:
             idle_after_ms=self.idle_ms,
             missing=self.missing,
             max_series=self.max_series,
+            anomaly_above=self.above if self.extras.score else None,
             **asdict(self.extras),
         )
         inner = FlightStore(self.server, self.refusals) if self.refused else MemoryStore(self.server)

@@ -158,7 +158,8 @@ def layout_of(rng: np.random.Generator, made: RecordFormat, extras: bool) -> Lay
     columns = rng.integers(0, 2, 2).tolist() if extras else (0, 0)
     scored = (target, int(rng.integers(0, made.features // (1 + made.exact))))
     sizes = (made.outputs, made.features, made.state_size)
-    return Layout(*sizes, *made.places(), *scored, made.calibration_at, *columns, int(made.exact))
+    kinds = (int(made.exact), columns[1] * int(rng.integers(0, 2)))
+    return Layout(*sizes, *made.places(), *scored, made.calibration_at, *columns, *kinds)
 
 
 def apply_outputs(rng: np.random.Generator) -> Call:

@@ -62,6 +62,7 @@ class StreamMetrics:
     first_values_naive_absolute_error: Counter
     interval_values: Counter
     interval_covered: Counter
+    anomalies: Counter
     commit_seconds: Histogram
     end_to_end_seconds: Histogram
     scaled_error: Histogram
@@ -163,6 +164,7 @@ class Metrics:
             "interval_values", "Values that came after an interval was given for them; 0 without --interval or --score."
         )
         self.interval_covered = self._counter("interval_covered", "Of these, values inside their interval.")
+        self.anomalies = self._counter("anomalies", "Values that scored `--anomaly-above` or more; 0 without --score.")
         roles = ("stream", "role")
         same = "by the model in this role, on the values that champion and challenger were both scored on"
         self.role_values = self._counter("role_values", f"Predictions scored {same}.", roles)

@@ -1,6 +1,6 @@
 """The record of one series: its layout, what calibrates its intervals, the columns that come of it."""
 
-from streamlstm.store.record.columns import DEFAULT_LEVEL, NO_EXTRAS, Extras, outputs_of
+from streamlstm.store.record.columns import ANOMALY_COLUMNS, DEFAULT_LEVEL, NO_EXTRAS, Extras, outputs_of
 from streamlstm.store.record.conformal import (
     CALIBRATION,
     CONSTANTS,

@@ -14,6 +14,9 @@ from streamlstm.store.record.conformal import Constants
 
 ENDS, SCORE = ("lo", "hi"), ("score",)
 DEFAULT_LEVEL = 0.9
+# What is told of a value that scores as an anomaly: itself, the forecast of it, the ends of that one's interval (of
+# 90 % where no other is asked for), and the score.
+ANOMALY_COLUMNS = ("value", "forecast", *ENDS, *SCORE)
 
 
 @dataclass(frozen=True)

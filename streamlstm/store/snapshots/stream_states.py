@@ -195,7 +195,10 @@ class Draft:
         self._connection, self._keys = connection, keys
         # Own key -> the draft that is to take its place.
         self._drafts = {keys.state: keys.draft(token + "-state")}
-        self._streams = {keys.predictions: keys.draft(token + "-predictions"), keys.dead: keys.draft(token + "-dead")}
+        self._streams = {
+            key: keys.draft(token + key.removeprefix(keys.base).replace(":", "-"))
+            for key in (keys.predictions, keys.anomalies, keys.dead)
+        }
         self._filled: set[str] = set()
         self._groups: dict[str, list[bytes]] = {}  # draft of a stream -> the consumer groups it was given
 
@@ -209,7 +212,7 @@ class Draft:
         return int(self._connection.call("HLEN", self._drafts[self._keys.state]))
 
     def cut(self, is_kept: Callable[[str, Entry], bool]) -> None:
-        """Take along predictions and dead letters too, but only those of which `is_kept(key, entry)` holds."""
+        """Take along predictions, anomalies and dead letters, but only those of which `is_kept(key, entry)` holds."""
         for key, draft in self._streams.items():
             self._drafts[key] = draft
             after = BEGINNING

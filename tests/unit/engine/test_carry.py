@@ -115,6 +115,7 @@ def test_both_absorb_alike(seed: int, steps: int, batch: int, features: int) -> 
     )
     extras = (made.calibration_at, *(rng.integers(0, 2, 2).tolist() if calibrated else (0, 0)))
     layout = Layout(2, features, 3, *made.places(), target, int(rng.integers(0, features)), *extras)
+    layout = layout._replace(against=layout.score * (seed % 2))
     rows = rng.standard_normal((SLOTS, made.words)).astype(np.float32)
     header = made.header(rows)
     header["steps"], header["scored"] = rng.integers(0, 2, SLOTS), rng.choice([0, 1, 2, 47, 49, 50], SLOTS)
@@ -125,6 +126,8 @@ def test_both_absorb_alike(seed: int, steps: int, batch: int, features: int) -> 
         held[:] = level.fresh()
         held["seen"], held["scale"] = rng.integers(8, 12, SLOTS), rng.choice([0.0, 1e-300, 0.5, 1e30], SLOTS)
         held["tails"] *= rng.random((SLOTS, len(TAILS))) + 0.5
+        held["expected"], held["odd"] = rng.standard_normal((2, SLOTS))
+        held["aftermath"] = rng.integers(0, 3, SLOTS)
     first, total = int(rng.integers(0, 3)), 40
     items = rng.permutation(total)
     places = np.arange(batch) * (total // batch)
@@ -207,6 +210,7 @@ def test_both_take_and_absorb_one_value_alike(seed: int, steps: int, answer: flo
         calibration=level.fresh() if calibrated else None,
     )
     layout = Layout(2, 2, 3, *made.places(), 1, 0, made.calibration_at, int(calibrated), int(calibrated))
+    layout = layout._replace(against=layout.score * (seed // 2 % 2))
     rows = np.repeat(made.fresh[None], SLOTS, axis=0)
     made.header(rows)["steps"], made.header(rows)["time_ms"] = steps, 1000
     made.last_output(rows)[:] = rng.standard_normal((SLOTS, 2))

@@ -81,7 +81,7 @@ def test_bad_records_are_told_apart(spoil: object, words: str) -> None:
 
 @pytest.mark.parametrize("exact", [False, True])
 def test_records_of_older_calibrations_are_read_and_others_fitted(exact: bool) -> None:
-    """With 14 numbers nothing odd has been lately; what is without gets a fresh one, what is not to have one loses it."""
+    """With 14 numbers nothing odd has been lately; what has none gets a fresh one, or loses its own."""
 
     def made(calibration: np.ndarray | None) -> RecordFormat:
         return RecordFormat(
