@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from streamlstm.client import AsyncClient, Client, Prediction, Promotion
+    from streamlstm.client import Anomaly, AsyncClient, Client, Prediction, Promotion
     from streamlstm.engine import Forecast
     from streamlstm.errors import StreamlstmError
     from streamlstm.evaluation import Evaluation, evaluate
@@ -41,6 +41,7 @@ _LATER = {
     "AsyncClient": "client",
     "Client": "client",
     "Forecast": "engine",
+    "Anomaly": "client",
     "Prediction": "client",
     "Promotion": "client",
     "StreamlstmError": "errors",

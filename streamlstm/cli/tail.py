@@ -26,7 +26,7 @@ from streamlstm.cli.options import (
     say,
     stream_argument,
 )
-from streamlstm.client import Entry, Promotion, Reader, entry_time
+from streamlstm.client import ANOMALIES, DEAD, PREDICTIONS, Entry, Promotion, Reader, entry_time
 from streamlstm.common import as_column
 from streamlstm.errors import UsageError
 from streamlstm.store import Keys
@@ -83,6 +83,11 @@ _JSON_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 )
 @option("--promotions", is_flag=True, help="Say where another model took over (`streamlstm model promote`), in order.")
 @option("--dead", is_flag=True, help="Print dead letters instead: values that could not be stepped, and why.")
+@option(
+    "--anomalies",
+    is_flag=True,
+    help="Print instead the values that scored as anomalies: what came, what was forecast, and how odd that is.",
+)
 @redis_option
 @data_dir_option
 @json_option
@@ -95,6 +100,7 @@ def tail(
     series: tuple[str, ...],
     promotions: bool,
     dead: bool,
+    anomalies: bool,
     redis_url: str | None,
     data_dir: Path,
     as_json: bool,
@@ -104,10 +110,12 @@ def tail(
     One line a prediction: the time of the value it answers (UTC), the series, and the forecast of that series' next
     value. With --json one object a line; numbers stand there exactly as in the stream.
     """
+    if dead and anomalies:
+        raise UsageError("--dead and --anomalies are two streams; give one of them")
     if last is not None and after is not None:
         raise UsageError("--last and --after both say where to begin; give one of them")
-    if promotions and dead:
-        raise UsageError("--promotions are told among predictions, and --dead prints none; leave one of them out")
+    if promotions and (dead or anomalies):
+        raise UsageError("--promotions are told among predictions; leave --dead and --anomalies out, which print none")
     keys = Keys(stream)
     wanted = frozenset(series)
     if dead:
@@ -117,7 +125,7 @@ def tail(
     resolve_redis(redis_url, data_dir)  # one that is on its way is waited for
     reader = Reader(
         keys,
-        dead=dead,
+        what=DEAD if dead else ANOMALIES if anomalies else PREDICTIONS,
         # Dead letters have ids of their own, so they are read from the first on.
         after=BEGINNING if after is None or dead else bytes(after),
         promotions=promotions,

@@ -64,9 +64,9 @@ def verify(
 ) -> None:
     """Step again the values that STREAM (default: values) retains and compare what was answered.
 
-    Every prediction and every dead letter up to the position of now, and every record, has to be what MODEL.onnx gives,
-    to the bit. Exit status 1, and the first difference, if one is not. A daemon may serve meanwhile. Give the options
-    of `serve` that change answers as they were given there.
+    Every prediction, anomaly and dead letter up to the position of now, and every record, has to be what MODEL.onnx
+    gives, to the bit. Exit status 1, and the first difference, if one is not. A daemon may serve meanwhile. Give the
+    options of `serve` that change answers as they were given there.
     """
     from streamlstm.cli.connection import connect, resolve_redis
     from streamlstm.cli.loading import load_model, most_model_bytes
@@ -115,7 +115,9 @@ def _show(report: Report, *, as_json: bool) -> None:
     elif report.difference is None:
         line = (
             f"{counted(report.entries, 'entry', 'entries')} of {report.stream}, {report.begin} to {report.position}: "
-            f"{counted(report.predictions, 'prediction')}, {counted(report.dead_letters, 'dead letter')} and "
+            f"{counted(report.predictions, 'prediction')}, "
+            + (f"{counted(report.anomalies, 'anomaly', 'anomalies')}, " if report.anomalies else "")
+            + f"{counted(report.dead_letters, 'dead letter')} and "
             f"{counted(report.records, 'record')} are, to the bit, what stepping them again gives"
         )
         say([line])

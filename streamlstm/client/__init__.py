@@ -4,7 +4,7 @@ from streamlstm.client.aio import AsyncClient, AsyncPredictions
 from streamlstm.client.client import Client
 from streamlstm.client.connection import connect, connect_all, find_redis, resolve_redis, with_password
 from streamlstm.client.exporting import FORECASTS_OF, NEXT, write_joined
-from streamlstm.client.following import Prediction, Predictions
+from streamlstm.client.following import Anomaly, Prediction, Predictions
 from streamlstm.client.forecasting import Forecaster, asked_of, opened_path, pages
 from streamlstm.client.history import joined_histories, read_history, stream_spec
 from streamlstm.client.producer.answered import wait_until_answered
@@ -16,7 +16,7 @@ from streamlstm.client.producer.sending import Sender
 from streamlstm.client.producer.sources import read_file
 from streamlstm.client.promotions import Entry, Promotion
 from streamlstm.client.pushing import Pushed
-from streamlstm.client.reading import Reader
+from streamlstm.client.reading import ANOMALIES, DEAD, PREDICTIONS, Reader
 from streamlstm.client.record_facts import Facts, facts
 from streamlstm.client.times import entry_time
 from streamlstm.client.trials import Compared, compared, facts_of, weights_of

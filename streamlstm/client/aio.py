@@ -167,6 +167,17 @@ class AsyncClient:
         asked: dict[str, Any] = {"series": series, "follow": follow, "name": name, "on_promotion": on_promotion}
         return AsyncPredictions(lambda: self._client.predictions(after, **asked))
 
+    def anomalies(
+        self,
+        after: After = None,
+        *,
+        series: str | list[str] | tuple[str, ...] | None = None,
+        follow: bool = True,
+        name: str | None = None,
+    ) -> AsyncPredictions:
+        """As `Client.anomalies`, for `async for`."""
+        return AsyncPredictions(lambda: self._client.anomalies(after, series=series, follow=follow, name=name))
+
     async def states(self, series: str | None = None) -> list[Facts]:
         """As `Client.states`, all at once."""
         return await in_thread(lambda: list(self._client.states(series)))

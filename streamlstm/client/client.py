@@ -22,6 +22,7 @@ from streamlstm.client.producer.packing import streams_of
 from streamlstm.client.producer.run import connected
 from streamlstm.client.promotions import Promotion
 from streamlstm.client.pushing import PushArguments, Pushed, push, push_settings
+from streamlstm.client.reading import ANOMALIES, PREDICTIONS
 from streamlstm.client.record_facts import Facts, facts
 from streamlstm.common import arguments, in_python, options_are_arguments, without_secrets
 from streamlstm.engine import DEFAULT_STEPS, Forecast
@@ -141,12 +142,39 @@ class Client:
         `on_promotion` is called with a `Promotion` (`model`, `former`, `after`) where another model took over: before
         the first of its predictions is given, and after the last one of the former's.
         """
+        return self._follow(PREDICTIONS, after, series=series, follow=follow, name=name, on_promotion=on_promotion)
+
+    def anomalies(
+        self,
+        after: After = None,
+        *,
+        series: str | list[str] | tuple[str, ...] | None = None,
+        follow: bool = True,
+        name: str | None = None,
+    ) -> Predictions:
+        """The values that scored as anomalies (`serve --score`), as `predictions` gives those, place and all.
+
+        Of each: `time`, `series`, and the columns `value`, `forecast` (of it), `lo` and `hi` (of that forecast's
+        interval) and `score`. A name is another reader's than the same name of predictions.
+        """
+        return self._follow(ANOMALIES, after, series=series, follow=follow, name=name)
+
+    def _follow(
+        self,
+        what: str,
+        after: After,
+        *,
+        series: str | list[str] | tuple[str, ...] | None,
+        follow: bool,
+        name: str | None,
+        on_promotion: Callable[[Promotion], object] | None = None,
+    ) -> Predictions:
         with options_are_arguments():
             self._resolve()
             place = None if isinstance(after, str) and after == END else Place.of(after)
             kept = None
             if name is not None:
-                kept = self._kept(name)
+                kept = self._kept(name if what == PREDICTIONS else f"{what}:{name}")
                 found = kept.load()
                 place = place if found is None else found
                 kept.save(place or Place.of(None), now=True)
@@ -159,6 +187,7 @@ class Client:
                 kept=kept,
                 say=log,
                 on_promotion=on_promotion,
+                what=what,
             )
 
     def states(self, series: str | None = None) -> Iterator[Facts]:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 
 from streamlstm.client.promotions import Entry, Promotion
-from streamlstm.client.reading import Reader
+from streamlstm.client.reading import ANOMALIES, PREDICTIONS, Reader
 from streamlstm.client.times import EPOCH
 from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
 from streamlstm.store import Keys
@@ -57,6 +57,15 @@ class Prediction:
 
     def __getitem__(self, column: str) -> float:
         return self.columns[column]
+
+
+class Anomaly(Prediction):
+    """A value that scored as an anomaly (`serve --score`).
+
+    `columns` are `value`, the `forecast` of it, `lo` and `hi` of that forecast's interval, and the `score`.
+    """
+
+    __slots__ = ()
 
 
 After = str | int | datetime | Prediction | None
@@ -174,11 +183,13 @@ class Predictions(Iterator[Prediction]):
         kept: KeptPlace | None,
         say: Callable[[str], None],
         on_promotion: Callable[[Promotion], object] | None = None,
+        what: str = PREDICTIONS,
     ) -> None:
-        """`place` None: begin at the end; `locate` says where the server is.
+        """`place` None: begin at the end; `locate` says where the server is; `what` is PREDICTIONS or ANOMALIES.
 
         `on_promotion` is told of another model before the first record of its is given.
         """
+        self._record = Anomaly if what == ANOMALIES else Prediction
         self._waits = Waits()
         self._place, self._series, self._kept = place, series, kept
         self._waiting: deque[Prediction | Promotion] = deque()
@@ -186,7 +197,7 @@ class Predictions(Iterator[Prediction]):
         self._given: Prediction | None = None  # and not known to be done
         reader = Reader(
             keys,
-            dead=False,
+            what=what,
             after=BEGINNING if place is None else place.before,
             promotions=on_promotion is not None,
             locate=locate,
@@ -239,7 +250,7 @@ class Predictions(Iterator[Prediction]):
             series = name.decode("utf-8", "surrogateescape")
             if not self._series or series in self._series:
                 numbers = dict(zip(columns, map(_number, text.split(b",")), strict=False))
-                self._waiting.append(Prediction(str(parsed), series, numbers, number))
+                self._waiting.append(self._record(str(parsed), series, numbers, number))
 
     def not_done(self) -> None:
         """What was given is not done: a reader by name is given it again."""

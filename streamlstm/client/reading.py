@@ -1,4 +1,4 @@
-"""Predictions, or dead letters, of one stream from the oldest kept on, followed over restarts and failovers."""
+"""Predictions, anomalies or dead letters of one stream, the oldest first, followed over restarts and failovers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from streamlstm.client.connection import connect
 from streamlstm.client.promotions import Entry, Promotion, Promotions
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.store import Keys, check_types, no_stream
+from streamlstm.store.record import ANOMALY_COLUMNS
 from streamlstm.store.resp import BEGINNING, Connection, parse_topology, read_url
 
 BLOCK_MS = 1_000  # one wait for new entries; well below the reply's time-out
@@ -16,6 +17,8 @@ READ_COUNT = 1_000  # entries of one read
 LOOK_AROUND = 5  # waits in vain after which it is asked whether another server is the primary now
 MOST_RECENT = 100_000  # ids remembered, as many as a failover may lose
 COLUMNS = ("yhat",)  # what a prediction holds until the stream's meta says otherwise
+# What may be read of a stream.
+PREDICTIONS, ANOMALIES, DEAD = "predictions", "anomalies", "dead"
 
 
 class Reader:
@@ -25,7 +28,7 @@ class Reader:
         self,
         keys: Keys,
         *,
-        dead: bool,
+        what: str = PREDICTIONS,
         after: bytes = BEGINNING,
         promotions: bool = False,
         locate: Callable[[], str],
@@ -33,7 +36,7 @@ class Reader:
         between: Callable[[], None],
         say: Callable[[str], None],
     ) -> None:
-        """`dead` reads dead letters; what is read begins after an entry; `locate` says where the server is.
+        """`what` is read of the stream begins after an entry; `locate` says where the server is.
 
         Among predictions `promotions` stand where they took place.
 
@@ -41,7 +44,8 @@ class Reader:
         wait for new entries was in vain; `say` is told of a server that has gone or come back.
         """
         self._keys = keys
-        self._key = keys.dead if dead else keys.predictions
+        self._key = {PREDICTIONS: keys.predictions, ANOMALIES: keys.anomalies, DEAD: keys.dead}[what]
+        self._has_columns = what == PREDICTIONS
         self._locate = locate
         self._pause = pause
         self._between = between
@@ -50,7 +54,7 @@ class Reader:
         self._after = after  # the id of the last entry given
         self._promotions = Promotions(after) if promotions else None
         self._found = False  # whether there was anything of the stream
-        self._columns: tuple[str, ...] = COLUMNS
+        self._columns: tuple[str, ...] = ANOMALY_COLUMNS if what == ANOMALIES else COLUMNS
         self._recent: dict[bytes, None] = {}  # ids given last, oldest first
         self._idle = 0  # waits in vain since the last entry
 
@@ -162,7 +166,7 @@ class Reader:
         return found if last else []
 
     def _read_columns(self, connection: Connection) -> None:
-        columns = connection.call("HGET", self._keys.meta, "columns")
+        columns = connection.call("HGET", self._keys.meta, "columns") if self._has_columns else None
         if columns:
             self._columns = tuple(columns.decode("utf-8", "replace").split(","))
 

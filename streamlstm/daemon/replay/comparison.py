@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from streamlstm.daemon.replay.replay import PAGE
 from streamlstm.errors import StoreError
-from streamlstm.store import Commit, DeadLetter, Keys
+from streamlstm.store import Anomalies, Commit, DeadLetter, Keys
 from streamlstm.store.record import RecordFormat
 from streamlstm.store.resp import Connection, EntryId, beyond
 
@@ -25,42 +25,47 @@ class Difference(NamedTuple):
     text: str
 
 
-class Predictions:
-    """The stored predictions of a stream, held against commits as they come."""
+class Answers:
+    """The stored predictions of a stream, or its anomalies, held against commits as they come."""
 
-    def __init__(self, connection: Connection, key: str, after: bytes) -> None:
-        self._connection, self._key, self._after = connection, key, after
-        self._kept = False  # whether a prediction that is still kept has been seen
+    def __init__(self, connection: Connection, key: str, after: bytes, what: str = "prediction") -> None:
+        """`what` one of them is called."""
+        self._connection, self._key, self._after, self._what = connection, key, after, what
+        self._kept = False  # whether one that is still kept has been seen
         self.compared = 0
         self.gone = 0  # missing before any that is kept
         self.first_gone: Difference | None = None  # which is one only if the input is whole
 
-    def compare(self, commit: Commit) -> Difference | None:
-        """Hold what is stored against a commit's predictions; the first difference."""
-        stored = dict(self._stored(commit.position))
-        self._after = commit.position
-        for entry_id, wanted in _answers(commit):
+    def compare(self, position: bytes, made: Commit | Anomalies | None) -> Difference | None:
+        """Hold what is stored up to a position against what was made; the first difference."""
+        stored = dict(self._stored(position))
+        self._after = position
+        for entry_id, wanted in () if made is None else _answers(made):
             found = stored.pop(entry_id, None)
             if found is None and not self._kept:
                 self.gone += 1
                 self.first_gone = self.first_gone or Difference(
-                    EntryId.parse(entry_id), f"prediction {entry_id.decode()} is missing"
+                    EntryId.parse(entry_id), f"{self._what} {entry_id.decode()} is missing"
                 )
                 continue
             self._kept = True
-            difference = _difference(entry_id, wanted, found)
+            difference = _difference(f"{self._what} {entry_id.decode()}", wanted, found)
             if difference is not None:
                 return Difference(EntryId.parse(entry_id), difference)
             self.compared += 1
-        return _superfluous(next(iter(stored))) if stored else None
+        return self._superfluous(next(iter(stored))) if stored else None
 
     def end(self, position: bytes) -> Difference | None:
         """What is stored after the last commit, up to the position: nothing should be."""
-        return next((_superfluous(entry_id) for entry_id, _ in self._stored(position)), None)
+        return next((self._superfluous(entry_id) for entry_id, _ in self._stored(position)), None)
 
     def _stored(self, end: bytes) -> Iterator[Entry]:
-        """Predictions after the last commit up to an id."""
+        """What is stored after the last commit up to an id."""
         return _entries(self._connection, self._key, self._after, end)
+
+    def _superfluous(self, entry_id: bytes) -> Difference:
+        said = f"{self._what} {entry_id.decode()} answers nothing: no such answer comes of the input"
+        return Difference(EntryId.parse(entry_id), said)
 
 
 class DeadLetters:
@@ -167,13 +172,8 @@ def _entries(connection: Connection, key: str, after: bytes, end: bytes) -> Iter
         after = page[-1][0]
 
 
-def _superfluous(entry_id: bytes) -> Difference:
-    said = f"prediction {entry_id.decode()} answers nothing: no such answer comes of the input"
-    return Difference(EntryId.parse(entry_id), said)
-
-
-def _answers(commit: Commit) -> Iterator[Entry]:
-    """The predictions of a commit as a store would give them back."""
+def _answers(commit: Commit | Anomalies) -> Iterator[Entry]:
+    """What a commit has of them, as a store would give them back."""
     first = 0
     for entry_id, count in zip(commit.ids, commit.counts.tolist(), strict=True):
         fields: list[bytes] = []
@@ -183,9 +183,8 @@ def _answers(commit: Commit) -> Iterator[Entry]:
         yield entry_id, fields
 
 
-def _difference(entry_id: bytes, wanted: list[bytes], found: list[bytes] | None) -> str | None:
-    """What is wrong with a stored prediction, or None."""
-    where = f"prediction {entry_id.decode()}"
+def _difference(where: str, wanted: list[bytes], found: list[bytes] | None) -> str | None:
+    """What is wrong with a stored prediction, or anomaly, or None."""
     if found is None:
         return f"{where} is missing"
     if found == wanted:

@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 
-from streamlstm.daemon.replay.comparison import DeadLetters, Difference, Predictions, letter_of, record_difference, text
+from streamlstm.daemon.replay.comparison import Answers, DeadLetters, Difference, letter_of, record_difference, text
 from streamlstm.daemon.replay.courses import Course, Stretch, courses_of, from_snapshot
 from streamlstm.daemon.replay.replay import Replay, count_entries
 from streamlstm.engine import Engine
@@ -34,6 +34,8 @@ class Report:
     predictions: int = 0  # compared
     predictions_gone: int = 0  # trimmed from the beginning of the predictions, so not compared
     challenger_predictions: int = 0  # compared
+    anomalies: int = 0  # compared
+    anomalies_gone: int = 0  # trimmed from the beginning, so not compared
     dead_letters: int = 0  # compared
     dead_letters_trimmed: int = 0  # from the beginning, as `--max-dead-letters` does, so not compared
     dead_letters_gone: int = 0  # of entries that the input no longer holds, so not compared
@@ -183,28 +185,36 @@ class Verification:
         self, replay: Replay, frozen: str, stretch: Stretch, report: Report
     ) -> tuple[list[Difference | None], list[Difference | None]]:
         """The first differences, and the first that may be of what is not kept any more."""
-        predictions = Predictions(self._connection, stretch.predictions, stretch.after)
-        letters = None
+        predictions = Answers(self._connection, stretch.predictions, stretch.after)
+        letters = anomalies = None
         if stretch.is_champion:
+            anomalies = Answers(self._connection, self._states.keys.anomalies, stretch.after, "anomaly")
             trimmed = self._states.dead_letters_were_trimmed()
             letters = DeadLetters(self._connection, self._states.keys, stretch.after, may_be_trimmed=trimmed)
         found: list[Difference | None] = []
         for result in replay.run(self._connection, stretch.end):
-            found = [None if letters is None else letters.compare(result.commit), predictions.compare(result.commit)]
+            commit = result.commit
+            found = [None if letters is None else letters.compare(commit), predictions.compare(commit.position, commit)]
+            if anomalies is not None:
+                found.append(anomalies.compare(commit.position, commit.anomalies))
             if any(found):
                 break
             self._note(result.entries, frozen)
         else:
             found = [None if letters is None else letters.end(stretch.end), predictions.end(stretch.end)]
-        if letters is None:
+            if anomalies is not None:
+                found.append(anomalies.end(stretch.end))
+        if letters is None or anomalies is None:
             report.challenger_predictions += predictions.compared
             return found, [predictions.first_gone]
         report.predictions += predictions.compared
         report.predictions_gone += predictions.gone
+        report.anomalies += anomalies.compared
+        report.anomalies_gone += anomalies.gone
         report.dead_letters += letters.compared
         report.dead_letters_gone += letters.gone
         report.dead_letters_trimmed += letters.trimmed
-        return found, [letters.first_gone, predictions.first_gone]
+        return found, [letters.first_gone, predictions.first_gone, anomalies.first_gone]
 
     def _step_to(self, replay: Replay, end: bytes, frozen: str) -> None:
         """Step entries up to an id that the model has not answered in any role."""
