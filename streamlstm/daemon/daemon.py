@@ -29,7 +29,7 @@ from streamlstm.daemon.store_health import Standing
 from streamlstm.daemon.streams import Pending, Stream, Streams, after_commit
 from streamlstm.daemon.telemetry import STAGES, Digest, Laps, Metrics
 from streamlstm.daemon.unreachable import AWAY_PAUSE_S, Away
-from streamlstm.engine import Engine, Parsed, Result
+from streamlstm.engine import Engine, Parsed, Result, anomaly_threshold
 from streamlstm.errors import ModelChangedError, StoreError, StoreForbidsError, StoreNotNowError, StoreUnavailableError
 from streamlstm.store import Head, Store
 
@@ -59,7 +59,12 @@ class Daemon:
         self._store = store
         self._metrics = metrics
         limits = engine.settings
-        metrics.set_limits(series=limits.max_series, state_bytes=limits.max_series_memory_bytes, level=limits.interval)
+        metrics.set_limits(
+            series=limits.max_series,
+            state_bytes=limits.max_series_memory_bytes,
+            level=limits.interval,
+            anomaly_above=anomaly_threshold(limits),
+        )
         self._settings = settings
         self._clock = clock
         self._sharing = sharing or all_of(settings.streams, clock.monotonic)

@@ -2,6 +2,7 @@
 
 from streamlstm.engine.ahead import Ahead, Course, Fed, fed_steps
 from streamlstm.engine.ahead_intervals import bounds_ahead, one_step, scored_column
+from streamlstm.engine.anomalies import anomaly_threshold
 from streamlstm.engine.compiled import COMPILED, WITHOUT
 from streamlstm.engine.engine import Engine, Result
 from streamlstm.engine.forecasts import (

@@ -253,6 +253,9 @@ class Metrics:
         self.interval_level = self._gauge(
             "interval_level", "Share of values that an interval is to cover; NaN without --interval.", []
         ).labels()
+        self.anomaly_above = self._gauge(
+            "anomaly_above", "Score from which on a value is told as an anomaly; NaN without --score.", []
+        ).labels()
         self.cached_series = self._gauge("cached_series", "Records in memory.", []).labels()
         self.state_bytes = self._gauge("state_bytes", "Memory taken by records, in bytes.", []).labels()
         self.steps_since_reset = self._gauge(
@@ -307,9 +310,12 @@ class Metrics:
         self.of[stream].skill.set(float("nan"))
         self.of[stream].interval_coverage.set(float("nan"))
 
-    def set_limits(self, *, series: int, state_bytes: int, level: float | None) -> None:
-        """Show what the settings allow, and the level of intervals."""
+    def set_limits(
+        self, *, series: int, state_bytes: int, level: float | None, anomaly_above: float | None = None
+    ) -> None:
+        """Show what the settings allow, the level of intervals, and the score of an anomaly."""
         self.interval_level.set(float("nan") if level is None else level)
+        self.anomaly_above.set(float("nan") if anomaly_above is None else anomaly_above)
         self._limits.labels("series").set(series)
         self._limits.labels("state_bytes").set(state_bytes)
 

@@ -28,10 +28,11 @@ from support.serving import Serving, eventually, run, serve, wait_for_position
 # Names that would run, break out of an attribute, or break the event stream if they were not treated as text.
 HOSTILE_SERIES = '<img src=x onerror="document.title=1">\n"}]\'--></script><script>document.title=2</script> &amp; ü'
 HOSTILE_STREAM = '"><script>document.title=3</script>'
-VALUE, FORECAST, CHALLENGER = (
+VALUE, FORECAST, CHALLENGER, ODD = (
     (0x1C, 0x24, 0x30),
     (0xC2, 0x41, 0x0C),
     (0x1D, 0x6F, 0xD1),
+    (0xC0, 0x26, 0xD3),
 )  # colours of the lines, as page.css has them
 
 
@@ -160,6 +161,32 @@ def test_a_challenger_is_drawn_beside_and_goes_with_it(
         assert page.complaints == []
     (tmp_path / "page.png").write_bytes(picture)
     assert coloured(picture, CHALLENGER) > 300, "its line"
+
+
+def test_anomalies_are_marked(start: Callable[..., tuple[Serving, redis.Redis]], tmp_path: Path) -> None:
+    """A ring around each, those that come later too, named in the legend; no ring without scores."""
+    daemon, client = start("--score")
+    push(client, "values", "a", 1, 40)
+    with chromium(tmp_path / "profile") as browser:
+        page = browser.open(daemon.ready()["http"] + "/")
+        page.wait_for("document.getElementById('chart').dataset.points == 40")
+        assert page.evaluate(
+            "[document.getElementById('chart').dataset.odd, document.getElementById('odd-key').hidden]"
+        ) == [
+            "0",
+            True,
+        ]
+        client.xadd("values", {"a": "900"}, id=f"{1_700_000_000_000 + 41_000}-0")
+        page.wait_for("document.getElementById('chart').dataset.odd == 1")
+        assert page.evaluate("document.getElementById('odd-key').hidden") is False
+        assert ": 900, an anomaly, next" in page.evaluate("document.getElementById('now').textContent")
+        picture = page.picture()
+        again = browser.open(daemon.ready()["http"] + "/")
+        again.wait_for("document.getElementById('chart').dataset.odd == 1")
+        assert page.complaints == []
+    assert coloured(picture, ODD) > 30
+    (entry,) = client.xrange(Keys("values").anomalies)
+    assert (entry[0], entry[1][b"a"].split(b",")[0]) == (b"%d-0" % (1_700_000_000_000 + 41_000), b"900")
 
 
 def test_an_interval_is_a_band(tmp_path: Path, start_server: Callable[..., Server]) -> None:

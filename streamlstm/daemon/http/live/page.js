@@ -8,7 +8,7 @@ const RATE_SECONDS = 10; // rates and latencies are of about so long
 const $ = (id) => document.getElementById(id);
 
 let source = null; // the EventSource
-let points = []; // {t, value, forecast, low, high, gap}: forecast is of the *next* value
+let points = []; // {t, value, forecast, low, high, gap, odd}: forecast is of the *next* value
 let beside = new Map(); // time of a value -> what the challenger forecast at it
 let columns = ["yhat"];
 let figures = []; // the last figures, oldest first
@@ -98,17 +98,20 @@ function takeValues(news) {
   columns = news.columns;
   if (news.begin) points = [];
   const at = { yhat: columns.indexOf("yhat"), lo: columns.indexOf("lo"), hi: columns.indexOf("hi") };
+  const score = columns.indexOf("score");
   if (at.yhat < 0) at.yhat = 0;
   news.points.forEach(([t, value, ...made], i) => {
     const pick = (column) => (column < 0 || made[column] === undefined ? null : made[column]);
     const gap = i === 0 && news.missed;
-    points.push({ t, value, forecast: pick(at.yhat), low: pick(at.lo), high: pick(at.hi), gap });
+    const odd = news.above !== null && pick(score) !== null && pick(score) >= news.above;
+    points.push({ t, value, forecast: pick(at.yhat), low: pick(at.lo), high: pick(at.hi), gap, odd });
   });
   points = points.slice(-MOST_POINTS);
   $("interval-key").hidden = at.lo < 0;
+  $("odd-key").hidden = !points.some((p) => p.odd);
   const last = points[points.length - 1];
   $("now").textContent = last
-    ? `${clock(last.t)} UTC: ${text(last.value)}, next ${text(last.forecast)}`
+    ? `${clock(last.t)} UTC: ${text(last.value)}${last.odd ? ", an anomaly" : ""}, next ${text(last.forecast)}`
     : "no value of this series among the newest";
   $("chart").setAttribute("aria-label", `values and the forecasts made for them; ${$("now").textContent}`);
   if (news.begin || news.points.length) askFan();
@@ -240,6 +243,7 @@ function paint() {
   const ys = [...points.map((p) => p.value), ...[...made, ...fan, ...others].flatMap((m) => [m.y, m.low, m.high])].filter(Number.isFinite);
   canvas.dataset.ahead = fan.length;
   canvas.dataset.beside = others.filter((m) => Number.isFinite(m.y)).length;
+  canvas.dataset.odd = points.filter((p) => p.odd).length;
   canvas.dataset.points = points.length; // for whoever reads the page by program
   if (!ys.length) return;
   let low = Math.min(...ys), high = Math.max(...ys);
@@ -258,6 +262,17 @@ function paint() {
   line(pen, others.map((m) => [m.t, m.y, false]), x, y, colour("--challenger"), 1.4);
   line(pen, points.map((p) => [p.t, p.value, p.gap]), x, y, colour("--value"), 1.6);
   line(pen, made.map((m) => [m.t, m.y, false]), x, y, colour("--forecast"), 1.6);
+  rings(pen, points.filter((p) => p.odd), x, y, colour("--odd"));
+}
+
+function rings(pen, odd, x, y, colour) {
+  pen.strokeStyle = colour;
+  pen.lineWidth = 2.5;
+  for (const p of odd) {
+    pen.beginPath();
+    pen.arc(x(p.t), y(p.value), 6, 0, 2 * Math.PI);
+    pen.stroke();
+  }
 }
 
 function axes(pen, a) {

@@ -111,7 +111,7 @@ class LivePage:
             connection = None
             try:
                 connection = self._connect(stream)
-                yield from _follow(connection, stream, series)
+                yield from _follow(connection, stream, series, number(str(self._metrics.anomaly_above.value).encode()))
             except StoreError as error:
                 yield [_event("trouble", {"message": str(error)})]
             finally:
@@ -138,7 +138,9 @@ class LivePage:
         return {"time": self._monotonic(), "connected": connected, "edges": edges, "streams": streams}
 
 
-def _follow(connection: Connection, stream: str, series: bytes) -> Iterator[list[bytes]]:
+def _follow(connection: Connection, stream: str, series: bytes, above: float | None) -> Iterator[list[bytes]]:
+    """Events about a series, of which values that score `above` or more are marked."""
+
     def wanted(name: bytes) -> bool:
         return name == series
 
@@ -146,14 +148,15 @@ def _follow(connection: Connection, stream: str, series: bytes) -> Iterator[list
     columns = recent.columns()
     past = recent.back(wanted, HISTORY_VALUES)
     beside = _beside(connection, stream, wanted)
-    begin = {"columns": columns, "points": _points(past), "begin": True, "missed": False}
-    yield [_event("values", begin), *next(beside)]
+    begun = {"points": _points(past), "begin": True, "missed": False}
+    yield [_event("values", {"columns": columns, "above": above, **begun}), *next(beside)]
     while True:
         news = recent.look(wanted)
         found = []
         if news.answered:
             columns = recent.columns()
-            found = [_event("values", {"columns": columns, "points": _points(news.answered), "missed": news.missed})]
+            come = {"points": _points(news.answered), "missed": news.missed}
+            found = [_event("values", {"columns": columns, "above": above, **come})]
         yield found + next(beside)
 
 
