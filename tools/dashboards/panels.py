@@ -212,6 +212,20 @@ QUALITY = [
         "percentunit",
         ((f"1 - {ratio(*ERRORS, '[6h]')}", "{{stream}}"),),
     ),
+    Panel(
+        "Anomalies",
+        "Values that scored `--anomaly-above` or more in 15 minutes, beside how many chance makes.",
+        "short",
+        (
+            (f"sum by (stream) (increase(streamlstm_anomalies_total{{{ALL}}}[15m]))", "{{stream}}"),
+            (
+                f"sum by (stream) (increase(streamlstm_values_total{{{ALL}}}[15m]))"
+                f" * on () group_left () (1 - max(streamlstm_anomaly_above{{{PROCESS}}}))",
+                "chance, {{stream}}",
+            ),
+        ),
+        least=0,
+    ),
 ]
 
 FIRST = ("streamlstm_first_values_absolute_error_total", "streamlstm_first_values_naive_absolute_error_total")
