@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,11 @@ class Oracle:
     anomalies: list[tuple[str, list[tuple[str, NDArray[np.floating]]]]] = field(default_factory=list)
     dead: list[tuple[str, str, str]] = field(default_factory=list)
     _odd: list[tuple[str, NDArray[np.floating]]] = field(default_factory=list)  # of the entry at work
+
+    @property
+    def said(self) -> tuple[list[Any], list[Any], list[Any]]:
+        """All that was answered: predictions, anomalies and dead letters."""
+        return self.predictions, self.anomalies, self.dead
 
     def feed(self, entries: Iterable[tuple[str, Fields]]) -> Oracle:
         """Take entries (id, [field, value, …]) in order."""

@@ -139,16 +139,15 @@ class Simulation:
             held = self.server.stream(stream)
             assert not self._waits(held), f"{stream} was not answered to its end"
             self.happened["warm values"] += sum(b"!warm" in fields for fields in held.fields)
+            self.happened["anomalies"] += len(held.anomaly_ids)
             if self.tried:
                 check_roles(held, self._seen(stream), self.chains, self.missing, self.extras, self.above)
-                self.happened["anomalies"] += len(held.anomaly_ids)
                 continue
             self._forget_idle(oracle := self._oracle(stream), held)
             self.happened["refused series"] += any(letter.kind == TOO_MANY_SERIES for letter in held.dead)
             self.happened["states replaced"] += held.epoch
             assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
             assert_anomalies_equal(list(zip(held.anomaly_ids, held.anomalies, strict=True)), oracle)
-            self.happened["anomalies"] += len(held.anomaly_ids)
             assert_states_equal(held.state, oracle, _layout(oracle.model, self.extras))
             dead = [(letter.id.decode(), letter.series.decode(), letter.value.decode()) for letter in held.dead]
             assert dead == oracle.dead, f"dead letters {dead} where {oracle.dead} are to be"
@@ -161,32 +160,24 @@ class Simulation:
         eras = held.eras or [(b"0-0", self.models[0].fingerprint)]
         replaced = held.epoch if len(self.models) > 1 else 0
         assert len(eras) == replaced + 1 or not held.eras, "a model's commit was taken among those of another"
-        predictions, anomalies, dead = [], [], []
+        kept = Oracle(self.models[0]).said
         by_name = {model.fingerprint: model for model in self.models}
         for number, (begin, fingerprint) in enumerate(eras):
             first = EntryId.parse(begin)
             last = EntryId.parse(eras[number + 1][0]) if number + 1 < len(eras) else EntryId(1 << 62, 0)
             before = [entry for entry in seen if EntryId.parse(entry[0]) <= first]
-            oracle = Oracle(
-                by_name[fingerprint],
-                missing=self.missing,
-                extras=self.extras,
-                above=self.above,
-                idle_ms=self.idle_ms,
-                max_series=self.max_series,
-            )
+            limits = {"idle_ms": self.idle_ms, "max_series": self.max_series}
+            oracle = Oracle(by_name[fingerprint], missing=self.missing, extras=self.extras, above=self.above, **limits)
             if number and self.replay:
                 oracle.feed(before)
-                oracle.predictions.clear()
-                oracle.anomalies.clear()
-                oracle.dead.clear()
+                for made in oracle.said:
+                    made.clear()
             oracle.feed(entry for entry in seen if first < EntryId.parse(entry[0]) <= last)
-            predictions += oracle.predictions
-            anomalies += oracle.anomalies
-            dead += oracle.dead
-        oracle.predictions = [each for each in predictions if not _leapt(held, each[0])]
-        oracle.anomalies = [each for each in anomalies if not _leapt(held, each[0])]
-        oracle.dead = [each for each in dead if not _leapt(held, each[0])]
+            for whole, made in zip(kept, oracle.said, strict=True):
+                whole.extend(made)
+        oracle.predictions, oracle.anomalies, oracle.dead = (
+            [each for each in made if not _leapt(held, each[0])] for made in kept
+        )
         return oracle
 
     def _forget_idle(self, oracle: Oracle, held: MemoryStream) -> None:

@@ -41,10 +41,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict
     (folder / "streamlstm").chmod(0o755)
     with server.client() as client:
         client.hset(Keys("values").state, "damaged", b"rubbish")
-        daemon = serve(folder, folder / "MODEL.onnx", "--redis", server.url, "--interval", "0.9")
+        daemon = serve(folder, folder / "MODEL.onnx", "--redis", server.url, "--interval", "0.9", "--score")
         http = daemon.ready()["http"]
         for n in range(1, 30):
-            client.xadd("values", {"a": str(n), "b": "word", "damaged": "1"}, id=f"{n}-0")
+            client.xadd("values", {"a": str(n if n < 29 else 90_000), "b": "word", "damaged": "1"}, id=f"{n}-0")
         wait_for_position(client, "values", "29-0")
         letters = 'streamlstm_dead_letters_total{reason="not_a_number",stream="values"}'
         assert eventually(lambda: daemon.metric(letters) == 29)

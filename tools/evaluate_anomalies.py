@@ -1,0 +1,215 @@
+"""False alarms and found events on the Numenta Anomaly Benchmark's files, with their labelled windows.
+
+python tools/evaluate_anomalies.py FOLDER [--above 0.999] [--only GROUP]... [-o tools/anomaly_results.json]
+
+FOLDER is a checkout of github.com/numenta/NAB: `data/GROUP/*.csv` and `labels/combined_windows.json`. A model is
+trained on the first 15 % of each file (NAB's own probation) by `streamlstm.fit` with its defaults, then all of it is
+served with `--score` by the daemon's own engine; what is told as an anomaly after the first 15 % counts. A window is
+found if a value in it is told. Beside it stands what chance finds at the promised rate, and in brackets what is told if
+each value is scored by its own forecast alone, whatever was odd before it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import datetime
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import streamlstm
+from streamlstm.common import EngineSettings
+from streamlstm.engine import Engine
+from streamlstm.errors import ModelError
+from streamlstm.evaluation.served import Walk, serve, step_walks
+from streamlstm.models import Model
+from streamlstm.store import Commit
+from streamlstm.store.record import LABELLED, Constants, Events, conformal
+from streamlstm.tables import Series
+
+RESULTS = Path(__file__).parent / "anomaly_results.json"
+TRAINED = 0.15  # of each file
+SOON = 10  # values after one that was told, within which another is counted as one right after it
+Mask = NDArray[np.bool_]
+
+
+@dataclass
+class Told:
+    """What was told of some files."""
+
+    false: int = 0  # outside of windows
+    soon: int = 0  # of these, right after another
+    found: int = 0  # windows
+
+    def add(self, told: Mask, windows: list[Mask], counted: Mask) -> None:
+        """Count one file: what was told (n,), where each window is (n,), what counts outside of them (n,)."""
+        false = np.flatnonzero(told & counted)
+        self.false += len(false)
+        self.soon += int((np.diff(np.flatnonzero(told & counted)) <= SOON).sum())
+        self.found += sum(bool(told[window].any()) for window in windows)
+
+
+@dataclass
+class Group:
+    """One folder of files."""
+
+    files: int = 0
+    values: int = 0  # outside of windows, after the part that was trained on
+    windows: int = 0
+    by_chance: float = 0.0  # windows that chance finds
+    now: Told = field(default_factory=Told)
+    alone: Told = field(default_factory=Told)  # each value scored by its own forecast alone
+    not_trained: list[str] = field(default_factory=list)
+
+    def __iadd__(self, other: Group) -> Group:
+        for name in ("files", "values", "windows", "by_chance", "not_trained"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for mine, theirs in ((self.now, other.now), (self.alone, other.alone)):
+            mine.false, mine.soon, mine.found = (
+                mine.false + theirs.false,
+                mine.soon + theirs.soon,
+                mine.found + theirs.found,
+            )
+        return self
+
+
+class ToldWalk(Walk):
+    """A series on its way through the engine, and which of its values were told."""
+
+    def __init__(self, engine: Engine, one: Series) -> None:
+        super().__init__(engine, one.name, one)
+        self.told = np.zeros(len(one.values), bool)
+
+    def take(self, commit: Commit, rows: int) -> None:
+        """Keep which were."""
+        super().take(commit, rows)
+        if commit.anomalies is not None:
+            self.told[commit.anomalies.ids.at] = True
+
+
+def main() -> None:
+    """Run everything, print the table, write JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--above", type=float, default=0.999, help="as `serve --anomaly-above`")
+    parser.add_argument("--only", action="append", help="name of a group, such as realAWSCloudwatch")
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS)
+    given = parser.parse_args()
+    labels = given.folder / "labels" / "combined_windows.json"
+    if not labels.exists():
+        sys.exit(f"{labels} is not there; give a checkout of github.com/numenta/NAB")
+    windows = json.loads(labels.read_text())
+    found: dict[str, Group] = {}
+    print("| group | files | values | false alarms in 1000 | right after another | windows found | by chance |")
+    for name in sorted(windows):
+        group = name.partition("/")[0]
+        if not given.only or group in given.only:
+            found.setdefault(group, Group())
+            found[group] += measured(given.folder / "data" / name, windows[name], given.above)
+    total = Group()
+    for name, group_ in found.items():
+        total += group_
+        print(row(name, group_), flush=True)
+    print(row("all", total))
+    report = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "above": given.above,
+        "groups": {name: asdict(one) for name, one in (*found.items(), ("all", total))},
+    }
+    given.output.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def measured(path: Path, windows: list[list[str]], above: float) -> Group:
+    """One file."""
+    one, model = read(path), trained(path)
+    if model is None:
+        return Group(not_trained=[path.stem])
+    engine = Engine(model, EngineSettings(score=True, anomaly_above=above, gap_after_ms=0))
+    walk = ToldWalk(engine, one)
+    step_walks(engine, [walk], [1])
+    step_walks(engine, [walk], [len(one.values)])
+    inside = [mask_of(one, begin, end) for begin, end in windows]
+    counted = ~np.logical_or.reduce([np.zeros(len(one.values), bool), *inside])
+    counted[: int(TRAINED * len(one.values))] = False
+    made = Group(files=1, values=int(counted.sum()), windows=len(inside))
+    made.by_chance = float(sum(1 - above ** int(window.sum()) for window in inside))
+    made.now.add(walk.told, inside, counted)
+    made.alone.add(scored_alone(model, one) >= above, inside, counted)
+    return made
+
+
+def read(path: Path) -> Series:
+    """The rows of a file, as they stand."""
+    with path.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    times = np.array([ms_of(line["timestamp"]) for line in rows])
+    return Series(name=path.stem, values=np.array([[float(line["value"])] for line in rows]), times_ms=times)
+
+
+def ms_of(text: str) -> int:
+    """A time of a file, in ms since 1970."""
+    return int(datetime.datetime.fromisoformat(text).replace(tzinfo=datetime.UTC).timestamp() * 1000)
+
+
+def mask_of(one: Series, begin: str, end: str) -> Mask:
+    """Which values lie in a window."""
+    assert one.times_ms is not None, "all have times"
+    found: Mask = (one.times_ms >= ms_of(begin)) & (one.times_ms <= ms_of(end))
+    return found
+
+
+def trained(path: Path) -> Model | None:
+    """A model of the first part; of another seed where one cannot be exported."""
+    for seed in range(3):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return streamlstm.fit(path, test_size=1 - TRAINED, seed=seed).model
+        except ModelError as error:
+            print(f"{path.stem}, seed {seed}: {error}", file=sys.stderr)
+    return None
+
+
+def scored_alone(model: Model, one: Series) -> NDArray[np.float64]:
+    """Scores (n,), each by the forecast of its value alone."""
+    constants, kept = Constants(), np.zeros(1, conformal.CALIBRATION)
+    kept[:] = constants.fresh()
+    said = serve(model, [one]).outputs[0][:, 0]
+    x = one.values[:, 0].astype(np.float32).astype(np.float64)
+    flags = np.where(np.isfinite(said[:-1]) & np.isfinite(x[1:]), np.uint8(LABELLED), np.uint8(0))
+    numbers = map(np.nan_to_num, (x[1:], said[:-1], said[1:]))
+    out, counts = np.empty((len(flags), 3)), np.zeros((1, 2))
+    before, conformal.AFTERMATH = conformal.AFTERMATH, 0.0
+    try:
+        events = Events(np.zeros(len(flags), np.int64), flags, *numbers)
+        conformal.calibrate(kept, constants.fresh(), constants.numbers, events, out, counts, 0)
+    finally:
+        conformal.AFTERMATH = before
+    return np.concatenate([[np.nan], out[:, 2]])
+
+
+def row(name: str, found: Group) -> str:
+    """A line of the table; in brackets what it is with values scored by their forecasts alone."""
+    return "| " + " | ".join(cells(name, found)) + " |"
+
+
+def cells(name: str, found: Group) -> Iterator[str]:
+    """What stands in it."""
+    yield from (name, f"{found.files}", f"{found.values:,}")
+    for count in ("false", "soon"):
+        now, alone = getattr(found.now, count), getattr(found.alone, count)
+        each = 1000 / max(1, found.values)
+        yield f"{each * now:.2f} ({each * alone:.2f})" if count == "false" else f"{now} ({alone})"
+    yield f"{found.now.found} of {found.windows} ({found.alone.found})"
+    yield f"{found.by_chance:.0f}"
+
+
+if __name__ == "__main__":
+    main()
