@@ -45,6 +45,7 @@ class Told:
     """What was told of some files."""
 
     false: int = 0  # outside of windows
+    late: int = 0  # of these, in the second half of their file
     soon: int = 0  # of these, right after another
     found: int = 0  # windows
 
@@ -52,7 +53,8 @@ class Told:
         """Count one file: what was told (n,), where each window is (n,), what counts outside of them (n,)."""
         false = np.flatnonzero(told & counted)
         self.false += len(false)
-        self.soon += int((np.diff(np.flatnonzero(told & counted)) <= SOON).sum())
+        self.late += int((false >= len(told) // 2).sum())
+        self.soon += int((np.diff(false) <= SOON).sum())
         self.found += sum(bool(told[window].any()) for window in windows)
 
 
@@ -62,6 +64,7 @@ class Group:
 
     files: int = 0
     values: int = 0  # outside of windows, after the part that was trained on
+    late_values: int = 0  # of these, in the second half of their file
     windows: int = 0
     by_chance: float = 0.0  # windows that chance finds
     now: Told = field(default_factory=Told)
@@ -69,14 +72,11 @@ class Group:
     not_trained: list[str] = field(default_factory=list)
 
     def __iadd__(self, other: Group) -> Group:
-        for name in ("files", "values", "windows", "by_chance", "not_trained"):
+        for name in ("files", "values", "late_values", "windows", "by_chance", "not_trained"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for mine, theirs in ((self.now, other.now), (self.alone, other.alone)):
-            mine.false, mine.soon, mine.found = (
-                mine.false + theirs.false,
-                mine.soon + theirs.soon,
-                mine.found + theirs.found,
-            )
+            for name in ("false", "late", "soon", "found"):
+                setattr(mine, name, getattr(mine, name) + getattr(theirs, name))
         return self
 
 
@@ -107,7 +107,9 @@ def main() -> None:
         sys.exit(f"{labels} is not there; give a checkout of github.com/numenta/NAB")
     windows = json.loads(labels.read_text())
     found: dict[str, Group] = {}
-    print("| group | files | values | false alarms in 1000 | right after another | windows found | by chance |")
+    print(
+        "| group | files | values | false alarms in 1000 | in second halves | right after another | windows found | by chance |"
+    )
     for name in sorted(windows):
         group = name.partition("/")[0]
         if not given.only or group in given.only:
@@ -138,7 +140,8 @@ def measured(path: Path, windows: list[list[str]], above: float) -> Group:
     inside = [mask_of(one, begin, end) for begin, end in windows]
     counted = ~np.logical_or.reduce([np.zeros(len(one.values), bool), *inside])
     counted[: int(TRAINED * len(one.values))] = False
-    made = Group(files=1, values=int(counted.sum()), windows=len(inside))
+    late = int(counted[len(counted) // 2 :].sum())
+    made = Group(files=1, values=int(counted.sum()), late_values=late, windows=len(inside))
     made.by_chance = float(sum(1 - above ** int(window.sum()) for window in inside))
     made.now.add(walk.told, inside, counted)
     made.alone.add(scored_alone(model, one) >= above, inside, counted)
@@ -203,10 +206,12 @@ def row(name: str, found: Group) -> str:
 def cells(name: str, found: Group) -> Iterator[str]:
     """What stands in it."""
     yield from (name, f"{found.files}", f"{found.values:,}")
-    for count in ("false", "soon"):
-        now, alone = getattr(found.now, count), getattr(found.alone, count)
-        each = 1000 / max(1, found.values)
-        yield f"{each * now:.2f} ({each * alone:.2f})" if count == "false" else f"{now} ({alone})"
+    for now, alone, values in (
+        (found.now.false, found.alone.false, found.values),
+        (found.now.late, found.alone.late, found.late_values),
+    ):
+        yield f"{1000 * now / max(1, values):.2f} ({1000 * alone / max(1, values):.2f})"
+    yield f"{found.now.soon} ({found.alone.soon})"
     yield f"{found.now.found} of {found.windows} ({found.alone.found})"
     yield f"{found.by_chance:.0f}"
 

@@ -403,7 +403,7 @@ MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "warm values at their entry's time": ("warm starts, scored", warm_values_at_their_entrys_time),
     "promotions told apart": ("models in roles", promotions_told_apart),
     "records not swapped": ("models in roles", records_not_swapped),
-    "promoted while behind": ("models in roles", promoted_while_behind),
+    "promoted while behind": ("torn commits of two models", promoted_while_behind),
     "roles changed unseen": ("models in roles", roles_changed_unseen),
     "trials go on after a fence": ("models in roles", trials_go_on_after_a_fence),
     "later anomalies kept": ("anomalies, imports", later_anomalies_kept),
