@@ -107,9 +107,8 @@ def main() -> None:
         sys.exit(f"{labels} is not there; give a checkout of github.com/numenta/NAB")
     windows = json.loads(labels.read_text())
     found: dict[str, Group] = {}
-    print(
-        "| group | files | values | false alarms in 1000 | in second halves | right after another | windows found | by chance |"
-    )
+    columns = ("group", "files", "values", "false alarms in 1000", "in second halves", "right after another")
+    print("| " + " | ".join((*columns, "windows found", "by chance")) + " |")
     for name in sorted(windows):
         group = name.partition("/")[0]
         if not given.only or group in given.only:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from streamlstm.errors import StoreError, StoreUnavailableError
-from streamlstm.store.base import Commit, DeadLetter, Store
+from streamlstm.store.base import Anomalies, Commit, DeadLetter, Store
 from streamlstm.store.keys import Keys
 from streamlstm.store.memory import MemoryServer, MemoryStore
 from streamlstm.store.record.layout import Records
@@ -30,6 +30,7 @@ class Backend:
     client: Callable[[], Store]
     add: Callable[..., None]
     predictions: Callable[[], list[tuple[bytes, list[bytes]]]]
+    anomalies: Callable[[], list[tuple[bytes, list[bytes]]]]
     states: Callable[[], dict[bytes, bytes]]
     dead: Callable[[], list[tuple[bytes, bytes, bytes, bytes]]]
     input_ids: Callable[[], list[bytes]]
@@ -43,6 +44,7 @@ def memory_backend() -> Backend:
         client=lambda: MemoryStore(server),
         add=lambda entry_id, *fields: server.add(STREAM, entry_id, *fields),
         predictions=lambda: list(zip(held.prediction_ids, held.predictions, strict=True)),
+        anomalies=lambda: list(zip(held.anomaly_ids, held.anomalies, strict=True)),
         states=lambda: dict(held.state),
         dead=lambda: [(d.id, d.series, d.value, d.error.encode()) for d in held.dead],
         input_ids=lambda: [bytes(i) for i in held.ids],
@@ -65,6 +67,7 @@ def redis_backend(server: Server) -> Backend:
         client=lambda: RedisStore(server.url, block_ms=50),
         add=lambda entry_id, *fields: client.execute_command("XADD", STREAM, entry_id, *fields),
         predictions=lambda: flat(keys.predictions),
+        anomalies=lambda: flat(keys.anomalies),
         states=lambda: client.hgetall(keys.state),
         dead=dead,
         input_ids=lambda: [i for i, _ in client.xrange(STREAM)],
@@ -222,6 +225,27 @@ def test_records_can_be_removed(backend: Backend, part: dict[str, object], left:
     assert store.receive_commit(STREAM)
     assert set(backend.states()) == left
     store.close()
+
+
+def test_anomalies_are_written_with_their_commit(backend: Backend) -> None:
+    """Those of several series of an entry side by side; none of a commit that does not hold."""
+    for n in (1, 2):
+        backend.add(f"{n}-0", "s", "1", "t", "2")
+    store, twin = backend.client(), backend.client()
+    told = Anomalies(
+        Texts.of([b"1-0", b"2-0"]), Texts.of([b"s", b"t", b"t"]), Texts.of([b"1,2", b"3,4", b"5,6"]), np.array([2, 1])
+    )
+    wanted = [(b"1-0", [b"s", b"1,2", b"t", b"3,4"]), (b"2-0", [b"t", b"5,6"])]
+    twin.open(STREAM)
+    store.open(STREAM)
+    store.send_commit(commit(b"0-0", b"2-0", anomalies=told))
+    assert store.receive_commit(STREAM)
+    assert backend.anomalies() == wanted
+    twin.send_commit(commit(b"0-0", b"2-0", anomalies=told))
+    assert not twin.receive_commit(STREAM)
+    assert backend.anomalies() == wanted
+    store.close()
+    twin.close()
 
 
 def test_trimming_never_passes_the_position(backend: Backend) -> None:

@@ -149,9 +149,9 @@ TAKEN = {
     "HDEL": ("-hdel",),
     "XTRIM": ("-xtrim",),
     "all": ("-hset", "-xadd", "-hdel", "-xtrim"),
-    "state": ("resetkeys", "~values", f"~{KEYS.meta}", f"~{KEYS.predictions}", f"~{KEYS.dead}"),
-    "meta": ("resetkeys", "~values", f"~{KEYS.state}", f"~{KEYS.predictions}", f"~{KEYS.dead}"),
-    "predictions": ("resetkeys", "~values", f"~{KEYS.state}", f"~{KEYS.meta}", f"~{KEYS.dead}"),
+    "state": ("resetkeys", "~values", f"~{KEYS.meta}", f"~{KEYS.predictions}", f"~{KEYS.anomalies}", f"~{KEYS.dead}"),
+    "meta": ("resetkeys", "~values", f"~{KEYS.state}", f"~{KEYS.predictions}", f"~{KEYS.anomalies}", f"~{KEYS.dead}"),
+    "predictions": ("resetkeys", "~values", f"~{KEYS.state}", f"~{KEYS.meta}", f"~{KEYS.anomalies}", f"~{KEYS.dead}"),
 }
 
 
@@ -162,7 +162,7 @@ def test_rights_taken_in_the_midst_of_a_commit(place: Place, whole: Callable[[],
     store.open("values")
     reached = place.proxy.held[b"EXEC"] = threading.Event()
     store.send_commit(flight(1))
-    assert eventually(lambda: _queued(place.client) == 7)
+    assert eventually(lambda: _queued(place.client) == 8)
     place.allow(*TAKEN[what])
     del place.proxy.held[b"EXEC"]
     reached.set()
