@@ -1,12 +1,15 @@
 """False alarms and found events on the Numenta Anomaly Benchmark's files, with their labelled windows.
 
-python tools/evaluate_anomalies.py FOLDER [--above 0.999] [--only GROUP]... [-o tools/anomaly_results.json]
+python tools/evaluate_anomalies.py FOLDER [--above 0.999] [--spikes 200] [--only GROUP]... [-o RESULTS.json]
 
 FOLDER is a checkout of github.com/numenta/NAB: `data/GROUP/*.csv` and `labels/combined_windows.json`. A model is
 trained on the first 15 % of each file (NAB's own probation) by `streamlstm.fit` with its defaults, then all of it is
 served with `--score` by the daemon's own engine; what is told as an anomaly after the first 15 % counts. A window is
 found if a value in it is told. Beside it stands what chance finds at the promised rate, and in brackets what is told if
 each value is scored by its own forecast alone, whatever was odd before it.
+
+Last, spikes of so many times the mean change are put into the files of real measurements, a thousand values apart: how
+many of them are told, and how many of the three values after each.
 """
 
 from __future__ import annotations
@@ -70,10 +73,12 @@ class Group:
     now: Told = field(default_factory=Told)
     alone: Told = field(default_factory=Told)  # each value scored by its own forecast alone
     not_trained: list[str] = field(default_factory=list)
+    spikes: list[int] = field(default_factory=lambda: [0] * 5)  # put in; told now, alone; told after them now, alone
 
     def __iadd__(self, other: Group) -> Group:
         for name in ("files", "values", "late_values", "windows", "by_chance", "not_trained"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.spikes = [mine + theirs for mine, theirs in zip(self.spikes, other.spikes, strict=True)]
         for mine, theirs in ((self.now, other.now), (self.alone, other.alone)):
             for name in ("false", "late", "soon", "found"):
                 setattr(mine, name, getattr(mine, name) + getattr(theirs, name))
@@ -99,6 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--above", type=float, default=0.999, help="as `serve --anomaly-above`")
+    parser.add_argument("--spikes", type=float, default=200.0, help="their size, in mean changes of their series")
     parser.add_argument("--only", action="append", help="name of a group, such as realAWSCloudwatch")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     given = parser.parse_args()
@@ -113,12 +119,14 @@ def main() -> None:
         group = name.partition("/")[0]
         if not given.only or group in given.only:
             found.setdefault(group, Group())
-            found[group] += measured(given.folder / "data" / name, windows[name], given.above)
+            found[group] += measured(given.folder / "data" / name, windows[name], given.above, given.spikes)
     total = Group()
     for name, group_ in found.items():
         total += group_
         print(row(name, group_), flush=True)
     print(row("all", total))
+    put, now, alone, after, after_alone = total.spikes
+    print(f"of {put} spikes told: {now} ({alone}); of the three values after each: {after} ({after_alone})")
     report = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "above": given.above,
@@ -127,24 +135,42 @@ def main() -> None:
     given.output.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def measured(path: Path, windows: list[list[str]], above: float) -> Group:
+def measured(path: Path, windows: list[list[str]], above: float, spikes: float) -> Group:
     """One file."""
     one, model = read(path), trained(path)
     if model is None:
         return Group(not_trained=[path.stem])
-    engine = Engine(model, EngineSettings(score=True, anomaly_above=above, gap_after_ms=0))
-    walk = ToldWalk(engine, one)
-    step_walks(engine, [walk], [1])
-    step_walks(engine, [walk], [len(one.values)])
     inside = [mask_of(one, begin, end) for begin, end in windows]
     counted = ~np.logical_or.reduce([np.zeros(len(one.values), bool), *inside])
     counted[: int(TRAINED * len(one.values))] = False
     late = int(counted[len(counted) // 2 :].sum())
     made = Group(files=1, values=int(counted.sum()), late_values=late, windows=len(inside))
     made.by_chance = float(sum(1 - above ** int(window.sum()) for window in inside))
-    made.now.add(walk.told, inside, counted)
+    made.now.add(told(model, one, above), inside, counted)
     made.alone.add(scored_alone(model, one) >= above, inside, counted)
+    if path.parent.name.startswith("real"):
+        made.spikes = spiked(model, one, above, spikes)
     return made
+
+
+def told(model: Model, one: Series, above: float) -> Mask:
+    """Which values (n,) the daemon tells."""
+    engine = Engine(model, EngineSettings(score=True, anomaly_above=above, gap_after_ms=0))
+    walk = ToldWalk(engine, one)
+    step_walks(engine, [walk], [1])
+    step_walks(engine, [walk], [len(one.values)])
+    return walk.told
+
+
+def spiked(model: Model, one: Series, above: float, size: float) -> list[int]:
+    """What is told of a file with spikes in it, as `Group.spikes` has it."""
+    values = one.values.copy()
+    at = np.arange(3 * len(values) // 10, len(values) - 20, 1000)
+    values[at, 0] += size * np.abs(np.diff(values[:, 0])).mean()
+    other = Series(name=one.name, values=values, times_ms=one.times_ms)
+    both = (told(model, other, above), scored_alone(model, other) >= above)
+    after = (at[:, None] + np.arange(1, 4)).ravel()
+    return [len(at), *(int(found[at].sum()) for found in both), *(int(found[after].sum()) for found in both)]
 
 
 def read(path: Path) -> Series:
