@@ -112,14 +112,8 @@ def test_a_reader_sees_each_promotion_once_and_in_its_place(
     check_places(told)
 
 
-def test_tail_and_clients_tell_promotions_where_they_took_place(
-    start_server: Callable[..., Server], start: Callable[..., Serving], tmp_path: Path, other_path: Path
-) -> None:
-    """From the beginning, from an entry on, among the last ones, at the end; and nobody is told who does not ask."""
-    server = start_server()
-    client = server.client()
-    daemon = start("--redis", server.url)
-    daemon.ready()
+def promoted_and_back(server: Server, client: redis.Redis, tmp_path: Path, other_path: Path) -> None:
+    """400 entries, with a promotion after the 300th, and one back at the end."""
     add(client, MADE[:300])
     wait_for_position(client, "values", MADE[299][0])
     model(tmp_path, server, "add", other_path.name)
@@ -129,6 +123,17 @@ def test_tail_and_clients_tell_promotions_where_they_took_place(
     wait_for_position(client, "values", MADE[399][0])
     assert eventually(lambda: in_step(client))
     model(tmp_path, server, "rollback")
+
+
+def test_tail_and_clients_tell_promotions_where_they_took_place(
+    start_server: Callable[..., Server], start: Callable[..., Serving], tmp_path: Path, other_path: Path
+) -> None:
+    """From the beginning, from an entry on, among the last ones, at the end; and nobody is told who does not ask."""
+    server = start_server()
+    client = server.client()
+    daemon = start("--redis", server.url)
+    daemon.ready()
+    promoted_and_back(server, client, tmp_path, other_path)
     (first, new, old), (second, *back) = terms(client)
     assert (first, second, back) == (MADE[299][0], MADE[399][0], [old, new])
 
@@ -151,7 +156,7 @@ def test_tail_and_clients_tell_promotions_where_they_took_place(
     assert f"{new[:12]} took over from {old[:12]} after {first}" in said
     refused = run(tmp_path, "tail", "--promotions", "--dead", "--redis", server.url)
     assert refused.returncode == 2
-    assert "leave one of them out" in refused.stderr
+    assert "leave --dead and --anomalies out" in refused.stderr
 
     told: Told = []
     for one in Client(server.url, "values").predictions(follow=False, on_promotion=told.append):
