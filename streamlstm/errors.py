@@ -68,6 +68,10 @@ class NoSeriesError(StoreError):
     """The stream has no series of this name."""
 
 
+class CorrectionError(StoreError):
+    """A correction that was made once cannot be made again."""
+
+
 class StoreForbidsError(StoreError):
     """The store will not do what every stream needs: no right to a command, a command that is not there."""
 

@@ -7,7 +7,8 @@ arrived goes out at once, in one bulk, so a slow pipe has no delay and a fast on
 from __future__ import annotations
 
 import json
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,19 @@ from streamlstm.cli.table_options import Notes, table_options
 from streamlstm.client import (
     Format,
     Push,
+    Row,
     Sender,
     connected,
+    now_ms,
     packer_of,
+    read_corrections,
     read_file,
     send_pipe,
     streams_of,
+    together_by,
     wait_until_answered,
 )
-from streamlstm.errors import TableError
+from streamlstm.errors import TableError, UsageError
 from streamlstm.tables import take_table_options
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".json", ".jsonl", ".ndjson")
@@ -59,6 +64,9 @@ number is an error and nothing is sent; from a pipe it goes through as it is, an
 A file is sorted by time; a pipe must flow in order of time, or be collected whole with --sort. Times before 1970
 cannot be ids: they are moved by the least multiple of 28 years that suffices, after which weekdays fall on the same
 dates again. With --partitions P a series goes to the stream STREAM:{crc16(series) % P}.
+
+What is in the stream already and was wrong is put right by --corrections FILE; values whose time the stream's end has
+passed go in with --late.
 
 What a server refuses for now, or a connection that broke left open, is tried again (--retry-for) and goes in once:
 values with times by their ids, whatever happens; others unless a second producer writes the very same just then.
@@ -83,6 +91,19 @@ Exit status 1 if not all was understood: what was left out is counted, the first
 @option("--warm", is_flag=True, setting=False, help="Step the values and do not answer them: history to begin with.")
 @option(
     "--skip-existing", is_flag=True, help="Leave out values that the stream has, by time and series: push a file again."
+)
+@option(
+    "--late",
+    "takes_late",
+    is_flag=True,
+    help="Send values of times that the stream's end has passed as late: `serve` puts them where they belong.",
+)
+@option(
+    "--corrections",
+    type=click.Path(path_type=Path, allow_dash=True),
+    setting=False,
+    metavar="FILE",
+    help="Put values right that are in the stream: a table of series, id or time, and value; - is stdin.",
 )
 @option(
     "--retry-for",
@@ -112,6 +133,8 @@ def push(
     partitions: int,
     warm: bool,
     skip_existing: bool,
+    takes_late: bool,
+    corrections: Path | None,
     retry_for_ms: int,
     wait_ms: int | None,
     redis_url: str | None,
@@ -122,19 +145,20 @@ def push(
     """Run the command; its help is HELP."""
     if file == "-" and stream.lower().endswith(TABLE_SUFFIXES) and Path(stream).is_file():
         stream, file = "values", stream  # `push data.csv` means the file
+    if corrections is not None:
+        if file != "-" or skip_existing or takes_late or sort_first:
+            raise UsageError("--corrections goes without values: leave FILE, --skip-existing, --late and --sort out")
+        file = str(corrections)
     notes = Notes()
     chosen = Format(
         source="standard input" if file == "-" else file,
         series=series,
         table=take_table_options(of_table, keep=True),
-        in_order=not sort_first,
+        in_order=not (sort_first or takes_late),
         say=notes,
     )
     streams = streams_of(stream, partitions)
-    from_pipe = file == "-" or (Path(file).exists() and not Path(file).is_file() and not Path(file).is_dir())
-    if from_pipe:
-        chosen.say = note
-    rows = None if from_pipe else read_file(Path(file), chosen)
+    rows = _rows(file, chosen, shift_years, correct=corrections is not None)
     interrupts, retry_for_s = Interrupts(), retry_for_ms / 1000
     with (
         ending_as_interrupt(),
@@ -142,25 +166,48 @@ def push(
     ):
         sender = Sender(nodes, retry_for_s=retry_for_s, pause=interrupts.pause, say=note)
         packers = [packer_of(sender, name, interrupts if skip_existing else None, warm=warm) for name in streams]
+        for packer in packers:
+            packer.takes_late = takes_late
+            if corrections is not None:
+                packer.stay_behind(now_ms())
         run = Push(packers, sender, interrupts, shift_years, note)
-        try:
+        with _reported(run, as_json):
             if rows is not None:
                 notes.flush()
                 run.send_rows(*rows)
             else:
                 send_pipe(run, file, chosen, sort_first=sort_first)
-        except KeyboardInterrupt:
-            with suppress(KeyboardInterrupt):
-                run.settle(insist=False)
-            _report(run, as_json)
-            raise
-        except TableError:
-            if as_json or run.entries:
-                _report(run, as_json)
-            raise
-        _report(run, as_json)
         if wait_ms is not None:
             wait_until_answered(nodes, run.last_ids, wait_ms / 1000)
+
+
+@contextmanager
+def _reported(run: Push, as_json: bool) -> Iterator[None]:
+    """Say in the end what was pushed, also if it is broken off."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        with suppress(KeyboardInterrupt):
+            run.settle(insist=False)
+        _report(run, as_json)
+        raise
+    except TableError:
+        if as_json or run.entries:
+            _report(run, as_json)
+        raise
+    _report(run, as_json)
+
+
+def _rows(file: str, chosen: Format, years: int | None, *, correct: bool) -> tuple[list[Row], list[int] | None] | None:
+    """The rows of a file; None of a pipe, which is read as it flows, but for corrections."""
+    from_pipe = file == "-" or (Path(file).exists() and not Path(file).is_file() and not Path(file).is_dir())
+    if correct:
+        rows = read_corrections(file, chosen, years)
+        return rows, together_by(rows)
+    if from_pipe:
+        chosen.say = note
+        return None
+    return read_file(Path(file), chosen)
 
 
 def _report(run: Push, as_json: bool) -> None:

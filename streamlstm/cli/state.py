@@ -27,6 +27,7 @@ from streamlstm.cli.options import (
     series_option,
     stream_argument,
 )
+from streamlstm.cli.state_past import fork, rewind
 from streamlstm.common import open_bounded, whole_file, whole_stream
 from streamlstm.errors import SnapshotError, StoreError, UsageError
 
@@ -331,5 +332,5 @@ def _report(as_json: bool, text: str, facts: dict[str, Any]) -> None:
         note(text)
 
 
-for _command in (list_states, show, reset, export, import_):
+for _command in (list_states, show, reset, export, import_, rewind, fork):
     state.add_command(_command)

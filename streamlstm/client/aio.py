@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
+from datetime import datetime, timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar, Unpack, overload
 
@@ -153,6 +155,19 @@ class AsyncClient:
             if flow is not None:
                 flow.end()
             raise
+
+    async def correct(
+        self,
+        series: str,
+        when: str | int | datetime | Prediction,
+        value: float | Sequence[float] | None,
+        *,
+        partitions: int = 1,
+        wait: str | int | timedelta | None = None,
+    ) -> Pushed:
+        """As `Client.correct`."""
+        ask = partial(self._client.correct, series, when, value, partitions=partitions, wait=wait)
+        return await asyncio.shield(in_thread(ask))
 
     def predictions(
         self,

@@ -6,22 +6,22 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Unpack, overload
 
 from streamlstm.client.connection import connect, connect_all, find_redis, resolve_redis
 from streamlstm.client.exporting import FORECASTS_OF, NEXT, write_joined
-from streamlstm.client.following import END, After, KeptPlace, Place, Predictions
+from streamlstm.client.following import END, After, KeptPlace, Place, Prediction, Predictions
 from streamlstm.client.forecasting import ForecastArguments, Forecaster, asked_of, forecast_settings, opened_path
 from streamlstm.client.history import read_history, stream_spec
 from streamlstm.client.producer.packing import streams_of
 from streamlstm.client.producer.run import connected
 from streamlstm.client.promotions import Promotion
-from streamlstm.client.pushing import PushArguments, Pushed, push, push_settings
+from streamlstm.client.pushing import PushArguments, Pushed, correct, push, push_settings
 from streamlstm.client.reading import ANOMALIES, PREDICTIONS
 from streamlstm.client.record_facts import Facts, facts
 from streamlstm.common import arguments, in_python, options_are_arguments, without_secrets
@@ -104,8 +104,8 @@ class Client:
         `(series, value)` or `(series, time, value)`; a list of them is read as a whole, sorted by time and checked
         before anything is sent, anything else that gives them, such as a generator, is sent as it comes. Options are
         those of `streamlstm push`: `series` names values without a name, `skip_existing=True` leaves out what is there,
-        `warm=True` gives series their history, which is stepped and not answered, `wait="1m"` waits until a daemon is
-        through with all of it.
+        `warm=True` gives series their history, which is stepped and not answered, `late=True` sends what the stream's
+        end has passed as late, `wait="1m"` waits until a daemon is through with all of it.
 
         Raises TableError for what cannot be read, with nothing sent (of a generator: with how many were).
         """
@@ -116,6 +116,33 @@ class Client:
                 if self._nodes is None:
                     self._nodes = connected(self._resolve(), streams, self._retry_for_s, log)
                 return push(self._nodes, streams, table, settings, retry_for_s=self._retry_for_s, log=log)
+            except BaseException:
+                self._forget()  # a reply may be under way
+                raise
+
+    def correct(
+        self,
+        series: str,
+        when: str | int | datetime | Prediction,
+        value: float | Sequence[float] | None,
+        *,
+        partitions: int = 1,
+        wait: str | int | timedelta | None = None,
+    ) -> Pushed:
+        """Ask for a value that is in the stream to be another: its series goes on as if that had come at first.
+
+        `when` is the id of the entry it is in, its time (as those of records), or the prediction that answered it;
+        None is a missing value. What was answered before stays as it is. One that cannot be made is a dead letter:
+        `streamlstm tail --dead` has the reason. `partitions` and `wait` are those of `push`.
+        """
+        with options_are_arguments(), self._lock:
+            try:
+                settings = push_settings({"partitions": partitions, "wait": wait})
+                streams = streams_of(self.stream, settings["partitions"])
+                if self._nodes is None:
+                    self._nodes = connected(self._resolve(), streams, self._retry_for_s, log)
+                row = (series, when.id if isinstance(when, Prediction) else when, value)
+                return correct(self._nodes, streams, [row], settings, retry_for_s=self._retry_for_s, log=log)
             except BaseException:
                 self._forget()  # a reply may be under way
                 raise

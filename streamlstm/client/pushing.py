@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from streamlstm.client.producer.answered import wait_until_answered
+from streamlstm.client.producer.corrections import one_correction, together_by
 from streamlstm.client.producer.lines import Format, Row
 from streamlstm.client.producer.records import each_row, is_record, is_records, rows_of
-from streamlstm.client.producer.run import AnyTime, Push, packer_of
+from streamlstm.client.producer.run import AnyTime, Push, now_ms, packer_of
 from streamlstm.client.producer.sending import Sender
 from streamlstm.client.producer.sources import read_file, table_rows
 from streamlstm.common import arguments, counted, in_python, taken
@@ -38,6 +39,7 @@ class PushArguments(TableArguments, total=False):
     partitions: int
     skip_existing: bool
     warm: bool
+    late: bool
     wait: str | int | timedelta | None
 
 
@@ -48,6 +50,7 @@ KINDS: Mapping[str, arguments.Kind] = {
     "partitions": arguments.whole(1, 16384),
     "skip_existing": arguments.flag,
     "warm": arguments.flag,
+    "late": arguments.flag,
     "wait": arguments.optional(arguments.duration),
 }
 
@@ -108,6 +111,9 @@ def push(
     sender = Sender(nodes, retry_for_s=retry_for_s, pause=calm.pause, say=log)
     skipping = calm if settings.get("skip_existing") else None
     packers = [packer_of(sender, name, skipping, warm=settings.get("warm", False)) for name in streams]
+    for packer in packers:
+        packer.takes_late = bool(settings.get("late"))
+        chosen.in_order = chosen.in_order and not packer.takes_late
     run = Push(packers, sender, calm, settings.get("shift_years"), chosen.say)
     if rows is not None:
         run.send_rows(*rows)
@@ -115,10 +121,37 @@ def push(
         _flow(run, table, chosen)
     if dropped := run.dropped_line():
         chosen.say(dropped)
-    if settings.get("wait") is not None:
-        wait_until_answered(nodes, run.last_ids, settings["wait"] / 1000)
+    return _pushed(run, nodes, settings.get("wait"), notes)
+
+
+def _pushed(run: Push, nodes: Nodes, wait_ms: int | None, notes: Sequence[str]) -> Pushed:
+    """What a run came to, once it is answered if that is waited for."""
+    if wait_ms is not None:
+        wait_until_answered(nodes, run.last_ids, wait_ms / 1000)
     summary = run.summary()
     return Pushed(**{**summary, "streams": tuple(summary["streams"])}, notes=tuple(notes))
+
+
+def correct(
+    nodes: Nodes,
+    streams: Sequence[str],
+    rows: Sequence[tuple[str, Any, Any]],
+    settings: dict[str, Any],
+    *,
+    retry_for_s: float,
+    log: Callable[[str], None],
+) -> Pushed:
+    """Ask for values to be put right: series, entry or time, and value; wait until that is in."""
+    chosen = Format(source="the corrections")
+    asked = [one_correction(*row, chosen) for row in rows]
+    calm = AnyTime()
+    sender = Sender(nodes, retry_for_s=retry_for_s, pause=calm.pause, say=log)
+    packers = [packer_of(sender, name, None) for name in streams]
+    for packer in packers:
+        packer.stay_behind(now_ms())
+    run = Push(packers, sender, calm, 0, log)
+    run.send_rows(asked, together_by(asked))
+    return _pushed(run, nodes, settings.get("wait"), ())
 
 
 def _is_flow(table: Any) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from streamlstm.errors import UsageError
 
+LATE_POLICIES = ("correct", "dead")  # what becomes of a value that comes late: see `--late`
 MISSING_POLICIES = ("impute", "hold", "skip")  # what stands in for a missing value: see `--missing`
 MOST_ENTRY_VALUES = 65_536  # the widest entries that are of use hold a value each of 50,000 series
 LEAST_LEASE_MS = 200  # below, a slow moment of the machine would cost streams
@@ -91,6 +92,18 @@ class DaemonSettings:
         None,
         "Trim input and predictions so long (such as 7d or 12h) after they were answered; what was answered before the "
         "start, by its ids. Default: keep all.",
+    )
+    checkpoint_every: int = _setting(
+        0,
+        "Keep a record of each series aside every so many entries (such as 100000), so that values of as many entries "
+        "back can be corrected in long and in trimmed streams too. Takes the memory of two records a series. 0: none.",
+        least=0,
+    )
+    late: str = _setting(
+        "correct",
+        "What becomes of values that come late (`!late`): put where they belong, their series stepped again from "
+        "there; or dead letters.",
+        choices=LATE_POLICIES,
     )
     max_dead_letters: int = _setting(
         100_000, "Dead letters of a stream that are kept, about, the youngest. 0: all.", least=0

@@ -12,10 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from streamlstm.common import EngineSettings
+from streamlstm.daemon.corrections import of_challenger
 from streamlstm.daemon.model_library import Library
+from streamlstm.daemon.replay import prepare
 from streamlstm.daemon.streams import Stream, Streams, Trial
 from streamlstm.engine import Engine, Parsed, Result
-from streamlstm.errors import StoreError, StreamlstmError
+from streamlstm.errors import CorrectionError, StoreError, StreamlstmError
 from streamlstm.store import NO_ENTRIES, Commit, Head, Store
 from streamlstm.store.resp import EntryId, is_before
 
@@ -25,7 +27,7 @@ MOST_CREDIT_S = 0.5  # of time that was not used, that is remembered
 IN_STEP_S, IN_STEP_TIMES = 0.002, 2.0
 PAGE_S = 0.01  # aimed at, to catch up with one page of entries
 FIRST_PAGE, MOST_PAGE = 64, 4_096  # entries
-# An entry alone that takes so long is a strike; the third ends the trial.
+# An entry alone that takes so long is a strike, and so is a correction that fails; the third ends the trial.
 STRIKE_S, MOST_STRIKES = 0.05, 3
 
 
@@ -41,6 +43,7 @@ class _Turn:
     pages: int = 0  # read for those
     gone: list[Stream] = field(default_factory=list)  # of those whose entries are not there any more
     values: int = 0  # stepped
+    is_longer: bool = False  # something was corrected, which says nothing of how long values take
 
     @property
     def model(self) -> str:
@@ -228,23 +231,38 @@ class Challengers:
 
     def _batch(self, turn: _Turn, reply: bytes) -> list[Parsed]:
         """What is stepped: of the read those in step, of the input a page of those behind."""
-        batch = []
+        batch: list[Parsed] = []
         for parsed in turn.engine.parse(reply) if turn.in_step else ():
             result = turn.in_step.get(parsed.stream)
             if result is not None:
-                batch.append(parsed if parsed.entries == result.entries else parsed.first(result.entries))
+                mine = parsed if parsed.entries == result.entries else parsed.first(result.entries)
+                self._take(batch, turn, mine, result)
         for stream, trial, end in turn.behind:
             page = self._store.read(stream.name, trial.position, end, self._page)
             turn.pages += 1
             if page == NO_ENTRIES:
                 turn.gone.append(stream)
             else:
-                batch += turn.engine.parse(page)
+                for parsed in turn.engine.parse(page):
+                    self._take(batch, turn, parsed, None)
         return batch
+
+    def _take(self, batch: list[Parsed], turn: _Turn, parsed: Parsed, result: Result | None) -> None:
+        """Take entries into a batch, with what they correct; what the champion made of them is stored, if not given."""
+        if not parsed.plain:
+            stream = self._streams[parsed.stream]
+            try:
+                parsed = prepare(turn.engine, parsed, of_challenger(self._store, stream, result))
+            except CorrectionError as error:  # or another process has gone on, which the next commit tells
+                self._strike(stream, str(error))
+                turn.is_longer = True
+                return
+            turn.is_longer = turn.is_longer or bool(parsed.corrections)
+        batch.append(parsed)
 
     def _judge(self, turn: _Turn, took_s: float) -> None:
         """Remember how fast an engine is, fit the size of pages, and end the trials of one that is too slow."""
-        if not turn.values:
+        if not turn.values or turn.is_longer:
             return
         each_s = took_s / turn.values
         former_s = self._value_s.get(turn.model, each_s)
@@ -255,11 +273,14 @@ class Challengers:
         if took_s < STRIKE_S or entries > 1 or turn.values > len(turn.streams):
             return
         for stream in turn.streams:
-            if stream.trial is None:
-                continue
-            stream.trial.strikes += 1
-            if stream.trial.strikes >= MOST_STRIKES:
-                self._end(stream, f"it is too slow: a value takes {took_s:.2f} s")
+            if stream.trial is not None:
+                self._strike(stream, f"it is too slow: a value takes {took_s:.2f} s")
+
+    def _strike(self, stream: Stream, why: str) -> None:
+        assert stream.trial is not None, "it is stepped"
+        stream.trial.strikes += 1
+        if stream.trial.strikes >= MOST_STRIKES:
+            self._end(stream, why)
 
     def _end(self, stream: Stream, why: str) -> None:
         assert stream.trial is not None, "there is one to end"

@@ -27,6 +27,7 @@ class Champions:
         if engine is None:
             engine = self._made[model.fingerprint] = Engine(model, self.settings)
             engine.model.beat = self._beat
+            engine.checkpoint_every = self.own.checkpoint_every
             for name in self._of:
                 engine.know(name)
         former = self._of.get(stream)

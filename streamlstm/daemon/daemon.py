@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from streamlstm.common import DaemonSettings
 from streamlstm.daemon.clock import Clock
+from streamlstm.daemon.corrections import Corrections
 from streamlstm.daemon.health import Health
 from streamlstm.daemon.idle_sweeper import Sweep
 from streamlstm.daemon.lag_monitor import Tails
@@ -73,8 +74,10 @@ class Daemon:
         self._alone = LeftAlone(streams, self._sharing, metrics, standby)
         self._away = Away(streams, clock.monotonic)
         self.health = Health(self._standing, self._away, self._alone, clock.monotonic)
+        engine.checkpoint_every = settings.checkpoint_every
         models = Models.of(engine, library or Library(engine.model), streams, store, self.health.beat, clock.monotonic)
         self._champions, self._challengers, self._library = models
+        self._corrections = Corrections(store, streams, self._champions, settings)
         self._sweep = Sweep(store, self._champions)
         self._reading = Reading(
             store, streams, batch_values=settings.batch_values, most_entries=settings.max_read_entries
@@ -212,7 +215,7 @@ class Daemon:
         """Answer whatever a read brought."""
         batch = self._champions.parse(reply)
         self._lap("parse")
-        fresh = self._reading.take(reply, batch)
+        fresh = self._corrections.cut(self._reading.take(reply, batch))
         # In a backlog the next read is asked for first, so that the store answers while it has nothing else to do:
         # once the commit is sent, the reply would have to wait for all of it. Live values do not wait for that.
         backlog = sum([parsed.items for parsed in fresh]) >= BACKLOG_VALUES
@@ -226,6 +229,7 @@ class Daemon:
     def _work(self, batch: list[Parsed], reply: bytes) -> None:
         """Step a batch, which was read from a reply, and send its commits."""
         began = self._clock.monotonic()
+        batch = self._corrections.prepare(batch)
         unknown = self._champions.begin(batch)
         if unknown:
             self._load(unknown)

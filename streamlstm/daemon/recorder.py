@@ -58,6 +58,7 @@ class Counting:
         if commit.anomalies is not None:
             metrics.anomalies.value += len(commit.anomalies.texts)
         metrics.resets.value += result.resets
+        metrics.corrections.value += result.corrections
         self._metrics.score(stream, result.tally)
         if result.challenger is not None and result.challenger.commit.position == commit.position:
             self._metrics.score_roles(stream, result.tally, result.challenger.tally)

@@ -155,4 +155,5 @@ def after_commit(head: Head | None, commit: Commit, series: int) -> Head:
         challenger=challenger,
         former=head.former,
         epoch=head.epoch,
+        begun=head.begun,
     )

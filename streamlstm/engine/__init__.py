@@ -4,6 +4,17 @@ from streamlstm.engine.ahead import Ahead, Course, Fed, fed_steps
 from streamlstm.engine.ahead_intervals import bounds_ahead, one_step, scored_column
 from streamlstm.engine.anomalies import anomaly_threshold
 from streamlstm.engine.compiled import COMPILED, WITHOUT
+from streamlstm.engine.corrections import (
+    MOST_TEXT_BYTES,
+    Correction,
+    Past,
+    Place,
+    correcting_entries,
+    corrections_in,
+    not_corrected,
+    read_correction,
+    step_again,
+)
 from streamlstm.engine.engine import Engine, Result
 from streamlstm.engine.forecasts import (
     DEFAULT_STEPS,
@@ -20,8 +31,19 @@ from streamlstm.engine.forecasts import (
 )
 from streamlstm.engine.kernels import calibrate
 from streamlstm.engine.overflow import MOST_REJECTED
-from streamlstm.engine.parsing import ALL_SERIES, RESET, WARM, Parsed, name_error, parse
-from streamlstm.engine.rejection import BAD_RECORD, KINDS, MODEL_FAILED
+from streamlstm.engine.parsing import (
+    ALL_SERIES,
+    COMMANDS,
+    CORRECT,
+    CORRECTIONS,
+    LATE,
+    RESET,
+    WARM,
+    Parsed,
+    name_error,
+    parse,
+)
+from streamlstm.engine.rejection import BAD_RECORD, KINDS, MODEL_FAILED, NOT_CORRECTED, Flaw
 from streamlstm.engine.rounding import rounding_share
 from streamlstm.engine.scoring import (
     ABSOLUTE,

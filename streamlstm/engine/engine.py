@@ -6,7 +6,7 @@ own. The daemon (or the simulation) moves entries, records and commits between a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypedDict
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from streamlstm.common import EngineSettings
 from streamlstm.engine.anomalies import AnomalyFinder, anomaly_threshold
 from streamlstm.engine.answers import Answers
+from streamlstm.engine.checkpoints import Window, keep_aside
+from streamlstm.engine.corrected import Corrected, place_corrected
 from streamlstm.engine.dead_letters import first_items, write_letters
 from streamlstm.engine.effort import Effort
 from streamlstm.engine.heartbeat import BeatingModel
@@ -58,6 +60,8 @@ class StreamHead:
     begun: Index = field(
         default_factory=lambda: _NONE
     )  # slots of series that began in this batch without a good record
+    window: Window = field(default_factory=Window)
+    corrected: Corrected = field(default_factory=Corrected)  # series that go on from other records with the next batch
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,6 +75,7 @@ class Result:
     predictions: int
     resets: int = 0  # markers carried out; `!reset *` is one
     warm: int = 0  # values stepped and not answered
+    corrections: int = 0  # likewise, of values
     anew: Sequence[bytes] = ()  # series that began anew because too many values of theirs had no answer
     challenger: Result | None = None  # what the stream's challenger came to, in the same commit
 
@@ -128,13 +133,15 @@ class Engine:
         )
         self._anomalies = None if above is None else AnomalyFinder(self._stepper.layout, above)
         self._single = SinglePath(model, self._stepper)
+        self.checkpoint_every = 0  # entries; 0: no records are kept aside
         self._heads: dict[str, StreamHead] = {}
         self._keys: dict[bytes, int] = {}  # numbers in the table of the streams that were ever opened
 
     def open(self, stream: str, head: Head) -> None:
         """Begin a stream at the position the store holds; forgets what was cached of it."""
         self.forget(stream)
-        self._heads[stream] = StreamHead(position=head.position, answered=head.answered, series=head.series)
+        made = StreamHead(position=head.position, answered=head.answered, series=head.series)
+        made.window.every, self._heads[stream] = self.checkpoint_every, made
         self.know(stream)
 
     def know(self, stream: str) -> None:
@@ -174,6 +181,8 @@ class Engine:
         The commit is read from memory that changes with the next call.
         """
         head = self._heads[single.stream]
+        if self.checkpoint_every and head.window.is_due(head.answered, self.arena.kept_in[single.slot]):
+            return None
         tally = None if head.unreadable else self._single.step(single, self.arena, self._silence_ms)
         if tally is None:
             return None
@@ -196,6 +205,7 @@ class Engine:
     def begin(self, batch: Sequence[Parsed]) -> dict[str, list[bytes]]:
         """Start a batch; returns the series of each stream whose records have to be loaded and admitted."""
         self.arena.begin_batch()
+        place_corrected(batch, self._heads, self.arena, self.format)
         unknown = {}
         for parsed in batch:
             if parsed.slots.min(initial=0) > NO_SLOT:
@@ -210,6 +220,22 @@ class Engine:
                 unknown[parsed.stream] = [*found.beginners, *found.others]
         return unknown
 
+    def correct(self, stream: str, records: Mapping[bytes, bytes | None], begun: int) -> None:
+        """Have series go on from other records, or begin anew, with the next batch; they are stored by its commit.
+
+        So many of these series had no record.
+        """
+        self._heads[stream].corrected = Corrected(records, begun)
+
+    def position(self, stream: str) -> bytes:
+        """Up to where the stream is answered, by what was handed out for commit."""
+        return self._heads[stream].position
+
+    def record(self, stream: str, name: bytes) -> bytes | None:
+        """The record of a series that is in memory; None if it is not."""
+        slot = self.arena.find(stream, name)
+        return None if slot == NO_SLOT else self.arena.rows[slot].tobytes()
+
     def holds_all(self, stream: str) -> bool:
         """Whether every record the stream has is in memory, so that a series that is not has none to be loaded."""
         return self.arena.count(stream) == self._heads[stream].series
@@ -223,7 +249,8 @@ class Engine:
             rows, wrong = self.format.decode([record for _, record in stored])
             for i, reason in wrong.items():
                 head.unreadable[stored[i][0]] = f"the stored state was {reason}; the series began anew"
-            head.begun = self.arena.put(stream, [name for name, _ in stored], rows)[list(wrong)]
+            slots = self.arena.put(stream, [name for name, _ in stored], rows)
+            head.begun = np.concatenate([head.begun, slots[list(wrong)]])
 
     def step(self, batch: Sequence[Parsed]) -> list[Result]:
         """Step a batch whose records are all in memory; moves each stream past its entries.
@@ -233,9 +260,13 @@ class Engine:
         The results' records are read from memory that changes with the next call.
         """
         works = [self._work(parsed) for parsed in batch]
+        kept = keep_aside(works, self._heads, self.arena, self.format) if self.checkpoint_every else ()
         items = Items.of(works, skip=self._skips)
         answers = self._step(items)
-        return [self._result(number, work, items.offsets, answers) for number, work in enumerate(works)]
+        results = [self._result(number, work, items.offsets, answers) for number, work in enumerate(works)]
+        for result, records in zip(results, kept, strict=False):
+            result.commit.kept = records
+        return results
 
     def _step(self, items: Items) -> Answers:
         layout, constants = self._stepper.layout, self._stepper.numbers[0]
@@ -333,6 +364,9 @@ class Engine:
             anomalies=anomalies,
             dead=self._letters(work, answers, head),
         )
+        if head.corrected.records:
+            head.corrected.add_to(commit, answers.gone, self.format.header(self.arena.rows)["steps"])
+            head.corrected = Corrected()
         self._drop(head, commit, gone=answers.gone, written=answers.slots)
         resets = len(work.resets) + len(work.resets_all)
         return Result(
@@ -343,6 +377,7 @@ class Engine:
             predictions=len(commit.texts),
             resets=resets,
             warm=warm,
+            corrections=list(parsed.corrections.values()).count(None),
             anew=[parsed.names[item] for item in answers.anew.tolist()],
         )
 

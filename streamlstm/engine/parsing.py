@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -28,7 +28,9 @@ MAX_NAME_BYTES = 256
 MOST_ENTRY_MISSING = 4_096
 RESET = b"!reset"
 WARM = b"!warm"  # see `engine.warm`
-COMMANDS = (RESET, WARM)
+CORRECT, LATE = b"!correct", b"!late"  # a value in the place of another, and one that comes after later ones
+CORRECTIONS = frozenset((CORRECT, LATE))
+COMMANDS = CORRECTIONS | {RESET, WARM}
 ALL_SERIES = b"*"
 
 
@@ -58,6 +60,8 @@ class Parsed:
     plain: bool  # whether none is
     wrong: dict[int, Flaw]  # items that hold no value, and why
     warm: Warm | None = None  # None if none is
+    # What became of items that correct a value: why they could not, or None for one that is carried out.
+    corrections: dict[int, Flaw | None] = field(default_factory=dict)
 
     @property
     def position(self) -> bytes:
@@ -96,6 +100,7 @@ class Parsed:
             odd=odd,
             plain=not odd.any(),
             wrong={number: found for number, found in self.wrong.items() if number < items},
+            corrections={number: found for number, found in self.corrections.items() if number < items},
         )
         if self.warm is not None:
             part.warm, part.item_times_ms = self.warm.first(items), self.item_times_ms[:items]
@@ -209,7 +214,7 @@ def name_error(name: bytes) -> Flaw | None:
     if name.startswith(b"!"):
         return Flaw(
             rejection.UNKNOWN_COMMAND,
-            f"unknown command {name.decode('utf-8', 'replace')}; there are !reset and !warm",
+            f"unknown command {name.decode('utf-8', 'replace')}; there are !reset, !warm, !correct and !late",
         )
     try:
         name.decode()

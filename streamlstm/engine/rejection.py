@@ -15,6 +15,7 @@ NOT_FINITE = "not_finite"
 MODEL_FAILED = "model_failed"
 BAD_RECORD = "bad_record"
 TOO_MANY_VALUES = "too_many_values"
+NOT_CORRECTED = "not_corrected"
 
 KINDS = (
     NOT_A_NUMBER,
@@ -28,6 +29,7 @@ KINDS = (
     MODEL_FAILED,
     BAD_RECORD,
     TOO_MANY_VALUES,
+    NOT_CORRECTED,
 )
 
 

@@ -36,6 +36,7 @@ class Arena:
         self._capacity = 0
         self._last_used = np.empty(0, np.uint32)  # number of the batch that used a row last
         self._stream_of = np.empty(0, np.int32)  # number of the stream a row belongs to; NOBODY if free
+        self.kept_in = np.empty(0, np.int64)  # (slots,) for `engine.checkpoints`: when a row was last kept aside
         self._free = np.empty(0, np.int32)  # a stack of free slots
         self._free_count = 0
         self.scratch = np.empty(0, np.int32)  # (slots,) -1 each, for whoever sorts slots and leaves it so
@@ -63,7 +64,7 @@ class Arena:
     @property
     def nbytes(self) -> int:
         """What the rows and what finds them take, used or not."""
-        arrays = (self._last_used, self._stream_of, self._free, self.scratch)
+        arrays = (self._last_used, self._stream_of, self.kept_in, self._free, self.scratch)
         rows = self._capacity * self._format.size
         return rows + sum(array.nbytes for array in arrays) + self.table.nbytes
 
@@ -86,6 +87,7 @@ class Arena:
         self._free_count -= count
         self._rows[taken] = rows
         self._last_used[taken] = self._batch
+        self.kept_in[taken] = -1
         number = self.number(stream)
         self._stream_of[taken] = number
         self._counts[number] = self._counts.get(number, 0) + count
@@ -164,6 +166,7 @@ class Arena:
         added = capacity - old
         self._last_used = np.concatenate([self._last_used, np.zeros(added, np.uint32)])
         self._stream_of = np.concatenate([self._stream_of, np.full(added, NOBODY, np.int32)])
+        self.kept_in = np.concatenate([self.kept_in, np.full(added, -1, np.int64)])
         free = np.empty(capacity, np.int32)
         free[: self._free_count] = self._free[: self._free_count]
         free[self._free_count : self._free_count + added] = np.arange(capacity - 1, old - 1, -1)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.engine import rejection
-from streamlstm.engine.parsing import ALL_SERIES, COMMANDS, RESET, WARM, Parsed, name_error
+from streamlstm.engine.dead_letters import MAX_DEAD_VALUE_BYTES
+from streamlstm.engine.parsing import ALL_SERIES, COMMANDS, CORRECTIONS, RESET, WARM, Parsed, name_error
 from streamlstm.engine.rejection import Flaw
 from streamlstm.engine.schedule_python import GAP, MISSING, SKIPPED
 from streamlstm.engine.schedule_python import RESET as IS_RESET
@@ -19,6 +20,11 @@ from streamlstm.engine.series_cache import NO_SLOT
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
+NO_CORRECTION = Flaw(
+    rejection.NOT_CORRECTED,
+    "nothing is corrected: it has to be '<series> <id> <value>' with single spaces, of at most "
+    f"{MAX_DEAD_VALUE_BYTES:,} bytes",
+)
 NO_PAST = Flaw(rejection.NO_PAST, "missing, and the series has no prediction yet that could stand in for it")
 
 
@@ -80,6 +86,10 @@ class Work:
                 work._take_reset(item, find)
             elif parsed.names[item] == WARM:  # one that is not understood
                 work.dead[item] = parsed.wrong[item]
+            elif parsed.names[item] in CORRECTIONS:
+                flaw = parsed.corrections.get(item, NO_CORRECTION)
+                if flaw is not None:
+                    work.dead[item] = flaw
             else:
                 work.dead[item] = work._unnamed(item) or work._unadmitted(item)
         for item, found_flaw in parsed.wrong.items():

@@ -7,7 +7,7 @@ so that the store works while the next batch is computed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.store.dead_letters import About
 from streamlstm.store.record import NO_RECORDS, Records, Rows
 from streamlstm.store.resp import BEGINNING, ID_AT, ID_LENGTH, NAME_AT, NAME_LENGTH, SLOT, Texts, write_numbers
 
@@ -30,6 +31,7 @@ class ChallengerHead:
     position: bytes  # id of the last entry whose results are in the challenger's records
     series: int  # records in base:challenger:state
     off: str | None = None  # why it is not stepped any more
+    begun: bytes = BEGINNING  # id of the last entry before those its states were made of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,7 @@ class Head:
     challenger: ChallengerHead | None = None
     former: tuple[str, ...] = ()  # models that were the champion before
     epoch: int = 0  # times all states were replaced at once, or models in their roles
+    begun: bytes = BEGINNING  # id of the last entry before those the states were made of, where that is known
 
 
 BEFORE_ANYTHING = Head(position=BEGINNING, model=None, series=0, answered=0)
@@ -74,6 +77,15 @@ class Anomalies:
     counts: NDArray[np.int64]  # values an entry
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Records to be kept aside, each behind the position it belongs to and a blank (`engine.checkpoints`)."""
+
+    window: int  # which of the two hashes they go to
+    begins: bool  # whether that is emptied first
+    records: Sequence[tuple[bytes, bytes]]
+
+
 @dataclass(kw_only=True)  # frozen ones take three times as long to make
 class Commit:
     """The results of a run of entries of one stream, to be written as one."""
@@ -98,6 +110,7 @@ class Commit:
     dead: Sequence[DeadLetter] = field(default_factory=tuple)
     most_dead: int | None = None  # about so many dead letters are kept, the youngest; None keeps all
     trim_before_ms: int | None = None  # entries older than this may go; never past the position
+    kept: Kept | None = None
     # What the challenger makes of entries up to `challenger.position`; of it only records and predictions are written.
     challenger: Commit | None = None
 
@@ -107,7 +120,7 @@ class SingleCommit(Commit):
 
     removed = dead = ()
     reset_all = False
-    most_dead = trim_before_ms = challenger = None
+    most_dead = trim_before_ms = challenger = kept = None
     anomalies: Anomalies | None = None
 
     def __init__(
@@ -201,6 +214,12 @@ class Store(Protocol):
 
     def read(self, stream: str, after: bytes, end: bytes, count: int) -> bytes:
         """Up to `count` entries after one id up to another, beside what `send_read` asked for, as `receive_read`."""
+
+    def letters(self, stream: str, names: Container[bytes]) -> Mapping[About, str]:
+        """Why items of some names were rejected, by id of the entry, name and text; sees every commit sent before."""
+
+    def kept(self, stream: str, names: Sequence[bytes]) -> list[list[tuple[bytes, bytes]]]:
+        """Of each series, positions and the records it had there, the newest first; sees every commit sent before."""
 
     def scan(self, stream: str, cursor: bytes, count: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         """About `count` series with their records from a cursor on, b"0" at first, and the cursor of the next ones.

@@ -86,6 +86,7 @@ class CommitConnection:
             challenger=challenger_head(meta, beside),
             former=tuple(term.model for term in meta.champions[:-1]),
             epoch=meta.epoch,
+            begun=meta.champion_terms[-1].begun.encode() if meta.champion_terms else BEGINNING,
         )
 
     def _read_meta(self, found: list[bytes | None]) -> Meta:
@@ -187,4 +188,5 @@ def challenger_head(meta: Meta, series: int) -> ChallengerHead | None:
     found = meta.challenger
     if found is None:
         return None
-    return ChallengerHead(model=found.model, position=found.position, series=series, off=found.off)
+    begun = meta.challengers[-1].begun.encode() if meta.challengers else BEGINNING
+    return ChallengerHead(model=found.model, position=found.position, series=series, off=found.off, begun=begun)

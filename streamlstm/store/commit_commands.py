@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from streamlstm.store.base import Commit, SingleCommit
+from streamlstm.store.base import Commit, Kept, SingleCommit
 from streamlstm.store.keys import Keys
 from streamlstm.store.resp import EntryId, bulk, pack, pack_entries, pack_records, pack_single, parse_replies
 from streamlstm.store.stream_meta import format_of
@@ -107,9 +107,19 @@ class FlightPacker:
             commands += len(told.ids)
         if commit.challenger is not None:
             commands += self._challenger.pack(commit.challenger, parts)
+        if commit.kept is not None:
+            commands += self._pack_kept(commit.kept, parts)
         commands += self._pack_rest(commit, parts)
         parts.append(self._end)
         return parts, commands
+
+    def _pack_kept(self, kept: Kept, parts: list[bytes]) -> int:
+        key = self._keys.checkpoints(kept.window)
+        packed = [pack("DEL", key)] if kept.begins else []
+        if kept.records:
+            packed.append(pack("HSET", key, *(part for record in kept.records for part in record)))
+        parts += packed
+        return len(packed)
 
     def _single(self, commit: Commit) -> tuple[bytes, bytes, bytes, bytes, bytes]:
         """The pieces of a single value's flight."""

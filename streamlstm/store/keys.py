@@ -75,6 +75,10 @@ class Keys:
         """Stream of dead letters."""
         return f"{self.base}:dead"
 
+    def checkpoints(self, window: int) -> str:
+        """Hash from series name to a position and the record it had there; there are two, taken in turn."""
+        return f"{self.base}:checkpoints:{window}"
+
     @property
     def challenger_predictions(self) -> str:
         """Stream of the challenger's predictions; ids as those of `predictions`."""
@@ -132,4 +136,6 @@ class Keys:
             self.challenger_state: "hash",
             self.challenger_starts: "hash",
             self.promotions: "stream",
+            self.checkpoints(0): "hash",
+            self.checkpoints(1): "hash",
         }

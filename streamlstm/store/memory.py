@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import bisect
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.store.base import Anomalies, ChallengerHead, Commit, DeadLetter, Head, Tail
+from streamlstm.store.dead_letters import About, letters_about
+from streamlstm.store.kept_records import kept_of
 from streamlstm.store.resp import BEGINNING, EntryId, encode_read
-from streamlstm.store.terms import read_terms
+from streamlstm.store.terms import Term, read_terms
 
 
 @dataclass
@@ -26,8 +28,10 @@ class MemoryChallenger:
     prediction_ids: list[bytes] = field(default_factory=list)
     predictions: list[list[bytes]] = field(default_factory=list)
 
-    def head(self) -> ChallengerHead:
-        return ChallengerHead(model=self.model, position=self.position, series=len(self.state), off=self.off)
+    def head(self, begun: bytes) -> ChallengerHead:
+        return ChallengerHead(
+            model=self.model, position=self.position, series=len(self.state), off=self.off, begun=begun
+        )
 
 
 @dataclass
@@ -42,6 +46,7 @@ class MemoryStream:
     anomalies: list[list[bytes]] = field(default_factory=list)
     state: dict[bytes, bytes] = field(default_factory=dict)
     dead: list[DeadLetter] = field(default_factory=list)
+    kept: dict[int, dict[bytes, bytes]] = field(default_factory=dict)  # records kept aside, by window
     position: bytes = BEGINNING
     model: str | None = None
     columns: str = ""
@@ -134,14 +139,17 @@ class MemoryStore:
         held = self._reach(stream, connect=True)
         self._pending.pop(stream, None)
         self._guarded[stream] = (held.position, held.epoch, held.beside)
+        champions = read_terms(held.terms.get(b"champions")) or ()
+        beside = read_terms(held.terms.get(b"challengers")) or ()
         return Head(
             position=held.position,
             model=held.model,
             series=len(held.state),
             answered=held.answered,
-            challenger=None if held.challenger is None else held.challenger.head(),
-            former=tuple(term.model for term in (read_terms(held.terms.get(b"champions")) or ())[:-1]),
+            challenger=None if held.challenger is None else held.challenger.head(_begun(beside)),
+            former=tuple(term.model for term in champions[:-1]),
             epoch=held.epoch,
+            begun=_begun(champions),
         )
 
     def send_read(self, cursors: Mapping[str, bytes], count: int) -> None:
@@ -171,6 +179,13 @@ class MemoryStore:
             assert held.challenger is not None, "there is one"
             held = held.challenger
         return [held.state.get(name) for name in names]
+
+    def letters(self, stream: str, names: Container[bytes]) -> Mapping[About, str]:
+        return letters_about(names, [letter.stored() for letter in self._reach(stream).dead])
+
+    def kept(self, stream: str, names: Sequence[bytes]) -> list[list[tuple[bytes, bytes]]]:
+        held = self._reach(stream).kept
+        return [kept_of(window.get(name) for window in held.values()) for name in names]
 
     def read(self, stream: str, after: bytes, end: bytes, count: int) -> bytes:
         held = self._reach(stream)
@@ -244,6 +259,10 @@ class MemoryStore:
         return self._server.stream(stream)
 
 
+def _begun(terms: Sequence[Term]) -> bytes:
+    return terms[-1].begun.encode() if terms else BEGINNING
+
+
 def _move(held: MemoryStream, position: bytes, model: str, columns: str) -> None:
     if model != held.model:
         held.eras.append((held.position, model))
@@ -283,6 +302,9 @@ def _apply(held: MemoryStream, commit: Commit) -> None:
     if commit.anomalies is not None:
         held.anomaly_ids.extend(commit.anomalies.ids)
         held.anomalies.extend(_entries(commit.anomalies))
+    if commit.kept is not None:
+        before = {} if commit.kept.begins else held.kept.get(commit.kept.window, {})
+        held.kept = {**held.kept, commit.kept.window: {**before, **dict(commit.kept.records)}}
     held.dead.extend(commit.dead)
     if commit.most_dead is not None:
         del held.dead[: max(0, len(held.dead) - commit.most_dead)]

@@ -92,6 +92,7 @@ def needed(
         ("HGET", keys.meta, "position"),
         ("XINFO", "STREAM", keys.input),
         ("XRANGE", keys.input, "-", "+", "COUNT", 1),
+        ("XRANGE", keys.dead, "-", "+", "COUNT", 1),
         ("TIME",),
     ]
     if trims:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from streamlstm.errors import StoreError, StoreForbidsError, StoreRefusesError, StoreUnavailableError
 from streamlstm.store.base import Commit, Head, Tail
 from streamlstm.store.commit import CommitConnection
+from streamlstm.store.dead_letters import About, read_letters
+from streamlstm.store.kept_records import read_kept
 from streamlstm.store.keys import Keys
 from streamlstm.store.model_files import ModelFiles
 from streamlstm.store.preflight import Preflight
@@ -130,13 +132,28 @@ class RedisStore:
 
     def load(self, stream: str, names: Sequence[bytes], *, challenger: bool = False) -> list[bytes | None]:
         """HMGET, once the stream's commit is answered: its own connection has begun the next one already."""
-        held, keys = self._streams[stream], Keys(stream)
+        keys = Keys(stream)
+        connection = self._after_commits(keys)
+        connection.send(pack("HMGET", keys.challenger_state if challenger else keys.state, *names))
+        return listed(connection.receive(), len(names), connection.address, "HMGET")
+
+    def _after_commits(self, keys: Keys) -> Connection:
+        """A connection that sees what the stream's commits have written."""
+        held = self._streams[keys.input]
         if held.flight is not None:
             self._waiting.forget(held.connection)
             held.receive_early()
-        connection = self._nodes.connection(keys.input)
-        connection.send(pack("HMGET", keys.challenger_state if challenger else keys.state, *names))
-        return listed(connection.receive(), len(names), connection.address, "HMGET")
+        return self._nodes.connection(keys.input)
+
+    def letters(self, stream: str, names: Container[bytes]) -> Mapping[About, str]:
+        """XRANGE."""
+        keys = Keys(stream)
+        return read_letters(self._after_commits(keys), keys, names)
+
+    def kept(self, stream: str, names: Sequence[bytes]) -> list[list[tuple[bytes, bytes]]]:
+        """HMGET of both."""
+        keys = Keys(stream)
+        return read_kept(self._after_commits(keys), keys, names)
 
     def read(self, stream: str, after: bytes, end: bytes, count: int) -> bytes:
         """XRANGE."""

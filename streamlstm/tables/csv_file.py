@@ -112,7 +112,11 @@ def is_header(cells: Sequence[str], *, wide: bool = False) -> bool:
         return True  # as a data frame writes columns without names, behind its index
     if len(words) > 1 and (words[0].lower() in TIME_NAMES | ID_NAMES or (wide and not _is_value(words[0]))):
         return True
-    return not any(_is_value(word) for word in words) and bool(words[-1]) and words[0] != "!reset"
+    return (
+        not any(_is_value(word) for word in words)
+        and bool(words[-1])
+        and words[0] not in {"!reset", "!correct", "!late"}
+    )
 
 
 def _is_value(word: str) -> bool:

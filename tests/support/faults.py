@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from streamlstm.daemon.sharing.leases import Member, Roll
 from streamlstm.store.base import Commit, Head, Tail
+from streamlstm.store.dead_letters import About
 from streamlstm.store.memory import MemoryStore
 from support.memory_leases import LeaseServer, MemoryLeases
 
@@ -84,6 +85,14 @@ class FaultyStore:
     def read(self, stream: str, after: bytes, end: bytes, count: int) -> bytes:
         """May fail."""
         return self._call("read", self._store.read, stream, after, end, count)
+
+    def letters(self, stream: str, names: Container[bytes]) -> Mapping[About, str]:
+        """May fail."""
+        return self._call("letters", self._store.letters, stream, names)
+
+    def kept(self, stream: str, names: Sequence[bytes]) -> list[list[tuple[bytes, bytes]]]:
+        """May fail."""
+        return self._call("kept", self._store.kept, stream, names)
 
     def scan(self, stream: str, cursor: bytes, count: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         """May fail."""

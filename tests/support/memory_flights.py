@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +18,7 @@ import streamlstm.store.memory
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.store.base import Commit, DeadLetter, Head
 from streamlstm.store.commit import CommitConnection
+from streamlstm.store.dead_letters import About
 from streamlstm.store.keys import Keys
 from streamlstm.store.memory import MemoryServer, MemoryStore
 from streamlstm.store.preflight import hold_commands, needed
@@ -243,6 +244,18 @@ class FlightStore(MemoryStore):
         if self._flights[stream].flight is not None:
             self._flights[stream].receive_early()
         return super().load(stream, names, challenger=challenger)
+
+    def letters(self, stream: str, names: Container[bytes]) -> Mapping[About, str]:
+        """After what was sent."""
+        if self._flights[stream].flight is not None:
+            self._flights[stream].receive_early()
+        return super().letters(stream, names)
+
+    def kept(self, stream: str, names: Sequence[bytes]) -> list[list[tuple[bytes, bytes]]]:
+        """After what was sent."""
+        if self._flights[stream].flight is not None:
+            self._flights[stream].receive_early()
+        return super().kept(stream, names)
 
     def send_commit(self, commit: Commit) -> None:
         """The flight."""

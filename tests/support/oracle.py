@@ -5,8 +5,9 @@ It is written apart from the engine and shares nothing with it but the model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from support.calibrator import Calibrator
 
 Fields = Sequence[str]
 
+CORRECTIONS = {"!correct", "!late"}
 MOST_REJECTED = 10  # in a row; then a series begins anew if it can
 REFUSED = "refused"
 LEAST_OVERFLOW = 2.0**128 - 2.0**103  # what is smaller rounds to a finite float32
@@ -54,6 +56,10 @@ class Oracle:
     anomalies: list[tuple[str, list[tuple[str, NDArray[np.floating]]]]] = field(default_factory=list)
     dead: list[tuple[str, str, str]] = field(default_factory=list)
     _odd: list[tuple[str, NDArray[np.floating]]] = field(default_factory=list)  # of the entry at work
+    refused: Container[tuple[str, str, str]] = ()  # corrections not made though they could be: entry, command and text
+    history: list[tuple[str, list[str]]] = field(default_factory=list)  # all that was fed, as it should have been
+    begun: tuple[int, int] = (0, 0)  # id of the last entry before those that are fed
+    late: dict[tuple[str, tuple[int, int]], list[str]] = field(default_factory=dict)  # what of it came late
 
     @property
     def said(self) -> tuple[list[Any], list[Any], list[Any]]:
@@ -64,7 +70,17 @@ class Oracle:
         """Take entries (id, [field, value, …]) in order."""
         for entry_id, fields in entries:
             answers, warm = [], None
+            pairs = list(zip(fields[0::2], fields[1::2], strict=True))
+            asked = [(entry_id, name, text) for name, text in pairs if name in CORRECTIONS]
+            made = [
+                one not in self.refused and self._correct(*one) for one in asked
+            ]  # before the values of their entry
+            self.history.append((entry_id, list(fields)))
             for name, text in zip(fields[0::2], fields[1::2], strict=True):
+                if name in CORRECTIONS:
+                    if not made.pop(0):
+                        self.dead.append((entry_id, name, text))
+                    continue
                 if name == "!reset":
                     self._reset(text)
                     continue
@@ -83,6 +99,42 @@ class Oracle:
                 self.anomalies.append((entry_id, self._odd))
                 self._odd = []
         return self
+
+    def _correct(self, own: str, command: str, text: str) -> bool:
+        """Put a value in its place and step the series again from its first one; False if it cannot be."""
+        name, place, value = ["", "", "", *text.rsplit(" ", 2)][-3:]
+        try:
+            number, entry = float(value.replace("_", "?").encode("ascii")), _order(place)
+        except ValueError:
+            return False
+        if not (abs(number) < LEAST_OVERFLOW or math.isnan(number)) or name[:1] in {"", "!"} or entry >= _order(own):
+            return False
+        there = [fields for known, fields in self.history if _order(known) == entry and name in fields[0::2]]
+        late = self.late.get((name, entry))
+        if entry <= self.begun:
+            return True  # of no effect
+        if command == "!late" and not there:
+            self.late[name, entry] = late = [name, ""]
+            self.history.append((f"{entry[0]}-{entry[1]}", late))
+            self.history.sort(key=lambda one: _order(one[0]))
+        if command == "!late":
+            if late is None:
+                return False
+            late[1] = value
+        elif late is not None or len(there) != 1 or there[0][0::2].count(name) != 1:
+            return False
+        else:
+            there[0][2 * there[0][0::2].index(name) + 1] = value
+        again = replace(self, max_series=None, series={}, predictions=[], dead=[], history=[], late={})
+        for known, fields in self.history:
+            pairs = zip(fields[0::2], fields[1::2], strict=True)
+            mine = [
+                pair for pair in pairs if pair[0] in {name, "!warm"} or (pair[0] == "!reset" and pair[1] in {name, "*"})
+            ]
+            again.feed([(known, [part for pair in mine for part in pair])])
+        self.series.pop(name, None)
+        self.series |= {one: series for one, series in again.series.items() if one == name}
+        return True
 
     def _reset(self, name: str) -> None:
         if name == "*":
@@ -201,3 +253,11 @@ def _warm_time(entry_id: str, text: str) -> str:
     digits, _, rest = text.partition("-")
     is_id = all(part.isascii() and part.isdigit() for part in (digits, rest or "0")) and not text.endswith("-")
     return digits if is_id and int(digits) <= int(entry_id.partition("-")[0]) else REFUSED
+
+
+def _order(entry: str) -> tuple[int, int]:
+    """An entry's id as it is ordered; raises ValueError for what is none."""
+    time_ms, dash, sequence = entry.partition("-")
+    if not (time_ms.isdigit() and (sequence.isdigit() or not dash)):
+        raise ValueError(entry)
+    return int(time_ms), int(sequence or 0)

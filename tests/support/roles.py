@@ -52,7 +52,9 @@ def check_roles(
         predictions, anomalies = [], []
         for number, term in enumerate(terms):
             end = EntryId.parse(terms[number + 1].after if number + 1 < len(terms) else f"{1 << 62}-0")
-            oracle = Oracle(by_name[term.model], missing=missing, extras=extras, above=above)
+            oracle = Oracle(
+                by_name[term.model], missing=missing, extras=extras, above=above, begun=EntryId.parse(term.begun)
+            )
             begun, after = EntryId.parse(term.begun), EntryId.parse(term.after)
             oracle.feed(entry for entry in seen if begun < EntryId.parse(entry[0]) <= end)
             predictions += [one for one in oracle.predictions if after < EntryId.parse(one[0]) <= end]

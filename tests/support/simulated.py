@@ -112,6 +112,38 @@ KINDS = {
         faults=TEARS,
         options={**SCORED, "refused": ("some",), "daemons_at_work": 1, "odd": 0.0},
     ),
+    "corrections": Kind(
+        expected=(*STORE, *_around("read", "letters"), "rewind"), options={"corrected": 0.3, "odd": 0.2}
+    ),
+    "corrections of warm starts": Kind(
+        expected=(*STORE, "warm values", "rewind"), options={"corrected": 0.3, "warm": 0.3}
+    ),
+    "corrections of idle series": Kind(
+        expected=(*STORE, "removed idle"),
+        options={"corrected": 0.3, "idle_ms": 6000, "extras": Extras(interval=0.9, score=True)},
+    ),
+    "corrections and lost input": Kind(
+        expected=("lost input", "lost unread input", "corrections refused"),
+        faults=Faults(lose_input=0.04, rewind=0.0),
+        options={"corrected": 0.3, "odd": 0.0},
+    ),
+    "corrections from checkpoints": Kind(
+        expected=(*_around("kept"), "lost input", "corrections refused", "rewind"),
+        faults=Faults(lose_input=0.04, snapshot=0.1),
+        options={"corrected": 0.3, "odd": 0.0, "checkpoint_every": 7},
+    ),
+    "corrections by models in roles": Kind(
+        expected=(*STORE, *ROLES, "rewind"), faults=PROMOTIONS, options={"tried": 3, "corrected": 0.3}
+    ),
+    "corrections and imports": Kind(
+        expected=(*IMPORTED, "rewind"), faults=IMPORTS, options={"corrected": 0.3, "odd": 0.2}
+    ),
+    "corrections, torn commits": Kind(
+        expected=TORN, faults=TEARS, options={"refused": ("proxy", "midst"), "daemons_at_work": 1, "corrected": 0.3}
+    ),
+    "corrections, another model": Kind(
+        expected=(*STORE, *CHANGE), faults=FAILOVERS, options={"replay": True, "corrected": 0.3}, models=2
+    ),
     "an LSTM": Kind(expected=STORE, models=0),
 }
 

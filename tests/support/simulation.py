@@ -20,7 +20,6 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from functools import cache
 
 from streamlstm.common.settings import DaemonSettings, EngineSettings
 from streamlstm.daemon.clock import Clock
@@ -29,18 +28,17 @@ from streamlstm.daemon.model_change import ModelChange, Rebuild, refuse
 from streamlstm.daemon.model_library import Library
 from streamlstm.daemon.sharing.assignment import Sharing
 from streamlstm.daemon.sharing.stream_selector import Selection
-from streamlstm.daemon.telemetry.metrics import Metrics
 from streamlstm.engine.engine import Engine
 from streamlstm.engine.rejection import TOO_MANY_SERIES
 from streamlstm.errors import ModelChangedError, StoreError, StoreForbidsError, StoreUnavailableError
 from streamlstm.models.interface import StepModel
 from streamlstm.store.memory import MemoryServer, MemoryStore, MemoryStream
 from streamlstm.store.record.columns import NO_EXTRAS, Extras
-from streamlstm.store.record.layout import RecordFormat
 from streamlstm.store.resp.entry_id import EntryId
 from support.chain import Chain
 from support.compare import assert_anomalies_equal, assert_predictions_equal, assert_states_equal
 from support.faults import CrashError, Faults, FaultyLeases, FaultyStore, Trouble
+from support.held import layout_of, leapt, metrics_of, uncorrected
 from support.memory_connection import Draft, MemoryConnection
 from support.memory_flights import FlightStore, Refusals
 from support.memory_leases import LeaseServer
@@ -56,17 +54,6 @@ TICK_S = 0.02  # passes with every look at the clock
 LEASE_MS = 600
 
 
-@cache
-def _metrics(number: int, streams: tuple[str, ...]) -> Metrics:
-    """Where one of the daemons counts; nobody looks, and to make it anew would take longer than a daemon lives."""
-    return Metrics("simulated", "yhat", streams)
-
-
-@cache
-def _layout(model: StepModel, extras: Extras) -> RecordFormat:
-    return Engine(model, EngineSettings(**asdict(extras))).format
-
-
 @dataclass(kw_only=True)
 class Simulation:
     """One run from one seed."""
@@ -78,6 +65,8 @@ class Simulation:
     entries_per_stream: int = 32
     odd: float = 0.15
     warm: float = 0.0  # share of entries that are stepped and not answered
+    corrected: float = 0.0
+    checkpoint_every: int = 0
     idle_ms: int | None = None
     extras: Extras = NO_EXTRAS
     above: float = 0.999  # the score of an anomaly
@@ -95,7 +84,14 @@ class Simulation:
         self.happened: Counter[str] = Counter()
         self.snapshots: list[dict[str, MemoryStream]] = []
         self.traffic = {
-            stream: entries(self.seed * 31 + number, self.entries_per_stream, series=6, odd=self.odd, warm=self.warm)
+            stream: entries(
+                self.seed * 31 + number,
+                self.entries_per_stream,
+                series=6,
+                odd=self.odd,
+                warm=self.warm,
+                corrected=self.corrected,
+            )
             for number, stream in enumerate(self.streams)
         }
         self.next_entry = dict.fromkeys(self.streams, 0)
@@ -146,9 +142,10 @@ class Simulation:
             self._forget_idle(oracle := self._oracle(stream), held)
             self.happened["refused series"] += any(letter.kind == TOO_MANY_SERIES for letter in held.dead)
             self.happened["states replaced"] += held.epoch
+            self.happened["corrections refused"] += len(uncorrected(held))
             assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
             assert_anomalies_equal(list(zip(held.anomaly_ids, held.anomalies, strict=True)), oracle)
-            assert_states_equal(held.state, oracle, _layout(oracle.model, self.extras))
+            assert_states_equal(held.state, oracle, layout_of(oracle.model, self.extras))
             dead = [(letter.id.decode(), letter.series.decode(), letter.value.decode()) for letter in held.dead]
             assert dead == oracle.dead, f"dead letters {dead} where {oracle.dead} are to be"
 
@@ -166,8 +163,15 @@ class Simulation:
             first = EntryId.parse(begin)
             last = EntryId.parse(eras[number + 1][0]) if number + 1 < len(eras) else EntryId(1 << 62, 0)
             before = [entry for entry in seen if EntryId.parse(entry[0]) <= first]
-            limits = {"idle_ms": self.idle_ms, "max_series": self.max_series}
-            oracle = Oracle(by_name[fingerprint], missing=self.missing, extras=self.extras, above=self.above, **limits)
+            oracle = Oracle(
+                by_name[fingerprint],
+                missing=self.missing,
+                extras=self.extras,
+                above=self.above,
+                idle_ms=self.idle_ms,
+                max_series=self.max_series,
+                refused=uncorrected(held) if self.faults.lose_input else (),
+            )
             if number and self.replay:
                 oracle.feed(before)
                 for made in oracle.said:
@@ -176,7 +180,7 @@ class Simulation:
             for whole, made in zip(kept, oracle.said, strict=True):
                 whole.extend(made)
         oracle.predictions, oracle.anomalies, oracle.dead = (
-            [each for each in made if not _leapt(held, each[0])] for made in kept
+            [each for each in made if not leapt(held, each[0])] for made in kept
         )
         return oracle
 
@@ -193,7 +197,7 @@ class Simulation:
         """What must have been stepped: entries still there, and those answered before they went, or elsewhere."""
         held = self.server.stream(stream)
         present = {str(entry_id) for entry_id in held.ids} | {i.decode() for i in held.prediction_ids}
-        return [entry for entry in self.traffic[stream] if entry[0] in present or _leapt(held, entry[0])]
+        return [entry for entry in self.traffic[stream] if entry[0] in present or leapt(held, entry[0])]
 
     def _waits(self, held: MemoryStream) -> bool:
         return bool(held.ids) and held.last_id > EntryId.parse(held.position)
@@ -326,8 +330,12 @@ class Simulation:
         return Daemon(
             engine=Engine(self.models[self.deployed[number]], settings),
             store=store,
-            metrics=_metrics(number, self.streams),
-            settings=DaemonSettings(streams=self.streams, batch_values=self.rng.choice([1, 5, 50])),
+            metrics=metrics_of(number, self.streams),
+            settings=DaemonSettings(
+                streams=self.streams,
+                batch_values=self.rng.choice([1, 5, 50]),
+                checkpoint_every=self.checkpoint_every,
+            ),
             clock=Clock(monotonic=self._monotonic, wall=lambda: 0.0, sleep=lambda _: None),
             on_model_change=self._policy(number),
             sharing=self.sharings[number],
@@ -391,9 +399,3 @@ class Simulation:
             self.stalled = False
 
         return trouble
-
-
-def _leapt(held: MemoryStream, entry_id: str) -> bool:
-    """Whether an entry counts as answered elsewhere, because states were imported that were further on."""
-    at = EntryId.parse(entry_id)
-    return any(EntryId.parse(begin) < at <= EntryId.parse(end) for begin, end in held.leaps)

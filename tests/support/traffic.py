@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 RUBBISH = ("abc", "inf", "-inf", "1e999", "1_000", "1,2,3,4", "0x10", "true", "[1]", "1 2", "١")
 
@@ -17,10 +18,14 @@ def entries(
     step_ms: int = 1000,
     level: int = 0,
     warm: float = 0.0,
+    corrected: float = 0.0,
 ) -> list[tuple[str, list[str]]]:
-    """Entries (id, fields); of items a share is `odd` (missing, rubbish or resets), of entries a share `warm`."""
+    """Entries (id, fields); of items a share is `odd` (missing, rubbish or resets), of entries a share `warm`.
+
+    `corrected` is the share of entries that correct values of others.
+    """
     rng = random.Random(seed)
-    made = []
+    made: list[tuple[str, list[str]]] = []
     for number in range(1, count + 1):
         fields: list[str] = []
         for _ in range(rng.choice((1, 1, 1, 2, 5, 12))):
@@ -29,6 +34,9 @@ def entries(
         if warm and rng.random() < warm:
             at = 2 * rng.choice((0, 0, 0, rng.randrange(1 + len(fields) // 2)))
             fields[at:at] = ["!warm", _warm_text(rng, number * step_ms)]
+        while corrected and made and rng.random() < corrected:
+            at = 2 * rng.randrange(len(fields) // 2)
+            fields[at:at] = _correction(rng, made)
         made.append((f"{number * step_ms}-0", fields))
     return made
 
@@ -47,6 +55,35 @@ def _warm_text(rng: random.Random, own_ms: int) -> str:
 
 def _value(rng: random.Random, features: int, level: int = 0) -> str:
     return ",".join(repr(round(level + rng.gauss(0, 2), 3)) for _ in range(features))
+
+
+def _correction(rng: random.Random, made: Sequence[tuple[str, list[str]]]) -> list[str]:
+    """A command that asks for a correction, mostly of a value that was there, or for a late value."""
+    entry, fields = rng.choice(made[-20:])
+    name = rng.choice([one for one in fields[0::2] if not one.startswith("!")] or ["hot"])
+    kind = rng.random()
+    if kind < 0.6:
+        return ["!correct", f"{name} {entry} {_value(rng, 1)}"]
+    if kind < 0.8:
+        late = rng.choice((entry, f"{entry}9", f"{int(entry.partition('-')[0]) + 500}"))
+        return ["!late", f"{rng.choice((name, name, 'hot', 'new'))} {late} {_value(rng, 1)}"]
+    text = rng.choice(
+        (
+            f"{name} {entry} nan",
+            f"{name} {entry} {rng.choice(RUBBISH)}",
+            f"{name} {entry.partition('-')[0]} 1",
+            f"{name} 999999999999-0 1",
+            f"{name}  {entry} 1",
+            f"nobody {entry} 1",
+            f"!reset {entry} 1",
+            f"{name} {entry}",
+            f"{entry} 1",
+            f"{name} one 1",
+            "1.5",
+            "",
+        )
+    )
+    return [rng.choice(("!correct", "!correct", "!late")), text]
 
 
 def _item(rng: random.Random, name: str, features: int) -> list[str]:

@@ -173,9 +173,12 @@ STREAM.rows["Series"] = [
     ),
     Panel(
         "Resets",
-        "In-band resets in an hour.",
+        "In-band resets and corrections in an hour.",
         "short",
-        ((f"sum by (stream) (increase(streamlstm_resets_total{{{ALL}}}[1h]))", "resets"),),
+        (
+            (f"sum by (stream) (increase(streamlstm_resets_total{{{ALL}}}[1h]))", "resets"),
+            (f"sum by (stream) (increase(streamlstm_corrections_total{{{ALL}}}[1h]))", "corrections"),
+        ),
         least=0,
     ),
     Panel(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import hiredis
@@ -22,7 +22,7 @@ from streamlstm.daemon.telemetry import Metrics
 from streamlstm.engine import Engine
 from streamlstm.errors import StoreError
 from streamlstm.models import Model
-from streamlstm.store import BLOCK_MS, Commit, FlightPacker, Head, Keys, RedisStore, Store, Tail
+from streamlstm.store import BLOCK_MS, About, Commit, FlightPacker, Head, Keys, RedisStore, Store, Tail
 from streamlstm.store.resp import pack
 
 RECEIVE_BYTES = 1 << 20
@@ -111,6 +111,14 @@ class RecordingStore:
         self._receive_flight(stream)
         self._call(LOADER, pack("HMGET", Keys(stream).state, *names))
         return self._store.load(stream, names, challenger=challenger)
+
+    def letters(self, stream: str, names: Container[bytes]) -> Mapping[About, str]:
+        """Nothing is corrected."""
+        raise NotImplementedError
+
+    def kept(self, stream: str, names: Sequence[bytes]) -> list[list[tuple[bytes, bytes]]]:
+        """Nothing is corrected."""
+        raise NotImplementedError
 
     def scan(self, stream: str, cursor: bytes, count: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:  # noqa: ARG002
         return b"0", []

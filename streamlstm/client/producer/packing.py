@@ -11,13 +11,14 @@ from collections.abc import Sequence
 
 from streamlstm.client.producer.lines import Row
 from streamlstm.client.producer.time_shift import Shift, written
-from streamlstm.engine import ALL_SERIES, OWN_TIME, RESET, WARM
+from streamlstm.engine import ALL_SERIES, COMMANDS, LATE, OWN_TIME, RESET, WARM
 from streamlstm.errors import StoreError, TableError, UsageError
 from streamlstm.store import Keys
 from streamlstm.store.resp import EntryId, bulk
 
 # Values in one entry at most. Longer entries are no faster, and one entry is the least that can be read or committed.
 MAX_ENTRY_VALUES = 1000
+OLD_MS = 3_600_000  # a stream whose end is older may be one of history
 
 BEFORE_ALL = EntryId(0, 0)  # where an empty stream ends
 
@@ -70,6 +71,8 @@ class Packer:
         self._names: dict[bytes, int] = {}
         self.duplicates = "keep"  # or "first" or "error": what becomes of a further value of a series at one time
         self.dropped = 0  # further values left out
+        self._stays_behind = False
+        self.takes_late = False  # whether what the stream's end has passed goes in as late
 
     def add(self, time_ms: int | None, series: bytes, value: bytes) -> None:
         """Put one value into the open entry of its time; without a time it is an entry of its own, timed by Redis."""
@@ -78,6 +81,9 @@ class Packer:
                 b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n" % (self._automatic, len(series), series, len(value), value)
             )
             self.counts.append(1)
+            return
+        if self.takes_late and time_ms != self._id.time_ms and self._is_late(time_ms, series):
+            self._add_late(time_ms, series, value)
             return
         if time_ms != self._id.time_ms:
             self._names = {}
@@ -91,8 +97,19 @@ class Packer:
         elif len(self._fields) in {0, MAX_ENTRY_VALUES}:
             self._open(time_ms)
         self._fields.append(bulk(series) + bulk(value))
-        if series != RESET:  # an entry may reset many series
+        if series not in COMMANDS:  # an entry may reset many series
             self._names[series] = len(self._fields) - 1
+
+    def _is_late(self, time_ms: int, series: bytes) -> bool:
+        return EntryId(time_ms, 0) <= max(self._last, self._id) and series not in COMMANDS
+
+    def _add_late(self, time_ms: int, series: bytes, value: bytes) -> None:
+        """Put a value that comes late into the open entry, or one just behind the stream's end."""
+        if len(self._fields) in {0, MAX_ENTRY_VALUES}:
+            self.close()
+            end = max(self._last, self._id)
+            self._id, self._names = EntryId(end.time_ms, end.sequence + 1), {}
+        self._fields.append(bulk(LATE) + bulk(b"%b %d-0 %b" % (series, time_ms, value or b"nan")))
 
     def add_together(self, row: Sequence[tuple[bytes, bytes]]) -> None:
         """Make one entry, timed by Redis, of values that belong together; a series twice begins another entry."""
@@ -100,13 +117,24 @@ class Packer:
         names: set[bytes] = set()
         for series, value in row:
             if series in names or len(fields) >= MAX_ENTRY_VALUES:
-                self._write(None, fields)
+                self._write(self._next_id(), fields)
                 fields, names = [], set()
             fields.append(bulk(series) + bulk(value))
-            if series != RESET:
+            if series not in COMMANDS:
                 names.add(series)
         if fields:
-            self._write(None, fields)
+            self._write(self._next_id(), fields)
+
+    def stay_behind(self, now_ms: int) -> None:
+        """Give entries without a time ids just behind the stream's end, if that is so old that more may follow it."""
+        self._stays_behind = self._last > BEFORE_ALL and self._last.time_ms < now_ms - OLD_MS
+
+    def _next_id(self) -> EntryId | None:
+        if not self._stays_behind:
+            return None
+        end = max(self._last, self._id)
+        self._id = EntryId(end.time_ms, end.sequence + 1)
+        return self._id
 
     def close(self) -> None:
         """End the open entry; a later value of the same time begins the next one of that millisecond."""
@@ -203,7 +231,8 @@ class Packers:
         return [(packer.stream, *packer.take()) for packer in self._packers if packer.commands]
 
     def _targets(self, series: bytes, value: bytes) -> Sequence[Packer]:
-        """Where a row goes: by its series; a reset by the series it names, and a reset of all to everyone."""
+        """Where a row goes: by its series; a command by the series it names, and a reset of all to everyone."""
         if len(self._packers) == 1 or (series == RESET and value == ALL_SERIES):
             return self._packers
-        return (self._packers[partition_of(value if series == RESET else series, len(self._packers))],)
+        named = value if series == RESET else value.rsplit(b" ", 2)[0] if series in COMMANDS else series
+        return (self._packers[partition_of(named, len(self._packers))],)

@@ -42,6 +42,11 @@ class AnyTime:
         time.sleep(seconds)
 
 
+def now_ms() -> int:
+    """The time, ms since 1970."""
+    return time.time_ns() // 1_000_000
+
+
 def connected(url: str, streams: list[str], retry_for_s: float, say: Callable[[str], None]) -> Nodes:
     """Connect to the streams' servers; one that is there, but is loading or has no primary yet, is waited for."""
     ends_s, said = time.monotonic() + retry_for_s, False
@@ -223,7 +228,7 @@ class Push:
         years = self._years
         if years is None:
             years = 0 if first_ms is None or first_ms >= 0 else shift_years(first_ms)
-        shift = Shift(years)
+        shift = Shift(years, in_order=not any(packer.takes_late for packer in self._packers))
         if self._years is None and years and first_ms is not None:
             self._say(moved_note(first_ms, Shift(years)(first_ms), years))
         return Packers(self._packers, shift)

@@ -21,10 +21,10 @@ _PLAIN_FROM_MS, _PLAIN_UNTIL_MS = -2_177_452_800_000, 4_102_444_800_000
 
 
 class Shift:
-    """Moves times, given in order, by whole years; 0 years leaves them as they are."""
+    """Moves times by whole years, 0 leaves them as they are; those given in order stay so."""
 
-    def __init__(self, years: int) -> None:
-        self.years = years
+    def __init__(self, years: int, *, in_order: bool = True) -> None:
+        self.years, self._in_order = years, in_order
         self._latest = 0
         cycles, rest = divmod(years, CYCLE_YEARS)
         self._plain_ms = cycles * CYCLE_MS if rest == 0 else None
@@ -50,7 +50,7 @@ class Shift:
                 f"{written(time_ms)} moved by {self.years} years is before 1970, which no entry id can be; "
                 f"use --shift-years {shift_years(time_ms)} or leave it out"
             )
-        self._latest = max(self._latest, moved)
+        self._latest = max(self._latest, moved) if self._in_order else moved
         return self._latest
 
 

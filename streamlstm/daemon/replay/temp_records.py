@@ -15,6 +15,7 @@ from streamlstm.errors import StoreError
 CACHE_KIB = 32 * 1024
 
 _TABLE = "CREATE TABLE records (name BLOB PRIMARY KEY, record BLOB NOT NULL, seen INTEGER NOT NULL DEFAULT 0)"
+_FIRST = "CREATE TABLE first (name BLOB PRIMARY KEY, record BLOB NOT NULL)"
 _PUT = "INSERT INTO records (name, record) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET record = excluded.record"
 
 
@@ -37,9 +38,21 @@ class RecordFile:
 
     def get(self, names: Iterable[bytes]) -> list[bytes | None]:
         """Records by name, None where there is none."""
+        return self._get("SELECT record FROM records WHERE name = ?", names)
+
+    def keep_first(self) -> None:
+        """Keep what there is now apart."""
         with _disk():
-            look = self._database.execute
-            rows = [look("SELECT record FROM records WHERE name = ?", (name,)).fetchone() for name in names]
+            self._database.execute(_FIRST)
+            self._database.execute("INSERT INTO first SELECT name, record FROM records")
+
+    def get_first(self, names: Iterable[bytes]) -> list[bytes | None]:
+        """Records by name as they were kept apart."""
+        return self._get("SELECT record FROM first WHERE name = ?", names)
+
+    def _get(self, question: str, names: Iterable[bytes]) -> list[bytes | None]:
+        with _disk():
+            rows = [self._database.execute(question, (name,)).fetchone() for name in names]
         return [None if row is None else row[0] for row in rows]
 
     def put(self, names: Iterable[bytes], records: Iterable[bytes]) -> None:

@@ -82,7 +82,7 @@ class Verification:
                 position=meta.position.decode(),
                 replaced=meta.epoch,
             )
-            records = snapshot.records() if snapshot is not None else ()
+            records = snapshot.records() if snapshot is not None else None
             # A file of another stream's states says nothing of how many entries this one has had.
             self._counted = snapshot is None or snapshot.head.stream == self._stream
             for course in courses:
@@ -96,7 +96,7 @@ class Verification:
                     started = Replay(engine, self._stream, start=course.start, records=records)
                     with closing(started) as replay:
                         report.difference = self._compare(replay, engine, course, frozen, meta, report)
-                records = ()
+                records = None
                 if report.difference is not None:
                     break
             if report.difference is not None and report.input_gone:

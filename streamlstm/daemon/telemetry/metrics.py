@@ -50,6 +50,7 @@ class StreamMetrics:
     dead_letters: Mapping[str, Counter]  # by reason
     quarantined_records: Counter
     resets: Counter
+    corrections: Counter
     series_begun_anew: Counter
     fenced_commits: Counter
     lost_entries: Counter
@@ -128,6 +129,7 @@ class Metrics:
             "quarantined_records", "Stored states found unreadable and set aside; their series began anew."
         )
         self.resets = self._counter("resets", "Series whose state was reset in band, `!reset *` counted once.")
+        self.corrections = self._counter("corrections", "Values corrected in band (`!correct`).")
         self.series_begun_anew = self._counter(
             "series_begun_anew", "Times a series began anew because the model had no answer to ten values in a row."
         )

@@ -56,7 +56,7 @@ def answered(
         (b"n" * 3_000_000, b"1", "bad_name", "3000000 bytes"),
         (b"\xff", b"1", "bad_name", "not UTF-8"),
         (b"\xed\xa0\x80", b"1", "bad_name", "not UTF-8"),
-        (b"!", b"1", "unknown_command", "there are !reset and !warm"),
+        (b"!", b"1", "unknown_command", "there are !reset, !warm, !correct and !late"),
         (b"!stop", b"1", "unknown_command", "unknown command !stop"),
         (b"!RESET", b"s", "unknown_command", "unknown command !RESET"),
         (b"!reset", b"", "bad_name", "!reset names no series"),

@@ -1,0 +1,117 @@
+"""The records that series had after some entry: their values stepped again up to there, and nothing written.
+
+As with corrections the values are first stepped to where the series is now, which has to give the record there is; so
+what is said of the past is what it was, with what has been corrected since.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from streamlstm.daemon.replay.corrections import Source, read_past, right_of
+from streamlstm.engine import CORRECTIONS, Engine, step_again
+from streamlstm.errors import NoSeriesError, StoreError
+from streamlstm.store import (
+    FIELDS,
+    Command,
+    Keys,
+    Meta,
+    carry_out_whole,
+    fetch_meta,
+    read_letters,
+    read_meta,
+    read_range,
+    watch,
+)
+from streamlstm.store.resp import BEGINNING, Connection, EntryId
+from streamlstm.store.snapshots import Record
+
+MOST_TRIES_S = 30.0  # to get in between two commits of a daemon at work
+PAUSE_S = 0.005
+
+
+class PastRecords:
+    """Series of one stream as they were."""
+
+    def __init__(self, connection: Connection, keys: Keys, engine: Engine) -> None:
+        self._connection, self._keys, self._engine = connection, keys, engine
+
+    def now(self, names: Sequence[bytes]) -> tuple[Meta, dict[bytes, bytes]]:
+        """What `base:meta` says, and the records of series that belong to it; raises StoreError for another model."""
+        commands: list[Command] = [("HMGET", self._keys.meta, *FIELDS), ("HMGET", self._keys.state, *names)]
+        replies = carry_out_whole(self._connection, commands)
+        assert replies is not None, "nothing was watched"
+        meta = read_meta(self._connection, self._keys, replies[0])
+        if meta.model != self._engine.model.fingerprint:
+            raise StoreError(
+                f"the states of stream {self._keys.input!r} were made by the model {str(meta.model)[:12]}, this one is "
+                f"{self._engine.model.fingerprint[:12]}; give the model that is served"
+            )
+        found = zip(names, replies[1], strict=True)
+        return meta, {name: record for name, record in found if record is not None}
+
+    def after(self, names: Sequence[bytes], entry: bytes) -> tuple[Meta, list[Record]]:
+        """What `base:meta` says, and the records that series had after an entry.
+
+        Raises StoreError if the stream is not there yet, or if what it retains does not lead to the series' records of
+        now; NoSeriesError for a series that had no value by then.
+        """
+        meta, stored = self.now(names)
+        stream, end = self._keys.input, EntryId.parse(entry)
+        if end > EntryId.parse(meta.position):
+            raise StoreError(f"the stream {stream!r} is answered up to {meta.position.decode()} only, not to {end}")
+        begun = meta.champion_terms[-1].begun.encode() if meta.champion_terms else BEGINNING
+        source = Source(
+            read=partial(read_range, self._connection, self._keys),
+            load=lambda _: (),
+            letters=partial(read_letters, self._connection, self._keys, CORRECTIONS),
+            begun=begun,
+            most_entries=None,
+        )
+        past = read_past(self._engine, stream, dict.fromkeys(names, begun), source, meta.position)
+        assert past is not None, "it may be as much as there is"
+        right = right_of(self._engine, past, source.letters)
+        if step_again(self._engine, past.entries, right, {}) != stored:
+            raise StoreError(
+                f"what {stream!r} retains of {_listed(names)} does not lead to the states of now (the beginning was "
+                "trimmed, states came from elsewhere, or `serve` has other options), so what they were is not known"
+            )
+        earlier = [one for one in past.entries if EntryId.parse(one[0]) <= end]
+        right = {place: value for place, value in right.items() if EntryId.parse(place[0]) <= end}
+        records = step_again(self._engine, earlier, right, {})
+        missing = [name for name in names if name not in records]
+        if missing:
+            raise NoSeriesError(f"the stream {stream!r} had no {_listed(missing)} at {end}")
+        return meta, [(name, records[name]) for name in names]
+
+    def put_back(
+        self, records: Sequence[Record], known: Meta, *, sleep: Callable[[float], object] = time.sleep
+    ) -> Meta:
+        """Put records in the place of the series' own, wherever the stream is by now; what `base:meta` said before.
+
+        Whoever serves the stream finds its next commit refused and goes on from these. Raises StoreError if its states
+        were replaced since `known`, or if there is no moment for it.
+        """
+        until_s = time.monotonic() + MOST_TRIES_S
+        while True:
+            watch(self._connection, self._keys.meta)
+            meta = fetch_meta(self._connection, self._keys)
+            if (meta.model, meta.epoch) != (known.model, known.epoch):
+                raise StoreError(f"the states of {self._keys.input!r} were replaced meanwhile; nothing is changed")
+            pairs = [part for record in records for part in record]
+            commands: list[Command] = [
+                ("HSET", self._keys.state, *pairs),
+                ("HSET", self._keys.meta, "epoch", meta.epoch + 1),
+            ]
+            if carry_out_whole(self._connection, commands) is not None:
+                return meta
+            if time.monotonic() > until_s:
+                raise StoreError(f"values of {self._keys.input!r} come so fast that there was no moment for it")
+            sleep(random.uniform(0, PAUSE_S))  # noqa: S311  (no secret: not to meet every commit of a busy stream)
+
+
+def _listed(names: Sequence[bytes]) -> str:
+    return ", ".join(repr(name.decode("utf-8", "backslashreplace")) for name in names)

@@ -1,0 +1,64 @@
+"""Records kept aside every so many entries, so that values of long ago can be corrected without all of the input.
+
+The entries of a stream are counted off in windows. The first time that a series is stepped in one, the record it had
+just before goes with the commit into the window's hash. There are two, taken in turn: so of each series there is a
+record from before any value of the last one to two windows, and what has to be read again for a correction is no more
+than two. It costs a record a window for each series in it, and the memory of two records for one. What is in the hashes
+is held against what the input gives (`daemon.replay.corrections`), so nothing rests on when they were written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from streamlstm.engine.series_cache import Arena
+from streamlstm.engine.sorted_items import Work
+from streamlstm.store import Kept
+from streamlstm.store.record import RecordFormat
+
+
+class Standing(Protocol):
+    """What is known of a stream that is stepped."""
+
+    position: bytes
+    answered: int
+    window: Window
+
+
+@dataclass(slots=True)
+class Window:
+    """How far one stream is."""
+
+    every: int = 0  # entries of a window; 0: nothing is kept
+    number: int = -1  # of the one that the last commit was in; -1 if this process has seen none
+
+    def is_due(self, answered: int, kept_in: int) -> bool:
+        """Whether there is something to be done before a series is stepped that was last kept in a window."""
+        number = answered // self.every
+        return number != self.number or number != kept_in
+
+    def keep(self, work: Work, head: Standing, arena: Arena, record_format: RecordFormat) -> Kept:
+        """The records that are kept before items are stepped."""
+        former, self.number = self.number, head.answered // self.every
+        items = np.flatnonzero(work.slots >= 0)
+        used, first = np.unique(work.slots[items], return_index=True)
+        due = arena.kept_in[used] != self.number
+        used, first = used[due], items[first[due]]
+        arena.kept_in[used] = self.number
+        known = record_format.header(arena.rows)["steps"][used] > 0  # a series that begins has none
+        names = list(work.parsed.names.take(first[known]))
+        records = [head.position + b" " + arena.rows[slot].tobytes() for slot in used[known].tolist()]
+        begins = former >= 0 and former != self.number
+        return Kept(self.number % 2, begins, list(zip(names, records, strict=True)))
+
+
+def keep_aside(
+    works: Sequence[Work], heads: Mapping[str, Standing], arena: Arena, record_format: RecordFormat
+) -> list[Kept]:
+    """What each stream's part of a batch keeps before it is stepped."""
+    each = [(work, heads[work.parsed.stream]) for work in works]
+    return [head.window.keep(work, head, arena, record_format) for work, head in each]

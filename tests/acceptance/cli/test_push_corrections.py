@@ -1,0 +1,124 @@
+"""`push --corrections` and `push --late`, and the same from Python: what is sent, and what is refused before it is."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import redis
+
+import streamlstm
+from streamlstm.client.producer.packing import partition_of
+from streamlstm.errors import TableError
+from streamlstm.store.resp.address import Address
+from streamlstm.store.resp.connection import Connection
+
+Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+Sent = list[tuple[bytes, dict[bytes, bytes]]]
+
+
+def commands(client: redis.Redis, stream: str = "values") -> list[tuple[str, str]]:
+    """Commands of a stream, one after the other; raw, because an entry may have several."""
+    options = client.get_connection_kwargs()
+    connection = Connection(Address.parse(f"redis://{options['host']}:{options['port']}"), name="test")
+    found = [fields for _, fields in connection.call("XRANGE", stream, "-", "+")]
+    connection.close()
+    pairs = [pair for fields in found for pair in zip(fields[0::2], fields[1::2], strict=True)]
+    return [(name.decode(), text.decode()) for name, text in pairs if name.startswith(b"!")]
+
+
+TABLES = {
+    "ids.csv": "series,id,value\nroom 1,1700000000000-3,21.5\n",
+    "no-header.csv": "room 1,1700000000000-3,21.5\n",
+    "semicolons.csv": "series;id;value\nroom 1;1700000000000-3;21.5\n",
+    "lines.jsonl": '{"series": "room 1", "id": "1700000000000-3", "value": 21.5}\n',
+    "bom.csv": "\ufeffunique_id,entry,y\r\nroom 1,1700000000000-3,21.5\r\n",
+}
+TIMES = {
+    "times.csv": "unique_id,ds,y\nroom 1,2023-11-14T22:13:20Z,21.5\n",
+    "months.csv": "unique_id,ds,y\nroom 1,2023-11,21.5\n",
+    "times.jsonl": '{"unique_id": "room 1", "ds": 1700000000000, "y": 21.5}\n',
+}
+
+
+@pytest.mark.parametrize("name", [*TABLES, *TIMES])
+def test_a_table_of_corrections_is_sent(run: Run, client: redis.Redis, tmp_path: Path, name: str) -> None:
+    """With ids or with times, as CSV or JSON lines."""
+    (tmp_path / name).write_text({**TABLES, **TIMES}[name])
+    done = run("push", "values", "--corrections", name)
+    assert done.returncode == 0, done.stderr
+    entry = {**dict.fromkeys(TABLES, "1700000000000-3"), "months.csv": "1698796800000-0"}.get(name, "1700000000000-0")
+    assert commands(client) == [("!correct", f"room 1 {entry} 21.5")]
+
+
+def test_corrections_come_from_a_pipe_and_go_to_their_partition(run: Run, client: redis.Redis) -> None:
+    """`-` is stdin; a series' correction goes where its values go; a missing value is nan."""
+    lines = b"a,1-0,1\nb,2-0,\nc,3-0,3\n"
+    assert run("push", "values", "--corrections", "-", "--partitions", "2", stdin=lines).returncode == 0
+    found = {number: commands(client, f"values:{{{number}}}") for number in range(2)}
+    for number, sent in found.items():
+        for _, text in sent:
+            assert partition_of(text.split()[0].encode(), 2) == number
+    assert sorted(text for sent in found.values() for _, text in sent) == ["a 1-0 1", "b 2-0 nan", "c 3-0 3"]
+
+
+WRONG = {
+    "series,id,value\na,1-0,1\nb,two,2\n": "line 3: a correction is series, id",
+    "series,id,value\na,1-0\n": "a correction is series, id",
+    "unique_id,y\na,1\n": "needs a time",
+    '{"series": "a", "id": "1-0"}\n[1]\n': "line 2: a correction is series, id",
+}
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_what_is_no_correction_is_refused_whole(run: Run, client: redis.Redis, tmp_path: Path, text: str) -> None:
+    """One line with its number, and nothing is sent."""
+    (tmp_path / "wrong.csv").write_text(text)
+    done = run("push", "values", "--corrections", "wrong.csv")
+    assert done.returncode == 1
+    assert WRONG[text] in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+    assert not client.exists("values")
+
+
+def test_corrections_go_without_values(run: Run) -> None:
+    """Values beside them are refused, rather than left out."""
+    for arguments in (("more.csv",), ("--late",), ("--skip-existing",), ("--sort",)):
+        done = run("push", "values", "--corrections", "some.csv", *arguments)
+        assert done.returncode == 2
+        assert b"leave FILE" in done.stderr
+
+
+def test_late_values_go_in_behind_the_end(run: Run, client: redis.Redis) -> None:
+    """Lines in any order of time, over two pushes: what the end has passed is late, the rest is as ever."""
+    first = b"a,2024-01-01T00:00:01Z,1\na,2024-01-01T00:00:03Z,3\na,2024-01-01T00:00:02Z,2\na,2024-01-01T00:00:04Z,4\n"
+    assert run("push", "values", "--late", stdin=first).returncode == 0
+    again = run("push", "values", "--late", stdin=b"a,2024-01-01T00:00:02.500Z,\na,2024-01-01T00:00:05Z,5\n")
+    assert again.returncode == 0, again.stderr
+    at = 1704067200000
+    assert commands(client) == [("!late", f"a {at + 2000}-0 2"), ("!late", f"a {at + 2500}-0 nan")]
+    values = [fields[b"a"] for _, fields in client.xrange("values") if b"a" in fields]
+    assert values == [b"1", b"3", b"4", b"5"]
+    refused = run("push", "values", stdin=b"a,2024-01-01T00:00:02.500Z,9\n")
+    assert refused.returncode == 1
+    assert b"ids only grow" in refused.stderr
+
+
+def test_python_corrects(redis_url: str, client: redis.Redis) -> None:
+    """By id, by time, and late values with a push; what is no value is refused."""
+    with streamlstm.Client(redis_url) as own:
+        own.push([("a", "2024-01-01", 1.0), ("a", "2024-01-02", 2.0)])
+        assert own.correct("a", "1704067200000-0", 1.5).values == 1
+        own.correct("a", datetime(2024, 1, 2, tzinfo=UTC), None)
+        with pytest.raises(TableError):
+            own.correct("a", "1704067200000-0", float("inf"))
+        with pytest.raises(TableError):
+            own.correct("a", "yesterday", 1)
+        assert commands(client) == [("!correct", "a 1704067200000-0 1.5"), ("!correct", "a 1704153600000-0 nan")]
+    with streamlstm.Client(redis_url, stream="other") as own:
+        own.push([("a", "2024-01-01", 1.0), ("a", "2024-01-03", 2.0)])
+        own.push([("a", "2024-01-02", 3.0), ("a", "2024-01-04", 4.0)], late=True)
+        assert commands(client, "other") == [("!late", "a 1704153600000-0 3.0")]

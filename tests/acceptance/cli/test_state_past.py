@@ -1,0 +1,104 @@
+"""`state rewind` and `state fork`: series as they were after an entry, beside a daemon at work."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from streamlstm.store.keys import Keys
+from support import models
+from support.serving import Serving, add, serve, wait_for_position
+from support.traffic import entries
+
+Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+KEYS = Keys("values")
+MADE = entries(77, 300, series=8, odd=0.1, corrected=0.1)
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, redis_url: str) -> Iterator[Serving]:
+    """A daemon of three streams."""
+    (tmp_path / "model.onnx").write_bytes(models.lstm(6))
+    streams = [part for name in ("values", "true", "what-if") for part in ("--stream", name)]
+    made = serve(tmp_path, tmp_path / "model.onnx", "--redis", redis_url, *streams)
+    made.ready()
+    yield made
+    made.kill()
+
+
+def without(made: list[tuple[str, list[str]]], name: str, first: int, last: int) -> list[tuple[str, list[str]]]:
+    """The same entries, some of them without the values of a series."""
+    kept = []
+    for number, (entry, fields) in enumerate(made):
+        pairs = list(zip(fields[0::2], fields[1::2], strict=True))
+        if first <= number < last:
+            pairs = [pair for pair in pairs if name not in {pair[0], pair[1]} and pair[1] != "*"] or [("other", "1")]
+        kept.append((entry, [part for pair in pairs for part in pair]))
+    return kept
+
+
+def test_a_series_is_put_back(run: Run, client: redis.Redis, daemon: Serving) -> None:
+    """It goes on as if nothing had come after the entry; the other series and what was answered stay."""
+    plain = entries(78, 300, series=8, odd=0.1)
+    add(client, plain[:250])
+    wait_for_position(client, "values", plain[249][0])
+    before, answered = client.hgetall(KEYS.state), client.xlen(KEYS.predictions)
+    done = run("state", "rewind", "values", "--series", "hot", "--to", plain[149][0])
+    assert done.returncode == 0, done.stderr
+    now = client.hgetall(KEYS.state)
+    assert now != before
+    assert {**now, b"hot": b""} == {**before, b"hot": b""}
+    assert client.xlen(KEYS.predictions) == answered
+    add(client, plain[250:])
+    wait_for_position(client, "values", plain[-1][0])
+    add(client, without(plain, "hot", 150, 250), "true")
+    wait_for_position(client, "true", plain[-1][0])
+    assert client.hget(KEYS.state, "hot") == client.hget(Keys("true").state, "hot")
+    assert b"Traceback" not in done.stderr
+
+
+def test_another_stream_goes_on_from_there(run: Run, client: redis.Redis, daemon: Serving) -> None:
+    """With what was corrected since; the stream itself is only read; what is there already is not written over."""
+    add(client, MADE)
+    wait_for_position(client, "values", MADE[-1][0])
+    before = {key: client.dump(key) for key in sorted(client.keys("*values*"))}
+    daemon.kill()
+    done = run("state", "fork", "values", "--series", "hot", "--series", "s1", "--to", MADE[199][0], "--as", "what-if")
+    assert done.returncode == 0, done.stderr
+    kept = {key: client.dump(key) for key in sorted(client.keys("*values*"))}
+    assert {key: one for key, one in kept.items() if b"lease" not in key} == {
+        key: one for key, one in before.items() if b"lease" not in key
+    }
+    assert sorted(client.hkeys(Keys("what-if").state)) == [b"hot", b"s1"]
+    assert client.hget(Keys("what-if").meta, "position") == MADE[199][0].encode()
+    again = run("state", "fork", "values", "--series", "hot", "--as", "what-if")
+    assert again.returncode == 1
+    assert b"has states already" in again.stderr
+    assert run("state", "fork", "values", "--series", "hot", "--as", "now").returncode == 0
+    assert client.hget(Keys("now").state, "hot") == client.hget(KEYS.state, "hot")
+
+
+def test_what_cannot_be_known_is_refused(run: Run, client: redis.Redis, daemon: Serving) -> None:
+    """One line each, and nothing is changed: a trimmed beginning, an entry to come, no such series, no series."""
+    plain = entries(79, 300, series=8, odd=0.0)
+    add(client, plain)
+    wait_for_position(client, "values", plain[-1][0])
+    client.xtrim("values", minid=plain[100][0], approximate=False)
+    before = client.hgetall(KEYS.state)
+    wanted = {
+        ("--series", "hot", "--to", plain[199][0]): b"does not lead to the states of now",
+        ("--series", "hot", "--to", "9999999999999-0"): b"answered up to",
+        ("--series", "nobody", "--to", plain[199][0]): b"had no 'nobody'",
+        ("--series", "hot", "--to", "soon"): b"is not an entry id",
+        ("--to", plain[199][0]): b"say which series",
+    }
+    for arguments, words in wanted.items():
+        done = run("state", "rewind", "values", *arguments)
+        assert done.returncode in {1, 2}
+        assert words in done.stderr, done.stderr
+        assert b"Traceback" not in done.stderr
+    assert client.hgetall(KEYS.state) == before

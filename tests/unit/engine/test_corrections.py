@@ -1,0 +1,129 @@
+"""Corrections, batch by batch: whatever the model, the policy and the batching, the records are the oracle's."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamlstm.common.settings import EngineSettings
+from streamlstm.daemon.replay.corrections import Source, prepare
+from streamlstm.engine.corrections import Correction, read_correction
+from streamlstm.engine.engine import Engine
+from streamlstm.engine.parsing import CORRECTIONS
+from streamlstm.models.model import Model
+from streamlstm.store.memory import MemoryServer, MemoryStore, MemoryStream
+from streamlstm.store.record.columns import NO_EXTRAS, Extras
+from support import models
+from support.compare import assert_predictions_equal, assert_states_equal
+from support.oracle import Oracle
+from support.traffic import entries
+
+MODELS = {
+    "lstm": models.load_lstm(8),
+    "steps one by one": models.load_lstm(4, chunking=False),
+    "time": Model(models.hours()),
+    "breaks": Model(models.reciprocal()),
+    "pairs": Model(models.exact_lstm(4)),
+}
+Entries = list[tuple[str, list[str]]]
+
+
+def answer(model: Model, traffic: Entries, *, seed: int = 0, **options: object) -> MemoryStream:
+    """What comes of entries, read in batches of random size; some records are evicted between them."""
+    rng, server = random.Random(seed), MemoryServer()
+    for entry, fields in traffic:
+        server.add("values", entry, *fields)
+    memory = rng.choice([1, 1 << 20])
+    engine = Engine(model, EngineSettings(max_series_memory_bytes=memory, **options))  # type: ignore[arg-type]
+    store = MemoryStore(server)
+    engine.open("values", store.open("values"))
+    source = Source(
+        read=partial(store.read, "values"),
+        load=partial(store.load, "values"),
+        letters=partial(store.letters, "values", CORRECTIONS),
+    )
+    cursor = b"0-0"
+    while True:
+        store.send_read({"values": cursor}, rng.randint(1, 30))
+        batch = [prepare(engine, parsed, source) for parsed in engine.parse(store.receive_read())]
+        if not batch:
+            break
+        for stream, names in engine.begin(batch).items():
+            engine.admit(stream, names, store.load(stream, names))
+        for result in engine.step(batch):
+            store.send_commit(result.commit)
+            assert store.receive_commit("values"), "nobody else commits here"
+            cursor = result.commit.position
+    assert engine.series("values") == len(server.stream("values").state)
+    return server.stream("values")
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("missing", ["impute", "hold", "skip"])
+@settings(max_examples=6)
+@given(seed=st.integers(0, 2**32 - 1), extras=st.sampled_from([NO_EXTRAS, Extras(0.8, score=True)]))
+def test_corrected_series_are_the_oracles(name: str, missing: str, seed: int, extras: Extras) -> None:
+    """Values, missing ones, late ones, resets, rubbish and what is no correction, cut into batches at random."""
+    model = MODELS[name]
+    level = 2_500_000_000 * model.spec.exact
+    traffic = entries(seed, 60, series=5, odd=0.2, corrected=0.3, level=level)
+    options = {"missing": missing, "interval": extras.interval, "score": extras.score}
+    held = answer(model, traffic, seed=seed, **options)
+    oracle = Oracle(model, missing, extras).feed(traffic)
+    assert [(one.id.decode(), one.series.decode(), one.value.decode()) for one in held.dead] == oracle.dead
+    assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
+    assert_states_equal(held.state, oracle, Engine(model, EngineSettings(**options)).format)  # type: ignore[arg-type]
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_silences_are_stepped_again(seed: int) -> None:
+    """Gaps are filled, and idle series begin anew, where a late value or a correction leaves them so."""
+    traffic = entries(seed, 60, series=5, odd=0.1, corrected=0.3)
+    model = MODELS["lstm"]
+    held = answer(model, traffic, seed=seed, gap_after_ms=2500, spacing_ms=1000, reset_after_ms=9000)
+    oracle = Oracle(model, idle_ms=9000, gap_ms=2500).feed(traffic)
+    assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
+    assert_states_equal(held.state, oracle, Engine(model).format)
+
+
+def test_a_correction_begins_no_series_beyond_the_limit() -> None:
+    """One whose only value was rubbish begins if there is room, and is refused by name if there is not."""
+    traffic = [("1-0", ["a", "1", "b", "text"]), ("2-0", ["!correct", "b 1-0 5"]), ("3-0", ["b", "2"])]
+    assert sorted(answer(MODELS["lstm"], traffic, max_series=2).state) == [b"a", b"b"]
+    held = answer(MODELS["lstm"], traffic, max_series=1)
+    assert sorted(held.state) == [b"a"]
+    assert ["has reached its limit of 1" in one.error for one in held.dead] == [False, True, True]
+
+
+def test_names_may_be_numbers_or_begin_late() -> None:
+    """A reset whose text is a plain number is one, and so is a series; commands stand anywhere in an entry."""
+    traffic = [
+        ("1-0", ["5", "1", "6", "2"]),
+        ("2-0", ["!reset", "5"]),
+        ("3-0", ["5", "3"]),
+        ("4-0", ["5", "4", "!correct", "5 3-0 7", "!late", "6 2-0 9"]),
+    ]
+    held = answer(MODELS["lstm"], traffic)
+    assert not held.dead
+    assert_states_equal(held.state, Oracle(MODELS["lstm"]).feed(traffic), Engine(MODELS["lstm"]).format)
+
+
+def test_a_series_without_a_value_left_is_none() -> None:
+    """Its only value was missing after all: its record goes, and its place is free."""
+    traffic = [("1-0", ["a", "1"]), ("2-0", ["!correct", "a 1-0 nan"]), ("3-0", ["b", "2"])]
+    held = answer(MODELS["lstm"], traffic, max_series=1)
+    assert list(held.state) == [b"b"]
+    assert [one.series for one in held.dead] == []
+
+
+@given(name=st.text(min_size=1, max_size=20), value=st.floats(-1e30, 1e30), spaces=st.integers(0, 3))
+def test_names_may_have_spaces(name: str, value: float, spaces: int) -> None:
+    """All before the last two words is the name, to the byte."""
+    series = f"n{' ' * spaces}{name}".encode()
+    found = read_correction((b"9-0", b"!correct", b"%b 7 %b" % (series, repr(value).encode())), 1)
+    assert found == Correction(series, b"7-0", repr(value).encode(), is_late=False)
