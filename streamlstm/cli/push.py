@@ -66,7 +66,7 @@ cannot be ids: they are moved by the least multiple of 28 years that suffices, a
 dates again. With --partitions P a series goes to the stream STREAM:{crc16(series) % P}.
 
 What is in the stream already and was wrong is put right by --corrections FILE; values whose time the stream's end has
-passed go in with --late.
+passed go in with --with-late.
 
 What a server refuses for now, or a connection that broke left open, is tried again (--retry-for) and goes in once:
 values with times by their ids, whatever happens; others unless a second producer writes the very same just then.
@@ -93,7 +93,7 @@ Exit status 1 if not all was understood: what was left out is counted, the first
     "--skip-existing", is_flag=True, help="Leave out values that the stream has, by time and series: push a file again."
 )
 @option(
-    "--late",
+    "--with-late",
     "takes_late",
     is_flag=True,
     help="Send values of times that the stream's end has passed as late: `serve` puts them where they belong.",
@@ -147,7 +147,9 @@ def push(
         stream, file = "values", stream  # `push data.csv` means the file
     if corrections is not None:
         if file != "-" or skip_existing or takes_late or sort_first:
-            raise UsageError("--corrections goes without values: leave FILE, --skip-existing, --late and --sort out")
+            raise UsageError(
+                "--corrections goes without values: leave FILE, --skip-existing, --with-late and --sort out"
+            )
         file = str(corrections)
     notes = Notes()
     chosen = Format(

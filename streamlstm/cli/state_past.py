@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 _model_option = option(
     "--model",
-    setting=False,
     type=click.Path(path_type=Path),
     default=None,
     metavar="MODEL.onnx",

@@ -39,7 +39,7 @@ class PushArguments(TableArguments, total=False):
     partitions: int
     skip_existing: bool
     warm: bool
-    late: bool
+    with_late: bool
     wait: str | int | timedelta | None
 
 
@@ -50,7 +50,7 @@ KINDS: Mapping[str, arguments.Kind] = {
     "partitions": arguments.whole(1, 16384),
     "skip_existing": arguments.flag,
     "warm": arguments.flag,
-    "late": arguments.flag,
+    "with_late": arguments.flag,
     "wait": arguments.optional(arguments.duration),
 }
 
@@ -112,7 +112,7 @@ def push(
     skipping = calm if settings.get("skip_existing") else None
     packers = [packer_of(sender, name, skipping, warm=settings.get("warm", False)) for name in streams]
     for packer in packers:
-        packer.takes_late = bool(settings.get("late"))
+        packer.takes_late = bool(settings.get("with_late"))
         chosen.in_order = chosen.in_order and not packer.takes_late
     run = Push(packers, sender, calm, settings.get("shift_years"), chosen.say)
     if rows is not None:

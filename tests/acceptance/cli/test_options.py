@@ -122,6 +122,9 @@ ONLY_FLAGS = {
     "--series",
     "--on-model-change",
     "--warm",
+    "--corrections",
+    "--to",
+    "--as",
 }
 # Whose variable would be that of another command's option of another meaning.
 FLAGS_OF = {

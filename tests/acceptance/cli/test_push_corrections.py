@@ -1,4 +1,4 @@
-"""`push --corrections` and `push --late`, and the same from Python: what is sent, and what is refused before it is."""
+"""`push --corrections` and `push --with-late`, and the same from Python: what is sent, what refused."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_what_is_no_correction_is_refused_whole(run: Run, client: redis.Redis, t
 
 def test_corrections_go_without_values(run: Run) -> None:
     """Values beside them are refused, rather than left out."""
-    for arguments in (("more.csv",), ("--late",), ("--skip-existing",), ("--sort",)):
+    for arguments in (("more.csv",), ("--with-late",), ("--skip-existing",), ("--sort",)):
         done = run("push", "values", "--corrections", "some.csv", *arguments)
         assert done.returncode == 2
         assert b"leave FILE" in done.stderr
@@ -95,8 +95,8 @@ def test_corrections_go_without_values(run: Run) -> None:
 def test_late_values_go_in_behind_the_end(run: Run, client: redis.Redis) -> None:
     """Lines in any order of time, over two pushes: what the end has passed is late, the rest is as ever."""
     first = b"a,2024-01-01T00:00:01Z,1\na,2024-01-01T00:00:03Z,3\na,2024-01-01T00:00:02Z,2\na,2024-01-01T00:00:04Z,4\n"
-    assert run("push", "values", "--late", stdin=first).returncode == 0
-    again = run("push", "values", "--late", stdin=b"a,2024-01-01T00:00:02.500Z,\na,2024-01-01T00:00:05Z,5\n")
+    assert run("push", "values", "--with-late", stdin=first).returncode == 0
+    again = run("push", "values", "--with-late", stdin=b"a,2024-01-01T00:00:02.500Z,\na,2024-01-01T00:00:05Z,5\n")
     assert again.returncode == 0, again.stderr
     at = 1704067200000
     assert commands(client) == [("!late", f"a {at + 2000}-0 2"), ("!late", f"a {at + 2500}-0 nan")]
@@ -120,5 +120,5 @@ def test_python_corrects(redis_url: str, client: redis.Redis) -> None:
         assert commands(client) == [("!correct", "a 1704067200000-0 1.5"), ("!correct", "a 1704153600000-0 nan")]
     with streamlstm.Client(redis_url, stream="other") as own:
         own.push([("a", "2024-01-01", 1.0), ("a", "2024-01-03", 2.0)])
-        own.push([("a", "2024-01-02", 3.0), ("a", "2024-01-04", 4.0)], late=True)
+        own.push([("a", "2024-01-02", 3.0), ("a", "2024-01-04", 4.0)], with_late=True)
         assert commands(client, "other") == [("!late", "a 1704153600000-0 3.0")]
