@@ -25,7 +25,7 @@ MADE = entries(61, 1300, series=30, odd=0.03, corrected=0.15)
 
 
 def told_at_once(made: Entries) -> Entries:
-    """The same entries with the right values in their places, and nothing to be corrected."""
+    """The same entries with the right values in their places, and nothing to be corrected; what is late stays so."""
     right = {entry: [list(pair) for pair in zip(fields[0::2], fields[1::2], strict=True)] for entry, fields in made}
     for own, fields in made:
         for name, text in zip(fields[0::2], fields[1::2], strict=True):
@@ -97,7 +97,7 @@ def test_what_was_corrected_is_as_if_it_had_come_so(
     assert client.hgetall(KEYS.state) == client.hgetall(TRUE.state)
     check(client, load(model_path), MADE)
     asked = sum(fields[0::2].count("!correct") for _, fields in MADE)
-    assert asked > 200
+    assert asked > 150
     assert len(letters(client)) < asked / 2
     report = verified(tmp_path, server, "model.onnx")
     assert report["dead_letters"] == client.xlen(KEYS.dead)
@@ -159,9 +159,9 @@ def test_what_cannot_be_corrected_says_why(start_server: StartServer, start: Sta
         b"new one 25-0 inf": "not a decimal number",
         b"new one 25-x 1": "not an entry id",
         b"new one 25-0": "not an entry id",
-        b"25-0 1": "takes '<series> <id> <value>'",
-        b"": "takes '<series> <id> <value>'",
-        b"7": "takes '<series> <id> <value>'",
+        b"25-0 1": "it has to be '<series> <id> <value>'",
+        b"": "it has to be '<series> <id> <value>'",
+        b"7": "it has to be '<series> <id> <value>'",
         b" 25-0 1": "the series name is empty",
         b"!reset 25-0 1": "unknown command !reset",
         b"\xff\xfe 25-0 1": "not UTF-8",
