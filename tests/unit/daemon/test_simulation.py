@@ -21,7 +21,7 @@ SEEDS = int(os.environ.get("SEEDS", "280"))  # of each kind
 ENOUGH = 100  # seeds after which everything that a kind is there for must have happened
 AT_ONCE = 20  # seeds of one task
 ONLY = os.environ.get("SEED")
-MUTATED = 60  # seeds within which every mutation must be found
+MUTATED = 150  # seeds within which every mutation must be found
 
 
 @pytest.fixture(scope="module")
