@@ -28,6 +28,7 @@ from streamlstm.cli.options import (
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.table_options import Notes, table_options
 from streamlstm.client import (
+    NOT_BOTH,
     Format,
     Push,
     Row,
@@ -146,11 +147,13 @@ def push(
     if file == "-" and stream.lower().endswith(TABLE_SUFFIXES) and Path(stream).is_file():
         stream, file = "values", stream  # `push data.csv` means the file
     if corrections is not None:
-        if file != "-" or skip_existing or takes_late or sort_first:
+        if file != "-" or skip_existing or takes_late or sort_first or warm:
             raise UsageError(
-                "--corrections goes without values: leave FILE, --skip-existing, --with-late and --sort out"
+                "--corrections goes without values: leave FILE, --skip-existing, --with-late, --warm and --sort out"
             )
         file = str(corrections)
+    if warm and takes_late:
+        raise UsageError(NOT_BOTH)
     notes = Notes()
     chosen = Format(
         source="standard input" if file == "-" else file,

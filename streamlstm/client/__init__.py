@@ -16,7 +16,7 @@ from streamlstm.client.producer.run import Push, connected, now_ms, packer_of
 from streamlstm.client.producer.sending import Sender
 from streamlstm.client.producer.sources import read_file
 from streamlstm.client.promotions import Entry, Promotion
-from streamlstm.client.pushing import Pushed
+from streamlstm.client.pushing import NOT_BOTH, Pushed
 from streamlstm.client.reading import ANOMALIES, DEAD, PREDICTIONS, Reader
 from streamlstm.client.record_facts import Facts, facts
 from streamlstm.client.times import entry_time

@@ -17,7 +17,7 @@ from streamlstm.client.producer.run import AnyTime, Push, now_ms, packer_of
 from streamlstm.client.producer.sending import Sender
 from streamlstm.client.producer.sources import read_file, table_rows
 from streamlstm.common import arguments, counted, in_python, taken
-from streamlstm.errors import TableError
+from streamlstm.errors import TableError, UsageError
 from streamlstm.store.resp import Nodes
 from streamlstm.tables import (
     TABLE_KINDS,
@@ -29,6 +29,8 @@ from streamlstm.tables import (
     source_of,
     take_table_options,
 )
+
+NOT_BOTH = "--warm gives series their history, --with-late what it lacks; push the one after the other"
 
 
 class PushArguments(TableArguments, total=False):
@@ -99,6 +101,8 @@ def push(
 
     `streams` are the partitions, or the one stream.
     """
+    if settings.get("warm") and settings.get("with_late"):
+        raise UsageError(NOT_BOTH)
     notes: list[str] = []
     chosen = Format(
         source="the records" if not is_path(table) and not is_frame(table) else source_of(table),

@@ -15,7 +15,7 @@ from streamlstm.engine.corrections import (
     read_correction,
     step_again,
 )
-from streamlstm.engine.engine import Engine, Result
+from streamlstm.engine.engine import Engine
 from streamlstm.engine.forecasts import (
     DEFAULT_STEPS,
     HOLD,
@@ -44,6 +44,7 @@ from streamlstm.engine.parsing import (
     parse,
 )
 from streamlstm.engine.rejection import BAD_RECORD, KINDS, MODEL_FAILED, NOT_CORRECTED, Flaw
+from streamlstm.engine.results import Result
 from streamlstm.engine.rounding import rounding_share
 from streamlstm.engine.scoring import (
     ABSOLUTE,

@@ -7,9 +7,8 @@ own. The daemon (or the simulation) moves entries, records and commits between a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +16,13 @@ from numpy.typing import NDArray
 from streamlstm.common import EngineSettings
 from streamlstm.engine.anomalies import AnomalyFinder, anomaly_threshold
 from streamlstm.engine.answers import Answers
-from streamlstm.engine.checkpoints import Window, keep_aside
+from streamlstm.engine.checkpoints import keep_aside
 from streamlstm.engine.corrected import Corrected, place_corrected
 from streamlstm.engine.dead_letters import first_items, write_letters
 from streamlstm.engine.effort import Effort
 from streamlstm.engine.heartbeat import BeatingModel
 from streamlstm.engine.parsing import Parsed, parse
+from streamlstm.engine.results import Moved, Result, StreamHead
 from streamlstm.engine.schedule import Items, Schedule
 from streamlstm.engine.scoring import new_tally, scored_feature
 from streamlstm.engine.series_cache import NO_SLOT, Arena
@@ -45,50 +45,6 @@ Floats = NDArray[np.floating[Any]]  # float32, or float64 where numbers are pair
 Float64 = NDArray[np.float64]
 
 _NONE = np.empty(0, np.int64)
-
-
-@dataclass
-class StreamHead:
-    """Where a stream stands, by what was handed out for commit."""
-
-    position: bytes
-    answered: int
-    series: int
-    unreadable: dict[bytes, str] = field(default_factory=dict)  # series with a bad record and why, for the next commit
-    beginners: int = 0  # of the series to be loaded, how many come with a value they could begin with; the first ones
-    new: list[bytes] = field(default_factory=list)  # of these, the ones without a record; to be admitted
-    begun: Index = field(
-        default_factory=lambda: _NONE
-    )  # slots of series that began in this batch without a good record
-    window: Window = field(default_factory=Window)
-    corrected: Corrected = field(default_factory=Corrected)  # series that go on from other records with the next batch
-
-
-@dataclass(slots=True, kw_only=True)
-class Result:
-    """What one stream's part of a batch came to."""
-
-    commit: Commit
-    tally: Float64  # what was scored: see `scoring`
-    entries: int
-    items: int
-    predictions: int
-    resets: int = 0  # markers carried out; `!reset *` is one
-    warm: int = 0  # values stepped and not answered
-    corrections: int = 0  # likewise, of values
-    anew: Sequence[bytes] = ()  # series that began anew because too many values of theirs had no answer
-    challenger: Result | None = None  # what the stream's challenger came to, in the same commit
-
-
-class _Moved(TypedDict):
-    """The part of a commit that says from where to where it moves its stream."""
-
-    stream: str
-    base: bytes
-    position: bytes
-    model: str
-    columns: str
-    answered: int
 
 
 def _removed(work: Work, gone: Index) -> Sequence[bytes]:
@@ -381,7 +337,7 @@ class Engine:
             anew=[parsed.names[item] for item in answers.anew.tolist()],
         )
 
-    def _move(self, stream: str, position: bytes, entries: int) -> _Moved:
+    def _move(self, stream: str, position: bytes, entries: int) -> Moved:
         """Move a stream past entries; what every commit says of it."""
         head = self._heads[stream]
         base, head.position = head.position, position

@@ -83,15 +83,9 @@ class Simulation:
         self.server = MemoryServer()
         self.happened: Counter[str] = Counter()
         self.snapshots: list[dict[str, MemoryStream]] = []
+        shares = {"odd": self.odd, "warm": self.warm, "corrected": self.corrected}
         self.traffic = {
-            stream: entries(
-                self.seed * 31 + number,
-                self.entries_per_stream,
-                series=6,
-                odd=self.odd,
-                warm=self.warm,
-                corrected=self.corrected,
-            )
+            stream: entries(self.seed * 31 + number, self.entries_per_stream, series=6, **shares)
             for number, stream in enumerate(self.streams)
         }
         self.next_entry = dict.fromkeys(self.streams, 0)

@@ -25,7 +25,7 @@ Look = Callable[..., Any]
 class SkippingPacker(Packer):
     """The entries of one stream, but for the values that are there."""
 
-    takes_late = False  # what came late has ids that say nothing of its time
+    may_begin_behind = False  # what came late has ids that say nothing of its time
 
     def __init__(self, stream: str, last: EntryId, look: Look, *, trimmed_before_ms: int, warm: bool = False) -> None:
         """`look` asks the stream's server; what is older than `trimmed_before_ms` was there and has been trimmed."""

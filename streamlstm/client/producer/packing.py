@@ -48,7 +48,7 @@ def streams_of(stream: str, partitions: int) -> list[str]:
 class Packer:
     """The entries of one stream, from rows in order of time."""
 
-    takes_late = True  # warm values may be older than the stream's end
+    may_begin_behind = True  # warm values may be older than the stream's end
 
     def __init__(self, stream: str, last: EntryId = BEFORE_ALL, *, warm: bool = False) -> None:
         """`last` is the id at which the stream ends already; an explicit id must be beyond it.
@@ -152,7 +152,7 @@ class Packer:
         self.close()
         following = self._following(time_ms)
         if self._late is None:
-            self._late = self._warm and self.takes_late and following <= self._last
+            self._late = self._warm and self.may_begin_behind and following <= self._last
         if following <= self._last and not self._late:
             raise StoreError(
                 f"the stream {self.stream!r} already ends at {self._last} ({written(self._last.time_ms)}), and ids "

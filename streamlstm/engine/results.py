@@ -1,0 +1,61 @@
+"""What an engine keeps of each stream, and what it says came of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlstm.engine.checkpoints import Window
+from streamlstm.engine.corrected import Corrected
+from streamlstm.store import Commit
+
+Index = NDArray[np.int64]
+Float64 = NDArray[np.float64]
+
+
+@dataclass
+class StreamHead:
+    """Where a stream stands, by what was handed out for commit."""
+
+    position: bytes
+    answered: int
+    series: int
+    unreadable: dict[bytes, str] = field(default_factory=dict)  # series with a bad record and why, for the next commit
+    beginners: int = 0  # of the series to be loaded, how many come with a value they could begin with; the first ones
+    new: list[bytes] = field(default_factory=list)  # of these, the ones without a record; to be admitted
+    begun: Index = field(
+        default_factory=lambda: np.empty(0, np.int64)
+    )  # slots of series that began in this batch without a good record
+    window: Window = field(default_factory=Window)
+    corrected: Corrected = field(default_factory=Corrected)  # series that go on from other records with the next batch
+
+
+@dataclass(slots=True, kw_only=True)
+class Result:
+    """What one stream's part of a batch came to."""
+
+    commit: Commit
+    tally: Float64  # what was scored: see `scoring`
+    entries: int
+    items: int
+    predictions: int
+    resets: int = 0  # markers carried out; `!reset *` is one
+    warm: int = 0  # values stepped and not answered
+    corrections: int = 0  # likewise, of values
+    anew: Sequence[bytes] = ()  # series that began anew because too many values of theirs had no answer
+    challenger: Result | None = None  # what the stream's challenger came to, in the same commit
+
+
+class Moved(TypedDict):
+    """The part of a commit that says from where to where it moves its stream."""
+
+    stream: str
+    base: bytes
+    position: bytes
+    model: str
+    columns: str
+    answered: int
