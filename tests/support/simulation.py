@@ -164,7 +164,8 @@ class Simulation:
                 above=self.above,
                 idle_ms=self.idle_ms,
                 max_series=self.max_series,
-                refused=uncorrected(held) if self.faults.lose_input else (),
+                # What was exported before a failover, and imported after it, may have seen input that is lost.
+                refused=uncorrected(held) if self.faults.lose_input or self.faults.operate else (),
             )
             if number and self.replay:
                 oracle.feed(before)
