@@ -1,26 +1,40 @@
 """What a stream retains of its input as series of a table: to train on, and to score a model on.
 
 A value's time is that of its entry's id. Entries of one millisecond become a millisecond apart, so that each value of a
-series has a time of its own; a stream most of whose values came so has no times. What a daemon would refuse is
-left out, and counted. A series that was reset goes on as another one, as its state does.
+series has a time of its own; a stream most of whose values came so has no times. What a daemon would refuse is left
+out, and counted; what was corrected is taken as it was put right. A series that was reset goes on as another one, as
+its state does.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.common import counted, listed
-from streamlstm.engine import ALL_SERIES, RESET, Parsed, name_error, parse, read_odd, take_warm
+from streamlstm.engine import (
+    ALL_SERIES,
+    CORRECTIONS,
+    RESET,
+    Correction,
+    Parsed,
+    Place,
+    name_error,
+    parse,
+    read_correction,
+    read_odd,
+    take_warm,
+    with_right,
+)
 from streamlstm.errors import StreamlstmError, TableError
 from streamlstm.models import Model, ModelSpec, join
-from streamlstm.store import NO_ENTRIES, Keys, fetch_meta, kept_model, read_range
-from streamlstm.store.resp import BEGINNING, Connection, EntryId, Table
+from streamlstm.store import NO_ENTRIES, About, Keys, fetch_meta, kept_model, read_letters, read_range
+from streamlstm.store.resp import BEGINNING, Connection, EntryId, Table, beyond, encode_read
 from streamlstm.tables import Series, SeriesTable
 
 COMMAND = b"!"  # how names begin that are none of series
@@ -52,6 +66,11 @@ def read_history(
     gathered = _Gathered(source, len(columns), most)
     for parsed in _pages(connection, keys, begin, end, len(columns)):
         gathered.add(parsed)
+    if gathered.asked:
+        right = _right(connection, keys, gathered.asked, len(columns))
+        gathered = _Gathered(source, len(columns), most)
+        for parsed in _pages(connection, keys, begin, end, len(columns), right):
+            gathered.add(parsed)
     series = gathered.series()
     for kind, count in gathered.left_out.items():
         say(f"{source}: {counted(count, 'value')} left out, which no model can be given ({kind.replace('_', ' ')})")
@@ -130,10 +149,45 @@ def value_columns(
     raise TableError(f"the stream {keys.input!r} retains no values that a model could learn from")
 
 
-def _pages(connection: Connection, keys: Keys, begin: bytes, end: bytes, features: int) -> Iterator[Parsed]:
+def _right(connection: Connection, keys: Keys, asked: Sequence[About], features: int) -> dict[Place, bytes]:
+    """What is right in which places, by the corrections that were carried out: no dead letter says otherwise."""
+    position = EntryId.parse(fetch_meta(connection, keys).position)
+    refused = read_letters(connection, keys, CORRECTIONS)
+    right = {}
+    for one in asked:
+        found = read_correction(one, features, exact=True)
+        if isinstance(found, Correction) and one not in refused and EntryId.parse(one[0]) <= position:
+            right[found.place] = found.value
+    return right
+
+
+def _corrected(connection: Connection, keys: Keys, after: bytes, end: bytes, right: Mapping[Place, bytes]) -> bytes:
+    """The next entries with what is right in its place, as a read would have answered."""
+    entries = connection.call("XRANGE", keys.input, *beyond(after, end), "COUNT", PAGE)
+    if not entries:
+        return NO_ENTRIES
+    first, last = EntryId.parse(after), EntryId.parse(entries[-1][0])
+    of_page = {place: text for place, text in right.items() if first < EntryId.parse(place[0]) <= last}
+    return encode_read({keys.input: with_right([(one[0], one[1]) for one in entries], of_page)})
+
+
+def _pages(
+    connection: Connection,
+    keys: Keys,
+    begin: bytes,
+    end: bytes,
+    features: int,
+    right: Mapping[Place, bytes] | None = None,
+) -> Iterator[Parsed]:
     """The entries, parsed as they are when they are served."""
     after, nothing = begin, Table()
-    while (reply := read_range(connection, keys, after, end, PAGE)) != NO_ENTRIES:
+
+    def read() -> bytes:
+        if right:
+            return _corrected(connection, keys, after, end, right)
+        return read_range(connection, keys, after, end, PAGE)
+
+    while (reply := read()) != NO_ENTRIES:
         (parsed,) = parse(reply, nothing, {keys.input.encode(): 0}, features, exact=True)
         take_warm(parsed)
         yield parsed
@@ -157,13 +211,14 @@ class _Gathered:
         self._times: list[Int64] = []
         self._values: list[Float64] = []
         self._spacings = self._at_once = 0
+        self.asked: list[About] = []  # corrections
 
     def add(self, parsed: Parsed) -> None:
         """Take in a page."""
         kept = []
         for item, name in enumerate(parsed.names):
             if name.startswith(COMMAND):
-                self._command(name, parsed.texts[item])
+                self._command(parsed.ids[int(parsed.entry[item])], name, parsed.texts[item])
                 continue
             flaw = parsed.wrong.get(item)
             number = self._current.get(name) if flaw is None else None
@@ -213,8 +268,10 @@ class _Gathered:
         self._names.append(name.decode() + (f" ({piece})" if piece > 1 else ""))
         return self._current[name]
 
-    def _command(self, name: bytes, text: bytes) -> None:
-        if name == RESET and text == ALL_SERIES:
+    def _command(self, entry_id: bytes, name: bytes, text: bytes) -> None:
+        if name in CORRECTIONS:
+            self.asked.append((entry_id, name, text))
+        elif name == RESET and text == ALL_SERIES:
             self._current.clear()
         elif name == RESET:
             self._current.pop(text, None)

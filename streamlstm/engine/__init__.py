@@ -14,6 +14,7 @@ from streamlstm.engine.corrections import (
     not_corrected,
     read_correction,
     step_again,
+    with_right,
 )
 from streamlstm.engine.engine import Engine
 from streamlstm.engine.forecasts import (

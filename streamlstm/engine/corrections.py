@@ -166,7 +166,7 @@ def step_again(
     again = Engine(engine.model, replace(engine.settings, max_series=_NO_LIMIT))
     stored = dict(records)
     again.open(_STREAM, replace(BEFORE_ANYTHING, series=len(stored)))
-    entries, first = _with(entries, right), 0
+    entries, first = with_right(entries, right), 0
     while first < len(entries):
         batch = again.parse(encode_read({_STREAM: entries[first : first + ENTRIES_AT_ONCE]}))
         for names in again.begin(batch).values():
@@ -181,7 +181,7 @@ def step_again(
     return stored
 
 
-def _with(entries: Sequence[Entry], right: Mapping[Place, bytes]) -> Sequence[Entry]:
+def with_right(entries: Sequence[Entry], right: Mapping[Place, bytes]) -> Sequence[Entry]:
     """The same with what is right: in the place of what is there, or between the others."""
     if not right:
         return entries

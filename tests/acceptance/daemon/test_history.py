@@ -122,6 +122,31 @@ def test_every_kind_of_entry_is_read_as_it_was_served(
     }
 
 
+def test_what_was_corrected_is_learnt_as_it_was_put_right(
+    redis_url: str, client: streamlstm.Client, start: Callable[..., Serving]
+) -> None:
+    """Corrections that were made count, the last of a value; those that could not be made do not; late ones come in."""
+    server = redis.Redis.from_url(redis_url, protocol=2)
+    start("--redis", redis_url).ready()
+    made = [
+        ("1000-0", ["a", "1", "b", "2"]),
+        ("2000-0", ["a", "900", "b", "3"]),
+        ("3000-0", ["a", "3", "!correct", "a 2000-0 90", "!correct", "a 2000-0 2"]),
+        ("4000-0", ["a", "4", "!correct", "a 1500-0 7", "!correct", "b 2000-0 word"]),
+        ("5000-0", ["!late", "a 2500-0 2.5", "!reset", "a", "a", "5"]),
+        ("6000-0", ["!correct", "b 1000-0 2.125"]),
+    ]
+    for entry_id, fields in made:
+        server.execute_command("XADD", "values", entry_id, *fields)
+    wait_for_position(server, "values", "6000-0")
+    found = {one.name: (np.array(one.times_ms).tolist(), one.values[:, 0].tolist()) for one in client.history().series}
+    assert found == {
+        "a": ([1000, 2000, 2500, 3000, 4000], [1.0, 2.0, 2.5, 3.0, 4.0]),
+        "b": ([1000, 2000], [2.125, 3.0]),
+        "a (2)": ([5000], [5.0]),
+    }
+
+
 def test_values_that_came_at_once_have_no_times(redis_url: str, client: streamlstm.Client) -> None:
     """A burst within a few milliseconds says nothing of when its values were."""
     server = redis.Redis.from_url(redis_url, protocol=2)
