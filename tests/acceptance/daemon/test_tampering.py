@@ -164,7 +164,7 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
     "a record's last prediction": (flip(72), "its last prediction[0] is"),
     "a record's last value": (flip(76), "its last value[0] is"),
     "a record's state": (flip(80), "its state[0] is"),
-    "a record's calibration": (flip(-1), "its calibration[13] is"),
+    "a record's calibration": (flip(-1), "its calibration[16] is"),
     "a record cut short": (lambda c: c.hset(KEYS.state, "hot", c.hget(KEYS.state, "hot")[:-4]), "bytes where there"),
     "a record deleted": (lambda c: c.hdel(KEYS.state, "hot"), "series 'hot' has no record"),
     "a record too many": (lambda c: c.hset(KEYS.state, "extra", b"x"), "series 'extra' has a record, but"),

@@ -72,7 +72,7 @@ def test_the_panels_can_be_looked_at(running: Topology, tmp_path: Path) -> None:
         tab = browser.open(made.as_uri())
         tab.wait_for(f"document.querySelectorAll('.panel').length == {len(PANELS)}")
         assert tab.evaluate("document.querySelectorAll('.panel[data-series=\"0\"]').length") == 0
-        picture = tab.picture(1260, 6500)
+        picture = tab.picture(1260, 9500)
     (tmp_path / "panels.png").write_bytes(picture)
     pixels = matplotlib.image.imread(io.BytesIO(picture))[..., :3]
     blue = np.abs(pixels - np.array((0x1F, 0x77, 0xB4)) / 255).max(axis=2) < 0.1

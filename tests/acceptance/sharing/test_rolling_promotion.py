@@ -133,7 +133,7 @@ def test_pods_roll_to_a_new_file_while_its_model_is_promoted_and_gone_back_from(
         assert any(begun < EntryId.parse(entry_id) <= ended for entry_id in found.prediction_ids), (
             "values came meanwhile"
         )
-        check_roles(found, MADE, (old, new), "impute", NO_EXTRAS)
+        check_roles(found, MADE, (old, new), "impute", NO_EXTRAS, 0.999)
         done = run(tmp_path, "verify", str(other_path), name, "--redis", server.url)
         assert done.returncode == 0, done.stdout + done.stderr
     assert [pod.restarts for pod in running] == [0, 0, 0]
