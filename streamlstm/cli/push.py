@@ -80,6 +80,8 @@ answered. Where the stream is further on already they come behind its end, and s
 Exit status 1 if not all was understood: what was left out is counted, the first of it said.
 """
 
+ALONE = "--corrections goes without values: leave FILE, --skip-existing, --with-late, --warm and --sort out"
+
 
 @command("push", help=HELP, short_help="Send values from a file or a pipe to a stream.")
 @stream_argument
@@ -148,9 +150,7 @@ def push(
         stream, file = "values", stream  # `push data.csv` means the file
     if corrections is not None:
         if file != "-" or skip_existing or takes_late or sort_first or warm:
-            raise UsageError(
-                "--corrections goes without values: leave FILE, --skip-existing, --with-late, --warm and --sort out"
-            )
+            raise UsageError(ALONE)
         file = str(corrections)
     if warm and takes_late:
         raise UsageError(NOT_BOTH)
