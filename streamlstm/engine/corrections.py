@@ -24,10 +24,9 @@ from streamlstm.engine.series_cache import NO_SLOT
 from streamlstm.engine.sorted_items import NO_CORRECTION
 from streamlstm.engine.values import read_odd
 from streamlstm.errors import StoreError
-from streamlstm.store import BEFORE_ANYTHING
+from streamlstm.store import BEFORE_ANYTHING, About
 from streamlstm.store.resp import EntryId, Table, encode_read
 
-Asked = tuple[bytes, bytes, bytes]  # id of the entry that asks, command and text
 Entry = tuple[bytes, list[bytes]]  # an id, and names with texts in turn
 Place = tuple[bytes, bytes]  # id of an entry and a series that has a value there
 
@@ -55,7 +54,7 @@ def not_corrected(why: str) -> Flaw:
     return Flaw(rejection.NOT_CORRECTED, f"nothing is corrected: {why}")
 
 
-def read_correction(item: Asked, features: int, *, exact: bool = False) -> Correction | Flaw:
+def read_correction(item: About, features: int, *, exact: bool = False) -> Correction | Flaw:
     """Read `<series> <id> <value>`; what is wrong with it if it is none. Names may have spaces."""
     own, command, text = item
     parts = text.rsplit(b" ", 2)
@@ -104,7 +103,7 @@ class Past:
         for number, name in enumerate((*self._series, *COMMANDS)):
             self._table.put(0, name, number)
         self.entries: list[Entry] = []
-        self.asked: list[Asked] = []  # corrections, in order
+        self.asked: list[About] = []  # corrections, in order
         self.items = 0
 
     def take(self, reply: bytes, stream: str) -> tuple[int, bytes]:
