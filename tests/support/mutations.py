@@ -10,6 +10,7 @@ import pytest
 
 import streamlstm.daemon.challengers
 import streamlstm.daemon.idle_sweeper
+import streamlstm.daemon.replay.corrections
 import streamlstm.engine.engine
 import streamlstm.store.commit
 import streamlstm.store.memory
@@ -299,7 +300,7 @@ def corrections_not_proved(patch: Patch) -> None:
 
 def earlier_corrections_forgotten(patch: Patch) -> None:
     """A correction takes back those before it."""
-    patch.setattr(Making, "_right_before", lambda *_: {})
+    patch.setattr(streamlstm.daemon.replay.corrections, "right_of", lambda *_: {})
     patch.setattr(Making, "_agree", lambda *_: True)
 
 
