@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,8 +57,8 @@ class Decision:
 
     def _awaited(self, trial: Trial, model: Model) -> dict[str, Any]:
         """The figures once there are enough, or once they have been waited for long enough."""
-        began_s, said = time.monotonic(), False
-        for pause_s in _pauses():
+        began_s, said, pause_s = time.monotonic(), False, LEAST_PAUSE_S
+        while True:
             try:
                 found = figures_of(trial.live(model))
             except StoreUnavailableError as error:
@@ -71,11 +71,4 @@ class Decision:
                 note(f"waiting until {self.enough:,} values have been forecast by both ({found['values']:,} are)")
                 said = True
             time.sleep(max(0.1, min(pause_s, left_s)))
-        raise AssertionError("pauses have no end")
-
-
-def _pauses() -> Iterable[float]:
-    pause_s = LEAST_PAUSE_S
-    while True:
-        yield pause_s
-        pause_s = min(MOST_PAUSE_S, 1.1 * pause_s)
+            pause_s = min(MOST_PAUSE_S, 1.1 * pause_s)

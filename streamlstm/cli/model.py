@@ -45,7 +45,7 @@ def model() -> None:
 
 
 @contextmanager
-def opened_roles(stream: str, redis_url: str | None, data_dir: Path) -> Iterator[tuple[Roles, Connection]]:
+def _opened(stream: str, redis_url: str | None, data_dir: Path) -> Iterator[tuple[Roles, Connection]]:
     """The roles of a stream's models, and the connection to where it is, closed at the end."""
     from streamlstm.cli.connection import opened_stream
     from streamlstm.store import Roles
@@ -71,7 +71,7 @@ def stream_names(streams: Sequence[str], everywhere: bool, redis_url: str | None
         names = sorted(served_streams(nodes))
     found = []
     for name in names:
-        with opened_roles(name, redis_url, data_dir) as (roles, _):
+        with _opened(name, redis_url, data_dir) as (roles, _):
             if roles.meta().challenger is not None:
                 found.append(name)
     if not found:
@@ -84,7 +84,7 @@ def _each(names: Sequence[str], redis_url: str | None, data_dir: Path, change: A
     wrong: list[StoreError] = []
     for number, name in enumerate(names, 1):
         try:
-            with opened_roles(name, redis_url, data_dir) as (roles, _):
+            with _opened(name, redis_url, data_dir) as (roles, _):
                 text = change(roles, name)
         except StoreUnavailableError:
             raise
@@ -208,7 +208,7 @@ def list_models(
 
     found = []
     for name in stream_names(streams, everywhere, redis_url, data_dir):
-        with opened_roles(name, redis_url, data_dir) as (roles, connection):
+        with _opened(name, redis_url, data_dir) as (roles, connection):
             found.append(standing(roles, connection, name, entries))
     if as_json:
         click.echo(json.dumps(found))

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.client.resets import forget
 from streamlstm.common import counted, listed
 from streamlstm.engine import (
-    ALL_SERIES,
     CORRECTIONS,
     RESET,
     Correction,
@@ -271,10 +271,8 @@ class _Gathered:
     def _command(self, entry_id: bytes, name: bytes, text: bytes) -> None:
         if name in CORRECTIONS:
             self.asked.append((entry_id, name, text))
-        elif name == RESET and text == ALL_SERIES:
-            self._current.clear()
         elif name == RESET:
-            self._current.pop(text, None)
+            forget(self._current, text)
 
 
 def _exact(parsed: Parsed, kept: Sequence[int], features: int) -> Float64:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from streamlstm.engine import ALL_SERIES, RESET, WARM, read_odd, said_time
+from streamlstm.client.resets import forget
+from streamlstm.engine import RESET, WARM, read_odd, said_time
 from streamlstm.store import Keys, Meta
 from streamlstm.store.resp import Connection, EntryId, beyond
 
@@ -80,7 +81,8 @@ class Joined:
                 said_ms = said_time(text, own_ms)
                 time_ms = said_ms if isinstance(said_ms, int) else None
             if name.startswith(b"!"):
-                self._reset(name, text)
+                if name == RESET:
+                    forget(self._before, text)
                 continue
             value = _numbers(text, self._features)
             if value is None or time_ms is None:
@@ -106,12 +108,6 @@ class Joined:
         if self.columns[-1:] != ("score",) or not said:
             return before, by
         return (*(before or (np.nan,) * len(said))[:-1], said[-1]), by or model
-
-    def _reset(self, name: bytes, text: bytes) -> None:
-        if name == RESET and text == ALL_SERIES:
-            self._before.clear()
-        elif name == RESET:
-            self._before.pop(text, None)
 
 
 def _numbers(text: bytes, features: int) -> Numbers | None:

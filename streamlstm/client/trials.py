@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.client.resets import forget
+from streamlstm.engine import RESET
 from streamlstm.errors import NoAnswersError
 from streamlstm.store import Keys, Meta, Term
 from streamlstm.store.resp import BEGINNING, Connection, EntryId, beyond
@@ -92,8 +94,8 @@ def _pair(
     names: list[bytes] = []
     for number, (entry_id, fields) in enumerate(entries):
         for name, text in zip(fields[0::2], fields[1::2], strict=True):
-            if name == b"!reset":
-                before = {} if text == b"*" else {key: value for key, value in before.items() if key != text}
+            if name == RESET:
+                forget(before, text)
                 continue
             value = _number(text, feature)
             last = before.get(name)

@@ -19,6 +19,7 @@ from streamlstm.store.dead_letters import About, letters_about, read_letters
 from streamlstm.store.embedded_server import HOST, EmbeddedServer, end_process
 from streamlstm.store.key_types import check_stream, check_types, no_stream
 from streamlstm.store.keys import EVENTS_CHANNEL, Keys, is_derived, members_key
+from streamlstm.store.meta_change import change_meta
 from streamlstm.store.model_files import MOST_KEPT_BYTES, ModelFiles, kept_model
 from streamlstm.store.preflight import Preflight
 from streamlstm.store.recent import BACK_FIELDS, Answered, Recent

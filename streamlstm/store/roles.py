@@ -16,7 +16,6 @@ A model's file is kept beside the stream for as long as it has a role there, so 
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,18 +23,17 @@ from typing import Any
 
 from streamlstm.errors import StoreError
 from streamlstm.store.keys import Keys
+from streamlstm.store.meta_change import MOST_TRIES_S, change_meta
 from streamlstm.store.model_files import kept_model
 from streamlstm.store.preflight import hold_commands, needed_beside
 from streamlstm.store.resp import BEGINNING, HIGHEST, Connection, EntryId
 from streamlstm.store.stream_meta import Meta, entries_up_to, fetch_meta
 from streamlstm.store.terms import Term, write_terms
-from streamlstm.store.transaction import Command, carry_out_whole, watch
+from streamlstm.store.transaction import Command
 
 UPLOAD_TTL_S = 600  # of a model's file that has no role yet
 STARTS_TTL_S = 86_400  # of the count of processes that ended while they tried a challenger
-MOST_TRIES_S = 30.0  # to get in between two commits of a daemon at work
 MOST_PROMOTIONS = 1_000  # about, that are kept, the youngest
-PAUSE_S = 0.005  # between two tries, at most at first
 
 _OF_CHALLENGER = ("challenger", "challenger_columns", "challenger_position", "challenger_off")
 
@@ -174,27 +172,16 @@ class Roles:
 
     def _change(self, commands: Callable[[Meta], Sequence[Command] | None]) -> Meta:
         """Carry out commands that `base:meta` leads to, as one; again if it changes meanwhile, or if they are None."""
-        until_s, pause_s = time.monotonic() + MOST_TRIES_S, PAUSE_S
-        while True:
-            watch(self._connection, self._keys.meta)
-            meta = self.meta()
-            wanted = commands(meta)
-            if wanted is not None and not wanted:
-                self._connection.call("UNWATCH")
-                return meta
-            if wanted is not None and carry_out_whole(self._connection, wanted) is not None:
-                return meta
-            if time.monotonic() > until_s:
-                raise StoreError(
-                    f"the models of {self._keys.input!r} were not changed: "
-                    + (
-                        "the challenger is behind the champion; `streamlstm model list` shows how far"
-                        if wanted is None
-                        else f"values come so fast that there was no moment for it in {MOST_TRIES_S:.0f} s; try again"
-                    )
-                )
-            self._sleep(random.uniform(0, pause_s))  # noqa: S311  (no secret: not to meet every commit of a busy stream)
-            pause_s = min(0.1, 2 * pause_s) if wanted is None else PAUSE_S
+
+        def vain(behind: bool) -> str:
+            why = (
+                "the challenger is behind the champion; `streamlstm model list` shows how far"
+                if behind
+                else f"values come so fast that there was no moment for it in {MOST_TRIES_S:.0f} s; try again"
+            )
+            return f"the models of {self._keys.input!r} were not changed: {why}"
+
+        return change_meta(self._connection, self._keys, commands, read=self.meta, vain=vain, sleep=self._sleep)
 
     def _hold_add(self, meta: Meta, model: str, *, instead: bool) -> None:
         stream = self._keys.input

@@ -6,7 +6,6 @@ what is said of the past is what it was, with what has been corrected since.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,17 +19,14 @@ from streamlstm.store import (
     Keys,
     Meta,
     carry_out_whole,
+    change_meta,
     fetch_meta,
     read_letters,
     read_meta,
     read_range,
-    watch,
 )
 from streamlstm.store.resp import BEGINNING, Connection, EntryId
 from streamlstm.store.snapshots import Record
-
-MOST_TRIES_S = 30.0  # to get in between two commits of a daemon at work
-PAUSE_S = 0.005
 
 
 class PastRecords:
@@ -95,22 +91,22 @@ class PastRecords:
         Whoever serves the stream finds its next commit refused and goes on from these. Raises StoreError if its states
         were replaced since `known`, or if there is no moment for it.
         """
-        until_s = time.monotonic() + MOST_TRIES_S
-        while True:
-            watch(self._connection, self._keys.meta)
-            meta = fetch_meta(self._connection, self._keys)
+        stream, pairs = self._keys.input, [part for record in records for part in record]
+
+        def commands(meta: Meta) -> list[Command]:
             if (meta.model, meta.epoch) != (known.model, known.epoch):
-                raise StoreError(f"the states of {self._keys.input!r} were replaced meanwhile; nothing is changed")
-            pairs = [part for record in records for part in record]
-            commands: list[Command] = [
-                ("HSET", self._keys.state, *pairs),
-                ("HSET", self._keys.meta, "epoch", meta.epoch + 1),
-            ]
-            if carry_out_whole(self._connection, commands) is not None:
-                return meta
-            if time.monotonic() > until_s:
-                raise StoreError(f"values of {self._keys.input!r} come so fast that there was no moment for it")
-            sleep(random.uniform(0, PAUSE_S))  # noqa: S311  (no secret: not to meet every commit of a busy stream)
+                raise StoreError(f"the states of {stream!r} were replaced meanwhile; nothing is changed")
+            return [("HSET", self._keys.state, *pairs), ("HSET", self._keys.meta, "epoch", meta.epoch + 1)]
+
+        why = f"values of {stream!r} come so fast that there was no moment for it"
+        return change_meta(
+            self._connection,
+            self._keys,
+            commands,
+            read=lambda: fetch_meta(self._connection, self._keys),
+            vain=lambda _: why,
+            sleep=sleep,
+        )
 
 
 def _listed(names: Sequence[bytes]) -> str:
