@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from streamlstm.common import EngineSettings
 from streamlstm.daemon.corrections import of_challenger
@@ -29,6 +30,14 @@ PAGE_S = 0.01  # aimed at, to catch up with one page of entries
 FIRST_PAGE, MOST_PAGE = 64, 4_096  # entries
 # An entry alone that takes so long is a strike, and so is a correction that fails; the third ends the trial.
 STRIKE_S, MOST_STRIKES = 0.05, 3
+
+
+class Read(NamedTuple):
+    """What champions were given to step."""
+
+    reply: bytes = b""  # of the store
+    batch: Sequence[Parsed] = ()  # as it was laid out for them
+    is_single: bool = False  # or it was a value that went the single way
 
 
 @dataclass(slots=True)
@@ -154,11 +163,8 @@ class Challengers:
             position = challenger.position if stream.trial is None else stream.trial.position
             commit.trim_before_ms = min(commit.trim_before_ms, EntryId.parse(position).time_ms)
 
-    def step(self, reply: bytes, results: Sequence[Result], champion_s: float) -> None:
-        """Add to commits that are about to be sent what the streams' challengers make of the same values.
-
-        `reply` is the read that the champions were given; empty if there was none.
-        """
+    def step(self, read: Read, results: Sequence[Result], champion_s: float) -> None:
+        """Add to commits that are about to be sent what the streams' challengers make of the same values."""
         self.earn(SHARE * champion_s)
         turns: dict[str, _Turn] = {}
         for result in results:
@@ -172,7 +178,7 @@ class Challengers:
             if turn.in_step and self._expected_s(turn) > max(IN_STEP_S, IN_STEP_TIMES * champion_s):
                 turn.in_step.clear()  # it has to catch up later
             began_s = self._monotonic()
-            self._step(turn, reply)
+            self._step(turn, read)
             took_s = self._monotonic() - began_s
             self._credit_s -= took_s
             self._judge(turn, took_s)
@@ -196,16 +202,10 @@ class Challengers:
         """How long an engine will take for the values of those in step, by what the last ones took."""
         return self._value_s.get(turn.model, 0.0) * sum([result.items for result in turn.in_step.values()])
 
-    def _step(self, turn: _Turn, reply: bytes) -> None:
+    def _step(self, turn: _Turn, read: Read) -> None:
         """One engine's part; what it cannot do ends its trials."""
-        engine = turn.engine
         try:
-            batch = self._batch(turn, reply)
-            for name, series in engine.begin(batch).items() if batch else ():
-                has_all = engine.holds_all(name)
-                records = [None] * len(series) if has_all else self._store.load(name, series, challenger=True)
-                engine.admit(name, series, records)
-            made = engine.step(batch) if batch else []
+            made = self._step_single(turn, read) or self._step_batch(turn, read)
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001  (whatever it is, the champion goes on)
@@ -217,11 +217,24 @@ class Challengers:
             self._add(turn.champions[result.commit.stream], result)
         for stream in turn.gone:  # nothing of what it has to catch up with is retained
             champion = turn.champions[stream.name]
-            passed = Head(
-                position=champion.commit.position, model=turn.model, series=engine.series(stream.name), answered=0
-            )
-            engine.open(stream.name, passed)
-            self._add(champion, engine.nothing(stream.name))
+            series = turn.engine.series(stream.name)
+            passed = Head(position=champion.commit.position, model=turn.model, series=series, answered=0)
+            turn.engine.open(stream.name, passed)
+            self._add(champion, turn.engine.nothing(stream.name))
+
+    def _step_single(self, turn: _Turn, read: Read) -> list[Result]:
+        """What comes of a value that can go the single way here as well; nothing if it cannot."""
+        single = turn.engine.parse_single(read.reply) if read.is_single and turn.in_step else None
+        result = None if single is None else turn.engine.step_single(single)
+        return [] if result is None else [result]
+
+    def _step_batch(self, turn: _Turn, read: Read) -> list[Result]:
+        engine, batch = turn.engine, self._batch(turn, read)
+        for name, series in engine.begin(batch).items() if batch else ():
+            has_all = engine.holds_all(name)
+            records = [None] * len(series) if has_all else self._store.load(name, series, challenger=True)
+            engine.admit(name, series, records)
+        return engine.step(batch) if batch else []
 
     def _add(self, champion: Result, result: Result) -> None:
         trial = self._streams[result.commit.stream].trial
@@ -229,14 +242,13 @@ class Challengers:
         champion.commit.challenger, champion.challenger = result.commit, result
         trial.position = result.commit.position
 
-    def _batch(self, turn: _Turn, reply: bytes) -> list[Parsed]:
+    def _batch(self, turn: _Turn, read: Read) -> list[Parsed]:
         """What is stepped: of the read those in step, of the input a page of those behind."""
         batch: list[Parsed] = []
-        for parsed in turn.engine.parse(reply) if turn.in_step else ():
-            result = turn.in_step.get(parsed.stream)
-            if result is not None:
-                mine = parsed if parsed.entries == result.entries else parsed.first(result.entries)
-                self._take(batch, turn, mine, result)
+        for parsed in self._parsed(turn, read):
+            result = turn.in_step[parsed.stream]
+            mine = parsed if parsed.entries == result.entries else parsed.first(result.entries)
+            self._take(batch, turn, mine, result)
         for stream, trial, end in turn.behind:
             page = self._store.read(stream.name, trial.position, end, self._page)
             turn.pages += 1
@@ -246,6 +258,14 @@ class Challengers:
                 for parsed in turn.engine.parse(page):
                     self._take(batch, turn, parsed, None)
         return batch
+
+    def _parsed(self, turn: _Turn, read: Read) -> list[Parsed]:
+        """The read's entries of those in step, for this engine; parsed a second time only where they have to be."""
+        theirs = [parsed for parsed in read.batch if parsed.stream in turn.in_step]
+        mine = [adopted for parsed in theirs if (adopted := turn.engine.adopt(parsed)) is not None]
+        if len(mine) == len(turn.in_step):
+            return mine
+        return [parsed for parsed in turn.engine.parse(read.reply) if parsed.stream in turn.in_step]
 
     def _take(self, batch: list[Parsed], turn: _Turn, parsed: Parsed, result: Result | None) -> None:
         """Take entries into a batch, with what they correct; what the champion made of them is stored, if not given."""

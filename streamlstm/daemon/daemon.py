@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 
 from streamlstm.common import DaemonSettings
+from streamlstm.daemon.challengers import Read
 from streamlstm.daemon.clock import Clock
 from streamlstm.daemon.corrections import Corrections
 from streamlstm.daemon.health import Health
@@ -196,7 +197,7 @@ class Daemon:
         if single is None:
             return False
         stream = self._streams[single.stream]
-        if stream.trial is not None or not self._reading.is_fresh(stream):
+        if not self._reading.is_fresh(stream):
             return False
         began = self._lap("parse")
         result = self._champions.of(single.stream).step_single(single)
@@ -204,6 +205,9 @@ class Daemon:
             return False
         stream.cursor = single.position
         step_s = self._lap("step") - began
+        if stream.trial is not None:
+            self._challengers.step(Read(reply, is_single=True), [result], step_s)
+            self._lap("challengers")
         self._send(stream, result)
         self._reading.fit(1, 1)
         self._lap("send")
@@ -236,7 +240,7 @@ class Daemon:
         results = self._champions.step(batch)
         step_s = self._lap("step") - began
         if self._challengers.is_busy:
-            self._challengers.step(reply, results, step_s)
+            self._challengers.step(Read(reply, batch), results, step_s)
             self._lap("challengers")
         streams = [self._streams[result.commit.stream] for result in results]
         for stream, result in zip(streams, results, strict=True):
@@ -389,5 +393,5 @@ class Daemon:
         """Send a commit that answers nothing, where none comes by: it trims, and keeps what was counted."""
         if stream.pending is None and stream.head is not None and stream.head.model is not None:
             result = self._champions.of(stream.name).nothing(stream.name)
-            self._challengers.step(b"", [result], 0.0)
+            self._challengers.step(Read(), [result], 0.0)
             self._send(stream, result)

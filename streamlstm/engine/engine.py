@@ -36,7 +36,7 @@ from streamlstm.engine.warm import take_warm
 from streamlstm.models import NEVER, Gaps, StepModel, missing_policy
 from streamlstm.store import Commit, DeadLetter, Head, SingleCommit
 from streamlstm.store.record import Extras, RecordFormat, Records
-from streamlstm.store.resp import write_numbers
+from streamlstm.store.resp import find_slots, write_numbers
 
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -157,6 +157,14 @@ class Engine:
         most = self.settings.max_entry_values
         spec = self.model.spec
         return parse(reply, self.arena.table, self._keys, len(spec.features), most, exact=spec.exact)
+
+    def adopt(self, parsed: Parsed) -> Parsed | None:
+        """What another engine parsed, as `parse` would give it here, no number read twice; None if it has to be."""
+        spec = self.model.spec
+        width = len(spec.features) * (2 if spec.exact else 1)
+        if not parsed.is_bare or (parsed.values.shape[1], parsed.exact) != (width, spec.exact):
+            return None
+        return parsed.elsewhere(find_slots(self.arena.table, self.arena.number(parsed.stream), parsed.names))
 
     def begin(self, batch: Sequence[Parsed]) -> dict[str, list[bytes]]:
         """Start a batch; returns the series of each stream whose records have to be loaded and admitted."""

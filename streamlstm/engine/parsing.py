@@ -59,6 +59,7 @@ class Parsed:
     odd: NDArray[np.bool_]  # (n,) whether the text is anything else than F finite decimal numbers
     plain: bool  # whether none is
     wrong: dict[int, Flaw]  # items that hold no value, and why
+    exact: bool = False  # whether numbers are pairs
     warm: Warm | None = None  # None if none is
     # What became of items that correct a value: why they could not, or None for one that is carried out.
     corrections: dict[int, Flaw | None] = field(default_factory=dict)
@@ -85,6 +86,28 @@ class Parsed:
         """Time of each item, (n,): its entry's, unless `engine.warm` gives it another."""
         return self.times_ms if len(self.slots) == len(self.ids) == 1 else np.repeat(self.times_ms, self.counts)
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether there is nothing but plain values: what a batch says is the same for every model then."""
+        return self.plain and self.warm is None and not self.wrong and not self.corrections
+
+    def elsewhere(self, slots: Index) -> Parsed:
+        """The same where the series' records are in other places (n,); of what is bare."""
+        return Parsed(
+            stream=self.stream,
+            ids=self.ids,
+            times_ms=self.times_ms,
+            names=self.names,
+            texts=self.texts,
+            counts=self.counts,
+            slots=slots,
+            values=self.values,
+            odd=self.odd,
+            plain=True,
+            wrong={},
+            exact=self.exact,
+        )
+
     def first(self, entries: int) -> Parsed:
         items = int(self.counts[:entries].sum())
         odd = self.odd[:items]
@@ -100,6 +123,7 @@ class Parsed:
             odd=odd,
             plain=not odd.any(),
             wrong={number: found for number, found in self.wrong.items() if number < items},
+            exact=self.exact,
             corrections={number: found for number, found in self.corrections.items() if number < items},
         )
         if self.warm is not None:
@@ -153,6 +177,7 @@ def _parsed(scan: Scan, most: int, exact: bool) -> Parsed:
         odd=scan.odd,
         plain=plain,
         wrong=wrong,
+        exact=exact,
     )
 
 

@@ -316,6 +316,11 @@ def corrections_read_too_far(patch: Patch) -> None:
     patch.setattr(Making, "_agree", lambda *_: True)
 
 
+def adopted_with_the_champions_places(patch: Patch) -> None:
+    """What was parsed for the champion is stepped where its records are, not where the challenger's are."""
+    patch.setattr(Engine, "adopt", lambda _, parsed: parsed.elsewhere(parsed.slots) if parsed.is_bare else None)
+
+
 def challengers_not_corrected(patch: Patch) -> None:
     """A correction is made of the champion's states alone."""
     patch.setattr(streamlstm.daemon.challengers, "prepare", lambda _, parsed, __: parsed)
@@ -343,6 +348,7 @@ MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "torn commits left as they are": ("torn commits", torn_commits_left),
     "holes left in commits": ("commits with holes", holes_left),
     "other models served": ("another model", other_models_served),
+    "adopted with the champion's places": ("models in roles", adopted_with_the_champions_places),
     "challengers not guarded": ("models in roles", challengers_not_guarded),
     "warm values answered": ("warm starts", warm_values_answered),
     "warm to the end of the batch": ("warm starts", warm_to_the_end_of_the_batch),

@@ -21,13 +21,13 @@ import numpy as np
 from fuzz import calls, replies
 from fuzz.spoil import spoiled
 from streamlstm.engine import kernels_python
-from streamlstm.store.resp import codec_python
+from streamlstm.store.resp import Texts, codec_python
 
 KEYS = {b"k": 0, b"other": 1}
 # Arguments of `apply_outputs` with arrays that name items, places and slots: that no item or row is two series' own is
 # the caller's to see to, as looking would take longer than the work; what each twin makes of it lies within its arrays.
 TWICE = {3, 4}
-FUNCTIONS = ("scan_read", "scan_single", "skip_replies", "calls", "calls", "calls", "calls", "number")
+FUNCTIONS = ("scan_read", "scan_single", "find_slots", "skip_replies", "calls", "calls", "calls", "calls", "number")
 
 
 def twins(name: str) -> tuple[Any, Any]:
@@ -86,6 +86,18 @@ def scan(name: str, choice: random.Random) -> tuple[Any, Any]:
     return found[0], found[1]
 
 
+def find(choice: random.Random) -> tuple[Any, Any]:
+    """Where both find series, some of which a table has; now and then the pieces are spoiled."""
+    names = Texts.of([choice.choice((b"known", b"", b"other", b"unknown")) for _ in range(choice.randrange(40))]).parts
+    spoiling = choice.randrange(2**32) if choice.random() < 0.4 else None
+    stream, found = choice.choice((0, 1, 2, -1, 2**40)), []
+    for module in ("streamlstm.store.resp._codec", "streamlstm.store.resp.codec_python"):
+        mine = copy.deepcopy(names)
+        mine = mine if spoiling is None else spoiled(mine, random.Random(spoiling))
+        found.append(outcome(importlib.import_module(module).find_slots, [table_of(module), stream, mine]))
+    return found[0], found[1]
+
+
 def skip(choice: random.Random) -> tuple[Any, Any]:
     """How far both go over replies, from wherever they are."""
     raw = b"".join(replies.anything(choice) for _ in range(choice.choice((1, 2, 5))))
@@ -114,6 +126,8 @@ def call(seed: int) -> tuple[Any, Any]:
     kind = choice.choice(FUNCTIONS)
     if kind in {"scan_read", "scan_single"}:
         return scan(kind, choice)
+    if kind == "find_slots":
+        return find(choice)
     if kind == "skip_replies":
         return skip(choice)
     if kind == "number":

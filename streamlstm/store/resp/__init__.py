@@ -13,6 +13,7 @@ from streamlstm.store.resp.codec import (
     Table,
     Texts,
     encode_read,
+    find_slots,
     pack_entries,
     pack_records,
     pack_single,

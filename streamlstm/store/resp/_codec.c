@@ -126,8 +126,8 @@ static int scan_entries(Cursor *cursor, Form form, Buffer *columns) {
     return 0;
 }
 
-/* Fill the column of slots; -2 if memory is short. */
-static int find_slots(const Cursor *cursor, const Table *table, int32_t stream, Buffer *columns) {
+/* -2 if memory is short. */
+static int fill_slots(const Cursor *cursor, const Table *table, int32_t stream, Buffer *columns) {
     size_t bytes = columns[NAME_AT].used;
     if (!bytes) return 0;
     int64_t *slots = buffer_add(&columns[SLOT], bytes);
@@ -167,7 +167,7 @@ static PyObject *scan_stream(Cursor *cursor, const Table *table, PyObject *strea
     int32_t stream = take_stream(number);
     if (stream < 0) goto done;
     int problem = scan_entries(cursor, form, columns);
-    if (!problem) problem = find_slots(cursor, table, stream, columns);
+    if (!problem) problem = fill_slots(cursor, table, stream, columns);
     if (problem == -1) goto malformed;
     if (problem == -2) {
         if (!PyErr_Occurred()) PyErr_NoMemory();
@@ -352,6 +352,25 @@ static int texts_add_sizes(const Texts *texts, Py_ssize_t *total) {
     int beyond = 0; /* places may overlap, so that the pieces are more than there is memory */
     for (Py_ssize_t i = 0; i < texts->count; i++) beyond |= add_size(total, bulk_size(texts->length[i]));
     return beyond;
+}
+
+/* Which slots a table has for series of a stream, int64 (n,) as bytes. */
+static PyObject *find_slots(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    (void)module;
+    Texts names;
+    if (take_count("find_slots", given, 3) < 0) return NULL;
+    if (!PyObject_TypeCheck(args[0], table_type)) {
+        PyErr_SetString(PyExc_TypeError, "a table is needed");
+        return NULL;
+    }
+    int32_t stream = take_stream(args[1]);
+    if (stream < 0) return NULL;
+    PyObject *slots = NULL;
+    if (texts_take(args[2], &names) == 0 && (slots = PyByteArray_FromStringAndSize(NULL, 8 * names.count)))
+        table_find_all((Table *)args[0], stream, names.data, names.at, names.length, (size_t)names.count,
+                       (int64_t *)PyByteArray_AS_STRING(slots));
+    texts_release(&names);
+    return slots;
 }
 
 static PyObject *new_bytes(Py_ssize_t size, int beyond) {
@@ -593,6 +612,7 @@ done:
 
 static PyMethodDef functions[] = {
     {"scan_read", FUNCTION(scan_read), METH_FASTCALL, "Take apart the whole reply of an XREAD."},
+    {"find_slots", FUNCTION(find_slots), METH_FASTCALL, "Which slots a table has for series of a stream."},
     {"scan_single", FUNCTION(scan_single), METH_FASTCALL, "Take apart the reply of an XREAD that brings one plain value."},
     {"skip_replies", FUNCTION(skip_replies), METH_FASTCALL, "How far replies are there, and how many elements are not."},
     {"pack_entries", FUNCTION(pack_entries), METH_FASTCALL, "XADD commands, one an entry."},

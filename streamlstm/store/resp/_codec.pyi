@@ -2,6 +2,7 @@
 
 from streamlstm.store.resp.codec_python import NO_SLOT as NO_SLOT
 from streamlstm.store.resp.codec_python import Table as Table
+from streamlstm.store.resp.codec_python import find_slots as find_slots
 from streamlstm.store.resp.codec_python import pack_entries as pack_entries
 from streamlstm.store.resp.codec_python import pack_records as pack_records
 from streamlstm.store.resp.codec_python import pack_single as pack_single

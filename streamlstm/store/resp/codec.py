@@ -118,6 +118,11 @@ def scan_read(
     ]
 
 
+def find_slots(table: Table, stream: int, names: Texts) -> Index:
+    """Which slots a table has for series (n,) of a stream, as `scan_read` gives them."""
+    return _ints(_codec.find_slots(table, stream, names.parts))
+
+
 def _ints(data: bytes | bytearray) -> Index:
     return np.frombuffer(data, np.int64)
 

@@ -122,6 +122,15 @@ def _hold_reply(reply: bytes, table: Table, streams: dict[bytes, int]) -> None:
         raise TypeError("a table and a dictionary of streams are needed")
 
 
+def find_slots(table: Table, stream: int, names: Pieces) -> bytearray:
+    """Which slots a table has for series of a stream: int64 (n,), to be written to; NO_SLOT for those it has not."""
+    if not isinstance(table, Table):
+        raise TypeError("a table is needed")
+    _hold_stream(stream)
+    hold_tuple("texts", names, 3)
+    return bytearray(_ints([table.find(stream, name) for name in _cut_out(*names)]))
+
+
 def scan_single(
     reply: bytes,
     table: Table,
@@ -343,15 +352,16 @@ def _hold_written(numbers: NDArray[np.floating[Any]]) -> bool:
 
 
 def _bulks(data: bytes, places: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[bytes]:
+    return [b"$%d\r\n%b\r\n" % (len(text), text) for text in _cut_out(data, places, lengths)]
+
+
+def _cut_out(data: bytes, places: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[bytes]:
     hold_bytes("texts", data)
     hold("places", places, np.int64, 1)
     hold("lengths", lengths, np.int64, 1)
     if len(places) != len(lengths) or not _lie_within(data, places, lengths):
         raise ValueError("places and lengths do not lie within the bytes")
-    return [
-        b"$%d\r\n%b\r\n" % (length, data[at : at + length])
-        for at, length in zip(places.tolist(), lengths.tolist(), strict=True)
-    ]
+    return [data[at : at + length] for at, length in zip(places.tolist(), lengths.tolist(), strict=True)]
 
 
 def _lie_within(data: bytes, places: NDArray[np.int64], lengths: NDArray[np.int64]) -> bool:

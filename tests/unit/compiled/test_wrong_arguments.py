@@ -151,6 +151,8 @@ def test_no_sum_of_pieces_wraps_round(module: Any, large: int) -> None:
         for pieces in ((bad, good, good), (good, bad, good), (good, good, bad)):
             with pytest.raises(ValueError, match=r"within the bytes|add up"):
                 module.pack_entries(b"", pieces[0], one, pieces[1], pieces[2])
+        with pytest.raises(ValueError, match="within the bytes"):
+            module.find_slots(module.Table(), 0, bad)
         with pytest.raises(ValueError, match=r"within the bytes|slot of a row"):
             module.pack_records(bad, np.zeros((2, 3), np.float32), one)
     with pytest.raises(ValueError, match="add up"):

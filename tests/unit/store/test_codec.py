@@ -183,6 +183,22 @@ def test_both_pack_alike(entries: list[tuple[bytes, list[tuple[bytes, bytes]]]])
     assert compiled.pack_records(*arguments) == codec_python.pack_records(*arguments)
 
 
+@needs_compiled
+@settings(max_examples=100)
+@given(st.lists(NAMES, max_size=50), st.lists(NAMES, max_size=50))
+def test_both_find_series_alike(known: list[bytes], asked: list[bytes]) -> None:
+    """Those of a stream that a table has, and others; in the order of the names."""
+    found = []
+    for module in (compiled, codec_python):
+        table = module.Table()
+        for slot, name in enumerate(sorted(set(known))):
+            table.put(slot % 2, name, slot)
+        found.append([bytes(module.find_slots(table, stream, Texts.of(asked).parts)) for stream in (0, 1)])
+        wanted = [[table.get(stream, name) for name in asked] for stream in (0, 1)]
+        assert [np.frombuffer(slots, np.int64).tolist() for slots in found[-1]] == wanted
+    assert found[0] == found[1]
+
+
 BITS = st.one_of(
     st.integers(0, 2**32 - 1),
     st.tuples(st.integers(0, 511), st.integers(-3, 3)).map(lambda pair: (pair[0] << 23) + pair[1] & 0xFFFFFFFF),
