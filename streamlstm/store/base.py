@@ -120,8 +120,9 @@ class SingleCommit(Commit):
 
     removed = dead = ()
     reset_all = False
-    most_dead = trim_before_ms = challenger = kept = None
+    most_dead = trim_before_ms = kept = None
     anomalies: Anomalies | None = None
+    challenger: Commit | None = None
 
     def __init__(
         self,

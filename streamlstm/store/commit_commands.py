@@ -14,6 +14,9 @@ from streamlstm.store.resp import EntryId, bulk, pack, pack_entries, pack_record
 from streamlstm.store.stream_meta import format_of
 from streamlstm.store.transaction import Command
 
+# What stands before name and row, before id, name and text, before the id, and before the number of entries answered.
+Pieces = tuple[bytes, bytes, bytes, bytes]
+
 QUEUED, ABSENT, ERROR = b"+QUEUED\r\n", b"$-1\r\n", b"\r\n-"
 _POSITION, _ENTRIES = bulk(b"position"), bulk(b"entries")
 
@@ -61,6 +64,10 @@ class _Output:
         self.set = b"$4\r\nHSET\r\n" + bulk(state.encode())
         self.add = b"$4\r\nXADD\r\n" + bulk(predictions.encode())
 
+    def single(self) -> tuple[bytes, bytes]:
+        """How the two commands begin that write a single value's record and its prediction."""
+        return b"*4\r\n" + self.set, b"*5\r\n" + self.add
+
     def pack(self, commit: Commit, parts: list[bytes]) -> int:
         """Add the commands; returns how many they are."""
         commands = 0
@@ -91,14 +98,15 @@ class FlightPacker:
         seen = pack("HMGET", keys.meta, "position", "epoch", "challenger_position")
         self._end = pack("EXEC") + pack("WATCH", keys.meta) + seen + pack("MULTI")
         self._model, self._columns, self._meta = "", "", b""
-        self._pieces: tuple[bytes, bytes, bytes, bytes, bytes] | None = None
+        self._pieces: Pieces | None = None
+        self._beside: tuple[str, Pieces] | None = None  # of a challenger with these columns
 
     def pack(self, commit: Commit) -> tuple[list[bytes], int]:
         """A flight in pieces, and how many commands stand before its EXEC."""
-        alone = (commit.challenger, commit.trim_before_ms, commit.anomalies) == (None, None, None)
-        if alone and isinstance(commit, SingleCommit) and not commit.removed:
-            pieces = self._single(commit)
-            return [pack_single(commit.reply, commit.found, commit.rows, commit.y, commit.answered, pieces)], 3
+        if isinstance(commit, SingleCommit) and not commit.removed:
+            rides_nothing = commit.trim_before_ms is None and commit.anomalies is None
+            if rides_nothing and (commit.challenger is None or isinstance(commit.challenger, SingleCommit)):
+                return self._pack_single(commit, commit.challenger)
         parts: list[bytes] = []
         commands = self._output.pack(commit, parts)
         told = commit.anomalies
@@ -121,13 +129,33 @@ class FlightPacker:
         parts += packed
         return len(packed)
 
-    def _single(self, commit: Commit) -> tuple[bytes, bytes, bytes, bytes, bytes]:
-        """The pieces of a single value's flight."""
+    def _pack_single(self, commit: SingleCommit, challenger: SingleCommit | None) -> tuple[list[bytes], int]:
+        """A single value's flight, by three commands for each role."""
+        begin, add, meta, count = self._single(commit)
+        end = self._end if challenger is None else b""
+        parts, answered = [], commit.answered
+        pieces = (begin, add, meta, count, end)
+        parts.append(pack_single(commit.reply, commit.found, commit.rows, commit.y, answered, pieces))
+        if challenger is not None:
+            pieces = (*self._single_beside(challenger), self._end)
+            own = challenger.reply, challenger.found, challenger.rows, challenger.y
+            parts.append(pack_single(*own, answered, pieces))
+        return parts, 3 * len(parts)
+
+    def _single(self, commit: Commit) -> Pieces:
+        """The pieces of a single value's commands."""
         moving = self._moving(commit)
         if self._pieces is None:
-            begin, add = b"*4\r\n" + self._output.set, b"*5\r\n" + self._output.add
-            self._pieces = begin, add, b"*12" + moving + _POSITION, _ENTRIES, self._end
+            self._pieces = (*self._output.single(), b"*12" + moving + _POSITION, _ENTRIES)
         return self._pieces
+
+    def _single_beside(self, challenger: Commit) -> Pieces:
+        """Likewise of a challenger, which says the number of entries again: every single value's commands end so."""
+        if self._beside is None or self._beside[0] != challenger.columns:
+            fields = (b"challenger_columns", challenger.columns.encode(), b"challenger_position")
+            moving = b"*8\r\n$4\r\nHSET\r\n" + b"".join(map(bulk, (self._keys.meta.encode(), *fields)))
+            self._beside = challenger.columns, (*self._challenger.single(), moving, _ENTRIES)
+        return self._beside[1]
 
     def _moving(self, commit: Commit) -> bytes:
         """The command that moves the position, up to there, without the count of its parts."""

@@ -17,6 +17,7 @@ from streamlstm.store.commit_commands import FlightPacker
 from streamlstm.store.keys import Keys
 from streamlstm.store.resp import codec_python
 from streamlstm.store.resp.codec import Texts, encode_read, scan_read
+from streamlstm.store.resp.replies import parse_replies
 
 try:
     compiled: Any = importlib.import_module("streamlstm.store.resp._codec")
@@ -304,6 +305,45 @@ def test_both_pack_a_value_that_comes_alone_alike(name: bytes, numbers: list[flo
     flights = [FlightPacker(Keys("k")).pack(commit) for commit in (single, general)]
     (alone, commands), (pieces_of_it, as_many) = flights
     assert (alone, commands) == ([b"".join(pieces_of_it)], as_many)
+
+
+def written(commit: Commit) -> tuple[dict[bytes, dict[bytes, bytes]], list[list[bytes]], int]:
+    """What a flight sets, what else it sends in order, and how many commands it says that stand before its EXEC."""
+    pieces, commands = FlightPacker(Keys("k")).pack(commit)
+    fields, others = dict[bytes, dict[bytes, bytes]](), []
+    for command in parse_replies(b"".join(pieces)):
+        if command[0] == b"HSET":
+            fields.setdefault(command[1], {}).update(zip(command[2::2], command[3::2], strict=True))
+        else:
+            others.append(command)
+    return fields, others, commands
+
+
+@pytest.mark.parametrize("columns", [("y", "y"), ("y,lo,hi", "y,score")])
+def test_a_challengers_lone_value_is_packed_with_the_champions(columns: tuple[str, str]) -> None:
+    """Both flights leave the same in the store, by six commands and by five."""
+    reply = encode_read({"k": [(b"5-1", [b"s", b"1.5"])]})
+    found = np.array([reply.index(b"5-1"), 3, 5, reply.index(b"s\r\n$3"), 1, 2])
+    made = []
+    for kind in ("single", "general"):
+        roles = []
+        for number, names in enumerate(columns):
+            same = {"stream": "k", "base": b"0-0", "position": b"5-1", "model": "ab" * (1 + number), "columns": names}
+            rows, y = np.full((3, 4), number, np.float32), np.full((1, names.count(",") + 1), 7 + number, np.float32)
+            commit: Commit = SingleCommit(**same, answered=9 - number, scanned=(reply, found), answer=(rows, y))  # type: ignore[arg-type]
+            if kind == "general":
+                shown = {
+                    name: getattr(commit, name) for name in ("names", "records", "ids", "fields", "texts", "counts")
+                }
+                commit = Commit(**same, answered=9 - number, **shown)  # type: ignore[arg-type]
+            roles.append(commit)
+        roles[0].challenger = roles[1]
+        made.append(written(roles[0]))
+    (alone, others, commands), (fields, as_others, general) = made
+    assert alone == fields
+    assert others == as_others
+    assert (commands, general) == (6, 5)
+    assert alone[Keys("k").meta.encode()][b"entries"] == b"9"
 
 
 @needs_compiled
