@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 import streamlstm
+from streamlstm.cli.help_page import OVERVIEW
 from streamlstm.cli.options import EXIT_USAGE, Group
 from streamlstm.cli.settings_file import find_config, read_config
 
@@ -98,8 +99,9 @@ class LazyGroup(Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the overview, from the summaries here rather than from the modules."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, _, summary) in COMMANDS.items()])
+        for title, names in OVERVIEW.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, COMMANDS[name][2]) for name in names])
 
 
 @click.group(
@@ -112,18 +114,17 @@ class LazyGroup(Group):
     "--config",
     type=click.Path(dir_okay=False, path_type=Path),
     envvar="STREAMLSTM_CONFIG",
-    show_envvar=True,
     metavar="FILE",
     help="Settings in TOML; without it ./streamlstm.toml if it is there.",
 )
-@click.version_option(streamlstm.__version__, prog_name="streamlstm")
+@click.version_option(streamlstm.__version__, "-V", "--version", prog_name="streamlstm")
 @click.pass_context
 def main(ctx: click.Context, config: Path | None) -> None:
     """Forecast the next value of every series in a Redis stream, for every value that comes.
 
-    An option is also a variable STREAMLSTM_<NAME> and a key of the settings file, unless it names what a command
-    overwrites, deletes or starts anew. A flag wins over the variable, the variable over the file, the file over the
-    default.
+    An option is also a variable STREAMLSTM_<NAME> and a key of the settings file (`streamlstm config variables`),
+    unless it names what a command overwrites, deletes or starts anew. A flag wins over the variable, the variable over
+    the file, the file over the default.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)

@@ -1,4 +1,4 @@
-"""`streamlstm config show`: every option of a command with its value and where that came from; passwords masked."""
+"""`streamlstm config`: each option of a command, its value and where that came from, or its variable and key."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Setting:
 
 @group("config", short_help="Show what every setting is and where it comes from.")
 def config() -> None:
-    """Show settings."""
+    """Show settings, and what else they can be set by."""
 
 
 @command("show", short_help="Show each option's value and source.", context_settings={"ignore_unknown_options": True})
@@ -63,7 +63,29 @@ def show(ctx: click.Context, command_line: tuple[str, ...], as_json: bool) -> No
         say([f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}"])
 
 
+@command("variables", short_help="List the variable and the key of each option.")
+@click.argument("words", metavar="[COMMAND]...", nargs=-1)
+@json_option
+@click.pass_context
+def variables(ctx: click.Context, words: tuple[str, ...], as_json: bool) -> None:
+    """List each option of COMMAND (default: serve) with its variable and its key in the settings file.
+
+    A key stands in the table of its command, [serve] for one, or at the top of the file for all commands. What an
+    option overwrites, deletes or starts anew is only ever asked for by a flag; those are not listed.
+    """
+    root = ctx.find_root()
+    target = _prepared(root, words or ("serve",), None)
+    options = [option for option in target.command.params if isinstance(option, click.Option) and option.envvar]
+    rows = [(name := _long(option), str(option.envvar), name[2:]) for option in options]
+    if as_json:
+        click.echo(json.dumps([dict(zip(("option", "variable", "key"), row, strict=True)) for row in rows]))
+        return
+    widths = [max((len(row[column]) for row in rows), default=0) for column in range(2)]
+    say(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}" for row in rows)
+
+
 config.add_command(show)
+config.add_command(variables)
 
 
 def _prepared(root: click.Context, words: Sequence[str], path: Path | None) -> click.Context:
@@ -105,11 +127,15 @@ def _settings(target: click.Context, path: Path | None) -> Iterator[Setting]:
             ParameterSource.ENVIRONMENT: f"environment {param.envvar}",
             ParameterSource.DEFAULT_MAP: f"file {path}",
         }
-        name = next(text for text in param.opts if text.startswith("--"))
+        name = _long(param)
         value = target.params[param.name]
         if isinstance(param.type, Quantity) and isinstance(value, int):
             value = param.type.text(value)
         yield Setting(name, _masked(name, value), sources.get(where, "default"))  # type: ignore[arg-type]
+
+
+def _long(param: click.Parameter) -> str:
+    return next(text for text in param.opts if text.startswith("--"))
 
 
 def _masked(option: str, value: Any) -> Any:

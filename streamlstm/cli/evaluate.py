@@ -11,7 +11,7 @@ import click
 from streamlstm.cli.history_options import history_options, table_or_history
 from streamlstm.cli.loading import max_model_bytes_option
 from streamlstm.cli.options import ParamType, command, json_option, keep_inputs, option, say
-from streamlstm.cli.quantities import DURATION
+from streamlstm.cli.quantities import DURATION, SHARE
 from streamlstm.cli.table_options import Notes, table_options
 from streamlstm.cli.whole_numbers import Seasons
 from streamlstm.common import need_directories, split_settings, write_whole
@@ -67,7 +67,7 @@ class Baselines(ParamType):
 )
 @option(
     "--interval",
-    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
+    type=SHARE,
     default=0.9,
     help="Share of values that the interval should cover, as with `serve`.",
 )

@@ -60,10 +60,6 @@ def export(
 
     Columns: unique_id (the series), ds (the time of the entry, UTC) and its id; the value's numbers (y, or the model's
     names); the forecast's (yhat, lo, hi, score); and the model that made it.
-
-    \b
-    streamlstm export values -o values.parquet --last 30d
-    streamlstm export values --series pump-1 --forecast-of this -o pump-1.csv
     """
     need_directories(output)
     from streamlstm.cli.connection import opened_stream

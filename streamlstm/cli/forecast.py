@@ -23,7 +23,7 @@ from streamlstm.cli.options import (
     series_option,
     stream_argument,
 )
-from streamlstm.cli.quantities import DURATION
+from streamlstm.cli.quantities import DURATION, SHARE
 from streamlstm.common import need_directories, write_whole
 from streamlstm.errors import UsageError, require_extra
 
@@ -43,7 +43,7 @@ WORDS = ("hold", "refuse")
 @option("--steps", type=click.IntRange(1, 100_000), default=24, metavar="H", help="How many values ahead.")
 @option(
     "--interval",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=SHARE,
     default=0.9,
     help="Share of the values that lo to hi is to cover, at each step.",
 )
@@ -94,10 +94,6 @@ def forecast(
     The states are only read: serving goes on. A model that says one step ahead is fed its own forecasts. Intervals are
     as wide as the series' own one step ahead, times how much its training saw them grow (without that: with the root of
     the step, and this is said).
-
-    \b
-    streamlstm forecast values --series passengers --steps 12 --plot ahead.png
-    streamlstm forecast values --all --steps 24 -o ahead.parquet
     """
     _refuse_in_vain(series, everything=everything, output=output, plot=plot)
     from streamlstm.cli.connection import opened_stream

@@ -61,10 +61,6 @@ def inspect(
 
     With --live it is the model that serves the stream, found there: what it mixes for the next forecast with which
     weights, and what its gates would do with a next value that is as forecast. The state is only read.
-
-    \b
-    streamlstm inspect model.onnx
-    streamlstm inspect --live values --series pump-1 --plot pump-1.png
     """
     if live is not None:
         if gates is not None:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from streamlstm.cli.help_page import write_examples, write_options
 from streamlstm.common import counted, printable, without_secrets  # noqa: F401  (`counted` is for the commands)
 from streamlstm.errors import StreamlstmError, UsageError
 
@@ -48,6 +49,14 @@ class _ReaderLeftError(Exception):
 
 class OneLineErrors(click.Command):
     """A click command whose every failure is one line on stderr and an exit status, never a traceback."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options by what they are about."""
+        write_options(ctx, formatter, self.get_params(ctx))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write examples."""
+        write_examples(ctx, formatter)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Call the command's function."""
@@ -81,6 +90,11 @@ class Command(OneLineErrors):
 class Group(OneLineErrors, click.Group):
     """A group of commands with the same manners; a name that is none of them suggests the nearest."""
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, then the commands."""
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -89,6 +103,16 @@ class Group(OneLineErrors, click.Group):
         if ctx.resilient_parsing or word.startswith("-") or word in self.list_commands(ctx):
             return super().resolve_command(ctx, args)
         raise click.UsageError(f"No such command {word!r}{nearest(word, self.list_commands(ctx))}", ctx)
+
+
+class Option(click.Option):
+    """An option whose variable is named where it was wrong, not on the help page: `streamlstm config variables`."""
+
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        """What stands in brackets behind the help text."""
+        extra = super().get_help_extra(ctx)
+        extra.pop("envvars", None)
+        return extra
 
 
 def command(name: str | None = None, **attributes: Any) -> Callable[[Callable[..., Any]], Command]:
@@ -111,6 +135,7 @@ def option(*declarations: str, setting: bool = True, **attributes: Any) -> Calla
         attributes.setdefault("envvar", environment_variable(*declarations))
         attributes.setdefault("show_envvar", True)
     attributes.setdefault("show_default", True)
+    attributes.setdefault("cls", Option)
     return click.option(*declarations, **attributes)
 
 

@@ -88,10 +88,6 @@ def retrain(
     worse on the end of the input, which its training has not seen, it becomes the challenger. With --promote-if-better
     the command waits for live figures and decides by them. A challenger that is there already is decided on first, so
     a command that was ended is simply given again. Run it by a timer: deploy/ has a CronJob and a systemd timer.
-
-    \b
-    streamlstm retrain values --last 30d
-    streamlstm retrain values --promote-if-better 0.02 --after 10000 --within 6h
     """
     require_extra("torch", "onnx")
     need_directories(output)

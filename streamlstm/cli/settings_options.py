@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from streamlstm.cli.options import option
-from streamlstm.cli.quantities import DURATION, SIZE, Quantity
+from streamlstm.cli.quantities import DURATION, SHARE, SIZE, Quantity
 
 Function = Callable[..., Any]
 
@@ -61,5 +61,5 @@ def _type(told: typing.Mapping[str, Any], kind: Any, amount: Quantity | None) ->
     if "choices" in told:
         return click.Choice(told["choices"])
     if "share" in told:
-        return click.FloatRange(0, 1, min_open=True, max_open=True)
+        return SHARE
     return click.IntRange(told["least"]) if kind is int else kind

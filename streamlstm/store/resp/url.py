@@ -60,6 +60,9 @@ _SERVICE = re.compile(r"[\w.-]+(?:/[0-9]*)?/?")  # Sentinels' path, a database b
 # A socket, or a host, without scheme and port; any other word may be a password that was given for the URL.
 _HOST = re.compile(r"/[a-z0-9._/-]*|localhost(?:/[0-9]*)?|[a-z0-9-]+(?:\.[a-z0-9-]+)+(?:/[0-9]*)?")
 
+# A URL without its scheme: a host, a port and a database.
+_BARE = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?(?:/[0-9]*)?")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RedisUrl:
@@ -169,6 +172,10 @@ class _Reader:
         near = difflib.get_close_matches((self._scheme or (written[0] if written else "")).lower(), SCHEMES, n=1)
         if near:
             return f"did you mean {near[0]}://?"
+        if self._url.startswith("/"):
+            return f"a socket is written as in {EXAMPLES['socket']}"
+        if _BARE.fullmatch(self._url) and _shown_wrong(self._url) == self._url:  # no secret stands where a host would
+            return f"did you mean redis://{self._url}?"
         return f"it begins with one of {kinds}; an example is {EXAMPLES['one']}"
 
     def _options(self, query: str, kind: str, tls: bool) -> dict[str, str]:

@@ -95,7 +95,7 @@ def test_no_command_shows_the_help_and_exits_2() -> None:
     """Without a command the overview goes to stderr and the status says usage."""
     result = CliRunner().invoke(main, [], prog_name="streamlstm")
     assert result.exit_code == 2
-    assert "Commands:" in result.stderr
+    assert "Serving:" in result.stderr
 
 
 def test_version() -> None:
