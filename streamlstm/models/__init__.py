@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from streamlstm.models._integer_division import answer_overflow
     from streamlstm.models.bits import check_bits, step_by_step
     from streamlstm.models.interface import StepModel
-    from streamlstm.models.mixing import CANDIDATES, PARTS, SHARPNESS, Candidate, candidates_of
+    from streamlstm.models.mixing import FIRST_PARTS, SHARPNESS, Candidate, candidate_shares, candidates_of
     from streamlstm.models.model import Model, load
     from streamlstm.models.pairs import MOST_ROUNDED, join, split
     from streamlstm.models.session import (
@@ -42,10 +42,10 @@ __getattr__ = imported_later(
         "check_bits": "bits",
         "step_by_step": "bits",
         "StepModel": "interface",
-        "CANDIDATES": "mixing",
-        "PARTS": "mixing",
+        "FIRST_PARTS": "mixing",
         "SHARPNESS": "mixing",
         "Candidate": "mixing",
+        "candidate_shares": "mixing",
         "candidates_of": "mixing",
         "Model": "model",
         "load": "model",

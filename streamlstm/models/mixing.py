@@ -1,12 +1,13 @@
 """What is in the state of a forecaster that mixes candidates: their weights, and what each says of the next value.
 
 `training.forecaster.mixture` makes such a forecaster and says where its rule comes from. Its state has `errors`
-(targets, K), the sums of errors of the K candidates, and `said` (targets, 5): what the four parts of which
-candidates are made said last, as changes from the last value, and the unit of the series.
+(targets, K), the sums of errors of the K candidates, and `said` (targets, P + 1): what the P parts of which candidates
+are made said last, as changes from the last value, and the unit of the series.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 
 from streamlstm.models.spec import ModelSpec
 
-# What a candidate is made of: shares of the model's forecast, of the short one, of the smoothed level, of the median.
-CANDIDATES = {
+# What the first candidates are made of: shares of the model's forecast, of the short one, of the smoothed level, of the
+# median. The others are one part each: the value a season before, and the model's and those corrected by their errors.
+FIRST_CANDIDATES = {
     "model": (1.0, 0.0, 0.0, 0.0),
     "short": (0.0, 1.0, 0.0, 0.0),
     "smoothed": (0.0, 0.0, 1.0, 0.0),
@@ -25,18 +27,32 @@ CANDIDATES = {
     "model_0.75": (0.75, 0.0, 0.0, 0.0),
     "model_1.5": (1.5, 0.0, 0.0, 0.0),
 }
-PARTS = 4
+FIRST_PARTS = 4
 SHARPNESS = 24.0
 ENOUGH = 1e-6  # of a total change, in its unit, by which the others are measured
 
 Float64 = NDArray[np.float64]
 
 
+def candidate_shares(seasons: Sequence[int], *, corrected: bool = True) -> dict[str, tuple[float, ...]]:
+    """The K candidates, and of how much of each of the P parts they are made.
+
+    The parts are the four of the first candidates, the value a season before for each of `seasons`, and, unless it is
+    a model from before there were such, the model's and the seasonal ones corrected.
+    """
+    seasonal = [f"seasonal_{season}" for season in seasons]
+    single = [*seasonal, *(f"{name}_corrected" for name in ("model", *seasonal) if corrected)]
+    found = {name: (*shares, *[0.0] * len(single)) for name, shares in FIRST_CANDIDATES.items()}
+    for place, name in enumerate(single):
+        found[name] = (*[0.0] * FIRST_PARTS, *(float(place == other) for other in range(len(single))))
+    return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
     """One of the forecasts that are mixed."""
 
-    name: str  # a key of CANDIDATES
+    name: str  # a key of `candidate_shares`
     weight: float  # all of a target's add up to 1
     forecast: float | None  # in the values' unit; None where the state does not tell it
 
@@ -51,21 +67,23 @@ def candidates_of(spec: ModelSpec, state: NDArray[np.float32], last: Float64, sa
     for entry in spec.state:
         places[entry.name] = (first, first + entry.size)
         first += entry.size
-    targets, names = spec.forecast, tuple(CANDIDATES)
+    targets = spec.forecast
     shapes = {entry.name: entry.shape for entry in spec.state}
-    if shapes.get("errors") != (len(targets), len(names)) or shapes.get("said") != (len(targets), PARTS + 1):
+    made = _made_of(spec.training, len(targets), shapes)
+    if made is None:
         return []
+    names, shares = tuple(made), np.array(list(made.values()))
     errors, parts = (
         state[slice(*places[name])].astype(np.float64).reshape(shapes[name]) for name in ("errors", "said")
     )
-    kind, shares = str(spec.training.get("scaling", "")), np.array(list(CANDIDATES.values()))
+    kind = str(spec.training.get("scaling", ""))
     found = []
     for place, feature in enumerate(targets):
         output = spec.targets[feature]
         assert output is not None, "what is forecast has an output"
         weights = np.exp(-SHARPNESS * (errors[place] / errors[place].min() - 1))
         weights /= weights.sum()
-        changes = shares @ parts[place, :PARTS]
+        changes = shares @ parts[place, :-1]
         forecasts = _in_values(changes, float(weights @ changes), float(last[feature]), float(said[output]), kind)
         rows = [
             Candidate(name=name, weight=float(weight), forecast=forecast)
@@ -73,6 +91,22 @@ def candidates_of(spec: ModelSpec, state: NDArray[np.float32], last: Float64, sa
         ]
         found.append(sorted(rows, key=lambda one: -one.weight))
     return found
+
+
+def _made_of(
+    training: Mapping[str, object], targets: int, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[float, ...]] | None:
+    """The candidates of a model that mixes, by what its file says of its seasons and its state; None of any other."""
+    told, wide = (training.get(name, []) for name in ("seasons", "wide_seasons"))
+    every = (
+        [season for season in told if season not in wide] if isinstance(told, list) and isinstance(wide, list) else []
+    )
+    for seasons, corrected in ((every, True), ([], False)):  # the second as models were made at first
+        found = candidate_shares(seasons, corrected=corrected)
+        parts = len(next(iter(found.values())))
+        if shapes.get("errors") == (targets, len(found)) and shapes.get("said") == (targets, parts + 1):
+            return found
+    return None
 
 
 def _in_values(changes: Float64, total: float, last: float, said: float, scaling: str) -> list[float | None]:

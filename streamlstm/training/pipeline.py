@@ -41,6 +41,9 @@ from streamlstm.training.width_facts import width_facts
 
 CHECKED_STEPS = 200  # of real training data, through torch and onnxruntime, besides the made-up series
 
+# Of the values are one and the same: see `forecaster.mixture`. Where nearly all are, the few others are spikes, which
+# no forecast should give way to all the time.
+SPARSE_SHARES = (0.4, 0.9)
 JUDGED = 0.5  # of the training part, by which it is judged what stands in for missing values
 HELD_IS_BETTER = 0.9  # of the error with the model's own forecasts in place of missing values
 
@@ -238,7 +241,15 @@ def _config(
         members=options.members,
         dropout=options.dropout,
         adapt=options.adapt,
+        sparse=_is_sparse(panel),
     )
+
+
+def _is_sparse(panel: Panel) -> bool:
+    """Whether so many values are one and the same that their mean is not near any of them."""
+    columns = panel.observed_rows().T
+    shares = [np.unique(column, return_counts=True)[1].max() / len(column) for column in columns]
+    return SPARSE_SHARES[0] < float(np.mean(shares)) <= SPARSE_SHARES[1]
 
 
 def _errors(

@@ -51,6 +51,7 @@ class Lagged(NamedTuple):
     change: Value  # (T, B, F), z(t) - z(t-1); 0 at a series' first value
     smoothed: Value  # (T, B, F), exponentially, less the latest; in units if `local`, else in z; none in a graph
     median: Value  # (T, B, F), of the last values, less the latest; in units if `local`, else in z
+    seasonal: tuple[Value, ...]  # (T, B, F) of each single season: the value one before the next, less the latest
     z: Value  # (T, B, F), in float32
     state: tuple[Value, ...]  # after the last step
 
@@ -109,6 +110,7 @@ class LagFeatures(nn.Module):
         self.seasonal = self._of_all(seasonal)
         self.recurrent = self._of_all([*range(max(0, recent - 2), recent), *seasonal, self.columns - 1])
         self.smoothed = self._of_all([self.columns - 2])
+        self._season_before = tuple(recent + 1 + single.index(season - 1) for season in seasons)  # places in `lags`
         self.median_size = min(MEDIAN, recent + 1 - recent % 2)  # odd, and no more than the recent values
         self.spread = RunningSpread(features, 2 * self.length)
         self._pair = torch.zeros(len(lags), 2)  # the change and the value
@@ -163,14 +165,17 @@ class LagFeatures(nn.Module):
         place = self.median_size // 2 + 1
         last = _of_axis(less, self.recent + 1 - self.median_size, self.recent + 1, axis)
         median = side.lowest(last, place, axis)
+        seasonal = tuple(_of_axis(less, lag, lag + 1, axis) for lag in self._season_before)
         if self.features > 1:
             columns = side.reshape(columns, 0, 0, self.size)
             change, median = change.squeeze(3), median.squeeze(3)
+            seasonal = tuple(one.squeeze(3) for one in seasonal)
         smoothed = None if side.folds else side.columns(columns, self.smoothed)
         columns = columns - self.mean
         features = columns if side.folds else columns / self.std
         full, moving = counts > float(self.length), counts > 1.0
-        return Lagged(features, full, moving, unit, change, smoothed, median, high, (spread, first, kept))
+        state = (spread, first, kept)
+        return Lagged(features, full, moving, unit, change, smoothed, median, seasonal, high, state)
 
     def _less(self, values: Value) -> tuple[Value, Value, Value, Value]:
         """The values less the latest; the change, the latest, and both side by side."""

@@ -50,6 +50,7 @@ class ForecasterConfig:
     members: int = 1  # how many recurrent stacks are averaged
     dropout: float = 0.1  # share of each layer's outputs dropped in training
     adapt: bool = True  # whether each series weighs the forecast against simple ones by recent errors (mixture)
+    sparse: bool = False  # whether most values are one and the same, as of counts that are mostly zero
     exact: bool = False  # whether values are float64, less an origin, and their changes exact at any size (exact)
 
     def __post_init__(self) -> None:
@@ -111,7 +112,12 @@ class Forecaster(nn.Module):
         self._recurrent = [*self.lags.recurrent, *range(self.lags.size, size)]  # columns the recurrent stack sees
         sizes = [len(self._recurrent) + self.outputs.size, *config.units]
         self.correction = Ensemble([self._member(sizes) for _ in range(config.members)])
-        self.mixture = Mixture(len(self.outputs.targets), local=self.scaling.is_local) if config.adapt else None
+        self.mixture = self._mixture() if config.adapt else None
+
+    def _mixture(self) -> Mixture:
+        config = self.config
+        local, seasons = self.scaling.is_local, config.seasons
+        return Mixture(len(self.outputs.targets), local=local, seasons=seasons, sparse=config.sparse)
 
     def _member(self, sizes: Sequence[int]) -> RecurrentCorrection:
         """One recurrent stack over inputs of the first size."""
@@ -214,6 +220,8 @@ class Forecaster(nn.Module):
             change=outputs.next(lagged.change),
             unit=outputs.next(lagged.unit),
             further=list(zip(models, others, strict=True)),
+            # Without a full history there is no season before.
+            seasonal=[of(other).where(lagged.full, outputs.next(one), other) for one in lagged.seasonal],
         )
 
     def _raw(self, x: Value, said: Value, *, is_level: bool) -> Value:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import streamlstm
-from streamlstm.models import CANDIDATES, Model, candidates_of
+from streamlstm.models import Model, candidate_shares, candidates_of
 from support import models
 
 RNG = np.random.default_rng(3)
 SERIES = 50 + np.cumsum(RNG.normal(0, 1, 400)) + 5 * np.sin(np.arange(400) / 4)
-OPTIONS = {"units": 3, "ensemble": 1, "epochs": 1, "season": "none"}
+SEASON = (25,)
+OPTIONS = {"units": 3, "ensemble": 1, "epochs": 1, "season": SEASON}
 
 
 @pytest.mark.parametrize("scaling", ["standard", "minmax", "log", "series"])
@@ -26,7 +29,7 @@ def test_the_weighted_sum_is_the_answer(scaling: str) -> None:
         assert [row.weight for row in rows] == sorted((row.weight for row in rows), reverse=True)
         assert sum(row.weight for row in rows) == pytest.approx(1.0)
         known = {row.name: row for row in rows}
-        assert set(known) == set(CANDIDATES)
+        assert set(known) == set(candidate_shares(SEASON))
         if known["last"].forecast is None or answered == np.float32(value):  # no change has been seen
             continue
         assert known["last"].forecast == pytest.approx(value, rel=1e-9)
@@ -47,9 +50,19 @@ def _proportion(model: Model, state: np.ndarray, value: float, answered: float, 
         first += entry.size
     errors, said = entries["errors"], entries["said"]
     weights = np.exp(-24 * (errors / errors.min() - 1))
-    total = (weights / weights.sum()) @ (np.array(list(CANDIDATES.values())) @ said[:4])
+    total = (weights / weights.sum()) @ (np.array(list(candidate_shares(SEASON).values())) @ said[:-1])
     change = np.log(answered / value) if scaling == "log" else answered - value
-    return float(change / (total * (said[4] if scaling == "series" else 1.0))) if abs(total) > 0.02 else np.nan
+    return float(change / (total * (said[-1] if scaling == "series" else 1.0))) if abs(total) > 0.02 else np.nan
+
+
+def test_models_made_before_there_were_corrected_candidates_are_read() -> None:
+    """The packaged one is such a model."""
+    model = Model((Path(streamlstm.__file__).parent / "models" / "airline.onnx").read_bytes())
+    state = model.initial_state(1)
+    for value in (112.0, 118.0, 132.0):
+        y, state = model.step(np.array([[value]]), state)
+    (rows,) = candidates_of(model.spec, state[0], np.array([132.0]), y[0].astype(float))
+    assert {row.name for row in rows} == set(candidate_shares((), corrected=False))
 
 
 def test_other_models_mix_nothing() -> None:

@@ -10,16 +10,18 @@ from numpy.typing import NDArray
 from streamlstm.evaluation.intervals import served_bounds
 from streamlstm.evaluation.scores import Bounds, forecasts_ahead, interval_scores
 from streamlstm.evaluation.served import serve
+from streamlstm.models.mixing import candidate_shares
 from streamlstm.models.model import Model
 from streamlstm.tables import Series
 from streamlstm.training import LoopOptions, TrainingOptions, train
 from streamlstm.training.forecaster.decay import Decay, decaying_sums
 from streamlstm.training.forecaster.mixture import (
-    CANDIDATES,
+    CORRECTION_LIMIT,
     ERROR_DECAY,
     ERROR_LIMIT,
-    HANDICAPS,
-    PARTS,
+    MODEL_ERROR_DECAY,
+    PREFERENCE,
+    SEASONAL_ERROR_DECAY,
     SHARPNESS,
     SMALLEST_SUM,
     Candidates,
@@ -27,7 +29,9 @@ from streamlstm.training.forecaster.mixture import (
 )
 
 
-def given(values: NDArray[np.float64], model: NDArray[np.float64], *, local: bool = False) -> Candidates:
+def given(
+    values: NDArray[np.float64], model: NDArray[np.float64], *, local: bool = False, season: int = 0
+) -> Candidates:
     """What a mixture is given over one series (T,) with the model's changes (T,), its short forecast all zero."""
     z = torch.from_numpy(values).float()[:, None, None]
     change = torch.diff(z, dim=0, prepend=z[:1])
@@ -36,7 +40,10 @@ def given(values: NDArray[np.float64], model: NDArray[np.float64], *, local: boo
     median = torch.stack([torch.median(z[max(0, t - 4) : t + 1]) for t in range(len(z))])[:, None, None] - z
     smoothed = torch.stack([z[max(0, t - 9) : t + 1].mean() for t in range(len(z))])[:, None, None] - z
     parts = [torch.from_numpy(model).float()[:, None, None], torch.zeros_like(z), smoothed, median]
-    return Candidates(*[part / unit for part in parts] if local else parts, change=change, unit=unit)
+    if season:
+        parts.append(torch.cat((z[:1].expand(season - 1, 1, 1), z[: len(z) - season + 1])) - z)
+    first, seasonal = ([part / unit if local else part for part in some] for some in (parts[:4], parts[4:]))
+    return Candidates(*first, change=change, unit=unit, seasonal=seasonal)
 
 
 def test_a_decaying_sum_is_the_weighted_sum_of_all_that_came() -> None:
@@ -57,23 +64,62 @@ def test_a_decaying_sum_is_the_weighted_sum_of_all_that_came() -> None:
     assert torch.equal(carried, after)
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("season", [0, 6])
 @pytest.mark.parametrize("local", [False, True])
-def test_the_weights_are_those_of_the_formula(local: bool) -> None:
+def test_the_weights_are_those_of_the_formula(local: bool, season: int, sparse: bool) -> None:
     """The mixed change after 60 values is the mean of the candidates by their sums of errors, in float64."""
     random = np.random.default_rng(0)
-    values = np.cumsum(random.normal(0, 1, 60))
-    mixture = Mixture(1, local=local)
-    now = given(values, 0.5 * random.normal(0, 1, 60), local=local)
+    values = np.cumsum(random.normal(0, 1, 60)) + 3 * np.sin(np.arange(60) * np.pi / 3)
+    mixture = Mixture(1, local=local, seasons=(season,) if season else (), sparse=sparse)
+    now = given(values, 0.5 * random.normal(0, 1, 60), local=local, season=season)
     mixed, _, _ = mixture(now, mixture.initial_state(1))
     unit, change = (part[:, 0, 0].double().numpy() for part in (now.unit, now.change))
-    parts = np.stack([part[:, 0, 0].double().numpy() for part in now[:PARTS]], axis=1)  # (T, 4)
-    said = parts @ np.array(list(CANDIDATES.values())).T  # (T, K)
-    before, before_unit = np.vstack((np.zeros(len(CANDIDATES)), said[:-1])), np.append(1.0, unit[:-1])[:, None]
-    wrong = change[:, None] / before_unit - before if local else (change[:, None] - before) / before_unit
-    errors = np.minimum(np.abs(wrong), ERROR_LIMIT) ** 1.25
-    sums = (ERROR_DECAY ** np.arange(59, -1, -1)) @ errors * np.array(HANDICAPS) + SMALLEST_SUM
+    parts = np.stack([part[:, 0, 0].double().numpy() for part in (*now[:4], *now.seasonal)], axis=1)  # (T, 4 or 5)
+    before_unit = np.append(1.0, unit[:-1])[:, None]
+
+    def off(said: NDArray[np.float64]) -> NDArray[np.float64]:
+        before = np.vstack((np.zeros(said.shape[1]), said[:-1]))
+        return change[:, None] / before_unit - before if local else (change[:, None] - before) / before_unit
+
+    for source, decay in ((0, MODEL_ERROR_DECAY), (4, SEASONAL_ERROR_DECAY))[: 2 if season else 1]:
+        errors, mean = np.clip(off(parts)[:, source], -CORRECTION_LIMIT, CORRECTION_LIMIT), np.zeros(60)
+        for t in range(60):
+            mean[t] = decay * (mean[t - 1] if t else 0.0) + (1 - decay) * errors[t]
+        parts = np.column_stack((parts, parts[:, source] + (mean if local else mean * unit)))
+    shares = np.array(list(candidate_shares((season,) if season else ()).values()))
+    said = parts @ shares.T  # (T, K)
+    errors = np.minimum(np.abs(off(said)), ERROR_LIMIT) ** (2.0 if sparse else 1.25)
+    preferences = np.array([PREFERENCE, *[1.0] * (len(shares) - 1)])
+    sums = (ERROR_DECAY ** np.arange(59, -1, -1)) @ errors * preferences + SMALLEST_SUM
     weights = np.exp(-SHARPNESS * (sums / sums.min() - 1))
     assert float(mixed[-1, 0, 0]) == pytest.approx(weights @ said[-1] / weights.sum(), abs=1e-4)
+
+
+def test_what_a_broken_trend_leaves_is_corrected() -> None:
+    """A model that goes on with the trend that was is wrong by a constant: it is taken off within tens of values."""
+    values = np.concatenate((0.5 * np.arange(100), 50 - 0.5 * np.arange(1, 101)))
+    mixture = Mixture(1, local=False)
+    mixed, _, _ = mixture(given(values, np.full(200, 0.5)), mixture.initial_state(1))
+    np.testing.assert_allclose(mixed[140:, 0, 0].numpy(), -0.5, atol=0.02)
+
+
+def test_a_season_alone_is_enough() -> None:
+    """With a model that says nothing and a trend, the season before, corrected, forecasts all but the noise."""
+    steps = np.arange(200)
+    values = 0.3 * steps + 5 * np.sin(steps * np.pi / 6)
+    mixture = Mixture(1, local=False, seasons=(12,))
+    mixed, _, _ = mixture(given(values, np.zeros(200), season=12), mixture.initial_state(1))
+    np.testing.assert_allclose(mixed[100:-1, 0, 0].numpy(), np.diff(values)[100:], atol=0.05)
+
+
+def test_forecasts_of_sparse_counts_add_up_to_what_comes() -> None:
+    """Where most values are zero, the mean is forecast, not the zero in the middle of what may come."""
+    random = np.random.default_rng(5)
+    values = np.where(random.random(900) < 0.28, 1 + random.poisson(2.0, 900), 0).astype(float)
+    result = train([Series("parts", None, values[:, None])], TrainingOptions(loop=LoopOptions(epochs=5)))
+    assert result.forecaster.config.sparse
+    assert result.forecasts[0][719:, 0].sum() == pytest.approx(values[720:].sum(), rel=0.15)
 
 
 def test_a_good_model_is_left_alone_and_a_wrong_one_overruled() -> None:
