@@ -2,6 +2,7 @@
 
 from streamlstm.engine import Forecast
 from streamlstm.evaluation.baselines import BASELINES, in_words, naive_forecasts
+from streamlstm.evaluation.breakdown import Breakdown
 from streamlstm.evaluation.comparison import Comparison, compare, scorable
 from streamlstm.evaluation.evaluating import (
     EvaluateArguments,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -83,7 +84,8 @@ def compare(
     `missing` says what the model is fed in place of missing values, as with `serve`, and `level` what its served
     intervals are to cover (None: there are none). `seasonal_naive` stands for one
     method a season. What a model says of further steps is scored as `model_ahead_2` and so on, beside the last value
-    then known as `naive_ahead_2`. A feature the model does not forecast is scored for nobody. A baseline that cannot
+    then known as `naive_ahead_2`, and the last of its season as `seasonal_naive_12_ahead_2`. A feature the model does
+    not forecast is scored for nobody. A baseline that cannot
     be fitted is left out. Raises TableError where there is nothing to score.
     """
     count = sum(len(one.values) for one in series)
@@ -97,7 +99,8 @@ def compare(
         if method == "model":
             said = forecasts_ahead(model, served.outputs, int(ahead or 1))
         elif ahead:
-            said = last_values(series, int(ahead))
+            season = int(method.removeprefix("naive").removeprefix("seasonal_naive_") or 1)
+            said = last_values(series, season * math.ceil(int(ahead) / season))
         else:
             said = baseline_forecasts(name, series, test_size, seasons)
         seconds = time.perf_counter() - began + (serving if method == "model" else 0.0)
@@ -137,9 +140,8 @@ def _methods(baselines: Sequence[str], seasons: Sequence[int], horizon: int) -> 
     names = ["model"]
     for name in baselines:
         names += [f"seasonal_naive_{season}" for season in seasons] if name == "seasonal_naive" else [name]
-    for step in range(2, horizon + 1):
-        names += [f"model_ahead_{step}", *([f"naive_ahead_{step}"] if "naive" in baselines else [])]
-    return names
+    further = [name for name in names if name == "model" or "naive" in name]
+    return names + [f"{name}_ahead_{step}" for step in range(2, horizon + 1) for name in further]
 
 
 def scorable(series: Sequence[Series], test_size: float, say: Callable[[str], None]) -> list[Series]:

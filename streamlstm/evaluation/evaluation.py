@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from streamlstm.evaluation.baselines import in_words
+from streamlstm.evaluation.baselines import NEEDS_STATSMODELS, in_words
+from streamlstm.evaluation.breakdown import Breakdown
 from streamlstm.evaluation.comparison import Comparison
 from streamlstm.evaluation.plot import Plot, draw_test_part
 from streamlstm.evaluation.split import training_length
@@ -97,7 +99,13 @@ class Evaluation(Mapping[str, Comparison]):
     def plot(self) -> Plot:
         """The model's forecasts and intervals against what came, on the test part; raises MissingExtraError."""
         ours, errors = self._found[MODEL], {name: one.errors for name, one in self._found.items()}
-        return draw_test_part(self._series, ours.forecasts, errors, self.test_size, ours.bounds)
+        names = self._spec.features
+        return draw_test_part(self._series, ours.forecasts, errors, self.test_size, names=names, bounds=ours.bounds)
+
+    @property
+    def breakdown(self) -> Breakdown | None:
+        """The model's errors series by series and number by number, beside the naive ones; None without any."""
+        return Breakdown.of(self._series, self._found[MODEL].forecasts, self.test_size, self._spec.features)
 
     @property
     def report(self) -> str:
@@ -116,24 +124,36 @@ class Evaluation(Mapping[str, Comparison]):
 
     def lines(self) -> Iterator[str]:
         """The table for people, line by line."""
-        found, series = self._found, self._series
-        many = f"{len(series)} series" if len(series) > 1 else f"series {series[0].name}"
+        many = f"{len(self._series)} series" if len(self._series) > 1 else f"series {self._series[0].name}"
+        horizons: dict[int, dict[str, Comparison]] = {}
+        for name, one in self._found.items():
+            method, _, ahead = name.partition("_ahead_")
+            horizons.setdefault(int(ahead or 1), {})[method] = one
+        yield from self._table(f"one step ahead, {many}", horizons.pop(1))
+        parts = self.breakdown
+        if parts is not None:
+            yield from parts.lines()
+        yield from self._remarks()
+        for step, found in horizons.items():
+            yield ""
+            yield from self._table(f"{step} steps ahead", found)
+        steps = {name: one.ahead for name, one in self._found.items() if one.ahead}
+        if steps:
+            yield ""
+            yield from step_lines(steps, self.level)
+
+    def _table(self, head: str, found: Mapping[str, Comparison]) -> Iterator[str]:
+        """The figures of forecasts so many steps ahead, a row a method."""
         with_interval = any(one.coverage is not None for one in found.values())
-        head = f"{'one step ahead, ' + many:<34}{'RMSE':>12}{'MAE':>12}{'MASE':>9}"
+        head = f"{head:<34}{'RMSE':>12}{'MAE':>12}{'MASE':>9}"
         head += f"{f'in {self.level:.0%}':>9}{'width':>12}" if with_interval else ""
         yield head + f"{'values/s':>12}"
         for name, one in found.items():
-            label = in_words(name).replace("_ahead_", ", steps ahead: ")
             mase = "–" if one.errors.mase is None else f"{one.errors.mase:.3f}"
-            line = f"{label:<34}{one.errors.rmse:>12.5g}{one.errors.mae:>12.5g}{mase:>9}"
+            line = f"{in_words(name):<34}{one.errors.rmse:>12.5g}{one.errors.mae:>12.5g}{mase:>9}"
             if with_interval:
                 line += "" if one.coverage is None else f"{one.coverage:>9.1%}{one.width:>12.5g}"
             yield line + f"{one.as_json()['values_per_second']:>12,.0f}"
-        yield from self._remarks()
-        ahead = {name: one.ahead for name, one in found.items() if one.ahead}
-        if ahead:
-            yield ""
-            yield from step_lines(ahead, self.level)
 
     def _remarks(self) -> Iterator[str]:
         """What the figures mean beside each other."""
@@ -152,5 +172,9 @@ class Evaluation(Mapping[str, Comparison]):
         first = found[MODEL].first
         if first is not None:
             yield first.line()
+        left_out = [name for name in NEEDS_STATSMODELS if name not in found]
+        if left_out:
+            extra = "" if find_spec("statsmodels") else " (they need: pip install 'streamlstm[evaluate]')"
+            yield f"not compared: {' and '.join(left_out)}; --baselines all does{extra}"
         if not self._seasons:
             yield "no season is known; --season N adds the seasonal naive forecast"

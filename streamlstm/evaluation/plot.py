@@ -20,6 +20,7 @@ from streamlstm.tables import Series
 
 MOST_SERIES = 4  # drawn, the first ones
 MOST_FANS = 12
+MOST_PANELS = 24
 CLOSE_UP = 160  # values at the end of a long test part, drawn large
 ACTUAL, FORECAST, QUIET = "#333333", "#d1495b", "#8a8a8a"
 
@@ -61,27 +62,34 @@ def draw_test_part(
     forecasts: Sequence[NDArray[np.float64]],
     errors: Mapping[str, Errors],
     test_size: float,
+    *,
+    names: Sequence[str] = (),
     bounds: Sequence[Bounds] | None = None,
 ) -> Plot:
-    """Draw up to four series: the whole test part, and its end close up if it is long.
+    """Draw up to four series, each number of theirs that is forecast: the whole test part, and its end if it is long.
 
-    `forecasts` are of the values 1 to N - 1 of each series, (N - 1, F), `bounds` their intervals. Raises
-    MissingExtraError without matplotlib.
+    `forecasts` are of the values 1 to N - 1 of each series, (N - 1, F), `bounds` their intervals, `names` (F,) those of
+    the numbers of a value. Raises MissingExtraError without matplotlib.
     """
     panels = []
     for number, (one, forecast) in enumerate(list(zip(series, forecasts, strict=True))[:MOST_SERIES]):
         bound = bounds[number] if bounds else None
         end = training_length(len(one.values), test_size)
         first = end if end < len(one.values) else 1
-        panels.append((one, forecast, bound, first, "test part" if end < len(one.values) else "all values"))
-        if len(one.values) - first > 2 * CLOSE_UP:
-            panels.append((one, forecast, bound, len(one.values) - CLOSE_UP, f"its last {CLOSE_UP} values"))
+        whole = "test part" if end < len(one.values) else "all values"
+        for feature in _forecast_features(forecast):
+            of = f"{names[feature]}, " if len(names) > 1 else ""
+            panels.append((one, forecast, feature, bound, first, f"{of}{whole}"))
+            if len(one.values) - first > 2 * CLOSE_UP:
+                last = f"{of}its last {CLOSE_UP} values"
+                panels.append((one, forecast, feature, bound, len(one.values) - CLOSE_UP, last))
+    panels = panels[:MOST_PANELS]
     plot = Plot(1 + 3 * len(panels))
     figure = plot.figure
-    for axes, (one, forecast, bound, first, what) in zip(
+    for axes, (one, forecast, feature, bound, first, what) in zip(
         figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True
     ):
-        _draw(axes, one, forecast, first, bound)
+        _draw(axes, one, forecast, first, bound, feature)
         axes.set_title(f"{one.name}: {what}", loc="left", fontsize=11)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", frameon=False, ncols=3)
     if "model" in errors:
@@ -89,9 +97,15 @@ def draw_test_part(
     return plot
 
 
-def _draw(axes: Any, one: Series, forecast: NDArray[np.float64], first: int, bound: Bounds | None = None) -> None:
-    """One panel: the first number forecast of each value from index `first` on, and its forecast by the step before."""
-    feature = int(np.argmin(np.isnan(forecast).all(axis=0)))
+def _forecast_features(forecast: NDArray[np.float64]) -> list[int]:
+    """Which numbers of a value there are forecasts of; the first of all where there are none."""
+    return np.flatnonzero(~np.isnan(forecast).all(axis=0)).tolist() or [0]
+
+
+def _draw(
+    axes: Any, one: Series, forecast: NDArray[np.float64], first: int, bound: Bounds | None = None, feature: int = 0
+) -> None:
+    """One panel: a number of each value from index `first` on, and its forecast by the step before."""
     places: NDArray[Any] = np.arange(len(one.values))
     if one.times_ms is not None:
         places = one.times_ms.astype("datetime64[ms]")
@@ -131,7 +145,7 @@ def draw_splits(splits: Mapping[str, Split]) -> Plot:
     for axes, (split, (one, forecasts, tested, errors)) in zip(
         figure.subplots(len(splits), squeeze=False)[:, 0], splits.items(), strict=True
     ):
-        _draw(axes, one, forecasts, 1)
+        _draw(axes, one, forecasts, 1, feature=_forecast_features(forecasts)[0])
         places: NDArray[Any] = np.arange(len(one.values))
         if one.times_ms is not None:
             places = one.times_ms.astype("datetime64[ms]")

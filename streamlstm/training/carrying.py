@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from streamlstm.evaluation import Plot, draw_test_part, in_words
+import numpy as np
+
+from streamlstm.evaluation import Breakdown, Plot, draw_test_part, in_words
 from streamlstm.models import fingerprint
 from streamlstm.tables import Series
 from streamlstm.training.fitting import Progress
@@ -43,7 +45,15 @@ class Carrying:
     def plot(self) -> Plot:
         """Forecasts against what came, on the test part."""
         result = self.result
-        return draw_test_part(result.series, result.forecasts, result.errors, self.options.test_size)
+        names = result.forecaster.config.features
+        return draw_test_part(result.series, result.forecasts, result.errors, self.options.test_size, names=names)
+
+    def breakdown(self) -> Breakdown | None:
+        """Errors series by series and number by number, beside the naive ones; None without a test part."""
+        config = self.result.forecaster.config
+        forecast = np.isin(np.arange(len(config.features)), config.target_numbers)
+        said = [np.where(forecast, one, np.nan) for one in self.result.forecasts]
+        return Breakdown.of(self.result.series, said, self.options.test_size, config.features)
 
     def facts(self) -> dict[str, Any]:
         """The figures by name."""
@@ -66,6 +76,7 @@ class Carrying:
             "interrupted": result.interrupted,
             "errors": {name: errors.as_json() for name, errors in result.errors.items()},
             **(result.first.as_json() if result.first is not None else {}),
+            **(parts.as_json() if (parts := self.breakdown()) is not None else {}),
         }
 
     def lines(self, name: str) -> Iterator[str]:
@@ -93,6 +104,9 @@ class Carrying:
             label = in_words(method)
             mase = "–" if error.mase is None else f"{error.mase:.3f}"
             yield f"{label:<34}{error.rmse:>12.5g}{error.mae:>12.5g}{mase:>9}"
+        parts = self.breakdown()
+        if parts is not None:
+            yield from parts.lines()
         if self.result.first is not None:
             yield self.result.first.line()
 
