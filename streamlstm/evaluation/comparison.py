@@ -98,11 +98,8 @@ def compare(
         method, _, ahead = name.partition("_ahead_")
         if method == "model":
             said = forecasts_ahead(model, served.outputs, int(ahead or 1))
-        elif ahead:
-            season = int(method.removeprefix("naive").removeprefix("seasonal_naive_") or 1)
-            said = last_values(series, season * math.ceil(int(ahead) / season))
         else:
-            said = baseline_forecasts(name, series, test_size, seasons)
+            said = _said_by(method, int(ahead or 1), series, test_size, seasons)
         seconds = time.perf_counter() - began + (serving if method == "model" else 0.0)
         said = only_forecast(model, said)
         errors = score(series, said, test_size, min(seasons, default=None))
@@ -128,6 +125,16 @@ def compare(
     ours = found["model"]
     first = score_first_values(model, series, ours.forecasts, test_size=test_size, missing=missing)
     return {**found, "model": replace(ours, first=first)}
+
+
+def _said_by(
+    method: str, ahead: int, series: Sequence[Series], test_size: float, seasons: Sequence[int]
+) -> list[Float64]:
+    """A baseline's forecasts so many steps ahead; of more than one step there are naive ones only."""
+    if ahead == 1:
+        return baseline_forecasts(method, series, test_size, seasons)
+    season = int(method.removeprefix("naive").removeprefix("seasonal_naive_") or 1)
+    return last_values(series, season * math.ceil(ahead / season))
 
 
 def _why_unscored(series: Sequence[Series], test_size: float) -> str:
