@@ -15,9 +15,7 @@ import argparse
 import contextlib
 import json
 import os
-import secrets
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -28,6 +26,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from processes import HOST, free_port
+
 from streamlstm.cli.benchmark.lstm_file import lstm_file
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.store.embedded_server import find_binary
@@ -37,8 +37,7 @@ from streamlstm.store.resp.connection import Connection, pack
 from streamlstm.store.resp.connection_pool import Nodes
 from streamlstm.store.resp.topology import parse_topology
 
-HOST, SLOTS = "127.0.0.1", 16_384
-PORTS = range(10_000, 22_000)  # a Cluster's second port is 10,000 above
+SLOTS = 16_384
 START_S, DRAIN_S, POLL_S = 60.0, 600.0, 0.005
 AT_ONCE = 1_000  # entries pushed before their replies are read
 
@@ -67,15 +66,6 @@ def call(port: int, *command: Any) -> Any:
 def is_whole(port: int) -> bool:
     """Whether a node of a Cluster knows who has every slot."""
     return b"cluster_state:ok" in call(port, "CLUSTER", "INFO")
-
-
-def free_port() -> int:
-    """A port that nobody has just now."""
-    while True:
-        port = secrets.choice(PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((HOST, port))
-            return port
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 import urllib.parse
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,6 +85,14 @@ def test_workers_are_one_service(start_server: StartServer, start: Start, model_
             series = client.hkeys(Keys(stream).state)[0].decode()
             status, body = daemon.get("/forecast?" + urllib.parse.urlencode({"stream": stream, "series": series}))
             assert (status, json.loads(body)["series"]) == (200, series)
+    with urllib.request.urlopen(f"{ready['http']}/events?stream={urllib.parse.quote(STREAMS[0])}") as events:
+        assert events.readline() == b"event: figures\n"
+        figures = json.loads(events.readline().removeprefix(b"data: "))
+    assert figures["connected"]
+    assert sorted(figures["streams"]) == list(STREAMS)
+    counted = [(shown["lag_entries"], sum(shown["latency"]) <= 300) for shown in figures["streams"].values()]
+    assert counted == [(0, True)] * 4
+    assert figures["streams"][STREAMS[0]]["values"] > 300
     assert daemon.get("/forecast?stream=other&series=a")[0] == 404
     assert daemon.stop() == 0
     assert not any(map(is_running, pids.values()))
