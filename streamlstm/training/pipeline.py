@@ -326,7 +326,7 @@ def _thinned_facts(panel: Panel, learnt_from: Panel, say: Callable[[str], None])
         return {}
     trained, series = int(learnt_from.lengths.sum()), len(learnt_from.lengths)
     some = f" of {series:,} of the {len(panel.lengths):,} series" if series < len(panel.lengths) else ""
-    say(f"trained on the last {trained:,} values{some}, of {int(panel.lengths.sum()):,} in all: more teach it no more")
+    say(f"trained on the last values{some}: {trained:,} of {int(panel.lengths.sum()):,}")
     return {"trained_values": trained, "trained_series": series}
 
 

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 USAGE_STATUS = 2  # of a process whose settings are wrong, which no start mends
 END_S = 5.0  # for a process that says no more to be gone
+LOOK_S = 1.0  # between two looks at who has ended, where its socket does not tell
 STOP_S = 25.0  # for all to commit what they have; systemd and Kubernetes wait for 30
 
 
@@ -110,7 +111,7 @@ class Supervisor:
         for number, due_s in list(self._due.items()):
             if due_s <= now:
                 del self._due[number]
-                self._workers[number] = self._start(number)
+                self._begin(number)
         waits = [due_s - now for due_s in self._due.values()]
         if self._stop_by_s is not None:
             waits.append(self._stop_by_s - now)
@@ -119,12 +120,22 @@ class Supervisor:
                 self.kill()
                 waits = [END_S]
         channels = {worker.channel.fileno(): worker for worker in self.workers()}
-        readable, _, _ = select.select([self._wakeup, *channels], [], [], max(0.0, min(waits)) if waits else None)
-        for found in readable:
-            if found in channels:
-                self._listen(channels[found])
-            else:
-                self._empty_wakeup()
+        readable, _, _ = select.select([self._wakeup, *channels], [], [], max(0.0, min([LOOK_S, *waits])))
+        for descriptor, worker in channels.items():
+            if descriptor in readable or worker.process.poll() is not None:
+                self._listen(worker)
+        if self._wakeup in readable:
+            self._empty_wakeup()
+
+    def _begin(self, number: int) -> None:
+        try:
+            self._workers[number] = self._start(number)
+        except OSError as error:  # no memory or descriptor just now; at first that is said, and is the end
+            if not self.has_begun:
+                raise
+            pause_s = self._pauses[number].after(0.0)
+            log.warning("worker %d cannot be started: %s; tried again in %.1f s", number, error.strerror, pause_s)
+            self._due[number] = self._monotonic() + pause_s
 
     def _empty_wakeup(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -140,7 +151,7 @@ class Supervisor:
             elif message.get("event") == "ready":
                 worker.ready = message
                 self._due |= dict.fromkeys(self._not_begun(), 0.0)
-        if over:
+        if over or worker.process.poll() is not None:
             self._replace(worker)
 
     def _not_begun(self) -> Sequence[int]:
