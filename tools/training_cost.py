@@ -35,9 +35,7 @@ def table(path: Path, series: int, values: int) -> None:
             noise = rng.normal(0, 1.0, values)
             for lag in range(1, values):
                 noise[lag] += 0.6 * noise[lag - 1]
-            file.writelines(
-                f"s{number},{at},{y:.4f}\n" for at, y in zip(times, level + season + noise, strict=True)
-            )
+            file.writelines(f"s{number},{at},{y:.4f}\n" for at, y in zip(times, level + season + noise, strict=True))
 
 
 def measure(series: int, values: int) -> dict[str, object]:
@@ -45,7 +43,8 @@ def measure(series: int, values: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "table.csv"
         table(path, series, values)
-        command = [sys.executable, "-m", "streamlstm", "train", str(path), "-o", str(Path(name) / "m.onnx"), "--json"]
+        options = ["-o", str(Path(name) / "m.onnx"), "--json", "--max-cells", "1000000000"]
+        command = [sys.executable, "-m", "streamlstm", "train", str(path), *options]
         began = time.monotonic()
         with (Path(name) / "out").open("wb") as out:
             process = subprocess.Popen(command, stdout=out)
