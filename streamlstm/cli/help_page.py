@@ -35,7 +35,15 @@ SECTIONS: Mapping[str, Sequence[str]] = {
         *("--redis", "--password-file", "--data-dir", "--socket-timeout", "--retry-for", "--fsync"),
         "--accept-eviction",
     ),
-    "Streams and processes": ("--stream", "--last", "--lease-ttl", "--group", "--partitions", "--log-level"),
+    "Streams and processes": (
+        "--stream",
+        "--last",
+        "--lease-ttl",
+        "--group",
+        "--workers",
+        "--partitions",
+        "--log-level",
+    ),
     "Page, metrics and forecasts over HTTP": (
         *("--http", "--http-host", "--page", "--forecasts", "--series-metrics", "--series-metrics-max"),
     ),

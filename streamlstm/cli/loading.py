@@ -33,7 +33,7 @@ max_model_bytes_option = option(
     default="256MiB",
     metavar="SIZE",
     expose_value=False,
-    callback=lambda ctx, _, size: ctx.meta.update({_MAX_BYTES: size}),
+    callback=lambda ctx, _, size: remember_most_model_bytes(ctx, size),
     help="Largest model file that is loaded; one takes up to four times as much memory.",
 )
 
@@ -76,6 +76,11 @@ def _bounded(size: int, times: int, what: str) -> Iterator[None]:
         answer_overflow()
     with _limited(times * (LOAD_LIMIT_S + size / BYTES_A_SECOND), what):
         yield
+
+
+def remember_most_model_bytes(ctx: click.Context, size: int) -> None:
+    """Say how large a model file may be in a command that has no `max_model_bytes_option`."""
+    ctx.meta[_MAX_BYTES] = size
 
 
 def most_model_bytes() -> int:

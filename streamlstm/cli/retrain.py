@@ -168,7 +168,7 @@ class _Learning:
         if chosen.warm_start is None and not cold and not chosen.over_windows:
             chosen = dataclasses.replace(chosen, warm_start=self._bytes)
         self._test_size = chosen.test_size
-        with showing() as show:
+        with showing(True) as show:
             fitted = fit_with(self._table, chosen, of_table, given=given, report=show, say=note)
         data = with_streams(fitted.model_bytes, self._table.last)
         new = load_bytes(data, "the new model")

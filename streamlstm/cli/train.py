@@ -51,7 +51,7 @@ def train(
     require_extra(*(["torch", "onnx"] if plot is None else ["torch", "onnx", "matplotlib"]))
     need_directories(output, plot)
     keep_inputs((table,) if table else (), (output, plot))
-    from streamlstm.training import FitSettings, Stage, fit_with, showing
+    from streamlstm.training import EPOCHS, FitSettings, Stage, fit_with, showing
 
     notes = Notes()
     source = table_or_history(
@@ -64,10 +64,11 @@ def train(
         say=notes,
     )
     chosen, of_table = split_settings(FitSettings, settings)
-    with showing() as show:
+    with showing(True) as show:
 
         def report(stage: Stage) -> None:
-            notes.flush()
+            if stage.unit == EPOCHS and stage.epochs:  # it serves, as far as can be told
+                notes.flush()
             show(stage)
 
         fitted = fit_with(source, chosen, of_table, given=given_flags(), report=report, say=notes)

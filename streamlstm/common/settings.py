@@ -131,12 +131,20 @@ class SharingSettings:
         "longer on a connection that died silently than on a process that was killed.",
     )
     group: str | None = _setting(None, "Name of the processes that share. Default: those with the same streams.")
+    workers: int = _setting(
+        1,
+        "Processes that share the streams as one service: one HTTP port, one to signal, and who dies is replaced. They "
+        "share --max-series-memory. A stream is one process's at a time, so more of them than streams gain nothing.",
+        least=1,
+    )
 
     def __post_init__(self) -> None:
         if self.lease_ttl_ms and not LEAST_LEASE_MS <= self.lease_ttl_ms <= LONGEST_LEASE_MS:
             raise UsageError(
                 f"--lease-ttl is {LEAST_LEASE_MS} ms to {LONGEST_LEASE_MS // 60_000} minutes, or 0 for none"
             )
+        if self.workers > 1 and not self.lease_ttl_ms:
+            raise UsageError("--workers share the streams by leases; leave out --lease-ttl 0")
         if not LEAST_SOCKET_TIMEOUT_MS <= self.socket_timeout_ms <= MOST_SOCKET_TIMEOUT_MS:
             raise UsageError(f"--socket-timeout is {LEAST_SOCKET_TIMEOUT_MS} ms to {MOST_SOCKET_TIMEOUT_MS // 1000} s")
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from streamlstm.training.forecaster import WindowConfig
     from streamlstm.training.learnt_from import learnt_until, with_streams
     from streamlstm.training.pipeline import TrainingOptions, TrainingResult, train
-    from streamlstm.training.progress import Stage, showing
+    from streamlstm.training.progress import EPOCHS, Stage, showing
     from streamlstm.training.truncated_bptt import LoopOptions
     from streamlstm.training.windowed import WindowOptions, WindowResult, train_windows, tutorial
 
@@ -32,6 +32,7 @@ __getattr__ = imported_later(
         "TrainingOptions": "pipeline",
         "TrainingResult": "pipeline",
         "train": "pipeline",
+        "EPOCHS": "progress",
         "Stage": "progress",
         "showing": "progress",
         "LoopOptions": "truncated_bptt",

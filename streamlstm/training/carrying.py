@@ -139,7 +139,7 @@ def train_carrying(
         report(Stage(label, progress.epoch, progress.epochs, said))
 
     begin = None if settings.warm_start is None else WarmStart(settings.warm_start)
-    result = train(series, options, report=told, say=say, begin=begin)
+    result = train(series, options, report=told, say=say, begin=begin, stage=report)
     return Carrying(result, options, seconds())
 
 

@@ -16,7 +16,7 @@ from streamlstm.errors import TableError, UsageError, require_extra
 from streamlstm.evaluation import EvaluateArguments, Evaluation, Forecast, Plot, evaluate, forecast_table
 from streamlstm.models import Model
 from streamlstm.tables import Series, SeriesTable, read_table, source_of, take_table_options
-from streamlstm.training.progress import Report, showing
+from streamlstm.training.progress import Report, Stage, showing
 from streamlstm.training.settings import FitArguments, FitSettings, fit_settings
 
 if TYPE_CHECKING:
@@ -138,9 +138,9 @@ def fit(table: Any, *, progress: bool | Report | None = None, **options: Unpack[
 
     The table is the path of a CSV or Parquet file, a frame of pandas, Polars or Arrow, a mapping from series to values,
     or the values (N,) or (N, F) of one series. The options are those of `streamlstm train`, read alike; the same table,
-    options and seed give the same bytes, from here and from there. `progress`: None shows a bar on a terminal and in a
-    notebook, True and False as they say, a function is told each epoch instead. Ctrl-C, or the notebook's stop, ends
-    the training and keeps the best weights so far.
+    options and seed give the same bytes, from here and from there. `progress`: None shows bars on a terminal and in a
+    notebook, True elsewhere a line a minute too, False nothing; a function is told each stage and epoch instead.
+    Ctrl-C, or the notebook's stop, ends the training and keeps the best weights so far.
 
     Raises TableError for a table that cannot be read or trained on, UsageError for an option that makes no sense,
     MissingExtraError where a package is not installed, ModelError if the exported model does not do what torch's does.
@@ -181,12 +181,13 @@ def fit_with(
     if isinstance(table, SeriesTable) and not chosen.target_columns:
         chosen = dataclasses.replace(chosen, target_columns=table.columns)
     columns = () if chosen.wide else chosen.target_columns
-    series = read_table(table, chosen, say=noted)
-    settings.refuse_meaningless(given)
     source = source_of(table)
-    began = time.monotonic()
-    try:
-        with showing(report) as show:
+    with showing(report) as show:
+        show(Stage("reading the table"))
+        series = read_table(table, chosen, say=noted)
+        settings.refuse_meaningless(given)
+        began = time.monotonic()
+        try:
             trained = _trained(
                 series,
                 settings,
@@ -196,8 +197,8 @@ def fit_with(
                 say=lambda message: noted(f"{source}: {message}"),
                 seconds=lambda: time.monotonic() - began,
             )
-    except TableError as error:
-        raise TableError(f"{source}: {error}") from None
+        except TableError as error:
+            raise TableError(f"{source}: {error}") from None
     if trained.interrupted:
         noted(INTERRUPTED)
     kept = {**of_table, "target_col": chosen.target_columns} if chosen.target_columns else of_table

@@ -14,10 +14,11 @@ from streamlstm.training.closed_form import fit_linear
 from streamlstm.training.export.model_writer import write_model
 from streamlstm.training.forecaster import Forecaster, ForecasterConfig
 from streamlstm.training.forecaster.exact import ExactForecaster
-from streamlstm.training.panel import Panel
+from streamlstm.training.panel import Panel, thinned
 from streamlstm.training.seasonality import without_season
 from streamlstm.training.seasons import season_candidates
 
+MOST_FITTED = 250_000  # values, to the last of which the linear part is fitted
 LOOKS = 3  # for the seasons that go on through gaps
 
 
@@ -86,7 +87,7 @@ def with_gaps_forecast(config: ForecasterConfig, panel: Panel, series: Sequence[
         return panel
     # The recurrent stack says nothing before it is trained; a small one only costs less.
     linear = Forecaster(dataclasses.replace(config, members=1, units=(1,)))
-    fit_linear(linear, panel, penalty)
+    fit_linear(linear, thinned(panel, MOST_FITTED), penalty)
     model = Model(write_model(ExactForecaster(linear) if config.exact else linear))
     lengths = panel.lengths.tolist()
     cut = [one.first(length) for one, length in zip(series, lengths, strict=True)]

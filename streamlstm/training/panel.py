@@ -25,6 +25,8 @@ MOST_NAMED = 6  # series that a message names
 LEAST_COMPLETE = 0.5  # of the values that are there in part are complete, else those count too
 LEAST_THERE = 0.25  # of a series' values; what a model makes up between fewer goes astray
 FEWEST_AHEAD = 2  # training values a step ahead
+LEAST_SERIES = 4
+FEWEST_SERIES = 100  # of many that stand for all; each says something of how they differ
 MIN_TRAINING_VALUES = 20  # fewer say nothing about how one value follows another
 
 
@@ -133,6 +135,39 @@ def make_panel(series: Sequence[Series], test_size: float, *, with_times: bool =
                 raise TableError(f"series {one.name!r} has no times, and what was asked for looks at them")
             times[:end, column], times[end:, column] = one.times_ms[:end], one.times_ms[end - 1]
     return Panel(values, observed, np.asarray(ends), times)
+
+
+def thinned(panel: Panel, most: int, *, least: int = MIN_TRAINING_VALUES) -> Panel:
+    """At most about so many values of a panel; the same where there are fewer.
+
+    Series are left out first, evenly over all of them, down to FEWEST_SERIES, or to LEAST_SERIES so that `least` values
+    of each are left; then what came first of those that stay.
+    """
+    total = int(panel.lengths.sum())
+    if total <= most:
+        return panel
+    count = len(panel.lengths)
+    kept = min(count, max(FEWEST_SERIES, count * most // total), max(LEAST_SERIES, most // least))
+    chosen = np.unique(np.linspace(0, count - 1, kept).round().astype(np.int64))
+    lengths = panel.lengths[chosen]
+    longest = max(least, _longest_within(lengths, most))
+    first = np.maximum(lengths - longest, 0)
+    steps = np.minimum(first + np.arange(min(int(lengths.max()), longest))[:, None], lengths - 1)  # (N', S')
+    values, observed = panel.values[steps, chosen], panel.observed[steps, chosen]
+    left = lengths - first
+    observed &= np.arange(len(steps))[:, None, None] < left[:, None]
+    times = None if panel.times is None else panel.times[steps, chosen]
+    return Panel(values, observed, left, times)
+
+
+def _longest_within(lengths: NDArray[np.int64], most: int) -> int:
+    """To how many values each series has to be cut so that all together have about so many."""
+    rest, left = most, len(lengths)
+    for length in np.sort(lengths).tolist():
+        if length * left >= rest:
+            return rest // left
+        rest, left = rest - length, left - 1
+    return int(lengths.max())
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,9 @@ from streamlstm.training.fitting import Fitted, Progress, fit
 from streamlstm.training.forecaster import Forecaster, ForecasterConfig
 from streamlstm.training.forecaster.exact import ExactForecaster
 from streamlstm.training.gap_filling import with_gaps_forecast, with_gaps_in_season, with_holes_filled
-from streamlstm.training.panel import Panel, long_enough, make_panel
-from streamlstm.training.plan import Plan, make_plan, validation_starts
+from streamlstm.training.panel import Panel, long_enough, make_panel, thinned
+from streamlstm.training.plan import Plan, make_plan, validation_begins
+from streamlstm.training.progress import Report, Stage
 from streamlstm.training.seasons import Seasons
 from streamlstm.training.truncated_bptt import LoopOptions, reproducible
 from streamlstm.training.warm_start import WarmStart
@@ -44,6 +45,9 @@ CHECKED_STEPS = 200  # of real training data, through torch and onnxruntime, bes
 # Of the values are one and the same: see `forecaster.mixture`. Where nearly all are, the few others are spikes, which
 # no forecast should give way to all the time.
 SPARSE_SHARES = (0.4, 0.9)
+# Values that weights are learnt from, of which a table may have more: MOST_TRAINED bounds time and memory.
+MOST_TRAINED = 250_000
+
 JUDGED = 0.5  # of the training part, by which it is judged what stands in for missing values
 HELD_IS_BETTER = 0.9  # of the error with the model's own forecasts in place of missing values
 
@@ -107,10 +111,12 @@ def train(
     report: Callable[[Progress], None] = _say_nothing,
     say: Callable[[str], None] = _say_nothing,
     begin: WarmStart | None = None,
+    stage: Report = _say_nothing,
 ) -> TrainingResult:
     """Train a forecaster on the training parts of some series and export it; `begin` has weights to begin with.
 
-    `say` is told which series are left out and what holes times have. Equal series, options and seeds give equal bytes.
+    `say` is told which series are left out and what holes times have, `stage` what is begun besides the epochs that
+    `report` is told of. Equal series, options and seeds give equal bytes.
     KeyboardInterrupt keeps the best weights so far. Raises TableError, UsageError, ModelError if the export failed.
     """
     series, left_out = long_enough(series, options.test_size, options.horizon, say)
@@ -129,16 +135,22 @@ def train(
             predict=options.predict,
             targets=tuple(names.index(target) for target in options.targets or names),
             exact=origin is not None,
+            report=stage,
         )
         config = replace(_config(plan, options, panel, names, spacing, gap_after_ms), exact=origin is not None)
+        stage(Stage("fitting the linear part"))
         panel = with_gaps_forecast(config, panel, fitted_on, plan.penalty)
-        fitted = _fitted(config, panel, plan, options, report, begin, say)
+        learnt_from = thinned(panel, MOST_TRAINED)
+        fitted = _fitted(config, learnt_from, plan, options, report, begin, say)
         exported = _exported(fitted.forecaster, origin)
-        facts = _facts(plan, options, fitted, panel)
+        stage(Stage("measuring errors"))
+        facts = _facts(plan, options, fitted, panel) | _thinned_facts(panel, learnt_from, say)
         model = Model(export_model(exported, training=facts))
         forecasts, policy = _best_forecasts(series, model, options.test_size, say)
-        facts |= policy | _widths(series, fitted, origin, panel, policy)
+        stage(Stage("measuring intervals"))
+        facts |= policy | _widths(series, fitted, origin, panel, learnt_from, policy)
         errors, first = _errors(series, model, forecasts, options.test_size, plan.seasons.all, policy)
+        stage(Stage("checking the export"))
         # The errors are the exported model's own, so the file is written again with them; its graph stays the same.
         facts["errors"] = {name: error.as_json() for name, error in errors.items()}
         model_bytes = export_model(exported, training=facts)
@@ -301,17 +313,32 @@ def _best_forecasts(
 
 
 def _widths(
-    series: Sequence[Series], fitted: Fitted, origin: Origin | None, panel: Panel, policy: Mapping[str, str]
+    series: Sequence[Series],
+    fitted: Fitted,
+    origin: Origin | None,
+    panel: Panel,
+    learnt_from: Panel,
+    policy: Mapping[str, str],
 ) -> dict[str, Any]:
     """How intervals grow over the steps ahead: on the validation part, by the forecaster that has not seen it."""
     return width_facts(
         Model(write_model(_exported(fitted.searched, origin))),
         series,
         panel.lengths.tolist(),
-        validation_starts(panel).tolist(),
+        validation_begins(panel, learnt_from).tolist(),
         season=min(fitted.searched.config.seasons, default=None),
         missing=policy.get(TRAINED_MISSING),
     )
+
+
+def _thinned_facts(panel: Panel, learnt_from: Panel, say: Callable[[str], None]) -> dict[str, Any]:
+    """What is told, and kept, of a training on a part of the values; nothing of one on all."""
+    if learnt_from is panel:
+        return {}
+    trained, series = int(learnt_from.lengths.sum()), len(learnt_from.lengths)
+    some = f" of {series:,} of the {len(panel.lengths):,} series" if series < len(panel.lengths) else ""
+    say(f"trained on the last values{some}: {trained:,} of {int(panel.lengths.sum()):,}")
+    return {"trained_values": trained, "trained_series": series}
 
 
 def _facts(plan: Plan, options: TrainingOptions, fitted: Fitted, panel: Panel) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from streamlstm.tables import Series
 from streamlstm.training.closed_form import fit_outputs, linear_data, standardise, usable_steps
 from streamlstm.training.forecaster import LagFeatures, Scaling
 from streamlstm.training.forecaster.outputs import Outputs
-from streamlstm.training.panel import Panel
+from streamlstm.training.panel import MIN_TRAINING_VALUES, Panel, thinned
+from streamlstm.training.progress import Report, Stage
 from streamlstm.training.seasons import STRONG_SHARE, Seasons, season_candidates
 
 VALIDATION_SHARE = 0.2  # of the training part, its end
@@ -32,6 +33,12 @@ SHORT_SEASON_HANDICAP = 1.005  # of one that lies within the recent changes, whi
 # Such a season that explains much (STRONG_SHARE) is one that people expect to be named: it may cost a little.
 STRONG_SEASON_HANDICAP = 0.97
 MOST_RECENT = 24
+# Values that combinations are compared on, the last ones of some series where there are more: which of them is best
+# shows on these, and each combination costs a fit on all of them.
+MOST_PLANNED = 40_000
+LEAST_SEASONS = 4  # of the longest, that are left of each
+MOST_SEARCHED = 400_000  # values, in which seasons are looked for
+PLANNING = "planning: scaling and seasons"
 # Units of one recurrent layer, where they are not given: from so many training values on. On the seven public sets 48
 # units are no better than 32, and on 108 values 16 are as good.
 UNITS = ((0, 16), (500, 32))
@@ -55,6 +62,14 @@ def validation_starts(panel: Panel) -> NDArray[np.int64]:
     return starts
 
 
+def validation_begins(panel: Panel, learnt_from: Panel) -> NDArray[np.int64]:
+    """The same of series that were `thinned` to learn from: what comes after has not been learnt from."""
+    lengths = np.minimum(panel.lengths, int(learnt_from.lengths.max()))
+    held_out = lengths - (lengths * (1 - VALIDATION_SHARE)).astype(np.int64)
+    begins: NDArray[np.int64] = panel.lengths - held_out
+    return begins
+
+
 def make_plan(
     panel: Panel,
     series: Sequence[Series] = (),
@@ -65,6 +80,7 @@ def make_plan(
     targets: tuple[int, ...] | None = None,
     neighbours: int = 3,
     exact: bool = False,
+    report: Report = lambda _: None,
 ) -> Plan:
     """Choose what is left open: `scaling` "auto", `seasons` None (the panel's `series` have the times for that).
 
@@ -73,44 +89,52 @@ def make_plan(
     """
     count = panel.values.shape[2]
     outputs = Outputs(tuple(map(str, range(count))), tuple(range(count)) if targets is None else targets)
-    shortest = int(panel.lengths.min())
     units = (max(size for least, size in UNITS if panel.observed.sum() >= least),)
+    shortest = int(panel.lengths.min())
     recent = max(2, min(MOST_RECENT, shortest // 4))
-    season_sets, explained = season_candidates(panel, series) if seasons is None else ([seasons], {})
+    season_sets, explained = [seasons or Seasons()], dict[int, float]()
+    if seasons is None:
+        season_sets, explained = season_candidates(thinned(panel, MOST_SEARCHED), series)
+    longest = max((season for one in season_sets for season in one.all), default=0)
+    panel = thinned(panel, MOST_PLANNED, least=max(MIN_TRAINING_VALUES, LEAST_SEASONS * longest))
     positive = bool((panel.observed_rows() > 0).all()) and not exact
     local = predict == "change"
     every = ["standard", *(["log"] if positive else []), *(["series"] if local else [])]
-    scalings = every if scaling == "auto" else [scaling]
+    combinations = [(kind, chosen) for kind in (every if scaling == "auto" else [scaling]) for chosen in season_sets]
     best: tuple[float, Plan] | None = None
     refusal: UsageError | TableError | None = None
-    for kind in scalings:
-        for chosen in season_sets:
-            try:
-                scaler = Scaling(kind, count)
-                lags = LagFeatures(
-                    count,
-                    recent=recent,
-                    seasons=chosen.single,
-                    wide_seasons=chosen.wide,
-                    neighbours=neighbours,
-                    local=scaler.is_local,
-                    exact=exact,
-                )
-                error, penalty = _validate(scaler, lags, panel, predict, outputs)
-            except (TableError, UsageError) as failed:
-                refusal = failed
-                continue
-            handicap = SCALING_HANDICAPS.get(kind, 1.0)
-            handicap *= float(np.prod([_season_handicap(season, recent, explained) for season in chosen.single]))
-            handicap *= WIDE_SEASON_HANDICAP ** len(chosen.wide)
-            plan = Plan(
-                scaling=kind, seasons=chosen, recent=recent, penalty=penalty, units=units, validation_error=error
+    for done, (kind, chosen) in enumerate(combinations):
+        report(Stage(PLANNING, done, len(combinations), unit="combinations"))
+        try:
+            scaler = Scaling(kind, count)
+            lags = LagFeatures(
+                count,
+                recent=recent,
+                seasons=chosen.single,
+                wide_seasons=chosen.wide,
+                neighbours=neighbours,
+                local=scaler.is_local,
+                exact=exact,
             )
-            if best is None or error * handicap < best[0]:
-                best = error * handicap, plan
+            error, penalty = _validate(scaler, lags, panel, predict, outputs)
+        except (TableError, UsageError) as failed:
+            refusal = failed
+            continue
+        plan = Plan(scaling=kind, seasons=chosen, recent=recent, penalty=penalty, units=units, validation_error=error)
+        weighed = error * _handicap(plan, explained)
+        if best is None or weighed < best[0]:
+            best = weighed, plan
+    report(Stage(PLANNING, len(combinations), len(combinations), unit="combinations"))
     if best is None:
         raise refusal or TableError("nothing can be fitted to this table")
     return best[1]
+
+
+def _handicap(plan: Plan, explained: Mapping[int, float]) -> float:
+    """What a combination's error is multiplied by, for what is risky about it."""
+    seasons = [_season_handicap(season, plan.recent, explained) for season in plan.seasons.single]
+    wide: float = WIDE_SEASON_HANDICAP ** len(plan.seasons.wide)
+    return SCALING_HANDICAPS.get(plan.scaling, 1.0) * float(np.prod(seasons)) * wide
 
 
 def _season_handicap(season: int, recent: int, explained: Mapping[int, float]) -> float:

@@ -93,9 +93,9 @@ OVERVIEW = Board(
                 (
                     (
                         f'1 - rate(streamlstm_stage_seconds_total{{{PROCESS}, stage="wait"}}{RATE})'
-                        f" / on (job, instance) (sum by (job, instance) "
+                        f" / on (job, instance, worker) (sum by (job, instance, worker) "
                         f"(rate(streamlstm_stage_seconds_total{{{PROCESS}}}{RATE})) > 0)",
-                        "{{instance}}",
+                        "{{instance}} {{worker}}",
                     ),
                 ),
                 least=0,
@@ -112,7 +112,7 @@ OVERVIEW = Board(
                 "Resident memory, and the part of it that records take.",
                 "bytes",
                 (
-                    (f"process_resident_memory_bytes{{{PROCESS}}}", "resident {{instance}}"),
+                    (f"process_resident_memory_bytes{{{PROCESS}}}", "resident {{instance}} {{worker}}"),
                     (f"streamlstm_state_bytes{{{PROCESS}}}", "records {{instance}}"),
                 ),
                 least=0,

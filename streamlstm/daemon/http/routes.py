@@ -6,17 +6,17 @@ from collections.abc import Callable
 
 from streamlstm.common import WebSettings
 from streamlstm.daemon.http.forecast import ForecastFunction, ForecastPage
+from streamlstm.daemon.http.live.figures import Shown
 from streamlstm.daemon.http.live.page import LivePage
 from streamlstm.daemon.http.live.series_gauges import SeriesGauges
-from streamlstm.daemon.http.server import Pages
-from streamlstm.daemon.telemetry import Metrics
+from streamlstm.daemon.http.request_handler import Pages
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.store.resp import Connection, Topology
 
 
 def make_pages(
     settings: WebSettings,
-    metrics: Metrics,
+    shown: Shown,
     store: Topology,
     *,
     unhealthy: Callable[[], str | None],
@@ -37,17 +37,11 @@ def make_pages(
             raise
 
     if settings.series_metrics is not None:
-        gauges = SeriesGauges(
-            connect, lambda: list(metrics.of), pattern=settings.series_metrics, most=settings.series_metrics_max
-        )
-        metrics.registry.register(gauges)
-    page = LivePage(connect, metrics).answer if settings.page else None
+        gauges = SeriesGauges(connect, shown.streams, pattern=settings.series_metrics, most=settings.series_metrics_max)
+        shown.registry.register(gauges)
+    page = LivePage(connect, shown).answer if settings.page else None
     ahead = None
     if forecast is not None and settings.forecasts:
-        ahead = ForecastPage(connect, metrics.of.keys, forecast).answer
-
-    def exposition() -> bytes:
-        metrics.loop_beats.set(0.0 if unhealthy() else 1.0)
-        return metrics.exposition()
-
-    return Pages(metrics=exposition, unhealthy=unhealthy, unready=unready, remark=remark, forecast=ahead, page=page)
+        ahead = ForecastPage(connect, shown.streams, forecast).answer
+    health = {"unhealthy": unhealthy, "unready": unready, "remark": remark}
+    return Pages(metrics=shown.exposition, forecast=ahead, page=page, **health)

@@ -49,9 +49,16 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line)
 
 
-def set_up(level: str = "INFO") -> None:
-    """Send the package's logs to stderr."""
+def set_up(level: str = "INFO", worker: int | None = None) -> None:
+    """Send the package's logs to stderr; of several processes that write there each gives its number, as `worker`."""
+
+    def number(record: logging.LogRecord) -> bool:
+        record.worker = worker
+        return True
+
     handler = logging.StreamHandler(sys.stderr)
+    if worker is not None:
+        handler.addFilter(number)
     handler.setFormatter(TextFormatter() if sys.stderr.isatty() else JsonFormatter())
     root = logging.getLogger("streamlstm")
     root.handlers[:] = [handler]

@@ -15,6 +15,7 @@ from streamlstm.common.settings import DaemonSettings, WebSettings
 from streamlstm.daemon.clock import Clock
 from streamlstm.daemon.daemon import Daemon
 from streamlstm.daemon.health import BEAT_TIMEOUT_S
+from streamlstm.daemon.http.live.figures import ProcessFigures
 from streamlstm.daemon.http.routes import make_pages
 from streamlstm.daemon.http.server import HttpServer
 from streamlstm.daemon.telemetry.metrics import Metrics
@@ -59,7 +60,7 @@ def page() -> Iterator[tuple[str, list[float], Daemon]]:
     web = HttpServer("127.0.0.1:0")
     health = daemon.health
     asked = {"unhealthy": health.unhealthy, "unready": health.unready, "remark": health.remark}
-    web.show(make_pages(WebSettings(), metrics, store, **asked))
+    web.show(make_pages(WebSettings(), ProcessFigures(metrics, daemon.health.unhealthy), store, **asked))
     web.start()
     yield web.url, now, daemon
     web.stop()

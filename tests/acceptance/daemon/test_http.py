@@ -16,10 +16,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from streamlstm.daemon.http import request as http_request
-from streamlstm.daemon.http import server as web_module
+from streamlstm.daemon.http import request_handler as web_module
 from streamlstm.daemon.http.address import parse_address
+from streamlstm.daemon.http.answer import Answer
 from streamlstm.daemon.http.request import MOST_HEAD_BYTES
-from streamlstm.daemon.http.server import MOST_CONNECTIONS, Answer, HttpServer, Pages, most_connections
+from streamlstm.daemon.http.request_handler import MOST_CONNECTIONS, Pages, most_connections
+from streamlstm.daemon.http.server import HttpServer
 from streamlstm.errors import ResourceError, UsageError
 from support.server import Server
 from support.serving import Serving, add, eventually, wait_for_position

@@ -60,15 +60,20 @@ def emptied(listener: socket.socket) -> list[bytes]:
     return said
 
 
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "with workers"])
 def test_a_daemon_says_ready_alive_and_stopping(
-    manager: socket.socket, start_server: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: tuple[str, ...],
+    manager: socket.socket,
+    start_server: Callable[..., Server],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The whole conversation of a unit of Type=notify with a watchdog, in order."""
     model = tmp_path / "model.onnx"
     model.write_bytes(models.lstm(4))
     monkeypatch.setenv("NOTIFY_SOCKET", address(manager))
     monkeypatch.setenv("WATCHDOG_USEC", "300000")
-    daemon = serve(tmp_path, model, "--redis", start_server(fsync="no").url)
+    daemon = serve(tmp_path, model, "--redis", start_server(fsync="no").url, *options)
     try:
         assert heard(manager, b"READY=1")[-1] == b"READY=1\nSTATUS=serving 1 streams"
         for _ in range(3):

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import redis
 
+from streamlstm.daemon.http.live.figures import ProcessFigures
 from streamlstm.daemon.http.live.page import MOST_WATCHERS, LivePage
-from streamlstm.daemon.http.server import HttpServer, Pages
+from streamlstm.daemon.http.request_handler import Pages
+from streamlstm.daemon.http.server import HttpServer
 from streamlstm.daemon.telemetry.metrics import Metrics
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.store.keys import Keys
@@ -198,7 +200,7 @@ def test_an_interval_is_a_band(tmp_path: Path, start_server: Callable[..., Serve
             client.xadd(keys.predictions, {"a": f"{n % 3},{n % 3 - 2},{n % 3 + 2}"}, id=f"{n}-0")
         client.hset(keys.meta, "columns", "yhat,lo,hi")
     metrics = Metrics("0" * 64, "yhat,lo,hi", ["values"])
-    page = LivePage(lambda _: Connection(Address.parse(server.url)), metrics)
+    page = LivePage(lambda _: Connection(Address.parse(server.url)), ProcessFigures(metrics))
     web = HttpServer("127.0.0.1:0", _pages(metrics, page))
     web.start()
     try:
@@ -311,7 +313,7 @@ def test_gauges_of_series_are_there_on_request(start: Callable[..., tuple[Servin
 
 def test_watchers_are_limited_and_their_places_given_back() -> None:
     """One watcher too many is told so; when somebody leaves there is a place again."""
-    page = LivePage(_unreachable, Metrics("0" * 64, "yhat", ["values"]), pause=lambda _: None)
+    page = LivePage(_unreachable, ProcessFigures(Metrics("0" * 64, "yhat", ["values"])), pause=lambda _: None)
 
     def watch() -> Iterator[bytes]:
         answered = page.answer("/events", {"stream": "values"})
@@ -327,7 +329,7 @@ def test_watchers_are_limited_and_their_places_given_back() -> None:
 
 def test_a_store_that_is_away_is_said_and_tried_again() -> None:
     """The watcher gets a word of trouble, then figures as before."""
-    page = LivePage(_unreachable, Metrics("0" * 64, "yhat", ["values"]), pause=lambda _: None)
+    page = LivePage(_unreachable, ProcessFigures(Metrics("0" * 64, "yhat", ["values"])), pause=lambda _: None)
     answered = page.answer("/events", {"stream": "values", "series": "a"})
     assert answered is not None
     events = iter(answered.body)

@@ -123,13 +123,24 @@ def test_the_interface_loads_nothing_heavy_until_it_is_used() -> None:
     subprocess.run([sys.executable, "-c", check], check=True)
 
 
-def test_progress_is_told_each_epoch_and_drawn_nowhere_but_on_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_told_each_stage_and_drawn_nowhere_but_on_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     """A function is told; without a terminal nothing is written."""
     stages: list[Stage] = []
     streamlstm.fit(AIRLINE, progress=stages.append, **QUICK)
     assert stages
-    assert stages[0].label == "finding the number of epochs"
-    assert stages[-1].epoch <= stages[-1].epochs
+    labels = list(dict.fromkeys(stage.label for stage in stages))
+    assert labels == [
+        "reading the table",
+        "planning: scaling and seasons",
+        "fitting the linear part",
+        "finding the number of epochs",
+        "measuring errors",
+        "measuring intervals",
+        "checking the export",
+    ]
+    assert all(stage.epoch <= stage.epochs for stage in stages)
+    planned = [stage for stage in stages if stage.unit == "combinations"]
+    assert [stage.epoch for stage in planned] == list(range(planned[0].epochs + 1))
     streamlstm.fit(AIRLINE, **QUICK)
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlstm.errors import ModelError, UsageError
+from streamlstm.models.bits import step_by_step
 from streamlstm.models.model import Model
 from streamlstm.nn import LSTM
 from streamlstm.nn.operations import State, Value
+from streamlstm.training.export import model_writer
 from streamlstm.training.export.model_writer import TOLERANCE, check_export, export_model, write_model
 from streamlstm.training.forecaster import Forecaster, ForecasterConfig, LagFeatures, Scaling
 from streamlstm.training.forecaster.spread import MIN_MEMORY, VALUE_SHARE
@@ -173,6 +176,34 @@ def test_an_export_with_a_broken_layer_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(LSTM, "scan", wrong)
     with pytest.raises(ModelError, match="differs from the trained one"):
         export_model(made(CONFIGS[0]))
+
+
+def test_an_export_whose_state_is_another_is_refused() -> None:
+    """Also where nothing that is forecast shows it."""
+    forecaster = made(CONFIGS[0])
+    parameters = dict(forecaster.correction.named_parameters())
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            if ".head." in name:
+                parameter.zero_()
+        model_bytes = write_model(forecaster)
+        check_export(forecaster, model_bytes)
+        for name, parameter in parameters.items():
+            if ".head." not in name:
+                parameter.mul_(1.1)
+    with pytest.raises(ModelError, match="differs from the trained one"):
+        check_export(forecaster, model_bytes)
+
+
+def test_what_cells_make_of_roundings_is_no_broken_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """States may drift apart over hundreds of steps; one step after the same state they are the same."""
+
+    def drifted(*given: Any) -> tuple[Any, Any]:
+        forecasts, state = step_by_step(*given)
+        return forecasts, state * 1.002
+
+    monkeypatch.setattr(model_writer, "step_by_step", drifted)
+    assert export_model(made(CONFIGS[0]))
 
 
 def test_an_export_that_depends_on_the_call_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

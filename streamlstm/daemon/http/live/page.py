@@ -15,8 +15,8 @@ from importlib import resources
 from typing import Any
 
 from streamlstm.daemon.http.answer import Answer
+from streamlstm.daemon.http.live.figures import Shown
 from streamlstm.daemon.http.live.series_gauges import number
-from streamlstm.daemon.telemetry import Metrics
 from streamlstm.errors import StoreError
 from streamlstm.store import Answered, Keys, Recent
 from streamlstm.store.resp import Connection
@@ -50,12 +50,11 @@ class LivePage:
     def __init__(
         self,
         connect: Callable[[str], Connection],
-        metrics: Metrics,
+        shown: Shown,
         *,
-        monotonic: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._connect, self._metrics, self._monotonic, self._pause = connect, metrics, monotonic, pause
+        self._connect, self._shown, self._pause = connect, shown, pause
         self._places = threading.BoundedSemaphore(MOST_WATCHERS)
 
     def answer(self, path: str, query: Mapping[str, str]) -> Answer | None:
@@ -64,11 +63,11 @@ class LivePage:
             name, kind = _FILES[path]
             return Answer(200, kind, resources.files(__package__).joinpath(name).read_bytes(), _HEADERS)
         if path == "/streams":
-            return Answer(200, "application/json", json.dumps(sorted(self._metrics.of)).encode(), _HEADERS)
+            return Answer(200, "application/json", json.dumps(sorted(self._shown.streams())).encode(), _HEADERS)
         if path not in {"/series", "/events"}:
             return None
         stream = query.get("stream", "")
-        if stream not in self._metrics.of:
+        if stream not in self._shown.streams():
             return Answer.text(404, "no such stream is served here")
         if path == "/series":
             return self._names(stream)
@@ -92,12 +91,12 @@ class LivePage:
             yield _event("trouble", {"message": f"{MOST_WATCHERS} are watching already; close a page"})
             return
         try:
-            yield _event("figures", self._figures())
+            yield _event("figures", self._shown.figures())
             values = self._values(stream, series)
             for tick in itertools.count(1):
                 yield from next(values)
                 if tick % FIGURES_EVERY == 0:
-                    yield _event("figures", self._figures())
+                    yield _event("figures", self._shown.figures())
                 self._pause(TICK_S)
         finally:
             self._places.release()
@@ -111,7 +110,7 @@ class LivePage:
             connection = None
             try:
                 connection = self._connect(stream)
-                yield from _follow(connection, stream, series, number(str(self._metrics.anomaly_above.value).encode()))
+                yield from _follow(connection, stream, series, number(str(self._shown.anomaly_above()).encode()))
             except StoreError as error:
                 yield [_event("trouble", {"message": str(error)})]
             finally:
@@ -119,23 +118,6 @@ class LivePage:
                     connection.close()
             for _ in range(RETRY_TICKS):
                 yield []
-
-    def _figures(self) -> dict[str, Any]:
-        streams = {}
-        for name, metrics in list(self._metrics.of.items()):
-            latency = metrics.end_to_end_seconds
-            streams[name] = {
-                "values": metrics.values.value,
-                "dead": sum(count.value for count in metrics.dead_letters.values()),
-                "series": metrics.series.value,
-                "lag_entries": metrics.lag_entries.value,
-                "lag_seconds": metrics.lag_seconds.value,
-                "latency": list(latency.counts),
-                "errors": [metrics.absolute_error.value, metrics.naive_absolute_error.value],
-            }
-        edges = list(next(iter(self._metrics.of.values())).end_to_end_seconds.edges) if self._metrics.of else []
-        connected = self._metrics.store_connected.value > 0
-        return {"time": self._monotonic(), "connected": connected, "edges": edges, "streams": streams}
 
 
 def _follow(connection: Connection, stream: str, series: bytes, above: float | None) -> Iterator[list[bytes]]:
