@@ -7,10 +7,13 @@ DEV := .venv-dev
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest
 
-.PHONY: demo test docs chaos fuzz fuzz-files sanitize every-float32 check lint strict types format clean
+.PHONY: demo check-install test docs chaos fuzz fuzz-files sanitize every-float32 check lint strict types format clean
 
 demo: $(BASE)/installed  ## Serve the packaged airline model and watch it forecast (no torch needed)
 	$(BASE)/bin/streamlstm demo
+
+check-install: $(BASE)/installed  ## Whether it works on this machine, in a minute once it is installed
+	tools/check_install.sh $(BASE)/bin/streamlstm
 
 test: $(DEV)/installed  ## Run all tests (installs the training extra)
 	$(PYTEST) -n $(WORKERS) --dist loadgroup

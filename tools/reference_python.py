@@ -83,7 +83,7 @@ def _code(name: str, function: Any) -> str:
     kept = [made for key, made in signature.parameters.items() if key != "self"]
     text = f"{name}{signature.replace(parameters=kept)}".replace("'", "").replace(" -> None", "")
     text = re.sub(r"\*\*options: Unpack\[(\w+)\]", r"**options", text)
-    if len(text) > 110:
+    if len(text) > 84:
         inside, _, after = text[len(name) + 1 :].rpartition(")")
         arguments = re.split(r", (?![^\[(]*[\])])", inside)
         text = f"{name}(\n" + "".join(f"    {argument},\n" for argument in arguments) + f"){after}"
