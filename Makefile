@@ -7,13 +7,20 @@ DEV := .venv-dev
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest
 
-.PHONY: demo test chaos fuzz fuzz-files sanitize every-float32 check lint strict types format clean
+.PHONY: demo check-install test docs chaos fuzz fuzz-files sanitize every-float32 check lint strict types format clean
 
 demo: $(BASE)/installed  ## Serve the packaged airline model and watch it forecast (no torch needed)
 	$(BASE)/bin/streamlstm demo
 
+check-install: $(BASE)/installed  ## Whether it works on this machine, in a minute once it is installed
+	tools/check_install.sh $(BASE)/bin/streamlstm
+
 test: $(DEV)/installed  ## Run all tests (installs the training extra)
 	$(PYTEST) -n $(WORKERS) --dist loadgroup
+
+docs: $(DEV)/installed  ## Build the documentation into build/site, and check every link
+	NO_MKDOCS_2_WARNING=1 $(DEV)/bin/mkdocs build --quiet
+	@echo "Read it: $(DEV)/bin/python -m http.server --directory build/site --bind 127.0.0.1 8000"
 
 chaos: $(DEV)/installed  ## The tests that kill, cut, fill and stop, for some minutes
 	CHAOS_ROUNDS=20 $(PYTEST) tests/acceptance/daemon/test_chaos.py tests/acceptance/sharing
@@ -61,7 +68,7 @@ $(BASE)/installed: pyproject.toml setup.py constraints.txt
 
 $(DEV)/installed: pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(DEV)
-	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[train,test]'
+	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[train,test,docs]'
 	touch $@
 
 clean:

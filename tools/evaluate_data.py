@@ -1,10 +1,10 @@
-"""Train and evaluate on every table of a folder as a user would, and write down the errors for the README.
+"""Train and evaluate on every table of a folder as a user would, and write down the errors.
 
 python tools/evaluate_data.py FOLDER [--seeds 3] [--only NAME]... [-o tools/data_results.json]
 
 One `streamlstm train` and one `streamlstm evaluate` a table and seed, default options but for those named in OPTIONS.
 The baselines are told the seasons in SEASONS, which `train` has to find by itself.
-`python tools/readme.py` then puts the table into the README.
+`python tools/reference.py` then puts the table into docs/explanation/quality.md.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ HEAD = "| table | naive | seasonal naive | AR | ETS | ARIMA | streamlstm | MASE 
 
 
 def row(name: str, found: dict[str, Any]) -> str:
-    """One line of the README's table."""
+    """One line of the documentation's table."""
     baselines, model = found["baselines"], found["model"]
     seasonal = [errors["rmse"] for method, errors in baselines.items() if method.startswith("seasonal_naive")]
     others = {method: errors["rmse"] for method, errors in baselines.items()}
@@ -134,7 +134,7 @@ def shown(value: float | None, digits: int = 4) -> str:
 
 
 def table(report: dict[str, Any]) -> str:
-    """The README's table, in Markdown."""
+    """The documentation's table, in Markdown."""
     rule = "|" + "---|" * HEAD.count(" | ") + "---|"
     return "\n".join([HEAD, rule, *(row(name, found) for name, found in report["tables"].items())])
 

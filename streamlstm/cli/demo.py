@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -47,19 +48,23 @@ POLL_S = 0.02
 @command("demo", short_help="Forecast a table through a real server, in half a minute.")
 @option("--train", is_flag=True, help="Train the model first, in front of you; needs the extra `train`.")
 @option("--fast", is_flag=True, help="Do not pause between the live months.")
-def demo(*, train: bool, fast: bool) -> None:
+@option("--files", is_flag=True, help="Only print where the table and the model lie, a path a line.")
+def demo(*, train: bool, fast: bool, files: bool) -> None:
     """Forecast 144 months of airline passengers through a real server, in a temporary directory.
 
     A daemon is started with an embedded server, ten years of history are pushed in bulk and two more month by month;
     then come the forecasts next to what came, their error next to the naive forecasts', and what to try next.
     Everything started is stopped and removed at the end, also at Ctrl-C.
     """
+    models = resources.files("streamlstm") / "models"
+    if files:
+        click.echo(f"{models / TABLE}\n{models / MODEL}")
+        return
     if train:
         from streamlstm.errors import require_extra
 
         require_extra("torch", "onnx")
     pause_s = PAUSE_S if sys.stdout.isatty() and not fast else 0.0
-    models = resources.files("streamlstm") / "models"
     with (
         resources.as_file(models / MODEL) as packaged,
         resources.as_file(models / TABLE) as table,
@@ -202,10 +207,14 @@ def _show_results(months: Sequence[Month], forecasts: Sequence[float], waits_ms:
 def _show_what_next(model: Path) -> None:
     shown = os.path.relpath(model)
     activate = Path(sys.executable).parent / "activate"
-    first = f"  . {os.path.relpath(activate)}\n" if shutil.which("streamlstm") is None and activate.exists() else ""
+    first = (
+        f"  . {shlex.quote(os.path.relpath(activate))}\n"
+        if shutil.which("streamlstm") is None and activate.exists()
+        else ""
+    )
     click.echo(
         "\nEverything was stopped and removed. To go on with values of your own:\n"
-        f"{first}  streamlstm serve {model if shown.startswith('..') else shown}\n"
+        f"{first}  streamlstm serve {shlex.quote(str(model) if shown.startswith('..') else shown)}\n"
         "and in another terminal, while it runs:\n"
         f"{first}"
         "  seq 1 1000 | streamlstm push values --series s1\n"
@@ -218,7 +227,7 @@ def _show_what_next(model: Path) -> None:
 
 def _run(arguments: Sequence[str], directory: Path) -> None:
     """Run one of our own commands as a user would; if it fails it has said why, and its status is ours."""
-    click.echo(f"$ streamlstm {' '.join(arguments)}")
+    click.echo(f"$ streamlstm {shlex.join(arguments)}")
     done = subprocess.run(_command(arguments, directory), env=_clean_environment(), check=False)
     if done.returncode:
         raise click.exceptions.Exit(done.returncode)
@@ -229,7 +238,7 @@ def _serving(model: Path, directory: Path) -> Iterator[Endpoint]:
     """Start the daemon and wait until it is ready; afterwards stop it and check that it ended cleanly."""
     data_dir = directory / "data"
     arguments = ["serve", str(model), "--data-dir", str(data_dir), "--http", "127.0.0.1:0", "--log-level", "WARNING"]
-    click.echo(f"$ streamlstm {' '.join(arguments)} &")
+    click.echo(f"$ streamlstm {shlex.join(arguments)} &")
     started = time.perf_counter()
     # A session of its own, so that Ctrl-C reaches this process only, which then ends the daemon in order.
     process = subprocess.Popen(

@@ -1,6 +1,6 @@
 """What a step model says of itself: features, outputs, state layout and facts, as JSON in the ONNX metadata.
 
-The graph's contract (README, "The model file"): inputs `x` float32 [T, B, F] and `state` float32 [B, D], and `time`
+The graph's contract (docs/reference/model-file.md): inputs `x` float32 [T, B, F] and `state` float32 [B, D], and `time`
 int64 [T, B] if the spec says so; outputs `y` float32 [T, B, O] and `next_state` float32 [B, D]. An `exact` model takes
 and gives every number as a pair of float32 (`models.pairs`): x [T, B, 2F], y [T, B, 2O]. This module knows the
 text; `models.model` holds it against a loaded graph.

@@ -1,29 +1,26 @@
-"""What docs/anomalies.md shows runs: a value that is odd reaches a pager, once."""
+"""What docs/how-to/anomalies.md shows runs: a value that is odd reaches a pager, once."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-import pytest
-
+from support.pages import blocks, furnish
 from support.paths import ROOT
 from support.programs import run
 from support.serving import eventually
 
-PAGE = (ROOT / "docs" / "anomalies.md").read_text(encoding="utf-8")
+PAGE = ROOT / "docs" / "how-to" / "anomalies.md"
 
 
 def block(language: str) -> str:
     """The one block of a language."""
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    return str(found)
+    (found,) = [block.text for block in blocks(PAGE) if block.language == language]
+    return found
 
 
 class Pager(HTTPServer):
@@ -53,36 +50,20 @@ class Taking(BaseHTTPRequestHandler):
         """Nobody listens."""
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """A folder that looks like a clone, with the program on its path."""
-    (tmp_path / "streamlstm" / "models").mkdir(parents=True)
-    for name in ("airline.onnx", "airline-passengers.csv"):
-        (tmp_path / "streamlstm" / "models" / name).symlink_to(ROOT / "streamlstm" / "models" / name)
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "streamlstm").write_text(
-        f'#!/bin/sh\nexec "{sys.executable}" -P -m streamlstm "$@"\n', encoding="utf-8"
-    )
-    (tmp_path / "bin" / "streamlstm").chmod(0o755)
-    return tmp_path
-
-
-def test_an_odd_value_reaches_a_pager(place: Path) -> None:
+def test_an_odd_value_reaches_a_pager(tmp_path: Path) -> None:
     """The commands as they stand, then the program: a page that was refused is sent by the next one, and none twice."""
     pager = Pager()
     threading.Thread(target=pager.serve_forever, daemon=True).start()
-    environment = {
-        **os.environ,
-        "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
+    environment = furnish(tmp_path) | {
         "STREAMLSTM_HTTP": "127.0.0.1:0",
         "PAGER_URL": f"http://127.0.0.1:{pager.server_port}/",
     }
-    (place / "pager.py").write_text(block("python"), encoding="utf-8")
-    script = f'set -e\ntrap "kill %1; wait" EXIT\n{block("sh")}\n"{sys.executable}" -P pager.py && exit 3\n'
-    script += f'"{sys.executable}" -P pager.py & P=$!\nwhile [ ! -e done ]; do sleep 0.05; done\nkill $P\n'
+    (tmp_path / "pager.py").write_text(block("python"), encoding="utf-8")
+    script = f'set -e\ntrap "kill %1; wait" EXIT\n{block("sh")}\npython pager.py && exit 3\n'
+    script += "python pager.py & P=$!\nwhile [ ! -e done ]; do sleep 0.05; done\nkill $P\n"
     with subprocess.Popen(
         ["bash", "-c", script],
-        cwd=place,
+        cwd=tmp_path,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -93,7 +74,7 @@ def test_an_odd_value_reaches_a_pager(place: Path) -> None:
                 lambda: process.poll() is not None or any("was 5000 at" in p["text"] for p in pager.pages)
             )
         finally:
-            (place / "done").touch()
+            (tmp_path / "done").touch()
         out, said = process.communicate(timeout=120)
     pager.shutdown()
     pager.server_close()

@@ -14,7 +14,7 @@ import pytest
 
 from support.paths import ROOT
 
-NOTEBOOKS = sorted((ROOT / "docs").glob("*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "docs").rglob("*.ipynb"))
 # In a process of its own: what the kernel's client warns of is not this project's.
 RUN = """
 import sys

@@ -1,4 +1,4 @@
-"""What docs/other-libraries.md shows runs, of the libraries that are installed."""
+"""What docs/how-to/other-libraries.md shows runs, of the libraries that are installed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from support.paths import ROOT
 
-PAGE = (ROOT / "docs" / "other-libraries.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "how-to" / "other-libraries.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 LIBRARIES = ("darts", "neuralforecast", "gluonts", "sktime")
 

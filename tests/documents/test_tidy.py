@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import architecture
 import pytest
 
 from support.paths import ROOT
@@ -25,7 +26,7 @@ MAX_PARAMETERS = 8
 
 
 class Row(NamedTuple):
-    """A row of the table in the README that says who may import whom."""
+    """A row of the table in docs/explanation/inside.md that says who may import whom."""
 
     folders: set[str]
     packages: set[str]
@@ -45,19 +46,9 @@ def name_of(path: Path) -> str:
 
 
 def read_table() -> dict[str, Row]:
-    """The README's table of folders."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = text[text.index("## Architecture") :].split("\n## ", 1)[0]
-    rows = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("| `")
-    ]
-    names = [first.strip("`") for first, *_ in rows]
-    assert len(names) == len(set(names)), "a folder stands in one row"
-    named = [set(names) if row[2] == "all of them" else set(re.findall(r"`([\w/]+)`", row[2])) for row in rows]
-    return {
-        name: Row(folders, set(packages.split()))
-        for name, folders, (_, _, _, packages) in zip(names, named, rows, strict=True)
-    }
+    """The table of folders, as the picture of the architecture is drawn from it."""
+    found = architecture.rows(architecture.PAGE.read_text(encoding="utf-8"))
+    return {row.name: Row(set(row.folders), set(row.packages)) for row in found}
 
 
 TABLE = read_table()
@@ -68,7 +59,9 @@ def folder_of(dotted: str) -> str:
     parts = dotted.split(".")
     rows = ["/".join(parts[:depth]) for depth in range(len(parts), 0, -1)]
     found = next((row for row in rows if row in TABLE), "")
-    assert found or dotted == "__main__", f"streamlstm.{dotted} is in no row of the README's table of folders"
+    assert found or dotted == "__main__", (
+        f"streamlstm.{dotted} is in no row of the table of folders in docs/explanation/inside.md"
+    )
     return found or "cli"
 
 
@@ -124,6 +117,18 @@ def test_a_module_asks_other_folders_at_their_door(path: Path) -> None:
         if name not in {"__version__", "load"} and folder_of(name) not in {folder, name.replace(".", "/")}
     ]
     assert not wrong, f"{name_of(path)} looks inside of other folders: {', '.join(wrong)}"
+
+
+def test_a_row_names_nothing_that_is_not_imported() -> None:
+    """So the picture drawn from the table shows what is, not what once was; `cli` may import all of them."""
+    used: dict[str, set[str]] = {name: set() for name in TABLE}
+    for path in SOURCES:
+        for name in imports(parse(path), path) if dotted_of(path) else ():
+            first, _, rest = name.partition(".")
+            ours = first == "streamlstm" and rest not in {"", "__version__", "load"}
+            used[folder_of(dotted_of(path))].add(folder_of(rest) if ours else first)
+    stale = {name: (row.folders | row.packages) - used[name] for name, row in TABLE.items() if name != "cli"}
+    assert not {name: names for name, names in stale.items() if names}
 
 
 def test_no_two_folders_import_each_other() -> None:

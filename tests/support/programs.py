@@ -12,6 +12,9 @@ import pytest
 
 # Program -> Debian package that has it.
 PACKAGES = {
+    "redis-server": "redis-server",
+    "redis-cli": "redis-server",
+    "make": "make",
     "promtool": "prometheus",
     "prometheus": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",

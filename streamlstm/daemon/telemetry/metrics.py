@@ -378,7 +378,7 @@ class Metrics:
 
 
 class Described(NamedTuple):
-    """One metric as the README shows it."""
+    """One metric as the documentation shows it."""
 
     name: str
     kind: str

@@ -6,8 +6,8 @@
     at the end: 0xFFFFFFFF (uint32), CRC-32 of everything before (uint32), number of records (uint64)
 
 Numbers are little-endian. Binary, because records are: as base64 in JSON the file is a third larger, and a record's
-layout (README) has to be known anyway to read one. A name may be any bytes. Whoever reads a file to its end knows that
-it is whole; until then nothing of it may be put to use.
+layout (docs/reference/streams.md) has to be known anyway to read one. A name may be any bytes. Whoever reads a file to
+its end knows that it is whole; until then nothing of it may be put to use.
 """
 
 from __future__ import annotations

@@ -61,6 +61,16 @@ def test_the_demo_runs_shows_and_cleans_up(tmp_path: Path) -> None:
     assert list(tmp_path.glob("streamlstm*")) == []
 
 
+def test_the_demo_says_where_its_files_lie(tmp_path: Path) -> None:
+    """The table and the model, a path a line, and nothing is started."""
+    command = [sys.executable, "-m", "streamlstm", "demo", "--files"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(tmp_path), check=True)
+    table, model = map(Path, done.stdout.splitlines())
+    assert table.read_text().startswith("time,passengers")
+    assert model.suffix == ".onnx"
+    assert model.exists()
+
+
 def waiting_bytes(pipe: IO[bytes]) -> int:
     """How much there is to be read."""
     (found,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))

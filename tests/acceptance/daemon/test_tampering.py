@@ -273,5 +273,5 @@ def test_a_daemon_may_serve_meanwhile(
 
 
 def test_the_layout_of_what_is_altered() -> None:
-    """The offsets used above are those the README documents."""
+    """The offsets used above are those that are documented."""
     assert struct.calcsize("<IIQqQQ4d") == 72

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,6 +100,58 @@ def test_a_wheel_serves_with_or_without_compiled_parts(
         )
         assert done.returncode == 0, done.stderr
         assert said in done.stdout
+
+
+def test_a_wheel_is_used_by_anybody_wherever_it_lies(clone: Path) -> None:
+    """In a folder with spaces that nobody may write to, by a user without a home: what `make check-install` does."""
+    # Not pytest's folder, which is only for whoever runs the tests.
+    with tempfile.TemporaryDirectory(prefix="a place ") as name:
+        place = Path(name)
+        place.chmod(0o755)
+        with zipfile.ZipFile(built(clone, place / "dist", "wheel", STREAMLSTM_PURE="1")) as archive:
+            archive.extractall(place / "installed here")
+        shutil.copy(ROOT / "tools" / "check_install.sh", place)
+        (place / "their work").mkdir()
+        (place / "their work").chmod(0o777)
+        (place / "streamlstm").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m streamlstm "$@"\n')
+        (place / "streamlstm").chmod(0o755)
+        for path in [place / "installed here", *(place / "installed here").rglob("*")]:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        environ = {
+            "PATH": f"{place}:{os.environ['PATH']}",
+            "PYTHONPATH": str(place / "installed here"),
+            "PYTHONSAFEPATH": "1",
+            "HOME": "/nonexistent",
+            "TMPDIR": str(place / "their work"),
+        }
+        done = subprocess.run(
+            ["bash", place / "check_install.sh", "streamlstm"],
+            cwd=place / "their work",
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            **somebody_else(),
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        assert done.stdout.count("yhat=") == 3
+        assert "to the bit" in done.stdout
+        assert "works here" in done.stdout
+        assert not list((place / "their work").iterdir())
+        assert "  streamlstm serve '" in done.stdout, "a path with a space can be pasted"
+        for path in (place / "installed here").rglob("*"):
+            path.chmod(0o755)
+
+
+def somebody_else() -> dict[str, Any]:
+    """How to be a user without rights, where the tests run as root and Python is for everybody."""
+    if os.geteuid() != 0:
+        return {}
+    user = {"user": 65534, "group": 65534, "extra_groups": []}
+    with contextlib.suppress(PermissionError):
+        if subprocess.run([sys.executable, "-c", "import numpy"], check=False, cwd="/", **user).returncode == 0:  # type: ignore[call-overload]
+            return user
+    return {}
 
 
 def test_a_strict_build_fails_without_a_compiler(clone: Path, tmp_path: Path) -> None:
