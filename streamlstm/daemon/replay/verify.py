@@ -87,10 +87,11 @@ class Verification:
             self._counted = snapshot is None or snapshot.head.stream == self._stream
             for course in courses:
                 engine = self._engine_for(course.model)
+                known = report.models_gone if engine is None else report.models
+                if course.model not in known:
+                    known.append(course.model)
                 if engine is None:
-                    report.models_gone.append(course.model)
                     continue
-                report.models.append(course.model)
                 report.difference = self._compare_meta(meta, newest, course, engine)
                 if report.difference is None:
                     started = Replay(engine, self._stream, start=course.start, records=records)

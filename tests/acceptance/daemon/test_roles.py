@@ -115,6 +115,33 @@ def test_a_challenger_answers_what_it_would_alone_and_takes_over(
     assert daemon.stop() == 0
 
 
+def test_a_model_that_comes_back_is_verified_in_each_of_its_lives(
+    answering: Begin, tmp_path: Path, model_path: Path, other_path: Path
+) -> None:
+    """Taken away and added again, from the input and fresh: what it answered as champion and what beside one."""
+    server, client, daemon = answering(500)
+
+    def more(first: int, last: int) -> None:
+        add(client, MADE[first:last])
+        wait_for_position(client, "values", MADE[last - 1][0])
+        assert eventually(lambda: in_step(client))
+
+    for number, begin in enumerate(("replay", "replay", "fresh", "replay")):
+        model(tmp_path, server, "add", "other.onnx", "--from", begin)
+        more(500 + 300 * number, 600 + 300 * number)
+        model(tmp_path, server, "promote")
+        more(600 + 300 * number, 700 + 300 * number)
+        model(tmp_path, server, "rollback")
+        more(700 + 300 * number, 800 + 300 * number)
+        for path in (model_path, other_path):
+            report = verified(tmp_path, server, path)
+            assert report["predictions"] == client.xlen(KEYS.predictions)
+            assert report["challenger_predictions"] == client.xlen(KEYS.challenger_predictions)
+            assert report["models"] == [load(model_path).fingerprint, load(other_path).fingerprint]
+        model(tmp_path, server, "remove")
+    assert daemon.stop() == 0
+
+
 def produce(client: redis.Redis, names: tuple[str, ...], done: threading.Event) -> None:
     """Send all entries to some streams, a few at a time."""
     for first in range(0, len(MADE), 20):
