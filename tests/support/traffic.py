@@ -22,12 +22,19 @@ def entries(
 ) -> list[tuple[str, list[str]]]:
     """Entries (id, fields); of items a share is `odd` (missing, rubbish or resets), of entries a share `warm`.
 
-    `corrected` is the share of entries that correct values of others.
+    `corrected` is the share of entries that correct values of others; some that do nothing else come in a row.
     """
     rng = random.Random(seed)
     made: list[tuple[str, list[str]]] = []
+    alone = 0  # entries to come that hold nothing but corrections
     for number in range(1, count + 1):
         fields: list[str] = []
+        if corrected and made and not alone and rng.random() < corrected / 4:
+            alone = rng.choice((1, 2, 5))
+        if alone:
+            alone -= 1
+            made.append((f"{number * step_ms}-0", [*_correction(rng, made), *_correction(rng, made)]))
+            continue
         for _ in range(rng.choice((1, 1, 1, 2, 5, 12))):
             name = f"s{rng.randrange(series)}" if rng.random() < 0.7 else "hot"
             fields += _item(rng, name, features) if rng.random() < odd else [name, _value(rng, features, level)]
