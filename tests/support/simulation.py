@@ -167,6 +167,7 @@ class Simulation:
                 max_series=self.max_series,
                 # What was exported before a failover, and imported after it, may have seen input that is lost.
                 refused=uncorrected(held) if self.faults.lose_input or self.faults.operate else (),
+                lost=self.lost[stream],
             )
             if number and self.replay:
                 oracle.feed(before)

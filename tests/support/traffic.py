@@ -70,7 +70,8 @@ def _correction(rng: random.Random, made: Sequence[tuple[str, list[str]]]) -> li
     name = rng.choice([one for one in fields[0::2] if not one.startswith("!")] or ["hot"])
     kind = rng.random()
     if kind < 0.6:
-        return ["!correct", f"{name} {entry} {_value(rng, 1)}"]
+        which = f"#{rng.choice((1, 2, 2, 3, 4))}" if fields[0::2].count(name) > 1 else rng.choice(("", "", "", "#1"))
+        return ["!correct", f"{name} {entry}{which} {_value(rng, 1)}"]
     if kind < 0.8:
         late = rng.choice((entry, f"{entry}9", f"{int(entry.partition('-')[0]) + 500}"))
         return ["!late", f"{rng.choice((name, name, 'hot', 'new'))} {late} {_value(rng, 1)}"]
@@ -80,6 +81,8 @@ def _correction(rng: random.Random, made: Sequence[tuple[str, list[str]]]) -> li
             f"{name} {entry} {rng.choice(RUBBISH)}",
             f"{name} {entry.partition('-')[0]} 1",
             f"{name} 999999999999-0 1",
+            f"{name} {entry}{rng.choice(('#', '#0', '#-1', '#x', '#1#1', '#9999999999', '#٢', '#1'))} 1",
+            f"{name} {entry} 2.5",
             f"{name}  {entry} 1",
             f"nobody {entry} 1",
             f"!reset {entry} 1",

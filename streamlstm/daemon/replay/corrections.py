@@ -121,14 +121,14 @@ def read_past(engine: Engine, stream: str, after: Mapping[bytes, bytes], source:
 
 def right_of(engine: Engine, past: Past, letters: Callable[[], Mapping[About, str]]) -> dict[Place, bytes]:
     """What entries have put right, each place as the last of them says."""
-    spec, right, there = engine.model.spec, dict[Place, bytes](), past.places()
+    spec, right, there = engine.model.spec, dict[Place, bytes](), past.counts()
     for asked in past.asked:
         found = read_correction(asked, len(spec.features), exact=spec.exact)
         if (
             isinstance(found, Correction)
             and past.has(found.series)
             and EntryId.parse(found.id) > past.after(found.series)
-            and there[found.place] == (0 if found.is_late else 1)
+            and found.is_of(there[found.place[:2]])
             and asked not in letters()
         ):
             right[found.place] = found.value
@@ -196,15 +196,17 @@ class Making:
         if not self._is_there:
             gone = f"the input has no entry {found.id.decode()} (any more)"
             return None if self._source.follows else self._refused(gone)
-        values = past.places()[found.place]
-        if values == (0 if found.is_late else 1):
+        values = past.counts()[found.place[:2]]
+        if found.is_of(values):
             return None
         if found.is_late:
             have = "has a value of this series, so that this one is not late: !correct puts it in its place"
             return self._refused(f"the entry {found.id.decode()} {have}")
         have = "no value of this series"
         if values:
-            have = f"{values:,} values of this series, and nothing says which is meant"
+            have = f"{values:,} values of this series, and none that is number {found.number}"
+        if values and found.number is None:
+            have = f"{values:,} values of this series: say which, {found.id.decode()}#1 for the first"
         return self._refused(f"the entry {found.id.decode()} has {have}")
 
     def _refused(self, why: str) -> Flaw:

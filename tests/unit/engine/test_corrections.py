@@ -103,6 +103,24 @@ def test_a_correction_begins_no_series_beyond_the_limit() -> None:
     assert ["has reached its limit of 1" in one.error for one in held.dead] == [False, True, True]
 
 
+def test_one_of_several_values_of_an_entry_is_named_by_its_number() -> None:
+    """`#2` is the second of its series, the last that is said of it counts; without a number there has to be one."""
+    made = [("1-0", ["a", "1", "b", "2", "a", "3", "a", "4"]), ("2-0", ["a", "5", "b", "6"])]
+    asked = ["a 1-0#2 7", "a 1-0#3 text", "a 1-0#2 8", "a 1-0#4 9", "a 1-0 9", "b 1-0#1 9", "a 1-0#0 9", "a 1-0#1#1 9"]
+    traffic = [*made, ("3-0", [part for text in asked for part in ("!correct", text)]), ("4-0", ["!late", "b 1-5#1 1"])]
+    held = answer(MODELS["lstm"], [*traffic, ("5-0", ["a", "1", "b", "1"])])
+    right = [("1-0", ["a", "1", "b", "9", "a", "8", "a", "4"]), made[1], ("5-0", ["a", "1", "b", "1"])]
+    assert held.state == answer(MODELS["lstm"], right).state
+    reasons = [one.error.partition(": ")[2] for one in held.dead]
+    assert reasons[1:3] == [
+        "the entry 1-0 has 3 values of this series, and none that is number 4",
+        "the entry 1-0 has 3 values of this series: say which, 1-0#1 for the first",
+    ]
+    assert reasons[0].startswith("the value given is wrong")
+    wrong = "behind the # of an id stands which value it is, from 1 on, and nothing of a late one"
+    assert reasons[3:] == [wrong, wrong, wrong]
+
+
 def test_entries_that_only_correct_are_made_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """What they need is read once for those in a row; one that is refused parts them, and costs the others nothing."""
     reads, read_past = [], corrections.read_past
