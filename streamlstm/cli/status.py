@@ -50,6 +50,8 @@ class Standing:
     series: int  # with a record
     predictions: int  # entries of output, as far as they are kept
     dead_letters: int
+    anomalies: int  # entries of them, as far as they are kept; none without `serve --score`
+    last_anomaly: str | None
     last_prediction: str | None
     model: str | None  # first digits of the fingerprint
     owner: str | None  # who holds the lease: the daemon at work
@@ -142,7 +144,6 @@ def standing(connection: Connection, stream: str) -> Standing:
     series = connection.call("HLEN", keys.state)
     head = Head(position=meta.position, model=meta.model, series=series, answered=meta.answered)
     tail = read_tail(connection, keys, head)
-    latest = connection.call("XREVRANGE", keys.predictions, "+", "-", "COUNT", 1)
     owner = connection.call("GET", keys.lease)
     return Standing(
         stream=stream,
@@ -154,11 +155,19 @@ def standing(connection: Connection, stream: str) -> Standing:
         series=series,
         predictions=connection.call("XLEN", keys.predictions),
         dead_letters=connection.call("XLEN", keys.dead),
-        last_prediction=latest[0][0].decode() if latest else None,
+        anomalies=connection.call("XLEN", keys.anomalies),
+        last_anomaly=_last(connection, keys.anomalies),
+        last_prediction=_last(connection, keys.predictions),
         model=None if meta.model is None else meta.model[:FINGERPRINT_DIGITS],
         owner=None if owner is None else owner.decode("utf-8", "replace"),
         advice=begun_again_text(stream) if tail.ends_before_position else None,
     )
+
+
+def _last(connection: Connection, key: str) -> str | None:
+    """The id of the last entry of a stream."""
+    latest = connection.call("XREVRANGE", key, "+", "-", "COUNT", 1)
+    return latest[0][0].decode() if latest else None
 
 
 def served_streams(nodes: Nodes) -> set[str]:
@@ -203,6 +212,7 @@ def _description(item: Standing) -> list[str]:
         "predictions": f"{_entries(item.predictions)} kept"
         + (f", last {item.last_prediction}" * bool(item.predictions)),
         "dead letters": f"{item.dead_letters:,}",
+        "anomalies": f"{_entries(item.anomalies)} kept" + (f", last {item.last_anomaly}" * bool(item.anomalies)),
         "model": item.model or "none yet",
         "served by": item.owner or "nobody just now",
     }
@@ -215,14 +225,15 @@ def _entries(number: int) -> str:
 
 
 def _table(found: Sequence[Standing]) -> list[str]:
-    head = ("stream", "input", "position", "lag", "lag s", "series", "predictions", "dead", "model")
+    head = ("stream", "input", "position", "lag", "lag s", "series", "predictions", "dead", "anomalies", "model")
     rows: list[tuple[Any, ...]] = [head]
     for item in found:
-        numbers = (f"{item.series:,}", f"{item.predictions:,}", f"{item.dead_letters:,}", item.model or "-")
+        counts = (item.series, item.predictions, item.dead_letters, item.anomalies)
+        numbers = (*(f"{count:,}" for count in counts), item.model or "-")
         lag = (f"{item.lag_entries:,}", f"{item.lag_seconds:,.1f}")
         rows.append((as_column(item.stream), f"{item.entries:,}", item.position or "-", *lag, *numbers))
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    left = {0, 2, 8}  # names, positions and fingerprints; numbers stand to the right
+    left = {0, 2, len(head) - 1}  # names, positions and fingerprints; numbers stand to the right
     return [
         "  ".join(
             cell.ljust(width) if column in left else cell.rjust(width)

@@ -129,6 +129,11 @@ def _show(report: Report, *, as_json: bool) -> None:
             f"not compared: what {', '.join(model[:12] for model in report.models_gone)} answered, whose file is not "
             "kept any more; give it in the place of MODEL.onnx"
         )
+    if report.forgotten is not None:
+        note(
+            f"not compared: what was answered up to {report.forgotten}: of more champions than are remembered who "
+            "answered it is forgotten"
+        )
     if report.difference is None and (report.predictions_gone or report.dead_letters_trimmed or report.input_gone):
         trimmed, letters = report.dead_letters_trimmed, counted(report.dead_letters_gone, "dead letter")
         note(

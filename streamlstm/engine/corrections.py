@@ -28,7 +28,9 @@ from streamlstm.store import BEFORE_ANYTHING, About
 from streamlstm.store.resp import EntryId, Table, encode_read
 
 Entry = tuple[bytes, list[bytes]]  # an id, and names with texts in turn
-Place = tuple[bytes, bytes]  # id of an entry and a series that has a value there
+Place = tuple[bytes, bytes, int]  # id of an entry, a series that has values there, and which of them, from 1 on
+
+MOST_DIGITS = 9  # of the number of a value in its entry
 
 _FIRST = EntryId(0, 0)
 ENTRIES_AT_ONCE = 4_096  # stepped in one batch
@@ -43,10 +45,17 @@ class Correction(NamedTuple):
     id: bytes  # of the entry it belongs to
     value: bytes
     is_late: bool
+    number: int | None = None  # which of the series' values in the entry; None where it has to have one only
 
     @property
     def place(self) -> Place:
-        return self.id, self.series
+        return self.id, self.series, self.number or 1
+
+    def is_of(self, values: int) -> bool:
+        """Whether it says which it means where the entry has so many values of the series."""
+        if self.is_late:
+            return values == 0
+        return values == 1 if self.number is None else self.number <= values
 
 
 def not_corrected(why: str) -> Flaw:
@@ -55,12 +64,16 @@ def not_corrected(why: str) -> Flaw:
 
 
 def read_correction(item: About, features: int, *, exact: bool = False) -> Correction | Flaw:
-    """Read `<series> <id> <value>`; what is wrong with it if it is none. Names may have spaces."""
+    """Read `<series> <id> <value>`; what is wrong with it if it is none. Names may have spaces.
+
+    `<id>#2` is the second value of the series in its entry.
+    """
     own, command, text = item
     parts = text.rsplit(b" ", 2)
     if len(text) > MOST_TEXT_BYTES or len(parts) != 3:
         return NO_CORRECTION
     series, entry, value = parts
+    entry, sign, which = entry.partition(b"#")
     wrong = name_error(series)
     if wrong is not None:
         return not_corrected(wrong.text)
@@ -71,9 +84,10 @@ def read_correction(item: About, features: int, *, exact: bool = False) -> Corre
     if found >= EntryId.parse(own):
         return not_corrected(f"the entry {found} does not lie before the correction, {own.decode()}")
     wrong = read_odd(value, np.empty(2 * features if exact else features, np.float32), exact=exact)
-    if wrong is not None:
-        return not_corrected(f"the value given is wrong: {wrong.text}")
-    return Correction(series, bytes(found), value, command == LATE)
+    flaw = not_corrected(f"the value given is wrong: {wrong.text}") if wrong is not None else None
+    if sign and (command == LATE or len(which) > MOST_DIGITS or not which.isdigit() or not int(which)):
+        flaw = not_corrected("behind the # of an id stands which value it is, from 1 on, and nothing of a late one")
+    return flaw or Correction(series, bytes(found), value, command == LATE, int(which) if sign else None)
 
 
 def correcting_entries(parsed: Parsed) -> list[int]:
@@ -153,7 +167,7 @@ class Past:
         """Whether a series is one of these."""
         return name in self._series
 
-    def places(self) -> Counter[Place]:
+    def counts(self) -> Counter[tuple[bytes, bytes]]:
         """How many values each of the series has in each entry."""
         return Counter((entry, name) for entry, fields in self.entries for name in fields[0::2] if name not in COMMANDS)
 
@@ -184,9 +198,15 @@ def with_right(entries: Sequence[Entry], right: Mapping[Place, bytes]) -> Sequen
     """The same with what is right: in the place of what is there, or between the others."""
     if not right:
         return entries
-    left, made = dict(right), list[Entry]()
+    left, made, chosen = dict(right), list[Entry](), {entry for entry, _, _ in right}
     for entry, fields in entries:
-        texts = [left.pop((entry, name), text) for name, text in zip(fields[0::2], fields[1::2], strict=True)]
-        made.append((entry, [part for pair in zip(fields[0::2], texts, strict=True) for part in pair]))
-    made += [(entry, [series, value]) for (entry, series), value in left.items()]
+        if entry not in chosen:
+            made.append((entry, fields))
+            continue
+        changed, seen = list(fields), Counter[bytes]()
+        for at, name in enumerate(fields[0::2]):
+            seen[name] += 1
+            changed[2 * at + 1] = left.pop((entry, name, seen[name]), fields[2 * at + 1])
+        made.append((entry, changed))
+    made += [(entry, [series, value]) for (entry, series, _), value in left.items()]
     return sorted(made, key=lambda one: EntryId.parse(one[0])) if left else made

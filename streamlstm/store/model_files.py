@@ -42,5 +42,6 @@ def kept_model(connection: Connection, keys: Keys, model: str) -> bytes | None:
     """The file with this fingerprint, if it is kept beside a stream; raises ModelError if what is there is another."""
     data: bytes | None = connection.call("GET", keys.model(model))
     if data is not None and fingerprint(data) != model:
-        raise ModelError(f"the key {keys.model(model)!r} holds another model than it says; delete it, or give --model")
+        key = keys.model(model)
+        raise ModelError(f"the key {key!r} holds another model than it says; delete it, and give that model's own file")
     return data

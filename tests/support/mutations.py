@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import streamlstm.daemon.challengers
+import streamlstm.daemon.corrections
 import streamlstm.daemon.idle_sweeper
 import streamlstm.daemon.replay.corrections
 import streamlstm.engine.engine
@@ -23,6 +24,7 @@ from streamlstm.daemon.sharing.assignment import Sharing
 from streamlstm.daemon.sharing.leases import Roll
 from streamlstm.daemon.streams import Status, Stream
 from streamlstm.engine.corrected import Corrected
+from streamlstm.engine.corrections import correcting_entries
 from streamlstm.engine.engine import Engine
 from streamlstm.engine.series_limit import Admission
 from streamlstm.store.base import Commit, Head
@@ -321,6 +323,17 @@ def adopted_with_the_champions_places(patch: Patch) -> None:
     patch.setattr(Engine, "adopt", lambda _, parsed: parsed.elsewhere(parsed.slots) if parsed.is_bare else None)
 
 
+def corrections_made_past_values(patch: Patch) -> None:
+    """What several entries correct is made at once where some of them have values too."""
+
+    def cut(parsed: Any) -> Any:
+        asking = [] if parsed.plain else correcting_entries(parsed)
+        return parsed.first(asking[0]) if asking and asking[0] else parsed
+
+    for module in (streamlstm.daemon.replay.corrections, streamlstm.daemon.corrections):
+        patch.setattr(module, "cut", cut)
+
+
 def challengers_not_corrected(patch: Patch) -> None:
     """A correction is made of the champion's states alone."""
     patch.setattr(streamlstm.daemon.challengers, "prepare", lambda _, parsed, __: parsed)
@@ -366,5 +379,6 @@ MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "corrections not proved": ("corrections and lost input", corrections_not_proved),
     "earlier corrections forgotten": ("corrections", earlier_corrections_forgotten),
     "corrections read too far": ("corrections", corrections_read_too_far),
+    "corrections made past values": ("corrections", corrections_made_past_values),
     "challengers not corrected": ("corrections by models in roles", challengers_not_corrected),
 }

@@ -6,6 +6,7 @@ It is written apart from the engine and shares nothing with it but the model.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -57,6 +58,7 @@ class Oracle:
     dead: list[tuple[str, str, str]] = field(default_factory=list)
     _odd: list[tuple[str, NDArray[np.floating]]] = field(default_factory=list)  # of the entry at work
     refused: Container[tuple[str, str, str]] = ()  # corrections not made though they could be: entry, command and text
+    lost: Container[str] = ()  # entries that went at some time, so that nobody knows of their values any more
     history: list[tuple[str, list[str]]] = field(default_factory=list)  # all that was fed, as it should have been
     begun: tuple[int, int] = (0, 0)  # id of the last entry before those that are fed
     late: dict[tuple[str, tuple[int, int]], list[str]] = field(default_factory=dict)  # what of it came late
@@ -103,11 +105,18 @@ class Oracle:
     def _correct(self, own: str, command: str, text: str) -> bool:
         """Put a value in its place and step the series again from its first one; False if it cannot be."""
         name, place, value = ["", "", "", *text.rsplit(" ", 2)][-3:]
+        place, sign, which = place.partition("#")
         try:
             number, entry = float(value.replace("_", "?").encode("ascii")), _order(place)
         except ValueError:
             return False
-        if not (abs(number) < LEAST_OVERFLOW or math.isnan(number)) or name[:1] in {"", "!"} or entry >= _order(own):
+        is_numbered = re.fullmatch("[0-9]{1,9}", which) and int(which) and command != "!late"
+        if (
+            (sign and not is_numbered)
+            or not (abs(number) < LEAST_OVERFLOW or math.isnan(number))
+            or name[:1] in {"", "!"}
+            or entry >= _order(own)
+        ):
             return False
         there = [fields for known, fields in self.history if _order(known) == entry and name in fields[0::2]]
         late = self.late.get((name, entry))
@@ -118,13 +127,14 @@ class Oracle:
             self.history.append((f"{entry[0]}-{entry[1]}", late))
             self.history.sort(key=lambda one: _order(one[0]))
         if command == "!late":
-            if late is None:
+            if late is None and not (len(there) == 1 and f"{entry[0]}-{entry[1]}" in self.lost):
                 return False
-            late[1] = value
-        elif late is not None or len(there) != 1 or there[0][0::2].count(name) != 1:
-            return False
+            (late or there[0])[1 if late else 2 * there[0][0::2].index(name) + 1] = value
         else:
-            there[0][2 * there[0][0::2].index(name) + 1] = value
+            at = [at for at, one in enumerate(there[0][0::2]) if one == name] if len(there) == 1 else []
+            if late is not None or (len(at) != 1 if not sign else int(which) > len(at)):
+                return False
+            there[0][2 * at[int(which or 1) - 1] + 1] = value
         again = replace(self, max_series=None, series={}, predictions=[], dead=[], history=[], late={})
         for known, fields in self.history:
             pairs = zip(fields[0::2], fields[1::2], strict=True)

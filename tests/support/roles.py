@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 
+import redis
+
 from streamlstm.common.settings import EngineSettings
 from streamlstm.daemon.model_library import Library
 from streamlstm.engine.engine import Engine
@@ -21,6 +23,7 @@ from support.chain import Chain, chain_file
 from support.compare import assert_anomalies_equal, assert_predictions_equal, assert_states_equal
 from support.memory_connection import MemoryConnection
 from support.oracle import Oracle
+from support.serving import found_entries
 
 Entries = Sequence[tuple[str, list[str]]]
 
@@ -68,6 +71,35 @@ def check_roles(
             wanted.model, EngineSettings(missing=missing, interval=extras.interval, score=extras.score)
         ).format
         assert_states_equal(output.state, wanted, layout)
+
+
+def held(client: redis.Redis, name: str) -> MemoryStream:
+    """What a stream's keys say, as the store in memory has it."""
+    keys = Keys(name)
+    meta: dict[bytes, bytes] = client.hgetall(keys.meta)
+
+    def answers(key: str) -> tuple[list[bytes], list[list[bytes]]]:
+        found = found_entries(client, key)
+        return [entry_id for entry_id, _ in found], [fields for _, fields in found]
+
+    ids, predictions = answers(keys.predictions)
+    beside = MemoryChallenger(
+        model=meta[b"challenger"].decode(),
+        position=meta[b"challenger_position"],
+        off=meta[b"challenger_off"].decode() if b"challenger_off" in meta else None,
+        state=client.hgetall(keys.challenger_state),
+    )
+    beside.prediction_ids, beside.predictions = answers(keys.challenger_predictions)
+    return MemoryStream(
+        prediction_ids=ids,
+        predictions=predictions,
+        state=client.hgetall(keys.state),
+        position=meta[b"position"],
+        model=meta[b"model"].decode(),
+        challenger=beside,
+        promotions=[fields for _, fields in client.xrange(keys.promotions)],
+        terms={name: meta[name] for name in (b"champions", b"challengers")},
+    )
 
 
 def is_behind(held: MemoryStream) -> bool:

@@ -101,6 +101,7 @@ class Simulation:
         self.sharings: list[Sharing | None] = [None, None]
         self.deployed = [0, 0]  # which of the models each daemon is started with
         self.drafts: dict[str, Draft] = {}
+        self.lost: dict[str, set[str]] = {stream: set() for stream in self.streams}  # entries, once they were answered
         self.operator = Operator(self.server, self._connected(None), self.rng, self.happened)
         self.chains = [Chain(key) for key in range(self.tried)]
         self.promoter = Promoter(
@@ -166,6 +167,7 @@ class Simulation:
                 max_series=self.max_series,
                 # What was exported before a failover, and imported after it, may have seen input that is lost.
                 refused=uncorrected(held) if self.faults.lose_input or self.faults.operate else (),
+                lost=self.lost[stream],
             )
             if number and self.replay:
                 oracle.feed(before)
@@ -192,6 +194,7 @@ class Simulation:
         """What must have been stepped: entries still there, and those answered before they went, or elsewhere."""
         held = self.server.stream(stream)
         present = {str(entry_id) for entry_id in held.ids} | {i.decode() for i in held.prediction_ids}
+        present |= self.lost[stream]  # of those that only correct there is no prediction
         return [entry for entry in self.traffic[stream] if entry[0] in present or leapt(held, entry[0])]
 
     def _waits(self, held: MemoryStream) -> bool:
@@ -269,14 +272,19 @@ class Simulation:
             position = self.server.stream(stream).position.decode()
             known = [n for n, (i, _) in enumerate(self.traffic[stream]) if i in ids or i == position]
             self.next_entry[stream] = max(known) + 1 if known else 0
+            answered = EntryId.parse(position)
+            self.lost[stream] = {entry for entry in self.lost[stream] if EntryId.parse(entry) <= answered}
 
     def _lose_input(self) -> None:
         """A producer's MAXLEN drops the oldest entries, read or not."""
-        held = self.server.stream(self.rng.choice(self.streams))
+        stream = self.rng.choice(self.streams)
+        held = self.server.stream(stream)
         count = self.rng.randint(1, 8)
         if count < len(held.ids):
             self.happened["lost input"] += 1
             self.happened["lost unread input"] += held.ids[count - 1] > EntryId.parse(held.position)
+            position = EntryId.parse(held.position)
+            self.lost[stream] |= {str(entry) for entry in held.ids[:count] if entry <= position}
             del held.ids[:count], held.fields[:count]
 
     def _deploy(self, number: int) -> None:

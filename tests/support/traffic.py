@@ -22,12 +22,19 @@ def entries(
 ) -> list[tuple[str, list[str]]]:
     """Entries (id, fields); of items a share is `odd` (missing, rubbish or resets), of entries a share `warm`.
 
-    `corrected` is the share of entries that correct values of others.
+    `corrected` is the share of entries that correct values of others; some that do nothing else come in a row.
     """
     rng = random.Random(seed)
     made: list[tuple[str, list[str]]] = []
+    alone = 0  # entries to come that hold nothing but corrections
     for number in range(1, count + 1):
         fields: list[str] = []
+        if corrected and made and not alone and rng.random() < corrected / 4:
+            alone = rng.choice((1, 2, 5))
+        if alone:
+            alone -= 1
+            made.append((f"{number * step_ms}-0", [*_correction(rng, made), *_correction(rng, made)]))
+            continue
         for _ in range(rng.choice((1, 1, 1, 2, 5, 12))):
             name = f"s{rng.randrange(series)}" if rng.random() < 0.7 else "hot"
             fields += _item(rng, name, features) if rng.random() < odd else [name, _value(rng, features, level)]
@@ -63,7 +70,8 @@ def _correction(rng: random.Random, made: Sequence[tuple[str, list[str]]]) -> li
     name = rng.choice([one for one in fields[0::2] if not one.startswith("!")] or ["hot"])
     kind = rng.random()
     if kind < 0.6:
-        return ["!correct", f"{name} {entry} {_value(rng, 1)}"]
+        which = f"#{rng.choice((1, 2, 2, 3, 4))}" if fields[0::2].count(name) > 1 else rng.choice(("", "", "", "#1"))
+        return ["!correct", f"{name} {entry}{which} {_value(rng, 1)}"]
     if kind < 0.8:
         late = rng.choice((entry, f"{entry}9", f"{int(entry.partition('-')[0]) + 500}"))
         return ["!late", f"{rng.choice((name, name, 'hot', 'new'))} {late} {_value(rng, 1)}"]
@@ -73,6 +81,8 @@ def _correction(rng: random.Random, made: Sequence[tuple[str, list[str]]]) -> li
             f"{name} {entry} {rng.choice(RUBBISH)}",
             f"{name} {entry.partition('-')[0]} 1",
             f"{name} 999999999999-0 1",
+            f"{name} {entry}{rng.choice(('#', '#0', '#-1', '#x', '#1#1', '#9999999999', '#٢', '#1'))} 1",
+            f"{name} {entry} 2.5",
             f"{name}  {entry} 1",
             f"nobody {entry} 1",
             f"!reset {entry} 1",

@@ -19,7 +19,9 @@ from streamlstm.engine import CORRECT, MOST_TEXT_BYTES
 from streamlstm.errors import TableError
 from streamlstm.tables import read_text
 
-ID = re.compile(r"(?![0-9]{4}-(?:0[1-9]|1[0-2])$)[0-9]{1,20}-[0-9]{1,20}")  # and no month
+ID = re.compile(
+    r"(?![0-9]{4}-(?:0[1-9]|1[0-2])$)[0-9]{1,20}-[0-9]{1,20}(?:#[0-9]{1,9})?"
+)  # and no month; #2: its second value
 AT_ONCE = 1_000  # corrections of one entry
 
 _FIRST_BYTES = 1 << 16  # by which it is told whether entries are named by their ids

@@ -14,6 +14,7 @@ from there is refused.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,6 +40,7 @@ from streamlstm.store.resp import BEGINNING, EntryId
 PAGE = 4_096  # entries of one read
 MOST_ENTRIES = 1_000_000  # read again for the corrections of one entry
 MOST_ITEMS = 250_000  # values of the corrected series among them
+MOST_TOGETHER = 1_000  # entries whose corrections are made as one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,20 +59,40 @@ class Source:
 
 
 def cut(parsed: Parsed) -> Parsed:
-    """The first of some entries, up to one that asks for corrections, or that alone."""
+    """The first of some entries: up to one that asks for corrections, or it, with those behind that do nothing else."""
     asking = [] if parsed.plain else correcting_entries(parsed)
-    return parsed.first(max(1, asking[0])) if asking else parsed
+    if not asking or asking[0] > 0:
+        return parsed.first(asking[0]) if asking else parsed
+    asked, together = Counter(parsed.entry[corrections_in(parsed)].tolist()), 0
+    while together < min(parsed.entries, MOST_TOGETHER) and asked[together] == parsed.counts[together]:
+        together += 1
+    return parsed.first(max(1, together))
 
 
 def prepare(engine: Engine, parsed: Parsed, source: Source) -> Parsed:
-    """What `cut` gives; if that asks for corrections, once they are made.
+    """What `cut` gives, or less; if that asks for corrections, once they are made.
 
-    The engine steps it next. Raises CorrectionError if a correction that was made once cannot be made again.
+    Those of several entries are made as one, so that what they need is read once for all of them, where that comes to
+    the same: none of them is refused for what is read. The engine steps it next. Raises CorrectionError if a correction
+    that was made once cannot be made again.
     """
     first = cut(parsed)
-    if not first.plain and correcting_entries(first):
-        Making(engine, first, source).run()
+    while not first.plain and correcting_entries(first):
+        try:
+            Making(engine, first, source).run()
+        except _ApartError as found:
+            first = parsed.first(max(1, found.entry))
+        else:
+            break
     return first
+
+
+class _ApartError(Exception):
+    """Of corrections made as one something is to be refused, first in an entry; those before it are made first."""
+
+    def __init__(self, entry: int) -> None:
+        super().__init__()
+        self.entry = entry
 
 
 def begun_with(source: Source, names: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -99,14 +121,14 @@ def read_past(engine: Engine, stream: str, after: Mapping[bytes, bytes], source:
 
 def right_of(engine: Engine, past: Past, letters: Callable[[], Mapping[About, str]]) -> dict[Place, bytes]:
     """What entries have put right, each place as the last of them says."""
-    spec, right, there = engine.model.spec, dict[Place, bytes](), past.places()
+    spec, right, there = engine.model.spec, dict[Place, bytes](), past.counts()
     for asked in past.asked:
         found = read_correction(asked, len(spec.features), exact=spec.exact)
         if (
             isinstance(found, Correction)
             and past.has(found.series)
             and EntryId.parse(found.id) > past.after(found.series)
-            and there[found.place] == (0 if found.is_late else 1)
+            and found.is_of(there[found.place[:2]])
             and asked not in letters()
         ):
             right[found.place] = found.value
@@ -114,7 +136,7 @@ def right_of(engine: Engine, past: Past, letters: Callable[[], Mapping[About, st
 
 
 class Making:
-    """The corrections that one entry asks for."""
+    """The corrections that an entry asks for, or several that do nothing else."""
 
     def __init__(self, engine: Engine, entry: Parsed, source: Source) -> None:
         self._engine, self._entry, self._source = engine, entry, source
@@ -128,6 +150,7 @@ class Making:
         """Say of each item what becomes of it, and give the engine the records to go on from."""
         spec = self._engine.model.spec
         for item in corrections_in(self._entry):
+            self._own = self._entry.ids[int(self._entry.entry[item])]
             asked = self._own, self._entry.names[item], self._entry.texts[item]
             found = read_correction(asked, len(spec.features), exact=spec.exact)
             flaw = self._answered_before(asked) or self._refusal(found) if isinstance(found, Correction) else found
@@ -135,6 +158,7 @@ class Making:
             if isinstance(found, Correction) and flaw is None and self._matters(found):
                 self._asked[item] = found
         if self._asked:
+            self._own = self._entry.ids[0]
             self._make()
 
     def _answered_before(self, asked: About) -> Flaw | None:
@@ -172,15 +196,17 @@ class Making:
         if not self._is_there:
             gone = f"the input has no entry {found.id.decode()} (any more)"
             return None if self._source.follows else self._refused(gone)
-        values = past.places()[found.place]
-        if values == (0 if found.is_late else 1):
+        values = past.counts()[found.place[:2]]
+        if found.is_of(values):
             return None
         if found.is_late:
             have = "has a value of this series, so that this one is not late: !correct puts it in its place"
             return self._refused(f"the entry {found.id.decode()} {have}")
         have = "no value of this series"
         if values:
-            have = f"{values:,} values of this series, and nothing says which is meant"
+            have = f"{values:,} values of this series, and none that is number {found.number}"
+        if values and found.number is None:
+            have = f"{values:,} values of this series: say which, {found.id.decode()}#1 for the first"
         return self._refused(f"the entry {found.id.decode()} has {have}")
 
     def _refused(self, why: str) -> Flaw:
@@ -193,6 +219,8 @@ class Making:
     def _refuse(self, is_meant: Callable[[Correction], bool], why: str) -> None:
         for item, one in list(self._asked.items()):
             if is_meant(one):
+                if self._entry.entries > 1:
+                    raise _ApartError(int(self._entry.entry[item]))
                 self._entry.corrections[item] = self._refused(why)
                 del self._asked[item]
 

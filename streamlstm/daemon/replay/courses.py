@@ -1,12 +1,14 @@
 """What each of a stream's models has to have answered, and when: the plan of a verification.
 
-A model has one course: all entries from where its states were begun. On the way it was the champion for some of them,
-and the challenger for others; what it answered lies with those of that role.
+A model has a course for each time its states were begun: all entries from there on. On the way it was the champion for
+some of them, and the challenger for others; what it answered lies with those of that role. A model that was taken away
+and added again has begun anew, and may have answered once more, beside another champion, what it answered as one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from streamlstm.store import Head, Keys, Meta, Term
 from streamlstm.store.resp import EntryId
@@ -36,44 +38,64 @@ class Course:
 
 
 def courses_of(keys: Keys, meta: Meta) -> list[Course]:
-    """The courses of all models a stream has had, as far as it remembers them; the champion's first."""
+    """The courses of all models a stream has had, as far as it remembers them; the champion's own first."""
     assert meta.model is not None, "the stream was served"
-    champions = meta.champion_terms
     beside = meta.challenger
-    stretches = _stretches(keys.predictions, champions, meta.position, is_champion=True)
+    spans = _spans(keys.predictions, meta.champion_terms, meta.position, is_champion=True)
     if beside is not None:
-        ends = beside.position
-        stretches += _stretches(keys.challenger_predictions, meta.challengers, ends, is_champion=False)
-    found: dict[str, Course] = {}
-    for term in (*champions, *(meta.challengers if beside is not None else ())):
-        if term.model in found:
-            continue
-        own = sorted((one for model, one in stretches if model == term.model), key=lambda one: EntryId.parse(one.after))
-        end, records, columns = own[-1].end, None, None
-        if term.model == meta.model:
-            end, records, columns = meta.position, keys.state, meta.columns
-        elif beside is not None and term.model == beside.model:
-            end, records, columns = beside.position, keys.challenger_state, beside.columns
-        begun = Head(position=term.begun.encode(), model=None, series=0, answered=term.entries)
-        found[term.model] = Course(
-            model=term.model,
-            start=begun,
-            end=end,
+        spans += _spans(keys.challenger_predictions, meta.challengers, beside.position, is_champion=False)
+    found: list[Course] = []
+    for life in _lives(spans):
+        first, last = life[0].term, next((span for span in life if span.is_last), life[-1])
+        records, columns = None, None
+        if last.is_last and last.stretch.is_champion:
+            records, columns = keys.state, meta.columns
+        elif last.is_last and beside is not None:
+            records, columns = keys.challenger_state, beside.columns
+        course = Course(
+            model=first.model,
+            start=Head(position=first.begun.encode(), model=None, series=0, answered=first.entries),
+            end=last.stretch.end,
             records=records,
             columns=columns,
-            is_champion=term.model == meta.model,
-            stretches=own,
+            is_champion=last.is_last and last.stretch.is_champion,
+            stretches=[span.stretch for span in life],
         )
-    return sorted(found.values(), key=lambda course: not course.is_champion)
+        found.append(course)
+    return sorted(found, key=lambda course: not course.is_champion)
 
 
-def _stretches(key: str, terms: tuple[Term, ...], position: bytes, *, is_champion: bool) -> list[tuple[str, Stretch]]:
+class _Span(NamedTuple):
+    """A term, what was answered in it, and whether it lasts."""
+
+    term: Term
+    stretch: Stretch
+    is_last: bool
+
+
+def _spans(key: str, terms: tuple[Term, ...], position: bytes, *, is_champion: bool) -> list[_Span]:
     ends = [*(term.after.encode() for term in terms[1:]), position]
-    return [
-        (term.model, Stretch(predictions=key, after=term.after.encode(), end=end, is_champion=is_champion))
-        for term, end in zip(terms, ends, strict=True)
-        if EntryId.parse(term.after) <= EntryId.parse(end)
-    ]
+    made = []
+    for term, end in zip(terms, ends, strict=True):
+        after = term.after.encode()
+        if EntryId.parse(after) <= EntryId.parse(end):
+            stretch = Stretch(predictions=key, after=after, end=end, is_champion=is_champion)
+            made.append(_Span(term, stretch, is_last=term is terms[-1]))
+    return made
+
+
+def _lives(spans: list[_Span]) -> list[list[_Span]]:
+    """The spans that one stepping of a model's entries goes through one after the other, in order."""
+    found: dict[tuple[str, str], list[list[_Span]]] = {}
+    for span in sorted(spans, key=lambda span: (EntryId.parse(span.stretch.after), EntryId.parse(span.stretch.end))):
+        lives = found.setdefault((span.term.model, span.term.begun), [])
+        after = EntryId.parse(span.stretch.after)
+        life = next((life for life in lives if EntryId.parse(life[-1].stretch.end) <= after), None)
+        if life is None:
+            lives.append([span])
+        else:
+            life.append(span)
+    return [life for lives in found.values() for life in lives]
 
 
 def from_snapshot(keys: Keys, meta: Meta, start: Head) -> Course:

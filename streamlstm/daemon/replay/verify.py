@@ -19,7 +19,7 @@ from streamlstm.engine import Engine
 from streamlstm.errors import StoreError
 from streamlstm.store import Head, Meta
 from streamlstm.store.record import idle_edge, time_of
-from streamlstm.store.resp import Connection, EntryId
+from streamlstm.store.resp import BEGINNING, Connection, EntryId
 from streamlstm.store.snapshots import SnapshotReader, States, frozen_challenger
 
 
@@ -40,6 +40,7 @@ class Report:
     dead_letters_trimmed: int = 0  # from the beginning, as `--max-dead-letters` does, so not compared
     dead_letters_gone: int = 0  # of entries that the input no longer holds, so not compared
     records: int = 0  # compared, of champion and challenger
+    forgotten: str | None = None  # id up to which nobody remembers who answered, so that nothing was compared
     input_gone: int = 0  # entries answered in between that the input no longer holds
     replaced: int = 0  # times all states were replaced since the stream's beginning, or models in their roles
     models: list[str] = field(default_factory=list)  # fingerprints of those whose answers were compared
@@ -81,16 +82,18 @@ class Verification:
                 begin=courses[0].start.position.decode(),
                 position=meta.position.decode(),
                 replaced=meta.epoch,
+                forgotten=None if snapshot is not None else _forgotten(meta),
             )
             records = snapshot.records() if snapshot is not None else None
             # A file of another stream's states says nothing of how many entries this one has had.
             self._counted = snapshot is None or snapshot.head.stream == self._stream
             for course in courses:
                 engine = self._engine_for(course.model)
+                known = report.models_gone if engine is None else report.models
+                if course.model not in known:
+                    known.append(course.model)
                 if engine is None:
-                    report.models_gone.append(course.model)
                     continue
-                report.models.append(course.model)
                 report.difference = self._compare_meta(meta, newest, course, engine)
                 if report.difference is None:
                     started = Replay(engine, self._stream, start=course.start, records=records)
@@ -284,6 +287,12 @@ class Verification:
                 continue  # idle for too long: removed, or to be removed
             return f"series {text(name)} has no record"
         return None
+
+
+def _forgotten(meta: Meta) -> str | None:
+    """The id after which the first champion answered that is remembered, None if that is the very first."""
+    after = meta.champion_terms[0].after
+    return None if EntryId.parse(after) == EntryId.parse(BEGINNING) else after
 
 
 def _trimmed(report: Report, snapshot: SnapshotReader | None) -> str:

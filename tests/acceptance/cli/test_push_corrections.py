@@ -55,14 +55,14 @@ def test_a_table_of_corrections_is_sent(run: Run, client: redis.Redis, tmp_path:
 
 
 def test_corrections_come_from_a_pipe_and_go_to_their_partition(run: Run, client: redis.Redis) -> None:
-    """`-` is stdin; a series' correction goes where its values go; a missing value is nan."""
-    lines = b"a,1-0,1\nb,2-0,\nc,3-0,3\n"
+    """`-` is stdin; a series' correction goes where its values go; a missing value is nan; `#2` stays."""
+    lines = b"a,1-0#2,1\nb,2-0,\nc,3-0,3\n"
     assert run("push", "values", "--corrections", "-", "--partitions", "2", stdin=lines).returncode == 0
     found = {number: commands(client, f"values:{{{number}}}") for number in range(2)}
     for number, sent in found.items():
         for _, text in sent:
             assert partition_of(text.split()[0].encode(), 2) == number
-    assert sorted(text for sent in found.values() for _, text in sent) == ["a 1-0 1", "b 2-0 nan", "c 3-0 3"]
+    assert sorted(text for sent in found.values() for _, text in sent) == ["a 1-0#2 1", "b 2-0 nan", "c 3-0 3"]
 
 
 WRONG = {

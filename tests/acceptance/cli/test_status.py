@@ -29,6 +29,8 @@ def served(client: redis.Redis, stream: str, *, entries: int, answered: int) -> 
     position = ids[answered - 1]
     client.hset(keys.meta, mapping={"position": position, "model": FINGERPRINT, "columns": "yhat", "entries": answered})
     client.hset(keys.state, mapping={"a": "record", "b": "record"})
+    for entry_id in ids[max(0, answered - 2) : answered]:
+        client.xadd(keys.anomalies, {"a": "9,1,0,2,0.9999"}, id=entry_id)
     client.xadd(keys.dead, {"id": "1-0", "series": "a", "value": "x", "error": "y"})
 
 
@@ -48,6 +50,8 @@ def test_one_stream_as_json(run: Run, client: redis.Redis, redis_url: str) -> No
         "series": 2,
         "predictions": 7,
         "dead_letters": 1,
+        "anomalies": 2,
+        "last_anomaly": position,
         "last_prediction": position,
         "model": FINGERPRINT[:12],
         "owner": "host-1",
@@ -85,9 +89,12 @@ def test_without_a_name_every_served_stream_is_found(run: Run, client: redis.Red
         "lag",
         "lag",
         "s",
-        *("series", "predictions", "dead", "model"),
+        *("series", "predictions", "dead", "anomalies", "model"),
     ]
     assert [line.split()[0] for line in table[1:]] == names
+    assert [line.split()[-2] for line in table[1:]] == ["1"] * 3
+    last = client.xrevrange(Keys("values").anomalies)[0][0].decode()
+    assert f"anomalies     1 entry kept, last {last}" in run("status", "values").stdout.decode()
 
 
 def test_a_stream_never_served(run: Run, client: redis.Redis) -> None:

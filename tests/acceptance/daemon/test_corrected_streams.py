@@ -32,8 +32,12 @@ def told_at_once(made: Entries) -> Entries:
             parts = text.rsplit(" ", 2)
             if name != "!correct" or len(parts) != 3:
                 continue
-            series, entry, value = parts
+            series, place, value = parts
+            entry, sign, which = place.partition("#")
             found = [pair for pair in right.get(entry if "-" in entry else f"{entry}-0", ()) if pair[0] == series]
+            if sign:
+                number = int(which) if len(which) < 10 and which.isascii() and which.isdigit() else 0
+                found = found[number - 1 : number] if number else []
             if (
                 len(found) == 1
                 and not series.startswith("!")

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,10 @@ import redis
 
 from streamlstm.models.model import load
 from streamlstm.store.keys import Keys
+from streamlstm.store.resp.address import Address
+from streamlstm.store.resp.connection import Connection
+from streamlstm.store.roles import Roles
+from streamlstm.store.terms import MOST_TERMS
 from support import models, odd_models
 from support.server import Server
 from support.serving import Serving, add, check, eventually, found_predictions, in_step, run, wait_for_position
@@ -112,6 +117,55 @@ def test_a_challenger_answers_what_it_would_alone_and_takes_over(
     model(tmp_path, server, "remove")
     assert not client.exists(KEYS.challenger_state, KEYS.challenger_predictions, KEYS.model(new))
     assert verified(tmp_path, server, model_path)["models_gone"] == [new]
+    assert daemon.stop() == 0
+
+
+def test_a_model_that_comes_back_is_verified_in_each_of_its_lives(
+    answering: Begin, tmp_path: Path, model_path: Path, other_path: Path
+) -> None:
+    """Taken away and added again, from the input and fresh: what it answered as champion and what beside one."""
+    server, client, daemon = answering(500)
+
+    def more(first: int, last: int) -> None:
+        add(client, MADE[first:last])
+        wait_for_position(client, "values", MADE[last - 1][0])
+        assert eventually(lambda: in_step(client))
+
+    for number, begin in enumerate(("replay", "replay", "fresh", "replay")):
+        model(tmp_path, server, "add", "other.onnx", "--from", begin)
+        more(500 + 300 * number, 600 + 300 * number)
+        model(tmp_path, server, "promote")
+        more(600 + 300 * number, 700 + 300 * number)
+        model(tmp_path, server, "rollback")
+        more(700 + 300 * number, 800 + 300 * number)
+        for path in (model_path, other_path):
+            report = verified(tmp_path, server, path)
+            assert report["predictions"] == client.xlen(KEYS.predictions)
+            assert report["challenger_predictions"] == client.xlen(KEYS.challenger_predictions)
+            assert report["models"] == [load(model_path).fingerprint, load(other_path).fingerprint]
+        model(tmp_path, server, "remove")
+    assert daemon.stop() == 0
+
+
+def test_what_forgotten_champions_answered_is_said_to_be_not_compared(
+    answering: Begin, tmp_path: Path, other_path: Path
+) -> None:
+    """Of more terms than are remembered the oldest go; what is compared begins with the first that is left."""
+    server, client, daemon = answering(50)
+    model(tmp_path, server, "add", "other.onnx")
+    assert eventually(lambda: in_step(client))
+    with closing(Connection(Address.parse(server.url), name="test")) as connection:
+        for number in range(50, 60):
+            add(client, MADE[number : number + 1])
+            wait_for_position(client, "values", MADE[number][0])
+            for _ in range(MOST_TERMS // 10):
+                Roles(connection, KEYS).promote()
+    terms = json.loads(client.hget(KEYS.meta, "champions"))
+    assert len(terms) == MOST_TERMS
+    report = verified(tmp_path, server, other_path)
+    assert report["forgotten"] == terms[0]["after"] == MADE[50][0]
+    done = run(tmp_path, "verify", "other.onnx", "--redis", server.url)
+    assert f"not compared: what was answered up to {MADE[50][0]}" in done.stderr
     assert daemon.stop() == 0
 
 

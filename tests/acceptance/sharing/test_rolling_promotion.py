@@ -12,14 +12,13 @@ import redis
 
 from streamlstm.models.model import load
 from streamlstm.store.keys import Keys
-from streamlstm.store.memory import MemoryChallenger, MemoryStream
 from streamlstm.store.record.columns import NO_EXTRAS
 from streamlstm.store.resp.entry_id import EntryId
 from streamlstm.store.terms import read_terms
-from support.roles import check_roles
+from support.roles import check_roles, held
 from support.rollout import Manifest, Pod
 from support.server import Server
-from support.serving import add, eventually, found_entries, in_step, run, wait_for_position
+from support.serving import add, eventually, in_step, run, wait_for_position
 from support.traffic import entries
 
 MADE = entries(43, 4000, series=30, odd=0.03)
@@ -47,35 +46,6 @@ class Producer:
             for name in NAMES:
                 add(self._client, MADE[first : first + AT_ONCE], name)
             time.sleep(0.1)
-
-
-def held(client: redis.Redis, name: str) -> MemoryStream:
-    """What a stream's keys say, as the store in memory has it."""
-    keys = Keys(name)
-    meta: dict[bytes, bytes] = client.hgetall(keys.meta)
-
-    def answers(key: str) -> tuple[list[bytes], list[list[bytes]]]:
-        found = found_entries(client, key)
-        return [entry_id for entry_id, _ in found], [fields for _, fields in found]
-
-    ids, predictions = answers(keys.predictions)
-    beside = MemoryChallenger(
-        model=meta[b"challenger"].decode(),
-        position=meta[b"challenger_position"],
-        off=meta[b"challenger_off"].decode() if b"challenger_off" in meta else None,
-        state=client.hgetall(keys.challenger_state),
-    )
-    beside.prediction_ids, beside.predictions = answers(keys.challenger_predictions)
-    return MemoryStream(
-        prediction_ids=ids,
-        predictions=predictions,
-        state=client.hgetall(keys.state),
-        position=meta[b"position"],
-        model=meta[b"model"].decode(),
-        challenger=beside,
-        promotions=[fields for _, fields in client.xrange(keys.promotions)],
-        terms={name: meta[name] for name in (b"champions", b"challengers")},
-    )
 
 
 def options(server: Server) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlstm.common.settings import EngineSettings
+from streamlstm.daemon.replay import corrections
 from streamlstm.daemon.replay.corrections import Source, prepare
 from streamlstm.engine.corrections import Correction, read_correction
 from streamlstm.engine.engine import Engine
@@ -32,8 +33,10 @@ MODELS = {
 Entries = list[tuple[str, list[str]]]
 
 
-def answer(model: Model, traffic: Entries, *, seed: int = 0, **options: object) -> MemoryStream:
-    """What comes of entries, read in batches of random size; some records are evicted between them."""
+def answer(
+    model: Model, traffic: Entries, *, seed: int = 0, most: int | None = None, **options: object
+) -> MemoryStream:
+    """What comes of entries, read in batches of random size or so many; some records are evicted between them."""
     rng, server = random.Random(seed), MemoryServer()
     for entry, fields in traffic:
         server.add("values", entry, *fields)
@@ -48,7 +51,7 @@ def answer(model: Model, traffic: Entries, *, seed: int = 0, **options: object) 
     )
     cursor = b"0-0"
     while True:
-        store.send_read({"values": cursor}, rng.randint(1, 30))
+        store.send_read({"values": cursor}, most or rng.randint(1, 30))
         batch = [prepare(engine, parsed, source) for parsed in engine.parse(store.receive_read())]
         if not batch:
             break
@@ -98,6 +101,46 @@ def test_a_correction_begins_no_series_beyond_the_limit() -> None:
     held = answer(MODELS["lstm"], traffic, max_series=1)
     assert sorted(held.state) == [b"a"]
     assert ["has reached its limit of 1" in one.error for one in held.dead] == [False, True, True]
+
+
+def test_one_of_several_values_of_an_entry_is_named_by_its_number() -> None:
+    """`#2` is the second of its series, the last that is said of it counts; without a number there has to be one."""
+    made = [("1-0", ["a", "1", "b", "2", "a", "3", "a", "4"]), ("2-0", ["a", "5", "b", "6"])]
+    asked = ["a 1-0#2 7", "a 1-0#3 text", "a 1-0#2 8", "a 1-0#4 9", "a 1-0 9", "b 1-0#1 9", "a 1-0#0 9", "a 1-0#1#1 9"]
+    traffic = [*made, ("3-0", [part for text in asked for part in ("!correct", text)]), ("4-0", ["!late", "b 1-5#1 1"])]
+    held = answer(MODELS["lstm"], [*traffic, ("5-0", ["a", "1", "b", "1"])])
+    right = [("1-0", ["a", "1", "b", "9", "a", "8", "a", "4"]), made[1], ("5-0", ["a", "1", "b", "1"])]
+    assert held.state == answer(MODELS["lstm"], right).state
+    reasons = [one.error.partition(": ")[2] for one in held.dead]
+    assert reasons[1:3] == [
+        "the entry 1-0 has 3 values of this series, and none that is number 4",
+        "the entry 1-0 has 3 values of this series: say which, 1-0#1 for the first",
+    ]
+    assert reasons[0].startswith("the value given is wrong")
+    wrong = "behind the # of an id stands which value it is, from 1 on, and nothing of a late one"
+    assert reasons[3:] == [wrong, wrong, wrong]
+
+
+def test_entries_that_only_correct_are_made_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they need is read once for those in a row; one that is refused parts them, and costs the others nothing."""
+    reads, read_past = [], corrections.read_past
+    monkeypatch.setattr(corrections, "read_past", lambda *given: reads.append(given) or read_past(*given))
+    model, values = MODELS["lstm"], [(f"{n}-0", ["a", str(n % 7), "b", str(n % 5)]) for n in range(1, 101)]
+    fixes = [(f"{n}-0", ["!correct", f"{'ab'[n % 2]} {1 + n * 37 % 100}-0 {n % 9}"]) for n in range(101, 201)]
+    after = [("300-0", ["a", "1", "b", "2"])]
+    held = answer(model, [*values, *fixes, *after], most=1000)
+    assert len(reads) == 1
+    assert not held.dead
+    assert_states_equal(held.state, Oracle(model).feed([*values, *fixes, *after]), Engine(model).format)
+
+    reads.clear()
+    fixes[50] = ("151-0", ["!late", "c 5-5 1"])  # would begin a series too many
+    fixes[70] = ("171-0", ["!correct", "a 5-0 x"])  # is none, which is known without reading
+    held = answer(model, [*values, *fixes, *after], most=1000, max_series=2)
+    assert [one.id for one in held.dead] == [b"151-0", b"171-0"]
+    assert len(reads) == 5, "for all and from it on in vain; for those before, for it, and for those after"
+    wanted = Oracle(model, max_series=2, refused={("151-0", "!late", "c 5-5 1")}).feed([*values, *fixes, *after])
+    assert_states_equal(held.state, wanted, Engine(model).format)
 
 
 def test_names_may_be_numbers_or_begin_late() -> None:
