@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from streamlstm.cli.interrupts import ending_as_interrupt
+from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import FSYNC, command, json_option, note, option, say
 
 
@@ -48,8 +49,8 @@ _QUICK = _Sizes(values=20_000, naive_values=200, latency_s=0.5, warm_up_s=0.3, m
 @option(
     "--model",
     "model_path",
-    type=click.Path(path_type=Path),
-    metavar="MODEL.onnx",
+    type=MODEL,
+    metavar="MODEL",
     help="Step model of single numbers. Default: a random LSTM.",
 )
 @option("--lstm-units", type=click.IntRange(1, 4096), default=64, help="Units of the random LSTM.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streamlstm.cli.loading import max_model_bytes_option
+from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import (
     command,
     counted,
@@ -59,8 +60,8 @@ WORDS = ("hold", "refuse")
 )
 @option(
     "--model",
-    type=click.Path(path_type=Path),
-    metavar="MODEL.onnx",
+    type=MODEL,
+    metavar="MODEL",
     help="The model that is served, where the server does not keep its file (over 4 MB).",
 )
 @option("--threads", type=click.IntRange(1), default=1, help="Compute threads of onnxruntime.")
