@@ -52,14 +52,13 @@ def state_entries(settings: Settings) -> tuple[StateEntry, ...]:
     """The state, by name."""
     n = settings.columns
     covariance = np.eye(n + 1, n) * settings.prior
-    first_loss = settings.least_loss / (1 - settings.forget_losses)
     return (
         StateEntry(name="last", shape=(2,)),
         StateEntry(name="count", shape=(1,)),
         StateEntry(name="scale", shape=(1,), initial=TINY),
         StateEntry(name="trends", shape=(EXPERTS,)),
         StateEntry(name="said", shape=(EXPERTS,)),
-        StateEntry(name="losses", shape=(EXPERTS,), initial=first_loss),
+        StateEntry(name="losses", shape=(EXPERTS,), initial=settings.first_losses),
         StateEntry(name="correlations", shape=(len(LAGS),)),
         StateEntry(name="gain", shape=(n + 1,)),
         StateEntry(name="doubt", shape=(1,)),
@@ -79,6 +78,10 @@ def write(settings: Settings, facts: dict[str, Any]) -> bytes:
         state=state_entries(settings),
         chunking=False,
         exact=True,
+        layers=(
+            {"kind": "ExponentialSmoothings", "units": EXPERTS - 1, "parameters": 0},
+            {"kind": "RecursiveLeastSquares", "units": settings.columns, "parameters": 0},
+        ),
         training=facts,
     )
     x, state = side.symbol("x").squeeze(0), side.symbol("state")
