@@ -4,7 +4,7 @@ python tools/evaluate_universal.py FOLDER [--seasons 12,24]... [--baselines all]
 
 One `streamlstm evaluate universal TABLE` a table: the last fifth is scored, and the baselines alone are fitted, to what
 is before it; seasons are theirs too: those of `tools/evaluate_data.py`, or --seasons for all tables. Beside it the
-beginning of each series, from its very first value on: mean absolute error over naive of values 2 to 50, and 101 to 200.
+beginning of each series, from its very first value on: mean absolute error over naive of values 2 to 50, 101 to 200.
 A table without a figure of the kind (too short, all the same value) counts in none of its means.
 """
 

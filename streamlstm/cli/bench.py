@@ -50,7 +50,7 @@ _QUICK = _Sizes(values=20_000, naive_values=200, latency_s=0.5, warm_up_s=0.3, m
     "--model",
     "model_path",
     type=MODEL,
-    metavar="MODEL",
+    metavar="MODEL.onnx",
     help="Step model of single numbers. Default: a random LSTM.",
 )
 @option("--lstm-units", type=click.IntRange(1, 4096), default=64, help="Units of the random LSTM.")

@@ -43,7 +43,7 @@ class Baselines(ParamType):
 
 
 @command("evaluate")
-@click.argument("model", metavar="MODEL", type=MODEL)
+@click.argument("model", metavar="MODEL.onnx", type=MODEL)
 @click.argument("table", metavar="[TABLE]", required=False, type=click.Path(path_type=Path))
 @option(
     "--test-size",

@@ -61,7 +61,7 @@ WORDS = ("hold", "refuse")
 @option(
     "--model",
     type=MODEL,
-    metavar="MODEL",
+    metavar="MODEL.onnx",
     help="The model that is served, where the server does not keep its file (over 4 MB).",
 )
 @option("--threads", type=click.IntRange(1), default=1, help="Compute threads of onnxruntime.")

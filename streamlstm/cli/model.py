@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streamlstm.cli.loading import max_model_bytes_option
-from streamlstm.cli.model_argument import MODEL
+from streamlstm.cli.model_argument import model_path
 from streamlstm.cli.options import (
     command,
     data_dir_option,
@@ -100,7 +100,7 @@ def _each(names: Sequence[str], redis_url: str | None, data_dir: Path, change: A
 
 
 @command("add", short_help="Give streams a challenger.")
-@click.argument("names", metavar="[STREAM]... NEW", nargs=-1, required=True)
+@click.argument("names", metavar="[STREAM]... NEW.onnx", nargs=-1, required=True)
 @option(
     "--from",
     "begin",
@@ -114,14 +114,14 @@ def _each(names: Sequence[str], redis_url: str | None, data_dir: Path, change: A
 @data_dir_option
 @max_model_bytes_option
 def add(*, names: tuple[str, ...], begin: str, instead: bool, redis_url: str | None, data_dir: Path) -> None:
-    """Give STREAMs (default: values) the challenger NEW, a model file: stepped on the same values, in the same commit.
+    """Give STREAMs (default: values) the challenger NEW.onnx: stepped on the same values, in the same commit.
 
     Whoever serves the stream begins with it within two seconds, and catches up with what is retained as it has time.
     """
     from streamlstm.cli.loading import load_model, most_model_bytes
     from streamlstm.models import fingerprint, read_model
 
-    path: Path = MODEL(names[-1])
+    path = model_path(names[-1])
     loaded = load_model(path)  # in a process of its own first: what is wrong with it is found out here
     data = read_model(path, most_model_bytes())
     if fingerprint(data) != loaded.fingerprint:

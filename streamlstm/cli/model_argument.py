@@ -30,3 +30,9 @@ class ModelPath(click.Path):
 
 
 MODEL = ModelPath()
+
+
+def model_path(text: str) -> Path:
+    """The path that a word of the command line means; raises a usage error as the type does."""
+    path: Path = MODEL.convert(text, None, None)
+    return path

@@ -26,7 +26,7 @@ from streamlstm.cli.options import FSYNC, command, data_dir_option, option, serv
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.settings_options import settings_options
 from streamlstm.common import DaemonSettings, EngineSettings, SharingSettings, WebSettings, write_whole
-from streamlstm.models import UNIVERSAL
+from streamlstm.models import UNIVERSAL_FILE
 
 if TYPE_CHECKING:
     from streamlstm.daemon import Clock, Daemon, Library, ModelChange, Standby
@@ -46,7 +46,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 @command("serve")
-@click.argument("model", metavar="[MODEL]", required=False, type=MODEL, default=UNIVERSAL)
+@click.argument("model", metavar="[MODEL.onnx]", required=False, type=MODEL, default=UNIVERSAL_FILE)
 @server_options("Without it an embedded server is started from --data-dir.")
 @data_dir_option
 @settings_options("sharing", SharingSettings)
@@ -98,7 +98,7 @@ def serve(
 ) -> None:
     """Forecast the next value for every value that arrives in a stream.
 
-    MODEL is a model file. Without one the packaged model `universal` is served: it forecasts any series from its first
+    Without MODEL.onnx the packaged model `universal` is served: it forecasts any series from its first
     value on and learns as it goes, each series by itself.
 
     The first SIGTERM or Ctrl-C commits what is under way and ends; the second ends at once.

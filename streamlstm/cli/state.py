@@ -114,7 +114,7 @@ def list_states(*, stream: str, match: str | None, redis_url: str | None, data_d
     "--model",
     type=MODEL,
     default=None,
-    metavar="MODEL",
+    metavar="MODEL.onnx",
     help="The model that is served: with it the parts of the state are shown by name.",
 )
 @redis_option

@@ -35,7 +35,7 @@ _model_option = option(
     "--model",
     type=MODEL,
     default=None,
-    metavar="MODEL",
+    metavar="MODEL.onnx",
     help="The model that is served, where the server does not keep its file (over 4 MB).",
 )
 

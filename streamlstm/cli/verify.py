@@ -35,7 +35,7 @@ MOST_MEMORY_BYTES = 128 << 20  # of records at once
 
 
 @command("verify", short_help="Step a stream's values again and compare predictions and states, bit for bit.")
-@click.argument("model", metavar="MODEL", type=MODEL)
+@click.argument("model", metavar="MODEL.onnx", type=MODEL)
 @stream_argument
 @option(
     "--from",

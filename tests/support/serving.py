@@ -82,7 +82,10 @@ class Serving:
 def serve(
     directory: Path, model: Path | None, *arguments: str, number: int = 0, settings: Mapping[str, str] | None = None
 ) -> Serving:
-    """Start a daemon with its log in `directory`, of no model file if `model` is None; `settings` are variables of its environment."""
+    """Start a daemon with its log in `directory`; `settings` are variables of its environment.
+
+    Without a model it is started as `streamlstm serve`, with none.
+    """
     named = [] if model is None else [str(model)]
     log_path = directory / f"serve-{number}-{time.monotonic_ns()}.log"
     with log_path.open("wb") as log:

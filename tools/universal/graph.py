@@ -125,7 +125,7 @@ class Step:
         scale = (unit * (1.0 + rate.maximum(s.scale_rate) * grown).sqrt()).maximum(TINY)
         trends, levels = self.smoothed(wrong, share, unit, trends, rate)
         changes = side.concat((changes[:, 1:], change), axis=1)
-        correlations = self.correlated(changes, z, scale, correlations)
+        correlations = self.correlated(changes, scale, correlations)
         profiles = self.profiles(changes, level, self.period(correlations, rate))
         seen = self.seen(changes, levels, profiles, scale)
         gain = (side.reshape(weights, -1, s.columns + 1, s.columns) @ seen.unsqueeze(2)).squeeze(2)
@@ -166,7 +166,7 @@ class Step:
         taken = share.maximum(-bound).node("Min", bound) * unit
         return trends, trends + (taken * rate.maximum(alpha) - wrong)
 
-    def correlated(self, changes: Sym, z: Sym, scale: Sym, correlations: Sym) -> Sym:
+    def correlated(self, changes: Sym, scale: Sym, correlations: Sym) -> Sym:
         """Sums that forget of the products of the latest change and those before it, as far as the lags say."""
         side, s = self.side, self.settings
         lagged = changes.node("Gather", side.ints(*[LENGTH - 1 - lag for lag in LAGS]), axis=1) / scale
