@@ -1,10 +1,11 @@
 """Measure the universal model on every table of a folder, beside what classical methods fitted to each give.
 
-python tools/evaluate_universal.py FOLDER [--seasons 12,24]... [--baselines all] [-o FILE.json]
+python tools/evaluate_universal.py FOLDER [--baselines all] [-o FILE.json]
 
 One `streamlstm evaluate universal TABLE` a table: the last fifth is scored, and the baselines alone are fitted, to what
-is before it; seasons are theirs too: those of `tools/evaluate_data.py`, or --seasons for all tables. Beside it the
-beginning of each series, from its very first value on: mean absolute error over naive of values 2 to 50, 101 to 200.
+is before it; seasons are told to them alone, those of `tools/evaluate_data.py` and of FOLDER/seasons.json, by name.
+Beside it the beginning of each series, from its very first value on: mean absolute error over naive of values 2 to 50,
+and 101 to 200.
 A table without a figure of the kind (too short, all the same value) counts in none of its means.
 """
 
@@ -37,7 +38,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="universal", help="another model, as `evaluate` takes it")
-    parser.add_argument("--seasons", help="of the baselines, for all tables")
     parser.add_argument("--baselines", default="all", help="as `evaluate --baselines`")
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
@@ -45,11 +45,12 @@ def main() -> None:
     if not tables:
         sys.exit(f"there is no table in {given.folder}")
     model = streamlstm.load(given.model)
+    told = given.folder / "seasons.json"
+    seasons = {**SEASONS, **(json.loads(told.read_text()) if told.exists() else {})}
     print(HEAD + "\n|" + "---|" * (HEAD.count("|") - 1))
     rows = {}
     for path in tables:
-        seasons = given.seasons or SEASONS.get(path.stem)
-        rows[path.stem] = measured(model, given.model, path, seasons, given.baselines)
+        rows[path.stem] = measured(model, given.model, path, seasons.get(path.stem), given.baselines)
         print(line(path.stem, rows[path.stem]), flush=True)
     means = {name: geometric_mean(row[name] for row in rows.values()) for name in ("naive", "seasonal", "best", "mae")}
     means |= {name: geometric_mean(row[name] for row in rows.values()) for name in SPANS}
