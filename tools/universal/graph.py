@@ -12,7 +12,8 @@ A step knows little of the level: it takes the change d from the value before, a
 
 Numbers are pairs of float32 (`streamlstm.models.pairs`), so that d is exact at any level.
 
-A call is one step (T = 1): a loop in the graph, a Scan, costs a live value 60 us more, and a step in it no less.
+A call is one step (T = 1). A loop in the graph, a Scan, was tried: it costs a live value more, and a step in it takes as
+long.
 """
 
 from __future__ import annotations

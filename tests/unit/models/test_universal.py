@@ -125,6 +125,19 @@ def test_random_walks_are_forecast_nearly_as_well_as_by_their_last_value(model: 
     assert found[200:].mean() < 1.03 * simple[200:].mean()
 
 
+def test_a_gap_filled_with_its_own_forecasts_does_no_harm(model: Model) -> None:
+    """As `--missing impute` feeds it for 200 steps: after it a series is forecast as before."""
+    random = np.random.default_rng(6)
+    values = 20 + 5 * np.sin(np.arange(1200) * np.pi / 12) + random.normal(size=1200) * 0.3
+    state, said = model.initial_state(1), np.zeros((1, 1))
+    found = np.zeros(1200)
+    for step, value in enumerate(values):
+        found[step] = abs(said[0, 0] - value)
+        said, state = model.step(said if 600 <= step < 800 else np.array([[value]]), state)
+    assert np.isfinite(found).all()
+    assert found[801:1000].mean() < 1.25 * found[400:600].mean()
+
+
 def test_another_unit_changes_nothing(model: Model) -> None:
     """Values times 1024 have forecasts times 1024, to the bit."""
     values = np.cumsum(np.random.default_rng(4).normal(size=500)).astype(np.float32).astype(np.float64)
