@@ -38,4 +38,4 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
     CMD ["python", "-c", "import http.client as h, os; c = h.HTTPConnection('127.0.0.1:' + os.environ['STREAMLSTM_HTTP'].rpartition(':')[2], timeout=2); c.request('GET', '/readyz'); exit(c.getresponse().status != 200)"]
 # Exec form: the signal that asks for a drain reaches the daemon itself.
 ENTRYPOINT ["streamlstm"]
-CMD ["serve", "/models/model.onnx"]
+CMD ["serve"]

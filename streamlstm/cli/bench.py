@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from streamlstm.cli.interrupts import ending_as_interrupt
+from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import FSYNC, command, json_option, note, option, say
 
 
@@ -48,7 +49,7 @@ _QUICK = _Sizes(values=20_000, naive_values=200, latency_s=0.5, warm_up_s=0.3, m
 @option(
     "--model",
     "model_path",
-    type=click.Path(path_type=Path),
+    type=MODEL,
     metavar="MODEL.onnx",
     help="Step model of single numbers. Default: a random LSTM.",
 )

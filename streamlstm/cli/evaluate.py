@@ -10,6 +10,7 @@ import click
 
 from streamlstm.cli.history_options import history_options, table_or_history
 from streamlstm.cli.loading import max_model_bytes_option
+from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import ParamType, command, json_option, keep_inputs, option, say
 from streamlstm.cli.quantities import DURATION, SHARE
 from streamlstm.cli.table_options import Notes, table_options
@@ -42,7 +43,7 @@ class Baselines(ParamType):
 
 
 @command("evaluate")
-@click.argument("model", metavar="MODEL.onnx", type=click.Path(path_type=Path))
+@click.argument("model", metavar="MODEL.onnx", type=MODEL)
 @click.argument("table", metavar="[TABLE]", required=False, type=click.Path(path_type=Path))
 @option(
     "--test-size",

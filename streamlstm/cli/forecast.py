@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streamlstm.cli.loading import max_model_bytes_option
+from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import (
     command,
     counted,
@@ -59,7 +60,7 @@ WORDS = ("hold", "refuse")
 )
 @option(
     "--model",
-    type=click.Path(path_type=Path),
+    type=MODEL,
     metavar="MODEL.onnx",
     help="The model that is served, where the server does not keep its file (over 4 MB).",
 )

@@ -96,7 +96,7 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
     ),
     "inspect": ("inspect model.onnx", "inspect --live values --series sensor-1"),
     "serve": (
-        "serve model.onnx --redis redis://localhost:6379",
+        "serve --redis redis://localhost:6379",
         "serve model.onnx --interval 0.9 --score --retain 30d",
     ),
     "push": ("push values sales.csv --wait 1m", "push values history.csv --warm"),

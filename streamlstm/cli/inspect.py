@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from streamlstm.cli.loading import max_model_bytes_option
+from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import command, counted, data_dir_option, json_option, option, redis_option, say
 from streamlstm.errors import UsageError
 
@@ -18,7 +19,7 @@ NESTED = ("config",)  # a layer's whole configuration: in the JSON, not in the s
 
 
 @command("inspect", short_help="Show what a step model is made of.")
-@click.argument("model", metavar="[MODEL]", required=False, type=click.Path(path_type=Path))
+@click.argument("model", metavar="[MODEL]", required=False, type=MODEL)
 @option(
     "--gates",
     metavar="TABLE",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streamlstm.cli.loading import max_model_bytes_option
+from streamlstm.cli.model_argument import model_path
 from streamlstm.cli.options import (
     command,
     data_dir_option,
@@ -120,7 +121,7 @@ def add(*, names: tuple[str, ...], begin: str, instead: bool, redis_url: str | N
     from streamlstm.cli.loading import load_model, most_model_bytes
     from streamlstm.models import fingerprint, read_model
 
-    path = Path(names[-1])
+    path = model_path(names[-1])
     loaded = load_model(path)  # in a process of its own first: what is wrong with it is found out here
     data = read_model(path, most_model_bytes())
     if fingerprint(data) != loaded.fingerprint:

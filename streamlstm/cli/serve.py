@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import click
 
 from streamlstm.cli.loading import max_model_bytes_option
+from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import FSYNC, command, data_dir_option, option, server_options
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.settings_options import settings_options
 from streamlstm.common import DaemonSettings, EngineSettings, SharingSettings, WebSettings
+from streamlstm.models import UNIVERSAL_FILE
 
 if TYPE_CHECKING:
     from streamlstm.cli.place import Place
@@ -27,7 +29,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 @command("serve")
-@click.argument("model", metavar="MODEL.onnx", type=click.Path(path_type=Path))
+@click.argument("model", metavar="[MODEL.onnx]", required=False, type=MODEL, default=UNIVERSAL_FILE)
 @server_options("Without it an embedded server is started from --data-dir.")
 @data_dir_option
 @settings_options("sharing", SharingSettings)
@@ -78,6 +80,9 @@ def serve(
     log_level: str,
 ) -> int:
     """Forecast the next value for every value that arrives in a stream.
+
+    Without MODEL.onnx the packaged model `universal` is served: it forecasts any series from its first
+    value on and learns as it goes, each series by itself.
 
     The first SIGTERM or Ctrl-C commits what is under way and ends; the second ends at once.
     """

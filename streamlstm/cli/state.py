@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from streamlstm.cli.loading import max_model_bytes_option
+from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import (
     command,
     counted,
@@ -111,7 +112,7 @@ def list_states(*, stream: str, match: str | None, redis_url: str | None, data_d
 @series_option
 @option(
     "--model",
-    type=click.Path(path_type=Path),
+    type=MODEL,
     default=None,
     metavar="MODEL.onnx",
     help="The model that is served: with it the parts of the state are shown by name.",

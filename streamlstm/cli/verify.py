@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streamlstm.cli.loading import max_model_bytes_option
+from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import (
     EXIT_FAILURE,
     command,
@@ -34,7 +35,7 @@ MOST_MEMORY_BYTES = 128 << 20  # of records at once
 
 
 @command("verify", short_help="Step a stream's values again and compare predictions and states, bit for bit.")
-@click.argument("model", metavar="MODEL.onnx", type=click.Path(path_type=Path))
+@click.argument("model", metavar="MODEL.onnx", type=MODEL)
 @stream_argument
 @option(
     "--from",

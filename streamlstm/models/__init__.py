@@ -14,6 +14,7 @@ from streamlstm.models.gap_policy import (
     missing_policy,
 )
 from streamlstm.models.model_file import MAX_FILE_BYTES, ExternalWeightsError, check_model, read_model
+from streamlstm.models.packaged import UNIVERSAL, UNIVERSAL_FILE
 from streamlstm.models.spec import MAX_STATE_SIZE, METADATA_KEY, ModelSpec, StateEntry, fingerprint
 
 if TYPE_CHECKING:

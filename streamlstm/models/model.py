@@ -14,6 +14,7 @@ from streamlstm.common import listed, printable
 from streamlstm.errors import ArrayError, MemoryStepError, ModelError, StepError
 from streamlstm.models.model_file import MAX_FILE_BYTES, check_model, read_model
 from streamlstm.models.one_step import CalledStep, OneStep
+from streamlstm.models.packaged import UNIVERSAL, UNIVERSAL_FILE
 from streamlstm.models.pairs import join, split
 from streamlstm.models.session import MOST_SAID, Pace, Watch, check_functions, open_session
 from streamlstm.models.spec import METADATA_KEY, ModelSpec, fingerprint
@@ -213,11 +214,11 @@ def _unscalar(found: Float32, shape: tuple[int, ...]) -> Float32:
 
 
 def load(path: str | Path, *, threads: int = 1, max_bytes: int = MAX_FILE_BYTES) -> Model:
-    """Open a step model file of at most `max_bytes` bytes and try it.
+    """Open a step model file of at most `max_bytes` bytes and try it; the text `universal` names the packaged one.
 
     Raises ModelError with what to do if it is missing, larger, or not one.
     """
-    path = Path(path)
+    path = UNIVERSAL_FILE if path == UNIVERSAL else Path(path)
     if not path.exists():
         raise ModelError(
             f"there is no model file {str(path)!r}; make one with `streamlstm train data.csv -o {path.name}`"

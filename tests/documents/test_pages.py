@@ -35,6 +35,7 @@ SAID = {
     "docs/how-to/watch.md": [r"streamlstm_skill\{"],
     "docs/how-to/what-if.md": [r"passengers"],
     "docs/how-to/workers.md": [r'streamlstm_workers\{state="ready"\} 2\.0'],
+    "docs/explanation/universal.md": [r"sensor-1 +yhat=21\.5", r"to the bit", r"\[\[21\.5\]\]"],
     "docs/troubleshooting.md": [r"ok"],
 }
 # What would take long, or hours: said otherwise here.

@@ -80,13 +80,17 @@ class Serving:
 
 
 def serve(
-    directory: Path, model: Path, *arguments: str, number: int = 0, settings: Mapping[str, str] | None = None
+    directory: Path, model: Path | None, *arguments: str, number: int = 0, settings: Mapping[str, str] | None = None
 ) -> Serving:
-    """Start a daemon with its log in `directory`; `settings` are variables of its environment."""
+    """Start a daemon with its log in `directory`; `settings` are variables of its environment.
+
+    Without a model it is started as `streamlstm serve`, with none.
+    """
+    named = [] if model is None else [str(model)]
     log_path = directory / f"serve-{number}-{time.monotonic_ns()}.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "streamlstm", "serve", str(model), "--http", "127.0.0.1:0", *arguments],
+            [sys.executable, "-m", "streamlstm", "serve", *named, "--http", "127.0.0.1:0", *arguments],
             cwd=directory,
             stdout=subprocess.DEVNULL,
             stderr=log,

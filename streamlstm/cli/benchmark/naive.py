@@ -19,6 +19,7 @@ import numpy as np
 import onnxruntime
 import redis
 
+from streamlstm.models import split
 from streamlstm.store import Keys
 
 
@@ -30,6 +31,7 @@ def answer_entries(url: str, stream: str, model: str, entries: int, core: int | 
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(Path(model).read_bytes(), options, providers=["CPUExecutionProvider"])
     size = session.get_inputs()[1].shape[1]
+    exact = session.get_inputs()[0].shape[2] == 2  # numbers are pairs
     keys = Keys(stream)
     client: Any = redis.Redis.from_url(url, protocol=2)  # its own types allow an answer of every kind
     client.ping()
@@ -41,7 +43,9 @@ def answer_entries(url: str, stream: str, model: str, entries: int, core: int | 
         for series, value in fields.items():
             stored = client.hget(keys.state, series)
             state = np.zeros((1, size), np.float32) if stored is None else np.frombuffer(stored, np.float32)[None]
-            y, state = session.run(["y", "next_state"], {"x": np.array([[[float(value)]]], np.float32), "state": state})
+            number = np.array([[[float(value)]]])
+            x = split(number) if exact else number.astype(np.float32)
+            y, state = session.run(["y", "next_state"], {"x": x, "state": state})
             client.hset(keys.state, series, state.tobytes())
             answers[series] = repr(float(y[0, 0, 0]))
         client.xadd(keys.predictions, answers, id=position)

@@ -89,6 +89,7 @@ def test_a_wheel_serves_with_or_without_compiled_parts(
     check = "from streamlstm.engine import compiled; print(compiled.__file__, compiled.COMPILED)"
     for command, said in (
         (["-c", check], f"{tmp_path}/installed/streamlstm/engine/compiled.py {parts == PARTS}"),
+        (["-m", "streamlstm", "inspect", "universal"], f"{tmp_path}/installed/streamlstm/models/universal.onnx"),
         (
             ["-m", "streamlstm", "demo", "--fast"],
             "airline",

@@ -1,0 +1,8 @@
+"""The model that comes with the package: `universal`, which forecasts any series and is trained on none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+UNIVERSAL = "universal"  # the name that stands for its file wherever a model is named
+UNIVERSAL_FILE = Path(__file__).with_name("universal.onnx")
