@@ -127,16 +127,7 @@ def train(
     panel = with_gaps_in_season(make_panel(fitted_on, options.test_size, with_times=options.times), fitted_on)
     with reproducible(options.seed):
         names = _names(options, panel)
-        plan = make_plan(
-            panel,
-            fitted_on,
-            scaling=scaling,
-            seasons=_asked(options),
-            predict=options.predict,
-            targets=tuple(names.index(target) for target in options.targets or names),
-            exact=origin is not None,
-            report=stage,
-        )
+        plan = _planned(panel, fitted_on, options, scaling, names, stage, exact=origin is not None)
         config = replace(_config(plan, options, panel, names, spacing, gap_after_ms), exact=origin is not None)
         stage(Stage("fitting the linear part"))
         panel = with_gaps_forecast(config, panel, fitted_on, plan.penalty)
@@ -169,6 +160,28 @@ def train(
         left_out=tuple(left_out),
         series=tuple(series),
         forecasts=tuple(forecasts),
+    )
+
+
+def _planned(
+    panel: Panel,
+    series: Sequence[Series],
+    options: TrainingOptions,
+    scaling: str,
+    names: tuple[str, ...],
+    stage: Report,
+    *,
+    exact: bool,
+) -> Plan:
+    return make_plan(
+        panel,
+        series,
+        scaling=scaling,
+        seasons=_asked(options),
+        predict=options.predict,
+        targets=tuple(names.index(target) for target in options.targets or names),
+        exact=exact,
+        report=stage,
     )
 
 
