@@ -33,6 +33,13 @@ def leapt(held: MemoryStream, entry_id: str) -> bool:
     return any(EntryId.parse(begin) < at <= EntryId.parse(end) for begin, end in held.leaps)
 
 
+def lose(held: MemoryStream, count: int) -> set[str]:
+    """Drop the oldest entries; those of them that were answered (of some, that only correct, nothing else says so)."""
+    gone = {str(entry) for entry in held.ids[:count] if entry <= EntryId.parse(held.position)}
+    del held.ids[:count], held.fields[:count]
+    return gone
+
+
 def uncorrected(held: MemoryStream) -> set[tuple[str, str, str]]:
     """The corrections that were not made, as the dead letters say: entry, command and text."""
     letters = [one for one in held.dead if one.kind == NOT_CORRECTED]

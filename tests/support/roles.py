@@ -98,7 +98,7 @@ def held(client: redis.Redis, name: str) -> MemoryStream:
         model=meta[b"model"].decode(),
         challenger=beside,
         promotions=[fields for _, fields in client.xrange(keys.promotions)],
-        terms={name: meta[name] for name in (b"champions", b"challengers")},
+        terms={name: meta[name] for name in (b"champions", b"challengers") if name in meta},
     )
 
 

@@ -38,7 +38,7 @@ from streamlstm.store.resp.entry_id import EntryId
 from support.chain import Chain
 from support.compare import assert_anomalies_equal, assert_predictions_equal, assert_states_equal
 from support.faults import CrashError, Faults, FaultyLeases, FaultyStore, Trouble
-from support.held import layout_of, leapt, metrics_of, uncorrected
+from support.held import layout_of, leapt, lose, metrics_of, uncorrected
 from support.memory_connection import Draft, MemoryConnection
 from support.memory_flights import FlightStore, Refusals
 from support.memory_leases import LeaseServer
@@ -193,8 +193,7 @@ class Simulation:
     def _seen(self, stream: str) -> list[tuple[str, list[str]]]:
         """What must have been stepped: entries still there, and those answered before they went, or elsewhere."""
         held = self.server.stream(stream)
-        present = {str(entry_id) for entry_id in held.ids} | {i.decode() for i in held.prediction_ids}
-        present |= self.lost[stream]  # of those that only correct there is no prediction
+        present = {*map(str, held.ids), *(i.decode() for i in held.prediction_ids), *self.lost[stream]}
         return [entry for entry in self.traffic[stream] if entry[0] in present or leapt(held, entry[0])]
 
     def _waits(self, held: MemoryStream) -> bool:
@@ -272,20 +271,16 @@ class Simulation:
             position = self.server.stream(stream).position.decode()
             known = [n for n, (i, _) in enumerate(self.traffic[stream]) if i in ids or i == position]
             self.next_entry[stream] = max(known) + 1 if known else 0
-            answered = EntryId.parse(position)
-            self.lost[stream] = {entry for entry in self.lost[stream] if EntryId.parse(entry) <= answered}
+            self.lost[stream] = {one for one in self.lost[stream] if EntryId.parse(one) <= EntryId.parse(position)}
 
     def _lose_input(self) -> None:
         """A producer's MAXLEN drops the oldest entries, read or not."""
-        stream = self.rng.choice(self.streams)
-        held = self.server.stream(stream)
+        held = self.server.stream(stream := self.rng.choice(self.streams))
         count = self.rng.randint(1, 8)
         if count < len(held.ids):
             self.happened["lost input"] += 1
             self.happened["lost unread input"] += held.ids[count - 1] > EntryId.parse(held.position)
-            position = EntryId.parse(held.position)
-            self.lost[stream] |= {str(entry) for entry in held.ids[:count] if entry <= position}
-            del held.ids[:count], held.fields[:count]
+            self.lost[stream] |= lose(held, count)
 
     def _deploy(self, number: int) -> None:
         """One daemon is stopped and will be started with the next model."""

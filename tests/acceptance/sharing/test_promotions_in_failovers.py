@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,7 @@ from support.roles import check_roles, held
 from support.rounds import ROUNDS
 from support.sentinel import Watched
 from support.serving import Serving, eventually, found_entries, in_step, run
-from support.survivors import Producer, in_rounds
+from support.survivors import Producer, Traffic, in_rounds
 from support.traffic import entries
 
 
@@ -35,11 +35,8 @@ class Promoter:
     def __init__(self, url: str, streams: Sequence[str], paths: Sequence[Path], seed: int) -> None:
         self.happened: Counter[str] = Counter()
         self._streams, self._models = streams, [(load(path).fingerprint, path.read_bytes()) for path in paths]
-        self._nodes, self._rng, self._ends = (
-            Nodes(parse_topology(url), name="test-promoter"),
-            random.Random(seed),
-            False,
-        )
+        self._nodes = Nodes(parse_topology(url), name="test-promoter")
+        self._rng, self._ends = random.Random(seed), False
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
@@ -51,7 +48,7 @@ class Promoter:
 
     def _run(self) -> None:
         while not self._ends:
-            what = self._rng.choice(("add", "promote", "promote", "promote", "remove"))
+            what = self._rng.choice(("add", "promote", "promote", "promote", "promote", "remove"))
             try:
                 self._change(what, self._rng.choice(self._streams))
                 self.happened[what] += 1
@@ -63,11 +60,36 @@ class Promoter:
         roles = Roles(self._nodes.connection(stream), Keys(stream), sleep=lambda _: time.sleep(0.01))
         if what == "add":
             model, data = self._rng.choice(self._models)
-            roles.add(model, data, replay=self._rng.random() < 0.7, instead=True)
+            roles.add(model, data, replay=self._rng.random() < 0.7, instead=self._rng.random() < 0.3)
         elif what == "promote":
             roles.promote()
         else:
             roles.remove()
+
+
+def send_and_kill(
+    producer: Producer,
+    promoter: Promoter,
+    traffic: dict[str, Traffic],
+    *,
+    ready: Callable[[], AbstractContextManager[None]],
+    kill: Callable[[], None],
+    until: Callable[[], object] = lambda: None,
+) -> None:
+    """Send traffic and kill a primary in its midst; until all is answered, and what else has to be, models change."""
+    with ExitStack() as stack:
+        stack.callback(promoter.end)
+        for number, part in enumerate(in_rounds(traffic, 30)):
+            if number == 15:
+                stack.enter_context(ready())
+            for stream, chunk in part.items():
+                producer.add(stream, chunk)
+            if number == 15:
+                kill()
+            time.sleep(0.05)
+        producer.wait(traffic)
+        until()
+    assert promoter.happened["promote"]
 
 
 def check_models(
@@ -114,21 +136,14 @@ def test_behind_sentinels(
     producer = Producer(watched.url)
     traffic = {stream: entries(30 * round_ + number, 1500, odd=0.05) for number, stream in enumerate(streams)}
     promoter, before = Promoter(watched.url, streams, paths, round_), watched.primary
-    with ExitStack() as stack:
-        stack.callback(promoter.end)
-        for number, part in enumerate(in_rounds(traffic, 30)):
-            if number == 15:
-                with before.client() as client:
-                    client.set("replicated", number)
-                    assert client.wait(1, 120_000) == 1
-                stack.enter_context(watched.impatient())
-            for stream, chunk in part.items():
-                producer.add(stream, chunk)
-            if number == 15:
-                before.kill()
-            time.sleep(0.05)
-        producer.wait(traffic)
-    assert promoter.happened["promote"] > 5
+
+    def ready() -> AbstractContextManager[None]:
+        with before.client() as client:
+            client.set("replicated", round_)
+            assert client.wait(1, 120_000) == 1
+        return watched.impatient()
+
+    send_and_kill(producer, promoter, traffic, ready=ready, kill=before.kill)
     assert watched.primary is not before
     check_models(tmp_path, watched.url, dict.fromkeys(streams, watched.primary.client), paths, 4000)
     for daemon in daemons:
@@ -150,20 +165,15 @@ def test_on_a_cluster(
     producer = Producer(cluster.url)
     traffic = {stream: entries(40 * round_ + number, 900, odd=0.05) for number, stream in enumerate(streams)}
     promoter, victim = Promoter(cluster.url, streams, paths, round_), cluster.primary_of(streams[0])
-    with ExitStack() as stack:
-        stack.callback(promoter.end)
-        for number, part in enumerate(in_rounds(traffic, 30)):
-            if number == 15:
-                cluster.wait_until_replicated(victim)
-                stack.enter_context(cluster.impatient())
-            for stream, chunk in part.items():
-                producer.add(stream, chunk)
-            if number == 15:
-                victim.kill()
-            time.sleep(0.05)
-        producer.wait(traffic)
+
+    def ready() -> AbstractContextManager[None]:
+        cluster.wait_until_replicated(victim)
+        return cluster.impatient()
+
+    def until() -> None:
         wait_until(lambda: cluster.primary_of(streams[0]) is not victim, "every node knows who has taken over")
-    assert promoter.happened["promote"] > 5
+
+    send_and_kill(producer, promoter, traffic, ready=ready, kill=victim.kill, until=until)
     homes = {stream: cluster.primary_of(stream).client for stream in streams}
     check_models(tmp_path, cluster.url, homes, paths, 3200)
     for daemon in daemons:
