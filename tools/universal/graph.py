@@ -33,6 +33,7 @@ from settings import (
     READ,
     RECENT,
     SEASONS,
+    SHORTEST,
     SMOOTHINGS,
     SPAN,
     TINY,
@@ -176,8 +177,12 @@ class Step:
 
     def period(self, correlations: Sym, rate: Sym) -> Sym:
         """The place of the period among the lags (B,); 0 for none."""
-        fixed, young = map(torch.from_numpy, thresholds(self.settings))
-        score = correlations - (rate * young + fixed) * correlations[:, :1]
+        side, s = self.side, self.settings
+        fixed, young = map(torch.from_numpy, thresholds(s))
+        doubled = [lag >= 2 * SHORTEST for lag in LAGS]
+        halves = [LAGS.index(lag // 2) if double else 0 for lag, double in zip(LAGS, doubled, strict=True)]
+        half = correlations.node("Gather", side.ints(*halves), axis=1).relu() * (s.half * torch.tensor(doubled))
+        score = correlations - (rate * young + fixed) * correlations[:, :1] - half
         return score.node("ArgMax", dtype=torch.int64, axis=1, keepdims=0)
 
     def profiles(self, changes: Sym, level: Sym, row: Sym) -> Sym:

@@ -71,6 +71,7 @@ class Settings:
     longer: float = 0.01  # more for each doubling of the period beyond 8
     young: float = 8.0  # more, over the number of values
     common_young: float = 4.0  # for common periods
+    half: float = 0.2  # of the correlation at half of a period that is taken off: of two years a year is the period
     older_seasons: float = 0.85  # what a season counts beside the one after it
     most_growth: float = 2.0  # of a profile, and its inverse the least
     # What the autoregression sees beside recent changes, by place: levels of smoothings less the last value, in
