@@ -52,6 +52,11 @@ class Recent:
         self._last: bytes | None = None  # id of the newest entry seen
         self._count = FIRST_COUNT
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether an entry was seen, behind which the next look begins."""
+        return self._last is not None
+
     def columns(self) -> list[str]:
         """What a prediction holds, in order."""
         found = self._connection.call("HGET", self._keys.meta, "columns")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
 import redis
 from prometheus_client import CollectorRegistry, generate_latest
 
+from streamlstm.daemon.http.live.page import _beside
 from streamlstm.daemon.http.live.series_gauges import SeriesGauges, number
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.store.keys import Keys
@@ -50,6 +52,22 @@ def answer(client: redis.Redis, first: int, last: int, *series: str, columns: st
         pipe.xadd(KEYS.predictions, dict.fromkeys(series, made), id=f"{n}-0")
     pipe.hset(KEYS.meta, "columns", columns)
     pipe.execute()
+
+
+def test_a_challenger_that_says_much_at_once_is_drawn_from_its_first_value_on(
+    client: redis.Redis, connect: Callable[..., Connection]
+) -> None:
+    """It is named before it has said anything, and then catches up in one commit."""
+    client.hset(KEYS.meta, "challenger", "ab" * 32)
+    events = _beside(connect(), STREAM, lambda name: name == b"a")
+    assert [json.loads(event.split(b"data: ")[1]) for event in next(events)] == [{"points": [], "begin": True}]
+    assert next(events) == []
+    for n in range(1, 41):
+        client.xadd(STREAM, {"a": n}, id=f"{n}-0")
+        client.xadd(KEYS.challenger_predictions, {"a": n + 0.5}, id=f"{n}-0")
+    (event,) = next(events)
+    assert [point[0] for point in json.loads(event.split(b"data: ")[1])["points"]] == list(range(1, 41))
+    assert next(events) == []
 
 
 def test_a_look_gives_what_is_new_of_one_series(client: redis.Redis, connect: Callable[..., Connection]) -> None:

@@ -153,7 +153,12 @@ def _beside(connection: Connection, stream: str, wanted: Callable[[bytes], bool]
                 past = recent.back(wanted, HISTORY_VALUES) if challenger else []
                 yield [_event("beside", {"points": _points(past), "begin": True})]
                 continue
-        news = recent.look(wanted).answered if known else []
+        if not known:
+            news = []
+        elif recent.has_begun:
+            news = recent.look(wanted).answered
+        else:  # it had said nothing yet; a look would take the newest entries only of what it has said since
+            news = recent.back(wanted, HISTORY_VALUES)
         yield [_event("beside", {"points": _points(news)})] if news else []
 
 
