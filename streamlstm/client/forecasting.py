@@ -122,6 +122,12 @@ def asked_of(
     elif forecaster.needs_future(steps):
         found = _future(future, forecaster, names, say)
     else:
+        why = (
+            "forecasts all that it looks at"
+            if not forecaster.ahead.names_only_seen()
+            else "knows so many steps by itself"
+        )
+        say(f"what --future gives is not looked at: the model {why}")
         found = REFUSE
     return Asked(steps=steps, level=settings["interval"], spacing_ms=spacing, future=found)
 

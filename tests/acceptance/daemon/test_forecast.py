@@ -221,6 +221,10 @@ def test_damaged_and_other_states_are_named(start: Started, tmp_path: Path) -> N
         assert done.returncode == status, done.stderr
         assert words in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
+    (tmp_path / "in-vain.csv").write_text("y\n1\n2\n")
+    done = run(tmp_path, "forecast", "--series", "a", "--future", "in-vain.csv", *told)
+    assert done.returncode == 0, done.stderr
+    assert "what --future gives is not looked at: the model forecasts all that it looks at" in done.stderr
     done = run(tmp_path, "forecast", "nobody", "--series", "a", *told)
     assert (done.returncode, "nobody" in done.stderr) == (1, True)
     with streamlstm.Client(server.url) as made:
