@@ -34,6 +34,7 @@ WORDS = {
     "model_1.5": "one and a half of it",
 }
 WIDTH = 20  # signs of a bar
+MOST_SHOWN = 12  # candidates, the heaviest; what the others weigh is said in one line
 
 Float64 = NDArray[np.float64]
 
@@ -141,11 +142,14 @@ def _lines(one: Explained, plot: Path | None) -> Iterator[str]:
     for feature, rows in zip(one.features, one.candidates, strict=False):
         of = f" of {feature}" if len(one.features) > 1 else ""
         yield ""
-        yield f"{'the forecast' + of + ' is made of':<34}{'weight':>8}{'which says':>13}"
-        for row in rows:
+        yield f"{'the forecast' + of + ' is made of':<40}{'weight':>8}{'which says':>13}"
+        for row in rows[:MOST_SHOWN]:
             forecast = "–" if row.forecast is None else f"{row.forecast:.6g}"
             bar = "█" * round(WIDTH * row.weight)
-            yield f"  {WORDS[row.name]:<32}{row.weight:>8.1%}{forecast:>13}  {bar}".rstrip()
+            yield f"  {_in_words(row.name):<38}{row.weight:>8.1%}{forecast:>13}  {bar}".rstrip()
+        if rows[MOST_SHOWN:]:
+            rest = sum(row.weight for row in rows[MOST_SHOWN:])
+            yield f"  {f'{len(rows) - MOST_SHOWN} others, together':<38}{rest:>8.1%}"
     for number, layer in enumerate(one.layers, 1):
         yield ""
         yield f"layer {number}, {layer.kind} of {layer.units} units, at a next value that is as forecast"
@@ -156,6 +160,14 @@ def _lines(one: Explained, plot: Path | None) -> Iterator[str]:
         yield "the model has neither candidates that it mixes nor gated layers that are carried from value to value"
     elif plot is not None:
         yield f"drawn in {plot}"
+
+
+def _in_words(name: str) -> str:
+    """What a candidate is called, to people."""
+    plain, corrected, _ = name.partition("_corrected")
+    _, seasonal, steps = plain.partition("seasonal_")
+    said = f"the value {steps} before the next" if seasonal else WORDS.get(plain, plain)
+    return f"{said}, less its mean error" if corrected else said
 
 
 def draw(one: Explained) -> bytes:
@@ -181,7 +193,9 @@ def draw(one: Explained) -> bytes:
 
 
 def _bars(axes: Any, feature: str, candidates: Sequence[Candidate]) -> None:
-    drawn = axes.barh([WORDS[row.name] for row in candidates], [row.weight for row in candidates], color="#1f77b4")
+    candidates = candidates[:MOST_SHOWN]
+    weights = [row.weight for row in candidates]
+    drawn = axes.barh([_in_words(row.name) for row in candidates], weights, color="#1f77b4")
     said = ["" if row.forecast is None else f"{row.forecast:.6g}" for row in candidates]
     axes.bar_label(drawn, said, padding=4, fontsize=9)
     axes.invert_yaxis()

@@ -3,6 +3,9 @@
 `training.forecaster.mixture` makes such a forecaster and says where its rule comes from. Its state has `errors`
 (targets, K), the sums of errors of the K candidates, and `said` (targets, P + 1): what the P parts of which candidates
 are made said last, as changes from the last value, and the unit of the series.
+
+The universal model (`tools/universal`) mixes too: its state has `losses` (K,) and `said` (K,), changes from the last
+value; its file says under `experts` what they are called and how sharply they are told apart.
 """
 
 from __future__ import annotations
@@ -52,7 +55,7 @@ def candidate_shares(seasons: Sequence[int], *, corrected: bool = True) -> dict[
 class Candidate:
     """One of the forecasts that are mixed."""
 
-    name: str  # a key of `candidate_shares`
+    name: str  # a key of `candidate_shares`, or an expert's
     weight: float  # all of a target's add up to 1
     forecast: float | None  # in the values' unit; None where the state does not tell it
 
@@ -71,7 +74,7 @@ def candidates_of(spec: ModelSpec, state: NDArray[np.float32], last: Float64, sa
     shapes = {entry.name: entry.shape for entry in spec.state}
     made = _made_of(spec.training, len(targets), shapes)
     if made is None:
-        return []
+        return _experts_of(spec, state, places, last)
     names, shares = tuple(made), np.array(list(made.values()))
     errors, parts = (
         state[slice(*places[name])].astype(np.float64).reshape(shapes[name]) for name in ("errors", "said")
@@ -91,6 +94,26 @@ def candidates_of(spec: ModelSpec, state: NDArray[np.float32], last: Float64, sa
         ]
         found.append(sorted(rows, key=lambda one: -one.weight))
     return found
+
+
+def _experts_of(
+    spec: ModelSpec, state: NDArray[np.float32], places: Mapping[str, tuple[int, int]], last: Float64
+) -> list[list[Candidate]]:
+    """Those of the universal model; none of any other."""
+    told = spec.training.get("experts")
+    names, sharpness = (told.get(key) for key in ("names", "sharpness")) if isinstance(told, dict) else (None, None)
+    if not isinstance(names, list) or not isinstance(sharpness, float) or not {"losses", "said"} <= places.keys():
+        return []
+    losses, said = (state[slice(*places[name])].astype(np.float64) for name in ("losses", "said"))
+    if not len(names) == len(losses) == len(said) or not losses.min() > 0:
+        return []
+    weights = np.exp(-sharpness * (losses / losses.min() - 1))
+    weights /= weights.sum()
+    rows = [
+        Candidate(name=str(name), weight=float(weight), forecast=float(last[0] + change))
+        for name, weight, change in zip(names, weights, said, strict=True)
+    ]
+    return [sorted(rows, key=lambda one: -one.weight)]
 
 
 def _made_of(

@@ -6,9 +6,16 @@ import sys
 from pathlib import Path
 
 from graph import write
-from settings import Settings
+from settings import Settings, expert_names
 
 from streamlstm.models import UNIVERSAL_FILE
 
+
+def made() -> bytes:
+    """The bytes of the file."""
+    settings = Settings()
+    return write(settings, {"experts": {"names": expert_names(), "sharpness": settings.sharpness}})
+
+
 if __name__ == "__main__":
-    (Path(sys.argv[1]) if len(sys.argv) > 1 else UNIVERSAL_FILE).write_bytes(write(Settings(), {}))
+    (Path(sys.argv[1]) if len(sys.argv) > 1 else UNIVERSAL_FILE).write_bytes(made())

@@ -37,11 +37,22 @@ SMOOTHINGS = (
 )
 PER_PROFILE = len(SMOOTHINGS)
 EXPERTS = PROFILES * PER_PROFILE + 1  # the autoregression is the last
+# What they are called, to people.
+PROFILE_NAMES = ("", " + mean of seasons", " + the last season", " + seven seasons ago", " + mean of seasons, grown")
 # Squared errors over naive that the experts had on values 2 to 40 of series: by smoothing, as a share by profile, and
 # more than it had for the autoregression, whose good errors there are those of few series.
 YOUNG = (1.0, 1.03, 1.16, 1.36, 1.52, 1.69, 1.8, 1.83, 1.0, 1.05, 1.25, 1.46)
 YOUNG_PROFILES = (1.0, 0.94, 1.02, 1.04, 0.94)
 YOUNG_AUTOREGRESSION = 1.2
+
+
+def expert_names() -> list[str]:
+    """The experts by name, in their order: `level 0.25 + the last season`, `trend 0.5 0.1`, `autoregression`."""
+    plain = [
+        f"trend {alpha:g} {beta:g}" if beta else "last value" if alpha == 1 else f"level {alpha:g}"
+        for alpha, beta, _ in SMOOTHINGS
+    ]
+    return [*(name + profile for profile in PROFILE_NAMES for name in plain), "autoregression"]
 
 
 @dataclass(frozen=True, kw_only=True)

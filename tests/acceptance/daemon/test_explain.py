@@ -12,6 +12,7 @@ import pytest
 import redis
 
 import streamlstm
+from streamlstm.models import UNIVERSAL_FILE
 from streamlstm.store.keys import Keys
 from support.serving import Serving, add, run, wait_for_position
 
@@ -25,7 +26,12 @@ def served(redis_url: str, tmp_path: Path, start: Callable[..., Serving]) -> Cal
 
     def begin(**options: Any) -> redis.Redis:
         values = VALUES if options.pop("both", False) else VALUES[:, 0]
-        path = streamlstm.fit(values, **{**OPTIONS, **options}).save(tmp_path / "fitted.onnx")
+        universal = options.pop("universal", False)
+        path = (
+            UNIVERSAL_FILE
+            if universal
+            else streamlstm.fit(values, **{**OPTIONS, **options}).save(tmp_path / "fitted.onnx")
+        )
         start("--redis", redis_url, model=path).ready()
         client = redis.Redis.from_url(redis_url, protocol=2)
         made = [
@@ -39,7 +45,7 @@ def served(redis_url: str, tmp_path: Path, start: Callable[..., Serving]) -> Cal
     return begin
 
 
-@pytest.mark.parametrize("options", [{}, {"layer": "gru"}, {"both": True}, {"adapt": False}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"layer": "gru"}, {"both": True, "season": 12}, {"adapt": False}], ids=str)
 def test_a_forecast_is_explained_from_the_stored_state(
     options: dict[str, Any], served: Callable[..., redis.Redis], redis_url: str, tmp_path: Path
 ) -> None:
@@ -65,6 +71,22 @@ def test_a_forecast_is_explained_from_the_stored_state(
     assert client.hgetall(Keys("values").state) == before
     text = run(tmp_path, "inspect", "--live", "values", "--series", "pump", *to).stdout
     assert "at a next value that is as forecast" in text
+
+
+def test_the_universal_model_is_explained(served: Callable[..., redis.Redis], redis_url: str, tmp_path: Path) -> None:
+    """Its experts by name, the heaviest first, the light ones together; there are no gates."""
+    served(universal=True)
+    to = ("inspect", "--live", "values", "--series", "pump", "--redis", redis_url)
+    done = run(tmp_path, *to, "--json", "--plot", "pump.png")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    ((said,), (rows,)) = found["last_prediction"].values(), found["candidates"].values()
+    assert sum(row["weight"] * row["forecast"] for row in rows) == pytest.approx(said, rel=1e-5)
+    assert found["next_step"] == []
+    assert "autoregression" in [row["name"] for row in rows]
+    text = run(tmp_path, *to).stdout
+    assert rows[0]["name"] in text
+    assert "49 others, together" in text
 
 
 def test_what_cannot_be_explained_is_one_line(

@@ -65,6 +65,19 @@ def test_models_made_before_there_were_corrected_candidates_are_read() -> None:
     assert {row.name for row in rows} == set(candidate_shares((), corrected=False))
 
 
+def test_the_universal_models_experts_are_told() -> None:
+    """Their weighted sum is what was answered, at any level; each has a name of its own."""
+    model, rng = streamlstm.load("universal"), np.random.default_rng(0)
+    state, values = model.initial_state(1), 1e6 + 10 * np.sin(np.arange(80) * np.pi / 6) + rng.normal(0, 1, 80)
+    for value in values:
+        y, state = model.step(np.array([[value]]), state)
+        (rows,) = candidates_of(model.spec, state[0], np.array([value]), y[0].astype(float))
+        assert sum(row.weight for row in rows) == pytest.approx(1.0)
+        mixed = sum(row.weight * (row.forecast - value) for row in rows if row.forecast is not None)
+        assert mixed == pytest.approx(float(y[0, 0]) - value, abs=1e-3)
+    assert len({row.name for row in rows}) == len(rows) == 61
+
+
 def test_other_models_mix_nothing() -> None:
     """A model whose state has no such entries, or of other shapes, has no candidates."""
     model = Model(models.lstm(8))
