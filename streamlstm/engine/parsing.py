@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -93,20 +93,7 @@ class Parsed:
 
     def elsewhere(self, slots: Index) -> Parsed:
         """The same where the series' records are in other places (n,); of what is bare."""
-        return Parsed(
-            stream=self.stream,
-            ids=self.ids,
-            times_ms=self.times_ms,
-            names=self.names,
-            texts=self.texts,
-            counts=self.counts,
-            slots=slots,
-            values=self.values,
-            odd=self.odd,
-            plain=True,
-            wrong={},
-            exact=self.exact,
-        )
+        return replace(self, slots=slots, wrong={}, corrections={})
 
     def first(self, entries: int) -> Parsed:
         items = int(self.counts[:entries].sum())
