@@ -14,8 +14,8 @@ from streamlstm.store.resp import EntryId, bulk, pack, pack_entries, pack_record
 from streamlstm.store.stream_meta import format_of
 from streamlstm.store.transaction import Command
 
-# What stands before name and row, before id, name and text, before the id, and before the number of entries answered.
-Pieces = tuple[bytes, bytes, bytes, bytes]
+# What stands before name and row, before id, name and text, before the id, before the number of entries, at the end.
+Pieces = tuple[bytes, bytes, bytes, bytes, bytes]
 
 QUEUED, ABSENT, ERROR = b"+QUEUED\r\n", b"$-1\r\n", b"\r\n-"
 _POSITION, _ENTRIES = bulk(b"position"), bulk(b"entries")
@@ -99,7 +99,7 @@ class FlightPacker:
         self._end = pack("EXEC") + pack("WATCH", keys.meta) + seen + pack("MULTI")
         self._model, self._columns, self._meta = "", "", b""
         self._pieces: Pieces | None = None
-        self._beside: tuple[str, Pieces] | None = None  # of a challenger with these columns
+        self._beside: tuple[bytes, str, bytes] | None = None  # of both roles' columns: the third piece
 
     def pack(self, commit: Commit) -> tuple[list[bytes], int]:
         """A flight in pieces, and how many commands stand before its EXEC."""
@@ -130,32 +130,30 @@ class FlightPacker:
         return len(packed)
 
     def _pack_single(self, commit: SingleCommit, challenger: SingleCommit | None) -> tuple[list[bytes], int]:
-        """A single value's flight, by three commands for each role."""
-        begin, add, meta, count = self._single(commit)
-        end = self._end if challenger is None else b""
-        parts, answered = [], commit.answered
-        pieces = (begin, add, meta, count, end)
-        parts.append(pack_single(commit.reply, commit.found, commit.rows, commit.y, answered, pieces))
-        if challenger is not None:
-            pieces = (*self._single_beside(challenger), self._end)
-            own = challenger.reply, challenger.found, challenger.rows, challenger.y
-            parts.append(pack_single(*own, answered, pieces))
-        return parts, 3 * len(parts)
+        """A single value's flight; as in every other, one command moves both roles."""
+        parts: list[bytes] = []
+        if challenger is None:
+            commands, pieces = 0, self._single(commit)
+        else:
+            commands, pieces = self._challenger.pack(challenger, parts), self._single_beside(commit, challenger)
+        parts.append(pack_single(commit.reply, commit.found, commit.rows, commit.y, commit.answered, pieces))
+        return parts, commands + 3
 
     def _single(self, commit: Commit) -> Pieces:
         """The pieces of a single value's commands."""
         moving = self._moving(commit)
         if self._pieces is None:
-            self._pieces = (*self._output.single(), b"*12" + moving + _POSITION, _ENTRIES)
+            self._pieces = (*self._output.single(), b"*12" + moving + _POSITION, _ENTRIES, self._end)
         return self._pieces
 
-    def _single_beside(self, challenger: Commit) -> Pieces:
-        """Likewise of a challenger, which says the number of entries again: every single value's commands end so."""
-        if self._beside is None or self._beside[0] != challenger.columns:
-            fields = (b"challenger_columns", challenger.columns.encode(), b"challenger_position")
-            moving = b"*8\r\n$4\r\nHSET\r\n" + b"".join(map(bulk, (self._keys.meta.encode(), *fields)))
-            self._beside = challenger.columns, (*self._challenger.single(), moving, _ENTRIES)
-        return self._beside[1]
+    def _single_beside(self, commit: Commit, challenger: Commit) -> Pieces:
+        """Likewise with a challenger: the id that a single value writes into its third piece is where that stands."""
+        moving = self._moving(commit)
+        if self._beside is None or self._beside[:2] != (moving, challenger.columns):
+            position, _, *columns = _roles(challenger)
+            self._beside = moving, challenger.columns, b"*16" + moving + b"".join(columns) + position
+        count = _POSITION + bulk(commit.position) + _ENTRIES
+        return (*self._output.single(), self._beside[2], count, self._end)
 
     def _moving(self, commit: Commit) -> bytes:
         """The command that moves the position, up to there, without the count of its parts."""

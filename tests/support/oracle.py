@@ -135,7 +135,8 @@ class Oracle:
             if late is not None or (len(at) != 1 if not sign else int(which) > len(at)):
                 return False
             there[0][2 * at[int(which or 1) - 1] + 1] = value
-        again = replace(self, max_series=None, series={}, predictions=[], dead=[], history=[], late={})
+        nothing: dict[str, Any] = {"predictions": [], "anomalies": [], "_odd": [], "dead": [], "history": []}
+        again = replace(self, max_series=None, series={}, late={}, **nothing)
         for known, fields in self.history:
             pairs = zip(fields[0::2], fields[1::2], strict=True)
             mine = [

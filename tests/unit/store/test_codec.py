@@ -321,7 +321,7 @@ def written(commit: Commit) -> tuple[dict[bytes, dict[bytes, bytes]], list[list[
 
 @pytest.mark.parametrize("columns", [("y", "y"), ("y,lo,hi", "y,score")])
 def test_a_challengers_lone_value_is_packed_with_the_champions(columns: tuple[str, str]) -> None:
-    """Both flights leave the same in the store, by six commands and by five."""
+    """Both flights leave the same in the store, by as many commands, one of which moves both roles."""
     reply = encode_read({"k": [(b"5-1", [b"s", b"1.5"])]})
     found = np.array([reply.index(b"5-1"), 3, 5, reply.index(b"s\r\n$3"), 1, 2])
     made = []
@@ -341,8 +341,8 @@ def test_a_challengers_lone_value_is_packed_with_the_champions(columns: tuple[st
         made.append(written(roles[0]))
     (alone, others, commands), (fields, as_others, general) = made
     assert alone == fields
-    assert others == as_others
-    assert (commands, general) == (6, 5)
+    assert sorted(map(str, others)) == sorted(map(str, as_others))
+    assert (commands, general) == (5, 5)
     assert alone[Keys("k").meta.encode()][b"entries"] == b"9"
 
 
