@@ -14,6 +14,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from streamlstm.cli.help_page import long_name
 from streamlstm.cli.options import command, environment_variable, group, json_option, nearest, note, say
 from streamlstm.cli.quantities import Quantity
 from streamlstm.cli.settings_file import find_config
@@ -76,7 +77,7 @@ def variables(ctx: click.Context, words: tuple[str, ...], as_json: bool) -> None
     root = ctx.find_root()
     target = _prepared(root, words or ("serve",), None)
     options = [option for option in target.command.params if isinstance(option, click.Option) and option.envvar]
-    rows = [(name := _long(option), str(option.envvar), name[2:]) for option in options]
+    rows = [(name := long_name(option), str(option.envvar), name[2:]) for option in options]
     if as_json:
         click.echo(json.dumps([dict(zip(("option", "variable", "key"), row, strict=True)) for row in rows]))
         return
@@ -127,15 +128,11 @@ def _settings(target: click.Context, path: Path | None) -> Iterator[Setting]:
             ParameterSource.ENVIRONMENT: f"environment {param.envvar}",
             ParameterSource.DEFAULT_MAP: f"file {path}",
         }
-        name = _long(param)
+        name = long_name(param)
         value = target.params[param.name]
         if isinstance(param.type, Quantity) and isinstance(value, int):
             value = param.type.text(value)
         yield Setting(name, _masked(name, value), sources.get(where, "default"))  # type: ignore[arg-type]
-
-
-def _long(param: click.Parameter) -> str:
-    return next(text for text in param.opts if text.startswith("--"))
 
 
 def _masked(option: str, value: Any) -> Any:

@@ -143,7 +143,7 @@ OVERVIEW: Mapping[str, Sequence[str]] = {
 
 def write_options(ctx: click.Context, formatter: click.HelpFormatter, params: Sequence[click.Parameter]) -> None:
     """Write a command's options: in one section where they are few, else by what they are about."""
-    found = {_longest(one): one for one in params if isinstance(one, click.Option) and not one.hidden}
+    found = {long_name(one): one for one in params if isinstance(one, click.Option) and not one.hidden}
     if len(found) <= FEW:
         _write(ctx, formatter, "Options", found.values())
         return
@@ -169,7 +169,8 @@ def command_name(ctx: click.Context) -> str:
     return ctx.command_path.partition(" ")[2]
 
 
-def _longest(option: click.Option) -> str:
+def long_name(option: click.Parameter) -> str:
+    """What an option is called in full, of its names."""
     return max(option.opts, key=len)
 
 

@@ -22,6 +22,7 @@ Float64 = NDArray[np.float64]
 
 BASELINES = ("naive", "seasonal_naive", "ar", "ets", "arima")
 NEEDS_STATSMODELS = ("ets", "arima")
+INSTALL_STATSMODELS = "pip install 'streamlstm[evaluate]'"
 
 AR_LAGS = 24  # the last values of the regression
 AR_NEIGHBOURS = 1  # on each side of the value one season before the target
@@ -33,6 +34,11 @@ def in_words(method: str) -> str:
     return method.replace("seasonal_naive_", "seasonal naive, ")
 
 
+def has_statsmodels() -> bool:
+    """Whether those that need it can be fitted."""
+    return importlib.util.find_spec("statsmodels") is not None
+
+
 def baseline_forecasts(name: str, series: Sequence[Series], test_size: float, seasons: Sequence[int]) -> list[Float64]:
     """For each series, a baseline's forecasts of its values 1 to N - 1, (N - 1, F); NaN where it makes none.
 
@@ -42,8 +48,8 @@ def baseline_forecasts(name: str, series: Sequence[Series], test_size: float, se
         return naive_forecasts(series)
     if name.startswith("seasonal_naive_"):
         return naive_forecasts(series, int(name.rpartition("_")[2]))
-    if name in NEEDS_STATSMODELS and importlib.util.find_spec("statsmodels") is None:
-        raise MissingExtraError(f"{name} needs statsmodels: pip install 'streamlstm[evaluate]'")
+    if name in NEEDS_STATSMODELS and not has_statsmodels():
+        raise MissingExtraError(f"{name} needs statsmodels: {INSTALL_STATSMODELS}")
     methods: dict[str, Callable[[Float64, int, Sequence[int]], Float64]] = {
         "ar": _ar,
         "ets": ets,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.util import find_spec
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from streamlstm.evaluation.baselines import NEEDS_STATSMODELS, in_words
+from streamlstm.evaluation.baselines import INSTALL_STATSMODELS, NEEDS_STATSMODELS, has_statsmodels, in_words
 from streamlstm.evaluation.breakdown import Breakdown
 from streamlstm.evaluation.comparison import Comparison
 from streamlstm.evaluation.plot import Plot, draw_test_part
@@ -102,7 +102,7 @@ class Evaluation(Mapping[str, Comparison]):
         names = self._spec.features
         return draw_test_part(self._series, ours.forecasts, errors, self.test_size, names=names, bounds=ours.bounds)
 
-    @property
+    @cached_property
     def breakdown(self) -> Breakdown | None:
         """The model's errors series by series and number by number, beside the naive ones; None without any."""
         return Breakdown.of(self._series, self._found[MODEL].forecasts, self.test_size, self._spec.features)
@@ -130,9 +130,8 @@ class Evaluation(Mapping[str, Comparison]):
             method, _, ahead = name.partition("_ahead_")
             horizons.setdefault(int(ahead or 1), {})[method] = one
         yield from self._table(f"one step ahead, {many}", horizons.pop(1))
-        parts = self.breakdown
-        if parts is not None:
-            yield from parts.lines()
+        if self.breakdown is not None:
+            yield from self.breakdown.lines()
         yield from self._remarks()
         for step, found in horizons.items():
             yield ""
@@ -174,7 +173,7 @@ class Evaluation(Mapping[str, Comparison]):
             yield first.line()
         left_out = [name for name in NEEDS_STATSMODELS if name not in found]
         if left_out:
-            extra = "" if find_spec("statsmodels") else " (they need: pip install 'streamlstm[evaluate]')"
+            extra = "" if has_statsmodels() else f" (they need: {INSTALL_STATSMODELS})"
             yield f"not compared: {' and '.join(left_out)}; --baselines all does{extra}"
         if not self._seasons:
             yield "no season is known; --season N adds the seasonal naive forecast"

@@ -84,15 +84,10 @@ def candidates_of(spec: ModelSpec, state: NDArray[np.float32], last: Float64, sa
     for place, feature in enumerate(targets):
         output = spec.targets[feature]
         assert output is not None, "what is forecast has an output"
-        weights = np.exp(-SHARPNESS * (errors[place] / errors[place].min() - 1))
-        weights /= weights.sum()
+        weights = _weights(errors[place], SHARPNESS)
         changes = shares @ parts[place, :-1]
         forecasts = _in_values(changes, float(weights @ changes), float(last[feature]), float(said[output]), kind)
-        rows = [
-            Candidate(name=name, weight=float(weight), forecast=forecast)
-            for name, weight, forecast in zip(names, weights, forecasts, strict=True)
-        ]
-        found.append(sorted(rows, key=lambda one: -one.weight))
+        found.append(_heaviest_first(names, weights, forecasts))
     return found
 
 
@@ -107,13 +102,23 @@ def _experts_of(
     losses, said = (state[slice(*places[name])].astype(np.float64) for name in ("losses", "said"))
     if not len(names) == len(losses) == len(said) or not losses.min() > 0:
         return []
-    weights = np.exp(-sharpness * (losses / losses.min() - 1))
+    forecasts = [float(last[0] + change) for change in said]
+    return [_heaviest_first(list(map(str, names)), _weights(losses, sharpness), forecasts)]
+
+
+def _weights(errors: Float64, sharpness: float) -> Float64:
+    """What candidates weigh by the sums of their errors (K,)."""
+    weights: Float64 = np.exp(-sharpness * (errors / errors.min() - 1))
     weights /= weights.sum()
+    return weights
+
+
+def _heaviest_first(names: Sequence[str], weights: Float64, forecasts: Sequence[float | None]) -> list[Candidate]:
     rows = [
-        Candidate(name=str(name), weight=float(weight), forecast=float(last[0] + change))
-        for name, weight, change in zip(names, weights, said, strict=True)
+        Candidate(name=name, weight=float(weight), forecast=forecast)
+        for name, weight, forecast in zip(names, weights, forecasts, strict=True)
     ]
-    return [sorted(rows, key=lambda one: -one.weight)]
+    return sorted(rows, key=lambda one: -one.weight)
 
 
 def _made_of(

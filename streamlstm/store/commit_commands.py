@@ -63,10 +63,8 @@ class _Output:
         self._state = state
         self.set = b"$4\r\nHSET\r\n" + bulk(state.encode())
         self.add = b"$4\r\nXADD\r\n" + bulk(predictions.encode())
-
-    def single(self) -> tuple[bytes, bytes]:
-        """How the two commands begin that write a single value's record and its prediction."""
-        return b"*4\r\n" + self.set, b"*5\r\n" + self.add
+        # How the two commands begin that write a single value's record and its prediction.
+        self.single = b"*4\r\n" + self.set, b"*5\r\n" + self.add
 
     def pack(self, commit: Commit, parts: list[bytes]) -> int:
         """Add the commands; returns how many they are."""
@@ -143,7 +141,7 @@ class FlightPacker:
         """The pieces of a single value's commands."""
         moving = self._moving(commit)
         if self._pieces is None:
-            self._pieces = (*self._output.single(), b"*12" + moving + _POSITION, _ENTRIES, self._end)
+            self._pieces = (*self._output.single, b"*12" + moving + _POSITION, _ENTRIES, self._end)
         return self._pieces
 
     def _single_beside(self, commit: Commit, challenger: Commit) -> Pieces:
@@ -153,7 +151,7 @@ class FlightPacker:
             position, _, *columns = _roles(challenger)
             self._beside = moving, challenger.columns, b"*16" + moving + b"".join(columns) + position
         count = _POSITION + bulk(commit.position) + _ENTRIES
-        return (*self._output.single(), self._beside[2], count, self._end)
+        return (*self._output.single, self._beside[2], count, self._end)
 
     def _moving(self, commit: Commit) -> bytes:
         """The command that moves the position, up to there, without the count of its parts."""

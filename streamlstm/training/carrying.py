@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
-
-import numpy as np
 
 from streamlstm.evaluation import Breakdown, Plot, draw_test_part, in_words
 from streamlstm.models import fingerprint
@@ -48,12 +47,11 @@ class Carrying:
         names = result.forecaster.config.features
         return draw_test_part(result.series, result.forecasts, result.errors, self.options.test_size, names=names)
 
+    @cached_property
     def breakdown(self) -> Breakdown | None:
         """Errors series by series and number by number, beside the naive ones; None without a test part."""
-        config = self.result.forecaster.config
-        forecast = np.isin(np.arange(len(config.features)), config.target_numbers)
-        said = [np.where(forecast, one, np.nan) for one in self.result.forecasts]
-        return Breakdown.of(self.result.series, said, self.options.test_size, config.features)
+        result = self.result
+        return Breakdown.of(result.series, result.forecasts, self.options.test_size, result.forecaster.config.features)
 
     def facts(self) -> dict[str, Any]:
         """The figures by name."""
@@ -76,7 +74,7 @@ class Carrying:
             "interrupted": result.interrupted,
             "errors": {name: errors.as_json() for name, errors in result.errors.items()},
             **(result.first.as_json() if result.first is not None else {}),
-            **(parts.as_json() if (parts := self.breakdown()) is not None else {}),
+            **(self.breakdown.as_json() if self.breakdown is not None else {}),
         }
 
     def lines(self, name: str) -> Iterator[str]:
@@ -104,9 +102,8 @@ class Carrying:
             label = in_words(method)
             mase = "–" if error.mase is None else f"{error.mase:.3f}"
             yield f"{label:<34}{error.rmse:>12.5g}{error.mae:>12.5g}{mase:>9}"
-        parts = self.breakdown()
-        if parts is not None:
-            yield from parts.lines()
+        if self.breakdown is not None:
+            yield from self.breakdown.lines()
         if self.result.first is not None:
             yield self.result.first.line()
 

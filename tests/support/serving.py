@@ -173,3 +173,19 @@ def eventually(condition: Callable[[], bool], timeout_s: float = 30.0) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def add_under_kills(
+    begin: Callable[[], Serving], client: redis.Redis, made: list[tuple[str, list[str]]], *, lives: int, alone: int
+) -> None:
+    """Add entries in parts, the last `alone` of each one by one; the daemon is killed after each, and begun again."""
+    each = len(made) // lives
+    for first in range(0, len(made), each):
+        daemon = begin()
+        daemon.ready()
+        part = made[first : first + each]
+        add(client, part[:-alone])
+        for entry in part[-alone:]:
+            add(client, [entry])
+            wait_for_position(client, "values", entry[0])
+        daemon.kill()

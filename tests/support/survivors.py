@@ -28,6 +28,11 @@ class Producer:
     def __init__(self, url: str) -> None:
         self.nodes = Nodes(parse_topology(url), name="test-producer")
 
+    def add_part(self, part: Mapping[str, Traffic]) -> None:
+        """Add entries to several streams."""
+        for stream, entries in part.items():
+            self.add(stream, entries)
+
     def add(self, stream: str, entries: Traffic) -> None:
         """Add entries in order."""
         deadline = time.monotonic() + PATIENCE_S

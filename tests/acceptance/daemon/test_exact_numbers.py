@@ -12,7 +12,7 @@ import pytest
 from streamlstm.models.model import load
 from support import models
 from support.server import Server
-from support.serving import Serving, add, check, eventually, run, wait_for_position
+from support.serving import Serving, add, add_under_kills, check, eventually, run, wait_for_position
 from support.traffic import entries
 
 LEVEL = 2_500_000_000
@@ -27,14 +27,7 @@ def test_kills_change_no_bit(
     path.write_bytes(models.exact_lstm(8, common=common))
     server = start_server()
     client, made = server.client(), entries(3, 1200, series=40, odd=0.1, level=LEVEL)
-    for first in range(0, 1200, 400):
-        daemon = start("--redis", server.url, model=path)
-        daemon.ready()
-        add(client, made[first : first + 370])
-        for entry in made[first + 370 : first + 400]:
-            add(client, [entry])
-            wait_for_position(client, "values", entry[0])
-        daemon.kill()
+    add_under_kills(lambda: start("--redis", server.url, model=path), client, made, lives=3, alone=30)
     check(client, load(path), made)
     done = run(tmp_path, "verify", str(path), "values", "--redis", server.url)
     assert done.returncode == 0, done.stdout + done.stderr

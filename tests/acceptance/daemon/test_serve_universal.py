@@ -10,7 +10,7 @@ from pathlib import Path
 import streamlstm
 from streamlstm.models import UNIVERSAL_FILE
 from support.server import Server
-from support.serving import Serving, add, check, eventually, in_step, run, wait_for_position
+from support.serving import Serving, add, add_under_kills, check, eventually, in_step, run, wait_for_position
 from support.traffic import entries
 
 START = Callable[..., Serving]
@@ -39,14 +39,7 @@ def test_kills_change_no_bit(start_server: Callable[..., Server], start: START, 
     """Killed again and again, with gaps, resets and rubbish: the oracle's bits, and `verify universal` agrees."""
     server = start_server()
     client, made = server.client(), entries(7, 900, series=30, odd=0.1)
-    for first in range(0, 900, 300):
-        daemon = start("--redis", server.url, model=None)
-        daemon.ready()
-        add(client, made[first : first + 290])
-        for entry in made[first + 290 : first + 300]:
-            add(client, [entry])
-            wait_for_position(client, "values", entry[0])
-        daemon.kill()
+    add_under_kills(lambda: start("--redis", server.url, model=None), client, made, lives=3, alone=10)
     check(client, streamlstm.load("universal"), made)
     done = run(tmp_path, "verify", "universal", "--redis", server.url)
     assert done.returncode == 0, done.stdout + done.stderr

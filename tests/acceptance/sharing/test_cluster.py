@@ -57,8 +57,7 @@ def test_a_slot_is_moved_and_a_primary_killed_during_load(
             if number == killed:
                 stack.enter_context(cluster.impatient())
                 victim.kill()
-            for stream, chunk in part.items():
-                producer.add(stream, chunk)
+            producer.add_part(part)
         producer.wait(traffic)
         survived = producer.check(traffic, load(model_path))
         assert survived > 0.9 * sum(map(len, traffic.values())), "most of what was sent survived the failover"

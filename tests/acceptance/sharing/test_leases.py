@@ -54,8 +54,7 @@ def test_members_share_and_hand_over(
         elif len(expected) < len(daemons):
             assert daemons.pop(0).stop() == 0
         wait_until(lambda e=expected: shares(client, daemons) == e, f"the shares are {expected}")
-        for stream, chunk in part.items():
-            producer.add(stream, chunk)
+        producer.add_part(part)
     producer.wait(traffic)
     assert producer.check(traffic, load(model_path)) == 5 * 600
     assert eventually(lambda: daemons[0].metric("streamlstm_owned_streams") == 5)
@@ -79,8 +78,7 @@ def test_kills_in_a_row(
         daemon.ready()
     traffic = {stream: entries(10 * round_ + number, 900, odd=0.05) for number, stream in enumerate(STREAMS)}
     for number, part in enumerate(in_rounds(traffic, 6)):
-        for stream, chunk in part.items():
-            producer.add(stream, chunk)
+        producer.add_part(part)
         time.sleep(0.03 * (round_ % 10))
         daemons[number % 3].kill()
         daemons[number % 3] = start(*options)
@@ -109,8 +107,7 @@ def test_who_was_stopped_for_longer_than_a_lease_gives_way(
         sleeper, other = daemons[number // 4], daemons[1 - number // 4]
         if number % 4 == 0:
             sleeper.process.send_signal(signal.SIGSTOP)
-        for stream, chunk in part.items():
-            producer.add(stream, chunk)
+        producer.add_part(part)
         if number % 4 == 1:
             wait_until(lambda s=sleeper, o=other: shares(client, [s, o]) == [0, 5], "the other has all")
         if number % 4 == 2:
@@ -235,8 +232,7 @@ def test_twins_without_leases_and_with_short_ones(
         daemon.ready()
     traffic = {stream: entries(number, 600, odd=0.05) for number, stream in enumerate(STREAMS)}
     for part in in_rounds(traffic, 20):
-        for stream, chunk in part.items():
-            producer.add(stream, chunk)
+        producer.add_part(part)
         time.sleep(0.01)
     producer.wait(traffic)
     assert producer.check(traffic, load(model_path)) == 5 * 600

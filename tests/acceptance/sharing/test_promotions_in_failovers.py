@@ -82,8 +82,7 @@ def send_and_kill(
         for number, part in enumerate(in_rounds(traffic, 30)):
             if number == 15:
                 stack.enter_context(ready())
-            for stream, chunk in part.items():
-                producer.add(stream, chunk)
+            producer.add_part(part)
             if number == 15:
                 kill()
             time.sleep(0.05)

@@ -49,8 +49,7 @@ def test_a_failover_during_load(
             if number == moment:
                 stack.enter_context(watched.impatient())
                 before.kill()
-            for stream, chunk in part.items():
-                producer.add(stream, chunk)
+            producer.add_part(part)
         producer.wait(traffic)
     survived = producer.check(traffic, load(model_path))
     assert survived > 0.9 * 2 * 1500, "most of what was sent survived the failover"

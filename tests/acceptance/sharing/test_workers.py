@@ -114,8 +114,7 @@ def test_whoever_is_killed_nothing_is_lost(
     daemon.ready()
     traffic = {stream: entries(10 * round_ + number, 900, odd=0.05) for number, stream in enumerate(STREAMS)}
     for number, part in enumerate(in_rounds(traffic, 6)):
-        for stream, chunk in part.items():
-            producer.add(stream, chunk)
+        producer.add_part(part)
         time.sleep(0.03 * (round_ % 10))
         pids = workers(daemon)
         if number in {0, 1}:
