@@ -210,11 +210,14 @@ def _say_limits(found: list[Forecast]) -> None:
     _say_growth(first.widths, times=first.times_ms is not None)
     if first.interval is None:
         note("the model has columns `lo` or `hi` of its own, so no interval is added")
-    elif not all(one.calibrated for one in found):
-        names = ", ".join(one.series for one in found if not one.calibrated)
-        note(
-            f"no interval was tracked for {names} (serve --interval does), so its mean error so far says how wide it is"
-        )
+    else:
+        young = [one.series for one in found if math.isnan(one["lo"][0])]
+        if young:
+            note(f"no interval yet for {', '.join(young)}: fewer than ten forecasts of it have met their values")
+        others = [one.series for one in found if not one.calibrated and one.series not in young]
+        if others:
+            names = ", ".join(others)
+            note(f"no interval was tracked for {names} (serve --interval does), so mean errors so far say how wide")
     broken = [one.series for one in found if any(math.isnan(number) for number in one[next(iter(one.columns))])]
     if broken:
         note(f"the model has no finite answer any more to its own forecasts of {', '.join(broken)}: those end there")
