@@ -136,9 +136,10 @@ def _description(facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {entry['name']:<{width}}  [{', '.join(map(str, entry['shape']))}]"
     if facts["training"]:
         yield "training"
-        from streamlstm.models import STEP_WIDTHS
+        from streamlstm.models import OLDER_STEP_WIDTHS, STEP_WIDTHS
 
-        told = {name: value for name, value in facts["training"].items() if name != STEP_WIDTHS}
+        shown = facts["training"].keys() - {STEP_WIDTHS, OLDER_STEP_WIDTHS}
+        told = {name: value for name, value in facts["training"].items() if name in shown}
         yield from _facts(told, "  ")
         yield from _growth(facts["training"])
 
@@ -152,7 +153,8 @@ def _growth(training: Mapping[str, Any]) -> Iterator[str]:
     if widths is not None:
         steps = widths.calibrated.shape[1]
         last = widths.ratios(DEFAULT_LEVEL, steps, calibrated=True)[-1]
-        yield f"  intervals: measured to {steps} steps ahead, there {last:.3g} times as wide as one step ahead"
+        beside = "the model's response to an error makes them" if widths.on_response else "one step ahead"
+        yield f"  intervals: measured to {steps} steps ahead, there {last:.3g} times as wide as {beside}"
 
 
 def _summary(layer: Mapping[str, Any]) -> str:

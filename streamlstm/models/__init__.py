@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         said_by_runtime,
         thread_clock,
     )
-    from streamlstm.models.step_widths import STEP_WIDTHS, StepWidths, random_walk
+    from streamlstm.models.step_widths import OLDER_STEP_WIDTHS, STEP_WIDTHS, StepWidths
 
 # What loads numpy or onnxruntime is imported when it is asked for: a command's help does without.
 __getattr__ = imported_later(
@@ -62,6 +62,6 @@ __getattr__ = imported_later(
         "thread_clock": "session",
         "STEP_WIDTHS": "step_widths",
         "StepWidths": "step_widths",
-        "random_walk": "step_widths",
+        "OLDER_STEP_WIDTHS": "step_widths",
     },
 )
