@@ -94,6 +94,7 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
         "import-onnx lstm.onnx -o model.onnx --state h=h_out --state c=c_out",
         "import-onnx forest.onnx -o model.onnx --window 24",
     ),
+    "compact": ("compact model.onnx -o half.onnx", "compact model.onnx -o half.onnx --entry lstm1.h"),
     "inspect": ("inspect model.onnx", "inspect --live values --series sensor-1"),
     "serve": (
         "serve --redis redis://localhost:6379",
@@ -134,7 +135,7 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
 }
 
 OVERVIEW: Mapping[str, Sequence[str]] = {
-    "Models": ("demo", "train", "evaluate", "import-keras", "import-onnx", "inspect"),
+    "Models": ("demo", "train", "evaluate", "import-keras", "import-onnx", "compact", "inspect"),
     "Serving": ("serve", "push", "tail", "forecast", "status"),
     "The life of models and series": ("model", "retrain", "state", "export", "verify"),
     "Around": ("bench", "config", "completion"),

@@ -33,7 +33,7 @@ from streamlstm.engine.skipped import Skipped
 from streamlstm.engine.sorted_items import NO_PAST, Unknown, Work
 from streamlstm.engine.stepping import Stepper
 from streamlstm.engine.warm import take_warm
-from streamlstm.models import NEVER, Gaps, StepModel, missing_policy
+from streamlstm.models import NEVER, Gaps, StepModel, as_stored, missing_policy
 from streamlstm.store import Commit, DeadLetter, Head, SingleCommit
 from streamlstm.store.record import Extras, RecordFormat, Records
 from streamlstm.store.resp import find_slots, write_numbers
@@ -60,12 +60,13 @@ class Engine:
 
     def __init__(self, model: StepModel, settings: EngineSettings | None = None) -> None:
         self.settings = settings or EngineSettings()
-        self.model = model = BeatingModel(model)
+        initial = model.initial_state(1)[0]
+        self.model = model = BeatingModel(as_stored(model))
         extras = Extras(self.settings.interval, self.settings.score)
         extras.check(model.spec.outputs, scored_feature(model.spec.targets)[0])
         self.format = RecordFormat.of(
             model.spec,
-            initial_state=model.initial_state(1)[0],
+            initial_state=initial,
             fingerprint=model.fingerprint,
             calibration=extras.fresh,
         )

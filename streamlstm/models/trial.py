@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.errors import EndlessStepError, MemoryStepError, ModelError, StepError
+from streamlstm.models.packing import Packing
 
 if TYPE_CHECKING:
     from streamlstm.models.model import Model
@@ -45,6 +46,7 @@ class _Tried(NamedTuple):
 def try_out(model: Model, source: str) -> None:
     """Step a loaded model in every way it will be stepped; raises ModelError, which names `source`, if one fails."""
     tried = _one_by_one(model, source)
+    _try_stored(model, tried, source)
     _try_bound(model, tried, source)
     crowd = max(SERIES, min(CROWD, CALL_BYTES // (4 * max(1, model.spec.state_size))))
     for batch in (2, SERIES, crowd):
@@ -101,6 +103,19 @@ def _stepped(model: Model, x: Float32) -> _Tried:
 def _advance(model: Model, x: Float32, state: Float32, times: Int64) -> tuple[Float32, Float32]:
     x, state, times = map(np.ascontiguousarray, (x, state, times))
     return model.advance(x, state, times if model.spec.uses_time else None)
+
+
+def _try_stored(model: Model, tried: _Tried, source: str) -> None:
+    """What a model says it carries in float16 has to be float16: it is stored so."""
+    packing = Packing.of(model.spec)
+    if packing is None:
+        return
+    states = tried.states.reshape(-1, model.spec.state_size)
+    if not _same(packing.unpack(packing.pack(states)), states):
+        raise ModelError(
+            f"{source} says that it carries float16, and gives states that are none: its graph has to round them after "
+            "every step, as `streamlstm compact` makes it do"
+        )
 
 
 def _try_bound(model: Model, tried: _Tried, source: str) -> None:
