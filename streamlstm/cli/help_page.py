@@ -27,7 +27,7 @@ COMMON: Mapping[str, Sequence[str]] = {
     "state rewind": ("--series", "--to", "--redis"),
     "retrain": ("--promote-if-better", "--after", "--within", "--last", "--cold", "--output", "--redis"),
     "verify": ("--from", "--interval", "--score", "--redis"),
-    "bench": ("--only", "--quick", "--plot"),
+    "bench": ("--only", "--quick", "--peers", "--plot"),
 }
 
 SECTIONS: Mapping[str, Sequence[str]] = {
@@ -128,7 +128,7 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
     "model remove": ("model remove values", "model remove --all"),
     "retrain": ("retrain values --last 30d", "retrain values --promote-if-better 0.02 --after 10000 --within 6h"),
     "verify": ("verify model.onnx", "verify model.onnx values --interval 0.9 --json"),
-    "bench": ("bench --quick", "bench --only drain"),
+    "bench": ("bench --quick", "bench --only peers"),
     "config show": ("config show", "config show serve --retain 7d"),
     "config variables": ("config variables", "config variables train"),
     "completion": ("completion bash", "completion zsh"),

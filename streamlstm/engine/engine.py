@@ -60,13 +60,13 @@ class Engine:
 
     def __init__(self, model: StepModel, settings: EngineSettings | None = None) -> None:
         self.settings = settings or EngineSettings()
-        initial = model.initial_state(1)[0]
-        self.model = model = BeatingModel(as_stored(model))
+        self.model = model = BeatingModel(model)
+        stepped = as_stored(model)
         extras = Extras(self.settings.interval, self.settings.score)
         extras.check(model.spec.outputs, scored_feature(model.spec.targets)[0])
         self.format = RecordFormat.of(
             model.spec,
-            initial_state=initial,
+            initial_state=model.initial_state(1)[0],
             fingerprint=model.fingerprint,
             calibration=extras.fresh,
         )
@@ -80,7 +80,7 @@ class Engine:
         self._silence_ms = min(self._idle_ms, gaps.after_ms)
         above = anomaly_threshold(self.settings)
         self._stepper = Stepper(
-            model,
+            stepped,
             self.format,
             extras,
             hold=missing == "hold",
@@ -89,7 +89,7 @@ class Engine:
             against=above is not None,
         )
         self._anomalies = None if above is None else AnomalyFinder(self._stepper.layout, above)
-        self._single = SinglePath(model, self._stepper)
+        self._single = SinglePath(stepped, self._stepper)
         self.checkpoint_every = 0  # entries; 0: no records are kept aside
         self._heads: dict[str, StreamHead] = {}
         self._keys: dict[bytes, int] = {}  # numbers in the table of the streams that were ever opened

@@ -147,7 +147,7 @@ KINDS = {
         expected=(*STORE, *CHANGE), faults=FAILOVERS, options={"replay": True, "corrected": 0.3}, models=2
     ),
     "an LSTM": Kind(expected=STORE, models=0),
-    "an LSTM in float16": Kind(expected=STORE, models=0, half=True),
+    "an LSTM in float16": Kind(expected=STORE, models=0, half=True, options={"corrected": 0.2}),
 }
 
 

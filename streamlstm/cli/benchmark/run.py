@@ -17,12 +17,13 @@ from streamlstm.cli.benchmark.lstm_file import lstm_file
 from streamlstm.cli.benchmark.machine import describe_machine, load_average
 from streamlstm.cli.benchmark.memory import STEPS as MEMORY_STEPS
 from streamlstm.cli.benchmark.memory import measure_memory
+from streamlstm.cli.benchmark.peers.run import measure_peers, steps_of_peers
 from streamlstm.cli.benchmark.progress import Progress
 from streamlstm.cli.benchmark.server import private_server
 from streamlstm.errors import UsageError
 from streamlstm.models import Model
 
-PARTS = ("drain", "latency", "memory")  # growth only when asked for
+PARTS = ("drain", "latency", "memory")  # growth and peers only when asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,10 @@ def run_bench(plan: Plan) -> dict[str, Any]:
             report["memory"] = measure_memory(bench, series=plan.memory_series)
         if "growth" in plan.parts:
             report["growth"] = measure_growth(bench, plan.growth_values)
+        if "peers" in plan.parts:
+            report["peers"] = measure_peers(
+                bench, values=plan.values, peer_values=plan.naive_values, series=plan.series, units=plan.units
+            )
         report["load"] = {"before": before, "after": load_average()}
     return report
 
@@ -87,6 +92,8 @@ def _steps(plan: Plan) -> int:
         steps += MEMORY_STEPS
     if "growth" in plan.parts:
         steps += steps_of_growth(plan.growth_values, plan.repeat)
+    if "peers" in plan.parts:
+        steps += steps_of_peers(plan.repeat)
     return steps
 
 

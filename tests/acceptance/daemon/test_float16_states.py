@@ -8,8 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from streamlstm.engine.engine import Engine
+from streamlstm.models.importers import compacted
 from streamlstm.models.model import load
 from support import models
+from support.compare import assert_states_equal
+from support.oracle import Oracle
 from support.server import Server
 from support.serving import Serving, add, check, run, wait_for_position
 from support.traffic import entries
@@ -53,6 +57,35 @@ def test_half_the_bytes_and_the_same_promises(
         told(tmp_path, "state", "export", "values", "-o", "states.bin", "--redis", server.url)
     assert daemon.stop() == 0
     _goes_on_elsewhere(start_server(), start, tmp_path)
+
+
+def test_a_stream_goes_over_to_float16(
+    start_server: Callable[..., Server], start: Callable[..., Serving], tmp_path: Path
+) -> None:
+    """Its values are stepped again by the other model, with a correction among them, and it goes on from there."""
+    data = models.lstm(UNITS)
+    for name, content in (("full.onnx", data), ("half.onnx", compacted(data).data)):
+        (tmp_path / name).write_bytes(content)
+    server = start_server()
+    daemon = start("--redis", server.url, model=tmp_path / "full.onnx")
+    made = list(MADE[:500])
+    entry, fields = made[100]
+    made.append(("1500000-0", ["!correct", f"{fields[0]} {entry} 0.25"]))
+    with server.client() as client:
+        daemon.ready()
+        add(client, made)
+        wait_for_position(client, "values", made[-1][0])
+        assert daemon.stop() == 0
+        replayed = "--on-model-change", "replay"
+        daemon = start("--redis", server.url, *replayed, model=tmp_path / "half.onnx")
+        daemon.ready()
+        more = [("1600000-0", ["!correct", f"{fields[0]} {entry} -0.25"]), ("1700000-0", [fields[0], "0.5"])]
+        add(client, more)
+        wait_for_position(client, "values", more[-1][0])
+        oracle = Oracle(load(tmp_path / "half.onnx")).feed([*made, *more])
+        layout = Engine(load(tmp_path / "half.onnx")).format
+        assert_states_equal(client.hgetall("{values}:state"), oracle, layout)
+    assert daemon.stop() == 0
 
 
 def _goes_on_elsewhere(server: Server, start: Callable[..., Serving], directory: Path) -> None:
