@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from streamlstm.cli.interrupts import ending_as_interrupt
+from streamlstm.cli.loading import provider_option
 from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import FSYNC, command, json_option, note, option, say
 from streamlstm.errors import UsageError
@@ -77,6 +78,7 @@ _QUICK = _Sizes(values=20_000, naive_values=200, latency_s=0.5, warm_up_s=0.3, m
     help="When the private server syncs its append-only file. Default: it has none.",
 )
 @option("--threads", type=click.IntRange(1), default=1, help="Compute threads of onnxruntime.")
+@provider_option
 @json_option
 def bench(
     *,
@@ -93,6 +95,7 @@ def bench(
     repeat: int | None,
     fsync: str | None,
     threads: int,
+    provider: str,
     as_json: bool,
 ) -> None:
     """Measure speed here, beside what Redis alone needs and the naive loop.
@@ -128,6 +131,7 @@ def bench(
         repeat=repeat or sizes.repeat,
         fsync=fsync or "off",
         threads=threads,
+        provider=provider,
     )
     with ending_as_interrupt():
         report = run_bench(plan)

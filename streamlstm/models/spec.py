@@ -8,7 +8,6 @@ text; `models.model` holds it against a loaded graph.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -299,8 +298,3 @@ def _training(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     if raw.get("test_size") is not None:
         told.number("test_size", raw["test_size"])
     return raw
-
-
-def fingerprint(model_bytes: bytes) -> str:
-    """The model's identity: SHA-256 of its file, as 64 hexadecimal digits."""
-    return hashlib.sha256(model_bytes).hexdigest()

@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.errors import EndlessStepError, MemoryStepError, ModelError, StepError
 from streamlstm.models.packing import Packing
+from streamlstm.models.providers import FIXED_ROWS
 
 if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
     from streamlstm.models.model import Model
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 
+TURNS = 3  # of a trial in another session, the rows in other places each time
 STEPS, SERIES = 4, 3  # enough that a cut has two sides, and that a series has others before and after it
 CROWD = 33  # series in a larger call: kernels for products change their ways at 4, 8, 16 and 32 rows
 # Of the states in a call of the trial: those of a crowd, unless one takes so much that fewer do.
@@ -55,6 +59,29 @@ def try_out(model: Model, source: str) -> None:
         for batch in (1, SERIES, crowd):
             for cut in ((STEPS,), (1, STEPS - 1), (2, STEPS - 2)):
                 _try_steps(model, tried, batch, cut, source)
+
+
+def try_fixed(model: Model, again: InferenceSession, source: str) -> None:
+    """Of a model whose calls all have one shape: the bits are those of another session, each time, in any row.
+
+    Raises ModelError, which names `source`. That the steps of a series do not depend on the other rows, and may be cut
+    anywhere, `try_out` has shown.
+    """
+    tried = _one_by_one(model, source)
+    chosen = np.arange(FIXED_ROWS) % SERIES
+    for turn in range(TURNS):
+        for step in range(STEPS):
+            rows = np.roll(chosen, turn)
+            cut = slice(step, step + 1), rows
+            feed: dict[str, NDArray[Any]] = {"x": tried.x[cut], "state": tried.states[step, rows]}
+            if model.spec.uses_time:
+                feed["time"] = tried.times[cut]
+            y, after = again.run(["y", "next_state"], feed)
+            if not (_same(y[0], tried.y[step, rows]) and _same(after, tried.states[step + 1, rows])):
+                raise ModelError(
+                    f"{source} cannot be served by this provider: the same values give other bits in another session, "
+                    "so nothing could be stepped again; --provider cpu"
+                )
 
 
 def _one_by_one(model: Model, source: str) -> _Tried:

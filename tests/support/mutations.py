@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 import streamlstm.daemon.challengers
@@ -14,12 +13,9 @@ import streamlstm.daemon.corrections
 import streamlstm.daemon.idle_sweeper
 import streamlstm.daemon.replay.corrections
 import streamlstm.engine.engine
-import streamlstm.models.packing
-import streamlstm.models.trial
 import streamlstm.store.commit
 import streamlstm.store.memory
 import streamlstm.store.unfinished_commit
-import support.simulated
 from streamlstm.daemon.challengers import Challengers
 from streamlstm.daemon.daemon import Daemon
 from streamlstm.daemon.opening import Opening
@@ -31,7 +27,6 @@ from streamlstm.engine.corrected import Corrected
 from streamlstm.engine.corrections import correcting_entries
 from streamlstm.engine.engine import Engine
 from streamlstm.engine.series_limit import Admission
-from streamlstm.models.model import Model
 from streamlstm.store.base import Commit, Head
 from streamlstm.store.commit import CommitConnection
 from streamlstm.store.memory import MemoryStore, MemoryStream
@@ -40,7 +35,7 @@ from streamlstm.store.snapshots.stream_states import Draft, States
 from streamlstm.store.stream_meta import Meta
 from streamlstm.store.transaction import carry_out_whole
 from streamlstm.store.unfinished_commit import Unfinished
-from support.models import unrounded_lstm
+from support.mutations_packed import rounded_as_it_is_stored
 from support.mutations_told import (
     anomalies_of_challengers_told,
     anomalies_told_at_once,
@@ -346,18 +341,6 @@ def challengers_not_corrected(patch: Patch) -> None:
 
 
 # What it is -> the kind of simulation that finds it.
-def rounded_as_it_is_stored(patch: Patch) -> None:
-    """A model's state is rounded when a batch ends, and not after every step."""
-
-    def packed(numbers: Any) -> Any:
-        return np.pad(numbers.astype(np.float16), ((0, 0), (0, numbers.shape[1] % 2))).view(np.float32)
-
-    patch.setattr(streamlstm.models.packing, "_packed", packed)
-    patch.setattr(streamlstm.models.trial, "_try_stored", lambda *_: None)
-    model = Model(unrounded_lstm(5))
-    patch.setattr(support.simulated, "_half_lstm", lambda: model)
-
-
 MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "no fence": ("everything", no_fence),
     "a fence not heard": ("everything", fence_not_heard),
