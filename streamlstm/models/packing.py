@@ -10,7 +10,7 @@ is not says, as anywhere, that the model had no answer.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,12 +40,17 @@ class _Run(NamedTuple):
     numbers: slice  # of the state as the model has it
     words: slice  # of the state as it is stored
 
+    def stored_in(self, words: Float32) -> NDArray[Any]:
+        """View of what the numbers are stored as, (n, k), in words (n, W) of which each row is in one piece."""
+        part = words[:, self.words]
+        return part.view(np.float16)[:, : self.numbers.stop - self.numbers.start] if self.halved else part
+
 
 class Packing:
     """How the states of one model are stored."""
 
     def __init__(self, entries: tuple[StateEntry, ...]) -> None:
-        self._runs, number, word = list[_Run](), 0, 0
+        self.runs, number, word = list[_Run](), 0, 0
         kinds: list[tuple[bool, int]] = []
         for entry in entries:
             halved = entry.dtype == FLOAT16
@@ -55,7 +60,7 @@ class Packing:
                 kinds.append((halved, entry.size))
         for halved, size in kinds:
             words = (size + 1) // 2 if halved else size
-            self._runs.append(_Run(halved, slice(number, number + size), slice(word, word + words)))
+            self.runs.append(_Run(halved, slice(number, number + size), slice(word, word + words)))
             number, word = number + size, word + words
         self.numbers, self.words = number, word  # D, and what it takes
 
@@ -67,7 +72,7 @@ class Packing:
     def pack(self, state: Float32) -> Float32:
         """States (n, D) as words (n, W); of one with a number that is no float16 a word is not finite."""
         words = np.empty((len(state), self.words), np.float32)
-        for run in self._runs:
+        for run in self.runs:
             numbers = state[:, run.numbers]
             words[:, run.words] = _packed(numbers) if run.halved else numbers
         return words
@@ -75,7 +80,7 @@ class Packing:
     def unpack(self, words: Float32) -> Float32:
         """Words (n, W) as states (n, D)."""
         state = np.empty((len(words), self.numbers), np.float32)
-        for run in self._runs:
+        for run in self.runs:
             part = words[:, run.words]
             width = run.numbers.stop - run.numbers.start
             state[:, run.numbers] = _from_half(_halves(part)[:, :width]) if run.halved else part
@@ -84,7 +89,7 @@ class Packing:
     def finite(self, words: Float32) -> NDArray[np.bool_]:
         """Which of some states (n, W) hold nothing but finite numbers, (n,)."""
         good = np.isfinite(words).all(axis=1)
-        for run in self._runs:
+        for run in self.runs:
             if run.halved:
                 good &= ((_halves(words[:, run.words]) & MAGNITUDE) <= LARGEST).all(axis=1)
         return np.asarray(good)
@@ -145,18 +150,26 @@ class PackedModel:
 
 
 class _PackedStep:
-    """One step of one series; x, y and time are the model's own arrays."""
+    """One step of one series; x, y and time are the model's own arrays, states are cast in place."""
 
     def __init__(self, one: OneStep, packing: Packing) -> None:
-        self._one, self._packing = one, packing
+        self._one = one
         self.x, self.time, self.y = one.x, one.time, one.y
         self.state, self.next_state = np.zeros((2, 1, packing.words), np.float32)  # (B, W)
+        # Parts of the model's arrays, and those of ours: numbers, and what they are stored as.
+        self._given = [(one.state[:, run.numbers], run.stored_in(self.state)) for run in packing.runs]
+        self._after = [(one.next_state[:, run.numbers], run.stored_in(self.next_state)) for run in packing.runs]
 
     def step(self) -> None:
         """Step it; what is written is finite."""
-        self._one.state[:] = self._packing.unpack(self.state)
+        for numbers, stored in self._given:
+            numbers[:] = stored
         self._one.step()
-        self.next_state[:] = self._packing.pack(self._one.next_state)
+        with np.errstate(over="ignore"):
+            for numbers, stored in self._after:
+                stored[:] = numbers
+                if not ((stored == numbers) & np.isfinite(numbers)).all():
+                    self.next_state[:] = np.nan
 
 
 def as_stored(model: StepModel) -> StepModel:
