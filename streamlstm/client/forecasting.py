@@ -97,7 +97,7 @@ class Forecaster:
     def newest(self, series: str, most: int) -> list[Answered]:
         """Up to so many of the last values of a series beside their predictions, as far as the newest entries go."""
         name = series.encode("utf-8", "surrogateescape")
-        return Recent(self._connection, self._keys.input).back(lambda found: found == name, most)
+        return Recent(self._connection, self._keys.input).back([name], most)[name].answered
 
     def spacing_of(self, series: str) -> int | None:
         """How far apart the last values of a series are, in ms; None if that is not told by what is kept of them."""
