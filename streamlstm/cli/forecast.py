@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamlstm.cli.loading import max_model_bytes_option
+from streamlstm.cli.loading import max_model_bytes_option, provider_option
 from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import (
     command,
@@ -65,6 +65,7 @@ WORDS = ("hold", "refuse")
     help="The model that is served, where the server does not keep its file (over 4 MB).",
 )
 @option("--threads", type=click.IntRange(1), default=1, help="Compute threads of onnxruntime.")
+@provider_option
 @option(
     "--output",
     "-o",
@@ -101,13 +102,13 @@ def forecast(
     from streamlstm.cli.loading import load_bytes, load_model
     from streamlstm.client import Forecaster, asked_of
 
-    threads, future = settings["threads"], settings["future"]
-    model = None if settings["model"] is None else load_model(settings["model"], threads=threads)
+    running, future = {"threads": settings["threads"], "provider": settings["provider"]}, settings["future"]
+    model = None if settings["model"] is None else load_model(settings["model"], **running)
     if future not in WORDS and not Path(future).exists():
         raise UsageError(f"--future is hold, or the path of a table, and there is no file {future!r}")
     with opened_stream(stream, redis_url, data_dir) as (connection, keys):
         source = f"the model beside {stream!r}"
-        forecaster = Forecaster(connection, keys, model, lambda data: load_bytes(data, source, threads=threads))
+        forecaster = Forecaster(connection, keys, model, lambda data: load_bytes(data, source, **running))
         names = list(dict.fromkeys(series))
         asked = asked_of(forecaster, settings["steps"], names, settings, note)
         if output is not None:

@@ -19,7 +19,7 @@ from streamlstm.engine.halving import Halving
 from streamlstm.engine.scoring import Scored
 from streamlstm.engine.target_times import times_ahead
 from streamlstm.errors import UsageError
-from streamlstm.models import ModelSpec, StepModel, join, split
+from streamlstm.models import ModelSpec, StepModel, as_stored, join, split
 from streamlstm.store.record import Constants, RecordFormat, Rows
 
 Float64 = NDArray[np.float64]
@@ -68,7 +68,7 @@ class Ahead:
                 "none of the model's outputs forecasts one of its features, so nothing can be fed back; import it with "
                 "--target FEATURE=OUTPUT"
             )
-        self.spec, self._model = spec, Halving(model)
+        self.spec, self._model = spec, Halving(as_stored(model))
         self.only_seen = [feature for feature, target in enumerate(spec.targets) if target is None]
         self.format = RecordFormat.of(
             spec,

@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 import struct
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -52,6 +53,7 @@ class Transport:
         self._low_water = 1
         self.limits = OF_DATA  # of each reply
         self._receive_bytes = RECEIVE_BYTES
+        self._unsent: deque[memoryview] = deque()  # of pieces that the socket had no room for yet
         self._socket = self._connect(tls)
         self.be_patient(patience_s)
         self.is_plain = not isinstance(self._socket, ssl.SSLSocket)  # what is readable is what the server said
@@ -120,6 +122,8 @@ class Transport:
 
     def send(self, data: bytes) -> None:
         """Send packed commands; each will be answered by a reply. However large, only a standstill takes too long."""
+        if self._unsent:
+            self._finish_sending()
         try:
             # The socket's own `send` would ask the system first whether there is room, as there nearly always is.
             sent = os.write(self._socket.fileno(), data) if data and self.is_plain else 0
@@ -162,19 +166,60 @@ class Transport:
         return None
 
     def send_pieces(self, pieces: Sequence[bytes]) -> None:
-        """Send packed commands that come in pieces; large ones are not copied together first."""
+        """Send packed commands that come in pieces; large ones are not copied together first.
+
+        What the socket has no room for is left to `go_on_sending`, or to whatever is sent or received next: a large
+        flight is sent as fast as the server takes it apart, and there is other work meanwhile. In TLS all is sent here.
+        """
         small: list[bytes] = []
         for piece in pieces:
             if len(piece) < LARGE_BYTES:
                 small.append(piece)
                 continue
-            self.send(b"".join(small))
-            self.send(piece)
+            self._send_or_leave(b"".join(small))
+            self._send_or_leave(piece)
             small.clear()
-        self.send(b"".join(small))
+        self._send_or_leave(b"".join(small))
+
+    def _send_or_leave(self, data: bytes) -> None:
+        if (len(data) < LARGE_BYTES and not self._unsent) or not self.is_plain:
+            self.send(data)
+        else:
+            self._unsent.append(memoryview(data))
+            if len(self._unsent) == 1:
+                self.go_on_sending()
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether there is something left to send."""
+        return len(self._unsent) > 0
+
+    def go_on_sending(self) -> int:
+        """Send what the socket has room for just now of what is left; how many bytes those were."""
+        unsent, total = self._unsent, 0
+        try:
+            while unsent:
+                sent = os.write(self._socket.fileno(), unsent[0])
+                total += sent
+                if sent == len(unsent[0]):
+                    unsent.popleft()
+                else:
+                    unsent[0] = unsent[0][sent:]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise self.unavailable(error) from None
+        return total
+
+    def _finish_sending(self) -> None:
+        """Send all that is left; only a standstill takes too long."""
+        while self._unsent:
+            self._send_rest(self._unsent.popleft())
 
     def receive_bytes(self) -> bytes:
         """What comes next; waits for it."""
+        if self._unsent:
+            self._finish_sending()
         try:
             data = self._patiently(self._socket.recv, self._receive_bytes)
         except TimeoutError:
@@ -217,6 +262,7 @@ class Transport:
             self._low_water = wanted
 
     def close(self) -> None:
+        self._unsent.clear()
         self._socket.close()
 
 
