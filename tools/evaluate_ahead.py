@@ -54,7 +54,7 @@ def summary(models: list[list[dict[str, Any]]]) -> Iterator[str]:
     for step in STEPS:
         cells = [score for scores in models for score in scores if score["step"] == step]
         covered = np.array([score["coverage"] for score in cells], float)
-        off = np.abs(covered - LEVEL) / np.array([max(score["coverage_error"], 1e-9) for score in cells])
+        off = np.abs(covered - LEVEL) / np.array([score["coverage_error"] for score in cells])
         near = int((np.abs(covered - LEVEL) <= NEAR + 1e-12).sum())
         yield (
             f"{step} ahead: {covered.mean():.1%} in the mean of {len(cells)} tables; {near} within {LEVEL - NEAR:.0%} "

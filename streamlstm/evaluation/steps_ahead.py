@@ -103,12 +103,19 @@ def _scores(said: Float64, came: Float64, ends: tuple[Float64, Float64] | None =
                 covered = ((low <= value[there]) & (value[there] <= high))[known].astype(np.float64)
                 inside = {
                     "coverage": float(covered.mean()),
-                    "coverage_error": float(covered.std() * np.sqrt(correlation_time(covered) / len(covered))),
+                    "coverage_error": _standard_error(covered),
                     "width": float((high - low)[known].mean()),
                 }
         rmse, mae = float(np.sqrt(np.mean(error**2))), float(np.mean(np.abs(error)))
         scores.append(StepScore(step=step, count=int(there.sum()), rmse=rmse, mae=mae, **inside))
     return scores
+
+
+def _standard_error(covered: Float64) -> float:
+    """Of the mean of signs in order (n,); not nothing where all are alike, as one more of either kind may well come."""
+    count = len(covered)
+    share = (covered.sum() + 1) / (count + 2)
+    return float(np.sqrt(share * (1 - share) * correlation_time(covered) / count))
 
 
 def step_lines(found: Mapping[str, Sequence[StepScore]], level: float) -> Iterator[str]:

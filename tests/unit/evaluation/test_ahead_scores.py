@@ -121,10 +121,7 @@ def test_what_is_measured_corrects_the_model_s_response() -> None:
 
 
 def test_errors_that_the_model_does_not_foresee_to_grow_are_measured() -> None:
-    """Independent values, whose last one is forecast: its response says a random walk, and errors stay what they are.
-
-    With few of them the model's word counts for more.
-    """
+    """Of independent values, whose last one is forecast, they do not; with few of them the model's word counts more."""
     values = np.random.default_rng(4).normal(size=(4, 2_000))
     series = [Series(str(n), None, one[:, None]) for n, one in enumerate(values)]
     many = measured_widths(last_value(), series, [1_000] * 4, season=None)
