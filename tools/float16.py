@@ -1,8 +1,7 @@
-"""What it costs to carry states in float16: errors on tables, the time of steps, memory in Redis.
+"""What it costs to carry states in float16: errors on tables, and what it saves: memory.
 
 python tools/float16.py errors FOLDER     trains a model a table, rewrites it, scores both on the last fifth
 python tools/float16.py memory [UNITS]    100,000 series of an LSTM in a server of its own, both ways
-python tools/float16.py steps [UNITS]     processor time a value, alone, in batches and over time, both ways
 """
 
 from __future__ import annotations
@@ -12,21 +11,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from evaluate_data import OPTIONS, called
 
 from streamlstm.cli.benchmark.backlog import Shape, make_backlog, push
 from streamlstm.cli.benchmark.drain import wait_until_answered
 from streamlstm.cli.benchmark.lstm_file import lstm_file
-from streamlstm.cli.benchmark.machine import resident_bytes
+from streamlstm.cli.benchmark.memory import METRICS_S
 from streamlstm.cli.benchmark.server import private_server, serving
-from streamlstm.models import Model, as_stored
 from streamlstm.models.importers import compacted
 
 SERIES = 100_000
-TURNS = 15
 
 
 def errors(folder: Path) -> Iterable[str]:
@@ -47,9 +42,9 @@ def errors(folder: Path) -> Iterable[str]:
         yield f"| {path.stem} | {rmse[0]:.6g} | {rmse[1]:.6g} | {rmse[1] / rmse[0]:.5f} | {sizes} |"
 
 
-def both(units: int, layers: int = 1) -> dict[str, bytes]:
+def both(units: int) -> dict[str, bytes]:
     """The file of a random LSTM, and the same in float16."""
-    data = lstm_file(units, layers=layers)
+    data = lstm_file(units)
     return {"float32": data, "float16": compacted(data).data}
 
 
@@ -61,36 +56,13 @@ def memory(units: int) -> Iterable[str]:
             path = Path(temporary) / "model.onnx"
             path.write_bytes(data)
             with private_server(Path(temporary), "off") as server, serving(server, path, ["values"]) as process:
-                before = resident_bytes(process.popen.pid) or 0
                 made = make_backlog(Shape(values=SERIES, series=SERIES, values_per_entry=100), in_turn=True)
                 push(server.connection, made)
                 wait_until_answered(server, process, made.last_ids)
                 key = server.connection.call("MEMORY", "USAGE", "{values}:state", "SAMPLES", 0)
+                time.sleep(METRICS_S)
                 rows = process.metrics()["streamlstm_state_bytes"]
-                grown = (resident_bytes(process.popen.pid) or 0) - before
-        each = (key / SERIES, rows / SERIES, grown / SERIES)
-        yield "{}: {:.0f} B in the server, {:.0f} B of rows, {:.0f} B resident in the daemon".format(name, *each)
-
-
-def steps(units: int) -> Iterable[str]:
-    """Processor time a value, the least of several turns, both by turns."""
-    yield f"LSTM({units}), us of processor time a value: float32, float16, ratio"
-    models = [as_stored(Model(data)) for data in both(units).values()]
-    for count, batch in ((1, 1), (1, 64), (1, 1024), (100, 1), (100, 64)):
-        took = [min(each) for each in zip(*(_turn(models, count, batch) for _ in range(TURNS)), strict=True)]
-        us = [1e6 * one / (count * batch) for one in took]
-        yield f"{count} steps of {batch} series: {us[0]:.2f} {us[1]:.2f} {us[1] / us[0]:.2f}"
-
-
-def _turn(models: list[Any], count: int, batch: int) -> list[float]:
-    x, took = np.random.default_rng(0).standard_normal((count, batch, 1)).astype(np.float32), []
-    for model in models:
-        state = model.initial_state(batch)
-        began = time.process_time()
-        for _ in range(max(1, 2000 // (count * batch))):
-            model.advance(x, state, None)
-        took.append((time.process_time() - began) / max(1, 2000 // (count * batch)))
-    return took
+        yield f"{name}: {key / SERIES:.0f} B in the server, {rows / SERIES:.0f} B in the daemon"
 
 
 def main() -> None:
@@ -99,7 +71,6 @@ def main() -> None:
     asked: dict[str, Callable[[], Iterable[str]]] = {
         "errors": lambda: errors(Path(given[0])),
         "memory": lambda: memory(int(given[0]) if given else 64),
-        "steps": lambda: steps(int(given[0]) if given else 64),
     }
     if what not in asked:
         sys.exit(__doc__)

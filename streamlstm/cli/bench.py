@@ -112,13 +112,14 @@ def bench(
         from streamlstm.errors import require_extra
 
         require_extra("matplotlib")
-    if model_path is not None and (peers or "peers" in parts):
+    asked = {"growth": growth or plot is not None, "peers": peers}
+    chosen = tuple(dict.fromkeys((*(parts or PARTS), *(part for part in asked if asked[part]))))
+    if model_path is not None and "peers" in chosen:
         raise UsageError("peers are measured with the random LSTM, of which Keras has one too: leave --model out")
     sizes = _QUICK if quick else _FULL
     values = backlog_values or sizes.values
-    chosen = (*(parts or PARTS), *(("growth",) if growth or plot else ()), *(("peers",) if peers else ()))
     plan = Plan(
-        parts=tuple(dict.fromkeys(chosen)),
+        parts=chosen,
         model_path=model_path,
         units=lstm_units,
         series=series_count,
@@ -137,10 +138,7 @@ def bench(
         report = run_bench(plan)
     if plot is not None:
         _draw(plot, report)
-    if as_json:
-        click.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2))
-        return
-    say(render(report))
+    say(render(report)) if not as_json else click.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2))
 
 
 def _draw(path: Path, report: dict[str, Any]) -> None:

@@ -26,7 +26,6 @@ TIMES_LOADED = 4  # sessions that are opened of the model, in its two forms
     "entries",
     multiple=True,
     metavar="NAME",
-    setting=False,
     help="An entry of the state to be carried in float16, as `inspect` names it; again for more. Default: what "
     "recurrent layers carry.",
 )

@@ -31,6 +31,7 @@ LOST = (1 << SHIFT) - 1
 SIGN, MAGNITUDE = 0x8000, 0x7FFF
 LARGEST = 0x7BFF  # the bits of 65,504
 LARGEST_HALF = 65_504.0
+AT_ONCE = 8_192  # numbers: what is worked out of them stays in the processor's first cache
 
 
 class _Run(NamedTuple):
@@ -81,9 +82,11 @@ class Packing:
         """Words (n, W) as states (n, D)."""
         state = np.empty((len(words), self.numbers), np.float32)
         for run in self.runs:
-            part = words[:, run.words]
-            width = run.numbers.stop - run.numbers.start
-            state[:, run.numbers] = _from_half(_halves(part)[:, :width]) if run.halved else part
+            part, numbers = words[:, run.words], state[:, run.numbers]
+            if run.halved:
+                _from_half(_halves(part)[:, : numbers.shape[1]], numbers)
+            else:
+                numbers[:] = part
         return state
 
     def finite(self, words: Float32) -> NDArray[np.bool_]:
@@ -103,29 +106,46 @@ def _halves(words: Float32) -> Halves:
 def _packed(numbers: Float32) -> Float32:
     """Float16 (n, k) as words (n, (k + 1) // 2); the first of a row that holds something else is NaN."""
     count, width = numbers.shape
-    numbers = np.ascontiguousarray(numbers)
-    # What is larger than any float16 is found out below, what is NaN too.
-    bits: Bits = (numbers * DOWN).view(np.uint32)
-    cut = (bits >> SHIFT) & MAGNITUDE | ((numbers.view(np.uint32) >> 16) & SIGN)
     halves = np.zeros((count, width + width % 2), np.uint16)
-    halves[:, :width] = cut
     words: Float32 = halves.view(np.float32)
-    magnitudes = bits & 0x7FFFFFFF
-    if int(np.bitwise_or.reduce(bits, axis=None)) & LOST or magnitudes.max(initial=0) > LARGEST << SHIFT:
-        bad = ((bits & LOST > 0) | (magnitudes > LARGEST << SHIFT)).any(axis=1)
-        words[bad, 0] = np.nan
+    rows = max(1, AT_ONCE // max(1, width))
+    scaled, signs = np.empty((rows, width), np.float32), np.empty((rows, width), np.uint32)
+    for first in range(0, count, rows):
+        given = np.ascontiguousarray(numbers[first : first + rows])
+        cut = slice(first, first + len(given))
+        bits, sign = scaled[: len(given)].view(np.uint32), signs[: len(given)]
+        np.multiply(given, DOWN, out=scaled[: len(given)])
+        np.right_shift(given.view(np.uint32), 16, out=sign)
+        sign &= SIGN
+        bits &= 0x7FFFFFFF
+        if int(np.bitwise_or.reduce(bits, axis=None)) & LOST or bits.max(initial=0) > LARGEST << SHIFT:
+            wrong = ((bits & LOST > 0) | (bits > LARGEST << SHIFT)).any(axis=1)
+        else:
+            wrong = None
+        bits >>= SHIFT
+        bits |= sign
+        halves[cut, :width] = bits
+        if wrong is not None:
+            words[cut][wrong, 0] = np.nan
     return words
 
 
-def _from_half(halves: Halves) -> Float32:
-    wide = halves.astype(np.uint32)
-    sign = (wide & SIGN) << 16
-    wide &= MAGNITUDE
-    wide <<= SHIFT
-    numbers: Float32 = wide.view(np.float32)
-    numbers *= UP
-    wide |= sign
-    return numbers
+def _from_half(halves: Halves, numbers: Float32) -> None:
+    """Write float16 (n, k) as the float32 they are."""
+    count, width = halves.shape
+    rows = max(1, AT_ONCE // max(1, width))
+    signs = np.empty((rows, width), np.uint32)
+    for first in range(0, count, rows):
+        wide = halves[first : first + rows].astype(np.uint32)
+        sign = signs[: len(wide)]
+        np.bitwise_and(wide, SIGN, out=sign)
+        sign <<= 16
+        wide &= MAGNITUDE
+        wide <<= SHIFT
+        scaled: Float32 = wide.view(np.float32)
+        scaled *= UP
+        wide |= sign
+        numbers[first : first + rows] = scaled
 
 
 class PackedModel:

@@ -18,6 +18,7 @@ SAID = {
     "docs/how-to/deploy.md": [r"interval"],
     "docs/how-to/forecast-ahead.md": [r"passengers"],
     "docs/how-to/keras.md": [r"(?s)(yhat=.*){3}"],
+    "docs/how-to/large-models.md": [r"float16", r"to the bit"],
     "docs/how-to/late-values.md": [r"to the bit"],
     "docs/how-to/live-page.md": [r"<title>streamlstm</title>"],
     "docs/how-to/move.md": [r"yhat="],
