@@ -22,7 +22,7 @@ from streamlstm.engine import (
     forecast_records,
 )
 from streamlstm.errors import ModelChangedError, StoreError, UsageError
-from streamlstm.models import Model, load
+from streamlstm.models import Model, load, told_apart
 from streamlstm.store import Answered, Keys, Recent, kept_model
 from streamlstm.store.record import DEFAULT_LEVEL
 from streamlstm.store.resp import Connection
@@ -79,6 +79,8 @@ class Forecaster:
                     "stream (it is larger than 4 MB, or `serve` may not); give it with --model MODEL.onnx"
                 )
             model = opened(data)
+        if said := told_apart(meta.model, model.fingerprint):
+            raise ModelChangedError(f"the states of {keys.input!r} were not made by this provider: {said}")
         if model.fingerprint != meta.model:
             raise ModelChangedError(
                 f"the states of {keys.input!r} are those of the model {meta.model[:12]}, not of the one given, "
@@ -95,7 +97,7 @@ class Forecaster:
     def newest(self, series: str, most: int) -> list[Answered]:
         """Up to so many of the last values of a series beside their predictions, as far as the newest entries go."""
         name = series.encode("utf-8", "surrogateescape")
-        return Recent(self._connection, self._keys.input).back(lambda found: found == name, most)
+        return Recent(self._connection, self._keys.input).back([name], most)[name].answered
 
     def spacing_of(self, series: str) -> int | None:
         """How far apart the last values of a series are, in ms; None if that is not told by what is kept of them."""

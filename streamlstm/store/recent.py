@@ -6,8 +6,8 @@ what arrives faster than that is left out, and said. The daemon's loop does not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from streamlstm.store.keys import Keys
@@ -42,6 +42,14 @@ class News:
     missed: bool  # whether there was more than was looked at
 
 
+@dataclass(frozen=True)
+class Past:
+    """Older answers to one series."""
+
+    answered: list[Answered]  # oldest first
+    before: bytes | None  # the id of an entry before which there may be more; None at the beginning of what is kept
+
+
 class Recent:
     """Follows the end of one stream's predictions, or of its challenger's."""
 
@@ -71,20 +79,50 @@ class Recent:
             self._last = entries[0][0]
         return News(self._beside_values(_chosen(entries, wanted)), missed)
 
-    def back(self, wanted: Callable[[bytes], bool], most: int) -> list[Answered]:
-        """Up to about `most` answers of the series wanted before the next look, oldest first."""
-        found: list[Answered] = []
-        end, fields = b"+", 0
-        while len(found) < most and fields < BACK_FIELDS:
+    def back(self, names: Collection[bytes], most: int) -> dict[bytes, Past]:
+        """Of each series up to `most` answers before the next look."""
+        return self._past(names, b"+", most)
+
+    def older(self, name: bytes, before: bytes, most: int) -> Past:
+        """Up to `most` answers to a series from before an entry; none where they lie further back than is looked."""
+        return self._past([name], b"(" + before, most)[name]
+
+    def _past(self, names: Collection[bytes], end: bytes, most: int) -> dict[bytes, Past]:
+        """Back from an end until each series has enough, or `BACK_FIELDS` predictions were looked at."""
+        found: dict[bytes, list[Answered]] = {name: [] for name in names}
+        before: dict[bytes, bytes | None] = dict.fromkeys(names)
+        few, fields = set(names), 0
+        while few and fields < BACK_FIELDS:
             entries = self._newest(end, b"-")
             if not entries:
+                before.update(dict.fromkeys(few))
                 break
             if self._last is None:
                 self._last = entries[0][0]
-            found = self._beside_values(_chosen(entries, wanted)) + found
+            page: dict[bytes, list[Answered]] = {name: [] for name in few}
+            for item in self._beside_values(_chosen(entries, few.__contains__)):
+                page[item.series].append(item)
+            for name, items in page.items():
+                found[name], before[name] = items + found[name], entries[-1][0]
             fields += sum(len(pairs) // 2 for _, pairs in entries)
             end = b"(" + entries[-1][0]
-        return found[-most:]
+            few = {name for name in few if len(found[name]) < most}
+        cut = {name: items[-most:] for name, items in found.items()}
+        return {
+            name: Past(items, items[0].id if len(found[name]) > most else before[name]) for name, items in cut.items()
+        }
+
+    def challenger(self, answered: Sequence[Answered]) -> list[Answered]:
+        """What the challenger said to the same values, as far as it has."""
+        key, connection = self._keys.challenger_predictions, self._connection
+        connection.send(b"".join(pack("XRANGE", key, item.id, item.id) for item in answered))
+        replies: list[Any] = [checked(connection.receive(), connection.address) for _ in answered]
+        said = [dict(_pairs(reply[0][1])) if reply else {} for reply in replies]
+        return [
+            replace(item, prediction=texts[item.series])
+            for item, texts in zip(answered, said, strict=True)
+            if item.series in texts
+        ]
 
     def latest(self, wanted: Callable[[bytes], bool], most: int = MOST_FIELDS) -> list[Answered]:
         """The newest answer since the last look to each series wanted; the first look goes `most` predictions back.

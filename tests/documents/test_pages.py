@@ -19,6 +19,7 @@ SAID = {
     "docs/how-to/forecast-ahead.md": [r"passengers"],
     "docs/how-to/keras.md": [r"(?s)(yhat=.*){3}"],
     "docs/how-to/late-values.md": [r"to the bit"],
+    "docs/how-to/live-page.md": [r"<title>streamlstm</title>"],
     "docs/how-to/move.md": [r"yhat="],
     "docs/how-to/own-model.md": [r"(?s)(yhat=.*){3}", r"144 predictions, 0 dead letters"],
     "docs/how-to/own-redis.md": [r"input +145 entries"],

@@ -21,6 +21,8 @@ PACKAGES = {
     "amtool": "prometheus-alertmanager",
     "chromium": "chromium",
     "systemd-analyze": "systemd",
+    "buildah": "buildah",
+    "debootstrap": "debootstrap",
     "zsh": "zsh",
     "fish": "fish",
 }

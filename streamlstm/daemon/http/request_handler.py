@@ -11,11 +11,10 @@ import logging
 import resource
 import socket
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
-from urllib.parse import parse_qsl
 
 from streamlstm import __version__
 from streamlstm.daemon.http.answer import Answer
@@ -44,7 +43,7 @@ class Pages:
     unready: Callable[[], str | None]  # why it cannot serve just now, or None
     remark: Callable[[], str | None] = lambda: None  # what whoever asks for readiness should know besides
     forecast: Callable[[str], Answer] | None = None  # of a query
-    page: Callable[[str, Mapping[str, str]], Answer | None] | None = None  # path and query; None: not one of its paths
+    page: Callable[[str, str], Answer | None] | None = None  # path and query; None: not one of its paths
 
 
 # Before there is a daemon: alive, not ready, nothing to scrape.
@@ -118,7 +117,7 @@ def _found(pages: Pages, path: str, query: str) -> Answer | None:
     """What a path shows that is neither health nor metrics; None if there is none such."""
     if path == "/forecast" and pages.forecast is not None:
         return pages.forecast(query)
-    return pages.page(path, dict(parse_qsl(query))) if pages.page is not None else None
+    return pages.page(path, query) if pages.page is not None else None
 
 
 def own_name(text: str) -> str:

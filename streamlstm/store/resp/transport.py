@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import socket
 import ssl
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from streamlstm.errors import StoreHandshakeError, StoreUnavailableError
 from streamlstm.store.resp.address import Address
@@ -21,6 +23,12 @@ RECEIVE_BYTES, MOST_RECEIVE_BYTES = 1 << 16, 1 << 20
 LARGE_BYTES = 1 << 16  # a piece of a flight that is worth a system call of its own
 # Fewer bytes than this are not worth a system call to wait for them together; more may not fit the socket's buffer.
 LOW_WATER_BYTES, MOST_LOW_WATER_BYTES = 4096, 65_536
+# A signal that arrives just before a call to the system, or at another thread, does not interrupt it: what the signal
+# asks for is begun when the call returns, so none lasts longer, however long its answer is waited for.
+LONGEST_CALL_S = 0.25
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 
 
 def _connect_unix(path: str, timeout_s: float) -> socket.socket:
@@ -47,12 +55,14 @@ class Transport:
         self._receive_bytes = RECEIVE_BYTES
         self._unsent: deque[memoryview] = deque()  # of pieces that the socket had no room for yet
         self._socket = self._connect(tls)
+        self.be_patient(patience_s)
         self.is_plain = not isinstance(self._socket, ssl.SSLSocket)  # what is readable is what the server said
 
     def be_patient(self, patience_s: float) -> None:
         """Wait for so long from now on."""
         self._patience_s = patience_s
-        self._socket.settimeout(patience_s)
+        self._calls = max(1, math.ceil(patience_s / LONGEST_CALL_S))
+        self._socket.settimeout(patience_s / self._calls)
 
     def _connect(self, tls: ssl.SSLContext | None) -> socket.socket:
         address = self.address
@@ -83,7 +93,6 @@ class Transport:
             raise self.unavailable(error) from None
         except ValueError:  # UnicodeError of a name that nothing can have, as another server may call itself
             raise self.unavailable("that is no name of a host") from None
-        made.settimeout(self._patience_s)
         return made
 
     def unavailable(self, error: Exception | str) -> StoreUnavailableError:
@@ -128,11 +137,20 @@ class Transport:
     def _send_rest(self, left: memoryview) -> None:
         try:
             while left:
-                left = left[self._socket.send(left) :]
+                left = left[self._patiently(self._socket.send, left) :]
         except TimeoutError:
             raise self.silent() from None
         except OSError as error:
             raise self.unavailable(self._last_words() or error) from None
+
+    def _patiently(self, call: Callable[[Given], Found], given: Given) -> Found:
+        """What a call of the socket returns; raises TimeoutError once nothing has happened for as long as is waited."""
+        for _ in range(self._calls - 1):
+            try:
+                return call(given)
+            except TimeoutError:
+                continue
+        return call(given)
 
     def _last_words(self) -> Exception | None:
         """Why a server hung up in TLS, if it said so: that is there to be read after sending has failed."""
@@ -203,7 +221,7 @@ class Transport:
         if self._unsent:
             self._finish_sending()
         try:
-            data = self._socket.recv(self._receive_bytes)
+            data = self._patiently(self._socket.recv, self._receive_bytes)
         except TimeoutError:
             raise self.silent() from None
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Dockerfile and compose file, as far as they can be held without Docker."""
+"""Dockerfile and compose file, as far as they can be held without building and running (`test_image`)."""
 
 from __future__ import annotations
 
@@ -167,6 +167,40 @@ def test_compose_starts_redis_with_the_files_of_the_folder() -> None:
     assert checks is not None
     assert checks[1] == checks[2]
     assert checks[1] in users
+
+
+def test_every_volume_and_port_of_compose_is_one_that_is_used() -> None:
+    """Volumes are declared and mounted; the daemon's port is the image's; what a command names is mounted."""
+    text = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+    mounts = {name: [mount.split(":")[:2] for mount in one.get("volumes", [])] for name, one in compose().items()}
+    named = {source for pairs in mounts.values() for source, _ in pairs if re.fullmatch(r"[\w-]+", source)}
+    assert named == set(text["volumes"])
+    port = dict(instructions())["EXPOSE"]
+    assert port in dict(instructions())["ENV"], "where it listens"
+    assert compose()["streamlstm"]["ports"] == [f"127.0.0.1:{port}:{port}"]
+    for name, service in compose().items():
+        words = [*service.get("command", []), *service.get("environment", {}).values()]
+        for path in re.findall(r"(?:^|=)(/etc/\S+)", "\n".join(map(str, words)), re.MULTILINE):
+            found = [(source, target) for source, target in mounts[name] if path.startswith(target)]
+            assert found, f"{name} names {path}, and nothing is mounted there"
+            source, target = found[0]
+            assert (ROOT / source / path.removeprefix(target).lstrip("/")).exists(), path
+
+
+def test_grafana_finds_the_dashboards_where_they_are_mounted() -> None:
+    """The folder that its provisioning names is one of its volumes."""
+    provided = yaml.safe_load((ROOT / "deploy/grafana/provisioning/dashboards/streamlstm.yml").read_text())
+    (folder,) = [provider["options"]["path"] for provider in provided["providers"]]
+    assert f"./deploy/grafana/dashboards:{folder}:ro" in compose()["grafana"]["volumes"]
+
+
+def test_the_model_of_compose_can_be_read_by_the_images_user() -> None:
+    """Without MODEL= it is a packaged one, which anybody may read."""
+    (mount,) = [mount for mount in compose()["streamlstm"]["volumes"] if "MODEL" in mount]
+    default = re.match(r"\$\{MODEL:-(.*?)\}:(.*?):ro", mount)
+    assert default is not None
+    assert (ROOT / default[1]).stat().st_mode & 0o004
+    assert compose()["streamlstm"]["command"] == ["serve", default[2]]
 
 
 def test_variables_of_the_compose_file_are_options() -> None:

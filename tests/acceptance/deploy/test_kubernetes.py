@@ -123,18 +123,37 @@ def test_the_pods_command_line_and_settings_are_the_programs(settings: Path) -> 
     assert "0.0.0.0:9478" in result.stdout
 
 
-def test_the_patch_for_a_large_model_is_one(tmp_path: Path) -> None:
-    """What the base's first lines say, put into an overlay, takes the model from a claim and from no ConfigMap."""
-    shutil.copytree(FOLDER.parent, tmp_path / "deploy")
-    base = tmp_path / "deploy" / "kubernetes" / "base" / "kustomization.yaml"
-    lines = [line.removeprefix("# ") for line in base.read_text().splitlines() if line.startswith("#   ")]
-    first = next(number for number, line in enumerate(lines) if "- target:" in line)
-    overlay = tmp_path / "deploy" / "kubernetes" / "overlays" / "single"
+def with_model(folder: Path, more: str = "") -> dict[str, Any]:
+    """The pod's part of the Deployment with a model of one's own, and more in the overlay."""
+    shutil.copytree(FOLDER.parent, folder / "deploy")
+    overlay = folder / "deploy" / "kubernetes" / "overlays" / "single"
     with (overlay / "kustomization.yaml").open("a") as made:
-        made.write("\n".join(["patches:", *lines[first:], ""]))
+        made.write(f"components:\n  - ../../components/model\n{more}")
     found = {item["kind"]: item for item in documents(run("kubectl", "kustomize", overlay))}
     check(found["Deployment"])
-    volumes = {volume["name"]: volume for volume in found["Deployment"]["spec"]["template"]["spec"]["volumes"]}
+    pod: dict[str, Any] = found["Deployment"]["spec"]["template"]["spec"]
+    return pod
+
+
+def test_a_model_of_ones_own_can_be_put_into_an_overlay(tmp_path: Path) -> None:
+    """Without it none is named, so the universal one is served; with it a ConfigMap is mounted, and named."""
+    (deployment,) = documents((FOLDER / "base" / "deployment.yaml").read_text())
+    bare = deployment["spec"]["template"]["spec"]
+    assert bare["containers"][0]["args"][-1] == "serve"
+    pod = with_model(tmp_path)
+    (container,) = pod["containers"]
+    assert container["args"] == [*bare["containers"][0]["args"], "/models/model.onnx"]
+    assert {"name": "model", "mountPath": "/models", "readOnly": True} in container["volumeMounts"]
+    assert {"name": "model", "configMap": {"name": "streamlstm-model"}} in pod["volumes"]
+
+
+def test_the_patch_for_a_large_model_is_one(tmp_path: Path) -> None:
+    """What the component's first lines say, put into an overlay, takes the model from a claim and from no ConfigMap."""
+    component = FOLDER / "components" / "model" / "kustomization.yaml"
+    lines = [line.removeprefix("# ") for line in component.read_text().splitlines() if line.startswith("#   ")]
+    first = next(number for number, line in enumerate(lines) if "- target:" in line)
+    pod = with_model(tmp_path, "\n".join(["patches:", *lines[first:], ""]))
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
     assert set(volumes) == {"settings", "model", "tmp"}
     assert set(volumes["model"]) == {"name", "persistentVolumeClaim"}
 

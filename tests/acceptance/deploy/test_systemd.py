@@ -105,12 +105,14 @@ def test_the_watchdog_is_more_patient_than_the_daemons_own_beat() -> None:
     assert int(service()["WatchdogSec"]) > BEAT_TIMEOUT_S
 
 
-def test_the_command_line_is_the_programs() -> None:
-    """The options of ExecStart exist, and the settings file beside the unit is one."""
-    _, option, _, name, model = shlex.split(service()["ExecStart"])
-    assert (option, name) == ("--config", "serve")
+@pytest.mark.parametrize("model", [(), ("/etc/streamlstm/model.onnx",)], ids=["universal", "another"])
+def test_the_command_line_is_the_programs(model: tuple[str, ...]) -> None:
+    """The options of ExecStart exist, with a model that is named or without, and so is the settings file."""
+    _, option, _, name, variable = shlex.split(service()["ExecStart"])
+    assert (option, name, variable) == ("--config", "serve", "$MODEL")
+    assert "Environment=MODEL=\nEnvironmentFile=" in UNIT.read_text(), "none, unless that file names one"
     settings = UNIT.parent / "streamlstm.toml"
-    result = CliRunner().invoke(main, [option, str(settings), "config", "show", name, model])
+    result = CliRunner().invoke(main, [option, str(settings), "config", "show", name, *model])
     assert result.exit_code == 0, result.stderr
     assert f"file {settings}" in result.stdout
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
-import matplotlib.image
-import numpy as np
 import pytest
 import redis
 
+from streamlstm.daemon.http import live
 from streamlstm.daemon.http.live.figures import ProcessFigures
 from streamlstm.daemon.http.live.page import MOST_WATCHERS, LivePage
 from streamlstm.daemon.http.request_handler import Pages
@@ -24,50 +23,28 @@ from streamlstm.store.resp.address import Address
 from streamlstm.store.resp.connection import Connection
 from support import models
 from support.browser import chromium
+from support.live_page import (
+    CHALLENGER,
+    CHART,
+    DARK_FORECAST,
+    FORECAST,
+    ODD,
+    VALUE,
+    coloured,
+    drawn,
+    entry_id,
+    push,
+    shown,
+    text_of,
+)
 from support.server import Server, free_port
-from support.serving import Serving, eventually, run, serve, wait_for_position
+from support.serving import Serving, eventually, run, serve
 
 # Names that would run, break out of an attribute, or break the event stream if they were not treated as text.
 HOSTILE_SERIES = '<img src=x onerror="document.title=1">\n"}]\'--></script><script>document.title=2</script> &amp; ü'
+SCRIPTS = [f"/{path.name}" for path in Path(live.__file__).parent.glob("*.js")]
+ASKED = ["/series?stream=values", "/dead?stream=values", "/history?stream=values&series=a&before=1-1"]
 HOSTILE_STREAM = '"><script>document.title=3</script>'
-VALUE, FORECAST, CHALLENGER, ODD = (
-    (0x1C, 0x24, 0x30),
-    (0xC2, 0x41, 0x0C),
-    (0x1D, 0x6F, 0xD1),
-    (0xC0, 0x26, 0xD3),
-)  # colours of the lines, as page.css has them
-
-
-@pytest.fixture
-def start(tmp_path: Path, start_server: Callable[..., Server]) -> Iterator[Callable[..., tuple[Serving, redis.Redis]]]:
-    """A function that starts a server and a daemon on it; all are ended with the test."""
-    started: list[tuple[Serving, redis.Redis]] = []
-    model = tmp_path / "model.onnx"
-    model.write_bytes(models.lstm(8))
-
-    def begin(*arguments: str) -> tuple[Serving, redis.Redis]:
-        server = start_server(fsync="no")
-        started.append((serve(tmp_path, model, "--redis", server.url, *arguments), server.client()))
-        started[-1][0].ready()
-        return started[-1]
-
-    yield begin
-    for daemon, client in started:
-        client.close()
-        assert daemon.stop() == 0
-
-
-def push(client: redis.Redis, stream: str, series: str, first: int, last: int) -> None:
-    """Values of a saw-tooth, a second apart."""
-    for n in range(first, last + 1):
-        client.xadd(stream, {series: str(n % 7)}, id=f"{1_700_000_000_000 + 1000 * n}-0")
-    wait_for_position(client, stream, f"{1_700_000_000_000 + 1000 * last}-0")
-
-
-def coloured(picture: bytes, colour: tuple[int, int, int]) -> int:
-    """How many pixels of a PNG are of about a colour."""
-    pixels = matplotlib.image.imread(io.BytesIO(picture))[..., :3]
-    return int((np.abs(pixels - np.array(colour) / 255).max(axis=2) < 0.1).sum())
 
 
 def test_values_and_forecasts_are_drawn_as_they_arrive(
@@ -78,15 +55,15 @@ def test_values_and_forecasts_are_drawn_as_they_arrive(
     push(client, HOSTILE_STREAM, HOSTILE_SERIES, 1, 30)
     with chromium(tmp_path / "profile") as browser:
         page = browser.open(daemon.ready()["http"] + "/")
-        page.wait_for("document.getElementById('chart').dataset.points == 30")
+        drawn(page, points=30)
         push(client, HOSTILE_STREAM, HOSTILE_SERIES, 31, 40)
-        page.wait_for("document.getElementById('chart').dataset.points == 40")
+        drawn(page, points=40)
         page.wait_for("document.getElementById('rate').textContent != '–'")
         page.wait_for("document.getElementById('state').textContent == 'live'")
         page.wait_for("document.getElementById('count').textContent == '1'")
         picture = page.picture()
         assert page.evaluate("document.title") == "streamlstm"
-        assert page.evaluate("document.getElementById('title').textContent") == HOSTILE_SERIES
+        assert text_of(page, ".panel h2") == HOSTILE_SERIES
         assert page.evaluate("document.querySelectorAll('img, header script, main script').length") == 0
         assert page.evaluate("document.getElementById('stream').value") == HOSTILE_STREAM
         assert {url.split("/")[2] for url in page.requests} == {daemon.ready()["http"].split("/")[2]}
@@ -125,15 +102,15 @@ def test_the_steps_ahead_are_a_fan(start: Callable[..., tuple[Serving, redis.Red
     push(client, "values", HOSTILE_SERIES, 1, 30)
     with chromium(tmp_path / "profile") as browser:
         page = browser.open(daemon.ready()["http"] + "/")
-        page.wait_for("document.getElementById('chart').dataset.ahead == 23")
-        assert page.evaluate("document.getElementById('fan-key').hidden") is False
+        drawn(page, ahead=23)
+        assert shown(page, "[data-key=ahead]")
         wide = page.picture()
         choose = "document.getElementById('steps').value = {}; document.getElementById('steps').onchange()"
         page.evaluate(choose.format(5) + "; 0")
-        page.wait_for("document.getElementById('chart').dataset.ahead == 4")
+        drawn(page, ahead=4)
         page.evaluate(choose.format(1) + "; 0")
-        page.wait_for("document.getElementById('chart').dataset.ahead == 0")
-        assert page.evaluate("document.getElementById('fan-key').hidden") is True
+        drawn(page, ahead=0)
+        assert not shown(page, "[data-key=ahead]")
         assert page.complaints == []
     assert coloured(wide, FORECAST) > 500
 
@@ -148,18 +125,18 @@ def test_a_challenger_is_drawn_beside_and_goes_with_it(
     url = "redis://127.0.0.1:{port}".format(**client.get_connection_kwargs())
     with chromium(tmp_path / "profile") as browser:
         page = browser.open(daemon.ready()["http"] + "/")
-        page.wait_for("document.getElementById('chart').dataset.points == 30")
-        assert page.evaluate("document.getElementById('beside-key').hidden")
+        drawn(page, points=30)
+        assert not shown(page, "[data-key=challenger]")
         done = run(tmp_path, "model", "add", "values", "other.onnx", "--redis", url)
         assert done.returncode == 0, done.stderr
-        page.wait_for("document.getElementById('chart').dataset.beside == 30")
+        drawn(page, beside=30)
         push(client, "values", "a", 31, 40)
-        page.wait_for("document.getElementById('chart').dataset.beside == 40")
-        assert not page.evaluate("document.getElementById('beside-key').hidden")
+        drawn(page, beside=40)
+        assert shown(page, "[data-key=challenger]")
         picture = page.picture()
         done = run(tmp_path, "model", "remove", "values", "--redis", url)
         assert done.returncode == 0, done.stderr
-        page.wait_for("document.getElementById('chart').dataset.beside == 0")
+        drawn(page, beside=0)
         assert page.complaints == []
     (tmp_path / "page.png").write_bytes(picture)
     assert coloured(picture, CHALLENGER) > 300, "its line"
@@ -171,24 +148,20 @@ def test_anomalies_are_marked(start: Callable[..., tuple[Serving, redis.Redis]],
     push(client, "values", "a", 1, 40)
     with chromium(tmp_path / "profile") as browser:
         page = browser.open(daemon.ready()["http"] + "/")
-        page.wait_for("document.getElementById('chart').dataset.points == 40")
-        assert page.evaluate(
-            "[document.getElementById('chart').dataset.odd, document.getElementById('odd-key').hidden]"
-        ) == [
-            "0",
-            True,
-        ]
-        client.xadd("values", {"a": "900"}, id=f"{1_700_000_000_000 + 41_000}-0")
-        page.wait_for("document.getElementById('chart').dataset.odd == 1")
-        assert page.evaluate("document.getElementById('odd-key').hidden") is False
-        assert ": 900, an anomaly, next" in page.evaluate("document.getElementById('now').textContent")
+        drawn(page, points=40)
+        drawn(page, odd=0)
+        assert not shown(page, "[data-key=odd]")
+        client.xadd("values", {"a": "900"}, id=entry_id(41))
+        drawn(page, odd=1)
+        assert shown(page, "[data-key=odd]")
+        assert ": 900, an anomaly, next" in text_of(page, ".now")
         picture = page.picture()
         again = browser.open(daemon.ready()["http"] + "/")
-        again.wait_for("document.getElementById('chart').dataset.odd == 1")
+        drawn(again, odd=1)
         assert page.complaints == []
     assert coloured(picture, ODD) > 30
     (entry,) = client.xrange(Keys("values").anomalies)
-    assert (entry[0], entry[1][b"a"].split(b",")[0]) == (b"%d-0" % (1_700_000_000_000 + 41_000), b"900")
+    assert (entry[0], entry[1][b"a"].split(b",")[0]) == (entry_id(41).encode(), b"900")
 
 
 def test_an_interval_is_a_band(tmp_path: Path, start_server: Callable[..., Server]) -> None:
@@ -205,9 +178,9 @@ def test_an_interval_is_a_band(tmp_path: Path, start_server: Callable[..., Serve
     web.start()
     try:
         with chromium(tmp_path / "profile") as browser:
-            tab = browser.open(web.url + "/#series=a")
-            tab.wait_for("document.getElementById('chart').dataset.points == 49")
-            assert tab.evaluate("document.getElementById('interval-key').hidden") is False
+            tab = browser.open(web.url + "/#" + urlencode({"series": "a"}))
+            drawn(tab, points=49)
+            assert shown(tab, "[data-key=interval]")
             band = coloured(tab.picture(), (0xF4, 0xDD, 0xD3))  # the band's colour on white
             assert band > 20_000
     finally:
@@ -226,18 +199,19 @@ def test_what_is_away_is_said_and_comes_back(tmp_path: Path, start_server: Calla
             page = browser.open(f"http://127.0.0.1:{port}/")
             page.wait_for(
                 "document.getElementById('state').textContent == 'live'"
-                " && document.getElementById('title').textContent == 'no values yet'"
+                " && document.getElementById('empty').checkVisibility()"
             )
             push(client, "values", "a", 1, 30)
-            page.wait_for("document.getElementById('title').textContent == 'a'")
-            page.wait_for("document.getElementById('chart').dataset.points == 30")
-            assert "next" in page.evaluate("document.getElementById('chart').getAttribute('aria-label')")
+            page.wait_for("document.querySelector('.panel h2').textContent == 'a'")
+            assert not shown(page, "#empty")
+            drawn(page, points=30)
+            assert "next" in page.evaluate(f"{CHART}.getAttribute('aria-valuetext')")
             for width, dark in ((1200, False), (360, False), (360, True)):
                 scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
                 page.call("Emulation.setEmulatedMedia", features=[scheme])
                 picture = page.picture(width, 1400)
                 assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
-                assert coloured(picture, (0xFF, 0x9A, 0x5C) if dark else FORECAST) > 300
+                assert coloured(picture, DARK_FORECAST if dark else FORECAST) > 300
             assert daemon.stop() == 0
             page.wait_for(
                 "document.getElementById('state').textContent.startsWith('the daemon does not answer')"
@@ -262,7 +236,7 @@ def test_the_policy_is_strict_and_other_paths_are_not_found(
     """Nothing inline, nothing from elsewhere, no framing; what is no path of the page is 404."""
     daemon, _ = start()
     url = daemon.ready()["http"]
-    for path in ("/", "/page.js", "/page.css", "/streams", "/series?stream=values"):
+    for path in ("/", *SCRIPTS, "/page.css", "/streams", *ASKED):
         with urllib.request.urlopen(url + path) as answered:
             policy = answered.headers["Content-Security-Policy"]
             assert "default-src 'none'" in policy
@@ -278,7 +252,7 @@ def test_the_policy_is_strict_and_other_paths_are_not_found(
 def test_the_page_can_be_turned_off(start: Callable[..., tuple[Serving, redis.Redis]]) -> None:
     """With --no-page none of its paths exist; metrics and health do."""
     daemon, _ = start("--no-page")
-    paths = ("/", "/page.js", "/streams", "/series?stream=values", "/events?stream=values")
+    paths = ("/", "/page.js", "/streams", "/events?stream=values", *ASKED)
     assert [daemon.get(path)[0] for path in paths] == [404] * len(paths)
     assert [daemon.get(path)[0] for path in ("/metrics", "/healthz", "/readyz")] == [200] * 3
 
@@ -316,7 +290,7 @@ def test_watchers_are_limited_and_their_places_given_back() -> None:
     page = LivePage(_unreachable, ProcessFigures(Metrics("0" * 64, "yhat", ["values"])), pause=lambda _: None)
 
     def watch() -> Iterator[bytes]:
-        answered = page.answer("/events", {"stream": "values"})
+        answered = page.answer("/events", "stream=values")
         assert answered is not None
         return iter(answered.body)  # type: ignore[arg-type]
 
@@ -330,7 +304,7 @@ def test_watchers_are_limited_and_their_places_given_back() -> None:
 def test_a_store_that_is_away_is_said_and_tried_again() -> None:
     """The watcher gets a word of trouble, then figures as before."""
     page = LivePage(_unreachable, ProcessFigures(Metrics("0" * 64, "yhat", ["values"])), pause=lambda _: None)
-    answered = page.answer("/events", {"stream": "values", "series": "a"})
+    answered = page.answer("/events", "stream=values&series=a")
     assert answered is not None
     events = iter(answered.body)
     found = [next(events).partition(b"\n")[0] for _ in range(6)]

@@ -9,7 +9,7 @@ import pytest
 import redis
 from prometheus_client import CollectorRegistry, generate_latest
 
-from streamlstm.daemon.http.live.page import _beside
+from streamlstm.daemon.http.live.events import beside
 from streamlstm.daemon.http.live.series_gauges import SeriesGauges, number
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.store.keys import Keys
@@ -59,8 +59,8 @@ def test_a_challenger_that_says_much_at_once_is_drawn_from_its_first_value_on(
 ) -> None:
     """It is named before it has said anything, and then catches up in one commit."""
     client.hset(KEYS.meta, "challenger", "ab" * 32)
-    events = _beside(connect(), STREAM, lambda name: name == b"a")
-    assert [json.loads(event.split(b"data: ")[1]) for event in next(events)] == [{"points": [], "begin": True}]
+    events = beside(connect(), STREAM, [b"a"])
+    assert [json.loads(event.split(b"data: ")[1]) for event in next(events)] == [{"of": 0, "points": [], "begin": True}]
     assert next(events) == []
     for n in range(1, 41):
         client.xadd(STREAM, {"a": n}, id=f"{n}-0")
@@ -74,8 +74,8 @@ def test_a_look_gives_what_is_new_of_one_series(client: redis.Redis, connect: Ca
     """Values stand beside their predictions, oldest first; a second look gives only what came meanwhile."""
     answer(client, 1, 5, "a", "b")
     recent = Recent(connect(), STREAM)
-    past = recent.back(lambda name: name == b"a", 3)
-    assert [(a.time_ms, a.series, a.value, a.prediction) for a in past] == [
+    past = recent.back([b"a"], 3)[b"a"]
+    assert [(a.time_ms, a.series, a.value, a.prediction) for a in past.answered] == [
         (3, b"a", b"3", b"3.5"),
         (4, b"a", b"4", b"4.5"),
         (5, b"a", b"5", b"5.5"),
@@ -92,7 +92,7 @@ def test_what_comes_too_fast_is_left_out_and_said(client: redis.Redis, connect: 
     """However much came, a look takes the newest part only, and tells that there was more."""
     answer(client, 1, 1, "a")
     recent = Recent(connect(), STREAM)
-    recent.back(lambda _: True, 10)
+    recent.back([b"a"], 10)
     answer(client, 2, 2 * MOST_COUNT, "a")
     news = recent.look(lambda _: True)
     assert news.missed
