@@ -12,7 +12,7 @@ from streamlstm.common.settings import EngineSettings
 from streamlstm.daemon.model_library import Library
 from streamlstm.engine.engine import Engine
 from streamlstm.models.model import Model
-from streamlstm.models.spec import fingerprint
+from streamlstm.models.providers import fingerprint
 from streamlstm.store.keys import Keys
 from streamlstm.store.memory import MemoryChallenger, MemoryStream
 from streamlstm.store.record.columns import Extras

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import streamlstm
-from streamlstm.models.spec import fingerprint
+from streamlstm.models.providers import fingerprint
 
 AIRLINE = Path(streamlstm.__file__).parent / "models" / "airline-passengers.csv"
 QUICK = ["--units", "8", "--epochs", "3"]
