@@ -26,10 +26,13 @@ class BeatingModel:
 
     def advance(self, x: Float32, state: Float32, time: Index | None) -> tuple[Float32, Float32]:
         """The model's own, in parts of at most MOST_STEPS; a model gives the same bits however its steps are cut."""
+        if len(x) <= MOST_STEPS:
+            self.beat()
+            return self._model.advance(x, state, time)
         parts = []
         for first in range(0, len(x), MOST_STEPS):
             self.beat()
             cut = slice(first, first + MOST_STEPS)
             y, state = self._model.advance(x[cut], state, None if time is None else time[cut])
             parts.append(y)
-        return (parts[0] if len(parts) == 1 else np.concatenate(parts)), state
+        return np.concatenate(parts), state

@@ -235,8 +235,7 @@ def name_error(name: bytes) -> Flaw | None:
     return None
 
 
-@dataclass(frozen=True)
-class Rectangle:
+class Rectangle(NamedTuple):
     """T consecutive steps of the first B segments, one model call."""
 
     first: int  # how many steps of these segments came before
@@ -249,9 +248,11 @@ def staircase(lengths: Index) -> Iterator[Rectangle]:
 
     With the distinct lengths c_1 < c_2 < …, call j steps c_j - c_(j-1) values of the segments at least c_j long.
     """
-    distinct = np.unique(lengths)
-    batches = np.searchsorted(-lengths, -distinct, side="right")
+    ends = (np.flatnonzero(lengths[1:] != lengths[:-1]) + 1).tolist()  # of the runs of one length
+    ends.append(len(lengths))
+    ends.reverse()
     done = 0
-    for length, batch in zip(distinct.tolist(), batches.tolist(), strict=True):
-        yield Rectangle(first=done, steps=length - done, batch=batch)
+    for batch in ends:
+        length = int(lengths[batch - 1])
+        yield Rectangle(done, length - done, batch)
         done = length

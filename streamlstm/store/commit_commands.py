@@ -103,8 +103,9 @@ class FlightPacker:
         """A flight in pieces, and how many commands stand before its EXEC."""
         if isinstance(commit, SingleCommit) and not commit.removed:
             rides_nothing = commit.trim_before_ms is None and commit.anomalies is None
-            if rides_nothing and (commit.challenger is None or isinstance(commit.challenger, SingleCommit)):
-                return self._pack_single(commit, commit.challenger)
+            beside = commit.challenger
+            if rides_nothing and (beside is None or (isinstance(beside, SingleCommit) and not beside.removed)):
+                return self._pack_single(commit, beside)
         parts: list[bytes] = []
         commands = self._output.pack(commit, parts)
         told = commit.anomalies
@@ -129,13 +130,14 @@ class FlightPacker:
 
     def _pack_single(self, commit: SingleCommit, challenger: SingleCommit | None) -> tuple[list[bytes], int]:
         """A single value's flight; as in every other, one command moves both roles."""
-        parts: list[bytes] = []
         if challenger is None:
-            commands, pieces = 0, self._single(commit)
-        else:
-            commands, pieces = self._challenger.pack(challenger, parts), self._single_beside(commit, challenger)
-        parts.append(pack_single(commit.reply, commit.found, commit.rows, commit.y, commit.answered, pieces))
-        return parts, commands + 3
+            return [self._filled(commit, commit.answered, self._single(commit))], 3
+        beside = self._filled(challenger, None, (*self._challenger.single, b"", b"", b""))
+        return [beside, self._filled(commit, commit.answered, self._single_beside(commit, challenger))], 5
+
+    @staticmethod
+    def _filled(commit: SingleCommit, answered: int | None, pieces: Pieces) -> bytes:
+        return pack_single(commit.reply, commit.found, commit.rows, commit.y, answered, pieces)
 
     def _single(self, commit: Commit) -> Pieces:
         """The pieces of a single value's commands."""

@@ -530,7 +530,7 @@ static int write_answered(PyObject *number, char to[24]) {
     return -1;
 }
 
-/* The whole flight of a single value. */
+/* The whole flight of a single value, or what it begins with. */
 static PyObject *pack_single(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
     enum { FOUND, ROWS, NUMBERS, ARRAYS };
@@ -544,7 +544,7 @@ static PyObject *pack_single(PyObject *module, PyObject *const *args, Py_ssize_t
     if (take_count("pack_single", given, 6) < 0 || take_bytes(args[0], "reply", &reply, &reply_size) < 0 ||
         take_pieces(args[5], &pieces) < 0)
         return NULL;
-    int count_length = write_answered(args[4], count);
+    int moves = args[4] != Py_None, count_length = moves ? write_answered(args[4], count) : 0;
     if (count_length < 0 || take_arrays(args + 1, demands, b, ARRAYS) < 0) return NULL;
     PyObject *result = NULL;
     const int64_t *found = b[FOUND].buf;
@@ -578,11 +578,13 @@ static PyObject *pack_single(PyObject *module, PyObject *const *args, Py_ssize_t
     to = write_bulk(to, id, id_length);
     to = write_bulk(to, name, name_length);
     to = write_bulk(to, text, text_end - text);
-    to = write_piece(to, &pieces, META);
-    to = write_bulk(to, id, id_length);
-    to = write_piece(to, &pieces, COUNT);
-    to = write_bulk(to, count, count_length);
-    to = write_piece(to, &pieces, END);
+    if (moves) {
+        to = write_piece(to, &pieces, META);
+        to = write_bulk(to, id, id_length);
+        to = write_piece(to, &pieces, COUNT);
+        to = write_bulk(to, count, count_length);
+        to = write_piece(to, &pieces, END);
+    }
     _PyBytes_Resize(&result, to - start);
 done:
     release_arrays(b, ARRAYS);

@@ -294,19 +294,19 @@ def pack_single(
     found: NDArray[np.int64],
     rows: NDArray[np.float32],
     numbers: NDArray[np.floating[Any]],
-    answered: int,
+    answered: int | None,
     pieces: tuple[bytes, bytes, bytes, bytes, bytes],
 ) -> bytes:
     """A single value's whole flight: its pieces, and between them what `scan_single` found in the reply.
 
     After the first piece come name and row, after the second id, name and the numbers' text, after the third the id,
-    after the fourth how many entries are answered.
+    after the fourth how many entries are answered. None: the first two alone, as they are for a challenger.
     """
     hold_bytes("reply", reply)
     hold("found", found, np.int64, 1)
     _hold_written(numbers)
     hold("rows", rows, np.float32, 2)
-    if not 0 <= index(answered) <= _UINT64_MAX:
+    if answered is not None and not 0 <= index(answered) <= _UINT64_MAX:
         raise ValueError("so many entries cannot be answered")
     hold_tuple("pieces", pieces, 5)
     for piece in pieces:
@@ -318,7 +318,10 @@ def pack_single(
     text = write_numbers(numbers, max(1, numbers.size))[0]
     begin, add, meta, count, end = pieces
     filled = ((begin, name, rows[slot].tobytes()), (add, entry_id, name, text), (meta, entry_id))
-    parts = [part for piece, *texts in filled for part in (piece, *(b"$%d\r\n%b\r\n" % (len(t), t) for t in texts))]
+    written = filled[:2] if answered is None else filled
+    parts = [part for piece, *texts in written for part in (piece, *(b"$%d\r\n%b\r\n" % (len(t), t) for t in texts))]
+    if answered is None:
+        return b"".join(parts)
     return b"".join((*parts, count, b"$%d\r\n%d\r\n" % (len(b"%d" % answered), answered), end))
 
 

@@ -298,6 +298,9 @@ def test_both_pack_a_value_that_comes_alone_alike(name: bytes, numbers: list[flo
     pieces = (b"begin", b"add", b"meta", b"count", b"end")
     packed = [module.pack_single(reply, found, rows, y, answered, pieces) for module in (compiled, codec_python)]
     assert packed[0] == packed[1]
+    begun = [module.pack_single(reply, found, rows, y, None, pieces) for module in (compiled, codec_python)]
+    assert begun[0] == begun[1]
+    assert packed[0].removeprefix(begun[0]).startswith(b"meta$3\r\n5-1\r\n")
     same = {"stream": "k", "base": b"0-0", "position": b"5-1", "model": "ab", "columns": "y", "answered": answered}
     single = SingleCommit(**same, scanned=(reply, found), answer=(rows, y))  # type: ignore[arg-type]
     shown = {"names": single.names, "records": single.records, "ids": single.ids, "fields": single.fields}
