@@ -7,7 +7,8 @@ DEV := .venv-dev
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest
 
-.PHONY: demo check-install test docs pictures container chaos fuzz fuzz-files sanitize every-float32 check lint strict types format clean
+.PHONY: demo check-install test docs pictures container chaos simulate fuzz fuzz-files sanitize every-float32 check lint strict types \
+	format clean
 
 demo: $(BASE)/installed  ## Serve the packaged airline model and watch it forecast (no torch needed)
 	$(BASE)/bin/streamlstm demo
@@ -30,6 +31,9 @@ container:  ## Build the image without Docker, by buildah, into build/container 
 
 chaos: $(DEV)/installed  ## The tests that kill, cut, fill and stop, for some minutes
 	CHAOS_ROUNDS=20 $(PYTEST) tests/acceptance/daemon/test_chaos.py tests/acceptance/sharing
+
+simulate: $(DEV)/installed  ## The simulation that crashes everything everywhere, SEEDS (1,000) of each kind (half an hour)
+	SEEDS=$${SEEDS:-1000} $(PYTEST) tests/unit/daemon/test_simulation.py
 
 fuzz-files: $(DEV)/installed  ## Damaged and hostile files to every command that reads them, for FUZZ_SECONDS (an hour)
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-3600} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} $(PYTEST) tests/acceptance/hostile/test_files.py

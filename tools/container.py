@@ -44,11 +44,34 @@ exec chroot "$root" setpriv --reuid="$1" --regid="$2" --clear-groups \\
 """
 
 
+# What a build says where the machine has no way to Debian or to the package index, or may not mount anything.
+ELSEWHERE = re.compile(
+    r"^.*(?:Could not resolve|Temporary failure|Failed to establish|Could not connect|"
+    r"Connection (?:refused|timed out|reset)|"
+    r"Couldn't download|Unable to fetch|Failed getting release file|Read timed out|Network is unreachable|"
+    r"Operation not permitted|Permission denied).*$",
+    re.MULTILINE,
+)
+
+
+class BuildError(Exception):
+    """A step of a build ended with an error."""
+
+    @property
+    def elsewhere(self) -> str | None:
+        """The line that says it was the machine's network or its rights; None if the image is what is wrong."""
+        found = ELSEWHERE.search(str(self))
+        return None if found is None else found[0].strip()
+
+
 def lacking() -> str | None:
     """What is missing here to build an image; None if it can be tried."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "root on Linux"
-    return next((name for name in ("buildah", "debootstrap", "unshare", "setpriv") if shutil.which(name) is None), None)
+    missing = next((one for one in ("buildah", "debootstrap", "unshare", "setpriv") if shutil.which(one) is None), None)
+    if missing is None and subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode:
+        return "the right to mount"
+    return missing
 
 
 @dataclass(frozen=True)
@@ -165,9 +188,8 @@ class Builder:
     def _run(self, *command: str) -> str:
         done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise SystemExit(
-                f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-            )
+            shown = f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+            raise BuildError(f"{' '.join(command)} ended with {done.returncode}:\n{shown}")
         return done.stdout
 
 
@@ -177,7 +199,10 @@ def main() -> None:
     if missing is not None:
         raise SystemExit(f"an image is not built here: it needs {missing}")
     builder = Builder(ROOT / "build" / "container")
-    builder.build()
+    try:
+        builder.build()
+    except BuildError as error:
+        raise SystemExit(str(error)) from None
     with builder.mounted() as image:
         subprocess.run(image.run(["--version"]), check=True)
         subprocess.run(image.enter(["id"]), check=True)

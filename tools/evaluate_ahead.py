@@ -1,9 +1,10 @@
 """Errors and coverage over the steps ahead on every table of a folder, beside seasonal naive and exponential smoothing.
 
-python tools/evaluate_ahead.py FOLDER [--only NAME]... [-o tools/ahead_results.json]
+python tools/evaluate_ahead.py FOLDER [--only NAME]... [--model universal] [-o tools/ahead_results.json]
 
 One `streamlstm train` and one `streamlstm evaluate --steps 24` a table, with the options of `tools/evaluate_data.py`.
-Forecasts are made from up to 2,000 moments of the test part, which training never saw.
+Forecasts are made from up to 2,000 moments of the test part, which training never saw. Beside a coverage stands its
+standard error (forecasts made one after the other err alike), and last how many bands are near 90 %.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from evaluate_data import OPTIONS, SEASONS, called, shown
 
 RESULTS = Path(__file__).parent / "ahead_results.json"
 STEPS = (1, 3, 6, 12, 24)
+LEVEL, NEAR = 0.9, 0.03
 
 
 def main() -> None:
@@ -26,6 +30,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", action="append", help="name of a table, without its suffix")
+    parser.add_argument("--model", help="for all tables, such as universal; without it one is trained on each")
+    parser.add_argument("--baselines", default="naive,seasonal_naive,ets", help="as `evaluate --baselines`")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     given = parser.parse_args()
     tables = sorted(path for path in given.folder.iterdir() if path.suffix in {".csv", ".parquet"})
@@ -35,20 +41,36 @@ def main() -> None:
     report = json.loads(given.output.read_text()) if given.only and given.output.exists() else {}
     print("| table | method | " + " | ".join(f"{step} ahead" for step in STEPS) + " |")
     for path in tables:
-        report[path.stem] = measured(path)
+        report[path.stem] = measured(path, given.model, given.baselines)
         for line in rows(path.stem, report[path.stem]):
             print(line, flush=True)
         given.output.write_text(json.dumps(report, indent=1) + "\n")
+    for line in summary([found["model"] for found in report.values()]):
+        print(line)
 
 
-def measured(path: Path) -> dict[str, list[dict[str, Any]]]:
+def summary(models: list[list[dict[str, Any]]]) -> Iterator[str]:
+    """The bands of all tables together, by step."""
+    for step in STEPS:
+        cells = [score for scores in models for score in scores if score["step"] == step]
+        covered = np.array([score["coverage"] for score in cells], float)
+        off = np.abs(covered - LEVEL) / np.array([max(score["coverage_error"], 1e-9) for score in cells])
+        near = int((np.abs(covered - LEVEL) <= NEAR + 1e-12).sum())
+        yield (
+            f"{step} ahead: {covered.mean():.1%} in the mean of {len(cells)} tables; {near} within {LEVEL - NEAR:.0%} "
+            f"to {LEVEL + NEAR:.0%}, {int((off <= 2).sum())} within two standard errors of {LEVEL:.0%}"
+        )
+
+
+def measured(path: Path, model: str | None, baselines: str) -> dict[str, list[dict[str, Any]]]:
     """The scores of each method at the steps of the table."""
     options = [word for pair in OPTIONS.get(path.stem, {}).items() for word in pair]
     seasons = ["--season", SEASONS[path.stem]] if path.stem in SEASONS else []
     with tempfile.TemporaryDirectory(prefix="streamlstm-ahead-") as folder:
-        model = str(Path(folder) / "model.onnx")
-        called("train", str(path), "-o", model, *options)
-        asked = ("--steps", str(max(STEPS)), "--baselines", "naive,seasonal_naive,ets")
+        if model is None:
+            model = str(Path(folder) / "model.onnx")
+            called("train", str(path), "-o", model, *options)
+        asked = ("--steps", str(max(STEPS)), "--baselines", baselines)
         found = called("evaluate", model, str(path), *asked, *seasons, *options)
     return {
         name: [score for score in scores["ahead"] if score["step"] in STEPS]
@@ -63,7 +85,7 @@ def rows(table: str, found: dict[str, list[dict[str, Any]]]) -> list[str]:
         f"| {table} | {name} | " + " | ".join(shown(score["rmse"]) for score in scores) + " |"
         for name, scores in found.items()
     ]
-    covered = (f"{score['coverage']:.1%}" for score in found["model"])
+    covered = (f"{score['coverage']:.1%} ± {score['coverage_error']:.1%}" for score in found["model"])
     return [*lines, f"| {table} | in 90 % | " + " | ".join(covered) + " |"]
 
 

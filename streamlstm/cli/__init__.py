@@ -41,6 +41,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "import_onnx",
         "Make a step model of the ONNX model MODEL, whatever tool wrote it: with states, or over a window.",
     ),
+    "compact": (
+        "streamlstm.cli.compact",
+        "compact",
+        "Make a step model carry its state in float16: half the bytes a series.",
+    ),
     "inspect": ("streamlstm.cli.inspect", "inspect", "Show what a step model is made of."),
     "serve": ("streamlstm.cli.serve", "serve", "Forecast the next value for every value that arrives in a stream."),
     "push": ("streamlstm.cli.push", "push", "Send values from a file or a pipe to a stream."),

@@ -9,8 +9,10 @@ from typing import Any
 import click
 
 from streamlstm.cli.interrupts import ending_as_interrupt
+from streamlstm.cli.loading import provider_option
 from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import FSYNC, command, json_option, note, option, say
+from streamlstm.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +35,17 @@ _QUICK = _Sizes(values=20_000, naive_values=200, latency_s=0.5, warm_up_s=0.3, m
 @option(
     "--only",
     "parts",
-    type=click.Choice(["drain", "latency", "memory", "growth"]),
+    type=click.Choice(["drain", "latency", "memory", "growth", "peers"]),
     multiple=True,
-    help="Measure only this; may be given several times. Default: all but growth.",
+    help="Measure only this; may be given several times. Default: all but growth and peers.",
 )
 @option("--growth", is_flag=True, help="Growth curves too: over series, units and values an entry; takes minutes.")
+@option(
+    "--peers",
+    is_flag=True,
+    help="Peers too, on the same stream: Keras, Bytewax, River as far as they are installed (pip install "
+    "'streamlstm[peers]').",
+)
 @option(
     "--plot",
     setting=False,
@@ -70,11 +78,13 @@ _QUICK = _Sizes(values=20_000, naive_values=200, latency_s=0.5, warm_up_s=0.3, m
     help="When the private server syncs its append-only file. Default: it has none.",
 )
 @option("--threads", type=click.IntRange(1), default=1, help="Compute threads of onnxruntime.")
+@provider_option
 @json_option
 def bench(
     *,
     parts: tuple[str, ...],
     growth: bool,
+    peers: bool,
     plot: Path | None,
     quick: bool,
     model_path: Path | None,
@@ -85,6 +95,7 @@ def bench(
     repeat: int | None,
     fsync: str | None,
     threads: int,
+    provider: str,
     as_json: bool,
 ) -> None:
     """Measure speed here, beside what Redis alone needs and the naive loop.
@@ -101,9 +112,11 @@ def bench(
         from streamlstm.errors import require_extra
 
         require_extra("matplotlib")
+    if model_path is not None and (peers or "peers" in parts):
+        raise UsageError("peers are measured with the random LSTM, of which Keras has one too: leave --model out")
     sizes = _QUICK if quick else _FULL
     values = backlog_values or sizes.values
-    chosen = (*(parts or PARTS), *(("growth",) if growth or plot else ()))
+    chosen = (*(parts or PARTS), *(("growth",) if growth or plot else ()), *(("peers",) if peers else ()))
     plan = Plan(
         parts=tuple(dict.fromkeys(chosen)),
         model_path=model_path,
@@ -118,6 +131,7 @@ def bench(
         repeat=repeat or sizes.repeat,
         fsync=fsync or "off",
         threads=threads,
+        provider=provider,
     )
     with ending_as_interrupt():
         report = run_bench(plan)

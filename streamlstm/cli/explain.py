@@ -90,7 +90,7 @@ def _explained(stream: str, name: str, path: Path | None, server: Server) -> Exp
     spec, layout = forecaster.model.spec, forecaster.ahead.format
     row = layout.decode_one(record)[None]
     told = facts(key, record, meta, (spec, forecaster.model.fingerprint))
-    state = layout.state(row)[0]
+    state = layout.numbers(row)[0]
     last = np.array(told["last_value"], np.float64)
     said = np.array(list(told["last_prediction"].values())[: len(spec.outputs)], np.float64)
     data = path.read_bytes() if path is not None else kept[0]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamlstm.cli.loading import max_model_bytes_option
+from streamlstm.cli.loading import max_model_bytes_option, provider_option
 from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import (
     command,
@@ -65,6 +65,7 @@ WORDS = ("hold", "refuse")
     help="The model that is served, where the server does not keep its file (over 4 MB).",
 )
 @option("--threads", type=click.IntRange(1), default=1, help="Compute threads of onnxruntime.")
+@provider_option
 @option(
     "--output",
     "-o",
@@ -93,21 +94,21 @@ def forecast(
     r"""Forecast the next H values of series of STREAM (default: values) from their states of this moment.
 
     The states are only read: serving goes on. A model that says one step ahead is fed its own forecasts. Intervals are
-    as wide as the series' own one step ahead, times how much its training saw them grow (without that: with the root of
-    the step, and this is said).
+    as wide as the series' own one step ahead, grow as far as the model lets an error of one step go on, and are
+    corrected by what its training measured (where it did not, this is said).
     """
     _refuse_in_vain(series, everything=everything, output=output, plot=plot)
     from streamlstm.cli.connection import opened_stream
     from streamlstm.cli.loading import load_bytes, load_model
     from streamlstm.client import Forecaster, asked_of
 
-    threads, future = settings["threads"], settings["future"]
-    model = None if settings["model"] is None else load_model(settings["model"], threads=threads)
+    running, future = {"threads": settings["threads"], "provider": settings["provider"]}, settings["future"]
+    model = None if settings["model"] is None else load_model(settings["model"], **running)
     if future not in WORDS and not Path(future).exists():
         raise UsageError(f"--future is hold, or the path of a table, and there is no file {future!r}")
     with opened_stream(stream, redis_url, data_dir) as (connection, keys):
         source = f"the model beside {stream!r}"
-        forecaster = Forecaster(connection, keys, model, lambda data: load_bytes(data, source, threads=threads))
+        forecaster = Forecaster(connection, keys, model, lambda data: load_bytes(data, source, **running))
         names = list(dict.fromkeys(series))
         asked = asked_of(forecaster, settings["steps"], names, settings, note)
         if output is not None:
@@ -210,11 +211,14 @@ def _say_limits(found: list[Forecast]) -> None:
     _say_growth(first.widths, times=first.times_ms is not None)
     if first.interval is None:
         note("the model has columns `lo` or `hi` of its own, so no interval is added")
-    elif not all(one.calibrated for one in found):
-        names = ", ".join(one.series for one in found if not one.calibrated)
-        note(
-            f"no interval was tracked for {names} (serve --interval does), so its mean error so far says how wide it is"
-        )
+    else:
+        young = [one.series for one in found if math.isnan(one["lo"][0])]
+        if young:
+            note(f"no interval yet for {', '.join(young)}: fewer than ten forecasts of it have met their values")
+        others = [one.series for one in found if not one.calibrated and one.series not in young]
+        if others:
+            names = ", ".join(others)
+            note(f"no interval was tracked for {names} (serve --interval does), so mean errors so far say how wide")
     broken = [one.series for one in found if any(math.isnan(number) for number in one[next(iter(one.columns))])]
     if broken:
         note(f"the model has no finite answer any more to its own forecasts of {', '.join(broken)}: those end there")
@@ -222,7 +226,7 @@ def _say_limits(found: list[Forecast]) -> None:
 
 def _say_growth(widths: str | None, *, times: bool) -> None:
     if widths not in {None, "measured"}:
-        note("the model file does not say how intervals grow: they do with the root of the step, as of a random walk")
+        note("no training measured how intervals grow: they do as far as the model lets an error of one step go on")
     if not times:
         note("nobody says how far apart values are, so there are no times; --spacing says it")
 

@@ -27,7 +27,7 @@ COMMON: Mapping[str, Sequence[str]] = {
     "state rewind": ("--series", "--to", "--redis"),
     "retrain": ("--promote-if-better", "--after", "--within", "--last", "--cold", "--output", "--redis"),
     "verify": ("--from", "--interval", "--score", "--redis"),
-    "bench": ("--only", "--quick", "--plot"),
+    "bench": ("--only", "--quick", "--peers", "--plot"),
 }
 
 SECTIONS: Mapping[str, Sequence[str]] = {
@@ -73,7 +73,7 @@ SECTIONS: Mapping[str, Sequence[str]] = {
     "What is told of odd values": ("--interval", "--score", "--anomaly-above"),
     "What is kept": ("--retain", "--checkpoint-every", "--max-dead-letters"),
     "Speed": (
-        *("--threads", "--busy-poll", "--batch-values", "--growth", "--lstm-units", "--series-count"),
+        *("--threads", "--provider", "--busy-poll", "--batch-values", "--growth", "--lstm-units", "--series-count"),
         *("--backlog-values", "--memory-series", "--repeat"),
     ),
     "Limits": (
@@ -94,6 +94,7 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
         "import-onnx lstm.onnx -o model.onnx --state h=h_out --state c=c_out",
         "import-onnx forest.onnx -o model.onnx --window 24",
     ),
+    "compact": ("compact model.onnx -o half.onnx", "compact model.onnx -o half.onnx --entry lstm1.h"),
     "inspect": ("inspect model.onnx", "inspect --live values --series sensor-1"),
     "serve": (
         "serve --redis redis://localhost:6379",
@@ -127,14 +128,14 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
     "model remove": ("model remove values", "model remove --all"),
     "retrain": ("retrain values --last 30d", "retrain values --promote-if-better 0.02 --after 10000 --within 6h"),
     "verify": ("verify model.onnx", "verify model.onnx values --interval 0.9 --json"),
-    "bench": ("bench --quick", "bench --only drain"),
+    "bench": ("bench --quick", "bench --only peers"),
     "config show": ("config show", "config show serve --retain 7d"),
     "config variables": ("config variables", "config variables train"),
     "completion": ("completion bash", "completion zsh"),
 }
 
 OVERVIEW: Mapping[str, Sequence[str]] = {
-    "Models": ("demo", "train", "evaluate", "import-keras", "import-onnx", "inspect"),
+    "Models": ("demo", "train", "evaluate", "import-keras", "import-onnx", "compact", "inspect"),
     "Serving": ("serve", "push", "tail", "forecast", "status"),
     "The life of models and series": ("model", "retrain", "state", "export", "verify"),
     "Around": ("bench", "config", "completion"),

@@ -86,10 +86,11 @@ def inspect(
 def model_facts(path: Path) -> dict[str, Any]:
     """Read everything a step model says of itself; raises ModelError if it is missing or not one."""
     from streamlstm.cli.loading import load_model
+    from streamlstm.models import Packing
     from streamlstm.store.record import RecordFormat
 
     model = load_model(path)
-    spec = model.spec
+    spec, packing = model.spec, Packing.of(model.spec)
     record = RecordFormat.of(spec, initial_state=model.initial_state()[0], fingerprint=model.fingerprint)
     return {
         "file": str(path),
@@ -106,9 +107,12 @@ def model_facts(path: Path) -> dict[str, Any]:
         "layers": [dict(layer) for layer in spec.layers],
         "state": {
             "size": spec.state_size,
-            "bytes": FLOAT_BYTES * spec.state_size,
+            "bytes": FLOAT_BYTES * (spec.state_size if packing is None else packing.words),
             "record_bytes": record.size,
-            "entries": [{"name": entry.name, "shape": list(entry.shape), "size": entry.size} for entry in spec.state],
+            "entries": [
+                {"name": entry.name, "shape": list(entry.shape), "size": entry.size, "dtype": entry.dtype}
+                for entry in spec.state
+            ],
         },
         "training": dict(spec.training),
     }
@@ -133,12 +137,14 @@ def _description(facts: Mapping[str, Any]) -> Iterator[str]:
     )
     width = max((len(entry["name"]) for entry in state["entries"]), default=0)
     for entry in state["entries"]:
-        yield f"  {entry['name']:<{width}}  [{', '.join(map(str, entry['shape']))}]"
+        kind = "" if entry["dtype"] == "float32" else f"  {entry['dtype']}"
+        yield f"  {entry['name']:<{width}}  [{', '.join(map(str, entry['shape']))}]{kind}"
     if facts["training"]:
         yield "training"
-        from streamlstm.models import STEP_WIDTHS
+        from streamlstm.models import OLDER_STEP_WIDTHS, STEP_WIDTHS
 
-        told = {name: value for name, value in facts["training"].items() if name != STEP_WIDTHS}
+        shown = facts["training"].keys() - {STEP_WIDTHS, OLDER_STEP_WIDTHS}
+        told = {name: value for name, value in facts["training"].items() if name in shown}
         yield from _facts(told, "  ")
         yield from _growth(facts["training"])
 
@@ -152,7 +158,8 @@ def _growth(training: Mapping[str, Any]) -> Iterator[str]:
     if widths is not None:
         steps = widths.calibrated.shape[1]
         last = widths.ratios(DEFAULT_LEVEL, steps, calibrated=True)[-1]
-        yield f"  intervals: measured to {steps} steps ahead, there {last:.3g} times as wide as one step ahead"
+        beside = "the model's response to an error makes them" if widths.on_response else "one step ahead"
+        yield f"  intervals: measured to {steps} steps ahead, there {last:.3g} times as wide as {beside}"
 
 
 def _summary(layer: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ import click
 
 from streamlstm.cli.options import EXIT_FAILURE, option
 from streamlstm.cli.quantities import SIZE
-from streamlstm.models import MAX_FILE_BYTES
+from streamlstm.models import CPU, MAX_FILE_BYTES, PROVIDERS
 
 if TYPE_CHECKING:
     from streamlstm.models import Model
@@ -38,7 +38,15 @@ max_model_bytes_option = option(
 )
 
 
-def load_model(path: Path, *, threads: int = 1, models: int = 1) -> Model:
+provider_option = option(
+    "--provider",
+    type=click.Choice(list(PROVIDERS)),
+    default=CPU,
+    help="What of onnxruntime runs the model. States and forecasts belong to the provider that made them.",
+)
+
+
+def load_model(path: Path, *, threads: int = 1, models: int = 1, provider: str = CPU) -> Model:
     """A step model, tried; raises ModelError for what is none, and ends the process if that takes without end.
 
     `max_model_bytes_option` of the command under way says how large its file may be. The process will have so many
@@ -47,15 +55,15 @@ def load_model(path: Path, *, threads: int = 1, models: int = 1) -> Model:
     from streamlstm.models import load
 
     with bounded(path, models):
-        return load(path, threads=threads, max_bytes=most_model_bytes())
+        return load(path, threads=threads, max_bytes=most_model_bytes(), provider=provider)
 
 
-def load_bytes(data: bytes, source: str, *, threads: int = 1) -> Model:
+def load_bytes(data: bytes, source: str, *, threads: int = 1, provider: str = CPU) -> Model:
     """The same of the bytes of a file, which errors call `source`."""
     from streamlstm.models import Model
 
     with _bounded(len(data), 1, source):
-        return Model(data, threads=threads, source=source)
+        return Model(data, threads=threads, source=source, provider=provider)
 
 
 @contextmanager

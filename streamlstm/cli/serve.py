@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streamlstm.cli.loading import max_model_bytes_option
+from streamlstm.cli.loading import max_model_bytes_option, provider_option
 from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import FSYNC, command, data_dir_option, option, server_options
 from streamlstm.cli.quantities import DURATION
@@ -49,6 +49,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
     help="Serve from a server that may evict any key when it is full, where its maxmemory-policy cannot be set.",
 )
 @option("--threads", type=click.IntRange(1), default=1, help="Compute threads of onnxruntime.")
+@provider_option
 @option(
     "--busy-poll",
     type=DURATION,
@@ -75,6 +76,7 @@ def serve(
     on_model_change: str,
     accept_eviction: bool,
     threads: int,
+    provider: str,
     busy_poll: int,
     fsync: str,
     log_level: str,
@@ -96,6 +98,7 @@ def serve(
     plan = Plan(
         model=model,
         threads=threads,
+        provider=provider,
         busy_poll_s=busy_poll / 1000,
         log_level=log_level.upper(),
         engine=engine,

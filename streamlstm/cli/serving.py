@@ -40,6 +40,7 @@ class Plan:
 
     model: Path
     threads: int
+    provider: str
     busy_poll_s: float
     log_level: str
     on_model_change: str
@@ -140,7 +141,7 @@ class Prepared:
         from streamlstm.engine import Engine
         from streamlstm.store import ModelFiles
 
-        loaded = load_model(plan.model, threads=plan.threads, models=MOST_MODELS)
+        loaded = load_model(plan.model, threads=plan.threads, models=MOST_MODELS, provider=plan.provider)
         engine = Engine(loaded, plan.engine)
         metrics = Metrics(loaded.fingerprint, engine.columns, plan.daemon.streams)
         metrics.set_model_times(loaded_s=time.time(), modified_s=plan.model.stat().st_mtime)
@@ -218,7 +219,7 @@ class Prepared:
         return Library(
             self.model,
             shelf=shelf,
-            load=lambda data, source: Model(data, threads=plan.threads, source=source),
+            load=lambda data, source, by: Model(data, threads=plan.threads, source=source, provider=by),
             own_file=lambda: read_model(plan.model, most),
             most_bytes=most,
         )

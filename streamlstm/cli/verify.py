@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streamlstm.cli.loading import max_model_bytes_option
+from streamlstm.cli.loading import max_model_bytes_option, provider_option
 from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import (
     EXIT_FAILURE,
@@ -50,6 +50,7 @@ MOST_MEMORY_BYTES = 128 << 20  # of records at once
 @redis_option
 @data_dir_option
 @max_model_bytes_option
+@provider_option
 @json_option
 @click.pass_context
 def verify(
@@ -61,6 +62,7 @@ def verify(
     engine: EngineSettings,
     redis_url: str | None,
     data_dir: Path,
+    provider: str,
     as_json: bool,
 ) -> None:
     """Step again the values that STREAM (default: values) retains and compare what was answered.
@@ -75,11 +77,11 @@ def verify(
     from streamlstm.daemon.replay import Verification
     from streamlstm.engine import Engine
     from streamlstm.errors import ModelError
-    from streamlstm.models import Model
+    from streamlstm.models import CPU, Model, provider_of
     from streamlstm.store import Keys, Roles, check_stream
     from streamlstm.store.snapshots import SnapshotReader, States
 
-    loaded = load_model(model)
+    loaded = load_model(model, provider=provider)
     with contextlib.ExitStack() as stack:
         snapshot = None
         if source is not None:
@@ -101,7 +103,9 @@ def verify(
                     data = Roles(for_states, states.keys).file(other, most_bytes=most_model_bytes())
                 except ModelError:  # another file is there
                     data = None
-                made[other] = None if data is None else Engine(Model(data, source=f"model {other[:12]}"), bounded)
+                by = None if data is None else provider_of(data, other)
+                source = f"model {other[:12]}"
+                made[other] = None if data is None else Engine(Model(data, source=source, provider=by or CPU), bounded)
             return made[other]
 
         report = Verification(states, connection, Engine(loaded, bounded), tick, engine_of).run(snapshot)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, Unpack, overload
 
 from streamlstm.client.client import Client
+from streamlstm.client.exporting import NEXT
 from streamlstm.client.following import After, Prediction, Predictions
 from streamlstm.client.forecasting import ForecastArguments
 from streamlstm.client.promotions import Promotion
 from streamlstm.client.pushing import PushArguments, Pushed
 from streamlstm.client.record_facts import Facts
 from streamlstm.engine import DEFAULT_STEPS, Forecast
+from streamlstm.tables import SeriesTable
 
 Found = TypeVar("Found")
 
@@ -213,6 +217,22 @@ class AsyncClient:
     ) -> Forecast | list[Forecast]:
         """As `Client.forecast`."""
         return await in_thread(lambda: self._client.forecast(series, steps, **options))
+
+    async def history(self, last: str | int | timedelta | None = None) -> SeriesTable:
+        """As `Client.history`."""
+        return await in_thread(lambda: self._client.history(last))
+
+    async def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        last: str | int | timedelta | None = None,
+        series: str | list[str] | tuple[str, ...] | None = None,
+        forecast_of: str = NEXT,
+    ) -> Path:
+        """As `Client.export`."""
+        write = partial(self._client.export, path, last=last, series=series, forecast_of=forecast_of)
+        return await in_thread(write)
 
     async def close(self) -> None:
         """Close the connection; a later call makes a new one."""

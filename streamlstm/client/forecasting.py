@@ -22,7 +22,7 @@ from streamlstm.engine import (
     forecast_records,
 )
 from streamlstm.errors import ModelChangedError, StoreError, UsageError
-from streamlstm.models import Model, load
+from streamlstm.models import Model, load, told_apart
 from streamlstm.store import Answered, Keys, Recent, kept_model
 from streamlstm.store.record import DEFAULT_LEVEL
 from streamlstm.store.resp import Connection
@@ -79,6 +79,8 @@ class Forecaster:
                     "stream (it is larger than 4 MB, or `serve` may not); give it with --model MODEL.onnx"
                 )
             model = opened(data)
+        if said := told_apart(meta.model, model.fingerprint):
+            raise ModelChangedError(f"the states of {keys.input!r} were not made by this provider: {said}")
         if model.fingerprint != meta.model:
             raise ModelChangedError(
                 f"the states of {keys.input!r} are those of the model {meta.model[:12]}, not of the one given, "

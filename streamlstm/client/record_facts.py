@@ -40,9 +40,9 @@ def facts(name: bytes, record: bytes, meta: Meta, model: Served | None = None) -
         "bytes": len(record),
     }
     if model is not None:
-        found["state"] = _parts(model[0], layout.state(row)[0])
+        found["state"] = _parts(model[0], layout.numbers(row)[0])
     else:
-        found["state_size"] = layout.state_size
+        found["state_size"] = layout.state_size  # in words of four bytes: what is in them, only the model says
     return found
 
 

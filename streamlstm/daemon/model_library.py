@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from streamlstm.errors import ModelError, StoreNotNowError, StoreUnavailableError, StreamlstmError
-from streamlstm.models import StepModel, fingerprint
+from streamlstm.models import CPU, StepModel, provider_of
 from streamlstm.store import Roles
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Library:
         own: StepModel,
         *,
         shelf: Shelf | None = None,
-        load: Callable[[bytes, str], StepModel] | None = None,
+        load: Callable[[bytes, str, str], StepModel] | None = None,
         own_file: Callable[[], bytes] | None = None,
         most_bytes: int = 0,
         begin: Callable[[Callable[[], None]], object] = lambda work: threading.Thread(target=work, daemon=True).start(),
@@ -48,9 +48,9 @@ class Library:
     ) -> None:
         """`own` is the model of the file that is served, `own_file` reads that file again.
 
-        `load` makes a model of the bytes of a file, which has at most so many, and of words that name it; `begin` has
-        work done in the background. Without a shelf there is no model but the own. A challenger with which so many
-        processes have ended is tried no more.
+        `load` makes a model of the bytes of a file, which has at most so many, of words that name it, and of the
+        provider that runs it; `begin` has work done in the background. Without a shelf there is no model but the own. A
+        challenger with which so many processes have ended is tried no more.
         """
         self._most_starts, self._sleep = most_starts, sleep
         self.own = own
@@ -163,7 +163,7 @@ class Library:
         if self._own_file is None or roles.meta().model != own or roles.file(own, most_bytes=self._most_bytes):
             return
         data = self._own_file()
-        if fingerprint(data) != own:
+        if provider_of(data, own) is None:
             raise ModelError(
                 f"the file of its champion has been written anew since it was loaded, so there would be no way back: "
                 f"start the process that serves {stream!r} again"
@@ -175,5 +175,6 @@ class Library:
         if data is None:
             return None
         assert self._load is not None, "where there is a shelf, models can be loaded"
-        made = self._models[model] = self._load(data, f"the model {model[:12]} of {stream!r}, kept in Redis,")
+        source = f"the model {model[:12]} of {stream!r}, kept in Redis,"
+        made = self._models[model] = self._load(data, source, provider_of(data, model) or CPU)
         return made

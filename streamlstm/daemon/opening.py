@@ -39,11 +39,24 @@ class Models(NamedTuple):
         beat: Callable[[], bool],
         monotonic: Callable[[], float],
     ) -> Models:
-        """`own` has the model of the file that is served; `beat` is called by engines while they work."""
+        """`own` has the model of the file that is served; `beat` is called by engines while they work.
+
+        So is the store, which has part of the last commit left to send as often as not.
+        """
+
+        def beat_and_send() -> bool:
+            store.go_on_sending()
+            return beat()
+
         challengers = Challengers(
-            settings=own.settings, library=library, streams=streams, store=store, beat=beat, monotonic=monotonic
+            settings=own.settings,
+            library=library,
+            streams=streams,
+            store=store,
+            beat=beat_and_send,
+            monotonic=monotonic,
         )
-        return cls(Champions(own, beat), challengers, library)
+        return cls(Champions(own, beat_and_send), challengers, library)
 
 
 class Opening:

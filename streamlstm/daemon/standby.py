@@ -15,6 +15,7 @@ from itertools import islice
 
 from streamlstm.daemon.sharing import Selection
 from streamlstm.errors import ModelChangedError, StoreError, StoreForbidsError, StoreUnavailableError
+from streamlstm.models import told_apart
 from streamlstm.store import ROLE_FIELDS, Keys, Preflight, models_of, read_model
 from streamlstm.store.resp import WRONG_TYPE, Nodes, is_away
 
@@ -27,6 +28,11 @@ MOST_ASKED = 16  # of them, whose server is asked about every command
 
 def says_other_model(stream: str, made_by: str, served: str) -> str:
     """What is wrong, and what to do about it."""
+    if said := told_apart(made_by, served):
+        return (
+            f"the states of stream {stream!r} were not made by this provider, and are not mixed with its: {said}, or "
+            "say what is to become of them: --on-model-change reset or replay"
+        )
     return (
         f"the states of stream {stream!r} were made by another model ({made_by[:12]}, this one is {served[:12]}); "
         "serve that model, try this one beside it (`streamlstm model add`), serve a stream of another name with it, or "

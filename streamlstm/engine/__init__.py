@@ -1,7 +1,7 @@
 """Entries in, commits out: no I/O, no clock."""
 
-from streamlstm.engine.ahead import Ahead, Course, Fed, fed_steps
-from streamlstm.engine.ahead_intervals import bounds_ahead, one_step, scored_column
+from streamlstm.engine.ahead import Ahead, Course, Fed, fed_steps, scored_column
+from streamlstm.engine.ahead_intervals import bounds_ahead, one_step
 from streamlstm.engine.anomalies import anomaly_threshold
 from streamlstm.engine.compiled import COMPILED, WITHOUT
 from streamlstm.engine.corrections import (
@@ -45,6 +45,7 @@ from streamlstm.engine.parsing import (
     parse,
 )
 from streamlstm.engine.rejection import BAD_RECORD, KINDS, MODEL_FAILED, NOT_CORRECTED, Flaw
+from streamlstm.engine.response import growth
 from streamlstm.engine.results import Result
 from streamlstm.engine.rounding import rounding_share
 from streamlstm.engine.scoring import (

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from streamlstm.engine.finite import finite_answers
 from streamlstm.engine.halving import Halving
+from streamlstm.engine.scoring import Scored
 from streamlstm.engine.target_times import times_ahead
 from streamlstm.errors import UsageError
-from streamlstm.models import ModelSpec, StepModel, join, split
+from streamlstm.models import ModelSpec, StepModel, as_stored, join, split
 from streamlstm.store.record import Constants, RecordFormat, Rows
 
 Float64 = NDArray[np.float64]
@@ -51,6 +52,11 @@ def fed_steps(spec: ModelSpec, steps: int) -> int:
     return (steps - 1) // spec.horizon * spec.horizon
 
 
+def scored_column(spec: ModelSpec) -> int:
+    """Which of the columns that are forecast has an interval: that of the first feature with a forecast."""
+    return list(spec.forecast).index(Scored.of(spec).feature)
+
+
 class Ahead:
     """Forecasts series of one model any number of steps ahead."""
 
@@ -62,7 +68,7 @@ class Ahead:
                 "none of the model's outputs forecasts one of its features, so nothing can be fed back; import it with "
                 "--target FEATURE=OUTPUT"
             )
-        self.spec, self._model = spec, Halving(model)
+        self.spec, self._model = spec, Halving(as_stored(model))
         self.only_seen = [feature for feature, target in enumerate(spec.targets) if target is None]
         self.format = RecordFormat.of(
             spec,
@@ -86,16 +92,8 @@ class Ahead:
         `spacing_ms` is the time between two values, without it the model's. Raises UsageError where a model that looks
         at times has to be fed and nobody says how far apart its values are.
         """
-        needed = fed_steps(self.spec, steps)
-        times = self._times(rows, steps, spacing_ms, needed)
-        parts = []
-        for first in range(0, len(rows), self.batch):
-            cut = slice(first, first + self.batch)
-            given = None if fed.given is None else fed.given[:, cut]
-            parts.append(self._values(rows[cut], steps, given, None if times is None else times[cut]))
-        count = len(self.spec.forecast)
-        values = np.concatenate(parts) if parts else np.empty((0, steps, count), np.float32)
-        return Course(values, times)
+        times = self._times(rows, steps, spacing_ms, fed_steps(self.spec, steps))
+        return Course(self._in_batches(rows, steps, fed, times), times)
 
     def _times(self, rows: Rows, steps: int, spacing_ms: int | None, needed: int) -> Index | None:
         spacing = spacing_ms or self.spec.spacing_ms
@@ -108,34 +106,61 @@ class Ahead:
             )
         return None
 
-    def _values(self, rows: Rows, steps: int, given: Floats | None, times: Index | None) -> Floats:
-        """(n, H, C) of series stepped beside each other."""
+    def if_next(
+        self, rows: Rows, steps: int, value: Float64, *, spacing_ms: int | None = None, fed: Fed = HELD
+    ) -> Floats:
+        """What would be said of steps 1 to H if this (n,) came next of the feature that is scored: (n, H, C).
+
+        Step 1 is as it is said now. Everything else, and what is raised, is as of `forecast`; a model that looks at
+        times which nobody knows is told that of the last value.
+        """
+        times = self._times(rows, steps, spacing_ms, 0)
+        if times is None and self.spec.uses_time:
+            times = np.repeat(self.format.header(rows)["time_ms"][:, None], steps, axis=1)
+        return self._in_batches(rows, steps, fed, times, value)
+
+    def _in_batches(
+        self, rows: Rows, steps: int, fed: Fed, times: Index | None, value: Float64 | None = None
+    ) -> Floats:
+        parts = []
+        for first in range(0, len(rows), self.batch):
+            cut = slice(first, first + self.batch)
+            given = None if fed.given is None else fed.given[:, cut]
+            when = None if times is None else times[cut]
+            parts.append(self._values(rows[cut], steps, given, when, None if value is None else value[cut]))
+        return np.concatenate(parts) if parts else np.empty((0, steps, len(self.spec.forecast)), np.float32)
+
+    def _values(
+        self, rows: Rows, steps: int, given: Floats | None, times: Index | None, first_value: Float64 | None = None
+    ) -> Floats:
+        """(n, H, C) of series stepped beside each other; the first of the values fed may be another than was said."""
         block, count = self.spec.horizon, len(self.spec.forecast)
         said = self._numbers(self.format.last_output(rows))
         held = self._numbers(self.format.last_value(rows))
         state = np.ascontiguousarray(self.format.state(rows))
         out = np.full((len(rows), steps, count), np.nan, said.dtype)
-        alive = np.ones(len(rows), bool)
-        for first in range(0, steps, block):
+        alive, at = np.ones(len(rows), bool), 0  # values fed
+        while True:
             told = self._told(said)  # (K, n, C)
-            for number in range(min(block, steps - first)):
-                out[alive, first + number] = told[number, alive]
-            if first + block >= steps:
-                break
-            x = np.repeat(held[None], block, axis=0)
-            x[:, :, list(self.spec.forecast)] = told
+            for number in range(min(block, steps - at)):
+                out[alive, at + number] = told[number, alive]
+            is_other = first_value is not None and at == 0
+            fed = 1 if is_other else block
+            if at + fed >= steps or not alive.any():
+                return out
+            x = np.repeat(held[None], fed, axis=0)
+            x[:, :, list(self.spec.forecast)] = told[:fed]
+            if is_other:
+                x[0, :, self.spec.forecast[scored_column(self.spec)]] = first_value
             if given is not None:
-                x[:, :, self.only_seen] = given[first : first + block]
+                x[:, :, self.only_seen] = given[np.minimum(np.arange(at, at + fed), len(given) - 1)]
             x[:, ~alive] = 0.0
-            when = _NO_TIMES if times is None else np.ascontiguousarray(times[:, first : first + block].T)
+            when = _NO_TIMES if times is None else np.ascontiguousarray(times[:, at : at + fed].T)
             y, state = self._model.advance(self._as_fed(x), state, _for_all(when, x))
-            good = finite_answers(y, state)
-            alive &= good
-            state, y = np.where(good[:, None], state, np.float32(0.0)), np.where(good[:, None], y[-1], np.float32(0.0))
-            said = self._numbers(y)
-            if not alive.any():
-                break
-        return out
+            alive &= finite_answers(y, state)
+            state = np.where(alive[:, None], state, np.float32(0.0))
+            said = self._numbers(np.where(alive[:, None], y[-1], np.float32(0.0)))
+            at += fed
 
     def _told(self, said: Floats) -> Floats:
         """What answers (n, O) say of the targets of each step of a block, (K, n, C)."""

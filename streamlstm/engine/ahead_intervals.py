@@ -1,9 +1,9 @@
-"""Intervals several steps ahead: a series' own one step ahead, times how much its training saw intervals grow.
+"""Intervals several steps ahead: a series' own one step ahead, grown as its model responds, times what training saw.
 
 One step ahead it is what is tracked online and kept in the record (`store.record.conformal`): at the level it was
 tracked for the very `lo` and `hi` of `serve --interval`, at others the quantiles that the anomaly score is read from.
-Where nothing is kept it is the mean absolute error so far, as if errors were Gaussian. Further steps are wider by the
-ratios of `models.step_widths`.
+Where nothing is kept it is the mean absolute error so far, as if errors were Gaussian. Further steps are wider as
+`engine.response` has it, times the ratios of `models.step_widths` where the model file has some.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.engine.scoring import Scored
-from streamlstm.models import ModelSpec, StepWidths, random_walk
+from streamlstm.engine.ahead import HELD, Ahead, Fed
+from streamlstm.engine.response import growth
+from streamlstm.models import StepWidths
 from streamlstm.store.record import LEAST_SEEN, Constants, RecordFormat, Rows, is_level, tail_at
 
 Float64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 LARGEST = float(np.finfo(np.float32).max)
 
-MEASURED, RANDOM_WALK = "measured", "root of the step"  # how widths grow
+MEASURED, RESPONSE = "measured", "response"  # how widths grow: as training measured, or as the model alone has it
 
 
 class HalfWidths(NamedTuple):
@@ -47,20 +48,29 @@ def one_step(record_format: RecordFormat, rows: Rows, level: float, *, use_calib
 
 
 def bounds_ahead(
-    spec: ModelSpec, record_format: RecordFormat, rows: Rows, said: NDArray[Any], level: float
+    ahead: Ahead,
+    rows: Rows,
+    said: NDArray[Any],
+    level: float,
+    *,
+    spacing_ms: int | None = None,
+    fed: Fed = HELD,
+    grown: Float64 | None = None,
 ) -> tuple[Float64, Float64, str]:
     """The ends (n, H) of intervals around forecasts `said` (n, H) of the feature that is scored, and how they grow.
 
     NaN where a series has had fewer than ten values that score a forecast. Unless numbers are pairs, they are rounded
-    to float32, as those of `serve` are.
+    to float32, as those of `serve` are. Spacing and what is fed are those of the forecasts; raises as those do. What
+    `growth` gives (n, H) is asked for where it is needed and not given.
     """
-    width, widths = one_step(record_format, rows, level), StepWidths.of(spec.training)
-    steps = said.shape[1]
-    if widths is None:
-        ratios = np.broadcast_to(random_walk(steps), said.shape)
-    else:
-        known = [widths.ratios(level, steps, calibrated=calibrated) for calibrated in (False, True)]
+    width, widths = one_step(ahead.format, rows, level), StepWidths.of(ahead.spec.training)
+    ratios = np.ones(said.shape)
+    if widths is not None:
+        known = [widths.ratios(level, said.shape[1], calibrated=calibrated) for calibrated in (False, True)]
         ratios = np.where(width.calibrated[:, None], known[1], known[0])
+    if widths is None or widths.on_response:
+        grown = growth(ahead, rows, said, spacing_ms=spacing_ms, fed=fed) if grown is None else grown
+        ratios = np.maximum.accumulate(ratios * grown, axis=1)
     around = said.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         one, other = around - width.low[:, None] * ratios, around + width.high[:, None] * ratios
@@ -68,11 +78,6 @@ def bounds_ahead(
             np.clip(end, -LARGEST, LARGEST)
             for end in (np.where(one < other, one, other), np.where(one < other, other, one))
         )
-    if not spec.exact:
+    if not ahead.spec.exact:
         low, high = (end.astype(np.float32).astype(np.float64) for end in (low, high))
-    return low, high, RANDOM_WALK if widths is None else MEASURED
-
-
-def scored_column(spec: ModelSpec) -> int:
-    """Which of the columns that are forecast has an interval: that of the first feature with a forecast."""
-    return list(spec.forecast).index(Scored.of(spec).feature)
+    return low, high, RESPONSE if widths is None else MEASURED

@@ -33,7 +33,7 @@ from streamlstm.engine.skipped import Skipped
 from streamlstm.engine.sorted_items import NO_PAST, Unknown, Work
 from streamlstm.engine.stepping import Stepper
 from streamlstm.engine.warm import take_warm
-from streamlstm.models import NEVER, Gaps, StepModel, missing_policy
+from streamlstm.models import NEVER, Gaps, StepModel, as_stored, missing_policy
 from streamlstm.store import Commit, DeadLetter, Head, SingleCommit
 from streamlstm.store.record import Extras, RecordFormat, Records
 from streamlstm.store.resp import find_slots, write_numbers
@@ -61,6 +61,7 @@ class Engine:
     def __init__(self, model: StepModel, settings: EngineSettings | None = None) -> None:
         self.settings = settings or EngineSettings()
         self.model = model = BeatingModel(model)
+        stepped = as_stored(model)
         extras = Extras(self.settings.interval, self.settings.score)
         extras.check(model.spec.outputs, scored_feature(model.spec.targets)[0])
         self.format = RecordFormat.of(
@@ -79,7 +80,7 @@ class Engine:
         self._silence_ms = min(self._idle_ms, gaps.after_ms)
         above = anomaly_threshold(self.settings)
         self._stepper = Stepper(
-            model,
+            stepped,
             self.format,
             extras,
             hold=missing == "hold",
@@ -88,7 +89,7 @@ class Engine:
             against=above is not None,
         )
         self._anomalies = None if above is None else AnomalyFinder(self._stepper.layout, above)
-        self._single = SinglePath(model, self._stepper)
+        self._single = SinglePath(stepped, self._stepper)
         self.checkpoint_every = 0  # entries; 0: no records are kept aside
         self._heads: dict[str, StreamHead] = {}
         self._keys: dict[bytes, int] = {}  # numbers in the table of the streams that were ever opened

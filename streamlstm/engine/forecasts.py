@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.common import counted, iso_time
-from streamlstm.engine.ahead import Ahead, Fed, fed_steps
-from streamlstm.engine.ahead_intervals import bounds_ahead, scored_column
+from streamlstm.engine.ahead import Ahead, Fed, fed_steps, scored_column
+from streamlstm.engine.ahead_intervals import bounds_ahead
 from streamlstm.errors import NoSeriesError, RecordError, UsageError
 from streamlstm.store.record import DEFAULT_LEVEL, LEAST_SEEN, Rows
 from streamlstm.store.resp import Texts, write_numbers
@@ -70,7 +70,7 @@ class Forecast:
     times_ms: Index | None  # (H,) ms since 1970; None where nobody says how far apart values are
     columns: Mapping[str, Float64]
     interval: float | None  # the share of values that `lo` to `hi` is to cover
-    widths: str | None = None  # "measured" in training, or "root of the step" where the model file says nothing
+    widths: str | None = None  # "measured" in training, or the model's own "response" where its file says nothing
     calibrated: bool = False  # whether one step ahead the series' own online calibration decides
     held: tuple[str, ...] = ()  # features held at their last values
     notes: tuple[str, ...] = field(default=(), compare=False)
@@ -115,11 +115,12 @@ class Forecast:
 def forecast_rows(ahead: Ahead, rows: Rows, asked: Asked, names: Sequence[str]) -> Said:
     """Forecast series whose records are rows (n, words), which are only read; raises UsageError."""
     spec = ahead.spec
-    course = ahead.forecast(rows, asked.steps, spacing_ms=asked.spacing_ms, fed=_fed(ahead, asked, names))
+    fed = _fed(ahead, asked, names)
+    course = ahead.forecast(rows, asked.steps, spacing_ms=asked.spacing_ms, fed=fed)
     columns, numbers, widths = ahead.columns(), course.values, None
     if asked.level is not None and set(ENDS).isdisjoint(columns):
-        column = scored_column(spec)
-        low, high, widths = bounds_ahead(spec, ahead.format, rows, numbers[:, :, column], asked.level)
+        scored = numbers[:, :, scored_column(spec)]
+        low, high, widths = bounds_ahead(ahead, rows, scored, asked.level, spacing_ms=asked.spacing_ms, fed=fed)
         ends = np.stack([low, high], axis=2).astype(numbers.dtype)
         numbers, columns = np.concatenate([numbers, ends], axis=2), [*columns, *ENDS]
     calibrated = ahead.format.calibration(rows)["seen"] >= LEAST_SEEN

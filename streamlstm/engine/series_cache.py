@@ -143,7 +143,7 @@ class Arena:
         if self._free_count < count:
             self._evict(count - self._free_count)
         if self._free_count < count:
-            # One batch needs more than the limit: correctness first, the next batches shrink back by evicting.
+            # One batch needs more than the limit: correctness first. The rows stay, for the series of later batches.
             self._grow(self._capacity + count - self._free_count)
 
     def _evict(self, count: int) -> None:

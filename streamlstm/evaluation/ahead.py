@@ -18,6 +18,7 @@ from streamlstm.engine import (
     bounds_ahead,
     fed_steps,
     forecast_records,
+    growth,
     scored_column,
 )
 from streamlstm.evaluation.served import BESIDE, NAME, Walk, step_walks
@@ -82,6 +83,7 @@ class Said:
     came: Float64  # (m, H); NaN where it is missing, or beyond the end
     low: Float64  # (m, H)
     high: Float64  # (m, H)
+    grown: Float64  # (m, H) how many times as large as one step ahead errors are, as the model alone has it
 
 
 def say_ahead(
@@ -101,11 +103,12 @@ def say_ahead(
         where += some
         parts.append(found)
     rows = np.concatenate(parts)
-    given = _given(ahead, series, where, fed_steps(model.spec, steps))
-    said = ahead.forecast(rows, steps, fed=Fed(given)).values[:, :, column]
-    low, high, _ = bounds_ahead(model.spec, ahead.format, rows, said, level)
+    fed = Fed(_given(ahead, series, where, fed_steps(model.spec, steps)))
+    said = ahead.forecast(rows, steps, fed=fed).values[:, :, column]
+    grown = growth(ahead, rows, said, fed=fed)
+    low, high, _ = bounds_ahead(ahead, rows, said, level, fed=fed, grown=grown)
     came = [_after(series[one.series].values[:, feature], one.after, steps) for one in where]
-    return Said(tuple(where), rows, said.astype(np.float64), np.array(came).reshape(-1, steps), low, high)
+    return Said(tuple(where), rows, said.astype(np.float64), np.array(came).reshape(-1, steps), low, high, grown)
 
 
 def forecast_after(

@@ -12,6 +12,7 @@ from streamlstm.evaluation.ahead import say_ahead, spread
 from streamlstm.evaluation.baselines import in_words
 from streamlstm.evaluation.classics import ets_ahead
 from streamlstm.evaluation.split import fill_gaps, training_length
+from streamlstm.evaluation.widths import correlation_time
 from streamlstm.models import Model
 from streamlstm.tables import Series
 
@@ -32,6 +33,7 @@ class StepScore:
     rmse: float
     mae: float
     coverage: float | None = None  # share of the values inside of their interval
+    coverage_error: float | None = None  # its standard error: forecasts made one after the other err alike
     width: float | None = None  # mean width of the intervals
 
     def as_json(self) -> dict[str, float | None]:
@@ -98,8 +100,12 @@ def _scores(said: Float64, came: Float64, ends: tuple[Float64, Float64] | None =
             low, high = (end[there, step - 1] for end in ends)
             known = np.isfinite(low)
             if known.any():
-                covered = (low <= value[there]) & (value[there] <= high)
-                inside = {"coverage": float(covered[known].mean()), "width": float((high - low)[known].mean())}
+                covered = ((low <= value[there]) & (value[there] <= high))[known].astype(np.float64)
+                inside = {
+                    "coverage": float(covered.mean()),
+                    "coverage_error": float(covered.std() * np.sqrt(correlation_time(covered) / len(covered))),
+                    "width": float((high - low)[known].mean()),
+                }
         rmse, mae = float(np.sqrt(np.mean(error**2))), float(np.mean(np.abs(error)))
         scores.append(StepScore(step=step, count=int(there.sum()), rmse=rmse, mae=mae, **inside))
     return scores

@@ -15,7 +15,8 @@ from streamlstm.models.gap_policy import (
 )
 from streamlstm.models.model_file import MAX_FILE_BYTES, ExternalWeightsError, check_model, read_model
 from streamlstm.models.packaged import UNIVERSAL, UNIVERSAL_FILE
-from streamlstm.models.spec import MAX_STATE_SIZE, METADATA_KEY, ModelSpec, StateEntry, fingerprint
+from streamlstm.models.providers import CPU, FIXED_ROWS, PROVIDERS, fingerprint, provider_of, told_apart
+from streamlstm.models.spec import FLOAT16, MAX_STATE_SIZE, METADATA_KEY, ModelSpec, StateEntry
 
 if TYPE_CHECKING:
     from streamlstm.models._integer_division import answer_overflow
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from streamlstm.models.interface import StepModel
     from streamlstm.models.mixing import FIRST_PARTS, SHARPNESS, Candidate, candidate_shares, candidates_of
     from streamlstm.models.model import Model, load
+    from streamlstm.models.packing import LARGEST_HALF, Packing, as_stored
     from streamlstm.models.pairs import MOST_ROUNDED, join, split
     from streamlstm.models.session import (
         Pace,
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
         said_by_runtime,
         thread_clock,
     )
-    from streamlstm.models.step_widths import STEP_WIDTHS, StepWidths, random_walk
+    from streamlstm.models.step_widths import OLDER_STEP_WIDTHS, STEP_WIDTHS, StepWidths
 
 # What loads numpy or onnxruntime is imported when it is asked for: a command's help does without.
 __getattr__ = imported_later(
@@ -50,6 +52,9 @@ __getattr__ = imported_later(
         "candidates_of": "mixing",
         "Model": "model",
         "load": "model",
+        "LARGEST_HALF": "packing",
+        "Packing": "packing",
+        "as_stored": "packing",
         "MOST_ROUNDED": "pairs",
         "join": "pairs",
         "split": "pairs",
@@ -62,6 +67,6 @@ __getattr__ = imported_later(
         "thread_clock": "session",
         "STEP_WIDTHS": "step_widths",
         "StepWidths": "step_widths",
-        "random_walk": "step_widths",
+        "OLDER_STEP_WIDTHS": "step_widths",
     },
 )

@@ -16,9 +16,10 @@ from streamlstm.models.model_file import MAX_FILE_BYTES, check_model, read_model
 from streamlstm.models.one_step import CalledStep, OneStep
 from streamlstm.models.packaged import UNIVERSAL, UNIVERSAL_FILE
 from streamlstm.models.pairs import join, split
+from streamlstm.models.providers import CPU, FIXED_ROWS, fingerprint
 from streamlstm.models.session import MOST_SAID, Pace, Watch, check_functions, open_session
-from streamlstm.models.spec import METADATA_KEY, ModelSpec, fingerprint
-from streamlstm.models.trial import try_out
+from streamlstm.models.spec import METADATA_KEY, ModelSpec
+from streamlstm.models.trial import try_fixed, try_out
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -42,15 +43,16 @@ class Model:
     store. The bits of a result do not depend on it.
     """
 
-    def __init__(self, model_bytes: bytes, *, threads: int = 1, source: str = "the model") -> None:
-        """Load from the bytes of a model file and try it.
+    def __init__(self, model_bytes: bytes, *, threads: int = 1, source: str = "the model", provider: str = CPU) -> None:
+        """Load from the bytes of a model file and try it; one of `PROVIDERS` runs it.
 
         Raises ModelError if they are not a step model, or one that cannot be stepped as it says.
         """
         check_functions(check_model(model_bytes, source), source)
-        self._session = open_session(model_bytes, threads=threads, source=source)
+        self._session = open_session(model_bytes, threads=threads, source=source, provider=provider)
         self.spec = _spec(self._session, source)
-        self.fingerprint = fingerprint(model_bytes)
+        self.fingerprint = fingerprint(model_bytes, provider)
+        self._fixed = provider != CPU  # every call has the same shape, see `providers`
         _check_signature(self._session, self.spec, source)
         self._initial = _initial_row(self.spec)
         self._outputs = self.spec.y_width
@@ -58,6 +60,9 @@ class Model:
         self._rows = MAX_ROWS  # of a call at most; fewer once that took too much memory
         self.pace = Pace()
         try_out(self, source)
+        if self._fixed:
+            again = open_session(model_bytes, threads=threads, source=source, provider=provider)
+            try_fixed(self, again, source)
 
     def __repr__(self) -> str:
         spec = self.spec
@@ -102,7 +107,7 @@ class Model:
 
     def one_step(self) -> OneStep:
         """One step of one series through arrays that stay where they are; for one thread."""
-        if not self.spec.state_size:  # onnxruntime binds no array without elements
+        if self._fixed or not self.spec.state_size:  # onnxruntime binds no array without elements
             return CalledStep(self.spec, self.advance)
         return _BoundStep(self._session, self.spec, self._new_watch())
 
@@ -119,12 +124,14 @@ class Model:
                 # Fewer rows take less, and the bits are the same; if even one takes too much, it is for its values.
                 rows = min(self._rows, x.shape[0] * x.shape[1])
                 self._rows = rows // 2 or most
-                if rows == 1:
+                if rows == 1 or self._fixed:
                     raise
 
     def _in_parts(self, x: Float32, state: Float32, time: Int64 | None) -> tuple[Float32, Float32]:
         """Cut over series, then over steps, into calls of not too many rows."""
         steps, batch = x.shape[:2]
+        if self._fixed and steps and batch:
+            return self._in_fixed_calls(x, state, time)
         if batch > self._rows:
             cuts = [slice(first, first + self._rows) for first in range(0, batch, self._rows)]
             parts = [self._in_parts(*_cut(x, state, time, cut)) for cut in cuts]
@@ -139,6 +146,22 @@ class Model:
             part, state = self._call(x[cut], state, None if time is None else time[cut])
             answers.append(part)
         return np.concatenate(answers), state
+
+    def _in_fixed_calls(self, x: Float32, state: Float32, time: Int64 | None) -> tuple[Float32, Float32]:
+        """One step of FIXED_ROWS series a call; where there are fewer, the last one stands in the other rows too."""
+        steps, batch = x.shape[:2]
+        y, after = np.empty((steps, batch, self._outputs), np.float32), np.empty_like(state)
+        for first in range(0, batch, FIXED_ROWS):
+            rows = np.minimum(np.arange(first, first + FIXED_ROWS), batch - 1)
+            count = min(FIXED_ROWS, batch - first)
+            carried = state[rows]
+            for step in range(steps):
+                cut = slice(step, step + 1), rows
+                times = None if time is None else np.ascontiguousarray(time[cut])
+                said, carried = self._call(np.ascontiguousarray(x[cut]), np.ascontiguousarray(carried), times)
+                y[step, first : first + count] = said[0, :count]
+            after[first : first + count] = carried[:count]
+        return y, after
 
     def _call(self, x: Float32, state: Float32, time: Int64 | None) -> tuple[Float32, Float32]:
         steps, batch = x.shape[:2]
@@ -213,17 +236,18 @@ def _unscalar(found: Float32, shape: tuple[int, ...]) -> Float32:
     return found.reshape(shape) if found.ndim == 0 and math.prod(shape) == 1 else found
 
 
-def load(path: str | Path, *, threads: int = 1, max_bytes: int = MAX_FILE_BYTES) -> Model:
+def load(path: str | Path, *, threads: int = 1, max_bytes: int = MAX_FILE_BYTES, provider: str = CPU) -> Model:
     """Open a step model file of at most `max_bytes` bytes and try it; the text `universal` names the packaged one.
 
-    Raises ModelError with what to do if it is missing, larger, or not one.
+    `provider` runs it: `cpu`, or another one that `streamlstm serve --provider` takes. Raises ModelError with what to
+    do if the file is missing, larger, or no step model.
     """
     path = UNIVERSAL_FILE if path == UNIVERSAL else Path(path)
     if not path.exists():
         raise ModelError(
             f"there is no model file {str(path)!r}; make one with `streamlstm train data.csv -o {path.name}`"
         )
-    return Model(read_model(path, max_bytes), threads=threads, source=f"{str(path)!r}")
+    return Model(read_model(path, max_bytes), threads=threads, source=f"{str(path)!r}", provider=provider)
 
 
 def _spec(session: InferenceSession, source: str) -> ModelSpec:

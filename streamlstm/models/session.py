@@ -27,6 +27,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema 
 
 from streamlstm.common import printable
 from streamlstm.errors import EndlessStepError, MemoryStepError, ModelError, NodeStepError, StepError
+from streamlstm.models.providers import CPU, PROVIDERS
 
 MIB = 1 << 20
 # What the graph may compute from constants while it is loaded, or 1 x the file if that is more: transposed weights are
@@ -87,8 +88,23 @@ def check_functions(names: set[str], source: str) -> None:
         )
 
 
-def open_session(model_bytes: bytes, *, threads: int, source: str) -> onnxruntime.InferenceSession:
-    """A session on the CPU; raises ModelError, which names `source`, for what onnxruntime does not load."""
+def check_provider(name: str) -> None:
+    """Raise ModelError, which says what there is and what to install, if onnxruntime here lacks a provider."""
+    there = set(onnxruntime.get_available_providers())
+    if PROVIDERS[name].known_as not in there:
+        found = ", ".join(known for known, provider in PROVIDERS.items() if provider.known_as in there)
+        raise ModelError(
+            f"onnxruntime {onnxruntime.__version__} here has no provider {name}, it has {found}; {name} comes with: "
+            f"{PROVIDERS[name].install}"
+        )
+
+
+def open_session(model_bytes: bytes, *, threads: int, source: str, provider: str = CPU) -> onnxruntime.InferenceSession:
+    """A session; raises ModelError, which names `source`, for what onnxruntime does not load.
+
+    What a provider other than the CPU does not know of a graph, the CPU runs.
+    """
+    check_provider(provider)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -100,15 +116,25 @@ def open_session(model_bytes: bytes, *, threads: int, source: str) -> onnxruntim
         "optimization.constant_folding_max_output_size_in_bytes": str(max(FOLDED_BYTES, len(model_bytes))),
         "session.function_expansion_node_limit": str(UNFOLDED_NODES),
         "session.function_expansion_byte_limit": str(UNFOLDED_BYTES),
-        "session.use_env_allocators": str(int(_bounded)),
+        "session.use_env_allocators": str(int(_bounded and provider == CPU)),
     }
+    options.use_deterministic_compute = provider != CPU
+    chosen = PROVIDERS[provider]
     for name, value in entries.items():
         options.add_session_config_entry(name, value)
     try:
         # Without its fallback: that prints to stdout, and tries the same provider again.
-        return onnxruntime.InferenceSession(model_bytes, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+        session = onnxruntime.InferenceSession(
+            model_bytes, options, providers=[(chosen.known_as, dict(chosen.options))], enable_fallback=0
+        )
     except Exception as error:  # noqa: BLE001  (onnxruntime has no common base class for its errors)
         raise ModelError(f"{source} is not a model onnxruntime can load: {first_line(error)}") from None
+    if chosen.known_as not in session.get_providers():  # its libraries were not found, which is only logged
+        raise ModelError(
+            f"the provider {provider} could not be started: onnxruntime has it, and does not find its driver or "
+            f"libraries ({chosen.install}); without it: --provider {CPU}"
+        )
+    return session
 
 
 @dataclass

@@ -8,7 +8,6 @@ text; `models.model` holds it against a loaded graph.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -20,6 +19,8 @@ from streamlstm.errors import ModelError
 METADATA_KEY = "streamlstm"
 FORMAT = 1
 EXACT_FORMAT = 2  # of models that take pairs, so that a version that knows none refuses them
+PACKED_FORMAT = 3  # of models that carry float16, for the same reason
+FLOAT32, FLOAT16 = "float32", "float16"  # what a number of the state is
 # Float32 of one series: 4 MiB, as much as a window of 10,000 values of a hundred features. A trial, a batch and a
 # flight hold tens of them.
 MAX_STATE_SIZE = 1 << 20
@@ -37,6 +38,8 @@ class StateEntry:
     name: str
     shape: tuple[int, ...]  # without the batch axis
     initial: float | tuple[float, ...] = 0.0  # one number for all elements, or one each in C order
+    # What its numbers are after every step: the graph takes and gives float32 all the same. See `models.packing`.
+    dtype: str = FLOAT32
 
     def __post_init__(self) -> None:
         if any(n < 0 for n in self.shape) or len(self.shape) > MAX_AXES or self.size > MAX_STATE_SIZE:
@@ -54,7 +57,7 @@ class StateEntry:
 
     @property
     def size(self) -> int:
-        """How many float32 the entry takes."""
+        """How many numbers the entry has."""
         return math.prod(self.shape)
 
 
@@ -94,6 +97,11 @@ class ModelSpec:
         return sum(entry.size for entry in self.state)
 
     @property
+    def is_packed(self) -> bool:
+        """Whether some of the state is float16, so that it is stored as `models.packing` says."""
+        return any(entry.dtype == FLOAT16 for entry in self.state)
+
+    @property
     def x_width(self) -> int:
         """How many float32 a value takes in `x`: F, or 2F where numbers are pairs."""
         return len(self.features) * (2 if self.exact else 1)
@@ -127,11 +135,11 @@ class ModelSpec:
         """The spec as the text of the metadata property `streamlstm`."""
         return json.dumps(
             {
-                "format": EXACT_FORMAT if self.exact else FORMAT,
+                "format": PACKED_FORMAT if self.is_packed else EXACT_FORMAT if self.exact else FORMAT,
                 "features": self.features,
                 "outputs": self.outputs,
                 "targets": self.targets,
-                "state": [{"name": s.name, "shape": s.shape, "initial": s.initial} for s in self.state],
+                "state": [_entry_as_json(entry) for entry in self.state],
                 "chunking": self.chunking,
                 "uses_time": self.uses_time,
                 "season": self.season,
@@ -153,10 +161,10 @@ class ModelSpec:
             raise ModelError(f"the metadata property {METADATA_KEY!r} is not JSON: {error}") from None
         if not isinstance(raw, dict):
             raise ModelError(f"the metadata property {METADATA_KEY!r} is not a JSON object")
-        if raw.get("format") not in (FORMAT, EXACT_FORMAT):
+        if raw.get("format") not in (FORMAT, EXACT_FORMAT, PACKED_FORMAT):
             raise ModelError(
-                f"the model's metadata has format {raw.get('format')!r}, this version reads {FORMAT} and "
-                f"{EXACT_FORMAT}; export the model again or install a newer streamlstm"
+                f"the model's metadata has format {raw.get('format')!r}, this version reads {FORMAT} to "
+                f"{PACKED_FORMAT}; export the model again or install a newer streamlstm"
             )
         told = _Told(raw)
         return cls(
@@ -169,7 +177,7 @@ class ModelSpec:
             season=told.optional("season", least=1),
             spacing_ms=told.optional("spacing_ms", least=1),
             gap_after_ms=told.optional("gap_after_ms", least=0),
-            exact=raw["format"] == EXACT_FORMAT,
+            exact=raw["format"] == EXACT_FORMAT or (raw["format"] == PACKED_FORMAT and raw.get("exact") is True),
             layers=tuple(map(_layer, told.objects("layers"))),
             training=_training(told.object("training")),
         )
@@ -233,6 +241,13 @@ class _Told:
             raise self._bad(name, "a number that is finite in float32", found)
         return float(found)
 
+    def one_of(self, name: str, choices: tuple[str, ...]) -> str:
+        """One of some words; the first if nothing is said."""
+        found = self._raw.get(name, choices[0])
+        if found not in choices:
+            raise self._bad(name, " or ".join(choices), found)
+        return str(found)
+
     def object(self, name: str) -> Mapping[str, Any]:
         """An object."""
         found = self.get(name)
@@ -256,7 +271,14 @@ def _state_entry(raw: Mapping[str, Any]) -> StateEntry:
         initial=tuple(told.number("initial", one) for one in told.items("initial", MAX_STATE_SIZE))
         if isinstance(initial, list)
         else told.number("initial", initial),
+        dtype=told.one_of("dtype", (FLOAT32, FLOAT16)),
     )
+
+
+def _entry_as_json(entry: StateEntry) -> dict[str, Any]:
+    """As `_state_entry` reads it; what all entries of most models are is not said."""
+    said = {"name": entry.name, "shape": entry.shape, "initial": entry.initial}
+    return said if entry.dtype == FLOAT32 else said | {"dtype": entry.dtype}
 
 
 def _layer(raw: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -276,8 +298,3 @@ def _training(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     if raw.get("test_size") is not None:
         told.number("test_size", raw["test_size"])
     return raw
-
-
-def fingerprint(model_bytes: bytes) -> str:
-    """The model's identity: SHA-256 of its file, as 64 hexadecimal digits."""
-    return hashlib.sha256(model_bytes).hexdigest()

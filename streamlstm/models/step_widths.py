@@ -1,10 +1,11 @@
-"""How much wider an interval is so many steps ahead than one step ahead, as a training measured it.
+"""How wide intervals are several steps ahead, as a training measured it.
 
-The fact `ahead` of a model file's training holds, for a few levels and each step from 1 on, the ratio of the half-width
-that covers this share of the errors so many steps ahead to the half-width one step ahead that the series had at that
-moment: of `calibrated` series, whose one-step interval is tracked online, and of `others`, which have no more than
-their mean absolute error. A file without that fact is taken to be a random walk's: its errors grow with the root of
-the step.
+The fact `widths_ahead` of a model file's training holds, for a few levels and each step from 1 on, by how much the
+half-width that the series had one step ahead, grown as the model responds to an error (`engine.response`), has to be
+multiplied to cover this share of the errors so many steps ahead: of `calibrated` series, whose one-step interval is
+tracked online, and of `others`, which have no more than their mean absolute error. Files written earlier have the fact
+`ahead`: the same of the half-width one step ahead, without the response. A file with neither is left with the response
+alone.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 
 from streamlstm.errors import ModelError
 
-STEP_WIDTHS = "ahead"
+STEP_WIDTHS = "widths_ahead"
+OLDER_STEP_WIDTHS = "ahead"
 MOST_LEVELS, MOST_MEASURED = 20, 1_000  # in a file
 LARGEST_RATIO = 1e9
 
@@ -33,18 +35,20 @@ class StepWidths:
     levels: tuple[float, ...]  # shares that intervals cover, rising
     calibrated: Float64  # (levels, steps)
     others: Float64  # (levels, steps)
+    on_response: bool = True  # they multiply widths that have grown as the model responds
 
     @classmethod
     def of(cls, training: Mapping[str, Any]) -> StepWidths | None:
         """What a file's training says; None if it says nothing. Raises ModelError for what cannot be meant."""
-        told = training.get(STEP_WIDTHS)
+        on_response = training.get(STEP_WIDTHS) is not None
+        told = training.get(STEP_WIDTHS if on_response else OLDER_STEP_WIDTHS)
         if told is None:
             return None
         levels = _numbers(told.get("levels") if isinstance(told, Mapping) else None, MOST_LEVELS)
         if not levels or not all(0 < level < 1 for level in levels) or sorted(set(levels)) != levels:
             raise _wrong("levels")
         tables = {name: _table(told.get(name), len(levels), name) for name in ("calibrated", "others")}
-        return cls(tuple(levels), tables["calibrated"], tables["others"])
+        return cls(tuple(levels), tables["calibrated"], tables["others"], on_response)
 
     def as_fact(self) -> dict[str, Any]:
         """The same as JSON; four digits say all that is known."""
@@ -57,7 +61,8 @@ class StepWidths:
     def ratios(self, level: float, steps: int, *, calibrated: bool) -> Float64:
         """The ratios (H,) of steps 1 to H at a level: between those measured on a line, outside as the nearest.
 
-        Beyond the last step measured they grow as over its last half, and never faster than the root of the step.
+        Beyond the last step measured they stay what they were there. Those that know nothing of the response grow as
+        over its last half, and never faster than the root of the step.
         """
         table = self.calibrated if calibrated else self.others
         found = np.array([np.interp(level, self.levels, column) for column in table.T])
@@ -65,14 +70,9 @@ class StepWidths:
             return found[:steps]
         last, half = found[-1], found[(len(found) - 1) // 2]
         power = min(max(math.log2(last / half), 0.0), 0.5) if len(found) > 1 else 0.5
+        power = 0.0 if self.on_response else power
         beyond = last * (np.arange(len(found) + 1, steps + 1) / len(found)) ** power
         return np.concatenate([found, beyond])
-
-
-def random_walk(steps: int) -> Float64:
-    """The ratios (H,) where nothing was measured."""
-    roots: Float64 = np.sqrt(np.arange(1, steps + 1))
-    return roots
 
 
 def _table(told: Any, levels: int, name: str) -> Float64:
@@ -95,5 +95,5 @@ def _numbers(told: Any, most: int) -> list[float]:
 
 def _wrong(name: str) -> ModelError:
     return ModelError(
-        f"the model's metadata has training {STEP_WIDTHS} {name} that cannot be meant; export the model again"
+        f"the model's metadata has widths ahead in `training` whose {name} cannot be meant; export the model again"
     )

@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.errors import EndlessStepError, MemoryStepError, ModelError, StepError
+from streamlstm.models.packing import Packing
+from streamlstm.models.providers import FIXED_ROWS
 
 if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
     from streamlstm.models.model import Model
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 
+TURNS = 3  # of a trial in another session, the rows in other places each time
 STEPS, SERIES = 4, 3  # enough that a cut has two sides, and that a series has others before and after it
 CROWD = 33  # series in a larger call: kernels for products change their ways at 4, 8, 16 and 32 rows
 # Of the states in a call of the trial: those of a crowd, unless one takes so much that fewer do.
@@ -45,6 +50,7 @@ class _Tried(NamedTuple):
 def try_out(model: Model, source: str) -> None:
     """Step a loaded model in every way it will be stepped; raises ModelError, which names `source`, if one fails."""
     tried = _one_by_one(model, source)
+    _try_stored(model, tried, source)
     _try_bound(model, tried, source)
     crowd = max(SERIES, min(CROWD, CALL_BYTES // (4 * max(1, model.spec.state_size))))
     for batch in (2, SERIES, crowd):
@@ -53,6 +59,29 @@ def try_out(model: Model, source: str) -> None:
         for batch in (1, SERIES, crowd):
             for cut in ((STEPS,), (1, STEPS - 1), (2, STEPS - 2)):
                 _try_steps(model, tried, batch, cut, source)
+
+
+def try_fixed(model: Model, again: InferenceSession, source: str) -> None:
+    """Of a model whose calls all have one shape: the bits are those of another session, each time, in any row.
+
+    Raises ModelError, which names `source`. That the steps of a series do not depend on the other rows, and may be cut
+    anywhere, `try_out` has shown.
+    """
+    tried = _one_by_one(model, source)
+    chosen = np.arange(FIXED_ROWS) % SERIES
+    for turn in range(TURNS):
+        for step in range(STEPS):
+            rows = np.roll(chosen, turn)
+            cut = slice(step, step + 1), rows
+            feed: dict[str, NDArray[Any]] = {"x": tried.x[cut], "state": tried.states[step, rows]}
+            if model.spec.uses_time:
+                feed["time"] = tried.times[cut]
+            y, after = again.run(["y", "next_state"], feed)
+            if not (_same(y[0], tried.y[step, rows]) and _same(after, tried.states[step + 1, rows])):
+                raise ModelError(
+                    f"{source} cannot be served by this provider: the same values give other bits in another session, "
+                    "so nothing could be stepped again; --provider cpu"
+                )
 
 
 def _one_by_one(model: Model, source: str) -> _Tried:
@@ -101,6 +130,19 @@ def _stepped(model: Model, x: Float32) -> _Tried:
 def _advance(model: Model, x: Float32, state: Float32, times: Int64) -> tuple[Float32, Float32]:
     x, state, times = map(np.ascontiguousarray, (x, state, times))
     return model.advance(x, state, times if model.spec.uses_time else None)
+
+
+def _try_stored(model: Model, tried: _Tried, source: str) -> None:
+    """What a model says it carries in float16 has to be float16: it is stored so."""
+    packing = Packing.of(model.spec)
+    if packing is None:
+        return
+    states = tried.states.reshape(-1, model.spec.state_size)
+    if not _same(packing.unpack(packing.pack(states)), states):
+        raise ModelError(
+            f"{source} says that it carries float16, and gives states that are none: its graph has to round them after "
+            "every step, as `streamlstm compact` makes it do"
+        )
 
 
 def _try_bound(model: Model, tried: _Tried, source: str) -> None:

@@ -231,6 +231,9 @@ class Store(Protocol):
     def send_commit(self, commit: Commit) -> None:
         """Send a commit; answered by `receive_commit`. One at a time may be under way per stream."""
 
+    def go_on_sending(self) -> None:
+        """Send more of commits that have not left whole; called now and then in the midst of long work. Never fails."""
+
     def receive_commit(self, stream: str) -> bool:
         """Whether the pending commit holds; False if its base had been overtaken (nothing was written)."""
 

@@ -211,6 +211,9 @@ class MemoryStore:
         self._guarded[commit.stream] = (held.position, epoch, held.beside)
         self._pending[commit.stream] = holds
 
+    def go_on_sending(self) -> None:
+        """All has been sent."""
+
     def receive_commit(self, stream: str) -> bool:
         """Outcome of the last `send_commit` for the stream."""
         self._reach(stream)

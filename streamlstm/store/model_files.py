@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from streamlstm.errors import ModelError, StoreError
-from streamlstm.models import fingerprint
+from streamlstm.models import provider_of
 from streamlstm.store.keys import Keys
 from streamlstm.store.resp import Connection
 
@@ -23,7 +23,7 @@ class ModelFiles:
     def __init__(self, model: str, data: bytes) -> None:
         """`model` is the fingerprint; a file that is another by now, or too large, is not kept."""
         self._model = model
-        self._data = data if len(data) <= MOST_KEPT_BYTES and fingerprint(data) == model else b""
+        self._data = data if len(data) <= MOST_KEPT_BYTES and provider_of(data, model) else b""
 
     @classmethod
     def of(cls, path: Path, model: str) -> ModelFiles:
@@ -41,7 +41,7 @@ class ModelFiles:
 def kept_model(connection: Connection, keys: Keys, model: str) -> bytes | None:
     """The file with this fingerprint, if it is kept beside a stream; raises ModelError if what is there is another."""
     data: bytes | None = connection.call("GET", keys.model(model))
-    if data is not None and fingerprint(data) != model:
+    if data is not None and provider_of(data, model) is None:
         key = keys.model(model)
         raise ModelError(f"the key {key!r} holds another model than it says; delete it, and give that model's own file")
     return data

@@ -181,6 +181,10 @@ class RedisStore:
         if held.flight is not None:
             self._waiting.expect(held.connection, held.pull)
 
+    def go_on_sending(self) -> None:
+        """As much as the sockets have room for."""
+        self._waiting.go_on_sending()
+
     def receive_commit(self, stream: str) -> bool:
         """Outcome of the stream's flight."""
         held = self._streams[stream]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from streamlstm.common.settings import EngineSettings
 from streamlstm.engine.engine import Engine
+from streamlstm.models.importers import compacted
 from streamlstm.models.model import Model
 from streamlstm.store.memory import MemoryServer, MemoryStore
 from support import models
@@ -18,6 +19,10 @@ MODELS = {
     "steps one by one": models.load_lstm(4, chunking=False),
     "time": Model(models.hours()),
     "breaks": Model(models.reciprocal()),
+    "float16": Model(models.half_lstm(5)),
+    "float16 of one part": Model(compacted(models.lstm(5), ["c"]).data),
+    "float16, one by one": Model(models.half_lstm(4, features=2, chunking=False)),
+    "float16 and pairs": Model(compacted(models.exact_lstm(3)).data),
     "pairs": Model(models.exact_lstm(4)),
     "pairs of two features": Model(models.exact_lstm(4, features=2, common=True)),
 }

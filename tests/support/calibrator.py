@@ -8,7 +8,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from streamlstm.store.record.conformal import TAILS, Constants
+from streamlstm.store.record.conformal import FIRST_TAILS, TAILS, Constants
 
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -31,9 +31,9 @@ class Calibrator:
     aftermath: int = 0
 
     def __post_init__(self) -> None:
-        """Begin as a Gaussian would."""
+        """Begin as a Gaussian would, with the tails that real series have."""
         self.low = self.high = self.constants.first_end
-        self.tails = list(self.constants.first_tails)
+        self.tails = list(FIRST_TAILS)
 
     def ends(self, around: np.floating) -> tuple[np.floating, np.floating]:
         """The interval around a prediction; NaN before ten values were scored."""

@@ -39,7 +39,7 @@ def assert_states_equal(found: Mapping[bytes, bytes], oracle: Oracle, layout: Re
     assert not differing, f"series with a record or with values, but not both: {differing}"
     for name, record in found.items():
         row, wanted = layout.decode_one(record)[None], oracle.series[name.decode()]
-        assert layout.state(row)[0].tobytes() == wanted.state.tobytes(), name
+        assert layout.numbers(row)[0].tobytes() == wanted.state.tobytes(), name
         output, value = layout.last_output(row)[0], layout.last_value(row)[0]
         if layout.exact:
             output, value = join(output), join(value)

@@ -102,6 +102,10 @@ class FaultyStore:
         """May fail; after it took effect this is a lost reply."""
         self._call("send_commit", self._store.send_commit, commit)
 
+    def go_on_sending(self) -> None:
+        """Cannot fail."""
+        self._store.go_on_sending()
+
     def receive_commit(self, stream: str) -> bool:
         """May fail."""
         holds = self._call("receive_commit", self._store.receive_commit, stream)

@@ -108,6 +108,7 @@ def _files(out: Outputs) -> None:
     out.command("evaluate", "universal", "table.csv", "--baselines", "none")
     out.command("inspect", "model.onnx")
     out.command("inspect", "universal")
+    out.command("compact", "model.onnx", "-o", "half.onnx")
     out.python(OWN_LAYER)
     out.command("import-onnx", "window.onnx", "-o", "imported.onnx")
     out.python(KERAS)

@@ -7,9 +7,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 from onnx import TensorProto
 
+from streamlstm.models import FLOAT16
 from streamlstm.models.graph import Graph, emit_join, emit_split
+from streamlstm.models.importers import compacted
 from streamlstm.models.model import Model
 from streamlstm.models.spec import ModelSpec, StateEntry
 
@@ -42,6 +45,21 @@ def exact_lstm(units: int = 8, *, features: int = 1, common: bool = False, **opt
     y, after = network.emit(graph, relative, state)
     parts = emit_split(graph, graph.node("Add", origin, graph.double(y)))
     made = graph.model(replace(spec, exact=True), graph.concat([*parts], axis=2), graph.concat([*own, after], axis=1))
+    serialized: bytes = made.SerializeToString()
+    return serialized
+
+
+def half_lstm(units: int = 8, **options: Any) -> bytes:
+    """The LSTM, its state carried in float16."""
+    return compacted(lstm(units, **options)).data
+
+
+def unrounded_lstm(units: int = 8) -> bytes:
+    """The LSTM that says so of its state, and does not round it."""
+    made = onnx.load_from_string(lstm(units))
+    spec = ModelSpec.from_json(made.metadata_props[0].value)
+    spec = replace(spec, state=tuple(replace(entry, initial=0.0, dtype=FLOAT16) for entry in spec.state))
+    made.metadata_props[0].value = spec.to_json()
     serialized: bytes = made.SerializeToString()
     return serialized
 

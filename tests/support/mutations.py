@@ -35,6 +35,7 @@ from streamlstm.store.snapshots.stream_states import Draft, States
 from streamlstm.store.stream_meta import Meta
 from streamlstm.store.transaction import carry_out_whole
 from streamlstm.store.unfinished_commit import Unfinished
+from support.mutations_packed import rounded_as_it_is_stored
 from support.mutations_told import (
     anomalies_of_challengers_told,
     anomalies_told_at_once,
@@ -380,5 +381,6 @@ MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "earlier corrections forgotten": ("corrections", earlier_corrections_forgotten),
     "corrections read too far": ("corrections", corrections_read_too_far),
     "corrections made past values": ("corrections", corrections_made_past_values),
+    "rounded as it is stored": ("an LSTM in float16", rounded_as_it_is_stored),
     "challengers not corrected": ("corrections by models in roles", challengers_not_corrected),
 }

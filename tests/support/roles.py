@@ -119,7 +119,7 @@ def library_of(chains: Sequence[Chain], connect: Callable[[str], MemoryConnectio
     return Library(
         chains[0],
         shelf=shelf,
-        load=lambda data, _: by_name[fingerprint(data)],
+        load=lambda data, *_: by_name[fingerprint(data)],
         own_file=lambda: chain_file(0),
         most_bytes=1_000,
         begin=lambda work: work(),

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from streamlstm.models.interface import StepModel
+from streamlstm.models.model import Model
 from streamlstm.store.record.columns import Extras
 from support import models
 from support.chain import Chain
@@ -52,6 +53,7 @@ class Kind:
     faults: Faults = field(default_factory=Faults)
     options: dict[str, Any] = field(default_factory=dict)
     models: int = 1
+    half: bool = False  # where these are 0: the LSTM carries float16
 
 
 KINDS = {
@@ -145,6 +147,7 @@ KINDS = {
         expected=(*STORE, *CHANGE), faults=FAILOVERS, options={"replay": True, "corrected": 0.3}, models=2
     ),
     "an LSTM": Kind(expected=STORE, models=0),
+    "an LSTM in float16": Kind(expected=STORE, models=0, half=True, options={"corrected": 0.2}),
 }
 
 
@@ -156,12 +159,17 @@ def _lstm() -> StepModel:
     return models.load_lstm(4)
 
 
+@cache
+def _half_lstm() -> StepModel:
+    return Model(models.half_lstm(5))
+
+
 def simulate(name: str, seed: int) -> Simulation:
     """Run one seed of a kind; raises AssertionError if what must not happen did."""
     kind = KINDS[name]
     simulation = Simulation(
         seed=seed * len(KINDS) + list(KINDS).index(name),  # no kind sees what another has seen
-        models=tuple(map(_chain, range(kind.models))) or (_lstm(),),
+        models=tuple(map(_chain, range(kind.models))) or (_half_lstm() if kind.half else _lstm(),),
         faults=kind.faults,
         missing=("impute", "hold", "skip")[seed % 3],
         **kind.options,

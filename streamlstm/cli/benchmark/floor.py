@@ -130,6 +130,9 @@ class RecordingStore:
         self._store.send_commit(commit)
         self.positions[commit.stream] = commit.position
 
+    def go_on_sending(self) -> None:
+        self._store.go_on_sending()
+
     def receive_commit(self, stream: str) -> bool:
         """Raises StoreError if it does not hold: somebody else writes to the bench's own server."""
         self._receive_flight(stream)

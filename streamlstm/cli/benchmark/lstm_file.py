@@ -1,4 +1,4 @@
-"""A random LSTM with a dense head as the bytes of a step model, for measuring; needs neither torch nor onnx.
+"""Random LSTM layers with a dense head as the bytes of a step model, for measuring; needs neither torch nor onnx.
 
 How long a step takes depends on the shapes and not on the numbers, so a trained model is not needed, and a file of any
 size can be made where only serving is installed. ONNX files are Protocol Buffers messages; the few kinds of field this
@@ -19,53 +19,73 @@ FLOAT, INT64 = 1, 7  # TensorProto.DataType
 ATTRIBUTE_INT = 2  # AttributeProto.AttributeType
 
 
-def lstm_file(units: int, *, seed: int = 0) -> bytes:
-    """A step model of one LSTM layer (F = O = 1, D = 2 * units) with uniform random weights, as torch begins with."""
-    rng = np.random.default_rng(seed)
-    bound = units**-0.5
-
-    def weights(*shape: int) -> NDArray[np.float32]:
-        return rng.uniform(-bound, bound, shape).astype(np.float32)
-
-    constants: dict[str, NDArray[Any]] = {
-        "W": weights(1, 4 * units, 1),
-        "R": weights(1, 4 * units, units),
-        "B": weights(1, 8 * units),
-        "dense": weights(units, 1),
-        "axis0": np.array([0], np.int64),
-        "axis1": np.array([1], np.int64),
-        "halves": np.array([units, units], np.int64),
-    }
-    nodes = [
-        _node("Split", ["state", "halves"], ["h0", "c0"], axis=1),
-        _node("Unsqueeze", ["h0", "axis0"], ["h1"]),
-        _node("Unsqueeze", ["c0", "axis0"], ["c1"]),
-        _node("LSTM", ["x", "W", "R", "B", "", "h1", "c1"], ["hs", "h2", "c2"], hidden_size=units),
-        _node("Squeeze", ["hs", "axis1"], ["flat"]),
-        _node("MatMul", ["flat", "dense"], ["y"]),
-        _node("Squeeze", ["h2", "axis0"], ["h3"]),
-        _node("Squeeze", ["c2", "axis0"], ["c3"]),
-        _node("Concat", ["h3", "c3"], ["next_state"], axis=1),
+def lstm_file(units: int, *, layers: int = 1, seed: int = 0) -> bytes:
+    """A step model of LSTM layers (F = O = 1, D = 2 * units each) with uniform random weights, as torch begins with."""
+    constants = _weights(units, layers, np.random.default_rng(seed))
+    parts = [f"{name}{layer}" for layer in range(layers) for name in "hc"]
+    nodes = [_node("Split", ["state", "parts"], parts, axis=1)]
+    for layer in range(layers):
+        nodes += _layer(layer, units)
+    nodes += [
+        _node("MatMul", [f"flat{layers - 1}", "dense"], ["y"]),
+        _node("Concat", [f"{part}/next" for part in parts], ["next_state"], axis=1),
     ]
+    size = 2 * units * layers
     graph = b"".join(
         (
             *(_message(1, node) for node in nodes),
             _text(2, "step"),
             *(_message(5, _tensor(name, array)) for name, array in constants.items()),
-            *(_message(11, _value(*shape)) for shape in (("x", "T", "B", 1), ("state", "B", 2 * units))),
-            *(_message(12, _value(*shape)) for shape in (("y", "T", "B", 1), ("next_state", "B", 2 * units))),
+            *(_message(11, _value(*shape)) for shape in (("x", "T", "B", 1), ("state", "B", size))),
+            *(_message(12, _value(*shape)) for shape in (("y", "T", "B", 1), ("next_state", "B", size))),
         )
     )
     spec = ModelSpec(
         features=("value",),
         outputs=("yhat",),
         targets=(0,),
-        state=(StateEntry(name="h", shape=(units,)), StateEntry(name="c", shape=(units,))),
-        layers=({"kind": "lstm", "units": units},),
+        state=tuple(StateEntry(name=part, shape=(units,)) for part in parts),
+        layers=({"kind": "lstm", "units": units},) * layers,
     )
     metadata = _text(1, METADATA_KEY) + _text(2, spec.to_json())
     opset = _text(1, "") + _number(2, OPSET)
     return _number(1, IR_VERSION) + _message(7, graph) + _message(8, opset) + _message(14, metadata)
+
+
+def _weights(units: int, layers: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+    """All constants of the graph."""
+    bound = units**-0.5
+
+    def weights(*shape: int) -> NDArray[np.float32]:
+        return rng.uniform(-bound, bound, shape).astype(np.float32)
+
+    constants: dict[str, NDArray[Any]] = {}
+    for layer in range(layers):
+        constants |= {
+            f"W{layer}": weights(1, 4 * units, units if layer else 1),
+            f"R{layer}": weights(1, 4 * units, units),
+            f"B{layer}": weights(1, 8 * units),
+        }
+    return constants | {
+        "dense": weights(units, 1),
+        "axis0": np.array([0], np.int64),
+        "axis1": np.array([1], np.int64),
+        "parts": np.array([units] * (2 * layers), np.int64),
+    }
+
+
+def _layer(layer: int, units: int) -> list[bytes]:
+    """The nodes of a layer: from `x`, or what the layer below gives, to `flat…` and its next states."""
+    h, c, x = f"h{layer}", f"c{layer}", f"flat{layer - 1}" if layer else "x"
+    given = [x, f"W{layer}", f"R{layer}", f"B{layer}", "", f"{h}/in", f"{c}/in"]
+    return [
+        _node("Unsqueeze", [h, "axis0"], [f"{h}/in"]),
+        _node("Unsqueeze", [c, "axis0"], [f"{c}/in"]),
+        _node("LSTM", given, [f"hs{layer}", f"{h}/out", f"{c}/out"], hidden_size=units),
+        _node("Squeeze", [f"hs{layer}", "axis1"], [f"flat{layer}"]),
+        _node("Squeeze", [f"{h}/out", "axis0"], [f"{h}/next"]),
+        _node("Squeeze", [f"{c}/out", "axis0"], [f"{c}/next"]),
+    ]
 
 
 def _varint(value: int) -> bytes:

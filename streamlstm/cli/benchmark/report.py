@@ -12,7 +12,8 @@ Report = dict[str, Any]  # what `streamlstm bench --json` prints
 def render(report: Report) -> Iterable[str]:
     """Lines of the whole report."""
     yield from _head(report)
-    for part, lines in (("drain", _drain), ("latency", _latency), ("memory", _memory), ("growth", _growth)):
+    parts = {"drain": _drain, "latency": _latency, "memory": _memory, "growth": _growth, "peers": _peers}
+    for part, lines in parts.items():
         if part in report:
             yield ""
             yield from lines(report)
@@ -116,6 +117,28 @@ def _growth(report: Report) -> Iterable[str]:
         for found in report["growth"]
     ]
     yield from table(rows)
+
+
+def _peers(report: Report) -> Iterable[str]:
+    yield f"Peers on the same stream of single values, values/s ({report['settings']['model']})"
+    rows = [["", "values/s", "serve is"]]
+    for found in report["peers"]:
+        rate = f"{found['values_per_s']:,.0f}" if "values_per_s" in found else "-"
+        rows.append([_named(found), rate, f"{found['serve_is']:,.0f} x" if found.get("serve_is", 1) != 1 else ""])
+    yield from table(rows)
+    for found in report["peers"]:
+        yield ""
+        yield f"  {found['peer']}"
+        yield f"    answers with  {found['answers']}"
+        yield f"    state         {found['state']}"
+        yield f"    exactly once  {found['exactly_once']}"
+        if "install" in found:
+            yield f"    NOT MEASURED  {found['install']}"
+
+
+def _named(found: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    return f"{found['peer']} ({versions})" if versions else str(found["peer"])
 
 
 def _rate(found: dict[str, Any]) -> str:

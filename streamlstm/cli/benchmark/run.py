@@ -17,12 +17,13 @@ from streamlstm.cli.benchmark.lstm_file import lstm_file
 from streamlstm.cli.benchmark.machine import describe_machine, load_average
 from streamlstm.cli.benchmark.memory import STEPS as MEMORY_STEPS
 from streamlstm.cli.benchmark.memory import measure_memory
+from streamlstm.cli.benchmark.peers.run import measure_peers, steps_of_peers
 from streamlstm.cli.benchmark.progress import Progress
 from streamlstm.cli.benchmark.server import private_server
 from streamlstm.errors import UsageError
-from streamlstm.models import Model
+from streamlstm.models import CPU, Model
 
-PARTS = ("drain", "latency", "memory")  # growth only when asked for
+PARTS = ("drain", "latency", "memory")  # growth and peers only when asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,7 @@ class Plan:
     repeat: int
     fsync: str
     threads: int
+    provider: str
 
 
 def run_bench(plan: Plan) -> dict[str, Any]:
@@ -58,6 +60,7 @@ def run_bench(plan: Plan) -> dict[str, Any]:
                 "fsync": plan.fsync,
                 "repeat": plan.repeat,
                 "threads": plan.threads,
+                "provider": plan.provider,
             },
         }
         if "drain" in plan.parts:
@@ -73,6 +76,10 @@ def run_bench(plan: Plan) -> dict[str, Any]:
             report["memory"] = measure_memory(bench, series=plan.memory_series)
         if "growth" in plan.parts:
             report["growth"] = measure_growth(bench, plan.growth_values)
+        if "peers" in plan.parts:
+            report["peers"] = measure_peers(
+                bench, values=plan.values, peer_values=plan.naive_values, series=plan.series, units=plan.units
+            )
         report["load"] = {"before": before, "after": load_average()}
     return report
 
@@ -87,6 +94,8 @@ def _steps(plan: Plan) -> int:
         steps += MEMORY_STEPS
     if "growth" in plan.parts:
         steps += steps_of_growth(plan.growth_values, plan.repeat)
+    if "peers" in plan.parts:
+        steps += steps_of_peers(plan.repeat)
     return steps
 
 
@@ -98,21 +107,21 @@ def _bench(plan: Plan, steps: int) -> Iterator[Bench]:
         path = directory / "lstm.onnx" if plan.model_path is None else plan.model_path.resolve()
         if plan.model_path is None:
             path.write_bytes(lstm_file(plan.units))
-        model = load_single(path, plan.threads)
+        model = load_single(path, plan.threads, plan.provider)
         progress = Progress(steps)
         try:
             with private_server(directory, plan.fsync) as server:
-                options = ("--threads", str(plan.threads))
+                options = ("--threads", str(plan.threads), "--provider", plan.provider)
                 yield Bench(server, path, model, plan.repeat, progress, options)
         finally:
             progress.close()
 
 
-def load_single(path: Path, threads: int) -> Model:
+def load_single(path: Path, threads: int, provider: str = CPU) -> Model:
     """Load a model whose values are single numbers; raises UsageError for another."""
     from streamlstm.models import load
 
-    model = load(path, threads=threads)
+    model = load(path, threads=threads, provider=provider)
     if len(model.spec.features) != 1 or model.spec.uses_time:
         raise UsageError(f"{str(path)!r} takes several numbers a value, or its time; bench sends single numbers")
     return model

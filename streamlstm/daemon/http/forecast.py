@@ -21,7 +21,7 @@ from streamlstm.store.resp import Connection
 
 MOST_STEPS = 1_000  # ahead
 MOST_SERIES = 100  # of one request
-MOST_FORECASTS = 20_000  # steps times series: about a quarter of a second of a core
+MOST_FORECASTS = 20_000  # steps times series: about half a second of a core
 AT_ONCE = 2  # requests that are computed at once: each takes a core, which the loop wants too
 DEFAULT_STEPS = 24
 MOST_SAID = 300  # characters of an error

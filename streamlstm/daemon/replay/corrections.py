@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from streamlstm.common import counted
 from streamlstm.engine import (
     NOT_CORRECTED,
     Correction,
@@ -204,7 +205,7 @@ class Making:
             return self._refused(f"the entry {found.id.decode()} {have}")
         have = "no value of this series"
         if values:
-            have = f"{values:,} values of this series, and none that is number {found.number}"
+            have = f"{counted(values, 'value')} of this series, and none that is number {found.number}"
         if values and found.number is None:
             have = f"{values:,} values of this series: say which, {found.id.decode()}#1 for the first"
         return self._refused(f"the entry {found.id.decode()} has {have}")

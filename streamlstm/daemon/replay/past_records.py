@@ -52,11 +52,16 @@ class PastRecords:
     def after(self, names: Sequence[bytes], entry: bytes) -> tuple[Meta, list[Record]]:
         """What `base:meta` says, and the records that series had after an entry.
 
-        Raises StoreError if the stream is not there yet, or if what it retains does not lead to the series' records of
-        now; NoSeriesError for a series that had no value by then.
+        Raises StoreError if the stream is not there yet, is served with other columns, or if what it retains does not
+        lead to the series' records of now; NoSeriesError for a series that had no value by then.
         """
         meta, stored = self.now(names)
         stream, end = self._keys.input, EntryId.parse(entry)
+        if meta.columns != self._engine.columns:
+            raise StoreError(
+                f"{stream!r} is served with the columns {meta.columns!r}, and with these options they are "
+                f"{self._engine.columns!r}; give --interval and --score as `serve` has them"
+            )
         if end > EntryId.parse(meta.position):
             raise StoreError(f"the stream {stream!r} is answered up to {meta.position.decode()} only, not to {end}")
         begun = meta.champion_terms[-1].begun.encode() if meta.champion_terms else BEGINNING

@@ -17,6 +17,7 @@ from streamlstm.daemon.replay.courses import Course, Stretch, courses_of, from_s
 from streamlstm.daemon.replay.replay import Replay, count_entries
 from streamlstm.engine import Engine
 from streamlstm.errors import StoreError
+from streamlstm.models import told_apart
 from streamlstm.store import Head, Meta
 from streamlstm.store.record import idle_edge, time_of
 from streamlstm.store.resp import BEGINNING, Connection, EntryId
@@ -114,6 +115,8 @@ class Verification:
         if meta.model is None:
             raise StoreError(f"the stream {self._stream!r} has not been served yet, so there is nothing to verify")
         courses = courses_of(keys, meta)
+        if own not in {course.model for course in courses} and (said := told_apart(meta.model, own)):
+            raise StoreError(f"the states of stream {self._stream!r} were not made by this provider: {said}")
         if own not in {course.model for course in courses} or (snapshot is not None and own != meta.model):
             raise StoreError(
                 f"the states of stream {self._stream!r} were made by the model {meta.model[:12]}, this one is "

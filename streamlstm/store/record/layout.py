@@ -4,15 +4,16 @@ A record is one row of float32 words, little-endian, so a batch of records is on
 
     bytes    what
     0-3      magic and version, b"SLR1"; b"SLR2" where numbers are pairs (see `models.pairs`); b"SLR3" and b"SLR4" are
-             the same two with a calibration
-    4-6      D, the length of the state (uint24)
+             the same two with a calibration; b"SLR5" to b"SLR8" are those four of a model that carries float16
+    4-6      D, the length of the state in words (uint24)
     7        values in a row that the model had no answer to (uint8; see `engine.overflow`)
     8-15     the first eight bytes of the model's fingerprint
     16-23    time of the last value, ms since the epoch (int64)
     24-31    steps since the series began or was reset (uint64)
     32-39    scored: predictions whose value has come (uint64)
     40-71    sums over the scored ones, float64: |error|, error^2, |error of the naive forecast|, its square
-    72-      the last prediction (O float32, 2O of pairs), the last value (F float32, 2F), the state (D float32)
+    72-      the last prediction (O float32, 2O of pairs), the last value (F float32, 2F), the state (D words:
+             float32, or two float16 where the model carries them so, see `models.packing`)
     then     with intervals or scores: the series' calibration, 17 float64 (see `store.record.conformal`); older
              records have 14 of them, behind b"SLR1" or b"SLR2", and are read as if nothing odd had been lately
 
@@ -31,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.errors import RecordError
-from streamlstm.models import ModelSpec
+from streamlstm.models import ModelSpec, Packing
 from streamlstm.store.record.conformal import CALIBRATION, OLDER_CALIBRATION_SIZE, is_learned, numbers_of
 from streamlstm.store.resp import EntryId
 
@@ -41,6 +42,9 @@ MAGIC = int.from_bytes(b"SLR1", "little")
 EXACT_MAGIC = int.from_bytes(b"SLR2", "little")  # of records whose prediction and value are pairs
 CALIBRATED_MAGIC = int.from_bytes(b"SLR3", "little")  # the same two with a calibration
 EXACT_CALIBRATED_MAGIC = int.from_bytes(b"SLR4", "little")
+# Of records whose state is packed: the same four, four further on in the last letter.
+_PACKED = {magic: magic + (4 << 24) for magic in (MAGIC, EXACT_MAGIC, CALIBRATED_MAGIC, EXACT_CALIBRATED_MAGIC)}
+_UNPACKED = {packed: magic for magic, packed in _PACKED.items()}
 
 STATE_SIZE_MASK = (1 << 24) - 1
 
@@ -108,15 +112,25 @@ def idle_edge(position: bytes, idle_ms: int) -> int:
     return min(EntryId.parse(position).time_ms, _LATEST_MS) - idle_ms
 
 
-def kind_of(record: bytes) -> tuple[bool, int]:
-    """Whether what may be a record has pairs, and how many numbers its state has."""
+class Kind(NamedTuple):
+    """What a record says of its layout."""
+
+    exact: bool  # it has pairs
+    packed: bool  # its state holds float16
+    words: int  # of its state
+
+
+def kind_of(record: bytes) -> Kind:
+    """What is said of its layout by what may be a record."""
     magic, state_size = (int.from_bytes(record[_BYTES[name]], "little") for name in ("magic", "state_size"))
-    return magic in {EXACT_MAGIC, EXACT_CALIBRATED_MAGIC}, state_size & STATE_SIZE_MASK
+    exact = _UNPACKED.get(magic, magic) in {EXACT_MAGIC, EXACT_CALIBRATED_MAGIC}
+    return Kind(exact, magic in _UNPACKED, state_size & STATE_SIZE_MASK)
 
 
 def calibration_size_of(record: bytes) -> int:
     """How many bytes at the end of what may be a record, of a stream where calibrations are kept, are one."""
     magic = int.from_bytes(record[_BYTES["magic"]], "little")
+    magic = _UNPACKED.get(magic, magic)
     return CALIBRATION.itemsize if magic in {CALIBRATED_MAGIC, EXACT_CALIBRATED_MAGIC} else OLDER_CALIBRATION_SIZE
 
 
@@ -133,7 +147,7 @@ class Part(NamedTuple):
 
 
 class RecordFormat:
-    """The layout of one model's records: O outputs, F features, D state elements."""
+    """The layout of one model's records: O outputs, F features, D words of state."""
 
     def __init__(
         self,
@@ -144,14 +158,19 @@ class RecordFormat:
         fingerprint: str,
         calibration: NDArray[np.void] | None = None,
         exact: bool = False,
+        packed: bool = False,
+        packing: Packing | None = None,
     ) -> None:
         """`calibration` is that of a series before its first value; None where none is kept.
 
-        With `exact` outputs and features are pairs, and counted twice.
+        With `exact` outputs and features are pairs, and counted twice. A state that is `packed` is given so; where it
+        is known how (`packing`), what it holds is checked too.
         """
-        self.exact = exact
+        self.exact, self._packing = exact, packing
         self._plain = EXACT_MAGIC if exact else MAGIC
         calibrated = EXACT_CALIBRATED_MAGIC if exact else CALIBRATED_MAGIC
+        if packed:
+            self._plain, calibrated = _PACKED[self._plain], _PACKED[calibrated]
         self._magic = self._plain if calibration is None else calibrated
         self._calibrated = calibrated
         self.state_size = len(initial_state)
@@ -180,14 +199,17 @@ class RecordFormat:
         fingerprint: str,
         calibration: NDArray[np.void] | None = None,
     ) -> RecordFormat:
-        """The layout of a model's records."""
+        """The layout of a model's records; `initial_state` (D,) is as the model has it."""
+        packing = Packing.of(spec)
         return cls(
             outputs=spec.y_width,
             features=spec.x_width,
-            initial_state=initial_state,
+            initial_state=initial_state if packing is None else packing.pack(initial_state[None])[0],
             fingerprint=fingerprint,
             calibration=calibration,
             exact=spec.exact,
+            packed=packing is not None,
+            packing=packing,
         )
 
     def places(self) -> tuple[int, int, int]:
@@ -218,8 +240,13 @@ class RecordFormat:
         return rows[:, self._last_value]
 
     def state(self, rows: Rows) -> NDArray[np.float32]:
-        """View of the states, (n, D)."""
+        """View of the states, (n, D): words that nobody looks into."""
         return rows[:, self._state]
+
+    def numbers(self, rows: Rows) -> NDArray[np.float32]:
+        """The states as the model has them, not to be written to."""
+        words = self.state(rows)
+        return words if self._packing is None else self._packing.unpack(words)
 
     def calibration(self, rows: Rows) -> NDArray[Any]:
         """The calibrations of C-contiguous rows, as a structured view (n,); of a format that keeps them."""
@@ -244,6 +271,8 @@ class RecordFormat:
         rows = np.frombuffer(b"".join(records), np.float32).reshape(len(records), self.words).copy()
         head = self.header(rows)
         finite = np.isfinite(rows[:, HEADER_WORDS : self._state.stop]).all(axis=1)
+        if self._packing is not None:
+            finite &= self._packing.finite(self.state(rows))
         sums = np.stack([head[name] for name in SUMS], axis=1)
         finite &= np.isfinite(sums).all(axis=1)
         learned: Any = True

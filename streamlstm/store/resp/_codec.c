@@ -90,20 +90,39 @@ static int read_time(const char *text, int64_t length, int64_t *time_ms) {
 
 enum { ID_AT, ID_LENGTH, TIME, ITEMS, NAME_AT, NAME_LENGTH, TEXT_AT, TEXT_LENGTH, SLOT, VALUE, ODD, COLUMNS };
 
-static int scan_item(Cursor *cursor, Form form, Buffer *columns) {
-    int64_t name_at, name_length, text_at, text_length;
-    if (read_bulk(cursor, &name_at, &name_length) < 0 || read_bulk(cursor, &text_at, &text_length) < 0) return -1;
-    float *numbers = buffer_add(&columns[VALUE], (size_t)width_of(form) * sizeof *numbers);
-    char *odd = buffer_add(&columns[ODD], 1);
-    if (!numbers || !odd) return -2;
-    int good = read_value(cursor->data + text_at, text_length, form, numbers);
-    if (good < 0) return -2;
-    *odd = !good;
-    if (!good)
-        for (int i = 0; i < width_of(form); i++) numbers[i] = NAN;
-    if (add_int(&columns[NAME_AT], name_at) < 0 || add_int(&columns[NAME_LENGTH], name_length) < 0 ||
-        add_int(&columns[TEXT_AT], text_at) < 0 || add_int(&columns[TEXT_LENGTH], text_length) < 0)
-        return -2;
+/* Where what is found of an entry's items goes. */
+typedef struct {
+    int64_t *name_at, *name_length, *text_at, *text_length;
+    float *numbers;
+    char *odd;
+} Items;
+
+/* Room for so many items; -2 with an exception set. */
+static int add_items(Buffer *columns, int64_t count, Form form, Items *items) {
+    size_t n = (size_t)count;
+    items->name_at = buffer_add(&columns[NAME_AT], n * 8), items->name_length = buffer_add(&columns[NAME_LENGTH], n * 8);
+    items->text_at = buffer_add(&columns[TEXT_AT], n * 8), items->text_length = buffer_add(&columns[TEXT_LENGTH], n * 8);
+    items->numbers = buffer_add(&columns[VALUE], n * (size_t)width_of(form) * sizeof *items->numbers);
+    items->odd = buffer_add(&columns[ODD], n);
+    return items->name_at && items->name_length && items->text_at && items->text_length && items->numbers && items->odd
+               ? 0
+               : -2;
+}
+
+static int scan_items(Cursor *cursor, Form form, int64_t count, Buffer *columns) {
+    /* An item takes twelve bytes at least: where it is said that there are more than there can be, one of them is not. */
+    int64_t most = (cursor->size - cursor->at) / 12 + 1;
+    Items items;
+    if (add_items(columns, count < most ? count : most, form, &items) < 0) return -2;
+    for (int64_t i = 0; i < count; i++, items.numbers += width_of(form)) {
+        if (read_bulk(cursor, &items.name_at[i], &items.name_length[i]) < 0 ||
+            read_bulk(cursor, &items.text_at[i], &items.text_length[i]) < 0)
+            return -1;
+        int good = read_value(cursor->data + items.text_at[i], items.text_length[i], form, items.numbers);
+        if (good < 0) return -2;
+        items.odd[i] = !good;
+        for (int number = 0; !good && number < width_of(form); number++) items.numbers[number] = NAN;
+    }
     return 0;
 }
 
@@ -118,10 +137,8 @@ static int scan_entries(Cursor *cursor, Form form, Buffer *columns) {
         if (add_int(&columns[ID_AT], at) < 0 || add_int(&columns[ID_LENGTH], length) < 0 ||
             add_int(&columns[TIME], time_ms) < 0 || add_int(&columns[ITEMS], fields / 2) < 0)
             return -2;
-        for (; fields > 0; fields -= 2) {
-            int problem = scan_item(cursor, form, columns);
-            if (problem) return problem;
-        }
+        int problem = fields ? scan_items(cursor, form, fields / 2, columns) : 0;
+        if (problem) return problem;
     }
     return 0;
 }

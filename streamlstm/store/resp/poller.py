@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import select
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from streamlstm.errors import StoreUnavailableError
 from streamlstm.store.resp.connection import Connection
 
 ASLEEP = -1  # descriptor of nothing
@@ -37,6 +39,7 @@ class Waiting:
         self._busy_poll_s = busy_poll_s
         self._expected: dict[int, _Expected] = {}  # by descriptor
         self._poller = select.poll()
+        self._sending: set[int] = set()  # descriptors of those expected that have something left to send
         self._next_end_s = math.inf  # none has been silent for too long before
         self._other: tuple[Callable[[], int | None], Callable[[], None]] = (lambda: None), (lambda: None)
         self._other_descriptor = ASLEEP
@@ -55,12 +58,30 @@ class Waiting:
             self._expected[descriptor] = expected = _Expected(connection, receive, now_s, now_s)
             self._poller.register(descriptor, select.POLLIN)
         expected.heard_s = expected.began_s = now_s
+        if connection.is_sending:
+            self._sending.add(descriptor)
+            self._poller.modify(descriptor, select.POLLIN | select.POLLOUT)
         self._next_end_s = min(self._next_end_s, expected.end_s)
 
     def forget(self, connection: Connection) -> None:
         """Let go of a connection; to be told before it is closed."""
         if self._expected.pop(connection.fileno(), None) is not None:
             self._poller.unregister(connection.fileno())
+            self._sending.discard(connection.fileno())
+
+    def go_on_sending(self) -> None:
+        """Send what sockets have room for just now; what goes wrong is met by the next `wait`."""
+        for descriptor in list(self._sending):
+            with contextlib.suppress(StoreUnavailableError):
+                self._send(descriptor)
+
+    def _send(self, descriptor: int) -> None:
+        expected = self._expected[descriptor]
+        if expected.connection.go_on_sending():
+            expected.heard_s = self._monotonic()  # who takes something is there
+        if not expected.connection.is_sending:
+            self._sending.discard(descriptor)
+            self._poller.modify(descriptor, select.POLLIN)
 
     def wait(self, timeout_s: float) -> None:
         """Receive on every connection on which something has come, once there is one, or once the time is over.
@@ -72,12 +93,16 @@ class Waiting:
         overdue = self._overdue(now_s) if now_s >= self._next_end_s else []
         polled = self._poll(min(timeout_s, max(0.0, self._next_end_s - now_s)))
         # What has begun to come may take long to be whole, and there may be better things to do meanwhile.
-        for descriptor, _ in polled:
+        for descriptor, events in polled:
             expected = self._expected.get(descriptor)
             if expected is None:
                 if descriptor == self._other_descriptor:
                     self._other[1]()
                 continue
+            if self._sending and descriptor in self._sending:
+                self._send(descriptor)
+                if not events & ~select.POLLOUT:
+                    continue
             if not expected.receive():
                 expected.heard_s = self._monotonic()
                 expected.connection.hold_to_limits(expected.connection.raw.held, expected.heard_s - expected.began_s)

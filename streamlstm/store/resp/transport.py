@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import socket
 import ssl
 import struct
+from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from streamlstm.errors import StoreHandshakeError, StoreUnavailableError
 from streamlstm.store.resp.address import Address
@@ -20,6 +23,12 @@ RECEIVE_BYTES, MOST_RECEIVE_BYTES = 1 << 16, 1 << 20
 LARGE_BYTES = 1 << 16  # a piece of a flight that is worth a system call of its own
 # Fewer bytes than this are not worth a system call to wait for them together; more may not fit the socket's buffer.
 LOW_WATER_BYTES, MOST_LOW_WATER_BYTES = 4096, 65_536
+# A signal that arrives just before a call to the system, or at another thread, does not interrupt it: what the signal
+# asks for is begun when the call returns, so none lasts longer, however long its answer is waited for.
+LONGEST_CALL_S = 0.25
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 
 
 def _connect_unix(path: str, timeout_s: float) -> socket.socket:
@@ -44,13 +53,16 @@ class Transport:
         self._low_water = 1
         self.limits = OF_DATA  # of each reply
         self._receive_bytes = RECEIVE_BYTES
+        self._unsent: deque[memoryview] = deque()  # of pieces that the socket had no room for yet
         self._socket = self._connect(tls)
+        self.be_patient(patience_s)
         self.is_plain = not isinstance(self._socket, ssl.SSLSocket)  # what is readable is what the server said
 
     def be_patient(self, patience_s: float) -> None:
         """Wait for so long from now on."""
         self._patience_s = patience_s
-        self._socket.settimeout(patience_s)
+        self._calls = max(1, math.ceil(patience_s / LONGEST_CALL_S))
+        self._socket.settimeout(patience_s / self._calls)
 
     def _connect(self, tls: ssl.SSLContext | None) -> socket.socket:
         address = self.address
@@ -81,7 +93,6 @@ class Transport:
             raise self.unavailable(error) from None
         except ValueError:  # UnicodeError of a name that nothing can have, as another server may call itself
             raise self.unavailable("that is no name of a host") from None
-        made.settimeout(self._patience_s)
         return made
 
     def unavailable(self, error: Exception | str) -> StoreUnavailableError:
@@ -111,6 +122,8 @@ class Transport:
 
     def send(self, data: bytes) -> None:
         """Send packed commands; each will be answered by a reply. However large, only a standstill takes too long."""
+        if self._unsent:
+            self._finish_sending()
         try:
             # The socket's own `send` would ask the system first whether there is room, as there nearly always is.
             sent = os.write(self._socket.fileno(), data) if data and self.is_plain else 0
@@ -124,11 +137,20 @@ class Transport:
     def _send_rest(self, left: memoryview) -> None:
         try:
             while left:
-                left = left[self._socket.send(left) :]
+                left = left[self._patiently(self._socket.send, left) :]
         except TimeoutError:
             raise self.silent() from None
         except OSError as error:
             raise self.unavailable(self._last_words() or error) from None
+
+    def _patiently(self, call: Callable[[Given], Found], given: Given) -> Found:
+        """What a call of the socket returns; raises TimeoutError once nothing has happened for as long as is waited."""
+        for _ in range(self._calls - 1):
+            try:
+                return call(given)
+            except TimeoutError:
+                continue
+        return call(given)
 
     def _last_words(self) -> Exception | None:
         """Why a server hung up in TLS, if it said so: that is there to be read after sending has failed."""
@@ -144,21 +166,62 @@ class Transport:
         return None
 
     def send_pieces(self, pieces: Sequence[bytes]) -> None:
-        """Send packed commands that come in pieces; large ones are not copied together first."""
+        """Send packed commands that come in pieces; large ones are not copied together first.
+
+        What the socket has no room for is left to `go_on_sending`, or to whatever is sent or received next: a large
+        flight is sent as fast as the server takes it apart, and there is other work meanwhile. In TLS all is sent here.
+        """
         small: list[bytes] = []
         for piece in pieces:
             if len(piece) < LARGE_BYTES:
                 small.append(piece)
                 continue
-            self.send(b"".join(small))
-            self.send(piece)
+            self._send_or_leave(b"".join(small))
+            self._send_or_leave(piece)
             small.clear()
-        self.send(b"".join(small))
+        self._send_or_leave(b"".join(small))
+
+    def _send_or_leave(self, data: bytes) -> None:
+        if (len(data) < LARGE_BYTES and not self._unsent) or not self.is_plain:
+            self.send(data)
+        else:
+            self._unsent.append(memoryview(data))
+            if len(self._unsent) == 1:
+                self.go_on_sending()
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether there is something left to send."""
+        return len(self._unsent) > 0
+
+    def go_on_sending(self) -> int:
+        """Send what the socket has room for just now of what is left; how many bytes those were."""
+        unsent, total = self._unsent, 0
+        try:
+            while unsent:
+                sent = os.write(self._socket.fileno(), unsent[0])
+                total += sent
+                if sent == len(unsent[0]):
+                    unsent.popleft()
+                else:
+                    unsent[0] = unsent[0][sent:]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise self.unavailable(error) from None
+        return total
+
+    def _finish_sending(self) -> None:
+        """Send all that is left; only a standstill takes too long."""
+        while self._unsent:
+            self._send_rest(self._unsent.popleft())
 
     def receive_bytes(self) -> bytes:
         """What comes next; waits for it."""
+        if self._unsent:
+            self._finish_sending()
         try:
-            data = self._socket.recv(self._receive_bytes)
+            data = self._patiently(self._socket.recv, self._receive_bytes)
         except TimeoutError:
             raise self.silent() from None
         except OSError as error:
@@ -199,6 +262,7 @@ class Transport:
             self._low_water = wanted
 
     def close(self) -> None:
+        self._unsent.clear()
         self._socket.close()
 
 

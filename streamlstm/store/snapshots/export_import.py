@@ -35,7 +35,7 @@ def layout_of(record: bytes, *, columns: str, model: str) -> RecordFormat:
     """The layout of records like this one, from what `base:meta` says of them; raises RecordError if it is none."""
     names, calibrated = outputs_of(columns.split(","))
     words, rest = divmod(len(record) - (calibration_size_of(record) if calibrated else 0), 4)
-    exact, size = kind_of(record)
+    exact, packed, size = kind_of(record)
     numbers = words - HEADER_WORDS - size
     outputs = 2 * len(names) if exact else min(len(names), numbers - 1)
     if rest or outputs < 1 or outputs >= numbers:
@@ -48,6 +48,7 @@ def layout_of(record: bytes, *, columns: str, model: str) -> RecordFormat:
         fingerprint=model,
         calibration=np.zeros((), CALIBRATION) if calibrated else None,
         exact=exact,
+        packed=packed,
     )
 
 

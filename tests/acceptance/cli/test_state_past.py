@@ -95,6 +95,7 @@ def test_what_cannot_be_known_is_refused(run: Run, client: redis.Redis, daemon: 
         ("--series", "nobody", "--to", plain[199][0]): b"had no 'nobody'",
         ("--series", "hot", "--to", "soon"): b"is not an entry id",
         ("--to", plain[199][0]): b"say which series",
+        ("--series", "hot", "--to", plain[199][0], "--interval", "0.9"): b"give --interval and --score as `serve` has",
     }
     for arguments, words in wanted.items():
         done = run("state", "rewind", "values", *arguments)

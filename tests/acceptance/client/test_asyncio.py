@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import streamlstm
@@ -72,6 +74,26 @@ def test_records_of_an_asynchronous_generator(redis_url: str, content: Callable[
     texts = [float(fields["a"]) for _, fields in content("values")]
     assert texts[:6] == [0, 1, 2, 3, 4, 5]
     assert texts[6:] == list(range(len(texts) - 6))
+
+
+def test_what_the_stream_retains(redis_url: str, tmp_path: Path) -> None:
+    """History and table are those of the client that waits, and no method of that one is lacking."""
+
+    async def take() -> tuple[Any, Path]:
+        async with streamlstm.AsyncClient(redis_url) as client:
+            await client.push({"a": [1.0, 2.0, 4.0], "b": [3.0, 5.0, 8.0]})
+            return await client.history(), await client.export(tmp_path / "one.csv", series="a")
+
+    found, path = asyncio.run(take())
+    with streamlstm.Client(redis_url) as client:
+        expected = client.history()
+        client.export(tmp_path / "two.csv", series="a")
+    assert [one.name for one in found.series] == [one.name for one in expected.series] == ["a", "b"]
+    for one, other in zip(found.series, expected.series, strict=True):
+        np.testing.assert_array_equal(one.values, other.values)
+    assert path.read_text() == (tmp_path / "two.csv").read_text() != ""
+    names = {name for name in vars(streamlstm.Client) if not name.startswith("_")}
+    assert names <= {name for name in dir(streamlstm.AsyncClient) if not name.startswith("_")}
 
 
 def test_two_follow_beside_each_other_in_asyncio(redis_url: str) -> None:

@@ -111,7 +111,7 @@ def test_all_ways_say_what_a_plain_loop_says_and_touch_nothing(start: Started, t
     assert (lines[1]["series"], len(lines[1]["forecast"])) == ("b ü", 30)
     assert one["forecast"][4]["time"] == "2023-11-14T22:14:24.000Z" == str(ahead.times[4]) + "Z"  # type: ignore[index]
     assert {key: one[key] for key in ("stream", "series", "interval", "widths", "calibrated", "held")} == {
-        "stream": "values", "series": "a", "interval": 0.9, "widths": "root of the step", "calibrated": True, "held": []
+        "stream": "values", "series": "a", "interval": 0.9, "widths": "response", "calibrated": True, "held": []
     }  # fmt: skip
     newest = client.xrevrange(Keys("values").predictions, count=1)[0][1][b"a"]
     served = dict(zip(("yhat", "lo", "hi"), map(float, newest.split(b",")), strict=True))
@@ -301,7 +301,7 @@ def test_all_series_are_written_as_a_table(start: Started, tmp_path: Path) -> No
         assert done.returncode == 0, done.stderr
         told_of = json.loads(done.stdout)
         assert {key: told_of[key] for key in ("series", "rows", "times")} == {"series": 32, "rows": 160, "times": True}
-        assert told_of["widths"] == "root of the step"
+        assert told_of["widths"] == "response"
         assert "left out: 1 series with a record of 100 bytes" in done.stderr
     with (tmp_path / "all.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -180,12 +180,14 @@ def test_a_screen_reader_is_told_what_is_seen(start: Start, browser: Browser) ->
 
 def test_a_stream_without_values_says_how_to_send_one(start: Start, browser: Browser) -> None:
     """And whatever streams there are can be looked at; each is asked for by its own name."""
-    daemon, client = start("--stream", "values", "--stream", "rooms")
+    daemon, client = start("--stream", "values", "--stream", "rooms", "--stream", "it's")
     push(client, "rooms", "a", 1, 30)
     page = browser.open(daemon.ready()["http"] + "/#stream=values")
     page.wait_for("document.getElementById('state').textContent == 'live'")
     assert shown(page, "#empty")
     assert "redis-cli XADD 'values'" in text_of(page, "#empty code")
+    page.evaluate("(select => { select.value = \"it's\"; select.onchange() })(document.getElementById('stream'))")
+    assert text_of(page, "#empty code") == r"redis-cli XADD 'it'\''s' '*' sensor-1 21.5"
     page.evaluate("(select => { select.value = 'rooms'; select.onchange() })(document.getElementById('stream'))")
     drawn(page, points=30)
     assert not shown(page, "#empty")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
@@ -121,3 +122,31 @@ def test_a_model_it_cannot_feed_is_refused(tmp_path: Path, trouble: str) -> None
     assert process.returncode == (1 if trouble == "missing" else 2)
     assert said.decode().startswith("streamlstm: error: ")
     assert said.count(b"\n") == 1
+
+
+def test_peers_answer_the_same_stream(tmp_path: Path) -> None:
+    """Who is installed is measured, who is not is named with what installs it; each is said to lack what it lacks."""
+    report = json.loads(measured(tmp_path, "--quick", "--only", "peers", "--json"))
+    rows = {row["peer"]: row for row in report["peers"]}
+    packages = {"Keras stateful": "keras", "Bytewax": "bytewax", "River SNARIMAX": "river"}
+    loop = "redis-py + onnxruntime loop"
+    assert list(rows) == ["streamlstm serve", loop, *packages, "Triton sequence batcher"]
+    for name, package in packages.items():
+        assert ("values_per_s" in rows[name]) == (importlib.util.find_spec(package) is not None)
+        assert ("install" in rows[name]) == (importlib.util.find_spec(package) is None)
+    assert rows["streamlstm serve"]["values_per_s"] > rows[loop]["values_per_s"] > 0
+    assert "container" in rows["Triton sequence batcher"]["install"]
+    assert [name for name, row in rows.items() if row["exactly_once"] == "yes"] == ["streamlstm serve"]
+    text = "\n".join(render(report))
+    for name, row in rows.items():
+        assert name in text
+        assert row["state"] in text
+        assert row.get("install", "") in text
+
+
+def test_peers_have_the_random_model(tmp_path: Path) -> None:
+    """Keras has no other of those that may be given."""
+    process = start(tmp_path, "--peers", "--model", "universal")
+    _, said = process.communicate(timeout=600)
+    assert process.returncode == 2
+    assert b"leave --model out" in said

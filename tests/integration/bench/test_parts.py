@@ -41,8 +41,8 @@ def test_the_lstm_is_an_lstm() -> None:
     model, units = onnx.load_from_string(lstm_file(4)), 4
     weights = {one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer}
     x, h, c = np.float32([[0.5]]), np.zeros((1, units), np.float32), np.full((1, units), 0.25, np.float32)
-    bias = weights["B"][0, : 4 * units] + weights["B"][0, 4 * units :]
-    i, o, f, g = np.split(x @ weights["W"][0].T + h @ weights["R"][0].T + bias, 4, axis=1)
+    bias = weights["B0"][0, : 4 * units] + weights["B0"][0, 4 * units :]
+    i, o, f, g = np.split(x @ weights["W0"][0].T + h @ weights["R0"][0].T + bias, 4, axis=1)
 
     def sigmoid(gate: np.ndarray) -> np.ndarray:
         return 1 / (1 + np.exp(-gate))

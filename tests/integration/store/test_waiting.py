@@ -7,6 +7,7 @@ import select
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
@@ -156,3 +157,92 @@ def test_a_connection_that_took_the_place_of_another_is_heard(pairs: list[Pair],
     assert closed in {pair.connection.fileno() for pair in anew}
     for pair in anew:
         assert answered(waits, pair) == b"+ONE\r\n"
+
+
+LARGE = b"x" * (32 << 20)  # more than any system keeps for a socket
+
+
+def left_to_send(waits: Waiting, pair: Pair) -> None:
+    """Have a flight begin that is too large for the socket, whose reply is waited for."""
+    assert pair.server.recv(1 << 16)  # the greeting
+    pair.connection.raw.expect(1)
+    pair.whole = False
+    pair.connection.send_pieces([b"small", LARGE, b"end"])
+    assert pair.connection.is_sending
+    waits.expect(pair.connection, pair.receive)
+
+
+def taken(pair: Pair, size: int) -> bytes:
+    """So many bytes, as the server takes them."""
+    parts = []
+    while size:
+        parts.append(pair.server.recv(min(size, 1 << 20), socket.MSG_WAITALL))
+        size -= len(parts[-1])
+    return b"".join(parts)
+
+
+def test_a_large_flight_leaves_while_other_things_are_done(pairs: list[Pair]) -> None:
+    """Whoever sends does not wait for the server: more leaves whenever it is asked to, or waited for, in its order."""
+    waits, pair = new(), pairs[0]
+    left_to_send(waits, pair)
+    got, whole = b"", b"small" + LARGE + b"end"
+    while pair.connection.is_sending and len(got) < len(whole) // 2:
+        got += taken(pair, 1 << 18)
+        waits.go_on_sending()
+    while pair.connection.is_sending:
+        got += taken(pair, 1 << 20)
+        waits.wait(0.0)
+    assert got + taken(pair, len(whole) - len(got)) == whole
+    pair.server.sendall(b"+DONE\r\n")
+    while not pair.whole:
+        waits.wait(1.0)
+    assert pair.connection.raw.take() == b"+DONE\r\n"
+    assert answered(waits, pair) == b"+ONE\r\n"
+
+
+def test_what_is_received_or_sent_next_comes_after_all_of_a_large_flight(pairs: list[Pair]) -> None:
+    """A reply that is waited for without a poll finds what it answers to sent."""
+    for go_on in (lambda pair: pair.connection.raw.take(), lambda pair: pair.connection.send(b"")):
+        waits, pair = new(), pairs.pop()
+        left_to_send(waits, pair)
+        whole = b"small" + LARGE + b"end"
+        with ThreadPoolExecutor(1) as others:
+            got = others.submit(taken, pair, len(whole))
+            got.add_done_callback(lambda _, pair=pair: pair.server.sendall(b"+DONE\r\n"))
+            go_on(pair)
+            assert not pair.connection.is_sending
+            assert got.result() == whole
+        waits.forget(pair.connection)
+
+
+def test_a_server_that_takes_no_more_of_a_flight_is_silent(pairs: list[Pair]) -> None:
+    """Nobody waits for ever for room in a socket."""
+    waits = new()
+    left_to_send(waits, pairs[0])
+
+    def wait_for_ever() -> None:
+        while True:
+            waits.wait(60.0)
+
+    with pytest.raises(StoreUnavailableError, match=r"no answer for 0.3 s"):
+        wait_for_ever()
+
+
+def test_a_server_that_ends_in_a_flight_is_told_by_the_next_wait(pairs: list[Pair]) -> None:
+    """In the midst of other work nothing is raised."""
+    waits, pair = new(), pairs[0]
+    left_to_send(waits, pair)
+    pair.server.close()
+    while pair.connection.is_sending and not _is_cut(pair.connection):
+        waits.go_on_sending()
+    with pytest.raises(StoreUnavailableError):
+        waits.wait(60.0)
+
+
+def _is_cut(connection: Connection) -> bool:
+    """Whether sending has been seen to fail."""
+    try:
+        connection.go_on_sending()
+    except StoreUnavailableError:
+        return True
+    return False

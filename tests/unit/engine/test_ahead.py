@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import streamlstm
-from streamlstm.engine import Ahead, Asked, Fed, bounds_ahead, forecast_records, forecast_rows, one_step
+from streamlstm.engine import Ahead, Asked, Fed, bounds_ahead, forecast_records, forecast_rows, growth, one_step
 from streamlstm.engine.target_times import times_ahead
 from streamlstm.errors import ModelError, NoSeriesError, RecordError, UsageError
 from streamlstm.evaluation.ahead import records_at
@@ -206,16 +206,16 @@ def test_one_step_ahead_the_interval_is_the_one_that_is_tracked() -> None:
     levels = (0.5, 0.8, 0.899, 0.9, 0.901, 0.95, 0.99)
     assert [bool(is_level(kept, Constants(level))[0]) for level in levels] == [level == 0.9 for level in levels]
     said = ahead.forecast(rows, 4).values[:, :, 0]
-    low, high, grows = bounds_ahead(model.spec, ahead.format, rows, said, 0.9)
-    assert grows == "root of the step"
+    low, high, grows = bounds_ahead(ahead, rows, said, 0.9)
+    assert grows == "response"
     half = float(kept["low"][0] * kept["scale"][0]), float(kept["high"][0] * kept["scale"][0])
     assert low[0, 0] == np.float32(np.float64(said[0, 0]) - half[0])
-    assert high[0, 3] == np.float32(np.float64(said[0, 3]) + 2 * half[1])
+    assert high[0, 3] == np.float32(np.float64(said[0, 3]) + half[1] * growth(ahead, rows, said)[0, 3])
     widths = [one_step(ahead.format, rows, level) for level in (0.5, 0.8, 0.95, 0.99)]
     assert np.all(np.diff([float((width.low + width.high)[0]) for width in widths]) > 0)
 
 
-def test_measured_widths_are_taken_from_the_file() -> None:
+def test_widths_that_an_earlier_training_measured_are_taken_from_the_file() -> None:
     """Of the nearest levels on a line; beyond the last step they grow as they did, at most with the root."""
     fact = {"levels": [0.8, 0.9], "calibrated": [[1, 2, 2, 2], [1, 3, 3, 4]], "others": [[1.5] * 4, [2.5] * 4]}
     widths = StepWidths.of({"ahead": fact})
@@ -229,9 +229,26 @@ def test_measured_widths_are_taken_from_the_file() -> None:
     model = models.load_lstm(8, training={"ahead": json.loads(json.dumps(fact))})
     rows, ahead = records(model, made_up(1, 60)), Ahead(model)
     said = ahead.forecast(rows, 4).values[:, :, 0]
-    low, high, grows = bounds_ahead(model.spec, ahead.format, rows, said, 0.9)
+    low, high, grows = bounds_ahead(ahead, rows, said, 0.9)
     assert grows == "measured"
     assert np.allclose((high - low)[0] / (high - low)[0, 0], [1, 3, 3, 4], rtol=1e-4)
+
+
+def test_measured_widths_correct_the_model_s_response() -> None:
+    """Never narrower than a step before, and beyond the last step as they were there."""
+    fact = {"levels": [0.9], "calibrated": [[1, 1.5, 0.001]], "others": [[1.2, 1.8, 2]]}
+    model = models.load_lstm(8, training={"widths_ahead": fact, "ahead": 7})
+    rows, ahead = records(model, np.cumsum(made_up(1, 60), axis=0)), Ahead(model)
+    said = ahead.forecast(rows, 6).values[:, :, 0]
+    low, high, grows = bounds_ahead(ahead, rows, said, 0.9)
+    grown = growth(ahead, rows, said)[0]
+    assert (grows, grown[0]) == ("measured", 1.0)
+    assert (np.diff(grown) > 0).any()
+    expected = np.maximum.accumulate(grown * [1, 1.5, *[0.001] * 4])
+    assert np.allclose((high - low)[0] / (high - low)[0, 0], expected, rtol=1e-4)
+    widths = StepWidths.of(model.spec.training)
+    assert widths is not None
+    assert widths.ratios(0.9, 6, calibrated=False).tolist() == [1.2, 1.8, 2, 2, 2, 2]
 
 
 @pytest.mark.parametrize(
@@ -251,8 +268,9 @@ def test_measured_widths_are_taken_from_the_file() -> None:
 )
 def test_widths_that_cannot_be_meant_are_refused(fact: Any) -> None:
     """In one line, when they are asked for."""
-    with pytest.raises(ModelError, match="cannot be meant"):
-        StepWidths.of({"ahead": fact})
+    for name in ("ahead", "widths_ahead"):
+        with pytest.raises(ModelError, match="cannot be meant"):
+            StepWidths.of({name: fact})
 
 
 def test_a_series_without_a_calibration_has_its_mean_error() -> None:

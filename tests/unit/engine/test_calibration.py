@@ -82,3 +82,12 @@ def test_alarms_stay_as_rare_as_promised_where_a_series_shifts(calibrate: Any) -
     found, _ = scores(calibrate, x, np.concatenate([[0.0], x[:-1]]))
     for least, share in ((0.9, 0.1), (0.99, 0.01), (0.999, 0.001)):
         assert 0.4 * share < (found[1_000:] >= least).mean() < 1.3 * share, least
+
+
+@pytest.mark.parametrize("calibrate", TWINS)
+def test_young_series_make_no_more_alarms_than_promised(calibrate: Any) -> None:
+    """Of a thousand values each, with errors whose tails are as long as those of real series, from the eleventh on."""
+    rng = np.random.default_rng(12)
+    found = [scores(calibrate, rng.standard_t(3, 1_000), np.zeros(1_000))[0][10:] for _ in range(200)]
+    for least, share in ((0.9, 0.1), (0.99, 0.01), (0.999, 0.001)):
+        assert 0.5 * share < (np.array(found) >= least).mean() < 1.1 * share, least

@@ -103,20 +103,46 @@ def test_exponential_smoothing_ahead_is_statsmodels_own() -> None:
     assert ets_ahead(values[:3], 2, [], 5) is None or np.isfinite(ets_ahead(values[:3], 2, [], 5)(3)).all()  # type: ignore[misc]
 
 
-def test_widths_of_a_random_walk_grow_with_the_root_of_the_step() -> None:
-    """Measured where nothing was fitted; of independent values around a mean that is forecast they do not grow."""
+def test_what_is_measured_corrects_the_model_s_response() -> None:
+    """Of a random walk, whose last value is forecast, nothing: errors grow with the root of the step, as it says."""
     steps = np.random.default_rng(3).normal(size=(8, 2_000))
     walks = [Series(str(n), None, one.cumsum()[:, None]) for n, one in enumerate(steps)]
+    said = say_ahead(last_value(), walks, [[500]] * 8, 25, level=0.9)
+    assert said.grown == pytest.approx(np.tile(np.sqrt(np.arange(1, 26)), (8, 1)), rel=1e-3)
     widths = measured_widths(last_value(), walks, [1_000] * 8, season=None)
     assert widths is not None
     assert widths.levels == LEVELS
     for table in (widths.calibrated, widths.others):
-        assert (np.diff(table, axis=1) >= 0).all()
-        assert table[2, 24] / table[2, 0] == pytest.approx(5.0, rel=0.25)
+        assert table[2, 24] == pytest.approx(1.0, rel=0.2)
     assert (widths.calibrated[:, 0] == 1).all()
-    assert StepWidths.of({"ahead": widths.as_fact()}) is not None
+    assert StepWidths.of({"widths_ahead": widths.as_fact()}) is not None
     assert measured_widths(last_value(), [walks[0].first(30)], [25], season=None) is None
     assert measured_widths(models.load_lstm(4), walks[:1], [1_900], season=None) is not None
+
+
+def test_errors_that_the_model_does_not_foresee_to_grow_are_measured() -> None:
+    """Independent values, whose last one is forecast: its response says a random walk, and errors stay what they are.
+
+    With few of them the model's word counts for more.
+    """
+    values = np.random.default_rng(4).normal(size=(4, 2_000))
+    series = [Series(str(n), None, one[:, None]) for n, one in enumerate(values)]
+    many = measured_widths(last_value(), series, [1_000] * 4, season=None)
+    few = measured_widths(last_value(), [series[0].first(70)], [30], season=None)
+    assert many is not None
+    assert few is not None
+    last = [float(found.ratios(0.9, 16, calibrated=True)[-1]) for found in (many, few)]
+    assert 1 / 4 < last[0] < 0.6 < last[1] < 1
+
+
+def test_a_coverage_comes_with_its_standard_error() -> None:
+    """More than a binomial's, where forecasts made one after the other err alike."""
+    walk = np.random.default_rng(6).normal(size=3_000).cumsum()
+    (first, *_, last) = streamlstm.evaluate(last_value(), walk, steps=24, baselines="none")["model"].ahead
+    for score, most in ((first, 1.6), (last, 8.0)):
+        binomial = np.sqrt(score.coverage * (1 - score.coverage) / score.count)
+        assert 0.7 * binomial < score.coverage_error < most * binomial
+    assert last.coverage_error > 1.8 * first.coverage_error
 
 
 def test_train_writes_how_intervals_grow_into_the_file() -> None:
@@ -127,7 +153,7 @@ def test_train_writes_how_intervals_grow_into_the_file() -> None:
     widths = StepWidths.of(found.model.spec.training)
     assert widths is not None
     assert widths.calibrated.shape == (len(LEVELS), 48)
-    assert widths.ratios(0.9, 10, calibrated=True)[-1] > 1
+    assert widths.on_response
     assert streamlstm.fit(table, **options).model_bytes == found.model_bytes  # type: ignore[arg-type]
     (ahead,) = found.forecast(5, interval=0.8)
     state = found.model.initial_state(1)
