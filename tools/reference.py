@@ -1,8 +1,8 @@
 """Write the generated pages and parts of docs/, or with --check say whether they fit the code.
 
 Commands, settings and metrics come from the program, the Python interface from its docstrings (`reference_python`), the
-picture of the architecture from the table beside it (`architecture`), the table of errors from what
-`tools/evaluate_data.py` measured last.
+page about JSON from the schemas beside it (`reference_json`), the picture of the architecture from the table beside it
+(`architecture`), the table of errors from what `tools/evaluate_data.py` measured last.
 
 python tools/reference.py [--check]
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 import architecture
 import click
 import evaluate_data
+import reference_json
 import reference_python
 
 from streamlstm.cli import main
@@ -161,6 +162,8 @@ def pages() -> dict[Path, str]:
         "reference/settings.md": WRITTEN + settings(),
         "reference/metrics.md": WRITTEN + metrics(),
         "reference/python.md": WRITTEN + reference_python.page(),
+        "reference/json.md": WRITTEN.replace("the code; change it there", "the schemas beside it; change it there")
+        + reference_json.page(),
         "explanation/architecture.svg": architecture.picture(),
     }
     quality = "explanation/quality.md"

@@ -50,11 +50,8 @@ def test_steps_back_and_searches_that_make_no_sense_are_refused(start: Start) ->
     """With 400 and a line that says what is missing; too many series at once too."""
     daemon, client = start()
     push(client, "values", "a", 1, 30)
-    for path in (
-        "/history?stream=values",
-        "/history?stream=values&series=a",
-        "/history?stream=values&series=a&before=x",
-    ):
+    missing = ("", "&series=a", "&series=a&before=x", "&series=a&before=99999999999999999999-0")
+    for path in (f"/history?stream=values{query}" for query in missing):
         assert daemon.get(path)[0] == 400
     assert daemon.get("/events?stream=values&series=a&series=b&series=c&series=d&series=e")[0] == 400
     older = asked(daemon, f"/history?stream=values&series=a&before={entry_id(11)}")
@@ -183,12 +180,14 @@ def test_a_screen_reader_is_told_what_is_seen(start: Start, browser: Browser) ->
 
 def test_a_stream_without_values_says_how_to_send_one(start: Start, browser: Browser) -> None:
     """And whatever streams there are can be looked at; each is asked for by its own name."""
-    daemon, client = start("--stream", "values", "--stream", "rooms")
+    daemon, client = start("--stream", "values", "--stream", "rooms", "--stream", "it's")
     push(client, "rooms", "a", 1, 30)
     page = browser.open(daemon.ready()["http"] + "/#stream=values")
     page.wait_for("document.getElementById('state').textContent == 'live'")
     assert shown(page, "#empty")
     assert "redis-cli XADD 'values'" in text_of(page, "#empty code")
+    page.evaluate("(select => { select.value = \"it's\"; select.onchange() })(document.getElementById('stream'))")
+    assert text_of(page, "#empty code") == r"redis-cli XADD 'it'\''s' '*' sensor-1 21.5"
     page.evaluate("(select => { select.value = 'rooms'; select.onchange() })(document.getElementById('stream'))")
     drawn(page, points=30)
     assert not shown(page, "#empty")

@@ -27,7 +27,7 @@ MOST_OLDER = 500  # values of one step back
 LAST_LETTERS = 20
 AT_ONCE = 2  # steps back that are read at once: each takes some 50 ms of a core, which the loop wants too
 
-_ENTRY_ID = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?")
+_ENTRY_ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")  # what the server takes, but for the last part of 2^64
 
 
 class Lookups:

@@ -38,7 +38,8 @@ function connect() {
   const query = new URLSearchParams([["stream", stream()], ...names.map((name) => ["series", name])]);
   history.replaceState(null, "", `#${query}`);
   $("empty").hidden = panels.length > 0;
-  $("empty").querySelector("code").textContent = `redis-cli XADD '${stream()}' '*' sensor-1 21.5`;
+  const quoted = stream().replaceAll("'", "'\\''"); // it may be pasted into a shell
+  $("empty").querySelector("code").textContent = `redis-cli XADD '${quoted}' '*' sensor-1 21.5`;
   if (!stream()) return;
   const here = [...panels];
   source = new EventSource(`events?${query}`);
