@@ -1,9 +1,10 @@
 """Train and evaluate on every table of a folder as a user would, and write down the errors.
 
-python tools/evaluate_data.py FOLDER [--seeds 3] [--only NAME]... [-o tools/data_results.json]
+python tools/evaluate_data.py FOLDER [--seeds 3] [--only NAME]... [--shorter 700] [-o tools/data_results.json]
 
 One `streamlstm train` and one `streamlstm evaluate` a table and seed, default options but for those named in OPTIONS.
-The baselines are told the seasons in SEASONS, which `train` has to find by itself.
+The baselines are told the seasons in SEASONS and FOLDER/seasons.json, which `train` has to find by itself. At the end
+stands the geometric mean over the tables of the error over that of the best baseline of each, and the worst.
 `python tools/reference.py` then puts the table into docs/explanation/quality.md.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import math
 import os
 import platform
 import subprocess
@@ -45,14 +47,19 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=3, help="trainings a table")
     parser.add_argument("--only", action="append", help="name of a table, without its suffix")
+    parser.add_argument("--shorter", type=int, help="only tables with at most so many lines")
     parser.add_argument("--baselines", default="all", help="as `evaluate --baselines`")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     given = parser.parse_args()
     tables = sorted(path for path in given.folder.iterdir() if path.suffix in {".csv", ".parquet"})
     if given.only:
         tables = [path for path in tables if path.stem in given.only]
+    if given.shorter:
+        tables = [path for path in tables if path.suffix == ".csv" and lines_of(path) <= given.shorter]
     if not tables:
         sys.exit(f"there is no table in {given.folder}")
+    told = given.folder / "seasons.json"
+    seasons = SEASONS | (json.loads(told.read_text()) if told.exists() else {})
     report: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": f"python tools/evaluate_data.py FOLDER --seeds {given.seeds}",
@@ -62,13 +69,37 @@ def main() -> None:
         "tables": {},
     }
     for path in tables:
-        report["tables"][path.stem] = measured(path, given.seeds, given.baselines)
+        report["tables"][path.stem] = measured(path, given.seeds, given.baselines, seasons.get(path.stem))
         print(row(path.stem, report["tables"][path.stem]), flush=True)
+    report["over_the_best"] = over_the_best(report["tables"])
     given.output.write_text(json.dumps(report, indent=2) + "\n")
     print("\n" + table(report))
+    print("\n" + ", ".join(f"{name} {figure:.4g}" for name, figure in report["over_the_best"].items()))
 
 
-def measured(path: Path, seeds: int, baselines: str) -> dict[str, Any]:
+def lines_of(path: Path) -> int:
+    """How many values a table has."""
+    return path.read_text().count("\n") - 1
+
+
+def over_the_best(tables: dict[str, Any]) -> dict[str, float]:
+    """RMSE over that of each table's best baseline: the geometric mean, the worst, how many above 1.06; coverage."""
+    ratios, covered = [], []
+    for found in tables.values():
+        there = [errors["rmse"] for errors in found["baselines"].values() if errors.get("rmse")]
+        ratios += [rmse / min(there) for rmse in found["rmse_of_seeds"]] if there else []
+        covered += [found["model"]["coverage"]] if found["model"]["coverage"] is not None else []
+    logs = [math.log(one) for one in ratios]
+    return {
+        "trainings": len(ratios),
+        "mean": math.exp(fmean(logs)),
+        "worst": max(ratios),
+        "above 1.06": sum(one > 1.06 for one in ratios),
+        "in 90 %": fmean(covered),
+    }
+
+
+def measured(path: Path, seeds: int, baselines: str, season: str | None) -> dict[str, Any]:
     """Train with every seed and evaluate each model; the baselines stand beside the first."""
     options = [word for pair in OPTIONS.get(path.stem, {}).items() for word in pair]
     trained, evaluated = [], []
@@ -77,7 +108,7 @@ def measured(path: Path, seeds: int, baselines: str) -> dict[str, Any]:
             model = str(Path(folder) / f"{seed}.onnx")
             trained.append(called("train", str(path), "-o", model, "--seed", str(seed), *options))
             beside = baselines if seed == 0 else "none"
-            seasons = ["--season", SEASONS[path.stem]] if path.stem in SEASONS else []
+            seasons = ["--season", season] if season else []
             evaluated.append(called("evaluate", model, str(path), "--baselines", beside, *seasons, *options))
     models = [methods["model"] for methods in evaluated]
     return {

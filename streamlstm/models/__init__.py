@@ -14,7 +14,7 @@ from streamlstm.models.gap_policy import (
     missing_policy,
 )
 from streamlstm.models.model_file import MAX_FILE_BYTES, ExternalWeightsError, check_model, read_model
-from streamlstm.models.packaged import UNIVERSAL, UNIVERSAL_FILE
+from streamlstm.models.packaged import ARIMA, BLEND, TRAINED, UNIVERSAL, UNIVERSAL_FILE
 from streamlstm.models.providers import CPU, FIXED_ROWS, PROVIDERS, fingerprint, provider_of, told_apart
 from streamlstm.models.spec import FLOAT16, MAX_STATE_SIZE, METADATA_KEY, ModelSpec, StateEntry
 
@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from streamlstm.models._integer_division import answer_overflow
     from streamlstm.models.bits import check_bits, step_by_step
     from streamlstm.models.interface import StepModel
-    from streamlstm.models.mixing import FIRST_PARTS, SHARPNESS, Candidate, candidate_shares, candidates_of
+    from streamlstm.models.mixing import (
+        FIRST_PARTS,
+        LEAST_SHARE,
+        LEAST_SUM,
+        SHARPNESS,
+        Candidate,
+        candidate_shares,
+        candidates_of,
+    )
     from streamlstm.models.model import Model, load
     from streamlstm.models.packing import LARGEST_HALF, Packing, as_stored
     from streamlstm.models.pairs import MOST_ROUNDED, join, split
@@ -46,6 +54,8 @@ __getattr__ = imported_later(
         "step_by_step": "bits",
         "StepModel": "interface",
         "FIRST_PARTS": "mixing",
+        "LEAST_SHARE": "mixing",
+        "LEAST_SUM": "mixing",
         "SHARPNESS": "mixing",
         "Candidate": "mixing",
         "candidate_shares": "mixing",

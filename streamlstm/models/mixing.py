@@ -6,16 +6,21 @@ are made said last, as changes from the last value, and the unit of the series.
 
 The universal model (`tools/universal`) mixes too: its state has `losses` (K,) and `said` (K,), changes from the last
 value; its file says under `experts` what they are called and how sharply they are told apart.
+
+A blended model (`training.blending`) mixes both of these, and an ARIMA: its state has `blend.errors` (K,), the sums of
+the squared errors of its parts, and `blend.said` (K,), the changes they forecast; its file says under `blend` which
+shares they have. The names of the universal model's entries begin with `universal.` there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.models.packaged import BLEND, TRAINED, UNIVERSAL
 from streamlstm.models.spec import ModelSpec
 
 # What the first candidates are made of: shares of the model's forecast, of the short one, of the smoothed level, of the
@@ -32,6 +37,8 @@ FIRST_CANDIDATES = {
 }
 FIRST_PARTS = 4
 SHARPNESS = 24.0
+# What is added to each sum of a blend's errors: so much of the largest, and so much.
+LEAST_SHARE, LEAST_SUM = 0.01, 1e-6
 ENOUGH = 1e-6  # of a total change, in its unit, by which the others are measured
 
 Float64 = NDArray[np.float64]
@@ -70,11 +77,54 @@ def candidates_of(spec: ModelSpec, state: NDArray[np.float32], last: Float64, sa
     for entry in spec.state:
         places[entry.name] = (first, first + entry.size)
         first += entry.size
+    blend = _blend_of(spec, state, places, last)
+    if not blend:
+        return _mixed_by(spec, state, places, last, said) or _experts_of(spec, state, places, last)
+    # What was answered is the blend's forecast, so what the trained part said is put in its place.
+    alone = said.copy()
+    alone[0] = blend[TRAINED].forecast
+    inner = {
+        TRAINED: _mixed_by(spec, state, places, last, alone),
+        UNIVERSAL: _experts_of(spec, state, places, last, f"{UNIVERSAL}."),
+    }
+    found = [
+        replace(
+            one, name=one.name if part.name == TRAINED else f"{part.name}: {one.name}", weight=part.weight * one.weight
+        )
+        for part in blend.values()
+        for one in next(iter(inner.get(part.name, [])), [replace(part, weight=1.0)])
+    ]
+    return [sorted(found, key=lambda one: -one.weight)]
+
+
+def _blend_of(
+    spec: ModelSpec, state: NDArray[np.float32], places: Mapping[str, tuple[int, int]], last: Float64
+) -> dict[str, Candidate]:
+    """The parts of a blended model by name; none of any other."""
+    told = spec.training.get(BLEND)
+    shares = told.get("shares") if isinstance(told, dict) else None
+    if not isinstance(shares, dict) or not {f"{BLEND}.errors", f"{BLEND}.said"} <= places.keys():
+        return {}
+    errors, said = (state[slice(*places[f"{BLEND}.{name}"])].astype(np.float64) for name in ("errors", "said"))
+    if not len(shares) == len(errors) == len(said) or TRAINED not in shares:
+        return {}
+    held = errors + LEAST_SHARE * errors.max() + LEAST_SUM
+    weights = np.array(list(shares.values()), np.float64) * (held.min() / held) ** 2
+    return {
+        name: Candidate(name=name, weight=float(weight), forecast=float(last[0] + change))
+        for name, weight, change in zip(shares, weights / weights.sum(), said, strict=True)
+    }
+
+
+def _mixed_by(
+    spec: ModelSpec, state: NDArray[np.float32], places: Mapping[str, tuple[int, int]], last: Float64, said: Float64
+) -> list[list[Candidate]]:
+    """Those of a forecaster that mixes; none of any other."""
     targets = spec.forecast
     shapes = {entry.name: entry.shape for entry in spec.state}
     made = _made_of(spec.training, len(targets), shapes)
     if made is None:
-        return _experts_of(spec, state, places, last)
+        return []
     names, shares = tuple(made), np.array(list(made.values()))
     errors, parts = (
         state[slice(*places[name])].astype(np.float64).reshape(shapes[name]) for name in ("errors", "said")
@@ -92,14 +142,22 @@ def candidates_of(spec: ModelSpec, state: NDArray[np.float32], last: Float64, sa
 
 
 def _experts_of(
-    spec: ModelSpec, state: NDArray[np.float32], places: Mapping[str, tuple[int, int]], last: Float64
+    spec: ModelSpec,
+    state: NDArray[np.float32],
+    places: Mapping[str, tuple[int, int]],
+    last: Float64,
+    prefix: str = "",
 ) -> list[list[Candidate]]:
-    """Those of the universal model; none of any other."""
+    """Those of the universal model, names of whose state begin with `prefix`; none of any other."""
     told = spec.training.get("experts")
     names, sharpness = (told.get(key) for key in ("names", "sharpness")) if isinstance(told, dict) else (None, None)
-    if not isinstance(names, list) or not isinstance(sharpness, float) or not {"losses", "said"} <= places.keys():
+    if (
+        not isinstance(names, list)
+        or not isinstance(sharpness, float)
+        or not {f"{prefix}losses", f"{prefix}said"} <= places.keys()
+    ):
         return []
-    losses, said = (state[slice(*places[name])].astype(np.float64) for name in ("losses", "said"))
+    losses, said = (state[slice(*places[prefix + name])].astype(np.float64) for name in ("losses", "said"))
     if not len(names) == len(losses) == len(said) or not losses.min() > 0:
         return []
     forecasts = [float(last[0] + change) for change in said]

@@ -59,7 +59,7 @@ class Carrying:
         return {
             "fingerprint": fingerprint(result.model_bytes),
             "bytes": len(result.model_bytes),
-            "state_bytes": 4 * result.forecaster.state_size,
+            "state_bytes": 4 * result.state_size,
             "seconds": round(self.seconds, 2),
             "series": len(result.series),
             "test_size": self.options.test_size,
@@ -69,6 +69,7 @@ class Carrying:
             "layers": [result.forecaster.config.layer, *result.forecaster.config.units],
             "ensemble": result.forecaster.config.members,
             "calendar": list(result.forecaster.config.calendar),
+            "blend": {} if result.blend is None else result.blend.as_facts(),
             "epochs": list(result.epochs),
             "validation_gain": result.validation_gain,
             "interrupted": result.interrupted,
@@ -94,6 +95,8 @@ class Carrying:
             yield f"the recurrent layers learnt for {_listed(facts['epochs'])} epochs, validation error {gain}"
         else:
             yield "the recurrent layers did not lower the validation error, so the linear part forecasts alone"
+        if self.result.blend is not None:
+            yield self.result.blend.in_words()
         if not errors:
             return
         yield ""

@@ -25,9 +25,11 @@ from streamlstm.evaluation import (
 )
 from streamlstm.models import TRAINED_MISSING, Model
 from streamlstm.tables import Holes, Series
+from streamlstm.training.blending.blend import NOT_BLENDED, Blend, Blends, find_blends
+from streamlstm.training.blending.graph import export_blended, with_blend
 from streamlstm.training.calendar import calendar_periods, usual_spacing
 from streamlstm.training.exactness import Origin, find_origin, refuse_ratios
-from streamlstm.training.export.model_writer import Exportable, check_export, export_model, write_model
+from streamlstm.training.export.model_writer import Exportable, export_model, write_model
 from streamlstm.training.fitting import Fitted, Progress, fit
 from streamlstm.training.forecaster import Forecaster, ForecasterConfig
 from streamlstm.training.forecaster.exact import ExactForecaster
@@ -87,6 +89,7 @@ class TrainingResult:
 
     model_bytes: bytes
     forecaster: Forecaster
+    blend: Blend | None  # what the forecast is a mean of, besides the forecaster's
     plan: Plan
     epochs: tuple[int, ...]  # each recurrent stack has seen; 0: it did not help and says nothing
     validation_gain: float  # by how much the correction lowered the validation error, as a share
@@ -98,6 +101,11 @@ class TrainingResult:
     left_out: tuple[str, ...]  # the names of series that are too short
     series: tuple[Series, ...]  # what was trained and tested on, gaps at the beginning cut off
     forecasts: tuple[NDArray[np.float64], ...]  # a series: of its values 1 to N - 1, (N - 1, O)
+
+    @property
+    def state_size(self) -> int:
+        """Float32 a series."""
+        return Model(self.model_bytes).spec.state_size
 
 
 def _say_nothing(message: object) -> None:
@@ -134,21 +142,23 @@ def train(
         learnt_from = thinned(panel, MOST_TRAINED)
         fitted = _fitted(config, learnt_from, plan, options, report, begin, say)
         exported = _exported(fitted.forecaster, origin)
+        stage(Stage("blending"))
+        blends = _blends(fitted, panel, fitted_on, options)
         stage(Stage("measuring errors"))
         facts = _facts(plan, options, fitted, panel) | _thinned_facts(panel, learnt_from, say)
-        model = Model(export_model(exported, training=facts))
+        model = Model(with_blend(export_model(exported, training=facts), blends.final))
         forecasts, policy = _best_forecasts(series, model, options.test_size, say)
         stage(Stage("measuring intervals"))
-        facts |= policy | _widths(series, fitted, origin, panel, learnt_from, policy)
+        facts |= policy | _widths(series, fitted, origin, blends.searched, panel, learnt_from, policy)
         errors, first = _errors(series, model, forecasts, options.test_size, plan.seasons.all, policy)
         stage(Stage("checking the export"))
         # The errors are the exported model's own, so the file is written again with them; its graph stays the same.
         facts["errors"] = {name: error.as_json() for name, error in errors.items()}
-        model_bytes = export_model(exported, training=facts)
-        difference = check_export(exported, model_bytes, *_sample(panel, origin))
+        model_bytes, difference = export_blended(exported, facts, blends.final, *_sample(panel, origin))
     return TrainingResult(
         model_bytes=model_bytes,
         forecaster=fitted.forecaster,
+        blend=blends.final,
         plan=plan,
         epochs=fitted.epochs,
         validation_gain=fitted.gain,
@@ -200,6 +210,10 @@ def _fitted(
     if begin is not None:
         say(begin.outcome)
     return found
+
+
+def _blends(fitted: Fitted, panel: Panel, series: Sequence[Series], options: TrainingOptions) -> Blends:
+    return find_blends(fitted.searched, panel, series, _asked(options)) if options.adapt else NOT_BLENDED
 
 
 def _origin(series: Sequence[Series], options: TrainingOptions) -> tuple[Origin | None, str]:
@@ -329,13 +343,14 @@ def _widths(
     series: Sequence[Series],
     fitted: Fitted,
     origin: Origin | None,
+    blend: Blend | None,
     panel: Panel,
     learnt_from: Panel,
     policy: Mapping[str, str],
 ) -> dict[str, Any]:
     """How intervals grow over the steps ahead: on the validation part, by the forecaster that has not seen it."""
     return width_facts(
-        Model(write_model(_exported(fitted.searched, origin))),
+        Model(with_blend(write_model(_exported(fitted.searched, origin)), blend)),
         series,
         panel.lengths.tolist(),
         validation_begins(panel, learnt_from).tolist(),

@@ -20,6 +20,8 @@ BESIDE = 0.03  # of a period; tides of 24.8 hours and moons of 354 days are fart
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 YEAR_DAYS = 365
+# Days between two values, at least and at most, and the periods they have: quarters, months, weeks, days.
+CALENDAR_DAYS = ((89, 93, (4,)), (28, 31, (12,)), (7, 7, (52,)), (1, 1, (7, YEAR_DAYS)))
 CALENDAR_MS = (HOUR_MS, DAY_MS, 7 * DAY_MS)
 
 
@@ -72,13 +74,12 @@ def _measured(period: int, share: float, calendar: Sequence[int]) -> int:
 
 
 def _calendar_periods(series: Sequence[Series]) -> list[int]:
-    """The steps in an hour, a day, a week, or a year of months or days, if the spacing of the times says so."""
+    """The steps in an hour, a day, a week, or a year of quarters, months, weeks or days, if the times say so."""
     spacings = [np.diff(one.times_ms) for one in series if one.times_ms is not None and len(one.times_ms) > 1]
     if not spacings:
         return []
     spacing = float(np.median(np.concatenate(spacings)))
-    if 28 * DAY_MS <= spacing <= 31 * DAY_MS:
-        return [12]
-    if spacing == DAY_MS:
-        return [7, YEAR_DAYS]
+    for least, most, periods in CALENDAR_DAYS:
+        if least * DAY_MS <= spacing <= most * DAY_MS:
+            return list(periods)
     return [round(period / spacing) for period in CALENDAR_MS if period % spacing == 0]

@@ -87,7 +87,18 @@ def _run(
         assert times_ms is not None, "was held above"
         feed["time"] = times_ms[:, None]
     names = sorted(wanted)
-    return dict(zip(names, session.run(names, feed), strict=True))
+    if model.spec.chunking:
+        return dict(zip(names, session.run(names, feed), strict=True))
+    over_time = {name for node in nodes for name in (node.input[0], node.output[0])}
+    steps = []
+    for step in range(len(fed)):  # the model cannot run over time in one call
+        now = {name: part if name == "state" else part[step : step + 1] for name, part in feed.items()}
+        *read, feed["state"] = session.run([*names, "next_state"], now)
+        steps.append(read)
+    return {
+        name: np.concatenate(parts) if name in over_time else parts[0]
+        for name, parts in zip(names, zip(*steps, strict=True), strict=True)
+    }
 
 
 def _layer(node: onnx.NodeProto, constants: Mapping[str, Any], found: Mapping[str, Float32]) -> LayerGates:

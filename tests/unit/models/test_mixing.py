@@ -12,7 +12,8 @@ from streamlstm.models import Model, candidate_shares, candidates_of
 from support import models
 
 RNG = np.random.default_rng(3)
-SERIES = 50 + np.cumsum(RNG.normal(0, 1, 400)) + 5 * np.sin(np.arange(400) / 4)
+WAVY = 50 + np.cumsum(RNG.normal(0, 1, 400)) + 5 * np.sin(np.arange(400) / 4)
+SERIES = np.tile(WAVY, 7)  # a shorter one is blended
 SEASON = (25,)
 OPTIONS = {"units": 3, "ensemble": 1, "epochs": 1, "season": SEASON}
 

@@ -134,6 +134,7 @@ def test_progress_is_told_each_stage_and_drawn_nowhere_but_on_a_terminal(capfd: 
         "planning: scaling and seasons",
         "fitting the linear part",
         "finding the number of epochs",
+        "blending",
         "measuring errors",
         "measuring intervals",
         "checking the export",

@@ -1,0 +1,263 @@
+"""The step model of a blend: the graphs of its parts beside each other, and their forecasts' mean.
+
+How the parts are weighed: by their shares, and by the squares of their errors of late, so that what goes astray after a
+shift counts less; not more sharply than that, since a mean is better than a choice. Part k has the weight
+
+    share_k / (sum_k + a hundredth of the largest sum)^2 / what makes all weights one.
+
+The universal model takes one step a call, so this does too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from streamlstm.errors import ModelError
+from streamlstm.models import (
+    ARIMA,
+    BLEND,
+    LEAST_SHARE,
+    LEAST_SUM,
+    UNIVERSAL,
+    UNIVERSAL_FILE,
+    Model,
+    ModelSpec,
+    StateEntry,
+    check_bits,
+    step_by_step,
+)
+from streamlstm.models.graph import Graph
+from streamlstm.nn import OnnxOperations
+from streamlstm.training.blending.arima import MOST_CHANGE, MOST_ERROR, Arima
+from streamlstm.training.blending.blend import Blend
+from streamlstm.training.export.model_writer import Exportable, check_export, export_model
+from streamlstm.training.forecaster.scaling import EXPONENT_LIMIT, RAW_LIMIT
+
+Floats = NDArray[np.floating[Any]]
+Sym = Any  # a symbol of the graph: `streamlstm.nn.symbols.Symbol`
+
+DECAY = 0.97  # of the sums of squared errors, a step
+FIRST_SUM = 5.0  # of each, squared units
+MOST_ERROR_UNITS = 7.0  # of the universal model's scale of the series
+MOST_SAID_UNITS = 50.0  # of what a part says: one that is led astray by a spike does not take the mean along
+# What the trained forecaster's errors count more on values it has been fitted to, where they are too small: as much
+# again as they are, and less where it was fitted to more than so many.
+FLATTERED = 400.0
+TINY = 1e-30
+TOLERANCE = 1e-4  # of a change, that a part may differ by from itself alone
+ROUNDING = 1e-6  # of a value, in float32, that it may differ by too
+LARGEST = 1e30  # of what the ARIMA looks at, so that no difference is infinite
+
+
+def export_blended(
+    exported: Exportable, facts: dict[str, Any], blend: Blend | None, x: Floats, time: NDArray[np.int64] | None
+) -> tuple[bytes, float]:
+    """A forecaster's step model with the blend's other parts, and how far it is from torch (`check_export`) on x.
+
+    Raises ModelError where one of the parts is not what it is alone.
+    """
+    own = export_model(exported, training=facts)
+    difference = check_export(exported, own, x, time)
+    if blend is not None:
+        check_blended(with_blend(own, blend), blend, own, x, time)
+    return with_blend(own, blend), difference
+
+
+def with_blend(model_bytes: bytes, blend: Blend | None) -> bytes:
+    """The step model of a trained one with the blend's other parts beside it; itself without a blend."""
+    return model_bytes if blend is None else _blended(model_bytes, blend)
+
+
+def _blended(model_bytes: bytes, blend: Blend) -> bytes:
+    own, other = (onnx.load_model_from_string(data) for data in (model_bytes, UNIVERSAL_FILE.read_bytes()))
+    first, second = Model(model_bytes).spec, Model(UNIVERSAL_FILE.read_bytes()).spec
+    graph = Graph()
+    side = OnnxOperations(graph)
+    spec = _spec(first, second, blend)
+    x = side.symbol("x")
+    pair = x if first.exact else _padded(x)
+    sizes = [first.state_size, second.state_size, *(e.size for e in (*_of_arima(blend.arima), *_of_blend(blend)))]
+    trained, universal, *rest = side.symbol("state").split(sizes, dim=1)
+    feeds = {"x": "x", "state": trained.name} | ({"time": "time"} if first.uses_time else {})
+    ours = {name: side.symbol(at) for name, at in graph.graft(own.graph, feeds).items()}
+    theirs = {
+        name: side.symbol(at)
+        for name, at in graph.graft(other.graph, {"x": pair.name, "state": universal.name}).items()
+    }
+    last, count, scale = (_entry(universal, second, name) for name in ("last", "count", "scale"))
+    value, every = pair.squeeze(0), ours["y"].squeeze(0)  # (B, 2), (B, O) or (B, 2O)
+    moved = _total(value - last) * count.clamp(max=1.0)
+    width = len(first.outputs)
+    nearest = _padded(every[:, 0:1].unsqueeze(0)).squeeze(0)
+    if first.exact:
+        nearest = side.concat([every[:, 0:1], every[:, width : width + 1]], axis=1)
+    said = [_total(nearest - value), _total(theirs["y"].squeeze(0) - value)]
+    carried = [ours["next_state"], theirs["next_state"]]
+    if blend.arima is not None:
+        forecast, state = _Arima(side, blend.arima)(value[:, 0:1], moved, count, said[1], rest[:-2])
+        said, carried = [*said, forecast], [*carried, *state]
+    mean, state = _mixed(
+        blend,
+        moved,
+        side.concat(said, axis=1),
+        (count, scale, _entry(theirs["next_state"], second, "scale")),
+        rest[-2:],
+    )
+    high, low = value.split([1, 1], dim=1)
+    below = low + mean
+    rounded = (high + below).clamp(-RAW_LIMIT, RAW_LIMIT)
+    columns = [rounded, *([every[:, 1:width]] if width > 1 else [])]
+    if first.exact:
+        columns += [below - (rounded - high), *([every[:, width + 1 :]] if width > 1 else [])]
+    y = side.concat(columns, axis=1).unsqueeze(0)
+    model = graph.model(spec, y.name, side.concat([*carried, *state], axis=1).name)
+    done: bytes = model.SerializeToString(deterministic=True)
+    return done
+
+
+def _padded(x: Sym) -> Sym:
+    """Numbers (1, B, n) with a zero behind them: one number as a pair."""
+    return x.node("Pad", x.operations.ints(0, 0, 0, 0, 0, 1), x.operations.symbol(0.0))
+
+
+def _total(pair: Sym) -> Sym:
+    """A pair (B, 2) as one number (B, 1)."""
+    return pair @ torch.ones(2, 1)
+
+
+def _spec(own: ModelSpec, universal: ModelSpec, blend: Blend) -> ModelSpec:
+    theirs = (replace(entry, name=f"{UNIVERSAL}.{entry.name}") for entry in universal.state)
+    layers = [*own.layers, *universal.layers]
+    if blend.arima is not None:
+        layers.append({"kind": "ARIMA", "units": 1, "parameters": len(blend.arima.numbers)})
+    return replace(
+        own,
+        state=(*own.state, *theirs, *_of_arima(blend.arima), *_of_blend(blend)),
+        chunking=False,
+        layers=tuple(layers),
+        training={**own.training, BLEND: blend.as_facts(), "experts": universal.training["experts"]},
+    )
+
+
+def _of_arima(arima: Arima | None) -> tuple[StateEntry, ...]:
+    if arima is None:
+        return ()
+    return (
+        StateEntry(name=f"{ARIMA}.changes", shape=(max(1, arima.season),)),
+        StateEntry(name=f"{ARIMA}.errors", shape=(arima.lag,)),
+        StateEntry(name=f"{ARIMA}.moved", shape=(1,)),
+        StateEntry(name=f"{ARIMA}.said", shape=(1,)),
+    )
+
+
+def _of_blend(blend: Blend) -> tuple[StateEntry, ...]:
+    count = len(blend.names)
+    return (
+        StateEntry(name=f"{BLEND}.errors", shape=(count,), initial=FIRST_SUM),
+        StateEntry(name=f"{BLEND}.said", shape=(count,)),
+    )
+
+
+def _entry(state: Sym, spec: ModelSpec, name: str) -> Sym:
+    """The piece of a packed state (B, D) that is the entry of this name."""
+    first = 0
+    for entry in spec.state:
+        if entry.name == name:
+            return state[:, first : first + entry.size]
+        first += entry.size
+    raise AssertionError(f"the universal model's state has a {name}")
+
+
+def _mixed(blend: Blend, moved: Sym, said: Sym, seen: tuple[Sym, ...], state: list[Sym]) -> tuple[Sym, list[Sym]]:
+    """The mean (B, 1) of what parts said (B, K), changes like `moved` (B, 1), which came; and the state.
+
+    The `count` of values and their `scale`, (B, 1), are of before the latest, the scale after it follows.
+    """
+    (count, scale, now), (sums, before) = seen, state
+    units = (moved - before) / scale.clamp(min=TINY)
+    bounded = units.clamp(-MOST_ERROR_UNITS, MOST_ERROR_UNITS) * count.clamp(max=1.0)
+    more = torch.zeros(len(blend.names))
+    more[0] = min(1.0, FLATTERED / blend.trained_steps)
+    fitted = (count * -1.0 + float(blend.trained_steps)).clamp(0.0, 1.0)  # 1 as long as it was fitted to the value
+    sums = sums * DECAY + bounded * bounded * (fitted * more + 1.0)
+    ones = torch.ones(len(blend.names), 1)
+    held = sums + (sums.amax(dim=1, keepdim=True) * LEAST_SHARE + LEAST_SUM)
+    ratio = held.amin(dim=1, keepdim=True) / held
+    weights = ratio * ratio * torch.tensor(blend.shares)
+    most = now * MOST_SAID_UNITS
+    bounded = said.maximum(-most).node("Min", most)
+    return (bounded * weights) @ ones / (weights @ ones), [sums, said]
+
+
+class _Arima:
+    """The nodes of `Arima.forecasts`, a step."""
+
+    def __init__(self, side: OnnxOperations, arima: Arima) -> None:
+        self.side, self.arima = side, arima
+
+    def __call__(self, value: Sym, moved: Sym, count: Sym, instead: Sym, state: list[Sym]) -> tuple[Sym, list[Sym]]:
+        """The change that is forecast (B, 1), after `moved` to a value with `count` before it; and the state.
+
+        It is `instead` while there are too few values.
+        """
+        side, arima = self.side, self.arima
+        changes, errors, before, said = state
+        phi, second, theta, seasonal = arima.numbers
+        if arima.log:
+            former = (value - moved).maximum(arima.floor)
+            moved = _log(value.maximum(arima.floor) / former)
+        change = (moved / arima.unit).clamp(-LARGEST, LARGEST) * count.clamp(max=1.0)
+        full = (count - (arima.lag - 1.0)).clamp(0.0, 1.0)  # 1 where there are enough values before this one, else 0
+        largest, most = MOST_CHANGE * arima.spread, MOST_ERROR * arima.spread
+        over_season = change - changes[:, 0:1] if arima.season else change
+        over_season = over_season.clamp(-largest, largest) * full
+        wrong = (over_season - said).clamp(-most, most) * full
+        changes, errors = (side.concat([old, new], axis=1)[:, 1:] for old, new in ((changes, change), (errors, wrong)))
+        said = over_season * phi + before * second + wrong * theta
+        ahead = said
+        if arima.season:
+            said = said + errors[:, 1:2] * seasonal + errors[:, 0:1] * (theta * seasonal)
+            ahead = said + changes[:, 0:1]
+        ahead = ahead * arima.unit
+        if arima.log:
+            factor = ahead.clamp(-EXPONENT_LIMIT, EXPONENT_LIMIT).exp()
+            ahead = value.maximum(arima.floor) * factor - value
+        ahead = ahead.clamp(-RAW_LIMIT, RAW_LIMIT)
+        return side.where(full > 0.5, ahead, instead), [changes, errors, over_season, said]
+
+
+def _log(x: Sym) -> Sym:
+    """The logarithm of (B, 1)."""
+    return x.unsqueeze(0).log().squeeze(0)
+
+
+def check_blended(model_bytes: bytes, blend: Blend, own: bytes, x: Floats, time: NDArray[np.int64] | None) -> None:
+    """ModelError unless over x (T, B, 1) parts say what they say alone, and each series has its bits alone too."""
+    model, names = Model(model_bytes, source="the blended model"), blend.names
+    place = model.spec.state_size - len(names)
+    x = model.as_fed(x)
+    wanted = [
+        step_by_step(one, x, at)[0][..., 0]
+        for one, at in ((Model(own), time), (Model(UNIVERSAL_FILE.read_bytes()), None))
+    ]
+    if blend.arima is not None:
+        arima = np.stack([blend.arima.forecasts(row) for row in x[..., 0].T.astype(np.float64)], axis=1)
+        wanted.append(np.where(np.isnan(arima), wanted[1], arima))
+    state, rounding = model.initial_state(x.shape[1]), 0.0 if model.spec.exact else ROUNDING
+    for step, values in enumerate(x[..., 0].astype(np.float64)):
+        state = model.step(x[step], state, None if time is None else time[step])[1]
+        for name, part, said in zip(names, wanted, state[:, place:].T, strict=True):
+            moved = part - x[..., 0].astype(np.float64)
+            size = np.abs(moved[step]) + np.abs(moved).mean() + rounding * np.abs(values) / TOLERANCE + TINY
+            apart = float((np.abs(said - moved[step]) / size).max())
+            if not apart <= TOLERANCE:
+                raise ModelError(
+                    f"the blended model's {name} part differs by {apart:.1e} of a change from itself alone"
+                )
+    check_bits(model, x, time)

@@ -1,0 +1,187 @@
+"""Short tables: the mean of the trained forecaster, the universal model and an ARIMA, and when there is one."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import streamlstm
+from streamlstm.errors import ModelError
+from streamlstm.evaluation.served import serve
+from streamlstm.models import UNIVERSAL, Model, candidates_of
+from streamlstm.tables import Series, TableOptions, read_table
+from streamlstm.training import LoopOptions, TrainingOptions, train
+from streamlstm.training.blending.arima import Arima, fit_arima
+from streamlstm.training.blending.blend import MOST_BLENDED, PRIOR, _shares
+from streamlstm.training.blending.graph import check_blended, with_blend
+from streamlstm.training.pipeline import TrainingResult
+
+SMALL = TrainingOptions(units=(4,), members=1, loop=LoopOptions(epochs=1))
+AIRLINE = Path(streamlstm.__file__).parent / "models" / "airline-passengers.csv"
+Float64 = NDArray[np.float64]
+
+
+def seasonal(length: int = 160, season: int = 12, theta: float = -0.5, level: float = 500.0) -> Float64:
+    """The airline model: changes over a season of changes are a moving average of noise."""
+    random = np.random.default_rng(3)
+    e, z = random.normal(0, 1, length), np.zeros(length)
+    z[: season + 1] = 10 * np.sin(2 * np.pi * np.arange(season + 1) / season)
+    for t in range(season + 1, length):
+        w = e[t] + theta * e[t - 1] - 0.6 * e[t - season] - 0.6 * theta * e[t - season - 1]
+        z[t] = z[t - 1] + z[t - season] - z[t - season - 1] + w
+    return z + level
+
+
+def trained(values: Float64, **changes: object) -> tuple[TrainingResult, Model]:
+    """A small training on one series."""
+    series = [Series("a", None, values if values.ndim == 2 else values[:, None])]
+    result = train(series, dataclasses.replace(SMALL, **changes))  # type: ignore[arg-type]
+    return result, Model(result.model_bytes)
+
+
+def test_an_arima_finds_the_numbers_that_made_a_series() -> None:
+    """Season and moving averages, of many values; its errors are then little more than the noise."""
+    values = seasonal(900)
+    found = fit_arima(values, [12])
+    assert found is not None
+    assert (found.season, found.log) == (12, False)
+    np.testing.assert_allclose(found.numbers[2:], (-0.5, -0.6), atol=0.15)
+    wrong = values[100:] - found.forecasts(values)[99:-1]
+    assert np.sqrt(np.mean(wrong**2)) < 1.06
+
+
+def test_an_arima_says_what_its_equation_says() -> None:
+    """Forecasts are those of the recursion, written out; there are none before a season and a value."""
+    values = seasonal(60)
+    arima = Arima(season=4, log=False, floor=0.0, unit=2.0, spread=1e3, numbers=(0.3, 0.2, -0.4, -0.5))
+    z, w, e, said = values / 2.0, np.zeros(60), np.zeros(61), np.full(60, np.nan)
+    for t in range(5, 60):
+        w[t] = z[t] - z[t - 1] - z[t - 4] + z[t - 5]
+        e[t] = w[t] - (0.3 * w[t - 1] + 0.2 * w[t - 2] - 0.4 * e[t - 1] - 0.5 * e[t - 4] + 0.2 * e[t - 5])
+        ahead = 0.3 * w[t] + 0.2 * w[t - 1] - 0.4 * e[t] - 0.5 * e[t - 3] + 0.2 * e[t - 4]
+        said[t] = 2.0 * (z[t] + z[t - 3] - z[t - 4] + ahead)
+    np.testing.assert_allclose(arima.forecasts(values), said, rtol=1e-12)
+
+
+def test_an_arima_of_logarithms_grows_with_the_series() -> None:
+    """A thousand times the values have a thousand times the forecasts; what stands still has no ARIMA."""
+    values = np.exp(seasonal(level=0.0) / 30)
+    one, other = fit_arima(values, [12]), fit_arima(1000 * values, [12])
+    assert one is not None
+    assert other is not None
+    assert (one.log, other.log) == (True, True)
+    np.testing.assert_allclose(other.forecasts(1000 * values), 1000 * one.forecasts(values), rtol=1e-6)
+    assert fit_arima(np.full(80, 3.0), [4]) is None
+
+
+def test_shares_go_with_errors_that_are_told_apart() -> None:
+    """Of few values the prior decides, of many the better; an outlier does not; all right is all alike."""
+    alike = np.ones((3, 20))
+    np.testing.assert_allclose(_shares(alike), np.array(PRIOR) / sum(PRIOR), atol=1e-6)
+    np.testing.assert_allclose(_shares(0 * alike), np.array(PRIOR) / sum(PRIOR), atol=1e-6)
+    better = np.array([[1.0], [2.0], [2.0]])
+    few, many = _shares(better * np.ones(5)), _shares(better * np.ones(200))
+    assert few[0] < 0.5
+    assert many[0] > 0.99
+    assert sum(few) == pytest.approx(1)
+    spiked = better * np.ones(200)
+    spiked[0, 3] = 30.0
+    assert _shares(spiked)[0] > 0.5, "its square alone would be more than all others"
+
+
+def test_a_short_table_is_forecast_by_a_mean() -> None:
+    """What is answered is the weighted mean of what the parts said, and inspect tells of all of them."""
+    values = seasonal()
+    result, model = trained(values)
+    assert result.blend is not None
+    assert result.blend.names == ("trained", "universal", "arima")
+    assert model.spec.training["blend"]["arima"]["season"] == 12
+    assert not model.spec.chunking
+    assert result.state_size == model.spec.state_size
+    state = model.initial_state(1)
+    for value in values[:120]:
+        y, state = model.step([[value]], state)
+        (rows,) = candidates_of(model.spec, state[0], np.array([value]), y[0].astype(np.float64))
+        assert sum(row.weight for row in rows) == pytest.approx(1, abs=1e-6)
+        known = [row for row in rows if row.forecast is not None]
+        left = 1 - sum(row.weight for row in known)
+        mean = sum(row.weight * row.forecast for row in known if row.forecast is not None)
+        assert left > 1e-3 or y[0, 0] == pytest.approx(mean, rel=1e-4)
+    names = {row.name.partition(":")[0] for row in rows}
+    assert {"universal", "arima", "model", "last"} <= names
+
+
+def test_parts_that_do_not_say_what_they_say_alone_are_refused() -> None:
+    """The check of an export finds an ARIMA with other numbers, and one part too few steps."""
+    values = seasonal()
+    result, _ = trained(values, adapt=True)
+    own = trained(values, adapt=False)[0].model_bytes
+    blend = result.blend
+    assert blend is not None
+    assert blend.arima is not None
+    x = values[-60:, None, None]
+    check_blended(with_blend(own, blend), blend, own, x, None)
+    other = dataclasses.replace(blend, arima=dataclasses.replace(blend.arima, numbers=(0.5, 0.0, 0.1, -0.2)))
+    with pytest.raises(ModelError, match="arima part differs"):
+        check_blended(with_blend(own, other), blend, own, x, None)
+
+
+@pytest.mark.parametrize(
+    ("values", "changes"),
+    [
+        (seasonal(), {"adapt": False}),
+        (np.stack([seasonal(), seasonal()], axis=1), {}),
+        (np.where(np.arange(200) % 40 == 3, 5.0, 1.0), {}),
+        (seasonal(MOST_BLENDED * 5 // 4 + 10), {}),
+    ],
+    ids=["no adaptation", "two numbers a value", "stands still", "many values"],
+)
+def test_there_is_no_blend(values: Float64, changes: dict[str, object]) -> None:
+    """Such a model is as it was: it has no state besides, and is stepped over time in one call."""
+    result, model = trained(values, **changes)
+    assert result.blend is None
+    assert model.spec.chunking
+    assert not [entry.name for entry in model.spec.state if entry.name.startswith(("universal.", "arima.", "blend."))]
+
+
+def test_several_short_series_have_no_arima() -> None:
+    """Theirs is the universal model beside the trained one; further steps are the trained one's."""
+    series = [Series(name, None, seasonal(90, level=level)[:, None]) for name, level in (("a", 100.0), ("b", 900.0))]
+    result = train(series, dataclasses.replace(SMALL, horizon=3))
+    assert result.blend is not None
+    assert result.blend.names == ("trained", "universal")
+    assert Model(result.model_bytes).spec.outputs == ("yhat", "yhat2", "yhat3")
+
+
+@pytest.mark.parametrize("scaling", ["auto", "log"])
+def test_whatever_comes_the_forecast_is_finite_and_comes_back(scaling: str) -> None:
+    """Spikes, zeros and numbers at float32's end; some seasons after them forecasts are as before."""
+    values = np.abs(seasonal())
+    _, model = trained(values, scaling=scaling)
+    wild = np.concatenate([values[:60], [1e12, -1e12, 0.0, 3e38, -3e38, 1e-30], values[60:], values])
+    ys = model.run(wild[:, None, None], model.initial_state(1))[0]
+    assert np.isfinite(ys).all()
+    late = np.abs(ys[-21:-1, 0, 0] - values[-20:])
+    assert np.sqrt(np.mean(late**2)) < 5 * np.abs(np.diff(values)).mean()
+
+
+def test_numbers_that_float32_cannot_hold_are_blended_as_well() -> None:
+    """The parts see changes, so a level of billions makes no difference to speak of."""
+    low, _ = trained(seasonal(level=1e4))
+    high, model = trained(seasonal(level=1e10))
+    assert model.spec.exact
+    assert high.blend is not None
+    assert high.errors["model"].rmse == pytest.approx(low.errors["model"].rmse, rel=0.1)
+
+
+def test_a_model_of_the_airline_table_is_no_worse_than_the_universal_one() -> None:
+    """Which it has in it."""
+    series = read_table(AIRLINE, TableOptions())
+    result = train(series, TrainingOptions(test_size=36))
+    universal = serve(streamlstm.load(UNIVERSAL), series).outputs[0][-37:-1, 0]
+    rmse = float(np.sqrt(np.mean((universal - series[0].values[-36:, 0]) ** 2)))
+    assert result.errors["model"].rmse < rmse
