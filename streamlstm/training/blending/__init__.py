@@ -1,1 +1,1 @@
-"""Short tables: the forecast is a weighted mean of the trained forecaster's, the universal model's and an ARIMA's."""
+"""A short series: the forecast is a weighted mean of the trained forecaster's, the universal model's and an ARIMA's."""

@@ -81,21 +81,21 @@ NOT_BLENDED = Blends(None, None)
 def find_blends(searched: Forecaster, panel: Panel, series: Sequence[Series], asked: Seasons | None) -> Blends:
     """The blend for a forecaster that has not seen the validation part, and for the one that then learns from all.
 
-    The ARIMA has one of the seasons `asked` for, or of those that the panel's `series` may have. Nothing for a panel of
-    several numbers a value, with many values or that stands still, and where nothing tells how to weigh the parts.
+    The ARIMA has one of the seasons `asked` for, or of those that the panel's `series` may have. Nothing for several
+    series, which teach the trained one more than one does, for several numbers a value, many values or a series that
+    stands still, and where nothing tells how to weigh the parts.
     """
-    if panel.values.shape[2] != 1 or int(panel.lengths.sum()) > MOST_BLENDED or _stands(panel):
+    if panel.values.shape[1:] != (1, 1) or int(panel.lengths.sum()) > MOST_BLENDED or _stands(panel):
         return NOT_BLENDED
     starts, values = validation_starts(panel), panel.values[..., 0]
     sets = season_candidates(panel, series)[0] if asked is None else [asked]
     seasons = sorted({season for one in sets for season in one.all})
-    said, arimas = [_trained(searched, panel), _universal(values)], None
-    if values.shape[1] == 1:
-        arimas = [
-            fit_arima(values[: int(end), 0], seasons, logs=not searched.config.exact)
-            for end in (starts[0], panel.lengths[0])
-        ]
-    if arimas is not None and arimas[0] is not None and arimas[1] is not None:
+    said = [_trained(searched, panel), _universal(values)]
+    arimas = [
+        fit_arima(values[: int(end), 0], seasons, logs=not searched.config.exact)
+        for end in (starts[0], panel.lengths[0])
+    ]
+    if arimas[0] is not None and arimas[1] is not None:
         own = arimas[0].forecasts(values[:, 0])[:, None]
         said.append(np.where(np.isnan(own), values, own))
     else:

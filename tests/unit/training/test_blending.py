@@ -148,13 +148,17 @@ def test_there_is_no_blend(values: Float64, changes: dict[str, object]) -> None:
     assert not [entry.name for entry in model.spec.state if entry.name.startswith(("universal.", "arima.", "blend."))]
 
 
-def test_several_short_series_have_no_arima() -> None:
-    """Theirs is the universal model beside the trained one; further steps are the trained one's."""
+def test_several_short_series_are_not_blended() -> None:
+    """They teach the trained one more than one series does."""
     series = [Series(name, None, seasonal(90, level=level)[:, None]) for name, level in (("a", 100.0), ("b", 900.0))]
-    result = train(series, dataclasses.replace(SMALL, horizon=3))
+    assert train(series, SMALL).blend is None
+
+
+def test_further_steps_are_the_trained_ones() -> None:
+    """The blend is of the next value."""
+    result, model = trained(seasonal(90), horizon=3)
     assert result.blend is not None
-    assert result.blend.names == ("trained", "universal")
-    assert Model(result.model_bytes).spec.outputs == ("yhat", "yhat2", "yhat3")
+    assert model.spec.outputs == ("yhat", "yhat2", "yhat3")
 
 
 @pytest.mark.parametrize("scaling", ["auto", "log"])
