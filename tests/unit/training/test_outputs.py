@@ -121,19 +121,32 @@ def test_gaps_in_training_are_filled_with_forecasts() -> None:
     assert with_gaps_forecast(ForecasterConfig(), whole, [one], 1.0) is whole
 
 
+def halves(seed: int) -> Series:
+    """A random walk every second value of which is missing."""
+    values = np.cumsum(np.random.default_rng(seed).normal(size=600)) + 100
+    values[1::2] = np.nan
+    return Series(f"s{seed}", None, values[:, None])
+
+
 def test_where_half_of_the_values_are_missing_the_last_one_stands_in_for_them() -> None:
     """The model would do far worse with its own forecasts: its file says so, and serving and scoring heed that."""
-    values = np.cumsum(np.random.default_rng(0).normal(size=600)) + 100
-    values[1::2] = np.nan
-    one, said = Series("s", None, values[:, None]), list[str]()
-    result = train([one], dataclasses.replace(SMALL, seasons=(), scaling="standard"), say=said.append)
+    series, said = [halves(0), halves(1)], list[str]()
+    result = train(series, dataclasses.replace(SMALL, seasons=(), scaling="standard"), say=said.append)
     model = Model(result.model_bytes)
     assert any("--missing hold" in line for line in said)
     assert model.spec.training["missing"] == "hold"
     assert result.errors["model"].mae < 1.1 * result.errors["naive"].mae
-    as_trained, held, own = (serve(model, [one], missing).outputs[0] for missing in (None, "hold", "impute"))
+    as_trained, held, own = (serve(model, series, missing).outputs[0] for missing in (None, "hold", "impute"))
     np.testing.assert_array_equal(as_trained, held)
     assert np.abs(own - held).max() > 1.0
+
+
+def test_a_blend_bears_that_half_of_the_values_are_missing() -> None:
+    """With its own forecasts in their place it is as good as with the last value."""
+    result = train([halves(0)], dataclasses.replace(SMALL, seasons=(), scaling="standard"))
+    assert result.blend is not None
+    assert "missing" not in Model(result.model_bytes).spec.training
+    assert result.errors["model"].mae < 1.1 * result.errors["naive"].mae
 
 
 def test_a_way_to_treat_missing_values_that_there_is_not_is_refused() -> None:
