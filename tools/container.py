@@ -46,10 +46,11 @@ exec chroot "$root" setpriv --reuid="$1" --regid="$2" --clear-groups \\
 
 # What a build says where the machine has no way to Debian or to the package index, or may not mount anything.
 ELSEWHERE = re.compile(
-    r"^.*(?:Could not resolve|Temporary failure|Failed to establish|Could not connect|"
-    r"Connection (?:refused|timed out|reset)|"
-    r"Couldn't download|Unable to fetch|Failed getting release file|Read timed out|Network is unreachable|"
-    r"Operation not permitted|Permission denied).*$",
+    r"^.*(?:Could not resolve|Temporary failure|Failed to establish|Could not connect|Read timed out|"
+    r"Connection (?:refused|timed out|reset)|Network is unreachable|No route to host|ProxyError|Forbidden|SSLError|"
+    r"CERTIFICATE_VERIFY_FAILED|Couldn't download|Unable to fetch|Failed to fetch|Failed getting release file|"
+    r"No matching distribution|Failure trying to run|Operation not permitted|Permission denied|"
+    r"No space left on device).*$",
     re.MULTILINE,
 )
 
