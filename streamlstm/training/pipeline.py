@@ -88,6 +88,7 @@ class TrainingResult:
     """A trained, exported and scored model."""
 
     model_bytes: bytes
+    state_size: int  # numbers a series
     forecaster: Forecaster
     blend: Blend | None  # what the forecast is a mean of, besides the forecaster's
     plan: Plan
@@ -101,11 +102,6 @@ class TrainingResult:
     left_out: tuple[str, ...]  # the names of series that are too short
     series: tuple[Series, ...]  # what was trained and tested on, gaps at the beginning cut off
     forecasts: tuple[NDArray[np.float64], ...]  # a series: of its values 1 to N - 1, (N - 1, O)
-
-    @property
-    def state_size(self) -> int:
-        """Float32 a series."""
-        return Model(self.model_bytes).spec.state_size
 
 
 def _say_nothing(message: object) -> None:
@@ -142,8 +138,7 @@ def train(
         learnt_from = thinned(panel, MOST_TRAINED)
         fitted = _fitted(config, learnt_from, plan, options, report, begin, say)
         exported = _exported(fitted.forecaster, origin)
-        stage(Stage("blending"))
-        blends = _blends(fitted, panel, fitted_on, options)
+        blends = _blends(fitted, panel, fitted_on, options, stage)
         stage(Stage("measuring errors"))
         facts = _facts(plan, options, fitted, panel) | _thinned_facts(panel, learnt_from, say)
         model = Model(with_blend(export_model(exported, training=facts), blends.final))
@@ -157,6 +152,7 @@ def train(
         model_bytes, difference = export_blended(exported, facts, blends.final, *_sample(panel, origin))
     return TrainingResult(
         model_bytes=model_bytes,
+        state_size=model.spec.state_size,
         forecaster=fitted.forecaster,
         blend=blends.final,
         plan=plan,
@@ -212,7 +208,8 @@ def _fitted(
     return found
 
 
-def _blends(fitted: Fitted, panel: Panel, series: Sequence[Series], options: TrainingOptions) -> Blends:
+def _blends(fitted: Fitted, panel: Panel, series: Sequence[Series], options: TrainingOptions, stage: Report) -> Blends:
+    stage(Stage("blending"))
     return find_blends(fitted.searched, panel, series, _asked(options)) if options.adapt else NOT_BLENDED
 
 

@@ -64,9 +64,10 @@ def export_blended(
     """
     own = export_model(exported, training=facts)
     difference = check_export(exported, own, x, time)
+    blended = with_blend(own, blend)
     if blend is not None:
-        check_blended(with_blend(own, blend), blend, own, x, time)
-    return with_blend(own, blend), difference
+        check_blended(blended, blend, own, x, time)
+    return blended, difference
 
 
 def with_blend(model_bytes: bytes, blend: Blend | None) -> bytes:

@@ -10,7 +10,7 @@ import json
 import math
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from streamlstm.daemon.http.answer import Answer
@@ -94,9 +94,9 @@ def _names(connection: Connection, stream: str, query: Mapping[str, str]) -> lis
 def _search(connection: Connection, key: str, text: bytes) -> set[bytes]:
     """Names among the keys of a hash that hold a text, some of them if there are many."""
     found: set[bytes] = set()
-    cursor, searched = b"0", 0
+    pattern, cursor, searched = _glob(text), b"0", 0
     while len(found) < MOST_FOUND and searched < MOST_SEARCHED:
-        cursor, flat = connection.call("HSCAN", key, cursor, "MATCH", _glob(text), "COUNT", SEARCHED_AT_ONCE)
+        cursor, flat = connection.call("HSCAN", key, cursor, "MATCH", pattern, "COUNT", SEARCHED_AT_ONCE)
         found.update(flat[0::2])
         searched += SEARCHED_AT_ONCE
         if cursor == b"0":
@@ -124,11 +124,8 @@ def _dead(connection: Connection, stream: str, _: Mapping[str, str]) -> dict[str
 
 
 def _letter(flat: Sequence[bytes]) -> dict[str, str]:
-    return {name.decode("utf-8", "replace"): text.decode("utf-8", "replace") for name, text in _pairs(flat)}
-
-
-def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    return zip(flat[0::2], flat[1::2], strict=False)
+    texts = [part.decode("utf-8", "replace") for part in flat]
+    return dict(zip(texts[0::2], texts[1::2], strict=False))
 
 
 def points(answered: Sequence[Answered]) -> list[list[float | None]]:
