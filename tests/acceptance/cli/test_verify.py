@@ -91,6 +91,7 @@ def spoil_record(client: redis.Redis) -> None:
         (lambda c: c.xdel(KEYS.predictions, c.xrange(KEYS.predictions)[700][0]), "is missing"),
         (lambda c: c.xdel(KEYS.predictions, c.xrange(KEYS.predictions)[0][0]), "is missing"),
         (lambda c: c.xdel(KEYS.predictions, c.xrevrange(KEYS.predictions)[0][0]), "is missing"),
+        (lambda c: c.hset(KEYS.meta, "entries", 1499), "counts 1,499 entries after 0-0, the input has 1,500"),
     ],
 )
 def test_the_first_difference_is_found(
@@ -122,6 +123,20 @@ def test_a_trimmed_beginning_wants_a_snapshot(run: Run, answer: Callable[..., No
     done = run("verify", "model.onnx", "--from", "a.state")
     assert done.returncode == 1
     assert "100 of the entries" in done.stderr.decode()
+
+
+def test_imported_states_may_be_counted_on_by_their_new_server(
+    run: Run, answer: Callable[..., None], client: redis.Redis
+) -> None:
+    """A server that never had the earlier input counts fewer entries; the daemon takes over its count."""
+    answer(0, 800)
+    assert run("state", "export", "-o", "a.state").returncode == 0
+    client.flushall()
+    assert run("state", "import", "--from", "a.state").returncode == 0
+    answer(800, 1600)
+    client.hset(KEYS.meta, "entries", 800)  # as the lag monitor writes it, seconds later
+    found = report(run("verify", "model.onnx", "--from", "a.state", "--json"))
+    assert (found["difference"], found["entries"], found["begin"]) == (None, 800, MADE[799][0])
 
 
 def test_what_is_gone_without_a_trace_is_said(run: Run, answer: Callable[..., None], client: redis.Redis) -> None:
