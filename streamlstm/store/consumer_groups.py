@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamlstm.store.resp import Connection, EntryId, beyond, checked, pack
+from streamlstm.store.resp import Connection, EntryId, beyond, checked, pack, paired
 
 PAGE = 1_000  # pending entries of one command
 
@@ -49,10 +49,10 @@ def read_groups(connection: Connection, key: str) -> list[Group]:
         return []
     groups = []
     for raw in checked(reply, connection.address):
-        said = dict(zip(raw[0::2], raw[1::2], strict=True))
+        said = dict(paired(raw))
         group = Group(said[b"name"], said[b"last-delivered-id"], b"entries-read" in said)
         consumers = connection.call("XINFO", "CONSUMERS", key, group.name)
-        group.consumers.extend(dict(zip(one[0::2], one[1::2], strict=True))[b"name"] for one in consumers)
+        group.consumers.extend(dict(paired(one))[b"name"] for one in consumers)
         group.pending.extend(_pending(connection, key, group.name))
         groups.append(group)
     return groups

@@ -6,12 +6,12 @@ what arrives faster than that is left out, and said. The daemon's loop does not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from streamlstm.store.keys import Keys
-from streamlstm.store.resp import Connection, beyond, checked, pack
+from streamlstm.store.resp import Connection, beyond, checked, pack, paired
 
 MOST_FIELDS = 2_000  # predictions looked at in one go: some 2 ms of a core
 FIRST_COUNT, MOST_COUNT = 16, 1_000  # entries asked for at first, and at most
@@ -117,7 +117,7 @@ class Recent:
         key, connection = self._keys.challenger_predictions, self._connection
         connection.send(b"".join(pack("XRANGE", key, item.id, item.id) for item in answered))
         replies: list[Any] = [checked(connection.receive(), connection.address) for _ in answered]
-        said = [dict(_pairs(reply[0][1])) if reply else {} for reply in replies]
+        said = [dict(paired(reply[0][1])) if reply else {} for reply in replies]
         return [
             replace(item, prediction=texts[item.series])
             for item, texts in zip(answered, said, strict=True)
@@ -138,7 +138,7 @@ class Recent:
             if end == b"+":
                 self._last = entries[0][0]
             for entry_id, flat in entries:
-                pairs = [pair for pair in _pairs(flat) if pair[0] not in found and wanted(pair[0])]
+                pairs = [pair for pair in paired(flat) if pair[0] not in found and wanted(pair[0])]
                 found.update(name for name, _ in pairs)
                 chosen += [(entry_id, list(dict(pairs).items()))] if pairs else []
             fields += sum(len(flat) // 2 for _, flat in entries)
@@ -168,7 +168,7 @@ class Recent:
         found = []
         for (entry_id, pairs), reply in zip(chosen, replies, strict=True):
             # A series that is in an entry more than once is shown with its last value there.
-            values = dict(_pairs(reply[0][1])) if reply else {}
+            values = dict(paired(reply[0][1])) if reply else {}
             found += [Answered(entry_id, name, values.get(name, b""), text) for name, text in pairs]
         return found
 
@@ -177,9 +177,5 @@ def _chosen(
     entries: list[tuple[bytes, list[bytes]]], wanted: Callable[[bytes], bool]
 ) -> list[tuple[bytes, list[tuple[bytes, bytes]]]]:
     """The pairs of the series wanted, of each entry that has some."""
-    chosen = [(entry_id, [pair for pair in _pairs(flat) if wanted(pair[0])]) for entry_id, flat in entries]
+    chosen = [(entry_id, [pair for pair in paired(flat) if wanted(pair[0])]) for entry_id, flat in entries]
     return [(entry_id, pairs) for entry_id, pairs in chosen if pairs]
-
-
-def _pairs(flat: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    return zip(flat[0::2], flat[1::2], strict=True)

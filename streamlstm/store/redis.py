@@ -28,6 +28,7 @@ from streamlstm.store.resp import (
     Waiting,
     listed,
     pack,
+    paired,
     parse_topology,
 )
 from streamlstm.store.server_check import refuse_unsafe
@@ -166,7 +167,7 @@ class RedisStore:
         connection = self._nodes.connection(keys.input)
         connection.send(pack("HSCAN", keys.state, cursor, "COUNT", count))
         cursor, flat = listed(connection.receive(), 2, connection.address, "HSCAN")
-        return cursor, list(zip(flat[0::2], flat[1::2], strict=True))
+        return cursor, list(paired(flat))
 
     def connect(self, stream: str) -> Connection:
         """A connection of the caller's own to where a stream is, for work on all its states: that may take long."""

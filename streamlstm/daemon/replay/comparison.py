@@ -13,7 +13,7 @@ from streamlstm.daemon.replay.replay import PAGE
 from streamlstm.errors import StoreError
 from streamlstm.store import Anomalies, Commit, DeadLetter, Keys
 from streamlstm.store.record import RecordFormat
-from streamlstm.store.resp import Connection, EntryId, beyond
+from streamlstm.store.resp import Connection, EntryId, beyond, paired
 
 Entry = tuple[bytes, list[bytes]]  # an id, and names with texts in turn
 
@@ -138,7 +138,7 @@ def letter_of(stored: Entry) -> StoredLetter:
     """A dead letter from an entry of `base:dead`."""
     own, fields = stored
     try:
-        entry = EntryId.parse(dict(zip(fields[0::2], fields[1::2], strict=True)).get(b"id", b""))
+        entry = EntryId.parse(dict(paired(fields)).get(b"id", b""))
     except StoreError:
         entry = None
     return StoredLetter(own, entry, fields)
@@ -200,7 +200,7 @@ def _letter(entry_id: bytes, series: bytes) -> str:
 
 
 def _answers_nothing(found: StoredLetter) -> Difference:
-    said = dict(zip(found.fields[0::2], found.fields[1::2], strict=True))
+    said = dict(paired(found.fields))
     what = _letter(said.get(b"id", b"?"), said.get(b"series", b"?"))
     return Difference(
         found.entry or EntryId(0, 0),

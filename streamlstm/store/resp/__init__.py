@@ -26,6 +26,6 @@ from streamlstm.store.resp.connection_pool import WRONG_TYPE, Nodes, is_away
 from streamlstm.store.resp.entry_id import BEGINNING, HIGHEST, EntryId, beyond, is_before
 from streamlstm.store.resp.error_replies import advice
 from streamlstm.store.resp.poller import Waiting
-from streamlstm.store.resp.replies import agreed, checked, listed, odd, parse_replies, stream_info
+from streamlstm.store.resp.replies import agreed, checked, listed, odd, paired, parse_replies, stream_info
 from streamlstm.store.resp.topology import Topology, at, parse_topology
 from streamlstm.store.resp.url import as_cluster, read_url, shown, with_option

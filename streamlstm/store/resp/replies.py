@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import hiredis
@@ -67,6 +68,11 @@ def listed(reply: Any, size: int, address: Address, command: str) -> list[Any]:
     return found
 
 
+def paired(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    """What stands by turns, as the server gives the fields of an entry, of a hash or of a report: name, text, …"""
+    return zip(flat[0::2], flat[1::2], strict=True)
+
+
 def odd(reply: Any, address: Address, command: str) -> StoreForbidsError:
     """What to raise for a reply that is none to its command."""
     return StoreForbidsError(
@@ -87,4 +93,4 @@ def stream_info(reply: Any, address: Address) -> dict[bytes, Any]:
     flat = checked(reply, address, "XINFO")
     if not isinstance(flat, list):
         raise odd(reply, address, "XINFO")
-    return dict(zip(flat[0::2], flat[1::2], strict=True))
+    return dict(paired(flat))

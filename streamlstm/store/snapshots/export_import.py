@@ -19,7 +19,7 @@ from streamlstm.store.record import (
     kind_of,
     outputs_of,
 )
-from streamlstm.store.resp import EntryId
+from streamlstm.store.resp import EntryId, paired
 from streamlstm.store.snapshots.file_format import Record, SnapshotHead, SnapshotReader, write
 from streamlstm.store.snapshots.stream_states import PAGE, Draft, Entry, MovedError, States
 
@@ -212,7 +212,7 @@ def _cut(draft: Draft, states: States, head: SnapshotHead) -> None:
     def is_kept(key: str, entry: Entry) -> bool:
         entry_id, fields = entry
         if key == states.keys.dead:
-            entry_id = dict(zip(fields[0::2], fields[1::2], strict=True)).get(b"id", entry_id)
+            entry_id = dict(paired(fields)).get(b"id", entry_id)
         return EntryId.parse(entry_id) <= end
 
     draft.cut(is_kept)

@@ -26,7 +26,7 @@ from streamlstm.store import (
     read_meta,
     watch,
 )
-from streamlstm.store.resp import BEGINNING, Connection, beyond, checked, pack, stream_info
+from streamlstm.store.resp import BEGINNING, Connection, beyond, checked, pack, paired, stream_info
 from streamlstm.store.snapshots.file_format import Record, SnapshotHead
 
 PAGE = 1_000  # records (or entries) of one command
@@ -114,7 +114,7 @@ class States:
                 self.keep(key)
             cursor, flat = self._connection.call("HSCAN", key or self.keys.state, cursor, *pattern, "COUNT", PAGE)
             if flat:
-                yield list(zip(flat[0::2], flat[1::2], strict=True))
+                yield list(paired(flat))
             if cursor == b"0":
                 return
 
