@@ -6,6 +6,9 @@ DEV := .venv-dev
 # Tests run in so many processes; a numerical library's threads beside them would only be in each other's way.
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest
+# As images and sandboxes set it. Tests start thousands of processes, each of which would compile all that it imports
+# once more: 0.2 s of the 0.5 s in which a command starts, and a minute for the one that imports each module first.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo check-install test docs pictures container chaos simulate fuzz fuzz-files sanitize every-float32 check lint strict types \
 	format clean
