@@ -3,9 +3,14 @@ PYTHON ?= python3
 PIP_ARGS ?=
 BASE := .venv
 DEV := .venv-dev
-# Tests run in so many processes; a numerical library's threads beside them would only be in each other's way.
-WORKERS ?= 2
+# Tests run in so many processes: two more than there are cores (of at most eight), as tests with daemons spend two thirds
+# of their time waiting. Each takes up to 1.2 GB. A numerical library's threads would only be in each other's way.
+CORES := $(shell $(PYTHON) -c 'import os; print(min(8, os.cpu_count() or 1))')
+WORKERS ?= $(shell expr $(CORES) + 2)
 PYTEST := OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest
+# As images and sandboxes set it. Tests start thousands of processes, each of which would compile all that it imports
+# once more: 0.2 s of the 0.5 s in which a command starts, and a minute for the one that imports each module first.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo check-install test docs pictures container chaos simulate fuzz fuzz-files sanitize every-float32 check lint strict types \
 	format clean
@@ -44,7 +49,7 @@ WATCHED := tests/unit/compiled tests/unit/store/test_codec.py tests/unit/engine/
 SANITIZED := tools/fuzz/sanitized.sh $(DEV)/bin/python
 
 sanitize: $(DEV)/installed  ## The compiled parts under the sanitizers: their tests, and half a minute of random calls
-	$(SANITIZED) -m pytest -p no:cacheprovider -n $(WORKERS) $(WATCHED)
+	$(SANITIZED) -m pytest -p no:cacheprovider -n $(CORES) $(WATCHED)
 	PYTHONPATH=tools $(SANITIZED) -m fuzz.twins --seed $${FUZZ_SEED:-1} --seconds 30
 
 fuzz: $(DEV)/installed  ## Random calls of the compiled parts, sanitized, and of their twins, for FUZZ_SECONDS (an hour)
@@ -55,7 +60,10 @@ every-float32:  ## Whether each of the 2^32 float32 has a text that is read back
 	$(CC) -std=c11 -O2 -Wall -Wextra -Werror tools/fuzz/every_float32.c -o build/every_float32 -lm
 	build/every_float32
 
-check: lint strict types sanitize test  ## Everything CI runs
+# Types are checked on one core, and random calls are sanitized on another, in the same time.
+check: lint strict  ## Everything CI runs
+	$(MAKE) --no-print-directory -j 2 types sanitize
+	$(MAKE) --no-print-directory test
 
 strict: $(DEV)/installed  ## Compile beside the sources what is compiled, with warnings as errors
 	STREAMLSTM_STRICT=1 $(DEV)/bin/python setup.py --quiet build_ext --inplace --force

@@ -1,10 +1,11 @@
-"""Fixtures shared by all tests: servers of the tests' own on free loopback ports."""
+"""Fixtures shared by all tests: servers of the tests' own on free loopback ports; which process takes which."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -12,9 +13,20 @@ from hypothesis import settings
 from streamlstm.common import masking
 from support.server import Server, binaries
 
+if TYPE_CHECKING:
+    from support.scheduling import Mixed
+
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Mixed | None:
+    """Tests that wait and tests that compute run beside each other (`--dist loadgroup`)."""
+    from support.scheduling import Mixed
+
+    return Mixed(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,6 +1,7 @@
 """Values into streams, predictions out of them: what `push` and `tail` do, and `streamlstm.Client`."""
 
-from streamlstm.client.aio import AsyncClient, AsyncPredictions
+from typing import TYPE_CHECKING
+
 from streamlstm.client.client import Client
 from streamlstm.client.connection import connect, connect_all, find_redis, resolve_redis, with_password
 from streamlstm.client.exporting import FORECASTS_OF, NEXT, write_joined
@@ -21,4 +22,11 @@ from streamlstm.client.reading import ANOMALIES, DEAD, PREDICTIONS, Reader
 from streamlstm.client.record_facts import Facts, facts
 from streamlstm.client.times import entry_time
 from streamlstm.client.trials import Compared, compared, facts_of, weights_of
+from streamlstm.common import imported_later
 from streamlstm.engine import Forecast
+
+if TYPE_CHECKING:
+    from streamlstm.client.aio import AsyncClient, AsyncPredictions
+
+# What loads asyncio is imported when it is asked for: no command needs it.
+__getattr__ = imported_later(__name__, {"AsyncClient": "aio", "AsyncPredictions": "aio"})

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from streamlstm.client.connection import connect, connect_all, find_redis, resolve_redis
 from streamlstm.client.exporting import FORECASTS_OF, NEXT, write_joined
@@ -27,11 +27,13 @@ from streamlstm.client.record_facts import Facts, facts
 from streamlstm.common import arguments, in_python, options_are_arguments, without_secrets
 from streamlstm.engine import DEFAULT_STEPS, Forecast
 from streamlstm.errors import ModelChangedError, UsageError
-from streamlstm.models import Model
 from streamlstm.store import Keys, check_stream
 from streamlstm.store.resp import Connection, Nodes
 from streamlstm.store.snapshots import States
 from streamlstm.tables import SeriesTable
+
+if TYPE_CHECKING:
+    from streamlstm.models import Model
 
 URL_VARIABLE = "STREAMLSTM_REDIS"
 LOG = logging.getLogger("streamlstm.client")
@@ -317,6 +319,8 @@ class Client:
 
     def _open_model(self, data: bytes) -> Model:
         """Open the file beside the stream, once."""
+        from streamlstm.models import Model  # with onnxruntime, which pushing and reading do without
+
         self._model = Model(data, source=f"the model beside {self.stream!r}")
         return self._model
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,15 @@ from streamlstm.engine import (
     forecast_records,
 )
 from streamlstm.errors import ModelChangedError, StoreError, UsageError
-from streamlstm.models import Model, load, told_apart
+from streamlstm.models import told_apart
 from streamlstm.store import Answered, Keys, Recent, kept_model
 from streamlstm.store.record import DEFAULT_LEVEL
 from streamlstm.store.resp import Connection
 from streamlstm.store.snapshots import States
 from streamlstm.tables import Series, TableOptions, is_array, read_table, source_of
+
+if TYPE_CHECKING:
+    from streamlstm.models import Model
 
 Float64 = NDArray[np.float64]
 SPACING_VALUES = 16  # of a series, by which it is told how far apart its values are
@@ -165,6 +168,8 @@ def _later(one: Series, record: bytes | None, forecaster: Forecaster) -> Float64
 
 def opened_path(model: Any) -> Model | None:
     """A model that was given: loaded, or the path of its file."""
+    from streamlstm.models import Model, load  # with onnxruntime, which pushing and reading do without
+
     if model is None or isinstance(model, Model):
         return model
     if isinstance(model, str | os.PathLike):

@@ -12,6 +12,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +33,13 @@ from streamlstm.engine import (
     with_right,
 )
 from streamlstm.errors import StreamlstmError, TableError
-from streamlstm.models import Model, ModelSpec, join
+from streamlstm.models import ModelSpec, join
 from streamlstm.store import NO_ENTRIES, About, Keys, fetch_meta, kept_model, read_letters, read_range
 from streamlstm.store.resp import BEGINNING, Connection, EntryId, Table, beyond, encode_read
 from streamlstm.tables import Series, SeriesTable
+
+if TYPE_CHECKING:
+    from streamlstm.models import Model
 
 COMMAND = b"!"  # how names begin that are none of series
 PAGE = 1_000  # entries of one command

@@ -187,6 +187,22 @@ def test_help_loads_no_heavy_package() -> None:
     assert done.stderr.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    ("modules", "unneeded"),
+    [
+        ("client cli.push cli.tail cli.status cli.state cli.connection", {"redis", "asyncio", "onnxruntime"}),
+        ("daemon.daemon daemon.http store.redis models.model cli.serving cli.workers cli.worker", {"redis", "asyncio"}),
+    ],
+    ids=["pushing and reading", "serving"],
+)
+def test_commands_load_no_package_that_they_do_not_need(modules: str, unneeded: set[str]) -> None:
+    """Half of the time in which a command started went to them."""
+    imported = ", ".join(f"streamlstm.{module}" for module in modules.split())
+    check = f"import sys, {imported}; print(sorted({unneeded!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("path", [*SOURCES, *TESTS, *TOOLS], ids=name_of)
 def test_modules_and_functions_stay_small(path: Path) -> None:
     """A module has fewer than 400 lines and a function fewer than 60: more is two jobs."""

@@ -7,13 +7,13 @@ failover or while a slot moves the keys of a stream wait until they are whole in
 
 from __future__ import annotations
 
+import binascii
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
-
-from redis.crc import key_slot
 
 from streamlstm.errors import StoreError, StoreHandshakeError, StoreUnavailableError
 from streamlstm.store.resp.address import SOCKET_TIMEOUT_S, Address, path_of
@@ -31,6 +31,18 @@ MOST_ASKED = 32
 MOST_FAILURES = 5  # of servers that are said
 
 TOPOLOGY = "streamlstm-topology"  # the name of connections that only ask where keys are
+
+SLOTS = 16_384
+_HASH_TAG = re.compile(rb"[^{]*\{([^}]+)\}")
+
+
+def key_slot(key: bytes) -> int:
+    """The slot of a key in any Cluster: CRC-16 of its hash tag, or of the whole key (Redis Cluster specification).
+
+    redis-py has the same; importing all of it for this took a third of the time in which a command starts.
+    """
+    tag = _HASH_TAG.match(key)
+    return binascii.crc_hqx(key if tag is None else tag[1], 0) % SLOTS
 
 
 class Topology(Protocol):
@@ -234,7 +246,7 @@ class Cluster:
         return list(dict.fromkeys(address for _, _, address in self._map()))
 
     def slot(self, key: str) -> int:
-        """CRC-16 of the hash tag, or of the whole key (Redis Cluster specification)."""
+        """`key_slot`."""
         return key_slot(key.encode())
 
     def doubt(self) -> None:

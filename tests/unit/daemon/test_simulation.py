@@ -25,8 +25,9 @@ MUTATED = 150  # seeds within which every mutation must be found
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[Executor]:
-    """Processes that run seeds, one for each core up to four."""
-    count = min(4, len(os.sched_getaffinity(0)))
+    """Processes that run seeds, one for each core up to four; fewer where pytest runs in several itself."""
+    others = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    count = max(1, min(4, len(os.sched_getaffinity(0)) // others))
     with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
         yield pool
 

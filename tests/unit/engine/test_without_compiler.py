@@ -44,11 +44,17 @@ import importlib, pkgutil, sys
 import streamlstm
 names = [module.name for module in pkgutil.walk_packages(streamlstm.__path__, "streamlstm.")]
 names = [name for name in names if not name.endswith(("__main__", "._codec", "._kernels"))]
+def ours():
+    return {name for name in sys.modules if name.split(".")[0] == "streamlstm" and sys.modules[name] is not None}
+brought = {}  # by a module that is imported first: what is imported then
 for name in names:
-    for loaded in [other for other in sys.modules if other.split(".")[0] == "streamlstm"]:
-        if sys.modules[loaded] is not None:
+    folder = name.rpartition(".")[0]  # comes first whichever of its modules is asked for: a step that was taken already
+    brought[name] = brought[folder] if name in brought.get(folder, ()) else None
+    if brought[name] is None:
+        for loaded in ours():
             del sys.modules[loaded]
-    importlib.import_module(name)
+        importlib.import_module(name)
+        brought[name] = ours()
 print(len(names))
 """
 

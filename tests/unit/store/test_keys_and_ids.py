@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.crc import key_slot as slot_of_redis_py
 
 from streamlstm.errors import StoreError, UsageError
 from streamlstm.store.keys import Keys, is_derived
 from streamlstm.store.resp.entry_id import HIGHEST, EntryId, beyond
+from streamlstm.store.resp.topology import key_slot
 
 
 @pytest.mark.parametrize(
@@ -15,11 +19,22 @@ from streamlstm.store.resp.entry_id import HIGHEST, EntryId, beyond
 )
 def test_derived_keys_share_the_slot_of_the_input(stream: str, base: str) -> None:
     """The base is the stream's name if it has a hash tag, else the name as a tag."""
-    from redis.crc import key_slot
-
     keys = Keys(stream)
     assert keys.predictions == f"{base}:predictions"
-    assert {key_slot(key.encode()) for key in keys.derived} == {key_slot(stream.encode())}
+    assert {slot_of_redis_py(key.encode()) for key in keys.derived} == {slot_of_redis_py(stream.encode())}
+
+
+@given(parts=st.lists(st.one_of(st.sampled_from([b"{", b"}", b"{}", b"\n"]), st.binary(max_size=4)), max_size=8))
+def test_slots_are_those_of_redis_py(parts: list[bytes]) -> None:
+    """Of the text between the first brace and the next one that closes, unless there is none in it."""
+    key = b"".join(parts)
+    assert key_slot(key) == slot_of_redis_py(key)
+
+
+def test_a_slot_is_what_the_specification_says() -> None:
+    """CRC-16/XMODEM of 123456789 is 31C3; what stands beside a hash tag does not count."""
+    assert key_slot(b"123456789") == key_slot(b"a{123456789}b{c}") == 0x31C3
+    assert key_slot(b"a{}{123456789}") != 0x31C3
 
 
 @pytest.mark.parametrize("stream", ["", "a{b", "a}b", "{}", "a{}b"])
