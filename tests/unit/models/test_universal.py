@@ -161,8 +161,8 @@ def test_the_covariance_stays_one(model: Model) -> None:
     first = 0
     for entry in model.spec.state:
         if entry.name == "weights":
-            n = entry.shape[1]
-            covariance = state[:, first : first + entry.size].reshape(2, n + 1, n)[:, :n].astype(np.float64)
+            n = entry.shape[1] - 1
+            covariance = state[:, first : first + entry.size].reshape(2, n + 1, n + 1)[:, :n, :n].astype(np.float64)
         first += entry.size
     assert np.array_equal(covariance, covariance.transpose(0, 2, 1))
     assert np.linalg.eigvalsh(covariance).min() > 0
