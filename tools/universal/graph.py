@@ -98,7 +98,10 @@ def written(settings: Settings, facts: dict[str, Any]) -> tuple[bytes, str]:
     said, after = step(moved, high, count, carried)
     rest = low + said
     rounded = (high + rest).clamp(-BIGGEST, BIGGEST)
-    y = side.concat((rounded, rest - (rounded - high)), axis=1).unsqueeze(0)
+    # What rounding left, exact whichever is the larger (Knuth): an answer is the pair that its number splits into.
+    added = rounded - high
+    left = (high - (rounded - added)) + (rest - added)
+    y = side.concat((rounded, left), axis=1).unsqueeze(0)
     model = graph.model(spec, y.name, side.concat((x, *after), axis=1).name)
     return model.SerializeToString(deterministic=True), step.sees
 
