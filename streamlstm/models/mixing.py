@@ -5,7 +5,8 @@
 are made said last, as changes from the last value, and the unit of the series.
 
 The universal model (`tools/universal`) mixes too: its state has `losses` (K,) and `said` (K,), changes from the last
-value; its file says under `experts` what they are called and how sharply they are told apart.
+value; its file says under `experts` what they are called, how sharply they are told apart, and how far each is trusted
+before its errors are looked at (`trust`; files from before there was such have no trust: each as the others).
 
 A blended model (`training.blending`) mixes both of these, and an ARIMA: its state has `blend.errors` (K,), the sums of
 the squared errors of its parts, and `blend.said` (K,), the changes they forecast; its file says under `blend` which
@@ -150,7 +151,8 @@ def _experts_of(
 ) -> list[list[Candidate]]:
     """Those of the universal model, names of whose state begin with `prefix`; none of any other."""
     told = spec.training.get("experts")
-    names, sharpness = (told.get(key) for key in ("names", "sharpness")) if isinstance(told, dict) else (None, None)
+    told = told if isinstance(told, dict) else {}
+    names, sharpness, trust = told.get("names"), told.get("sharpness"), told.get("trust")
     if (
         not isinstance(names, list)
         or not isinstance(sharpness, float)
@@ -158,15 +160,18 @@ def _experts_of(
     ):
         return []
     losses, said = (state[slice(*places[prefix + name])].astype(np.float64) for name in ("losses", "said"))
-    if not len(names) == len(losses) == len(said) or not losses.min() > 0:
+    trust = [1.0] * len(names) if trust is None else trust
+    if not isinstance(trust, list) or not all(isinstance(one, float | int) and one >= 0 for one in trust):
+        return []
+    if not len(names) == len(losses) == len(said) == len(trust) or not losses.min() > 0 or not sum(trust) > 0:
         return []
     forecasts = [float(last[0] + change) for change in said]
-    return [_heaviest_first(list(map(str, names)), _weights(losses, sharpness), forecasts)]
+    return [_heaviest_first(list(map(str, names)), _weights(losses, sharpness, trust), forecasts)]
 
 
-def _weights(errors: Float64, sharpness: float) -> Float64:
-    """What candidates weigh by the sums of their errors (K,)."""
-    weights: Float64 = np.exp(-sharpness * (errors / errors.min() - 1))
+def _weights(errors: Float64, sharpness: float, trust: Sequence[float] = (1.0,)) -> Float64:
+    """What candidates weigh by the sums of their errors (K,) and how far each is trusted before these (K,) or (1,)."""
+    weights: Float64 = np.exp(-sharpness * (errors / errors.min() - 1)) * np.array(trust, np.float64)
     weights /= weights.sum()
     return weights
 

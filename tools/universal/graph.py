@@ -21,9 +21,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import prior
 import torch
 from settings import (
-    CONSTANT,
     EXPERTS,
     LAGS,
     LARGEST,
@@ -31,9 +31,10 @@ from settings import (
     PER_PROFILE,
     PROFILES,
     READ,
+    READ_SEASONS,
     RECENT,
-    SEASONS,
     SHORTEST,
+    SMOOTHED,
     SMOOTHINGS,
     SPAN,
     TINY,
@@ -53,24 +54,27 @@ BIGGEST = float(np.finfo(np.float32).max)
 def state_entries(settings: Settings) -> tuple[StateEntry, ...]:
     """The state, by name."""
     n = settings.columns
-    covariance = np.eye(n + 1, n) * settings.prior
+    first = prior.beginning(settings)
     return (
         StateEntry(name="last", shape=(2,)),
         StateEntry(name="count", shape=(1,)),
         StateEntry(name="scale", shape=(1,), initial=TINY),
-        StateEntry(name="trends", shape=(EXPERTS,)),
+        StateEntry(name="trends", shape=(SMOOTHED,)),
         StateEntry(name="said", shape=(EXPERTS,)),
         StateEntry(name="losses", shape=(EXPERTS,), initial=settings.first_losses),
         StateEntry(name="correlations", shape=(len(LAGS),)),
         StateEntry(name="gain", shape=(n + 1,)),
         StateEntry(name="doubt", shape=(1,)),
-        StateEntry(name="weights", shape=(n + 1, n), initial=tuple(covariance.ravel().tolist())),
+        StateEntry(name="weights", shape=(n + 1, n + 1), initial=tuple(first.ravel().tolist())),
         StateEntry(name="changes", shape=(LENGTH,)),
     )
 
 
-def write(settings: Settings, facts: dict[str, Any]) -> bytes:
-    """The bytes of the model file; the same for the same settings and facts."""
+def written(settings: Settings, facts: dict[str, Any]) -> tuple[bytes, str]:
+    """The bytes of the model file, the same for the same settings and facts.
+
+    And the name of the tensor that the autoregression sees, for `fit_prior.py`.
+    """
     graph = Graph()
     side = OnnxOperations(graph)
     spec = ModelSpec(
@@ -81,7 +85,7 @@ def write(settings: Settings, facts: dict[str, Any]) -> bytes:
         chunking=False,
         exact=True,
         layers=(
-            {"kind": "ExponentialSmoothings", "units": EXPERTS - 1, "parameters": 0},
+            {"kind": "ExponentialSmoothings", "units": SMOOTHED, "parameters": 0},
             {"kind": "RecursiveLeastSquares", "units": settings.columns, "parameters": 0},
         ),
         training=facts,
@@ -90,13 +94,16 @@ def write(settings: Settings, facts: dict[str, Any]) -> bytes:
     last, count, *carried = state.split([entry.size for entry in spec.state], dim=1)
     moved = ((x - last) @ torch.ones(2, 1)).clamp(-LARGEST, LARGEST) * count.clamp(max=1.0)
     high, low = x.split([1, 1], dim=1)
-    said, after = Step(side, settings)(moved, high, count, carried)
+    step = Step(side, settings)
+    said, after = step(moved, high, count, carried)
     rest = low + said
     rounded = (high + rest).clamp(-BIGGEST, BIGGEST)
-    y = side.concat((rounded, rest - (rounded - high)), axis=1).unsqueeze(0)
+    # What rounding left, exact whichever is the larger (Knuth): an answer is the pair that its number splits into.
+    added = rounded - high
+    left = (high - (rounded - added)) + (rest - added)
+    y = side.concat((rounded, left), axis=1).unsqueeze(0)
     model = graph.model(spec, y.name, side.concat((x, *after), axis=1).name)
-    done: bytes = model.SerializeToString(deterministic=True)
-    return done
+    return model.SerializeToString(deterministic=True), step.sees
 
 
 class Step:
@@ -105,6 +112,7 @@ class Step:
     def __init__(self, side: OnnxOperations, settings: Settings) -> None:
         self.side, self.settings = side, settings
         self._tables = tables(settings)
+        self.sees = ""  # the name of the tensor that the autoregression sees (B, n + 1)
 
     def __call__(self, change: Sym, level: Sym, count: Sym, state: list[Sym]) -> tuple[Sym, list[Sym]]:
         """Take a change (B, 1) in: the change that is forecast (B, 1), and the state after it but for the last value.
@@ -113,14 +121,12 @@ class Step:
         """
         side, s = self.side, self.settings
         scale, trends, said, losses, correlations, gain, doubt, weights, changes = state
-        count = (count + 1.0).clamp(max=float(1 << 23))
+        count = count + 1.0  # float32 stays at 2^24
         unit = side.where(scale > 2 * TINY, scale, change.abs().maximum(TINY))
         z = change / unit
         wrong = change - said
         share = wrong / unit
-        handicaps = torch.tensor([1.0] * (EXPERTS - 1) + [s.handicap**0.5])
-        weighed = share * handicaps
-        losses = losses * s.forget_losses + (weighed * weighed).clamp(s.least_loss, s.most_loss)
+        losses = losses * s.forget_losses + (share * share).clamp(s.least_loss, s.most_loss)
         weights = self.learnt(z, gain, doubt, weights)
         rate = 1.0 / count
         grown = (z * z).clamp(max=s.most_scaled) - 1.0
@@ -130,13 +136,14 @@ class Step:
         correlations = self.correlated(changes, scale, correlations)
         profiles = self.profiles(changes, level, self.period(correlations, rate))
         seen = self.seen(changes, levels, profiles, scale)
-        gain = (side.reshape(weights, -1, s.columns + 1, s.columns) @ seen.unsqueeze(2)).squeeze(2)
-        moved, forecast = gain.split([s.columns, 1], dim=1)
-        doubt = self.total(moved * seen, s.columns)
-        regressed = forecast.clamp(-s.most_said, s.most_said) * scale
-        said = levels + self.seasonal(profiles, regressed)
+        gain = (side.reshape(weights, -1, s.columns + 1, s.columns + 1) @ seen.unsqueeze(2)).squeeze(2)
+        doubt = self.total(gain * seen, s.columns + 1)
+        regressed = gain[:, s.columns :].clamp(-s.most_said, s.most_said) * scale
+        smoothed = levels + self.seasonal(profiles)
+        said = side.concat((smoothed, regressed, (smoothed + regressed) * 0.5), axis=1)
         losses_of_best = losses.amin(dim=1, keepdim=True) * (-1.0 / s.sharpness)
-        mixed = self.total((losses / losses_of_best).softmax(dim=1) * said, EXPERTS).clamp(-LARGEST, LARGEST)
+        shares = (losses / losses_of_best + torch.tensor(s.log_trust)).softmax(dim=1)
+        mixed = self.total(shares * said, EXPERTS).clamp(-LARGEST, LARGEST)
         return mixed, [count, scale, trends, said, losses, correlations, gain, doubt, weights, changes]
 
     def total(self, x: Sym, count: int) -> Sym:
@@ -144,22 +151,25 @@ class Step:
         return x @ torch.ones(count, 1)
 
     def learnt(self, z: Sym, gain: Sym, doubt: Sym, weights: Sym) -> Sym:
-        """Covariance and, as its last row, the weights (B, (n + 1) * n), after what came."""
+        """Covariance and, as its last row and column, the weights, (B, (n + 1) * (n + 1)), after what came."""
         side, s, n = self.side, self.settings, self.settings.columns
         moved, said = gain.split([n, 1], dim=1)
         wrong = (said - z).clamp(-s.most_error, s.most_error)
         # Both factors of the outer product are the same numbers, so the covariance stays symmetric to the bit: float32
-        # would let what is not symmetric grow. What it forgets bounds it where nothing moves for long.
+        # would let what is not symmetric grow. What it forgets bounds it where nothing moves for long. The corner is
+        # of no use, and begins anew at every step.
         both = side.concat((moved, wrong), axis=1) / (doubt.maximum(0.0) + 1.0).sqrt()
-        outer = side.reshape(both.unsqueeze(2) * both[:, :n].unsqueeze(1), -1, (n + 1) * n)
-        kept = np.ones((n + 1, n), np.float32)
-        kept[:n] -= np.float32(s.bounded)
-        drift = np.eye(n + 1, n, dtype=np.float32) * np.float32(s.drift)
+        outer = side.reshape(both.unsqueeze(2) * both.unsqueeze(1), -1, (n + 1) * (n + 1))
+        kept, drift = np.ones((n + 1, n + 1), np.float32), np.zeros((n + 1, n + 1), np.float32)
+        kept[:n, :n] -= np.float32(s.bounded)
+        kept[n, n] = 0.0
+        drift[:n, :n] = np.eye(n, dtype=np.float32) * np.float32(s.drift)
         return weights * torch.from_numpy(kept.ravel()) - outer + torch.from_numpy(drift.ravel())
 
     def smoothed(self, wrong: Sym, share: Sym, unit: Sym, trends: Sym, rate: Sym) -> tuple[Sym, Sym]:
-        """Trends, and levels less the latest value with the trend on top, (B, EXPERTS); zeros for the last expert."""
-        table = np.array([*SMOOTHINGS * PROFILES, (1.0, 0.0, 0.0)], np.float32)
+        """Trends, and levels less the latest value with the trend on top, (B, SMOOTHED)."""
+        wrong, share = (every.split([SMOOTHED, EXPERTS - SMOOTHED], dim=1)[0] for every in (wrong, share))
+        table = np.array(SMOOTHINGS * PROFILES, np.float32)
         alpha, beta, damping = (torch.from_numpy(np.ascontiguousarray(column)) for column in table.T)
         most = self.settings.most_trend
         trends = trends * damping + (share.clamp(-most, most) * unit) * (alpha * beta)
@@ -190,7 +200,7 @@ class Step:
         side, s = self.side, self.settings
         places, shares, before = self._tables
         index = side.symbol(torch.from_numpy(places), torch.int64).node("Gather", row, axis=0)
-        past = side.reshape(changes.node("GatherElements", index, axis=1), -1, SEASONS, SPAN)
+        past = side.reshape(changes.node("GatherElements", index, axis=1), -1, len(READ_SEASONS), SPAN)
         read = side.reshape(side.take(torch.from_numpy(shares), row) @ past, -1, READ * SPAN)
         since = self.total(changes * side.take(torch.from_numpy(before), row), LENGTH)
         growth = level.abs() / (level - since).abs().maximum(TINY)
@@ -198,17 +208,21 @@ class Step:
         return side.concat((read, grown), axis=1)
 
     def seen(self, changes: Sym, levels: Sym, profiles: Sym, scale: Sym) -> Sym:
-        """What the autoregression sees, (B, n)."""
+        """What the autoregression sees, (B, n + 1): its columns, the last of them 1, and a zero."""
         side, s = self.side, self.settings
         recent = range(LENGTH - RECENT, LENGTH)
-        places = (*recent, *(LENGTH + at for at in s.levels), *(LENGTH + EXPERTS + at for at in s.changes))
-        everything = side.concat((changes, levels, profiles), axis=1)
+        everything = side.concat((changes, levels, profiles, scale), axis=1)
+        changed = LENGTH + SMOOTHED
+        one, zero = changed + READ * SPAN + 1, changed  # the scale, and a change of the profile that is none
+        places = (*recent, *(LENGTH + at for at in s.levels), *(changed + at for at in s.changes), one, zero)
         columns = (everything.node("Gather", side.ints(*places), axis=1) / scale).clamp(-s.most_seen, s.most_seen)
-        return columns.node("Pad", side.ints(0, 0, 0, 1), side.symbol(CONSTANT))
+        self.sees = columns.name
+        return columns
 
-    def seasonal(self, profiles: Sym, regressed: Sym) -> Sym:
-        """What each expert adds to its level, (B, EXPERTS): its profile's next change; all of it of the last."""
+    def seasonal(self, profiles: Sym) -> Sym:
+        """What each smoothing adds to its level, (B, SMOOTHED): its profile's next change."""
+        # A product with ones and zeros has the bits of what it takes, and takes a batch sooner than Gather does.
         nexts = [*(profile * SPAN + 1 for profile in range(READ)), READ * SPAN]
-        places = [place for place in nexts for _ in range(PER_PROFILE)]
-        both = self.side.concat((profiles, regressed), axis=1)
-        return both.node("Gather", self.side.ints(*places, READ * SPAN + 1), axis=1)
+        taken = np.zeros((READ * SPAN + 1, SMOOTHED), np.float32)
+        taken[np.repeat(nexts, PER_PROFILE), np.arange(SMOOTHED)] = 1.0
+        return profiles @ torch.from_numpy(taken)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from graph import write
+from graph import written
 from settings import Settings, expert_names
 
 from streamlstm.models import UNIVERSAL_FILE
@@ -14,7 +14,8 @@ from streamlstm.models import UNIVERSAL_FILE
 def made() -> bytes:
     """The bytes of the file."""
     settings = Settings()
-    return write(settings, {"experts": {"names": expert_names(), "sharpness": settings.sharpness}})
+    experts = {"names": expert_names(), "sharpness": settings.sharpness, "trust": list(settings.trust)}
+    return written(settings, {"experts": experts})[0]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 # Lags that changes are correlated with. The first ones are no periods; 0 is the variance.
@@ -10,38 +11,42 @@ SHORTEST = 3  # period
 COMMON = (4, 5, 6, 7, 12, 24, 30, 48, 52, 60, 96, 144, 288)  # periods that calendars and clocks make
 LENGTH = 344  # changes kept: a week of half hours or of hours, and some around
 RECENT = 9  # changes that the autoregression sees
-SEASONS = 8  # at most, that a profile is made of
+READ_SEASONS = (
+    *range(1, 9),
+    14,
+)  # which seasons before are read: the last eight, and the same one two weeks of days ago
+SEASONS = 8  # at most, that a mean profile is made of
 SPAN = 4  # changes of each season that are read: one after the next one, the next, and two before it
-READ = (
-    4  # profiles that are read out of the history: none, the mean of the last seasons, the last, the one seven before
-)
+# Profiles that are read out of the history: none, the mean of the last seasons, the last one, the one seven before with
+# the one fourteen before.
+READ = 4
 PROFILES = READ + 1  # and the mean one, grown as the level has
-CONSTANT = 0.3  # a column of the autoregression: small, so that it learns a drift slowly
 TINY = 1e-30  # the smallest scale
 LARGEST = 1e37  # changes beyond count as this one, so that no difference of two is infinite
 # Exponential smoothings: how much of an error goes to the level, how much of that to the trend, how it is damped. The
 # first forecasts the last value.
 SMOOTHINGS = (
     (1.0, 0.0, 0.0),
-    (0.8, 0.0, 0.0),
     (0.6, 0.0, 0.0),
     (0.4, 0.0, 0.0),
     (0.25, 0.0, 0.0),
     (0.12, 0.0, 0.0),
     (0.05, 0.0, 0.0),
     (0.02, 0.0, 0.0),
-    (1.0, 0.02, 1.0),
     (0.9, 0.3, 0.9),
     (0.5, 0.1, 0.95),
     (0.3, 0.05, 0.98),
 )
 PER_PROFILE = len(SMOOTHINGS)
-EXPERTS = PROFILES * PER_PROFILE + 1  # the autoregression is the last
+SMOOTHED = PROFILES * PER_PROFILE
+# The smoothings, the autoregression, and the means of it and of each smoothing: where both know something, and not the
+# same, their mean is better than either, which weights that tell experts apart by their errors find out too late.
+EXPERTS = SMOOTHED + 1 + SMOOTHED
 # What they are called, to people.
 PROFILE_NAMES = ("", " + mean of seasons", " + the last season", " + seven seasons ago", " + mean of seasons, grown")
 # Squared errors over naive that the experts had on values 2 to 40 of series: by smoothing, as a share by profile, and
 # more than it had for the autoregression, whose good errors there are those of few series.
-YOUNG = (1.0, 1.03, 1.16, 1.36, 1.52, 1.69, 1.8, 1.83, 1.0, 1.05, 1.25, 1.46)
+YOUNG = (1.0, 1.16, 1.36, 1.52, 1.69, 1.8, 1.83, 1.05, 1.25, 1.46)
 YOUNG_PROFILES = (1.0, 0.94, 1.02, 1.04, 0.94)
 YOUNG_AUTOREGRESSION = 1.2
 
@@ -52,7 +57,8 @@ def expert_names() -> list[str]:
         f"trend {alpha:g} {beta:g}" if beta else "last value" if alpha == 1 else f"level {alpha:g}"
         for alpha, beta, _ in SMOOTHINGS
     ]
-    return [*(name + profile for profile in PROFILE_NAMES for name in plain), "autoregression"]
+    smoothed = [name + profile for profile in PROFILE_NAMES for name in plain]
+    return [*smoothed, "autoregression", *(f"half autoregression, half {name}" for name in smoothed)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +68,15 @@ class Settings:
     forget_losses: float = 0.985  # of the experts' squared errors, a step
     least_loss: float = 0.005  # squared units: experts that are all nearly right weigh the same
     most_loss: float = 49.0  # squared units; an error beyond counts as this one
-    handicap: float = 0.87  # what errors of the autoregression count: it is better than it was
-    sharpness: float = 14.0  # of the mixture
+    sharpness: float = 15.0  # of the mixture
+    # What experts weigh before their errors are looked at, where a smoothing has 1: the last value more, because where
+    # there is nothing to know one of the many others is better by chance; the autoregression, because it gets better.
+    trust_last: float = 13.0
+    trust_autoregression: float = 5.0
+    trust_half: float = 0.5
     believed: float = 4.0  # values that the errors of young series count for
-    prior: float = 0.08  # variance of each weight of the autoregression before the first value
+    young_last: float = 0.6  # what the last value's errors of these count: until others have shown more
+    prior: float = 0.02  # variance of each weight of the autoregression at first, beside what `prior.json` says
     drift: float = 1e-5  # by which it grows a step
     bounded: float = 2e-5  # share of the covariance that is forgotten a step
     most_error: float = 2.0  # units; what the autoregression learns from at most
@@ -84,10 +95,11 @@ class Settings:
     common_young: float = 4.0  # for common periods
     half: float = 0.2  # of the correlation at half of a period that is taken off: of two years a year is the period
     older_seasons: float = 0.85  # what a season counts beside the one after it
+    older_week: float = 0.6  # and the one fourteen before beside the one seven before
     most_growth: float = 2.0  # of a profile, and its inverse the least
     # What the autoregression sees beside recent changes, by place: levels of smoothings less the last value, in
     # PER_PROFILE by profile; changes of profiles, in SPAN by profile, and that of the grown profile.
-    levels: tuple[int, ...] = (4, 7, 16, 18, 40, 52)
+    levels: tuple[int, ...] = (3, 6, 13, 15, 33, 43)
     changes: tuple[int, ...] = (4, 5, 6, 7, 9, 13, 14, 16)
 
     @property
@@ -98,5 +110,18 @@ class Settings:
     @property
     def first_losses(self) -> tuple[float, ...]:
         """What the experts' errors begin with, squared units."""
-        smoothings = (profile * smoothing for profile in YOUNG_PROFILES for smoothing in YOUNG)
-        return tuple(round(self.believed * loss, 6) for loss in (*smoothings, YOUNG_AUTOREGRESSION))
+        smoothed = [profile * smoothing for profile in YOUNG_PROFILES for smoothing in YOUNG]
+        halves = [(YOUNG_AUTOREGRESSION + loss) / 2 for loss in smoothed]
+        smoothed[0] *= self.young_last
+        return tuple(round(self.believed * loss, 6) for loss in (*smoothed, YOUNG_AUTOREGRESSION, *halves))
+
+    @property
+    def trust(self) -> tuple[float, ...]:
+        """What the experts weigh before their errors are looked at."""
+        smoothed = (self.trust_last, *[1.0] * (SMOOTHED - 1))
+        return (*smoothed, self.trust_autoregression, *[self.trust_half] * SMOOTHED)
+
+    @property
+    def log_trust(self) -> tuple[float, ...]:
+        """Its logarithms; rounded, so that they are the same numbers anywhere."""
+        return tuple(round(math.log(trust), 6) for trust in self.trust)

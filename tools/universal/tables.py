@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from settings import COMMON, LAGS, LENGTH, READ, SEASONS, SHORTEST, SPAN, Settings
+from settings import COMMON, LAGS, LENGTH, READ, READ_SEASONS, SEASONS, SHORTEST, SPAN, Settings
 
 Float32 = NDArray[np.float32]
 
@@ -14,24 +14,27 @@ Float32 = NDArray[np.float32]
 class Tables(NamedTuple):
     """What is looked up for a lag (rows as LAGS; a lag that is no period has zeros)."""
 
-    places: NDArray[np.int64]  # (M, 8 * 4), of a profile's changes in the history
-    shares: Float32  # (M, 4, 8), what each of 8 seasons counts in each profile
+    places: NDArray[np.int64]  # (M, 9 * 4), of a profile's changes in the history
+    shares: Float32  # (M, 4, 9), what each of 9 seasons counts in each profile
     before: Float32  # (M, LENGTH), what sums up to the latest value less the mean of those whole seasons ago
 
 
 def tables(settings: Settings) -> Tables:
     """For every lag, what it is as a period."""
-    places = np.zeros((len(LAGS), SEASONS, SPAN), np.int64)
-    shares = np.zeros((len(LAGS), READ, SEASONS))
+    places = np.zeros((len(LAGS), len(READ_SEASONS), SPAN), np.int64)
+    shares = np.zeros((len(LAGS), READ, len(READ_SEASONS)))
     before = np.zeros((len(LAGS), LENGTH))
     for row, period in enumerate(LAGS):
         if period < SHORTEST:
             continue
-        fitting = [k for k in range(1, SEASONS + 1) if k * period + SPAN - 1 <= LENGTH]
-        counts = np.array([settings.older_seasons**k for k in fitting])
-        for season, share in zip(fitting, counts / counts.sum(), strict=True):
-            places[row, season - 1] = LENGTH + 1 - np.arange(SPAN) - season * period
-            shares[row, 1:, season - 1] = share, season == 1, season == 7
+        fitting = [season for season in READ_SEASONS if season * period + SPAN - 1 <= LENGTH]
+        counts = {season: settings.older_seasons**season for season in fitting if season <= SEASONS}
+        weeks = {season: settings.older_week ** (season // 7) for season in fitting if season % 7 == 0}
+        for at, season in enumerate(fitting):
+            share = counts.get(season, 0.0) / sum(counts.values())
+            week = weeks[season] / sum(weeks.values()) if season in weeks else 0.0
+            places[row, at] = LENGTH + 1 - np.arange(SPAN) - season * period
+            shares[row, 1:, at] = share, season == 1, week
             before[row, LENGTH - season * period :] += share
     return Tables(places.reshape(len(LAGS), -1), shares.astype(np.float32), before.astype(np.float32))
 

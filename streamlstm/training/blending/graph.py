@@ -115,7 +115,10 @@ def _blended(model_bytes: bytes, blend: Blend) -> bytes:
     rounded = (high + below).clamp(-RAW_LIMIT, RAW_LIMIT)
     columns = [rounded, *([every[:, 1:width]] if width > 1 else [])]
     if first.exact:
-        columns += [below - (rounded - high), *([every[:, width + 1 :]] if width > 1 else [])]
+        # What rounding left, exact whichever is the larger (Knuth): an answer is the pair that its number splits into.
+        added = rounded - high
+        left = (high - (rounded - added)) + (below - added)
+        columns += [left, *([every[:, width + 1 :]] if width > 1 else [])]
     y = side.concat(columns, axis=1).unsqueeze(0)
     model = graph.model(spec, y.name, side.concat([*carried, *state], axis=1).name)
     done: bytes = model.SerializeToString(deterministic=True)

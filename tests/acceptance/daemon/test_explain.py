@@ -86,7 +86,7 @@ def test_the_universal_model_is_explained(served: Callable[..., redis.Redis], re
     assert "autoregression" in [row["name"] for row in rows]
     text = run(tmp_path, *to).stdout
     assert rows[0]["name"] in text
-    assert "49 others, together" in text
+    assert "89 others, together" in text
 
 
 def test_what_cannot_be_explained_is_one_line(

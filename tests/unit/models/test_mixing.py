@@ -76,7 +76,7 @@ def test_the_universal_models_experts_are_told() -> None:
         assert sum(row.weight for row in rows) == pytest.approx(1.0)
         mixed = sum(row.weight * (row.forecast - value) for row in rows if row.forecast is not None)
         assert mixed == pytest.approx(float(y[0, 0]) - value, abs=1e-3)
-    assert len({row.name for row in rows}) == len(rows) == 61
+    assert len({row.name for row in rows}) == len(rows) == 101
 
 
 def test_other_models_mix_nothing() -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import streamlstm
 from streamlstm.cli import main
-from streamlstm.models import UNIVERSAL_FILE, Model, check_bits
+from streamlstm.models import UNIVERSAL_FILE, Model, check_bits, join, split
 from support.paths import ROOT
 
 Float64 = NDArray[np.float64]
@@ -47,6 +47,16 @@ def naive(values: Float64) -> Float64:
 def test_the_first_forecast_is_the_first_value(model: Model, value: float) -> None:
     """Nothing else is known of a series yet."""
     assert forecasts(model, np.array([value]))[0] == pytest.approx(value, rel=1e-14)
+
+
+def test_an_answer_is_the_pair_that_its_number_splits_into(model: Model) -> None:
+    """Also where the change is larger than the value: fed for a missing value, it is what its text would be read as."""
+    values = np.round(np.random.default_rng(7).normal(size=(300, 20, 1)), 3)
+    state = model.initial_state(20)
+    for step in split(values):
+        said, state = model.advance(step[None], state, None)
+        # What is beyond the digits of float64 cannot be told from nothing.
+        assert np.abs(said[0] - split(join(said[0]))).max() < 1e-30
 
 
 @pytest.mark.parametrize("value", [0.0, -7.25, 1e30, 123_456_789_012.0])
@@ -161,8 +171,8 @@ def test_the_covariance_stays_one(model: Model) -> None:
     first = 0
     for entry in model.spec.state:
         if entry.name == "weights":
-            n = entry.shape[1]
-            covariance = state[:, first : first + entry.size].reshape(2, n + 1, n)[:, :n].astype(np.float64)
+            n = entry.shape[1] - 1
+            covariance = state[:, first : first + entry.size].reshape(2, n + 1, n + 1)[:, :n, :n].astype(np.float64)
         first += entry.size
     assert np.array_equal(covariance, covariance.transpose(0, 2, 1))
     assert np.linalg.eigvalsh(covariance).min() > 0
