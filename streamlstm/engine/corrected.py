@@ -20,7 +20,7 @@ Index = NDArray[np.int64]
 
 @dataclass(slots=True)
 class Corrected:
-    """Of one stream, for its next batch."""
+    """Of one stream, for its next batch. `Parsed.restarts` are in the midst of it, of series that are among these."""
 
     records: Mapping[bytes, bytes | None] = field(default_factory=dict)  # None: the series begins anew
     begun: int = 0  # of these series, how many had no record
