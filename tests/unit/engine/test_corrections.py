@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import partial
 
@@ -40,9 +41,18 @@ Entries = list[tuple[str, list[str]]]
 
 
 def answer(
-    model: Model, traffic: Entries, *, seed: int = 0, most: int | Sequence[int] | None = None, **options: object
+    model: Model,
+    traffic: Entries,
+    *,
+    seed: int = 0,
+    most: int | Sequence[int] | None = None,
+    every: int = 0,
+    **options: object,
 ) -> MemoryStream:
-    """What comes of entries, read in batches of random size or so many; some records are evicted between them."""
+    """What comes of entries, read in batches of random size or so many; some records are evicted between them.
+
+    With records kept aside `every` so many entries, the input retains twice as many, and nothing else is remembered.
+    """
     rng, server = random.Random(seed), MemoryServer()
     sizes = itertools.chain(most, itertools.repeat(most[-1])) if isinstance(most, Sequence) else itertools.repeat(most)
     for entry, fields in traffic:
@@ -50,11 +60,13 @@ def answer(
     memory = rng.choice([1, 1 << 20])
     engine = Engine(model, EngineSettings(max_series_memory_bytes=memory, **options))  # type: ignore[arg-type]
     store = MemoryStore(server)
+    engine.checkpoint_every = every
     engine.open("values", store.open("values"))
     source = Source(
         read=partial(store.read, "values"),
         load=partial(store.load, "values"),
         letters=partial(store.letters, "values", CORRECTIONS),
+        kept=partial(store.kept, "values") if every else None,
     )
     cursor = b"0-0"
     while True:
@@ -68,6 +80,10 @@ def answer(
             store.send_commit(result.commit)
             assert store.receive_commit("values"), "nobody else commits here"
             cursor = result.commit.position
+        held = server.stream("values")
+        if every and (gone := bisect_right(held.ids, EntryId.parse(cursor)) - 2 * every) > 0:
+            del held.ids[:gone], held.fields[:gone]
+            engine.known("values").forget(b"a")
     assert engine.series("values") == len(server.stream("values").state)
     return server.stream("values")
 
@@ -134,6 +150,16 @@ def test_a_correction_begins_about_as_far_back_as_it_reaches(monkeypatch: pytest
     assert [0 < entry <= place for entry, place in zip(others, (2700, 2990, 3004), strict=True)] == [True] * 3
     assert others[0] > 1700
     assert others[1] > 2900
+    assert_states_equal(held.state, Oracle(MODELS["lstm"]).feed(traffic), Engine(MODELS["lstm"]).format)
+
+
+def test_what_is_kept_aside_begins_anew_with_a_correction() -> None:
+    """What was kept between the value and its correction leads nowhere any more; what comes after can be corrected."""
+    values, fix = [(f"{n}-0", ["a", str(n % 7)]) for n in range(1, 330)], ("251-0", ["!correct", "a 180-0 9"])
+    values[250] = fix
+    traffic = [*values, ("330-0", ["!correct", "a 290-0 9"]), ("331-0", ["a", "5"])]
+    held = answer(MODELS["lstm"], traffic, most=1, every=100)
+    assert not held.dead
     assert_states_equal(held.state, Oracle(MODELS["lstm"]).feed(traffic), Engine(MODELS["lstm"]).format)
 
 
