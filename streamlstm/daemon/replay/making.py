@@ -320,6 +320,9 @@ class Making:
             done += now
             if len(done) < len(events) and events[len(done)].entry >= self._limit:
                 break
+        ended = [event.entry for event in done if event.record is None]
+        if ended:  # who has no value any more leaves its place to the series of later entries
+            self._end_before(max(ended[0], self._leading))
         return [event for event in done if event.entry < self._limit]
 
     def _put(self, stored: Mapping[bytes, bytes], events: Sequence[_Event]) -> None:

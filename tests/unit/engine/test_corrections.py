@@ -265,6 +265,15 @@ def test_names_may_be_numbers_or_begin_late() -> None:
     assert_states_equal(held.state, Oracle(MODELS["lstm"]).feed(traffic), Engine(MODELS["lstm"]).format)
 
 
+def test_a_warm_entry_that_is_not_understood_is_stepped_again_as_it_was() -> None:
+    """What follows it in its entry is not stepped, though another `!warm` comes between; that corrects all the same."""
+    made = [("5-0", ["a", "1"]), ("6-0", ["!warm", "yes", "b", "1", "!warm", "*", "a", "3"]), ("7-0", ["a", "2"])]
+    held = answer(MODELS["lstm"], [*made, ("8-0", ["!correct", "a 5-0 4"]), ("9-0", ["a", "1"])])
+    right = [("5-0", ["a", "4"]), *made[1:], ("9-0", ["a", "1"])]
+    assert held.state == answer(MODELS["lstm"], right).state
+    assert {one.id for one in held.dead} == {b"6-0"}
+
+
 def test_a_series_without_a_value_left_is_none() -> None:
     """Its only value was missing after all: its record goes, and its place is free."""
     traffic = [("1-0", ["a", "1"]), ("2-0", ["!correct", "a 1-0 nan"]), ("3-0", ["b", "2"])]
