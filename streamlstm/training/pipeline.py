@@ -144,8 +144,7 @@ def train(
         model = Model(with_blend(export_model(exported, training=facts), blends.final))
         forecasts, policy = _best_forecasts(series, model, options.test_size, say)
         stage(Stage("measuring intervals"))
-        facts |= policy
-        facts |= _widths(series, fitted, origin, blends.searched, panel, learnt_from, facts)
+        facts |= policy | _widths(series, fitted, origin, blends.searched, panel, learnt_from, facts | policy)
         errors, first = _errors(series, model, forecasts, options.test_size, plan.seasons.all, policy)
         stage(Stage("checking the export"))
         # The errors are the exported model's own, so the file is written again with them; its graph stays the same.
