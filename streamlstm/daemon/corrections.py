@@ -24,7 +24,7 @@ class Corrections:
         """What is stepped of a read: up to entries that ask for corrections, or those alone; the rest is read again."""
         for number, parsed in enumerate(batch):
             if not parsed.plain:
-                batch[number] = first = cut(parsed)
+                batch[number] = first = cut(parsed, among_values=self._champions.of(parsed.stream).restarts)
                 self._streams[parsed.stream].cursor = first.position
         return batch
 

@@ -7,13 +7,13 @@ from streamlstm.engine.compiled import COMPILED, WITHOUT
 from streamlstm.engine.corrections import (
     MOST_TEXT_BYTES,
     Correction,
-    Past,
+    Entry,
     Place,
+    commands_in,
     correcting_entries,
     corrections_in,
     not_corrected,
     read_correction,
-    step_again,
     with_right,
 )
 from streamlstm.engine.engine import Engine
@@ -31,6 +31,7 @@ from streamlstm.engine.forecasts import (
     written_numbers,
 )
 from streamlstm.engine.kernels import calibrate
+from streamlstm.engine.known_records import Known
 from streamlstm.engine.overflow import MOST_REJECTED
 from streamlstm.engine.parsing import (
     ALL_SERIES,
@@ -44,6 +45,7 @@ from streamlstm.engine.parsing import (
     name_error,
     parse,
 )
+from streamlstm.engine.past import Again, Past, SeriesCourse
 from streamlstm.engine.rejection import BAD_RECORD, KINDS, MODEL_FAILED, NOT_CORRECTED, Flaw
 from streamlstm.engine.response import growth
 from streamlstm.engine.results import Result

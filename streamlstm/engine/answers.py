@@ -69,7 +69,7 @@ class Answers(NamedTuple):
         last_item = np.zeros(len(chains.slot), np.int64)
         np.maximum.at(last_item, chain, items)
         changed = np.bincount(chain, stored[items], len(chains.slot)) > 0
-        written, gone = chains.last & changed, chains.last & chains.begins_fresh & ~changed
+        written, gone = chains.last & changed, chains.last & chains.begins_anew & ~changed
         return self._replace(
             slots=np.concatenate([self.slots, chains.slot[written]]),
             stream=np.concatenate([self.stream, chains.stream[written]]),

@@ -20,7 +20,7 @@ Index = NDArray[np.int64]
 
 @dataclass(slots=True)
 class Corrected:
-    """Of one stream, for its next batch."""
+    """Of one stream, for its next batch. `Parsed.restarts` are in the midst of it, of series that are among these."""
 
     records: Mapping[bytes, bytes | None] = field(default_factory=dict)  # None: the series begins anew
     begun: int = 0  # of these series, how many had no record
@@ -37,6 +37,7 @@ class Corrected:
             else:
                 arena.touch(slot)
                 arena.rows[slot] = row
+            arena.kept_in[slot] = -1  # what was kept aside may not lead here any more
             found[name] = slot
         self.slots = found
         return np.array([found[name] for name, record in self.records.items() if record is None], np.int64)

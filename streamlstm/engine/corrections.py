@@ -1,41 +1,28 @@
-"""What `!correct` and `!late` ask for, and series stepped again with what is right in its place.
-
-A state cannot be taken back, so a series whose value was wrong is stepped again from a place where its record is known.
-It is stepped twice: as it was, which has to give the very record there is now, and as it is to be. So whatever else may
-have happened to the series (its beginning was trimmed, its states came from elsewhere), a correction either gives what
-would be there had the right value come at first, to the bit, or it is not made.
-"""
+"""What `!correct` and `!late` ask for, and entries with what is right in its place."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from streamlstm.engine import rejection
 from streamlstm.engine.dead_letters import MAX_DEAD_VALUE_BYTES as MOST_TEXT_BYTES
-from streamlstm.engine.engine import Engine
-from streamlstm.engine.parsing import ALL_SERIES, COMMANDS, CORRECTIONS, LATE, RESET, WARM, Parsed, name_error, parse
+from streamlstm.engine.parsing import CORRECTIONS, LATE, Parsed, name_error
 from streamlstm.engine.rejection import Flaw
 from streamlstm.engine.series_cache import NO_SLOT
 from streamlstm.engine.sorted_items import NO_CORRECTION
 from streamlstm.engine.values import read_odd
 from streamlstm.errors import StoreError
-from streamlstm.store import BEFORE_ANYTHING, About
-from streamlstm.store.resp import EntryId, Table, encode_read
+from streamlstm.store import About
+from streamlstm.store.resp import EntryId
 
 Entry = tuple[bytes, list[bytes]]  # an id, and names with texts in turn
 Place = tuple[bytes, bytes, int]  # id of an entry, a series that has values there, and which of them, from 1 on
 
 MOST_DIGITS = 9  # of the number of a value in its entry
-
-_FIRST = EntryId(0, 0)
-ENTRIES_AT_ONCE = 4_096  # stepped in one batch
-_NO_LIMIT = 1 << 62  # whether a series had a place is seen by its record
-_STREAM = "again"  # of the engine that steps once more; nothing of it is ever stored
 
 
 class Correction(NamedTuple):
@@ -97,101 +84,15 @@ def correcting_entries(parsed: Parsed) -> list[int]:
 
 def corrections_in(parsed: Parsed) -> list[int]:
     """The items that ask for corrections; none of them is a plain number, unless it is one that is not understood."""
+    return commands_in(parsed, *CORRECTIONS)
+
+
+def commands_in(parsed: Parsed, *commands: bytes) -> list[int]:
+    """The items that are such commands."""
     if parsed.plain:
         return []
     asking = np.flatnonzero(parsed.odd & (parsed.slots == NO_SLOT))
-    return [item for item in asking.tolist() if parsed.names[item] in CORRECTIONS]
-
-
-class Past:
-    """What a stream's entries hold of some series: values, resets, and corrections that were asked for."""
-
-    def __init__(self, engine: Engine, series: Iterable[bytes], after: Mapping[bytes, bytes] | None = None) -> None:
-        """`engine` has the model and the settings that the values are stepped with.
-
-        Of series with an id in `after` only what comes after that counts.
-        """
-        self._engine, self._series = engine, frozenset(series)
-        self._after = {name: EntryId.parse(entry) for name, entry in (after or {}).items()}
-        self._table = Table()  # of all that matters, so that an entry's other items take no time
-        for number, name in enumerate((*self._series, *COMMANDS)):
-            self._table.put(0, name, number)
-        self.entries: list[Entry] = []
-        self.asked: list[About] = []  # corrections, in order
-        self.items = 0
-
-    def take(self, reply: bytes, stream: str) -> tuple[int, bytes]:
-        """Take in the entries of a reply to a read of the stream; how many there were, and the id of the last.
-
-        (0, b"") if it has none.
-        """
-        engine, spec = self._engine, self._engine.model.spec
-        most = engine.settings.max_entry_values
-        found = parse(reply, self._table, {stream.encode(): 0}, len(spec.features), most, exact=spec.exact)
-        if not found:
-            return 0, b""
-        [parsed] = found
-        last, warm = -1, (-1, b"")  # the entry at work, and that of the last `!warm` with its text
-        for item in np.flatnonzero(parsed.slots != NO_SLOT).tolist():
-            name, text, number = parsed.names[item], parsed.texts[item], int(parsed.entry[item])
-            if name in CORRECTIONS:
-                self.asked.append((parsed.ids[number], name, text))
-                continue
-            if name == WARM:
-                warm = (number, text)
-                continue
-            chosen: Iterable[bytes] = (name,)
-            if name == RESET:
-                chosen = sorted(self._series) if text == ALL_SERIES else self._series & {text}
-            if self._after:
-                at = EntryId.parse(parsed.ids[number])
-                chosen = [one for one in chosen if at > self.after(one)]
-            if not chosen:
-                continue
-            if number != last:
-                self.entries.append((parsed.ids[number], []))
-                last = number
-            if number == warm[0]:  # holds for all that follows in the entry
-                self.entries[-1][1].extend((WARM, warm[1]))
-                warm = (-1, b"")
-            pairs = [(RESET, one) for one in chosen] if name == RESET else [(name, text)]
-            self.entries[-1][1].extend(part for pair in pairs for part in pair)
-            self.items += len(pairs)
-        return parsed.entries, parsed.position
-
-    def after(self, name: bytes) -> EntryId:
-        """After which entry that of a series counts."""
-        return self._after.get(name, _FIRST)
-
-    def has(self, name: bytes) -> bool:
-        """Whether a series is one of these."""
-        return name in self._series
-
-    def counts(self) -> Counter[tuple[bytes, bytes]]:
-        """How many values each of the series has in each entry."""
-        return Counter((entry, name) for entry, fields in self.entries for name in fields[0::2] if name not in COMMANDS)
-
-
-def step_again(
-    engine: Engine, entries: Sequence[Entry], right: Mapping[Place, bytes], records: Mapping[bytes, bytes]
-) -> dict[bytes, bytes]:
-    """The records of series after entries, from those they begin with, with what is `right` in its places."""
-    again = Engine(engine.model, replace(engine.settings, max_series=_NO_LIMIT))
-    stored = dict(records)
-    again.open(_STREAM, replace(BEFORE_ANYTHING, series=len(stored)))
-    entries, first = with_right(entries, right), 0
-    while first < len(entries):
-        batch = again.parse(encode_read({_STREAM: entries[first : first + ENTRIES_AT_ONCE]}))
-        for names in again.begin(batch).values():
-            again.admit(_STREAM, names, [stored.get(name) for name in names])
-        [result] = again.step(batch)
-        first += result.entries
-        if result.commit.reset_all:
-            stored.clear()
-        for name in result.commit.removed:
-            stored.pop(name, None)
-        stored.update(zip(result.commit.names, result.commit.records, strict=True))
-    return stored
+    return [item for item in asking.tolist() if parsed.names[item] in commands]
 
 
 def with_right(entries: Sequence[Entry], right: Mapping[Place, bytes]) -> Sequence[Entry]:

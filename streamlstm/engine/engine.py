@@ -21,7 +21,9 @@ from streamlstm.engine.corrected import Corrected, place_corrected
 from streamlstm.engine.dead_letters import first_items, write_letters
 from streamlstm.engine.effort import Effort
 from streamlstm.engine.heartbeat import BeatingModel
+from streamlstm.engine.known_records import KnownRecords
 from streamlstm.engine.parsing import Parsed, parse
+from streamlstm.engine.restarts import Restarts
 from streamlstm.engine.results import Moved, Result, StreamHead
 from streamlstm.engine.schedule import Items, Schedule
 from streamlstm.engine.scoring import new_tally, scored_feature
@@ -45,14 +47,6 @@ Floats = NDArray[np.floating[Any]]  # float32, or float64 where numbers are pair
 Float64 = NDArray[np.float64]
 
 _NONE = np.empty(0, np.int64)
-
-
-def _removed(work: Work, gone: Index) -> Sequence[bytes]:
-    """The series to be removed: reset without being in memory, or reset and nothing after it."""
-    if not len(gone):
-        return list(work.removed)
-    names = {int(work.slots[item]): work.parsed.texts[item] for item in work.resets}
-    return [*work.removed, *(names[slot] for slot in gone.tolist() if slot in names)]
 
 
 class Engine:
@@ -192,6 +186,15 @@ class Engine:
         """
         self._heads[stream].corrected = Corrected(records, begun)
 
+    @property
+    def restarts(self) -> bool:
+        """Whether a series can go on from another record in the midst of a batch (`Parsed.restarts`)."""
+        return not self._skips
+
+    def known(self, stream: str) -> KnownRecords:
+        """Records that series had a while ago; forgotten when the stream is opened anew."""
+        return self._heads[stream].known
+
     def position(self, stream: str) -> bytes:
         """Up to where the stream is answered, by what was handed out for commit."""
         return self._heads[stream].position
@@ -227,19 +230,22 @@ class Engine:
         works = [self._work(parsed) for parsed in batch]
         kept = keep_aside(works, self._heads, self.arena, self.format) if self.checkpoint_every else ()
         items = Items.of(works, skip=self._skips)
-        answers = self._step(items)
+        answers = self._step(items, Restarts.of(works, items.offsets, self.format))
         results = [self._result(number, work, items.offsets, answers) for number, work in enumerate(works)]
         for result, records in zip(results, kept, strict=False):
             result.commit.kept = records
         return results
 
-    def _step(self, items: Items) -> Answers:
+    def _step(self, items: Items, restarts: Restarts | None) -> Answers:
         layout, constants = self._stepper.layout, self._stepper.numbers[0]
-        schedule = Schedule.of(items, self.arena.scratch)
+        laid = Schedule.of(items, self.arena.scratch)
+        schedule = laid if restarts is None else restarts.schedule(laid)
         skipped = (
             Skipped.of(items, self.arena.rows, self.format, layout, constants, self._idle_ms) if self._skips else None
         )
         answers = Answers.of(schedule, self._stepper.step(items, schedule, self.arena))
+        if restarts is not None:
+            restarts.finish(laid, self.arena)
         if skipped is None or answers.alive is None:
             return answers
         unknown = skipped.answer(items, answers.y, answers.alive, layout, self._idle_ms)
@@ -320,7 +326,7 @@ class Engine:
             **self._move(parsed.stream, parsed.position, parsed.entries),
             names=parsed.names.take(answers.last_item),
             records=Records(self.arena.rows, answers.slots),
-            removed=[*_removed(work, answers.gone), *self._unmended(head, parsed.stream)],
+            removed=[*work.removed_by(answers.gone), *self._unmended(head, parsed.stream)],
             reset_all=bool(work.resets_all),
             ids=ids,
             fields=fields,

@@ -63,6 +63,9 @@ class Parsed:
     warm: Warm | None = None  # None if none is
     # What became of items that correct a value: why they could not, or None for one that is carried out.
     corrections: dict[int, Flaw | None] = field(default_factory=dict)
+    # Of these, items from which on a series goes on from another record (None: it begins anew), for what follows in the
+    # run. All of the series in their entry comes after them.
+    restarts: dict[int, tuple[bytes, bytes | None]] = field(default_factory=dict)
 
     @property
     def position(self) -> bytes:
@@ -112,6 +115,7 @@ class Parsed:
             wrong={number: found for number, found in self.wrong.items() if number < items},
             exact=self.exact,
             corrections={number: found for number, found in self.corrections.items() if number < items},
+            restarts={number: found for number, found in self.restarts.items() if number < items},
         )
         if self.warm is not None:
             part.warm, part.item_times_ms = self.warm.first(items), self.item_times_ms[:items]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from streamlstm.engine.checkpoints import Window
 from streamlstm.engine.corrected import Corrected
+from streamlstm.engine.known_records import KnownRecords
 from streamlstm.store import Commit
 
 Index = NDArray[np.int64]
@@ -32,6 +33,7 @@ class StreamHead:
     )  # slots of series that began in this batch without a good record
     window: Window = field(default_factory=Window)
     corrected: Corrected = field(default_factory=Corrected)  # series that go on from other records with the next batch
+    known: KnownRecords = field(default_factory=KnownRecords)
 
 
 @dataclass(slots=True, kw_only=True)

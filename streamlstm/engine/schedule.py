@@ -110,6 +110,8 @@ class Chains(NamedTuple):
     flags: Index  # (c,) FRESH, LAST or both
     segments: Segments  # whose rows are chains, by level
     level: Index  # (s,) of each segment
+    goes_on: Index | None = None  # (c,) number of the record it goes on from; -1 if that is its series' own, or fresh
+    records: Rows | None = None  # (r, words) of those (`engine.restarts`)
 
     def runs(self, most: int) -> Iterator[Chains]:
         """All of them, in runs of at most so many chains, which can be worked on one after the other."""
@@ -121,7 +123,9 @@ class Chains(NamedTuple):
             chosen = (self.segments.row >= first) & (self.segments.row < first + most)
             segments = self.segments.take(chosen)
             segments = segments._replace(row=segments.row - first)
-            yield Chains(self.slot[cut], self.stream[cut], self.flags[cut], segments, self.level[chosen])
+            goes_on = None if self.goes_on is None else self.goes_on[cut]
+            own = (self.slot[cut], self.stream[cut], self.flags[cut])
+            yield Chains(*own, segments, self.level[chosen], goes_on, self.records)
 
     def levels(self) -> Iterator[Segments]:
         """The segments, level by level."""
@@ -132,7 +136,10 @@ class Chains(NamedTuple):
     def rows(self, rows: Rows, fresh: Rows) -> Rows:
         """The records (c, words) they go on from: copies of the series' own, or a fresh one after a reset."""
         made = rows.take(self.slot, axis=0)
-        made[self.begins_fresh] = fresh
+        made[self.begins_anew] = fresh
+        if self.goes_on is not None and self.records is not None:
+            chosen = self.goes_on >= 0
+            made[chosen] = self.records[self.goes_on[chosen]]
         return made
 
     def of_items(self) -> Index:
@@ -141,9 +148,10 @@ class Chains(NamedTuple):
         return np.repeat(self.segments.row[order], self.segments.length[order])
 
     @property
-    def begins_fresh(self) -> Mask:
-        """Which ones begin after a reset, (c,)."""
-        return (self.flags & FRESH) > 0
+    def begins_anew(self) -> Mask:
+        """Which ones begin after a reset without a record, (c,)."""
+        fresh: Mask = (self.flags & FRESH) > 0
+        return fresh if self.goes_on is None else fresh & (self.goes_on < 0)
 
     @property
     def last(self) -> Mask:

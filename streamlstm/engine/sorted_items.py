@@ -68,6 +68,7 @@ class Work:
     resets: list[int] = field(default_factory=list)  # items that reset one series; `slots` has which
     resets_all: list[int] = field(default_factory=list)  # items that reset every series
     removed: set[bytes] = field(default_factory=set)  # series reset without being in memory
+    restarts: list[int] = field(default_factory=list)  # items from which on a series goes on from another record
     gaps: Mask | None = None  # (n,) items that may come after too long a silence of their series; None if none do
 
     @classmethod
@@ -90,6 +91,9 @@ class Work:
                 flaw = parsed.corrections.get(item, NO_CORRECTION)
                 if flaw is not None:
                     work.dead[item] = flaw
+                elif item in parsed.restarts:
+                    work.slots[item] = find(parsed.restarts[item][0])
+                    work.restarts.append(item)
             else:
                 work.dead[item] = work._unnamed(item) or work._unadmitted(item)
         for item, found_flaw in parsed.wrong.items():
@@ -119,7 +123,7 @@ class Work:
             marks[missing] = SKIPPED if skip else MISSING
         if self.gaps is not None:
             marks[self.gaps] |= GAP
-        marks[self.resets] = marks[self.resets_all] = IS_RESET
+        marks[self.resets] = marks[self.resets_all] = marks[self.restarts] = IS_RESET
         return marks
 
     def first(self, entries: int) -> Work:
@@ -134,8 +138,17 @@ class Work:
             [item for item in self.resets if item < items],
             [item for item in self.resets_all if item < items],
             {parsed.texts[item] for item in others if parsed.names[item] == RESET} & self.removed,
+            [item for item in self.restarts if item < items],
             None if self.gaps is None else self.gaps[:items],
         )
+
+    def removed_by(self, gone: Index) -> Sequence[bytes]:
+        """The series to be removed: reset without being in memory, or, these slots, with nothing after it."""
+        if not len(gone):
+            return list(self.removed)
+        names = {int(self.slots[item]): self.parsed.texts[item] for item in self.resets}
+        names |= {int(self.slots[item]): self.parsed.restarts[item][0] for item in self.restarts}
+        return [*self.removed, *(names[slot] for slot in gone.tolist() if slot in names)]
 
     def _unnamed(self, item: int) -> Flaw | None:
         """Why an item names no series, if it does not; what stands for others of its entry has no name at all."""

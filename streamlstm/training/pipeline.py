@@ -144,7 +144,7 @@ def train(
         model = Model(with_blend(export_model(exported, training=facts), blends.final))
         forecasts, policy = _best_forecasts(series, model, options.test_size, say)
         stage(Stage("measuring intervals"))
-        facts |= policy | _widths(series, fitted, origin, blends.searched, panel, learnt_from, policy)
+        facts |= policy | _widths(series, fitted, origin, blends.searched, panel, learnt_from, facts | policy)
         errors, first = _errors(series, model, forecasts, options.test_size, plan.seasons.all, policy)
         stage(Stage("checking the export"))
         # The errors are the exported model's own, so the file is written again with them; its graph stays the same.
@@ -343,16 +343,19 @@ def _widths(
     blend: Blend | None,
     panel: Panel,
     learnt_from: Panel,
-    policy: Mapping[str, str],
+    facts: dict[str, Any],
 ) -> dict[str, Any]:
-    """How intervals grow over the steps ahead: on the validation part, by the forecaster that has not seen it."""
+    """How intervals grow over the steps ahead: on the validation part, by the forecaster that has not seen it.
+
+    It has the file's `facts`, as what it says of the steps ahead is read by them: how many at once, and of which times.
+    """
     return width_facts(
-        Model(with_blend(write_model(_exported(fitted.searched, origin)), blend)),
+        Model(with_blend(write_model(_exported(fitted.searched, origin), facts), blend)),
         series,
         panel.lengths.tolist(),
         validation_begins(panel, learnt_from).tolist(),
         season=min(fitted.searched.config.seasons, default=None),
-        missing=policy.get(TRAINED_MISSING),
+        missing=facts.get(TRAINED_MISSING),
     )
 
 

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 import streamlstm.daemon.challengers
-import streamlstm.daemon.corrections
 import streamlstm.daemon.idle_sweeper
-import streamlstm.daemon.replay.corrections
+import streamlstm.daemon.replay.making
 import streamlstm.engine.engine
 import streamlstm.store.commit
 import streamlstm.store.memory
@@ -19,12 +18,9 @@ import streamlstm.store.unfinished_commit
 from streamlstm.daemon.challengers import Challengers
 from streamlstm.daemon.daemon import Daemon
 from streamlstm.daemon.opening import Opening
-from streamlstm.daemon.replay.corrections import Making
 from streamlstm.daemon.sharing.assignment import Sharing
 from streamlstm.daemon.sharing.leases import Roll
 from streamlstm.daemon.streams import Status, Stream
-from streamlstm.engine.corrected import Corrected
-from streamlstm.engine.corrections import correcting_entries
 from streamlstm.engine.engine import Engine
 from streamlstm.engine.series_limit import Admission
 from streamlstm.store.base import Commit, Head
@@ -35,6 +31,7 @@ from streamlstm.store.snapshots.stream_states import Draft, States
 from streamlstm.store.stream_meta import Meta
 from streamlstm.store.transaction import carry_out_whole
 from streamlstm.store.unfinished_commit import Unfinished
+from support.correction_mutations import OF_CORRECTIONS
 from support.mutations_packed import rounded_as_it_is_stored
 from support.mutations_told import (
     anomalies_of_challengers_told,
@@ -291,53 +288,9 @@ def trials_go_on_after_a_fence(patch: Patch) -> None:
     patch.setattr(Challengers, "open", open_again)
 
 
-def corrections_not_stored(patch: Patch) -> None:
-    """A series that is corrected, and has no value in the entry that asks, keeps its record."""
-    patch.setattr(Corrected, "add_to", lambda *_: None)
-
-
-def corrections_not_proved(patch: Patch) -> None:
-    """A series is corrected whether or not its values lead to where it is."""
-    patch.setattr(Making, "_agree", lambda *_: True)
-
-
-def earlier_corrections_forgotten(patch: Patch) -> None:
-    """A correction takes back those before it."""
-    patch.setattr(streamlstm.daemon.replay.corrections, "right_of", lambda *_: {})
-    patch.setattr(Making, "_agree", lambda *_: True)
-
-
-def corrections_read_too_far(patch: Patch) -> None:
-    """A series is stepped again with the values of the entry that asks, which come once more behind it."""
-    init = Making.__init__
-
-    def begin(making: Any, engine: Any, entry: Any, source: Any) -> None:
-        init(making, engine, entry, source)
-        making._base = making._own
-
-    patch.setattr(Making, "__init__", begin)
-    patch.setattr(Making, "_agree", lambda *_: True)
-
-
 def adopted_with_the_champions_places(patch: Patch) -> None:
     """What was parsed for the champion is stepped where its records are, not where the challenger's are."""
     patch.setattr(Engine, "adopt", lambda _, parsed: parsed.elsewhere(parsed.slots) if parsed.is_bare else None)
-
-
-def corrections_made_past_values(patch: Patch) -> None:
-    """What several entries correct is made at once where some of them have values too."""
-
-    def cut(parsed: Any) -> Any:
-        asking = [] if parsed.plain else correcting_entries(parsed)
-        return parsed.first(asking[0]) if asking and asking[0] else parsed
-
-    for module in (streamlstm.daemon.replay.corrections, streamlstm.daemon.corrections):
-        patch.setattr(module, "cut", cut)
-
-
-def challengers_not_corrected(patch: Patch) -> None:
-    """A correction is made of the champion's states alone."""
-    patch.setattr(streamlstm.daemon.challengers, "prepare", lambda _, parsed, __: parsed)
 
 
 # What it is -> the kind of simulation that finds it.
@@ -376,11 +329,6 @@ MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "holes left among anomalies": ("anomalies, commits with holes", holes_left_among_anomalies),
     "anomalies of challengers told": ("anomalies of models in roles", anomalies_of_challengers_told),
     "anomalies told at once": ("anomalies", anomalies_told_at_once),
-    "corrections not stored": ("corrections", corrections_not_stored),
-    "corrections not proved": ("corrections and lost input", corrections_not_proved),
-    "earlier corrections forgotten": ("corrections", earlier_corrections_forgotten),
-    "corrections read too far": ("corrections", corrections_read_too_far),
-    "corrections made past values": ("corrections", corrections_made_past_values),
     "rounded as it is stored": ("an LSTM in float16", rounded_as_it_is_stored),
-    "challengers not corrected": ("corrections by models in roles", challengers_not_corrected),
+    **OF_CORRECTIONS,
 }

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from streamlstm.daemon.replay.corrections import Source, read_past, right_of
-from streamlstm.engine import CORRECTIONS, Engine, step_again
+from streamlstm.daemon.replay.corrections import Source, courses_of, read_past
+from streamlstm.engine import CORRECTIONS, Again, Engine, Known
 from streamlstm.errors import NoSeriesError, StoreError
 from streamlstm.store import (
     FIELDS,
@@ -74,15 +74,19 @@ class PastRecords:
         )
         past = read_past(self._engine, stream, dict.fromkeys(names, begun), source, meta.position)
         assert past is not None, "it may be as much as there is"
-        right = right_of(self._engine, past, source.letters)
-        if step_again(self._engine, past.entries, right, {}) != stored:
+        letters = source.letters()
+        courses = courses_of(self._engine, past, lambda: letters)
+        edge, begin = EntryId.parse(meta.position), EntryId.parse(begun)
+        again = Again(self._engine)
+        then = again.after([(None, courses[name].between(begin, end)) for name in names])
+        pairs = zip(names, then, strict=True)
+        now = again.after([(way[-1][1], courses[name].between(end, edge)) for name, way in pairs])
+        if _there(names, now) != stored:
             raise StoreError(
                 f"what {stream!r} retains of {_listed(names)} does not lead to the states of now (the beginning was "
                 "trimmed, states came from elsewhere, or `serve` has other options), so what they were is not known"
             )
-        earlier = [one for one in past.entries if EntryId.parse(one[0]) <= end]
-        right = {place: value for place, value in right.items() if EntryId.parse(place[0]) <= end}
-        records = step_again(self._engine, earlier, right, {})
+        records = _there(names, then)
         missing = [name for name in names if name not in records]
         if missing:
             raise NoSeriesError(f"the stream {stream!r} had no {_listed(missing)} at {end}")
@@ -112,6 +116,12 @@ class PastRecords:
             vain=lambda _: why,
             sleep=sleep,
         )
+
+
+def _there(names: Sequence[bytes], ways: Sequence[Sequence[Known]]) -> dict[bytes, bytes]:
+    """The last records of series that have one."""
+    last = [way[-1][1] for way in ways]
+    return {name: record for name, record in zip(names, last, strict=True) if record is not None}
 
 
 def _listed(names: Sequence[bytes]) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import partial
 
-from streamlstm.daemon.replay.corrections import Source, prepare
+from streamlstm.daemon.replay.corrections import Source
+from streamlstm.daemon.replay.making import prepare
 from streamlstm.daemon.replay.temp_records import RecordFile
 from streamlstm.engine import CORRECTIONS, Engine, Result
 from streamlstm.store import NO_ENTRIES, Commit, Head, Keys, read_letters, read_range

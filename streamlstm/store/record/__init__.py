@@ -25,5 +25,6 @@ from streamlstm.store.record.layout import (
     count_on,
     idle_edge,
     kind_of,
+    steps_of,
     time_of,
 )

@@ -107,6 +107,11 @@ def time_of(record: bytes, otherwise: int) -> int:
     return otherwise if time_ms < 0 else time_ms
 
 
+def steps_of(record: bytes) -> int:
+    """How many values a series has had by its record; 0 for what has none."""
+    return int.from_bytes(record[_BYTES["steps"]], "little") if len(record) >= HEADER.itemsize else 0
+
+
 def idle_edge(position: bytes, idle_ms: int) -> int:
     """The time, ms since the epoch, before which a series' last value was long ago, of a stream at this position."""
     return min(EntryId.parse(position).time_ms, _LATEST_MS) - idle_ms

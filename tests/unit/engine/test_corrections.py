@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from bisect import bisect_right
+from collections.abc import Sequence
 from functools import partial
 
 import pytest
@@ -10,14 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlstm.common.settings import EngineSettings
-from streamlstm.daemon.replay import corrections
-from streamlstm.daemon.replay.corrections import Source, prepare
+from streamlstm.daemon.replay import making
+from streamlstm.daemon.replay.corrections import Source
+from streamlstm.daemon.replay.making import Making, prepare
+from streamlstm.engine import known_records
 from streamlstm.engine.corrections import Correction, read_correction
 from streamlstm.engine.engine import Engine
-from streamlstm.engine.parsing import CORRECTIONS
+from streamlstm.engine.parsing import CORRECTIONS, Parsed
+from streamlstm.engine.results import Result
 from streamlstm.models.model import Model
 from streamlstm.store.memory import MemoryServer, MemoryStore, MemoryStream
 from streamlstm.store.record.columns import NO_EXTRAS, Extras
+from streamlstm.store.resp import EntryId
 from support import models
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.oracle import Oracle
@@ -34,24 +41,36 @@ Entries = list[tuple[str, list[str]]]
 
 
 def answer(
-    model: Model, traffic: Entries, *, seed: int = 0, most: int | None = None, **options: object
+    model: Model,
+    traffic: Entries,
+    *,
+    seed: int = 0,
+    most: int | Sequence[int] | None = None,
+    every: int = 0,
+    **options: object,
 ) -> MemoryStream:
-    """What comes of entries, read in batches of random size or so many; some records are evicted between them."""
+    """What comes of entries, read in batches of random size or so many; some records are evicted between them.
+
+    With records kept aside `every` so many entries, the input retains twice as many, and nothing else is remembered.
+    """
     rng, server = random.Random(seed), MemoryServer()
+    sizes = itertools.chain(most, itertools.repeat(most[-1])) if isinstance(most, Sequence) else itertools.repeat(most)
     for entry, fields in traffic:
         server.add("values", entry, *fields)
     memory = rng.choice([1, 1 << 20])
     engine = Engine(model, EngineSettings(max_series_memory_bytes=memory, **options))  # type: ignore[arg-type]
     store = MemoryStore(server)
+    engine.checkpoint_every = every
     engine.open("values", store.open("values"))
     source = Source(
         read=partial(store.read, "values"),
         load=partial(store.load, "values"),
         letters=partial(store.letters, "values", CORRECTIONS),
+        kept=partial(store.kept, "values") if every else None,
     )
     cursor = b"0-0"
     while True:
-        store.send_read({"values": cursor}, most or rng.randint(1, 30))
+        store.send_read({"values": cursor}, next(sizes) or rng.randint(1, 30))
         batch = [prepare(engine, parsed, source) for parsed in engine.parse(store.receive_read())]
         if not batch:
             break
@@ -61,6 +80,10 @@ def answer(
             store.send_commit(result.commit)
             assert store.receive_commit("values"), "nobody else commits here"
             cursor = result.commit.position
+        held = server.stream("values")
+        if every and (gone := bisect_right(held.ids, EntryId.parse(cursor)) - 2 * every) > 0:
+            del held.ids[:gone], held.fields[:gone]
+            engine.known("values").forget(b"a")
     assert engine.series("values") == len(server.stream("values").state)
     return server.stream("values")
 
@@ -80,6 +103,92 @@ def test_corrected_series_are_the_oracles(name: str, missing: str, seed: int, ex
     assert [(one.id.decode(), one.series.decode(), one.value.decode()) for one in held.dead] == oracle.dead
     assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
     assert_states_equal(held.state, oracle, Engine(model, EngineSettings(**options)).format)  # type: ignore[arg-type]
+
+
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    most=st.sampled_from([7, 1000]),
+    at_once=st.sampled_from([1, 2, 8]),
+    again=st.sampled_from([3, 50, 10_000]),
+    kept=st.sampled_from([0, 3_000, 1 << 20]),
+)
+def test_corrections_among_values_are_made_with_their_batch(
+    seed: int, most: int, at_once: int, again: int, kept: int
+) -> None:
+    """However many are stepped beside each other or again, and whatever is remembered: the oracle's answers."""
+    rng, model = random.Random(seed), MODELS["lstm"]
+    odd, corrected = rng.choice((0.0, 0.05)), rng.choice((0.1, 0.5))
+    traffic = entries(seed, 150, series=rng.choice((2, 9)), odd=odd, warm=0.1, corrected=corrected)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(making, "AT_ONCE", at_once)
+        patch.setattr(making, "MOST_AGAIN", again)
+        patch.setattr(known_records, "MOST_BYTES", kept)
+        held = answer(model, traffic, seed=seed, most=most, score=True)
+    oracle = Oracle(model, extras=Extras(None, score=True)).feed(traffic)
+    assert [(one.id.decode(), one.series.decode(), one.value.decode()) for one in held.dead] == oracle.dead
+    assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
+    assert_states_equal(held.state, oracle, Engine(model, EngineSettings(score=True)).format)
+
+
+def test_a_correction_begins_about_as_far_back_as_it_reaches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a series was corrected, the next one is not stepped again from its first value on."""
+    begun, try_ = [], Making._try
+
+    def noted(self: Making, stored: object, chosen: dict[bytes, tuple[EntryId, bytes]]) -> bool:
+        begun.extend(entry.time_ms for entry, _ in chosen.values())
+        return try_(self, stored, chosen)
+
+    monkeypatch.setattr(Making, "_try", noted)
+    values = [(f"{n}-0", ["a", str(n % 7), "b", "1"]) for n in range(1, 3001)]
+    fixes = [("3001-0", ["!correct", "a 2999-0 9"]), ("3002-0", ["!correct", "a 2700-0 8"])]
+    more = [("3003-0", ["!correct", "a 2990-0 7"]), ("3004-0", ["a", "6"]), ("3005-0", ["!correct", "a 3004-0 5"])]
+    traffic = [*values, *fixes, *more]
+    held = answer(MODELS["lstm"], traffic, most=[3000, 1])
+    first, *others = begun
+    assert first == 0
+    assert [0 < entry <= place for entry, place in zip(others, (2700, 2990, 3004), strict=True)] == [True] * 3
+    assert others[0] > 1700
+    assert others[1] > 2900
+    assert_states_equal(held.state, Oracle(MODELS["lstm"]).feed(traffic), Engine(MODELS["lstm"]).format)
+
+
+def test_what_is_kept_aside_begins_anew_with_a_correction() -> None:
+    """What was kept between the value and its correction leads nowhere any more; what comes after can be corrected."""
+    values, fix = [(f"{n}-0", ["a", str(n % 7)]) for n in range(1, 330)], ("251-0", ["!correct", "a 180-0 9"])
+    values[250] = fix
+    traffic = [*values, ("330-0", ["!correct", "a 290-0 9"]), ("331-0", ["a", "5"])]
+    held = answer(MODELS["lstm"], traffic, most=1, every=100)
+    assert not held.dead
+    assert_states_equal(held.state, Oracle(MODELS["lstm"]).feed(traffic), Engine(MODELS["lstm"]).format)
+
+
+def test_values_between_corrections_are_answered_in_one_batch() -> None:
+    """A batch is not parted by what it corrects, but where a reset is among it."""
+    made = [("1-0", ["a", "1", "b", "2"]), ("2-0", ["a", "3"])]
+    among = [
+        ("3-0", ["!correct", "a 1-0 5", "b", "1"]),
+        ("4-0", ["a", "2"]),
+        ("5-0", ["!correct", "b 3-0 7", "a", "1"]),
+    ]
+    assert [len(one) for one in runs([*made, *among, ("6-0", ["b", "1"])], most=2)] == [2, 4]
+    assert [len(one) for one in runs([*made, *among, ("6-0", ["!reset", "b"])], most=2)] == [2, 3, 1]
+
+
+def runs(traffic: Entries, *, most: int) -> list[list[str]]:
+    """The entries of each batch, of which the first has so many."""
+    batches: list[list[str]] = []
+    step = Engine.step
+
+    def noted(engine: Engine, batch: Sequence[Parsed]) -> list[Result]:
+        if engine.settings.max_series < 1 << 60:  # not of one that steps again
+            batches.extend([text.decode() for text in parsed.ids] for parsed in batch)
+        return step(engine, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Engine, "step", noted)
+        answer(MODELS["lstm"], traffic, most=[most, 1000])
+    return batches
 
 
 @settings(max_examples=20)
@@ -123,8 +232,8 @@ def test_one_of_several_values_of_an_entry_is_named_by_its_number() -> None:
 
 def test_entries_that_only_correct_are_made_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """What they need is read once for those in a row; one that is refused parts them, and costs the others nothing."""
-    reads, read_past = [], corrections.read_past
-    monkeypatch.setattr(corrections, "read_past", lambda *given: reads.append(given) or read_past(*given))
+    reads, read_past = [], making.read_past
+    monkeypatch.setattr(making, "read_past", lambda *given: reads.append(given) or read_past(*given))
     model, values = MODELS["lstm"], [(f"{n}-0", ["a", str(n % 7), "b", str(n % 5)]) for n in range(1, 101)]
     fixes = [(f"{n}-0", ["!correct", f"{'ab'[n % 2]} {1 + n * 37 % 100}-0 {n % 9}"]) for n in range(101, 201)]
     after = [("300-0", ["a", "1", "b", "2"])]
@@ -138,7 +247,7 @@ def test_entries_that_only_correct_are_made_as_one(monkeypatch: pytest.MonkeyPat
     fixes[70] = ("171-0", ["!correct", "a 5-0 x"])  # is none, which is known without reading
     held = answer(model, [*values, *fixes, *after], most=1000, max_series=2)
     assert [one.id for one in held.dead] == [b"151-0", b"171-0"]
-    assert len(reads) == 5, "for all and from it on in vain; for those before, for it, and for those after"
+    assert len(reads) <= 6, "for all and from it on in vain; for those before, for it, and for those after"
     wanted = Oracle(model, max_series=2, refused={("151-0", "!late", "c 5-5 1")}).feed([*values, *fixes, *after])
     assert_states_equal(held.state, wanted, Engine(model).format)
 
@@ -154,6 +263,15 @@ def test_names_may_be_numbers_or_begin_late() -> None:
     held = answer(MODELS["lstm"], traffic)
     assert not held.dead
     assert_states_equal(held.state, Oracle(MODELS["lstm"]).feed(traffic), Engine(MODELS["lstm"]).format)
+
+
+def test_a_warm_entry_that_is_not_understood_is_stepped_again_as_it_was() -> None:
+    """What follows it in its entry is not stepped, though another `!warm` comes between; that corrects all the same."""
+    made = [("5-0", ["a", "1"]), ("6-0", ["!warm", "yes", "b", "1", "!warm", "*", "a", "3"]), ("7-0", ["a", "2"])]
+    held = answer(MODELS["lstm"], [*made, ("8-0", ["!correct", "a 5-0 4"]), ("9-0", ["a", "1"])])
+    right = [("5-0", ["a", "4"]), *made[1:], ("9-0", ["a", "1"])]
+    assert held.state == answer(MODELS["lstm"], right).state
+    assert {one.id for one in held.dead} == {b"6-0"}
 
 
 def test_a_series_without_a_value_left_is_none() -> None:

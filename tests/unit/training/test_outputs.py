@@ -15,7 +15,7 @@ from streamlstm.evaluation.comparison import compare
 from streamlstm.evaluation.served import serve
 from streamlstm.models.model import Model
 from streamlstm.tables import Series
-from streamlstm.training import LoopOptions, TrainingOptions, train
+from streamlstm.training import LoopOptions, TrainingOptions, pipeline, train
 from streamlstm.training.closed_form import later
 from streamlstm.training.forecaster import ForecasterConfig
 from streamlstm.training.forecaster.outputs import Outputs
@@ -153,3 +153,20 @@ def test_a_way_to_treat_missing_values_that_there_is_not_is_refused() -> None:
     """It was taken for the usual one."""
     with pytest.raises(UsageError, match="no way 'zero'"):
         Engine(Model(lstm()), EngineSettings(missing="zero"))
+
+
+def test_intervals_are_measured_of_the_forecasts_that_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several steps said at once, at their times: the model that is measured has the facts by which it is read."""
+    measured: list[Model] = []
+
+    def noted(model: Model, *given: object, **options: object) -> dict[str, object]:
+        measured.append(model)
+        return {}
+
+    monkeypatch.setattr(pipeline, "width_facts", noted)
+    times = np.arange(400) * 3_600_000 + 1_700_000_000_000
+    options = dataclasses.replace(SMALL, horizon=3, calendar=("hour",))
+    made = train([Series("a", times, seasonal()[:, None])], options)
+    [model], served = measured, Model(made.model_bytes)
+    assert model.spec.horizon == served.spec.horizon == 3
+    assert model.spec.training["spacing_ms"] == served.spec.training["spacing_ms"] == 3_600_000

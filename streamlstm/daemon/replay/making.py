@@ -1,0 +1,363 @@
+"""Carry out corrections: series are stepped again, and go on as if the right values had come at first.
+
+A series is stepped again from a place where its record is known: its beginning, a record kept aside
+(`engine.checkpoints`), or one that is remembered from the last correction (`engine.known_records`). First as it was,
+which has to give the very record there is now; so whatever else may have happened to it (its beginning was trimmed, its
+states came from elsewhere), a correction either gives what would be there had the right value come at first, to the
+bit, or it is not made. Then as it is to be, once for each entry that corrects it: what such an entry makes of a series
+does not rest on what the entries before it made, only on what they say, so several are stepped beside each other, and
+the values between them with the rest of their batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from streamlstm.daemon.replay.asking import Asking
+from streamlstm.daemon.replay.corrections import (
+    MOST_ITEMS,
+    Source,
+    begun_with,
+    courses_of,
+    cut,
+    leading,
+    read_past,
+)
+from streamlstm.engine import (
+    Again,
+    Correction,
+    Engine,
+    Entry,
+    Known,
+    Parsed,
+    Past,
+    SeriesCourse,
+    correcting_entries,
+    corrections_in,
+    read_correction,
+)
+from streamlstm.store.record import idle_edge, steps_of, time_of
+from streamlstm.store.resp import EntryId
+
+AT_ONCE = 8  # entries that correct a series, whose courses are stepped beside each other
+MOST_AGAIN = 32_768  # entries that are stepped again for one batch, beyond those for its first entry
+
+
+def prepare(engine: Engine, parsed: Parsed, source: Source) -> Parsed:
+    """The first of some entries, as many as can be stepped as one; if they ask for corrections, once those are made.
+
+    The engine steps it next. Raises CorrectionError if a correction that was made once cannot be made again.
+    """
+    first = cut(parsed, among_values=engine.restarts)
+    while not first.plain and correcting_entries(first):
+        try:
+            return Making(engine, first, source).run()
+        except _ApartError as found:
+            first = parsed.first(max(1, found.entry))
+    return first
+
+
+class _ApartError(Exception):
+    """Of corrections made as one something is to be refused, first in an entry; those before it are made first."""
+
+    def __init__(self, entry: int) -> None:
+        super().__init__()
+        self.entry = entry
+
+
+@dataclass
+class _Event:
+    """What one entry corrects of a series, or the leading ones."""
+
+    series: bytes
+    item: int  # that says so, or the last of those
+    entry: int
+    end: EntryId  # of the last entry before it
+    asked: list[Correction]
+    way: Sequence[Known] = ()  # records the series has on the way there; the last is that before the entry's values
+
+    @property
+    def record(self) -> bytes | None:
+        """That of the series just before the entry's values."""
+        return self.way[-1][1]
+
+    @property
+    def first(self) -> EntryId:
+        """The first entry that is corrected."""
+        return min(EntryId.parse(one.id) for one in self.asked)
+
+
+@dataclass
+class _Series:
+    """A series that is corrected: its entries as they are to be by now, and records it has on the way."""
+
+    course: SeriesCourse
+    known: list[Known]  # up to which entry, in order; None: it has no value
+
+    def correct(self, event: _Event) -> Known:
+        """Put what is right in its place; where to begin, to step it again."""
+        self.known = [one for one in self.known if one[0] < event.first]
+        for one in event.asked:
+            self.course.put(one.place, one.value)
+        return self.known[-1]
+
+    def learn(self, events: Sequence[_Event]) -> None:
+        """Take in the records of events that were stepped beside each other."""
+        made, edge = list[Known](), None
+        for event in reversed(events):
+            made += [one for one in reversed(event.way) if edge is None or one[0] < edge]
+            edge = event.first if edge is None else min(edge, event.first)
+        self.known += made[::-1]
+
+
+class Making:
+    """The corrections that some entries ask for: those of the leading ones, and those among the values behind them."""
+
+    def __init__(self, engine: Engine, entries: Parsed, source: Source) -> None:
+        """What `cut` gives."""
+        self._engine, self._entries, self._source = engine, entries, source
+        self._stream, self._own = entries.stream, entries.ids[0]
+        self._base = EntryId.parse(engine.position(entries.stream))
+        self._known, self._again = engine.known(entries.stream), Again(engine)
+        self._kept: dict[bytes, list[Known]] = {}  # aside, in order
+        self._is_too_much = False  # to be read again
+        self._leading = leading(entries)
+        self._limit = entries.entries  # how many entries are stepped
+        self._asking = Asking(engine, entries, source)
+        self._asked: dict[int, Correction] = {}  # by item; those that may yet be made
+        self._series: dict[bytes, _Series] = {}
+
+    def run(self) -> Parsed:
+        """Say of each item what becomes of it, give the engine the records to go on from; what is to be stepped."""
+        spec = self._engine.model.spec
+        for item in corrections_in(self._entries):
+            entry = int(self._entries.entry[item])
+            if entry >= self._limit:
+                break
+            asked = self._entries.ids[entry], self._entries.names[item], self._entries.texts[item]
+            found = read_correction(asked, len(spec.features), exact=spec.exact)
+            flaw = self._asking.flaw(asked, found) if isinstance(found, Correction) else found
+            if isinstance(found, Correction) and flaw is None and self._asking.matters(found):
+                if entry >= self._leading and self._is_behind(found.series, item):
+                    self._end_before(entry)
+                    break
+                self._asked[item] = found
+            self._entries.corrections[item] = flaw
+        if self._asked:
+            self._make()
+        return self._entries if self._limit == self._entries.entries else self._entries.first(self._limit)
+
+    def _is_behind(self, series: bytes, item: int) -> bool:
+        """Whether a value of the series comes before an item in its entry, which has to be answered after it."""
+        first = int(self._entries.counts[: self._entry_of(item)].sum())
+        return any(self._entries.names[before] == series for before in range(first, item))
+
+    def _refuse(self, is_meant: Callable[[Correction], bool], why: str) -> None:
+        for item, one in list(self._asked.items()):
+            if is_meant(one):
+                if self._limit > 1:
+                    raise _ApartError(self._entry_of(item))
+                self._entries.corrections[item] = self._asking.refused(self._entries.ids[self._entry_of(item)], why)
+                del self._asked[item]
+
+    def _end_before(self, entry: int) -> None:
+        """Leave entries to be read again."""
+        self._limit = min(self._limit, entry)
+        self._leading = min(self._leading, self._limit)
+        self._asked = {item: one for item, one in self._asked.items() if self._entries.entry[item] < self._limit}
+
+    def _make(self) -> None:
+        """Step the series again, from the latest of the places where their records are known."""
+        stored = self._stored(self._names())
+        for item, one in self._asked.items():
+            if one.series not in stored and self._entry_of(item) >= self._leading:
+                self._end_before(self._entry_of(item))  # made when there is a record
+                break
+        self._prove(stored)
+        self._prove_from_the_beginning(stored)
+        if left := self._left():
+            # What is asked before the first that cannot be made is made; that one is refused when it is alone.
+            self._end_before(max(1, min(map(self._entry_of, left))))
+            if self._limit == 1:
+                self._refuse_what_is_left(stored)
+        events = self._step(self._events())
+        self._put(stored, events)
+        for name, series in self._series.items():
+            self._known.put(name, series.known, series.course.ids)
+
+    def _names(self) -> list[bytes]:
+        return list(dict.fromkeys(one.series for one in self._asked.values()))
+
+    def _entry_of(self, item: int) -> int:
+        return int(self._entries.entry[item])
+
+    def _left(self) -> list[int]:
+        """Items that ask for what was not proved."""
+        return [item for item, one in self._asked.items() if one.series not in self._series]
+
+    def _first(self, name: bytes) -> EntryId:
+        """The first entry that is to be corrected of a series."""
+        return min(EntryId.parse(one.id) for one in self._asked.values() if one.series == name)
+
+    def _prove(self, stored: Mapping[bytes, bytes]) -> None:
+        """Find what leads series to their records of now, from records that they are known to have had."""
+        first = {name: self._first(name) for name in self._names() if name not in self._series}
+        for name, entry in first.items():
+            if name in stored and entry > self._base:  # nothing before these entries is touched
+                self._series[name] = _Series(SeriesCourse(name), [(self._base, stored[name])])
+        self._try_all(stored, {name: self._known.before(name, entry) for name, entry in first.items()})
+        names = [name for name in first if name not in self._series]
+        if names and self._source.kept is not None:
+            kept = zip(names, self._source.kept(names), strict=True)
+            self._kept = {name: [(EntryId.parse(entry), one) for entry, one in reversed(found)] for name, found in kept}
+            self._try_all(stored, {name: [one for one in self._kept[name] if one[0] < first[name]] for name in names})
+
+    def _try_all(self, stored: Mapping[bytes, bytes], known: Mapping[bytes, Sequence[Known]]) -> None:
+        """Begin with each of the records of series, in order, the last ones first, until one is proved."""
+        for turn in range(1, 1 + max(map(len, known.values()), default=0)):
+            chosen = {name: each[-turn] for name, each in known.items() if turn <= len(each)}
+            self._try(stored, {name: one for name, one in chosen.items() if name not in self._series})
+
+    def _prove_from_the_beginning(self, stored: Mapping[bytes, bytes]) -> None:
+        """The same from where the states were begun."""
+        items, seen = 0, dict[bytes, None]()
+        for item in self._left():
+            name = self._asked[item].series
+            if name in seen:
+                continue
+            items += steps_of(stored[name]) if name in stored else 0
+            if seen and items > MOST_ITEMS and self._entry_of(item) > 0:
+                self._end_before(self._entry_of(item))
+                break
+            seen[name] = None
+        names = [name for name in seen if name in self._names()]
+        begun, records = EntryId.parse(self._source.begun), begun_with(self._source, names)
+        self._is_too_much = not self._try(stored, {name: (begun, records.get(name)) for name in names})
+
+    def _refuse_what_is_left(self, stored: Mapping[bytes, bytes]) -> None:
+        """Refuse what cannot be made of the first entry, which is alone now."""
+        if self._is_too_much:
+            self._prove_from_the_beginning(stored)
+        why = (
+            "what the input retains of this series does not lead to its state of now (it began before that, or "
+            "its state came from elsewhere), so it cannot be stepped again"
+        )
+        if self._is_too_much:
+            most = self._source.most_entries or 0
+            why = f"that would take reading more than {most:,} entries, or {MOST_ITEMS:,} values, again"
+        # What is older than the records that are kept is out of reach, what is younger may not be.
+        names = {self._asked[item].series for item in self._left()}
+        edges = {name: known[0][0] for name, known in self._kept.items() if name in names and known}
+        self._refuse(lambda one: one.series in edges and EntryId.parse(one.id) <= edges[one.series], why)
+        self._prove(stored)
+        self._refuse(lambda one: one.series not in self._series, why)
+
+    def _try(self, stored: Mapping[bytes, bytes], chosen: Mapping[bytes, Known]) -> bool:
+        """Step series again from records after some ids, as they were; whether that is not too much.
+
+        Those that come to be where they are are proved.
+        """
+        if not chosen:
+            return True
+        after = {name: bytes(entry) for name, (entry, _) in chosen.items()}
+        past = read_past(self._engine, self._stream, after, self._source, bytes(self._base))
+        if past is None:
+            return False
+        courses = courses_of(self._engine, past, self._asking.letters)
+        edges = {name: min(self._first(name).before(), self._base) for name in chosen}
+        before = self._again.after(
+            [(record, courses[name].between(after, edges[name])) for name, (after, record) in chosen.items()]
+        )
+        pairs = zip(chosen, before, strict=True)
+        was = self._again.after([(way[-1][1], courses[name].between(edges[name], self._base)) for name, way in pairs])
+        for name, *ways in zip(chosen, before, was, strict=True):
+            now = ways[1][-1][1]
+            if self._agree(stored.get(name), now):
+                known = [chosen[name], *ways[0][:-1], (edges[name], ways[0][-1][1]), *ways[1][:-1], (self._base, now)]
+                self._series[name] = _Series(courses[name], known)
+        return True
+
+    def _events(self) -> list[_Event]:
+        """What is asked, by entry and series; what the leading entries ask for is one."""
+        found = dict[tuple[int, bytes], _Event]()
+        for item, one in self._asked.items():
+            entry = max(self._entry_of(item), self._leading - 1)
+            end = EntryId.parse(self._entries.ids[entry]).before()
+            event = found.setdefault((entry, one.series), _Event(one.series, item, entry, end, []))
+            event.item = item
+            event.asked.append(one)
+        events = list(found.values())
+        if events and events[-1].entry >= self._leading:
+            past = Past(self._engine, self._series)
+            past.take_parsed(self._entries)
+            for name, series in self._series.items():
+                series.course.extend(past.courses[name])
+        return events
+
+    def _step(self, events: Sequence[_Event]) -> list[_Event]:
+        """Step series again as they are to be; the events that have their record, which may be fewer."""
+        done, stepped = list[_Event](), 0
+        while len(done) < len(events):
+            taken, courses = dict[bytes, list[_Event]](), list[tuple[bytes | None, Sequence[Entry]]]()
+            for event in events[len(done) :]:
+                series, mine = self._series[event.series], taken.setdefault(event.series, [])
+                if len(mine) == AT_ONCE:
+                    break
+                after, record = series.correct(event)
+                course = series.course.between(after, event.end)
+                stepped += len(course)
+                if event.entry >= self._leading and stepped > MOST_AGAIN and len(done) + len(courses):
+                    self._end_before(event.entry)
+                    break
+                mine.append(event)
+                courses.append((record, course))
+            now = events[len(done) : len(done) + len(courses)]
+            for event, made in zip(now, self._again.after(courses), strict=True):
+                event.way = [*made[:-1], (event.end, made[-1][1])]
+            for name, mine in taken.items():
+                self._series[name].learn(mine)
+            done += now
+            if len(done) < len(events) and events[len(done)].entry >= self._limit:
+                break
+        ended = [event.entry for event in done if event.record is None]
+        if ended:  # who has no value any more leaves its place to the series of later entries
+            self._end_before(max(ended[0], self._leading))
+        return [event for event in done if event.entry < self._limit]
+
+    def _put(self, stored: Mapping[bytes, bytes], events: Sequence[_Event]) -> None:
+        """Give the engine the records that series go on from: at the first of the entries, and at others."""
+        engine, made = self._engine, {one.series: one.record for one in events if one.entry < self._leading}
+        beginning = [
+            name
+            for name, record in made.items()
+            if record is not None and name not in stored and not self._is_idle(record)
+        ]
+        room = max(0, engine.settings.max_series - engine.series(self._stream))
+        if len(beginning) > room:
+            limit = f"{engine.settings.max_series} (--max-series)"
+            beyond = beginning[room:]
+            why = f"the series would begin, and the stream has reached its limit of {limit}"
+            self._refuse(lambda one: one.series in beyond, why)
+            beginning = beginning[:room]
+        changed = {name: record for name, record in made.items() if name in stored or name in beginning}
+        among = [one for one in events if one.entry >= self._leading]
+        changed |= {one.series: stored[one.series] for one in among if one.series not in made}
+        self._entries.restarts = {one.item: (one.series, one.record) for one in among}
+        engine.correct(self._stream, changed, len(beginning))
+
+    def _stored(self, names: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The records of now."""
+        found = {name: self._engine.record(self._stream, name) for name in names}
+        unknown = [name for name, record in found.items() if record is None]
+        found |= zip(unknown, self._source.load(unknown) if unknown else (), strict=True)
+        return {name: record for name, record in found.items() if record is not None}
+
+    def _agree(self, stored: bytes | None, was: bytes | None) -> bool:
+        """Whether a series is where its values lead; the record of one that is idle may be there or not."""
+        return stored == was or (stored is None and was is not None and self._is_idle(was))
+
+    def _is_idle(self, record: bytes) -> bool:
+        idle_ms = self._engine.settings.idle_after_ms
+        edge = None if idle_ms is None else idle_edge(self._own, idle_ms)
+        return edge is not None and time_of(record, edge) < edge

@@ -1,0 +1,202 @@
+"""What a stream's entries hold of some series, and series stepped again.
+
+A state cannot be taken back, so a series whose value was wrong is stepped again from a place where its record is known,
+over the entries of its own that came after that.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from streamlstm.engine.corrections import Entry, Place
+from streamlstm.engine.engine import Engine
+from streamlstm.engine.known_records import Known
+from streamlstm.engine.parsing import ALL_SERIES, COMMANDS, CORRECTIONS, RESET, WARM, Parsed, parse
+from streamlstm.engine.series_cache import NO_SLOT
+from streamlstm.store import BEFORE_ANYTHING, About
+from streamlstm.store.resp import EntryId, Table, encode_read
+
+ENTRIES_AT_ONCE = 4_096  # stepped in one batch
+
+_FIRST = EntryId(0, 0)
+_TOLD = tuple(16 * 4**power for power in range(7))  # entries before the end of a course: a record is told there
+_NO_LIMIT = 1 << 62  # whether a series had a place is seen by its record
+_STREAM = "again"  # of the engine that steps once more; nothing of it is ever stored
+
+
+class Past:
+    """What a stream's entries hold of some series: values, resets, and corrections that were asked for."""
+
+    def __init__(self, engine: Engine, series: Iterable[bytes], after: Mapping[bytes, bytes] | None = None) -> None:
+        """`engine` has the model and the settings that the values are stepped with.
+
+        Of series with an id in `after` only what comes after that counts.
+        """
+        self._engine, self.courses = engine, {name: list[Entry]() for name in series}
+        self._after = {name: EntryId.parse(entry) for name, entry in (after or {}).items()}
+        self._table = Table()  # of all that matters, so that an entry's other items take no time
+        for number, name in enumerate((*self.courses, *COMMANDS)):
+            self._table.put(0, name, number)
+        self.asked: list[About] = []  # corrections, in order
+        self.items = 0
+
+    def take(self, reply: bytes, stream: str) -> tuple[int, bytes]:
+        """Take in the entries of a reply to a read of the stream; how many there were, and the id of the last.
+
+        (0, b"") if it has none.
+        """
+        engine, spec = self._engine, self._engine.model.spec
+        most = engine.settings.max_entry_values
+        found = parse(reply, self._table, {stream.encode(): 0}, len(spec.features), most, exact=spec.exact)
+        if not found:
+            return 0, b""
+        [parsed] = found
+        self._add(parsed, np.flatnonzero(parsed.slots != NO_SLOT).tolist())
+        return parsed.entries, parsed.position
+
+    def take_parsed(self, parsed: Parsed) -> None:
+        """Take in entries that are parsed already."""
+        self._add(parsed, [item for item, name in enumerate(parsed.names) if name in self.courses or name in COMMANDS])
+
+    def _add(self, parsed: Parsed, items: Iterable[int]) -> None:
+        """Take in the items that matter."""
+        last, warm, told = -1, list[bytes](), Counter[bytes]()  # the entry, its `!warm`s, and how many each series has
+        for item in items:
+            name, text, number = parsed.names[item], parsed.texts[item], int(parsed.entry[item])
+            if number != last:
+                last, warm, told = number, [], Counter()
+            entry = parsed.ids[number]
+            if name in CORRECTIONS:
+                self.asked.append((entry, name, text))
+                continue
+            if name == WARM:  # holds for all that follows in the entry
+                warm.append(text)
+                continue
+            chosen: Iterable[bytes] = (name,)
+            if name == RESET:
+                chosen = self.courses if text == ALL_SERIES else self.courses.keys() & {text}
+            for one in chosen:
+                if self._after and EntryId.parse(entry) <= self.after(one):
+                    continue
+                course = self.courses[one]
+                if not course or course[-1][0] != entry:
+                    course.append((entry, []))
+                fields = course[-1][1]
+                fields.extend(part for said in warm[told[one] :] for part in (WARM, said))
+                told[one] = len(warm)
+                fields.extend((RESET, one) if name == RESET else (name, text))
+                self.items += 1
+
+    def after(self, name: bytes) -> EntryId:
+        """After which entry that of a series counts."""
+        return self._after.get(name, _FIRST)
+
+    def has(self, name: bytes) -> bool:
+        """Whether a series is one of these."""
+        return name in self.courses
+
+    def counts(self) -> Counter[tuple[bytes, bytes]]:
+        """How many values each of the series has in each entry."""
+        each = self.courses.items()
+        return Counter(
+            (entry, one) for name, course in each for entry, own in course for one in own[0::2] if one == name
+        )
+
+
+class SeriesCourse:
+    """The entries of one series, in order, as they are by now."""
+
+    def __init__(self, name: bytes, entries: Iterable[Entry] = ()) -> None:
+        self.name = name
+        self._entries, self._ids = list[Entry](), list[EntryId]()
+        self.extend(entries)
+
+    def extend(self, entries: Iterable[Entry]) -> None:
+        """Add entries that come after all there are."""
+        added = list(entries)
+        self._entries += added
+        self._ids += [EntryId.parse(entry) for entry, _ in added]
+
+    @property
+    def ids(self) -> Sequence[EntryId]:
+        """Of the entries."""
+        return self._ids
+
+    def between(self, after: EntryId, end: EntryId) -> list[Entry]:
+        """Those after one id up to another."""
+        return self._entries[bisect_right(self._ids, after) : bisect_right(self._ids, end)]
+
+    def put(self, place: Place, value: bytes) -> None:
+        """Put a value in its place, or, where the series has none, between the others."""
+        entry, name, left = place
+        found = EntryId.parse(entry)
+        for at in range(bisect_left(self._ids, found), bisect_right(self._ids, found)):
+            fields = self._entries[at][1]
+            for number in range(0, len(fields), 2):
+                left -= fields[number] == name
+                if not left:
+                    changed = list(fields)  # a course that was handed out is as it was
+                    changed[number + 1] = value
+                    self._entries[at] = (entry, changed)
+                    return
+        at = bisect_right(self._ids, found)
+        self._entries.insert(at, (entry, [name, value]))
+        self._ids.insert(at, found)
+
+
+class Again:
+    """Steps series once more, apart from the engine that serves."""
+
+    def __init__(self, engine: Engine) -> None:
+        """`engine` has the model and the settings."""
+        self._engine = Engine(engine.model, replace(engine.settings, max_series=_NO_LIMIT))
+
+    def after(self, courses: Sequence[tuple[bytes | None, Sequence[Entry]]]) -> list[list[Known]]:
+        """Records of each of some courses of one series, from the one it begins with: some on the way, and the last.
+
+        None is that of a series without a value. Courses are stepped beside each other.
+        """
+        names = [b"%d" % number for number in range(len(courses))]
+        stored = {name: record for name, (record, _) in zip(names, courses, strict=True) if record is not None}
+        made: list[list[Known]] = [[] for _ in courses]
+        entries, ends = list[Entry](), dict[int, tuple[int, EntryId]]()
+        for number, (_, course) in enumerate(courses):
+            entries += [(entry, _as(names[number], fields)) for entry, fields in course]
+            for back in _TOLD:
+                if len(course) > 2 * back:
+                    ends[len(entries) - back] = number, EntryId.parse(course[-back - 1][0])
+        again, first = self._engine, 0
+        again.open(_STREAM, replace(BEFORE_ANYTHING, series=len(stored)))
+        for end in sorted({*ends, *range(ENTRIES_AT_ONCE, len(entries), ENTRIES_AT_ONCE), len(entries)}):
+            while first < end:
+                batch = again.parse(encode_read({_STREAM: entries[first:end]}))
+                for unknown in again.begin(batch).values():
+                    again.admit(_STREAM, unknown, [stored.get(name) for name in unknown])
+                [result] = again.step(batch)
+                first += result.entries
+                for name in result.commit.removed:
+                    stored.pop(name, None)
+                stored.update(zip(result.commit.names, result.commit.records, strict=True))
+            if end in ends:
+                number, entry = ends[end]
+                made[number].append((entry, stored.get(names[number])))
+        for number, (record, course) in enumerate(courses):
+            last = EntryId.parse(course[-1][0]) if course else _FIRST
+            made[number].append((last, stored.get(names[number]) if course else record))
+        return made
+
+
+def _as(name: bytes, fields: Sequence[bytes]) -> list[bytes]:
+    """What an entry holds of one series, by another name."""
+    made = list(fields)
+    for at in range(0, len(made), 2):
+        if made[at] == RESET:
+            made[at + 1] = name
+        elif made[at] != WARM:
+            made[at] = name
+    return made

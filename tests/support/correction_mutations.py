@@ -1,0 +1,101 @@
+"""Mistakes in making corrections that the simulation has to find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+import streamlstm.daemon.challengers
+import streamlstm.daemon.replay.making
+from streamlstm.daemon.replay.making import Making
+from streamlstm.engine.corrected import Corrected
+from streamlstm.engine.corrections import correcting_entries
+from streamlstm.engine.past import SeriesCourse
+from streamlstm.engine.restarts import Restarts
+from streamlstm.store.resp import EntryId
+
+Patch = pytest.MonkeyPatch
+
+
+def corrections_not_stored(patch: Patch) -> None:
+    """A series that is corrected, and has no value in the entry that asks, keeps its record."""
+    patch.setattr(Corrected, "add_to", lambda *_: None)
+
+
+def corrections_not_proved(patch: Patch) -> None:
+    """A series is corrected whether or not its values lead to where it is."""
+    patch.setattr(Making, "_agree", lambda *_: True)
+
+
+def earlier_corrections_forgotten(patch: Patch) -> None:
+    """A correction takes back those before it."""
+
+    def as_they_came(_: Any, past: Any, __: Any) -> Any:
+        return {name: SeriesCourse(name, entries) for name, entries in past.courses.items()}
+
+    patch.setattr(streamlstm.daemon.replay.making, "courses_of", as_they_came)
+    patch.setattr(Making, "_agree", lambda *_: True)
+
+
+def corrections_read_too_far(patch: Patch) -> None:
+    """A series is stepped again with the values of the entry that asks, which come once more behind it."""
+    init = Making.__init__
+
+    def begin(making: Any, engine: Any, entry: Any, source: Any) -> None:
+        init(making, engine, entry, source)
+        making._base = EntryId.parse(entry.ids[0])
+
+    patch.setattr(Making, "__init__", begin)
+    patch.setattr(Making, "_agree", lambda *_: True)
+
+
+def corrections_made_past_values(patch: Patch) -> None:
+    """What several entries correct is made at once where some of them have values too."""
+    leading = streamlstm.daemon.replay.making.leading
+    patch.setattr(
+        streamlstm.daemon.replay.making,
+        "leading",
+        lambda parsed: correcting_entries(parsed)[-1] + 1 if leading(parsed) else 0,
+    )
+
+
+def corrections_among_values_begin_anew(patch: Patch) -> None:
+    """A series that is corrected in the midst of a batch goes on there as a new one."""
+    patch.setattr(Restarts, "schedule", lambda _, schedule: schedule)
+
+
+def corrections_behind_values_not_stored(patch: Patch) -> None:
+    """A series that is corrected behind its last value of a batch is stored as it was before."""
+    patch.setattr(Restarts, "finish", lambda *_: None)
+
+
+def known_records_not_forgotten(patch: Patch) -> None:
+    """Records from before a correction are begun with after it, without a look at what they lead to."""
+
+    def correct(series: Any, event: Any) -> Any:
+        for one in event.asked:
+            series.course.put(one.place, one.value)
+        return series.known[-1]
+
+    patch.setattr(streamlstm.daemon.replay.making._Series, "correct", correct)
+
+
+def challengers_not_corrected(patch: Patch) -> None:
+    """A correction is made of the champion's states alone."""
+    patch.setattr(streamlstm.daemon.challengers, "prepare", lambda _, parsed, __: parsed)
+
+
+# What it is -> the kind of simulation that finds it.
+OF_CORRECTIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
+    "corrections not stored": ("corrections", corrections_not_stored),
+    "corrections not proved": ("corrections and lost input", corrections_not_proved),
+    "earlier corrections forgotten": ("corrections", earlier_corrections_forgotten),
+    "corrections read too far": ("corrections", corrections_read_too_far),
+    "corrections made past values": ("corrections", corrections_made_past_values),
+    "corrections among values begin anew": ("corrections", corrections_among_values_begin_anew),
+    "corrections behind values not stored": ("corrections", corrections_behind_values_not_stored),
+    "known records not forgotten": ("corrections", known_records_not_forgotten),
+    "challengers not corrected": ("corrections by models in roles", challengers_not_corrected),
+}

@@ -1,0 +1,144 @@
+"""What corrections cost: values a second with corrections among them, and one alone by how far back it reaches.
+
+python tools/correction_cost.py [--values 20000] [--series 100]
+
+A real server and a real `serve` of the packaged model of airline passengers. Each line is of a stream of its own, whose
+entries are in the server before the daemon is: entries of one value, and one correction for every so many, of a value
+of a moment ago or of any before. Figures are values a second of the daemon's processor time. Then single
+corrections in a stream of one series that is idle, from a daemon that has just begun, and once more: milliseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from streamlstm.models.packaged import UNIVERSAL_FILE
+from streamlstm.store.embedded_server import find_binary
+
+Fields = dict[Any, Any]
+
+TICKS = os.sysconf("SC_CLK_TCK")
+FIRST_MS = 1_700_000_000_000
+NEAR = 10  # values of its series that a correction of a moment ago reaches back, at most
+
+
+@contextmanager
+def started(*command: str | Path, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is ended behind the block."""
+    process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def serving(folder: Path, port: int, *streams: str) -> Iterator[int]:
+    """A daemon, by its process id."""
+    names = [part for stream in streams for part in ("--stream", stream)]
+    url = ("--redis", f"redis://127.0.0.1:{port}/0", "--http", "127.0.0.1:0")
+    with started(
+        sys.executable, "-m", "streamlstm", "serve", UNIVERSAL_FILE.with_name("airline.onnx"), *url, *names, cwd=folder
+    ) as one:
+        yield one.pid
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def wait_for(client: Any, stream: str, entry: str) -> None:
+    """Wait until an entry is answered."""
+    while client.hget(f"{{{stream}}}:meta", "position") != entry.encode():
+        time.sleep(0.002)
+
+
+def traffic(values: int, series: int, each: int, near: int | None) -> list[tuple[str, Fields]]:
+    """Entries of one value, one of `each` with a correction as well; `near` is how far back it reaches at most."""
+    rng, made, places = random.Random(1), list[tuple[str, Fields]](), dict[str, list[str]]()
+    for number in range(values):
+        name, entry, fields = f"s{rng.randrange(series)}", f"{FIRST_MS + number * 1000}-0", Fields()
+        there = places.setdefault(name, [])
+        if each and number % each == 0 and there:
+            place = rng.choice(there if near is None else there[-near:])
+            fields["!correct"] = f"{name} {place} {rng.gauss(300, 50):.2f}"
+        fields[name] = f"{rng.gauss(300, 50):.2f}"
+        there.append(entry)
+        made.append((entry, fields))
+    return made
+
+
+def drained(client: Any, folder: Path, port: int, made: list[tuple[str, Fields]]) -> float:
+    """Values a second of processor time."""
+    client.flushall()
+    client.xadd("values", made[0][1], made[0][0])
+    with serving(folder, port, "values") as pid:
+        wait_for(client, "values", made[0][0])
+        os.kill(pid, 19)  # SIGSTOP, until all is in
+        pipe = client.pipeline(transaction=False)
+        for entry, fields in made[1:]:
+            pipe.xadd("values", fields, entry)
+        pipe.execute()
+        before = cpu_s(pid)
+        os.kill(pid, 18)
+        wait_for(client, "values", made[-1][0])
+        return len(made) / (cpu_s(pid) - before)
+
+
+def alone(client: Any, folder: Path, port: int, values: int, back: int) -> tuple[float, float]:
+    """Milliseconds until a correction is made that reaches so many values back: the first, and the median of others."""
+    client.flushall()
+    entries = [(f"{FIRST_MS + number * 1000}-0", Fields(one=300 + number % 50)) for number in range(values)]
+    with serving(folder, port, "values"):
+        pipe = client.pipeline(transaction=False)
+        for entry, fields in entries:
+            pipe.xadd("values", fields, entry)
+        pipe.execute()
+        wait_for(client, "values", entries[-1][0])
+        took = []
+        for number in range(6):
+            began = time.perf_counter()
+            text = f"one {entries[-back][0]} {300 + number}"
+            wait_for(client, "values", client.xadd("values", {"!correct": text}).decode())
+            took.append(1000 * (time.perf_counter() - began))
+    return took[0], statistics.median(took[1:])
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--values", type=int, default=20_000)
+    parser.add_argument("--series", type=int, default=100)
+    given, port = parser.parse_args(), random.randrange(10_000, 22_000)
+    with tempfile.TemporaryDirectory() as name, started(find_binary(), "--port", str(port), "--save", "", cwd=name):
+        folder, client = Path(name), redis.Redis(port=port)
+        time.sleep(1.0)
+        for series in (given.series, 1):
+            print(f"{given.values:,} values of {series} series, values a second")
+            for each, near in ((0, None), (100, NEAR), (10, NEAR), (100, None), (10, None)):
+                rate = drained(client, folder, port, traffic(given.values, series, each, near))
+                what = "none" if not each else f"1 for {each}, of {'a moment ago' if near else 'any value'}"
+                print(f"  {what:30} {rate:12,.0f}", flush=True)
+        for values, back in ((100_000, 1), (100_000, 100), (100_000, 10_000), (100_000, 100_000)):
+            first, other = alone(client, folder, port, values, back)
+            print(f"one of {values:,} values, {back:,} back: {first:.1f} ms, once more {other:.1f} ms", flush=True)
+
+
+if __name__ == "__main__":
+    main()
