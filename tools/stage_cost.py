@@ -1,6 +1,6 @@
 """Where each tenth of a microsecond of a value goes: by part of the engine, and by who works during a drain.
 
-python tools/stage_cost.py [--units 64] [--rounds 30] [--drain 800000]
+python tools/stage_cost.py [--units 64] [--rounds 30] [--drain 800000] [--threads 1,2]
 
 First the engine alone, no server: reads of 16,384 values in entries of one and of a hundred, of 10,000 series, and one
 value of one series at a time, at once and a millisecond after the one before, when the processor's caches have
@@ -11,7 +11,7 @@ is held against.
 
 Then a drain by `serve` of a private server, entries of one and of a hundred: processor time of the daemon and of the
 server, and how long each stood still, which is neither running nor waiting for a core (Linux only). `--drain 0` leaves
-it out.
+it out. `--threads` measures something else instead: the engine with so many threads that step, by the wall clock.
 """
 
 from __future__ import annotations
@@ -197,13 +197,37 @@ def show_drain(server: PrivateServer, model: Path, per_entry: int, values: int) 
         print(f"  {who:<12} worked {1e6 * worked / count:>6.2f}, stood still {1e6 * stood / count:>6.2f}")
 
 
+def show_threads(units: int, rounds: int, counts: list[int]) -> None:
+    """The engine without packing with so many threads in turn: time on the wall, and of all processors, a value."""
+    model, per_entry = Model(lstm_file(units)), 100
+    engines = {count: Engine(model, EngineSettings(step_threads=count)) for count in counts}
+    took: dict[int, list[tuple[float, float]]] = {count: [] for count in counts}
+    for engine in engines.values():
+        engine.open(STREAM, BEFORE_ANYTHING)
+    for reply in reads(rounds + WARM, BATCH // per_entry, per_entry, SERIES):
+        for count, engine in engines.items():
+            began, worked = time.perf_counter(), clock()
+            batch = engine.parse(reply)
+            for name, series in engine.begin(batch).items():
+                engine.admit(name, series, [None] * len(series))
+            engine.step(batch)
+            took[count].append((time.perf_counter() - began, clock() - worked))
+    for count, turns in took.items():
+        wall, work = (1e6 * float(np.median(one)) / BATCH for one in zip(*turns[WARM:], strict=True))
+        print(f"{count} threads: {wall:.3f} us a value on the wall, {work:.3f} of processor time")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--units", type=int, default=64, help="of the model")
     parser.add_argument("--rounds", type=int, default=30, help="reads of a batch")
     parser.add_argument("--drain", type=int, default=800_000, help="values of a drain; 0 for none")
+    parser.add_argument("--threads", help="such as 1,2")
     given = parser.parse_args()
+    if given.threads:
+        show_threads(given.units, given.rounds, [int(count) for count in given.threads.split(",")])
+        return
     parts, model = Parts(), lstm_file(given.units)
     for module, function, part in PARTS:
         setattr(module, function, parts.timed(part, getattr(module, function)))

@@ -31,7 +31,8 @@ from streamlstm.engine.silences import silences_in_batch
 from streamlstm.engine.single import Single, SinglePath
 from streamlstm.engine.skipped import Skipped
 from streamlstm.engine.sorted_items import NO_PAST, Unknown, Work
-from streamlstm.engine.stepping import Stepper
+from streamlstm.engine.stepping import Beside, Stepper
+from streamlstm.engine.threads import Threads
 from streamlstm.engine.warm import take_warm
 from streamlstm.models import NEVER, Gaps, StepModel, as_stored, missing_policy
 from streamlstm.store import Commit, DeadLetter, Head, SingleCommit
@@ -60,6 +61,7 @@ class Engine:
 
     def __init__(self, model: StepModel, settings: EngineSettings | None = None) -> None:
         self.settings = settings or EngineSettings()
+        bare = as_stored(model)
         self.model = model = BeatingModel(model)
         stepped = as_stored(model)
         extras = Extras(self.settings.interval, self.settings.score)
@@ -78,7 +80,7 @@ class Engine:
         limits = (self.settings.idle_after_ms, self.settings.reset_after_ms, gaps.longest_ms)
         self._idle_ms = min(limit for limit in limits if limit is not None)
         self._silence_ms = min(self._idle_ms, gaps.after_ms)
-        above = anomaly_threshold(self.settings)
+        above, threads = anomaly_threshold(self.settings), self.settings.step_threads
         self._stepper = Stepper(
             stepped,
             self.format,
@@ -87,6 +89,7 @@ class Engine:
             idle_ms=self._idle_ms,
             gaps=gaps,
             against=above is not None,
+            beside=None if threads == 1 else Beside(Threads(threads, model.say), bare),
         )
         self._anomalies = None if above is None else AnomalyFinder(self._stepper.layout, above)
         self._single = SinglePath(stepped, self._stepper)
