@@ -4,10 +4,10 @@ python tools/stage_cost.py [--units 64] [--rounds 30] [--drain 800000] [--thread
 
 First the engine alone, no server: reads of 16,384 values in entries of one and of a hundred, of 10,000 series, and one
 value of one series at a time, at once and a millisecond after the one before, when the processor's caches have
-forgotten code and data; from the reply to the packed commit. Each part is timed where it is called, by processor time,
-and what timing takes is taken off. The round counts that took least in all (after pauses the one in the middle), so
-that its parts add up. The model's calls are made once more with nothing around them (*bare*), which is what the engine
-is held against.
+forgotten code and data, and ten values of ten series at a time; from the reply to the packed commit. Each part is timed
+where it is called, by processor time, and what timing takes is taken off. The round counts that took least in all
+(after pauses the one in the middle), so that its parts add up. The model's calls are made once more with nothing around
+them (*bare*), which is what the engine is held against.
 
 Then a drain by `serve` of a private server, entries of one and of a hundred: processor time of the daemon and of the
 server, and how long each stood still, which is neither running nor waiting for a core (Linux only). `--drain 0` leaves
@@ -29,6 +29,7 @@ import numpy as np
 from challenger_cost import SERIES, STREAM, reads
 
 import streamlstm.engine.engine
+import streamlstm.engine.few
 import streamlstm.engine.schedule
 import streamlstm.engine.single
 import streamlstm.engine.stepping
@@ -49,6 +50,9 @@ PARTS = (
     (streamlstm.engine.stepping, "gather_steps", "gather values"),
     (streamlstm.engine.stepping, "all_finite", "look for what is not finite"),
     (streamlstm.engine.stepping, "apply_outputs", "take answers, score"),
+    (streamlstm.engine.few, "gather_columns", "gather states"),
+    (streamlstm.engine.few, "all_finite", "look for what is not finite"),
+    (streamlstm.engine.few, "apply_outputs", "take answers, score"),
     (streamlstm.engine.engine, "write_numbers", "write texts"),
     (streamlstm.engine.single, "scan_single", "parse"),
     (streamlstm.engine.single, "gather_one", "gather states"),
@@ -143,7 +147,9 @@ class Timed:
         return clock() - began
 
 
-def show_engine(name: str, timed: Timed, replies: list[bytes], values: int, pause_s: float = 0.0) -> None:
+def show_engine(
+    name: str, timed: Timed, replies: list[bytes], values: int, pause_s: float = 0.0, unit: str = "value"
+) -> None:
     """Parts of the round that took least, or of the one in the middle after pauses, in microseconds a value."""
     rounds = []
     for reply in replies:
@@ -152,7 +158,7 @@ def show_engine(name: str, timed: Timed, replies: list[bytes], values: int, paus
     rounds = sorted(rounds[WARM:], key=lambda one: one[0]["in all"])
     found, _ = rounds[len(rounds) // 2 if pause_s else 0]
     bare = min(seconds for _, seconds in rounds)
-    print(f"\n{name}, us a value")
+    print(f"\n{name}, us a {unit}")
     for part, seconds in sorted(found.items(), key=lambda one: one[1]):
         if part != "in all":
             print(f"  {part:<30}{1e6 * seconds / values:>8.3f}{100 * seconds / found['in all']:>6.0f} %")
@@ -240,6 +246,9 @@ def main() -> None:
     replies = [encode_read({STREAM: one}) for one in alone]
     show_engine("a value alone, at once", Timed(Model(model), parts), replies, 1)
     show_engine("a value alone, a millisecond later", Timed(Model(model), parts), replies, 1, pause_s=0.001)
+    few = [[(b"%d-%d" % (1 + n, i), [b"sensor-%d" % i, b"1.5"]) for i in range(10)] for n in range(SINGLE_VALUES)]
+    replies = [encode_read({STREAM: some}) for some in few]
+    show_engine("ten values of ten series, at once", Timed(Model(model), parts), replies, 1, unit="read")
     if given.drain:
         with tempfile.TemporaryDirectory() as folder, private_server(Path(folder), "off") as server:
             path = Path(folder) / "model.onnx"

@@ -20,6 +20,7 @@ from streamlstm.engine.checkpoints import keep_aside
 from streamlstm.engine.corrected import Corrected, place_corrected
 from streamlstm.engine.dead_letters import first_items, write_letters
 from streamlstm.engine.effort import Effort
+from streamlstm.engine.few import ONE_STREAM, FewPath
 from streamlstm.engine.heartbeat import BeatingModel
 from streamlstm.engine.parsing import Parsed, parse
 from streamlstm.engine.results import Moved, Result, StreamHead
@@ -93,6 +94,7 @@ class Engine:
         )
         self._anomalies = None if above is None else AnomalyFinder(self._stepper.layout, above)
         self._single = SinglePath(stepped, self._stepper)
+        self._few = FewPath(stepped, self._stepper)
         self.checkpoint_every = 0  # entries; 0: no records are kept aside
         self._heads: dict[str, StreamHead] = {}
         self._keys: dict[bytes, int] = {}  # numbers in the table of the streams that were ever opened
@@ -229,14 +231,16 @@ class Engine:
         """
         works = [self._work(parsed) for parsed in batch]
         kept = keep_aside(works, self._heads, self.arena, self.format) if self.checkpoint_every else ()
-        items = Items.of(works, skip=self._skips)
-        answers = self._step(items)
-        results = [self._result(number, work, items.offsets, answers) for number, work in enumerate(works)]
+        few = self._few.step(works[0], self.arena) if len(works) == 1 else None
+        offsets, answers = (ONE_STREAM, few) if few is not None else self._step(works)
+        results = [self._result(number, work, offsets, answers) for number, work in enumerate(works)]
         for result, records in zip(results, kept, strict=False):
             result.commit.kept = records
         return results
 
-    def _step(self, items: Items) -> Answers:
+    def _step(self, works: Sequence[Work]) -> tuple[Index, Answers]:
+        """The answers to all streams' items, and where those of each begin."""
+        items = Items.of(works, skip=self._skips)
         layout, constants = self._stepper.layout, self._stepper.numbers[0]
         schedule = Schedule.of(items, self.arena.scratch)
         skipped = (
@@ -244,9 +248,9 @@ class Engine:
         )
         answers = Answers.of(schedule, self._stepper.step(items, schedule, self.arena))
         if skipped is None or answers.alive is None:
-            return answers
+            return items.offsets, answers
         unknown = skipped.answer(items, answers.y, answers.alive, layout, self._idle_ms)
-        return answers._replace(without_past=np.concatenate([answers.without_past, unknown]))
+        return items.offsets, answers._replace(without_past=np.concatenate([answers.without_past, unknown]))
 
     def _work(self, parsed: Parsed) -> Work:
         find = partial(self.arena.find, parsed.stream)
