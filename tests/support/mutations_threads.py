@@ -1,4 +1,4 @@
-"""Mistakes of values stepped in threads that the simulation has to find."""
+"""Mistakes of values stepped in threads, or of a few at a time, that the simulation has to find."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import streamlstm.engine.few
 from streamlstm.engine.stepping import Stepper
 from streamlstm.engine.threads import Threads
 
@@ -35,3 +36,9 @@ def asked_before_the_batch_before(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(Stepper, "step", noting)
     patch.setattr(Stepper, "_ask_plainly", ask_stale)
+
+
+def a_few_not_taken_in(patch: pytest.MonkeyPatch) -> None:
+    """Values that go the short way are answered, and leave the records as they were."""
+    apply = streamlstm.engine.few.apply_outputs
+    patch.setattr(streamlstm.engine.few, "apply_outputs", lambda rows, *others: apply(rows.copy(), *others))

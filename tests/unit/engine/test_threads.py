@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlstm.common.settings import EngineSettings
-from streamlstm.engine import stepping
+from streamlstm.engine import few, stepping
 from streamlstm.engine.engine import Engine
 from streamlstm.engine.threads import Threads
 from streamlstm.errors import StepError
@@ -34,8 +34,9 @@ LOOKUP = Model(odd_models.lookup())  # fails on 7
 
 @pytest.fixture(autouse=True, scope="module")
 def small_tiles() -> Iterator[None]:
-    """Have the smallest batches shared out."""
+    """Have the smallest batches shared out, and none go the short way."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(few, "MOST", 0)
         patch.setattr(stepping, "LEAST_SHARED", 2)
         patch.setattr(stepping, "MIN_TILE", 1)
         yield
