@@ -45,7 +45,7 @@ fuzz-files: $(DEV)/installed  ## Damaged and hostile files to every command that
 
 # What is compiled, and what is read from strangers.
 WATCHED := tests/unit/compiled tests/unit/store/test_codec.py tests/unit/engine/test_carry.py tests/unit/engine/test_single.py \
-	tests/unit/engine/test_entries.py
+	tests/unit/engine/test_entries.py tests/unit/engine/test_threads.py
 SANITIZED := tools/fuzz/sanitized.sh $(DEV)/bin/python
 
 sanitize: $(DEV)/installed  ## The compiled parts under the sanitizers: their tests, and half a minute of random calls

@@ -1,17 +1,17 @@
 """Where each tenth of a microsecond of a value goes: by part of the engine, and by who works during a drain.
 
-python tools/stage_cost.py [--units 64] [--rounds 30] [--drain 800000]
+python tools/stage_cost.py [--units 64] [--rounds 30] [--drain 800000] [--threads 1,2]
 
 First the engine alone, no server: reads of 16,384 values in entries of one and of a hundred, of 10,000 series, and one
 value of one series at a time, at once and a millisecond after the one before, when the processor's caches have
-forgotten code and data; from the reply to the packed commit. Each part is timed where it is called, by processor time,
-and what timing takes is taken off. The round counts that took least in all (after pauses the one in the middle), so
-that its parts add up. The model's calls are made once more with nothing around them (*bare*), which is what the engine
-is held against.
+forgotten code and data, and ten values of ten series at a time; from the reply to the packed commit. Each part is timed
+where it is called, by processor time, and what timing takes is taken off. The round counts that took least in all
+(after pauses the one in the middle), so that its parts add up. The model's calls are made once more with nothing around
+them (*bare*), which is what the engine is held against.
 
 Then a drain by `serve` of a private server, entries of one and of a hundred: processor time of the daemon and of the
 server, and how long each stood still, which is neither running nor waiting for a core (Linux only). `--drain 0` leaves
-it out.
+it out. `--threads` measures something else instead: the engine with so many threads that step, by the wall clock.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import numpy as np
 from challenger_cost import SERIES, STREAM, reads
 
 import streamlstm.engine.engine
+import streamlstm.engine.few
 import streamlstm.engine.schedule
 import streamlstm.engine.single
 import streamlstm.engine.stepping
@@ -49,6 +50,9 @@ PARTS = (
     (streamlstm.engine.stepping, "gather_steps", "gather values"),
     (streamlstm.engine.stepping, "all_finite", "look for what is not finite"),
     (streamlstm.engine.stepping, "apply_outputs", "take answers, score"),
+    (streamlstm.engine.few, "gather_columns", "gather states"),
+    (streamlstm.engine.few, "all_finite", "look for what is not finite"),
+    (streamlstm.engine.few, "apply_outputs", "take answers, score"),
     (streamlstm.engine.engine, "write_numbers", "write texts"),
     (streamlstm.engine.single, "scan_single", "parse"),
     (streamlstm.engine.single, "gather_one", "gather states"),
@@ -143,7 +147,9 @@ class Timed:
         return clock() - began
 
 
-def show_engine(name: str, timed: Timed, replies: list[bytes], values: int, pause_s: float = 0.0) -> None:
+def show_engine(
+    name: str, timed: Timed, replies: list[bytes], values: int, pause_s: float = 0.0, unit: str = "value"
+) -> None:
     """Parts of the round that took least, or of the one in the middle after pauses, in microseconds a value."""
     rounds = []
     for reply in replies:
@@ -152,7 +158,7 @@ def show_engine(name: str, timed: Timed, replies: list[bytes], values: int, paus
     rounds = sorted(rounds[WARM:], key=lambda one: one[0]["in all"])
     found, _ = rounds[len(rounds) // 2 if pause_s else 0]
     bare = min(seconds for _, seconds in rounds)
-    print(f"\n{name}, us a value")
+    print(f"\n{name}, us a {unit}")
     for part, seconds in sorted(found.items(), key=lambda one: one[1]):
         if part != "in all":
             print(f"  {part:<30}{1e6 * seconds / values:>8.3f}{100 * seconds / found['in all']:>6.0f} %")
@@ -197,13 +203,37 @@ def show_drain(server: PrivateServer, model: Path, per_entry: int, values: int) 
         print(f"  {who:<12} worked {1e6 * worked / count:>6.2f}, stood still {1e6 * stood / count:>6.2f}")
 
 
+def show_threads(units: int, rounds: int, counts: list[int]) -> None:
+    """The engine without packing with so many threads in turn: time on the wall, and of all processors, a value."""
+    model, per_entry = Model(lstm_file(units)), 100
+    engines = {count: Engine(model, EngineSettings(step_threads=count)) for count in counts}
+    took: dict[int, list[tuple[float, float]]] = {count: [] for count in counts}
+    for engine in engines.values():
+        engine.open(STREAM, BEFORE_ANYTHING)
+    for reply in reads(rounds + WARM, BATCH // per_entry, per_entry, SERIES):
+        for count, engine in engines.items():
+            began, worked = time.perf_counter(), clock()
+            batch = engine.parse(reply)
+            for name, series in engine.begin(batch).items():
+                engine.admit(name, series, [None] * len(series))
+            engine.step(batch)
+            took[count].append((time.perf_counter() - began, clock() - worked))
+    for count, turns in took.items():
+        wall, work = (1e6 * float(np.median(one)) / BATCH for one in zip(*turns[WARM:], strict=True))
+        print(f"{count} threads: {wall:.3f} us a value on the wall, {work:.3f} of processor time")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--units", type=int, default=64, help="of the model")
     parser.add_argument("--rounds", type=int, default=30, help="reads of a batch")
     parser.add_argument("--drain", type=int, default=800_000, help="values of a drain; 0 for none")
+    parser.add_argument("--threads", help="such as 1,2")
     given = parser.parse_args()
+    if given.threads:
+        show_threads(given.units, given.rounds, [int(count) for count in given.threads.split(",")])
+        return
     parts, model = Parts(), lstm_file(given.units)
     for module, function, part in PARTS:
         setattr(module, function, parts.timed(part, getattr(module, function)))
@@ -216,6 +246,9 @@ def main() -> None:
     replies = [encode_read({STREAM: one}) for one in alone]
     show_engine("a value alone, at once", Timed(Model(model), parts), replies, 1)
     show_engine("a value alone, a millisecond later", Timed(Model(model), parts), replies, 1, pause_s=0.001)
+    few = [[(b"%d-%d" % (1 + n, i), [b"sensor-%d" % i, b"1.5"]) for i in range(10)] for n in range(SINGLE_VALUES)]
+    replies = [encode_read({STREAM: some}) for some in few]
+    show_engine("ten values of ten series, at once", Timed(Model(model), parts), replies, 1, unit="read")
     if given.drain:
         with tempfile.TemporaryDirectory() as folder, private_server(Path(folder), "off") as server:
             path = Path(folder) / "model.onnx"

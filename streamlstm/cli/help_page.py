@@ -73,7 +73,16 @@ SECTIONS: Mapping[str, Sequence[str]] = {
     "What is told of odd values": ("--interval", "--score", "--anomaly-above"),
     "What is kept": ("--retain", "--checkpoint-every", "--max-dead-letters"),
     "Speed": (
-        *("--threads", "--provider", "--busy-poll", "--batch-values", "--growth", "--lstm-units", "--series-count"),
+        *(
+            "--threads",
+            "--step-threads",
+            "--provider",
+            "--busy-poll",
+            "--batch-values",
+            "--growth",
+            "--lstm-units",
+            "--series-count",
+        ),
         *("--backlog-values", "--memory-series", "--repeat"),
     ),
     "Limits": (

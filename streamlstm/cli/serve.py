@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from streamlstm.cli.cores import chosen_threads
 from streamlstm.cli.loading import max_model_bytes_option, provider_option
 from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import FSYNC, command, data_dir_option, option, server_options
@@ -49,6 +50,13 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
     help="Serve from a server that may evict any key when it is full, where its maxmemory-policy cannot be set.",
 )
 @option("--threads", type=click.IntRange(1), default=1, help="Compute threads of onnxruntime.")
+@option(
+    "--step-threads",
+    type=click.IntRange(1),
+    default=None,
+    help="Threads that step the series of a large batch beside each other. Default: 1; where there are more than two "
+    "cores all but the server's, at most 4, shared out among --workers.",
+)
 @provider_option
 @option(
     "--busy-poll",
@@ -76,6 +84,7 @@ def serve(
     on_model_change: str,
     accept_eviction: bool,
     threads: int,
+    step_threads: int | None,
     provider: str,
     busy_poll: int,
     fsync: str,
@@ -101,7 +110,7 @@ def serve(
         provider=provider,
         busy_poll_s=busy_poll / 1000,
         log_level=log_level.upper(),
-        engine=engine,
+        engine=replace(engine, step_threads=chosen_threads(step_threads, sharing.workers, threads, provider)),
         web=web,
         on_model_change=on_model_change,
         accept_eviction=accept_eviction,

@@ -75,6 +75,7 @@ class EngineSettings:
         "that its season stays in phase; 0: never. Default: as the model was trained.",
     )
     spacing_ms: int | None = _setting(None, "Time between two values, for --gap-after. Default: the model's.")
+    step_threads: int = 1  # that step the series of a large batch beside each other; no bit depends on it
 
     def __post_init__(self) -> None:
         if self.anomaly_above is not None and not self.score:

@@ -1,8 +1,9 @@
 """The daemon: startup, main loop, shutdown; moves entries, records and commits between store and engine.
 
-One thread. The next read is asked for before a batch is stepped, and while a commit is under way the next batch is
-stepped; a stream's next commit is sent once the one before is known to hold. Whatever goes wrong with the store ends
-in the same place: forget what is cached, connect again, go on from the position.
+One thread; an engine has others beside it while it steps a large batch, which know nothing of all this. The next read
+is asked for before a batch is stepped, and while a commit is under way the next batch is stepped; a stream's next
+commit is sent once the one before is known to hold. Whatever goes wrong with the store ends in the same place: forget
+what is cached, connect again, go on from the position.
 """
 
 from __future__ import annotations

@@ -60,12 +60,14 @@ static PyObject *gather_columns(PyObject *module, PyObject *const *args, Py_ssiz
     for (Py_ssize_t i = 0; good && i < count; i++) good = slot[i] >= 0 && slot[i] < b[ROWS].shape[0];
     const char *row = b[ROWS].buf;
     char *to = b[OUT].buf;
-    if (good)
+    if (good) {
+        PyThreadState *held = let_go(count);
         for (Py_ssize_t i = 0; i < count; i++, to += size) {
             if (i + AHEAD < count) fetch_row(row + slot[i + AHEAD] * each + from, size);
             memcpy(to, row + slot[i] * each + from, (size_t)size);
         }
-    else
+        hold_again(held);
+    } else
         wrong("the parts do not fit the rows");
     release_arrays(b, ARRAYS);
     if (!good) return NULL;
@@ -107,6 +109,7 @@ static PyObject *gather_steps(PyObject *module, PyObject *const *args, Py_ssize_
                lie_within(place, groups, first, steps, count_of(&b[ITEMS]));
     const char *from = b[SOURCE].buf;
     char *to = b[OUT].buf;
+    PyThreadState *held = let_go(groups);
     for (Py_ssize_t step = first; good && step < first + steps; step++)
         for (Py_ssize_t g = 0; good && g < groups; g++, to += size) {
             int64_t at = item[place[g] + step];
@@ -117,6 +120,7 @@ static PyObject *gather_steps(PyObject *module, PyObject *const *args, Py_ssize_
             else
                 memcpy(to, from + at * size, (size_t)size);
         }
+    hold_again(held);
     if (!good) wrong("the steps do not fit the items");
     release_arrays(b, ARRAYS);
     if (!good) return NULL;
@@ -136,7 +140,9 @@ static PyObject *all_finite(PyObject *module, PyObject *argument) {
     static const Demand demand = {"numbers", FLOAT32, ANY, READ};
     Py_buffer numbers;
     if (take_array(argument, &demand, &numbers) < 0) return NULL;
+    PyThreadState *held = let_go(numbers.len / LINE);
     int finite = is_finite(&numbers);
+    hold_again(held);
     PyBuffer_Release(&numbers);
     return PyBool_FromLong(finite);
 }
@@ -390,12 +396,15 @@ static PyObject *apply_outputs(PyObject *module, PyObject *const *args, Py_ssize
     r.values = b[VALUES].buf, r.times = b[TIMES].buf, r.outputs = b[OUTPUTS].buf, r.state = b[STATE].buf;
     r.rows = b[ROWS].buf, r.y = b[Y].buf, r.tally = b[TALLY].buf;
     good = good && hold_rectangle(&r, b[ROWS].shape[0], count_of(&b[ITEMS]), values, b[TALLY].shape[0]) == 0;
-    if (good)
+    if (good) {
+        PyThreadState *held = let_go(r.batch);
         for (Py_ssize_t group = 0, next = AHEAD; group < r.batch; group++, next++) {
             if (next < r.batch && r.slots[next] >= 0)
                 fetch_row(r.rows + r.slots[next] * layout.each, next < r.ends ? layout.state_at : layout.each);
             if (r.slots[group] >= 0) absorb_group(&layout, &r, group); /* else it had no answer */
         }
+        hold_again(held);
+    }
     release_arrays(b, ARRAYS);
     if (!good) return NULL;
     Py_RETURN_NONE;

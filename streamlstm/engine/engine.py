@@ -20,6 +20,7 @@ from streamlstm.engine.checkpoints import keep_aside
 from streamlstm.engine.corrected import Corrected, place_corrected
 from streamlstm.engine.dead_letters import first_items, write_letters
 from streamlstm.engine.effort import Effort
+from streamlstm.engine.few import ONE_STREAM, FewPath
 from streamlstm.engine.heartbeat import BeatingModel
 from streamlstm.engine.known_records import KnownRecords
 from streamlstm.engine.parsing import Parsed, parse
@@ -33,7 +34,8 @@ from streamlstm.engine.silences import silences_in_batch
 from streamlstm.engine.single import Single, SinglePath
 from streamlstm.engine.skipped import Skipped
 from streamlstm.engine.sorted_items import NO_PAST, Unknown, Work
-from streamlstm.engine.stepping import Stepper
+from streamlstm.engine.stepping import Beside, Stepper
+from streamlstm.engine.threads import Threads
 from streamlstm.engine.warm import take_warm
 from streamlstm.models import NEVER, Gaps, StepModel, as_stored, missing_policy
 from streamlstm.store import Commit, DeadLetter, Head, SingleCommit
@@ -54,15 +56,14 @@ class Engine:
 
     def __init__(self, model: StepModel, settings: EngineSettings | None = None) -> None:
         self.settings = settings or EngineSettings()
+        bare = as_stored(model)
         self.model = model = BeatingModel(model)
         stepped = as_stored(model)
         extras = Extras(self.settings.interval, self.settings.score)
         extras.check(model.spec.outputs, scored_feature(model.spec.targets)[0])
+        initial, fresh = model.initial_state(1)[0], extras.fresh
         self.format = RecordFormat.of(
-            model.spec,
-            initial_state=model.initial_state(1)[0],
-            fingerprint=model.fingerprint,
-            calibration=extras.fresh,
+            model.spec, initial_state=initial, fingerprint=model.fingerprint, calibration=fresh
         )
         self.arena = Arena(self.format, max_bytes=self.settings.max_series_memory_bytes)
         self.columns = ",".join((*model.spec.outputs, *extras.columns))
@@ -72,7 +73,7 @@ class Engine:
         limits = (self.settings.idle_after_ms, self.settings.reset_after_ms, gaps.longest_ms)
         self._idle_ms = min(limit for limit in limits if limit is not None)
         self._silence_ms = min(self._idle_ms, gaps.after_ms)
-        above = anomaly_threshold(self.settings)
+        above, threads = anomaly_threshold(self.settings), self.settings.step_threads
         self._stepper = Stepper(
             stepped,
             self.format,
@@ -81,9 +82,11 @@ class Engine:
             idle_ms=self._idle_ms,
             gaps=gaps,
             against=above is not None,
+            beside=None if threads == 1 else Beside(Threads(threads, model.say), bare),
         )
         self._anomalies = None if above is None else AnomalyFinder(self._stepper.layout, above)
         self._single = SinglePath(stepped, self._stepper)
+        self._few = FewPath(stepped, self._stepper)
         self.checkpoint_every = 0  # entries; 0: no records are kept aside
         self._heads: dict[str, StreamHead] = {}
         self._keys: dict[bytes, int] = {}  # numbers in the table of the streams that were ever opened
@@ -223,20 +226,22 @@ class Engine:
     def step(self, batch: Sequence[Parsed]) -> list[Result]:
         """Step a batch whose records are all in memory; moves each stream past its entries.
 
-        What a stream asks too much time for is left: its result's position is before the last of its entries.
-
-        The results' records are read from memory that changes with the next call.
+        What a stream asks too much time for is left: its result's position is before the last of its entries. The
+        results' records are read from memory that changes with the next call.
         """
         works = [self._work(parsed) for parsed in batch]
         kept = keep_aside(works, self._heads, self.arena, self.format) if self.checkpoint_every else ()
-        items = Items.of(works, skip=self._skips)
-        answers = self._step(items, Restarts.of(works, items.offsets, self.format))
-        results = [self._result(number, work, items.offsets, answers) for number, work in enumerate(works)]
+        few = self._few.step(works[0], self.arena) if len(works) == 1 else None
+        offsets, answers = (ONE_STREAM, few) if few is not None else self._step(works)
+        results = [self._result(number, work, offsets, answers) for number, work in enumerate(works)]
         for result, records in zip(results, kept, strict=False):
             result.commit.kept = records
         return results
 
-    def _step(self, items: Items, restarts: Restarts | None) -> Answers:
+    def _step(self, works: Sequence[Work]) -> tuple[Index, Answers]:
+        """The answers to all streams' items, and where those of each begin."""
+        items = Items.of(works, skip=self._skips)
+        restarts = Restarts.of(works, items.offsets, self.format)
         layout, constants = self._stepper.layout, self._stepper.numbers[0]
         laid = Schedule.of(items, self.arena.scratch)
         schedule = laid if restarts is None else restarts.schedule(laid)
@@ -247,9 +252,9 @@ class Engine:
         if restarts is not None:
             restarts.finish(laid, self.arena)
         if skipped is None or answers.alive is None:
-            return answers
+            return items.offsets, answers
         unknown = skipped.answer(items, answers.y, answers.alive, layout, self._idle_ms)
-        return answers._replace(without_past=np.concatenate([answers.without_past, unknown]))
+        return items.offsets, answers._replace(without_past=np.concatenate([answers.without_past, unknown]))
 
     def _work(self, parsed: Parsed) -> Work:
         find = partial(self.arena.find, parsed.stream)

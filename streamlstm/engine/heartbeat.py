@@ -24,6 +24,10 @@ class BeatingModel:
         self.spec, self.fingerprint = model.spec, model.fingerprint
         self.initial_state, self.one_step = model.initial_state, model.one_step
 
+    def say(self) -> None:
+        """Call whoever is to be called now."""
+        self.beat()
+
     def advance(self, x: Float32, state: Float32, time: Index | None) -> tuple[Float32, Float32]:
         """The model's own, in parts of at most MOST_STEPS; a model gives the same bits however its steps are cut."""
         if len(x) <= MOST_STEPS:

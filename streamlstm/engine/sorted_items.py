@@ -106,6 +106,11 @@ class Work:
             work.slots[refused] = NO_SLOT
         return work
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is out of the ordinary about any item that has a series."""
+        return self.parsed.plain and not self.resets and not self.resets_all and self.gaps is None
+
     def _unknown(self) -> list[int]:
         """Items that are no values of series in memory."""
         items = np.flatnonzero(self.slots == NO_SLOT)
@@ -115,7 +120,7 @@ class Work:
 
     def marks(self, *, skip: bool) -> NDArray[np.uint8] | None:
         """What is out of the ordinary about each item, (n,): see `schedule_python.lay_out`; None if nothing is."""
-        if self.parsed.plain and not self.resets and not self.resets_all and self.gaps is None:
+        if self.is_plain:
             return None
         marks = np.zeros(len(self.slots), np.uint8)
         if not self.parsed.plain:

@@ -28,6 +28,7 @@ from streamlstm.engine.schedule_python import MISSING
 from streamlstm.engine.scoring import SCALED_ERROR_EDGES, new_tally, scored_feature
 from streamlstm.engine.series_cache import Arena
 from streamlstm.engine.silences import Silences
+from streamlstm.engine.threads import Threads
 from streamlstm.models import NEVER, NO_GAPS, Gaps, StepModel
 from streamlstm.store.record import Extras, RecordFormat, Rows
 
@@ -37,9 +38,12 @@ Float32 = NDArray[np.float32]
 Floats = NDArray[np.floating[Any]]  # float32, or float64 where numbers are pairs
 Float64 = NDArray[np.float64]
 
-TILE_BYTES = 1 << 19  # of states in a tile: they, what is computed from them and their records fit a cache of 2 MB
+# Of states in a tile: they, what is computed from them and their records fit a cache of 1 MB. Twice as many take 2 to
+# 3 % more at 32 to 512 units, half as many 1 %.
+TILE_BYTES = 1 << 18
 MIN_TILE, MAX_TILE = 64, 4096  # segments
 CHAINS_BYTES = 64 << 20  # of records that chains stepped beside each other may take
+LEAST_SHARED = 1024  # values: below, other threads are not worth waking up
 
 
 @dataclass(slots=True)
@@ -61,6 +65,13 @@ class Batch:
     def is_missing(self, items: Index) -> Mask | None:
         """Which of some items were missing; None if none of the batch was out of the ordinary."""
         return None if self.items.marks is None else (self.items.marks[items] & MISSING) > 0
+
+
+class Beside(NamedTuple):
+    """What steps tiles beside each other."""
+
+    threads: Threads
+    model: StepModel  # the same as the stepper's, for any thread
 
 
 class _Answer(NamedTuple):
@@ -108,12 +119,15 @@ class Stepper:
         idle_ms: int = NEVER,
         gaps: Gaps = NO_GAPS,
         against: bool = False,
+        beside: Beside | None = None,
     ) -> None:
         """Missing values `hold` the last one, or are stood in for by the model's own forecasts.
 
-        Behind scores stands what they are of, if they are held `against` it (see `kernel_demands.Layout`).
+        Behind scores stands what they are of, if they are held `against` it (see `kernel_demands.Layout`). Tiles of
+        plain series are stepped `beside` each other, if that is given.
         """
         self._model, self._format, self._uses_time = Halving(model), record_format, model.spec.uses_time
+        self._beside = beside
         targets, exact = tuple(model.spec.targets), model.spec.exact
         self.layout = layout_of(record_format, extras, targets, exact=exact, against=against)
         self.numbers = (extras.constants, SCALED_ERROR_EDGES)
@@ -139,13 +153,49 @@ class Stepper:
             np.empty((len(items.slots), self.layout.columns), self._y_dtype),
             new_tally(len(items.offsets) - 1),
         )
-        self._step(batch, arena.rows, schedule.plain)
+        if self._beside is not None and schedule.plain_items >= LEAST_SHARED:
+            self._step_beside(batch, arena.rows, schedule.plain, self._beside)
+        else:
+            self._step(batch, arena.rows, schedule.plain)
         for chains in () if schedule.others is None else schedule.others.runs(self._chains):
             rows = chains.rows(arena.rows, self._format.fresh)
             for level in chains.levels():
                 self._step(batch, rows, level, on_copies=True)
             arena.scatter(chains.slot[chains.last], rows[chains.last])
         return batch
+
+    def _step_beside(self, batch: Batch, rows: Rows, segments: Segments, beside: Beside) -> None:
+        """`_step` of plain series in threads, a tile each; what is out of the ordinary is left to the calling one.
+
+        That does it once the others have ended: so it fails as it would with one thread, and nothing fails because
+        others took the memory meanwhile.
+        """
+        tiles = list(segments.tiles(self._shared_tile(len(segments.row), beside.threads.count)))
+        tallies: list[Float64 | None] = [None] * len(tiles)
+
+        def step(number: int) -> None:
+            tile = tiles[number]
+            try:
+                answers = self._ask_plainly(batch, rows, tile, beside.model)
+            except Exception:  # noqa: BLE001  (it arises again where the tile is tried again)
+                return
+            if answers is not None:
+                tally = new_tally(len(batch.tally))
+                self._take(batch, rows, tile.row, tile, answers, tally)
+                tallies[number] = tally
+
+        beside.threads.each(step, len(tiles))
+        for tile, tally in zip(tiles, tallies, strict=True):
+            if tally is None:
+                self._step(batch, rows, tile)
+            else:
+                batch.tally += tally
+
+    def _shared_tile(self, segments: int, threads: int) -> int:
+        """How many segments a tile has, so that each thread gets as many tiles, unless they were too small for it."""
+        tiles = -(-segments // self._tile)
+        tiles += -tiles % threads
+        return max(MIN_TILE, -(-segments // tiles))
 
     def _step(self, batch: Batch, rows: Rows, segments: Segments, *, on_copies: bool = False) -> None:
         """Step segments of one level, carrying rows; what cannot be answered is noted in the batch."""
@@ -198,25 +248,29 @@ class Stepper:
         """
         answers, bad = self._ask(batch, rows, at, tile, bad)
         slots = at if bad is None else np.where(bad, NO_ANSWER, at)
-        arrays = BatchArrays(tile.items, batch.values, batch.items.times_ms, batch.items.marks, batch.y, batch.tally)
+        self._take(batch, rows, slots, tile, answers, batch.tally)
+        return bad
+
+    def _take(
+        self, batch: Batch, rows: Rows, slots: Index, tile: Segments, answers: list[_Answer], tally: Float64
+    ) -> None:
+        """Take a tile's answers into the rows `slots` (s,), but those that are NO_ANSWER."""
+        arrays = BatchArrays(tile.items, batch.values, batch.items.times_ms, batch.items.marks, batch.y, tally)
         for rectangle, ends, outputs, state in answers:
             cut = slice(0, rectangle.batch)
             groups = (tile.place[cut], slots[cut], tile.stream[cut])
             answer = Answer(*groups, outputs, state, rectangle.first, rectangle.steps, ends)
             apply_outputs(rows, self.layout, self.numbers, arrays, answer)
-        return bad
 
     def _ask(
         self, batch: Batch, rows: Rows, at: Index, tile: Segments, bad: Mask | None
     ) -> tuple[list[_Answer], Mask | None]:
         """The model's answers to a tile, rectangle by rectangle, and which segments have one that is not finite."""
-        state = np.empty((len(at), self.layout.state_size), np.float32)
-        gather_columns(rows, self.layout.state_at, at, state)
+        state = self._states(rows, at)
         answers: list[_Answer] = []
         self._failures = {}
         for rectangle, ends in tile.rectangles():
-            x = _steps_of(batch.values, tile, rectangle)
-            times = _steps_of(batch.items.times_ms, tile, rectangle) if self._uses_time else _NO_TIMES
+            x, times = self._fed(batch, tile, rectangle)
             y, state = self._model.advance(x, state[: rectangle.batch], times)
             if not (all_finite(y) and all_finite(state)):
                 good = finite_answers(y, state)
@@ -226,6 +280,31 @@ class Stepper:
                 self._failures = self._model.failures | self._failures
             answers.append(_Answer(rectangle, ends, y, state))
         return answers, bad
+
+    def _ask_plainly(self, batch: Batch, rows: Rows, tile: Segments, model: StepModel) -> list[_Answer] | None:
+        """`_ask` of a tile of plain series, which changes nothing here: for any thread. None if not all is finite.
+
+        Raises StepError if the model fails.
+        """
+        state = self._states(rows, tile.row)
+        answers: list[_Answer] = []
+        for rectangle, ends in tile.rectangles():
+            x, times = self._fed(batch, tile, rectangle)
+            y, state = model.advance(x, state[: rectangle.batch], times if self._uses_time else None)
+            if not (all_finite(y) and all_finite(state)):
+                return None
+            answers.append(_Answer(rectangle, ends, y, state))
+        return answers
+
+    def _states(self, rows: Rows, at: Index) -> Float32:
+        state = np.empty((len(at), self.layout.state_size), np.float32)
+        gather_columns(rows, self.layout.state_at, at, state)
+        return state
+
+    def _fed(self, batch: Batch, tile: Segments, rectangle: Rectangle) -> tuple[Float32, Index]:
+        """What the model is fed with for a rectangle: values (T, B, F), and times (T, B) if it uses them."""
+        times = _steps_of(batch.items.times_ms, tile, rectangle) if self._uses_time else _NO_TIMES
+        return _steps_of(batch.values, tile, rectangle), times
 
     def _refuse(self, batch: Batch, rows: Rows, values: Segments, held: Rows, failures: Sequence[str | None]) -> None:
         """Note values that have no answer, in their series' records too; `held` (s, words) are those just before them.

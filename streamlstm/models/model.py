@@ -53,6 +53,7 @@ class Model:
         self.spec = _spec(self._session, source)
         self.fingerprint = fingerprint(model_bytes, provider)
         self._fixed = provider != CPU  # every call has the same shape, see `providers`
+        self._turn = threading.Lock()  # for those: they were tried one after the other
         _check_signature(self._session, self.spec, source)
         self._initial = _initial_row(self.spec)
         self._outputs = self.spec.y_width
@@ -131,7 +132,8 @@ class Model:
         """Cut over series, then over steps, into calls of not too many rows."""
         steps, batch = x.shape[:2]
         if self._fixed and steps and batch:
-            return self._in_fixed_calls(x, state, time)
+            with self._turn:
+                return self._in_fixed_calls(x, state, time)
         if batch > self._rows:
             cuts = [slice(first, first + self._rows) for first in range(0, batch, self._rows)]
             parts = [self._in_parts(*_cut(x, state, time, cut)) for cut in cuts]

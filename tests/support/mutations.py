@@ -33,6 +33,7 @@ from streamlstm.store.transaction import carry_out_whole
 from streamlstm.store.unfinished_commit import Unfinished
 from support.correction_mutations import OF_CORRECTIONS
 from support.mutations_packed import rounded_as_it_is_stored
+from support.mutations_threads import a_few_not_taken_in, asked_before_the_batch_before, done_twice
 from support.mutations_told import (
     anomalies_of_challengers_told,
     anomalies_told_at_once,
@@ -306,6 +307,9 @@ MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "lost leases ignored": ("leases and stalls", lost_leases_ignored),
     "busy series removed": ("idle series", busy_series_removed),
     "replaced without a fence": ("another model", replaced_without_a_fence),
+    "a part done twice": ("threads", done_twice),
+    "a few not taken in": ("everything", a_few_not_taken_in),
+    "asked before the batch before": ("threads", asked_before_the_batch_before),
     "later predictions kept": ("imports", later_predictions_kept),
     "exported while it moves": ("imports", exported_while_it_moves),
     "imported without a fence": ("imports", replaced_without_a_fence),

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
+from unittest.mock import patch
 
+from streamlstm.engine import few, stepping
 from streamlstm.models.interface import StepModel
 from streamlstm.models.model import Model
 from streamlstm.store.record.columns import Extras
@@ -53,6 +55,7 @@ class Kind:
     faults: Faults = field(default_factory=Faults)
     options: dict[str, Any] = field(default_factory=dict)
     models: int = 1
+    short_way: bool = True  # whether a few values go their own way, or in threads too
     half: bool = False  # where these are 0: the LSTM carries float16
 
 
@@ -146,6 +149,13 @@ KINDS = {
     "corrections, another model": Kind(
         expected=(*STORE, *CHANGE), faults=FAILOVERS, options={"replay": True, "corrected": 0.3}, models=2
     ),
+    "threads": Kind(expected=(*STORE, "rewind"), faults=FAILOVERS, options={"threads": 3}, short_way=False),
+    "threads, models in roles": Kind(
+        expected=(*STORE, *ROLES, "rewind"),
+        faults=PROMOTIONS,
+        options={**SCORED, "threads": 2, "tried": 3},
+        short_way=False,
+    ),
     "an LSTM": Kind(expected=STORE, models=0),
     "an LSTM in float16": Kind(expected=STORE, models=0, half=True, options={"corrected": 0.2}),
 }
@@ -174,7 +184,8 @@ def simulate(name: str, seed: int) -> Simulation:
         missing=("impute", "hold", "skip")[seed % 3],
         **kind.options,
     )
-    simulation.run()
+    with patch.multiple(stepping, LEAST_SHARED=2, MIN_TILE=1), patch.object(few, "MOST", few.MOST * kind.short_way):
+        simulation.run()  # whose batches are small
     return simulation
 
 

@@ -3,14 +3,12 @@
 A scheduler gives turns to two daemons and a producer. Every call a daemon makes of its store may instead crash the
 daemon before or after it took effect (the reply is lost with it), cut its connection before or after, or stall it
 while its twin goes on. The server may rewind to an earlier snapshot, cut all connections, or lose input to a
-producer's MAXLEN. The server, or a proxy before it, may refuse commands for a while, or replies may be lost or come in
-another order. The daemons may share the streams by leases, which then end while an owner is stalled or dead; they
-may be started anew with another model, one after the other, while the other one still serves the model before; an
-operator may export the states of a stream and import them again later.
+producer's MAXLEN. The server, or a proxy, may refuse commands for a while, or replies be lost or change places. The
+daemons may share the streams by leases, which then end while an owner is stalled or dead; they may be started anew with
+another model, one after the other; an operator may export the states of a stream and import them again later.
 Afterwards everything is let run to its end, and the sequential oracle says what must be there.
 
-What makes it fast enough for thousands of seeds: a model of integers (`support.chain`), a server that answers a read
-only when there is something, and no turns for daemons that have nothing to do.
+It is fast enough for thousands of seeds by a model of integers (`support.chain`) and no turns where there is no work.
 """
 
 from __future__ import annotations
@@ -76,6 +74,7 @@ class Simulation:
     daemons_at_work: int = 2  # a commit that was torn can be finished by none but who sent it
     refused: tuple[str, ...] = ()  # ways in which commands of flights are refused (`support.memory_flights`)
     replay: bool = False  # what becomes of states when the model changes: made again, or begun anew
+    threads: int = 1  # that step values in each daemon
     tried: int = 0  # models that are given to streams as challengers, and promoted; the first is served
 
     def __post_init__(self) -> None:
@@ -318,6 +317,7 @@ class Simulation:
             idle_after_ms=self.idle_ms,
             missing=self.missing,
             max_series=self.max_series,
+            step_threads=self.threads,
             anomaly_above=self.above if self.extras.score else None,
             **asdict(self.extras),
         )

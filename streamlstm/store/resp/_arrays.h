@@ -206,6 +206,14 @@ static inline int take_bytes(PyObject *object, const char *name, const char **da
     return 0;
 }
 
+/* Let other threads of Python work while a loop over so many touches no object; NULL where that is not worth it. A few
+ * hundred take some microseconds, as long as a thread needs to notice. Views hold the memory meanwhile. */
+enum { WORTH_LETTING_GO = 256 };
+static inline PyThreadState *let_go(Py_ssize_t count) { return count < WORTH_LETTING_GO ? NULL : PyEval_SaveThread(); }
+static inline void hold_again(PyThreadState *held) {
+    if (held) PyEval_RestoreThread(held);
+}
+
 /* Sums and products of sizes; 0 if they fit. */
 static inline int add_size(Py_ssize_t *total, Py_ssize_t more) { return __builtin_add_overflow(*total, more, total); }
 static inline int multiply_sizes(Py_ssize_t one, Py_ssize_t other, Py_ssize_t *product) {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -160,3 +162,25 @@ def test_a_fingerprint_names_the_provider() -> None:
     assert told_apart(file, by_cuda).endswith("--provider cpu")
     assert not told_apart(file, file)
     assert not told_apart(fingerprint(models.lstm(5)), file)
+
+
+def test_threads_wait_for_each_other(faked: Callable[..., set[Any]]) -> None:
+    """A session of another provider was tried by one thread, so one at a time calls it."""
+    inside, most = list[int](), list[int]()
+
+    def slow(_batch: int, answers: list[Any], _number: int) -> list[Any]:
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.01)
+        inside.pop()
+        return answers
+
+    faked(slow)
+    model = Model(models.lstm(4), provider="cuda")
+    x, state = np.ones((1, 3, 1), np.float32), model.initial_state(3)
+    others = [threading.Thread(target=model.advance, args=(x, state, None)) for _ in range(4)]
+    for other in others:
+        other.start()
+    for other in others:
+        other.join()
+    assert max(most) == 1

@@ -1,0 +1,44 @@
+"""Mistakes of values stepped in threads, or of a few at a time, that the simulation has to find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import streamlstm.engine.few
+from streamlstm.engine.stepping import Stepper
+from streamlstm.engine.threads import Threads
+
+
+def done_twice(patch: pytest.MonkeyPatch) -> None:
+    """Two threads do the same part of a batch, one after the other."""
+    each = Threads.each
+
+    def and_again(threads: Any, do: Callable[[int], None], parts: int) -> None:
+        each(threads, do, parts)
+        do(0)
+
+    patch.setattr(Threads, "each", and_again)
+
+
+def asked_before_the_batch_before(patch: pytest.MonkeyPatch) -> None:
+    """Threads begin while the batch before is not taken in, from the records before that."""
+    step, ask = Stepper.step, Stepper._ask_plainly
+
+    def noting(stepper: Any, items: Any, schedule: Any, arena: Any) -> Any:
+        stepper.stale, stepper.noted = getattr(stepper, "noted", arena.rows), arena.rows.copy()
+        return step(stepper, items, schedule, arena)
+
+    def ask_stale(stepper: Any, batch: Any, rows: Any, tile: Any, model: Any) -> Any:
+        return ask(stepper, batch, stepper.stale if stepper.stale.shape == rows.shape else rows, tile, model)
+
+    patch.setattr(Stepper, "step", noting)
+    patch.setattr(Stepper, "_ask_plainly", ask_stale)
+
+
+def a_few_not_taken_in(patch: pytest.MonkeyPatch) -> None:
+    """Values that go the short way are answered, and leave the records as they were."""
+    apply = streamlstm.engine.few.apply_outputs
+    patch.setattr(streamlstm.engine.few, "apply_outputs", lambda rows, *others: apply(rows.copy(), *others))
