@@ -184,7 +184,7 @@ def _mixed(blend: Blend, moved: Sym, said: Sym, seen: tuple[Sym, ...], state: li
     units = (moved - before) / scale.clamp(min=TINY)
     bounded = units.clamp(-MOST_ERROR_UNITS, MOST_ERROR_UNITS) * count.clamp(max=1.0)
     more = torch.zeros(len(blend.names))
-    more[0] = min(1.0, FLATTERED / blend.trained_steps)
+    more[0] = min(1.0, FLATTERED / blend.trained_values)
     fitted = (count * -1.0 + float(blend.trained_steps)).clamp(0.0, 1.0)  # 1 as long as it was fitted to the value
     sums = sums * DECAY + bounded * bounded * (fitted * more + 1.0)
     ones = torch.ones(len(blend.names), 1)
