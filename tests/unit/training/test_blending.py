@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import streamlstm
 from streamlstm.errors import ModelError
 from streamlstm.evaluation.served import serve
-from streamlstm.models import UNIVERSAL, Model, candidates_of
+from streamlstm.models import UNIVERSAL, Model, candidates_of, step_by_step
 from streamlstm.tables import Series, TableOptions, read_table
 from streamlstm.training import LoopOptions, TrainingOptions, train
 from streamlstm.training.blending import blend
@@ -188,11 +188,48 @@ def test_several_series_are_blended_without_an_arima(level: float) -> None:
     assert np.sqrt(np.mean(wrong**2)) < 0.7 * np.sqrt(np.mean(np.diff(other)[99:] ** 2))
 
 
-def test_further_steps_are_the_trained_ones() -> None:
-    """The blend is of the next value."""
-    result, model = trained(seasonal(90), horizon=3)
+@pytest.mark.parametrize("season", [0, 1, 4])
+def test_further_steps_of_an_arima_are_those_with_its_own_forecasts_as_values(season: int) -> None:
+    """Where a forecast comes true, no error is made, so what follows it is what was said two steps ahead."""
+    values, steps = seasonal(60), 7
+    numbers = (0.3, 0.2 * (season == 0), -0.4, -0.5 * (season > 0))
+    arima = Arima(season=season, log=False, floor=0.0, unit=2.0, spread=1e3, numbers=numbers)
+    said = arima.further(values, steps)
+    np.testing.assert_allclose(said[:, 0], arima.forecasts(values), rtol=1e-9)
+    known = list(values[:40])
+    for ahead in range(steps):
+        known.append(float(arima.forecasts(np.array(known))[-1]))
+        assert known[-1] == pytest.approx(said[39, ahead], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [seasonal(), np.exp(seasonal(level=0.0) / 30), seasonal(level=1e10)],
+    ids=["plain", "logarithms", "pairs"],
+)
+def test_further_steps_are_means_too(values: Float64) -> None:
+    """Of the trained one's and the ARIMA's; of the ARIMA's alone they are those, of the trained one's alone those."""
+    result, model = trained(values, horizon=3)
     assert result.blend is not None
+    assert result.blend.arima is not None
     assert model.spec.outputs == ("yhat", "yhat2", "yhat3")
+    own = trained(values, horizon=3, blend=False)[0].model_bytes
+    x = values[:, None, None]
+    wanted = {0: step_by_step(Model(own), x, None)[0][:, 0], 2: result.blend.arima.further(values, 3)}
+    for part, said in wanted.items():
+        shares = tuple(float(number == part) for number in range(3))
+        data = with_blend(own, dataclasses.replace(result.blend, shares=shares))
+        answered = step_by_step(Model(data), x, None)[0][:, 0]
+        np.testing.assert_allclose((answered - said)[30:, 1:] / np.std(np.diff(values)), 0.0, atol=2e-3)
+
+
+def test_further_steps_of_several_series_are_the_trained_ones() -> None:
+    """There is no ARIMA."""
+    series = [Series(str(number), None, seasonal(90 + number)[:, None]) for number in range(2)]
+    model = Model(train(series, dataclasses.replace(SMALL, horizon=3)).model_bytes)
+    own = Model(train(series, dataclasses.replace(SMALL, horizon=3, blend=False)).model_bytes)
+    x = series[0].values[:, None, :]
+    np.testing.assert_array_equal(*(step_by_step(one, x, None)[0][..., 1:] for one in (model, own)))
 
 
 @pytest.mark.parametrize("scaling", ["auto", "log"])
