@@ -6,7 +6,7 @@ shift counts less; not more sharply than that, since a mean is better than a cho
     share_k / (sum_k + a hundredth of the largest sum)^2 / what makes all weights one.
 
 The universal model takes one step a call, so this does too. It does not say further steps than the next: the mean
-of those is of the other two, with the same weights.
+of those is of the other two, by their shares alone: errors of one step of late tell little of many.
 """
 
 from __future__ import annotations
@@ -109,11 +109,13 @@ def _blended(model_bytes: bytes, blend: Blend) -> bytes:
         if width > 1:
             further = part.further(value[:, 0:1], rest[2], state, width), part.full(count)
     scales = (count, scale, _entry(theirs["next_state"], second, "scale"))
-    mean, weights, state = _mixed(blend, moved, side.concat(said, axis=1), scales, rest[-2:])
+    mean, state = _mixed(blend, moved, side.concat(said, axis=1), scales, rest[-2:])
     columns: list[tuple[Sym, ...]] = [_added(value, mean)]
     if width > 1:
         theirs_too = (every[:, 1:width], every[:, width + 1 :]) if first.exact else (every[:, 1:width],)
-        columns.append(theirs_too if further is None else _further(value, theirs_too, further, weights, scales[-1]))
+        columns.append(
+            theirs_too if further is None else _further(value, theirs_too, further, blend.shares, scales[-1])
+        )
     halves = [side.concat(list(half), axis=1) for half in zip(*columns, strict=False)]
     y = side.concat(halves[: 1 + first.exact], axis=1).unsqueeze(0)
     model = graph.model(spec, y.name, side.concat([*carried, *state], axis=1).name)
@@ -129,7 +131,9 @@ def _added(value: Sym, change: Sym) -> tuple[Sym, Sym]:
     return rounded, below - (rounded - high)
 
 
-def _further(value: Sym, trained: tuple[Sym, ...], arima: tuple[Sym, Sym], weights: Sym, scale: Sym) -> tuple[Sym, Sym]:
+def _further(
+    value: Sym, trained: tuple[Sym, ...], arima: tuple[Sym, Sym], shares: tuple[float, ...], scale: Sym
+) -> tuple[Sym, Sym]:
     """The pair of (B, n) forecasts of further steps: means of the `trained` ones, which may be pairs, and the ARIMA's.
 
     Those are changes, (B, n), and beside them stands whether there are enough values for any, 1 or 0, (B, 1).
@@ -138,9 +142,9 @@ def _further(value: Sym, trained: tuple[Sym, ...], arima: tuple[Sym, Sym], weigh
     apart = [part - place for part, place in zip(trained, value.split([1, 1], dim=1), strict=False)]
     own = apart[0] + apart[1] if len(apart) > 1 else apart[0]
     most = scale * MOST_SAID_UNITS
-    weight = weights[:, 2:3] * there
+    share = there * (shares[2] / max(shares[0] + shares[2], TINY))
     bounded = ahead.maximum(-most).node("Min", most)
-    return _added(value, own + (bounded - own) * (weight / (weights[:, 0:1] + weight).clamp(min=TINY)))
+    return _added(value, own + (bounded - own) * share)
 
 
 def _padded(x: Sym) -> Sym:
@@ -196,8 +200,8 @@ def _entry(state: Sym, spec: ModelSpec, name: str) -> Sym:
     raise AssertionError(f"the universal model's state has a {name}")
 
 
-def _mixed(blend: Blend, moved: Sym, said: Sym, seen: tuple[Sym, ...], state: list[Sym]) -> tuple[Sym, Sym, list[Sym]]:
-    """The mean (B, 1) of what parts said (B, K), changes like `moved` (B, 1), which came; their weights; and the state.
+def _mixed(blend: Blend, moved: Sym, said: Sym, seen: tuple[Sym, ...], state: list[Sym]) -> tuple[Sym, list[Sym]]:
+    """The mean (B, 1) of what parts said (B, K), changes like `moved` (B, 1), which came; and the state.
 
     The `count` of values and their `scale`, (B, 1), are of before the latest, the scale after it follows.
     """
@@ -214,7 +218,7 @@ def _mixed(blend: Blend, moved: Sym, said: Sym, seen: tuple[Sym, ...], state: li
     weights = ratio * ratio * torch.tensor(blend.shares)
     most = now * MOST_SAID_UNITS
     bounded = said.maximum(-most).node("Min", most)
-    return (bounded * weights) @ ones / (weights @ ones), weights, [sums, said]
+    return (bounded * weights) @ ones / (weights @ ones), [sums, said]
 
 
 class _Arima:
