@@ -56,7 +56,7 @@ SECTIONS: Mapping[str, Sequence[str]] = {
         *("--features", "--outputs", "--target"),
     ),
     "What is forecast, and from what": (
-        *("--horizon", "--predict", "--scaling", "--season", "--wide-season", "--adapt", "--calendar"),
+        *("--horizon", "--predict", "--scaling", "--season", "--wide-season", "--adapt", "--blend", "--calendar"),
         *("--lookback", "--scale", "--standardize", "--future"),
     ),
     "Training": (

@@ -11,7 +11,14 @@ if TYPE_CHECKING:
     from streamlstm.training import FitSettings
 
 # Facts that `train` writes into a file, and the settings they were.
-_FACTS = {"layer": "layer", "members": "ensemble", "dropout": "dropout", "adapt": "adapt", "predict": "predict"}
+_FACTS = {
+    "layer": "layer",
+    "members": "ensemble",
+    "dropout": "dropout",
+    "adapt": "adapt",
+    "may_blend": "blend",
+    "predict": "predict",
+}
 
 
 def same_kind(spec: ModelSpec, settings: FitSettings, given: Collection[str]) -> tuple[FitSettings, dict[str, Any]]:

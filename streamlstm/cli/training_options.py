@@ -40,6 +40,12 @@ _OPTIONS = (
         help="Whether each series, in its own state, weighs the model against simple forecasts by their recent errors.",
     ),
     option(
+        "--blend/--no-blend",
+        default=True,
+        help="Whether the forecast of one series may be a mean with the universal model's and an ARIMA's, where that "
+        "is better: a value then costs three times the time.",
+    ),
+    option(
         "--seed", type=click.IntRange(0, 2**63 - 1), default=0, help="Same seed, same table, same options: same model."
     ),
     option(

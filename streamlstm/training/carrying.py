@@ -156,6 +156,7 @@ def _options(settings: FitSettings, columns: tuple[str, ...], targets: tuple[str
         members=settings.ensemble,
         dropout=settings.dropout,
         adapt=settings.adapt,
+        blend=settings.blend,
         seed=settings.seed,
         features=columns,
         targets=targets,

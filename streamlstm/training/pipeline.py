@@ -68,6 +68,7 @@ class TrainingOptions:
     members: int = 3  # recurrent stacks, each from its own beginning; their mean is the forecast
     dropout: float = 0.1
     adapt: bool = True  # whether each series weighs the model against simple forecasts (forecaster.mixture)
+    blend: bool = True  # whether what `blending` adds may be in the model
     seed: int = 0
     features: tuple[str, ...] = ()  # names of the F numbers of a value; empty: y, or y0, y1, ...
     targets: tuple[str, ...] = ()  # those of them that are forecast; empty: all
@@ -138,7 +139,7 @@ def train(
         learnt_from = thinned(panel, MOST_TRAINED)
         fitted = _fitted(config, learnt_from, plan, options, report, begin, say)
         exported = _exported(fitted.forecaster, origin)
-        blends = _blends(fitted, panel, fitted_on, options, stage)
+        blends = _blends(fitted, learnt_from, fitted_on, options, stage)
         stage(Stage("measuring errors"))
         facts = _facts(plan, options, fitted, panel) | _thinned_facts(panel, learnt_from, say)
         model = Model(with_blend(export_model(exported, training=facts), blends.final))
@@ -210,7 +211,9 @@ def _fitted(
 
 def _blends(fitted: Fitted, panel: Panel, series: Sequence[Series], options: TrainingOptions, stage: Report) -> Blends:
     stage(Stage("blending"))
-    return find_blends(fitted.searched, panel, series, _asked(options)) if options.adapt else NOT_BLENDED
+    return (
+        find_blends(fitted.searched, panel, series, _asked(options)) if options.adapt and options.blend else NOT_BLENDED
+    )
 
 
 def _origin(series: Sequence[Series], options: TrainingOptions) -> tuple[Origin | None, str]:
@@ -391,6 +394,7 @@ def _facts(plan: Plan, options: TrainingOptions, fitted: Fitted, panel: Panel) -
         "members": options.members,
         "dropout": options.dropout,
         "adapt": options.adapt,
+        "may_blend": options.blend,
         "seed": options.seed,
         "loop": vars(options.loop),
         "epochs": list(fitted.epochs),

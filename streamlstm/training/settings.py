@@ -15,7 +15,18 @@ from streamlstm.tables import TABLE_KINDS, TableArguments
 
 # Settings that only a model over windows has, and those that mean nothing to one, and those that the preset fixes.
 OF_WINDOWS = ("lookback", "bidirectional", "merge", "residual", "activation", "recurrent_dropout", "preset")
-CARRYING = ("window", "wide_season", "adapt", "ensemble", "horizon", "calendar", "gaps", "feature_col", "warm_start")
+CARRYING = (
+    "window",
+    "wide_season",
+    "adapt",
+    "blend",
+    "ensemble",
+    "horizon",
+    "calendar",
+    "gaps",
+    "feature_col",
+    "warm_start",
+)
 FIXED = ("units", "layer", "dropout", "scaling", "predict", "epochs", "patience", *OF_WINDOWS[:-1])
 
 
@@ -26,6 +37,7 @@ class FitArguments(TableArguments, total=False):
     season: int | Sequence[int] | str
     wide_season: int | Sequence[int]
     adapt: bool
+    blend: bool
     seed: int
     units: int | Sequence[int] | str
     ensemble: int
@@ -62,6 +74,7 @@ class FitSettings:
     season: tuple[int, ...] | None = None  # None: looked for
     wide_season: tuple[int, ...] | None = None
     adapt: bool = True
+    blend: bool = True
     seed: int = 0
     units: tuple[int, ...] | None = None  # None: by the number of training values
     ensemble: int = 3
@@ -120,7 +133,7 @@ class FitSettings:
     def _as_typed(self, name: str) -> str:
         """An option as it is typed: what is on by default is turned off."""
         spelt = name.replace("_", "-")
-        return f"--no-{spelt}" if name == "adapt" and getattr(self, name) is False else f"--{spelt}"
+        return f"--no-{spelt}" if name in {"adapt", "blend"} and not getattr(self, name) else f"--{spelt}"
 
 
 _COUNT = arguments.whole(1)
@@ -133,6 +146,7 @@ KINDS: Mapping[str, arguments.Kind] = {
     "season": arguments.whole_numbers(words={"auto": None, "none": ()}),
     "wide_season": arguments.optional(_NUMBERS),
     "adapt": arguments.flag,
+    "blend": arguments.flag,
     "seed": arguments.whole(0, 2**63 - 1),
     "units": arguments.whole_numbers(words={"auto": None}),
     "ensemble": _COUNT,

@@ -1,1 +1,1 @@
-"""A short series: the forecast is a weighted mean of the trained forecaster's, the universal model's and an ARIMA's."""
+"""The forecast as a weighted mean: of the trained forecaster's, the universal model's and an ARIMA's."""

@@ -66,6 +66,44 @@ class Arima:
         forecasts: Float64 = np.clip(said, -RAW_LIMIT, RAW_LIMIT)
         return forecasts
 
+    def further(self, values: Float64, steps: int) -> Float64:
+        """Forecasts (N, steps) of the values 1 to `steps` after each of (N,); NaN while there are too few."""
+        z = _scaled(values, self)
+        w, e = _errors(z, self.season, np.array(self.numbers)[:, None], self.spread)
+        changes, said = np.diff(z, prepend=z[0]), np.full((len(values), steps), np.nan)
+        ahead, kept = further_changes(self, steps), max(1, self.season)
+        for last in range(self.lag, len(values)):
+            seen = changes[last + 1 - kept : last + 1], e[last + 1 - self.lag : last + 1, 0], w[last - 1 : last + 1]
+            said[last] = np.concatenate(seen) @ ahead
+        if self.log:
+            grown = np.exp(np.clip(self.unit * said, -EXPONENT_LIMIT, EXPONENT_LIMIT))
+            return np.maximum(values, self.floor)[:, None] * grown
+        forecasts: Float64 = values[:, None] + self.unit * said
+        return forecasts
+
+
+def further_changes(arima: Arima, steps: int) -> Float64:
+    """What an ARIMA carries times this are the changes from the latest value, in units, 1 to `steps` ahead.
+
+    It carries the latest changes, as many as the season has steps (one without a season), the latest `lag` errors, and
+    the latest two changes over a season, the newest last. All is linear in these: (how many they are, steps).
+    """
+    phi, second, theta, seasonal = arima.numbers
+    season, lag, kept = arima.season, arima.lag, max(1, arima.season)
+    seen = np.eye(kept + lag + 2)
+    changes, errors, over = list(seen[:kept]), list(seen[kept:-2]), list(seen[-2:])
+    total, totals = np.zeros(len(seen)), []
+    for _ in range(steps):
+        said = phi * over[-1] + second * over[-2] + theta * errors[-1]
+        change = said
+        if season:
+            said = said + seasonal * errors[-season] + theta * seasonal * errors[-season - 1]
+            change = said + changes[-season]
+        changes, errors, over = [*changes, change], [*errors, np.zeros(len(seen))], [*over, said]
+        total = total + change
+        totals.append(total)
+    return np.stack(totals, axis=1)
+
 
 def fit_arima(values: Float64, seasons: Sequence[int], *, logs: bool = True) -> Arima | None:
     """The best of those without a season and with one, with and without `logs`; None of values that stand still.

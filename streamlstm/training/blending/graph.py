@@ -5,7 +5,8 @@ shift counts less; not more sharply than that, since a mean is better than a cho
 
     share_k / (sum_k + a hundredth of the largest sum)^2 / what makes all weights one.
 
-The universal model takes one step a call, so this does too.
+The universal model takes one step a call, so this does too. It does not say further steps than the next: the mean
+of those is of the other two, by their shares alone: errors of one step of late tell little of many.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from streamlstm.models import (
 )
 from streamlstm.models.graph import Graph
 from streamlstm.nn import OnnxOperations
-from streamlstm.training.blending.arima import MOST_CHANGE, MOST_ERROR, Arima
+from streamlstm.training.blending.arima import MOST_CHANGE, MOST_ERROR, Arima, further_changes
 from streamlstm.training.blending.blend import Blend
 from streamlstm.training.export.model_writer import Exportable, check_export, export_model
 from streamlstm.training.forecaster.scaling import EXPONENT_LIMIT, RAW_LIMIT
@@ -100,29 +101,52 @@ def _blended(model_bytes: bytes, blend: Blend) -> bytes:
         nearest = side.concat([every[:, 0:1], every[:, width : width + 1]], axis=1)
     said = [_total(nearest - value), _total(theirs["y"].squeeze(0) - value)]
     carried = [ours["next_state"], theirs["next_state"]]
+    further: tuple[Sym, Sym] | None = None
     if blend.arima is not None:
-        forecast, state = _Arima(side, blend.arima)(value[:, 0:1], moved, count, said[1], rest[:-2])
+        part = _Arima(side, blend.arima)
+        forecast, state = part(value[:, 0:1], moved, count, said[1], rest[:-2])
         said, carried = [*said, forecast], [*carried, *state]
-    mean, state = _mixed(
-        blend,
-        moved,
-        side.concat(said, axis=1),
-        (count, scale, _entry(theirs["next_state"], second, "scale")),
-        rest[-2:],
-    )
-    high, low = value.split([1, 1], dim=1)
-    below = low + mean
-    rounded = (high + below).clamp(-RAW_LIMIT, RAW_LIMIT)
-    columns = [rounded, *([every[:, 1:width]] if width > 1 else [])]
-    if first.exact:
-        # What rounding left, exact whichever is the larger (Knuth): an answer is the pair that its number splits into.
-        added = rounded - high
-        left = (high - (rounded - added)) + (below - added)
-        columns += [left, *([every[:, width + 1 :]] if width > 1 else [])]
-    y = side.concat(columns, axis=1).unsqueeze(0)
+        if width > 1:
+            further = part.further(value[:, 0:1], rest[2], state, width), part.full(count)
+    scales = (count, scale, _entry(theirs["next_state"], second, "scale"))
+    mean, state = _mixed(blend, moved, side.concat(said, axis=1), scales, rest[-2:])
+    columns: list[tuple[Sym, ...]] = [_added(value, mean)]
+    if width > 1:
+        theirs_too = (every[:, 1:width], every[:, width + 1 :]) if first.exact else (every[:, 1:width],)
+        columns.append(
+            theirs_too if further is None else _further(value, theirs_too, further, blend.shares, scales[-1])
+        )
+    halves = [side.concat(list(half), axis=1) for half in zip(*columns, strict=False)]
+    y = side.concat(halves[: 1 + first.exact], axis=1).unsqueeze(0)
     model = graph.model(spec, y.name, side.concat([*carried, *state], axis=1).name)
     done: bytes = model.SerializeToString(deterministic=True)
     return done
+
+
+def _added(value: Sym, change: Sym) -> tuple[Sym, Sym]:
+    """The pair of (B, n) that is a pair (B, 2) and changes (B, n)."""
+    high, low = value.split([1, 1], dim=1)
+    below = low + change
+    rounded = (high + below).clamp(-RAW_LIMIT, RAW_LIMIT)
+    # What rounding left, exact whichever is the larger (Knuth): an answer is the pair that its number splits into.
+    added = rounded - high
+    return rounded, (high - (rounded - added)) + (below - added)
+
+
+def _further(
+    value: Sym, trained: tuple[Sym, ...], arima: tuple[Sym, Sym], shares: tuple[float, ...], scale: Sym
+) -> tuple[Sym, Sym]:
+    """The pair of (B, n) forecasts of further steps: means of the `trained` ones, which may be pairs, and the ARIMA's.
+
+    Those are changes, (B, n), and beside them stands whether there are enough values for any, 1 or 0, (B, 1).
+    """
+    ahead, there = arima
+    apart = [part - place for part, place in zip(trained, value.split([1, 1], dim=1), strict=False)]
+    own = apart[0] + apart[1] if len(apart) > 1 else apart[0]
+    most = scale * MOST_SAID_UNITS
+    share = there * (shares[2] / max(shares[0] + shares[2], TINY))
+    bounded = ahead.maximum(-most).node("Min", most)
+    return _added(value, own + (bounded - own) * share)
 
 
 def _padded(x: Sym) -> Sym:
@@ -187,7 +211,7 @@ def _mixed(blend: Blend, moved: Sym, said: Sym, seen: tuple[Sym, ...], state: li
     units = (moved - before) / scale.clamp(min=TINY)
     bounded = units.clamp(-MOST_ERROR_UNITS, MOST_ERROR_UNITS) * count.clamp(max=1.0)
     more = torch.zeros(len(blend.names))
-    more[0] = min(1.0, FLATTERED / blend.trained_steps)
+    more[0] = min(1.0, FLATTERED / blend.trained_values)
     fitted = (count * -1.0 + float(blend.trained_steps)).clamp(0.0, 1.0)  # 1 as long as it was fitted to the value
     sums = sums * DECAY + bounded * bounded * (fitted * more + 1.0)
     ones = torch.ones(len(blend.names), 1)
@@ -217,7 +241,7 @@ class _Arima:
             former = (value - moved).maximum(arima.floor)
             moved = _log(value.maximum(arima.floor) / former)
         change = (moved / arima.unit).clamp(-LARGEST, LARGEST) * count.clamp(max=1.0)
-        full = (count - (arima.lag - 1.0)).clamp(0.0, 1.0)  # 1 where there are enough values before this one, else 0
+        full = self.full(count)
         largest, most = MOST_CHANGE * arima.spread, MOST_ERROR * arima.spread
         over_season = change - changes[:, 0:1] if arima.season else change
         over_season = over_season.clamp(-largest, largest) * full
@@ -235,6 +259,24 @@ class _Arima:
         ahead = ahead.clamp(-RAW_LIMIT, RAW_LIMIT)
         return side.where(full > 0.5, ahead, instead), [changes, errors, over_season, said]
 
+    def full(self, count: Sym) -> Sym:
+        """1 where there are enough values before the one that has so many before it (B, 1), else 0."""
+        return (count - (self.arima.lag - 1.0)).clamp(0.0, 1.0)
+
+    def further(self, value: Sym, over_before: Sym, state: list[Sym], steps: int) -> Sym:
+        """The changes (B, steps - 1) from the latest value to those from the second ahead on.
+
+        `over_before` is the change over a season before the latest, the `state` follows it.
+        """
+        arima = self.arima
+        changes, errors, over, _ = state
+        ahead = further_changes(arima, steps)[:, 1:] * arima.unit
+        said = self.side.concat([changes, errors, over_before, over], axis=1) @ torch.from_numpy(ahead).float()
+        if arima.log:
+            level = value.maximum(arima.floor)
+            said = level * said.clamp(-EXPONENT_LIMIT, EXPONENT_LIMIT).exp() - value
+        return said.clamp(-RAW_LIMIT, RAW_LIMIT)
+
 
 def _log(x: Sym) -> Sym:
     """The logarithm of (B, 1)."""
@@ -246,22 +288,28 @@ def check_blended(model_bytes: bytes, blend: Blend, own: bytes, x: Floats, time:
     model, names = Model(model_bytes, source="the blended model"), blend.names
     place = model.spec.state_size - len(names)
     x = model.as_fed(x)
-    wanted = [
-        step_by_step(one, x, at)[0][..., 0]
-        for one, at in ((Model(own), time), (Model(UNIVERSAL_FILE.read_bytes()), None))
-    ]
+    values = x[..., 0].astype(np.float64)
+    trained = step_by_step(Model(own), x, time)[0].astype(np.float64)
+    wanted = [trained[..., 0], step_by_step(Model(UNIVERSAL_FILE.read_bytes()), x, None)[0][..., 0]]
+    low, high = trained[..., 1:], trained[..., 1:]
     if blend.arima is not None:
-        arima = np.stack([blend.arima.forecasts(row) for row in x[..., 0].T.astype(np.float64)], axis=1)
-        wanted.append(np.where(np.isnan(arima), wanted[1], arima))
+        arima = np.stack([blend.arima.further(row, trained.shape[2]) for row in values.T], axis=1)  # (T, B, O)
+        wanted.append(np.where(np.isnan(arima[..., 0]), wanted[1], arima[..., 0]))
+        # A mean is between the parts; of what is bounded, between them and the value.
+        every = np.stack([low, arima[..., 1:], np.broadcast_to(values[..., None], low.shape)])
+        low, high = np.nanmin(every, axis=0), np.nanmax(every, axis=0)
     state, rounding = model.initial_state(x.shape[1]), 0.0 if model.spec.exact else ROUNDING
-    for step, values in enumerate(x[..., 0].astype(np.float64)):
-        state = model.step(x[step], state, None if time is None else time[step])[1]
+    for step in range(len(x)):
+        y, state = model.step(x[step], state, None if time is None else time[step])
         for name, part, said in zip(names, wanted, state[:, place:].T, strict=True):
-            moved = part - x[..., 0].astype(np.float64)
-            size = np.abs(moved[step]) + np.abs(moved).mean() + rounding * np.abs(values) / TOLERANCE + TINY
+            moved = part - values
+            size = np.abs(moved[step]) + np.abs(moved).mean() + rounding * np.abs(values[step]) / TOLERANCE + TINY
             apart = float((np.abs(said - moved[step]) / size).max())
             if not apart <= TOLERANCE:
                 raise ModelError(
                     f"the blended model's {name} part differs by {apart:.1e} of a change from itself alone"
                 )
+        room = TOLERANCE * size[:, None] + ROUNDING * np.abs(y[:, 1:])
+        if not ((y[:, 1:] >= low[step] - room) & (y[:, 1:] <= high[step] + room)).all():
+            raise ModelError("the blended model's further steps are not between those of its parts")
     check_bits(model, x, time)

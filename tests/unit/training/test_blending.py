@@ -1,4 +1,4 @@
-"""Short tables: the mean of the trained forecaster, the universal model and an ARIMA, and when there is one."""
+"""The mean of the trained forecaster, the universal model and an ARIMA, and when there is one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 import streamlstm
 from streamlstm.errors import ModelError
 from streamlstm.evaluation.served import serve
-from streamlstm.models import UNIVERSAL, Model, candidates_of
+from streamlstm.models import UNIVERSAL, Model, candidates_of, step_by_step
 from streamlstm.tables import Series, TableOptions, read_table
 from streamlstm.training import LoopOptions, TrainingOptions, train
+from streamlstm.training.blending import blend
 from streamlstm.training.blending.arima import Arima, fit_arima
-from streamlstm.training.blending.blend import MOST_BLENDED, PRIOR, _shares
+from streamlstm.training.blending.blend import FEW, _shares
 from streamlstm.training.blending.graph import check_blended, with_blend
 from streamlstm.training.pipeline import TrainingResult
 
@@ -79,18 +80,24 @@ def test_an_arima_of_logarithms_grows_with_the_series() -> None:
 
 
 def test_shares_go_with_errors_that_are_told_apart() -> None:
-    """Of few values the prior decides, of many the better; an outlier does not; all right is all alike."""
+    """Of few values what is likely beforehand decides, of many the better; an outlier does not."""
+    random = np.random.default_rng(5)
     alike = np.ones((3, 20))
-    np.testing.assert_allclose(_shares(alike), np.array(PRIOR) / sum(PRIOR), atol=1e-6)
-    np.testing.assert_allclose(_shares(0 * alike), np.array(PRIOR) / sum(PRIOR), atol=1e-6)
-    better = np.array([[1.0], [2.0], [2.0]])
-    few, many = _shares(better * np.ones(5)), _shares(better * np.ones(200))
-    assert few[0] < 0.5
-    assert many[0] > 0.99
+    assert _shares(alike)[0] < _shares(alike)[1] == pytest.approx(_shares(alike)[2])
+    np.testing.assert_allclose(_shares(0 * alike), _shares(alike))
+    better = np.array([[1.0], [2.0], [2.0]]) * random.normal(size=(3, 400))
+    few, many = _shares(better[:, :5]), _shares(better)
+    assert few[0] < many[0]
+    assert many[0] == max(many)
     assert sum(few) == pytest.approx(1)
-    spiked = better * np.ones(200)
-    spiked[0, 3] = 30.0
-    assert _shares(spiked)[0] > 0.5, "its square alone would be more than all others"
+    better[0, 3] = 30.0
+    assert _shares(better)[0] > 0.5, "its square alone would be more than all others"
+
+
+def test_errors_that_make_up_for_each_other_share() -> None:
+    """Two that are as bad as each other, always on opposite sides, are right together."""
+    errors = np.random.default_rng(6).normal(size=200)
+    np.testing.assert_allclose(_shares(np.stack([errors, -errors])), (0.5, 0.5), atol=0.01)
 
 
 def test_a_short_table_is_forecast_by_a_mean() -> None:
@@ -134,11 +141,11 @@ def test_parts_that_do_not_say_what_they_say_alone_are_refused() -> None:
     ("values", "changes"),
     [
         (seasonal(), {"adapt": False}),
+        (seasonal(), {"blend": False}),
         (np.stack([seasonal(), seasonal()], axis=1), {}),
         (np.where(np.arange(200) % 40 == 3, 5.0, 1.0), {}),
-        (seasonal(MOST_BLENDED * 5 // 4 + 10), {}),
     ],
-    ids=["no adaptation", "two numbers a value", "stands still", "many values"],
+    ids=["no adaptation", "no blend", "two numbers a value", "stands still"],
 )
 def test_there_is_no_blend(values: Float64, changes: dict[str, object]) -> None:
     """Such a model is as it was: it has no state besides, and is stepped over time in one call."""
@@ -148,17 +155,81 @@ def test_there_is_no_blend(values: Float64, changes: dict[str, object]) -> None:
     assert not [entry.name for entry in model.spec.state if entry.name.startswith(("universal.", "arima.", "blend."))]
 
 
-def test_several_short_series_are_not_blended() -> None:
-    """They teach the trained one more than one series does."""
-    series = [Series(name, None, seasonal(90, level=level)[:, None]) for name, level in (("a", 100.0), ("b", 900.0))]
-    assert train(series, SMALL).blend is None
-
-
-def test_further_steps_are_the_trained_ones() -> None:
-    """The blend is of the next value."""
-    result, model = trained(seasonal(90), horizon=3)
+@pytest.mark.parametrize("name", ["PAYS", "MOST_STEPS"])
+def test_where_it_does_not_pay_many_values_are_not_blended(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Nor very many; where it does they are, and a mean is then no worse than the trained one alone."""
+    values = seasonal(FEW * 5 // 4 + 10)
+    result, _ = trained(values)
+    alone, _ = trained(values, blend=False)
     assert result.blend is not None
+    assert result.errors["model"].rmse < alone.errors["model"].rmse
+    monkeypatch.setattr(blend, name, 0)
+    found, model = trained(values)
+    assert found.blend is None
+    assert model.spec.chunking
+    if name == "PAYS":
+        assert trained(seasonal())[0].blend is not None, "few values are blended in any case"
+
+
+@pytest.mark.parametrize("level", [0.0, 2.5e9])
+def test_several_series_are_blended_without_an_arima(level: float) -> None:
+    """One that was not trained on has the same bits alone and beside others, and is forecast well."""
+    values = [seasonal(length, level=level + 50.0 * number) for number, length in enumerate((90, 120, 160))]
+    result = train([Series(str(number), None, one[:, None]) for number, one in enumerate(values)], SMALL)
+    assert result.blend is not None
+    assert result.blend.names == ("trained", "universal")
+    model = Model(result.model_bytes)
+    assert model.spec.exact == (level > 0)
+    other = seasonal(200, theta=-0.3, level=level + 7.0)
+    alone = serve(model, [Series("new", None, other[:, None])]).outputs[0]
+    beside = serve(model, [Series("new", None, other[:, None]), Series("old", None, values[0][:, None])]).outputs[0]
+    np.testing.assert_array_equal(alone, beside)
+    wrong = other[100:] - alone[99:-1, 0]
+    assert np.sqrt(np.mean(wrong**2)) < 0.7 * np.sqrt(np.mean(np.diff(other)[99:] ** 2))
+
+
+@pytest.mark.parametrize("season", [0, 1, 4])
+def test_further_steps_of_an_arima_are_those_with_its_own_forecasts_as_values(season: int) -> None:
+    """Where a forecast comes true, no error is made, so what follows it is what was said two steps ahead."""
+    values, steps = seasonal(60), 7
+    numbers = (0.3, 0.2 * (season == 0), -0.4, -0.5 * (season > 0))
+    arima = Arima(season=season, log=False, floor=0.0, unit=2.0, spread=1e3, numbers=numbers)
+    said = arima.further(values, steps)
+    np.testing.assert_allclose(said[:, 0], arima.forecasts(values), rtol=1e-9)
+    known = list(values[:40])
+    for ahead in range(steps):
+        known.append(float(arima.forecasts(np.array(known))[-1]))
+        assert known[-1] == pytest.approx(said[39, ahead], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [seasonal(), np.exp(seasonal(level=0.0) / 30), seasonal(level=1e10)],
+    ids=["plain", "logarithms", "pairs"],
+)
+def test_further_steps_are_means_too(values: Float64) -> None:
+    """Of the trained one's and the ARIMA's; of the ARIMA's alone they are those, of the trained one's alone those."""
+    result, model = trained(values, horizon=3)
+    assert result.blend is not None
+    assert result.blend.arima is not None
     assert model.spec.outputs == ("yhat", "yhat2", "yhat3")
+    own = trained(values, horizon=3, blend=False)[0].model_bytes
+    x = values[:, None, None]
+    wanted = {0: step_by_step(Model(own), x, None)[0][:, 0], 2: result.blend.arima.further(values, 3)}
+    for part, said in wanted.items():
+        shares = tuple(float(number == part) for number in range(3))
+        data = with_blend(own, dataclasses.replace(result.blend, shares=shares))
+        answered = step_by_step(Model(data), x, None)[0][:, 0]
+        np.testing.assert_allclose((answered - said)[30:, 1:] / np.std(np.diff(values)), 0.0, atol=2e-3)
+
+
+def test_further_steps_of_several_series_are_the_trained_ones() -> None:
+    """There is no ARIMA."""
+    series = [Series(str(number), None, seasonal(90 + number)[:, None]) for number in range(2)]
+    model = Model(train(series, dataclasses.replace(SMALL, horizon=3)).model_bytes)
+    own = Model(train(series, dataclasses.replace(SMALL, horizon=3, blend=False)).model_bytes)
+    x = series[0].values[:, None, :]
+    np.testing.assert_array_equal(*(step_by_step(one, x, None)[0][..., 1:] for one in (model, own)))
 
 
 @pytest.mark.parametrize("scaling", ["auto", "log"])
