@@ -28,6 +28,9 @@ FEWEST_AHEAD = 2  # training values a step ahead
 LEAST_SERIES = 4
 FEWEST_SERIES = 100  # of many that stand for all; each says something of how they differ
 MIN_TRAINING_VALUES = 20  # fewer say nothing about how one value follows another
+# Of the values are one and the same: see `forecaster.mixture`. Where nearly all are, the few others are spikes, which
+# no forecast should give way to all the time.
+SPARSE_SHARES = (0.4, 0.9)
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,13 @@ def make_panel(series: Sequence[Series], test_size: float, *, with_times: bool =
                 raise TableError(f"series {one.name!r} has no times, and what was asked for looks at them")
             times[:end, column], times[end:, column] = one.times_ms[:end], one.times_ms[end - 1]
     return Panel(values, observed, np.asarray(ends), times)
+
+
+def is_sparse(panel: Panel) -> bool:
+    """Whether so many values are one and the same that their mean is not near any of them."""
+    columns = panel.observed_rows().T
+    shares = [np.unique(column, return_counts=True)[1].max() / len(column) for column in columns]
+    return SPARSE_SHARES[0] < float(np.mean(shares)) <= SPARSE_SHARES[1]
 
 
 def thinned(panel: Panel, most: int, *, least: int = MIN_TRAINING_VALUES) -> Panel:

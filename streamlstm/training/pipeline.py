@@ -34,7 +34,7 @@ from streamlstm.training.fitting import Fitted, Progress, fit
 from streamlstm.training.forecaster import Forecaster, ForecasterConfig
 from streamlstm.training.forecaster.exact import ExactForecaster
 from streamlstm.training.gap_filling import with_gaps_forecast, with_gaps_in_season, with_holes_filled
-from streamlstm.training.panel import Panel, long_enough, make_panel, thinned
+from streamlstm.training.panel import Panel, is_sparse, long_enough, make_panel, thinned
 from streamlstm.training.plan import Plan, make_plan, validation_begins
 from streamlstm.training.progress import Report, Stage
 from streamlstm.training.seasons import Seasons
@@ -44,9 +44,6 @@ from streamlstm.training.width_facts import width_facts
 
 CHECKED_STEPS = 200  # of real training data, through torch and onnxruntime, besides the made-up series
 
-# Of the values are one and the same: see `forecaster.mixture`. Where nearly all are, the few others are spikes, which
-# no forecast should give way to all the time.
-SPARSE_SHARES = (0.4, 0.9)
 # Values that weights are learnt from, of which a table may have more: MOST_TRAINED bounds time and memory.
 MOST_TRAINED = 250_000
 
@@ -210,10 +207,10 @@ def _fitted(
 
 
 def _blends(fitted: Fitted, panel: Panel, series: Sequence[Series], options: TrainingOptions, stage: Report) -> Blends:
+    if not (options.adapt and options.blend):
+        return NOT_BLENDED
     stage(Stage("blending"))
-    return (
-        find_blends(fitted.searched, panel, series, _asked(options)) if options.adapt and options.blend else NOT_BLENDED
-    )
+    return find_blends(fitted.searched, panel, series, _asked(options))
 
 
 def _origin(series: Sequence[Series], options: TrainingOptions) -> tuple[Origin | None, str]:
@@ -280,15 +277,8 @@ def _config(
         members=options.members,
         dropout=options.dropout,
         adapt=options.adapt,
-        sparse=_is_sparse(panel),
+        sparse=is_sparse(panel),
     )
-
-
-def _is_sparse(panel: Panel) -> bool:
-    """Whether so many values are one and the same that their mean is not near any of them."""
-    columns = panel.observed_rows().T
-    shares = [np.unique(column, return_counts=True)[1].max() / len(column) for column in columns]
-    return SPARSE_SHARES[0] < float(np.mean(shares)) <= SPARSE_SHARES[1]
 
 
 def _errors(
