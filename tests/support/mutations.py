@@ -11,7 +11,6 @@ import pytest
 import streamlstm.daemon.challengers
 import streamlstm.daemon.idle_sweeper
 import streamlstm.daemon.replay.making
-import streamlstm.engine.engine
 import streamlstm.store.commit
 import streamlstm.store.memory
 import streamlstm.store.unfinished_commit
@@ -23,6 +22,7 @@ from streamlstm.daemon.sharing.leases import Roll
 from streamlstm.daemon.streams import Status, Stream
 from streamlstm.engine.engine import Engine
 from streamlstm.engine.series_limit import Admission
+from streamlstm.engine.sorted_items import Work
 from streamlstm.store.base import Commit, Head
 from streamlstm.store.commit import CommitConnection
 from streamlstm.store.memory import MemoryStore, MemoryStream
@@ -133,7 +133,7 @@ def stale_reads_taken(patch: Patch) -> None:
 
 def resets_not_stored(patch: Patch) -> None:
     """A series that was reset keeps its record in the store."""
-    patch.setattr(streamlstm.engine.engine, "_removed", lambda work, gone: [])
+    patch.setattr(Work, "removed_by", lambda work, gone: [])
 
 
 def places_freed_after_the_batch(patch: Patch) -> None:
