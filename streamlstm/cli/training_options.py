@@ -42,8 +42,8 @@ _OPTIONS = (
     option(
         "--blend/--no-blend",
         default=True,
-        help="Whether the forecast of one series may be a mean with the universal model's and an ARIMA's, where that "
-        "is better: a value then costs three times the time.",
+        help="Whether the forecast may be a mean with the universal model's and an ARIMA's, where that "
+        "is better: a value then costs three to six times the time.",
     ),
     option(
         "--seed", type=click.IntRange(0, 2**63 - 1), default=0, help="Same seed, same table, same options: same model."
