@@ -196,13 +196,17 @@ class Making:
         """Items that ask for what was not proved."""
         return [item for item, one in self._asked.items() if one.series not in self._series]
 
-    def _first(self, name: bytes) -> EntryId:
-        """The first entry that is to be corrected of a series."""
-        return min(EntryId.parse(one.id) for one in self._asked.values() if one.series == name)
+    def _firsts(self) -> dict[bytes, EntryId]:
+        """The first entry that is to be corrected of each series."""
+        found = dict[bytes, EntryId]()
+        for one in self._asked.values():
+            entry = EntryId.parse(one.id)
+            found[one.series] = min(entry, found.get(one.series, entry))
+        return found
 
     def _prove(self, stored: Mapping[bytes, bytes]) -> None:
         """Find what leads series to their records of now, from records that they are known to have had."""
-        first = {name: self._first(name) for name in self._names() if name not in self._series}
+        first = {name: entry for name, entry in self._firsts().items() if name not in self._series}
         for name, entry in first.items():
             if name in stored and entry > self._base:  # nothing before these entries is touched
                 self._series[name] = _Series(SeriesCourse(name), [(self._base, stored[name])])
@@ -231,7 +235,8 @@ class Making:
                 self._end_before(self._entry_of(item))
                 break
             seen[name] = None
-        names = [name for name in seen if name in self._names()]
+        asked = set(self._names())
+        names = [name for name in seen if name in asked]
         begun, records = EntryId.parse(self._source.begun), begun_with(self._source, names)
         self._is_too_much = not self._try(stored, {name: (begun, records.get(name)) for name in names})
 
@@ -265,7 +270,8 @@ class Making:
         if past is None:
             return False
         courses = courses_of(self._engine, past, self._asking.letters)
-        edges = {name: min(self._first(name).before(), self._base) for name in chosen}
+        firsts = self._firsts()
+        edges = {name: min(firsts[name].before(), self._base) for name in chosen}
         before = self._again.after(
             [(record, courses[name].between(after, edges[name])) for name, (after, record) in chosen.items()]
         )
@@ -336,11 +342,12 @@ class Making:
         room = max(0, engine.settings.max_series - engine.series(self._stream))
         if len(beginning) > room:
             limit = f"{engine.settings.max_series} (--max-series)"
-            beyond = beginning[room:]
+            beyond = set(beginning[room:])
             why = f"the series would begin, and the stream has reached its limit of {limit}"
             self._refuse(lambda one: one.series in beyond, why)
             beginning = beginning[:room]
-        changed = {name: record for name, record in made.items() if name in stored or name in beginning}
+        allowed = stored.keys() | set(beginning)
+        changed = {name: record for name, record in made.items() if name in allowed}
         among = [one for one in events if one.entry >= self._leading]
         changed |= {one.series: stored[one.series] for one in among if one.series not in made}
         self._entries.restarts = {one.item: (one.series, one.record) for one in among}
