@@ -251,9 +251,10 @@ class Verification:
                 f"{replay.position.decode()}"
             )
         counted = meta.answered - start.answered
+        if not self._counted or counted >= replay.entries:
+            return None
         # States that were imported onto another server are counted on by what that one knows, which may be less.
-        own_count = meta.answered == self._states.entries_up_to(meta.position)
-        if self._counted and counted < replay.entries and not own_count:
+        if meta.answered != self._states.entries_up_to(meta.position):
             return (
                 f"its meta hash counts {counted:,} entries after {start.position.decode()}, the input has "
                 f"{replay.entries:,}"
