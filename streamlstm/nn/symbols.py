@@ -304,6 +304,19 @@ class OnnxOperations(Operations):
 _ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div"})
 
 
+def added(pair: tuple[Symbol, Symbol], change: Symbol, most: float) -> tuple[Symbol, Symbol]:
+    """The pair of float32 that is a pair and a change: the number rounded, `most` at the most, and what that left.
+
+    The rest is exact whichever of both is the larger (Knuth, The Art of Computer Programming 2, 4.2.2), so the pair is
+    the one that its number splits into.
+    """
+    high, low = pair
+    below = low + change
+    rounded = (high + below).clamp(-most, most)
+    moved = rounded - high
+    return rounded, (high - (rounded - moved)) + (below - moved)
+
+
 def emit(layer: Any, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, list[str]]:
     """Add the nodes of `layer.scan` over x [T, B, F] from `state`, each [B, size]; names in, names out."""
     side = OnnxOperations(graph)

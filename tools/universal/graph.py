@@ -44,7 +44,7 @@ from tables import tables, thresholds
 
 from streamlstm.models import ModelSpec, StateEntry
 from streamlstm.models.graph import Graph
-from streamlstm.nn import OnnxOperations
+from streamlstm.nn import OnnxOperations, added
 
 Sym = Any  # a symbol of the graph: `streamlstm.nn.symbols.Symbol`
 
@@ -96,12 +96,7 @@ def written(settings: Settings, facts: dict[str, Any]) -> tuple[bytes, str]:
     high, low = x.split([1, 1], dim=1)
     step = Step(side, settings)
     said, after = step(moved, high, count, carried)
-    rest = low + said
-    rounded = (high + rest).clamp(-BIGGEST, BIGGEST)
-    # What rounding left, exact whichever is the larger (Knuth): an answer is the pair that its number splits into.
-    added = rounded - high
-    left = (high - (rounded - added)) + (rest - added)
-    y = side.concat((rounded, left), axis=1).unsqueeze(0)
+    y = side.concat(added((high, low), said, BIGGEST), axis=1).unsqueeze(0)
     model = graph.model(spec, y.name, side.concat((x, *after), axis=1).name)
     return model.SerializeToString(deterministic=True), step.sees
 

@@ -59,11 +59,7 @@ class Arima:
         moved = np.full(len(values), np.nan)
         for last in range(self.lag, len(values)):
             moved[last] = self.unit * _ahead(z, w, e[:, 0], last, self)
-        if self.log:
-            said = np.maximum(values, self.floor) * np.exp(np.clip(moved, -EXPONENT_LIMIT, EXPONENT_LIMIT))
-        else:
-            said = values + moved
-        forecasts: Float64 = np.clip(said, -RAW_LIMIT, RAW_LIMIT)
+        forecasts: Float64 = np.clip(self._moved(values, moved), -RAW_LIMIT, RAW_LIMIT)
         return forecasts
 
     def further(self, values: Float64, steps: int) -> Float64:
@@ -75,11 +71,13 @@ class Arima:
         for last in range(self.lag, len(values)):
             seen = changes[last + 1 - kept : last + 1], e[last + 1 - self.lag : last + 1, 0], w[last - 1 : last + 1]
             said[last] = np.concatenate(seen) @ ahead
+        return self._moved(values[:, None], self.unit * said)
+
+    def _moved(self, values: Float64, changes: Float64) -> Float64:
+        """Values after changes of them, or of their logarithms."""
         if self.log:
-            grown = np.exp(np.clip(self.unit * said, -EXPONENT_LIMIT, EXPONENT_LIMIT))
-            return np.maximum(values, self.floor)[:, None] * grown
-        forecasts: Float64 = values[:, None] + self.unit * said
-        return forecasts
+            return np.maximum(values, self.floor) * np.exp(np.clip(changes, -EXPONENT_LIMIT, EXPONENT_LIMIT))
+        return values + changes
 
 
 def further_changes(arima: Arima, steps: int) -> Float64:

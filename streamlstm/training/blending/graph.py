@@ -34,7 +34,7 @@ from streamlstm.models import (
     step_by_step,
 )
 from streamlstm.models.graph import Graph
-from streamlstm.nn import OnnxOperations
+from streamlstm.nn import OnnxOperations, added
 from streamlstm.training.blending.arima import MOST_CHANGE, MOST_ERROR, Arima, further_changes
 from streamlstm.training.blending.blend import Blend
 from streamlstm.training.export.model_writer import Exportable, check_export, export_model
@@ -126,11 +126,7 @@ def _blended(model_bytes: bytes, blend: Blend) -> bytes:
 def _added(value: Sym, change: Sym) -> tuple[Sym, Sym]:
     """The pair of (B, n) that is a pair (B, 2) and changes (B, n)."""
     high, low = value.split([1, 1], dim=1)
-    below = low + change
-    rounded = (high + below).clamp(-RAW_LIMIT, RAW_LIMIT)
-    # What rounding left, exact whichever is the larger (Knuth): an answer is the pair that its number splits into.
-    added = rounded - high
-    return rounded, (high - (rounded - added)) + (below - added)
+    return added((high, low), change, RAW_LIMIT)
 
 
 def _further(
