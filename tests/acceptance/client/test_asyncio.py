@@ -14,6 +14,7 @@ import pytest
 import streamlstm
 from streamlstm.errors import TableError
 from support.followed import answer
+from support.serving import eventually
 
 
 def test_asyncio(redis_url: str) -> None:
@@ -42,13 +43,15 @@ def test_asyncio(redis_url: str) -> None:
 
 
 def test_records_of_an_asynchronous_generator(redis_url: str, content: Callable[[str], Any]) -> None:
-    """Each is in the stream before the next is made; a push that is cancelled takes no more, and what came stays."""
+    """Each goes in though the next is not made; a push that is cancelled takes no more, and what came stays."""
     seen: list[int] = []
 
     async def records(count: int | None) -> Any:
         for number in itertools.count():
             if number == count:
                 return
+            # Sent before the next is asked for, and in as soon as the server has read it.
+            assert len(seen) >= 5 or eventually(lambda: len(content("values")) == len(seen))
             seen.append(len(content("values")))
             yield "a", float(number)
 
