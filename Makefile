@@ -22,7 +22,7 @@ check-install: $(BASE)/installed  ## Whether it works on this machine, in a minu
 	tools/check_install.sh $(BASE)/bin/streamlstm
 
 test: $(DEV)/installed  ## Run all tests (installs the training extra)
-	$(PYTEST) -n $(WORKERS) --dist loadgroup
+	$(PYTEST) -n $(WORKERS) --dist loadgroup $(TEST_ARGS)
 
 docs: $(DEV)/installed  ## Build the documentation into build/site, and check every link
 	NO_MKDOCS_2_WARNING=1 $(DEV)/bin/mkdocs build --quiet
