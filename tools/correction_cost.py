@@ -5,7 +5,8 @@ python tools/correction_cost.py [--values 20000] [--series 100]
 A real server and a real `serve` of the packaged model of airline passengers. Each line is of a stream of its own, whose
 entries are in the server before the daemon is: entries of one value, and one correction for every so many, of a value
 of a moment ago or of any before. Figures are values a second of the daemon's processor time. Then single
-corrections in a stream of one series that is idle, from a daemon that has just begun, and once more: milliseconds.
+corrections in a stream of one series that is idle, from a daemon that has just begun, and once more: milliseconds; the
+last are refused.
 """
 
 from __future__ import annotations
@@ -120,6 +121,27 @@ def alone(client: Any, folder: Path, port: int, values: int, back: int) -> tuple
     return took[0], statistics.median(took[1:])
 
 
+def refused(client: Any, folder: Path, port: int, values: int) -> tuple[float, float]:
+    """Milliseconds until a correction is refused, as the beginning was trimmed: the first, the median of others."""
+    client.flushall()
+    entries = [(f"{FIRST_MS + number * 1000}-0", Fields(one=300 + number % 50)) for number in range(values)]
+    with serving(folder, port, "values"):
+        pipe = client.pipeline(transaction=False)
+        for entry, fields in entries:
+            pipe.xadd("values", fields, entry)
+        pipe.execute()
+        wait_for(client, "values", entries[-1][0])
+        client.xtrim("values", maxlen=values - 100, approximate=False)
+        took = []
+        for number in range(6):
+            began = time.perf_counter()
+            text = f"one {entries[-10 - number][0]} {300 + number}"
+            wait_for(client, "values", client.xadd("values", {"!correct": text}).decode())
+            took.append(1000 * (time.perf_counter() - began))
+        assert client.xlen("{values}:dead") == len(took), "all are refused"
+        return took[0], statistics.median(took[1:])
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
@@ -138,6 +160,8 @@ def main() -> None:
         for values, back in ((50_000, 1), (50_000, 100), (50_000, 10_000), (50_000, 50_000)):
             first, other = alone(client, folder, port, values, back)
             print(f"one of {values:,} values, {back:,} back: {first:.1f} ms, once more {other:.1f} ms", flush=True)
+        first, other = refused(client, folder, port, 50_000)
+        print(f"one of 50,000 values, refused: {first:.1f} ms, once more {other:.1f} ms", flush=True)
 
 
 if __name__ == "__main__":

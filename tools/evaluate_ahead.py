@@ -4,7 +4,8 @@ python tools/evaluate_ahead.py FOLDER [--only NAME]... [--model universal] [-o t
 
 One `streamlstm train` and one `streamlstm evaluate --steps 24` a table, with the options of `tools/evaluate_data.py`.
 Forecasts are made from up to 2,000 moments of the test part, which training never saw. Beside a coverage stands its
-standard error (forecasts made one after the other err alike), and last how many bands are near 90 %.
+standard error, and of how many forecasts it would be that err independently (those made one after the other err alike),
+and last how many bands are near 90 %.
 """
 
 from __future__ import annotations
@@ -85,8 +86,17 @@ def rows(table: str, found: dict[str, list[dict[str, Any]]]) -> list[str]:
         f"| {table} | {name} | " + " | ".join(shown(score["rmse"]) for score in scores) + " |"
         for name, scores in found.items()
     ]
-    covered = (f"{score['coverage']:.1%} ± {score['coverage_error']:.1%}" for score in found["model"])
+    covered = (
+        f"{score['coverage']:.1%} ± {score['coverage_error']:.1%} of {independent(score):,.0f}"
+        for score in found["model"]
+    )
     return [*lines, f"| {table} | in 90 % | " + " | ".join(covered) + " |"]
+
+
+def independent(score: dict[str, Any]) -> float:
+    """How many forecasts that err independently have a standard error as large as a coverage has."""
+    share = (score["coverage"] * score["count"] + 1) / (score["count"] + 2)
+    return float(share * (1 - share) / score["coverage_error"] ** 2)
 
 
 if __name__ == "__main__":

@@ -248,7 +248,7 @@ class Challengers:
         for parsed in self._parsed(turn, read):
             result = turn.in_step[parsed.stream]
             mine = parsed if parsed.entries == result.entries else parsed.first(result.entries)
-            self._take(batch, turn, mine, result)
+            self._take(batch, turn, mine)
         for stream, trial, end in turn.behind:
             page = self._store.read(stream.name, trial.position, end, self._page)
             turn.pages += 1
@@ -256,7 +256,7 @@ class Challengers:
                 turn.gone.append(stream)
             else:
                 for parsed in turn.engine.parse(page):
-                    self._take(batch, turn, parsed, None)
+                    self._take(batch, turn, parsed)
         return batch
 
     def _parsed(self, turn: _Turn, read: Read) -> list[Parsed]:
@@ -267,12 +267,16 @@ class Challengers:
             return mine
         return [parsed for parsed in turn.engine.parse(read.reply) if parsed.stream in turn.in_step]
 
-    def _take(self, batch: list[Parsed], turn: _Turn, parsed: Parsed, result: Result | None) -> None:
-        """Take entries into a batch, with what they correct; what the champion made of them is stored, if not given."""
+    def _take(self, batch: list[Parsed], turn: _Turn, parsed: Parsed) -> None:
+        """Take entries into a batch, with what they correct.
+
+        Those of a page, too, may be of what the champion has just been given, whose dead letters are not stored yet.
+        """
         if not parsed.plain:
             stream = self._streams[parsed.stream]
             try:
-                parsed = prepare(turn.engine, parsed, of_challenger(self._store, stream, result))
+                source = of_challenger(self._store, stream, turn.champions[parsed.stream])
+                parsed = prepare(turn.engine, parsed, source)
             except CorrectionError as error:  # or another process has gone on, which the next commit tells
                 self._strike(stream, str(error))
                 turn.is_longer = True

@@ -46,16 +46,16 @@ class Corrections:
         return prepare(self._champions.of(name), parsed, source)
 
 
-def of_challenger(store: Store, stream: Stream, result: Result | None) -> Source:
+def of_challenger(store: Store, stream: Stream, result: Result) -> Source:
     """Where a stream's challenger finds what it is to step again.
 
-    `result` is what the champion has made of the same entries; None if that is stored already.
+    `result` is what the champion has made of its last entries, in the commit that is about to be sent.
     """
     head = stream.head
     assert head is not None, "the stream is open"
     assert head.challenger is not None, "it has a challenger"
     kept: Callable[[], Mapping[About, str]] = partial(store.letters, stream.name, CORRECTIONS)
-    said = {} if result is None else letters_about(CORRECTIONS, [letter.stored() for letter in result.commit.dead])
+    said = letters_about(CORRECTIONS, [letter.stored() for letter in result.commit.dead])
     return Source(
         read=partial(store.read, stream.name),
         load=partial(store.load, stream.name, challenger=True),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
+from streamlstm.engine.out_of_reach import OutOfReach
 from streamlstm.store.resp import EntryId
 
 Known = tuple[EntryId, bytes | None]  # up to which entry, and the record then; None: the series had no value
@@ -25,6 +26,7 @@ class KnownRecords:
     def __init__(self) -> None:
         self._of = dict[bytes, list[Known]]()  # the series that were corrected last are the last ones
         self._bytes = 0
+        self.out_of_reach = OutOfReach()  # what its beginning does not lead to
 
     def before(self, name: bytes, entry: EntryId) -> list[Known]:
         """Those of a series from before an entry, in order."""

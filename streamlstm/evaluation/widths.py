@@ -1,13 +1,19 @@
 """How wide intervals have to be several steps ahead: measured on a part held out of a training.
 
-Conformal (Vovk, Gammerman and Shafer 2005; "split conformal"): of errors so many steps ahead, each over the half-width
-that the series' own interval had when the forecast was made, grown as the model responds to an error, the quantile that
-covers the level. Forecasts made one after the other err alike, so there are fewer than are counted: n / tau of them,
-tau the sum of the autocorrelations of "outside" (as in the variance of a mean), and the quantile is that of so few.
-Where they are very few the model's response, with which this ratio is 1, says more than they do: the logarithm of the
-ratio is taken n / (n + k) times, k so many that three are outside; where it would make bands narrower, thirty. Weighed
-on 38 public tables at 90 % and steps 3 to 24, beside ratios that knew nothing of the response: bands are 2 to 10 %
-better by their interval score, and those that cover 87 to 93 % are two in three, and were one in two.
+Of errors so many steps ahead, each over the half-width that the series' own interval had when the forecast was made,
+grown as the model responds to an error, it is the quantile that covers the level. With the response alone it would be
+1, and how far it is from that is believed as far as there are forecasts to tell. Those made one after the other err
+alike, so there are fewer than are counted: n / tau of them, tau the sum of the autocorrelations of "outside" (as in the
+variance of a mean). The logarithm of the quantile is taken n / (n + k) times, k so many that ten of them are outside,
+or thirty where it would make bands narrower.
+
+A quantile of few errors that is to cover the level in the mean of all such few (conformal: Vovk, Gammerman and Shafer
+2005) is nearly their largest, and bands are too wide: of those of 90 % of 40 public tables of 250 to 3,000 values, at
+five steps from 1 to 24, 143 of 200 were within two standard errors of 90 %, and of 160 ahead 80 covered above 93 % and
+24 below 87 %. With the plain one 172 are, 42 and 39 do, and bands are 5 % better by their interval score (as at 95 %;
+4 % at 98 % and 80 %). With the response alone they are as good there, so what is measured is believed slowly; it is for
+models whose response says little. Where a series has no more than its mean absolute error, that is known so badly that
+its one-step width is measured with the conformal quantile, and steps further ahead are wider in proportion.
 """
 
 from __future__ import annotations
@@ -31,7 +37,9 @@ STEPS, MOST_STEPS = 48, 96
 SEASONS = 2  # at least so many are measured, up to MOST_STEPS
 FEWEST = 10  # errors that a quantile is taken of
 LEAST_CORRELATION = 0.05  # the sum ends before the first that is less
-WIDER, NARROWER = 3.0, 30.0  # errors outside of the level weigh as much as the model's own response
+# So many errors outside of the level weigh as much as the model's own response, where they say wider or narrower.
+WIDER, NARROWER = 10.0, 30.0
+FIRST_WIDER, FIRST_NARROWER = 3.0, 30.0  # as much as the mean absolute error, one step ahead
 
 
 def measured_widths(
@@ -69,21 +77,41 @@ def measured_widths(
 
 
 def _ratios(scores: Float64, level: float, *, first: float | None) -> Float64:
-    """What scores (m, H) have to be multiplied with so that this share of them is covered at each step: (H,)."""
-    found = np.array([_ratio(column[np.isfinite(column)], level) for column in scores.T])
-    if first is not None:
-        found[0] = first  # one step ahead the interval is the one that is tracked
-    return found
+    """What scores (m, H) have to be multiplied with so that this share of them is covered at each step: (H,).
+
+    One step ahead it is `first` where the interval is one that is tracked; what it is there, it is at all steps.
+    """
+    steps = [column[np.isfinite(column)] for column in scores.T]
+    one = _first_ratio(steps[0], level) if first is None else first
+    if not one > 0:
+        return np.full(len(steps), math.nan)
+    return one * np.array([1.0, *(_ratio(step / one, level) for step in steps[1:])])
 
 
 def _ratio(scores: Float64, level: float) -> float:
     if len(scores) < FEWEST:
         return math.nan
-    outside = scores > np.quantile(scores, level)
-    count = max(len(scores) / correlation_time(outside.astype(np.float64)), 1.0 / (1 - level) - 1)
+    quantile = float(np.quantile(scores, level))
+    return _believed(quantile, _independent(scores, level), level, WIDER, NARROWER)
+
+
+def _first_ratio(scores: Float64, level: float) -> float:
+    if len(scores) < FEWEST:
+        return math.nan
+    count = max(_independent(scores, level), 1.0 / (1 - level) - 1)
     share = min(1.0, math.ceil((count + 1) * level - 1e-9) / count)
     quantile = float(np.quantile(scores, share, method="higher"))
-    outside_alike = WIDER if quantile > 1 else NARROWER
+    return _believed(quantile, count, level, FIRST_WIDER, FIRST_NARROWER)
+
+
+def _independent(scores: Float64, level: float) -> float:
+    """How many scores that are independent say as much."""
+    outside = scores > np.quantile(scores, level)
+    return len(scores) / correlation_time(outside.astype(np.float64))
+
+
+def _believed(quantile: float, count: float, level: float, wider: float, narrower: float) -> float:
+    outside_alike = wider if quantile > 1 else narrower
     return float(quantile ** (count / (count + outside_alike / (1 - level))))
 
 

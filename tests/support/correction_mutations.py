@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
 import streamlstm.daemon.challengers
 import streamlstm.daemon.replay.making
+from streamlstm.daemon.challengers import Challengers
 from streamlstm.daemon.replay.making import Making
 from streamlstm.engine.corrected import Corrected
 from streamlstm.engine.corrections import correcting_entries
+from streamlstm.engine.parsing import CORRECTIONS
 from streamlstm.engine.past import SeriesCourse
 from streamlstm.engine.restarts import Restarts
 from streamlstm.store.resp import EntryId
@@ -87,6 +91,28 @@ def challengers_not_corrected(patch: Patch) -> None:
     patch.setattr(streamlstm.daemon.challengers, "prepare", lambda _, parsed, __: parsed)
 
 
+def letters_of_now_not_told(patch: Patch) -> None:
+    """A challenger that catches up does not know what the champion's batch of this moment has refused."""
+    of_challenger, step_batch = streamlstm.daemon.challengers.of_challenger, Challengers._step_batch
+    behind = set[str]()
+
+    def noted(challengers: Any, turn: Any, read: Any) -> Any:
+        behind.clear()
+        behind.update(stream.name for stream, *_ in turn.behind)
+        return step_batch(challengers, turn, read)
+
+    def stored_alone(store: Any, stream: Any, result: Any) -> Any:
+        source = of_challenger(store, stream, result)
+        return (
+            replace(source, letters=partial(store.letters, stream.name, CORRECTIONS))
+            if stream.name in behind
+            else source
+        )
+
+    patch.setattr(Challengers, "_step_batch", noted)
+    patch.setattr(streamlstm.daemon.challengers, "of_challenger", stored_alone)
+
+
 # What it is -> the kind of simulation that finds it.
 OF_CORRECTIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "corrections not stored": ("corrections", corrections_not_stored),
@@ -97,5 +123,6 @@ OF_CORRECTIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "corrections among values begin anew": ("corrections", corrections_among_values_begin_anew),
     "corrections behind values not stored": ("corrections", corrections_behind_values_not_stored),
     "known records not forgotten": ("corrections", known_records_not_forgotten),
+    "letters of now not told": ("late values refused, models in roles", letters_of_now_not_told),
     "challengers not corrected": ("corrections by models in roles", challengers_not_corrected),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 
@@ -29,11 +29,17 @@ Entries = Sequence[tuple[str, list[str]]]
 
 
 def check_roles(
-    held: MemoryStream, seen: Entries, chains: Sequence[Chain | Model], missing: str, extras: Extras, above: float
+    held: MemoryStream,
+    seen: Entries,
+    chains: Sequence[Chain | Model],
+    missing: str,
+    extras: Extras,
+    above: float,
+    refused: Collection[tuple[str, str, str]] = (),
 ) -> None:
     """Predictions and records of champion and challenger are those of the models that are said to have made them.
 
-    Anomalies are told of the champions' predictions alone.
+    Anomalies are told of the champions' predictions alone; `refused` corrections are made by none.
     """
     by_name = {chain.fingerprint: chain for chain in chains}
     champions = read_terms(held.terms.get(b"champions")) or (Term(model=chains[0].fingerprint, after="0-0"),)
@@ -55,10 +61,9 @@ def check_roles(
         predictions, anomalies = [], []
         for number, term in enumerate(terms):
             end = EntryId.parse(terms[number + 1].after if number + 1 < len(terms) else f"{1 << 62}-0")
-            oracle = Oracle(
-                by_name[term.model], missing=missing, extras=extras, above=above, begun=EntryId.parse(term.begun)
-            )
             begun, after = EntryId.parse(term.begun), EntryId.parse(term.after)
+            options = {"missing": missing, "extras": extras, "above": above, "refused": refused}
+            oracle = Oracle(by_name[term.model], begun=begun, **options)
             oracle.feed(entry for entry in seen if begun < EntryId.parse(entry[0]) <= end)
             predictions += [one for one in oracle.predictions if after < EntryId.parse(one[0]) <= end]
             anomalies += [one for one in oracle.anomalies if after < EntryId.parse(one[0]) <= end]

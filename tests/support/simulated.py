@@ -140,6 +140,11 @@ KINDS = {
     "corrections by models in roles": Kind(
         expected=(*STORE, *ROLES, "rewind"), faults=PROMOTIONS, options={"tried": 3, "corrected": 0.3}
     ),
+    "late values refused, models in roles": Kind(
+        expected=(*STORE, *ROLES, "rewind"),
+        faults=PROMOTIONS,
+        options={"tried": 3, "corrected": 0.3, "late": "dead"},
+    ),
     "corrections and imports": Kind(
         expected=(*IMPORTED, "rewind"), faults=IMPORTS, options={"corrected": 0.3, "odd": 0.2}
     ),

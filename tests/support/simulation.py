@@ -64,6 +64,7 @@ class Simulation:
     odd: float = 0.15
     warm: float = 0.0  # share of entries that are stepped and not answered
     corrected: float = 0.0
+    late: str = "correct"
     checkpoint_every: int = 0
     idle_ms: int | None = None
     extras: Extras = NO_EXTRAS
@@ -82,6 +83,7 @@ class Simulation:
         self.server = MemoryServer()
         self.happened: Counter[str] = Counter()
         self.snapshots: list[dict[str, MemoryStream]] = []
+        self.served = {"streams": self.streams, "late": self.late, "checkpoint_every": self.checkpoint_every}
         shares = {"odd": self.odd, "warm": self.warm, "corrected": self.corrected}
         self.traffic = {
             stream: entries(self.seed * 31 + number, self.entries_per_stream, series=6, **shares)
@@ -131,7 +133,8 @@ class Simulation:
             self.happened["warm values"] += sum(b"!warm" in fields for fields in held.fields)
             self.happened["anomalies"] += len(held.anomaly_ids)
             if self.tried:
-                check_roles(held, self._seen(stream), self.chains, self.missing, self.extras, self.above)
+                said = self.missing, self.extras, self.above, self._uncorrected(held)
+                check_roles(held, self._seen(stream), self.chains, *said)
                 continue
             self._forget_idle(oracle := self._oracle(stream), held)
             self.happened["refused series"] += any(letter.kind == TOO_MANY_SERIES for letter in held.dead)
@@ -142,8 +145,6 @@ class Simulation:
             assert_states_equal(held.state, oracle, layout_of(oracle.model, self.extras))
             dead = [(letter.id.decode(), letter.series.decode(), letter.value.decode()) for letter in held.dead]
             assert dead == oracle.dead, f"dead letters {dead} where {oracle.dead} are to be"
-
-    # What must be there.
 
     def _oracle(self, stream: str) -> Oracle:
         """What the models must have made of a stream, each from the position on at which it began."""
@@ -164,8 +165,7 @@ class Simulation:
                 above=self.above,
                 idle_ms=self.idle_ms,
                 max_series=self.max_series,
-                # What was exported before a failover, and imported after it, may have seen input that is lost.
-                refused=uncorrected(held) if self.faults.lose_input or self.faults.operate else (),
+                refused=self._uncorrected(held),
                 lost=self.lost[stream],
             )
             if number and self.replay:
@@ -179,6 +179,10 @@ class Simulation:
             [each for each in made if not leapt(held, each[0])] for made in kept
         )
         return oracle
+
+    def _uncorrected(self, held: MemoryStream) -> set[tuple[str, str, str]]:
+        """Corrections that may well not be made: what was imported may have seen input that is lost."""
+        return uncorrected(held) if self.faults.lose_input or self.faults.operate or self.late == "dead" else set()
 
     def _forget_idle(self, oracle: Oracle, held: MemoryStream) -> None:
         """Take out of the oracle the series that were idle for too long and whose records are gone."""
@@ -329,11 +333,7 @@ class Simulation:
             engine=Engine(self.models[self.deployed[number]], settings),
             store=store,
             metrics=metrics_of(number, self.streams),
-            settings=DaemonSettings(
-                streams=self.streams,
-                batch_values=self.rng.choice([1, 5, 50]),
-                checkpoint_every=self.checkpoint_every,
-            ),
+            settings=DaemonSettings(batch_values=self.rng.choice([1, 5, 50]), **self.served),
             clock=Clock(monotonic=self._monotonic, wall=lambda: 0.0, sleep=lambda _: None),
             on_model_change=self._policy(number),
             sharing=self.sharings[number],

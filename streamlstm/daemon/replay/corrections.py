@@ -92,17 +92,28 @@ def begun_with(source: Source, names: Sequence[bytes]) -> dict[bytes, bytes]:
     return {name: record for name, record in found if record is not None}
 
 
-def read_past(engine: Engine, stream: str, after: Mapping[bytes, bytes], source: Source, end: bytes) -> Past | None:
+def read_past(
+    engine: Engine,
+    stream: str,
+    after: Mapping[bytes, bytes],
+    source: Source,
+    end: bytes,
+    ends: list[EntryId] | None = None,
+) -> Past | None:
     """What a stream's entries up to an id hold of series, of each after an id of its own.
 
-    None if that is more than may be read again.
+    None if that is more than may be read again. In `ends` stands then where each full page ends.
     """
     past, position = Past(engine, after, after), bytes(min(map(EntryId.parse, after.values())))
     entries, count = 0, 1
+    if ends is not None:
+        ends.clear()
     while count:
         engine.model.beat()
         count, position = past.take(source.read(position, end, PAGE), stream)
         entries += count
+        if ends is not None and count == PAGE:
+            ends.append(EntryId.parse(position))
         if source.most_entries is not None and (entries > source.most_entries or past.items > MOST_ITEMS):
             return None
     return past

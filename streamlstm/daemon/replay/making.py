@@ -24,6 +24,7 @@ from streamlstm.daemon.replay.corrections import (
     leading,
     read_past,
 )
+from streamlstm.daemon.replay.reach import Reach
 from streamlstm.engine import (
     Again,
     Correction,
@@ -125,6 +126,7 @@ class Making:
         self._leading = leading(entries)
         self._limit = entries.entries  # how many entries are stepped
         self._asking = Asking(engine, entries, source)
+        self._reach = Reach(self._again, engine, entries.stream, source, self._asking.letters)
         self._asked: dict[int, Correction] = {}  # by item; those that may yet be made
         self._series: dict[bytes, _Series] = {}
 
@@ -237,8 +239,12 @@ class Making:
             seen[name] = None
         asked = set(self._names())
         names = [name for name in seen if name in asked]
+        names, self._is_too_much = self._reach.within(names, stored)
         begun, records = EntryId.parse(self._source.begun), begun_with(self._source, names)
-        self._is_too_much = not self._try(stored, {name: (begun, records.get(name)) for name in names})
+        if not self._try(stored, {name: (begun, records.get(name)) for name in names}, self._reach.ends):
+            self._is_too_much = True
+        elif names:
+            self._reach.learn([name for name in names if name not in self._series], stored)
 
     def _refuse_what_is_left(self, stored: Mapping[bytes, bytes]) -> None:
         """Refuse what cannot be made of the first entry, which is alone now."""
@@ -258,7 +264,9 @@ class Making:
         self._prove(stored)
         self._refuse(lambda one: one.series not in self._series, why)
 
-    def _try(self, stored: Mapping[bytes, bytes], chosen: Mapping[bytes, Known]) -> bool:
+    def _try(
+        self, stored: Mapping[bytes, bytes], chosen: Mapping[bytes, Known], ends: list[EntryId] | None = None
+    ) -> bool:
         """Step series again from records after some ids, as they were; whether that is not too much.
 
         Those that come to be where they are are proved.
@@ -266,7 +274,7 @@ class Making:
         if not chosen:
             return True
         after = {name: bytes(entry) for name, (entry, _) in chosen.items()}
-        past = read_past(self._engine, self._stream, after, self._source, bytes(self._base))
+        past = read_past(self._engine, self._stream, after, self._source, bytes(self._base), ends)
         if past is None:
             return False
         courses = courses_of(self._engine, past, self._asking.letters)

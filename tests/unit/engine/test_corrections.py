@@ -13,13 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlstm.common.settings import EngineSettings
-from streamlstm.daemon.replay import making
-from streamlstm.daemon.replay.corrections import Source
+from streamlstm.daemon.replay import corrections as replay_corrections
+from streamlstm.daemon.replay import making, reach
+from streamlstm.daemon.replay.corrections import MOST_ENTRIES, Source
 from streamlstm.daemon.replay.making import Making, prepare
 from streamlstm.engine import known_records
 from streamlstm.engine.corrections import Correction, read_correction
 from streamlstm.engine.engine import Engine
 from streamlstm.engine.parsing import CORRECTIONS, Parsed
+from streamlstm.engine.past import Past
 from streamlstm.engine.results import Result
 from streamlstm.models.model import Model
 from streamlstm.store.memory import MemoryServer, MemoryStore, MemoryStream
@@ -27,6 +29,7 @@ from streamlstm.store.record.columns import NO_EXTRAS, Extras
 from streamlstm.store.resp import EntryId
 from support import models
 from support.compare import assert_predictions_equal, assert_states_equal
+from support.held import uncorrected
 from support.oracle import Oracle
 from support.traffic import entries
 
@@ -47,11 +50,14 @@ def answer(
     seed: int = 0,
     most: int | Sequence[int] | None = None,
     every: int = 0,
+    lost: Sequence[int] = (),
+    limit: int = MOST_ENTRIES,
     **options: object,
 ) -> MemoryStream:
     """What comes of entries, read in batches of random size or so many; some records are evicted between them.
 
     With records kept aside `every` so many entries, the input retains twice as many, and nothing else is remembered.
+    Behind each batch in turn so many of the first entries are `lost`, and up to `limit` are read again.
     """
     rng, server = random.Random(seed), MemoryServer()
     sizes = itertools.chain(most, itertools.repeat(most[-1])) if isinstance(most, Sequence) else itertools.repeat(most)
@@ -67,8 +73,9 @@ def answer(
         load=partial(store.load, "values"),
         letters=partial(store.letters, "values", CORRECTIONS),
         kept=partial(store.kept, "values") if every else None,
+        most_entries=limit,
     )
-    cursor = b"0-0"
+    cursor, losing = b"0-0", iter(lost)
     while True:
         store.send_read({"values": cursor}, next(sizes) or rng.randint(1, 30))
         batch = [prepare(engine, parsed, source) for parsed in engine.parse(store.receive_read())]
@@ -84,6 +91,8 @@ def answer(
         if every and (gone := bisect_right(held.ids, EntryId.parse(cursor)) - 2 * every) > 0:
             del held.ids[:gone], held.fields[:gone]
             engine.known("values").forget(b"a")
+        gone = next(losing, 0)
+        del held.ids[:gone], held.fields[:gone]
     assert engine.series("values") == len(server.stream("values").state)
     return server.stream("values")
 
@@ -135,9 +144,9 @@ def test_a_correction_begins_about_as_far_back_as_it_reaches(monkeypatch: pytest
     """Once a series was corrected, the next one is not stepped again from its first value on."""
     begun, try_ = [], Making._try
 
-    def noted(self: Making, stored: object, chosen: dict[bytes, tuple[EntryId, bytes]]) -> bool:
+    def noted(self: Making, stored: object, chosen: dict[bytes, tuple[EntryId, bytes]], *ends: object) -> bool:
         begun.extend(entry.time_ms for entry, _ in chosen.values())
-        return try_(self, stored, chosen)
+        return try_(self, stored, chosen, *ends)
 
     monkeypatch.setattr(Making, "_try", noted)
     values = [(f"{n}-0", ["a", str(n % 7), "b", "1"]) for n in range(1, 3001)]
@@ -151,6 +160,56 @@ def test_a_correction_begins_about_as_far_back_as_it_reaches(monkeypatch: pytest
     assert others[0] > 1700
     assert others[1] > 2900
     assert_states_equal(held.state, Oracle(MODELS["lstm"]).feed(traffic), Engine(MODELS["lstm"]).format)
+
+
+@pytest.fixture
+def read_again(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many entries each correction had read again; begun anew by each that is made or refused."""
+    counts, take, run = list[int](), Past.take, Making.run
+
+    def counted(self: Past, reply: bytes, stream: str) -> tuple[int, bytes]:
+        found = take(self, reply, stream)
+        counts[-1] += found[0]
+        return found
+
+    def begun(self: Making) -> Parsed:
+        counts.append(0)
+        return run(self)
+
+    monkeypatch.setattr(Past, "take", counted)
+    monkeypatch.setattr(Making, "run", begun)
+    return counts
+
+
+def test_what_was_refused_once_is_refused_at_once(read_again: list[int]) -> None:
+    """A series whose beginning went is read once to see that; behind a reset it can be corrected again."""
+    values = [(f"{n}-0", ["a", str(n % 7), "b", "1"]) for n in range(1, 3001)]
+    fixes = [(f"{3001 + n}-0", ["!correct", f"a {2000 + n}-0 9", "a", "2"]) for n in range(5)]
+    anew = [("3006-0", ["!reset", "a", "a", "3"]), ("3007-0", ["a", "4"]), ("3008-0", ["!correct", "a 3006-0 5"])]
+    traffic = [*values, *fixes, *anew]
+    held = answer(MODELS["lstm"], traffic, most=[3000, 1], lost=[100])
+    assert [letter.id.decode() for letter in held.dead] == [entry for entry, _ in fixes]
+    first, *others, last = read_again
+    assert 2900 <= first < 6100
+    assert max(others) < 20
+    assert last > 2900
+    oracle = Oracle(MODELS["lstm"], refused=uncorrected(held)).feed(traffic)
+    assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
+    assert_states_equal(held.state, oracle, Engine(MODELS["lstm"]).format)
+
+
+def test_a_stream_that_is_too_long_is_read_once(read_again: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is refused for that reads little more, until the input is short enough."""
+    for module in (replay_corrections, reach):
+        monkeypatch.setattr(module, "PAGE", 16)
+    values = [(f"{n}-0", [f"s{n % 4}", str(n % 7)]) for n in range(1, 1001)]
+    fixes = [(f"{1001 + n}-0", ["!correct", f"s{n % 4} {900 + n}-0 9"]) for n in range(9)]
+    gone = [0, 20, 20, 20, 0, 400, 0, 0]
+    held = answer(MODELS["lstm"], [*values, *fixes], most=[1000, 1], lost=gone, limit=800)
+    assert ["more than 800 entries" in letter.error for letter in held.dead] == [True] * 5 + [False] * 4
+    first, *others = read_again[:5]
+    assert 800 < first < 1700
+    assert max(others) < 90
 
 
 def test_what_is_kept_aside_begins_anew_with_a_correction() -> None:
