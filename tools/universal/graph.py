@@ -13,7 +13,8 @@ A step knows little of the level: it takes the change d from the value before, a
 Numbers are pairs of float32 (`streamlstm.models.pairs`), so that d is exact at any level.
 
 A call is one step (T = 1). A loop in the graph, a Scan, was tried: it costs a live value more, and a step in it takes
-as long.
+as long. Alone, a step takes what onnxruntime takes for its nodes, 0.2 to 0.5 us each however small: so what is linear
+in one another is one product with a constant (`tables`), zeros among it or not.
 """
 
 from __future__ import annotations
@@ -22,25 +23,22 @@ from typing import Any
 
 import numpy as np
 import prior
+import tables
 import torch
 from settings import (
     EXPERTS,
     LAGS,
     LARGEST,
+    LARGEST_SHARE,
     LENGTH,
-    PER_PROFILE,
     PROFILES,
-    READ,
-    READ_SEASONS,
     RECENT,
-    SHORTEST,
+    SIMPLE,
     SMOOTHED,
     SMOOTHINGS,
-    SPAN,
     TINY,
     Settings,
 )
-from tables import tables, thresholds
 
 from streamlstm.models import ModelSpec, StateEntry
 from streamlstm.models.graph import Graph
@@ -49,6 +47,7 @@ from streamlstm.nn import OnnxOperations, added
 Sym = Any  # a symbol of the graph: `streamlstm.nn.symbols.Symbol`
 
 BIGGEST = float(np.finfo(np.float32).max)
+LEAST_SCALED = 1e-4  # squared units; the scale of a series that has not moved yet gets smaller, and not nothing
 
 
 def state_entries(settings: Settings) -> tuple[StateEntry, ...]:
@@ -63,10 +62,15 @@ def state_entries(settings: Settings) -> tuple[StateEntry, ...]:
         StateEntry(name="said", shape=(EXPERTS,)),
         StateEntry(name="losses", shape=(EXPERTS,), initial=settings.first_losses),
         StateEntry(name="correlations", shape=(len(LAGS),)),
-        StateEntry(name="gain", shape=(n + 1,)),
-        StateEntry(name="doubt", shape=(1,)),
+        StateEntry(name="gain", shape=(n,)),
+        StateEntry(name="regressed", shape=(1,)),
+        StateEntry(name="doubt", shape=(1,), initial=1.0),
         StateEntry(name="weights", shape=(n + 1, n + 1), initial=tuple(first.ravel().tolist())),
-        StateEntry(name="changes", shape=(LENGTH,)),
+        # A zero, for what is no season, and the changes; the oldest is the one that is left out next.
+        StateEntry(name="nothing", shape=(1,)),
+        StateEntry(name="oldest", shape=(1,)),
+        StateEntry(name="older", shape=(LENGTH - RECENT,)),
+        StateEntry(name="recent", shape=(RECENT - 1,)),
     )
 
 
@@ -106,7 +110,6 @@ class Step:
 
     def __init__(self, side: OnnxOperations, settings: Settings) -> None:
         self.side, self.settings = side, settings
-        self._tables = tables(settings)
         self.sees = ""  # the name of the tensor that the autoregression sees (B, n + 1)
 
     def __call__(self, change: Sym, level: Sym, count: Sym, state: list[Sym]) -> tuple[Sym, list[Sym]]:
@@ -115,45 +118,52 @@ class Step:
         `level` (B, 1) is the value, to within float32.
         """
         side, s = self.side, self.settings
-        scale, trends, said, losses, correlations, gain, doubt, weights, changes = state
+        scale, trends, said, losses, correlations, gain, regressed, doubt, weights, nothing, _, older, recent = state
         count = count + 1.0  # float32 stays at 2^24
-        unit = side.where(scale > 2 * TINY, scale, change.abs().maximum(TINY))
-        z = change / unit
-        wrong = change - said
-        share = wrong / unit
-        losses = losses * s.forget_losses + (share * share).clamp(s.least_loss, s.most_loss)
-        weights = self.learnt(z, gain, doubt, weights)
         rate = 1.0 / count
-        grown = (z * z).clamp(max=s.most_scaled) - 1.0
-        scale = (unit * (1.0 + rate.maximum(s.scale_rate) * grown).sqrt()).maximum(TINY)
-        trends, levels = self.smoothed(wrong, share, unit, trends, rate)
-        changes = side.concat((changes[:, 1:], change), axis=1)
-        correlations = self.correlated(changes, scale, correlations)
-        profiles = self.profiles(changes, level, self.period(correlations, rate))
-        seen = self.seen(changes, levels, profiles, scale)
-        gain = (side.reshape(weights, -1, s.columns + 1, s.columns + 1) @ seen.unsqueeze(2)).squeeze(2)
-        doubt = self.total(gain * seen, s.columns + 1)
-        regressed = gain[:, s.columns :].clamp(-s.most_said, s.most_said) * scale
-        smoothed = levels + self.seasonal(profiles)
-        said = side.concat((smoothed, regressed, (smoothed + regressed) * 0.5), axis=1)
+        unit = side.where(scale > 2 * TINY, scale, change.abs().maximum(TINY))
+        share = ((change - said) / unit).clamp(-LARGEST_SHARE, LARGEST_SHARE)
+        # The first expert is the last value, whose error is the change.
+        z, _, missed, _ = share.split([1, PROFILES - 1, SMOOTHED, EXPERTS - SIMPLE], dim=1)
+        losses = losses * s.forget_losses + (share * share).clamp(s.least_loss, s.most_loss)
+        weights = self.learnt(z, gain, regressed, doubt, weights)
+        grown = (z * z).clamp(LEAST_SCALED, s.most_scaled) - 1.0
+        scale = unit * (1.0 + rate.maximum(s.scale_rate) * grown).sqrt()
+        trends, levels = self.smoothed(missed, unit, trends, rate)
+        history = side.concat((nothing, older, recent, change), axis=1)
+        correlations = self.correlated(z, history, scale, correlations)
+        past, grown = self.past(history, level, self.period(correlations))
+        read = side.concat((levels, past, recent, change, grown, scale), axis=1)
+        seen = self.seen(read, scale)
+        square = side.reshape(weights, -1, s.columns + 1, s.columns + 1)
+        gain = (square @ seen.unsqueeze(2)).squeeze(2)
+        doubt = (gain * seen).node("Gemm", torch.ones(s.columns + 1, 1), torch.ones(1))
+        said = self.said(read, gain, scale)
+        mixed = self.mixed(said, losses)
+        return mixed, [count, scale, trends, said, losses, correlations, gain, doubt, weights, history]
+
+    def mixed(self, said: Sym, losses: Sym) -> Sym:
+        """The mean of what the experts say (B, 1), weighed by their losses."""
+        s = self.settings
         losses_of_best = losses.amin(dim=1, keepdim=True) * (-1.0 / s.sharpness)
         shares = (losses / losses_of_best + torch.tensor(s.log_trust)).softmax(dim=1)
-        mixed = self.total(shares * said, EXPERTS).clamp(-LARGEST, LARGEST)
-        return mixed, [count, scale, trends, said, losses, correlations, gain, doubt, weights, changes]
+        return self.total(shares * said, EXPERTS).clamp(-LARGEST, LARGEST)
 
     def total(self, x: Sym, count: int) -> Sym:
         """The sum over the last axis, by a product with ones: ONNX's ReduceSum has not the same bits for any batch."""
         return x @ torch.ones(count, 1)
 
-    def learnt(self, z: Sym, gain: Sym, doubt: Sym, weights: Sym) -> Sym:
-        """Covariance and, as its last row and column, the weights, (B, (n + 1) * (n + 1)), after what came."""
+    def learnt(self, z: Sym, gain: Sym, said: Sym, doubt: Sym, weights: Sym) -> Sym:
+        """Covariance and, as its last row and column, the weights, (B, (n + 1) * (n + 1)), after what came.
+
+        `doubt` is one and the variance of what was said; the drift keeps it above one.
+        """
         side, s, n = self.side, self.settings, self.settings.columns
-        moved, said = gain.split([n, 1], dim=1)
         wrong = (said - z).clamp(-s.most_error, s.most_error)
         # Both factors of the outer product are the same numbers, so the covariance stays symmetric to the bit: float32
         # would let what is not symmetric grow. What it forgets bounds it where nothing moves for long. The corner is
         # of no use, and begins anew at every step.
-        both = side.concat((moved, wrong), axis=1) / (doubt.maximum(0.0) + 1.0).sqrt()
+        both = side.concat((gain, wrong), axis=1) / doubt.sqrt()
         outer = side.reshape(both.unsqueeze(2) * both.unsqueeze(1), -1, (n + 1) * (n + 1))
         kept, drift = np.ones((n + 1, n + 1), np.float32), np.zeros((n + 1, n + 1), np.float32)
         kept[:n, :n] -= np.float32(s.bounded)
@@ -161,63 +171,49 @@ class Step:
         drift[:n, :n] = np.eye(n, dtype=np.float32) * np.float32(s.drift)
         return weights * torch.from_numpy(kept.ravel()) - outer + torch.from_numpy(drift.ravel())
 
-    def smoothed(self, wrong: Sym, share: Sym, unit: Sym, trends: Sym, rate: Sym) -> tuple[Sym, Sym]:
-        """Trends, and levels less the latest value with the trend on top, (B, SMOOTHED)."""
-        wrong, share = (every.split([SMOOTHED, EXPERTS - SMOOTHED], dim=1)[0] for every in (wrong, share))
+    def smoothed(self, missed: Sym, unit: Sym, trends: Sym, rate: Sym) -> tuple[Sym, Sym]:
+        """Trends, and levels less the latest value with the trend on top, (B, SMOOTHED), after errors in units."""
+        s = self.settings
         table = np.array(SMOOTHINGS * PROFILES, np.float32)
         alpha, beta, damping = (torch.from_numpy(np.ascontiguousarray(column)) for column in table.T)
-        most = self.settings.most_trend
-        trends = trends * damping + (share.clamp(-most, most) * unit) * (alpha * beta)
-        follows = np.where((alpha.numpy() == 1) & (beta.numpy() == 0), LARGEST, self.settings.most_step)
-        bound = torch.from_numpy(follows.astype(np.float32))
-        taken = share.maximum(-bound).node("Min", bound) * unit
-        return trends, trends + (taken * rate.maximum(alpha) - wrong)
+        taken = missed.clamp(-s.most_taken, s.most_taken)
+        trends = trends * damping + taken * (alpha * beta) * unit
+        return trends, trends + (taken * rate.maximum(alpha) - missed) * unit
 
-    def correlated(self, changes: Sym, scale: Sym, correlations: Sym) -> Sym:
+    def correlated(self, z: Sym, history: Sym, scale: Sym, correlations: Sym) -> Sym:
         """Sums that forget of the products of the latest change and those before it, as far as the lags say."""
         side, s = self.side, self.settings
-        lagged = changes.node("Gather", side.ints(*[LENGTH - 1 - lag for lag in LAGS]), axis=1) / scale
+        lagged = history.node("Gather", side.ints(*[LENGTH - lag for lag in LAGS]), axis=1) / scale
         bounded = lagged.clamp(-s.most_change, s.most_change)
-        return correlations * s.forget_period + bounded * bounded[:, :1]
+        return correlations * s.forget_period + bounded * z.clamp(-s.most_change, s.most_change)
 
-    def period(self, correlations: Sym, rate: Sym) -> Sym:
+    def period(self, correlations: Sym) -> Sym:
         """The place of the period among the lags (B,); 0 for none."""
-        side, s = self.side, self.settings
-        fixed, young = map(torch.from_numpy, thresholds(s))
-        doubled = [lag >= 2 * SHORTEST for lag in LAGS]
-        halves = [LAGS.index(lag // 2) if double else 0 for lag, double in zip(LAGS, doubled, strict=True)]
-        half = correlations.node("Gather", side.ints(*halves), axis=1).relu() * (s.half * torch.tensor(doubled))
-        score = correlations - (rate * young + fixed) * correlations[:, :1] - half
+        weights, young, halves = map(torch.from_numpy, tables.scores(self.settings))
+        score = correlations.node("Gemm", weights, young) - (correlations @ halves).relu()
         return score.node("ArgMax", dtype=torch.int64, axis=1, keepdims=0)
 
-    def profiles(self, changes: Sym, level: Sym, row: Sym) -> Sym:
-        """Changes one season ago, (B, READ * SPAN + 1): those of each profile, and the grown one's of the next step."""
+    def past(self, history: Sym, level: Sym, row: Sym) -> tuple[Sym, Sym]:
+        """Changes of seasons before (B, PAST), and the next one of the mean profile, grown as the level has (B, 1)."""
         side, s = self.side, self.settings
-        places, shares, before = self._tables
+        places, before = tables.tables(s)
         index = side.symbol(torch.from_numpy(places), torch.int64).node("Gather", row, axis=0)
-        past = side.reshape(changes.node("GatherElements", index, axis=1), -1, len(READ_SEASONS), SPAN)
-        read = side.reshape(side.take(torch.from_numpy(shares), row) @ past, -1, READ * SPAN)
-        since = self.total(changes * side.take(torch.from_numpy(before), row), LENGTH)
+        past = history.node("GatherElements", index, axis=1)
+        since = self.total(history * side.take(torch.from_numpy(before), row), tables.HISTORY)
         growth = level.abs() / (level - since).abs().maximum(TINY)
-        grown = read[:, SPAN + 1 : SPAN + 2] * growth.clamp(1 / s.most_growth, s.most_growth)
-        return side.concat((read, grown), axis=1)
+        return past, (past @ torch.from_numpy(tables.mean_next(s))) * growth.clamp(1 / s.most_growth, s.most_growth)
 
-    def seen(self, changes: Sym, levels: Sym, profiles: Sym, scale: Sym) -> Sym:
+    def seen(self, read: Sym, scale: Sym) -> Sym:
         """What the autoregression sees, (B, n + 1): its columns, the last of them 1, and a zero."""
-        side, s = self.side, self.settings
-        recent = range(LENGTH - RECENT, LENGTH)
-        everything = side.concat((changes, levels, profiles, scale), axis=1)
-        changed = LENGTH + SMOOTHED
-        one, zero = changed + READ * SPAN + 1, changed  # the scale, and a change of the profile that is none
-        places = (*recent, *(LENGTH + at for at in s.levels), *(changed + at for at in s.changes), one, zero)
-        columns = (everything.node("Gather", side.ints(*places), axis=1) / scale).clamp(-s.most_seen, s.most_seen)
+        # Products with ones and zeros have the bits of what they take, and take less time than Gather does.
+        s = self.settings
+        columns = (read @ torch.from_numpy(tables.columns(s)) / scale).clamp(-s.most_seen, s.most_seen)
         self.sees = columns.name
         return columns
 
-    def seasonal(self, profiles: Sym) -> Sym:
-        """What each smoothing adds to its level, (B, SMOOTHED): its profile's next change."""
-        # A product with ones and zeros has the bits of what it takes, and takes a batch sooner than Gather does.
-        nexts = [*(profile * SPAN + 1 for profile in range(READ)), READ * SPAN]
-        taken = np.zeros((READ * SPAN + 1, SMOOTHED), np.float32)
-        taken[np.repeat(nexts, PER_PROFILE), np.arange(SMOOTHED)] = 1.0
-        return profiles @ torch.from_numpy(taken)
+    def said(self, read: Sym, gain: Sym, scale: Sym) -> Sym:
+        """What the experts say, (B, EXPERTS)."""
+        side, s = self.side, self.settings
+        simple, shares = map(torch.from_numpy, tables.said(s))
+        regressed = gain.node("Gather", side.ints(s.columns), axis=1).clamp(-s.most_said, s.most_said) * scale
+        return regressed.node("Gemm", shares, read @ simple)

@@ -11,22 +11,19 @@ SHORTEST = 3  # period
 COMMON = (4, 5, 6, 7, 12, 24, 30, 48, 52, 60, 96, 144, 288)  # periods that calendars and clocks make
 LENGTH = 344  # changes kept: a week of half hours or of hours, and some around
 RECENT = 9  # changes that the autoregression sees
-READ_SEASONS = (
-    *range(1, 9),
-    14,
-)  # which seasons before are read: the last eight, and the same one two weeks of days ago
 SEASONS = 8  # at most, that a mean profile is made of
+WEEKS = (7, 14)  # seasons before that are a week and two of days ago
 SPAN = 4  # changes of each season that are read: one after the next one, the next, and two before it
-# Profiles that are read out of the history: none, the mean of the last seasons, the last one, the one seven before with
-# the one fourteen before.
-READ = 4
-PROFILES = READ + 1  # and the mean one, grown as the level has
+NEXT = 1  # the place of the next one
+PAST = (SEASONS + len(WEEKS)) * SPAN  # changes that are read
+# Profiles: none, the mean of the last seasons, the last one, the one seven before with the one fourteen before, and the
+# mean one, grown as the level has.
+PROFILES = 5
 TINY = 1e-30  # the smallest scale
 LARGEST = 1e37  # changes beyond count as this one, so that no difference of two is infinite
-# Exponential smoothings: how much of an error goes to the level, how much of that to the trend, how it is damped. The
-# first forecasts the last value.
+LARGEST_SHARE = 1e18  # units; an error beyond counts as this one, so that its square is finite
+# Exponential smoothings: how much of an error goes to the level, how much of that to the trend, how it is damped.
 SMOOTHINGS = (
-    (1.0, 0.0, 0.0),
     (0.6, 0.0, 0.0),
     (0.4, 0.0, 0.0),
     (0.25, 0.0, 0.0),
@@ -39,39 +36,40 @@ SMOOTHINGS = (
 )
 PER_PROFILE = len(SMOOTHINGS)
 SMOOTHED = PROFILES * PER_PROFILE
-# The smoothings, the autoregression, and the means of it and of each smoothing: where both know something, and not the
-# same, their mean is better than either, which weights that tell experts apart by their errors find out too late.
-EXPERTS = SMOOTHED + 1 + SMOOTHED
+# The last value with each profile, and each smoothing with each.
+SIMPLE = PROFILES + SMOOTHED
+# These, the autoregression, and the means of it and of each: where both know something, and not the same, their mean is
+# better than either, which weights that tell experts apart by their errors find out too late.
+EXPERTS = SIMPLE + 1 + SIMPLE
 # What they are called, to people.
 PROFILE_NAMES = ("", " + mean of seasons", " + the last season", " + seven seasons ago", " + mean of seasons, grown")
-# Squared errors over naive that the experts had on values 2 to 40 of series: by smoothing, as a share by profile, and
-# more than it had for the autoregression, whose good errors there are those of few series.
-YOUNG = (1.0, 1.16, 1.36, 1.52, 1.69, 1.8, 1.83, 1.05, 1.25, 1.46)
+# Squared errors over naive that the experts had on values 2 to 40 of series: of the last value and each smoothing, as a
+# share by profile, and more than it had for the autoregression, whose good errors there are those of few series.
+YOUNG_LAST = 1.0
+YOUNG = (1.16, 1.36, 1.52, 1.69, 1.8, 1.83, 1.05, 1.25, 1.46)
 YOUNG_PROFILES = (1.0, 0.94, 1.02, 1.04, 0.94)
 YOUNG_AUTOREGRESSION = 1.2
 
 
 def expert_names() -> list[str]:
     """The experts by name, in their order: `level 0.25 + the last season`, `trend 0.5 0.1`, `autoregression`."""
-    plain = [
-        f"trend {alpha:g} {beta:g}" if beta else "last value" if alpha == 1 else f"level {alpha:g}"
-        for alpha, beta, _ in SMOOTHINGS
-    ]
-    smoothed = [name + profile for profile in PROFILE_NAMES for name in plain]
-    return [*smoothed, "autoregression", *(f"half autoregression, half {name}" for name in smoothed)]
+    plain = [f"trend {alpha:g} {beta:g}" if beta else f"level {alpha:g}" for alpha, beta, _ in SMOOTHINGS]
+    simple = ["last value" + profile for profile in PROFILE_NAMES]
+    simple += [name + profile for profile in PROFILE_NAMES for name in plain]
+    return [*simple, "autoregression", *(f"half autoregression, half {name}" for name in simple)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Chosen on public series, see `docs/universal.md`."""
 
-    forget_losses: float = 0.985  # of the experts' squared errors, a step
+    forget_losses: float = 0.98  # of the experts' squared errors, a step
     least_loss: float = 0.005  # squared units: experts that are all nearly right weigh the same
     most_loss: float = 49.0  # squared units; an error beyond counts as this one
     sharpness: float = 15.0  # of the mixture
     # What experts weigh before their errors are looked at, where a smoothing has 1: the last value more, because where
     # there is nothing to know one of the many others is better by chance; the autoregression, because it gets better.
-    trust_last: float = 13.0
+    trust_last: float = 26.0
     trust_autoregression: float = 5.0
     trust_half: float = 0.5
     believed: float = 4.0  # values that the errors of young series count for
@@ -83,24 +81,25 @@ class Settings:
     most_seen: float = 3.0  # units
     most_said: float = 8.0  # units
     scale_rate: float = 0.005  # how fast the scale follows
-    most_scaled: float = 64.0  # squared units
-    most_trend: float = 4.0  # units of an error that a trend takes in
-    most_step: float = 100.0  # units of an error that a level takes in, but that of the last value
+    most_scaled: float = 25.0  # squared units; how much of a change the scale takes in
+    # Units of an error that levels and trends take in: a spike leaves next to no trace in them, after a shift, which
+    # the last value follows at once, they take some steps.
+    most_taken: float = 3.0
     most_change: float = 3.0  # units of a change that is correlated
     forget_period: float = 0.9998  # of correlations, a step
     threshold: float = 0.15  # of a change's variance that its correlation with that of a period ago is above
     common_threshold: float = 0.08  # for common periods
     longer: float = 0.01  # more for each doubling of the period beyond 8
-    young: float = 8.0  # more, over the number of values
-    common_young: float = 4.0  # for common periods
+    young: float = 6.4  # squared units more, which count while there are few values
+    common_young: float = 3.2  # for common periods
     half: float = 0.2  # of the correlation at half of a period that is taken off: of two years a year is the period
     older_seasons: float = 0.85  # what a season counts beside the one after it
     older_week: float = 0.6  # and the one fourteen before beside the one seven before
     most_growth: float = 2.0  # of a profile, and its inverse the least
-    # What the autoregression sees beside recent changes, by place: levels of smoothings less the last value, in
-    # PER_PROFILE by profile; changes of profiles, in SPAN by profile, and that of the grown profile.
-    levels: tuple[int, ...] = (3, 6, 13, 15, 33, 43)
-    changes: tuple[int, ...] = (4, 5, 6, 7, 9, 13, 14, 16)
+    # What the autoregression sees beside recent changes: levels of smoothings less the last value, by profile and
+    # smoothing; changes of profiles, by profile and place in SPAN.
+    levels: tuple[tuple[int, int], ...] = ((0, 2), (0, 5), (1, 2), (1, 4), (3, 2), (4, 2))
+    changes: tuple[tuple[int, int], ...] = ((1, 0), (1, 1), (1, 2), (1, 3), (2, 1), (3, 1), (3, 2), (4, NEXT))
 
     @property
     def columns(self) -> int:
@@ -110,16 +109,17 @@ class Settings:
     @property
     def first_losses(self) -> tuple[float, ...]:
         """What the experts' errors begin with, squared units."""
-        smoothed = [profile * smoothing for profile in YOUNG_PROFILES for smoothing in YOUNG]
-        halves = [(YOUNG_AUTOREGRESSION + loss) / 2 for loss in smoothed]
-        smoothed[0] *= self.young_last
-        return tuple(round(self.believed * loss, 6) for loss in (*smoothed, YOUNG_AUTOREGRESSION, *halves))
+        simple = [profile * YOUNG_LAST for profile in YOUNG_PROFILES]
+        simple += [profile * smoothing for profile in YOUNG_PROFILES for smoothing in YOUNG]
+        halves = [(YOUNG_AUTOREGRESSION + loss) / 2 for loss in simple]
+        simple[0] *= self.young_last
+        return tuple(round(self.believed * loss, 6) for loss in (*simple, YOUNG_AUTOREGRESSION, *halves))
 
     @property
     def trust(self) -> tuple[float, ...]:
         """What the experts weigh before their errors are looked at."""
-        smoothed = (self.trust_last, *[1.0] * (SMOOTHED - 1))
-        return (*smoothed, self.trust_autoregression, *[self.trust_half] * SMOOTHED)
+        simple = (self.trust_last, *[1.0] * (SIMPLE - 1))
+        return (*simple, self.trust_autoregression, *[self.trust_half] * SIMPLE)
 
     @property
     def log_trust(self) -> tuple[float, ...]:

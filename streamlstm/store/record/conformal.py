@@ -42,7 +42,9 @@ _TAIL_RATES = (0.05, 0.05, 0.08, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5)
 # are longer than a Gaussian's (4.1 scales once in a thousand), and a score that starts from a Gaussian's makes alarms
 # until it has learned that: in the first thousand values of 196 public series 2.5 at 0.999, and 1.0 from these.
 FIRST_TAILS = (0.7, 1.5, 2.1, 2.8, 4.1, 5.4, 7.5, 11.0, 16.0)
-_END_RATE = 0.05
+# The share of its first place that an end is moved by. With 0.05, 124 of 203 public series were covered to 88 to 92 %,
+# no more than by luck alone; with this 139 are, and intervals are 1 % worse by their score.
+_END_RATE = 0.1
 SCALE_WEIGHT = 0.05  # of the newest |error| in the scale: the last twenty values or so
 _NEARLY_WHOLE = 1e-5  # by how much sums of a million float64 are off
 LEAST_SEEN = 10.0  # scored values before the first interval or score is given
