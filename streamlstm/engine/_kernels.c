@@ -127,12 +127,23 @@ static PyObject *gather_steps(PyObject *module, PyObject *const *args, Py_ssize_
     Py_RETURN_NONE;
 }
 
-static int is_finite(const Py_buffer *numbers) {
-    const int32_t *bits = numbers->buf;
-    Py_ssize_t count = numbers->len / 4;
+static inline __attribute__((always_inline)) int are_finite(const int32_t *bits, Py_ssize_t count) {
     int32_t bad = 0; /* the exponent's bits all set is what is not finite; signed, as any processor compares many */
     for (Py_ssize_t i = 0; i < count; i++) bad |= (bits[i] & 0x7fffffff) > 0x7f7fffff;
     return !bad;
+}
+
+#ifdef __x86_64__ /* twice as many at once, where the processor has it */
+__attribute__((target("avx2"))) static int are_finite_avx2(const int32_t *bits, Py_ssize_t count) {
+    return are_finite(bits, count);
+}
+#endif
+
+static int is_finite(const Py_buffer *numbers) {
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx2")) return are_finite_avx2(numbers->buf, numbers->len / 4);
+#endif
+    return are_finite(numbers->buf, numbers->len / 4);
 }
 
 static PyObject *all_finite(PyObject *module, PyObject *argument) {
@@ -177,8 +188,8 @@ static void tell(const Layout *layout, double *tally, double absolute, double na
     double scaled = absolute / (total / scored);
     if (!(scaled <= DBL_MAX)) return; /* nor has one whose scale is too small for a number */
     tally[TALLY_SCALED] += scaled;
-    Py_ssize_t bucket = 0;
-    while (bucket < layout->edge_count && scaled > layout->edges[bucket]) bucket++;
+    Py_ssize_t bucket = 0; /* edges ascend; to look at all of them is faster than to guess where to stop */
+    for (Py_ssize_t edge = 0; edge < layout->edge_count; edge++) bucket += scaled > layout->edges[edge];
     tally[TALLY_BUCKETS + bucket] += 1.0;
 }
 

@@ -170,7 +170,7 @@ class Engine:
         place_corrected(batch, self._heads, self.arena, self.format)
         unknown = {}
         for parsed in batch:
-            if parsed.slots.min(initial=0) > NO_SLOT:
+            if parsed.all_known:
                 self.arena.touch(parsed.slots)
                 continue
             take_warm(parsed)
@@ -295,7 +295,7 @@ class Engine:
         head, most = self._heads[parsed.stream], self.settings.max_series
         new, head.new = head.new, []
         refused: Sequence[int] = ()
-        if head.series + len(new) > most and parsed.slots.min(initial=0) == NO_SLOT:
+        if head.series + len(new) > most and not parsed.all_known:
             new, refused = Admission.of(
                 parsed,
                 self.model,

@@ -66,6 +66,7 @@ class Parsed:
     # Of these, items from which on a series goes on from another record (None: it begins anew), for what follows in the
     # run. All of the series in their entry comes after them.
     restarts: dict[int, tuple[bytes, bytes | None]] = field(default_factory=dict)
+    _all_known: bool = field(default=False, init=False)
 
     @property
     def position(self) -> bytes:
@@ -88,6 +89,13 @@ class Parsed:
     def item_times_ms(self) -> Index:
         """Time of each item, (n,): its entry's, unless `engine.warm` gives it another."""
         return self.times_ms if len(self.slots) == len(self.ids) == 1 else np.repeat(self.times_ms, self.counts)
+
+    @property
+    def all_known(self) -> bool:
+        """Whether every item is of a series in memory, found when it was read."""
+        if not self._all_known:  # what is not may become so
+            self._all_known = not len(self.slots) or bool(np.minimum.reduce(self.slots) > NO_SLOT)
+        return self._all_known
 
     @property
     def is_bare(self) -> bool:
@@ -149,7 +157,7 @@ def _parsed(scan: Scan, most: int, exact: bool) -> Parsed:
     wrong: dict[int, Flaw] = {}
     if len(scan.slots) > most and scan.counts.max() > most:
         scan, wrong = _cut(scan, most)
-    plain = not scan.odd.any()
+    plain = scan.plain
     for item in () if plain else np.flatnonzero(scan.odd).tolist():
         found = None if item in wrong else read_odd(scan.texts[item], scan.values[item], exact=exact)
         if found is not None:
@@ -198,6 +206,7 @@ def _cut(scan: Scan, most: int) -> tuple[Scan, dict[int, Flaw]]:
         slots=np.where(beyond, NO_SLOT, scan.slots[kept]),
         values=np.where(beyond[:, None], np.float32(np.nan), scan.values[kept]),
         odd=scan.odd[kept] | beyond,
+        plain=False,
     )
     return cut, dict(zip(np.flatnonzero(beyond).tolist(), flaws, strict=True))
 

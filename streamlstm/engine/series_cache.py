@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -184,6 +185,10 @@ def _reserved(rows: int, words: int) -> Rows:
         return np.empty((0, words), np.float32)
     try:
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE
-        return np.frombuffer(mmap.mmap(-1, size, flags=flags), np.float32).reshape(rows, words)
+        memory = mmap.mmap(-1, size, flags=flags)
+        with suppress(OSError):  # a kernel without them
+            # Large pages: rows lie anywhere in the memory, and to find where a small page is takes longer than the row.
+            memory.madvise(mmap.MADV_HUGEPAGE)
+        return np.frombuffer(memory, np.float32).reshape(rows, words)
     except OSError:
         return np.empty((0, words), np.float32)

@@ -78,7 +78,7 @@ class Work:
         `refused` are items that would begin a series where the stream has `max_series` of them.
         """
         work = cls(parsed, parsed.slots)
-        if parsed.plain and work.slots.min(initial=0) > NO_SLOT:
+        if parsed.plain and parsed.all_known:
             return work
         for item in work._unknown():
             work.slots[item] = find(parsed.names[item])

@@ -10,6 +10,7 @@ same bits.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -124,7 +125,7 @@ class Stepper:
         """Missing values `hold` the last one, or are stood in for by the model's own forecasts.
 
         Behind scores stands what they are of, if they are held `against` it (see `kernel_demands.Layout`). Tiles of
-        plain series are stepped `beside` each other, if that is given.
+        a level are stepped `beside` each other, if that is given.
         """
         self._model, self._format, self._uses_time = Halving(model), record_format, model.spec.uses_time
         self._beside = beside
@@ -153,19 +154,23 @@ class Stepper:
             np.empty((len(items.slots), self.layout.columns), self._y_dtype),
             new_tally(len(items.offsets) - 1),
         )
-        if self._beside is not None and schedule.plain_items >= LEAST_SHARED:
-            self._step_beside(batch, arena.rows, schedule.plain, self._beside)
-        else:
-            self._step(batch, arena.rows, schedule.plain)
+        self._step_level(batch, arena.rows, schedule.plain)
         for chains in () if schedule.others is None else schedule.others.runs(self._chains):
             rows = chains.rows(arena.rows, self._format.fresh)
             for level in chains.levels():
-                self._step(batch, rows, level, on_copies=True)
+                self._step_level(batch, rows, level, on_copies=True)
             arena.scatter(chains.slot[chains.last], rows[chains.last])
         return batch
 
-    def _step_beside(self, batch: Batch, rows: Rows, segments: Segments, beside: Beside) -> None:
-        """`_step` of plain series in threads, a tile each; what is out of the ordinary is left to the calling one.
+    def _step_level(self, batch: Batch, rows: Rows, segments: Segments, *, on_copies: bool = False) -> None:
+        """Step segments of one level, in threads if there are some and the values are many."""
+        if self._beside is not None and int(segments.length.sum()) >= LEAST_SHARED:
+            self._step_beside(batch, rows, segments, self._beside, on_copies=on_copies)
+        else:
+            self._step(batch, rows, segments, on_copies=on_copies)
+
+    def _step_beside(self, batch: Batch, rows: Rows, segments: Segments, beside: Beside, *, on_copies: bool) -> None:
+        """`_step` in threads, a tile each; what cannot be answered is left to the calling one.
 
         That does it once the others have ended: so it fails as it would with one thread, and nothing fails because
         others took the memory meanwhile.
@@ -174,22 +179,38 @@ class Stepper:
         tallies: list[Float64 | None] = [None] * len(tiles)
 
         def step(number: int) -> None:
-            tile = tiles[number]
-            try:
-                answers = self._ask_plainly(batch, rows, tile, beside.model)
-            except Exception:  # noqa: BLE001  (it arises again where the tile is tried again)
-                return
-            if answers is not None:
-                tally = new_tally(len(batch.tally))
-                self._take(batch, rows, tile.row, tile, answers, tally)
-                tallies[number] = tally
+            with suppress(Exception):  # it arises again where the tile is tried again
+                tallies[number] = self._try_beside(batch, rows, tiles[number], beside.model, on_copies=on_copies)
 
         beside.threads.each(step, len(tiles))
         for tile, tally in zip(tiles, tallies, strict=True):
             if tally is None:
-                self._step(batch, rows, tile)
+                self._step(batch, rows, tile, on_copies=on_copies)
             else:
                 batch.tally += tally
+
+    def _try_beside(
+        self, batch: Batch, rows: Rows, tile: Segments, model: StepModel, *, on_copies: bool
+    ) -> Float64 | None:
+        """`_try` for any thread: what was scored; None, and no record has changed, if not all has a finite answer.
+
+        Raises StepError if the model fails.
+        """
+        held, at = rows, tile.row
+        if on_copies:
+            held, at = rows.take(tile.row, axis=0), np.arange(len(tile.row))
+            advance = model.advance if self._uses_time else lambda x, state, _: model.advance(x, state, None)
+            self.silences.by(advance).act(held, batch.items.times_ms[tile.first_items()])
+            if self._stand_in(batch, held, tile) is not None:
+                return None
+        answers = self._ask_plainly(batch, held, at, tile, model)
+        if answers is None:
+            return None
+        tally = new_tally(len(batch.tally))
+        self._take(batch, held, at, tile, answers, tally)
+        if on_copies:
+            rows[tile.row] = held
+        return tally
 
     def _shared_tile(self, segments: int, threads: int) -> int:
         """How many segments a tile has, so that each thread gets as many tiles, unless they were too small for it."""
@@ -281,12 +302,14 @@ class Stepper:
             answers.append(_Answer(rectangle, ends, y, state))
         return answers, bad
 
-    def _ask_plainly(self, batch: Batch, rows: Rows, tile: Segments, model: StepModel) -> list[_Answer] | None:
-        """`_ask` of a tile of plain series, which changes nothing here: for any thread. None if not all is finite.
+    def _ask_plainly(
+        self, batch: Batch, rows: Rows, at: Index, tile: Segments, model: StepModel
+    ) -> list[_Answer] | None:
+        """`_ask`, which changes nothing here: for any thread. None if not all is finite.
 
         Raises StepError if the model fails.
         """
-        state = self._states(rows, tile.row)
+        state = self._states(rows, at)
         answers: list[_Answer] = []
         for rectangle, ends in tile.rectangles():
             x, times = self._fed(batch, tile, rectangle)

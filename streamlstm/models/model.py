@@ -17,7 +17,15 @@ from streamlstm.models.one_step import CalledStep, OneStep
 from streamlstm.models.packaged import UNIVERSAL, UNIVERSAL_FILE
 from streamlstm.models.pairs import join, split
 from streamlstm.models.providers import CPU, FIXED_ROWS, fingerprint
-from streamlstm.models.session import MOST_SAID, Pace, Watch, check_functions, open_session
+from streamlstm.models.session import (
+    MOST_SAID,
+    Pace,
+    Watch,
+    bound_run_of,
+    check_functions,
+    open_session,
+    run_of,
+)
 from streamlstm.models.spec import METADATA_KEY, ModelSpec
 from streamlstm.models.trial import try_fixed, try_out
 
@@ -53,6 +61,7 @@ class Model:
         self.spec = _spec(self._session, source)
         self.fingerprint = fingerprint(model_bytes, provider)
         self._fixed = provider != CPU  # every call has the same shape, see `providers`
+        self._run = self._session.run if self._fixed else run_of(self._session)
         self._turn = threading.Lock()  # for those: they were tried one after the other
         _check_signature(self._session, self.spec, source)
         self._initial = _initial_row(self.spec)
@@ -173,7 +182,7 @@ class Model:
         if time is not None:
             feed["time"] = time
         watch = getattr(self._watches, "mine", None) or self._new_watch()
-        y, next_state = watch.run(steps * batch, self._session.run, ["y", "next_state"], feed)
+        y, next_state = watch.run(steps * batch, self._run, ["y", "next_state"], feed)
         if steps == batch == 1:
             y, next_state = _unscalar(y, (1, 1, self._outputs)), _unscalar(next_state, state.shape)
         # What a graph declares is not what it gives, and compiled parts copy by these shapes.
@@ -219,7 +228,7 @@ class _BoundStep(OneStep):
 
     def __init__(self, session: InferenceSession, spec: ModelSpec, watch: Watch) -> None:
         super().__init__(spec)
-        self._binding, self._run, self._watch = session.io_binding(), session.run_with_iobinding, watch
+        self._binding, self._watch = session.io_binding(), watch
         bound: dict[str, NDArray[Any]] = {"x": self.x, "state": self.state}
         if spec.uses_time:
             bound["time"] = self.time
@@ -227,10 +236,11 @@ class _BoundStep(OneStep):
             self._binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
         for name, array in (("y", self.y), ("next_state", self.next_state)):
             self._binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+        self._run = bound_run_of(session, self._binding)
 
     def step(self) -> None:
         """One call; arrays of another shape than those bound are an error of onnxruntime's."""
-        self._watch.run(1, self._run, self._binding)
+        self._watch.run(1, self._run)
 
 
 def _unscalar(found: Float32, shape: tuple[int, ...]) -> Float32:

@@ -39,13 +39,6 @@ static void *buffer_add(Buffer *buffer, size_t bytes) {
     return PyByteArray_AS_STRING(buffer->bytes) + buffer->used - bytes;
 }
 
-static int add_int(Buffer *buffer, int64_t number) {
-    int64_t *place = buffer_add(buffer, sizeof number);
-    if (!place) return -1;
-    *place = number;
-    return 0;
-}
-
 /* What a value is: so many numbers, each a float32 or (`exact`) a pair of them, the high parts first. */
 typedef struct {
     int features, exact;
@@ -54,6 +47,12 @@ typedef struct {
 static int width_of(Form form) { return form.features * (1 + form.exact); }
 
 static int read_value(const char *text, int64_t length, Form form, float *numbers) {
+    if (form.features == 1 && !form.exact) { /* as most are: no comma to look for */
+        double only;
+        int good = read_decimal(text, length, &only);
+        if (good > 0) numbers[0] = (float)only;
+        return good;
+    }
     for (int feature = 0; feature < form.features; feature++) {
         const char *comma = memchr(text, ',', (size_t)length);
         if ((comma != NULL) != (feature < form.features - 1)) return 0;
@@ -128,15 +127,20 @@ static int scan_items(Cursor *cursor, Form form, int64_t count, Buffer *columns)
 
 /* -1: not a read's reply; -2: an exception is set or memory is short. */
 static int scan_entries(Cursor *cursor, Form form, Buffer *columns) {
-    int64_t entries, parts, fields, at, length, time_ms;
+    int64_t entries, parts, fields, *at, *length, *time_ms, *items;
     if (read_array(cursor, &entries) < 0) return -1;
-    while (entries-- > 0) {
-        if (read_array(cursor, &parts) < 0 || parts != 2 || read_bulk(cursor, &at, &length) < 0 ||
-            read_time(cursor->data + at, length, &time_ms) < 0 || read_array(cursor, &fields) < 0 || fields % 2)
+    if (!entries) return 0;
+    /* An entry takes 15 bytes at least; as with items, one of those said beyond is not there. */
+    int64_t most = (cursor->size - cursor->at) / 15 + 1;
+    size_t room = 8 * (size_t)(entries < most ? entries : most);
+    if (!(at = buffer_add(&columns[ID_AT], room)) || !(length = buffer_add(&columns[ID_LENGTH], room)) ||
+        !(time_ms = buffer_add(&columns[TIME], room)) || !(items = buffer_add(&columns[ITEMS], room)))
+        return -2;
+    for (; entries > 0; entries--, at++, length++, time_ms++, items++) {
+        if (read_array(cursor, &parts) < 0 || parts != 2 || read_bulk(cursor, at, length) < 0 ||
+            read_time(cursor->data + *at, *length, time_ms) < 0 || read_array(cursor, &fields) < 0 || fields % 2)
             return -1;
-        if (add_int(&columns[ID_AT], at) < 0 || add_int(&columns[ID_LENGTH], length) < 0 ||
-            add_int(&columns[TIME], time_ms) < 0 || add_int(&columns[ITEMS], fields / 2) < 0)
-            return -2;
+        *items = fields / 2;
         int problem = fields ? scan_items(cursor, form, fields / 2, columns) : 0;
         if (problem) return problem;
     }
@@ -307,15 +311,21 @@ static PyObject *skip_replies(PyObject *module, PyObject *const *args, Py_ssize_
 
 /* ----------------------------------------------------------------------------------------------------- packing */
 
-static int digits_of(uint64_t number) {
+static inline int digits_of(uint64_t number) {
     int digits = 1;
     while (number >= 10) number /= 10, digits++;
     return digits;
 }
 
-static char *write_number(char *to, char kind, uint64_t number) {
-    int digits = digits_of(number);
+static inline char *write_number(char *to, char kind, uint64_t number) {
     *to++ = kind;
+    if (number < 100) { /* as nearly all lengths are */
+        if (number >= 10) *to++ = (char)('0' + number / 10);
+        *to++ = (char)('0' + number % 10);
+        *to++ = '\r', *to++ = '\n';
+        return to;
+    }
+    int digits = digits_of(number);
     for (int i = digits - 1; i >= 0; i--) to[i] = (char)('0' + number % 10), number /= 10;
     to += digits;
     *to++ = '\r', *to++ = '\n';
@@ -325,9 +335,26 @@ static char *write_number(char *to, char kind, uint64_t number) {
 /* Of an argument; its length is at most that of something in memory. */
 static Py_ssize_t bulk_size(int64_t length) { return 5 + digits_of((uint64_t)length) + (Py_ssize_t)length; }
 
-static char *write_bulk(char *to, const char *text, int64_t length) {
+/* Copy a text; most are a few bytes, which two copies of a fixed size take that may overlap. */
+static inline void copy_text(char *to, const char *text, size_t length) {
+    if (length > 16) {
+        memcpy(to, text, length);
+    } else if (length >= 8) {
+        uint64_t head, tail;
+        memcpy(&head, text, 8), memcpy(&tail, text + length - 8, 8);
+        memcpy(to, &head, 8), memcpy(to + length - 8, &tail, 8);
+    } else if (length >= 4) {
+        uint32_t head, tail;
+        memcpy(&head, text, 4), memcpy(&tail, text + length - 4, 4);
+        memcpy(to, &head, 4), memcpy(to + length - 4, &tail, 4);
+    } else {
+        for (size_t i = 0; i < length; i++) to[i] = text[i];
+    }
+}
+
+static inline char *write_bulk(char *to, const char *text, int64_t length) {
     to = write_number(to, '$', (uint64_t)length);
-    memcpy(to, text, (size_t)length);
+    copy_text(to, text, (size_t)length);
     to += length;
     *to++ = '\r', *to++ = '\n';
     return to;

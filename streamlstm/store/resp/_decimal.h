@@ -4,6 +4,7 @@
 
 #include <Python.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -16,8 +17,32 @@
 static const double POWERS[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
+/* A number of at most 18 characters without an exponent, whose digits are exact as a double; 0 if this is another text. */
+static inline int read_short_decimal(const char *text, int64_t length, double *number) {
+    if (length > 18) return 0;
+    const char *at = text, *end = text + length;
+    int negative = at < end && *at == '-';
+    if (at < end && (*at == '-' || *at == '+')) at++;
+    const char *first = at;
+    uint64_t mantissa = 0;
+    ptrdiff_t digits, fraction = 0;
+    for (; at < end && (unsigned char)(*at - '0') <= 9; at++) mantissa = 10 * mantissa + (uint64_t)(*at - '0');
+    digits = at - first;
+    if (at < end && *at == '.') {
+        for (first = ++at; at < end && (unsigned char)(*at - '0') <= 9; at++)
+            mantissa = 10 * mantissa + (uint64_t)(*at - '0');
+        fraction = at - first;
+    }
+    if (at != end || digits + fraction == 0 || mantissa >= 1ULL << 53) return 0;
+    /* Mantissa and power are exact doubles, so one operation rounds once (Clinger 1990). */
+    double value = (double)mantissa / POWERS[fraction];
+    *number = negative ? -value : value;
+    return 1;
+}
+
 /* One decimal number that is all of text[0:length]; 1 if it is one within float32's range, 0 if not, -1 on error. */
 static inline int read_decimal(const char *text, int64_t length, double *number) {
+    if (read_short_decimal(text, length, number)) return 1;
     const char *at = text, *end = text + length;
     int negative = at < end && *at == '-';
     if (at < end && (*at == '-' || *at == '+')) at++;
@@ -53,7 +78,6 @@ static inline int read_decimal(const char *text, int64_t length, double *number)
     if (at != end) return 0;
     double value;
     if (significant <= 19 && mantissa < (1ULL << 53) && exponent >= -22 && exponent <= 22) {
-        /* Mantissa and power are exact doubles, so one operation rounds once (Clinger 1990). */
         value = exponent < 0 ? (double)mantissa / POWERS[-exponent] : (double)mantissa * POWERS[exponent];
         if (negative) value = -value;
     } else {

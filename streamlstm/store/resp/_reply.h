@@ -46,10 +46,25 @@ static inline int read_array(Cursor *cursor, int64_t *length) {
     return *length > cursor->size - cursor->at ? -1 : 0; /* an element takes more than a byte */
 }
 
+/* Read a head `$<length>\r\n` of one or two digits, as nearly every text has it; 0 if this is another one. */
+static inline int read_short_head(Cursor *cursor, int64_t *length) {
+    const char *at = cursor->data + cursor->at;
+    if (cursor->size - cursor->at < 6 || *at != '$') return 0;
+    unsigned first = (unsigned)(at[1] - '0'), second = (unsigned)(at[2] - '0');
+    if (first - 1 > 8) return 0;
+    if (is_line_end(at + 2)) {
+        cursor->at += 4, *length = first;
+        return 1;
+    }
+    if (second > 9 || !is_line_end(at + 3)) return 0;
+    cursor->at += 5, *length = 10 * first + second;
+    return 1;
+}
+
 /* Where a text begins and how long it is. */
 static inline int read_bulk(Cursor *cursor, int64_t *at, int64_t *length) {
-    if (read_head(cursor, '$', length) < 0 || *length < 0 || *length > cursor->size - cursor->at - 2 ||
-        !is_line_end(cursor->data + cursor->at + *length))
+    if (!read_short_head(cursor, length) && read_head(cursor, '$', length) < 0) return -1;
+    if (*length < 0 || *length > cursor->size - cursor->at - 2 || !is_line_end(cursor->data + cursor->at + *length))
         return -1;
     *at = cursor->at;
     cursor->at += *length + 2;

@@ -14,6 +14,7 @@
 #include <string.h>
 
 enum { FIRST_POWER = -31, LAST_POWER = 45, SHORTEST_MAX = 18 /* bytes: -0.00000123456789 and a comma */ };
+enum { MOST_DIGITS = 9 }; /* of a float32: less than ten times 2^24, see `shortest_digits` */
 
 /* 7.0385307e-26: the double nearest to its shortest text, 7.038531e-26, is the very middle between it and the float32 above,
  * and would be rounded to that one. */
@@ -127,6 +128,19 @@ static inline char *write_digits(char *to, const char *first, int count, int poi
     return to + count + 1;
 }
 
+/* Two digits each, in the order of their value. */
+static const char TWO_DIGITS[] =
+    "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354555657"
+    "585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
+
+/* Write the digits of a number > 0 before `end`; returns where they begin. */
+static inline char *write_before(char *end, uint32_t number) {
+    for (; number >= 100; number /= 100) memcpy(end -= 2, TWO_DIGITS + 2 * (number % 100), 2);
+    if (number >= 10) return memcpy(end - 2, TWO_DIGITS + 2 * number, 2);
+    *--end = (char)('0' + number);
+    return end;
+}
+
 /* Write a number; returns the end, NULL for an infinite one. Room for SHORTEST_MAX bytes is needed. Inlined into its caller's
  * loop it takes a fifth longer. */
 static __attribute__((noinline)) char *write_shortest(char *to, float number) {
@@ -145,8 +159,13 @@ static __attribute__((noinline)) char *write_shortest(char *to, float number) {
     int exponent;
     uint32_t digits = shortest_digits(bits, &exponent);
     while (digits % 10 == 0) digits /= 10, exponent++;
-    char text[10];
-    int count = 0;
-    for (; digits; digits /= 10) text[9 - count++] = (char)('0' + digits % 10);
-    return write_digits(to, text + 10 - count, count, count + exponent, 13, -6);
+    char text[MOST_DIGITS + 8] = {0}, *end = text + MOST_DIGITS, *first = write_before(end, digits);
+    int count = (int)(end - first), point = count + exponent;
+    if (point <= 0 || point >= count) return write_digits(to, first, count, point, 13, -6);
+    /* A point among the digits, as nearly every number has it: at most eight are on either side, and to copy always as many
+     * takes no time. There is room for them. */
+    memcpy(to, first, 8);
+    to[point] = '.';
+    memcpy(to + point + 1, first + point, 8);
+    return to + count + 1;
 }

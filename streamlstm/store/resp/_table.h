@@ -24,6 +24,7 @@ static uint64_t sip_hash(const uint64_t key[2], uint32_t stream, const char *tex
     uint64_t v0 = key[0] ^ 0x736f6d6570736575ULL, v1 = key[1] ^ 0x646f72616e646f6dULL;
     uint64_t v2 = key[0] ^ 0x6c7967656e657261ULL, v3 = key[1] ^ 0x7465646279746573ULL;
     uint64_t last = (uint64_t)length << 56, word = stream;
+    const char *first = text;
     v3 ^= word;
     SIP_ROUND;
     v0 ^= word;
@@ -33,7 +34,12 @@ static uint64_t sip_hash(const uint64_t key[2], uint32_t stream, const char *tex
         SIP_ROUND;
         v0 ^= word;
     }
-    for (size_t i = 0; i < length; i++) last |= (uint64_t)(unsigned char)text[i] << (8 * i);
+    if (PY_LITTLE_ENDIAN && text > first && length) { /* what is left, as the end of eight bytes */
+        memcpy(&word, text + length - 8, 8);
+        last |= word >> (64 - 8 * length);
+    } else {
+        for (size_t i = 0; i < length; i++) last |= (uint64_t)(unsigned char)text[i] << (8 * i);
+    }
     v3 ^= last;
     SIP_ROUND;
     v0 ^= last;
@@ -104,13 +110,22 @@ static void table_dealloc(Table *self) {
     Py_DECREF(type); /* a type made from a spec is held by its objects */
 }
 
+/* Whether two texts of a length are the same; most names are short enough to be compared at once. */
+static inline int same_text(const char *one, const char *other, size_t length) {
+    uint64_t a, b, c, d;
+    if (length < 8 || length > 16) return memcmp(one, other, length) == 0;
+    memcpy(&a, one, 8), memcpy(&b, other, 8);
+    memcpy(&c, one + length - 8, 8), memcpy(&d, other + length - 8, 8);
+    return a == b && c == d;
+}
+
 /* The bucket of a series, or of the free place where it would go. */
 static size_t table_bucket(const Table *self, uint64_t hash, int32_t stream, const char *name, size_t length) {
     size_t mask = self->buckets_size - 1, at = hash & mask;
     for (; self->buckets[at] != NO_SLOT; at = (at + 1) & mask) {
         const Entry *entry = &self->entries[self->buckets[at]];
         if (entry->hash == hash && entry->stream == stream && entry->name_length == length &&
-            memcmp(self->names + entry->name_at, name, length) == 0)
+            same_text(self->names + entry->name_at, name, length))
             break;
     }
     return at;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 
 import streamlstm
 from streamlstm.cli import main
+from streamlstm.cli.cores import chosen_threads, usable_cores
 from support.paths import ROOT
 from support.programs import run
 
@@ -111,6 +113,17 @@ def test_pods_run_without_rights_and_are_probed_where_the_daemon_answers() -> No
     probes = {kind: container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")}
     assert probes == {"startup": "/healthz", "readiness": "/readyz", "liveness": "/healthz"}
     assert container["resources"]["limits"]["memory"]
+
+
+def test_a_pod_takes_no_more_of_a_large_node_than_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The quota that the kubelet makes of the limit is what `serve` counts as its cores: one thread steps."""
+    (deployment,) = documents((FOLDER / "base" / "deployment.yaml").read_text())
+    resources = deployment["spec"]["template"]["spec"]["containers"][0]["resources"]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    quota = tmp_path / "cpu.max"
+    quota.write_text(f"{100_000 * int(resources['limits']['cpu'])} 100000\n")
+    assert resources["requests"]["cpu"] == "500m"
+    assert chosen_threads(None, 1, 1, "cpu", cores=usable_cores(quota)) == 1
 
 
 @pytest.mark.parametrize("settings", sorted(FOLDER.rglob("*.toml")), ids=lambda path: path.parent.name)

@@ -108,6 +108,26 @@ def step_once(model: Watched, count: int = 2, series: int = 40) -> Engine:
     return engine
 
 
+@pytest.mark.parametrize("again", [("2-0", "nan"), ("130000-0", "1.5")], ids=["missing values", "gaps"])
+def test_what_is_stepped_on_copies_is_shared_out_too(again: tuple[str, str]) -> None:
+    """Two calls wait for each other, of values that need more than the record as it is; the bits are those of one."""
+    both, begun = threading.Barrier(2), threading.Event()
+    served = []
+    for model in (MODELS["lstm"], Watched(lambda _s, _n: both.wait(PATIENCE_S) and None if begun.is_set() else None)):
+        server = MemoryServer()
+        count = 2 if isinstance(model, Watched) else 1
+        options = EngineSettings(step_threads=count, gap_after_ms=60_000, spacing_ms=60_000)
+        engine, store = Engine(model, options), MemoryStore(server)
+        begun.clear()
+        for entry_id, value in (("1-0", "1.5"), again):
+            server.add("values", entry_id, *[part for number in range(40) for part in (f"s{number}", value)])
+            pump(engine, store, ["values"])
+            begun.set()
+        served.append(server.stream("values"))
+    assert served[0] == served[1]
+    assert len(served[0].predictions) == 2
+
+
 def test_threads_work_at_the_same_time_and_end_with_the_engine() -> None:
     """Two calls wait for each other; nothing is left once nobody has the engine."""
     both = threading.Barrier(2)
