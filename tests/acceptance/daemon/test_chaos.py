@@ -284,7 +284,7 @@ def test_a_flushed_server_is_noticed(start_server: StartServer, start: Start, mo
     add(client, made[400:])
     wait_for_position(client, STREAM, made[-1][0])
     check(client, load(model_path), made[400:])
-    assert said(daemon, "the server was flushed") == 1
+    assert eventually(lambda: said(daemon, "the server was flushed") == 1)
     client.flushall()
     add(client, made[:10])  # with smaller ids than the position
     wait_for_position(client, STREAM, made[9][0])
