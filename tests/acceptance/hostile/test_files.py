@@ -27,7 +27,7 @@ from support import models, mutants
 from support.forked import Forked
 from support.unconfined import read_here
 
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "30"))
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "10"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 MEGABYTES = 1024
 CPU_SECONDS = 10
@@ -122,7 +122,7 @@ def parsed(kind: str, path: Path, rng: random.Random) -> None:
 def test_parsers_from_seeds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str) -> None:
     """Many more files than commands can be started for: what is wrong with each is an error of ours."""
     monkeypatch.setattr(file, "read_confined", read_here)
-    seed, refused, wordy, end = SEED, 0, 0, time.monotonic() + SECONDS / 10
+    seed, refused, wordy, end = SEED, 0, 0, time.monotonic() + SECONDS / 5
     while time.monotonic() < end or seed - SEED < 20:
         try:
             parsed(kind, tmp_path / f"file.{kind}", random.Random(seed))
