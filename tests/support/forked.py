@@ -118,9 +118,8 @@ class Forked(subprocess.Popen[Any]):
 
     def _execute_child(self, args: Any, *rest: Any) -> None:
         _, _, _, _, cwd, env, _, _, _, *pipes = rest[:15]
-        told, self._told = os.pipe()[::-1], -1
-        ends = [pipes[0], pipes[3], pipes[5]]
-        given = [number if end == -1 else end for number, end in enumerate(ends)]
+        given = [number if end == -1 else end for number, end in enumerate((pipes[0], pipes[3], pipes[5]))]
+        self._told, telling = os.pipe()
         message = {
             "arguments": args,
             "environment": env,
@@ -128,11 +127,10 @@ class Forked(subprocess.Popen[Any]):
             "limits": self._limits,
         }
         try:
-            self.pid = Loaded.of(env, heavy=self._heavy).fork(message, [*given, told[0]])
+            self.pid = Loaded.of(env, heavy=self._heavy).fork(message, [*given, telling])
         finally:
-            os.close(told[0])
+            os.close(telling)
             self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
-        self._told = told[1]
         self._child_created = True
 
     def _try_wait(self, wait_flags: int) -> tuple[int, int]:
@@ -208,7 +206,9 @@ def _child_of(control: socket.socket) -> list[str]:
         if not part:
             os._exit(0)
         told = json.loads(_line(control, part))
-        pid = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # onnxruntime has a thread, of which forks know nothing
+            pid = os.fork()
         if pid == 0:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
