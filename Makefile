@@ -12,8 +12,8 @@ PYTEST := OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest
 # once more: 0.2 s of the 0.5 s in which a command starts, and a minute for the one that imports each module first.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo check-install test docs pictures container chaos simulate fuzz fuzz-files sanitize every-float32 check lint strict types \
-	format clean
+.PHONY: demo check-install test docs pictures container chaos simulate examples fuzz fuzz-files sanitize every-float32 check lint \
+	strict types format clean
 
 demo: $(BASE)/installed  ## Serve the packaged airline model and watch it forecast (no torch needed)
 	$(BASE)/bin/streamlstm demo
@@ -36,6 +36,9 @@ container:  ## Build the image without Docker, by buildah, into build/container 
 
 chaos: $(DEV)/installed  ## The tests that kill, cut, fill and stop, for some minutes
 	CHAOS_ROUNDS=20 $(PYTEST) tests/acceptance/daemon/test_chaos.py tests/acceptance/sharing
+
+examples: $(DEV)/installed  ## The engine against the oracle with EXAMPLES (20) times as much traffic made up (half an hour)
+	EXAMPLES=$${EXAMPLES:-20} $(PYTEST) tests/unit/engine
 
 simulate: $(DEV)/installed  ## The simulation that crashes everything everywhere, SEEDS (1,000) of each kind (half an hour)
 	SEEDS=$${SEEDS:-1000} $(PYTEST) tests/unit/daemon/test_simulation.py

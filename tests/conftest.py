@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from streamlstm.common import masking
+from support.forked import Loaded
 from support.server import Server, binaries
 
 if TYPE_CHECKING:
@@ -39,6 +40,13 @@ def interruptible() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda *_: None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forks() -> Iterator[None]:
+    """What has loaded the program to be forked (`support.forked`) ends with the tests."""
+    yield
+    Loaded.end_all()
 
 
 @pytest.fixture(autouse=True)

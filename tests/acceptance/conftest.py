@@ -32,8 +32,8 @@ def start(tmp_path: Path, model_path: Path) -> Iterator[Callable[..., Serving]]:
     """A function that starts a daemon; all are killed with the test."""
     started: list[Serving] = []
 
-    def begin(*arguments: str, model: Path | None = model_path, **settings: str) -> Serving:
-        made = serve(tmp_path, model, *arguments, number=len(started), settings=settings)
+    def begin(*arguments: str, model: Path | None = model_path, fresh: bool = False, **settings: str) -> Serving:
+        made = serve(tmp_path, model, *arguments, number=len(started), settings=settings, fresh=fresh)
         started.append(made)
         return made
 

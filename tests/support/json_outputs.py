@@ -15,6 +15,7 @@ from typing import Any
 
 import redis
 
+from support import forked
 from support.serving import eventually
 
 HERE = {"STREAMLSTM_EPOCHS": "2", "STREAMLSTM_ENSEMBLE": "1", "OMP_NUM_THREADS": "1"}
@@ -44,20 +45,17 @@ class Outputs:
 
     def command(self, name: str, *arguments: str, status: int = 0) -> None:
         """Run `streamlstm NAME --json`: an object, or one on each line."""
-        command = [sys.executable, "-m", "streamlstm", *name.split(), *arguments, "--json"]
-        done = subprocess.run(
-            command, cwd=self.place, env=os.environ | HERE, capture_output=True, text=True, check=False
-        )
+        done = self._run(*name.split(), *arguments, "--json")
         assert done.returncode == status, f"{name} {arguments}: {done.stderr}"
         self.found.setdefault(name, []).extend(documents(done.stdout))
 
     def plain(self, *arguments: str) -> None:
         """Run a command for what it does."""
-        command = [sys.executable, "-m", "streamlstm", *arguments]
-        done = subprocess.run(
-            command, cwd=self.place, env=os.environ | HERE, capture_output=True, text=True, check=False
-        )
+        done = self._run(*arguments)
         assert done.returncode == 0, f"{arguments}: {done.stderr}"
+
+    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return forked.run([*arguments], env=os.environ | HERE, cwd=self.place, timeout=600, text=True)
 
     def python(self, text: str) -> None:
         """Run Python, without the warnings of exporters."""

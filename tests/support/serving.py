@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from streamlstm.models.model import Model
 from streamlstm.store.keys import Keys
 from streamlstm.store.resp.address import Address
 from streamlstm.store.resp.connection import Connection
+from support import forked
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.oracle import Oracle
 
@@ -80,18 +80,25 @@ class Serving:
 
 
 def serve(
-    directory: Path, model: Path | None, *arguments: str, number: int = 0, settings: Mapping[str, str] | None = None
+    directory: Path,
+    model: Path | None,
+    *arguments: str,
+    number: int = 0,
+    settings: Mapping[str, str] | None = None,
+    fresh: bool = False,
 ) -> Serving:
     """Start a daemon with its log in `directory`; `settings` are variables of its environment.
 
-    Without a model it is started as `streamlstm serve`, with none.
+    Without a model it is started as `streamlstm serve`, with none; `fresh`: in a new interpreter.
     """
     named = [] if model is None else [str(model)]
     log_path = directory / f"serve-{number}-{time.monotonic_ns()}.log"
     with log_path.open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "streamlstm", "serve", *named, "--http", "127.0.0.1:0", *arguments],
+        process = forked.begin(
+            ["serve", *named, "--http", "127.0.0.1:0", *arguments],
+            fresh=fresh,
             cwd=directory,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=log,
             env={**os.environ, "PYTHONWARNINGS": "default", **(settings or {})},
@@ -101,16 +108,8 @@ def serve(
 
 def run(directory: Path, *arguments: str, stdin: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
     """Run the program to its end; `settings` are variables of its environment."""
-    return subprocess.run(
-        [sys.executable, "-m", "streamlstm", *arguments],
-        cwd=directory,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **settings},
-        timeout=120,
-        check=False,
-    )
+    environment = {**os.environ, **settings}
+    return forked.run([*arguments], stdin=stdin, env=environment, cwd=directory, timeout=120, text=True)
 
 
 def wait_for_position(client: redis.Redis, stream: str, entry_id: str, timeout_s: float = 60.0) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
 
+from support import forked
 from support.paths import ROOT
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -28,15 +28,7 @@ def run(environment: dict[str, str], tmp_path: Path) -> Run:
     """Run the program to its end in an empty directory: `run("push", "values", stdin=b"21.5")`."""
 
     def call(*arguments: str, stdin: bytes = b"", **settings: str) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            [sys.executable, "-m", "streamlstm", *arguments],
-            input=stdin,
-            capture_output=True,
-            env=environment | settings,
-            cwd=tmp_path,
-            timeout=300,
-            check=False,
-        )
+        return forked.run([*arguments], stdin=stdin, env=environment | settings, cwd=tmp_path, timeout=300)
 
     return call
 
@@ -47,12 +39,12 @@ def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[...,
     started: list[subprocess.Popen[bytes]] = []
 
     def call(*arguments: str, **settings: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "streamlstm", *arguments],
+        process = forked.begin(
+            [*arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment | settings,
+            env=environment | settings | {"PYTHONUNBUFFERED": "1"},
             cwd=tmp_path,
         )
         started.append(process)

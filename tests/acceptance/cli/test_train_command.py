@@ -14,6 +14,7 @@ import pytest
 
 import streamlstm
 from streamlstm.models.providers import fingerprint
+from support import forked
 
 AIRLINE = Path(streamlstm.__file__).parent / "models" / "airline-passengers.csv"
 QUICK = ["--units", "8", "--epochs", "3"]
@@ -22,13 +23,7 @@ READ = f"streamlstm: {AIRLINE}: times 'time', one series, value 'passengers'\n" 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """`streamlstm train` as a user runs it."""
-    return subprocess.run(
-        [sys.executable, "-m", "streamlstm", "train", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | environment,
-    )
+    return forked.run(["train", *arguments], env=os.environ | environment, timeout=300, text=True)
 
 
 def test_the_json_errors_are_those_of_the_written_model(tmp_path: Path) -> None:

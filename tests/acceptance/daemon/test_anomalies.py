@@ -98,7 +98,7 @@ def test_they_are_read_counted_and_verified(
         (entry_id, name, values) for entry_id, told in oracle_of(model_path, made).anomalies for name, values in told
     ]
     assert len(wanted) > 10
-    assert daemon.metric('streamlstm_anomalies_total{stream="values"}') == len(wanted)
+    assert eventually(lambda: daemon.metric('streamlstm_anomalies_total{stream="values"}') == len(wanted))
 
     done = run(tmp_path, "tail", "--anomalies", "--json", "--no-follow", "--redis", valkey_url)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -145,6 +145,7 @@ def test_none_is_told_without_scores(
     add(valkey_client, spiked(9, 60))
     wait_for_position(valkey_client, "values", "60-0")
     assert not valkey_client.exists(KEYS.anomalies)
+    assert eventually(lambda: daemon.metric('streamlstm_entries_total{stream="values"}') == 60)
     assert daemon.metric('streamlstm_anomalies_total{stream="values"}') == 0
     done = run(tmp_path, "serve", str(model_path), "--redis", valkey_url, "--anomaly-above", "0.99")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr

@@ -6,10 +6,10 @@ Each test is one round of some seconds; `make chaos` (CHAOS_ROUNDS=20) goes on f
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +19,7 @@ import redis
 
 from streamlstm.models.model import load
 from streamlstm.store.keys import Keys
+from support import forked
 from support.disk import filled, small_disk
 from support.proxy import Proxy
 from support.rounds import ROUNDS
@@ -283,7 +284,7 @@ def test_a_flushed_server_is_noticed(start_server: StartServer, start: Start, mo
     add(client, made[400:])
     wait_for_position(client, STREAM, made[-1][0])
     check(client, load(model_path), made[400:])
-    assert said(daemon, "the server was flushed") == 1
+    assert eventually(lambda: said(daemon, "the server was flushed") == 1)
     client.flushall()
     add(client, made[:10])  # with smaller ids than the position
     wait_for_position(client, STREAM, made[9][0])
@@ -313,8 +314,8 @@ def test_export_and_verify_while_values_come(
     wait_for_position(client, STREAM, made[3999][0])
 
     def run(*arguments: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "streamlstm", *arguments, "--redis", server.url, "--json"]
-        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+        return forked.begin([*arguments, "--redis", server.url, "--json"], cwd=tmp_path, env=os.environ, **pipes)
 
     def push(first: int) -> int:
         add(client, made[first : first + 40])

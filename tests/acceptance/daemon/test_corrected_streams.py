@@ -181,8 +181,9 @@ def test_what_cannot_be_corrected_says_why(start_server: StartServer, start: Sta
     for (_, _, why), (text, wanted) in zip(found, hostile.items(), strict=True):
         assert wanted in why, (text[:40], why)
         assert why.startswith("nothing is corrected: ")
-    assert daemon.metric('streamlstm_corrections_total{stream="values"}') == 3
-    assert daemon.metric('streamlstm_dead_letters_total{reason="not_corrected",stream="values"}') == len(hostile)
+    assert eventually(lambda: daemon.metric('streamlstm_corrections_total{stream="values"}') == 3)
+    refused = 'streamlstm_dead_letters_total{reason="not_corrected",stream="values"}'
+    assert eventually(lambda: daemon.metric(refused) == len(hostile))
     truth = [(f"{n}-0", ["new one", {25: "8.5", 26: "nan"}.get(n, str(n))]) for n in range(20, 30)]
     daemon.kill()
     start("--redis", server.url, "--stream", "true").ready()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,12 @@ from support.serving import Serving, add, check, eventually, wait_for_position
 from support.traffic import entries
 
 STREAM = "values"
+
+
+@pytest.fixture
+def start(start: Callable[..., Serving]) -> Callable[..., Serving]:
+    """Every daemon in a new interpreter, as a user starts it."""
+    return partial(start, fresh=True)
 
 
 @pytest.mark.parametrize("kind", list(binaries()))

@@ -231,7 +231,7 @@ def test_a_server_that_comes_back_empty(start_server: StartServer, start: Start,
     add(client, made[:300])
     wait_for_position(client, STREAM, made[299][0])
     check(client, load(model_path), made[:300])
-    assert any("the server was flushed" in line for line in warnings(daemon)), warnings(daemon)
+    assert eventually(lambda: any("the server was flushed" in line for line in warnings(daemon))), warnings(daemon)
     assert daemon.stop() == 0
     client.close()
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from support import models
 from support.paths import ROOT
 from support.server import HOST, Server, binaries
 from support.serving import Serving, add, eventually, serve, wait_for_position
+from support.serving import run as run_program
 from support.traffic import entries
 
 FOLDER = ROOT / "deploy" / "redis"
@@ -94,16 +94,7 @@ def run(tmp_path: Path, server: GuardedServer) -> Callable[..., subprocess.Compl
     """Run the program as one of the users."""
 
     def call(user: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "streamlstm", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "STREAMLSTM_REDIS": server.url_of(user)},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return run_program(tmp_path, *arguments, stdin=stdin, STREAMLSTM_REDIS=server.url_of(user))
 
     return call
 

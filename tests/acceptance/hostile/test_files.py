@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import random
+import resource
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,27 +24,37 @@ from streamlstm.store.snapshots.export_import import checked_pages
 from streamlstm.store.snapshots.file_format import SnapshotReader
 from streamlstm.tables import read_table
 from support import models, mutants
-from support.fork_server import ForkServer
-from support.paths import ROOT
+from support.forked import Forked
 from support.unconfined import read_here
 
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "30"))
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "10"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 MEGABYTES = 1024
+CPU_SECONDS = 10
 MODEL = models.lstm(3)
 LOADED = Model(MODEL)
+Run = Callable[[list[str]], dict[str, Any]]
 TRAINING = ("--epochs", "0", "--ensemble", "1", "--units", "4", "--season", "none", "--scaling", "standard")
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    """The program, loaded, in a folder with a model."""
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Run a command to its end, with all loaded that any needs, in a folder with a model.
+
+    Returns `status`, `stderr`, `seconds` of the processor and `megabytes` at most, its children's too.
+    """
     folder = tmp_path_factory.mktemp("files")
     (folder / "model.onnx").write_bytes(MODEL)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("STREAMLSTM_")}
-    root = ROOT
-    with ForkServer(clean | {"PYTHONPATH": f"{root}:{root / 'tests'}"}, folder) as made:
-        yield made
+    files = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "cwd": folder}
+    limits = [(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))]  # what takes more is ended by the system
+
+    def call(arguments: list[str]) -> dict[str, Any]:
+        with Forked(arguments, env=clean, heavy=True, limits=limits, **files) as process:
+            _, errors = process.communicate()
+        return {"status": process.returncode, "stderr": errors.decode("utf-8", "backslashreplace"), **process.spent}
+
+    return call
 
 
 def commands(redis_url: str, folder: Path, rng: random.Random) -> tuple[list[str], Path]:
@@ -66,9 +79,9 @@ def commands(redis_url: str, folder: Path, rng: random.Random) -> tuple[list[str
     ), path
 
 
-def check(server: ForkServer, arguments: list[str], what: object) -> int:
+def check(run: Run, arguments: list[str], what: object) -> int:
     """Run a command and hold it to its end; returns its status."""
-    found = server.run(arguments)
+    found = run(arguments)
     lines = found["stderr"].splitlines()
     told = f"{what}: {arguments} ended with {found}"
     assert found["status"] in (0, 1, 2), told  # 2: what is not said has to be, e.g. --series
@@ -79,12 +92,12 @@ def check(server: ForkServer, arguments: list[str], what: object) -> int:
     return int(found["status"])
 
 
-def test_files_from_seeds(server: ForkServer, redis_url: str, tmp_path: Path) -> None:
+def test_files_from_seeds(run: Run, redis_url: str, tmp_path: Path) -> None:
     """Files made from one seed after the other, each given to a command that reads its kind."""
     seed, statuses, end = SEED, [0, 0, 0], time.monotonic() + SECONDS
     while time.monotonic() < end or seed - SEED < 20:
         arguments, path = commands(redis_url, tmp_path, random.Random(seed))
-        statuses[check(server, arguments, f"FUZZ_SEED={seed}")] += 1
+        statuses[check(run, arguments, f"FUZZ_SEED={seed}")] += 1
         path.unlink()
         seed += 1
     assert statuses[1] > statuses[0] / 10
@@ -109,7 +122,7 @@ def parsed(kind: str, path: Path, rng: random.Random) -> None:
 def test_parsers_from_seeds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str) -> None:
     """Many more files than commands can be started for: what is wrong with each is an error of ours."""
     monkeypatch.setattr(file, "read_confined", read_here)
-    seed, refused, wordy, end = SEED, 0, 0, time.monotonic() + SECONDS / 10
+    seed, refused, wordy, end = SEED, 0, 0, time.monotonic() + SECONDS / 5
     while time.monotonic() < end or seed - SEED < 20:
         try:
             parsed(kind, tmp_path / f"file.{kind}", random.Random(seed))
@@ -125,7 +138,7 @@ def test_parsers_from_seeds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kin
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "push", "import-keras", "state import"])
-def test_a_device_is_no_file(server: ForkServer, redis_url: str, command: str) -> None:
+def test_a_device_is_no_file(run: Run, redis_url: str, command: str) -> None:
     """/dev/zero has no end, and no command looks for it."""
     arguments = {
         "train": ["train", "/dev/zero", "-o", "made.onnx"],
@@ -134,4 +147,4 @@ def test_a_device_is_no_file(server: ForkServer, redis_url: str, command: str) -
         "import-keras": ["import-keras", "/dev/zero", "-o", "made.onnx"],
         "state import": ["state", "import", "--from", "/dev/zero", "--redis", redis_url],
     }[command]
-    assert check(server, arguments, command) == 1
+    assert check(run, arguments, command) == 1

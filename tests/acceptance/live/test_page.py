@@ -279,9 +279,11 @@ def test_gauges_of_series_are_there_on_request(start: Callable[..., tuple[Servin
     """`--series-metrics` shows what the series' last value and forecast are; without it no metric names a series."""
     daemon, client = start("--series-metrics", "room*", "--series-metrics-max", "2")
     push(client, "values", "room 1", 1, 3)
-    assert daemon.metric('streamlstm_series_actual{series="room 1",stream="values"}') == 3
+    shown = 'streamlstm_series_actual{series="room 1",stream="values"} 3.0'
+    assert eventually(lambda: shown in daemon.get("/metrics")[1].splitlines())
     plain, client = start()
     push(client, "values", "room 1", 1, 3)
+    assert eventually(lambda: plain.metric('streamlstm_entries_total{stream="values"}') == 3)
     assert "room 1" not in plain.get("/metrics")[1]
 
 

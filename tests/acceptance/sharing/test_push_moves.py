@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +11,11 @@ from pathlib import Path
 import pytest
 from redis.crc import key_slot
 
+from support import forked
 from support.cluster import Cluster, call, role
 from support.sentinel import Watched
 from support.server import HOST
-from support.serving import eventually
+from support.serving import eventually, run
 
 Pushing = Callable[..., "subprocess.Popen[bytes]"]
 COUNT = 400
@@ -28,10 +28,8 @@ def pushing(tmp_path: Path) -> Iterator[Pushing]:
 
     def call_(*arguments: str) -> subprocess.Popen[bytes]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("STREAMLSTM_")}
-        command = [sys.executable, "-m", "streamlstm", "push", *arguments]
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean, cwd=tmp_path
-        )
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        process = forked.begin(["push", *arguments], env=clean, cwd=tmp_path, **pipes)
         started.append(process)
         return process
 
@@ -93,7 +91,7 @@ def test_ask_is_followed(cluster: Cluster, pushing: Pushing) -> None:
     assert values_in(target, stream) == list(range(COUNT + 1))
 
 
-def test_a_node_named_alone_is_taken_for_its_cluster(cluster: Cluster, pushing: Pushing) -> None:
+def test_a_node_named_alone_is_taken_for_its_cluster(cluster: Cluster, pushing: Pushing, tmp_path: Path) -> None:
     """`redis://` of any node, the stream's or another: MOVED is followed, at the start and later; readers do so too."""
     for node in cluster.nodes:
         stream = f"alone:{node.port}"
@@ -106,13 +104,8 @@ def test_a_node_named_alone_is_taken_for_its_cluster(cluster: Cluster, pushing: 
         assert process.returncode == 0, said
         assert values_in(cluster.primary_of(stream), stream) == list(range(40))
         for other in cluster.nodes:
-            shown = subprocess.run(
-                [sys.executable, "-m", "streamlstm", "status", stream, "--redis", f"redis://{HOST}:{other.port}"],
-                capture_output=True,
-                timeout=120,
-                check=False,
-            )
-            assert b"40 entries kept" in shown.stdout, shown.stderr
+            shown = run(tmp_path, "status", stream, "--redis", f"redis://{HOST}:{other.port}")
+            assert "40 entries kept" in shown.stdout, shown.stderr
 
 
 def test_a_primary_dies_in_the_middle(watched: Watched, pushing: Pushing) -> None:

@@ -51,7 +51,7 @@ def test_serve_push_tail_and_status(
     """Every command reaches a server by TLS or a socket, the password from a file or the environment, bit-equal."""
     url = server.url if how == "tls" else server.socket_url
     in_file = ("--password-file", str(password_file))
-    daemon = start("--redis", url, *in_file)
+    daemon = start("--redis", url, *in_file, fresh=True)  # whose command line is its own
     daemon.ready()
     with_password = Producer(_with_password(url))
     traffic = {"values": entries(1, 800, odd=0.05)}

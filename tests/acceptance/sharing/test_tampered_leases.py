@@ -131,8 +131,8 @@ def test_a_lease_of_another_type_at_the_start_is_named(start_server: StartServer
     wait_for_position(client, OTHER, made[-1][0])
     words = f"the key {LEASE!r} at {server.url} is a hash, not a string"
     assert eventually(lambda: any(words in line["message"] for line in daemon.log()))
-    assert words in daemon.get("/readyz")[1]
-    assert daemon.metric(f'streamlstm_refused{{stream="{ONE}"}}') == 1
+    assert eventually(lambda: words in daemon.get("/readyz")[1])
+    assert eventually(lambda: daemon.metric(f'streamlstm_refused{{stream="{ONE}"}}') == 1)
     assert client.hgetall(LEASE) == {b"a": b"b"}
     assert daemon.stop() == 0
     client.close()

@@ -25,6 +25,7 @@ from support.compare import assert_predictions_equal, assert_states_equal
 from support.daemons import run_daemon
 from support.oracle import Oracle
 from support.pump import pump
+from support.rounds import examples
 
 Entries = list[tuple[str, list[str]]]
 
@@ -54,7 +55,7 @@ def check(server: MemoryServer, oracle: Oracle, settings: EngineSettings | None 
 
 
 @pytest.mark.parametrize("name", FAILING)
-@settings(max_examples=6)
+@settings(max_examples=examples(6))
 @given(seed=st.integers(0, 2**32 - 1))
 def test_only_the_value_a_model_fails_on_is_a_dead_letter(name: str, seed: int) -> None:
     """Whatever batch it is in: alone, among other series, in the midst of a backlog of its own."""
@@ -105,7 +106,7 @@ def test_a_step_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("missing", ["impute", "hold", "skip"])
-@settings(max_examples=8)
+@settings(max_examples=examples(8))
 @given(
     seed=st.integers(0, 2**32 - 1),
     extras=st.sampled_from([NO_EXTRAS, Extras(0.8, score=True)]),

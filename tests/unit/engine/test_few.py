@@ -18,6 +18,7 @@ from streamlstm.store.record.columns import NO_EXTRAS, Extras
 from support import odd_models
 from support.answering import MODELS
 from support.pump import pump
+from support.rounds import examples
 from support.traffic import entries
 
 LEVEL = 2_500_000_000  # around which float32 has steps of 256
@@ -50,7 +51,7 @@ def served(model: Model, made: list[tuple[str, list[str]]], seed: int = 0, **opt
 
 
 @pytest.mark.parametrize("name", MODELS)
-@settings(max_examples=6)
+@settings(max_examples=examples(6))
 @given(
     seed=st.integers(0, 2**32 - 1),
     extras=st.sampled_from([NO_EXTRAS, Extras(0.8, score=True)]),

@@ -20,6 +20,7 @@ from support import models
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.oracle import Oracle
 from support.pump import answer, pump
+from support.rounds import examples
 from support.traffic import entries
 
 MODEL = Model(models.lstm(4))
@@ -34,7 +35,7 @@ def stepped(made: list[tuple[str, list[str]]], **options: object) -> MemoryServe
     return server
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(seed=st.integers(0, 2**32 - 1), missing=st.sampled_from(["impute", "hold", "skip"]), most=st.integers(2, 9))
 def test_portions_give_the_oracles_bits(seed: int, missing: str, most: int) -> None:
     """However little is done in one go, with gaps, resets, rubbish and new series, every value has its one answer."""

@@ -25,6 +25,7 @@ from support import odd_models
 from support.answering import MODELS, check, serve
 from support.oracle import Oracle
 from support.pump import answer, pump
+from support.rounds import examples
 from support.traffic import entries
 
 PATIENCE_S = 30.0  # for what happens at once
@@ -44,7 +45,7 @@ def small_tiles() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("missing", ["impute", "hold", "skip"])
-@settings(max_examples=6)
+@settings(max_examples=examples(3))
 @given(
     seed=st.integers(0, 2**32 - 1),
     threads=st.integers(2, 4),
@@ -64,7 +65,7 @@ def test_the_bits_are_those_of_one_thread(name: str, missing: str, seed: int, th
     assert one.predictions
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(seed=st.integers(0, 2**32 - 1), share=st.sampled_from([0.01, 0.1, 0.6]))
 def test_only_the_value_a_model_fails_on_is_a_dead_letter(seed: int, share: float) -> None:
     """Whichever part of a batch it is in, and in however many of them."""
