@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from streamlstm.models import ARIMA, TRAINED, UNIVERSAL, UNIVERSAL_FILE, Model
 from streamlstm.tables import Series
-from streamlstm.training.blending.arima import Arima, fit_arima
+from streamlstm.training.blending.arimas import COMMON_SEASONS, Arimas, fit_arimas
 from streamlstm.training.forecaster import Forecaster
 from streamlstm.training.panel import Panel
 from streamlstm.training.plan import naive_scale, validation_starts
@@ -36,8 +36,8 @@ MOST_STEPS = 20_000  # of the longest series: the universal model takes 0.1 ms o
 VALUES_A_POWER = 5.0
 PARTS = 10  # that a mixture is made of
 # How likely a mixture is beforehand: the product of the shares, each to its power less one (Dirichlet's distribution).
-# The trained one's is half the others': it has been fitted to most.
-POWERS = (0.6, 1.2, 1.2)
+# The trained one's is a quarter of the others': it has been fitted to most.
+POWERS = (0.33, 1.33, 1.33)
 POWERS_OF_TWO = (1.0, 2.0)
 LEAST_PART = 0.02  # that is taken for a share of none
 # Of the values are one and the same from which on there is no blend: the few others are spikes, which no mean should
@@ -51,29 +51,28 @@ class Blend:
     """What the forecast is a mean of."""
 
     shares: tuple[float, ...]  # of the trained forecaster, the universal model and, if there is one, the ARIMA
-    arima: Arima | None
+    arimas: Arimas | None
     trained_steps: int  # values of a series the trained one has been fitted to, so its errors on them flatter it
     trained_values: int  # of all series
 
     @property
     def names(self) -> tuple[str, ...]:
         """What they are called, in the order of the shares."""
-        return (TRAINED, UNIVERSAL, *([ARIMA] if self.arima is not None else []))
+        return (TRAINED, UNIVERSAL, *([ARIMA] if self.arimas is not None else []))
 
     def in_words(self) -> str:
         """The shares, for people."""
         words = {TRAINED: "this", UNIVERSAL: "the universal model"}
-        if self.arima is not None:
-            season = f" of season {self.arima.season}" if self.arima.season else ""
-            words[ARIMA] = f"an ARIMA{season}{' of logarithms' if self.arima.log else ''}"
+        if self.arimas is not None:
+            words[ARIMA] = self.arimas.in_words()
         named = [f"{words[name]} {share:.0%}" for name, share in zip(self.names, self.shares, strict=True)]
         return f"the forecast is a mean of {', '.join(named[:-1])} and {named[-1]}"
 
     def as_facts(self) -> dict[str, Any]:
         """What the model file and `train --json` tell of it."""
         facts: dict[str, Any] = {"shares": dict(zip(self.names, self.shares, strict=True))}
-        if self.arima is not None:
-            facts[ARIMA] = {"season": self.arima.season, "log": self.arima.log, "numbers": list(self.arima.numbers)}
+        if self.arimas is not None:
+            facts[ARIMA] = self.arimas.as_facts()
         return facts
 
 
@@ -99,12 +98,10 @@ def find_blends(searched: Forecaster, panel: Panel, series: Sequence[Series], as
         return NOT_BLENDED
     starts, values = validation_starts(panel), panel.values[..., 0]
     said = [_trained(searched, panel), _universal(values)]
-    arimas: list[Arima | None] = [None, None]
+    arimas: list[Arimas | None] = [None, None]
     if count == 1:
-        sets = season_candidates(panel, series)[0] if asked is None else [asked]
-        seasons = sorted({season for one in sets for season in one.all})
         logs, ends = not searched.config.exact, (int(starts[0]), int(panel.lengths[0]))
-        arimas = [fit_arima(values[:end, 0], seasons, logs=logs) for end in ends]
+        arimas = [fit_arimas(values[:end, 0], _seasons(panel, series, asked), logs=logs) for end in ends]
     if arimas[0] is not None and arimas[1] is not None:
         own = arimas[0].forecasts(values[:, 0])[:, None]
         said.append(np.where(np.isnan(own), values, own))
@@ -121,9 +118,17 @@ def find_blends(searched: Forecaster, panel: Panel, series: Sequence[Series], as
         if not mean < PAYS**2 * alone:
             return NOT_BLENDED
     trained_values = int(panel.lengths.sum())
-    first = Blend(shares=shares, arima=arimas[0], trained_steps=int(starts.max()), trained_values=int(starts.sum()))
-    last = replace(first, arima=arimas[1], trained_steps=int(panel.lengths.max()), trained_values=trained_values)
+    first = Blend(shares=shares, arimas=arimas[0], trained_steps=int(starts.max()), trained_values=int(starts.sum()))
+    last = replace(first, arimas=arimas[1], trained_steps=int(panel.lengths.max()), trained_values=trained_values)
     return Blends(last, first)
+
+
+def _seasons(panel: Panel, series: Sequence[Series], asked: Seasons | None) -> list[int]:
+    """The seasons that ARIMAs are tried with: those asked for, or what the series may have."""
+    if asked is not None:
+        return list(asked.all)
+    found = {season for one in season_candidates(panel, series)[0] for season in one.all}
+    return sorted(found | (set() if any(one.times_ms is not None for one in series) else set(COMMON_SEASONS)))
 
 
 def _stands(panel: Panel) -> bool:
