@@ -39,6 +39,14 @@ class Arimas:
         return max(one.lag for one in self.members)
 
     @property
+    def season(self) -> int:
+        """The one that counts most, in steps; 0 where those without one do."""
+        weights: dict[int, float] = {}
+        for one, weight in zip(self.members, self.weights, strict=True):
+            weights[one.season] = weights.get(one.season, 0.0) + weight
+        return max(weights, key=lambda season: weights[season])
+
+    @property
     def groups(self) -> tuple[tuple[Arima, ...], ...]:
         """The members of values, and those of logarithms; one of the two if there are no others."""
         both = (tuple(one for one in self.members if one.log == log) for log in (False, True))

@@ -6,7 +6,8 @@ shift counts less; not more sharply than that, since a mean is better than a cho
     share_k / (sum_k + a hundredth of the largest sum)^2 / what makes all weights one.
 
 The universal model takes one step a call, so this does too. It does not say further steps than the next: the mean
-of those is of the other two, by their shares alone: errors of one step of late tell little of many.
+of those is of the other two, the last value and that a season before, by shares of each step alone (`ahead`): errors of
+one step of late tell little of many.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from streamlstm.models import (
 )
 from streamlstm.models.graph import Graph
 from streamlstm.nn import OnnxOperations, added
+from streamlstm.training.blending.ahead import Ahead, backwards, season_before
 from streamlstm.training.blending.arima_nodes import ArimaNodes, arimas_state
 from streamlstm.training.blending.blend import Blend
 from streamlstm.training.export.model_writer import Exportable, check_export, export_model
@@ -110,10 +112,13 @@ def _blended(model_bytes: bytes, blend: Blend) -> bytes:
     mean, state = _mixed(blend, moved, side.concat(said, axis=1), scales, rest[-2:])
     columns: list[tuple[Sym, ...]] = [_added(value, mean)]
     if width > 1:
-        theirs_too = (every[:, 1:width], every[:, width + 1 :]) if first.exact else (every[:, 1:width],)
-        columns.append(
-            theirs_too if further is None else _further(value, theirs_too, further, blend.shares, scales[-1])
+        theirs_too: tuple[Sym, ...] = (
+            (every[:, 1:width], every[:, width + 1 :]) if first.exact else (every[:, 1:width],)
         )
+        if blend.ahead is not None and further is not None:
+            before = _season_before(_entry(theirs["next_state"], second, "changes"), blend.ahead.season, width)
+            theirs_too = _further(value, theirs_too, (*further, before), blend.ahead, scales[-1])
+        columns.append(theirs_too)
     halves = [side.concat(list(half), axis=1) for half in zip(*columns, strict=False)]
     y = side.concat(halves[: 1 + first.exact], axis=1).unsqueeze(0)
     model = graph.model(spec, y.name, side.concat([*carried, *state], axis=1).name)
@@ -128,19 +133,28 @@ def _added(value: Sym, change: Sym) -> tuple[Sym, Sym]:
 
 
 def _further(
-    value: Sym, trained: tuple[Sym, ...], arima: tuple[Sym, Sym], shares: tuple[float, ...], scale: Sym
+    value: Sym, trained: tuple[Sym, ...], others: tuple[Sym, Sym, Sym], ahead: Ahead, scale: Sym
 ) -> tuple[Sym, Sym]:
-    """The pair of (B, n) forecasts of further steps: means of the `trained` ones, which may be pairs, and the ARIMA's.
+    """The pair of (B, n) forecasts of further steps: means of the `trained` ones, which may be pairs, and of others.
 
-    Those are changes, (B, n), and beside them stands whether there are enough values for any, 1 or 0, (B, 1).
+    Those are changes of the ARIMAs, (B, n); whether there are enough values for any, 1 or 0, (B, 1), else the trained
+    ones stand in for them; and changes to the values a season before, (B, n).
     """
-    ahead, there = arima
+    arimas, there, before = others
     apart = [part - place for part, place in zip(trained, value.split([1, 1], dim=1), strict=False)]
     own = apart[0] + apart[1] if len(apart) > 1 else apart[0]
     most = scale * MOST_SAID_UNITS
-    share = there * (shares[2] / max(shares[0] + shares[2], TINY))
-    bounded = ahead.maximum(-most).node("Min", most)
-    return _added(value, own + (bounded - own) * share)
+    bounded = arimas.maximum(-most).node("Min", most)
+    ours, theirs, _, seasonal = (torch.tensor(shares) for shares in zip(*ahead.shares, strict=True))
+    return _added(value, own * ours + (own + (bounded - own) * there) * theirs + before * seasonal)
+
+
+def _season_before(changes: Sym, season: int, width: int) -> Sym:
+    """How far from the latest value those are that are a season before steps 2 to `width` ahead, (B, width - 1)."""
+    back = backwards(season, width)[1:]
+    kept = max(1, season)
+    counted = np.arange(kept)[:, None] >= kept - back  # the changes since: the latest so many
+    return changes[:, -kept:] @ torch.from_numpy(-counted.astype(np.float32))
 
 
 def _padded(x: Sym) -> Sym:
@@ -220,7 +234,9 @@ def check_blended(model_bytes: bytes, blend: Blend, own: bytes, x: Floats, time:
         arima = np.stack([blend.arimas.further(row, trained.shape[2]) for row in values.T], axis=1)  # (T, B, O)
         wanted.append(np.where(np.isnan(arima[..., 0]), wanted[1], arima[..., 0]))
         # A mean is between the parts; of what is bounded, between them and the value.
-        every = np.stack([low, arima[..., 1:], np.broadcast_to(values[..., None], low.shape)])
+        season = 0 if blend.ahead is None else blend.ahead.season
+        before = np.stack([season_before(row, season, trained.shape[2])[:, 1:] for row in values.T], axis=1)
+        every = np.stack([low, arima[..., 1:], np.broadcast_to(values[..., None], low.shape), before])
         low, high = np.nanmin(every, axis=0), np.nanmax(every, axis=0)
     state, rounding = model.initial_state(x.shape[1]), 0.0 if model.spec.exact else ROUNDING
     for step in range(len(x)):

@@ -16,10 +16,12 @@ from streamlstm.models import UNIVERSAL, Model, candidates_of, step_by_step
 from streamlstm.tables import Series, TableOptions, read_table
 from streamlstm.training import LoopOptions, TrainingOptions, train
 from streamlstm.training.blending import blend
+from streamlstm.training.blending.ahead import find_ahead, season_before
 from streamlstm.training.blending.arima import Arima
 from streamlstm.training.blending.arimas import Arimas, fit_arimas
-from streamlstm.training.blending.blend import FEW, _shares
+from streamlstm.training.blending.blend import FEW, POWERS, POWERS_OF_TWO
 from streamlstm.training.blending.graph import check_blended, with_blend
+from streamlstm.training.blending.shares import shares_by
 from streamlstm.training.pipeline import TrainingResult
 
 SMALL = TrainingOptions(units=(4,), members=1, loop=LoopOptions(epochs=1))
@@ -36,6 +38,10 @@ def seasonal(length: int = 160, season: int = 12, theta: float = -0.5, level: fl
         w = e[t] + theta * e[t - 1] - 0.6 * e[t - season] - 0.6 * theta * e[t - season - 1]
         z[t] = z[t - 1] + z[t - season] - z[t - season - 1] + w
     return z + level
+
+
+def _shares(errors: Float64) -> tuple[float, ...]:
+    return shares_by(errors, POWERS if len(errors) == 3 else POWERS_OF_TWO)
 
 
 def alone(arima: Arima) -> Arimas:
@@ -207,7 +213,7 @@ def test_the_graph_steps_arimas_of_all_kinds_beside_each_other(horizon: int) -> 
     check_blended(data, blend, own, x, None)
     alone_in_it = with_blend(own, dataclasses.replace(blend, shares=(0.0, 0.0, 1.0)))
     answered = step_by_step(Model(alone_in_it), x, None)[0][:, 0]
-    wrong = (answered - blend.arimas.further(values, horizon))[30:] / np.std(np.diff(values))
+    wrong = (answered - blend.arimas.further(values, horizon))[30:, :1] / np.std(np.diff(values))
     np.testing.assert_allclose(wrong, 0.0, atol=2e-3)
 
 
@@ -289,12 +295,43 @@ def test_further_steps_are_means_too(values: Float64) -> None:
     assert model.spec.outputs == ("yhat", "yhat2", "yhat3")
     own = trained(values, horizon=3, blend=False)[0].model_bytes
     x = values[:, None, None]
-    wanted = {0: step_by_step(Model(own), x, None)[0][:, 0], 2: result.blend.arimas.further(values, 3)}
-    for part, said in wanted.items():
-        shares = tuple(float(number == part) for number in range(3))
-        data = with_blend(own, dataclasses.replace(result.blend, shares=shares))
+    assert result.blend.ahead is not None
+    wanted = (
+        step_by_step(Model(own), x, None)[0][:, 0],
+        result.blend.arimas.further(values, 3),
+        np.repeat(values[:, None], 3, axis=1),
+        season_before(values, 12, 3),
+    )
+    for part, said in enumerate(wanted):
+        shares = (tuple(float(number == part) for number in range(4)),) * 2
+        ahead = dataclasses.replace(result.blend.ahead, season=12, shares=shares)
+        data = with_blend(own, dataclasses.replace(result.blend, ahead=ahead))
         answered = step_by_step(Model(data), x, None)[0][:, 0]
         np.testing.assert_allclose((answered - said)[30:, 1:] / np.std(np.diff(values)), 0.0, atol=2e-3)
+
+
+def test_further_steps_of_noise_are_little_worse_than_the_best_simple_ones() -> None:
+    """What a model makes of a random walk loses its share at every step; a season that is all there is gets it."""
+    random = np.random.default_rng(8)
+    walk, season = np.cumsum(random.normal(size=300)), np.tile(random.normal(size=12) * 5, 25)
+    arimas = fit_arimas(walk, [])
+    assert arimas is not None
+    wild = np.repeat(walk[:, None], 4, axis=1) + 3 * random.normal(size=(300, 4))
+    found = find_ahead(walk, np.ones(300, bool), wild, arimas, 0, 150)
+    assert all(shares[0] < 0.1 for shares in found.shares)
+    assert all(sum(shares) == pytest.approx(1, abs=1e-5) for shares in found.shares)
+    found = find_ahead(season, np.ones(300, bool), wild, arimas, 12, 150)
+    assert all(shares[3] > 0.8 for shares in found.shares)
+    few = find_ahead(walk[:5], np.ones(5, bool), wild[:5], arimas, 12, 5)
+    assert len({*few.shares}) == 1, "without an error of a step there is what is likely beforehand"
+
+
+def test_a_season_before_is_counted_in_whole_seasons() -> None:
+    """Five steps ahead of a season of four is one, a season later; before the first value there is that one."""
+    values = np.arange(10.0)
+    np.testing.assert_array_equal(season_before(values, 4, 5)[8], [5, 6, 7, 8, 5])
+    np.testing.assert_array_equal(season_before(values, 4, 5)[1], [0, 0, 0, 1, 0])
+    np.testing.assert_array_equal(season_before(values, 0, 2)[8], [8, 8])
 
 
 def test_further_steps_of_several_series_are_the_trained_ones() -> None:
