@@ -1,8 +1,12 @@
 """The mean of several ARIMAs: with and without a season, and of logarithms.
 
 Which of them is best shows on a hundred values as little as which numbers are, and their mean is better than the one
-that was best: RMSE over the best of five methods fitted to each (naive, seasonal naive, ridge, ETS and statsmodels'
-ARIMA) in the geometric mean of 118 public series of 60 to 700 values FIGURES.
+that was best. On 118 public series of 60 to 700 values RMSE over the best of five methods fitted to each (naive,
+seasonal naive, ridge, ETS and statsmodels' ARIMA) is 1.052 for that one in the geometric mean, 1.054 for statsmodels'
+ARIMA, and 1.031 for the mean; blended with the other parts 1.022 and 1.014.
+
+Tried and left: ARIMAs of changes over a season alone (1.015 in the blend), exponential smoothings in the mean (1.0125:
+more nodes for little), the universal model told the season (1.016).
 """
 
 from __future__ import annotations

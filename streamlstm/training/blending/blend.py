@@ -1,7 +1,7 @@
 """Whether, and of what, a forecast is blended: judged on the validation part, by what has not seen it.
 
 Nothing is as good as a mean of forecasters that differ: the trained one knows the table, the universal model
-(`tools/universal`) has learnt to learn from little, and an ARIMA is what textbooks take. It costs time and state, so
+(`tools/universal`) has learnt to learn from little, and ARIMAs are what textbooks take. It costs time and state, so
 where there are more than a few values it has to pay. RMSE of the trained one alone and blended, over the best classical
 method fitted to each (geometric means): 135 public series of 60 to 1,000 values 1.12 and 1.017, 79 of 1,500 to 5,000
 0.960 and 0.939; over the naive forecast, ten panels whose series were not trained on 0.653 and 0.577.
@@ -45,7 +45,7 @@ MOST_STANDING = 0.9
 class Blend:
     """What the forecast is a mean of."""
 
-    shares: tuple[float, ...]  # of the trained forecaster, the universal model and, if there is one, the ARIMA
+    shares: tuple[float, ...]  # of the trained forecaster, the universal model and, if there are any, the ARIMAs
     arimas: Arimas | None
     trained_steps: int  # values of a series the trained one has been fitted to, so its errors on them flatter it
     trained_values: int  # of all series
@@ -88,7 +88,7 @@ NOT_BLENDED = Blends(None, None)
 def find_blends(searched: Forecaster, panel: Panel, series: Sequence[Series], asked: Seasons | None) -> Blends:
     """The blend for a forecaster that has not seen the validation part, and for the one that then learns from all.
 
-    The ARIMA is of one series alone and has one of the seasons `asked` for, or of those that the panel's `series` may
+    The ARIMAs are of one series alone and have the seasons `asked` for, or of those that the panel's `series` may
     have. Nothing for several numbers a value, very many values, series that stand still, or where it does not pay.
     """
     _, count, numbers = panel.values.shape
