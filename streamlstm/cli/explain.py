@@ -29,7 +29,7 @@ WORDS = {
     "smoothed": "exponential smoothing",
     "median": "running median of recent values",
     "last": "the last value",
-    "arima: arima": "an ARIMA fitted to the table",
+    "arima: arima": "ARIMAs fitted to the table",
     "model_0.5": "half of the model's change",
     "model_0.75": "three quarters of it",
     "model_1.5": "one and a half of it",

@@ -42,7 +42,7 @@ _OPTIONS = (
     option(
         "--blend/--no-blend",
         default=True,
-        help="Whether the forecast may be a mean with the universal model's and an ARIMA's, where that "
+        help="Whether the forecast may be a mean with the universal model's and ARIMAs', where that "
         "is better: a value then costs three to six times the time.",
     ),
     option(

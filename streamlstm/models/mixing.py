@@ -8,7 +8,7 @@ The universal model (`tools/universal`) mixes too: its state has `losses` (K,) a
 value; its file says under `experts` what they are called, how sharply they are told apart, and how far each is trusted
 before its errors are looked at (`trust`; files from before there was such have no trust: each as the others).
 
-A blended model (`training.blending`) mixes both of these, and an ARIMA: its state has `blend.errors` (K,), the sums of
+A blended model (`training.blending`) mixes both of these, and ARIMAs: its state has `blend.errors` (K,), the sums of
 the squared errors of its parts, and `blend.said` (K,), the changes they forecast; its file says under `blend` which
 shares they have. The names of the universal model's entries begin with `universal.` there.
 """

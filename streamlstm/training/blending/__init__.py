@@ -1,1 +1,1 @@
-"""The forecast as a weighted mean: of the trained forecaster's, the universal model's and an ARIMA's."""
+"""The forecast as a weighted mean: of the trained forecaster's, the universal model's and ARIMAs'."""

@@ -1,7 +1,7 @@
 """Whether, and of what, a forecast is blended: judged on the validation part, by what has not seen it.
 
 Nothing is as good as a mean of forecasters that differ: the trained one knows the table, the universal model
-(`tools/universal`) has learnt to learn from little, and an ARIMA is what textbooks take. It costs time and state, so
+(`tools/universal`) has learnt to learn from little, and ARIMAs are what textbooks take. It costs time and state, so
 where there are more than a few values it has to pay. RMSE of the trained one alone and blended, over the best classical
 method fitted to each (geometric means): 135 public series of 60 to 1,000 values 1.12 and 1.017, 79 of 1,500 to 5,000
 0.960 and 0.939; over the naive forecast, ten panels whose series were not trained on 0.653 and 0.577.
@@ -9,7 +9,6 @@ method fitted to each (geometric means): 135 public series of 60 to 1,000 values
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +19,9 @@ from numpy.typing import NDArray
 
 from streamlstm.models import ARIMA, TRAINED, UNIVERSAL, UNIVERSAL_FILE, Model
 from streamlstm.tables import Series
-from streamlstm.training.blending.arima import Arima, fit_arima
+from streamlstm.training.blending.ahead import Ahead, find_ahead, season_ahead
+from streamlstm.training.blending.arimas import COMMON_SEASONS, Arimas, fit_arimas
+from streamlstm.training.blending.shares import mean_squares, shares_by
 from streamlstm.training.forecaster import Forecaster
 from streamlstm.training.panel import Panel
 from streamlstm.training.plan import naive_scale, validation_starts
@@ -31,49 +32,45 @@ Float64 = NDArray[np.float64]
 FEW = 2_000  # training values: of no more, the forecast is blended in any case
 PAYS = 0.995  # of the trained one's error in validation, what the mean's has to be where there are more
 MOST_STEPS = 20_000  # of the longest series: the universal model takes 0.1 ms of the training for each, several times
-# The shares are the mean of all mixtures, each as likely as its errors in validation say, of which so many values count
-# as one: errors that follow each other are alike.
-VALUES_A_POWER = 5.0
-PARTS = 10  # that a mixture is made of
 # How likely a mixture is beforehand: the product of the shares, each to its power less one (Dirichlet's distribution).
-# The trained one's is half the others': it has been fitted to most.
-POWERS = (0.6, 1.2, 1.2)
+# The trained one's is a quarter of the others': it has been fitted to most.
+POWERS = (0.33, 1.33, 1.33)
 POWERS_OF_TWO = (1.0, 2.0)
-LEAST_PART = 0.02  # that is taken for a share of none
 # Of the values are one and the same from which on there is no blend: the few others are spikes, which no mean should
 # give way to all the time.
 MOST_STANDING = 0.9
-LINEAR_FROM = 4.0  # median errors, from which on an error counts linearly: one outlier decides nothing
 
 
 @dataclass(frozen=True, kw_only=True)
 class Blend:
     """What the forecast is a mean of."""
 
-    shares: tuple[float, ...]  # of the trained forecaster, the universal model and, if there is one, the ARIMA
-    arima: Arima | None
+    shares: tuple[float, ...]  # of the trained forecaster, the universal model and, if there are any, the ARIMAs
+    arimas: Arimas | None
     trained_steps: int  # values of a series the trained one has been fitted to, so its errors on them flatter it
     trained_values: int  # of all series
+    ahead: Ahead | None = None  # of one series, where further steps than the next are forecast
 
     @property
     def names(self) -> tuple[str, ...]:
         """What they are called, in the order of the shares."""
-        return (TRAINED, UNIVERSAL, *([ARIMA] if self.arima is not None else []))
+        return (TRAINED, UNIVERSAL, *([ARIMA] if self.arimas is not None else []))
 
     def in_words(self) -> str:
         """The shares, for people."""
         words = {TRAINED: "this", UNIVERSAL: "the universal model"}
-        if self.arima is not None:
-            season = f" of season {self.arima.season}" if self.arima.season else ""
-            words[ARIMA] = f"an ARIMA{season}{' of logarithms' if self.arima.log else ''}"
+        if self.arimas is not None:
+            words[ARIMA] = self.arimas.in_words()
         named = [f"{words[name]} {share:.0%}" for name, share in zip(self.names, self.shares, strict=True)]
         return f"the forecast is a mean of {', '.join(named[:-1])} and {named[-1]}"
 
     def as_facts(self) -> dict[str, Any]:
         """What the model file and `train --json` tell of it."""
         facts: dict[str, Any] = {"shares": dict(zip(self.names, self.shares, strict=True))}
-        if self.arima is not None:
-            facts[ARIMA] = {"season": self.arima.season, "log": self.arima.log, "numbers": list(self.arima.numbers)}
+        if self.arimas is not None:
+            facts[ARIMA] = self.arimas.as_facts()
+        if self.ahead is not None:
+            facts["ahead"] = {"season": self.ahead.season, "shares": [list(shares) for shares in self.ahead.shares]}
         return facts
 
 
@@ -91,20 +88,19 @@ NOT_BLENDED = Blends(None, None)
 def find_blends(searched: Forecaster, panel: Panel, series: Sequence[Series], asked: Seasons | None) -> Blends:
     """The blend for a forecaster that has not seen the validation part, and for the one that then learns from all.
 
-    The ARIMA is of one series alone and has one of the seasons `asked` for, or of those that the panel's `series` may
+    The ARIMAs are of one series alone and have the seasons `asked` for, or of those that the panel's `series` may
     have. Nothing for several numbers a value, very many values, series that stand still, or where it does not pay.
     """
     _, count, numbers = panel.values.shape
     if numbers != 1 or int(panel.lengths.max()) > MOST_STEPS or _stands(panel):
         return NOT_BLENDED
     starts, values = validation_starts(panel), panel.values[..., 0]
-    said = [_trained(searched, panel), _universal(values)]
-    arimas: list[Arima | None] = [None, None]
+    every = _trained(searched, panel)
+    said = [every[..., 0], _universal(values)]
+    arimas: list[Arimas | None] = [None, None]
     if count == 1:
-        sets = season_candidates(panel, series)[0] if asked is None else [asked]
-        seasons = sorted({season for one in sets for season in one.all})
         logs, ends = not searched.config.exact, (int(starts[0]), int(panel.lengths[0]))
-        arimas = [fit_arima(values[:end, 0], seasons, logs=logs) for end in ends]
+        arimas = [fit_arimas(values[:end, 0], _seasons(panel, series, asked), logs=logs) for end in ends]
     if arimas[0] is not None and arimas[1] is not None:
         own = arimas[0].forecasts(values[:, 0])[:, None]
         said.append(np.where(np.isnan(own), values, own))
@@ -115,15 +111,29 @@ def find_blends(searched: Forecaster, panel: Panel, series: Sequence[Series], as
         return NOT_BLENDED
     naive = naive_scale(panel)[:, 0]
     errors = np.stack([((values[1:] - one[:-1]) / naive)[tested] for one in said])
-    shares = _shares(errors)
+    shares = shares_by(errors, POWERS if len(said) == len(POWERS) else POWERS_OF_TWO)
     if int(panel.lengths.sum()) > FEW:
-        alone, mean = _squares(np.stack([errors[0], np.array(shares) @ errors]))
+        alone, mean = mean_squares(np.stack([errors[0], np.array(shares) @ errors]))
         if not mean < PAYS**2 * alone:
             return NOT_BLENDED
     trained_values = int(panel.lengths.sum())
-    first = Blend(shares=shares, arima=arimas[0], trained_steps=int(starts.max()), trained_values=int(starts.sum()))
-    last = replace(first, arima=arimas[1], trained_steps=int(panel.lengths.max()), trained_values=trained_values)
+    ahead = None
+    if arimas[0] is not None and every.shape[2] > 1:
+        season = season_ahead(searched.config.seasons, arimas[0])
+        ahead = find_ahead(values[:, 0], panel.observed[:, 0, 0], every[:, 0], arimas[0], season, int(starts[0]))
+    first = Blend(
+        shares=shares, arimas=arimas[0], ahead=ahead, trained_steps=int(starts.max()), trained_values=int(starts.sum())
+    )
+    last = replace(first, arimas=arimas[1], trained_steps=int(panel.lengths.max()), trained_values=trained_values)
     return Blends(last, first)
+
+
+def _seasons(panel: Panel, series: Sequence[Series], asked: Seasons | None) -> list[int]:
+    """The seasons that ARIMAs are tried with: those asked for, or what the series may have."""
+    if asked is not None:
+        return list(asked.all)
+    found = {season for one in season_candidates(panel, series)[0] for season in one.all}
+    return sorted(found | (set() if any(one.times_ms is not None for one in series) else set(COMMON_SEASONS)))
 
 
 def _stands(panel: Panel) -> bool:
@@ -133,36 +143,13 @@ def _stands(panel: Panel) -> bool:
 
 @torch.no_grad()
 def _trained(searched: Forecaster, panel: Panel) -> Float64:
-    """What the forecaster says of the value after each, (N, S)."""
+    """What the forecaster says of the values after each, (N, S, horizon)."""
     x = searched.eval().lags.taken(panel.values)
     time = None if panel.times is None else torch.from_numpy(panel.times)
-    said: Float64 = searched(x, searched.initial_state(x.shape[1]), time)[0][..., 0].double().numpy()
+    said: Float64 = searched(x, searched.initial_state(x.shape[1]), time)[0].double().numpy()
     return said
 
 
 def _universal(values: Float64) -> Float64:
     model = Model(UNIVERSAL_FILE.read_bytes())
     return model.run(values[..., None], model.initial_state(values.shape[1]))[0][..., 0].astype(np.float64)
-
-
-def _shares(errors: Float64) -> tuple[float, ...]:
-    """Of errors (K, n) in validation, which add up to one."""
-    count, tested = errors.shape
-    every = itertools.product(range(PARTS + 1), repeat=count)
-    mixtures = np.array([one for one in every if sum(one) == PARTS]) / PARTS
-    squares = _squares(mixtures @ errors, LINEAR_FROM * float(np.median(np.abs(errors))))
-    squares = np.maximum(squares, 1e-9 * squares.max())
-    if not squares.max() > 0:
-        squares = np.ones_like(squares)
-    powers = np.array(POWERS if count == len(POWERS) else POWERS_OF_TWO)
-    likely = np.log(mixtures + LEAST_PART) @ (powers - 1) - tested / VALUES_A_POWER * np.log(squares)
-    weights = np.exp(likely - likely.max())
-    return tuple(round(float(one), 6) for one in weights @ mixtures / weights.sum())
-
-
-def _squares(errors: Float64, bound: float | None = None) -> Float64:
-    """Means (K,) of squared errors (K, n), of which those beyond the `bound` count linearly."""
-    size = np.abs(errors)
-    bound = LINEAR_FROM * float(np.median(size)) if bound is None else bound
-    squares: Float64 = np.where(size < bound, size**2, 2 * bound * size - bound**2).mean(axis=1)
-    return squares

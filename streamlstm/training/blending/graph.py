@@ -6,7 +6,8 @@ shift counts less; not more sharply than that, since a mean is better than a cho
     share_k / (sum_k + a hundredth of the largest sum)^2 / what makes all weights one.
 
 The universal model takes one step a call, so this does too. It does not say further steps than the next: the mean
-of those is of the other two, by their shares alone: errors of one step of late tell little of many.
+of those is of the other two, the last value and that a season before, by shares of each step alone (`ahead`): errors of
+one step of late tell little of many.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from numpy.typing import NDArray
 
 from streamlstm.errors import ModelError
 from streamlstm.models import (
-    ARIMA,
     BLEND,
     LEAST_SHARE,
     LEAST_SUM,
@@ -35,10 +35,11 @@ from streamlstm.models import (
 )
 from streamlstm.models.graph import Graph
 from streamlstm.nn import OnnxOperations, added
-from streamlstm.training.blending.arima import MOST_CHANGE, MOST_ERROR, Arima, further_changes
+from streamlstm.training.blending.ahead import Ahead, backwards, season_before
+from streamlstm.training.blending.arima_nodes import ArimaNodes, arimas_state
 from streamlstm.training.blending.blend import Blend
 from streamlstm.training.export.model_writer import Exportable, check_export, export_model
-from streamlstm.training.forecaster.scaling import EXPONENT_LIMIT, RAW_LIMIT
+from streamlstm.training.forecaster.scaling import RAW_LIMIT
 
 Floats = NDArray[np.floating[Any]]
 Sym = Any  # a symbol of the graph: `streamlstm.nn.symbols.Symbol`
@@ -53,7 +54,6 @@ FLATTERED = 400.0
 TINY = 1e-30
 TOLERANCE = 1e-4  # of a change, that a part may differ by from itself alone
 ROUNDING = 1e-6  # of a value, in float32, that it may differ by too
-LARGEST = 1e30  # of what the ARIMA looks at, so that no difference is infinite
 
 
 def export_blended(
@@ -84,7 +84,7 @@ def _blended(model_bytes: bytes, blend: Blend) -> bytes:
     spec = _spec(first, second, blend)
     x = side.symbol("x")
     pair = x if first.exact else _padded(x)
-    sizes = [first.state_size, second.state_size, *(e.size for e in (*_of_arima(blend.arima), *_of_blend(blend)))]
+    sizes = [first.state_size, second.state_size, *(e.size for e in (*arimas_state(blend.arimas), *_of_blend(blend)))]
     trained, universal, *rest = side.symbol("state").split(sizes, dim=1)
     feeds = {"x": "x", "state": trained.name} | ({"time": "time"} if first.uses_time else {})
     ours = {name: side.symbol(at) for name, at in graph.graft(own.graph, feeds).items()}
@@ -102,20 +102,23 @@ def _blended(model_bytes: bytes, blend: Blend) -> bytes:
     said = [_total(nearest - value), _total(theirs["y"].squeeze(0) - value)]
     carried = [ours["next_state"], theirs["next_state"]]
     further: tuple[Sym, Sym] | None = None
-    if blend.arima is not None:
-        part = _Arima(side, blend.arima)
-        forecast, state = part(value[:, 0:1], moved, count, said[1], rest[:-2])
+    if blend.arimas is not None:
+        part = ArimaNodes(side, blend.arimas, width)
+        forecast, later, state = part(value[:, 0:1], moved, count, said[1], rest[:-2])
         said, carried = [*said, forecast], [*carried, *state]
-        if width > 1:
-            further = part.further(value[:, 0:1], rest[2], state, width), part.full(count)
+        if later is not None:
+            further = later, part.full(count)
     scales = (count, scale, _entry(theirs["next_state"], second, "scale"))
     mean, state = _mixed(blend, moved, side.concat(said, axis=1), scales, rest[-2:])
     columns: list[tuple[Sym, ...]] = [_added(value, mean)]
     if width > 1:
-        theirs_too = (every[:, 1:width], every[:, width + 1 :]) if first.exact else (every[:, 1:width],)
-        columns.append(
-            theirs_too if further is None else _further(value, theirs_too, further, blend.shares, scales[-1])
+        theirs_too: tuple[Sym, ...] = (
+            (every[:, 1:width], every[:, width + 1 :]) if first.exact else (every[:, 1:width],)
         )
+        if blend.ahead is not None and further is not None:
+            before = _season_before(_entry(theirs["next_state"], second, "changes"), blend.ahead.season, width)
+            theirs_too = _further(value, theirs_too, (*further, before), blend.ahead, scales[-1])
+        columns.append(theirs_too)
     halves = [side.concat(list(half), axis=1) for half in zip(*columns, strict=False)]
     y = side.concat(halves[: 1 + first.exact], axis=1).unsqueeze(0)
     model = graph.model(spec, y.name, side.concat([*carried, *state], axis=1).name)
@@ -130,19 +133,28 @@ def _added(value: Sym, change: Sym) -> tuple[Sym, Sym]:
 
 
 def _further(
-    value: Sym, trained: tuple[Sym, ...], arima: tuple[Sym, Sym], shares: tuple[float, ...], scale: Sym
+    value: Sym, trained: tuple[Sym, ...], others: tuple[Sym, Sym, Sym], ahead: Ahead, scale: Sym
 ) -> tuple[Sym, Sym]:
-    """The pair of (B, n) forecasts of further steps: means of the `trained` ones, which may be pairs, and the ARIMA's.
+    """The pair of (B, n) forecasts of further steps: means of the `trained` ones, which may be pairs, and of others.
 
-    Those are changes, (B, n), and beside them stands whether there are enough values for any, 1 or 0, (B, 1).
+    Those are changes of the ARIMAs, (B, n); whether there are enough values for any, 1 or 0, (B, 1), else the trained
+    ones stand in for them; and changes to the values a season before, (B, n).
     """
-    ahead, there = arima
+    arimas, there, before = others
     apart = [part - place for part, place in zip(trained, value.split([1, 1], dim=1), strict=False)]
     own = apart[0] + apart[1] if len(apart) > 1 else apart[0]
     most = scale * MOST_SAID_UNITS
-    share = there * (shares[2] / max(shares[0] + shares[2], TINY))
-    bounded = ahead.maximum(-most).node("Min", most)
-    return _added(value, own + (bounded - own) * share)
+    bounded = arimas.maximum(-most).node("Min", most)
+    ours, theirs, _, seasonal = (torch.tensor(shares) for shares in zip(*ahead.shares, strict=True))
+    return _added(value, own * ours + (own + (bounded - own) * there) * theirs + before * seasonal)
+
+
+def _season_before(changes: Sym, season: int, width: int) -> Sym:
+    """How far from the latest value those are that are a season before steps 2 to `width` ahead, (B, width - 1)."""
+    back = backwards(season, width)[1:]
+    kept = max(1, season)
+    counted = np.arange(kept)[:, None] >= kept - back  # the changes since: the latest so many
+    return changes[:, -kept:] @ torch.from_numpy(-counted.astype(np.float32))
 
 
 def _padded(x: Sym) -> Sym:
@@ -158,25 +170,15 @@ def _total(pair: Sym) -> Sym:
 def _spec(own: ModelSpec, universal: ModelSpec, blend: Blend) -> ModelSpec:
     theirs = (replace(entry, name=f"{UNIVERSAL}.{entry.name}") for entry in universal.state)
     layers = [*own.layers, *universal.layers]
-    if blend.arima is not None:
-        layers.append({"kind": "ARIMA", "units": 1, "parameters": len(blend.arima.numbers)})
+    if blend.arimas is not None:
+        members = blend.arimas.members
+        layers.append({"kind": "ARIMA", "units": len(members), "parameters": sum(len(one.numbers) for one in members)})
     return replace(
         own,
-        state=(*own.state, *theirs, *_of_arima(blend.arima), *_of_blend(blend)),
+        state=(*own.state, *theirs, *arimas_state(blend.arimas), *_of_blend(blend)),
         chunking=False,
         layers=tuple(layers),
         training={**own.training, BLEND: blend.as_facts(), "experts": universal.training["experts"]},
-    )
-
-
-def _of_arima(arima: Arima | None) -> tuple[StateEntry, ...]:
-    if arima is None:
-        return ()
-    return (
-        StateEntry(name=f"{ARIMA}.changes", shape=(max(1, arima.season),)),
-        StateEntry(name=f"{ARIMA}.errors", shape=(arima.lag,)),
-        StateEntry(name=f"{ARIMA}.moved", shape=(1,)),
-        StateEntry(name=f"{ARIMA}.said", shape=(1,)),
     )
 
 
@@ -219,66 +221,6 @@ def _mixed(blend: Blend, moved: Sym, said: Sym, seen: tuple[Sym, ...], state: li
     return (bounded * weights) @ ones / (weights @ ones), [sums, said]
 
 
-class _Arima:
-    """The nodes of `Arima.forecasts`, a step."""
-
-    def __init__(self, side: OnnxOperations, arima: Arima) -> None:
-        self.side, self.arima = side, arima
-
-    def __call__(self, value: Sym, moved: Sym, count: Sym, instead: Sym, state: list[Sym]) -> tuple[Sym, list[Sym]]:
-        """The change that is forecast (B, 1), after `moved` to a value with `count` before it; and the state.
-
-        It is `instead` while there are too few values.
-        """
-        side, arima = self.side, self.arima
-        changes, errors, before, said = state
-        phi, second, theta, seasonal = arima.numbers
-        if arima.log:
-            former = (value - moved).maximum(arima.floor)
-            moved = _log(value.maximum(arima.floor) / former)
-        change = (moved / arima.unit).clamp(-LARGEST, LARGEST) * count.clamp(max=1.0)
-        full = self.full(count)
-        largest, most = MOST_CHANGE * arima.spread, MOST_ERROR * arima.spread
-        over_season = change - changes[:, 0:1] if arima.season else change
-        over_season = over_season.clamp(-largest, largest) * full
-        wrong = (over_season - said).clamp(-most, most) * full
-        changes, errors = (side.concat([old, new], axis=1)[:, 1:] for old, new in ((changes, change), (errors, wrong)))
-        said = over_season * phi + before * second + wrong * theta
-        ahead = said
-        if arima.season:
-            said = said + errors[:, 1:2] * seasonal + errors[:, 0:1] * (theta * seasonal)
-            ahead = said + changes[:, 0:1]
-        ahead = ahead * arima.unit
-        if arima.log:
-            factor = ahead.clamp(-EXPONENT_LIMIT, EXPONENT_LIMIT).exp()
-            ahead = value.maximum(arima.floor) * factor - value
-        ahead = ahead.clamp(-RAW_LIMIT, RAW_LIMIT)
-        return side.where(full > 0.5, ahead, instead), [changes, errors, over_season, said]
-
-    def full(self, count: Sym) -> Sym:
-        """1 where there are enough values before the one that has so many before it (B, 1), else 0."""
-        return (count - (self.arima.lag - 1.0)).clamp(0.0, 1.0)
-
-    def further(self, value: Sym, over_before: Sym, state: list[Sym], steps: int) -> Sym:
-        """The changes (B, steps - 1) from the latest value to those from the second ahead on.
-
-        `over_before` is the change over a season before the latest, the `state` follows it.
-        """
-        arima = self.arima
-        changes, errors, over, _ = state
-        ahead = further_changes(arima, steps)[:, 1:] * arima.unit
-        said = self.side.concat([changes, errors, over_before, over], axis=1) @ torch.from_numpy(ahead).float()
-        if arima.log:
-            level = value.maximum(arima.floor)
-            said = level * said.clamp(-EXPONENT_LIMIT, EXPONENT_LIMIT).exp() - value
-        return said.clamp(-RAW_LIMIT, RAW_LIMIT)
-
-
-def _log(x: Sym) -> Sym:
-    """The logarithm of (B, 1)."""
-    return x.unsqueeze(0).log().squeeze(0)
-
-
 def check_blended(model_bytes: bytes, blend: Blend, own: bytes, x: Floats, time: NDArray[np.int64] | None) -> None:
     """ModelError unless over x (T, B, 1) parts say what they say alone, and each series has its bits alone too."""
     model, names = Model(model_bytes, source="the blended model"), blend.names
@@ -288,11 +230,13 @@ def check_blended(model_bytes: bytes, blend: Blend, own: bytes, x: Floats, time:
     trained = step_by_step(Model(own), x, time)[0].astype(np.float64)
     wanted = [trained[..., 0], step_by_step(Model(UNIVERSAL_FILE.read_bytes()), x, None)[0][..., 0]]
     low, high = trained[..., 1:], trained[..., 1:]
-    if blend.arima is not None:
-        arima = np.stack([blend.arima.further(row, trained.shape[2]) for row in values.T], axis=1)  # (T, B, O)
+    if blend.arimas is not None:
+        arima = np.stack([blend.arimas.further(row, trained.shape[2]) for row in values.T], axis=1)  # (T, B, O)
         wanted.append(np.where(np.isnan(arima[..., 0]), wanted[1], arima[..., 0]))
         # A mean is between the parts; of what is bounded, between them and the value.
-        every = np.stack([low, arima[..., 1:], np.broadcast_to(values[..., None], low.shape)])
+        season = 0 if blend.ahead is None else blend.ahead.season
+        before = np.stack([season_before(row, season, trained.shape[2])[:, 1:] for row in values.T], axis=1)
+        every = np.stack([low, arima[..., 1:], np.broadcast_to(values[..., None], low.shape), before])
         low, high = np.nanmin(every, axis=0), np.nanmax(every, axis=0)
     state, rounding = model.initial_state(x.shape[1]), 0.0 if model.spec.exact else ROUNDING
     for step in range(len(x)):

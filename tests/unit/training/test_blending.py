@@ -16,9 +16,12 @@ from streamlstm.models import UNIVERSAL, Model, candidates_of, step_by_step
 from streamlstm.tables import Series, TableOptions, read_table
 from streamlstm.training import LoopOptions, TrainingOptions, train
 from streamlstm.training.blending import blend
-from streamlstm.training.blending.arima import Arima, fit_arima
-from streamlstm.training.blending.blend import FEW, _shares
+from streamlstm.training.blending.ahead import find_ahead, season_before
+from streamlstm.training.blending.arima import Arima
+from streamlstm.training.blending.arimas import Arimas, fit_arimas
+from streamlstm.training.blending.blend import FEW, POWERS, POWERS_OF_TWO
 from streamlstm.training.blending.graph import check_blended, with_blend
+from streamlstm.training.blending.shares import shares_by
 from streamlstm.training.pipeline import TrainingResult
 
 SMALL = TrainingOptions(units=(4,), members=1, loop=LoopOptions(epochs=1))
@@ -37,6 +40,15 @@ def seasonal(length: int = 160, season: int = 12, theta: float = -0.5, level: fl
     return z + level
 
 
+def _shares(errors: Float64) -> tuple[float, ...]:
+    return shares_by(errors, POWERS if len(errors) == 3 else POWERS_OF_TWO)
+
+
+def alone(arima: Arima) -> Arimas:
+    """The mean of one."""
+    return Arimas(members=(arima,), weights=(1.0,))
+
+
 def trained(values: Float64, **changes: object) -> tuple[TrainingResult, Model]:
     """A small training on one series."""
     series = [Series("a", None, values if values.ndim == 2 else values[:, None])]
@@ -47,10 +59,11 @@ def trained(values: Float64, **changes: object) -> tuple[TrainingResult, Model]:
 def test_an_arima_finds_the_numbers_that_made_a_series() -> None:
     """Season and moving averages, of many values; its errors are then little more than the noise."""
     values = seasonal(900)
-    found = fit_arima(values, [12])
+    found = fit_arimas(values, [4, 12])
     assert found is not None
-    assert (found.season, found.log) == (12, False)
-    np.testing.assert_allclose(found.numbers[2:], (-0.5, -0.6), atol=0.15)
+    (one,) = found.members
+    assert (one.season, one.log) == (12, False)
+    np.testing.assert_allclose(one.numbers[2:], (-0.5, -0.6), atol=0.15)
     wrong = values[100:] - found.forecasts(values)[99:-1]
     assert np.sqrt(np.mean(wrong**2)) < 1.06
 
@@ -58,25 +71,56 @@ def test_an_arima_finds_the_numbers_that_made_a_series() -> None:
 def test_an_arima_says_what_its_equation_says() -> None:
     """Forecasts are those of the recursion, written out; there are none before a season and a value."""
     values = seasonal(60)
-    arima = Arima(season=4, log=False, floor=0.0, unit=2.0, spread=1e3, numbers=(0.3, 0.2, -0.4, -0.5))
-    z, w, e, said = values / 2.0, np.zeros(60), np.zeros(61), np.full(60, np.nan)
+    arima = Arima(season=4, log=False, floor=0.0, unit=2.0, spread=1e3, numbers=(0.3, 0.2, -0.4, -0.7))
+    z, w, e, s, said = values / 2.0, np.zeros(60), np.zeros(61), np.zeros(61), np.full(60, np.nan)
     for t in range(5, 60):
         w[t] = z[t] - z[t - 1] - z[t - 4] + z[t - 5]
-        e[t] = w[t] - (0.3 * w[t - 1] + 0.2 * w[t - 2] - 0.4 * e[t - 1] - 0.5 * e[t - 4] + 0.2 * e[t - 5])
-        ahead = 0.3 * w[t] + 0.2 * w[t - 1] - 0.4 * e[t] - 0.5 * e[t - 3] + 0.2 * e[t - 4]
+        e[t] = w[t] - (0.3 * w[t - 1] + 0.2 * w[t - 2] - 0.4 * e[t - 1] + s[t - 4] - 0.4 * s[t - 5])
+        seasons = 1 + (t - 5) / 4
+        s[t] = -min(0.7, seasons / (seasons + 1)) * e[t]
+        ahead = 0.3 * w[t] + 0.2 * w[t - 1] - 0.4 * e[t] + s[t - 3] - 0.4 * s[t - 4]
         said[t] = 2.0 * (z[t] + z[t - 3] - z[t - 4] + ahead)
-    np.testing.assert_allclose(arima.forecasts(values), said, rtol=1e-12)
+    np.testing.assert_allclose(alone(arima).forecasts(values), said, rtol=1e-12)
+
+
+def test_a_season_that_stays_is_known_from_all_its_years() -> None:
+    """With Theta near -1 the third year is said to be the mean of the first two, not what the second was."""
+    arima = Arima(season=4, log=False, floor=0.0, unit=1.0, spread=1e3, numbers=(0.0, 0.0, 0.0, -0.97))
+    values = np.array([0.0, 4.0, 0.0, -4.0, 0.0, 6.0, 0.0, -4.0, 0.0])
+    assert alone(arima).forecasts(values)[-1] == pytest.approx(5.0, abs=1e-6)
 
 
 def test_an_arima_of_logarithms_grows_with_the_series() -> None:
     """A thousand times the values have a thousand times the forecasts; what stands still has no ARIMA."""
     values = np.exp(seasonal(level=0.0) / 30)
-    one, other = fit_arima(values, [12]), fit_arima(1000 * values, [12])
+    one, other = fit_arimas(values, [12]), fit_arimas(1000 * values, [12])
     assert one is not None
     assert other is not None
-    assert (one.log, other.log) == (True, True)
+    assert [member.log for member in (*one.members, *other.members)] == [True, True]
     np.testing.assert_allclose(other.forecasts(1000 * values), 1000 * one.forecasts(values), rtol=1e-6)
-    assert fit_arima(np.full(80, 3.0), [4]) is None
+    assert fit_arimas(np.full(80, 3.0), [4]) is None
+
+
+def test_a_mean_of_arimas_lies_between_them() -> None:
+    """Those of logarithms are meant among each other first, as ratios; the weights say how much each counts."""
+    values = np.exp(seasonal(level=0.0) / 30) + 2.0
+    members = [
+        Arima(season=season, log=log, floor=1e-3, unit=1.0, spread=1e3, numbers=(0.2, 0.0, -0.3, -0.5 * (season > 0)))
+        for log, season in ((False, 12), (True, 0), (True, 12))
+    ]
+    mean = Arimas(members=tuple(members), weights=(0.5, 0.3, 0.2))
+    plain, *logs = (alone(one).further(values, 3)[20:] for one in members)
+    of_logs = np.exp(0.6 * np.log(logs[0]) + 0.4 * np.log(logs[1]))
+    np.testing.assert_allclose(mean.further(values, 3)[20:], 0.5 * plain + 0.5 * of_logs, rtol=1e-9)
+
+
+def test_few_values_are_not_left_to_one_arima() -> None:
+    """Where two are as good as each other their mean is taken; what is far worse is left out."""
+    found = fit_arimas(np.cumsum(np.random.default_rng(4).normal(size=60)) + 50.0, [4, 12])
+    assert found is not None
+    assert len(found.members) > 1
+    assert sum(found.weights) == pytest.approx(1, abs=1e-5)
+    assert min(found.weights) >= 0.05
 
 
 def test_shares_go_with_errors_that_are_told_apart() -> None:
@@ -106,7 +150,8 @@ def test_a_short_table_is_forecast_by_a_mean() -> None:
     result, model = trained(values)
     assert result.blend is not None
     assert result.blend.names == ("trained", "universal", "arima")
-    assert model.spec.training["blend"]["arima"]["season"] == 12
+    heaviest = max(model.spec.training["blend"]["arima"], key=lambda one: one["weight"])
+    assert heaviest["season"] == 12
     assert not model.spec.chunking
     assert result.state_size == model.spec.state_size
     state = model.initial_state(1)
@@ -129,12 +174,47 @@ def test_parts_that_do_not_say_what_they_say_alone_are_refused() -> None:
     own = trained(values, adapt=False)[0].model_bytes
     blend = result.blend
     assert blend is not None
-    assert blend.arima is not None
+    assert blend.arimas is not None
     x = values[-60:, None, None]
     check_blended(with_blend(own, blend), blend, own, x, None)
-    other = dataclasses.replace(blend, arima=dataclasses.replace(blend.arima, numbers=(0.5, 0.0, 0.1, -0.2)))
+    other = dataclasses.replace(
+        blend,
+        arimas=dataclasses.replace(
+            blend.arimas,
+            members=tuple(dataclasses.replace(one, numbers=(0.5, 0.0, 0.1, -0.2)) for one in blend.arimas.members),
+        ),
+    )
     with pytest.raises(ModelError, match="arima part differs"):
         check_blended(with_blend(own, other), blend, own, x, None)
+
+
+@pytest.mark.parametrize("horizon", [1, 5])
+def test_the_graph_steps_arimas_of_all_kinds_beside_each_other(horizon: int) -> None:
+    """Seasons of other lengths and none, of values and of logarithms: each says what it says alone."""
+    values = np.exp(seasonal(level=0.0) / 30) + 1.0
+    result, _ = trained(values, horizon=horizon)
+    assert result.blend is not None
+    own = trained(values, horizon=horizon, blend=False)[0].model_bytes
+    kinds = [(log, season) for log in (False, True) for season in (0, 4, 12)]
+    members = tuple(
+        Arima(
+            season=season,
+            log=log,
+            floor=1e-3 * log,
+            unit=0.1 * (1 + 4 * log),
+            spread=1.0,
+            numbers=(0.3, 0.2 * (season == 0), -0.5, -0.8 * (season > 0)),
+        )
+        for log, season in kinds
+    )
+    blend = dataclasses.replace(result.blend, arimas=Arimas(members=members, weights=(0.1, 0.2, 0.1, 0.3, 0.2, 0.1)))
+    assert blend.arimas is not None
+    data, x = with_blend(own, blend), values[:, None, None]
+    check_blended(data, blend, own, x, None)
+    alone_in_it = with_blend(own, dataclasses.replace(blend, shares=(0.0, 0.0, 1.0)))
+    answered = step_by_step(Model(alone_in_it), x, None)[0][:, 0]
+    wrong = (answered - blend.arimas.further(values, horizon))[30:, :1] / np.std(np.diff(values))
+    np.testing.assert_allclose(wrong, 0.0, atol=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -194,11 +274,11 @@ def test_further_steps_of_an_arima_are_those_with_its_own_forecasts_as_values(se
     values, steps = seasonal(60), 7
     numbers = (0.3, 0.2 * (season == 0), -0.4, -0.5 * (season > 0))
     arima = Arima(season=season, log=False, floor=0.0, unit=2.0, spread=1e3, numbers=numbers)
-    said = arima.further(values, steps)
-    np.testing.assert_allclose(said[:, 0], arima.forecasts(values), rtol=1e-9)
+    said = alone(arima).further(values, steps)
+    np.testing.assert_allclose(said[:, 0], alone(arima).forecasts(values), rtol=1e-9)
     known = list(values[:40])
     for ahead in range(steps):
-        known.append(float(arima.forecasts(np.array(known))[-1]))
+        known.append(float(alone(arima).forecasts(np.array(known))[-1]))
         assert known[-1] == pytest.approx(said[39, ahead], rel=1e-9)
 
 
@@ -211,16 +291,47 @@ def test_further_steps_are_means_too(values: Float64) -> None:
     """Of the trained one's and the ARIMA's; of the ARIMA's alone they are those, of the trained one's alone those."""
     result, model = trained(values, horizon=3)
     assert result.blend is not None
-    assert result.blend.arima is not None
+    assert result.blend.arimas is not None
     assert model.spec.outputs == ("yhat", "yhat2", "yhat3")
     own = trained(values, horizon=3, blend=False)[0].model_bytes
     x = values[:, None, None]
-    wanted = {0: step_by_step(Model(own), x, None)[0][:, 0], 2: result.blend.arima.further(values, 3)}
-    for part, said in wanted.items():
-        shares = tuple(float(number == part) for number in range(3))
-        data = with_blend(own, dataclasses.replace(result.blend, shares=shares))
+    assert result.blend.ahead is not None
+    wanted = (
+        step_by_step(Model(own), x, None)[0][:, 0],
+        result.blend.arimas.further(values, 3),
+        np.repeat(values[:, None], 3, axis=1),
+        season_before(values, 12, 3),
+    )
+    for part, said in enumerate(wanted):
+        shares = (tuple(float(number == part) for number in range(4)),) * 2
+        ahead = dataclasses.replace(result.blend.ahead, season=12, shares=shares)
+        data = with_blend(own, dataclasses.replace(result.blend, ahead=ahead))
         answered = step_by_step(Model(data), x, None)[0][:, 0]
         np.testing.assert_allclose((answered - said)[30:, 1:] / np.std(np.diff(values)), 0.0, atol=2e-3)
+
+
+def test_further_steps_of_noise_are_little_worse_than_the_best_simple_ones() -> None:
+    """What a model makes of a random walk loses its share at every step; a season that is all there is gets it."""
+    random = np.random.default_rng(8)
+    walk, season = np.cumsum(random.normal(size=300)), np.tile(random.normal(size=12) * 5, 25)
+    arimas = fit_arimas(walk, [])
+    assert arimas is not None
+    wild = np.repeat(walk[:, None], 4, axis=1) + 3 * random.normal(size=(300, 4))
+    found = find_ahead(walk, np.ones(300, bool), wild, arimas, 0, 150)
+    assert all(shares[0] < 0.1 for shares in found.shares)
+    assert all(sum(shares) == pytest.approx(1, abs=1e-5) for shares in found.shares)
+    found = find_ahead(season, np.ones(300, bool), wild, arimas, 12, 150)
+    assert all(shares[3] > 0.8 for shares in found.shares)
+    few = find_ahead(walk[:5], np.ones(5, bool), wild[:5], arimas, 12, 5)
+    assert len({*few.shares}) == 1, "without an error of a step there is what is likely beforehand"
+
+
+def test_a_season_before_is_counted_in_whole_seasons() -> None:
+    """Five steps ahead of a season of four is one, a season later; before the first value there is that one."""
+    values = np.arange(10.0)
+    np.testing.assert_array_equal(season_before(values, 4, 5)[8], [5, 6, 7, 8, 5])
+    np.testing.assert_array_equal(season_before(values, 4, 5)[1], [0, 0, 0, 1, 0])
+    np.testing.assert_array_equal(season_before(values, 0, 2)[8], [8, 8])
 
 
 def test_further_steps_of_several_series_are_the_trained_ones() -> None:
