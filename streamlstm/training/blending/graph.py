@@ -51,6 +51,7 @@ MOST_SAID_UNITS = 50.0  # of what a part says: one that is led astray by a spike
 # What the trained forecaster's errors count more on values it has been fitted to, where they are too small: as much
 # again as they are, and less where it was fitted to more than so many.
 FLATTERED = 400.0
+CHANGES = ("oldest", "older", "recent")  # of the universal model's state: changes from value to value, the latest last
 TINY = 1e-30
 TOLERANCE = 1e-4  # of a change, that a part may differ by from itself alone
 ROUNDING = 1e-6  # of a value, in float32, that it may differ by too
@@ -116,7 +117,8 @@ def _blended(model_bytes: bytes, blend: Blend) -> bytes:
             (every[:, 1:width], every[:, width + 1 :]) if first.exact else (every[:, 1:width],)
         )
         if blend.ahead is not None and further is not None:
-            before = _season_before(_entry(theirs["next_state"], second, "changes"), blend.ahead.season, width)
+            changes = _entry(theirs["next_state"], second, *CHANGES)
+            before = _season_before(changes, blend.ahead.season, width)
             theirs_too = _further(value, theirs_too, (*further, before), blend.ahead, scales[-1])
         columns.append(theirs_too)
     halves = [side.concat(list(half), axis=1) for half in zip(*columns, strict=False)]
@@ -190,14 +192,13 @@ def _of_blend(blend: Blend) -> tuple[StateEntry, ...]:
     )
 
 
-def _entry(state: Sym, spec: ModelSpec, name: str) -> Sym:
-    """The piece of a packed state (B, D) that is the entry of this name."""
-    first = 0
-    for entry in spec.state:
-        if entry.name == name:
-            return state[:, first : first + entry.size]
-        first += entry.size
-    raise AssertionError(f"the universal model's state has a {name}")
+def _entry(state: Sym, spec: ModelSpec, *names: str) -> Sym:
+    """The piece of a packed state (B, D) that is the entry of this name, or those of these, which lie together."""
+    every = [entry.name for entry in spec.state]
+    begin = every.index(names[0])
+    assert tuple(every[begin : begin + len(names)]) == names, f"the universal model's state has {names}"
+    first = sum(entry.size for entry in spec.state[:begin])
+    return state[:, first : first + sum(entry.size for entry in spec.state[begin : begin + len(names)])]
 
 
 def _mixed(blend: Blend, moved: Sym, said: Sym, seen: tuple[Sym, ...], state: list[Sym]) -> tuple[Sym, list[Sym]]:
