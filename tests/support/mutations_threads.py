@@ -31,8 +31,8 @@ def asked_before_the_batch_before(patch: pytest.MonkeyPatch) -> None:
         stepper.stale, stepper.noted = getattr(stepper, "noted", arena.rows), arena.rows.copy()
         return step(stepper, items, schedule, arena)
 
-    def ask_stale(stepper: Any, batch: Any, rows: Any, tile: Any, model: Any) -> Any:
-        return ask(stepper, batch, stepper.stale if stepper.stale.shape == rows.shape else rows, tile, model)
+    def ask_stale(stepper: Any, batch: Any, rows: Any, *others: Any) -> Any:
+        return ask(stepper, batch, stepper.stale if stepper.stale.shape == rows.shape else rows, *others)
 
     patch.setattr(Stepper, "step", noting)
     patch.setattr(Stepper, "_ask_plainly", ask_stale)
