@@ -109,8 +109,12 @@ def step_once(model: Watched, count: int = 2, series: int = 40) -> Engine:
     return engine
 
 
-@pytest.mark.parametrize("again", [("2-0", "nan"), ("130000-0", "1.5")], ids=["missing values", "gaps"])
-def test_what_is_stepped_on_copies_is_shared_out_too(again: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("second", "value", "before"),
+    [("2-0", "nan", []), ("130000-0", "1.5", []), ("2-0", "1.5", ["!reset", "*"])],
+    ids=["missing values", "gaps", "resets"],
+)
+def test_what_is_stepped_on_copies_is_shared_out_too(second: str, value: str, before: list[str]) -> None:
     """Two calls wait for each other, of values that need more than the record as it is; the bits are those of one."""
     both, begun = threading.Barrier(2), threading.Event()
     served = []
@@ -120,8 +124,8 @@ def test_what_is_stepped_on_copies_is_shared_out_too(again: tuple[str, str]) -> 
         options = EngineSettings(step_threads=count, gap_after_ms=60_000, spacing_ms=60_000)
         engine, store = Engine(model, options), MemoryStore(server)
         begun.clear()
-        for entry_id, value in (("1-0", "1.5"), again):
-            server.add("values", entry_id, *[part for number in range(40) for part in (f"s{number}", value)])
+        for entry_id, text, first in (("1-0", "1.5", []), (second, value, before)):
+            server.add("values", entry_id, *first, *[part for number in range(40) for part in (f"s{number}", text)])
             pump(engine, store, ["values"])
             begun.set()
         served.append(server.stream("values"))
