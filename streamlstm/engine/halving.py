@@ -6,6 +6,7 @@ got. Every step of the engine but that of a lone value goes through here; that o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,13 +19,22 @@ if TYPE_CHECKING:
 
 Float32 = NDArray[np.float32]
 Index = NDArray[np.int64]
+# x [T, B, F], state [B, D], times [T, B] to y [T, B, O] and the state after it.
+Advance = Callable[[Float32, Float32, Index], tuple[Float32, Float32]]
+
+
+def advance_of(model: StepModel) -> Advance:
+    """`StepModel.advance` for who gives times whether the model uses them or not."""
+    if model.spec.uses_time:
+        return model.advance
+    return lambda x, state, _: model.advance(x, state, None)
 
 
 class Halving:
     """A model whose failures are answers that are not finite."""
 
     def __init__(self, model: StepModel) -> None:
-        self._model, self._uses_time = model, model.spec.uses_time
+        self._advance_all, self._y_width = advance_of(model), model.spec.y_width
         self.failures: dict[int, str] = {}  # what series of the last call failed with, by their place in it
 
     def advance(self, x: Float32, state: Float32, times: Index) -> tuple[Float32, Float32]:
@@ -34,13 +44,12 @@ class Halving:
 
     def _advance(self, x: Float32, state: Float32, times: Index, first: int) -> tuple[Float32, Float32]:
         try:
-            return self._model.advance(x, state, times if self._uses_time else None)
+            return self._advance_all(x, state, times)
         except StepError as error:
             steps, batch = x.shape[:2]
             if batch == 1:
                 self.failures[first] = str(error)
-                outputs = self._model.spec.y_width
-                return np.full((steps, 1, outputs), np.nan, np.float32), np.full_like(state, np.nan)
+                return np.full((steps, 1, self._y_width), np.nan, np.float32), np.full_like(state, np.nan)
         halves = (slice(0, batch // 2), slice(batch // 2, batch))
         parts = [
             self._advance(

@@ -8,21 +8,19 @@ stepped through one by one (see `gaps`). Both act on a copy of the record: if th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.engine.finite import finite_answers
+from streamlstm.engine.halving import Advance
 from streamlstm.models import NEVER, NO_GAPS, Gaps, filled_time
 from streamlstm.store.record import RecordFormat, Rows, count_on
 
 Float32 = NDArray[np.float32]
 Index = NDArray[np.int64]
-
-# x [1, B, F], state [B, D], times [1, B] to y [1, B, O] and the state after it.
-Advance = Callable[[Float32, Float32, Index], tuple[Float32, Float32]]
 
 
 def silences_in_batch(

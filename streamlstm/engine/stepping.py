@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.engine.finite import finite_answers
-from streamlstm.engine.halving import Halving
+from streamlstm.engine.halving import Advance, Halving, advance_of
 from streamlstm.engine.kernel_demands import NO_ANSWER, Answer, BatchArrays, Layout
 from streamlstm.engine.kernels import all_finite, apply_outputs, gather_columns, gather_steps
 from streamlstm.engine.overflow import MOST_REJECTED, why_rejected
@@ -196,14 +196,13 @@ class Stepper:
 
         Raises StepError if the model fails.
         """
-        held, at = rows, tile.row
+        held, at, advance = rows, tile.row, advance_of(model)
         if on_copies:
             held, at = rows.take(tile.row, axis=0), np.arange(len(tile.row))
-            advance = model.advance if self._uses_time else lambda x, state, _: model.advance(x, state, None)
             self.silences.by(advance).act(held, batch.items.times_ms[tile.first_items()])
             if self._stand_in(batch, held, tile) is not None:
                 return None
-        answers = self._ask_plainly(batch, held, at, tile, model)
+        answers = self._ask_plainly(batch, held, at, tile, advance)
         if answers is None:
             return None
         tally = new_tally(len(batch.tally))
@@ -303,7 +302,7 @@ class Stepper:
         return answers, bad
 
     def _ask_plainly(
-        self, batch: Batch, rows: Rows, at: Index, tile: Segments, model: StepModel
+        self, batch: Batch, rows: Rows, at: Index, tile: Segments, advance: Advance
     ) -> list[_Answer] | None:
         """`_ask`, which changes nothing here: for any thread. None if not all is finite.
 
@@ -313,7 +312,7 @@ class Stepper:
         answers: list[_Answer] = []
         for rectangle, ends in tile.rectangles():
             x, times = self._fed(batch, tile, rectangle)
-            y, state = model.advance(x, state[: rectangle.batch], times if self._uses_time else None)
+            y, state = advance(x, state[: rectangle.batch], times)
             if not (all_finite(y) and all_finite(state)):
                 return None
             answers.append(_Answer(rectangle, ends, y, state))
