@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.training.blending.arimas import Arimas
-from streamlstm.training.blending.shares import shares_by
+from streamlstm.training.blending.shares import OTHER_POWER, TRAINED_POWER, shares_by
 
 Float64 = NDArray[np.float64]
 
 # How likely shares of the trained one, the ARIMAs, the last value and that a season before are (`shares_by`): half by
 # these, and half as the first two have shares in the next step's forecast.
 POWERS = (0.36, 1.44, 0.05, 0.05)
-NEXT_POWERS = (0.33, 1.33)
+NEXT_POWERS = (TRAINED_POWER, OTHER_POWER)
 MOST_JUDGED = 500  # errors of each step, evenly spread
 MOST_SEASON = 344  # steps: the changes that the universal model carries
 
@@ -59,12 +59,14 @@ def backwards(season: int, steps: int) -> NDArray[np.int64]:
 
 
 def find_ahead(
-    values: Float64, observed: NDArray[np.bool_], trained: Float64, arimas: Arimas, season: int, start: int
+    values: Float64, observed: NDArray[np.bool_], trained: Float64, arimas: Float64, season: int, start: int
 ) -> Ahead:
-    """By errors on the values (N,) that are `observed` from `start` on; `trained` is what that one says, (N, steps)."""
+    """By errors on the values (N,) that are `observed` from `start` on.
+
+    `trained` and `arimas` are what these say, (N, steps); NaN where the ARIMAs have too few values.
+    """
     steps = trained.shape[1]
-    further = arimas.further(values, steps)
-    further = np.where(np.isnan(further), trained, further)
+    further = np.where(np.isnan(arimas), trained, arimas)
     before = season_before(values, season, steps)
     every = [trained, further, np.broadcast_to(values[:, None], trained.shape), before]
 

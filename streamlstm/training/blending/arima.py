@@ -60,7 +60,7 @@ class Arima:
 
         NaN while there are too few.
         """
-        z = scaled(values, log=self.log, floor=self.floor) / self.unit
+        z = _scaled(values, log=self.log, floor=self.floor) / self.unit
         w, e, s = _errors(z, self.season, np.array(self.numbers)[:, None], self.spread)
         kept, said = max(1, self.season), np.full((len(values), steps), np.nan)
         if len(values) > self.lag:
@@ -101,7 +101,7 @@ def further_changes(arima: Arima, steps: int) -> Float64:
 def fit_arima(values: Float64, season: int, *, log: bool) -> Arima | None:
     """One of a `season`, or none, to values (N,) or their logarithms; None of values that stand still."""
     floor = LOG_FLOOR * float(values.min()) if log else 0.0
-    z = scaled(values[-MOST_FITTED:], log=log, floor=floor)
+    z = _scaled(values[-MOST_FITTED:], log=log, floor=floor)
     unit = float(np.std(np.diff(z)))
     if not unit > 0:
         return None
@@ -109,7 +109,7 @@ def fit_arima(values: Float64, season: int, *, log: bool) -> Arima | None:
     return Arima(season=season, log=log, floor=floor, unit=unit, spread=spread, numbers=numbers)
 
 
-def scaled(values: Float64, *, log: bool, floor: float) -> Float64:
+def _scaled(values: Float64, *, log: bool, floor: float) -> Float64:
     """The values, or the logarithms of what they are above the floor."""
     z: Float64 = np.log(np.maximum(values, floor)) if log else values
     return z

@@ -21,7 +21,7 @@ from streamlstm.models import ARIMA, TRAINED, UNIVERSAL, UNIVERSAL_FILE, Model
 from streamlstm.tables import Series
 from streamlstm.training.blending.ahead import Ahead, find_ahead, season_ahead
 from streamlstm.training.blending.arimas import COMMON_SEASONS, Arimas, fit_arimas
-from streamlstm.training.blending.shares import mean_squares, shares_by
+from streamlstm.training.blending.shares import OTHER_POWER, TRAINED_POWER, mean_squares, shares_by
 from streamlstm.training.forecaster import Forecaster
 from streamlstm.training.panel import Panel
 from streamlstm.training.plan import naive_scale, validation_starts
@@ -32,9 +32,8 @@ Float64 = NDArray[np.float64]
 FEW = 2_000  # training values: of no more, the forecast is blended in any case
 PAYS = 0.995  # of the trained one's error in validation, what the mean's has to be where there are more
 MOST_STEPS = 20_000  # of the longest series: the universal model takes 0.1 ms of the training for each, several times
-# How likely a mixture is beforehand: the product of the shares, each to its power less one (Dirichlet's distribution).
-# The trained one's is a quarter of the others': it has been fitted to most.
-POWERS = (0.33, 1.33, 1.33)
+# How likely shares of the trained one, the universal model and the ARIMAs are, and of the first two (`shares_by`).
+POWERS = (TRAINED_POWER, OTHER_POWER, OTHER_POWER)
 POWERS_OF_TWO = (1.0, 2.0)
 # Of the values are one and the same from which on there is no blend: the few others are spikes, which no mean should
 # give way to all the time.
@@ -98,11 +97,13 @@ def find_blends(searched: Forecaster, panel: Panel, series: Sequence[Series], as
     every = _trained(searched, panel)
     said = [every[..., 0], _universal(values)]
     arimas: list[Arimas | None] = [None, None]
+    further: Float64 | None = None  # what the ARIMAs say, (N, horizon)
     if count == 1:
         logs, ends = not searched.config.exact, (int(starts[0]), int(panel.lengths[0]))
         arimas = [fit_arimas(values[:end, 0], _seasons(panel, series, asked), logs=logs) for end in ends]
     if arimas[0] is not None and arimas[1] is not None:
-        own = arimas[0].forecasts(values[:, 0])[:, None]
+        further = arimas[0].further(values[:, 0], every.shape[2])
+        own = further[:, :1]
         said.append(np.where(np.isnan(own), values, own))
     else:
         arimas = [None, None]
@@ -111,21 +112,25 @@ def find_blends(searched: Forecaster, panel: Panel, series: Sequence[Series], as
         return NOT_BLENDED
     naive = naive_scale(panel)[:, 0]
     errors = np.stack([((values[1:] - one[:-1]) / naive)[tested] for one in said])
-    shares = shares_by(errors, POWERS if len(said) == len(POWERS) else POWERS_OF_TWO)
+    shares = _shares(errors)
     if int(panel.lengths.sum()) > FEW:
         alone, mean = mean_squares(np.stack([errors[0], np.array(shares) @ errors]))
         if not mean < PAYS**2 * alone:
             return NOT_BLENDED
     trained_values = int(panel.lengths.sum())
     ahead = None
-    if arimas[0] is not None and every.shape[2] > 1:
+    if arimas[0] is not None and further is not None and every.shape[2] > 1:
         season = season_ahead(searched.config.seasons, arimas[0])
-        ahead = find_ahead(values[:, 0], panel.observed[:, 0, 0], every[:, 0], arimas[0], season, int(starts[0]))
+        ahead = find_ahead(values[:, 0], panel.observed[:, 0, 0], every[:, 0], further, season, int(starts[0]))
     first = Blend(
         shares=shares, arimas=arimas[0], ahead=ahead, trained_steps=int(starts.max()), trained_values=int(starts.sum())
     )
     last = replace(first, arimas=arimas[1], trained_steps=int(panel.lengths.max()), trained_values=trained_values)
     return Blends(last, first)
+
+
+def _shares(errors: Float64) -> tuple[float, ...]:
+    return shares_by(errors, POWERS if len(errors) == len(POWERS) else POWERS_OF_TWO)
 
 
 def _seasons(panel: Panel, series: Sequence[Series], asked: Seasons | None) -> list[int]:

@@ -17,6 +17,8 @@ Float64 = NDArray[np.float64]
 VALUES_A_POWER = 5.0  # so many errors count as one: those that follow each other are alike
 PARTS = 10  # that a mixture is made of
 LEAST_PART = 0.02  # that is taken for a share of none
+# Of one that is as good as another, but that the trained one has been fitted to most: a quarter of the others'.
+TRAINED_POWER, OTHER_POWER = 0.33, 1.33
 LINEAR_FROM = 4.0  # median errors, from which on an error counts linearly: one outlier decides nothing
 
 

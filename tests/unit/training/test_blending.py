@@ -19,9 +19,8 @@ from streamlstm.training.blending import blend
 from streamlstm.training.blending.ahead import find_ahead, season_before
 from streamlstm.training.blending.arima import Arima
 from streamlstm.training.blending.arimas import Arimas, fit_arimas
-from streamlstm.training.blending.blend import FEW, POWERS, POWERS_OF_TWO
+from streamlstm.training.blending.blend import FEW, _shares
 from streamlstm.training.blending.graph import check_blended, with_blend
-from streamlstm.training.blending.shares import shares_by
 from streamlstm.training.pipeline import TrainingResult
 
 SMALL = TrainingOptions(units=(4,), members=1, loop=LoopOptions(epochs=1))
@@ -38,10 +37,6 @@ def seasonal(length: int = 160, season: int = 12, theta: float = -0.5, level: fl
         w = e[t] + theta * e[t - 1] - 0.6 * e[t - season] - 0.6 * theta * e[t - season - 1]
         z[t] = z[t - 1] + z[t - season] - z[t - season - 1] + w
     return z + level
-
-
-def _shares(errors: Float64) -> tuple[float, ...]:
-    return shares_by(errors, POWERS if len(errors) == 3 else POWERS_OF_TWO)
 
 
 def alone(arima: Arima) -> Arimas:
@@ -317,12 +312,13 @@ def test_further_steps_of_noise_are_little_worse_than_the_best_simple_ones() -> 
     arimas = fit_arimas(walk, [])
     assert arimas is not None
     wild = np.repeat(walk[:, None], 4, axis=1) + 3 * random.normal(size=(300, 4))
-    found = find_ahead(walk, np.ones(300, bool), wild, arimas, 0, 150)
+    said = arimas.further(walk, 4)
+    found = find_ahead(walk, np.ones(300, bool), wild, said, 0, 150)
     assert all(shares[0] < 0.1 for shares in found.shares)
     assert all(sum(shares) == pytest.approx(1, abs=1e-5) for shares in found.shares)
-    found = find_ahead(season, np.ones(300, bool), wild, arimas, 12, 150)
+    found = find_ahead(season, np.ones(300, bool), wild, arimas.further(season, 4), 12, 150)
     assert all(shares[3] > 0.8 for shares in found.shares)
-    few = find_ahead(walk[:5], np.ones(5, bool), wild[:5], arimas, 12, 5)
+    few = find_ahead(walk[:5], np.ones(5, bool), wild[:5], said[:5], 12, 5)
     assert len({*few.shares}) == 1, "without an error of a step there is what is likely beforehand"
 
 
