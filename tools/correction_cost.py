@@ -102,8 +102,11 @@ def drained(client: Any, folder: Path, port: int, made: list[tuple[str, Fields]]
         return len(made) / (cpu_s(pid) - before)
 
 
-def alone(client: Any, folder: Path, port: int, values: int, back: int) -> tuple[float, float]:
-    """Milliseconds until a correction is made that reaches so many values back: the first, and the median of others."""
+def alone(client: Any, folder: Path, port: int, values: int, back: int, trimmed: int = 0) -> tuple[float, float]:
+    """Milliseconds until a correction is done with that reaches so many values back: the first, the median of others.
+
+    With the oldest entries `trimmed` it is refused.
+    """
     client.flushall()
     entries = [(f"{FIRST_MS + number * 1000}-0", Fields(one=300 + number % 50)) for number in range(values)]
     with serving(folder, port, "values"):
@@ -112,34 +115,16 @@ def alone(client: Any, folder: Path, port: int, values: int, back: int) -> tuple
             pipe.xadd("values", fields, entry)
         pipe.execute()
         wait_for(client, "values", entries[-1][0])
+        if trimmed:
+            client.xtrim("values", maxlen=values - trimmed, approximate=False)
         took = []
         for number in range(6):
             began = time.perf_counter()
             text = f"one {entries[-back][0]} {300 + number}"
             wait_for(client, "values", client.xadd("values", {"!correct": text}).decode())
             took.append(1000 * (time.perf_counter() - began))
+        assert client.xlen("{values}:dead") == (len(took) if trimmed else 0), "all are refused, or none"
     return took[0], statistics.median(took[1:])
-
-
-def refused(client: Any, folder: Path, port: int, values: int) -> tuple[float, float]:
-    """Milliseconds until a correction is refused, as the beginning was trimmed: the first, the median of others."""
-    client.flushall()
-    entries = [(f"{FIRST_MS + number * 1000}-0", Fields(one=300 + number % 50)) for number in range(values)]
-    with serving(folder, port, "values"):
-        pipe = client.pipeline(transaction=False)
-        for entry, fields in entries:
-            pipe.xadd("values", fields, entry)
-        pipe.execute()
-        wait_for(client, "values", entries[-1][0])
-        client.xtrim("values", maxlen=values - 100, approximate=False)
-        took = []
-        for number in range(6):
-            began = time.perf_counter()
-            text = f"one {entries[-10 - number][0]} {300 + number}"
-            wait_for(client, "values", client.xadd("values", {"!correct": text}).decode())
-            took.append(1000 * (time.perf_counter() - began))
-        assert client.xlen("{values}:dead") == len(took), "all are refused"
-        return took[0], statistics.median(took[1:])
 
 
 def main() -> None:
@@ -160,7 +145,7 @@ def main() -> None:
         for values, back in ((50_000, 1), (50_000, 100), (50_000, 10_000), (50_000, 50_000)):
             first, other = alone(client, folder, port, values, back)
             print(f"one of {values:,} values, {back:,} back: {first:.1f} ms, once more {other:.1f} ms", flush=True)
-        first, other = refused(client, folder, port, 50_000)
+        first, other = alone(client, folder, port, 50_000, back=10, trimmed=100)
         print(f"one of 50,000 values, refused: {first:.1f} ms, once more {other:.1f} ms", flush=True)
 
 

@@ -154,12 +154,10 @@ class Forked(subprocess.Popen[Any]):
         return self.returncode
 
 
-def run(
-    arguments: list[str], *, stdin: Any = None, timeout: float, fresh: bool = False, **options: Any
-) -> subprocess.CompletedProcess[Any]:
-    """Run `streamlstm ARGUMENT…` to its end, as `subprocess.run` does; `fresh`: in a new interpreter."""
+def run(arguments: list[str], *, stdin: Any = None, timeout: float, **options: Any) -> subprocess.CompletedProcess[Any]:
+    """Run `streamlstm ARGUMENT…` to its end, as `subprocess.run` does."""
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with begin(arguments, fresh=fresh, **pipes, **options) as process:
+    with begin(arguments, **pipes, **options) as process:
         try:
             out, errors = process.communicate(stdin, timeout=timeout)
         except BaseException:
@@ -169,7 +167,7 @@ def run(
 
 
 def begin(arguments: list[str], *, fresh: bool = False, **options: Any) -> subprocess.Popen[Any]:
-    """Start `streamlstm ARGUMENT…`."""
+    """Start `streamlstm ARGUMENT…`; `fresh`: in a new interpreter."""
     if fresh:
         return subprocess.Popen([sys.executable, "-m", "streamlstm", *arguments], **options)
     return Forked(arguments, **options)
