@@ -16,6 +16,7 @@ import numpy as np
 
 from streamlstm.cli.benchmark.lstm_file import lstm_file
 from streamlstm.models.model import Model
+from streamlstm.models.pairs import split
 
 SHAPES = ((1, 1), (1, 100), (1, 1000), (100, 1), (1000, 1), (40, 1000))  # values one after the other, series
 ROUNDS = 15
@@ -24,7 +25,8 @@ ROUNDS = 15
 def seconds_a_call(model: Model, steps: int, batch: int, calls: int) -> float:
     """Of one call; values far from a constant, so that no part of the model has nothing to do."""
     random = np.random.default_rng(0)
-    x = random.normal(100, 10, (steps, batch, len(model.spec.features))).astype(np.float32)
+    x = random.normal(100, 10, (steps, batch, len(model.spec.features)))
+    x = split(x) if model.spec.exact else x.astype(np.float32)
     times = 3_600_000 * np.arange(steps, dtype=np.int64)[:, None].repeat(batch, axis=1)
     given = times if model.spec.uses_time else None
     state = model.initial_state(batch)
