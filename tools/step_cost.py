@@ -25,8 +25,8 @@ ROUNDS = 15
 def seconds_a_call(model: Model, steps: int, batch: int, calls: int) -> float:
     """Of one call; values far from a constant, so that no part of the model has nothing to do."""
     random = np.random.default_rng(0)
-    x = random.normal(100, 10, (steps, batch, len(model.spec.features)))
-    x = split(x) if model.spec.exact else x.astype(np.float32)
+    numbers = random.normal(100, 10, (steps, batch, len(model.spec.features)))
+    x = split(numbers) if model.spec.exact else numbers.astype(np.float32)
     times = 3_600_000 * np.arange(steps, dtype=np.int64)[:, None].repeat(batch, axis=1)
     given = times if model.spec.uses_time else None
     state = model.initial_state(batch)

@@ -198,13 +198,18 @@ class Graph:
 
     def _drop_unused(self, wanted: set[str]) -> None:
         """Leave out nodes and constants that nothing wanted depends on."""
-        kept = []
-        for node in reversed(self._nodes):
-            if wanted.intersection(node.output):
-                wanted |= _names_used(node)
-                kept.append(node)
-        self._nodes = kept[::-1]
-        self._initializers = [tensor for tensor in self._initializers if tensor.name in wanted]
+        self._nodes, used = needed(self._nodes, wanted)
+        self._initializers = [tensor for tensor in self._initializers if tensor.name in used]
+
+
+def needed(nodes: Sequence[onnx.NodeProto], wanted: set[str]) -> tuple[list[onnx.NodeProto], set[str]]:
+    """The nodes, in their order, that tensors depend on, and the names of all tensors they and these use."""
+    kept, used = [], set(wanted)
+    for node in reversed(nodes):
+        if used.intersection(node.output):
+            used |= names_used(node)
+            kept.append(node)
+    return kept[::-1], used
 
 
 def _prefix_names(node: onnx.NodeProto, prefix: str) -> None:
@@ -213,7 +218,7 @@ def _prefix_names(node: onnx.NodeProto, prefix: str) -> None:
     node.input[:] = [name and prefix + name for name in node.input]
     node.output[:] = [name and prefix + name for name in node.output]
     for attribute in node.attribute:
-        for inner in _inner_graphs(attribute):
+        for inner in inner_graphs(attribute):
             for below in inner.node:
                 _prefix_names(below, prefix)
             for value in (*inner.input, *inner.output, *inner.initializer):
@@ -221,17 +226,17 @@ def _prefix_names(node: onnx.NodeProto, prefix: str) -> None:
             del inner.value_info[:]
 
 
-def _inner_graphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
+def inner_graphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
     """The graphs of an attribute; to ask for one that is not there would make it."""
     return [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
 
 
-def _names_used(node: onnx.NodeProto) -> set[str]:
+def names_used(node: onnx.NodeProto) -> set[str]:
     """The tensors a node reads, those read inside of its body too."""
     names = {name for name in node.input if name}
     for attribute in node.attribute:
-        for graph in _inner_graphs(attribute):
+        for graph in inner_graphs(attribute):
             names.update(output.name for output in graph.output)
             for inner in graph.node:
-                names |= _names_used(inner)
+                names |= names_used(inner)
     return names

@@ -33,7 +33,7 @@ from streamlstm.models import (
     check_bits,
     step_by_step,
 )
-from streamlstm.models.graph import Graph
+from streamlstm.models.graph import Graph, without_needless_cuts
 from streamlstm.nn import OnnxOperations, added
 from streamlstm.training.blending.ahead import Ahead, backwards, season_before
 from streamlstm.training.blending.arima_nodes import ArimaNodes, arimas_state
@@ -124,7 +124,7 @@ def _blended(model_bytes: bytes, blend: Blend) -> bytes:
     halves = [side.concat(list(half), axis=1) for half in zip(*columns, strict=False)]
     y = side.concat(halves[: 1 + first.exact], axis=1).unsqueeze(0)
     model = graph.model(spec, y.name, side.concat([*carried, *state], axis=1).name)
-    done: bytes = model.SerializeToString(deterministic=True)
+    done: bytes = without_needless_cuts(model).SerializeToString(deterministic=True)
     return done
 
 
