@@ -43,6 +43,7 @@ def counted(model: onnx.ModelProto) -> Counter[str]:
 
 @pytest.mark.parametrize("scanned", [False, True])
 def test_every_number_is_the_same_with_fewer_nodes(scanned: bool) -> None:
+    """One cut of a state and one join of it, and the same bits."""
     given = joined(scanned=scanned)
     made = without_needless_cuts(given)
     before, after = counted(given), counted(made)
