@@ -20,6 +20,7 @@ from typing import Any
 
 from support.forked import END, HEAVY_COMMANDS, Loaded
 
+PATIENCE_S = 60.0  # with forks that end after the shell
 # What the shell starts: it hands on its arguments, environment, directory, input and outputs, then its signals, and
 # ends as the fork does. Where it is killed itself, so is the fork.
 STANDING_FOR = """
@@ -70,14 +71,18 @@ def forked_program(path: Path) -> Iterator[None]:
 
 
 def _answer(door: socket.socket) -> None:
-    """Fork for whoever comes, each in a thread, until the door is shut."""
-    threads = []
+    """Fork for whoever comes, each in a thread, until the door is shut; then wait for those who were asked to end."""
+    begun: list[tuple[socket.socket, threading.Thread]] = []
     with contextlib.suppress(OSError):
         while True:
             caller, _ = door.accept()
-            threads.append(threading.Thread(target=_fork_for, args=(caller,), name="forked program"))
-            threads[-1].start()
-    for thread in threads:
+            thread = threading.Thread(target=_fork_for, args=(caller,), name="forked program")
+            begun.append((caller, thread))
+            thread.start()
+    for caller, thread in begun:
+        thread.join(PATIENCE_S)
+        with contextlib.suppress(OSError):  # closed, as it should be
+            caller.shutdown(socket.SHUT_RDWR)
         thread.join()
 
 
@@ -86,7 +91,10 @@ def _fork_for(caller: socket.socket) -> None:
     with caller:
         data, descriptors, _, _ = socket.recv_fds(caller, 1 << 16, 3)
         while not data.endswith(END):
-            data += caller.recv(1 << 16)
+            part = caller.recv(1 << 16)
+            if not part:  # killed before it had said what it wants
+                return
+            data += part
         told: dict[str, Any] = json.loads(data) | {"limits": []}
         # What has loaded the program is shared with the other tests, whatever a shell has put before its path.
         ours = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
