@@ -115,11 +115,14 @@ class Builder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
         self._folder.mkdir(parents=True, exist_ok=True)
-        storage = self._folder / "storage.conf"
-        storage.write_text(
-            f'[storage]\ndriver = "vfs"\nrunroot = "{self._folder}/run"\ngraphroot = "{self._folder}/images"\n'
-        )
-        self._environment = {**os.environ, "CONTAINERS_STORAGE_CONF": str(storage), "BUILDAH_ISOLATION": "chroot"}
+        self._environment = {**os.environ, "BUILDAH_ISOLATION": "chroot"}
+        self._keep_images("overlay")
+        try:  # which a folder that is an overlay itself, as a container's, does not take
+            container = self._buildah("from", "scratch").strip()
+            self._buildah("mount", container)
+            self._buildah("rm", container)
+        except BuildError:
+            self._keep_images("vfs")  # copies the whole file system at each step
 
     def build(self, tag: str = "streamlstm") -> None:
         """Build the image of the Dockerfile."""
@@ -150,6 +153,12 @@ class Builder:
             )
         finally:
             self._buildah("rm", container)
+
+    def _keep_images(self, driver: str) -> None:
+        """Write how and where images are kept."""
+        storage, place = self._folder / "storage.conf", self._folder / driver
+        storage.write_text(f'[storage]\ndriver = "{driver}"\nrunroot = "{place}/run"\ngraphroot = "{place}/images"\n')
+        self._environment["CONTAINERS_STORAGE_CONF"] = str(storage)
 
     def _base(self, python: str) -> str:
         return f"docker.io/library/python:{python}-slim-{SUITE}"

@@ -240,6 +240,8 @@ def _become(told: dict[str, Any], descriptors: list[int]) -> None:
         os.dup2(descriptor, number)
         os.close(descriptor)
     os.chdir(told["directory"])
+    for which, bounds in told["limits"]:
+        resource.setrlimit(which, tuple(bounds))
     os.environ.clear()
     os.environ.update(told["environment"])
     time.tzset()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from support.forked_program import forked_program
 from support.paths import ROOT
 from support.programs import program
 from support.server import free_port
@@ -96,6 +98,8 @@ def run_page(
 ) -> subprocess.CompletedProcess[str]:
     """Run all that a page has; `shorter` replaces what takes long, `more` is set in the environment."""
     environment = furnish(place, warnings=warnings) | dict(more)
+    # What is said by Python's own variables a fork does not hear: a fresh interpreter for each command then.
+    started = contextlib.nullcontext() if "PYTHONPATH" in more else forked_program(place / "bin" / "streamlstm")
     text = script_of(page, place)
     if "redis-server " in text:
         program("redis-server")
@@ -103,15 +107,16 @@ def run_page(
     ports = {port: str(free_port()) for port in PORTS}
     for old, new in {**ports, **shorter}.items():
         text = text.replace(old, new)
-    done = subprocess.run(
-        ["bash", "-c", HEAD + text],
-        cwd=place,
-        env={"STREAMLSTM_HTTP": f"127.0.0.1:{ports['9478']}"} | environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    with started:
+        done = subprocess.run(
+            ["bash", "-c", HEAD + text],
+            cwd=place,
+            env={"STREAMLSTM_HTTP": f"127.0.0.1:{ports['9478']}"} | environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
     assert done.returncode == 0, f"{name_of(page)}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     assert set(extras_asked_for(place)) <= set(extras())
     return done

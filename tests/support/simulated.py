@@ -55,6 +55,7 @@ class Kind:
     faults: Faults = field(default_factory=Faults)
     options: dict[str, Any] = field(default_factory=dict)
     models: int = 1
+    seeds: int = 30  # that CI plays: all of `expected` happens within them, and every mutation of the kind is found
     short_way: bool = True  # whether a few values go their own way, or in threads too
     half: bool = False  # where these are 0: the LSTM carries float16
 
@@ -78,6 +79,7 @@ KINDS = {
     "imports": Kind(expected=(*STORE, *_around("rebuild", "replace"), *IMPORTED, "rewind"), faults=IMPORTS),
     "refused commands": Kind(
         expected=("stall before send_commit", "fenced commit", *REFUSED),
+        seeds=50,
         faults=REFUSALS,
         options={"refused": ("rights", "lost", "mixed")},
     ),
@@ -109,6 +111,7 @@ KINDS = {
     ),
     "anomalies, torn commits": Kind(
         expected=(*TORN, "anomalies"),
+        seeds=70,
         faults=TEARS,
         options={**SCORED, "refused": ("proxy", "midst"), "daemons_at_work": 1},
     ),
@@ -118,7 +121,7 @@ KINDS = {
         options={**SCORED, "refused": ("some",), "daemons_at_work": 1, "odd": 0.0},
     ),
     "corrections": Kind(
-        expected=(*STORE, *_around("read", "letters"), "rewind"), options={"corrected": 0.3, "odd": 0.2}
+        expected=(*STORE, *_around("read", "letters"), "rewind"), seeds=35, options={"corrected": 0.3, "odd": 0.2}
     ),
     "corrections of warm starts": Kind(
         expected=(*STORE, "warm values", "rewind"), options={"corrected": 0.3, "warm": 0.3}
@@ -143,7 +146,7 @@ KINDS = {
     "late values refused, models in roles": Kind(
         expected=(*STORE, *ROLES, "rewind"),
         faults=PROMOTIONS,
-        options={"tried": 3, "corrected": 0.3, "late": "dead"},
+        options={"tried": 3, "corrected": 0.5, "late": "dead"},
     ),
     "corrections and imports": Kind(
         expected=(*IMPORTED, "rewind"), faults=IMPORTS, options={"corrected": 0.3, "odd": 0.2}

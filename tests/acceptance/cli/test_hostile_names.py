@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pty
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -16,7 +14,7 @@ import pytest
 
 from streamlstm.common.escaping import as_column, printable
 from streamlstm.store.keys import Keys
-from support import models
+from support import forked, models
 from support.server import Server
 from support.serving import add, run, serve, wait_for_position
 
@@ -29,9 +27,7 @@ SHOWN = r"a\x1b[2J\r\n2026-01-01T00:00:00.000Z \x20b \x20yhat=9\x9b\u202e\\" + r
 def on_a_terminal(*arguments: str, until: str = "\0") -> str:
     """What the program sends to a terminal, stdout and stderr together, to its end or until it has said something."""
     leader, follower = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "streamlstm", *arguments], stdin=follower, stdout=follower, stderr=follower
-    ) as process:
+    with forked.begin([*arguments], env=os.environ, stdin=follower, stdout=follower, stderr=follower) as process:
         os.close(follower)
         found = b""
         with suppress(OSError):  # EIO: the other side is closed

@@ -17,7 +17,7 @@ from streamlstm.models.providers import fingerprint
 from support import forked
 
 AIRLINE = Path(streamlstm.__file__).parent / "models" / "airline-passengers.csv"
-QUICK = ["--units", "8", "--epochs", "3"]
+QUICK = ["--units", "8", "--epochs", "3", "--ensemble", "1"]
 READ = f"streamlstm: {AIRLINE}: times 'time', one series, value 'passengers'\n"  # what is said of the table
 
 
@@ -66,7 +66,8 @@ def test_people_get_a_table_and_a_picture(tmp_path: Path) -> None:
 def test_settings_come_from_the_environment_too(tmp_path: Path) -> None:
     """STREAMLSTM_UNITS stands in for --units."""
     path = tmp_path / "m.onnx"
-    done = run(str(AIRLINE), "-o", str(path), STREAMLSTM_UNITS="4,3", STREAMLSTM_SEASON="none", STREAMLSTM_EPOCHS="1")
+    settings = {"UNITS": "4,3", "SEASON": "none", "EPOCHS": "1", "ENSEMBLE": "1"}
+    done = run(str(AIRLINE), "-o", str(path), **{f"STREAMLSTM_{name}": value for name, value in settings.items()})
     assert done.returncode == 0, done.stderr
     spec = streamlstm.load(path).spec
     assert spec.training["units"] == [4, 3]

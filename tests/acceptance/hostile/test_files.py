@@ -27,7 +27,7 @@ from support import models, mutants
 from support.forked import Forked
 from support.unconfined import read_here
 
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "10"))
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "4"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 MEGABYTES = 1024
 CPU_SECONDS = 10

@@ -12,6 +12,7 @@ from streamlstm.common.settings import EngineSettings
 from streamlstm.engine.engine import Engine
 from streamlstm.models.model import Model
 from streamlstm.store.memory import MemoryServer, MemoryStore
+from streamlstm.store.resp.codec import COMPILED
 from support import models
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.oracle import Oracle
@@ -21,6 +22,7 @@ from support.traffic import entries
 LSTM, BREAKS, HOURS = models.load_lstm(8), Model(models.reciprocal()), Model(models.hours())
 ALL = 10_000
 STREAMS = ("values", "loads")
+SEEDS = range(4 if COMPILED else 1)  # the twins in Python take three times as long
 Entries = list[tuple[str, list[str]]]
 
 
@@ -53,7 +55,7 @@ def _serve(
 
 @pytest.mark.parametrize("model", [LSTM, BREAKS, HOURS], ids=["lstm", "breaks", "hours"])
 @pytest.mark.parametrize("missing", ["impute", "skip"])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_the_same_series_begin_whatever_the_batch(model: Model, missing: str, seed: int) -> None:
     """Values, resets, rejected values and restarts near the limit, two streams in one engine: the oracle's bits."""
     traffic = {stream: _traffic(2 * seed + number) for number, stream in enumerate(STREAMS)}

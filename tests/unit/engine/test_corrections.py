@@ -100,7 +100,7 @@ def answer(
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("missing", ["impute", "hold", "skip"])
-@settings(max_examples=examples(3))
+@settings(max_examples=examples(2))
 @given(seed=st.integers(0, 2**32 - 1), extras=st.sampled_from([NO_EXTRAS, Extras(0.8, score=True)]))
 def test_corrected_series_are_the_oracles(name: str, missing: str, seed: int, extras: Extras) -> None:
     """Values, missing ones, late ones, resets, rubbish and what is no correction, cut into batches at random."""
@@ -115,7 +115,7 @@ def test_corrected_series_are_the_oracles(name: str, missing: str, seed: int, ex
     assert_states_equal(held.state, oracle, Engine(model, EngineSettings(**options)).format)  # type: ignore[arg-type]
 
 
-@settings(max_examples=examples(12))
+@settings(max_examples=examples(6))
 @given(
     seed=st.integers(0, 2**32 - 1),
     most=st.sampled_from([7, 1000]),
@@ -251,7 +251,7 @@ def runs(traffic: Entries, *, most: int) -> list[list[str]]:
     return batches
 
 
-@settings(max_examples=examples(12))
+@settings(max_examples=examples(6))
 @given(seed=st.integers(0, 2**32 - 1))
 def test_silences_are_stepped_again(seed: int) -> None:
     """Gaps are filled, and idle series begin anew, where a late value or a correction leaves them so."""

@@ -30,7 +30,7 @@ LEVEL = 2_500_000_000  # around which float32 has steps of 256
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("missing", ["impute", "hold", "skip"])
-@settings(max_examples=examples(5))
+@settings(max_examples=examples(2))
 @given(seed=st.integers(0, 2**32 - 1))
 def test_any_batching_gives_the_oracles_bits(name: str, missing: str, seed: int) -> None:
     """Ragged traffic with gaps, resets and rubbish, cut into batches at random."""
@@ -45,7 +45,7 @@ def test_any_batching_gives_the_oracles_bits(name: str, missing: str, seed: int)
 
 @pytest.mark.parametrize("missing", ["impute", "hold", "skip"])
 @pytest.mark.parametrize("extras", [Extras(0.8), Extras(None, score=True), Extras(0.9, score=True)], ids=str)
-@settings(max_examples=examples(4))
+@settings(max_examples=examples(2))
 @given(seed=st.integers(0, 2**32 - 1), name=st.sampled_from(["lstm", "two features", "breaks", "pairs"]))
 def test_intervals_and_scores_are_the_oracles(extras: Extras, missing: str, seed: int, name: str) -> None:
     """To the bit, records too, whatever the batching, with gaps, resets and answers that are not finite."""
@@ -76,7 +76,7 @@ def test_intervals_can_be_turned_on_and_off() -> None:
 
 @pytest.mark.parametrize("name", ["lstm", "two features", "breaks"])
 @pytest.mark.parametrize("missing", ["impute", "hold", "skip"])
-@settings(max_examples=examples(8))
+@settings(max_examples=examples(3))
 @given(seed=st.integers(0, 2**32 - 1), extras=st.sampled_from([NO_EXTRAS, Extras(0.8, score=True)]))
 def test_idle_series_begin_anew_however_values_are_batched(name: str, missing: str, seed: int, extras: Extras) -> None:
     """After a gap longer than the limit a series begins anew, also if answers around the gap were rejected."""
@@ -97,7 +97,7 @@ def test_idle_series_begin_anew_however_values_are_batched(name: str, missing: s
 
 @pytest.mark.parametrize("name", ["lstm", "two features", "one forecast of two features", "time", "breaks"])
 @pytest.mark.parametrize("missing", ["impute", "hold"])
-@settings(max_examples=examples(5))
+@settings(max_examples=examples(2))
 @given(seed=st.integers(0, 2**32 - 1), extras=st.sampled_from([NO_EXTRAS, Extras(0.8, score=True)]))
 def test_gaps_are_stepped_through_however_values_are_batched(
     name: str, missing: str, seed: int, extras: Extras
@@ -165,7 +165,7 @@ def test_gaps_need_a_spacing_and_steps() -> None:
         Engine(MODELS["lstm"], EngineSettings(gap_after_ms=1000, spacing_ms=10, missing="skip"))
 
 
-@settings(max_examples=examples(10))
+@settings(max_examples=examples(5))
 @given(seed=st.integers(0, 2**32 - 1))
 def test_streams_share_batches_and_nothing_else(seed: int) -> None:
     """The same series names in several streams are different series."""
@@ -176,7 +176,7 @@ def test_streams_share_batches_and_nothing_else(seed: int) -> None:
         check(server, stream, Oracle(model).feed(made))
 
 
-@settings(max_examples=examples(10))
+@settings(max_examples=examples(5))
 @given(seed=st.integers(0, 2**32 - 1))
 def test_eviction_changes_no_bit(seed: int) -> None:
     """Memory for three records and twenty series: the others are loaded again and again."""

@@ -55,7 +55,7 @@ def check(server: MemoryServer, oracle: Oracle, settings: EngineSettings | None 
 
 
 @pytest.mark.parametrize("name", FAILING)
-@settings(max_examples=examples(6))
+@settings(max_examples=examples(3))
 @given(seed=st.integers(0, 2**32 - 1))
 def test_only_the_value_a_model_fails_on_is_a_dead_letter(name: str, seed: int) -> None:
     """Whatever batch it is in: alone, among other series, in the midst of a backlog of its own."""
@@ -106,7 +106,7 @@ def test_a_step_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("missing", ["impute", "hold", "skip"])
-@settings(max_examples=examples(8))
+@settings(max_examples=examples(4))
 @given(
     seed=st.integers(0, 2**32 - 1),
     extras=st.sampled_from([NO_EXTRAS, Extras(0.8, score=True)]),

@@ -51,7 +51,7 @@ def served(model: Model, made: list[tuple[str, list[str]]], seed: int = 0, **opt
 
 
 @pytest.mark.parametrize("name", MODELS)
-@settings(max_examples=examples(6))
+@settings(max_examples=examples(3))
 @given(
     seed=st.integers(0, 2**32 - 1),
     extras=st.sampled_from([NO_EXTRAS, Extras(0.8, score=True)]),

@@ -35,7 +35,7 @@ def stepped(made: list[tuple[str, list[str]]], **options: object) -> MemoryServe
     return server
 
 
-@settings(max_examples=examples(20))
+@settings(max_examples=examples(10))
 @given(seed=st.integers(0, 2**32 - 1), missing=st.sampled_from(["impute", "hold", "skip"]), most=st.integers(2, 9))
 def test_portions_give_the_oracles_bits(seed: int, missing: str, most: int) -> None:
     """However little is done in one go, with gaps, resets, rubbish and new series, every value has its one answer."""

@@ -18,7 +18,7 @@ from support.traffic import entries
 
 @pytest.mark.parametrize("name", [*MODELS])
 @pytest.mark.parametrize("missing", ["impute", "hold", "skip"])
-@settings(max_examples=examples(5))
+@settings(max_examples=examples(2))
 @given(seed=st.integers(0, 2**32 - 1), extras=st.sampled_from([NO_EXTRAS, Extras(0.8, score=True)]))
 def test_warm_values_are_stepped_and_not_answered_however_they_are_batched(
     name: str, missing: str, seed: int, extras: Extras

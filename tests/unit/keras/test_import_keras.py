@@ -121,7 +121,7 @@ def predict(model: Any, x: Floats) -> Floats:
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 def test_a_stateful_model_steps_as_keras(tmp_path: Path, name: str, suffix: str, functional: bool) -> None:
     """One step at a time, with a reset in the middle, as predict of a stateful model."""
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)  # whose search for garbage takes longer than the rest
     theirs = build(STATEFUL[name](), (BATCH, 1, 2), functional=functional)
     path = tmp_path / f"model{suffix}"
     theirs.save(path)
@@ -141,7 +141,7 @@ def test_a_stateful_model_steps_as_keras(tmp_path: Path, name: str, suffix: str,
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 def test_a_stateless_model_predicts_its_window(tmp_path: Path, name: str, suffix: str, functional: bool) -> None:
     """Every step gives predict of the last W values; before that, of those that have come."""
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)  # whose search for garbage takes longer than the rest
     width = 6
     theirs = build(STATELESS[name](), (None, width, 2), functional=functional)
     path = tmp_path / f"model{suffix}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,14 @@ from streamlstm.training.blending import blend
 from streamlstm.training.blending.ahead import find_ahead, season_before
 from streamlstm.training.blending.arima import Arima
 from streamlstm.training.blending.arimas import Arimas, fit_arimas
-from streamlstm.training.blending.blend import FEW, _shares
+from streamlstm.training.blending.blend import _shares
 from streamlstm.training.blending.graph import check_blended, with_blend
 from streamlstm.training.pipeline import TrainingResult
 
 SMALL = TrainingOptions(units=(4,), members=1, loop=LoopOptions(epochs=1))
 AIRLINE = Path(streamlstm.__file__).parent / "models" / "airline-passengers.csv"
 Float64 = NDArray[np.float64]
+Trained = tuple[TrainingResult, Model]
 
 
 def seasonal(length: int = 160, season: int = 12, theta: float = -0.5, level: float = 500.0) -> Float64:
@@ -44,8 +46,18 @@ def alone(arima: Arima) -> Arimas:
     return Arimas(members=(arima,), weights=(1.0,))
 
 
-def trained(values: Float64, **changes: object) -> tuple[TrainingResult, Model]:
-    """A small training on one series."""
+def trained(values: Float64, **changes: object) -> Trained:
+    """A small training on one series, once for all tests."""
+    return _trained(values.tobytes(), values.shape, tuple(changes.items()))
+
+
+@cache
+def _trained(data: bytes, shape: tuple[int, ...], changes: tuple[tuple[str, object], ...]) -> Trained:
+    return trained_anew(np.frombuffer(data).reshape(shape), **dict(changes))
+
+
+def trained_anew(values: Float64, **changes: object) -> Trained:
+    """The same, for a test that has changed what trains."""
     series = [Series("a", None, values if values.ndim == 2 else values[:, None])]
     result = train(series, dataclasses.replace(SMALL, **changes))  # type: ignore[arg-type]
     return result, Model(result.model_bytes)
@@ -165,7 +177,7 @@ def test_a_short_table_is_forecast_by_a_mean() -> None:
 def test_parts_that_do_not_say_what_they_say_alone_are_refused() -> None:
     """The check of an export finds an ARIMA with other numbers, and one part too few steps."""
     values = seasonal()
-    result, _ = trained(values, adapt=True)
+    result, _ = trained(values)
     own = trained(values, adapt=False)[0].model_bytes
     blend = result.blend
     assert blend is not None
@@ -233,17 +245,18 @@ def test_there_is_no_blend(values: Float64, changes: dict[str, object]) -> None:
 @pytest.mark.parametrize("name", ["PAYS", "MOST_STEPS"])
 def test_where_it_does_not_pay_many_values_are_not_blended(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Nor very many; where it does they are, and a mean is then no worse than the trained one alone."""
-    values = seasonal(FEW * 5 // 4 + 10)
-    result, _ = trained(values)
+    monkeypatch.setattr(blend, "FEW", 200)  # of 2,000 and more a training takes long
+    values = seasonal(260)
+    result, _ = trained_anew(values)
     alone, _ = trained(values, blend=False)
     assert result.blend is not None
     assert result.errors["model"].rmse < alone.errors["model"].rmse
     monkeypatch.setattr(blend, name, 0)
-    found, model = trained(values)
+    found, model = trained_anew(values)
     assert found.blend is None
     assert model.spec.chunking
     if name == "PAYS":
-        assert trained(seasonal())[0].blend is not None, "few values are blended in any case"
+        assert trained_anew(seasonal())[0].blend is not None, "few values are blended in any case"
 
 
 @pytest.mark.parametrize("level", [0.0, 2.5e9])
