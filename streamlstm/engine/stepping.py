@@ -77,7 +77,7 @@ class Batch:
         Items that are not in it have anything for a prediction.
         """
         if len(order):
-            place = np.zeros(count, np.int64)
+            place = np.empty(count, np.int64) if count == len(order) else np.zeros(count, np.int64)
             place[order] = np.arange(len(order))
             self.y = self.y.take(place, axis=0)
         else:
