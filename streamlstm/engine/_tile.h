@@ -43,16 +43,17 @@ static void release_asked(Asked *asked, Py_ssize_t count) {
 }
 
 /* 0 if a tile's groups are the longest first, of a step and more, and all they name is there. */
-static int hold_tile(Tile *tile, Py_ssize_t rows, Py_ssize_t items, Py_ssize_t streams) {
-    Rectangle one = tile->whole;
-    for (Py_ssize_t group = 0; group < tile->whole.batch; group++) {
-        if (tile->lengths[group] < 1 || (group && tile->lengths[group] > tile->lengths[group - 1]))
+static int hold_tile(const Tile *tile, Py_ssize_t rows, Py_ssize_t items, Py_ssize_t streams) {
+    const Rectangle *whole = &tile->whole;
+    for (Py_ssize_t group = 0; group < whole->batch; group++) {
+        int64_t length = tile->lengths[group], place = whole->places[group];
+        if (length < 1 || (group && length > tile->lengths[group - 1]))
             return wrong("a tile's groups are not the longest first");
-        if (tile->whole.slots[group] < 0) return wrong("a slot lies beyond the rows");
-        one.places = tile->whole.places + group, one.slots = tile->whole.slots + group;
-        one.streams = tile->whole.streams + group;
-        one.batch = 1, one.first = one.ends = 0, one.steps = (Py_ssize_t)tile->lengths[group];
-        if (hold_rectangle(&one, rows, items, tile->values, streams) < 0) return -1;
+        if (length > items || place < 0 || place > items - length) return wrong("items are short, or lie beyond");
+        if (whole->slots[group] < 0 || whole->slots[group] >= rows) return wrong("a slot lies beyond the rows");
+        if (whole->streams[group] < 0 || whole->streams[group] >= streams) return wrong("a stream has no tally");
+        for (const int64_t *item = whole->items + place, *end = item + length; item < end; item++)
+            if (*item < 0 || *item >= tile->values) return wrong("an item lies beyond the values");
     }
     return 0;
 }
