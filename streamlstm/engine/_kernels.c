@@ -43,6 +43,14 @@ static int holds_part(const Py_buffer *rows, Py_ssize_t at, Py_ssize_t size) {
     return at >= 0 && at % 4 == 0 && at <= row_bytes(rows) && size <= row_bytes(rows) - at;
 }
 
+/* Copy `size` bytes of each slot's row, from where they stand in the first row. */
+static void copy_parts(const char *part, Py_ssize_t each, const int64_t *slot, Py_ssize_t count, Py_ssize_t size, char *to) {
+    for (Py_ssize_t i = 0; i < count; i++, to += size) {
+        if (i + AHEAD < count) fetch_row(part + slot[i + AHEAD] * each, size);
+        memcpy(to, part + slot[i] * each, (size_t)size);
+    }
+}
+
 /* Copy what each slot's row has at `from`, as much as there is room for. */
 static PyObject *gather_columns(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
@@ -58,14 +66,9 @@ static PyObject *gather_columns(PyObject *module, PyObject *const *args, Py_ssiz
     Py_ssize_t count = count_of(&b[SLOTS]), each = row_bytes(&b[ROWS]), size = row_bytes(&b[OUT]);
     int good = holds_part(&b[ROWS], from, size) && b[OUT].shape[0] == count;
     for (Py_ssize_t i = 0; good && i < count; i++) good = slot[i] >= 0 && slot[i] < b[ROWS].shape[0];
-    const char *row = b[ROWS].buf;
-    char *to = b[OUT].buf;
     if (good) {
         PyThreadState *held = let_go(count);
-        for (Py_ssize_t i = 0; i < count; i++, to += size) {
-            if (i + AHEAD < count) fetch_row(row + slot[i + AHEAD] * each + from, size);
-            memcpy(to, row + slot[i] * each + from, (size_t)size);
-        }
+        copy_parts((const char *)b[ROWS].buf + from, each, slot, count, size, b[OUT].buf);
         hold_again(held);
     } else
         wrong("the parts do not fit the rows");
@@ -89,6 +92,26 @@ static int lie_within(const int64_t *places, Py_ssize_t groups, Py_ssize_t first
     return good;
 }
 
+/* The steps first, first + 1, … of groups. */
+typedef struct {
+    const int64_t *places;
+    Py_ssize_t groups, first, steps;
+} Span;
+
+/* Copy what items have in source, `size` bytes each, step by step; 0 where one is not below the limit. */
+static int copy_steps(const char *from, Py_ssize_t limit, Py_ssize_t size, const int64_t *item, Span span, char *to) {
+    for (Py_ssize_t step = span.first; step < span.first + span.steps; step++)
+        for (Py_ssize_t g = 0; g < span.groups; g++, to += size) {
+            int64_t at = item[span.places[g] + step];
+            if (at < 0 || at >= limit) return 0;
+            if (size == 4)
+                memcpy(to, from + at * 4, 4);
+            else
+                memcpy(to, from + at * size, (size_t)size);
+        }
+    return 1;
+}
+
 /* Copy what items have in source, for steps first, first + 1, … of each group: out is (steps, groups, …). */
 static PyObject *gather_steps(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
@@ -107,19 +130,8 @@ static PyObject *gather_steps(PyObject *module, PyObject *const *args, Py_ssize_
     Py_ssize_t limit = b[SOURCE].ndim ? b[SOURCE].shape[0] : 0, size = limit ? b[SOURCE].len / limit : 0;
     int good = takes_items(&b[OUT], &b[SOURCE], groups) &&
                lie_within(place, groups, first, steps, count_of(&b[ITEMS]));
-    const char *from = b[SOURCE].buf;
-    char *to = b[OUT].buf;
     PyThreadState *held = let_go(groups);
-    for (Py_ssize_t step = first; good && step < first + steps; step++)
-        for (Py_ssize_t g = 0; good && g < groups; g++, to += size) {
-            int64_t at = item[place[g] + step];
-            good = at >= 0 && at < limit;
-            if (!good) break;
-            if (size == 4)
-                memcpy(to, from + at * 4, 4);
-            else
-                memcpy(to, from + at * size, (size_t)size);
-        }
+    good = good && copy_steps(b[SOURCE].buf, limit, size, item, (Span){place, groups, first, steps}, b[OUT].buf);
     hold_again(held);
     if (!good) wrong("the steps do not fit the items");
     release_arrays(b, ARRAYS);
@@ -188,9 +200,15 @@ static void tell(const Layout *layout, double *tally, double absolute, double na
     double scaled = absolute / (total / scored);
     if (!(scaled <= DBL_MAX)) return; /* nor has one whose scale is too small for a number */
     tally[TALLY_SCALED] += scaled;
-    Py_ssize_t bucket = 0; /* edges ascend; to look at all of them is faster than to guess where to stop */
-    for (Py_ssize_t edge = 0; edge < layout->edge_count; edge++) bucket += scaled > layout->edges[edge];
-    tally[TALLY_BUCKETS + bucket] += 1.0;
+    /* How many edges, which ascend, are below it: halved without a branch, as nobody can guess where it is. */
+    const double *edge = layout->edges;
+    Py_ssize_t left = layout->edge_count;
+    while (left > 1) {
+        Py_ssize_t half = left / 2;
+        edge += scaled > edge[half - 1] ? half : 0;
+        left -= half;
+    }
+    tally[TALLY_BUCKETS + (edge - layout->edges) + (left && scaled > *edge)] += 1.0;
 }
 
 /* Score the value x by the prediction and the value before it; the sums are the row's. */
@@ -296,6 +314,15 @@ static void absorb_group(const Layout *layout, const Rectangle *rectangle, Py_ss
     if (layout->calibration_at) memcpy(row + layout->calibration_at, &kept, sizeof kept);
     if (group >= rectangle->ends)
         memcpy(row + layout->state_at, rectangle->state + group * layout->size, 4 * (size_t)layout->size);
+}
+
+/* Take a rectangle's answers into the rows of its groups, but of those that had none. */
+static void absorb_groups(const Layout *layout, const Rectangle *r) {
+    for (Py_ssize_t group = 0, next = AHEAD; group < r->batch; group++, next++) {
+        if (next < r->batch && r->slots[next] >= 0)
+            fetch_row(r->rows + r->slots[next] * layout->each, next < r->ends ? layout->state_at : layout->each);
+        if (r->slots[group] >= 0) absorb_group(layout, r, group);
+    }
 }
 
 /* Whether `count` numbers at so many bytes into a row lie behind its header and within it. */
@@ -409,11 +436,7 @@ static PyObject *apply_outputs(PyObject *module, PyObject *const *args, Py_ssize
     good = good && hold_rectangle(&r, b[ROWS].shape[0], count_of(&b[ITEMS]), values, b[TALLY].shape[0]) == 0;
     if (good) {
         PyThreadState *held = let_go(r.batch);
-        for (Py_ssize_t group = 0, next = AHEAD; group < r.batch; group++, next++) {
-            if (next < r.batch && r.slots[next] >= 0)
-                fetch_row(r.rows + r.slots[next] * layout.each, next < r.ends ? layout.state_at : layout.each);
-            if (r.slots[group] >= 0) absorb_group(&layout, &r, group); /* else it had no answer */
-        }
+        absorb_groups(&layout, &r);
         hold_again(held);
     }
     release_arrays(b, ARRAYS);
@@ -490,6 +513,8 @@ static PyObject *apply_output(PyObject *module, PyObject *const *args, Py_ssize_
     return good ? PyBool_FromLong(finite) : NULL;
 }
 
+#include "_tile.h"
+
 static PyMethodDef functions[] = {
     {"lay_out", FUNCTION(lay_out), METH_FASTCALL, "Items by series, the series with most first."},
     {"gather_columns", FUNCTION(gather_columns), METH_FASTCALL, "A part of each slot's row."},
@@ -497,6 +522,7 @@ static PyMethodDef functions[] = {
     {"all_finite", all_finite, METH_O, "Whether all of some float32 numbers are finite."},
     {"calibrate", FUNCTION(calibrate), METH_FASTCALL, "Take values into the calibrations of their series."},
     {"apply_outputs", FUNCTION(apply_outputs), METH_FASTCALL, "Take a rectangle's answers into the rows."},
+    {"step_tile", FUNCTION(step_tile), METH_FASTCALL, "Step a tile all of which has a finite answer."},
     {"gather_one", FUNCTION(gather_one), METH_FASTCALL, "The state of a single value's series."},
     {"apply_output", FUNCTION(apply_output), METH_FASTCALL, "Take the answer to a single value into its row."},
     {0},
@@ -506,4 +532,6 @@ static struct PyModuleDef definition = {
     NULL,
 };
 
-PyMODINIT_FUNC PyInit__kernels(void) { return find_numpy() < 0 ? NULL : PyModule_Create(&definition); }
+PyMODINIT_FUNC PyInit__kernels(void) {
+    return find_numpy() < 0 || find_empty() < 0 ? NULL : PyModule_Create(&definition);
+}

@@ -24,7 +24,7 @@ class Answers(NamedTuple):
     alive: Mask | None  # (n,) whether the item has a prediction; None if all have
     slots: Index  # (g,) series whose record is to be stored
     stream: Index  # (g,)
-    last_item: Index  # (g,) an item of each
+    item: Index  # (g,) one of each
     gone: Index  # (r,) slots of series whose record is to be removed
     gone_stream: Index  # (r,)
     without_past: Index  # items that are missing, of series with nothing to stand in for them
@@ -40,7 +40,7 @@ class Answers(NamedTuple):
             None,
             plain.row,
             plain.stream,
-            plain.items[plain.place + plain.length - 1],
+            plain.first_items(),  # in order of arrival where lengths are the same: names are found one after the other
             schedule.reset,
             schedule.reset_stream,
             np.array(batch.without_past, np.int64),
@@ -57,23 +57,21 @@ class Answers(NamedTuple):
         stored[batch.counted] = True
         if batch.refused and len(plain.row):
             written = np.logical_or.reduceat(stored[plain.items[:count]], plain.place)
-            found = found._replace(
-                slots=plain.row[written], stream=plain.stream[written], last_item=found.last_item[written]
-            )
+            found = found._replace(slots=plain.row[written], stream=plain.stream[written], item=found.item[written])
         found = found._replace(alive=alive)
         return found if schedule.others is None else found._with_chains(schedule.others, plain.items[count:], stored)
 
     def _with_chains(self, chains: Chains, items: Index, stored: Mask) -> Answers:
         """The same with the records of series that are not plain, whose items are these."""
         chain = chains.of_items()
-        last_item = np.zeros(len(chains.slot), np.int64)
-        np.maximum.at(last_item, chain, items)
+        item = np.zeros(len(chains.slot), np.int64)
+        item[chain] = items
         changed = np.bincount(chain, stored[items], len(chains.slot)) > 0
         written, gone = chains.last & changed, chains.last & chains.begins_anew & ~changed
         return self._replace(
             slots=np.concatenate([self.slots, chains.slot[written]]),
             stream=np.concatenate([self.stream, chains.stream[written]]),
-            last_item=np.concatenate([self.last_item, last_item[written]]),
+            item=np.concatenate([self.item, item[written]]),
             gone=np.concatenate([self.gone, chains.slot[gone]]),
             gone_stream=np.concatenate([self.gone_stream, chains.stream[gone]]),
         )
@@ -95,7 +93,7 @@ class Answers(NamedTuple):
             y=self.y[first:last],
             alive=None if self.alive is None else self.alive[first:last],
             slots=self.slots[mine],
-            last_item=self.last_item[mine] - first,
+            item=self.item[mine] - first,
             gone=self.gone[self.gone_stream == number] if len(self.gone) else self.gone,
             without_past=without_past,
             rejected={item - first: flaw for item, flaw in self.rejected.items() if first <= item < last},

@@ -329,7 +329,7 @@ class Engine:
             anomalies, y = self._anomalies.find(y, values, ids, fields, counts), self._anomalies.said(y)
         commit = Commit(
             **self._move(parsed.stream, parsed.position, parsed.entries),
-            names=parsed.names.take(answers.last_item),
+            names=parsed.names.take(answers.item),
             records=Records(self.arena.rows, answers.slots),
             removed=[*work.removed_by(answers.gone), *self._unmended(head, parsed.stream)],
             reset_all=bool(work.resets_all),

@@ -78,6 +78,15 @@ class Answer(NamedTuple):
     ends: int  # groups from here on have no steps after these
 
 
+class Tile(NamedTuple):
+    """Groups that are stepped together, the longest first."""
+
+    places: Index  # (B,) where each one's items begin among those laid out
+    lengths: Index  # (B,) how many they are
+    slots: Index  # (B,) of its row
+    streams: Index  # (B,)
+
+
 def hold_part(rows: Float32, place: int, size: int, what: str = "the parts do not fit the rows") -> None:
     """Raise ValueError unless rows hold `size` bytes at a place, whole numbers both."""
     hold_numbers(place)
@@ -164,15 +173,42 @@ def hold_rectangle(rows: Float32, batch: BatchArrays, answer: Answer) -> None:
             raise ValueError("the arrays of a rectangle do not fit each other")
 
 
+def hold_tile(lay: Layout, rows: Float32, batch: BatchArrays, tile: Tile) -> None:
+    """Raise ValueError unless groups stand the longest first, and their rows and the batch's arrays are there."""
+    hold("places", tile.places, np.int64, 1)
+    hold("lengths", tile.lengths, np.int64, 1)
+    hold("slots", tile.slots, np.int64, 1)
+    hold("streams", tile.streams, np.int64, 1)
+    hold("items", batch.items, np.int64, 1)
+    if batch.marks is not None:
+        hold("marks", batch.marks, np.uint8, 1)
+    hold_batch(lay, batch)
+    groups, items = len(tile.slots), len(batch.times_ms)
+    marked = batch.marks is None or len(batch.marks) == items
+    if not marked or not len(tile.places) == len(tile.lengths) == len(tile.streams) == groups:
+        raise ValueError("the arrays of a tile do not fit each other")
+    if groups and (tile.lengths.min() < 1 or (tile.lengths[1:] > tile.lengths[:-1]).any()):
+        raise ValueError("a tile's groups are not the longest first")
+    hold_slots(tile.slots, rows, "a slot lies beyond the rows")
+
+
+def hold_batch(lay: Layout, batch: BatchArrays) -> None:
+    """Raise ValueError unless a batch's values and predictions have the layout's sizes."""
+    hold("values", batch.values, np.float32, 2)
+    hold("times_ms", batch.times_ms, np.int64, 1)
+    hold("y", batch.y, np.float64 if lay.exact else np.float32, 2, writable=True)
+    items = len(batch.times_ms)
+    if batch.values.shape != (items, lay.features) or batch.y.shape != (items, lay.columns):
+        raise ValueError("the arrays of a batch do not fit each other")
+
+
 def hold_answer(lay: Layout, batch: BatchArrays, answer: Answer) -> None:
     """Raise ValueError unless what a model answered to steps of groups has the layout's sizes."""
-    values, outputs, state, y = batch.values, answer.outputs, answer.state, batch.y
-    hold("values", values, np.float32, 2)
+    outputs, state = answer.outputs, answer.state
+    hold_batch(lay, batch)
     hold("outputs", outputs, np.float32)
     hold("state", state, np.float32, 2)
-    hold("y", y, np.float64 if lay.exact else np.float32, 2, writable=True)
-    groups, items = len(answer.slots), len(batch.times_ms)
+    groups = len(answer.slots)
     answers = outputs.ndim and outputs.shape[-1] == lay.outputs and outputs.size == answer.steps * groups * lay.outputs
-    fit = values.shape == (items, lay.features) and y.shape == (items, lay.columns)
-    if not answers or not fit or state.shape != (groups, lay.state_size):
+    if not answers or state.shape != (groups, lay.state_size):
         raise ValueError("the arrays of a rectangle do not fit each other")

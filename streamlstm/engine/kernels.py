@@ -27,6 +27,7 @@ gather_columns = _kernels.gather_columns
 gather_steps = _kernels.gather_steps
 all_finite = _kernels.all_finite
 apply_outputs = _kernels.apply_outputs
+step_tile = _kernels.step_tile
 gather_one = _kernels.gather_one
 apply_output = _kernels.apply_output
 calibrate = _kernels.calibrate

@@ -5,6 +5,7 @@ It says what the compiled ones must do; the tests hold the two against each othe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from streamlstm.engine.kernel_demands import (
     NO_ANSWER,
     Answer,
     BatchArrays,
+    Tile,
     hold_answer,
     hold_layout,
     hold_numbers_of,
@@ -22,12 +24,14 @@ from streamlstm.engine.kernel_demands import (
     hold_rectangle,
     hold_slots,
     hold_steps,
+    hold_tile,
     steps_of,
 )
 from streamlstm.engine.kernel_demands import Layout as Layout  # noqa: PLC0414  (as `apply_outputs` takes it)
 from streamlstm.engine.schedule_python import MISSING
 from streamlstm.engine.schedule_python import lay_out as lay_out  # noqa: PLC0414  (one of the twin's functions)
 from streamlstm.engine.scoring import COVERED, GIVEN, add_scores, take_scores
+from streamlstm.engine.staircase import rectangles
 from streamlstm.models import join
 from streamlstm.store.record import CALIBRATION, HEADER, LABELLED, Events, count_on, intervals_around
 from streamlstm.store.record import calibrate as calibrate  # noqa: PLC0414  (one of the twin's functions)
@@ -121,6 +125,48 @@ def apply_outputs(
     header["time_ms"] = times_ms[at[-1]]
     part[ends:, lay.state_at // 4 : lay.state_at // 4 + lay.state_size] = state[ends:]
     rows[slots] = part
+
+
+def step_tile(
+    rows: Float32,
+    layout: tuple[int, ...],
+    numbers: tuple[Float64, Float64],
+    batch: tuple[Any, ...],
+    tile: tuple[Any, ...],
+    advance: Callable[[Float32, Float32, Index | None], tuple[Float32, Float32]],
+    uses_time: int,
+) -> bool:
+    """Step a `Tile` of `BatchArrays`: ask the model, and take its answers into the rows as `apply_outputs` does.
+
+    `advance` is `StepModel.advance`, given times where the model `uses_time`; what it raises comes out. False, and
+    nothing is touched, if not all it gives is finite.
+    """
+    lay = hold_layout(layout, rows)
+    hold_tuple("batch", batch, len(BatchArrays._fields))
+    hold_tuple("tile", tile, len(Tile._fields))
+    hold_numbers(uses_time)
+    held, groups = BatchArrays(*batch), Tile(*tile)
+    hold_numbers_of(lay, numbers, held.tally)
+    hold_tile(lay, rows, held, groups)
+    state = np.empty((len(groups.slots), lay.state_size), np.float32)
+    asked = [
+        Answer(groups.places[:count], groups.slots[:count], groups.streams[:count], state, state, first, steps, ends)
+        for (first, steps, count), ends in (rectangles(groups.lengths) if len(state) else ())
+    ]
+    for one in asked:
+        hold_rectangle(rows, held, one)
+    gather_columns(rows, lay.state_at, groups.slots, state)
+    for number, one in enumerate(asked):
+        x = held.values[steps_of(held.items, one.places, one.first, one.steps)]
+        times = held.times_ms[steps_of(held.items, one.places, one.first, one.steps)] if uses_time else None
+        outputs, state = advance(x, state[: len(one.slots)], times)
+        asked[number] = one._replace(outputs=outputs, state=state)
+        hold_answer(lay, held, asked[number])
+        if not (all_finite(outputs) and all_finite(state)):
+            return False
+    for one in asked:
+        apply_outputs(rows, layout, numbers, batch, one)
+    return True
 
 
 def _answered(lay: Layout, answer: Answer) -> Answer:

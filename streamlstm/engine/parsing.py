@@ -1,9 +1,8 @@
-"""From entries to micro-batches: lay the fields of a run of entries out flat, sort them by series, cut rectangles."""
+"""From entries to micro-batches: lay the fields of a run of entries out flat, and see what is wrong with each."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -246,26 +245,3 @@ def name_error(name: bytes) -> Flaw | None:
     except UnicodeDecodeError:
         return Flaw(rejection.BAD_NAME, "the series name is not UTF-8")
     return None
-
-
-class Rectangle(NamedTuple):
-    """T consecutive steps of the first B segments, one model call."""
-
-    first: int  # how many steps of these segments came before
-    steps: int  # T
-    batch: int  # B
-
-
-def staircase(lengths: Index) -> Iterator[Rectangle]:
-    """Cut segments of the given lengths, longest first, into exact rectangles: no padding, each value once.
-
-    With the distinct lengths c_1 < c_2 < …, call j steps c_j - c_(j-1) values of the segments at least c_j long.
-    """
-    ends = (np.flatnonzero(lengths[1:] != lengths[:-1]) + 1).tolist()  # of the runs of one length
-    ends.append(len(lengths))
-    ends.reverse()
-    done = 0
-    for batch in ends:
-        length = int(lengths[batch - 1])
-        yield Rectangle(done, length - done, batch)
-        done = length

@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.engine.kernels import lay_out
-from streamlstm.engine.parsing import Rectangle, staircase
 from streamlstm.engine.schedule_python import FRESH, LAST
 from streamlstm.engine.sorted_items import Work
 from streamlstm.store.record import Rows
@@ -60,6 +59,12 @@ class Items(NamedTuple):
             marks=np.concatenate(whole) if some else None,
         )
 
+    def take(self, chosen: Index) -> Items:
+        """Those that are chosen; the offsets stay those of all."""
+        marks = None if self.marks is None else self.marks.take(chosen)
+        values, times_ms = self.values.take(chosen, axis=0), self.times_ms.take(chosen)
+        return Items(self.offsets, self.slots.take(chosen), values, times_ms, marks)
+
 
 class Segments(NamedTuple):
     """Segments of one level, the longest first."""
@@ -86,15 +91,6 @@ class Segments(NamedTuple):
         """The first and the second half of each, of segments with more than one value."""
         first = (self.length + 1) // 2
         return self._replace(length=first), self._replace(place=self.place + first, length=self.length - first)
-
-    def rectangles(self) -> Iterator[tuple[Rectangle, int]]:
-        """The rectangles of their staircase, and how many segments of each go on in the next one."""
-        if self.length[0] == self.length[-1]:
-            yield Rectangle(first=0, steps=int(self.length[0]), batch=len(self.length)), 0
-            return
-        found = list(staircase(self.length))
-        for rectangle, after in zip(found, [*found[1:], None], strict=True):
-            yield rectangle, 0 if after is None else after.batch
 
     def first_items(self) -> Index:
         """The first item of each."""
@@ -179,6 +175,13 @@ class Schedule(NamedTuple):
         place, length, chain, level, slot, stream, flags, reset, reset_stream = laid[5:]
         segments = Segments(plain.items, place, length, chain, stream[chain])
         return cls(plain, Chains(slot, stream, flags, segments, level) if len(slot) else None, reset, reset_stream)
+
+    def laid_out(self) -> tuple[Segments, Chains | None]:
+        """What is stepped of items that stand in its order (`plain.items`)."""
+        items, others = np.arange(len(self.plain.items)), self.others
+        if others is not None:
+            others = others._replace(segments=others.segments._replace(items=items))
+        return self.plain._replace(items=items), others
 
     @property
     def plain_items(self) -> int:

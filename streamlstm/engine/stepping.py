@@ -18,18 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.engine.finite import finite_answers
-from streamlstm.engine.halving import Advance, Halving, advance_of
-from streamlstm.engine.kernel_demands import NO_ANSWER, Answer, BatchArrays, Layout
-from streamlstm.engine.kernels import all_finite, apply_outputs, gather_columns, gather_steps
+from streamlstm.engine.halving import Halving, advance_of
+from streamlstm.engine.kernel_demands import NO_ANSWER, Answer, BatchArrays, Layout, Tile
+from streamlstm.engine.kernels import all_finite, apply_outputs, gather_columns, gather_steps, step_tile
 from streamlstm.engine.overflow import MOST_REJECTED, why_rejected
-from streamlstm.engine.parsing import Rectangle
 from streamlstm.engine.rejection import Flaw
 from streamlstm.engine.schedule import Items, Schedule, Segments
 from streamlstm.engine.schedule_python import MISSING
 from streamlstm.engine.scoring import SCALED_ERROR_EDGES, new_tally, scored_feature
 from streamlstm.engine.series_cache import Arena
 from streamlstm.engine.silences import Silences
+from streamlstm.engine.staircase import Rectangle, rectangles
 from streamlstm.engine.threads import Threads
+from streamlstm.errors import StepError
 from streamlstm.models import NEVER, NO_GAPS, Gaps, StepModel
 from streamlstm.store.record import Extras, RecordFormat, Rows
 
@@ -49,7 +50,10 @@ LEAST_SHARED = 1024  # values: below, other threads are not worth waking up
 
 @dataclass(slots=True)
 class Batch:
-    """The values of a batch, and what came of them. Items are numbered through all streams."""
+    """The values of a batch, and what came of them. Items are numbered through all streams.
+
+    While they are stepped they stand in the schedule's order: what a series reads and writes lies side by side.
+    """
 
     items: Items
     values: Float32  # (n, F) as the model is fed: what stands in for missing ones is written here
@@ -66,6 +70,21 @@ class Batch:
     def is_missing(self, items: Index) -> Mask | None:
         """Which of some items were missing; None if none of the batch was out of the ordinary."""
         return None if self.items.marks is None else (self.items.marks[items] & MISSING) > 0
+
+    def number_back(self, order: Index, count: int) -> None:
+        """Have all stand by the numbers of the `count` items again, which stood in their order (m,) in the schedule.
+
+        Items that are not in it have anything for a prediction.
+        """
+        if len(order):
+            place = np.empty(count, np.int64) if count == len(order) else np.zeros(count, np.int64)
+            place[order] = np.arange(len(order))
+            self.y = self.y.take(place, axis=0)
+        else:
+            self.y = np.empty((count, self.y.shape[1]), self.y.dtype)
+        for items in (self.refused, self.without_past, self.counted, self.anew):
+            items[:] = order[items].tolist()
+        self.rejected = {int(order[item]): flaw for item, flaw in self.rejected.items()}
 
 
 class Beside(NamedTuple):
@@ -127,7 +146,8 @@ class Stepper:
         Behind scores stands what they are of, if they are held `against` it (see `kernel_demands.Layout`). Tiles of
         a level are stepped `beside` each other, if that is given.
         """
-        self._model, self._format, self._uses_time = Halving(model), record_format, model.spec.uses_time
+        self._bare, self._model, self._format = model, Halving(model), record_format
+        self._uses_time = model.spec.uses_time
         self._beside = beside
         targets, exact = tuple(model.spec.targets), model.spec.exact
         self.layout = layout_of(record_format, extras, targets, exact=exact, against=against)
@@ -148,18 +168,22 @@ class Stepper:
 
     def step(self, items: Items, schedule: Schedule, arena: Arena) -> Batch:
         """Step all values of a schedule and carry their series' records in the arena."""
+        order = schedule.plain.items
+        laid = items.take(order)
         batch = Batch(
-            items,
-            items.values if items.marks is None else items.values.copy(),
-            np.empty((len(items.slots), self.layout.columns), self._y_dtype),
+            laid,
+            laid.values if laid.marks is None else laid.values.copy(),
+            np.empty((len(order), self.layout.columns), self._y_dtype),
             new_tally(len(items.offsets) - 1),
         )
-        self._step_level(batch, arena.rows, schedule.plain)
-        for chains in () if schedule.others is None else schedule.others.runs(self._chains):
+        plain, others = schedule.laid_out()
+        self._step_level(batch, arena.rows, plain)
+        for chains in () if others is None else others.runs(self._chains):
             rows = chains.rows(arena.rows, self._format.fresh)
             for level in chains.levels():
                 self._step_level(batch, rows, level, on_copies=True)
             arena.scatter(chains.slot[chains.last], rows[chains.last])
+        batch.number_back(order, len(items.slots))
         return batch
 
     def _step_level(self, batch: Batch, rows: Rows, segments: Segments, *, on_copies: bool = False) -> None:
@@ -179,8 +203,10 @@ class Stepper:
         tallies: list[Float64 | None] = [None] * len(tiles)
 
         def step(number: int) -> None:
+            tally = new_tally(len(batch.tally))
             with suppress(Exception):  # it arises again where the tile is tried again
-                tallies[number] = self._try_beside(batch, rows, tiles[number], beside.model, on_copies=on_copies)
+                if self._try_whole(batch, rows, tiles[number], beside.model, tally, on_copies=on_copies):
+                    tallies[number] = tally
 
         beside.threads.each(step, len(tiles))
         for tile, tally in zip(tiles, tallies, strict=True):
@@ -189,27 +215,25 @@ class Stepper:
             else:
                 batch.tally += tally
 
-    def _try_beside(
-        self, batch: Batch, rows: Rows, tile: Segments, model: StepModel, *, on_copies: bool
-    ) -> Float64 | None:
-        """`_try` for any thread: what was scored; None, and no record has changed, if not all has a finite answer.
+    def _try_whole(
+        self, batch: Batch, rows: Rows, tile: Segments, model: StepModel, tally: Float64, *, on_copies: bool
+    ) -> bool:
+        """Step a tile, as nearly all can be: False, and no record has changed, if not all has a finite answer.
 
-        Raises StepError if the model fails.
+        In any thread, with a model for it. Raises StepError if the model fails, and no record has changed.
         """
-        held, at, advance = rows, tile.row, advance_of(model)
+        held, at = rows, tile.row
         if on_copies:
             held, at = rows.take(tile.row, axis=0), np.arange(len(tile.row))
-            self.silences.by(advance).act(held, batch.items.times_ms[tile.first_items()])
+            self.silences.by(advance_of(model)).act(held, batch.items.times_ms[tile.first_items()])
             if self._stand_in(batch, held, tile) is not None:
-                return None
-        answers = self._ask_plainly(batch, held, at, tile, advance)
-        if answers is None:
-            return None
-        tally = new_tally(len(batch.tally))
-        self._take(batch, held, at, tile, answers, tally)
-        if on_copies:
+                return False
+        arrays = BatchArrays(tile.items, batch.values, batch.items.times_ms, batch.items.marks, batch.y, tally)
+        groups = Tile(tile.place, tile.length, at, tile.stream)
+        done = step_tile(held, self.layout, self.numbers, arrays, groups, model.advance, self._uses_time)
+        if done and on_copies:
             rows[tile.row] = held
-        return tally
+        return done
 
     def _shared_tile(self, segments: int, threads: int) -> int:
         """How many segments a tile has, so that each thread gets as many tiles, unless they were too small for it."""
@@ -220,6 +244,9 @@ class Stepper:
     def _step(self, batch: Batch, rows: Rows, segments: Segments, *, on_copies: bool = False) -> None:
         """Step segments of one level, carrying rows; what cannot be answered is noted in the batch."""
         for tile in segments.tiles(self._tile):
+            with suppress(StepError):  # it arises again below, for the values that it is for
+                if self._try_whole(batch, rows, tile, self._bare, batch.tally, on_copies=on_copies):
+                    continue
             tried = self._try(batch, rows, tile, on_copies=on_copies)
             if tried is not None:
                 bad, held = tried
@@ -289,7 +316,7 @@ class Stepper:
         state = self._states(rows, at)
         answers: list[_Answer] = []
         self._failures = {}
-        for rectangle, ends in tile.rectangles():
+        for rectangle, ends in rectangles(tile.length):
             x, times = self._fed(batch, tile, rectangle)
             y, state = self._model.advance(x, state[: rectangle.batch], times)
             if not (all_finite(y) and all_finite(state)):
@@ -300,23 +327,6 @@ class Stepper:
                 self._failures = self._model.failures | self._failures
             answers.append(_Answer(rectangle, ends, y, state))
         return answers, bad
-
-    def _ask_plainly(
-        self, batch: Batch, rows: Rows, at: Index, tile: Segments, advance: Advance
-    ) -> list[_Answer] | None:
-        """`_ask`, which changes nothing here: for any thread. None if not all is finite.
-
-        Raises StepError if the model fails.
-        """
-        state = self._states(rows, at)
-        answers: list[_Answer] = []
-        for rectangle, ends in tile.rectangles():
-            x, times = self._fed(batch, tile, rectangle)
-            y, state = advance(x, state[: rectangle.batch], times)
-            if not (all_finite(y) and all_finite(state)):
-                return None
-            answers.append(_Answer(rectangle, ends, y, state))
-        return answers
 
     def _states(self, rows: Rows, at: Index) -> Float32:
         state = np.empty((len(at), self.layout.state_size), np.float32)

@@ -178,25 +178,18 @@ class Watch:
         self._lock = threading.Lock()
         _watch(self)
 
-    def begin(self, rows: int) -> None:
-        """A run of so many rows (T * B) begins."""
-        self._number += 1
-        self._rows = rows
-
-    def end(self) -> None:
-        self._rows = 0
-
     def run(self, rows: int, call: Callable[..., Any], *arguments: Any) -> Any:
         """What `call` gives for these arguments and the options of a run of so many rows; raises StepError."""
         failed: StepError | None
         while True:
-            self.begin(rows)
+            self._number += 1
+            self._rows = rows
             try:
                 return call(*arguments, self.options)
             except Exception as error:  # noqa: BLE001  (onnxruntime has no common base class for its errors)
                 failed = self.judge(error)
             finally:
-                self.end()
+                self._rows = 0
             if failed is not None:
                 raise failed
 

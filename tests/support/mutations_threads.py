@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import streamlstm.engine.few
+import streamlstm.engine.stepping
 from streamlstm.engine.stepping import Stepper
 from streamlstm.engine.threads import Threads
 
@@ -25,17 +26,23 @@ def done_twice(patch: pytest.MonkeyPatch) -> None:
 
 def asked_before_the_batch_before(patch: pytest.MonkeyPatch) -> None:
     """Threads begin while the batch before is not taken in, from the records before that."""
-    step, ask = Stepper.step, Stepper._ask_plainly
+    step, step_tile = Stepper.step, streamlstm.engine.stepping.step_tile
+    seen: dict[int, Any] = {}  # records by their address, as they were before the batch before
 
     def noting(stepper: Any, items: Any, schedule: Any, arena: Any) -> Any:
         stepper.stale, stepper.noted = getattr(stepper, "noted", arena.rows), arena.rows.copy()
+        seen[arena.rows.ctypes.data] = stepper.stale
         return step(stepper, items, schedule, arena)
 
-    def ask_stale(stepper: Any, batch: Any, rows: Any, *others: Any) -> Any:
-        return ask(stepper, batch, stepper.stale if stepper.stale.shape == rows.shape else rows, *others)
+    def step_stale(rows: Any, layout: Any, numbers: Any, batch: Any, tile: Any, *others: Any) -> bool:
+        stale, at = seen.get(rows.ctypes.data), layout.state_at // 4
+        if stale is not None and stale.shape == rows.shape:
+            states = slice(at, at + layout.state_size)
+            rows[tile.slots, states] = stale[tile.slots, states]
+        return step_tile(rows, layout, numbers, batch, tile, *others)
 
     patch.setattr(Stepper, "step", noting)
-    patch.setattr(Stepper, "_ask_plainly", ask_stale)
+    patch.setattr(streamlstm.engine.stepping, "step_tile", step_stale)
 
 
 def a_few_not_taken_in(patch: pytest.MonkeyPatch) -> None:

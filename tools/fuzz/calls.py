@@ -180,6 +180,43 @@ def apply_outputs(rng: np.random.Generator) -> Call:
     return "apply_outputs", [rows, layout, numbers, (items, values, times, marks, y, new_tally(2)), answer]
 
 
+class Advance:
+    """A model of any sizes: what it gives depends on every row alone. Of some it gives something that is not finite."""
+
+    def __init__(self, outputs: int, odd: float) -> None:
+        self._outputs, self._odd = outputs, np.float32(odd)
+
+    def __call__(self, x: Any, state: Any, time: Any) -> tuple[Any, Any]:
+        steps, batch = x.shape[:2]
+        seen = x.sum(axis=2) if time is None else x.sum(axis=2) + (time % 7).astype(np.float32)
+        y = np.repeat(np.clip(seen, -9, 9)[:, :, None], self._outputs, axis=2)
+        after = np.clip(state, -9, 9) + y.sum(axis=(0, 2))[:, None]
+        if self._odd and batch > 1:
+            after[batch - 1, 0] = self._odd
+        return y.astype(np.float32).reshape(steps, batch, self._outputs), after.astype(np.float32)
+
+
+def step_tile(rng: np.random.Generator) -> Call:
+    """Groups of one length or several, and a model that has an answer to all of them, or not."""
+    _, (rows, layout, numbers, (_, values, times, marks, y, tally), _) = apply_outputs(rng)
+    lengths = np.sort(rng.integers(1, 5, int(rng.integers(0, 6))))[::-1].copy()
+    items, features = rng.permutation(int(lengths.sum())), layout.features
+    values, times = floats(rng, len(items), features), rng.integers(0, 2**63 - 1, len(items))
+    marks = None if marks is None else rng.choice(np.array([0, 0, 2, 8], np.uint8), len(items))
+    y = np.zeros((len(items), layout.columns), y.dtype)
+    groups = (np.cumsum(lengths) - lengths, lengths, rng.permutation(SLOTS)[: len(lengths)])
+    odd = rng.choice([0.0, 0.0, np.nan, np.inf])
+    return "step_tile", [
+        rows,
+        layout,
+        numbers,
+        (items, values, times, marks, y, tally),
+        (*groups, rng.integers(0, 2, len(lengths))),
+        Advance(layout.outputs, odd),
+        int(rng.integers(0, 2)),
+    ]
+
+
 def gather_one(rng: np.random.Generator) -> Call:
     """The state of a value's series, around and far from the longest silence."""
     made, rows = records(rng, extras=False)
@@ -224,7 +261,17 @@ def calibrate(rng: np.random.Generator) -> Call:
 
 
 CODEC = (pack_entries, pack_records, pack_single, write_numbers)
-CARRY = (lay_out, gather_columns, gather_steps, all_finite, apply_outputs, gather_one, apply_output, calibrate)
+CARRY = (
+    lay_out,
+    gather_columns,
+    gather_steps,
+    all_finite,
+    apply_outputs,
+    step_tile,
+    gather_one,
+    apply_output,
+    calibrate,
+)
 
 
 def choose(rng: np.random.Generator, choice: random.Random) -> Call:

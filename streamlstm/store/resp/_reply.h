@@ -117,9 +117,24 @@ static inline int skip_element(Cursor *cursor, int64_t *more) {
     return 0;
 }
 
+/* Go over a short text that is all there, as nearly every element is; 0, and nothing is gone over, if this is another. */
+static inline int skip_short_text(Cursor *cursor) {
+    Cursor behind = *cursor;
+    int64_t length;
+    if (!read_short_head(&behind, &length) || length > behind.size - behind.at - 2 ||
+        !is_line_end(behind.data + behind.at + length))
+        return 0;
+    cursor->at = behind.at + (ptrdiff_t)length + 2;
+    return 1;
+}
+
 /* Go over whole elements until none is left or the next is not all there; -1 if it is not a reply. */
 static inline int skip_elements(Cursor *cursor, int64_t *left) {
     while (*left > 0 && cursor->at < cursor->size) {
+        if (skip_short_text(cursor)) {
+            --*left;
+            continue;
+        }
         int64_t more;
         int short_of = skip_element(cursor, &more);
         if (short_of) return short_of < 0 ? -1 : 0;

@@ -19,15 +19,26 @@
         v2 += v1, v1 = ROTATE(v1, 17), v1 ^= v2, v2 = ROTATE(v2, 32);                                                \
     } while (0)
 
-/* SipHash-1-3 (Aumasson and Bernstein 2012, with the rounds Python itself uses), keyed: names come from strangers. */
-static uint64_t sip_hash(const uint64_t key[2], uint32_t stream, const char *text, size_t length) {
+/* What SipHash has made of what came so far. */
+typedef struct {
+    uint64_t v[4];
+} Sip;
+
+/* SipHash-1-3 (Aumasson and Bernstein 2012, with the rounds Python itself uses), keyed: names come from strangers. A
+ * stream's number is all that comes before its names. */
+static Sip sip_begin(const uint64_t key[2], uint32_t stream) {
     uint64_t v0 = key[0] ^ 0x736f6d6570736575ULL, v1 = key[1] ^ 0x646f72616e646f6dULL;
     uint64_t v2 = key[0] ^ 0x6c7967656e657261ULL, v3 = key[1] ^ 0x7465646279746573ULL;
-    uint64_t last = (uint64_t)length << 56, word = stream;
-    const char *first = text;
-    v3 ^= word;
+    v3 ^= stream;
     SIP_ROUND;
-    v0 ^= word;
+    v0 ^= stream;
+    return (Sip){{v0, v1, v2, v3}};
+}
+
+static inline uint64_t sip_end(const Sip *begun, const char *text, size_t length) {
+    uint64_t v0 = begun->v[0], v1 = begun->v[1], v2 = begun->v[2], v3 = begun->v[3];
+    uint64_t last = (uint64_t)length << 56, word;
+    const char *first = text;
     for (; length >= 8; text += 8, length -= 8) {
         memcpy(&word, text, 8);
         v3 ^= word;
@@ -50,9 +61,19 @@ static uint64_t sip_hash(const uint64_t key[2], uint32_t stream, const char *tex
     return v0 ^ v1 ^ v2 ^ v3;
 }
 
+static uint64_t sip_hash(const uint64_t key[2], uint32_t stream, const char *text, size_t length) {
+    Sip begun = sip_begin(key, stream);
+    return sip_end(&begun, text, length);
+}
+
+/* A short name, as most are, stands in the entry: to find it elsewhere is to wait for memory once more. */
+enum { SHORT_NAME = 16 };
 typedef struct {
     uint64_t hash;
-    uint64_t name_at; /* in the table's names */
+    union {
+        char text[SHORT_NAME];
+        uint64_t at; /* in the table's names */
+    } name;
     uint32_t name_length;
     int32_t stream; /* -1: the slot is free */
 } Entry;
@@ -119,13 +140,20 @@ static inline int same_text(const char *one, const char *other, size_t length) {
     return a == b && c == d;
 }
 
+static inline const char *name_of(const Table *self, const Entry *entry) {
+    return entry->name_length <= SHORT_NAME ? entry->name.text : self->names + entry->name.at;
+}
+
+/* How much of the table's names an entry's takes. */
+static inline size_t apart(size_t length) { return length <= SHORT_NAME ? 0 : length; }
+
 /* The bucket of a series, or of the free place where it would go. */
 static size_t table_bucket(const Table *self, uint64_t hash, int32_t stream, const char *name, size_t length) {
     size_t mask = self->buckets_size - 1, at = hash & mask;
     for (; self->buckets[at] != NO_SLOT; at = (at + 1) & mask) {
         const Entry *entry = &self->entries[self->buckets[at]];
         if (entry->hash == hash && entry->stream == stream && entry->name_length == length &&
-            same_text(self->names + entry->name_at, name, length))
+            same_text(name_of(self, entry), name, length))
             break;
     }
     return at;
@@ -136,18 +164,19 @@ static int64_t table_find(const Table *self, int32_t stream, const char *name, s
     return self->buckets[table_bucket(self, hash, stream, name, length)];
 }
 
-/* The slots of many names in a text. Each look-up waits for memory three times, one after the other, so many go side by
+/* The slots of many names in a text. Each look-up waits for memory two or three times, one after the other, so many go side by
  * side: what the next part of each needs is asked for beforehand. */
 static void table_find_all(const Table *self, int32_t stream, const char *text, const int64_t *at,
                            const int64_t *length, size_t count, int64_t *slots) {
     enum { TOGETHER = 16 };
     uint64_t hash[TOGETHER];
+    Sip begun = sip_begin(self->key, (uint32_t)stream);
     size_t mask = self->buckets_size - 1;
     for (size_t first = 0; first < count; first += TOGETHER) {
         size_t many = count - first < TOGETHER ? count - first : TOGETHER;
         const int64_t *name = at + first, *size = length + first;
         for (size_t i = 0; i < many; i++) {
-            hash[i] = sip_hash(self->key, (uint32_t)stream, text + name[i], (size_t)size[i]);
+            hash[i] = sip_end(&begun, text + name[i], (size_t)size[i]);
             __builtin_prefetch(&self->buckets[hash[i] & mask]);
         }
         for (size_t i = 0; i < many; i++) {
@@ -156,7 +185,7 @@ static void table_find_all(const Table *self, int32_t stream, const char *text, 
         }
         for (size_t i = 0; i < many; i++) {
             int32_t slot = self->buckets[hash[i] & mask];
-            if (slot != NO_SLOT) __builtin_prefetch(self->names + self->entries[slot].name_at);
+            if (slot != NO_SLOT && size[i] > SHORT_NAME) __builtin_prefetch(name_of(self, &self->entries[slot]));
         }
         for (size_t i = 0; i < many; i++)
             slots[first + i] =
@@ -166,16 +195,17 @@ static void table_find_all(const Table *self, int32_t stream, const char *text, 
 
 /* Make room for one more name, squeezing out those of removed series when they are most of it. */
 static int table_reserve_name(Table *self, size_t length) {
-    if (self->names && self->names_used + length <= self->names_size) return 0; /* never NULL, be all names empty */
+    length = apart(length);
+    if (self->names_used + length <= self->names_size) return 0;
     size_t kept = self->names_used - self->names_lost, size = kept + kept / 8 + length + 4096;
     char *names = PyMem_RawMalloc(size);
     if (!names) return PyErr_NoMemory(), -1;
     size_t used = 0;
     for (size_t slot = 0; slot < self->entries_size; slot++) {
         Entry *entry = &self->entries[slot];
-        if (entry->stream < 0) continue;
-        memcpy(names + used, self->names + entry->name_at, entry->name_length);
-        entry->name_at = used, used += entry->name_length;
+        if (entry->stream < 0 || !apart(entry->name_length)) continue;
+        memcpy(names + used, self->names + entry->name.at, entry->name_length);
+        entry->name.at = used, used += entry->name_length;
     }
     PyMem_RawFree(self->names);
     self->names = names, self->names_size = size, self->names_used = used, self->names_lost = 0;
@@ -217,9 +247,11 @@ static PyObject *table_put(Table *self, PyObject *const *args, Py_ssize_t count)
     size_t at = table_bucket(self, hash, stream, name, (size_t)length);
     if (self->buckets[at] != NO_SLOT || self->entries[slot].stream >= 0)
         return wrong("the series has a slot, or the slot a series"), NULL;
-    memcpy(self->names + self->names_used, name, (size_t)length);
-    self->entries[slot] = (Entry){hash, self->names_used, (uint32_t)length, stream};
-    self->names_used += (size_t)length;
+    Entry *entry = &self->entries[slot];
+    *entry = (Entry){.hash = hash, .name_length = (uint32_t)length, .stream = stream};
+    if (apart((size_t)length)) entry->name.at = self->names_used;
+    memcpy((char *)name_of(self, entry), name, (size_t)length);
+    self->names_used += apart((size_t)length);
     self->buckets[at] = (int32_t)slot;
     self->used++;
     Py_RETURN_NONE;
@@ -249,7 +281,7 @@ static PyObject *table_remove(Table *self, PyObject *argument) {
         }
     }
     self->buckets[at] = NO_SLOT;
-    self->names_lost += entry->name_length;
+    self->names_lost += apart(entry->name_length);
     entry->stream = -1;
     self->used--;
     Py_RETURN_NONE;
