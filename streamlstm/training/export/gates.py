@@ -27,6 +27,10 @@ Function = Callable[[Float64], Float64]
 TOLERANCE = 1e-4  # of the recomputed output, which is taken in float64
 
 
+class NoGatesError(UsageError):
+    """A model has no gated layer that is carried from value to value."""
+
+
 @dataclass(frozen=True)
 class LayerGates:
     """One gated layer over T steps of one series."""
@@ -54,7 +58,7 @@ def gate_values(
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
     nodes = [node for node in proto.graph.node if node.op_type in {"LSTM", "GRU"}]
     if not nodes:
-        raise UsageError(
+        raise NoGatesError(
             "the model has no LSTM or GRU that is carried from value to value, so there are no gates over time to show "
             "(layers over windows and layers written as loops have none)"
         )
