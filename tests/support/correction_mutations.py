@@ -11,7 +11,6 @@ import pytest
 
 import streamlstm.daemon.challengers
 import streamlstm.daemon.replay.making
-from streamlstm.daemon.challengers import Challengers
 from streamlstm.daemon.replay.making import Making
 from streamlstm.engine.corrected import Corrected
 from streamlstm.engine.corrections import correcting_entries
@@ -93,24 +92,13 @@ def challengers_not_corrected(patch: Patch) -> None:
 
 
 def letters_of_now_not_told(patch: Patch) -> None:
-    """A challenger that catches up does not know what the champion's batch of this moment has refused."""
-    of_challenger, step_batch = streamlstm.daemon.challengers.of_challenger, Challengers._step_batch
-    behind = set[str]()
-
-    def noted(challengers: Any, turn: Any, read: Any) -> Any:
-        behind.clear()
-        behind.update(stream.name for stream, *_ in turn.behind)
-        return step_batch(challengers, turn, read)
+    """A challenger does not know what the champion's batch of this moment has refused."""
+    of_challenger = streamlstm.daemon.challengers.of_challenger
 
     def stored_alone(store: Any, stream: Any, result: Any) -> Any:
         source = of_challenger(store, stream, result)
-        return (
-            replace(source, letters=partial(store.letters, stream.name, CORRECTIONS))
-            if stream.name in behind
-            else source
-        )
+        return replace(source, letters=partial(store.letters, stream.name, CORRECTIONS))
 
-    patch.setattr(Challengers, "_step_batch", noted)
     patch.setattr(streamlstm.daemon.challengers, "of_challenger", stored_alone)
 
 
