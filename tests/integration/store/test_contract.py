@@ -262,29 +262,6 @@ def test_trimming_never_passes_the_position(backend: Backend) -> None:
     store.close()
 
 
-def test_letters_are_found_by_what_they_are_about(backend: Backend) -> None:
-    """Those of the commit that is under way too, with their reasons; what was read once is not read again."""
-    store = backend.client()
-    for n in (1, 2):
-        backend.add(f"{n}-0", "s", "1")
-    store.open(STREAM)
-    names, texts = frozenset((b"!correct",)), [b"s %d-0 1" % n for n in range(500)]
-    letters = [DeadLetter(b"1-0", b"!correct", text, "because of " + text.decode(), "not_corrected") for text in texts]
-    for turn in range(2):
-        told = [DeadLetter(b"1-0", b"s", b"text", "no number", "not_a_number"), *letters[250 * turn :][:250]]
-        store.send_commit(commit(b"%d-0" % turn, b"%d-0" % (turn + 1), dead=told))
-        found = store.letters(STREAM, names)
-        for number, text in enumerate(texts):
-            about = (b"1-0", b"!correct", text)
-            assert (about in found) == (number < 250 * (turn + 1))
-            why = f"because of {text.decode()}" if about in found else None
-            assert found.get(about) == why
-        assert (b"1-0", b"s", b"text") not in found
-        assert (b"2-0", b"!correct", texts[0]) not in found
-        assert store.receive_commit(STREAM)
-    store.close()
-
-
 def test_dead_letters_have_a_bound(backend: Backend) -> None:
     """About as many as asked for are kept, the youngest; all of them where nobody asks."""
     letters = [DeadLetter(b"1-0", b"s", b"%d" % n, "no number", "not_a_number") for n in range(1000)]
