@@ -6,7 +6,9 @@ A real server and a real `serve` of the packaged model of airline passengers. Ea
 entries are in the server before the daemon is: entries of one value, and one correction for every so many, of a value
 of a moment ago or of any before. Figures are values a second of the daemon's processor time. Then single
 corrections in a stream of one series that is idle, from a daemon that has just begun, and once more: milliseconds; the
-last are refused.
+last are refused. Then one correction after the other, each of another series: refused as their beginning was trimmed,
+and late values of series that are not there yet; and corrections where 100,000 dead letters are kept. Milliseconds of
+processor time, of the first and of all.
 """
 
 from __future__ import annotations
@@ -127,11 +129,36 @@ def alone(client: Any, folder: Path, port: int, values: int, back: int, trimmed:
     return took[0], statistics.median(took[1:])
 
 
+def one_by_one(
+    client: Any, folder: Path, port: int, asked: list[Fields], *, values: int, trimmed: int = 0, dead: int = 0
+) -> tuple[float, float]:
+    """Milliseconds of processor time of the first of some entries, and of each of all, among values of 1,000 series."""
+    client.flushall()
+    entries = [(f"{FIRST_MS + number * 1000}-0", {f"s{number % 1000}": 300 + number % 50}) for number in range(values)]
+    pipe = client.pipeline(transaction=False)
+    for number in range(dead):
+        pipe.xadd("{values}:dead", {"id": "1-0", "series": "!correct", "value": f"s{number} 1-0 5", "error": "no"})
+    for entry, fields in entries:
+        pipe.xadd("values", fields, entry)
+    pipe.execute()
+    with serving(folder, port, "values") as pid:
+        wait_for(client, "values", entries[-1][0])
+        if trimmed:
+            client.xtrim("values", maxlen=values - trimmed, approximate=False)
+        took, before = list[float](), cpu_s(pid)
+        for fields in asked:
+            wait_for(client, "values", client.xadd("values", fields).decode())
+            took.append(1000 * (cpu_s(pid) - before))
+    assert client.xlen("{values}:dead") == dead + len(asked) * bool(trimmed), "all are refused, or none"
+    return took[0], took[-1] / len(took)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--values", type=int, default=20_000)
     parser.add_argument("--series", type=int, default=100)
+    parser.add_argument("--flood", type=int, default=500, help="corrections one by one, of so many series")
     given, port = parser.parse_args(), random.randrange(10_000, 22_000)
     with tempfile.TemporaryDirectory() as name, started(find_binary(), "--port", str(port), "--save", "", cwd=name):
         folder, client = Path(name), redis.Redis(port=port)
@@ -147,6 +174,18 @@ def main() -> None:
             print(f"one of {values:,} values, {back:,} back: {first:.1f} ms, once more {other:.1f} ms", flush=True)
         first, other = alone(client, folder, port, 50_000, back=10, trimmed=100)
         print(f"one of 50,000 values, refused: {first:.1f} ms, once more {other:.1f} ms", flush=True)
+        print("corrections one by one, milliseconds of processor time")
+        last = [f"{FIRST_MS + (49_000 + number) * 1000}-0" for number in range(1000)]
+        refused = [{"!correct": f"s{number} {last[number]} 5"} for number in range(given.flood)]
+        late = [{"!late": f"new{number} {last[number]} 5"} for number in range(given.flood)]
+        again = [{"!correct": f"s1 {last[1]} {number}"} for number in range(given.flood)]
+        for what, asked, more in (
+            ("refused, of as many series", refused, {"trimmed": 10_000}),
+            ("late, of as many new series", late, {}),
+            ("of one series, 100,000 dead letters", again, {"dead": 100_000}),
+        ):
+            begin, each_ms = one_by_one(client, folder, port, asked, values=50_000, **more)
+            print(f"  {given.flood:,} {what}: the first {begin:.0f}, each {each_ms:.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.cli.carried import Parts, carried_lines, draw_carried, parts_of, rows_of, window_of
 from streamlstm.cli.gates import GATES, TITLES
 from streamlstm.cli.options import counted, note, say
 from streamlstm.common import write_whole
@@ -48,6 +49,12 @@ class Explained:
     candidates: list[list[Candidate]]  # of each forecast feature; none of a model that does not mix
     layers: list[LayerGates]  # what the layers do with a next value that is as forecast
     features: tuple[str, ...]  # the names of those that are forecast
+    carried: Parts  # what the state holds, where there is nothing of these
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether there is anything to draw."""
+        return bool(self.candidates or self.layers or self.carried)
 
 
 Server = tuple[str | None, Path]  # its URL, or the data directory of an embedded one
@@ -61,8 +68,10 @@ def explain(
     if series is None:
         raise UsageError("say which series of the stream to explain: --series NAME")
     found = _explained(stream, series, model, server)
-    if plot is not None:
+    if plot is not None and found.is_drawn:
         write_whole(plot, draw(found))
+    elif plot is not None:
+        note(f"{plot} is not drawn: the model carries nothing from value to value")
     if as_json:
         click.echo(json.dumps(_as_json(found)))
     else:
@@ -96,19 +105,17 @@ def _explained(stream: str, name: str, path: Path | None, server: Server) -> Exp
     said = np.array(list(told["last_prediction"].values())[: len(spec.outputs)], np.float64)
     data = path.read_bytes() if path is not None else kept[0]
     time_ms = int(layout.header(row)["time_ms"][0]) + (spec.spacing_ms or 0)
-    return Explained(
-        told,
-        candidates_of(spec, state, last, said),
-        _next(data, forecaster.model, state, last, said, time_ms),
-        tuple(spec.features[place] for place in spec.forecast),
-    )
+    candidates = candidates_of(spec, state, last, said)
+    layers = _next(data, forecaster.model, state, last, said, time_ms)
+    features = tuple(spec.features[place] for place in spec.forecast)
+    return Explained(told, candidates, layers, features, {} if candidates or layers else parts_of(spec, state))
 
 
 def _next(
     data: bytes, model: Model, state: NDArray[np.float32], last: Float64, said: Float64, time_ms: int
 ) -> list[LayerGates]:
     """What gated layers do with a next value that is as forecast; what is only looked at stays as it was."""
-    from streamlstm.training import gate_values
+    from streamlstm.training import NoGatesError, gate_values
 
     value = [last[place] if at is None else said[at] for place, at in enumerate(model.spec.targets)]
     if not np.isfinite(value).all():
@@ -116,6 +123,9 @@ def _next(
     try:
         return gate_values(data, np.array([value]), np.array(state), np.array([time_ms], np.int64))
     except StreamlstmError as error:
+        begins_anew = window_of(parts_of(model.spec, state)) is not None  # with each window
+        if isinstance(error, NoGatesError) and (begins_anew or not model.spec.layers):
+            return []
         note(f"gates are not shown: {error}")
         return []
 
@@ -159,7 +169,8 @@ def _lines(one: Explained, plot: Path | None) -> Iterator[str]:
             yield f"  {TITLES[name]:<16}{part.mean():>10.3f}{part.min():>10.3f}{part.max():>10.3f}"
     if not one.candidates and not one.layers:
         yield "the model has neither candidates that it mixes nor gated layers that are carried from value to value"
-    elif plot is not None:
+    yield from carried_lines(one.carried)
+    if plot is not None and one.is_drawn:
         yield f"drawn in {plot}"
 
 
@@ -176,17 +187,17 @@ def draw(one: Explained) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = [*one.candidates, *one.layers]
-    if not rows:
-        raise UsageError("there is nothing to draw: the model mixes nothing and carries no gated layer")
     heights = [2.4] * len(one.candidates) + [0.5 + 0.35 * len(layer.parts) for layer in one.layers]
+    heights += rows_of(one.carried)
     figure = Figure(figsize=(10, 0.8 + sum(heights)), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    places = figure.subplots(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]
+    places = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, feature, candidates in zip(places, one.features, one.candidates, strict=False):
         _bars(axes, feature, candidates)
-    for number, (axes, layer) in enumerate(zip(places[len(one.candidates) :], one.layers, strict=True), 1):
+    for number, (axes, layer) in enumerate(zip(places[len(one.candidates) :], one.layers, strict=False), 1):
         _strips(axes, number, layer)
+    if one.carried:
+        draw_carried(places, one.carried)
     figure.suptitle(f"{one.facts['series']} after {one.facts['time']}", x=0.01, ha="left", fontsize=12)
     file = io.BytesIO()
     figure.savefig(file, format="png")

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from streamlstm.models import Model
 
 Float64 = NDArray[np.float64]
-SPACING_VALUES = 16  # of a series, by which it is told how far apart its values are
 
 
 class ForecastArguments(TypedDict, total=False):
@@ -104,8 +103,7 @@ class Forecaster:
 
     def spacing_of(self, series: str) -> int | None:
         """How far apart the last values of a series are, in ms; None if that is not told by what is kept of them."""
-        apart = np.diff([one.time_ms for one in self.newest(series, SPACING_VALUES)])
-        return max(1, round(float(np.median(apart)))) if len(apart) else None
+        return Recent(self._connection, self._keys.input).spacing_ms(series.encode("utf-8", "surrogateescape"))
 
     def needs_future(self, steps: int) -> bool:
         """Whether what the model only looks at has to be known."""

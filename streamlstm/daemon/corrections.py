@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
 from streamlstm.common import DaemonSettings
@@ -10,7 +10,7 @@ from streamlstm.daemon.champions import Champions
 from streamlstm.daemon.replay import Source, cut, prepare
 from streamlstm.daemon.streams import Stream, Streams
 from streamlstm.engine import CORRECTIONS, Parsed, Result
-from streamlstm.store import About, Store, letters_about
+from streamlstm.store import Beside, Refused, Store, letters_about
 
 
 class Corrections:
@@ -54,12 +54,12 @@ def of_challenger(store: Store, stream: Stream, result: Result) -> Source:
     head = stream.head
     assert head is not None, "the stream is open"
     assert head.challenger is not None, "it has a challenger"
-    kept: Callable[[], Mapping[About, str]] = partial(store.letters, stream.name, CORRECTIONS)
+    kept: Callable[[], Refused] = partial(store.letters, stream.name, CORRECTIONS)
     said = letters_about(CORRECTIONS, [letter.stored() for letter in result.commit.dead])
     return Source(
         read=partial(store.read, stream.name),
         load=partial(store.load, stream.name, challenger=True),
-        letters=lambda: {**kept(), **said},
+        letters=lambda: Beside(kept(), said),
         begun=head.challenger.begun,
         follows=True,
     )

@@ -14,7 +14,7 @@ from streamlstm.daemon.http import ForecastQuery
 from streamlstm.engine import HOLD, REFUSE, Ahead, Asked, forecast_records
 from streamlstm.errors import StoreError
 from streamlstm.models import StepModel
-from streamlstm.store import Keys
+from streamlstm.store import Keys, Recent
 from streamlstm.store.record import DEFAULT_LEVEL
 from streamlstm.store.resp import Connection
 from streamlstm.store.snapshots import States
@@ -38,11 +38,13 @@ class Forecasts:
             raise StoreError(
                 f"the champion of {query.stream!r}, {str(fingerprint)[:12]}, is not loaded here yet; ask again"
             )
-        ahead = Ahead(model)
+        ahead, spacing_ms = Ahead(model), query.spacing_ms
+        if spacing_ms is None and model.spec.spacing_ms is None and len(query.series) == 1:
+            spacing_ms = Recent(connection, query.stream).spacing_ms(query.series[0].encode())
         asked = Asked(
             steps=query.steps,
             level=query.interval or self.level or DEFAULT_LEVEL,
-            spacing_ms=query.spacing_ms,
+            spacing_ms=spacing_ms,
             future=HOLD if query.hold else REFUSE,
         )
         records = states.get([name.encode() for name in query.series])

@@ -30,6 +30,7 @@ from streamlstm.engine.forecasts import (
     readable_rows,
     written_numbers,
 )
+from streamlstm.engine.item_counts import ItemCounts
 from streamlstm.engine.kernels import calibrate
 from streamlstm.engine.known_records import Known
 from streamlstm.engine.overflow import MOST_REJECTED

@@ -69,7 +69,7 @@ class Engine:
         self.columns = ",".join((*model.spec.outputs, *extras.columns))
         missing = missing_policy(model.spec, self.settings.missing)
         self._skips = missing == "skip"
-        self._gaps = gaps = Gaps.of(model.spec, self.settings.gap_after_ms, self.settings.spacing_ms, missing)
+        self.gaps = gaps = Gaps.of(model.spec, self.settings.gap_after_ms, self.settings.spacing_ms, missing)
         limits = (self.settings.idle_after_ms, self.settings.reset_after_ms, gaps.longest_ms)
         self._idle_ms = min(limit for limit in limits if limit is not None)
         self._silence_ms = min(self._idle_ms, gaps.after_ms)
@@ -262,7 +262,7 @@ class Engine:
         silences = self._silences(work)
         if silences is not None:
             work.gaps = silences > self._silence_ms
-        effort = Effort.of(parsed, work.slots, silences, self._gaps, skip=self._skips)
+        effort = Effort.of(parsed, work.slots, silences, self.gaps, skip=self._skips)
         entries = parsed.entries if effort is None else effort.entries()
         if entries < parsed.entries:
             work = work.first(entries)

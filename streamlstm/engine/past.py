@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -32,12 +32,18 @@ _STREAM = "again"  # of the engine that steps once more; nothing of it is ever s
 class Past:
     """What a stream's entries hold of some series: values, resets, and corrections that were asked for."""
 
-    def __init__(self, engine: Engine, series: Iterable[bytes], after: Mapping[bytes, bytes] | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        series: Iterable[bytes],
+        after: Mapping[bytes, bytes] | None = None,
+        watch: Callable[[Parsed], None] | None = None,
+    ) -> None:
         """`engine` has the model and the settings that the values are stepped with.
 
-        Of series with an id in `after` only what comes after that counts.
+        Of series with an id in `after` only what comes after that counts. `watch` is shown what each reply holds.
         """
-        self._engine, self.courses = engine, {name: list[Entry]() for name in series}
+        self._engine, self.courses, self._watch = engine, {name: list[Entry]() for name in series}, watch
         self._after = {name: EntryId.parse(entry) for name, entry in (after or {}).items()}
         self._table = Table()  # of all that matters, so that an entry's other items take no time
         for number, name in enumerate((*self.courses, *COMMANDS)):
@@ -56,6 +62,8 @@ class Past:
         if not found:
             return 0, b""
         [parsed] = found
+        if self._watch is not None:
+            self._watch(parsed)
         self._add(parsed, np.flatnonzero(parsed.slots != NO_SLOT).tolist())
         return parsed.entries, parsed.position
 

@@ -69,6 +69,10 @@ class Gaps(NamedTuple):
             return 0
         return min(max((silence_ms + self.spacing_ms // 2) // self.spacing_ms - 1, 0), MOST_FILLED)
 
+    def most_missing(self, span_ms: int) -> int:
+        """How many values of a series are missing in gaps of so much time, at most."""
+        return 0 if self.after_ms == NEVER else max(span_ms, 0) // self.spacing_ms
+
 
 NO_GAPS = Gaps(NEVER, 1)
 

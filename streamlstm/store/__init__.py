@@ -15,7 +15,7 @@ from streamlstm.store.base import (
 )
 from streamlstm.store.commit_commands import FlightPacker
 from streamlstm.store.consumer_groups import making, read_groups
-from streamlstm.store.dead_letters import About, letters_about, read_letters
+from streamlstm.store.dead_letters import About, Beside, Letters, Refused, letters_about, read_letters
 from streamlstm.store.embedded_server import HOST, EmbeddedServer, end_process
 from streamlstm.store.key_types import check_stream, check_types, no_stream
 from streamlstm.store.keys import EVENTS_CHANNEL, Keys, is_derived, members_key

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.store.dead_letters import About
+from streamlstm.store.dead_letters import Refused
 from streamlstm.store.record import NO_RECORDS, Records, Rows
 from streamlstm.store.resp import BEGINNING, ID_AT, ID_LENGTH, NAME_AT, NAME_LENGTH, SLOT, Texts, write_numbers
 
@@ -216,7 +216,7 @@ class Store(Protocol):
     def read(self, stream: str, after: bytes, end: bytes, count: int) -> bytes:
         """Up to `count` entries after one id up to another, beside what `send_read` asked for, as `receive_read`."""
 
-    def letters(self, stream: str, names: Container[bytes]) -> Mapping[About, str]:
+    def letters(self, stream: str, names: Container[bytes]) -> Refused:
         """Why items of some names were rejected, by id of the entry, name and text; sees every commit sent before."""
 
     def kept(self, stream: str, names: Sequence[bytes]) -> list[list[tuple[bytes, bytes]]]:

@@ -3,13 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Protocol
 
 from streamlstm.store.keys import Keys
-from streamlstm.store.resp import BEGINNING, Connection, beyond
+from streamlstm.store.resp import BEGINNING, Connection, EntryId, beyond
 
 PAGE = 1_000  # entries of one command
+MOST_REMEMBERED = 100_000  # dead letters of a stream, each by 16 bytes and its id: 20 MB
 
 About = tuple[bytes, bytes, bytes]  # id of the input entry, name and text of the item
+
+
+class Refused(Protocol):
+    """What was rejected; a mapping of that to the reasons is one."""
+
+    def __contains__(self, about: object, /) -> bool: ...
+
+    def get(self, about: About, /) -> str | None: ...
+
+
+class Letters:
+    """The dead letters about items of some names, of which each is read once; who has read them asks what came since.
+
+    They are written behind each other, so the last id that was seen is enough to know where to go on.
+    """
+
+    def __init__(self, keys: Keys, names: Container[bytes]) -> None:
+        self._keys, self._names, self._after = keys, names, BEGINNING
+        self._places: dict[bytes, bytes] = {}  # what a letter is about, hashed -> its id
+        self._connection: Connection | None = None
+
+    def read(self, connection: Connection) -> Letters:
+        """Take in what came since the last time; reasons are read over this connection."""
+        self._connection = connection
+        while page := connection.call("XRANGE", self._keys.dead, *beyond(self._after), "COUNT", PAGE):
+            self._after = page[-1][0]
+            for own, fields in page:
+                self._places.update((_hashed(about), own) for about in letters_about(self._names, [fields]))
+            while len(self._places) > MOST_REMEMBERED:
+                del self._places[next(iter(self._places))]
+        return self
+
+    def __contains__(self, about: object) -> bool:
+        return isinstance(about, tuple) and _hashed(about) in self._places
+
+    def get(self, about: About) -> str | None:
+        """Why an item was rejected, None if it was not."""
+        own = self._places.get(_hashed(about))
+        if own is None or self._connection is None:
+            return None
+        before = bytes(EntryId.parse(own).before())
+        found = self._connection.call("XRANGE", self._keys.dead, *beyond(before, own), "COUNT", 1)
+        kept = letters_about(self._names, (fields for _, fields in found))
+        return kept.get(about, "it was rejected, and the dead letter that says why is not kept any more")
+
+
+def _hashed(about: About) -> bytes:
+    lengths = b"%d %d " % (len(about[0]), len(about[1]))  # so that no two have the same bytes
+    return blake2b(lengths + b"".join(about), digest_size=16).digest()
+
+
+class Beside:
+    """Letters that are kept, and those of a commit that is about to be sent."""
+
+    def __init__(self, kept: Refused, said: Mapping[About, str]) -> None:
+        self._kept, self._said = kept, said
+
+    def __contains__(self, about: object) -> bool:
+        return about in self._said or about in self._kept
+
+    def get(self, about: About) -> str | None:
+        """Why an item was rejected, None if it was not."""
+        return self._said.get(about) or self._kept.get(about)
 
 
 def read_letters(connection: Connection, keys: Keys, names: Container[bytes]) -> Mapping[About, str]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from statistics import median
 from typing import Any
 
 from streamlstm.store.keys import Keys
@@ -15,6 +17,7 @@ from streamlstm.store.resp import Connection, beyond, checked, pack, paired
 
 MOST_FIELDS = 2_000  # predictions looked at in one go: some 2 ms of a core
 FIRST_COUNT, MOST_COUNT = 16, 1_000  # entries asked for at first, and at most
+SPACING_VALUES = 16  # of a series, by which it is told how far apart its values are
 BACK_FIELDS = 40_000  # predictions looked at for a series' past
 DEFAULT_COLUMNS = "yhat"
 
@@ -82,6 +85,12 @@ class Recent:
     def back(self, names: Collection[bytes], most: int) -> dict[bytes, Past]:
         """Of each series up to `most` answers before the next look."""
         return self._past(names, b"+", most)
+
+    def spacing_ms(self, name: bytes) -> int | None:
+        """How far apart the last values of a series are; None if that is not told by what is kept of them."""
+        times = [one.time_ms for one in self.back([name], SPACING_VALUES)[name].answered]
+        apart = [after - before for before, after in pairwise(times)]
+        return max(1, round(median(apart))) if apart else None
 
     def older(self, name: bytes, before: bytes, most: int) -> Past:
         """Up to `most` answers to a series from before an entry; none where they lie further back than is looked."""

@@ -14,7 +14,7 @@ from typing import Any
 from streamlstm.errors import StoreError, StoreForbidsError, StoreRefusesError, StoreUnavailableError
 from streamlstm.store.base import Commit, Head, Tail
 from streamlstm.store.commit import CommitConnection
-from streamlstm.store.dead_letters import About, read_letters
+from streamlstm.store.dead_letters import Letters, Refused
 from streamlstm.store.kept_records import read_kept
 from streamlstm.store.keys import Keys
 from streamlstm.store.model_files import ModelFiles
@@ -69,6 +69,7 @@ class RedisStore:
         self._preflight = Preflight(self._topology) if preflight is None else preflight
         self._model_files = model_files
         self._streams: dict[str, CommitConnection] = {}
+        self._letters: dict[str, Letters] = {}  # of streams, as far as they were read
         self._done: list[str] = []  # streams whose commit's outcome is here
         self._unfinished: dict[str, Unfinished] = {}  # what commits left out that were carried out in part
 
@@ -146,10 +147,10 @@ class RedisStore:
             held.receive_early()
         return self._nodes.connection(keys.input)
 
-    def letters(self, stream: str, names: Container[bytes]) -> Mapping[About, str]:
-        """XRANGE."""
+    def letters(self, stream: str, names: Container[bytes]) -> Refused:
+        """XRANGE, of what came since the last time."""
         keys = Keys(stream)
-        return read_letters(self._after_commits(keys), keys, names)
+        return self._letters.setdefault(stream, Letters(keys, names)).read(self._after_commits(keys))
 
     def kept(self, stream: str, names: Sequence[bytes]) -> list[list[tuple[bytes, bytes]]]:
         """HMGET of both."""
@@ -205,6 +206,7 @@ class RedisStore:
 
     def release(self, stream: str) -> None:
         """Close the stream's connection."""
+        self._letters.pop(stream, None)
         held = self._streams.pop(stream, None)
         if held is not None:
             if stream in self._done:

@@ -6,7 +6,7 @@ from streamlstm.common import imported_later
 from streamlstm.training.settings import FitArguments, FitSettings, fit_settings
 
 if TYPE_CHECKING:
-    from streamlstm.training.export.gates import LayerGates, gate_values
+    from streamlstm.training.export.gates import LayerGates, NoGatesError, gate_values
     from streamlstm.training.fitted import Fitted, fit, fit_with
     from streamlstm.training.fitting import Progress
     from streamlstm.training.forecaster import WindowConfig
@@ -21,6 +21,7 @@ __getattr__ = imported_later(
     __name__,
     {
         "LayerGates": "export.gates",
+        "NoGatesError": "export.gates",
         "gate_values": "export.gates",
         "Fitted": "fitted",
         "fit": "fitted",

@@ -11,10 +11,10 @@ import pytest
 
 import streamlstm.daemon.challengers
 import streamlstm.daemon.replay.making
-from streamlstm.daemon.challengers import Challengers
 from streamlstm.daemon.replay.making import Making
 from streamlstm.engine.corrected import Corrected
 from streamlstm.engine.corrections import correcting_entries
+from streamlstm.engine.item_counts import ItemCounts
 from streamlstm.engine.parsing import CORRECTIONS
 from streamlstm.engine.past import SeriesCourse
 from streamlstm.engine.restarts import Restarts
@@ -92,29 +92,31 @@ def challengers_not_corrected(patch: Patch) -> None:
 
 
 def letters_of_now_not_told(patch: Patch) -> None:
-    """A challenger that catches up does not know what the champion's batch of this moment has refused."""
-    of_challenger, step_batch = streamlstm.daemon.challengers.of_challenger, Challengers._step_batch
-    behind = set[str]()
-
-    def noted(challengers: Any, turn: Any, read: Any) -> Any:
-        behind.clear()
-        behind.update(stream.name for stream, *_ in turn.behind)
-        return step_batch(challengers, turn, read)
+    """A challenger does not know what the champion's batch of this moment has refused."""
+    of_challenger = streamlstm.daemon.challengers.of_challenger
 
     def stored_alone(store: Any, stream: Any, result: Any) -> Any:
         source = of_challenger(store, stream, result)
-        return (
-            replace(source, letters=partial(store.letters, stream.name, CORRECTIONS))
-            if stream.name in behind
-            else source
-        )
+        return replace(source, letters=partial(store.letters, stream.name, CORRECTIONS))
 
-    patch.setattr(Challengers, "_step_batch", noted)
     patch.setattr(streamlstm.daemon.challengers, "of_challenger", stored_alone)
+
+
+def items_counted_short(patch: Patch) -> None:
+    """Series are said to have fewer values than they have, so that corrections are refused which can be made."""
+    patch.setattr(ItemCounts, "most_since", lambda *_: 0)
+
+
+def series_taken_for_new(patch: Patch) -> None:
+    """Of a series without a record nothing is read, though a reset may lie behind a late value."""
+    patch.setattr(ItemCounts, "most", lambda *_: 0)
+    patch.setattr(ItemCounts, "all_reset", property(lambda _: None, lambda *_: None), raising=False)
 
 
 # What it is -> the kind of simulation that finds it.
 OF_CORRECTIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
+    "items counted short": ("corrections", items_counted_short),
+    "series taken for new": ("corrections", series_taken_for_new),
     "corrections not stored": ("corrections", corrections_not_stored),
     "corrections not proved": ("corrections and lost input", corrections_not_proved),
     "earlier corrections forgotten": ("corrections", earlier_corrections_forgotten),

@@ -22,7 +22,7 @@ from streamlstm.daemon.telemetry import Metrics
 from streamlstm.engine import Engine
 from streamlstm.errors import StoreError
 from streamlstm.models import Model
-from streamlstm.store import BLOCK_MS, About, Commit, FlightPacker, Head, Keys, RedisStore, Store, Tail
+from streamlstm.store import BLOCK_MS, Commit, FlightPacker, Head, Keys, RedisStore, Refused, Store, Tail
 from streamlstm.store.resp import pack
 
 RECEIVE_BYTES = 1 << 20
@@ -112,7 +112,7 @@ class RecordingStore:
         self._call(LOADER, pack("HMGET", Keys(stream).state, *names))
         return self._store.load(stream, names, challenger=challenger)
 
-    def letters(self, stream: str, names: Container[bytes]) -> Mapping[About, str]:
+    def letters(self, stream: str, names: Container[bytes]) -> Refused:
         """Nothing is corrected."""
         raise NotImplementedError
 

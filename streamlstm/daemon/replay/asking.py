@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from streamlstm.daemon.replay.corrections import Source
 from streamlstm.engine import NOT_CORRECTED, Correction, Engine, Flaw, Parsed, Past, not_corrected
 from streamlstm.errors import CorrectionError
-from streamlstm.store import About
+from streamlstm.store import About, Refused
 from streamlstm.store.resp import EntryId
 
 
@@ -18,7 +16,7 @@ class Asking:
         self._engine, self._entries, self._source = engine, entries, source
         self._stream, self._own = entries.stream, entries.ids[0]
         self._base = EntryId.parse(engine.position(entries.stream))
-        self._letters: Mapping[About, str] | None = None
+        self._letters: Refused | None = None
         self._is_there = True  # the entry with the value looked at last
         self._places: dict[bytes, int] | None = None  # of the entries
 
@@ -28,7 +26,7 @@ class Asking:
         why = self.letters().get(asked) if self._source.follows else None
         return self._refusal(found) if why is None else Flaw(NOT_CORRECTED, why)
 
-    def letters(self) -> Mapping[About, str]:
+    def letters(self) -> Refused:
         """Of corrections that were not made, and why."""
         if self._letters is None:
             self._letters = self._source.letters()

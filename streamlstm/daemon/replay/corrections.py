@@ -31,7 +31,7 @@ from streamlstm.engine import (
     corrections_in,
     read_correction,
 )
-from streamlstm.store import About
+from streamlstm.store import Refused
 from streamlstm.store.resp import BEGINNING, EntryId
 
 PAGE = 4_096  # entries of one read
@@ -46,7 +46,7 @@ class Source:
 
     read: Callable[[bytes, bytes, int], bytes]  # entries after one id up to another, as `Store.read`
     load: Callable[[Sequence[bytes]], Sequence[bytes | None]]  # records as of before the entry that asks
-    letters: Callable[[], Mapping[About, str]]  # of corrections that were not made, and why
+    letters: Callable[[], Refused]  # of corrections that were not made, and why
     begun: bytes = BEGINNING  # id of the last entry before those the states were made of
     records: Callable[[Sequence[bytes]], Sequence[bytes | None]] | None = None  # that they were begun with
     follows: bool = False  # whether the letters say what was made of the entry already
@@ -98,28 +98,24 @@ def read_past(
     after: Mapping[bytes, bytes],
     source: Source,
     end: bytes,
-    ends: list[EntryId] | None = None,
+    watch: Callable[[Parsed], None] | None = None,
 ) -> Past | None:
     """What a stream's entries up to an id hold of series, of each after an id of its own.
 
-    None if that is more than may be read again. In `ends` stands then where each full page ends.
+    None if that is more than may be read again. `watch` is shown each page.
     """
-    past, position = Past(engine, after, after), bytes(min(map(EntryId.parse, after.values())))
+    past, position = Past(engine, after, after, watch), bytes(min(map(EntryId.parse, after.values())))
     entries, count = 0, 1
-    if ends is not None:
-        ends.clear()
     while count:
         engine.model.beat()
         count, position = past.take(source.read(position, end, PAGE), stream)
         entries += count
-        if ends is not None and count == PAGE:
-            ends.append(EntryId.parse(position))
         if source.most_entries is not None and (entries > source.most_entries or past.items > MOST_ITEMS):
             return None
     return past
 
 
-def courses_of(engine: Engine, past: Past, letters: Callable[[], Mapping[About, str]]) -> dict[bytes, SeriesCourse]:
+def courses_of(engine: Engine, past: Past, letters: Callable[[], Refused]) -> dict[bytes, SeriesCourse]:
     """The entries of each series as they have been put right, each place as the last of them says."""
     spec, right = engine.model.spec, dict[Place, bytes]()
     there = past.counts() if past.asked else Counter[tuple[bytes, bytes]]()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from streamlstm.daemon.replay.asking import Asking
 from streamlstm.daemon.replay.corrections import (
@@ -120,13 +121,13 @@ class Making:
         self._engine, self._entries, self._source = engine, entries, source
         self._stream, self._own = entries.stream, entries.ids[0]
         self._base = EntryId.parse(engine.position(entries.stream))
-        self._known, self._again = engine.known(entries.stream), Again(engine)
+        self._known = engine.known(entries.stream)
         self._kept: dict[bytes, list[Known]] = {}  # aside, in order
         self._is_too_much = False  # to be read again
         self._leading = leading(entries)
         self._limit = entries.entries  # how many entries are stepped
         self._asking = Asking(engine, entries, source)
-        self._reach = Reach(self._again, engine, entries.stream, source, self._asking.letters)
+        self._reach = Reach(engine, entries.stream, source, self._asking.letters)
         self._asked: dict[int, Correction] = {}  # by item; those that may yet be made
         self._series: dict[bytes, _Series] = {}
 
@@ -149,6 +150,11 @@ class Making:
         if self._asked:
             self._make()
         return self._entries if self._limit == self._entries.entries else self._entries.first(self._limit)
+
+    @cached_property
+    def _again(self) -> Again:
+        """Made when something is stepped again."""
+        return Again(self._engine)
 
     def _is_behind(self, series: bytes, item: int) -> bool:
         """Whether a value of the series comes before an item in its entry, which has to be answered after it."""
@@ -238,12 +244,19 @@ class Making:
                 break
             seen[name] = None
         asked = set(self._names())
-        names = [name for name in seen if name in asked]
+        begun, firsts = EntryId.parse(self._source.begun), self._firsts()
+        for name in self._reach.empty({name: firsts[name] for name in seen if name in asked and name not in stored}):
+            self._series[name] = _Series(SeriesCourse(name), [(begun, None), (firsts[name].before(), None)])
+        names = [name for name in seen if name in asked and name not in self._series]
         names, self._is_too_much = self._reach.within(names, stored)
-        begun, records = EntryId.parse(self._source.begun), begun_with(self._source, names)
-        if not self._try(stored, {name: (begun, records.get(name)) for name in names}, self._reach.ends):
-            self._is_too_much = True
-        elif names:
+        if not names:
+            return
+        records = begun_with(self._source, names)
+        self._reach.begin()
+        is_whole = self._try(stored, {name: (begun, records.get(name)) for name in names}, self._reach.watch)
+        self._reach.end(is_whole=is_whole)
+        self._is_too_much = self._is_too_much or not is_whole
+        if is_whole:
             self._reach.learn([name for name in names if name not in self._series], stored)
 
     def _refuse_what_is_left(self, stored: Mapping[bytes, bytes]) -> None:
@@ -265,7 +278,10 @@ class Making:
         self._refuse(lambda one: one.series not in self._series, why)
 
     def _try(
-        self, stored: Mapping[bytes, bytes], chosen: Mapping[bytes, Known], ends: list[EntryId] | None = None
+        self,
+        stored: Mapping[bytes, bytes],
+        chosen: Mapping[bytes, Known],
+        watch: Callable[[Parsed], None] | None = None,
     ) -> bool:
         """Step series again from records after some ids, as they were; whether that is not too much.
 
@@ -274,7 +290,7 @@ class Making:
         if not chosen:
             return True
         after = {name: bytes(entry) for name, (entry, _) in chosen.items()}
-        past = read_past(self._engine, self._stream, after, self._source, bytes(self._base), ends)
+        past = read_past(self._engine, self._stream, after, self._source, bytes(self._base), watch)
         if past is None:
             return False
         courses = courses_of(self._engine, past, self._asking.letters)

@@ -13,7 +13,7 @@ from streamlstm.daemon.replay.corrections import Source
 from streamlstm.daemon.replay.making import prepare
 from streamlstm.daemon.replay.temp_records import RecordFile
 from streamlstm.engine import CORRECTIONS, Engine, Result
-from streamlstm.store import NO_ENTRIES, Commit, Head, Keys, read_letters, read_range
+from streamlstm.store import NO_ENTRIES, Commit, Head, Keys, Letters, read_range
 from streamlstm.store.resp import Connection, beyond
 from streamlstm.store.snapshots import Record
 
@@ -26,6 +26,7 @@ class Replay:
     def __init__(self, engine: Engine, stream: str, *, start: Head, records: Iterable[Record] | None = None) -> None:
         """Begin at a position, with the records that belong to it; without any if the states were begun there."""
         self._engine, self._stream, self._begun = engine, stream, start.position
+        self._letters = Letters(Keys(stream), CORRECTIONS)
         self.records = RecordFile(records or ())
         self._has_first = records is not None
         if self._has_first:
@@ -60,7 +61,7 @@ class Replay:
         return Source(
             read=partial(read_range, connection, keys),
             load=self.records.get,
-            letters=partial(read_letters, connection, keys, CORRECTIONS),
+            letters=partial(self._letters.read, connection),
             begun=self._begun,
             records=self.records.get_first if self._has_first else None,
             follows=True,

@@ -7,7 +7,7 @@ that follows from them is held against what onnxruntime gave.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,10 @@ Float64 = NDArray[np.float64]
 Function = Callable[[Float64], Float64]
 
 TOLERANCE = 1e-4  # of the recomputed output, which is taken in float64
+
+
+class NoGatesError(UsageError):
+    """A model has no gated layer that is carried from value to value."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +54,49 @@ def gate_values(
     not what onnxruntime gives.
     """
     model = Model(model_bytes)
-    proto = onnx.load_model_from_string(model_bytes)
+    proto, one_step = _without_scans(onnx.load_model_from_string(model_bytes))
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
     nodes = [node for node in proto.graph.node if node.op_type in {"LSTM", "GRU"}]
     if not nodes:
-        raise UsageError(
+        raise NoGatesError(
             "the model has no LSTM or GRU that is carried from value to value, so there are no gates over time to show "
             "(layers over windows and layers written as loops have none)"
         )
-    found = _run(proto, nodes, model, values, state, times_ms)
-    return [_layer(node, constants, found) for node in nodes]
+    found = _run(proto, nodes, model, values, state, times_ms, at_once=model.spec.chunking and not one_step)
+    return [_joined([_layer(node, constants, call) for call in found]) for node in nodes]
+
+
+def _without_scans(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, bool]:
+    """The same model for calls of one step, with what loops over steps do put in their place; whether there were any.
+
+    A state in float16 is rounded in such a loop (`models.importers.compacting`).
+    """
+    nodes, loops = list[onnx.NodeProto](), 0
+    for node in proto.graph.node:
+        if node.op_type != "Scan":
+            nodes.append(node)
+            continue
+        loops += 1
+        attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        body, scanned, zero = attributes["body"], attributes["num_scan_inputs"], f"scan_{loops}.axis"
+        states = len(node.input) - scanned
+        for number, (name, inner) in enumerate(zip(node.input, body.input, strict=True)):
+            nodes.append(
+                helper.make_node("Identity", [name], [inner.name])
+                if number < states
+                else helper.make_node("Squeeze", [name, zero], [inner.name])
+            )
+        nodes += body.node
+        for number, (name, inner) in enumerate(zip(node.output, body.output, strict=True)):
+            nodes.append(
+                helper.make_node("Identity", [inner.name], [name])
+                if number < states
+                else helper.make_node("Unsqueeze", [inner.name, zero], [name])
+            )
+        proto.graph.initializer.extend([*body.initializer, helper.make_tensor(zero, onnx.TensorProto.INT64, [1], [0])])
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    return proto, loops > 0
 
 
 def _run(
@@ -69,8 +106,10 @@ def _run(
     values: NDArray[np.float64],
     state: Float32 | None,
     times_ms: NDArray[np.int64] | None,
-) -> dict[str, Float32]:
-    """Step the series once, reading out the nodes' inputs and outputs by name."""
+    *,
+    at_once: bool,
+) -> list[dict[str, Float32]]:
+    """Step the series once, reading out the nodes' inputs and outputs by name, of each call."""
     if model.spec.uses_time and times_ms is None:
         raise UsageError("the model looks at the time of each value, and there are none; give a table with times")
     wanted = {name for node in nodes for name in (node.input[0], *node.input[5:7], node.output[0]) if name}
@@ -87,18 +126,20 @@ def _run(
         assert times_ms is not None, "was held above"
         feed["time"] = times_ms[:, None]
     names = sorted(wanted)
-    if model.spec.chunking:
-        return dict(zip(names, session.run(names, feed), strict=True))
-    over_time = {name for node in nodes for name in (node.input[0], node.output[0])}
+    if at_once:
+        return [dict(zip(names, session.run(names, feed), strict=True))]
     steps = []
     for step in range(len(fed)):  # the model cannot run over time in one call
         now = {name: part if name == "state" else part[step : step + 1] for name, part in feed.items()}
         *read, feed["state"] = session.run([*names, "next_state"], now)
-        steps.append(read)
-    return {
-        name: np.concatenate(parts) if name in over_time else parts[0]
-        for name, parts in zip(names, zip(*steps, strict=True), strict=True)
-    }
+        steps.append(dict(zip(names, read, strict=True)))
+    return steps
+
+
+def _joined(steps: Sequence[LayerGates]) -> LayerGates:
+    """One layer over calls that follow each other, each from the state that the one before it gave."""
+    parts = {name: np.concatenate([step.parts[name] for step in steps]) for name in steps[0].parts}
+    return LayerGates(steps[0].kind, steps[0].units, parts)
 
 
 def _layer(node: onnx.NodeProto, constants: Mapping[str, Any], found: Mapping[str, Float32]) -> LayerGates:

@@ -14,6 +14,7 @@ import redis
 import streamlstm
 from streamlstm.models import UNIVERSAL_FILE
 from streamlstm.store.keys import Keys
+from support import models
 from support.serving import Serving, add, run, wait_for_position
 
 VALUES = 20 + np.cumsum(np.random.default_rng(2).normal(0, 1, (300, 2)), axis=0)
@@ -26,11 +27,12 @@ def served(redis_url: str, tmp_path: Path, start: Callable[..., Serving]) -> Cal
 
     def begin(**options: Any) -> redis.Redis:
         values = VALUES if options.pop("both", False) else VALUES[:, 0]
+        known = {"epochs": 1, "units": 4} if "lookback" in options else OPTIONS
         universal = options.pop("universal", False)
         path = (
             UNIVERSAL_FILE
             if universal
-            else streamlstm.fit(values, **{**OPTIONS, **options}).save(tmp_path / "fitted.onnx")
+            else streamlstm.fit(values, **{**known, **options}).save(tmp_path / "fitted.onnx")
         )
         start("--redis", redis_url, model=path).ready()
         client = redis.Redis.from_url(redis_url, protocol=2)
@@ -107,3 +109,39 @@ def test_what_cannot_be_explained_is_one_line(
         done = run(tmp_path, "inspect", *arguments, "--redis", redis_url)
         assert done.returncode in {1, 2}, arguments
         assert (text in done.stderr, done.stderr.count("\n")) == (True, 1), done.stderr
+
+
+def test_of_a_model_over_windows_its_window_is_shown(
+    served: Callable[..., redis.Redis], redis_url: str, tmp_path: Path
+) -> None:
+    """The values it holds, oldest first, as text and as a picture; JSON is printed beside a picture too."""
+    served(lookback=10)
+    to = ("inspect", "--live", "values", "--series", "pump", "--redis", redis_url)
+    done = run(tmp_path, *to, "--json", "--plot", "pump.png")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert (found["candidates"], found["next_step"]) == ({}, [])
+    assert np.ravel(found["state"]["window"]).shape == (10,)
+    assert (tmp_path / "pump.png").read_bytes().startswith(b"\x89PNG")
+    text = run(tmp_path, *to, "--plot", "pump.png").stdout
+    assert "the forecast is made of the last 10 values" in text
+    assert f"{np.ravel(found['state']['window'])[-1]:.6g}" in text
+    assert "drawn in pump.png" in text
+
+
+def test_of_any_other_model_what_it_carries_is_shown(
+    redis_url: str, start: Callable[..., Serving], tmp_path: Path
+) -> None:
+    """Its numbers, entry by entry."""
+    (tmp_path / "other.onnx").write_bytes(models.reciprocal())
+    start("--redis", redis_url, model=tmp_path / "other.onnx").ready()
+    client = redis.Redis.from_url(redis_url, protocol=2)
+    add(client, [("1-0", ["pump", "1"]), ("2-0", ["pump", "2"])])
+    wait_for_position(client, "values", "2-0")
+    to = ("inspect", "--live", "values", "--series", "pump", "--redis", redis_url, "--plot", "pump.png")
+    done = run(tmp_path, *to)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "what is carried" in done.stdout
+    assert (tmp_path / "pump.png").read_bytes().startswith(b"\x89PNG")
+    found = json.loads(run(tmp_path, *to, "--json").stdout)
+    assert all(name in done.stdout for name in found["state"])

@@ -117,7 +117,7 @@ def test_all_ways_say_what_a_plain_loop_says_and_touch_nothing(start: Started, t
     served = dict(zip(("yhat", "lo", "hi"), map(float, newest.split(b",")), strict=True))
     _, as_served = asked(daemon, {"series": "a", "steps": 1})  # at the level that is served
     assert as_served["interval"] == 0.8
-    assert as_served["forecast"][0] == {"step": 1, "time": None} | served
+    assert as_served["forecast"][0] == {"step": 1, "time": "2023-11-14T22:14:20.000Z"} | served
     assert client.hgetall(Keys("values").state) == raw
     assert {key: client.dump(key) for key in before} == before
     client.xadd("values", {"a": "1.5"}, id=f"{START_MS + 10**6}-0")

@@ -213,6 +213,45 @@ def test_a_stream_that_is_too_long_is_read_once(read_again: list[int], monkeypat
     assert max(others) < 90
 
 
+@pytest.mark.parametrize("gaps", [{}, {"gap_after_ms": 500, "spacing_ms": 10}])
+@pytest.mark.parametrize("texts", [0, 3])
+def test_a_flood_over_many_series_is_one_reading(read_again: list[int], gaps: dict[str, int], texts: int) -> None:
+    """Each series is refused by what was counted for all; where gaps or texts make that uncertain, it is read once."""
+    series = [f"s{n}" for n in range(40)]
+    values = [(f"{n}-0", [series[n % 40], "text" if n // 40 % 4 < texts else "1"]) for n in range(1, 2001)]
+    fixes = [(f"{2001 + n}-0", ["!correct", f"{series[n % 40]} {1960 + n % 40}-0 9"]) for n in range(120)]
+    held = answer(MODELS["lstm"], [*values, *fixes], most=[2000, 1], lost=[1200 if not texts else 200], **gaps)
+    assert [letter.id.decode() for letter in held.dead if letter.series == b"!correct"] == [own for own, _ in fixes]
+    each = read_again[-120:]
+    assert each[0] >= 800
+    assert max(each[40:]) < 8
+    assert (max(each[1:]) < 8) == (not gaps and not texts)
+
+
+def test_late_values_of_new_series_are_put_in_without_reading(read_again: list[int]) -> None:
+    """Once the entries were counted; not if a reset of all series comes behind them, which they do not outlive."""
+    values = [(f"{n}-0", ["a", str(n % 7)]) for n in range(1, 1001)]
+    late = [(f"{1001 + n}-0", ["!late", f"new{n} {500 + n}-0 3"]) for n in range(20)]
+    more = [(f"{1021 + n}-0", ["!late", f"new{n} {600 + n}-0 4", f"new{n}", "5"]) for n in range(20)]
+    last = [
+        ("1100-0", ["!reset", "*"]),
+        ("1101-0", ["!late", "before 7-0 1"]),
+        ("1102-0", ["!late", "behind 1100-5 1"]),
+    ]
+    traffic = [*values, *late, *more, *last, ("1103-0", ["before", "2", "behind", "2"])]
+    held = answer(MODELS["lstm"], traffic, most=[1000, 1])
+    assert not held.dead
+    first, *others = read_again
+    assert first == 1001
+    assert max(others[:19]) < 5
+    assert max(others[19:39]) < 560, "from where the series began on"
+    assert others[39] > 1000
+    assert others[40] < 5
+    oracle = Oracle(MODELS["lstm"]).feed(traffic)
+    assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
+    assert_states_equal(held.state, oracle, Engine(MODELS["lstm"]).format)
+
+
 def test_what_is_kept_aside_begins_anew_with_a_correction() -> None:
     """What was kept between the value and its correction leads nowhere any more; what comes after can be corrected."""
     values, fix = [(f"{n}-0", ["a", str(n % 7)]) for n in range(1, 330)], ("251-0", ["!correct", "a 180-0 9"])

@@ -16,6 +16,7 @@ from streamlstm import nn
 from streamlstm.cli import main
 from streamlstm.errors import UsageError
 from streamlstm.models.graph import Graph
+from streamlstm.models.importers import compacted
 from streamlstm.models.spec import ModelSpec, StateEntry
 from streamlstm.training.export.gates import gate_values
 
@@ -37,6 +38,18 @@ def exported(layer: nn.RecurrentLayer) -> bytes:
     )
     serialized: bytes = graph.model(spec, y, graph.concat(state, axis=1)).SerializeToString()
     return serialized
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_gates_of_a_state_in_float16_are_shown(kind: str) -> None:
+    """As the whole model's, as far as float16 tells them; the state is rounded in a loop over the steps."""
+    torch.manual_seed(2)
+    whole = exported(getattr(nn, kind)(5, input_size=2))
+    values = np.random.default_rng(0).normal(0, 1, (30, 2))
+    (wanted,), (found,) = gate_values(whole, values), gate_values(compacted(whole).data, values)
+    assert (found.kind, found.units, found.parts.keys()) == (kind, 5, wanted.parts.keys())
+    for name, part in wanted.parts.items():
+        assert 0 < np.abs(found.parts[name] - part).max() < 3e-3
 
 
 @pytest.mark.parametrize(

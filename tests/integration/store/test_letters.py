@@ -1,0 +1,48 @@
+"""Dead letters found by what they are about, each read once."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamlstm.store import dead_letters
+from streamlstm.store.dead_letters import Beside, Letters
+from streamlstm.store.keys import Keys
+from streamlstm.store.redis import RedisStore
+from support.server import Server
+
+KEYS, NAMES = Keys("values"), frozenset((b"!correct",))
+ABOUT = [(b"1-0", b"!correct", b"s %d-0 1" % number) for number in range(500)]
+
+
+def test_letters_are_found_by_what_they_are_about(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With their reasons, those that came since too; a trimmed one is known to have been there, the oldest are not."""
+    client = server.client()
+    client.flushall()
+    store = RedisStore(server.url)
+    store.open("values")
+    for turn in range(2):
+        client.xadd(KEYS.dead, {"id": "1-0", "series": "s", "value": "text", "error": "no number"})
+        for own, series, value in ABOUT[250 * turn :][:250]:
+            letter = {"id": own, "series": series, "value": value, "error": b"because of " + value}
+            client.xadd(KEYS.dead, letter)  # type: ignore[arg-type]
+        found = store.letters("values", NAMES)
+        for number, about in enumerate(ABOUT):
+            is_there = number < 250 * (turn + 1)
+            assert (about in found) == is_there
+            assert found.get(about) == (f"because of {about[2].decode()}" if is_there else None)
+        assert (b"1-0", b"s", b"text") not in found
+        assert (b"2-0", *ABOUT[0][1:]) not in found
+    said = (b"3-0", b"!correct", b"rubbish")
+    both = Beside(found, {said: "just now"})
+    assert (said in both, ABOUT[7] in both, both.get(said)) == (True, True, "just now")
+    assert both.get(ABOUT[7]) == "because of s 7-0 1"
+    client.xtrim(KEYS.dead, maxlen=10, approximate=False)
+    assert ABOUT[0] in store.letters("values", NAMES)
+    assert "not kept any more" in (store.letters("values", NAMES).get(ABOUT[0]) or "")
+    monkeypatch.setattr(dead_letters, "MOST_REMEMBERED", 5)
+    connection = store.connect("values")
+    few = Letters(KEYS, NAMES).read(connection)
+    assert [about in few for about in ABOUT[-10:]] == [False] * 5 + [True] * 5
+    connection.close()
+    store.close()
+    client.close()
