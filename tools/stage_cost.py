@@ -30,8 +30,8 @@ from challenger_cost import SERIES, STREAM, reads
 
 import streamlstm.engine.engine
 import streamlstm.engine.few
+import streamlstm.engine.live
 import streamlstm.engine.schedule
-import streamlstm.engine.single
 import streamlstm.engine.stepping
 from streamlstm.cli.benchmark.backlog import Shape, make_backlog, push
 from streamlstm.cli.benchmark.lstm_file import lstm_file
@@ -54,9 +54,9 @@ PARTS = (
     (streamlstm.engine.few, "all_finite", "look for what is not finite"),
     (streamlstm.engine.few, "apply_outputs", "take answers, score"),
     (streamlstm.engine.engine, "write_numbers", "write texts"),
-    (streamlstm.engine.single, "scan_single", "parse"),
-    (streamlstm.engine.single, "gather_one", "gather states"),
-    (streamlstm.engine.single, "apply_output", "take answers, score"),
+    (streamlstm.engine.live, "scan_live", "parse"),
+    (streamlstm.engine.live, "gather_live", "gather states"),
+    (streamlstm.engine.live, "apply_live", "take answers, score"),
 )
 POLL_S = 0.01
 Call = TypeVar("Call", bound=Callable[..., Any])
@@ -114,8 +114,16 @@ class Timed:
         model.advance = self._parts.timed(MODEL, self._note)  # type: ignore[method-assign, assignment]
         self._engine = Engine(model, EngineSettings())
         self._engine.open(STREAM, BEFORE_ANYTHING)
-        path = self._engine._single._one
-        path.step = parts.timed(MODEL, path.step)  # type: ignore[method-assign]
+        shaped, known = self._engine._live.calls.shaped, set[tuple[int, int]]()
+
+        def timed_call(steps: int, batch: int) -> Any:
+            call = shaped(steps, batch)
+            if (steps, batch) not in known:
+                known.add((steps, batch))
+                call.step = parts.timed(MODEL, call.step)  # type: ignore[method-assign]
+            return call
+
+        self._engine._live.calls.shaped = timed_call  # type: ignore[method-assign]
         self._model = model
         self._pack = parts.timed("pack", FlightPacker(Keys(STREAM)).pack)
         self._parse = parts.timed("parse", self._engine.parse)
@@ -128,8 +136,8 @@ class Timed:
         """Seconds by part, from a reply to its packed commit, and what the model's calls take alone."""
         self._calls.clear()
         began, engine = clock(), self._engine
-        single = engine.parse_single(reply)
-        result = None if single is None else engine.step_single(single)
+        live = engine.parse_live(reply)
+        result = None if live is None else engine.step_live(live)
         if result is None:
             batch = self._parse(reply)
             for name, series in engine.begin(batch).items():
