@@ -4,7 +4,7 @@ python tools/stage_cost.py [--units 64] [--rounds 30] [--drain 800000] [--thread
 
 First the engine alone, no server: reads of 16,384 values in entries of one and of a hundred, of 10,000 series, and one
 value of one series at a time, at once and a millisecond after the one before, when the processor's caches have
-forgotten code and data, and ten values of ten series at a time; from the reply to the packed commit. Each part is timed
+forgotten code and data, and a few values of as many series at a time; from the reply to the packed commit. Each part is timed
 where it is called, by processor time, and what timing takes is taken off. The round counts that took least in all
 (after pauses the one in the middle), so that its parts add up. The model's calls are made once more with nothing around
 them (*bare*), which is what the engine is held against.
@@ -43,6 +43,7 @@ from streamlstm.store import BEFORE_ANYTHING, FlightPacker, Keys
 from streamlstm.store.resp import encode_read
 
 BATCH, SINGLE_VALUES, WARM = 16_384, 400, 6
+FEW = (2, 3, 4, 8, 16)  # entries of a read, one value each
 MODEL = "model (onnxruntime)"
 PARTS = (
     (streamlstm.engine.schedule, "lay_out", "lay out"),
@@ -254,9 +255,11 @@ def main() -> None:
     replies = [encode_read({STREAM: one}) for one in alone]
     show_engine("a value alone, at once", Timed(Model(model), parts), replies, 1)
     show_engine("a value alone, a millisecond later", Timed(Model(model), parts), replies, 1, pause_s=0.001)
-    few = [[(b"%d-%d" % (1 + n, i), [b"sensor-%d" % i, b"1.5"]) for i in range(10)] for n in range(SINGLE_VALUES)]
-    replies = [encode_read({STREAM: some}) for some in few]
-    show_engine("ten values of ten series, at once", Timed(Model(model), parts), replies, 1, unit="read")
+    for count in FEW:
+        ids = [[b"%d-%d" % (1 + n, i) for i in range(count)] for n in range(SINGLE_VALUES)]
+        few = [[(one, [b"sensor-%d" % i, b"1.5"]) for i, one in enumerate(each)] for each in ids]
+        replies = [encode_read({STREAM: some}) for some in few]
+        show_engine(f"{count} values of {count} series, at once", Timed(Model(model), parts), replies, 1, unit="read")
     if given.drain:
         with tempfile.TemporaryDirectory() as folder, private_server(Path(folder), "off") as server:
             path = Path(folder) / "model.onnx"

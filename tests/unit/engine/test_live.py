@@ -46,9 +46,9 @@ class Watching(Engine):
         return result
 
 
-def one_by_one(seed: int, features: int, series: int = 5) -> list[tuple[str, list[str]]]:
+def one_by_one(seed: int, features: int, series: int = 5, count: int = 150) -> list[tuple[str, list[str]]]:
     """Traffic whose entries have one item each, a zero now and then."""
-    made = entries(seed, 150, series=series, features=features, odd=0.2)
+    made = entries(seed, count, series=series, features=features, odd=0.2)
     items = [item for _, fields in made for item in _pairs(fields)]
     made = [(f"{1000 * number}-{number}", list(item)) for number, item in enumerate(items, 1)]
     return [(i, [name, "0" if number % 17 == 0 else text]) for number, (i, (name, text)) in enumerate(made)]
@@ -84,17 +84,21 @@ def test_values_that_come_alone_get_the_oracles_bits(
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize(
-    "options",
-    [{"missing": "skip"}, {"interval": 0.8, "score": True, "anomaly_above": 0.9}, {"idle_after_ms": 30_000}],
-    ids=["skip", "score", "idle"],
+    ("options", "series"),
+    [
+        ({"missing": "skip"}, 40),
+        ({"interval": 0.8, "score": True, "anomaly_above": 0.9}, 1),
+        ({"interval": 0.8, "score": True, "anomaly_above": 0.9}, 40),
+        ({"idle_after_ms": 30_000}, 40),
+    ],
+    ids=["skip", "score, one series", "score", "idle"],
 )
-@pytest.mark.parametrize("series", [1, 40])
 def test_values_that_come_a_few_at_a_time_get_the_bits_they_have_alone(
     name: str, options: dict[str, Any], series: int
 ) -> None:
     """Predictions, records, events, dead letters and what was scored; of many series, and of one."""
     model, settings = MODELS[name], EngineSettings(**options)
-    traffic = one_by_one(7, len(model.spec.features), series)
+    traffic = one_by_one(7, len(model.spec.features), series, count=80)
     if series == 1:
         traffic = [(i, ["hot" if field.startswith("s") else field for field in fields]) for i, fields in traffic]
     held, tallies, sizes = [], [], list[Counter[int]]()
@@ -112,7 +116,7 @@ def test_values_that_come_a_few_at_a_time_get_the_bits_they_have_alone(
     assert alone == together
     np.testing.assert_allclose(*tallies)
     assert sizes[0].keys() == {1}
-    assert sum(sizes[1][count] for count in (2, 3, 4)) > 3
+    assert sum(sizes[1][count] for count in (2, 3, 4)) > 1
 
 
 @pytest.mark.parametrize(
