@@ -4,8 +4,8 @@ python tools/stage_cost.py [--units 64] [--rounds 30] [--drain 800000] [--thread
 
 First the engine alone, no server: reads of 16,384 values in entries of one and of a hundred, of 10,000 series, and one
 value of one series at a time, at once and a millisecond after the one before, when the processor's caches have
-forgotten code and data, and a few values of as many series at a time; from the reply to the packed commit. Each part is timed
-where it is called, by processor time, and what timing takes is taken off. The round counts that took least in all
+forgotten code and data, and a few values of as many series at a time; from the reply to the packed commit. Each part is
+timed where it is called, by processor time, and what timing takes is taken off. The round counts that took least in all
 (after pauses the one in the middle), so that its parts add up. The model's calls are made once more with nothing around
 them (*bare*), which is what the engine is held against.
 
