@@ -53,8 +53,8 @@ class Beside:
         """What a read takes, from its reply to the packed flight."""
         champion, challenger = self._engines
         began = time.perf_counter()
-        single = champion.parse_single(reply)
-        alone = None if single is None else champion.step_single(single)
+        live = champion.parse_live(reply)
+        alone = None if live is None else champion.step_live(live)
         batch = champion.parse(reply) if alone is None else []
         result = _stepped(champion, batch) if alone is None else alone
         if both:
@@ -67,8 +67,8 @@ class Beside:
 
     def _challenge(self, engine: Engine, reply: bytes, batch: list[Parsed]) -> Result:
         if not batch:
-            single = engine.parse_single(reply)
-            result = None if single is None else engine.step_single(single)
+            live = engine.parse_live(reply)
+            result = None if live is None else engine.step_live(live)
             assert result is not None, "the series is in memory"
             return result
         mine = engine.adopt(batch[0])

@@ -67,16 +67,16 @@ def reading_cases() -> list[Case]:
             made.put(0, name, slot)
         return made
 
-    def single(codec: Any, _: Any) -> Callable[[], object]:
+    def live(codec: Any, _: Any) -> Callable[[], object]:
         known = table(codec)
-        return lambda: codec.scan_single(one, known, KEYS, found, value, 0)
+        return lambda: codec.scan_live(one, known, KEYS, found, value, 0)
 
     def read(codec: Any, _: Any) -> Callable[[], object]:
         known = table(codec)
         return lambda: codec.scan_read(many, known, KEYS, 1, 0)
 
     return [
-        ("scan_single", single),
+        ("scan_live", live),
         ("scan_read of 1000", read),
         ("skip_replies of one", lambda codec, _: lambda: codec.skip_replies(one, 0, 1)),
         ("skip_replies of 1000", lambda codec, _: lambda: codec.skip_replies(many, 0, 1)),
@@ -88,7 +88,7 @@ def packing_cases() -> list[Case]:
     """A commit of one value and one of a thousand."""
     reply = encode_read({"values": [(b"1700000000000-0", [b"sensor-000007", b"21.5"])]})
     at = reply.index(b"1700"), reply.index(b"sensor")
-    found, each = np.array([at[0], 15, 1_700_000_000_000, at[1], 13, 7]), made_format(False).size
+    found, each = np.array([at[0], 15, 1_700_000_000_000, at[1], 13, 7])[:, None], made_format(False).size
     rows = np.random.default_rng(1).random((SERIES, each // 4), np.float32)
     y, pieces = np.array([[21.25]], np.float32), (b"x" * 60, b"y" * 30, b"z" * 90, b"n" * 10, b"e" * 80)
     numbers = np.random.default_rng(2).random((SERIES, 1), np.float32) * 100
@@ -100,7 +100,7 @@ def packing_cases() -> list[Case]:
         b"$4\r\nXADD\r\n$20\r\nvalues:{7}:predictions\r\n",
     )
     return [
-        ("pack_single", lambda codec, _: lambda: codec.pack_single(reply, found, rows, y, 12345, pieces)),
+        ("pack_live", lambda codec, _: lambda: codec.pack_live(reply, found, rows, y, 1, 1, 12345, pieces)),
         ("pack_entries of 1000", lambda codec, _: lambda: codec.pack_entries(head, ids, counts, names, texts)),
         ("pack_records of 1000", lambda codec, _: lambda: codec.pack_records(names, rows, slots)),
         ("write_numbers of 1000", lambda codec, _: lambda: codec.write_numbers(numbers, 1)),
@@ -114,7 +114,7 @@ def carrying_cases() -> list[Case]:
     slots, zeros, ones = rng.permutation(SERIES), np.zeros(SERIES, np.int64), np.full(SERIES, 1_700_000_000_001)
     x, state = rng.random((SERIES, 1), np.float32), rng.random((SERIES, STATE), np.float32)
     outputs, room = rng.random((1, SERIES, 1), np.float32), np.empty((SERIES, STATE), np.float32)
-    found, gathered = np.array([0, 0, 1_700_000_000_001, 0, 0, 7]), np.empty((1, SERIES, 1), np.float32)
+    found, gathered = np.array([[0], [0], [1_700_000_000_001], [0], [0], [7]]), np.empty((1, SERIES, 1), np.float32)
     for calibrated in (False, True):
         made, level = made_format(calibrated), Constants(0.9)
         rows = np.repeat(made.fresh[None], SERIES, axis=0)
@@ -125,7 +125,7 @@ def carrying_cases() -> list[Case]:
         one = (found, x[:1], (outputs[:, :1], state[:1]), y[:1], new_tally(1))
         suffix = ", calibrated" if calibrated else ""
         cases += [
-            (f"apply_output{suffix}", _calls("apply_output", rows, layout, numbers, *one)),
+            (f"apply_live{suffix}", _calls("apply_live", rows, layout, numbers, *one)),
             (f"apply_outputs of 1000{suffix}", _calls("apply_outputs", rows, layout, numbers, *many)),
         ]
     kept, out, counts = np.zeros(SERIES, CALIBRATION), np.empty((SERIES, 3)), np.zeros((SERIES, 2))
@@ -139,7 +139,7 @@ def carrying_cases() -> list[Case]:
             _calls("calibrate", kept, level.fresh(), level.numbers, (items, flags, flat, flat, flat), out, counts, 0),
         ),
         ("lay_out of 1000", _calls("lay_out", slots, None, scratch, offsets)),
-        ("gather_one", _calls("gather_one", rows, place, found, 1 << 62, room[:1])),
+        ("gather_live", _calls("gather_live", rows, place, found, 1 << 62, room[:1])),
         ("gather_columns of 1000", _calls("gather_columns", rows, place, slots, room)),
         ("gather_steps of 1000", _calls("gather_steps", x, items, items, 0, gathered)),
         ("all_finite of 1000", _calls("all_finite", state)),

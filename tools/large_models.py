@@ -4,7 +4,7 @@ python tools/large_models.py [--units 256,512] [--layers 2] [--rounds 5]
 
 Microseconds of processor time a value, the least of some rounds, by turns: onnxruntime called with batches of 256
 series and with one; the engine over the store in memory, fed entries of 100 values of 2,000 series, 10,000 values a
-batch, and single values; both of the model as it is and with its state in float16. And what it takes to load the model,
+batch, and live values; both of the model as it is and with its state in float16. And what it takes to load the model,
 which tries it, and what a record takes.
 """
 
@@ -23,7 +23,7 @@ from streamlstm.models.importers import compacted
 from streamlstm.store.memory import MemoryServer, MemoryStore
 
 SERIES, WIDTH, ENTRIES = 2_000, 100, 100  # of a batch
-ALONE = 200  # single values of a round
+ALONE = 200  # live values of a round
 BATCH = 256
 
 
@@ -67,9 +67,9 @@ class Served:
             reply = self._read(1)
 
             def step(reply: bytes = reply) -> None:
-                single = self.engine.parse_single(reply)
-                assert single is not None
-                assert self.engine.step_single(single) is not None
+                live = self.engine.parse_live(reply)
+                assert live is not None
+                assert self.engine.step_live(live) is not None
 
             took += _seconds(step, 1)
         return took / ALONE

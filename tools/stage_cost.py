@@ -4,8 +4,8 @@ python tools/stage_cost.py [--units 64] [--rounds 30] [--drain 800000] [--thread
 
 First the engine alone, no server: reads of 16,384 values in entries of one and of a hundred, of 10,000 series, and one
 value of one series at a time, at once and a millisecond after the one before, when the processor's caches have
-forgotten code and data, and ten values of ten series at a time; from the reply to the packed commit. Each part is timed
-where it is called, by processor time, and what timing takes is taken off. The round counts that took least in all
+forgotten code and data, and a few values of as many series at a time; from the reply to the packed commit. Each part is
+timed where it is called, by processor time, and what timing takes is taken off. The round counts that took least in all
 (after pauses the one in the middle), so that its parts add up. The model's calls are made once more with nothing around
 them (*bare*), which is what the engine is held against.
 
@@ -30,8 +30,8 @@ from challenger_cost import SERIES, STREAM, reads
 
 import streamlstm.engine.engine
 import streamlstm.engine.few
+import streamlstm.engine.live
 import streamlstm.engine.schedule
-import streamlstm.engine.single
 import streamlstm.engine.stepping
 from streamlstm.cli.benchmark.backlog import Shape, make_backlog, push
 from streamlstm.cli.benchmark.lstm_file import lstm_file
@@ -43,6 +43,7 @@ from streamlstm.store import BEFORE_ANYTHING, FlightPacker, Keys
 from streamlstm.store.resp import encode_read
 
 BATCH, SINGLE_VALUES, WARM = 16_384, 400, 6
+FEW = (2, 3, 4, 8, 16)  # entries of a read, one value each
 MODEL = "model (onnxruntime)"
 PARTS = (
     (streamlstm.engine.schedule, "lay_out", "lay out"),
@@ -51,9 +52,9 @@ PARTS = (
     (streamlstm.engine.few, "all_finite", "look for what is not finite"),
     (streamlstm.engine.few, "apply_outputs", "take answers, score"),
     (streamlstm.engine.engine, "write_numbers", "write texts"),
-    (streamlstm.engine.single, "scan_single", "parse"),
-    (streamlstm.engine.single, "gather_one", "gather states"),
-    (streamlstm.engine.single, "apply_output", "take answers, score"),
+    (streamlstm.engine.live, "scan_live", "parse"),
+    (streamlstm.engine.live, "gather_live", "gather states"),
+    (streamlstm.engine.live, "apply_live", "take answers, score"),
 )
 POLL_S = 0.01
 Call = TypeVar("Call", bound=Callable[..., Any])
@@ -113,8 +114,16 @@ class Timed:
         model.advance = self._parts.timed(MODEL, self._note)  # type: ignore[method-assign, assignment]
         self._engine = Engine(model, EngineSettings())
         self._engine.open(STREAM, BEFORE_ANYTHING)
-        path = self._engine._single._one
-        path.step = parts.timed(MODEL, path.step)  # type: ignore[method-assign]
+        shaped, known = self._engine._live.calls.shaped, set[tuple[int, int]]()
+
+        def timed_call(steps: int, batch: int) -> Any:
+            call = shaped(steps, batch)
+            if (steps, batch) not in known:
+                known.add((steps, batch))
+                call.step = parts.timed(MODEL, call.step)  # type: ignore[method-assign]
+            return call
+
+        self._engine._live.calls.shaped = timed_call  # type: ignore[method-assign]
         self._model = model
         self._pack = parts.timed("pack", FlightPacker(Keys(STREAM)).pack)
         self._parse = parts.timed("parse", self._engine.parse)
@@ -127,8 +136,8 @@ class Timed:
         """Seconds by part, from a reply to its packed commit, and what the model's calls take alone."""
         self._calls.clear()
         began, engine = clock(), self._engine
-        single = engine.parse_single(reply)
-        result = None if single is None else engine.step_single(single)
+        live = engine.parse_live(reply)
+        result = None if live is None else engine.step_live(live)
         if result is None:
             batch = self._parse(reply)
             for name, series in engine.begin(batch).items():
@@ -245,9 +254,11 @@ def main() -> None:
     replies = [encode_read({STREAM: one}) for one in alone]
     show_engine("a value alone, at once", Timed(Model(model), parts), replies, 1)
     show_engine("a value alone, a millisecond later", Timed(Model(model), parts), replies, 1, pause_s=0.001)
-    few = [[(b"%d-%d" % (1 + n, i), [b"sensor-%d" % i, b"1.5"]) for i in range(10)] for n in range(SINGLE_VALUES)]
-    replies = [encode_read({STREAM: some}) for some in few]
-    show_engine("ten values of ten series, at once", Timed(Model(model), parts), replies, 1, unit="read")
+    for count in FEW:
+        ids = [[b"%d-%d" % (1 + n, i) for i in range(count)] for n in range(SINGLE_VALUES)]
+        few = [[(one, [b"sensor-%d" % i, b"1.5"]) for i, one in enumerate(each)] for each in ids]
+        replies = [encode_read({STREAM: some}) for some in few]
+        show_engine(f"{count} values of {count} series, at once", Timed(Model(model), parts), replies, 1, unit="read")
     if given.drain:
         with tempfile.TemporaryDirectory() as folder, private_server(Path(folder), "off") as server:
             path = Path(folder) / "model.onnx"

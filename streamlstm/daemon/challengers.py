@@ -37,7 +37,7 @@ class Read(NamedTuple):
 
     reply: bytes = b""  # of the store
     batch: Sequence[Parsed] = ()  # as it was laid out for them
-    is_single: bool = False  # or it was a value that went the single way
+    is_live: bool = False  # or it was values that went the live way
 
 
 @dataclass(slots=True)
@@ -205,7 +205,7 @@ class Challengers:
     def _step(self, turn: _Turn, read: Read) -> None:
         """One engine's part; what it cannot do ends its trials."""
         try:
-            made = self._step_single(turn, read) or self._step_batch(turn, read)
+            made = self._step_live(turn, read) or self._step_batch(turn, read)
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001  (whatever it is, the champion goes on)
@@ -222,10 +222,10 @@ class Challengers:
             turn.engine.open(stream.name, passed)
             self._add(champion, turn.engine.nothing(stream.name))
 
-    def _step_single(self, turn: _Turn, read: Read) -> list[Result]:
-        """What comes of a value that can go the single way here as well; nothing if it cannot."""
-        single = turn.engine.parse_single(read.reply) if read.is_single and turn.in_step else None
-        result = None if single is None else turn.engine.step_single(single)
+    def _step_live(self, turn: _Turn, read: Read) -> list[Result]:
+        """What comes of values that can go the live way here as well; nothing if they cannot."""
+        live = turn.engine.parse_live(read.reply) if read.is_live and turn.in_step else None
+        result = None if live is None else turn.engine.step_live(live)
         return [] if result is None else [result]
 
     def _step_batch(self, turn: _Turn, read: Read) -> list[Result]:

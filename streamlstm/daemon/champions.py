@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from streamlstm.engine import Engine, Parsed, Result, Single
+from streamlstm.engine import Engine, LiveRead, Parsed, Result
 from streamlstm.models import StepModel
 from streamlstm.store import Head
 
@@ -54,11 +54,11 @@ class Champions:
     def of(self, stream: str) -> Engine:
         return self._of[stream]
 
-    def parse_single(self, reply: bytes) -> Single | None:
+    def parse_live(self, reply: bytes) -> LiveRead | None:
         for engine in self.at_work:
-            single = engine.parse_single(reply)
-            if single is not None:
-                return single if self._of.get(single.stream) is engine else None
+            live = engine.parse_live(reply)
+            if live is not None:
+                return live if self._of.get(live.stream) is engine else None
         return None
 
     def parse(self, reply: bytes) -> list[Parsed]:

@@ -169,7 +169,7 @@ class Daemon:
         if readable:
             reply = self._store.receive_read()
             self._lap("read")
-            if not self._answer_single(reply):
+            if not self._answer_live(reply):
                 self._answer(reply)
         if self._clock.monotonic() >= self._next_tail:
             self._look_at_tails()
@@ -192,28 +192,28 @@ class Daemon:
             self._challengers.earn(self._clock.monotonic() - began_s)
         return 0.0
 
-    def _answer_single(self, reply: bytes) -> bool:
-        """Answer a lone value, with as little as can be between it and its commit; False if it cannot go alone."""
-        single = self._champions.parse_single(reply)
-        if single is None:
+    def _answer_live(self, reply: bytes) -> bool:
+        """Answer live values, with as little as can be between them and their commit; False if they cannot go so."""
+        live = self._champions.parse_live(reply)
+        if live is None:
             return False
-        stream = self._streams[single.stream]
+        stream = self._streams[live.stream]
         if not self._reading.is_fresh(stream):
             return False
         began = self._lap("parse")
-        result = self._champions.of(single.stream).step_single(single)
+        result = self._champions.of(live.stream).step_live(live)
         if result is None:
             return False
-        stream.cursor = single.position
+        stream.cursor = live.position
         step_s = self._lap("step") - began
         if stream.trial is not None:
-            self._challengers.step(Read(reply, is_single=True), [result], step_s)
+            self._challengers.step(Read(reply, is_live=True), [result], step_s)
             self._lap("challengers")
         self._send(stream, result)
-        self._reading.fit(1, 1)
+        self._reading.fit(live.count, live.count)
         self._lap("send")
         self._reading.ask()
-        self._counting.batch(1, step_s)
+        self._counting.batch(live.count, step_s)
         return True
 
     def _answer(self, reply: bytes) -> None:

@@ -33,6 +33,7 @@ from streamlstm.engine.forecasts import (
 from streamlstm.engine.item_counts import ItemCounts
 from streamlstm.engine.kernels import calibrate
 from streamlstm.engine.known_records import Known
+from streamlstm.engine.live import LiveRead
 from streamlstm.engine.overflow import MOST_REJECTED
 from streamlstm.engine.parsing import (
     ALL_SERIES,
@@ -67,6 +68,5 @@ from streamlstm.engine.scoring import (
     new_tally,
     scored_feature,
 )
-from streamlstm.engine.single import Single
 from streamlstm.engine.values import is_decimal, read_odd
 from streamlstm.engine.warm import OWN_TIME, said_time, take_warm

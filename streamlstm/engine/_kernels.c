@@ -444,71 +444,92 @@ static PyObject *apply_outputs(PyObject *module, PyObject *const *args, Py_ssize
     Py_RETURN_NONE;
 }
 
-/* ------------------------------------------------------------------------------------------------ a single value */
+/* --------------------------------------------------------------------------------------------------- live values */
 
-/* Of what `scan_single` finds: see streamlstm/store/resp/codec_python.py. */
-enum { FOUND_TIME = 2, FOUND_SLOT = 5, FOUND_COLUMNS };
+/* Of what `scan_live` finds: see streamlstm/store/resp/codec_python.py. */
+enum { FOUND_TIME = 2, FOUND_SLOT = 5, FOUND_COLUMNS, MOST_LIVE = 64 };
 
-/* Copy the state of a value's series to where the model reads it; false after a silence that is too long. */
-static PyObject *gather_one(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+/* Whether a value comes after too long a silence of its series, which was heard so many steps and last at a time. */
+static int is_silent(int64_t time_ms, int64_t last_ms, uint64_t steps, Py_ssize_t silence_ms) {
+    return steps && (__int128)time_ms - last_ms > silence_ms;
+}
+
+/* Copy the states of live values' series to where the model reads them, one each, or one if all are of one series; false
+ * after a silence that is too long. */
+static PyObject *gather_live(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
     enum { ROWS, FOUND, STATE, ARRAYS };
     static const Demand demands[ARRAYS] = {
-        {"rows", FLOAT32, 2, READ}, {"found", INT64, 1, READ}, {"state", FLOAT32, 2, WRITE}};
+        {"rows", FLOAT32, 2, READ}, {"found", INT64, 2, READ}, {"state", FLOAT32, 2, WRITE}};
     Py_buffer b[ARRAYS];
     Py_ssize_t state_at, silence_ms;
-    if (take_count("gather_one", given, 5) < 0 || take_sizes(args + 1, (Py_ssize_t *[]){&state_at}, 1) < 0 ||
+    if (take_count("gather_live", given, 5) < 0 || take_sizes(args + 1, (Py_ssize_t *[]){&state_at}, 1) < 0 ||
         take_sizes(args + 3, (Py_ssize_t *[]){&silence_ms}, 1) < 0 ||
         take_arrays((PyObject *const[]){args[0], args[2], args[4]}, demands, b, ARRAYS) < 0)
         return NULL;
-    const int64_t *what = b[FOUND].buf;
-    int good = count_of(&b[FOUND]) == FOUND_COLUMNS && state_at >= HEADER_SIZE &&
-               holds_part(&b[ROWS], state_at, b[STATE].len) && b[STATE].shape[0] == 1 &&
-               what[FOUND_SLOT] >= 0 && what[FOUND_SLOT] < b[ROWS].shape[0];
+    Py_ssize_t count = b[FOUND].shape[1], batch = b[STATE].shape[0], size = row_bytes(&b[STATE]), each = row_bytes(&b[ROWS]);
+    const int64_t *time_ms = (const int64_t *)b[FOUND].buf + FOUND_TIME * count;
+    const int64_t *slot = (const int64_t *)b[FOUND].buf + FOUND_SLOT * count;
+    int good = b[FOUND].shape[0] == FOUND_COLUMNS && state_at >= HEADER_SIZE && holds_part(&b[ROWS], state_at, size) &&
+               batch >= 1 && (batch == count || batch == 1) && count >= 1;
+    for (Py_ssize_t i = 0; good && i < batch; i++) good = slot[i] >= 0 && slot[i] < b[ROWS].shape[0];
     int heard = 1;
     if (good) {
-        const char *row = (const char *)b[ROWS].buf + what[FOUND_SLOT] * row_bytes(&b[ROWS]);
-        int64_t last_ms;
-        uint64_t steps;
-        memcpy(&last_ms, row + TIME_AT, 8);
-        memcpy(&steps, row + STEPS_AT, 8);
-        heard = !steps || (__int128)what[FOUND_TIME] - last_ms <= silence_ms;
-        if (heard) memcpy(b[STATE].buf, row + state_at, (size_t)b[STATE].len);
+        for (Py_ssize_t i = 0; i < batch; i++) fetch_row((const char *)b[ROWS].buf + slot[i] * each, state_at + size);
+        for (Py_ssize_t i = 0; heard && i < batch; i++) {
+            const char *row = (const char *)b[ROWS].buf + slot[i] * each;
+            int64_t last_ms;
+            uint64_t steps;
+            memcpy(&last_ms, row + TIME_AT, 8);
+            memcpy(&steps, row + STEPS_AT, 8);
+            heard = !is_silent(time_ms[i], last_ms, steps, silence_ms);
+        }
+        for (Py_ssize_t i = batch; heard && i < count; i++)
+            heard = !is_silent(time_ms[i], time_ms[i - 1], 1, silence_ms);
+        for (Py_ssize_t i = 0; heard && i < batch; i++)
+            memcpy((char *)b[STATE].buf + i * size, (const char *)b[ROWS].buf + slot[i] * each + state_at, (size_t)size);
     } else
-        wrong("the row of a value does not hold its state");
+        wrong("the rows of the values do not hold their states");
     release_arrays(b, ARRAYS);
     return good ? PyBool_FromLong(heard) : NULL;
 }
 
-/* `apply_outputs` for one value: false, and nothing is touched, if the answer is not finite. */
-static PyObject *apply_output(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+/* `apply_outputs` for live values, each of another series or all of one: false, and nothing is touched, if an answer is not
+ * finite. */
+static PyObject *apply_live(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
-    enum { ROWS, CONSTANTS, EDGES, FOUND, VALUE, OUTPUTS, STATE, Y, TALLY, ARRAYS };
+    enum { ROWS, CONSTANTS, EDGES, FOUND, VALUES, OUTPUTS, STATE, Y, TALLY, ARRAYS };
     static const Demand demands[ARRAYS] = {
         {"rows", FLOAT32, 2, WRITE}, {"constants", FLOAT64, 1, READ},       {"edges", FLOAT64, 1, READ},
-        {"found", INT64, 1, READ},   {"value", FLOAT32, 2, READ},           {"outputs", FLOAT32, ANY, READ},
+        {"found", INT64, 2, READ},   {"values", FLOAT32, 2, READ},          {"outputs", FLOAT32, ANY, READ},
         {"state", FLOAT32, 2, READ}, {"y", FLOAT32_OR_FLOAT64, 2, WRITE}, {"tally", FLOAT64, 2, WRITE}};
-    static const int64_t none = 0;
+    static const int64_t zeros[MOST_LIVE];
+    int64_t items[MOST_LIVE];
     Py_buffer b[ARRAYS];
     Layout layout;
-    if (take_count("apply_output", given, 8) < 0) return NULL;
+    if (take_count("apply_live", given, 8) < 0) return NULL;
     PyObject *arrays[ARRAYS] = {[ROWS] = args[0], [FOUND] = args[3], args[4], [Y] = args[6], args[7]};
     if (!spread_tuple(args[2], "numbers", 2, 2, arrays + CONSTANTS) ||
         !spread_tuple(args[5], "answer", 2, 2, arrays + OUTPUTS) || take_arrays(arrays, demands, b, ARRAYS) < 0)
         return NULL;
+    Py_ssize_t count = b[FOUND].shape[1], batch = b[STATE].shape[0];
     const int64_t *found = b[FOUND].buf;
-    Rectangle r = {.items = &none, .places = &none, .streams = &none, .slots = found + FOUND_SLOT,
-                   .times = found + FOUND_TIME, .batch = 1, .steps = 1, .values = b[VALUE].buf,
-                   .outputs = b[OUTPUTS].buf, .state = b[STATE].buf, .rows = b[ROWS].buf, .y = b[Y].buf,
-                   .tally = b[TALLY].buf, .tally_columns = b[TALLY].shape[1]};
+    int fits = b[FOUND].shape[0] == FOUND_COLUMNS && count >= 1 && count <= MOST_LIVE && (batch == count || batch == 1);
+    Rectangle r = {.items = items, .places = items, .streams = zeros, .slots = found + FOUND_SLOT * count,
+                   .times = found + FOUND_TIME * count, .batch = batch, .steps = fits ? count / batch : 0,
+                   .values = b[VALUES].buf, .outputs = b[OUTPUTS].buf, .state = b[STATE].buf, .rows = b[ROWS].buf,
+                   .y = b[Y].buf, .tally = b[TALLY].buf, .tally_columns = b[TALLY].shape[1]};
     int finite = 0, good = take_layout(args[1], &b[ROWS], &layout) == 0 && hold_width(&b[Y], &layout) == 0;
-    if (good && !(take_numbers(&layout, &b[CONSTANTS], &b[EDGES], &b[TALLY]) && count_of(&b[FOUND]) == FOUND_COLUMNS &&
-                  found[FOUND_SLOT] >= 0 && is_shaped(&b[VALUE], 1, layout.features) &&
-                  is_shaped(&b[Y], 1, layout.columns) && is_answer(&b[OUTPUTS], 1, 1, layout.outputs) &&
-                  is_shaped(&b[STATE], 1, layout.size)))
-        good = wrong("the arrays of a value do not fit each other") == 0;
-    good = good && hold_rectangle(&r, b[ROWS].shape[0], 1, 1, b[TALLY].shape[0]) == 0;
-    if (good && (finite = is_finite(&b[OUTPUTS]) && is_finite(&b[STATE]))) absorb_group(&layout, &r, 0);
+    if (good && !(fits && take_numbers(&layout, &b[CONSTANTS], &b[EDGES], &b[TALLY]) &&
+                  is_shaped(&b[VALUES], count, layout.features) && is_shaped(&b[Y], count, layout.columns) &&
+                  is_answer(&b[OUTPUTS], r.steps, batch, layout.outputs) && is_shaped(&b[STATE], batch, layout.size)))
+        good = wrong("the arrays of live values do not fit each other") == 0;
+    for (Py_ssize_t i = 0; good && i < count; i++) items[i] = i;
+    for (Py_ssize_t i = 0; good && i < batch; i++)
+        if (r.slots[i] < 0) good = wrong("the arrays of live values do not fit each other") == 0;
+    good = good && hold_rectangle(&r, b[ROWS].shape[0], count, count, b[TALLY].shape[0]) == 0;
+    if (good && (finite = is_finite(&b[OUTPUTS]) && is_finite(&b[STATE])))
+        for (Py_ssize_t group = 0; group < batch; group++) absorb_group(&layout, &r, group);
     release_arrays(b, ARRAYS);
     return good ? PyBool_FromLong(finite) : NULL;
 }
@@ -523,8 +544,8 @@ static PyMethodDef functions[] = {
     {"calibrate", FUNCTION(calibrate), METH_FASTCALL, "Take values into the calibrations of their series."},
     {"apply_outputs", FUNCTION(apply_outputs), METH_FASTCALL, "Take a rectangle's answers into the rows."},
     {"step_tile", FUNCTION(step_tile), METH_FASTCALL, "Step a tile all of which has a finite answer."},
-    {"gather_one", FUNCTION(gather_one), METH_FASTCALL, "The state of a single value's series."},
-    {"apply_output", FUNCTION(apply_output), METH_FASTCALL, "Take the answer to a single value into its row."},
+    {"gather_live", FUNCTION(gather_live), METH_FASTCALL, "The states of live values' series."},
+    {"apply_live", FUNCTION(apply_live), METH_FASTCALL, "Take the answers to live values into their rows."},
     {0},
 };
 static struct PyModuleDef definition = {

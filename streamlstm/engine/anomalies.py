@@ -43,8 +43,10 @@ class AnomalyFinder:
         return np.ascontiguousarray(y[:, : self._told])
 
     def has_any(self, y: Floats) -> bool:
-        """Whether a single value is one, y (1, columns)."""
-        return bool(y.item(self._told - 1) >= self._above)
+        """Whether any of a few values is one, y (n, columns)."""
+        if len(y) == 1:
+            return bool(y.item(self._told - 1) >= self._above)
+        return bool((y[:, self._told - 1] >= self._above).any())
 
     def find(self, y: Floats, values: Float32, ids: Texts, fields: Texts, counts: Index) -> Anomalies | None:
         """The events among answered items: y (n, columns) of values (n, F); None if there are none.

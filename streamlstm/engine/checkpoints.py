@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamlstm.engine.series_cache import Arena
 from streamlstm.engine.sorted_items import Work
 from streamlstm.store import Kept
 from streamlstm.store.record import RecordFormat
+
+Index = NDArray[np.int64]
 
 
 class Standing(Protocol):
@@ -36,10 +39,10 @@ class Window:
     every: int = 0  # entries of a window; 0: nothing is kept
     number: int = -1  # of the one that the last commit was in; -1 if this process has seen none
 
-    def is_due(self, answered: int, kept_in: int) -> bool:
-        """Whether there is something to be done before a series is stepped that was last kept in a window."""
+    def is_due(self, answered: int, kept_in: Index) -> bool:
+        """Whether there is something to be done before series are stepped that were last kept in windows (n,)."""
         number = answered // self.every
-        return number != self.number or number != kept_in
+        return number != self.number or bool((kept_in != number).any())
 
     def keep(self, work: Work, head: Standing, arena: Arena, record_format: RecordFormat) -> Kept:
         """The records that are kept before items are stepped."""

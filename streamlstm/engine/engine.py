@@ -23,6 +23,7 @@ from streamlstm.engine.effort import Effort
 from streamlstm.engine.few import ONE_STREAM, FewPath
 from streamlstm.engine.heartbeat import BeatingModel
 from streamlstm.engine.known_records import KnownRecords
+from streamlstm.engine.live import LivePath, LiveRead
 from streamlstm.engine.parsing import Parsed, parse
 from streamlstm.engine.restarts import Restarts
 from streamlstm.engine.results import Moved, Result, StreamHead
@@ -31,14 +32,13 @@ from streamlstm.engine.scoring import new_tally, scored_feature
 from streamlstm.engine.series_cache import NO_SLOT, Arena
 from streamlstm.engine.series_limit import Admission
 from streamlstm.engine.silences import silences_in_batch
-from streamlstm.engine.single import Single, SinglePath
 from streamlstm.engine.skipped import Skipped
 from streamlstm.engine.sorted_items import NO_PAST, Unknown, Work
 from streamlstm.engine.stepping import Beside, Stepper
 from streamlstm.engine.threads import Threads
 from streamlstm.engine.warm import take_warm
 from streamlstm.models import NEVER, Gaps, StepModel, as_stored, missing_policy
-from streamlstm.store import Commit, DeadLetter, Head, SingleCommit
+from streamlstm.store import Commit, DeadLetter, Head, LiveCommit
 from streamlstm.store.record import Extras, RecordFormat, Records
 from streamlstm.store.resp import find_slots, write_numbers
 
@@ -85,7 +85,7 @@ class Engine:
             beside=None if threads == 1 else Beside(Threads(threads, model.say), bare),
         )
         self._anomalies = None if above is None else AnomalyFinder(self._stepper.layout, above)
-        self._single = SinglePath(stepped, self._stepper)
+        self._live = LivePath(stepped, self._stepper)
         self._few = FewPath(stepped, self._stepper)
         self.checkpoint_every = 0  # entries; 0: no records are kept aside
         self._heads: dict[str, StreamHead] = {}
@@ -125,30 +125,28 @@ class Engine:
         """How many series the stream has."""
         return self._heads[stream].series
 
-    def parse_single(self, reply: bytes) -> Single | None:
-        """What a read brought, if it is nothing but one plain value of a series in memory; to be stepped next."""
-        return self._single.parse(reply, self.arena.table, self._keys)
+    def parse_live(self, reply: bytes) -> LiveRead | None:
+        """What a read brought, if it is nothing but a few plain values of series in memory; to be stepped next."""
+        return self._live.parse(reply, self.arena.table, self._keys)
 
-    def step_single(self, single: Single) -> Result | None:
-        """Step what was parsed last, as `begin` and `step` do; None, and nothing is touched, if it cannot go alone.
+    def step_live(self, live: LiveRead) -> Result | None:
+        """Step what was parsed last, as `begin` and `step` do; None, and nothing is touched, if it cannot go so.
 
         The commit is read from memory that changes with the next call.
         """
-        head = self._heads[single.stream]
-        if self.checkpoint_every and head.window.is_due(head.answered, self.arena.kept_in[single.slot]):
+        head = self._heads[live.stream]
+        if self.checkpoint_every and head.window.is_due(head.answered, self.arena.kept_in[live.slots]):
             return None
-        tally = None if head.unreadable else self._single.step(single, self.arena, self._silence_ms)
+        tally = None if head.unreadable else self._live.step(live, self.arena, self._silence_ms)
         if tally is None:
             return None
-        commit = SingleCommit(
-            **self._move(single.stream, single.position, 1),
-            scanned=(single.reply, single.found),
-            answer=(self.arena.rows, self._single.told),
-        )
-        if self._anomalies is not None and self._anomalies.has_any(self._single.y):
-            entry = (commit.ids, commit.fields, commit.counts)
-            commit.anomalies = self._anomalies.find(self._single.y, self._single.value, *entry)
-        return Result(commit=commit, tally=tally, entries=1, items=1, predictions=1)
+        shape, count = live.shape, live.count
+        moved, answer = self._move(live.stream, live.position, count), (self.arena.rows, shape.y, self._live.told)
+        commit = LiveCommit(**moved, scanned=(live.reply, shape.found, shape.series), answer=answer)
+        if self._anomalies is not None and self._anomalies.has_any(shape.y):
+            named = (commit.ids, commit.fields, commit.counts)
+            commit.anomalies = self._anomalies.find(shape.y, shape.values, *named)
+        return Result(commit=commit, tally=tally, entries=count, items=count, predictions=count)
 
     def parse(self, reply: bytes) -> list[Parsed]:
         """Lay out the next entries of streams that were opened, a read's reply: the first of a batch's four calls."""

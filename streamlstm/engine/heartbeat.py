@@ -16,13 +16,13 @@ MOST_STEPS = 4_096  # in one call: some seconds of the slowest models there are,
 
 
 class BeatingModel:
-    """A step model; whoever sets `beat` is called before each call but those of single values, which are short."""
+    """A step model; whoever sets `beat` is called before each call but the small ones of live values."""
 
     def __init__(self, model: StepModel) -> None:
         self._model = model
         self.beat: Callable[[], bool] = lambda: False
         self.spec, self.fingerprint = model.spec, model.fingerprint
-        self.initial_state, self.one_step = model.initial_state, model.one_step
+        self.initial_state, self.small_calls = model.initial_state, model.small_calls
 
     def say(self) -> None:
         """Call whoever is to be called now."""

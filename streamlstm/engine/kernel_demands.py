@@ -16,7 +16,8 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 NO_ANSWER = -1  # slot of a group that is left out
-FOUND_COLUMNS = 6  # what `scan_single` finds
+FOUND_COLUMNS = 6  # what `scan_live` finds of a value
+MOST_LIVE = 64  # values of a call
 
 
 class Layout(NamedTuple):

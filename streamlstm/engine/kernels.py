@@ -28,8 +28,8 @@ gather_steps = _kernels.gather_steps
 all_finite = _kernels.all_finite
 apply_outputs = _kernels.apply_outputs
 step_tile = _kernels.step_tile
-gather_one = _kernels.gather_one
-apply_output = _kernels.apply_output
+gather_live = _kernels.gather_live
+apply_live = _kernels.apply_live
 calibrate = _kernels.calibrate
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from streamlstm.engine.kernel_demands import (
     FOUND_COLUMNS,
+    MOST_LIVE,
     NO_ANSWER,
     Answer,
     BatchArrays,
@@ -182,54 +183,70 @@ def _answered(lay: Layout, answer: Answer) -> Answer:
     )
 
 
-def gather_one(rows: Float32, place: int, found: Index, silence_ms: int, state: Float32) -> bool:
-    """Copy the state of a single value's series, at so many bytes into its row, to `state` (1, D).
+def gather_live(rows: Float32, place: int, found: Index, silence_ms: int, state: Float32) -> bool:
+    """Copy the states of live values' series, at so many bytes into their rows, to `state` (B, D).
 
-    False, and nothing is copied, if the value comes after a longer silence of its series. `found` is what
-    `codec_python.scan_single` found.
+    `found` is what `codec_python.scan_live` found of n values: B is n, or 1 if all are of one series. False, and
+    nothing is copied, if one comes after a longer silence of its series.
     """
     hold("rows", rows, np.float32, 2)
-    hold("found", found, np.int64, 1)
+    hold("found", found, np.int64, 2)
     hold("state", state, np.float32, 2, writable=True)
     hold_numbers(silence_ms)
-    if found.size != FOUND_COLUMNS or not 0 <= found[SLOT] < len(rows) or len(state) != 1 or place < HEADER.itemsize:
-        raise ValueError("the row of a value does not hold its state")
-    hold_part(rows, place, state.nbytes, what="the row of a value does not hold its state")
-    time_ms, slot = int(found[TIME]), int(found[SLOT])
-    header = np.ndarray(shape=(1,), dtype=HEADER, buffer=rows[slot], strides=rows.strides[:1])[0]
-    if header["steps"] and time_ms - int(header["time_ms"]) > silence_ms:
+    count, batch, wrong = found.shape[1], len(state), "the rows of the values do not hold their states"
+    if len(found) != FOUND_COLUMNS or place < HEADER.itemsize or batch < 1 or batch not in {1, count} or count < 1:
+        raise ValueError(wrong)
+    slots, times = found[SLOT, :batch], found[TIME].tolist()
+    hold_slots(slots, rows, wrong)
+    hold_part(rows, place, 4 * state.shape[1], what=wrong)
+    part = rows[slots]
+    header = np.ndarray(shape=(batch,), dtype=HEADER, buffer=part, strides=part.strides[:1])
+    before = [last if steps else None for last, steps in zip(*_heard(header), strict=True)]
+    before += times[:-1] if batch == 1 else []
+    if any(last is not None and time - last > silence_ms for time, last in zip(times, before, strict=True)):
         return False
-    state[0] = rows[slot, place // 4 : place // 4 + state.size]
+    state[:] = part[:, place // 4 : place // 4 + state.shape[1]]
     return True
 
 
-def apply_output(
+def _heard(header: NDArray[Any]) -> tuple[list[int], list[int]]:
+    """When series were heard last, and how many steps they had."""
+    return header["time_ms"].tolist(), header["steps"].tolist()
+
+
+def apply_live(
     rows: Float32,
     layout: tuple[int, ...],
     numbers: tuple[Float64, Float64],
     found: Index,
-    value: Float32,
+    values: Float32,
     answer: tuple[Float32, Float32],
     y: Floats,
     tally: Float64,
 ) -> bool:
-    """`apply_outputs` for a single value (1, F): outputs (1, 1, O) and state (1, D) to its row and y (1, columns).
+    """`apply_outputs` for live values (n, F): outputs (T, B, O) and state (B, D) to their rows and y (n, columns).
 
-    False, and nothing is touched, if the answer is not finite.
+    B is n, the slots of which are different, or 1 if all are of one series. False, and nothing is touched, if an answer
+    is not finite.
     """
-    hold("found", found, np.int64, 1)
+    hold("found", found, np.int64, 2)
     hold_tuple("answer", answer, 2)
-    if found.size != FOUND_COLUMNS or found[SLOT] < 0:
-        raise ValueError("the arrays of a value do not fit each other")
-    lay, one = hold_layout(layout, rows), np.zeros(1, np.int64)
-    batch = BatchArrays(one, value, found[TIME : TIME + 1], None, y, tally)
-    whole = Answer(one, found[SLOT : SLOT + 1], one, *answer, first=0, steps=1, ends=0)
+    outputs, state = answer
+    hold("state", state, np.float32, 2)
+    count, batch = found.shape[1], len(state)
+    fits = len(found) == FOUND_COLUMNS and 1 <= count <= MOST_LIVE and batch in {1, count}
+    if not fits or found[SLOT, :batch].min() < 0:
+        raise ValueError("the arrays of live values do not fit each other")
+    lay, order = hold_layout(layout, rows), np.arange(count)
+    batched = BatchArrays(order, values, found[TIME], None, y, tally)
+    streams = np.zeros(batch, np.int64)
+    whole = Answer(order[:batch], found[SLOT, :batch], streams, *answer, first=0, steps=count // batch, ends=0)
     hold_numbers_of(lay, numbers, tally)
-    hold_rectangle(rows, batch, whole)
-    hold_answer(lay, batch, whole)
-    if not (all_finite(answer[0]) and all_finite(answer[1])):
+    hold_rectangle(rows, batched, whole)
+    hold_answer(lay, batched, whole)
+    if not (all_finite(outputs) and all_finite(state)):
         return False
-    apply_outputs(rows, layout, numbers, batch, whole)
+    apply_outputs(rows, layout, numbers, batched, whole)
     return True
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.models.interface import OneStep, StepModel
+from streamlstm.models.interface import SmallCall, SmallCalls, StepModel
 from streamlstm.models.spec import FLOAT16, ModelSpec, StateEntry
 
 Float32 = NDArray[np.float32]
@@ -159,9 +159,9 @@ class PackedModel:
         """State before the first value, [batch, W]."""
         return self._packing.pack(self._model.initial_state(batch))
 
-    def one_step(self) -> OneStep:
-        """One step of one series through arrays of its own, for one thread."""
-        return _PackedStep(self._model.one_step(), self._packing)
+    def small_calls(self, most: int) -> SmallCalls:
+        """Calls of at most so many rows (T * B) through arrays of their own, for one thread."""
+        return _PackedCalls(self._model.small_calls(most), self._packing, most)
 
     def advance(self, x: Float32, state: Float32, time: Index | None) -> tuple[Float32, Float32]:
         """T steps of B series whose x [T, B, F] and state [B, W] are known to be finite."""
@@ -169,13 +169,31 @@ class PackedModel:
         return y, self._packing.pack(after)
 
 
-class _PackedStep:
-    """One step of one series; x, y and time are the model's own arrays, states are cast in place."""
+class _PackedCalls:
+    """Calls of a few rows whose states are given and taken as they are stored."""
 
-    def __init__(self, one: OneStep, packing: Packing) -> None:
+    def __init__(self, calls: SmallCalls, packing: Packing, most: int) -> None:
+        self._calls, self._packing = calls, packing
+        self._states = np.zeros((2, most, packing.words), np.float32)  # before and after a call, of all shapes
+        self._made: dict[tuple[int, int], _PackedStep] = {}
+
+    def shaped(self, steps: int, batch: int) -> SmallCall:
+        """The call of so many steps of so many series."""
+        found = self._made.get((steps, batch))
+        if found is None:
+            states = self._states[:, :batch]
+            found = self._made[steps, batch] = _PackedStep(self._calls.shaped(steps, batch), self._packing, states)
+        return found
+
+
+class _PackedStep:
+    """Steps of some series; x, y and time are the model's own arrays, states are cast in place."""
+
+    def __init__(self, one: SmallCall, packing: Packing, states: Float32) -> None:
+        """`states` are those before and after a call, (2, B, W)."""
         self._one = one
         self.x, self.time, self.y = one.x, one.time, one.y
-        self.state, self.next_state = np.zeros((2, 1, packing.words), np.float32)  # (B, W)
+        self.state, self.next_state = states  # (B, W)
         # Parts of the model's arrays, and those of ours: numbers, and what they are stored as.
         self._given = [(one.state[:, run.numbers], run.stored_in(self.state)) for run in packing.runs]
         self._after = [(one.next_state[:, run.numbers], run.stored_in(self.next_state)) for run in packing.runs]

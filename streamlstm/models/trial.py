@@ -146,7 +146,7 @@ def _try_stored(model: Model, tried: _Tried, source: str) -> None:
 
 
 def _try_bound(model: Model, tried: _Tried, source: str) -> None:
-    """The way of a single live value, through arrays that stay where they are."""
+    """The way of live values, through arrays that stay where they are."""
     one = model.one_step()
     one.state[:] = tried.states[0, :1]
     for step in range(STEPS):

@@ -9,7 +9,7 @@ from streamlstm.store.base import (
     DeadLetter,
     Head,
     Kept,
-    SingleCommit,
+    LiveCommit,
     Store,
     Tail,
 )

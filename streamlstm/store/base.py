@@ -115,8 +115,8 @@ class Commit:
     challenger: Commit | None = None
 
 
-class SingleCommit(Commit):
-    """The commit of a single value; what only some stores ask for is made when they do."""
+class LiveCommit(Commit):
+    """The commit of live values; what only some stores ask for is made when they do."""
 
     removed = dead = ()
     reset_all = False
@@ -133,41 +133,47 @@ class SingleCommit(Commit):
         model: str,
         columns: str,
         answered: int,
-        scanned: tuple[bytes, NDArray[np.int64]],
-        answer: tuple[Rows, NDArray[np.floating[Any]]],
+        scanned: tuple[bytes, NDArray[np.int64], int],
+        answer: tuple[Rows, NDArray[np.floating[Any]], int],
     ) -> None:
-        """`scanned` is a read's reply and what `codec.scan_single` found in it (6,).
+        """`scanned` is a read's reply, what `codec.scan_live` found in it (6, n), and of how many series: n, or 1.
 
-        `answer` is the rows, of which the series' is its slot's, and the prediction (1, columns).
+        `answer` is the rows, of which each series' is its slot's, the predictions (n, columns), and how many of these
+        columns are written, the first ones.
         """
         self.stream, self.base, self.position = stream, base, position
         self.model, self.columns, self.answered = model, columns, answered
-        self.reply, self.found = scanned
-        self.rows, self.y = answer
+        self.reply, self.found, self.series = scanned
+        self.rows, self.y, self.told = answer
+
+    @property
+    def entries(self) -> int:
+        """How many values it is of."""
+        return len(self.y)
 
     @cached_property
     def names(self) -> Texts:  # type: ignore[override]  # made once, then an attribute like any other
-        return Texts(self.reply, self.found[NAME_AT : NAME_AT + 1], self.found[NAME_LENGTH : NAME_LENGTH + 1])
+        return self.fields[: self.series]
 
     @cached_property
     def records(self) -> Records:  # type: ignore[override]
-        return Records(self.rows, self.found[SLOT : SLOT + 1])
+        return Records(self.rows, self.found[SLOT, : self.series])
 
     @cached_property
     def ids(self) -> Texts:  # type: ignore[override]
-        return Texts(self.reply, self.found[ID_AT : ID_AT + 1], self.found[ID_LENGTH : ID_LENGTH + 1])
+        return Texts(self.reply, self.found[ID_AT], self.found[ID_LENGTH])
 
-    @property
+    @cached_property
     def fields(self) -> Texts:  # type: ignore[override]
-        return self.names
+        return Texts(self.reply, self.found[NAME_AT], self.found[NAME_LENGTH])
 
     @cached_property
     def texts(self) -> Texts:  # type: ignore[override]
-        return write_numbers(self.y)
+        return write_numbers(self.y[:, : self.told])
 
     @property
     def counts(self) -> NDArray[np.int64]:  # type: ignore[override]
-        return np.ones(1, np.int64)
+        return np.ones(self.entries, np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from streamlstm.store.base import Commit, Kept, SingleCommit
+from streamlstm.store.base import Commit, Kept, LiveCommit
 from streamlstm.store.keys import Keys
-from streamlstm.store.resp import EntryId, bulk, pack, pack_entries, pack_records, pack_single, parse_replies
+from streamlstm.store.resp import EntryId, bulk, pack, pack_entries, pack_live, pack_records, parse_replies
 from streamlstm.store.stream_meta import format_of
 from streamlstm.store.transaction import Command
 
-# What stands before name and row, before id, name and text, before the id, before the number of entries, at the end.
+# What stands before names and rows, before each id, name and text, before the last id, before the number of entries,
+# at the end.
 Pieces = tuple[bytes, bytes, bytes, bytes, bytes]
 
 QUEUED, ABSENT, ERROR = b"+QUEUED\r\n", b"$-1\r\n", b"\r\n-"
@@ -63,8 +64,8 @@ class _Output:
         self._state = state
         self.set = b"$4\r\nHSET\r\n" + bulk(state.encode())
         self.add = b"$4\r\nXADD\r\n" + bulk(predictions.encode())
-        # How the two commands begin that write a single value's record and its prediction.
-        self.single = b"*4\r\n" + self.set, b"*5\r\n" + self.add
+        # How the commands begin that write live values' records, without the count of its parts, and each prediction.
+        self.live = self.set, b"*5\r\n" + self.add
 
     def pack(self, commit: Commit, parts: list[bytes]) -> int:
         """Add the commands; returns how many they are."""
@@ -101,11 +102,11 @@ class FlightPacker:
 
     def pack(self, commit: Commit) -> tuple[list[bytes], int]:
         """A flight in pieces, and how many commands stand before its EXEC."""
-        if isinstance(commit, SingleCommit) and not commit.removed:
+        if isinstance(commit, LiveCommit) and not commit.removed:
             rides_nothing = commit.trim_before_ms is None and commit.anomalies is None
             beside = commit.challenger
-            if rides_nothing and (beside is None or (isinstance(beside, SingleCommit) and not beside.removed)):
-                return self._pack_single(commit, beside)
+            if rides_nothing and (beside is None or (isinstance(beside, LiveCommit) and not beside.removed)):
+                return self._pack_live(commit, beside)
         parts: list[bytes] = []
         commands = self._output.pack(commit, parts)
         told = commit.anomalies
@@ -128,32 +129,34 @@ class FlightPacker:
         parts += packed
         return len(packed)
 
-    def _pack_single(self, commit: SingleCommit, challenger: SingleCommit | None) -> tuple[list[bytes], int]:
-        """A single value's flight; as in every other, one command moves both roles."""
+    def _pack_live(self, commit: LiveCommit, challenger: LiveCommit | None) -> tuple[list[bytes], int]:
+        """The flight of live values; as in every other, one command moves both roles."""
         if challenger is None:
-            return [self._filled(commit, commit.answered, self._single(commit))], 3
-        beside = self._filled(challenger, None, (*self._challenger.single, b"", b"", b""))
-        return [beside, self._filled(commit, commit.answered, self._single_beside(commit, challenger))], 5
+            return [self._filled(commit, commit.answered, self._live(commit))], commit.entries + 2
+        beside = self._filled(challenger, None, (*self._challenger.live, b"", b"", b""))
+        whole = [beside, self._filled(commit, commit.answered, self._live_beside(commit, challenger))]
+        return whole, challenger.entries + commit.entries + 3
 
     @staticmethod
-    def _filled(commit: SingleCommit, answered: int | None, pieces: Pieces) -> bytes:
-        return pack_single(commit.reply, commit.found, commit.rows, commit.y, answered, pieces)
+    def _filled(commit: LiveCommit, answered: int | None, pieces: Pieces) -> bytes:
+        told, series = commit.told, commit.series
+        return pack_live(commit.reply, commit.found, commit.rows, commit.y, told, series, answered, pieces)
 
-    def _single(self, commit: Commit) -> Pieces:
-        """The pieces of a single value's commands."""
+    def _live(self, commit: Commit) -> Pieces:
+        """The pieces of live values' commands."""
         moving = self._moving(commit)
         if self._pieces is None:
-            self._pieces = (*self._output.single, b"*12" + moving + _POSITION, _ENTRIES, self._end)
+            self._pieces = (*self._output.live, b"*12" + moving + _POSITION, _ENTRIES, self._end)
         return self._pieces
 
-    def _single_beside(self, commit: Commit, challenger: Commit) -> Pieces:
-        """Likewise with a challenger: the id that a single value writes into its third piece is where that stands."""
+    def _live_beside(self, commit: Commit, challenger: Commit) -> Pieces:
+        """Likewise with a challenger: the id that is written behind the third piece is where that stands."""
         moving = self._moving(commit)
         if self._beside is None or self._beside[:2] != (moving, challenger.columns):
             position, _, *columns = _roles(challenger)
             self._beside = moving, challenger.columns, b"*16" + moving + b"".join(columns) + position
         count = _POSITION + bulk(commit.position) + _ENTRIES
-        return (*self._output.single, self._beside[2], count, self._end)
+        return (*self._output.live, self._beside[2], count, self._end)
 
     def _moving(self, commit: Commit) -> bytes:
         """The command that moves the position, up to there, without the count of its parts."""

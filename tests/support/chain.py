@@ -7,11 +7,12 @@ changes every answer after it. It also costs a tenth of a call of onnxruntime, a
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.models.one_step import CalledStep, OneStep
+from streamlstm.models.small_calls import CalledStep, SmallArrays, SmallCalls
 from streamlstm.models.spec import ModelSpec, StateEntry
 
 PRIME = 16_777_213  # below 2^24, so that every remainder is a float32
@@ -40,9 +41,9 @@ class Chain:
         """The state before the first value, [batch, 2]."""
         return np.repeat(np.array([[self.spec.state[0].initial, 0.0]], np.float32), batch, axis=0)
 
-    def one_step(self) -> OneStep:
-        """One step of one series through arrays of its own."""
-        return CalledStep(self.spec, self.advance)
+    def small_calls(self, most: int) -> SmallCalls:
+        """Calls of at most so many rows through arrays of their own."""
+        return SmallCalls(SmallArrays(self.spec, most), partial(CalledStep, advance=self.advance))
 
     def advance(
         self, x: NDArray[np.float32], state: NDArray[np.float32], time: NDArray[np.int64] | None

@@ -33,7 +33,13 @@ from streamlstm.store.transaction import carry_out_whole
 from streamlstm.store.unfinished_commit import Unfinished
 from support.correction_mutations import OF_CORRECTIONS
 from support.mutations_packed import rounded_as_it_is_stored
-from support.mutations_threads import a_few_not_taken_in, asked_before_the_batch_before, done_twice
+from support.mutations_threads import (
+    a_few_not_taken_in,
+    asked_before_the_batch_before,
+    done_twice,
+    live_values_moved_by_one,
+    live_values_not_taken_in,
+)
 from support.mutations_told import (
     anomalies_of_challengers_told,
     anomalies_told_at_once,
@@ -309,6 +315,8 @@ MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "replaced without a fence": ("another model", replaced_without_a_fence),
     "a part done twice": ("threads", done_twice),
     "a few not taken in": ("everything", a_few_not_taken_in),
+    "live values not taken in": ("everything", live_values_not_taken_in),
+    "live values moved by one": ("everything", live_values_moved_by_one),
     "asked before the batch before": ("threads", asked_before_the_batch_before),
     "later predictions kept": ("imports", later_predictions_kept),
     "exported while it moves": ("imports", exported_while_it_moves),

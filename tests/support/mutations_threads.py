@@ -1,4 +1,4 @@
-"""Mistakes of values stepped in threads, or of a few at a time, that the simulation has to find."""
+"""Mistakes of values stepped in threads, of a few at a time or live, that the simulation has to find."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 import streamlstm.engine.few
+import streamlstm.engine.live
 import streamlstm.engine.stepping
+from streamlstm.engine.live import LiveRead
 from streamlstm.engine.stepping import Stepper
 from streamlstm.engine.threads import Threads
+from streamlstm.store.resp import ID_AT, ID_LENGTH, SLOT
 
 
 def done_twice(patch: pytest.MonkeyPatch) -> None:
@@ -49,3 +52,29 @@ def a_few_not_taken_in(patch: pytest.MonkeyPatch) -> None:
     """Values that go the short way are answered, and leave the records as they were."""
     apply = streamlstm.engine.few.apply_outputs
     patch.setattr(streamlstm.engine.few, "apply_outputs", lambda rows, *others: apply(rows.copy(), *others))
+
+
+def live_values_not_taken_in(patch: pytest.MonkeyPatch) -> None:
+    """Live values that come together are answered, and leave the records as they were."""
+    apply = streamlstm.engine.live.apply_live
+
+    def lost(rows: Any, layout: Any, numbers: Any, found: Any, *others: Any) -> bool:
+        before = rows[found[SLOT]].copy()
+        done: bool = apply(rows, layout, numbers, found, *others)
+        if found.shape[1] > 1:
+            rows[found[SLOT]] = before
+        return done
+
+    patch.setattr(streamlstm.engine.live, "apply_live", lost)
+
+
+def live_values_moved_by_one(patch: pytest.MonkeyPatch) -> None:
+    """Of live values that come together all are answered, and the position is the first one's."""
+    begin = LiveRead.__init__
+
+    def behind(live: Any, *given: Any) -> None:
+        begin(live, *given)
+        at = live.found.item(ID_AT, 0)
+        live.position = live.reply[at : at + live.found.item(ID_LENGTH, 0)]
+
+    patch.setattr(LiveRead, "__init__", behind)

@@ -38,8 +38,8 @@ def pump(
 
 def answer(engine: Engine, store: Store, reply: bytes) -> list[Result]:
     """Step what a read brought, as the daemon does."""
-    single = engine.parse_single(reply)
-    result = None if single is None else engine.step_single(single)
+    live = engine.parse_live(reply)
+    result = None if live is None else engine.step_live(live)
     if result is not None:
         return [result]
     batch = engine.parse(reply)

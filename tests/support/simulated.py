@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 from unittest.mock import patch
 
-from streamlstm.engine import few, stepping
+from streamlstm.engine import few, live, stepping
 from streamlstm.models.interface import StepModel
 from streamlstm.models.model import Model
 from streamlstm.store.record.columns import Extras
@@ -192,8 +192,13 @@ def simulate(name: str, seed: int) -> Simulation:
         missing=("impute", "hold", "skip")[seed % 3],
         **kind.options,
     )
-    with patch.multiple(stepping, LEAST_SHARED=2, MIN_TILE=1), patch.object(few, "MOST", few.MOST * kind.short_way):
-        simulation.run()  # whose batches are small
+    most_live = live.MOST if kind.short_way else 1
+    with (
+        patch.multiple(stepping, LEAST_SHARED=2, MIN_TILE=1),  # batches are small
+        patch.object(few, "MOST", few.MOST * kind.short_way),
+        patch.object(live, "MOST", most_live),
+    ):
+        simulation.run()
     return simulation
 
 

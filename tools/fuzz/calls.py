@@ -51,14 +51,16 @@ def pack_records(rng: np.random.Generator) -> Call:
     return "pack_records", [texts(rng, count), rows, rng.integers(0, SLOTS, count)]
 
 
-def pack_single(rng: np.random.Generator) -> Call:
+def pack_live(rng: np.random.Generator) -> Call:
     """A flight of whatever places lie in a reply."""
-    reply, rows = rng.bytes(60), floats(rng, SLOTS, int(rng.integers(1, 30)))
-    (id_at, name_at), (id_length, name_length) = rng.integers(0, 30, 2), rng.integers(0, 31, 2)
-    found = np.array([id_at, id_length, 7, name_at, name_length, rng.integers(0, SLOTS)])
-    numbers = floats(rng, 1, int(rng.integers(1, 5))).astype(rng.choice([np.float32, np.float64]))
+    reply, rows, count = rng.bytes(60), floats(rng, SLOTS, int(rng.integers(1, 30))), int(rng.integers(1, 5))
+    found = np.full((6, count), 7)
+    for at, most in ((0, 30), (1, 31), (3, 30), (4, 31), (5, SLOTS)):
+        found[at] = rng.integers(0, most, count)
+    numbers = floats(rng, count, int(rng.integers(1, 5))).astype(rng.choice([np.float32, np.float64]))
+    told, records = int(rng.integers(1, numbers.shape[1] + 1)), int(rng.integers(1, count + 1))
     pieces = tuple(rng.bytes(3) for _ in range(5))
-    return "pack_single", [reply, found, rows, numbers, int(rng.integers(0, 2**62)), pieces]
+    return "pack_live", [reply, found, rows, numbers, told, records, int(rng.integers(0, 2**62)), pieces]
 
 
 def write_numbers(rng: np.random.Generator) -> Call:
@@ -217,35 +219,36 @@ def step_tile(rng: np.random.Generator) -> Call:
     ]
 
 
-def gather_one(rng: np.random.Generator) -> Call:
-    """The state of a value's series, around and far from the longest silence."""
+def _found(rng: np.random.Generator) -> tuple[Any, int]:
+    """What was found of some live values, and of how many series they are."""
+    count = int(rng.integers(1, 5))
+    batch = int(rng.choice([1, count]))
+    found = np.zeros((6, count), np.int64)
+    found[2] = rng.choice([0, 1099, 1100, 1101, 1200, 2**63 - 1, -(2**63)], count)
+    found[5] = rng.permutation(SLOTS)[:batch].repeat(count // batch)
+    return found, batch
+
+
+def gather_live(rng: np.random.Generator) -> Call:
+    """The states of values' series, around and far from the longest silence."""
     made, rows = records(rng, extras=False)
-    time_ms = int(rng.choice([0, 1099, 1100, 1101, 2**63 - 1, -(2**63)]))
-    found = np.array([0, 0, time_ms, 0, 0, rng.integers(0, SLOTS)])
-    state = np.zeros((1, made.state_size), np.float32)
-    return "gather_one", [rows, made.places()[2], found, 100, state]
+    found, batch = _found(rng)
+    return "gather_live", [rows, made.places()[2], found, 100, np.zeros((batch, made.state_size), np.float32)]
 
 
-def apply_output(rng: np.random.Generator) -> Call:
-    """The answer to a value, not always finite."""
+def apply_live(rng: np.random.Generator) -> Call:
+    """The answers to values, not always finite."""
     extras = bool(rng.integers(0, 2))
     made, rows = records(rng, extras)
     layout = layout_of(rng, made, extras)
-    found = np.array([0, 0, 1100, 0, 0, rng.integers(0, SLOTS)])
-    outputs, state = floats(rng, 1, 1, layout.outputs), floats(rng, 1, layout.state_size)
+    found, batch = _found(rng)
+    count = found.shape[1]
+    outputs, state = floats(rng, count // batch, batch, layout.outputs), floats(rng, batch, layout.state_size)
     outputs.flat[0] = rng.choice([np.nan, np.inf, 1.0, outputs.flat[0]])
     numbers = (Constants(0.8).numbers, SCALED_ERROR_EDGES)
-    y = np.zeros((1, layout.columns), np.float64 if layout.exact else np.float32)
-    return "apply_output", [
-        rows,
-        layout,
-        numbers,
-        found,
-        floats(rng, 1, layout.features),
-        (outputs, state),
-        y,
-        new_tally(1),
-    ]
+    y = np.zeros((count, layout.columns), np.float64 if layout.exact else np.float32)
+    values = floats(rng, count, layout.features)
+    return "apply_live", [rows, layout, numbers, found, values, (outputs, state), y, new_tally(1)]
 
 
 def calibrate(rng: np.random.Generator) -> Call:
@@ -260,7 +263,7 @@ def calibrate(rng: np.random.Generator) -> Call:
     return "calibrate", [kept, *constants, (group, flags, *numbers), out, np.zeros((groups, 2)), exact]
 
 
-CODEC = (pack_entries, pack_records, pack_single, write_numbers)
+CODEC = (pack_entries, pack_records, pack_live, write_numbers)
 CARRY = (
     lay_out,
     gather_columns,
@@ -268,8 +271,8 @@ CARRY = (
     all_finite,
     apply_outputs,
     step_tile,
-    gather_one,
-    apply_output,
+    gather_live,
+    apply_live,
     calibrate,
 )
 

@@ -24,11 +24,10 @@ from streamlstm.engine import kernels_python
 from streamlstm.store.resp import Texts, codec_python
 
 KEYS = {b"k": 0, b"other": 1}
-# Arguments of `apply_outputs` and `step_tile` with arrays that name items, places and slots: that no item or row is two
-# series' own is the caller's to see to, as looking would take longer than the work; what each twin makes of it lies
-# within its arrays.
-TWICE = {3, 4}
-FUNCTIONS = ("scan_read", "scan_single", "find_slots", "skip_replies", "calls", "calls", "calls", "calls", "number")
+# Arguments with arrays that name items, places and slots: that no item or row is two series' own is the caller's to see
+# to, as looking would take longer than the work; what each twin makes of it lies within its arrays.
+TWICE = {"apply_outputs": {3, 4}, "step_tile": {3, 4}, "apply_live": {3, 5}}
+FUNCTIONS = ("scan_read", "scan_live", "find_slots", "skip_replies", "calls", "calls", "calls", "calls", "number")
 
 
 def twins(name: str) -> tuple[Any, Any]:
@@ -73,15 +72,15 @@ def scan(name: str, choice: random.Random) -> tuple[Any, Any]:
     reply = replies.read(choice)
     if choice.random() < 0.6:
         reply = replies.damaged(reply, choice)
-    features, exact = choice.choice((1, 1, 2)), choice.choice((0, 0, 1))
+    features, exact, most = choice.choice((1, 1, 2)), choice.choice((0, 0, 1)), choice.choice((1, 3))
     found = []
     for module in ("streamlstm.store.resp._codec", "streamlstm.store.resp.codec_python"):
         arguments: list[Any] = [reply, table_of(module), KEYS]
         if name == "scan_read":
             answer = outcome(importlib.import_module(module).scan_read, [*arguments, features, exact])
         else:
-            room = [np.zeros(6, np.int64), np.zeros(features * (1 + exact), np.float32), exact]
-            answer = outcome(importlib.import_module(module).scan_single, [*arguments, *room])
+            room = [np.zeros(6 * most, np.int64), np.zeros(most * features * (1 + exact), np.float32), exact]
+            answer = outcome(importlib.import_module(module).scan_live, [*arguments, *room])
             answer = None if isinstance(answer, tuple) and answer[0] is None else answer
         found.append(answer)
     return found[0], found[1]
@@ -115,7 +114,7 @@ def number(choice: random.Random) -> tuple[Any, Any]:
     text = replies.decimal(choice)
     reply = b"*1\r\n*2\r\n$1\r\nk\r\n*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$5\r\nknown\r\n$%d\r\n%b\r\n" % (len(text), text)
     room = np.zeros(6, np.int64), np.zeros(1, np.float32)
-    key = twins("scan_single")[0](reply, table_of("streamlstm.store.resp._codec"), KEYS, *room, 0)
+    key = twins("scan_live")[0](reply, table_of("streamlstm.store.resp._codec"), KEYS, *room, 0)
     wanted = codec_python.read_plain(text, 1)
     found = None if key is None else room[1].tobytes()
     return found, None if wanted is None else np.float32(wanted[0]).tobytes()
@@ -125,7 +124,7 @@ def call(seed: int) -> tuple[Any, Any]:
     """What both twins answer to the call that has this seed; and its name."""
     choice, rng = random.Random(seed), np.random.default_rng(seed)
     kind = choice.choice(FUNCTIONS)
-    if kind in {"scan_read", "scan_single"}:
+    if kind in {"scan_read", "scan_live"}:
         return scan(kind, choice)
     if kind == "find_slots":
         return find(choice)
@@ -142,7 +141,7 @@ def call(seed: int) -> tuple[Any, Any]:
         if wrong:
             mine[at] = spoiled(mine[at], random.Random(spoiling))
         found.append((name, at if wrong else None, outcome(function, mine)))
-    if wrong and name in {"apply_outputs", "step_tile"} and at in TWICE and "refused" not in (found[0][2], found[1][2]):
+    if wrong and at in TWICE.get(name, ()) and "refused" not in (found[0][2], found[1][2]):
         return None, None
     return found[0], found[1]
 

@@ -15,10 +15,10 @@ from streamlstm.store.resp.codec import (
     encode_read,
     find_slots,
     pack_entries,
+    pack_live,
     pack_records,
-    pack_single,
+    scan_live,
     scan_read,
-    scan_single,
     write_numbers,
 )
 from streamlstm.store.resp.connection import Connection, bulk, pack

@@ -238,56 +238,81 @@ static PyObject *scan_read(PyObject *module, PyObject *const *args, Py_ssize_t g
     return found;
 }
 
-/* What scan_single tells of the one item. */
-enum { SINGLE_ID_AT, SINGLE_ID_LENGTH, SINGLE_TIME, SINGLE_NAME_AT, SINGLE_NAME_LENGTH, SINGLE_SLOT, SINGLE_COLUMNS };
+/* What scan_live tells of each of n items, n numbers side by side. */
+enum { LIVE_ID_AT, LIVE_ID_LENGTH, LIVE_TIME, LIVE_NAME_AT, LIVE_NAME_LENGTH, LIVE_SLOT, LIVE_COLUMNS };
 
-/* 1 if the rest of the reply is one entry with one plain value of a series in the table; 0 if not, -1 on error. */
-static int scan_one_item(Cursor *cursor, const Table *table, int32_t stream, Form form, int64_t *found,
-                         float *value) {
-    int64_t entries, parts, fields, text_at, text_length;
-    if (read_array(cursor, &entries) < 0 || entries != 1 || read_array(cursor, &parts) < 0 || parts != 2 ||
-        read_bulk(cursor, &found[SINGLE_ID_AT], &found[SINGLE_ID_LENGTH]) < 0 ||
-        read_time(cursor->data + found[SINGLE_ID_AT], found[SINGLE_ID_LENGTH], &found[SINGLE_TIME]) < 0 ||
+/* Read an entry with one plain value; `found` has its numbers, so many apart. 1 if it is one, 0 if not, -1 on error. */
+static int scan_live_entry(Cursor *cursor, Form form, int64_t *found, int64_t apart, float *value) {
+    int64_t parts, fields, text_at, text_length;
+    if (read_array(cursor, &parts) < 0 || parts != 2 ||
+        read_bulk(cursor, &found[LIVE_ID_AT * apart], &found[LIVE_ID_LENGTH * apart]) < 0 ||
+        read_time(cursor->data + found[LIVE_ID_AT * apart], found[LIVE_ID_LENGTH * apart], &found[LIVE_TIME * apart]) < 0 ||
         read_array(cursor, &fields) < 0 || fields != 2 ||
-        read_bulk(cursor, &found[SINGLE_NAME_AT], &found[SINGLE_NAME_LENGTH]) < 0 ||
-        read_bulk(cursor, &text_at, &text_length) < 0 || cursor->at != cursor->size)
+        read_bulk(cursor, &found[LIVE_NAME_AT * apart], &found[LIVE_NAME_LENGTH * apart]) < 0 ||
+        read_bulk(cursor, &text_at, &text_length) < 0)
         return 0;
-    found[SINGLE_SLOT] =
-        table_find(table, stream, cursor->data + found[SINGLE_NAME_AT], (size_t)found[SINGLE_NAME_LENGTH]);
-    return found[SINGLE_SLOT] == NO_SLOT ? 0 : read_value(cursor->data + text_at, text_length, form, value);
+    return read_value(cursor->data + text_at, text_length, form, value);
 }
 
-static PyObject *scan_single(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+/* How many steps a call of the model has for values of these series: 1 if all are different, as many as there are values if
+ * all are of one; 0 if some are. */
+static int64_t live_steps(const int64_t *slot, int64_t count) {
+    int64_t equal = 0;
+    for (int64_t i = 1; i < count; i++)
+        for (int64_t j = 0; j < i; j++) equal += slot[i] == slot[j];
+    return !equal ? 1 : equal == count * (count - 1) / 2 ? count : 0;
+}
+
+/* How many entries the rest of the reply has, and the steps of the model's call for them, if each is one plain value of a
+ * series in the table, and they are at most so many; 0 if not, -1 on error. */
+static int64_t scan_live_entries(Cursor *cursor, const Table *table, int32_t stream, Form form, int64_t most,
+                                 int64_t *found, float *values, int64_t *steps) {
+    int64_t count;
+    if (read_array(cursor, &count) < 0 || count < 1 || count > most) return 0;
+    for (int64_t i = 0; i < count; i++) {
+        int good = scan_live_entry(cursor, form, found + i, count, values + i * width_of(form));
+        if (good <= 0) return good;
+    }
+    if (cursor->at != cursor->size) return 0;
+    int64_t *slot = found + LIVE_SLOT * count;
+    table_find_all(table, stream, cursor->data, found + LIVE_NAME_AT * count, found + LIVE_NAME_LENGTH * count,
+                   (size_t)count, slot);
+    for (int64_t i = 0; i < count; i++)
+        if (slot[i] == NO_SLOT) return 0;
+    *steps = live_steps(slot, count);
+    return *steps ? count : 0;
+}
+
+static PyObject *scan_live(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
-    enum { FOUND, VALUE, ARRAYS };
-    static const Demand demands[ARRAYS] = {{"found", INT64, 1, WRITE}, {"value", FLOAT32, ANY, WRITE}};
+    enum { FOUND, VALUES, ARRAYS };
+    static const Demand demands[ARRAYS] = {{"found", INT64, 1, WRITE}, {"values", FLOAT32, ANY, WRITE}};
     Py_buffer b[ARRAYS];
     Cursor cursor;
     Py_ssize_t exact;
-    if (take_count("scan_single", given, 6) < 0 || take_reply(args, &cursor) < 0 ||
+    if (take_count("scan_live", given, 6) < 0 || take_reply(args, &cursor) < 0 ||
         take_sizes(args + 5, (Py_ssize_t *[]){&exact}, 1) < 0 ||
         take_arrays(args + 3, demands, b, ARRAYS) < 0)
         return NULL;
     PyObject *key = NULL, *number;
-    int64_t count, parts, at, length;
-    Py_ssize_t width = count_of(&b[VALUE]);
-    int good = 0;
-    if (count_of(&b[FOUND]) != SINGLE_COLUMNS || exact < 0 || exact > 1 || width < 1 || width > INT_MAX ||
-        width % (1 + exact)) {
+    int64_t streams, parts, at, length, steps = 0, good = 0;
+    Py_ssize_t most = count_of(&b[FOUND]) / LIVE_COLUMNS, width = most ? count_of(&b[VALUES]) / most : 0;
+    if (!most || most * LIVE_COLUMNS != count_of(&b[FOUND]) || exact < 0 || exact > 1 || width < 1 || width > INT_MAX ||
+        most * width != count_of(&b[VALUES]) || width % (1 + exact)) {
         good = wrong("no room for what is found");
-    } else if (read_array(&cursor, &count) == 0 && count == 1 && read_array(&cursor, &parts) == 0 && parts == 2 &&
+    } else if (read_array(&cursor, &streams) == 0 && streams == 1 && read_array(&cursor, &parts) == 0 && parts == 2 &&
                read_bulk(&cursor, &at, &length) == 0) {
         key = PyBytes_FromStringAndSize(cursor.data + at, (Py_ssize_t)length);
         number = key ? PyDict_GetItemWithError(args[2], key) : NULL;
         int32_t stream = number ? take_stream(number) : -1;
         if (stream >= 0)
-            good = scan_one_item(&cursor, (Table *)args[1], stream, (Form){(int)(width / (1 + exact)), (int)exact},
-                                 b[FOUND].buf, b[VALUE].buf);
+            good = scan_live_entries(&cursor, (Table *)args[1], stream, (Form){(int)(width / (1 + exact)), (int)exact},
+                                     most, b[FOUND].buf, b[VALUES].buf, &steps);
         else if (PyErr_Occurred())
             good = -1;
     }
     release_arrays(b, ARRAYS);
-    if (good == 1) return key;
+    if (good > 0) return Py_BuildValue("Nnn", key, (Py_ssize_t)good, (Py_ssize_t)steps);
     Py_XDECREF(key);
     if (good < 0) return NULL;
     Py_RETURN_NONE;
@@ -525,7 +550,7 @@ static char *write_row(char *to, const void *numbers, Py_ssize_t each, Py_ssize_
 /* Room that the text of a number of `each` bytes and a comma need at most. */
 static Py_ssize_t text_max(Py_ssize_t each) { return each == 4 ? SHORTEST_MAX : SHORTEST_DOUBLE_MAX; }
 
-/* Fixed parts of a single value's flight. */
+/* Fixed parts of a flight of live values. */
 enum { BEGIN, ADD, META, COUNT, END, PIECES };
 typedef struct {
     const char *data[PIECES];
@@ -544,9 +569,12 @@ static char *write_piece(char *to, const Pieces *pieces, int piece) {
     return to + pieces->size[piece];
 }
 
-/* Whether a place and the length after it lie within so many bytes. */
-static int lies_within(Py_ssize_t size, const int64_t *place) {
-    return place[0] >= 0 && place[1] >= 0 && place[0] <= size && place[1] <= size - place[0];
+/* Whether so many places and lengths lie within so many bytes. */
+static int lie_within(Py_ssize_t size, const int64_t *at, const int64_t *length, Py_ssize_t count) {
+    int good = 1;
+    for (Py_ssize_t i = 0; good && i < count; i++)
+        good = at[i] >= 0 && length[i] >= 0 && at[i] <= size && length[i] <= size - at[i];
+    return good;
 }
 
 /* How many entries are answered, as text; its length, or -1 with an exception. */
@@ -557,63 +585,107 @@ static int write_answered(PyObject *number, char to[24]) {
     return -1;
 }
 
-/* The whole flight of a single value, or what it begins with. */
-static PyObject *pack_single(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+/* What the flight of live values is made of. */
+typedef struct {
+    const char *reply;
+    const int64_t *found; /* as scan_live gives it */
+    Py_ssize_t entries, records; /* the first so many entries' series have their records written */
+    Py_buffer *rows, *numbers;
+    Py_ssize_t told; /* numbers of each row that are written */
+    Pieces pieces;
+    char count[24]; /* how many entries are answered */
+    int count_length; /* 0: the position is not moved */
+} LiveFlight;
+
+static const int64_t *live(const LiveFlight *flight, int column) { return flight->found + column * flight->entries; }
+
+/* Room for all of it at most, but the text of a row of numbers, which needs as much as `room`; nonzero if that fits nowhere. */
+static int live_size(const LiveFlight *flight, Py_ssize_t *most, Py_ssize_t *room) {
+    Py_ssize_t each = bulk_size(row_bytes(flight->rows));
+    int beyond = multiply_sizes(flight->told, text_max(flight->numbers->itemsize), room);
+    *most = 24 + bulk_size(flight->count_length) + bulk_size(live(flight, LIVE_ID_LENGTH)[flight->entries - 1]);
+    for (int i = 0; i < PIECES; i++) beyond |= i == ADD ? 0 : add_size(most, flight->pieces.size[i]);
+    for (Py_ssize_t i = 0; i < flight->entries; i++) {
+        Py_ssize_t name = bulk_size(live(flight, LIVE_NAME_LENGTH)[i]), id = bulk_size(live(flight, LIVE_ID_LENGTH)[i]);
+        beyond |= add_size(most, name) | add_size(most, id) | add_size(most, flight->pieces.size[ADD]);
+        beyond |= beyond || add_size(most, bulk_size(*room));
+        if (i < flight->records) beyond |= add_size(most, name) | add_size(most, each);
+    }
+    return beyond;
+}
+
+/* Write all of it; `text` is room for the text of a row of numbers. NULL with an exception if one is infinite. */
+static char *write_live(const LiveFlight *flight, char *to, char *text) {
+    const int64_t *id_at = live(flight, LIVE_ID_AT), *id_length = live(flight, LIVE_ID_LENGTH);
+    const int64_t *name_at = live(flight, LIVE_NAME_AT), *name_length = live(flight, LIVE_NAME_LENGTH);
+    const int64_t *slot = live(flight, LIVE_SLOT);
+    Py_ssize_t each = row_bytes(flight->rows), last = flight->entries - 1;
+    const char *reply = flight->reply;
+    to = write_number(to, '*', (uint64_t)(2 + 2 * flight->records));
+    to = write_piece(to, &flight->pieces, BEGIN);
+    for (Py_ssize_t i = 0; i < flight->records; i++) {
+        to = write_bulk(to, reply + name_at[i], name_length[i]);
+        to = write_bulk(to, (const char *)flight->rows->buf + slot[i] * each, each);
+    }
+    for (Py_ssize_t i = 0; i < flight->entries; i++) {
+        const char *numbers = (const char *)flight->numbers->buf + i * row_bytes(flight->numbers);
+        char *text_end = write_row(text, numbers, flight->numbers->itemsize, flight->told);
+        if (!text_end) return NULL;
+        to = write_piece(to, &flight->pieces, ADD);
+        to = write_bulk(to, reply + id_at[i], id_length[i]);
+        to = write_bulk(to, reply + name_at[i], name_length[i]);
+        to = write_bulk(to, text, text_end - text);
+    }
+    if (!flight->count_length) return to;
+    to = write_piece(to, &flight->pieces, META);
+    to = write_bulk(to, reply + id_at[last], id_length[last]);
+    to = write_piece(to, &flight->pieces, COUNT);
+    to = write_bulk(to, flight->count, flight->count_length);
+    return write_piece(to, &flight->pieces, END);
+}
+
+/* Whether what was found lies within the reply and the rows, and there are numbers for all of it. */
+static int holds_live(const LiveFlight *flight, const Py_buffer *found, Py_ssize_t reply_size) {
+    Py_ssize_t n = flight->entries;
+    if (found->shape[0] != LIVE_COLUMNS || n < 1 || flight->records < 1 || flight->records > n ||
+        flight->numbers->shape[0] != n || flight->told < 1 || flight->told > flight->numbers->shape[1] ||
+        !lie_within(reply_size, live(flight, LIVE_ID_AT), live(flight, LIVE_ID_LENGTH), n) ||
+        !lie_within(reply_size, live(flight, LIVE_NAME_AT), live(flight, LIVE_NAME_LENGTH), n))
+        return 0;
+    for (Py_ssize_t i = 0; i < flight->records; i++)
+        if (live(flight, LIVE_SLOT)[i] < 0 || live(flight, LIVE_SLOT)[i] >= flight->rows->shape[0]) return 0;
+    return 1;
+}
+
+/* The whole flight of live values, or what it begins with. */
+static PyObject *pack_live(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
     enum { FOUND, ROWS, NUMBERS, ARRAYS };
     static const Demand demands[ARRAYS] = {
-        {"found", INT64, 1, READ}, {"rows", FLOAT32, 2, READ}, {"numbers", FLOAT32_OR_FLOAT64, ANY, READ}};
+        {"found", INT64, 2, READ}, {"rows", FLOAT32, 2, READ}, {"numbers", FLOAT32_OR_FLOAT64, 2, READ}};
     Py_buffer b[ARRAYS];
-    Pieces pieces;
-    const char *reply;
-    Py_ssize_t reply_size;
-    char count[24];
-    if (take_count("pack_single", given, 6) < 0 || take_bytes(args[0], "reply", &reply, &reply_size) < 0 ||
-        take_pieces(args[5], &pieces) < 0)
+    LiveFlight flight;
+    Py_ssize_t reply_size, most, room, all;
+    if (take_count("pack_live", given, 8) < 0 || take_bytes(args[0], "reply", &flight.reply, &reply_size) < 0 ||
+        take_sizes(args + 4, (Py_ssize_t *[]){&flight.told, &flight.records}, 2) < 0 ||
+        take_pieces(args[7], &flight.pieces) < 0)
         return NULL;
-    int moves = args[4] != Py_None, count_length = moves ? write_answered(args[4], count) : 0;
-    if (count_length < 0 || take_arrays(args + 1, demands, b, ARRAYS) < 0) return NULL;
+    flight.count_length = args[6] == Py_None ? 0 : write_answered(args[6], flight.count);
+    if (flight.count_length < 0 || take_arrays(args + 1, demands, b, ARRAYS) < 0) return NULL;
+    flight.found = b[FOUND].buf, flight.entries = b[FOUND].shape[1], flight.rows = &b[ROWS], flight.numbers = &b[NUMBERS];
     PyObject *result = NULL;
-    const int64_t *found = b[FOUND].buf;
-    Py_ssize_t each = row_bytes(&b[ROWS]);
-    if (count_of(&b[FOUND]) != SINGLE_COLUMNS || found[SINGLE_SLOT] < 0 || found[SINGLE_SLOT] >= b[ROWS].shape[0] ||
-        !lies_within(reply_size, &found[SINGLE_ID_AT]) || !lies_within(reply_size, &found[SINGLE_NAME_AT])) {
+    if (!holds_live(&flight, &b[FOUND], reply_size)) {
         wrong("what was found does not lie within the reply and the rows");
-        goto done;
+    } else { /* a text is written behind everything else first: its length stands before it */
+        int beyond = live_size(&flight, &most, &room) || __builtin_add_overflow(most, room, &all);
+        if ((result = new_bytes(all, beyond))) {
+            char *start = PyBytes_AS_STRING(result), *end = write_live(&flight, start, start + most);
+            if (end)
+                _PyBytes_Resize(&result, end - start);
+            else
+                Py_CLEAR(result);
+        }
     }
-    const char *id = reply + found[SINGLE_ID_AT], *name = reply + found[SINGLE_NAME_AT];
-    int64_t id_length = found[SINGLE_ID_LENGTH], name_length = found[SINGLE_NAME_LENGTH];
-    Py_ssize_t columns = count_of(&b[NUMBERS]), room, most = bulk_size(each) + bulk_size(count_length), all;
-    int beyond = multiply_sizes(columns, text_max(b[NUMBERS].itemsize), &room) || add_size(&most, bulk_size(room));
-    for (int i = 0; i < 2; i++)
-        beyond = beyond || add_size(&most, bulk_size(name_length)) || add_size(&most, bulk_size(id_length));
-    for (int i = 0; i < PIECES; i++) beyond = beyond || add_size(&most, pieces.size[i]);
-    /* The text is written behind everything else first: its length stands before it. */
-    all = most;
-    beyond = beyond || add_size(&all, room);
-    if (!(result = new_bytes(all, beyond))) goto done;
-    char *start = PyBytes_AS_STRING(result), *text = start + most, *to = start;
-    char *text_end = write_row(text, b[NUMBERS].buf, b[NUMBERS].itemsize, columns);
-    if (!text_end) {
-        Py_CLEAR(result);
-        goto done;
-    }
-    to = write_piece(to, &pieces, BEGIN);
-    to = write_bulk(to, name, name_length);
-    to = write_bulk(to, (const char *)b[ROWS].buf + found[SINGLE_SLOT] * each, each);
-    to = write_piece(to, &pieces, ADD);
-    to = write_bulk(to, id, id_length);
-    to = write_bulk(to, name, name_length);
-    to = write_bulk(to, text, text_end - text);
-    if (moves) {
-        to = write_piece(to, &pieces, META);
-        to = write_bulk(to, id, id_length);
-        to = write_piece(to, &pieces, COUNT);
-        to = write_bulk(to, count, count_length);
-        to = write_piece(to, &pieces, END);
-    }
-    _PyBytes_Resize(&result, to - start);
-done:
     release_arrays(b, ARRAYS);
     return result;
 }
@@ -659,11 +731,11 @@ done:
 static PyMethodDef functions[] = {
     {"scan_read", FUNCTION(scan_read), METH_FASTCALL, "Take apart the whole reply of an XREAD."},
     {"find_slots", FUNCTION(find_slots), METH_FASTCALL, "Which slots a table has for series of a stream."},
-    {"scan_single", FUNCTION(scan_single), METH_FASTCALL, "Take apart the reply of an XREAD that brings one plain value."},
+    {"scan_live", FUNCTION(scan_live), METH_FASTCALL, "Take apart the reply of an XREAD that brings live values."},
     {"skip_replies", FUNCTION(skip_replies), METH_FASTCALL, "How far replies are there, and how many elements are not."},
     {"pack_entries", FUNCTION(pack_entries), METH_FASTCALL, "XADD commands, one an entry."},
     {"pack_records", FUNCTION(pack_records), METH_FASTCALL, "Names and their rows in turn, as arguments."},
-    {"pack_single", FUNCTION(pack_single), METH_FASTCALL, "The whole flight of a single value."},
+    {"pack_live", FUNCTION(pack_live), METH_FASTCALL, "The whole flight of live values."},
     {"write_numbers", FUNCTION(write_numbers), METH_FASTCALL, "Rows of numbers as texts."},
     {0},
 };

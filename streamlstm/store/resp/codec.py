@@ -34,10 +34,10 @@ Index = NDArray[np.int64]
 
 Table = _codec.Table
 skip_replies = _codec.skip_replies
-# What `scan_single` finds, by index: where the id and the name are in the reply, the entry's time, the series' slot.
+# What `scan_live` finds, by row: where ids and names are in the reply, the entries' times, the series' slots.
 ID_AT, ID_LENGTH, TIME, NAME_AT, NAME_LENGTH, SLOT = range(6)
-scan_single = _codec.scan_single
-pack_single = _codec.pack_single
+scan_live = _codec.scan_live
+pack_live = _codec.pack_live
 
 
 class Texts(Sequence[bytes]):

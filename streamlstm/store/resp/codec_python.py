@@ -131,24 +131,26 @@ def find_slots(table: Table, stream: int, names: Pieces) -> bytearray:
     return bytearray(_ints([table.find(stream, name) for name in _cut_out(*names)]))
 
 
-def scan_single(
+def scan_live(
     reply: bytes,
     table: Table,
     streams: dict[bytes, int],
     found: NDArray[np.int64],
-    value: NDArray[np.float32],
+    values: NDArray[np.float32],
     exact: int,
-) -> bytes | None:
-    """The key, if a read's reply brings one entry with one plain value (F,) of a series that the table has; else None.
+) -> tuple[bytes, int, int] | None:
+    """The key, n and T, if a reply brings n entries of one stream, each one plain value of a series that the table has.
 
-    With `exact` the value is written as pairs (2F,).
-
-    `found` (6,) then has the place and length of the id, its time, the place and length of the name, and the slot.
+    T is how many steps a call of the model has for them: 1 if all series are different, n if all are the same. None for
+    any other reply, for more entries than there is room for, and where some are of the same series. `found` (6 * most,)
+    then begins with an array (6, n): places and lengths of the ids, times, places and lengths of the names, slots; and
+    `values` (most * F,), or of pairs with `exact` (most * 2F,), with one (n, F).
     """
     _hold_reply(reply, table, streams)
     hold("found", found, np.int64, 1, writable=True)
-    hold("value", value, np.float32, writable=True)
-    if found.size != 6 or not value.size:
+    hold("values", values, np.float32, writable=True)
+    most = found.size // 6
+    if not most or found.size % 6 or not values.size or values.size % (most * (1 + exact)):
         raise ValueError("no room for what is found")
     cursor = Cursor(reply)
     try:
@@ -156,26 +158,28 @@ def scan_single(
     except ValueError:
         return None
     stream = streams.get(key) if key is not None else None
-    if stream is None:
+    if stream is None or key is None:
         return None
     _hold_stream(stream)
     try:
-        one = _scan_item(cursor) if cursor.array() == 1 else None
+        items = _scan_items(cursor, most)
     except ValueError:
         return None
-    if one is None:
+    width = values.size // most
+    numbers = [read_plain(reply[one.text[0] : sum(one.text)], width // (1 + exact)) for one in items]
+    slots = [table.find(stream, reply[one.name[0] : sum(one.name)]) for one in items]
+    steps = 1 if len(set(slots)) == len(slots) else len(slots) if len(set(slots)) == 1 else 0
+    if not items or NO_SLOT in slots or None in numbers or not steps:
         return None
-    slot = table.find(stream, reply[one.name[0] : sum(one.name)])
-    numbers = read_plain(reply[one.text[0] : sum(one.text)], value.size // (1 + exact))
-    if slot == NO_SLOT or numbers is None:
-        return None
-    value.ravel()[:] = split(numbers) if exact else numbers
-    found[:] = [*one.entry_id, one.time_ms, *one.name, slot]
-    return key
+    columns = [(*one.entry_id, one.time_ms, *one.name, slot) for one, slot in zip(items, slots, strict=True)]
+    found[: 6 * len(items)] = np.array(columns, np.int64).T.ravel()
+    given = np.array(numbers, np.float64)
+    values.ravel()[: width * len(items)] = (split(given) if exact else given.astype(np.float32)).ravel()
+    return key, len(items), steps
 
 
 class _Item(NamedTuple):
-    """An entry that is one item and the last of its reply; places are pairs of where and how long."""
+    """An entry that is one item; places are pairs of where and how long."""
 
     entry_id: tuple[int, int]
     time_ms: int
@@ -183,12 +187,16 @@ class _Item(NamedTuple):
     text: tuple[int, int]
 
 
-def _scan_item(cursor: Cursor) -> _Item | None:
-    cursor.pair()
-    entry_id, time_ms = cursor.entry_id()
-    if cursor.array() != 2:
-        return None
-    found = _Item(entry_id, time_ms, cursor.bulk(), cursor.bulk())
+def _scan_items(cursor: Cursor, most: int) -> list[_Item]:
+    """The rest of a reply, entries of one item each; none if they are something else, or more than `most`."""
+    found: list[_Item] = []
+    count = cursor.array()
+    for _ in range(count if count <= most else 0):
+        cursor.pair()
+        entry_id, time_ms = cursor.entry_id()
+        if cursor.array() != 2:
+            return []
+        found.append(_Item(entry_id, time_ms, cursor.bulk(), cursor.bulk()))
     cursor.end()
     return found
 
@@ -289,40 +297,51 @@ def pack_records(names: Pieces, rows: NDArray[np.float32], slots: NDArray[np.int
     return b"".join(pairs)
 
 
-def pack_single(
+def pack_live(
     reply: bytes,
     found: NDArray[np.int64],
     rows: NDArray[np.float32],
     numbers: NDArray[np.floating[Any]],
+    told: int,
+    records: int,
     answered: int | None,
     pieces: tuple[bytes, bytes, bytes, bytes, bytes],
 ) -> bytes:
-    """A single value's whole flight: its pieces, and between them what `scan_single` found in the reply.
+    """The whole flight of live values: its pieces, and between them what `scan_live` found in the reply (6, n).
 
-    After the first piece come name and row, after the second id, name and the numbers' text, after the third the id,
-    after the fourth how many entries are answered. None: the first two alone, as they are for a challenger.
+    A head for so many records, the first piece, and of each name and row; the second piece of each value, id, name and
+    the text of the first `told` numbers of its row (n, columns); the third and the last id; the fourth and how many
+    entries are answered, and the fifth. None: up to the third piece alone, as they are for a challenger.
     """
     hold_bytes("reply", reply)
-    hold("found", found, np.int64, 1)
-    _hold_written(numbers)
+    hold_numbers(told, records)
+    hold("found", found, np.int64, 2)
+    _hold_written(numbers, 2)
     hold("rows", rows, np.float32, 2)
     if answered is not None and not 0 <= index(answered) <= _UINT64_MAX:
         raise ValueError("so many entries cannot be answered")
     hold_tuple("pieces", pieces, 5)
     for piece in pieces:
         hold_bytes("pieces", piece)
-    if found.size != 6 or not 0 <= found[5] < len(rows) or not _lie_within(reply, found[[0, 3]], found[[1, 4]]):
+    count = found.shape[1]
+    fits = len(found) == 6 and 1 <= records <= count == len(numbers) and 1 <= told <= numbers.shape[1]
+    if not fits or not _lie_within(reply, found[[0, 3]], found[[1, 4]]):
         raise ValueError("what was found does not lie within the reply and the rows")
-    id_at, id_length, _, name_at, name_length, slot = found.tolist()
-    entry_id, name = reply[id_at : id_at + id_length], reply[name_at : name_at + name_length]
-    text = write_numbers(numbers, max(1, numbers.size))[0]
-    begin, add, meta, count, end = pieces
-    filled = ((begin, name, rows[slot].tobytes()), (add, entry_id, name, text), (meta, entry_id))
-    written = filled[:2] if answered is None else filled
-    parts = [part for piece, *texts in written for part in (piece, *(b"$%d\r\n%b\r\n" % (len(t), t) for t in texts))]
-    if answered is None:
-        return b"".join(parts)
-    return b"".join((*parts, count, b"$%d\r\n%d\r\n" % (len(b"%d" % answered), answered), end))
+    slots = found[5, :records]
+    if not 0 <= slots.min() <= slots.max() < len(rows):
+        raise ValueError("what was found does not lie within the reply and the rows")
+    ids, names = (_bulks(reply, found[at], found[at + 1]) for at in (0, 3))
+    text, places, lengths = write_numbers(np.ascontiguousarray(numbers[:, :told]), told)
+    texts = _bulks(text, np.frombuffer(places, np.int64), np.frombuffer(lengths, np.int64))
+    begin, add, meta, counted, end = pieces
+    parts = [b"*%d\r\n" % (2 + 2 * records), begin]
+    for name, row in zip(names, rows[slots], strict=False):
+        parts += (name, b"$%d\r\n%b\r\n" % (row.nbytes, row.tobytes()))
+    for entry_id, name, text in zip(ids, names, texts, strict=True):
+        parts += (add, entry_id, name, text)
+    if answered is not None:
+        parts += (meta, ids[-1], counted, b"$%d\r\n%d\r\n" % (len(b"%d" % answered), answered), end)
+    return b"".join(parts)
 
 
 def write_numbers(numbers: NDArray[np.floating[Any]], columns: int) -> tuple[bytes, bytes, bytes]:
@@ -347,10 +366,10 @@ def write_numbers(numbers: NDArray[np.floating[Any]], columns: int) -> tuple[byt
     return b"".join(rows), _ints(places.tolist()), _ints(lengths)
 
 
-def _hold_written(numbers: NDArray[np.floating[Any]]) -> bool:
+def _hold_written(numbers: NDArray[np.floating[Any]], dimensions: int | None = None) -> bool:
     """Raise TypeError unless numbers are float32 or float64; whether they are float32."""
     is_double = isinstance(numbers, np.ndarray) and numbers.dtype == np.float64
-    hold("numbers", numbers, np.float64 if is_double else np.float32)
+    hold("numbers", numbers, np.float64 if is_double else np.float32, dimensions)
     return not is_double
 
 

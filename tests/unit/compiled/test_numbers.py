@@ -39,11 +39,11 @@ def read(module: Any, text: bytes) -> bytes | None:
     """The bits of the number a codec reads; None for what is none in the range of float32."""
     table, found, value = module.Table(), np.zeros(6, np.int64), np.zeros(1, np.float32)
     table.put(0, b"s", 3)
-    key = module.scan_single(encode_read({"k": [(b"1-1", [b"s", text])]}), table, {b"k": 0}, found, value, 0)
+    live = module.scan_live(encode_read({"k": [(b"1-1", [b"s", text])]}), table, {b"k": 0}, found, value, 0)
     [scan] = module.scan_read(encode_read({"k": [(b"1-1", [b"s", text])]}), table, {b"k": 0}, 1, 0)
-    assert (key is None) == bool(scan[11][0]), "both ways to scan agree"
-    assert key is None or value.tobytes() == scan[10]
-    return None if key is None else value.tobytes()
+    assert (live is None) == bool(scan[11][0]), "both ways to scan agree"
+    assert live is None or value.tobytes() == scan[10]
+    return None if live is None else value.tobytes()
 
 
 def wanted(text: bytes) -> bytes | None:
@@ -132,6 +132,6 @@ def test_what_is_infinite_has_no_text(module: Any, number: float) -> None:
     numbers = np.array([[1.0], [number]], np.float32)
     with pytest.raises(ValueError, match="infinite"):
         module.write_numbers(numbers, 1)
-    found, rows = np.array([0, 1, 0, 1, 1, 0]), np.zeros((1, 4), np.float32)
+    found, rows = np.array([[0, 0], [1, 1], [0, 0], [1, 1], [1, 1], [0, 0]]), np.zeros((1, 4), np.float32)
     with pytest.raises(ValueError, match="infinite"):
-        module.pack_single(b"abc", found, rows, numbers[1], 1, (b"",) * 5)
+        module.pack_live(b"abc", found, rows, numbers, 1, 1, 1, (b"",) * 5)

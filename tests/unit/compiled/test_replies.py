@@ -70,18 +70,18 @@ def table_of(module: Any) -> Any:
 @pytest.mark.parametrize("module", CODECS)
 @pytest.mark.parametrize("reply", BROKEN, ids=repr)
 def test_what_is_no_reads_reply_is_refused(module: Any, reply: bytes) -> None:
-    """Read as a batch it raises; read as a single value it is not one."""
+    """Read as a batch it raises; read as live values it is none."""
     with pytest.raises(ValueError, match="reply"):
         module.scan_read(reply, table_of(module), KEYS, 1, 0)
     value = np.zeros(1, np.float32)
-    assert module.scan_single(reply, table_of(module), KEYS, np.zeros(6, np.int64), value, 0) is None
+    assert module.scan_live(reply, table_of(module), KEYS, np.zeros(6, np.int64), value, 0) is None
 
 
 @pytest.mark.parametrize("module", CODECS)
 def test_a_good_one_is_read(module: Any) -> None:
     """It is the damage alone that is refused."""
     value, found = np.zeros(1, np.float32), np.zeros(6, np.int64)
-    assert module.scan_single(GOOD, table_of(module), KEYS, found, value, 0) == b"k"
+    assert module.scan_live(GOOD, table_of(module), KEYS, found, value, 0) == (b"k", 1, 1)
     assert (value[0], found[2], found[5]) == (1.5, 1, 3)
     assert len(module.scan_read(GOOD, table_of(module), KEYS, 1, 0)) == 1
 

@@ -17,7 +17,7 @@ from support.compiled import CARRIES, CODECS, carry, codec, needs_compiled
 
 # What is written to, of the arguments by position, and by position in those that are tuples.
 WRITTEN: dict[str, set[tuple[int, int]]] = {"lay_out": {(2, 0)}, "gather_columns": {(3, 0)}, "gather_steps": {(4, 0)}}
-WRITTEN |= {"apply_outputs": {(0, 0), (3, 4), (3, 5)}, "apply_output": {(0, 0), (6, 0), (7, 0)}, "gather_one": {(4, 0)}}
+WRITTEN |= {"apply_outputs": {(0, 0), (3, 4), (3, 5)}, "apply_live": {(0, 0), (6, 0), (7, 0)}, "gather_live": {(4, 0)}}
 WRITTEN |= {"step_tile": {(0, 0), (3, 4), (3, 5)}}
 WRITTEN |= {"calibrate": {(0, 0), (4, 0), (5, 0)}}
 MAKERS = {maker.__name__: maker for maker in (*calls.CODEC, *calls.CARRY)}
@@ -139,8 +139,8 @@ def test_no_sum_of_places_and_sizes_wraps_round(module: Any, large: int) -> None
     for first, place in ((large, 0), (0, large), (large, large)):
         with pytest.raises(ValueError, match="do not fit"):
             module.gather_steps(out[0], one, np.array([place]), first, np.zeros((1, 1), np.float32))
-    with pytest.raises(ValueError, match="hold its state"):
-        module.gather_one(rows, large, np.zeros(6, np.int64), 5, np.zeros((1, 2), np.float32))
+    with pytest.raises(ValueError, match="hold their states"):
+        module.gather_live(rows, large, np.zeros((6, 1), np.int64), 5, np.zeros((1, 2), np.float32))
 
 
 @pytest.mark.parametrize("module", CODECS)
@@ -158,16 +158,20 @@ def test_no_sum_of_pieces_wraps_round(module: Any, large: int) -> None:
             module.pack_records(bad, np.zeros((2, 3), np.float32), one)
     with pytest.raises(ValueError, match="add up"):
         module.pack_entries(b"", good, np.array([large]), good, good)
+    rows = np.zeros((2, 3), np.float32)
     for at in (0, 1, 3, 4, 5):
-        found = np.array([0, 1, 0, 1, 1, 0])
-        found[at] = large
-        with pytest.raises(ValueError, match="does not lie"):
-            module.pack_single(b"abc", found, np.zeros((2, 3), np.float32), np.zeros(1, np.float32), 1, (b"",) * 5)
+        for value in (0, 1):
+            found = np.repeat([[0], [1], [0], [1], [1], [0]], 2, axis=1)
+            found[at, value] = large
+            with pytest.raises(ValueError, match="does not lie"):
+                module.pack_live(b"abc", found, rows, np.zeros((2, 1), np.float32), 1, 2, 1, (b"",) * 5)
     for answered in (-1, 2**64):
-        found = np.array([0, 1, 0, 1, 1, 0])
-        rows = np.zeros((2, 3), np.float32)
+        found = np.array([[0], [1], [0], [1], [1], [0]])
         with pytest.raises(ValueError, match="answered"):
-            module.pack_single(b"abc", found, rows, rows[0], answered, (b"",) * 5)
+            module.pack_live(b"abc", found, rows, rows[:1], 1, 1, answered, (b"",) * 5)
+    for told, records in ((large, 1), (1, large), (0, 1), (1, 0), (4, 1), (1, 2)):
+        with pytest.raises(ValueError, match="does not lie"):
+            module.pack_live(b"abc", found, rows, rows[:1], told, records, 1, (b"",) * 5)
 
 
 @needs_compiled

@@ -196,10 +196,18 @@ def test_nothing_is_read_or_written_outside() -> None:
 
 
 @needs_compiled
-@settings(max_examples=100)
-@given(st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 5]), st.sampled_from([1.0, np.inf, np.nan]))
-def test_both_take_and_absorb_one_value_alike(seed: int, steps: int, answer: float) -> None:
-    """With silences around the limit, the state out and the answer in; nothing of an answer that is not finite."""
+@settings(max_examples=200)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([0, 1, 5]),
+    st.sampled_from([1.0, np.inf, np.nan]),
+    st.integers(1, 4),
+    st.booleans(),
+)
+def test_both_take_and_absorb_live_values_alike(
+    seed: int, steps: int, answer: float, count: int, is_one_series: bool
+) -> None:
+    """With silences around the limit, states out and answers in; nothing if one answer is not finite."""
     rng = np.random.default_rng(seed)
     level, calibrated = Constants(0.8), bool(seed % 2)
     made = RecordFormat(
@@ -214,35 +222,57 @@ def test_both_take_and_absorb_one_value_alike(seed: int, steps: int, answer: flo
     rows = np.repeat(made.fresh[None], SLOTS, axis=0)
     made.header(rows)["steps"], made.header(rows)["time_ms"] = steps, 1000
     made.last_output(rows)[:] = rng.standard_normal((SLOTS, 2))
-    found = np.array([0, 0, 1000 + rng.integers(98, 103), 0, 0, rng.integers(0, SLOTS)], np.int64)
-    x, outputs = rng.standard_normal((1, 2)).astype(np.float32), np.array([[[answer, 2.0]]], np.float32)
-    state = rng.standard_normal((1, 3)).astype(np.float32)
+    batch = 1 if is_one_series else count
+    slots = rng.permutation(SLOTS)[:batch].repeat(count // batch)
+    times = 1000 + rng.integers(98, 102, count) + (np.arange(count) * 101 if is_one_series else 0)
+    found = np.zeros((6, count), np.int64)
+    found[2], found[5] = times, slots
+    x, outputs = rng.standard_normal((count, 2)).astype(np.float32), rng.standard_normal((count, 2)).astype(np.float32)
+    outputs[rng.integers(count), rng.integers(2)] = answer
+    outputs, state = outputs.reshape(-1, batch, 2), rng.standard_normal((batch, 3)).astype(np.float32)
+    gaps = np.diff(times) if is_one_series else times[1:] - 1000 if steps else times[:0]
     seen = []
     for module in (compiled, kernels_python):
-        mine, y, tally = rows.copy(), np.zeros((1, layout.columns), np.float32), new_tally(1)
-        taken = np.zeros((1, 3), np.float32)
-        heard = module.gather_one(mine, made.places()[2], found, 100, taken)
+        mine, y, tally = rows.copy(), np.zeros((count, layout.columns), np.float32), new_tally(1)
+        taken = np.zeros((batch, 3), np.float32)
+        heard = module.gather_live(mine, made.places()[2], found, 100, taken)
         numbers = (level.numbers, SCALED_ERROR_EDGES)
-        good = module.apply_output(mine, layout, numbers, found, x, (outputs, state), y, tally)
+        good = module.apply_live(mine, layout, numbers, found, x, (outputs, state), y, tally)
         seen.append((heard, good, [array.tobytes() for array in (mine, y, taken, tally)]))
-        assert heard == bool(steps == 0 or found[2] <= 1100)
+        assert heard == bool((steps == 0 or times[0] <= 1100) and (gaps <= 100).all())
         assert good == np.isfinite(answer)
         assert good or (mine.tobytes(), y.any(), tally.any()) == (rows.tobytes(), False, False)
     assert seen[0] == seen[1]
 
 
 @needs_compiled
-def test_nothing_is_read_or_written_outside_for_one_value() -> None:
+def test_nothing_is_read_or_written_outside_for_live_values() -> None:
     """Slots beyond the rows, states beyond a row, arrays of other sizes are refused."""
-    rows, found = np.zeros((4, 40), np.float32), np.zeros(6, np.int64)
-    for slot, at, size in ((4, 80, 3), (-1, 80, 3), (0, 80, 21), (0, 152, 3)):
-        found[5] = slot
-        with pytest.raises(ValueError, match="does not hold its state"):
-            compiled.gather_one(rows, at, found, 10, np.zeros((1, size), np.float32))
+    rows, found = np.zeros((4, 40), np.float32), np.zeros((6, 2), np.int64)
+    for slot, at, size, batch in (
+        (4, 80, 3, 2),
+        (-1, 80, 3, 2),
+        (1, 80, 21, 2),
+        (1, 152, 3, 2),
+        (1, 80, 3, 3),
+        (1, 80, 3, 0),
+    ):
+        found[5] = 0, slot
+        for module in (compiled, kernels_python):
+            with pytest.raises(ValueError, match="do not hold their states"):
+                module.gather_live(rows, at, found, 10, np.zeros((batch, size), np.float32))
     layout = Layout(1, 1, 3, 72, 76, 80, 0, 0)
-    one, y, tally = np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32), new_tally(1)
-    for slot, size, outputs in ((4, 3, one), (0, 4, one), (0, 3, np.zeros((1, 2), np.float32))):
-        found[5] = slot
-        arrays = (found, one, (outputs, np.zeros((1, size), np.float32)), y, tally)
-        with pytest.raises(ValueError, match=r"beyond|fit"):
-            compiled.apply_output(rows, layout, (np.empty(0), SCALED_ERROR_EDGES), *arrays)
+    y, tally = np.zeros((2, 1), np.float32), new_tally(1)
+    for slot, size, outputs, batch in (
+        (4, 3, 1, 2),
+        (-1, 3, 1, 2),
+        (1, 4, 1, 2),
+        (1, 3, 2, 2),
+        (1, 3, 1, 3),
+        (1, 3, 1, 0),
+    ):
+        found[5] = 0, slot
+        answer = (np.zeros((2, outputs), np.float32), np.zeros((batch, size), np.float32))
+        for module in (compiled, kernels_python):
+            with pytest.raises(ValueError, match=r"beyond|fit"):
+                module.apply_live(rows, layout, (np.empty(0), SCALED_ERROR_EDGES), found, y, answer, y, tally)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlstm.common.settings import EngineSettings
-from streamlstm.engine import few, stepping
+from streamlstm.engine import few, live, stepping
 from streamlstm.engine.engine import Engine
 from streamlstm.engine.threads import Threads
 from streamlstm.errors import StepError
@@ -38,6 +38,7 @@ def small_tiles() -> Iterator[None]:
     """Have the smallest batches shared out, and none go the short way."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(few, "MOST", 0)
+        patch.setattr(live, "MOST", 1)
         patch.setattr(stepping, "LEAST_SHARED", 2)
         patch.setattr(stepping, "MIN_TILE", 1)
         yield
@@ -85,7 +86,7 @@ class Watched:
     def __init__(self, before: Callable[[int, int], None]) -> None:
         self._model, self._before = MODELS["lstm"], before
         self.spec, self.fingerprint = self._model.spec, self._model.fingerprint
-        self.initial_state, self.one_step = self._model.initial_state, self._model.one_step
+        self.initial_state, self.small_calls = self._model.initial_state, self._model.small_calls
         self._lock, self.calls, self.threads = threading.Lock(), 0, set[threading.Thread]()
 
     def advance(self, x: np.ndarray, state: np.ndarray, time: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -30,8 +30,8 @@ sys.exit(pytest.main(["-q", "-n0", "-p", "no:cacheprovider", *sys.argv[1:]]))
 
 
 def test_the_engine_answers_with_the_same_bits_from_python_alone() -> None:
-    """Single values, and limits that end in the midst of batches, against the oracle."""
-    chosen = [str(HERE / name) for name in ("test_single.py", "test_admission.py")]
+    """Live values, and limits that end in the midst of batches, against the oracle."""
+    chosen = [str(HERE / name) for name in ("test_live.py", "test_admission.py")]
     ran = subprocess.run(
         [sys.executable, "-c", UNCOMPILED, *chosen], capture_output=True, text=True, check=False, cwd=HERE.parent.parent
     )

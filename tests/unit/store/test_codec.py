@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streamlstm.store.base import Commit, SingleCommit
+from streamlstm.store.base import Commit, LiveCommit
 from streamlstm.store.commit_commands import FlightPacker
 from streamlstm.store.keys import Keys
 from streamlstm.store.resp import codec_python
@@ -72,43 +72,63 @@ def test_both_scan_alike(entries: list[list[tuple[bytes, bytes]]], features: int
                 assert mine == theirs, position
 
 
-def alone(module: Any, reply: bytes, features: int) -> tuple[bytes | None, list[int], bytes]:
-    """What a codec finds in a reply of one value, with two series known."""
+def live(module: Any, reply: bytes, features: int, most: int) -> tuple[Any, list[int], bytes]:
+    """What a codec finds in a reply of so many live values at most, with some series known."""
     table = module.Table()
-    table.put(0, b"known", 7)
-    table.put(1, b"", 0)
-    found, value = np.zeros(6, np.int64), np.zeros(features, np.float32)
-    key = module.scan_single(reply, table, KEYS, found, value, 0)
-    return key, ([] if key is None else found.tolist()), (b"" if key is None else value.tobytes())
+    for slot, series in enumerate(((0, b"known"), (0, b"y"), (0, b"z"), (1, b""))):
+        table.put(*series, 7 - slot)
+    found, values = np.zeros(6 * most, np.int64), np.zeros(features * most, np.float32)
+    seen = module.scan_live(reply, table, KEYS, found, values, 0)
+    count = 0 if seen is None else seen[1]
+    return seen, found[: 6 * count].tolist(), values[: features * count].tobytes()
+
+
+LIVE = st.lists(st.tuples(st.sampled_from([b"known", b"known", b"", b"y", b"z", b"x"]), TEXTS | DECIMALS), max_size=2)
+ONE = st.tuples(st.sampled_from([b"known", b"y", b"z"]), DECIMALS.filter(lambda text: b"e" not in text))
 
 
 @needs_compiled
 @settings(max_examples=300)
 @given(
-    st.sampled_from([b"k", b"other", b"unknown"]),
-    st.lists(st.lists(st.tuples(st.sampled_from([b"known", b"", b"x"]), TEXTS), max_size=2), max_size=2),
+    st.sampled_from([b"k", b"k", b"other", b"unknown"]),
+    st.lists(ONE.map(lambda one: [one]), max_size=5) | st.lists(LIVE, max_size=3),
     st.integers(1, 2),
     st.integers(0, 3),
+    st.integers(1, 4),
 )
-@example(b"k", [[(b"known", b"-0")]], 1, 0)
-@example(b"other", [[(b"", b"1.5,2")]], 2, 0)
-@example(b"k", [[(b"known", b"1")]], 1, 1)
-def test_both_find_a_value_that_comes_alone_alike(
-    key: bytes, entries: list[list[tuple[bytes, bytes]]], features: int, cut: int
+@example(b"k", [[(b"known", b"-0")]], 1, 0, 1)
+@example(b"k", [[(b"known", b"1")], [(b"y", b"2")], [(b"z", b"3")]], 1, 0, 3)
+@example(b"k", [[(b"known", b"1")], [(b"known", b"2")], [(b"known", b"3")]], 1, 0, 4)
+@example(b"k", [[(b"known", b"1")], [(b"y", b"2")], [(b"known", b"3")]], 1, 0, 4)
+@example(b"k", [[(b"known", b"1")], [(b"y", b"2")]], 1, 0, 1)
+@example(b"other", [[(b"", b"1.5,2")]], 2, 0, 2)
+@example(b"k", [[(b"known", b"1")]], 1, 1, 2)
+def test_both_find_live_values_alike(
+    key: bytes, entries: list[list[tuple[bytes, bytes]]], features: int, cut: int, most: int
 ) -> None:
-    """The same places, slot and numbers, and the same replies left to the general way; cut ones are."""
+    """The same places, slots and numbers, and the same replies left to the general way; cut ones are."""
     made = [(b"%d-%d" % (n + 5, n), [part for pair in pairs for part in pair]) for n, pairs in enumerate(entries)]
     reply = encode_read({key.decode(): made})
     reply = reply[: len(reply) - cut]
-    assert alone(compiled, reply, features) == alone(codec_python, reply, features)
-    plain = (
-        not cut
-        and len(entries) == 1
-        and len(entries[0]) == 1
-        and (key, entries[0][0][0]) in {(b"k", b"known"), (b"other", b"")}
-    )
-    if not plain:
-        assert alone(compiled, reply, features)[0] is None
+    seen, places, values = live(compiled, reply, features, most)
+    assert (seen, places, values) == live(codec_python, reply, features, most)
+    known = {b"k": {b"known", b"y", b"z"}, b"other": {b""}}.get(key, set())
+    names = [pairs[0][0] for pairs in entries if len(pairs) == 1 and pairs[0][0] in known]
+    steps = {1: len(names), len(names): 1}.get(len(set(names)), 0)
+    fits = not cut and 0 < len(entries) == len(names) <= most and steps
+    if not fits:
+        assert seen is None
+    if seen is not None:
+        assert seen == (key, len(entries), steps)
+        [scan] = compiled.scan_read(reply, _table_of(compiled), KEYS, features, 0)
+        assert values == bytes(scan[10]), "the numbers that a batch would have"
+        assert places == np.frombuffer(b"".join(scan[at] for at in (1, 2, 3, 5, 6)), np.int64).tolist() + [
+            {b"known": 7, b"y": 6, b"z": 5, b"": 4}[name] for name in names
+        ]
+
+
+def _table_of(module: Any) -> Any:
+    return module.Table()
 
 
 @settings(max_examples=200)
@@ -283,31 +303,41 @@ def test_a_series_takes_little_memory() -> None:
 @needs_compiled
 @settings(max_examples=100)
 @given(
-    st.binary(min_size=1, max_size=300),
+    st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=5, unique=True),
     st.lists(st.floats(width=32, allow_infinity=False), min_size=1, max_size=4),
     st.integers(0, 2**63 - 1),
+    st.integers(0, 2),
+    st.booleans(),
 )
-def test_both_pack_a_value_that_comes_alone_alike(name: bytes, numbers: list[float], answered: int) -> None:
+def test_both_pack_live_values_alike(
+    names: list[bytes], numbers: list[float], answered: int, beside: int, is_one_series: bool
+) -> None:
     """The same flight from the compiled codec, from its twin, and from the general way."""
-    reply = encode_read({"k": [(b"5-1", [name, b"1.5"])]})
-    table = compiled.Table()
-    table.put(0, name, 2)
-    found = np.zeros(6, np.int64)
-    assert compiled.scan_single(reply, table, KEYS, found, np.zeros(1, np.float32), 0) == b"k"
-    rows, y = np.arange(12, dtype=np.float32).reshape(3, 4), np.array([numbers], np.float32)
+    count, table = len(names), compiled.Table()
+    for slot, name in enumerate(names):
+        table.put(0, name, slot)
+    named = names[:1] * count if is_one_series else names
+    reply = encode_read({"k": [(b"5-%d" % (n + 1), [name, b"1.5"]) for n, name in enumerate(named)]})
+    found, told, series = np.zeros(6 * count, np.int64), len(numbers), 1 if is_one_series else count
+    values = np.zeros(count, np.float32)
+    assert compiled.scan_live(reply, table, KEYS, found, values, 0) == (b"k", count, count // series)
+    found, rows = found.reshape(6, count), np.arange(20, dtype=np.float32).reshape(5, 4)
+    y = np.array([[*numbers, *[np.inf] * beside]] * count, np.float32)
     pieces = (b"begin", b"add", b"meta", b"count", b"end")
-    packed = [module.pack_single(reply, found, rows, y, answered, pieces) for module in (compiled, codec_python)]
+    modules, same_call = (compiled, codec_python), (reply, found, rows, y, told, series)
+    packed = [module.pack_live(*same_call, answered, pieces) for module in modules]
     assert packed[0] == packed[1]
-    begun = [module.pack_single(reply, found, rows, y, None, pieces) for module in (compiled, codec_python)]
+    begun = [module.pack_live(*same_call, None, pieces) for module in modules]
     assert begun[0] == begun[1]
-    assert packed[0].removeprefix(begun[0]).startswith(b"meta$3\r\n5-1\r\n")
-    same = {"stream": "k", "base": b"0-0", "position": b"5-1", "model": "ab", "columns": "y", "answered": answered}
-    single = SingleCommit(**same, scanned=(reply, found), answer=(rows, y))  # type: ignore[arg-type]
-    shown = {"names": single.names, "records": single.records, "ids": single.ids, "fields": single.fields}
-    general = Commit(**same, **shown, texts=single.texts, counts=single.counts)  # type: ignore[arg-type]
-    flights = [FlightPacker(Keys("k")).pack(commit) for commit in (single, general)]
+    assert packed[0].removeprefix(begun[0]).startswith(b"meta$3\r\n5-%d\r\n" % count)
+    same = {"stream": "k", "base": b"0-0", "position": b"5-%d" % count, "model": "ab", "columns": "y"}
+    made = LiveCommit(**same, answered=answered, scanned=(reply, found, series), answer=(rows, y, told))  # type: ignore[arg-type]
+    shown = {name: getattr(made, name) for name in ("names", "records", "ids", "fields", "texts", "counts")}
+    general = Commit(**same, answered=answered, **shown)  # type: ignore[arg-type]
+    flights = [FlightPacker(Keys("k")).pack(commit) for commit in (made, general)]
     (alone, commands), (pieces_of_it, as_many) = flights
     assert (alone, commands) == ([b"".join(pieces_of_it)], as_many)
+    assert (list(made.names), list(made.fields)) == (named[:series], named)
 
 
 def written(commit: Commit) -> tuple[dict[bytes, dict[bytes, bytes]], list[list[bytes]], int]:
@@ -322,30 +352,35 @@ def written(commit: Commit) -> tuple[dict[bytes, dict[bytes, bytes]], list[list[
     return fields, others, commands
 
 
+@pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("columns", [("y", "y"), ("y,lo,hi", "y,score")])
-def test_a_challengers_lone_value_is_packed_with_the_champions(columns: tuple[str, str]) -> None:
+def test_a_challengers_live_values_are_packed_with_the_champions(columns: tuple[str, str], count: int) -> None:
     """Both flights leave the same in the store, by as many commands, one of which moves both roles."""
-    reply = encode_read({"k": [(b"5-1", [b"s", b"1.5"])]})
-    found = np.array([reply.index(b"5-1"), 3, 5, reply.index(b"s\r\n$3"), 1, 2])
+    series = (b"s", b"t")[:count]
+    reply = encode_read({"k": [(b"5-%d" % n, [name, b"1.5"]) for n, name in enumerate(series)]})
+    ids, names = ([reply.index(b"5-%d" % n) for n in range(count)], [reply.index(name + b"\r\n$3") for name in series])
+    found = np.array([ids, [3] * count, [5] * count, names, [1] * count, [2, 1][:count]])
     made = []
-    for kind in ("single", "general"):
+    for kind in ("live", "general"):
         roles = []
         for number, names in enumerate(columns):
-            same = {"stream": "k", "base": b"0-0", "position": b"5-1", "model": "ab" * (1 + number), "columns": names}
-            rows, y = np.full((3, 4), number, np.float32), np.full((1, names.count(",") + 1), 7 + number, np.float32)
-            commit: Commit = SingleCommit(**same, answered=9 - number, scanned=(reply, found), answer=(rows, y))  # type: ignore[arg-type]
+            same = {"stream": "k", "base": b"0-0", "position": b"5-%d" % (count - 1), "columns": names}
+            same |= {"model": "ab" * (1 + number), "answered": 9 - number}
+            told = names.count(",") + 1
+            rows, y = np.full((3, 4), number, np.float32), np.full((count, told), 7 + number, np.float32)
+            commit: Commit = LiveCommit(**same, scanned=(reply, found, count), answer=(rows, y, told))  # type: ignore[arg-type]
             if kind == "general":
                 shown = {
                     name: getattr(commit, name) for name in ("names", "records", "ids", "fields", "texts", "counts")
                 }
-                commit = Commit(**same, answered=9 - number, **shown)  # type: ignore[arg-type]
+                commit = Commit(**same, **shown)  # type: ignore[arg-type]
             roles.append(commit)
         roles[0].challenger = roles[1]
         made.append(written(roles[0]))
     (alone, others, commands), (fields, as_others, general) = made
     assert alone == fields
     assert sorted(map(str, others)) == sorted(map(str, as_others))
-    assert (commands, general) == (5, 5)
+    assert commands == general == 3 + 2 * count
     assert alone[Keys("k").meta.encode()][b"entries"] == b"9"
 
 
@@ -355,8 +390,9 @@ def test_what_lies_outside_is_not_packed() -> None:
     rows = np.zeros((2, 4), np.float32)
     good = [0, 1, 0, 1, 2, 1]
     for at, wrong in ((0, -1), (1, 9), (3, 7), (4, -2), (5, 2), (5, -1)):
-        found = np.array(good, np.int64)
+        found = np.array(good, np.int64)[:, None]
         found[at] = wrong
         with pytest.raises(ValueError, match="does not lie"):
-            compiled.pack_single(b"abc", found, rows, rows[0, :1], 1, (b"",) * 5)
-    assert compiled.pack_single(b"abc", np.array(good), rows, rows[0, :1], 1, (b"",) * 5).startswith(b"$2\r\nbc")
+            compiled.pack_live(b"abc", found, rows, rows[:1, :1].copy(), 1, 1, 1, (b"",) * 5)
+    packed = compiled.pack_live(b"abc", np.array(good)[:, None], rows, rows[:1, :1].copy(), 1, 1, 1, (b"",) * 5)
+    assert packed.startswith(b"*4\r\n$2\r\nbc")
