@@ -48,7 +48,7 @@ class Blend:
     arimas: Arimas | None
     trained_steps: int  # values of a series the trained one has been fitted to, so its errors on them flatter it
     trained_values: int  # of all series
-    ahead: Ahead | None = None  # of one series, where further steps than the next are forecast
+    ahead: Ahead | None = None  # where further steps than the next are forecast
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -119,9 +119,10 @@ def find_blends(searched: Forecaster, panel: Panel, series: Sequence[Series], as
             return NOT_BLENDED
     trained_values = int(panel.lengths.sum())
     ahead = None
-    if arimas[0] is not None and further is not None and every.shape[2] > 1:
+    if every.shape[2] > 1 and (further is not None or count > 1):
         season = season_ahead(searched.config.seasons, arimas[0])
-        ahead = find_ahead(values[:, 0], panel.observed[:, 0, 0], every[:, 0], further, season, int(starts[0]))
+        other = every + (said[1] - every[..., 0])[..., None] if further is None else further[:, None]
+        ahead = find_ahead(values, panel.observed[..., 0], every, other, season, starts, naive)
     first = Blend(
         shares=shares, arimas=arimas[0], ahead=ahead, trained_steps=int(starts.max()), trained_values=int(starts.sum())
     )

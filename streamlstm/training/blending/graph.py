@@ -7,7 +7,8 @@ shift counts less; not more sharply than that, since a mean is better than a cho
 
 The universal model takes one step a call, so this does too. It does not say further steps than the next: the mean
 of those is of the other two, the last value and that a season before, by shares of each step alone (`ahead`): errors of
-one step of late tell little of many.
+one step of late tell little of many. Where there are no ARIMAs, the trained one's moved by as much as the universal
+model says another next value stand for theirs.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def _blended(model_bytes: bytes, blend: Blend) -> bytes:
         nearest = side.concat([every[:, 0:1], every[:, width : width + 1]], axis=1)
     said = [_total(nearest - value), _total(theirs["y"].squeeze(0) - value)]
     carried = [ours["next_state"], theirs["next_state"]]
-    further: tuple[Sym, Sym] | None = None
+    further: tuple[Sym, Sym] | None = None  # the ARIMAs' changes, and whether there are enough values for them
     if blend.arimas is not None:
         part = ArimaNodes(side, blend.arimas, width)
         forecast, later, state = part(value[:, 0:1], moved, count, said[1], rest[:-2])
@@ -110,16 +111,20 @@ def _blended(model_bytes: bytes, blend: Blend) -> bytes:
         if later is not None:
             further = later, part.full(count)
     scales = (count, scale, _entry(theirs["next_state"], second, "scale"))
-    mean, state = _mixed(blend, moved, side.concat(said, axis=1), scales, rest[-2:])
+    mean, bounded, state = _mixed(blend, moved, side.concat(said, axis=1), scales, rest[-2:])
     columns: list[tuple[Sym, ...]] = [_added(value, mean)]
     if width > 1:
         theirs_too: tuple[Sym, ...] = (
             (every[:, 1:width], every[:, width + 1 :]) if first.exact else (every[:, 1:width],)
         )
-        if blend.ahead is not None and further is not None:
+        if blend.ahead is not None:
             changes = _entry(theirs["next_state"], second, *CHANGES)
-            before = _season_before(changes, blend.ahead.season, width)
-            theirs_too = _further(value, theirs_too, (*further, before), blend.ahead, scales[-1])
+            own, most = _apart(value, theirs_too), scales[-1] * MOST_SAID_UNITS
+            if further is None:
+                later = _further_of_several(side, own, bounded, changes, blend.ahead)
+            else:
+                later = _further(own, (*further, _season_before(changes, blend.ahead.season, width)), blend.ahead, most)
+            theirs_too = _added(value, later)
         columns.append(theirs_too)
     halves = [side.concat(list(half), axis=1) for half in zip(*columns, strict=False)]
     y = side.concat(halves[: 1 + first.exact], axis=1).unsqueeze(0)
@@ -134,29 +139,45 @@ def _added(value: Sym, change: Sym) -> tuple[Sym, Sym]:
     return added((high, low), change, RAW_LIMIT)
 
 
-def _further(
-    value: Sym, trained: tuple[Sym, ...], others: tuple[Sym, Sym, Sym], ahead: Ahead, scale: Sym
-) -> tuple[Sym, Sym]:
-    """The pair of (B, n) forecasts of further steps: means of the `trained` ones, which may be pairs, and of others.
+def _apart(value: Sym, said: tuple[Sym, ...]) -> Sym:
+    """How far from the pair of (B, n) that is a value (B, 2) forecasts are, (B, n); they may be pairs."""
+    apart = [part - place for part, place in zip(said, value.split([1, 1], dim=1), strict=False)]
+    return apart[0] + apart[1] if len(apart) > 1 else apart[0]
 
-    Those are changes of the ARIMAs, (B, n); whether there are enough values for any, 1 or 0, (B, 1), else the trained
-    ones stand in for them; and changes to the values a season before, (B, n).
+
+def _further(own: Sym, others: tuple[Sym, Sym, Sym], ahead: Ahead, most: Sym) -> Sym:
+    """The changes (B, n) to further steps: means of the trained ones, `own`, others, and none, the last value.
+
+    Those are the ARIMAs', at `most` (B, 1); whether there are enough values for any, 1 or 0, (B, 1), else the trained
+    ones stand in for them; and those to the values a season before, (B, n).
     """
     arimas, there, before = others
-    apart = [part - place for part, place in zip(trained, value.split([1, 1], dim=1), strict=False)]
-    own = apart[0] + apart[1] if len(apart) > 1 else apart[0]
-    most = scale * MOST_SAID_UNITS
     bounded = arimas.maximum(-most).node("Min", most)
     ours, theirs, _, seasonal = (torch.tensor(shares) for shares in zip(*ahead.shares, strict=True))
-    return _added(value, own * ours + (own + (bounded - own) * there) * theirs + before * seasonal)
+    return own * ours + (own + (bounded - own) * there) * theirs + before * seasonal
+
+
+def _further_of_several(side: OnnxOperations, own: Sym, said: Sym, changes: Sym, ahead: Ahead) -> Sym:
+    """The same where the other ones are `own` moved by as much as the universal model says another next value.
+
+    `said` are the changes to the next (B, 2) that the two say, bounded. All is linear in what there is: one product.
+    """
+    steps, kept = len(ahead.shares), max(1, ahead.season)
+    ours, theirs, _, seasonal = np.array(ahead.shares, np.float32).T
+    matrix = np.concatenate([np.diag(ours + theirs), [-theirs, theirs], _since(ahead.season, steps + 1) * seasonal])
+    return side.concat([own, said, changes[:, -kept:]], axis=1) @ torch.from_numpy(matrix)
 
 
 def _season_before(changes: Sym, season: int, width: int) -> Sym:
     """How far from the latest value those are that are a season before steps 2 to `width` ahead, (B, width - 1)."""
-    back = backwards(season, width)[1:]
+    return changes[:, -max(1, season) :] @ torch.from_numpy(_since(season, width))
+
+
+def _since(season: int, width: int) -> NDArray[np.float32]:
+    """The latest changes, of a season or one, times this are those back to a season before steps 2 to `width` ahead."""
     kept = max(1, season)
-    counted = np.arange(kept)[:, None] >= kept - back  # the changes since: the latest so many
-    return changes[:, -kept:] @ torch.from_numpy(-counted.astype(np.float32))
+    counted = np.arange(kept)[:, None] >= kept - backwards(season, width)[1:]  # the changes since: the latest so many
+    return -counted.astype(np.float32)
 
 
 def _padded(x: Sym) -> Sym:
@@ -201,8 +222,8 @@ def _entry(state: Sym, spec: ModelSpec, *names: str) -> Sym:
     return state[:, first : first + sum(entry.size for entry in spec.state[begin : begin + len(names)])]
 
 
-def _mixed(blend: Blend, moved: Sym, said: Sym, seen: tuple[Sym, ...], state: list[Sym]) -> tuple[Sym, list[Sym]]:
-    """The mean (B, 1) of what parts said (B, K), changes like `moved` (B, 1), which came; and the state.
+def _mixed(blend: Blend, moved: Sym, said: Sym, seen: tuple[Sym, ...], state: list[Sym]) -> tuple[Sym, Sym, list[Sym]]:
+    """The mean (B, 1) of what parts said (B, K), changes like `moved` (B, 1), which came; it bounded; and the state.
 
     The `count` of values and their `scale`, (B, 1), are of before the latest, the scale after it follows.
     """
@@ -219,7 +240,7 @@ def _mixed(blend: Blend, moved: Sym, said: Sym, seen: tuple[Sym, ...], state: li
     weights = ratio * ratio * torch.tensor(blend.shares)
     most = now * MOST_SAID_UNITS
     bounded = said.maximum(-most).node("Min", most)
-    return (bounded * weights) @ ones / (weights @ ones), [sums, said]
+    return (bounded * weights) @ ones / (weights @ ones), bounded, [sums, said]
 
 
 def check_blended(model_bytes: bytes, blend: Blend, own: bytes, x: Floats, time: NDArray[np.int64] | None) -> None:
@@ -230,14 +251,16 @@ def check_blended(model_bytes: bytes, blend: Blend, own: bytes, x: Floats, time:
     values = x[..., 0].astype(np.float64)
     trained = step_by_step(Model(own), x, time)[0].astype(np.float64)
     wanted = [trained[..., 0], step_by_step(Model(UNIVERSAL_FILE.read_bytes()), x, None)[0][..., 0]]
-    low, high = trained[..., 1:], trained[..., 1:]
+    other = trained + (wanted[1] - wanted[0])[..., None]  # (T, B, O)
     if blend.arimas is not None:
-        arima = np.stack([blend.arimas.further(row, trained.shape[2]) for row in values.T], axis=1)  # (T, B, O)
-        wanted.append(np.where(np.isnan(arima[..., 0]), wanted[1], arima[..., 0]))
+        other = np.stack([blend.arimas.further(row, trained.shape[2]) for row in values.T], axis=1)
+        wanted.append(np.where(np.isnan(other[..., 0]), wanted[1], other[..., 0]))
+    low, high = trained[..., 1:], trained[..., 1:]
+    if blend.ahead is not None:
         # A mean is between the parts; of what is bounded, between them and the value.
-        season = 0 if blend.ahead is None else blend.ahead.season
+        season = blend.ahead.season
         before = np.stack([season_before(row, season, trained.shape[2])[:, 1:] for row in values.T], axis=1)
-        every = np.stack([low, arima[..., 1:], np.broadcast_to(values[..., None], low.shape), before])
+        every = np.stack([low, other[..., 1:], np.broadcast_to(values[..., None], low.shape), before])
         low, high = np.nanmin(every, axis=0), np.nanmax(every, axis=0)
     state, rounding = model.initial_state(x.shape[1]), 0.0 if model.spec.exact else ROUNDING
     for step in range(len(x)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,52 +14,21 @@ from streamlstm.errors import ModelError
 from streamlstm.evaluation.served import serve
 from streamlstm.models import UNIVERSAL, Model, candidates_of, step_by_step
 from streamlstm.tables import Series, TableOptions, read_table
-from streamlstm.training import LoopOptions, TrainingOptions, train
+from streamlstm.training import TrainingOptions, train
 from streamlstm.training.blending import blend
-from streamlstm.training.blending.ahead import find_ahead, season_before
 from streamlstm.training.blending.arima import Arima
 from streamlstm.training.blending.arimas import Arimas, fit_arimas
 from streamlstm.training.blending.blend import _shares
 from streamlstm.training.blending.graph import check_blended, with_blend
-from streamlstm.training.pipeline import TrainingResult
+from tests.unit.training.blended import SMALL, seasonal, trained, trained_anew
 
-SMALL = TrainingOptions(units=(4,), members=1, loop=LoopOptions(epochs=1))
 AIRLINE = Path(streamlstm.__file__).parent / "models" / "airline-passengers.csv"
 Float64 = NDArray[np.float64]
-Trained = tuple[TrainingResult, Model]
-
-
-def seasonal(length: int = 160, season: int = 12, theta: float = -0.5, level: float = 500.0) -> Float64:
-    """The airline model: changes over a season of changes are a moving average of noise."""
-    random = np.random.default_rng(3)
-    e, z = random.normal(0, 1, length), np.zeros(length)
-    z[: season + 1] = 10 * np.sin(2 * np.pi * np.arange(season + 1) / season)
-    for t in range(season + 1, length):
-        w = e[t] + theta * e[t - 1] - 0.6 * e[t - season] - 0.6 * theta * e[t - season - 1]
-        z[t] = z[t - 1] + z[t - season] - z[t - season - 1] + w
-    return z + level
 
 
 def alone(arima: Arima) -> Arimas:
     """The mean of one."""
     return Arimas(members=(arima,), weights=(1.0,))
-
-
-def trained(values: Float64, **changes: object) -> Trained:
-    """A small training on one series, once for all tests."""
-    return _trained(values.tobytes(), values.shape, tuple(changes.items()))
-
-
-@cache
-def _trained(data: bytes, shape: tuple[int, ...], changes: tuple[tuple[str, object], ...]) -> Trained:
-    return trained_anew(np.frombuffer(data).reshape(shape), **dict(changes))
-
-
-def trained_anew(values: Float64, **changes: object) -> Trained:
-    """The same, for a test that has changed what trains."""
-    series = [Series("a", None, values if values.ndim == 2 else values[:, None])]
-    result = train(series, dataclasses.replace(SMALL, **changes))  # type: ignore[arg-type]
-    return result, Model(result.model_bytes)
 
 
 def test_an_arima_finds_the_numbers_that_made_a_series() -> None:
@@ -288,68 +256,6 @@ def test_further_steps_of_an_arima_are_those_with_its_own_forecasts_as_values(se
     for ahead in range(steps):
         known.append(float(alone(arima).forecasts(np.array(known))[-1]))
         assert known[-1] == pytest.approx(said[39, ahead], rel=1e-9)
-
-
-@pytest.mark.parametrize(
-    "values",
-    [seasonal(), np.exp(seasonal(level=0.0) / 30), seasonal(level=1e10)],
-    ids=["plain", "logarithms", "pairs"],
-)
-def test_further_steps_are_means_too(values: Float64) -> None:
-    """Of the trained one's and the ARIMA's; of the ARIMA's alone they are those, of the trained one's alone those."""
-    result, model = trained(values, horizon=3)
-    assert result.blend is not None
-    assert result.blend.arimas is not None
-    assert model.spec.outputs == ("yhat", "yhat2", "yhat3")
-    own = trained(values, horizon=3, blend=False)[0].model_bytes
-    x = values[:, None, None]
-    assert result.blend.ahead is not None
-    wanted = (
-        step_by_step(Model(own), x, None)[0][:, 0],
-        result.blend.arimas.further(values, 3),
-        np.repeat(values[:, None], 3, axis=1),
-        season_before(values, 12, 3),
-    )
-    for part, said in enumerate(wanted):
-        shares = (tuple(float(number == part) for number in range(4)),) * 2
-        ahead = dataclasses.replace(result.blend.ahead, season=12, shares=shares)
-        data = with_blend(own, dataclasses.replace(result.blend, ahead=ahead))
-        answered = step_by_step(Model(data), x, None)[0][:, 0]
-        np.testing.assert_allclose((answered - said)[30:, 1:] / np.std(np.diff(values)), 0.0, atol=2e-3)
-
-
-def test_further_steps_of_noise_are_little_worse_than_the_best_simple_ones() -> None:
-    """What a model makes of a random walk loses its share at every step; a season that is all there is gets it."""
-    random = np.random.default_rng(8)
-    walk, season = np.cumsum(random.normal(size=300)), np.tile(random.normal(size=12) * 5, 25)
-    arimas = fit_arimas(walk, [])
-    assert arimas is not None
-    wild = np.repeat(walk[:, None], 4, axis=1) + 3 * random.normal(size=(300, 4))
-    said = arimas.further(walk, 4)
-    found = find_ahead(walk, np.ones(300, bool), wild, said, 0, 150)
-    assert all(shares[0] < 0.1 for shares in found.shares)
-    assert all(sum(shares) == pytest.approx(1, abs=1e-5) for shares in found.shares)
-    found = find_ahead(season, np.ones(300, bool), wild, arimas.further(season, 4), 12, 150)
-    assert all(shares[3] > 0.8 for shares in found.shares)
-    few = find_ahead(walk[:5], np.ones(5, bool), wild[:5], said[:5], 12, 5)
-    assert len({*few.shares}) == 1, "without an error of a step there is what is likely beforehand"
-
-
-def test_a_season_before_is_counted_in_whole_seasons() -> None:
-    """Five steps ahead of a season of four is one, a season later; before the first value there is that one."""
-    values = np.arange(10.0)
-    np.testing.assert_array_equal(season_before(values, 4, 5)[8], [5, 6, 7, 8, 5])
-    np.testing.assert_array_equal(season_before(values, 4, 5)[1], [0, 0, 0, 1, 0])
-    np.testing.assert_array_equal(season_before(values, 0, 2)[8], [8, 8])
-
-
-def test_further_steps_of_several_series_are_the_trained_ones() -> None:
-    """There is no ARIMA."""
-    series = [Series(str(number), None, seasonal(90 + number)[:, None]) for number in range(2)]
-    model = Model(train(series, dataclasses.replace(SMALL, horizon=3)).model_bytes)
-    own = Model(train(series, dataclasses.replace(SMALL, horizon=3, blend=False)).model_bytes)
-    x = series[0].values[:, None, :]
-    np.testing.assert_array_equal(*(step_by_step(one, x, None)[0][..., 1:] for one in (model, own)))
 
 
 @pytest.mark.parametrize("scaling", ["auto", "log"])
