@@ -53,6 +53,7 @@ MOST_SAID_UNITS = 50.0  # of what a part says: one that is led astray by a spike
 # again as they are, and less where it was fitted to more than so many.
 FLATTERED = 400.0
 CHANGES = ("oldest", "older", "recent")  # of the universal model's state: changes from value to value, the latest last
+MOST_MOVED = 1e37  # changes that the universal model carries are cut there
 TINY = 1e-30
 TOLERANCE = 1e-4  # of a change, that a part may differ by from itself alone
 ROUNDING = 1e-6  # of a value, in float32, that it may differ by too
@@ -259,7 +260,9 @@ def check_blended(model_bytes: bytes, blend: Blend, own: bytes, x: Floats, time:
     if blend.ahead is not None:
         # A mean is between the parts; of what is bounded, between them and the value.
         season = blend.ahead.season
-        before = np.stack([season_before(row, season, trained.shape[2])[:, 1:] for row in values.T], axis=1)
+        kept = np.cumsum(np.clip(np.diff(values, axis=0, prepend=values[:1]), -MOST_MOVED, MOST_MOVED), axis=0)
+        before = np.stack([season_before(row, season, trained.shape[2])[:, 1:] for row in kept.T], axis=1)
+        before += (values - kept)[..., None]
         every = np.stack([low, other[..., 1:], np.broadcast_to(values[..., None], low.shape), before])
         low, high = np.nanmin(every, axis=0), np.nanmax(every, axis=0)
     state, rounding = model.initial_state(x.shape[1]), 0.0 if model.spec.exact else ROUNDING

@@ -13,7 +13,7 @@ from streamlstm.tables import Series
 from streamlstm.training import train
 from streamlstm.training.blending.ahead import Ahead, find_ahead, season_before
 from streamlstm.training.blending.arimas import fit_arimas
-from streamlstm.training.blending.graph import with_blend
+from streamlstm.training.blending.graph import check_blended, with_blend
 from tests.unit.training.blended import SMALL, seasonal, trained
 
 Float64 = NDArray[np.float64]
@@ -122,3 +122,16 @@ def test_further_steps_of_several_series_are_means_too(level: float) -> None:
         data = with_blend(own, dataclasses.replace(result.blend, ahead=ahead))
         answered = step_by_step(Model(data), x, None)[0][:, 0]
         np.testing.assert_allclose((answered - said)[30:, 1:] / np.std(np.diff(values)), 0.0, atol=2e-3)
+
+
+def test_changes_beyond_those_that_are_carried_are_no_fault() -> None:
+    """Of values near the end of float32's range the universal model cuts changes, and with it the values before."""
+    values = seasonal(level=0.0)
+    values *= 3e37 / np.abs(np.diff(values)).max()
+    result, _ = trained(values, horizon=3)
+    own = trained(values, horizon=3, blend=False)[0].model_bytes
+    assert result.blend is not None
+    assert result.blend.ahead is not None
+    ahead = dataclasses.replace(result.blend.ahead, season=12, shares=((0.0, 0.0, 0.0, 1.0),) * 2)
+    before = dataclasses.replace(result.blend, ahead=ahead)
+    check_blended(with_blend(own, before), before, own, values[:, None, None], None)
