@@ -56,7 +56,8 @@ def gate_values(
     model = Model(model_bytes)
     proto, one_step = _without_scans(onnx.load_model_from_string(model_bytes))
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
-    nodes = [node for node in proto.graph.node if node.op_type in {"LSTM", "GRU"}]
+    makers = {name: node for node in proto.graph.node for name in node.output}
+    nodes = [node for node in proto.graph.node if node.op_type in {"LSTM", "GRU"} and _is_carried(node, makers)]
     if not nodes:
         raise NoGatesError(
             "the model has no LSTM or GRU that is carried from value to value, so there are no gates over time to show "
@@ -64,6 +65,19 @@ def gate_values(
         )
     found = _run(proto, nodes, model, values, state, times_ms, at_once=model.spec.chunking and not one_step)
     return [_joined([_layer(node, constants, call) for call in found]) for node in nodes]
+
+
+def _is_carried(layer: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> bool:
+    """Whether a layer begins with what is in the state: one over a window begins anew at each value."""
+    seen, rest = set[str](), list(layer.input[5:6])
+    while rest:
+        name = rest.pop()
+        maker = makers.get(name)
+        if name in seen or (maker is not None and maker.op_type == "Shape"):  # as many rows as the state has
+            continue
+        seen.add(name)
+        rest += [] if maker is None else maker.input
+    return "state" in seen
 
 
 def _without_scans(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, bool]:
