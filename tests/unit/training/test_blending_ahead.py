@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -13,10 +14,26 @@ from streamlstm.tables import Series
 from streamlstm.training import train
 from streamlstm.training.blending.ahead import Ahead, find_ahead, season_before
 from streamlstm.training.blending.arimas import fit_arimas
+from streamlstm.training.blending.blend import Blend
 from streamlstm.training.blending.graph import check_blended, with_blend
 from tests.unit.training.blended import SMALL, seasonal, trained
 
 Float64 = NDArray[np.float64]
+
+
+def only(blend: Blend, part: int) -> Blend:
+    """The blend whose further steps are one of its four parts', the season being 12."""
+    shares = (tuple(float(number == part) for number in range(4)),) * 2
+    assert blend.ahead is not None
+    return dataclasses.replace(blend, ahead=dataclasses.replace(blend.ahead, season=12, shares=shares))
+
+
+def check_parts(own: bytes, blend: Blend, values: Float64, wanted: Sequence[Float64]) -> None:
+    """Further steps that are one part's alone are what that part says, (N, 3)."""
+    for part, said in enumerate(wanted):
+        model = Model(with_blend(own, only(blend, part)))
+        answered = step_by_step(model, values[:, None, None], None)[0][:, 0]
+        np.testing.assert_allclose((answered - said)[30:, 1:] / np.std(np.diff(values)), 0.0, atol=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -39,12 +56,7 @@ def test_further_steps_are_means_too(values: Float64) -> None:
         np.repeat(values[:, None], 3, axis=1),
         season_before(values, 12, 3),
     )
-    for part, said in enumerate(wanted):
-        shares = (tuple(float(number == part) for number in range(4)),) * 2
-        ahead = dataclasses.replace(result.blend.ahead, season=12, shares=shares)
-        data = with_blend(own, dataclasses.replace(result.blend, ahead=ahead))
-        answered = step_by_step(Model(data), x, None)[0][:, 0]
-        np.testing.assert_allclose((answered - said)[30:, 1:] / np.std(np.diff(values)), 0.0, atol=2e-3)
+    check_parts(own, result.blend, values, wanted)
 
 
 def shares_ahead(values: Float64, trained: Float64, other: Float64, season: int, start: int) -> Ahead:
@@ -116,12 +128,7 @@ def test_further_steps_of_several_series_are_means_too(level: float) -> None:
         np.repeat(values[:, None], 3, axis=1),
         season_before(values, 12, 3),
     )
-    for part, said in enumerate(wanted):
-        shares = (tuple(float(number == part) for number in range(4)),) * 2
-        ahead = dataclasses.replace(result.blend.ahead, season=12, shares=shares)
-        data = with_blend(own, dataclasses.replace(result.blend, ahead=ahead))
-        answered = step_by_step(Model(data), x, None)[0][:, 0]
-        np.testing.assert_allclose((answered - said)[30:, 1:] / np.std(np.diff(values)), 0.0, atol=2e-3)
+    check_parts(own, result.blend, values, wanted)
 
 
 def test_changes_beyond_those_that_are_carried_are_no_fault() -> None:
@@ -131,7 +138,5 @@ def test_changes_beyond_those_that_are_carried_are_no_fault() -> None:
     result, _ = trained(values, horizon=3)
     own = trained(values, horizon=3, blend=False)[0].model_bytes
     assert result.blend is not None
-    assert result.blend.ahead is not None
-    ahead = dataclasses.replace(result.blend.ahead, season=12, shares=((0.0, 0.0, 0.0, 1.0),) * 2)
-    before = dataclasses.replace(result.blend, ahead=ahead)
+    before = only(result.blend, 3)
     check_blended(with_blend(own, before), before, own, values[:, None, None], None)
