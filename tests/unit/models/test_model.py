@@ -45,6 +45,19 @@ def test_a_long_run_is_cut_without_a_trace(model: Model, monkeypatch: pytest.Mon
     assert (whole.tobytes(), last.tobytes()) == (parts.tobytes(), end.tobytes())
 
 
+def test_a_model_of_one_step_a_call_is_called_for_each() -> None:
+    """Its graph would take many steps for one; the bits are those of steps."""
+    model = streamlstm.load("universal")
+    assert not model.spec.chunking
+    xs = np.random.default_rng(2).normal(10, 2, (5, 3, 1))
+    state = model.initial_state(3)
+    ys, after = model.run(xs, state)
+    for x, wanted in zip(xs, ys, strict=True):
+        y, state = model.step(x, state)
+        assert y.tobytes() == wanted.tobytes()
+    assert state.tobytes() == after.tobytes()
+
+
 def test_the_initial_state_is_the_specs(model: Model) -> None:
     """Every series begins with the state the metadata gives."""
     state = model.initial_state(batch=2)
