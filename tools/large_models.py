@@ -48,7 +48,12 @@ class Served:
     def bare_alone(self) -> float:
         """Seconds of a value alone, through arrays that are bound."""
         one = self.model.one_step()
-        return _seconds(lambda: [one.step() for _ in range(ALONE)], ALONE)
+
+        def step() -> None:
+            for _ in range(ALONE):
+                one.step()
+
+        return _seconds(step, ALONE)
 
     def in_batches(self) -> float:
         """Seconds a value of a batch of entries, without the store."""

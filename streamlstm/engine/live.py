@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.engine.kernel_demands import FOUND_COLUMNS
 from streamlstm.engine.kernels import apply_live, gather_live
 from streamlstm.engine.scoring import new_tally
 from streamlstm.engine.series_cache import Arena
@@ -40,7 +41,8 @@ class _Shape:
         count = steps * batch
         self.call = path.calls.shaped(steps, batch)
         self.series = batch
-        self.found = path.found[: 6 * count].reshape(6, count)
+        # (6, n) see `codec_python.scan_live`
+        self.found = path.found[: FOUND_COLUMNS * count].reshape(FOUND_COLUMNS, count)
         self.times = self.found[TIME].reshape(steps, batch)
         self.slots = self.found[SLOT, :batch]
         self.values: Float32 = self.call.x.reshape(count, -1)  # (n, F)
@@ -63,11 +65,6 @@ class LiveRead:
         self.position = reply[at : at + found.item(ID_LENGTH, last)]  # id of the last entry
 
     @property
-    def found(self) -> Index:
-        """(6, n) see `codec_python.scan_live`."""
-        return self.shape.found
-
-    @property
     def slots(self) -> Index:
         """Where the records of its series are."""
         return self.shape.slots
@@ -80,7 +77,7 @@ class LivePath:
         """What the stepper of batches knows is not worked out again."""
         layout = stepper.layout
         self.calls, self.columns, self.told = model.small_calls(MOST), layout.columns, layout.told
-        self.found = np.empty(6 * MOST, np.int64)
+        self.found = np.empty(FOUND_COLUMNS * MOST, np.int64)
         self.numbers: Floats = np.empty(MOST * layout.columns, np.float64 if layout.exact else np.float32)
         self._shapes: dict[tuple[int, int], _Shape] = {}
         self._values = self.calls.shaped(1, MOST).x

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamlstm.common import listed, printable
 from streamlstm.errors import ArrayError, MemoryStepError, ModelError, StepError
+from streamlstm.models import interface
 from streamlstm.models.model_file import MAX_FILE_BYTES, check_model, read_model
 from streamlstm.models.packaged import UNIVERSAL, UNIVERSAL_FILE
 from streamlstm.models.pairs import join, split
@@ -116,7 +117,7 @@ class Model:
         """Numbers as the model takes them: rounded to float32, or to pairs of it and given as float64."""
         return join(split(x)) if self.spec.exact else np.asarray(x, dtype=np.float32)
 
-    def one_step(self) -> SmallCall:
+    def one_step(self) -> interface.SmallCall:
         """One step of one series through arrays that stay where they are; for one thread."""
         return self.small_calls(1).shaped(1, 1)
 
@@ -124,8 +125,8 @@ class Model:
         """Calls of at most so many rows through arrays that stay where they are; for one thread."""
         arrays = SmallArrays(self.spec, most)
         if self._fixed or not self.spec.state_size:  # onnxruntime binds no array without elements
-            return SmallCalls(arrays, partial(CalledStep, advance=self.advance))
-        return SmallCalls(arrays, partial(_BoundStep, session=self._session, watch=self._new_watch()))
+            return SmallCalls(partial(CalledStep, arrays, advance=self.advance))
+        return SmallCalls(partial(_BoundStep, arrays, session=self._session, watch=self._new_watch()))
 
     def advance(self, x: Float32, state: Float32, time: Int64 | None) -> tuple[Float32, Float32]:
         """`run` for arrays known to be right: contiguous, of the right dtypes and shapes, and finite.

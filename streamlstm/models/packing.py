@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.models.interface import SmallCall, SmallCalls, StepModel
+from streamlstm.models.interface import SmallCall, StepModel
+from streamlstm.models.small_calls import SmallCalls
 from streamlstm.models.spec import FLOAT16, ModelSpec, StateEntry
 
 Float32 = NDArray[np.float32]
@@ -161,29 +162,14 @@ class PackedModel:
 
     def small_calls(self, most: int) -> SmallCalls:
         """Calls of at most so many rows (T * B) through arrays of their own, for one thread."""
-        return _PackedCalls(self._model.small_calls(most), self._packing, most)
+        calls, packing = self._model.small_calls(most), self._packing
+        states = np.zeros((2, most, packing.words), np.float32)  # before and after a call, of all shapes
+        return SmallCalls(lambda steps, batch: _PackedStep(calls.shaped(steps, batch), packing, states[:, :batch]))
 
     def advance(self, x: Float32, state: Float32, time: Index | None) -> tuple[Float32, Float32]:
         """T steps of B series whose x [T, B, F] and state [B, W] are known to be finite."""
         y, after = self._model.advance(x, self._packing.unpack(state), time)
         return y, self._packing.pack(after)
-
-
-class _PackedCalls:
-    """Calls of a few rows whose states are given and taken as they are stored."""
-
-    def __init__(self, calls: SmallCalls, packing: Packing, most: int) -> None:
-        self._calls, self._packing = calls, packing
-        self._states = np.zeros((2, most, packing.words), np.float32)  # before and after a call, of all shapes
-        self._made: dict[tuple[int, int], _PackedStep] = {}
-
-    def shaped(self, steps: int, batch: int) -> SmallCall:
-        """The call of so many steps of so many series."""
-        found = self._made.get((steps, batch))
-        if found is None:
-            states = self._states[:, :batch]
-            found = self._made[steps, batch] = _PackedStep(self._calls.shaped(steps, batch), self._packing, states)
-        return found
 
 
 class _PackedStep:

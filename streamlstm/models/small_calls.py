@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.models import interface
 from streamlstm.models.spec import ModelSpec
 
 Float32 = NDArray[np.float32]
@@ -18,7 +19,7 @@ class SmallArrays:
     """Room for calls of up to `most` rows (T * B): what calls of different shapes have, they share."""
 
     def __init__(self, spec: ModelSpec, most: int) -> None:
-        self.spec, self.most = spec, most
+        self.spec = spec
         self._x, self._y = np.zeros(most * spec.x_width, np.float32), np.zeros(most * spec.y_width, np.float32)
         self._state, self._next_state = np.zeros((2, most * spec.state_size), np.float32)
         self._time = np.zeros(most, np.int64)
@@ -70,15 +71,16 @@ class CalledStep(SmallCall):
 
 
 class SmallCalls:
-    """Calls of up to `most` rows, one object a shape, made when it is asked for first; all use the same arrays."""
+    """Calls of a few rows, one object a shape, made when it is asked for first."""
 
-    def __init__(self, arrays: SmallArrays, make: Callable[[SmallArrays, int, int], SmallCall]) -> None:
-        self._arrays, self._make = arrays, make
-        self._made: dict[tuple[int, int], SmallCall] = {}
+    def __init__(self, make: Callable[[int, int], interface.SmallCall]) -> None:
+        """`make` makes the call of so many steps of so many series; all it makes use the same arrays."""
+        self._make = make
+        self._made: dict[tuple[int, int], interface.SmallCall] = {}
 
-    def shaped(self, steps: int, batch: int) -> SmallCall:
+    def shaped(self, steps: int, batch: int) -> interface.SmallCall:
         """The call of so many steps of so many series."""
         found = self._made.get((steps, batch))
         if found is None:
-            found = self._made[steps, batch] = self._make(self._arrays, steps, batch)
+            found = self._made[steps, batch] = self._make(steps, batch)
         return found

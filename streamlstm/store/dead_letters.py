@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Protocol
 
@@ -37,7 +37,7 @@ class Letters:
     def read(self, connection: Connection) -> Letters:
         """Take in what came since the last time; reasons are read over this connection."""
         self._connection = connection
-        while page := connection.call("XRANGE", self._keys.dead, *beyond(self._after), "COUNT", PAGE):
+        for page in _pages(connection, self._keys, self._after):
             self._after = page[-1][0]
             for own, fields in page:
                 self._places.update((_hashed(about), own) for about in letters_about(self._names, [fields]))
@@ -81,11 +81,16 @@ class Beside:
 def read_letters(connection: Connection, keys: Keys, names: Container[bytes]) -> Mapping[About, str]:
     """Why items of some names (of series, or commands) were rejected, as far as their dead letters are kept."""
     found: dict[About, str] = {}
-    after = BEGINNING
-    while page := connection.call("XRANGE", keys.dead, *beyond(after), "COUNT", PAGE):
-        after = page[-1][0]
+    for page in _pages(connection, keys, BEGINNING):
         found |= letters_about(names, (fields for _, fields in page))
     return found
+
+
+def _pages(connection: Connection, keys: Keys, after: bytes) -> Iterator[list[tuple[bytes, list[bytes]]]]:
+    """The dead letters after an id, each with its own."""
+    while page := connection.call("XRANGE", keys.dead, *beyond(after), "COUNT", PAGE):
+        after = page[-1][0]
+        yield page
 
 
 def letters_about(names: Container[bytes], letters: Iterable[Sequence[bytes]]) -> dict[About, str]:

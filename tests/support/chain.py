@@ -43,7 +43,7 @@ class Chain:
 
     def small_calls(self, most: int) -> SmallCalls:
         """Calls of at most so many rows through arrays of their own."""
-        return SmallCalls(SmallArrays(self.spec, most), partial(CalledStep, advance=self.advance))
+        return SmallCalls(partial(CalledStep, SmallArrays(self.spec, most), advance=self.advance))
 
     def advance(
         self, x: NDArray[np.float32], state: NDArray[np.float32], time: NDArray[np.int64] | None

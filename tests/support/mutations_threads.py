@@ -74,7 +74,7 @@ def live_values_moved_by_one(patch: pytest.MonkeyPatch) -> None:
 
     def behind(live: Any, *given: Any) -> None:
         begin(live, *given)
-        at = live.found.item(ID_AT, 0)
-        live.position = live.reply[at : at + live.found.item(ID_LENGTH, 0)]
+        at = live.shape.found.item(ID_AT, 0)
+        live.position = live.reply[at : at + live.shape.found.item(ID_LENGTH, 0)]
 
     patch.setattr(LiveRead, "__init__", behind)
