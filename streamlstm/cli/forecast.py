@@ -208,7 +208,7 @@ def _say_limits(found: list[Forecast]) -> None:
     first = found[0]
     if first.held:
         note(f"{', '.join(first.held)} held at the last value; --future TABLE gives what it will be")
-    _say_growth(first.widths, times=first.times_ms is not None)
+    _say_growth(first.widths, times=all(one.times_ms is not None for one in found))
     if first.interval is None:
         note("the model has columns `lo` or `hi` of its own, so no interval is added")
     else:
@@ -228,7 +228,7 @@ def _say_growth(widths: str | None, *, times: bool) -> None:
     if widths not in {None, "measured"}:
         note("no training measured how intervals grow: they do as far as the model lets an error of one step go on")
     if not times:
-        note("nobody says how far apart values are, so there are no times; --spacing says it")
+        note("nobody says how far apart all values are, so times are missing; --spacing says it")
 
 
 def _say_written(written: dict[str, Any], output: Path, *, as_json: bool) -> None:

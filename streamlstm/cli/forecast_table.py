@@ -50,7 +50,7 @@ def write_table(forecaster: Forecaster, asked: Asked, names: Sequence[str] | Non
             if good:
                 said = forecast_rows(forecaster.ahead, rows[good] if wrong else rows, asked, chosen)
                 append(chosen, said)
-                rests_on |= {"widths": said.widths, "times": said.times_ms is not None}
+                rests_on |= {"widths": said.widths, "times": rests_on["times"] and _has_times(said)}
             count += len(good)
             tick(len(page))
     return {"series": count, "rows": count * asked.steps, **rests_on, "left_out": dict(left_out)}
@@ -66,6 +66,10 @@ def _named(forecaster: Forecaster, names: Sequence[str]) -> Iterator[list[tuple[
             raise NoSeriesError(f"the stream has no series {name!r}")
         found.append((key, record))
     yield found
+
+
+def _has_times(said: Said) -> bool:
+    return said.times_ms is not None and bool((said.times_ms >= 0).all())
 
 
 @contextmanager
@@ -110,7 +114,9 @@ class _CsvTable:
 
 
 def _iso(known: dict[int, str], time_ms: int) -> str:
-    """Many series have values at the same times."""
+    """Many series have values at the same times; empty for a time that nobody knows."""
+    if time_ms < 0:
+        return ""
     text = known.get(time_ms)
     if text is None:
         text = known[time_ms] = iso_time(time_ms)
@@ -137,7 +143,9 @@ class _ParquetTable:
             pa.array(np.repeat(np.arange(count, dtype=np.int32), steps)), pa.array(list(names), pa.string())
         )
         kind = pa.timestamp("ms", tz="UTC")
-        due = pa.nulls(count * steps, kind) if said.times_ms is None else pa.array(said.times_ms.ravel(), kind)
+        due = pa.nulls(count * steps, kind)
+        if said.times_ms is not None:
+            due = pa.array(said.times_ms.ravel(), kind, mask=said.times_ms.ravel() < 0)
         columns = {
             "unique_id": ids,
             "ds": due,

@@ -197,7 +197,7 @@ class Prepared:
             self.plan.web,
             ProcessFigures(self.metrics, health.unhealthy),
             topology,
-            forecast=Forecasts(library.find, self.plan.engine.interval),
+            forecast=Forecasts(library.find, self.plan.engine.interval, self.plan.engine.spacing_ms),
             unhealthy=health.unhealthy,
             unready=health.unready,
             remark=health.remark,

@@ -101,9 +101,11 @@ class Forecaster:
         name = series.encode("utf-8", "surrogateescape")
         return Recent(self._connection, self._keys.input).back([name], most)[name].answered
 
-    def spacing_of(self, series: str) -> int | None:
-        """How far apart the last values of a series are, in ms; None if that is not told by what is kept of them."""
-        return Recent(self._connection, self._keys.input).spacing_ms(series.encode("utf-8", "surrogateescape"))
+    def spacings_ms(self, names: Sequence[str]) -> dict[str, int]:
+        """How far apart the last values of series are, of those of which what is kept of them tells it."""
+        known = {name.encode("utf-8", "surrogateescape"): name for name in names}
+        found = Recent(self._connection, self._keys.input).spacings_ms(known)
+        return {known[key]: spacing for key, spacing in found.items()}
 
     def needs_future(self, steps: int) -> bool:
         """Whether what the model only looks at has to be known."""
@@ -115,11 +117,11 @@ def asked_of(
 ) -> Asked:
     """What is asked of a model, from the options, for some series (none: for all there are).
 
-    How far apart values are is looked up where nobody says it, of one series.
+    How far apart values are is looked up where nobody says it, of series that are named.
     """
     spacing, future, spec = settings["spacing"], settings["future"], forecaster.model.spec
-    if spacing is None and spec.spacing_ms is None and len(names) == 1:
-        spacing = forecaster.spacing_of(names[0])
+    if spacing is None and spec.spacing_ms is None and names:
+        spacing = forecaster.spacings_ms(names)
     if isinstance(future, str) and future in {HOLD, REFUSE}:
         found: str | dict[str, Float64] = future
     elif forecaster.needs_future(steps):

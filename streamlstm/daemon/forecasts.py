@@ -28,6 +28,7 @@ class Forecasts:
         [str | None], StepModel | None
     ]  # by fingerprint: the models themselves, which tell no loop they work
     level: float | None  # of the intervals that are served
+    spacing_ms: int | None = None  # the time between two values as `serve` was told; None: the model's
 
     def __call__(self, connection: Connection, query: ForecastQuery) -> list[dict[str, Any]]:
         """As JSON has them, a series each; raises NoSeriesError, RecordError, UsageError, StoreError."""
@@ -38,16 +39,17 @@ class Forecasts:
             raise StoreError(
                 f"the champion of {query.stream!r}, {str(fingerprint)[:12]}, is not loaded here yet; ask again"
             )
-        ahead, spacing_ms = Ahead(model), query.spacing_ms
-        if spacing_ms is None and model.spec.spacing_ms is None and len(query.series) == 1:
-            spacing_ms = Recent(connection, query.stream).spacing_ms(query.series[0].encode())
+        ahead, names = Ahead(model), {name.encode(): name for name in query.series}
+        spacing: int | dict[str, int] | None = self.spacing_ms if query.spacing_ms is None else query.spacing_ms
+        if spacing is None and model.spec.spacing_ms is None:
+            learnt = Recent(connection, query.stream).spacings_ms(names)
+            spacing = {names[key]: apart for key, apart in learnt.items()}
         asked = Asked(
             steps=query.steps,
             level=query.interval or self.level or DEFAULT_LEVEL,
-            spacing_ms=spacing_ms,
+            spacing_ms=spacing,
             future=HOLD if query.hold else REFUSE,
         )
-        records = states.get([name.encode() for name in query.series])
-        known = dict(zip(query.series, records, strict=True))
+        known = dict(zip(query.series, states.get(list(names)), strict=True))
         found = forecast_records(ahead, query.stream, model.fingerprint, known, asked)
         return [one.as_json() for one in found]

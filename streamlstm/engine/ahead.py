@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from streamlstm.engine.finite import finite_answers
 from streamlstm.engine.halving import Halving
 from streamlstm.engine.scoring import Scored
-from streamlstm.engine.target_times import times_ahead
+from streamlstm.engine.target_times import UNKNOWN_MS, Spacing, times_ahead
 from streamlstm.errors import UsageError
 from streamlstm.models import ModelSpec, StepModel, as_stored, join, split
 from streamlstm.store.record import Constants, RecordFormat, Rows
@@ -86,37 +86,34 @@ class Ahead:
         """The names of the C columns: the outputs that forecast the features' next values."""
         return [self.spec.outputs[target] for target in self.spec.targets if target is not None]
 
-    def forecast(self, rows: Rows, steps: int, *, spacing_ms: int | None = None, fed: Fed = HELD) -> Course:
+    def forecast(self, rows: Rows, steps: int, *, spacing_ms: Spacing = None, fed: Fed = HELD) -> Course:
         """The next `steps` values of series whose records are rows (n, words), which are not changed.
 
-        `spacing_ms` is the time between two values, without it the model's. Raises UsageError where a model that looks
-        at times has to be fed and nobody says how far apart its values are.
+        `spacing_ms` is the time between two values, of all or (n,) of each series, without it the model's. Raises
+        UsageError where a model that looks at times has to be fed and nobody says how far apart its values are.
         """
         times = self._times(rows, steps, spacing_ms, fed_steps(self.spec, steps))
         return Course(self._in_batches(rows, steps, fed, times), times)
 
-    def _times(self, rows: Rows, steps: int, spacing_ms: int | None, needed: int) -> Index | None:
-        spacing = spacing_ms or self.spec.spacing_ms
-        if spacing:
-            return times_ahead(self.format.header(rows)["time_ms"], steps, spacing)
-        if self.spec.uses_time and needed:
+    def _times(self, rows: Rows, steps: int, spacing_ms: Spacing, needed: int) -> Index | None:
+        spacing = self.spec.spacing_ms if spacing_ms is None else spacing_ms
+        if self.spec.uses_time and needed and (spacing is None or np.any(np.equal(spacing, 0))):
             raise UsageError(
                 "the model looks at the time of each value and does not say how far apart values are; say it with "
                 "--spacing (such as 30m)"
             )
-        return None
+        return None if spacing is None else times_ahead(self.format.header(rows)["time_ms"], steps, spacing)
 
-    def if_next(
-        self, rows: Rows, steps: int, value: Float64, *, spacing_ms: int | None = None, fed: Fed = HELD
-    ) -> Floats:
+    def if_next(self, rows: Rows, steps: int, value: Float64, *, spacing_ms: Spacing = None, fed: Fed = HELD) -> Floats:
         """What would be said of steps 1 to H if this (n,) came next of the feature that is scored: (n, H, C).
 
         Step 1 is as it is said now. Everything else, and what is raised, is as of `forecast`; a model that looks at
         times which nobody knows is told that of the last value.
         """
         times = self._times(rows, steps, spacing_ms, 0)
-        if times is None and self.spec.uses_time:
-            times = np.repeat(self.format.header(rows)["time_ms"][:, None], steps, axis=1)
+        if self.spec.uses_time:
+            last = np.repeat(self.format.header(rows)["time_ms"][:, None], steps, axis=1)
+            times = last if times is None else np.where(times == UNKNOWN_MS, last, times)
         return self._in_batches(rows, steps, fed, times, value)
 
     def _in_batches(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from streamlstm.engine.ahead import HELD, Ahead, Fed
 from streamlstm.engine.response import growth
+from streamlstm.engine.target_times import Spacing
 from streamlstm.models import StepWidths
 from streamlstm.store.record import LEAST_SEEN, Constants, RecordFormat, Rows, is_level, tail_at
 
@@ -53,7 +54,7 @@ def bounds_ahead(
     said: NDArray[Any],
     level: float,
     *,
-    spacing_ms: int | None = None,
+    spacing_ms: Spacing = None,
     fed: Fed = HELD,
     grown: Float64 | None = None,
 ) -> tuple[Float64, Float64, str]:

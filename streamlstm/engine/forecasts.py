@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from streamlstm.common import counted, iso_time
 from streamlstm.engine.ahead import Ahead, Fed, fed_steps, scored_column
 from streamlstm.engine.ahead_intervals import bounds_ahead
+from streamlstm.engine.target_times import UNKNOWN_MS, Spacing
 from streamlstm.errors import NoSeriesError, RecordError, UsageError
 from streamlstm.store.record import DEFAULT_LEVEL, LEAST_SEEN, Rows
 from streamlstm.store.resp import Texts, write_numbers
@@ -32,7 +33,8 @@ class Asked:
 
     steps: int = DEFAULT_STEPS
     level: float | None = DEFAULT_LEVEL  # the share of values that intervals are to cover; None: no intervals
-    spacing_ms: int | None = None  # the time between two values; None: the model's
+    # The time between two values, of all series or by name of those that it is known of; None: the model's.
+    spacing_ms: int | Mapping[str, int] | None = None
     # Features that are only looked at: `hold` or `refuse`, or the values (k, L) they will have, by series.
     future: str | Mapping[str, Float64] = REFUSE
 
@@ -41,8 +43,14 @@ class Asked:
             raise UsageError(f"the steps to forecast (--steps) are 1 to {MOST_STEPS:,}, not {self.steps:,}")
         if self.level is not None and not 0 < self.level < 1:
             raise UsageError(f"--interval is a share of the values above 0 and below 1, not {self.level:g}")
-        if self.spacing_ms is not None and self.spacing_ms < 1:
+        if isinstance(self.spacing_ms, int) and self.spacing_ms < 1:
             raise UsageError("--spacing is at least 1 ms")
+
+    def spacing_of(self, names: Sequence[str]) -> Spacing:
+        """The time between two values of series (n,), as `Ahead.forecast` takes it."""
+        if self.spacing_ms is None or isinstance(self.spacing_ms, int):
+            return self.spacing_ms
+        return np.array([self.spacing_ms.get(name, 0) for name in names], np.int64)
 
 
 class Said(NamedTuple):
@@ -50,7 +58,7 @@ class Said(NamedTuple):
 
     columns: tuple[str, ...]  # the model's of the features that are forecast, then `lo` and `hi` if asked for
     numbers: Floats  # (n, H, columns); NaN where there is none
-    times_ms: Index | None  # (n, H)
+    times_ms: Index | None  # (n, H); `UNKNOWN_MS` of series whose times nobody knows, None where those are all
     widths: str | None  # how intervals grow over the steps; None without them
     calibrated: NDArray[np.bool_]  # (n,) whether the series' own intervals were tracked online
 
@@ -115,12 +123,12 @@ class Forecast:
 def forecast_rows(ahead: Ahead, rows: Rows, asked: Asked, names: Sequence[str]) -> Said:
     """Forecast series whose records are rows (n, words), which are only read; raises UsageError."""
     spec = ahead.spec
-    fed = _fed(ahead, asked, names)
-    course = ahead.forecast(rows, asked.steps, spacing_ms=asked.spacing_ms, fed=fed)
+    fed, spacing = _fed(ahead, asked, names), asked.spacing_of(names)
+    course = ahead.forecast(rows, asked.steps, spacing_ms=spacing, fed=fed)
     columns, numbers, widths = ahead.columns(), course.values, None
     if asked.level is not None and set(ENDS).isdisjoint(columns):
         scored = numbers[:, :, scored_column(spec)]
-        low, high, widths = bounds_ahead(ahead, rows, scored, asked.level, spacing_ms=asked.spacing_ms, fed=fed)
+        low, high, widths = bounds_ahead(ahead, rows, scored, asked.level, spacing_ms=spacing, fed=fed)
         ends = np.stack([low, high], axis=2).astype(numbers.dtype)
         numbers, columns = np.concatenate([numbers, ends], axis=2), [*columns, *ENDS]
     calibrated = ahead.format.calibration(rows)["seen"] >= LEAST_SEEN
@@ -153,7 +161,7 @@ def forecast_records(
             series=name,
             model=model,
             time_ms=last[place],
-            times_ms=None if said.times_ms is None else said.times_ms[place],
+            times_ms=None if said.times_ms is None or said.times_ms[place, 0] == UNKNOWN_MS else said.times_ms[place],
             columns={column: written[place, :, number] for number, column in enumerate(said.columns)},
             interval=asked.level if ENDS[0] in said.columns else None,
             widths=said.widths,

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.engine.ahead import HELD, Ahead, Fed, scored_column
+from streamlstm.engine.target_times import Spacing
 from streamlstm.store.record import LEAST_SEEN, RecordFormat, Rows
 
 Float64 = NDArray[np.float64]
@@ -24,7 +25,7 @@ Float64 = NDArray[np.float64]
 _LEAST_SHARE = 2.0**-17
 
 
-def growth(ahead: Ahead, rows: Rows, said: NDArray[Any], *, spacing_ms: int | None = None, fed: Fed = HELD) -> Float64:
+def growth(ahead: Ahead, rows: Rows, said: NDArray[Any], *, spacing_ms: Spacing = None, fed: Fed = HELD) -> Float64:
     """How many times as large as one step ahead errors are at steps 1 to H, (n, H), never less than a step before.
 
     Of series whose records are rows (n, words) and forecasts `said` (n, H) of the feature that is scored. Where the

@@ -18,6 +18,7 @@ from streamlstm.store.resp import Connection, beyond, checked, pack, paired
 MOST_FIELDS = 2_000  # predictions looked at in one go: some 2 ms of a core
 FIRST_COUNT, MOST_COUNT = 16, 1_000  # entries asked for at first, and at most
 SPACING_VALUES = 16  # of a series, by which it is told how far apart its values are
+LONGEST_MS = 1 << 62  # that is told of it: ids may be anything
 BACK_FIELDS = 40_000  # predictions looked at for a series' past
 DEFAULT_COLUMNS = "yhat"
 
@@ -86,11 +87,14 @@ class Recent:
         """Of each series up to `most` answers before the next look."""
         return self._past(names, b"+", most)
 
-    def spacing_ms(self, name: bytes) -> int | None:
-        """How far apart the last values of a series are; None if that is not told by what is kept of them."""
-        times = [one.time_ms for one in self.back([name], SPACING_VALUES)[name].answered]
-        apart = [after - before for before, after in pairwise(times)]
-        return max(1, round(median(apart))) if apart else None
+    def spacings_ms(self, names: Collection[bytes]) -> dict[bytes, int]:
+        """How far apart the last values of series are, of those of which what is kept of them tells it."""
+        found = {}
+        for name, past in self.back(names, SPACING_VALUES).items():
+            apart = [after.time_ms - before.time_ms for before, after in pairwise(past.answered)]
+            if apart:
+                found[name] = min(max(1, round(median(apart))), LONGEST_MS)
+        return found
 
     def older(self, name: bytes, before: bytes, most: int) -> Past:
         """Up to `most` answers to a series from before an entry; none where they lie further back than is looked."""

@@ -13,7 +13,7 @@ import torch
 
 import streamlstm
 from streamlstm.engine import Ahead, Asked, Fed, bounds_ahead, forecast_records, forecast_rows, growth, one_step
-from streamlstm.engine.target_times import times_ahead
+from streamlstm.engine.target_times import UNKNOWN_MS, times_ahead
 from streamlstm.errors import ModelError, NoSeriesError, RecordError, UsageError
 from streamlstm.evaluation.ahead import records_at
 from streamlstm.models import Model, StepWidths, split
@@ -186,6 +186,29 @@ def test_times_are_even_and_months_are_months(last: str, spacing: str, due: list
         int(np.timedelta64(number, unit) / np.timedelta64(1, "ms")),
     )
     assert found[0].tolist() == [int(np.datetime64(one, "ms").astype(np.int64)) for one in due]
+
+
+def test_series_that_are_each_as_far_apart_as_they_are() -> None:
+    """Each has its own times; where nobody knows them there are none, and a model that looks at them says so."""
+    last = np.array([5, 7, 9])
+    assert times_ahead(last, 2, np.array([10, 0, 1])).tolist() == [[15, 25], [UNKNOWN_MS] * 2, [10, 11]]
+    asked = Asked(steps=2, spacing_ms={"a": 10, "c": 1})
+    assert np.asarray(asked.spacing_of(["a", "b", "c"])).tolist() == [10, 0, 1]
+    model = models.load_lstm(4)
+    record = records(model, made_up(1))[0].tobytes()
+    one, other = forecast_records(Ahead(model), "values", model.fingerprint, {"a": record, "b": record}, asked)
+    assert one.times_ms is not None
+    assert one.times_ms.tolist() == [one.time_ms + 10, one.time_ms + 20]
+    assert (other.times_ms, other.times) == (None, None)
+    looks = Model(models.hours(), threads=1)
+    record = records(looks, made_up(1))[0].tobytes()
+    alone = [
+        forecast_records(Ahead(looks), "values", looks.fingerprint, {"a": record}, replace(asked, spacing_ms=spacing))
+        for spacing in (10, {"a": 10})
+    ]
+    assert alone[0][0].as_json() == alone[1][0].as_json()
+    with pytest.raises(UsageError, match="--spacing"):
+        forecast_records(Ahead(looks), "values", looks.fingerprint, {"a": record, "b": record}, asked)
 
 
 def test_times_that_no_calendar_has_do_not_wrap() -> None:
