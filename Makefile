@@ -77,6 +77,7 @@ strict: $(DEV)/installed  ## Compile beside the sources what is compiled, with w
 lint: $(DEV)/installed
 	$(DEV)/bin/ruff check streamlstm tests tools setup.py
 	$(DEV)/bin/ruff format --check streamlstm tests tools setup.py
+	$(DEV)/bin/python tools/reference.py --check
 
 types: $(DEV)/installed
 	$(DEV)/bin/mypy
