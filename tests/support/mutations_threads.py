@@ -29,7 +29,7 @@ def done_twice(patch: pytest.MonkeyPatch) -> None:
 
 def asked_before_the_batch_before(patch: pytest.MonkeyPatch) -> None:
     """Threads begin while the batch before is not taken in, from the records before that."""
-    step, step_tile = Stepper.step, streamlstm.engine.stepping.step_tile
+    step, step_tiles = Stepper.step, streamlstm.engine.stepping.step_tiles
     seen: dict[int, Any] = {}  # records by their address, as they were before the batch before
 
     def noting(stepper: Any, items: Any, schedule: Any, arena: Any) -> Any:
@@ -37,15 +37,15 @@ def asked_before_the_batch_before(patch: pytest.MonkeyPatch) -> None:
         seen[arena.rows.ctypes.data] = stepper.stale
         return step(stepper, items, schedule, arena)
 
-    def step_stale(rows: Any, layout: Any, numbers: Any, batch: Any, tile: Any, *others: Any) -> bool:
+    def step_stale(rows: Any, layout: Any, numbers: Any, batch: Any, groups: Any, *others: Any) -> bool:
         stale, at = seen.get(rows.ctypes.data), layout.state_at // 4
         if stale is not None and stale.shape == rows.shape:
             states = slice(at, at + layout.state_size)
-            rows[tile.slots, states] = stale[tile.slots, states]
-        return step_tile(rows, layout, numbers, batch, tile, *others)
+            rows[groups.slots, states] = stale[groups.slots, states]
+        return step_tiles(rows, layout, numbers, batch, groups, *others)
 
     patch.setattr(Stepper, "step", noting)
-    patch.setattr(streamlstm.engine.stepping, "step_tile", step_stale)
+    patch.setattr(streamlstm.engine.stepping, "step_tiles", step_stale)
 
 
 def a_few_not_taken_in(patch: pytest.MonkeyPatch) -> None:
