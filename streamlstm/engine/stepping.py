@@ -43,6 +43,9 @@ Float64 = NDArray[np.float64]
 # the next tile, which come meanwhile. With 256 kB a value takes 2 % more.
 TILE_BYTES = 160 << 10
 MIN_TILE, MAX_TILE = 64, 4096  # segments
+# The fewest of a model of one step a call, as `train` makes by default: it has some hundred nodes, and a call takes as
+# long as a hundred rows. With 64 a value takes 10 to 20 % more.
+MIN_TILE_ONE_STEP = 192
 CHAINS_BYTES = 64 << 20  # of records that chains stepped beside each other may take
 LEAST_SHARED = 1024  # values: below, other threads are not worth waking up
 
@@ -123,7 +126,7 @@ class Stepper:
             targets=model.spec.stand_ins,
         )
         states = TILE_BYTES // (4 * max(1, record_format.state_size))
-        self._tile = min(max(states, MIN_TILE), MAX_TILE)
+        self._tile = min(max(states, MIN_TILE if model.spec.chunking else MIN_TILE_ONE_STEP), MAX_TILE)
         self._calls = whole_tile_calls(model, self._tile, beat)
         self._chains = max(1, CHAINS_BYTES // record_format.size)
         self._failures: dict[int, str] = {}  # what segments of the last tile failed with, by their place in it

@@ -7,6 +7,9 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #include "_arrays.h"
 #include "_decimal.h"
@@ -516,6 +519,20 @@ done:
     return result;
 }
 
+/* As much as the C library always asks the system for anew. Such memory is emptied page by page as it is touched, which takes four
+ * times as long as what is written there; with large pages a quarter of that. */
+enum { FRESH_BYTES = 32 << 20, LARGE_PAGE = 2 << 20 };
+static void wish_for_large_pages(PyObject *bytes) {
+#ifdef MADV_HUGEPAGE
+    if (PyBytes_GET_SIZE(bytes) < FRESH_BYTES) return;
+    uintptr_t begin = (uintptr_t)PyBytes_AS_STRING(bytes), end = begin + (size_t)PyBytes_GET_SIZE(bytes);
+    begin = (begin + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE, end = end / LARGE_PAGE * LARGE_PAGE;
+    (void)madvise((void *)begin, end - begin, MADV_HUGEPAGE);
+#else
+    (void)bytes;
+#endif
+}
+
 /* Names, and of each the row of words that its slot has, in turn. */
 static PyObject *pack_records(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
@@ -537,6 +554,7 @@ static PyObject *pack_records(PyObject *module, PyObject *const *args, Py_ssize_
     }
     int beyond = multiply_sizes(names.count, bulk_size(each), &size) || texts_add_sizes(&names, &size);
     if (!(result = new_bytes(size, beyond))) goto done;
+    wish_for_large_pages(result);
     char *to = PyBytes_AS_STRING(result);
     const char *row = b[ROWS].buf;
     for (Py_ssize_t i = 0; i < names.count; i++) {
