@@ -1,4 +1,4 @@
-"""Mistakes of values stepped in threads, of a few at a time or live, that the simulation has to find."""
+"""Mistakes of values stepped in threads, in whole tiles, of a few at a time or live, that the simulation has to find."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import streamlstm.engine.few
 import streamlstm.engine.live
 import streamlstm.engine.stepping
+import streamlstm.engine.whole_tiles
 from streamlstm.engine.live import LiveRead
 from streamlstm.engine.stepping import Stepper
 from streamlstm.engine.threads import Threads
@@ -46,6 +47,23 @@ def asked_before_the_batch_before(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(Stepper, "step", noting)
     patch.setattr(streamlstm.engine.stepping, "step_tiles", step_stale)
+
+
+def whole_tiles_answered_once(patch: pytest.MonkeyPatch) -> None:
+    """Calls of whole tiles through arrays that stay where they are give what they gave first."""
+    make = streamlstm.engine.whole_tiles._call
+
+    def once(*given: Any) -> Any:
+        call, done = make(*given), list[bool]()
+
+        def step() -> None:
+            if not done:
+                call.step()
+                done.append(True)
+
+        return call._replace(step=step)
+
+    patch.setattr(streamlstm.engine.whole_tiles, "_call", once)
 
 
 def a_few_not_taken_in(patch: pytest.MonkeyPatch) -> None:
