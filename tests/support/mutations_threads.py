@@ -1,4 +1,4 @@
-"""Mistakes of values stepped in threads, in whole tiles, of a few at a time or live, that the simulation has to find."""
+"""Mistakes of values in threads, in whole tiles, of a few at a time or live, that the simulation has to find."""
 
 from __future__ import annotations
 
