@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,6 +39,7 @@ from streamlstm.cli.benchmark.lstm_file import lstm_file
 from streamlstm.cli.benchmark.server import PrivateServer, private_server, serving
 from streamlstm.common import EngineSettings
 from streamlstm.engine import Engine
+from streamlstm.engine.kernel_demands import Call as TileCall
 from streamlstm.models.model import Model
 from streamlstm.store import BEFORE_ANYTHING, FlightPacker, Keys
 from streamlstm.store.resp import encode_read
@@ -47,7 +49,7 @@ FEW = (2, 3, 4, 8, 16)  # entries of a read, one value each
 MODEL = "model (onnxruntime)"
 PARTS = (
     (streamlstm.engine.schedule, "lay_out", "lay out"),
-    (streamlstm.engine.stepping, "step_tile", "gather, take answers, score"),
+    (streamlstm.engine.stepping, "step_tiles", "gather, take answers, score"),
     (streamlstm.engine.few, "gather_columns", "gather states"),
     (streamlstm.engine.few, "all_finite", "look for what is not finite"),
     (streamlstm.engine.few, "apply_outputs", "take answers, score"),
@@ -114,6 +116,10 @@ class Timed:
         model.advance = self._parts.timed(MODEL, self._note)  # type: ignore[method-assign, assignment]
         self._engine = Engine(model, EngineSettings())
         self._engine.open(STREAM, BEFORE_ANYTHING)
+        stepper = self._engine._stepper
+        stepper._calls = tuple(
+            call._replace(step=parts.timed(MODEL, partial(self._note_call, call))) for call in stepper._calls
+        )
         shaped, known = self._engine._live.calls.shaped, set[tuple[int, int]]()
 
         def timed_call(steps: int, batch: int) -> Any:
@@ -131,6 +137,10 @@ class Timed:
     def _note(self, x: Any, state: Any, times: Any) -> Any:
         self._calls.append(x.shape[:2])
         return self._bare(x, state, times)
+
+    def _note_call(self, call: TileCall) -> None:
+        self._calls.append(call.x.shape[:2])
+        call.step()
 
     def step(self, reply: bytes) -> tuple[dict[str, float], float]:
         """Seconds by part, from a reply to its packed commit, and what the model's calls take alone."""

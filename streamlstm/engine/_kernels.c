@@ -200,15 +200,10 @@ static void tell(const Layout *layout, double *tally, double absolute, double na
     double scaled = absolute / (total / scored);
     if (!(scaled <= DBL_MAX)) return; /* nor has one whose scale is too small for a number */
     tally[TALLY_SCALED] += scaled;
-    /* How many edges, which ascend, are below it: halved without a branch, as nobody can guess where it is. */
-    const double *edge = layout->edges;
-    Py_ssize_t left = layout->edge_count;
-    while (left > 1) {
-        Py_ssize_t half = left / 2;
-        edge += scaled > edge[half - 1] ? half : 0;
-        left -= half;
-    }
-    tally[TALLY_BUCKETS + (edge - layout->edges) + (left && scaled > *edge)] += 1.0;
+    /* How many edges, which ascend, are below it: all are looked at, several at once, as nobody can guess where it is. */
+    int64_t below = 0;
+    for (Py_ssize_t i = 0; i < layout->edge_count; i++) below += scaled > layout->edges[i];
+    tally[TALLY_BUCKETS + below] += 1.0;
 }
 
 /* Score the value x by the prediction and the value before it; the sums are the row's. */
@@ -239,6 +234,8 @@ typedef struct {
     void *y; /* float, or double where numbers are exact */
     double *tally;
     Py_ssize_t tally_columns;
+    const int64_t *later; /* slots whose states are read next, one for each group at most */
+    Py_ssize_t later_count;
 } Rectangle;
 
 /* One of `count` numbers, half of them low parts if they are exact. */
@@ -321,6 +318,8 @@ static void absorb_groups(const Layout *layout, const Rectangle *r) {
     for (Py_ssize_t group = 0, next = AHEAD; group < r->batch; group++, next++) {
         if (next < r->batch && r->slots[next] >= 0)
             fetch_row(r->rows + r->slots[next] * layout->each, next < r->ends ? layout->state_at : layout->each);
+        if (group < r->later_count)
+            fetch_row(r->rows + r->later[group] * layout->each + layout->state_at, 4 * layout->size);
         if (r->slots[group] >= 0) absorb_group(layout, r, group);
     }
 }
@@ -411,7 +410,7 @@ static PyObject *apply_outputs(PyObject *module, PyObject *const *args, Py_ssize
     Py_buffer b[ARRAYS];
     PyObject *arrays[ARRAYS], *const *answer;
     Layout layout;
-    Rectangle r;
+    Rectangle r = {.later_count = 0};
     if (take_count("apply_outputs", given, 5) < 0) return NULL;
     arrays[ROWS] = args[0];
     if (!spread_tuple(args[2], "numbers", 2, 2, arrays + CONSTANTS) ||
@@ -543,7 +542,7 @@ static PyMethodDef functions[] = {
     {"all_finite", all_finite, METH_O, "Whether all of some float32 numbers are finite."},
     {"calibrate", FUNCTION(calibrate), METH_FASTCALL, "Take values into the calibrations of their series."},
     {"apply_outputs", FUNCTION(apply_outputs), METH_FASTCALL, "Take a rectangle's answers into the rows."},
-    {"step_tile", FUNCTION(step_tile), METH_FASTCALL, "Step a tile all of which has a finite answer."},
+    {"step_tiles", FUNCTION(step_tiles), METH_FASTCALL, "Step tiles all of which have finite answers."},
     {"gather_live", FUNCTION(gather_live), METH_FASTCALL, "The states of live values' series."},
     {"apply_live", FUNCTION(apply_live), METH_FASTCALL, "Take the answers to live values into their rows."},
     {0},

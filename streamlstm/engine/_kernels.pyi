@@ -7,5 +7,5 @@ from streamlstm.engine.kernels_python import gather_columns as gather_columns
 from streamlstm.engine.kernels_python import gather_live as gather_live
 from streamlstm.engine.kernels_python import gather_steps as gather_steps
 from streamlstm.engine.kernels_python import lay_out as lay_out
-from streamlstm.engine.kernels_python import step_tile as step_tile
+from streamlstm.engine.kernels_python import step_tiles as step_tiles
 from streamlstm.store.record.conformal import calibrate as calibrate

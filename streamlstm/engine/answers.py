@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.engine.batch import Batch
 from streamlstm.engine.rejection import Flaw
 from streamlstm.engine.schedule import Chains, Schedule
-from streamlstm.engine.stepping import Batch
 
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]

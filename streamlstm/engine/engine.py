@@ -82,6 +82,7 @@ class Engine:
             idle_ms=self._idle_ms,
             gaps=gaps,
             against=above is not None,
+            beat=model.say,
             beside=None if threads == 1 else Beside(Threads(threads, model.say), bare),
         )
         self._anomalies = None if above is None else AnomalyFinder(self._stepper.layout, above)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,13 +80,32 @@ class Answer(NamedTuple):
     ends: int  # groups from here on have no steps after these
 
 
-class Tile(NamedTuple):
+class Groups(NamedTuple):
     """Groups that are stepped together, the longest first."""
 
     places: Index  # (B,) where each one's items begin among those laid out
     lengths: Index  # (B,) how many they are
     slots: Index  # (B,) of its row
     streams: Index  # (B,)
+
+
+class Call(NamedTuple):
+    """A call of the model through arrays that stay where they are: T steps of B groups."""
+
+    x: Float32  # (T, B, F), written
+    state: Float32  # (B, D), written
+    time: Index  # (T, B), written where the model uses time
+    y: Float32  # (T, B, O)
+    next_state: Float32  # (B, D)
+    step: Callable[[], object]
+
+
+class Asked(NamedTuple):
+    """How a model is asked."""
+
+    advance: Callable[[Float32, Float32, Index | None], tuple[Float32, Float32]]  # as `StepModel.advance`
+    uses_time: int
+    calls: tuple[Call, ...]  # for whole tiles: of 1, 2, … steps
 
 
 def hold_part(rows: Float32, place: int, size: int, what: str = "the parts do not fit the rows") -> None:
@@ -174,23 +194,36 @@ def hold_rectangle(rows: Float32, batch: BatchArrays, answer: Answer) -> None:
             raise ValueError("the arrays of a rectangle do not fit each other")
 
 
-def hold_tile(lay: Layout, rows: Float32, batch: BatchArrays, tile: Tile) -> None:
+def hold_groups(lay: Layout, rows: Float32, batch: BatchArrays, groups: Groups) -> None:
     """Raise ValueError unless groups stand the longest first, and their rows and the batch's arrays are there."""
-    hold("places", tile.places, np.int64, 1)
-    hold("lengths", tile.lengths, np.int64, 1)
-    hold("slots", tile.slots, np.int64, 1)
-    hold("streams", tile.streams, np.int64, 1)
+    hold("places", groups.places, np.int64, 1)
+    hold("lengths", groups.lengths, np.int64, 1)
+    hold("slots", groups.slots, np.int64, 1)
+    hold("streams", groups.streams, np.int64, 1)
     hold("items", batch.items, np.int64, 1)
     if batch.marks is not None:
         hold("marks", batch.marks, np.uint8, 1)
     hold_batch(lay, batch)
-    groups, items = len(tile.slots), len(batch.times_ms)
+    count, items = len(groups.slots), len(batch.times_ms)
     marked = batch.marks is None or len(batch.marks) == items
-    if not marked or not len(tile.places) == len(tile.lengths) == len(tile.streams) == groups:
-        raise ValueError("the arrays of a tile do not fit each other")
-    if groups and (tile.lengths.min() < 1 or (tile.lengths[1:] > tile.lengths[:-1]).any()):
-        raise ValueError("a tile's groups are not the longest first")
-    hold_slots(tile.slots, rows, "a slot lies beyond the rows")
+    if not marked or not len(groups.places) == len(groups.lengths) == len(groups.streams) == count:
+        raise ValueError("the arrays of tiles do not fit each other")
+    if count and (groups.lengths.min() < 1 or (groups.lengths[1:] > groups.lengths[:-1]).any()):
+        raise ValueError("the groups are not the longest first")
+    hold_slots(groups.slots, rows, "a slot lies beyond the rows")
+
+
+def hold_call(lay: Layout, call: tuple[Any, ...], steps: int, batch: int) -> Call:
+    """A call of so many steps of so many groups; raises ValueError if the arrays that it reads are others."""
+    hold_tuple("call", call, len(Call._fields))
+    made = Call(*call)
+    hold("x", made.x, np.float32, 3, writable=True)
+    hold("state", made.state, np.float32, 2, writable=True)
+    hold("time", made.time, np.int64, 2, writable=True)
+    shapes = (made.x.shape, made.state.shape, made.time.shape)
+    if shapes != ((steps, batch, lay.features), (batch, lay.state_size), (steps, batch)):
+        raise ValueError("the arrays of a call do not fit the tile")
+    return made
 
 
 def hold_batch(lay: Layout, batch: BatchArrays) -> None:

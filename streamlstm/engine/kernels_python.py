@@ -5,7 +5,6 @@ It says what the compiled ones must do; the tests hold the two against each othe
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,16 +15,18 @@ from streamlstm.engine.kernel_demands import (
     MOST_LIVE,
     NO_ANSWER,
     Answer,
+    Asked,
     BatchArrays,
-    Tile,
+    Groups,
     hold_answer,
+    hold_call,
+    hold_groups,
     hold_layout,
     hold_numbers_of,
     hold_part,
     hold_rectangle,
     hold_slots,
     hold_steps,
-    hold_tile,
     steps_of,
 )
 from streamlstm.engine.kernel_demands import Layout as Layout  # noqa: PLC0414  (as `apply_outputs` takes it)
@@ -128,46 +129,80 @@ def apply_outputs(
     rows[slots] = part
 
 
-def step_tile(
+def step_tiles(
     rows: Float32,
     layout: tuple[int, ...],
     numbers: tuple[Float64, Float64],
     batch: tuple[Any, ...],
-    tile: tuple[Any, ...],
-    advance: Callable[[Float32, Float32, Index | None], tuple[Float32, Float32]],
-    uses_time: int,
+    groups: tuple[Any, ...],
+    model: tuple[Any, ...],
+    most: int,
+    done: Index,
 ) -> bool:
-    """Step a `Tile` of `BatchArrays`: ask the model, and take its answers into the rows as `apply_outputs` does.
+    """Step `Groups` of `BatchArrays`, `most` at a time: ask a model (`Asked`), take its answers in as `apply_outputs`.
 
-    `advance` is `StepModel.advance`, given times where the model `uses_time`; what it raises comes out. False, and
-    nothing is touched, if not all it gives is finite.
+    What the model raises comes out. `done` (1,) gets how many groups are stepped, whole tiles; False if not all that
+    the model gives to the next tile is finite: of that and those behind it nothing is touched.
     """
     lay = hold_layout(layout, rows)
     hold_tuple("batch", batch, len(BatchArrays._fields))
-    hold_tuple("tile", tile, len(Tile._fields))
-    hold_numbers(uses_time)
-    held, groups = BatchArrays(*batch), Tile(*tile)
+    hold_tuple("groups", groups, len(Groups._fields))
+    hold_tuple("model", model, len(Asked._fields))
+    hold_tuple("calls", model[2], len(model[2]))
+    hold_numbers(model[1], most)
+    hold("done", done, np.int64, 1, writable=True)
+    held, whole = BatchArrays(*batch), Groups(*groups)
     hold_numbers_of(lay, numbers, held.tally)
-    hold_tile(lay, rows, held, groups)
-    state = np.empty((len(groups.slots), lay.state_size), np.float32)
-    asked = [
-        Answer(groups.places[:count], groups.slots[:count], groups.streams[:count], state, state, first, steps, ends)
-        for (first, steps, count), ends in (rectangles(groups.lengths) if len(state) else ())
-    ]
-    for one in asked:
+    hold_groups(lay, rows, held, whole)
+    if most < 1 or len(done) != 1:
+        raise ValueError("the arrays of tiles do not fit each other")
+    for one in _rectangles(whole):
         hold_rectangle(rows, held, one)
-    gather_columns(rows, lay.state_at, groups.slots, state)
-    for number, one in enumerate(asked):
-        x = held.values[steps_of(held.items, one.places, one.first, one.steps)]
-        times = held.times_ms[steps_of(held.items, one.places, one.first, one.steps)] if uses_time else None
-        outputs, state = advance(x, state[: len(one.slots)], times)
-        asked[number] = one._replace(outputs=outputs, state=state)
-        hold_answer(lay, held, asked[number])
-        if not (all_finite(outputs) and all_finite(state)):
+    done[0] = 0
+    for first in range(0, len(whole.slots), most):
+        tile = Groups(*(part[first : first + most] for part in whole))
+        answers = _asked(rows, lay, held, tile, Asked(*model), most)
+        if answers is None:
             return False
-    for one in asked:
-        apply_outputs(rows, layout, numbers, batch, one)
+        for one in answers:
+            apply_outputs(rows, layout, numbers, batch, one)
+        done[0] = first + len(tile.slots)
     return True
+
+
+def _rectangles(groups: Groups) -> list[Answer]:
+    """The rectangles of some groups, with nothing answered yet."""
+    none = np.empty((0, 0), np.float32)
+    return [
+        Answer(groups.places[:count], groups.slots[:count], groups.streams[:count], none, none, first, steps, ends)
+        for (first, steps, count), ends in (rectangles(groups.lengths) if len(groups.slots) else ())
+    ]
+
+
+def _asked(
+    rows: Float32, lay: Layout, batch: BatchArrays, tile: Groups, model: Asked, most: int
+) -> list[Answer] | None:
+    """A model's answers to a tile; None if not all are finite."""
+    answers = _rectangles(tile)
+    state = np.empty((len(tile.slots), lay.state_size), np.float32)
+    gather_columns(rows, lay.state_at, tile.slots, state)
+    for number, one in enumerate(answers):
+        at = steps_of(batch.items, one.places, one.first, one.steps)
+        x, times = batch.values[at], batch.times_ms[at] if model.uses_time else None
+        if number == 0 and len(tile.slots) == most and one.steps <= len(model.calls):
+            call = hold_call(lay, model.calls[one.steps - 1], one.steps, most)
+            call.x[:], call.state[:] = x, state
+            if times is not None:
+                call.time[:] = times
+            call.step()
+            outputs, state = call.y, call.next_state
+        else:
+            outputs, state = model.advance(x, state[: len(one.slots)], times)
+        answers[number] = one._replace(outputs=outputs, state=state)
+        hold_answer(lay, batch, answers[number])
+        if not (all_finite(outputs) and all_finite(state)):
+            return None
+    return answers
 
 
 def _answered(lay: Layout, answer: Answer) -> Answer:

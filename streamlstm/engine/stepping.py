@@ -9,27 +9,26 @@ same bits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.engine.batch import Batch
 from streamlstm.engine.finite import finite_answers
 from streamlstm.engine.halving import Halving, advance_of
-from streamlstm.engine.kernel_demands import NO_ANSWER, Answer, BatchArrays, Layout, Tile
-from streamlstm.engine.kernels import all_finite, apply_outputs, gather_columns, gather_steps, step_tile
+from streamlstm.engine.kernel_demands import NO_ANSWER, Answer, Asked, BatchArrays, Groups, Layout
+from streamlstm.engine.kernels import all_finite, apply_outputs, gather_columns, gather_steps, step_tiles
 from streamlstm.engine.overflow import MOST_REJECTED, why_rejected
-from streamlstm.engine.rejection import Flaw
 from streamlstm.engine.schedule import Items, Schedule, Segments
-from streamlstm.engine.schedule_python import MISSING
 from streamlstm.engine.scoring import SCALED_ERROR_EDGES, new_tally, scored_feature
 from streamlstm.engine.series_cache import Arena
 from streamlstm.engine.silences import Silences
 from streamlstm.engine.staircase import Rectangle, rectangles
 from streamlstm.engine.threads import Threads
+from streamlstm.engine.whole_tiles import whole_tile_calls
 from streamlstm.errors import StepError
 from streamlstm.models import NEVER, NO_GAPS, Gaps, StepModel
 from streamlstm.store.record import Extras, RecordFormat, Rows
@@ -40,51 +39,15 @@ Float32 = NDArray[np.float32]
 Floats = NDArray[np.floating[Any]]  # float32, or float64 where numbers are pairs
 Float64 = NDArray[np.float64]
 
-# Of states in a tile: they, what is computed from them and their records fit a cache of 1 MB. Twice as many take 2 to
-# 3 % more at 32 to 512 units, half as many 1 %.
-TILE_BYTES = 1 << 18
+# Of states in a tile: they, what is computed from them and their records fit a cache of 1 MB, and so do the records of
+# the next tile, which come meanwhile. With 256 kB a value takes 2 % more.
+TILE_BYTES = 160 << 10
 MIN_TILE, MAX_TILE = 64, 4096  # segments
+# The fewest of a model of one step a call, as `train` makes by default: it has some hundred nodes, and a call takes as
+# long as a hundred rows. With 64 a value takes 10 to 20 % more.
+MIN_TILE_ONE_STEP = 192
 CHAINS_BYTES = 64 << 20  # of records that chains stepped beside each other may take
 LEAST_SHARED = 1024  # values: below, other threads are not worth waking up
-
-
-@dataclass(slots=True)
-class Batch:
-    """The values of a batch, and what came of them. Items are numbered through all streams.
-
-    While they are stepped they stand in the schedule's order: what a series reads and writes lies side by side.
-    """
-
-    items: Items
-    values: Float32  # (n, F) as the model is fed: what stands in for missing ones is written here
-    y: Floats  # (n, columns) predictions; meaningless for items that have none
-    tally: Float64  # (streams, TALLY_COLUMNS)
-    refused: list[int] = field(default_factory=list)  # items without an answer
-    without_past: list[int] = field(default_factory=list)  # of these the missing ones
-    rejected: dict[int, Flaw] = field(default_factory=dict)  # of these the others, and why
-    counted: list[int] = field(default_factory=list)  # of these the ones that their series' record counts
-    anew: list[int] = field(
-        default_factory=list
-    )  # items that a series began anew with, as it had had too many of those
-
-    def is_missing(self, items: Index) -> Mask | None:
-        """Which of some items were missing; None if none of the batch was out of the ordinary."""
-        return None if self.items.marks is None else (self.items.marks[items] & MISSING) > 0
-
-    def number_back(self, order: Index, count: int) -> None:
-        """Have all stand by the numbers of the `count` items again, which stood in their order (m,) in the schedule.
-
-        Items that are not in it have anything for a prediction.
-        """
-        if len(order):
-            place = np.empty(count, np.int64) if count == len(order) else np.zeros(count, np.int64)
-            place[order] = np.arange(len(order))
-            self.y = self.y.take(place, axis=0)
-        else:
-            self.y = np.empty((count, self.y.shape[1]), self.y.dtype)
-        for items in (self.refused, self.without_past, self.counted, self.anew):
-            items[:] = order[items].tolist()
-        self.rejected = {int(order[item]): flaw for item, flaw in self.rejected.items()}
 
 
 class Beside(NamedTuple):
@@ -139,12 +102,13 @@ class Stepper:
         idle_ms: int = NEVER,
         gaps: Gaps = NO_GAPS,
         against: bool = False,
+        beat: Callable[[], object] = lambda: None,
         beside: Beside | None = None,
     ) -> None:
         """Missing values `hold` the last one, or are stood in for by the model's own forecasts.
 
-        Behind scores stands what they are of, if they are held `against` it (see `kernel_demands.Layout`). Tiles of
-        a level are stepped `beside` each other, if that is given.
+        Behind scores stands what they are of, if they are held `against` it (see `kernel_demands.Layout`). `beat` is
+        called before each call of the model; tiles of a level are stepped `beside` each other, if that is given.
         """
         self._bare, self._model, self._format = model, Halving(model), record_format
         self._uses_time = model.spec.uses_time
@@ -162,7 +126,8 @@ class Stepper:
             targets=model.spec.stand_ins,
         )
         states = TILE_BYTES // (4 * max(1, record_format.state_size))
-        self._tile = min(max(states, MIN_TILE), MAX_TILE)
+        self._tile = min(max(states, MIN_TILE if model.spec.chunking else MIN_TILE_ONE_STEP), MAX_TILE)
+        self._calls = whole_tile_calls(model, self._tile, beat)
         self._chains = max(1, CHAINS_BYTES // record_format.size)
         self._failures: dict[int, str] = {}  # what segments of the last tile failed with, by their place in it
 
@@ -222,18 +187,27 @@ class Stepper:
 
         In any thread, with a model for it. Raises StepError if the model fails, and no record has changed.
         """
-        held, at = rows, tile.row
-        if on_copies:
-            held, at = rows.take(tile.row, axis=0), np.arange(len(tile.row))
-            self.silences.by(advance_of(model)).act(held, batch.items.times_ms[tile.first_items()])
-            if self._stand_in(batch, held, tile) is not None:
-                return False
-        arrays = BatchArrays(tile.items, batch.values, batch.items.times_ms, batch.items.marks, batch.y, tally)
-        groups = Tile(tile.place, tile.length, at, tile.stream)
-        done = step_tile(held, self.layout, self.numbers, arrays, groups, model.advance, self._uses_time)
-        if done and on_copies:
-            rows[tile.row] = held
-        return done
+        done = np.zeros(1, np.int64)
+        if not on_copies:
+            return self._step_tiles(batch, rows, tile, model, tally, done)
+        held = rows.take(tile.row, axis=0)
+        self.silences.by(advance_of(model)).act(held, batch.items.times_ms[tile.first_items()])
+        if self._stand_in(batch, held, tile) is not None:
+            return False
+        mine = tile._replace(row=np.arange(len(tile.row)))
+        if not self._step_tiles(batch, held, mine, model, tally, done):
+            return False
+        rows[tile.row] = held
+        return True
+
+    def _step_tiles(
+        self, batch: Batch, rows: Rows, segments: Segments, model: StepModel, tally: Float64, done: Index
+    ) -> bool:
+        """Step segments tile by tile; False if not all of the next one has a finite answer. `done` (1,) are stepped."""
+        arrays = BatchArrays(segments.items, batch.values, batch.items.times_ms, batch.items.marks, batch.y, tally)
+        groups = Groups(segments.place, segments.length, segments.row, segments.stream)
+        asked = Asked(model.advance, self._uses_time, self._calls if model is self._bare else ())
+        return step_tiles(rows, self.layout, self.numbers, arrays, groups, asked, self._tile, done)
 
     def _shared_tile(self, segments: int, threads: int) -> int:
         """How many segments a tile has, so that each thread gets as many tiles, unless they were too small for it."""
@@ -243,19 +217,34 @@ class Stepper:
 
     def _step(self, batch: Batch, rows: Rows, segments: Segments, *, on_copies: bool = False) -> None:
         """Step segments of one level, carrying rows; what cannot be answered is noted in the batch."""
-        for tile in segments.tiles(self._tile):
-            with suppress(StepError):  # it arises again below, for the values that it is for
-                if self._try_whole(batch, rows, tile, self._bare, batch.tally, on_copies=on_copies):
-                    continue
-            tried = self._try(batch, rows, tile, on_copies=on_copies)
-            if tried is not None:
-                bad, held = tried
-                alone = tile.length[bad] == 1
-                failures = [self._failures.get(place) for place in bad[alone].tolist()]
-                self._refuse(batch, rows, tile.take(bad[alone]), held[alone], failures)
-                rest = tile.take(bad[~alone])
-                for half in rest.halves() if len(rest.row) else ():
-                    self._step(batch, rows, half, on_copies=True)
+        if on_copies:
+            for tile in segments.tiles(self._tile):
+                with suppress(StepError):  # it arises again below, for the values that it is for
+                    if self._try_whole(batch, rows, tile, self._bare, batch.tally, on_copies=True):
+                        continue
+                self._step_apart(batch, rows, tile, on_copies=True)
+            return
+        while len(segments.row):
+            done = np.zeros(1, np.int64)
+            with suppress(StepError):  # likewise
+                if self._step_tiles(batch, rows, segments, self._bare, batch.tally, done):
+                    return
+            first = int(done[0])
+            self._step_apart(batch, rows, segments.take(slice(first, first + self._tile)), on_copies=False)
+            segments = segments.take(slice(first + self._tile, None))
+
+    def _step_apart(self, batch: Batch, rows: Rows, tile: Segments, *, on_copies: bool) -> None:
+        """Step a tile not all of which can be answered."""
+        tried = self._try(batch, rows, tile, on_copies=on_copies)
+        if tried is None:
+            return
+        bad, held = tried
+        alone = tile.length[bad] == 1
+        failures = [self._failures.get(place) for place in bad[alone].tolist()]
+        self._refuse(batch, rows, tile.take(bad[alone]), held[alone], failures)
+        rest = tile.take(bad[~alone])
+        for half in rest.halves() if len(rest.row) else ():
+            self._step(batch, rows, half, on_copies=True)
 
     def _try(self, batch: Batch, rows: Rows, tile: Segments, *, on_copies: bool) -> tuple[Index, Rows] | None:
         """Step a tile; returns its segments without an answer and their rows just before it; None if there are none.

@@ -21,7 +21,7 @@ from streamlstm.models.spec import FLOAT16, MAX_STATE_SIZE, METADATA_KEY, ModelS
 if TYPE_CHECKING:
     from streamlstm.models._integer_division import answer_overflow
     from streamlstm.models.bits import check_bits, step_by_step
-    from streamlstm.models.interface import StepModel
+    from streamlstm.models.interface import SmallCall, StepModel
     from streamlstm.models.mixing import (
         FIRST_PARTS,
         LEAST_SHARE,
@@ -52,6 +52,7 @@ __getattr__ = imported_later(
         "answer_overflow": "_integer_division",
         "check_bits": "bits",
         "step_by_step": "bits",
+        "SmallCall": "interface",
         "StepModel": "interface",
         "FIRST_PARTS": "mixing",
         "LEAST_SHARE": "mixing",

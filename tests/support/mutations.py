@@ -39,6 +39,7 @@ from support.mutations_threads import (
     done_twice,
     live_values_moved_by_one,
     live_values_not_taken_in,
+    whole_tiles_answered_once,
 )
 from support.mutations_told import (
     anomalies_of_challengers_told,
@@ -318,6 +319,7 @@ MUTATIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "live values not taken in": ("everything", live_values_not_taken_in),
     "live values moved by one": ("everything", live_values_moved_by_one),
     "asked before the batch before": ("threads", asked_before_the_batch_before),
+    "whole tiles answered once": ("an LSTM", whole_tiles_answered_once),
     "later predictions kept": ("imports", later_predictions_kept),
     "exported while it moves": ("imports", exported_while_it_moves),
     "imported without a fence": ("imports", replaced_without_a_fence),

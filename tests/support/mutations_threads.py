@@ -1,4 +1,4 @@
-"""Mistakes of values stepped in threads, of a few at a time or live, that the simulation has to find."""
+"""Mistakes of values in threads, in whole tiles, of a few at a time or live, that the simulation has to find."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import streamlstm.engine.few
 import streamlstm.engine.live
 import streamlstm.engine.stepping
+import streamlstm.engine.whole_tiles
 from streamlstm.engine.live import LiveRead
 from streamlstm.engine.stepping import Stepper
 from streamlstm.engine.threads import Threads
@@ -29,7 +30,7 @@ def done_twice(patch: pytest.MonkeyPatch) -> None:
 
 def asked_before_the_batch_before(patch: pytest.MonkeyPatch) -> None:
     """Threads begin while the batch before is not taken in, from the records before that."""
-    step, step_tile = Stepper.step, streamlstm.engine.stepping.step_tile
+    step, step_tiles = Stepper.step, streamlstm.engine.stepping.step_tiles
     seen: dict[int, Any] = {}  # records by their address, as they were before the batch before
 
     def noting(stepper: Any, items: Any, schedule: Any, arena: Any) -> Any:
@@ -37,15 +38,32 @@ def asked_before_the_batch_before(patch: pytest.MonkeyPatch) -> None:
         seen[arena.rows.ctypes.data] = stepper.stale
         return step(stepper, items, schedule, arena)
 
-    def step_stale(rows: Any, layout: Any, numbers: Any, batch: Any, tile: Any, *others: Any) -> bool:
+    def step_stale(rows: Any, layout: Any, numbers: Any, batch: Any, groups: Any, *others: Any) -> bool:
         stale, at = seen.get(rows.ctypes.data), layout.state_at // 4
         if stale is not None and stale.shape == rows.shape:
             states = slice(at, at + layout.state_size)
-            rows[tile.slots, states] = stale[tile.slots, states]
-        return step_tile(rows, layout, numbers, batch, tile, *others)
+            rows[groups.slots, states] = stale[groups.slots, states]
+        return step_tiles(rows, layout, numbers, batch, groups, *others)
 
     patch.setattr(Stepper, "step", noting)
-    patch.setattr(streamlstm.engine.stepping, "step_tile", step_stale)
+    patch.setattr(streamlstm.engine.stepping, "step_tiles", step_stale)
+
+
+def whole_tiles_answered_once(patch: pytest.MonkeyPatch) -> None:
+    """Calls of whole tiles through arrays that stay where they are give what they gave first."""
+    make = streamlstm.engine.whole_tiles._call
+
+    def once(*given: Any) -> Any:
+        call, done = make(*given), list[bool]()
+
+        def step() -> None:
+            if not done:
+                call.step()
+                done.append(True)
+
+        return call._replace(step=step)
+
+    patch.setattr(streamlstm.engine.whole_tiles, "_call", once)
 
 
 def a_few_not_taken_in(patch: pytest.MonkeyPatch) -> None:

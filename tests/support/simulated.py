@@ -58,6 +58,7 @@ class Kind:
     seeds: int = 30  # that CI plays: all of `expected` happens within them, and every mutation of the kind is found
     short_way: bool = True  # whether a few values go their own way, or in threads too
     half: bool = False  # where these are 0: the LSTM carries float16
+    tile: int = stepping.MAX_TILE  # series of a tile at most
 
 
 KINDS = {
@@ -164,7 +165,7 @@ KINDS = {
         options={**SCORED, "threads": 2, "tried": 3},
         short_way=False,
     ),
-    "an LSTM": Kind(expected=STORE, models=0),
+    "an LSTM": Kind(expected=STORE, models=0, short_way=False, tile=2),
     "an LSTM in float16": Kind(expected=STORE, models=0, half=True, options={"corrected": 0.2}),
 }
 
@@ -194,7 +195,7 @@ def simulate(name: str, seed: int) -> Simulation:
     )
     most_live = live.MOST if kind.short_way else 1
     with (
-        patch.multiple(stepping, LEAST_SHARED=2, MIN_TILE=1),  # batches are small
+        patch.multiple(stepping, LEAST_SHARED=2, MIN_TILE=1, MAX_TILE=kind.tile),  # batches are small
         patch.object(few, "MOST", few.MOST * kind.short_way),
         patch.object(live, "MOST", most_live),
     ):

@@ -198,24 +198,47 @@ class Advance:
         return y.astype(np.float32).reshape(steps, batch, self._outputs), after.astype(np.float32)
 
 
-def step_tile(rng: np.random.Generator) -> Call:
-    """Groups of one length or several, and a model that has an answer to all of them, or not."""
+class Bound:
+    """Such a model's call through arrays that stay where they are."""
+
+    def __init__(self, advance: Advance, arrays: tuple[Any, ...], uses_time: int) -> None:
+        self._advance, self._arrays, self._uses_time = advance, arrays, uses_time
+
+    def __call__(self) -> None:
+        x, state, time, y, next_state = self._arrays
+        y[:], next_state[:] = self._advance(x, state, time if self._uses_time else None)
+
+
+def _model(rng: np.random.Generator, layout: Layout, most: int) -> tuple[Any, ...]:
+    """A model, and its calls for tiles of so many groups; it has an answer to all of them, or not."""
+    advance = Advance(layout.outputs, rng.choice([0.0, 0.0, np.nan, np.inf]))
+    uses_time, calls = int(rng.integers(0, 2)), list[tuple[Any, ...]]()
+    for steps in range(1, int(rng.integers(2, 5))):
+        x, y = floats(rng, steps, most, layout.features), floats(rng, steps, most, layout.outputs)
+        state, next_state = floats(rng, most, layout.state_size), floats(rng, most, layout.state_size)
+        arrays = (x, state, np.zeros((steps, most), np.int64), y, next_state)
+        calls.append((*arrays, Bound(advance, arrays, uses_time)))
+    return advance, uses_time, tuple(calls)
+
+
+def step_tiles(rng: np.random.Generator) -> Call:
+    """Groups of one length or several, in a tile or some."""
     _, (rows, layout, numbers, (_, values, times, marks, y, tally), _) = apply_outputs(rng)
     lengths = np.sort(rng.integers(1, 5, int(rng.integers(0, 6))))[::-1].copy()
-    items, features = rng.permutation(int(lengths.sum())), layout.features
+    items, features, most = rng.permutation(int(lengths.sum())), layout.features, int(rng.integers(1, 5))
     values, times = floats(rng, len(items), features), rng.integers(0, 2**63 - 1, len(items))
     marks = None if marks is None else rng.choice(np.array([0, 0, 2, 8], np.uint8), len(items))
     y = np.zeros((len(items), layout.columns), y.dtype)
     groups = (np.cumsum(lengths) - lengths, lengths, rng.permutation(SLOTS)[: len(lengths)])
-    odd = rng.choice([0.0, 0.0, np.nan, np.inf])
-    return "step_tile", [
+    return "step_tiles", [
         rows,
         layout,
         numbers,
         (items, values, times, marks, y, tally),
         (*groups, rng.integers(0, 2, len(lengths))),
-        Advance(layout.outputs, odd),
-        int(rng.integers(0, 2)),
+        _model(rng, layout, most),
+        most,
+        np.zeros(1, np.int64),
     ]
 
 
@@ -270,7 +293,7 @@ CARRY = (
     gather_steps,
     all_finite,
     apply_outputs,
-    step_tile,
+    step_tiles,
     gather_live,
     apply_live,
     calibrate,

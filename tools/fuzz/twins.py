@@ -26,7 +26,7 @@ from streamlstm.store.resp import Texts, codec_python
 KEYS = {b"k": 0, b"other": 1}
 # Arguments with arrays that name items, places and slots: that no item or row is two series' own is the caller's to see
 # to, as looking would take longer than the work; what each twin makes of it lies within its arrays.
-TWICE = {"apply_outputs": {3, 4}, "step_tile": {3, 4}, "apply_live": {3, 5}}
+TWICE = {"apply_outputs": {3, 4}, "step_tiles": {3, 4}, "apply_live": {3, 5}}
 FUNCTIONS = ("scan_read", "scan_live", "find_slots", "skip_replies", "calls", "calls", "calls", "calls", "number")
 
 

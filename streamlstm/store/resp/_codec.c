@@ -7,6 +7,9 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #include "_arrays.h"
 #include "_decimal.h"
@@ -89,39 +92,53 @@ static int read_time(const char *text, int64_t length, int64_t *time_ms) {
 
 enum { ID_AT, ID_LENGTH, TIME, ITEMS, NAME_AT, NAME_LENGTH, TEXT_AT, TEXT_LENGTH, SLOT, VALUE, ODD, COLUMNS };
 
-/* Where what is found of an entry's items goes. */
+/* Where what is found of the next items goes, and for how many there is room. */
 typedef struct {
     int64_t *name_at, *name_length, *text_at, *text_length;
     float *numbers;
     char *odd;
+    int64_t left;
 } Items;
+
+/* Give back the room that is left. */
+static void give_back(Buffer *columns, Form form, Items *items) {
+    size_t n = (size_t)items->left;
+    for (int column = NAME_AT; column <= TEXT_LENGTH; column++) columns[column].used -= n * 8;
+    columns[VALUE].used -= n * (size_t)width_of(form) * sizeof *items->numbers;
+    columns[ODD].used -= n;
+    items->left = 0;
+}
 
 /* Room for so many items; -2 with an exception set. */
 static int add_items(Buffer *columns, int64_t count, Form form, Items *items) {
+    give_back(columns, form, items);
     size_t n = (size_t)count;
     items->name_at = buffer_add(&columns[NAME_AT], n * 8), items->name_length = buffer_add(&columns[NAME_LENGTH], n * 8);
     items->text_at = buffer_add(&columns[TEXT_AT], n * 8), items->text_length = buffer_add(&columns[TEXT_LENGTH], n * 8);
     items->numbers = buffer_add(&columns[VALUE], n * (size_t)width_of(form) * sizeof *items->numbers);
     items->odd = buffer_add(&columns[ODD], n);
-    return items->name_at && items->name_length && items->text_at && items->text_length && items->numbers && items->odd
-               ? 0
-               : -2;
+    if (!items->name_at || !items->name_length || !items->text_at || !items->text_length || !items->numbers || !items->odd)
+        return -2;
+    items->left = count;
+    return 0;
 }
 
-static int scan_items(Cursor *cursor, Form form, int64_t count, Buffer *columns) {
+static int scan_items(Cursor *cursor, Form form, int64_t count, Buffer *columns, Items *items) {
     /* An item takes twelve bytes at least: where it is said that there are more than there can be, one of them is not. */
-    int64_t most = (cursor->size - cursor->at) / 12 + 1;
-    Items items;
-    if (add_items(columns, count < most ? count : most, form, &items) < 0) return -2;
-    for (int64_t i = 0; i < count; i++, items.numbers += width_of(form)) {
-        if (read_bulk(cursor, &items.name_at[i], &items.name_length[i]) < 0 ||
-            read_bulk(cursor, &items.text_at[i], &items.text_length[i]) < 0)
+    int64_t most = (cursor->size - cursor->at) / 12 + 1, room = count < most ? count : most;
+    if (room > items->left && add_items(columns, room, form, items) < 0) return -2;
+    Items next = *items;
+    for (int64_t i = 0; i < count; i++, next.numbers += width_of(form)) {
+        if (read_bulk(cursor, &next.name_at[i], &next.name_length[i]) < 0 ||
+            read_bulk(cursor, &next.text_at[i], &next.text_length[i]) < 0)
             return -1;
-        int good = read_value(cursor->data + items.text_at[i], items.text_length[i], form, items.numbers);
+        int good = read_value(cursor->data + next.text_at[i], next.text_length[i], form, next.numbers);
         if (good < 0) return -2;
-        items.odd[i] = !good;
-        for (int number = 0; !good && number < width_of(form); number++) items.numbers[number] = NAN;
+        next.odd[i] = !good;
+        for (int number = 0; !good && number < width_of(form); number++) next.numbers[number] = NAN;
     }
+    *items = (Items){next.name_at + count, next.name_length + count, next.text_at + count, next.text_length + count,
+                     next.numbers, next.odd + count, next.left - count};
     return 0;
 }
 
@@ -131,19 +148,22 @@ static int scan_entries(Cursor *cursor, Form form, Buffer *columns) {
     if (read_array(cursor, &entries) < 0) return -1;
     if (!entries) return 0;
     /* An entry takes 15 bytes at least; as with items, one of those said beyond is not there. */
-    int64_t most = (cursor->size - cursor->at) / 15 + 1;
-    size_t room = 8 * (size_t)(entries < most ? entries : most);
+    int64_t most = (cursor->size - cursor->at) / 15 + 1, there = entries < most ? entries : most;
+    size_t room = 8 * (size_t)there;
+    Items next = {.left = 0};
     if (!(at = buffer_add(&columns[ID_AT], room)) || !(length = buffer_add(&columns[ID_LENGTH], room)) ||
-        !(time_ms = buffer_add(&columns[TIME], room)) || !(items = buffer_add(&columns[ITEMS], room)))
+        !(time_ms = buffer_add(&columns[TIME], room)) || !(items = buffer_add(&columns[ITEMS], room)) ||
+        add_items(columns, there, form, &next) < 0) /* for one of each, as many entries have */
         return -2;
     for (; entries > 0; entries--, at++, length++, time_ms++, items++) {
         if (read_array(cursor, &parts) < 0 || parts != 2 || read_bulk(cursor, at, length) < 0 ||
             read_time(cursor->data + *at, *length, time_ms) < 0 || read_array(cursor, &fields) < 0 || fields % 2)
             return -1;
         *items = fields / 2;
-        int problem = fields ? scan_items(cursor, form, fields / 2, columns) : 0;
+        int problem = fields ? scan_items(cursor, form, fields / 2, columns, &next) : 0;
         if (problem) return problem;
     }
+    give_back(columns, form, &next);
     return 0;
 }
 
@@ -499,6 +519,20 @@ done:
     return result;
 }
 
+/* As much as the C library always asks the system for anew. Such memory is emptied page by page as it is touched, which takes four
+ * times as long as what is written there; with large pages a quarter of that. */
+enum { FRESH_BYTES = 32 << 20, LARGE_PAGE = 2 << 20 };
+static void wish_for_large_pages(PyObject *bytes) {
+#ifdef MADV_HUGEPAGE
+    if (PyBytes_GET_SIZE(bytes) < FRESH_BYTES) return;
+    uintptr_t begin = (uintptr_t)PyBytes_AS_STRING(bytes), end = begin + (size_t)PyBytes_GET_SIZE(bytes);
+    begin = (begin + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE, end = end / LARGE_PAGE * LARGE_PAGE;
+    (void)madvise((void *)begin, end - begin, MADV_HUGEPAGE);
+#else
+    (void)bytes;
+#endif
+}
+
 /* Names, and of each the row of words that its slot has, in turn. */
 static PyObject *pack_records(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
@@ -520,6 +554,7 @@ static PyObject *pack_records(PyObject *module, PyObject *const *args, Py_ssize_
     }
     int beyond = multiply_sizes(names.count, bulk_size(each), &size) || texts_add_sizes(&names, &size);
     if (!(result = new_bytes(size, beyond))) goto done;
+    wish_for_large_pages(result);
     char *to = PyBytes_AS_STRING(result);
     const char *row = b[ROWS].buf;
     for (Py_ssize_t i = 0; i < names.count; i++) {

@@ -18,7 +18,7 @@ from support.compiled import CARRIES, CODECS, carry, codec, needs_compiled
 # What is written to, of the arguments by position, and by position in those that are tuples.
 WRITTEN: dict[str, set[tuple[int, int]]] = {"lay_out": {(2, 0)}, "gather_columns": {(3, 0)}, "gather_steps": {(4, 0)}}
 WRITTEN |= {"apply_outputs": {(0, 0), (3, 4), (3, 5)}, "apply_live": {(0, 0), (6, 0), (7, 0)}, "gather_live": {(4, 0)}}
-WRITTEN |= {"step_tile": {(0, 0), (3, 4), (3, 5)}}
+WRITTEN |= {"step_tiles": {(0, 0), (3, 4), (3, 5), (7, 0)}}
 WRITTEN |= {"calibrate": {(0, 0), (4, 0), (5, 0)}}
 MAKERS = {maker.__name__: maker for maker in (*calls.CODEC, *calls.CARRY)}
 
