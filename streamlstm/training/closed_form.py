@@ -119,7 +119,7 @@ def fit_linear(forecaster: Forecaster, panel: Panel, penalty: float) -> None:
         chosen = data.full & some
         x, y = data.features[chosen].double().numpy(), data.targets[chosen].double().numpy()
         there = data.usable[chosen].numpy()
-        weight, bias = fit_outputs(x, y, there, penalty)
+        weight, bias = _fit_steps(forecaster, x, y, there, penalty)
         forecaster.skip.set_full(weight, bias)
         said = x @ weight + bias
         _set_std(forecaster.skip.output_std, said, there)
@@ -133,6 +133,21 @@ def fit_linear(forecaster: Forecaster, panel: Panel, penalty: float) -> None:
             max(penalty, 1.0),
         )
         forecaster.skip.set_short(weight, bias)
+
+
+def _fit_steps(
+    forecaster: Forecaster, x: Float64, y: Float64, there: NDArray[np.bool_], penalty: float
+) -> tuple[Float64, Float64]:
+    """As `fit_outputs`, each step ahead on the columns that it looks at."""
+    targets, unseen = len(forecaster.outputs.targets), forecaster.lags.unseen
+    if not any(unseen):
+        return fit_outputs(x, y, there, penalty)
+    weight, biases = np.zeros((x.shape[1], y.shape[1])), []
+    for step, columns in enumerate(unseen):
+        seen, of_step = np.delete(np.arange(x.shape[1]), columns), slice(step * targets, (step + 1) * targets)
+        weight[seen, of_step], bias = fit_outputs(x[:, seen], y[:, of_step], there[:, of_step], penalty)
+        biases.append(bias)
+    return weight, np.concatenate(biases)
 
 
 def usable_steps(usable: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from streamlstm.models import ARIMA, TRAINED, UNIVERSAL, UNIVERSAL_FILE, Model
 from streamlstm.tables import Series
-from streamlstm.training.blending.ahead import Ahead, find_ahead, season_ahead
+from streamlstm.training.blending.ahead import Ahead, Earlier, find_ahead, season_ahead
 from streamlstm.training.blending.arimas import COMMON_SEASONS, Arimas, fit_arimas
 from streamlstm.training.blending.shares import OTHER_POWER, TRAINED_POWER, mean_squares, shares_by
 from streamlstm.training.forecaster import Forecaster
@@ -30,6 +30,8 @@ from streamlstm.training.seasons import Seasons, season_candidates
 Float64 = NDArray[np.float64]
 
 FEW = 2_000  # training values: of no more, the forecast is blended in any case
+EARLIER = (0.35, 0.5, 0.65)  # of few values: what ARIMAs know that are judged further ahead before the validation part
+LEAST_KNOWN = 20  # values
 PAYS = 0.995  # of the trained one's error in validation, what the mean's has to be where there are more
 MOST_STEPS = 20_000  # of the longest series: the universal model takes 0.1 ms of the training for each, several times
 # How likely shares of the trained one, the universal model and the ARIMAs are, and of the first two (`shares_by`).
@@ -122,12 +124,26 @@ def find_blends(searched: Forecaster, panel: Panel, series: Sequence[Series], as
     if every.shape[2] > 1 and (further is not None or count > 1):
         season = season_ahead(searched.config.seasons, arimas[0])
         other = every + (said[1] - every[..., 0])[..., None] if further is None else further[:, None]
-        ahead = find_ahead(values, panel.observed[..., 0], every, other, season, starts, naive)
+        few = further is not None and int(starts[0]) <= FEW
+        earlier = _earlier(searched, panel, _seasons(panel, series, asked)) if few else []
+        ahead = find_ahead(values, panel.observed[..., 0], every, other, season, starts, naive, earlier)
     first = Blend(
         shares=shares, arimas=arimas[0], ahead=ahead, trained_steps=int(starts.max()), trained_values=int(starts.sum())
     )
     last = replace(first, arimas=arimas[1], trained_steps=int(panel.lengths.max()), trained_values=trained_values)
     return Blends(last, first)
+
+
+def _earlier(searched: Forecaster, panel: Panel, seasons: Sequence[int]) -> list[Earlier]:
+    """What ARIMAs that know some of the values say of those up to the next ones, or to the validation part."""
+    values, start = panel.values[:, 0, 0], int(validation_starts(panel)[0])
+    ends = [int(panel.lengths[0] * share) for share in EARLIER]
+    found = []
+    for end, stop in zip(ends, [*ends[1:], start], strict=True):
+        arimas = fit_arimas(values[:end], seasons, logs=not searched.config.exact) if end >= LEAST_KNOWN else None
+        if arimas is not None:
+            found.append(Earlier(arimas.further(values[:stop], searched.config.horizon), end))
+    return found
 
 
 def _shares(errors: Float64) -> tuple[float, ...]:

@@ -6,8 +6,8 @@ shift counts less; not more sharply than that, since a mean is better than a cho
     share_k / (sum_k + a hundredth of the largest sum)^2 / what makes all weights one.
 
 The universal model takes one step a call, so this does too. It does not say further steps than the next: the mean
-of those is of the other two, the last value and that a season before, by shares of each step alone (`ahead`): errors of
-one step of late tell little of many. Where there are no ARIMAs, the trained one's moved by as much as the universal
+of those is of the other two and of simple ones, by shares of each step alone (`ahead`): errors of one step of late tell
+little of many. Where there are no ARIMAs, the trained one's moved by as much as the universal
 model says another next value stand for theirs.
 """
 
@@ -36,7 +36,7 @@ from streamlstm.models import (
 )
 from streamlstm.models.graph import Graph, without_needless_cuts
 from streamlstm.nn import OnnxOperations, added
-from streamlstm.training.blending.ahead import Ahead, backwards, season_before
+from streamlstm.training.blending.ahead import Ahead, simple_forecasts, simple_shares
 from streamlstm.training.blending.arima_nodes import ArimaNodes, arimas_state
 from streamlstm.training.blending.blend import Blend
 from streamlstm.training.export.model_writer import Exportable, check_export, export_model
@@ -124,7 +124,7 @@ def _blended(model_bytes: bytes, blend: Blend) -> bytes:
             if further is None:
                 later = _further_of_several(side, own, bounded, changes, blend.ahead)
             else:
-                later = _further(own, (*further, _season_before(changes, blend.ahead.season, width)), blend.ahead, most)
+                later = _further(own, (*further, changes), blend.ahead, most)
             theirs_too = _added(value, later)
         columns.append(theirs_too)
     halves = [side.concat(list(half), axis=1) for half in zip(*columns, strict=False)]
@@ -147,15 +147,16 @@ def _apart(value: Sym, said: tuple[Sym, ...]) -> Sym:
 
 
 def _further(own: Sym, others: tuple[Sym, Sym, Sym], ahead: Ahead, most: Sym) -> Sym:
-    """The changes (B, n) to further steps: means of the trained ones, `own`, others, and none, the last value.
+    """The changes (B, n) to further steps: means of the trained ones, `own`, others, and simple ones.
 
     Those are the ARIMAs', at `most` (B, 1); whether there are enough values for any, 1 or 0, (B, 1), else the trained
-    ones stand in for them; and those to the values a season before, (B, n).
+    ones stand in for them; and the latest changes, in which the simple ones are linear.
     """
-    arimas, there, before = others
+    arimas, there, changes = others
     bounded = arimas.maximum(-most).node("Min", most)
-    ours, theirs, _, seasonal = (torch.tensor(shares) for shares in zip(*ahead.shares, strict=True))
-    return own * ours + (own + (bounded - own) * there) * theirs + before * seasonal
+    ours, theirs = (torch.tensor(shares) for shares in list(zip(*ahead.shares, strict=True))[:2])
+    simple = simple_shares(ahead).astype(np.float32)
+    return own * ours + (own + (bounded - own) * there) * theirs + changes[:, -len(simple) :] @ torch.from_numpy(simple)
 
 
 def _further_of_several(side: OnnxOperations, own: Sym, said: Sym, changes: Sym, ahead: Ahead) -> Sym:
@@ -163,22 +164,10 @@ def _further_of_several(side: OnnxOperations, own: Sym, said: Sym, changes: Sym,
 
     `said` are the changes to the next (B, 2) that the two say, bounded. All is linear in what there is: one product.
     """
-    steps, kept = len(ahead.shares), max(1, ahead.season)
-    ours, theirs, _, seasonal = np.array(ahead.shares, np.float32).T
-    matrix = np.concatenate([np.diag(ours + theirs), [-theirs, theirs], _since(ahead.season, steps + 1) * seasonal])
-    return side.concat([own, said, changes[:, -kept:]], axis=1) @ torch.from_numpy(matrix)
-
-
-def _season_before(changes: Sym, season: int, width: int) -> Sym:
-    """How far from the latest value those are that are a season before steps 2 to `width` ahead, (B, width - 1)."""
-    return changes[:, -max(1, season) :] @ torch.from_numpy(_since(season, width))
-
-
-def _since(season: int, width: int) -> NDArray[np.float32]:
-    """The latest changes, of a season or one, times this are those back to a season before steps 2 to `width` ahead."""
-    kept = max(1, season)
-    counted = np.arange(kept)[:, None] >= kept - backwards(season, width)[1:]  # the changes since: the latest so many
-    return -counted.astype(np.float32)
+    ours, theirs = np.array(ahead.shares)[:, :2].T
+    simple = simple_shares(ahead)
+    matrix = np.concatenate([np.diag(ours + theirs), [-theirs, theirs], simple]).astype(np.float32)
+    return side.concat([own, said, changes[:, -len(simple) :]], axis=1) @ torch.from_numpy(matrix)
 
 
 def _padded(x: Sym) -> Sym:
@@ -261,9 +250,8 @@ def check_blended(model_bytes: bytes, blend: Blend, own: bytes, x: Floats, time:
         # A mean is between the parts; of what is bounded, between them and the value.
         season = blend.ahead.season
         kept = np.cumsum(np.clip(np.diff(values, axis=0, prepend=values[:1]), -MOST_MOVED, MOST_MOVED), axis=0)
-        before = np.stack([season_before(row, season, trained.shape[2])[:, 1:] for row in kept.T], axis=1)
-        before += (values - kept)[..., None]
-        every = np.stack([low, other[..., 1:], np.broadcast_to(values[..., None], low.shape), before])
+        simple = np.stack([simple_forecasts(row, season, trained.shape[2])[..., 1:] for row in kept.T], axis=2)
+        every = np.stack([low, other[..., 1:], *(simple + (values - kept)[..., None])])
         low, high = np.nanmin(every, axis=0), np.nanmax(every, axis=0)
     state, rounding = model.initial_state(x.shape[1]), 0.0 if model.spec.exact else ROUNDING
     for step in range(len(x)):

@@ -63,7 +63,8 @@ class Candidates(NamedTuple):
     median: Value  # (T, B, O)
     change: Value  # (T, B, O), from the value before the latest; 0 at a series' first
     unit: Value  # (T, B, O), what errors are measured in
-    further: Sequence[tuple[Value, Value]] = ()  # the model's and the short forecast of each step after the next
+    # The model's and the short forecast of each step after the next; of one target, of all of these side by side.
+    further: Sequence[tuple[Value, Value]] = ()
     seasonal: Sequence[Value] = ()  # (T, B, O) of each season: the value one before the next; as the first four
 
 
@@ -137,7 +138,7 @@ class Mixture(nn.Module):
         weights = (sums / sharp).softmax(dim=axis) @ self._shares.t().contiguous()  # of the parts
         mixed = [self._sum(weights, parts, self.parts)]
         weights = weights @ self._further if given.further else weights
-        mixed += [self._sum(weights, self._joined(model, short, *others)) for model, short in given.further]
+        mixed += [self._further_sum(weights, model, short, *others) for model, short in given.further]
         after = self._flat(now[-1:], self.parts + 1)
         wrong = None if side.folds else wrong * self._preferences
         return side.concat(mixed, axis=2), wrong, (errors, after, means)
@@ -173,6 +174,13 @@ class Mixture(nn.Module):
         if self.targets > 1:
             columns = tuple(column.unsqueeze(3) for column in columns)
         return of(columns[0]).concat(columns, axis=3 if self.targets > 1 else 2)
+
+    def _further_sum(self, weights: Value, model: Value, short: Value, smoothed: Value, median: Value) -> Value:
+        """The weighted sum of a further step's parts, or of one target those of all further steps (T, B, n)."""
+        if self.targets > 1:
+            return self._sum(weights, self._joined(model, short, smoothed, median))
+        of_model, of_short, of_smoothed, of_median = weights.split([1] * FIRST_PARTS, dim=2)
+        return model * of_model + short * of_short + (smoothed * of_smoothed + median * of_median)
 
     def _sum(self, weights: Value, parts: Value, count: int = FIRST_PARTS) -> Value:
         """The weighted sum of parts over the last axis, by a product: ONNX's ReduceSum has not the same bits."""

@@ -104,6 +104,7 @@ class Forecaster(nn.Module):
             neighbours=config.neighbours,
             local=self.scaling.is_local,
             exact=config.exact,
+            horizon=config.horizon,
         )
         spacing = config.spacing_ms if config.sees_gaps else None
         self.timing = TimeFeatures(config.calendar, spacing) if config.uses_time else None

@@ -44,8 +44,13 @@ class Outputs:
         return of(x).concat([self.next(x)] * self.horizon, axis=x.dim() - 1 if isinstance(x, Tensor) else 2)
 
     def steps(self, y: Value) -> list[Value]:
-        """Cut y (T, B, O) into what is said of each step ahead, (T, B, targets)."""
+        """Cut y (T, B, O) into what is said of each step ahead, (T, B, targets).
+
+        Of one target, all steps but the next stay side by side: one operator does for them.
+        """
         if self.horizon == 1:
             return [y]
         count = len(self.targets)
+        if count == 1:
+            return [y[:, :, 0:1], y[:, :, 1 : self.size]]
         return [y[:, :, first : first + count] for first in range(0, self.size, count)]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from streamlstm.models import UNIVERSAL_FILE, Model, step_by_step
 from streamlstm.tables import Series
 from streamlstm.training import train
-from streamlstm.training.blending.ahead import Ahead, find_ahead, season_before
+from streamlstm.training.blending.ahead import Ahead, Earlier, find_ahead, simple_forecasts
 from streamlstm.training.blending.arimas import fit_arimas
 from streamlstm.training.blending.blend import Blend
 from streamlstm.training.blending.graph import check_blended, with_blend
@@ -22,9 +22,9 @@ Float64 = NDArray[np.float64]
 
 
 def only(blend: Blend, part: int) -> Blend:
-    """The blend whose further steps are one of its four parts', the season being 12."""
-    shares = (tuple(float(number == part) for number in range(4)),) * 2
+    """The blend whose further steps are one of its parts', the season being 12."""
     assert blend.ahead is not None
+    shares = (tuple(float(number == part) for number in range(len(blend.ahead.shares[0]))),) * 2
     return dataclasses.replace(blend, ahead=dataclasses.replace(blend.ahead, season=12, shares=shares))
 
 
@@ -53,16 +53,18 @@ def test_further_steps_are_means_too(values: Float64) -> None:
     wanted = (
         step_by_step(Model(own), x, None)[0][:, 0],
         result.blend.arimas.further(values, 3),
-        np.repeat(values[:, None], 3, axis=1),
-        season_before(values, 12, 3),
+        *simple_forecasts(values, 12, 3)[:3],
     )
+    assert len(wanted) == len(result.blend.ahead.shares[0])
     check_parts(own, result.blend, values, wanted)
 
 
-def shares_ahead(values: Float64, trained: Float64, other: Float64, season: int, start: int) -> Ahead:
+def shares_ahead(
+    values: Float64, trained: Float64, other: Float64, season: int, start: int, earlier: Sequence[Earlier] = ()
+) -> Ahead:
     """By errors on one series (N,) from `start` on, of what is said, (N, steps)."""
     one = values[:, None], np.ones((len(values), 1), bool), trained[:, None], other[:, None]
-    return find_ahead(*one, season, np.array([start]), np.ones(1))
+    return find_ahead(*one, season, np.array([start]), np.ones(1), earlier)
 
 
 def test_further_steps_of_noise_are_little_worse_than_the_best_simple_ones() -> None:
@@ -77,17 +79,47 @@ def test_further_steps_of_noise_are_little_worse_than_the_best_simple_ones() -> 
     assert all(shares[0] < 0.1 for shares in found.shares)
     assert all(sum(shares) == pytest.approx(1, abs=1e-5) for shares in found.shares)
     found = shares_ahead(season, wild, arimas.further(season, 4), 12, 150)
-    assert all(shares[3] > 0.8 for shares in found.shares)
+    assert all(shares[3] + shares[4] > 0.8 for shares in found.shares)  # of one season before, of one and two
     few = shares_ahead(walk[:5], wild[:5], said[:5], 12, 5)
     assert len({*few.shares}) == 1, "without an error of a step there is what is likely beforehand"
 
 
 def test_a_season_before_is_counted_in_whole_seasons() -> None:
     """Five steps ahead of a season of four is one, a season later; before the first value there is that one."""
-    values = np.arange(10.0)
-    np.testing.assert_array_equal(season_before(values, 4, 5)[8], [5, 6, 7, 8, 5])
-    np.testing.assert_array_equal(season_before(values, 4, 5)[1], [0, 0, 0, 1, 0])
-    np.testing.assert_array_equal(season_before(values, 0, 2)[8], [8, 8])
+    values = np.arange(20.0) ** 2
+    last, before, both, moved = simple_forecasts(values, 4, 5)
+    np.testing.assert_array_equal(last[18], np.full(5, 18**2))
+    np.testing.assert_array_equal(before[18], np.array([15, 16, 17, 18, 15]) ** 2)
+    np.testing.assert_array_equal(before[1], [0, 0, 0, 1, 0])
+    older = np.array([11, 12, 13, 14, 7]) ** 2
+    np.testing.assert_array_equal(both[18], (before[18] + older) / 2)
+    begin = (np.array([14, 14, 14, 14, 10]) ** 2 + np.array([10, 10, 10, 10, 2]) ** 2) / 2
+    np.testing.assert_array_equal(moved[18], values[18] + both[18] - begin)
+    for said in simple_forecasts(values, 0, 2):
+        np.testing.assert_array_equal(said[8], [64, 64])
+    of_half_the_changes = simple_forecasts(np.arange(500.0), 200, 1)[:, 450, 0]
+    np.testing.assert_array_equal(of_half_the_changes, [450, 251, 251, 451])  # two seasons before is not carried
+
+
+def test_what_was_said_earlier_counts_where_little_is_known() -> None:
+    """Two values of validation leave the ARIMA most; that it was bad at earlier times takes its share away."""
+    walk = np.cumsum(np.random.default_rng(8).normal(size=200))
+    wild = walk[:, None] + 5 * np.random.default_rng(9).normal(size=(200, 3))
+    few = shares_ahead(walk, wild, wild, 0, 198)
+    more = shares_ahead(walk, wild, wild, 0, 198, [Earlier(wild[:150], 60), Earlier(wild[:198], 150)])
+    for little, much in zip(few.shares, more.shares, strict=True):
+        assert little[1] > 0.3
+        assert much[1] < 0.1 * sum(much[1:])
+
+
+def test_of_many_series_the_simple_ones_count_more_far_ahead() -> None:
+    """Without an error, twelve steps ahead each of them is as likely as two thirds of a trained one, else a third."""
+    values, said = np.zeros((5, 3)), np.zeros((5, 3, 14))
+    nothing = np.full(3, 5)
+    found = find_ahead(values, np.ones((5, 3), bool), said, said, 4, nothing, np.ones(3)).shares
+    assert found[0][2] < 0.7 * found[0][0]
+    assert found[10] == found[12]
+    assert found[0][2] < found[5][2] < found[10][2] < found[10][0]
 
 
 def test_further_steps_of_series_of_several_sizes_are_judged_in_their_own_units() -> None:
@@ -125,9 +157,9 @@ def test_further_steps_of_several_series_are_means_too(level: float) -> None:
     wanted = (
         trained,
         trained + universal[0][:, 0, :1] - trained[:, :1],
-        np.repeat(values[:, None], 3, axis=1),
-        season_before(values, 12, 3),
+        *simple_forecasts(values, 12, 3),
     )
+    assert len(wanted) == len(result.blend.ahead.shares[0])
     check_parts(own, result.blend, values, wanted)
 
 

@@ -234,6 +234,22 @@ def test_features_of_a_full_history_are_the_lags_of_the_definition() -> None:
     assert full[:, 0, 0].tolist() == [t >= lags.length for t in range(40)]
 
 
+def test_further_steps_see_the_values_a_season_before_each() -> None:
+    """Those that are not among the recent changes, each step its own; the next step and the stack what they saw."""
+    lags = LagFeatures(1, recent=3, seasons=(9,), neighbours=1, horizon=3)
+    plain = LagFeatures(1, recent=3, seasons=(9,), neighbours=1)
+    z = torch.randn(40, 1, 1, generator=torch.Generator().manual_seed(0))
+    features, others = (one(z, one.initial_state(1)).features[:, 0] for one in (lags, plain))
+    v = z[:, 0, 0]
+    for t in range(lags.length, 40):
+        torch.testing.assert_close(features[t, 6:8], torch.stack([v[t - 5] - v[t], v[t - 6] - v[t]]))
+    assert lags.unseen == [[6, 7], [6], []]  # two ahead v[t - 6] to v[t - 8], three ahead v[t - 5] to v[t - 7]
+    assert lags.length == plain.length
+    torch.testing.assert_close(features[:, lags.recurrent], others[:, plain.recurrent])
+    assert set(range(lags.columns)) - {*lags.seasonal} == {0, 1, 2, lags.columns - 2, lags.columns - 1}
+    assert LagFeatures(1, recent=9, seasons=(9,), neighbours=1, horizon=3).unseen == [[], [], []]
+
+
 def test_a_wide_season_is_three_means_around_a_season_ago() -> None:
     """The columns between the single lags and the level are window means less the latest value, by float64."""
     lags = LagFeatures(1, recent=2, wide_seasons=(72,))

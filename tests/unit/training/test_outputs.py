@@ -68,6 +68,17 @@ def test_every_step_ahead_is_forecast_far_better_than_by_the_last_value(scaling:
         assert np.abs(wrong).mean() < (0.9 if step == 1 else 0.4) * np.abs(naive).mean()
 
 
+def test_a_long_season_is_seen_at_every_step_ahead() -> None:
+    """Of a season longer than the recent changes each step is forecast from the values a season before it."""
+    profile = np.random.default_rng(5).normal(0, 10, 40)
+    values = np.tile(profile, 12) + np.random.default_rng(6).normal(0, 0.5, 480)
+    options = dataclasses.replace(SMALL, seasons=(40,), horizon=12, blend=False)
+    model = Model(train([Series("s", None, values[:, None])], options).model_bytes)
+    said = serve(model, [Series("s", None, values[:, None])]).outputs[0]
+    for step in range(1, 13):
+        assert np.abs(said[384 : 480 - step, step - 1] - values[384 + step :]).mean() < 2  # of a mean change of 11
+
+
 def test_each_step_ahead_is_scored_beside_the_last_value_then_known() -> None:
     """What is said two and three steps ahead is compared with the value it was said of, as the naive forecast is."""
     values = seasonal()
