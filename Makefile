@@ -47,8 +47,8 @@ fuzz-files: $(DEV)/installed  ## Damaged and hostile files to every command that
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-3600} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} $(PYTEST) tests/acceptance/hostile/test_files.py
 
 # What is compiled, and what is read from strangers.
-WATCHED := tests/unit/compiled tests/unit/store/test_codec.py tests/unit/engine/test_carry.py tests/unit/engine/test_single.py \
-	tests/unit/engine/test_entries.py tests/unit/engine/test_threads.py
+WATCHED := tests/unit/compiled tests/unit/store/test_codec.py tests/unit/engine/test_carry.py tests/unit/engine/test_live.py \
+	tests/unit/engine/test_few.py tests/unit/engine/test_entries.py tests/unit/engine/test_threads.py
 SANITIZED := tools/fuzz/sanitized.sh $(DEV)/bin/python
 
 sanitize: $(DEV)/installed  ## The compiled parts under the sanitizers: their tests, and ten seconds of random calls
