@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import re
 import subprocess
 import sys
@@ -38,6 +39,14 @@ class Row(NamedTuple):
 
 
 LEARNING = {"torch", "onnx"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kept() -> Iterator[None]:
+    """To look for garbage among all that was parsed would take longer than to parse it."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @cache
