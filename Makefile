@@ -63,7 +63,8 @@ every-float32:  ## Whether each of the 2^32 float32 has a text that is read back
 	$(CC) -std=c11 -O2 -Wall -Wextra -Werror tools/fuzz/every_float32.c -o build/every_float32 -lm
 	build/every_float32
 
-check: lint strict  ## Everything CI runs
+check: $(DEV)/installed  ## Everything CI runs
+	$(MAKE) --no-print-directory -j 2 lint strict
 	$(MAKE) --no-print-directory -j 2 aside test
 
 # Beside the tests, which wait for a fifth of their time. What it says is shown where it fails.
