@@ -48,7 +48,8 @@ fuzz-files: $(DEV)/installed  ## Damaged and hostile files to every command that
 
 # What is compiled, and what is read from strangers.
 WATCHED := tests/unit/compiled tests/unit/store/test_codec.py tests/unit/engine/test_carry.py tests/unit/engine/test_live.py \
-	tests/unit/engine/test_entries.py tests/unit/engine/test_threads.py tests/unit/engine/test_whole_tiles.py
+	tests/unit/engine/test_few.py tests/unit/engine/test_entries.py tests/unit/engine/test_threads.py \
+	tests/unit/engine/test_whole_tiles.py
 SANITIZED := tools/fuzz/sanitized.sh $(DEV)/bin/python
 
 sanitize: $(DEV)/installed  ## The compiled parts under the sanitizers: their tests, and ten seconds of random calls
@@ -63,7 +64,8 @@ every-float32:  ## Whether each of the 2^32 float32 has a text that is read back
 	$(CC) -std=c11 -O2 -Wall -Wextra -Werror tools/fuzz/every_float32.c -o build/every_float32 -lm
 	build/every_float32
 
-check: lint strict  ## Everything CI runs
+check: $(DEV)/installed  ## Everything CI runs
+	$(MAKE) --no-print-directory -j 2 lint strict
 	$(MAKE) --no-print-directory -j 2 aside test
 
 # Beside the tests, which wait for a fifth of their time. What it says is shown where it fails.

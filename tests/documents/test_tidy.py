@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import gc
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,10 +17,14 @@ import pytest
 
 from support.paths import ROOT
 
+# Each rule is one test of all files, in one process: a file is read and parsed once, and not for each rule.
+pytestmark = pytest.mark.xdist_group("tidy")
+
 PACKAGE = ROOT / "streamlstm"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 TOOLS = sorted((ROOT / "tools").rglob("*.py"))
+PROGRAM = [path for path in SOURCES if path != PACKAGE / "__init__.py"]
 
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 60
@@ -35,9 +41,24 @@ class Row(NamedTuple):
 LEARNING = {"torch", "onnx"}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def kept() -> Iterator[None]:
+    """To look for garbage among all that was parsed would take longer than to parse it."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@cache
 def parse(path: Path) -> ast.Module:
     """The syntax tree of a file."""
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """All that the syntax tree of a file consists of."""
+    return list(ast.walk(parse(path)))
 
 
 def name_of(path: Path) -> str:
@@ -70,60 +91,67 @@ def dotted_of(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
 
 
-def imports(tree: ast.Module, path: Path) -> Iterator[str]:
+@cache
+def imports(path: Path) -> list[str]:
     """Every dotted name a file imports, at its top or inside a function."""
     package = ["streamlstm", *path.relative_to(PACKAGE).parent.parts] if path.is_relative_to(PACKAGE) else []
-    for node in ast.walk(tree):
+    found: list[str] = []
+    for node in nodes(path):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             start = ".".join([*base, *([node.module] if node.module else [])])
-            yield from (f"{start}.{alias.name}" for alias in node.names) if start == "streamlstm" else (start,)
+            found += (f"{start}.{alias.name}" for alias in node.names) if start == "streamlstm" else (start,)
+    return found
 
 
-def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     """Every function and method of a file."""
-    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return (node for node in nodes(path) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if dotted_of(path)], ids=name_of)
-def test_a_module_imports_only_what_its_folder_may(path: Path) -> None:
-    """Every import of a module is allowed to its row, lazy ones included."""
-    folder = folder_of(dotted_of(path))
+def allowed(name: str, folder: str) -> bool:
+    """Whether a module of a folder may import a name."""
     row = TABLE[folder]
+    first, _, rest = name.partition(".")
+    if first != "streamlstm":
+        return first in sys.stdlib_module_names or first in row.packages
+    return not rest or rest in {"__version__", "load"} or folder_of(rest) in row.folders | {folder}
+
+
+def test_a_module_imports_only_what_its_folder_may() -> None:
+    """Every import of a module is allowed to its row, lazy ones included."""
     wrong = []
-    for name in imports(parse(path), path):
-        first, _, rest = name.partition(".")
-        if first != "streamlstm":
-            allowed = first in sys.stdlib_module_names or first in row.packages
-        elif not rest or rest in {"__version__", "load"}:  # of the package itself
-            allowed = True
-        else:
-            allowed = folder_of(rest) in row.folders | {folder}
-        if not allowed:
-            wrong.append(name)
-    assert not wrong, f"{name_of(path)} is in {folder!r}, which must not import {', '.join(wrong)}"
+    for path in PROGRAM:
+        folder = folder_of(dotted_of(path))
+        wrong += [
+            f"{name_of(path)} is in {folder!r}, which must not import {name}"
+            for name in imports(path)
+            if not allowed(name, folder)
+        ]
+    assert not wrong
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if dotted_of(path)], ids=name_of)
-def test_a_module_asks_other_folders_at_their_door(path: Path) -> None:
+def test_a_module_asks_other_folders_at_their_door() -> None:
     """What a folder's `__init__` imports is for others; what else is inside is its own."""
-    folder = folder_of(dotted_of(path))
-    names = [name.removeprefix("streamlstm.") for name in imports(parse(path), path) if name.startswith("streamlstm.")]
-    wrong = [
-        name
-        for name in names
-        if name not in {"__version__", "load"} and folder_of(name) not in {folder, name.replace(".", "/")}
-    ]
-    assert not wrong, f"{name_of(path)} looks inside of other folders: {', '.join(wrong)}"
+    wrong = []
+    for path in PROGRAM:
+        folder = folder_of(dotted_of(path))
+        names = [name.removeprefix("streamlstm.") for name in imports(path) if name.startswith("streamlstm.")]
+        wrong += [
+            f"{name_of(path)} looks inside of another folder: {name}"
+            for name in names
+            if name not in {"__version__", "load"} and folder_of(name) not in {folder, name.replace(".", "/")}
+        ]
+    assert not wrong
 
 
 def test_a_row_names_nothing_that_is_not_imported() -> None:
     """So the picture drawn from the table shows what is, not what once was; `cli` may import all of them."""
     used: dict[str, set[str]] = {name: set() for name in TABLE}
     for path in SOURCES:
-        for name in imports(parse(path), path) if dotted_of(path) else ():
+        for name in imports(path) if dotted_of(path) else ():
             first, _, rest = name.partition(".")
             ours = first == "streamlstm" and rest not in {"", "__version__", "load"}
             used[folder_of(dotted_of(path))].add(folder_of(rest) if ours else first)
@@ -157,13 +185,15 @@ def test_the_package_has_few_entries_at_its_top() -> None:
     assert len(names) <= 12, sorted(names)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_only_the_learning_folders_know_torch_and_onnx(path: Path) -> None:
+def test_only_the_learning_folders_know_torch_and_onnx() -> None:
     """No module besides those that train imports torch or onnx, not even inside a function."""
-    if dotted_of(path) and LEARNING & TABLE[folder_of(dotted_of(path))].packages:
-        return
-    found = {name.partition(".")[0] for name in imports(parse(path), path)} & LEARNING
-    assert not found, f"{name_of(path)} imports {found}"
+    wrong = [
+        f"{name_of(path)} imports {', '.join(found)}"
+        for path in SOURCES
+        if not dotted_of(path) or not LEARNING & TABLE[folder_of(dotted_of(path))].packages
+        if (found := {name.partition(".")[0] for name in imports(path)} & LEARNING)
+    ]
+    assert not wrong
 
 
 @pytest.mark.parametrize(
@@ -203,17 +233,18 @@ def test_commands_load_no_package_that_they_do_not_need(modules: str, unneeded: 
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("path", [*SOURCES, *TESTS, *TOOLS], ids=name_of)
-def test_modules_and_functions_stay_small(path: Path) -> None:
+def test_modules_and_functions_stay_small() -> None:
     """A module has fewer than 400 lines and a function fewer than 60: more is two jobs."""
-    text = path.read_text(encoding="utf-8")
-    assert text.count("\n") < MAX_MODULE_LINES, f"{name_of(path)} has {text.count(chr(10))} lines"
-    long = [
-        f"{function.name} ({lines} lines)"
-        for function in functions(parse(path))
-        if (lines := (function.end_lineno or 0) - function.lineno + 1) >= MAX_FUNCTION_LINES
-    ]
-    assert not long, f"{name_of(path)}: {', '.join(long)}"
+    long = []
+    for path in (*SOURCES, *TESTS, *TOOLS):
+        count = path.read_text(encoding="utf-8").count("\n")
+        long += [f"{name_of(path)} has {count} lines"] if count >= MAX_MODULE_LINES else []
+        long += [
+            f"{name_of(path)}: {function.name} ({lines} lines)"
+            for function in functions(path)
+            if (lines := (function.end_lineno or 0) - function.lineno + 1) >= MAX_FUNCTION_LINES
+        ]
+    assert not long
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.[ch]")), ids=name_of)
@@ -225,40 +256,52 @@ def test_functions_in_c_stay_small(path: Path) -> None:
     assert [name for name, _, body in defined if body.count("\n") >= MAX_FUNCTION_LINES] == []
 
 
-@pytest.mark.parametrize("path", [*SOURCES, *TOOLS], ids=name_of)
-def test_a_module_says_its_job_in_one_line(path: Path) -> None:
+def test_a_module_says_its_job_in_one_line() -> None:
     """The first line of a module's docstring is a sentence."""
-    docstring = ast.get_docstring(parse(path))
-    assert docstring is not None, f"{name_of(path)} has no docstring"
-    assert docstring.splitlines()[0].endswith((".", ":", "?")), f"{name_of(path)}: {docstring.splitlines()[0]!r}"
+    first = {name_of(path): (ast.get_docstring(parse(path)) or "").partition("\n")[0] for path in (*SOURCES, *TOOLS)}
+    assert not {name: line for name, line in first.items() if not line.endswith((".", ":", "?"))}
 
 
-@pytest.mark.parametrize("path", [path for path in TESTS if path.name.startswith("test_")], ids=name_of)
-def test_every_test_states_a_behaviour(path: Path) -> None:
+def test_every_test_states_a_behaviour() -> None:
     """Every test has a docstring of one line."""
-    tests = [function for function in functions(parse(path)) if function.name.startswith("test_")]
-    wrong = [test.name for test in tests if len((ast.get_docstring(test) or "").splitlines()) != 1]
-    assert not wrong, f"{name_of(path)}: {', '.join(wrong)}"
-
-
-@pytest.mark.parametrize("path", [path for path in SOURCES if path.name != "keys.py"], ids=name_of)
-def test_key_names_are_born_in_one_place(path: Path) -> None:
-    """No text of the program outside keys.py spells the suffix of a Redis key; docstrings may name them."""
-    tree = parse(path)
-    documentation = {
-        id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    }
-    suffix = re.compile(r":(predictions|state|meta|dead|lease)\b")
-    found = [
-        node.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation
-        if suffix.search(node.value)
+    tests = [
+        (f"{name_of(path)}: {function.name}", ast.get_docstring(function) or "")
+        for path in TESTS
+        if path.name.startswith("test_")
+        for function in functions(path)
+        if function.name.startswith("test_")
     ]
-    assert not found, f"{name_of(path)}: {found}"
+    assert len(tests) > 1000
+    assert not [name for name, docstring in tests if len(docstring.splitlines()) != 1]
+
+
+def test_key_names_are_born_in_one_place() -> None:
+    """No text of the program outside keys.py spells the suffix of a Redis key; docstrings may name them."""
+    suffix = re.compile(r":(predictions|state|meta|dead|lease)\b")
+    found = []
+    for path in SOURCES:
+        if path.name == "keys.py":
+            continue
+        expressions = (node for node in nodes(path) if isinstance(node, ast.Expr))
+        documentation = {id(node.value) for node in expressions if isinstance(node.value, ast.Constant)}
+        found += [
+            f"{name_of(path)}: {node.value!r}"
+            for node in nodes(path)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation
+            if suffix.search(node.value)
+        ]
+    assert not found
 
 
 def test_no_two_test_modules_share_a_name() -> None:
     """The runner imports them by it, and collects nothing where two do."""
     names = [path.name for path in TESTS if path.name.startswith("test_")]
     assert sorted(names) == sorted(set(names))
+
+
+def test_what_make_names_is_there() -> None:
+    """Every file and folder of the repository in the Makefile exists: those of `sanitize` were renamed once."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = re.findall(r"(?<![\w./)-])(?:tests|tools|streamlstm|docs|deploy)/[\w./-]+", text)
+    assert len(named) > 10
+    assert not [name for name in named if not (ROOT / name).exists()]

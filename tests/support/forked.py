@@ -260,6 +260,7 @@ def _open_streams(*, unbuffered: bool) -> None:
 
 
 def _load(modules: list[str]) -> None:
+    gc.disable()  # what is imported stays
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters of them, other tests see
         for name in modules:
@@ -267,6 +268,7 @@ def _load(modules: list[str]) -> None:
                 importlib.import_module(name)
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def _run(arguments: list[str]) -> None:

@@ -164,13 +164,13 @@ def check(client: redis.Redis, model: Model, made: list[tuple[str, list[str]]], 
     assert found == oracle.dead
 
 
-def eventually(condition: Callable[[], bool], timeout_s: float = 30.0) -> bool:
-    """Whether a condition comes true in time."""
+def eventually(condition: Callable[[], bool], timeout_s: float = 30.0, *, pause_s: float = 0.02) -> bool:
+    """Whether a condition comes true in time; looked at again after each pause."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if condition():
             return True
-        time.sleep(0.02)
+        time.sleep(pause_s)
     return False
 
 

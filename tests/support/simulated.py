@@ -55,7 +55,9 @@ class Kind:
     faults: Faults = field(default_factory=Faults)
     options: dict[str, Any] = field(default_factory=dict)
     models: int = 1
-    seeds: int = 30  # that CI plays: all of `expected` happens within them, and every mutation of the kind is found
+    # That CI plays: all of `expected` happens within them, and every mutation of the kind is found. Where a seed takes
+    # five to ten times as long as others do it is fewer: at least twice as many as that takes.
+    seeds: int = 30
     short_way: bool = True  # whether a few values go their own way, or in threads too
     half: bool = False  # where these are 0: the LSTM carries float16
     tile: int = stepping.MAX_TILE  # series of a tile at most
@@ -125,10 +127,11 @@ KINDS = {
         expected=(*STORE, *_around("read", "letters"), "rewind"), seeds=35, options={"corrected": 0.3, "odd": 0.2}
     ),
     "corrections of warm starts": Kind(
-        expected=(*STORE, "warm values", "rewind"), options={"corrected": 0.3, "warm": 0.3}
+        expected=(*STORE, "warm values", "rewind"), seeds=16, options={"corrected": 0.3, "warm": 0.3}
     ),
     "corrections of idle series": Kind(
         expected=(*STORE, "removed idle"),
+        seeds=15,
         options={"corrected": 0.3, "idle_ms": 6000, "extras": Extras(interval=0.9, score=True)},
     ),
     "corrections and lost input": Kind(
@@ -138,25 +141,31 @@ KINDS = {
     ),
     "corrections from checkpoints": Kind(
         expected=(*_around("kept"), "lost input", "corrections refused", "rewind"),
+        seeds=20,
         faults=Faults(lose_input=0.04, snapshot=0.1),
         options={"corrected": 0.3, "odd": 0.0, "checkpoint_every": 7},
     ),
     "corrections by models in roles": Kind(
-        expected=(*STORE, *ROLES, "rewind"), faults=PROMOTIONS, options={"tried": 3, "corrected": 0.3}
+        expected=(*STORE, *ROLES, "rewind"), seeds=15, faults=PROMOTIONS, options={"tried": 3, "corrected": 0.3}
     ),
     "late values refused, models in roles": Kind(
         expected=(*STORE, *ROLES, "rewind"),
+        seeds=12,
         faults=PROMOTIONS,
         options={"tried": 3, "corrected": 0.5, "late": "dead"},
     ),
     "corrections and imports": Kind(
-        expected=(*IMPORTED, "rewind"), faults=IMPORTS, options={"corrected": 0.3, "odd": 0.2}
+        expected=(*IMPORTED, "rewind"), seeds=15, faults=IMPORTS, options={"corrected": 0.3, "odd": 0.2}
     ),
     "corrections, torn commits": Kind(
         expected=TORN, faults=TEARS, options={"refused": ("proxy", "midst"), "daemons_at_work": 1, "corrected": 0.3}
     ),
     "corrections, another model": Kind(
-        expected=(*STORE, *CHANGE), faults=FAILOVERS, options={"replay": True, "corrected": 0.3}, models=2
+        expected=(*STORE, *CHANGE),
+        seeds=20,
+        faults=FAILOVERS,
+        options={"replay": True, "corrected": 0.3},
+        models=2,
     ),
     "threads": Kind(expected=(*STORE, "rewind"), faults=FAILOVERS, options={"threads": 3}, short_way=False),
     "threads, models in roles": Kind(

@@ -68,8 +68,9 @@ def test_each_is_told_once_whatever_is_killed(
         daemon = start("--redis", server.url, *SCORED)
         daemon.ready()
         add(client, made[first : first + 1000])
-        while len(client.xrange(KEYS.predictions, min=made[first][0], count=50)) < 50:
-            pass
+        assert eventually(
+            lambda first=first: len(client.xrange(KEYS.predictions, min=made[first][0], count=50)) == 50, pause_s=0.001
+        )
         if first == 3000:
             server.kill()
             server.start()

@@ -18,6 +18,7 @@ import pytest
 
 from streamlstm.cli.benchmark.report import render
 from support import models
+from support.json_schemas import problems
 from support.paths import ROOT
 
 
@@ -61,6 +62,7 @@ def test_quick_measures_everything(tmp_path: Path) -> None:
     """The report of --quick has every part with finite figures, says on what, leaves nothing behind, is a table too."""
     out = measured(tmp_path, "--quick", "--json")
     report = json.loads(out)
+    assert problems("bench", report) == []
     assert set(report) == {"date", "machine", "settings", "drain", "latency", "memory", "load"}
     assert set(report["machine"]) == {
         "compiled",
@@ -127,6 +129,7 @@ def test_a_model_it_cannot_feed_is_refused(tmp_path: Path, trouble: str) -> None
 def test_peers_answer_the_same_stream(tmp_path: Path) -> None:
     """Who is installed is measured, who is not is named with what installs it; each is said to lack what it lacks."""
     report = json.loads(measured(tmp_path, "--quick", "--only", "peers", "--json"))
+    assert problems("bench", report) == []
     rows = {row["peer"]: row for row in report["peers"]}
     packages = {"Keras stateful": "keras", "Bytewax": "bytewax", "River SNARIMAX": "river"}
     loop = "redis-py + onnxruntime loop"
