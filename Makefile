@@ -13,7 +13,7 @@ PYTEST := OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo check-install test docs pictures container chaos simulate examples fuzz fuzz-files sanitize every-float32 check aside \
-	lint strict types format clean
+	lint generated strict types format clean
 
 demo: $(BASE)/installed  ## Serve the packaged airline model and watch it forecast (no torch needed)
 	$(BASE)/bin/streamlstm demo
@@ -66,6 +66,7 @@ every-float32:  ## Whether each of the 2^32 float32 has a text that is read back
 
 check: $(DEV)/installed  ## Everything CI runs
 	$(MAKE) --no-print-directory -j 2 lint strict
+	$(MAKE) --no-print-directory generated
 	$(MAKE) --no-print-directory -j 2 aside test
 
 # Beside the tests, which wait for a fifth of their time. What it says is shown where it fails.
@@ -79,6 +80,8 @@ strict: $(DEV)/installed  ## Compile beside the sources what is compiled, with w
 lint: $(DEV)/installed
 	$(DEV)/bin/ruff check streamlstm tests tools setup.py
 	$(DEV)/bin/ruff format --check streamlstm tests tools setup.py
+
+generated: $(DEV)/installed  ## Whether the pages that are written from the code are current
 	$(DEV)/bin/python tools/reference.py --check
 
 types: $(DEV)/installed
