@@ -7,7 +7,6 @@ import csv
 import json
 import threading
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from streamlstm.daemon.http import forecast as page
 from streamlstm.errors import ModelChangedError, NoSeriesError, UsageError
 from streamlstm.store import MOST_KEPT_BYTES, Keys
 from support import models
+from support.asking import asked
 from support.server import Server
 from support.serving import Serving, run, serve, wait_for_position
 
@@ -73,18 +73,6 @@ def plain_loop(model: streamlstm.Model, series: str, count: int, steps: int) -> 
     return found
 
 
-def asked(daemon: Serving, query: dict[str, Any] | list[tuple[str, str]] | str) -> tuple[int, Any]:
-    """Status and JSON of a query."""
-    text = query if isinstance(query, str) else urllib.parse.urlencode(query)
-    try:
-        with urllib.request.urlopen(f"{daemon.ready()['http']}/forecast?{text}", timeout=60) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        body = error.read()
-        assert body.count(b"\n") == 1
-        return error.code, json.loads(body)
-
-
 def test_all_ways_say_what_a_plain_loop_says_and_touch_nothing(start: Started, tmp_path: Path) -> None:
     """Command, HTTP and Python alike, while values come; records are the same bytes before and after."""
     daemon, client, server = start(models.lstm(8), "--interval", "0.8")
@@ -126,47 +114,6 @@ def test_all_ways_say_what_a_plain_loop_says_and_touch_nothing(start: Started, t
         tmp_path, "verify", str(tmp_path / "model.onnx"), "values", "--redis", server.url, "--interval", "0.8"
     )
     assert verified.returncode == 0, verified.stderr
-
-
-def test_several_series_have_the_times_of_their_own_values(start: Started, tmp_path: Path) -> None:
-    """Learnt of each where nobody says them, over every way in; one with a single value has none, which is said."""
-    daemon, client, server = start(models.lstm(8))
-    for n in range(20):
-        values = {"minutes": n} if n % 2 == 0 else {"minutes": n, "two": -n}
-        client.xadd("values", values, id=f"{START_MS + 60_000 * n}-0")
-    client.xadd("values", {"single": 1}, id=f"{START_MS + 60_000 * 19}-1")
-    wait_for_position(client, "values", f"{START_MS + 60_000 * 19}-1")
-    names = ["minutes", "two", "single"]
-    due = {"minutes": "2023-11-14T22:33:20.000Z", "two": "2023-11-14T22:34:20.000Z", "single": None}
-    status, found = asked(daemon, [("series", name) for name in names])
-    assert status == 200
-    assert {one["series"]: one["forecast"][0]["time"] for one in found} == due
-    told = [*("--redis", server.url, "--steps", "3"), *(word for name in names for word in ("--series", name))]
-    done = run(tmp_path, "forecast", *told, "--json")
-    assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert {one["series"]: one["forecast"][0]["time"] for one in lines} == due
-    assert "times are missing; --spacing says it" in done.stderr
-    for kind in ("csv", "parquet"):
-        done = run(tmp_path, "forecast", *told, "-o", f"table.{kind}", "--json")
-        assert (done.returncode, json.loads(done.stdout)["times"]) == (0, False), done.stderr
-    with (tmp_path / "table.csv").open(newline="") as file:
-        assert {row["unique_id"]: row["ds"] or None for row in csv.DictReader(file) if row["step"] == "1"} == due
-    times = {
-        row["unique_id"]: row["ds"] for row in pq.read_table(tmp_path / "table.parquet").to_pylist() if row["step"] == 1
-    }
-    assert {name: None if when is None else when.isoformat()[:19] for name, when in times.items()} == {
-        name: None if when is None else when[:19] for name, when in due.items()
-    }
-
-
-def test_http_takes_the_spacing_that_is_served(start: Started) -> None:
-    """`serve --spacing` says it for whoever asks without one."""
-    daemon, client, _ = start(models.lstm(8), "--spacing", "1h")
-    push(client, ["a"], 5)
-    assert asked(daemon, {"series": "a"})[1]["forecast"][0]["time"] == "2023-11-14T23:13:24.000Z"
-    told = asked(daemon, {"series": "a", "spacing": "1s"})[1]
-    assert told["forecast"][0]["time"] == "2023-11-14T22:13:25.000Z"
 
 
 def test_while_values_come_serving_goes_on(start: Started, tmp_path: Path) -> None:
