@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
+from itertools import islice
 from typing import Protocol
 
 from streamlstm.store.keys import Keys
@@ -41,8 +42,9 @@ class Letters:
             self._after = page[-1][0]
             for own, fields in page:
                 self._places.update((_hashed(about), own) for about in letters_about(self._names, [fields]))
-            while len(self._places) > MOST_REMEMBERED:
-                del self._places[next(iter(self._places))]
+            beyond_most = max(0, len(self._places) - MOST_REMEMBERED)
+            for old in list(islice(self._places, beyond_most)):  # one by one each would be looked for from the front
+                del self._places[old]
         return self
 
     def __contains__(self, about: object) -> bool:

@@ -26,7 +26,7 @@ from streamlstm.engine.results import Result
 from streamlstm.models.model import Model
 from streamlstm.store.memory import MemoryServer, MemoryStore, MemoryStream
 from streamlstm.store.record.columns import NO_EXTRAS, Extras
-from streamlstm.store.resp import EntryId
+from streamlstm.store.resp import EntryId, encode_read
 from support import models
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.held import uncorrected
@@ -211,6 +211,28 @@ def test_a_stream_that_is_too_long_is_read_once(read_again: list[int], monkeypat
     first, *others = read_again[:5]
     assert 800 < first < 1700
     assert max(others) < 90
+
+
+def test_what_is_asked_for_other_series_is_not_taken_in() -> None:
+    """A flood of corrections takes no memory in the reading for another series, whatever spaces names have."""
+    asked = [b"%b 1-0 2" % name for name in (b"a b", b"b", b"a", b" a", b"a ", b"a b c")]
+    flood = (b"2-0", [part for text in [*asked, b"a", b"a 1-0", b""] for part in (b"!correct", text)])
+    past = Past(Engine(MODELS["lstm"]), [b"a", b"a b"])
+    assert past.take(encode_read({"values": [(b"1-0", [b"a", b"1"]), flood]}), "values") == (2, b"2-0")
+    assert past.asked == [(b"2-0", b"!correct", text) for text in (b"a b 1-0 2", b"a 1-0 2")]
+    assert past.items == 3
+
+
+def test_how_many_corrections_of_a_series_are_read_again_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as values; one of a series that few were asked of is made."""
+    monkeypatch.setattr(replay_corrections, "MOST_ITEMS", 100)
+    values = [("1-0", ["a", "1", "b", "1"]), ("2-0", ["a", "2", "b", "2"])]
+    flood = [(f"{3 + n}-0", ["!correct", f"a {1 + n % 2}-7 5"] * 10) for n in range(12)]
+    fixes = [("20-0", ["!correct", "a 1-0 5"]), ("21-0", ["!correct", "b 1-0 5"])]
+    held = answer(MODELS["lstm"], [*values, *flood, *fixes], most=1)
+    assert [letter.id for letter in held.dead[:120]] == [entry.encode() for entry, _ in flood for _ in range(10)]
+    assert [(letter.id, letter.value) for letter in held.dead[120:]] == [(b"20-0", b"a 1-0 5")]
+    assert "would take reading more" in held.dead[-1].error
 
 
 @pytest.mark.parametrize("gaps", [{}, {"gap_after_ms": 500, "spacing_ms": 10}])
