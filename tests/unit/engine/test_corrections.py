@@ -199,6 +199,18 @@ def test_what_was_refused_once_is_refused_at_once(read_again: list[int]) -> None
     assert_states_equal(held.state, oracle, Engine(MODELS["lstm"]).format)
 
 
+def test_records_that_lead_nowhere_any_more_are_tried_once(read_again: list[int]) -> None:
+    """What was remembered of a series and what follows was trimmed; what lies behind that can be corrected still."""
+    values = [(f"{n}-0", ["a", str(n % 7)]) for n in range(1, 3001)]
+    fixes = [(f"{3001 + n}-0", ["!correct", f"a {entry}-0 9"]) for n, entry in enumerate([2000, 2955, 2955, 2990])]
+    held = answer(MODELS["lstm"], [*values, *fixes], most=[3000, 1], lost=[0, 2950])
+    assert [letter.id.decode() for letter in held.dead] == ["3002-0", "3003-0"]
+    _, first, second, third = read_again
+    assert first > 200
+    assert second < 20
+    assert third < 40
+
+
 def test_a_stream_that_is_too_long_is_read_once(read_again: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is refused for that reads little more, until the input is short enough."""
     for module in (replay_corrections, reach):
