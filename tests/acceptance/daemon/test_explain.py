@@ -150,10 +150,7 @@ def test_of_any_other_model_what_it_carries_is_shown(
 def test_entries_of_a_state_may_have_no_axis_or_no_number_and_be_many(
     redis_url: str, start: Callable[..., Serving], tmp_path: Path
 ) -> None:
-    """What has no number is not shown, and of many the first are drawn; `state show` shows them all.
-
-    The last value may have the last id that there is.
-    """
+    """What has no number is not shown, of many the first are drawn; the last value may have the last id there is."""
     (tmp_path / "odd.onnx").write_bytes(odd_models.entries((), (0,), (2, 0), *[(2, 1, 3)] * 40))
     start("--redis", redis_url, model=tmp_path / "odd.onnx").ready()
     client = redis.Redis.from_url(redis_url, protocol=2)
