@@ -14,13 +14,14 @@ Parts = Mapping[str, NDArray[np.float32]]  # by name, in the shape that the mode
 
 WINDOW, COUNT = "window", "count"  # the last values (W, F), the oldest first, and how many of them have come
 MOST_TOLD = 8  # values of a window
+MOST_DRAWN = 24  # entries; a picture of a thousand takes minutes and gigabytes, and nobody looks through it
 
 
 def parts_of(spec: ModelSpec, state: NDArray[np.float32]) -> Parts:
-    """The entries of a state (D,)."""
+    """The entries of a state (D,), each of an axis at least; one that has room for no number is none."""
     ends = np.cumsum([entry.size for entry in spec.state])
     each = zip(spec.state, ends.tolist(), strict=True)
-    return {entry.name: state[end - entry.size : end].reshape(entry.shape) for entry, end in each}
+    return {entry.name: state[end - entry.size : end].reshape(entry.shape or (1,)) for entry, end in each if entry.size}
 
 
 def window_of(parts: Parts) -> NDArray[np.float32] | None:
@@ -49,14 +50,14 @@ def carried_lines(parts: Parts) -> Iterator[str]:
 
 
 def draw_carried(places: Any, parts: Parts) -> None:
-    """A window as lines, all else as strips of colours, on axes as `rows_of` says."""
+    """A window as lines, all else as strips of colours, the first MOST_DRAWN, on axes as `rows_of` says."""
     window = window_of(parts)
     if window is not None:
         places[0].plot(range(1 - len(window), 1), window, marker="o", markersize=3, linewidth=1.2)
         places[0].set_title("the window that the forecast is made of, as the model has it", loc="left", fontsize=10)
         places[0].set_xlabel("steps before the last value")
         return
-    for axes, (name, part) in zip(places, parts.items(), strict=True):
+    for axes, (name, part) in zip(places, parts.items(), strict=False):
         bound = max(float(np.abs(part).max(initial=0.0)), 1e-9)
         strip = part.reshape(-1, part.shape[-1])
         axes.imshow(strip, aspect="auto", interpolation="nearest", cmap="RdBu_r", vmin=-bound, vmax=bound)
@@ -66,4 +67,9 @@ def draw_carried(places: Any, parts: Parts) -> None:
 
 def rows_of(parts: Parts) -> list[float]:
     """The heights of the axes that are drawn on, inches."""
-    return [2.4] if window_of(parts) is not None else [1.0] * len(parts)
+    return [2.4] if window_of(parts) is not None else [1.0] * min(len(parts), MOST_DRAWN)
+
+
+def left_out(parts: Parts) -> str:
+    """What a picture does not show of them, to people."""
+    return f", the first {MOST_DRAWN} of these {len(parts):,}" if len(rows_of(parts)) == MOST_DRAWN < len(parts) else ""

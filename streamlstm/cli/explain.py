@@ -13,7 +13,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.cli.carried import Parts, carried_lines, draw_carried, parts_of, rows_of, window_of
+from streamlstm.cli.carried import Parts, carried_lines, draw_carried, left_out, parts_of, rows_of, window_of
 from streamlstm.cli.gates import GATES, TITLES
 from streamlstm.cli.options import counted, note, say
 from streamlstm.common import write_whole
@@ -36,6 +36,7 @@ WORDS = {
     "model_1.5": "one and a half of it",
 }
 WIDTH = 20  # signs of a bar
+LAST_MS = (1 << 63) - 1  # what is later counts as this
 MOST_SHOWN = 12  # candidates, the heaviest; what the others weigh is said in one line
 
 Float64 = NDArray[np.float64]
@@ -104,7 +105,7 @@ def _explained(stream: str, name: str, path: Path | None, server: Server) -> Exp
     last = np.array(told["last_value"], np.float64)
     said = np.array(list(told["last_prediction"].values())[: len(spec.outputs)], np.float64)
     data = path.read_bytes() if path is not None else kept[0]
-    time_ms = int(layout.header(row)["time_ms"][0]) + (spec.spacing_ms or 0)
+    time_ms = min(int(layout.header(row)["time_ms"][0]) + (spec.spacing_ms or 0), LAST_MS)
     candidates = candidates_of(spec, state, last, said)
     layers = _next(data, forecaster.model, state, last, said, time_ms)
     features = tuple(spec.features[place] for place in spec.forecast)
@@ -171,7 +172,7 @@ def _lines(one: Explained, plot: Path | None) -> Iterator[str]:
         yield "the model has neither candidates that it mixes nor gated layers that are carried from value to value"
     yield from carried_lines(one.carried)
     if plot is not None and one.is_drawn:
-        yield f"drawn in {plot}"
+        yield f"drawn in {plot}{left_out(one.carried)}"
 
 
 def _in_words(name: str) -> str:

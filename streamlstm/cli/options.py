@@ -305,10 +305,24 @@ def _exit_with_status(run: Callable[[], Any]) -> NoReturn:
     except UnicodeEncodeError as error:
         _fail(f"{error.object!r} is not UTF-8 text, which names and options have to be", EXIT_USAGE)
     except Exception as error:
-        if not _is_redis_error(error):
+        lack = _lack(error)
+        if lack is None and not _is_redis_error(error):
             raise  # a bug: its traceback is what a report needs
-        _fail(f"the server answered with an error: {error}", EXIT_FAILURE)
+        _fail(lack or f"the server answered with an error: {error}", EXIT_FAILURE)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _lack(error: Exception) -> str | None:
+    """What the machine, or a limit on the process, does not give; None if that is not what the error is about."""
+    said = str(error).strip().rpartition("\n")[2]  # numpy's reason is the last of many lines
+    mend = "free memory, or allow the process more (ulimit -v, ulimit -u)"
+    if isinstance(error, ImportError) and (".so" in said or ".dylib" in said):
+        return f"a library cannot be loaded: {said.removeprefix('Original error was: ')}; {mend}, or install it anew"
+    if isinstance(error, MemoryError):
+        return f"there is too little memory{': ' * bool(said)}{said}; {mend}"
+    if isinstance(error, RuntimeError) and said == "can't start new thread":
+        return f"no thread can be started; {mend}"
+    return None
 
 
 def _open_closed() -> None:

@@ -95,7 +95,7 @@ def _parts(spec: ModelSpec, state: Any) -> Facts:
 def _array(values: Any) -> str:
     import orjson
 
-    return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    return orjson.dumps(values[()], option=orjson.OPT_SERIALIZE_NUMPY).decode()  # it takes no array without axes
 
 
 def _numbers(values: Any, *, exact: bool) -> list[float]:

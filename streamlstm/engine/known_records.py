@@ -40,6 +40,16 @@ class KnownRecords:
         while self._bytes > MOST_BYTES:
             self.forget(next(iter(self._of)))
 
+    def drop(self, name: bytes, entry: EntryId) -> None:
+        """Forget those of a series from before an entry: they do not lead to where it is, as what is between went."""
+        known = self._of.get(name, [])
+        left = [one for one in known if one[0] >= entry]
+        self._bytes -= _bytes_of(known) - _bytes_of(left)
+        if left:
+            self._of[name] = left
+        else:
+            self._of.pop(name, None)
+
     def forget(self, name: bytes) -> None:
         self._bytes -= _bytes_of(self._of.pop(name, []))
 

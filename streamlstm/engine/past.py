@@ -48,8 +48,8 @@ class Past:
         self._table = Table()  # of all that matters, so that an entry's other items take no time
         for number, name in enumerate((*self.courses, *COMMANDS)):
             self._table.put(0, name, number)
-        self.asked: list[About] = []  # corrections, in order
-        self.items = 0
+        self.asked: list[About] = []  # corrections of these series, in order
+        self.items = 0  # and how much was taken in of them
 
     def take(self, reply: bytes, stream: str) -> tuple[int, bytes]:
         """Take in the entries of a reply to a read of the stream; how many there were, and the id of the last.
@@ -80,7 +80,9 @@ class Past:
                 last, warm, told = number, [], Counter()
             entry = parsed.ids[number]
             if name in CORRECTIONS:
-                self.asked.append((entry, name, text))
+                if text.rpartition(b" ")[0].rpartition(b" ")[0] in self.courses:
+                    self.asked.append((entry, name, text))
+                    self.items += 1
                 continue
             if name == WARM:  # holds for all that follows in the entry
                 warm.append(text)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
+from itertools import takewhile
 from typing import Protocol
 
 from streamlstm.store.keys import Keys
 from streamlstm.store.resp import BEGINNING, Connection, EntryId, beyond
 
 PAGE = 1_000  # entries of one command
-MOST_REMEMBERED = 100_000  # dead letters of a stream, each by 16 bytes and its id: 20 MB
+MOST_REMEMBERED = 100_000  # dead letters of a stream, each by 16 bytes and its id: 20 MB; beyond, what is kept
 
 About = tuple[bytes, bytes, bytes]  # id of the input entry, name and text of the item
 
@@ -41,9 +42,16 @@ class Letters:
             self._after = page[-1][0]
             for own, fields in page:
                 self._places.update((_hashed(about), own) for about in letters_about(self._names, [fields]))
-            while len(self._places) > MOST_REMEMBERED:
-                del self._places[next(iter(self._places))]
+        if len(self._places) > MOST_REMEMBERED:
+            self._let_go(connection)
         return self
+
+    def _let_go(self, connection: Connection) -> None:
+        """Forget those that are not kept any more."""
+        kept = connection.call("XRANGE", self._keys.dead, "-", "+", "COUNT", 1)
+        first = EntryId.parse(kept[0][0] if kept else self._after)
+        for old in list(takewhile(lambda about: EntryId.parse(self._places[about]) < first, self._places)):
+            del self._places[old]
 
     def __contains__(self, about: object) -> bool:
         return isinstance(about, tuple) and _hashed(about) in self._places

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -39,6 +40,15 @@ def keeping(size: int) -> bytes:
     graph = Graph()
     y, state = graph.node("Identity", "x"), graph.node("Identity", "state")
     serialized: bytes = graph.model(spec(size=size), y, state).SerializeToString()
+    return serialized
+
+
+def entries(*shapes: tuple[int, ...]) -> bytes:
+    """The same, one step a call; its state has an entry of each of these shapes."""
+    graph, state = Graph(), tuple(StateEntry(name=f"part{at}", shape=shape) for at, shape in enumerate(shapes))
+    said = replace(spec(), state=state, chunking=False, spacing_ms=60_000)
+    made = graph.model(said, graph.node("Identity", "x"), graph.node("Identity", "state"))
+    serialized: bytes = made.SerializeToString()
     return serialized
 
 

@@ -220,6 +220,8 @@ class Making:
                 self._series[name] = _Series(SeriesCourse(name), [(self._base, stored[name])])
         self._try_all(stored, {name: self._known.before(name, entry) for name, entry in first.items()})
         names = [name for name in first if name not in self._series]
+        for name in names:
+            self._known.drop(name, first[name])
         if names and self._source.kept is not None:
             kept = zip(names, self._source.kept(names), strict=True)
             self._kept = {name: [(EntryId.parse(entry), one) for entry, one in reversed(found)] for name, found in kept}

@@ -14,7 +14,7 @@ import redis
 import streamlstm
 from streamlstm.models import UNIVERSAL_FILE
 from streamlstm.store.keys import Keys
-from support import models
+from support import models, odd_models
 from support.serving import Serving, add, run, wait_for_position
 
 VALUES = 20 + np.cumsum(np.random.default_rng(2).normal(0, 1, (300, 2)), axis=0)
@@ -145,3 +145,25 @@ def test_of_any_other_model_what_it_carries_is_shown(
     assert (tmp_path / "pump.png").read_bytes().startswith(b"\x89PNG")
     found = json.loads(run(tmp_path, *to, "--json").stdout)
     assert all(name in done.stdout for name in found["state"])
+
+
+def test_entries_of_a_state_may_have_no_axis_or_no_number_and_be_many(
+    redis_url: str, start: Callable[..., Serving], tmp_path: Path
+) -> None:
+    """What has no number is not shown, of many the first are drawn; the last value may have the last id there is."""
+    (tmp_path / "odd.onnx").write_bytes(odd_models.entries((), (0,), (2, 0), *[(2, 1, 3)] * 40))
+    start("--redis", redis_url, model=tmp_path / "odd.onnx").ready()
+    client = redis.Redis.from_url(redis_url, protocol=2)
+    last = f"{2**64 - 1}-{2**64 - 2}"
+    add(client, [(last, ["pump", "1"])])
+    wait_for_position(client, "values", last)
+    to = ("values", "--series", "pump", "--redis", redis_url)
+    done = run(tmp_path, "inspect", "--live", *to, "--plot", "pump.png")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split()[:2] for line in done.stdout.splitlines()[5:7]] == [["part0", "1"], ["part3", "6"]]
+    assert done.stdout.endswith("drawn in pump.png, the first 24 of these 41\n")
+    shown = run(tmp_path, "state", "show", *to, "--json", "--model", "odd.onnx")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    state = json.loads(shown.stdout)["state"]
+    assert (state["part0"], state["part1"], state["part2"]) == (0.0, [], [[], []])
+    assert "state part0      0" in run(tmp_path, "state", "show", *to, "--model", "odd.onnx").stdout

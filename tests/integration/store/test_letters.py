@@ -15,7 +15,7 @@ ABOUT = [(b"1-0", b"!correct", b"s %d-0 1" % number) for number in range(500)]
 
 
 def test_letters_are_found_by_what_they_are_about(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With their reasons, those that came since too; a trimmed one is known to have been there, the oldest are not."""
+    """With their reasons, those that came since too; all that are kept, and of trimmed ones so many as well."""
     client = server.client()
     client.flushall()
     store = RedisStore(server.url)
@@ -41,8 +41,8 @@ def test_letters_are_found_by_what_they_are_about(server: Server, monkeypatch: p
     assert "not kept any more" in (store.letters("values", NAMES).get(ABOUT[0]) or "")
     monkeypatch.setattr(dead_letters, "MOST_REMEMBERED", 5)
     connection = store.connect("values")
-    few = Letters(KEYS, NAMES).read(connection)
-    assert [about in few for about in ABOUT[-10:]] == [False] * 5 + [True] * 5
+    for letters in (Letters(KEYS, NAMES).read(connection), store.letters("values", NAMES)):
+        assert [about in letters for about in ABOUT[-15:]] == [False] * 5 + [True] * 10
     connection.close()
     store.close()
     client.close()

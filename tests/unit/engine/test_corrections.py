@@ -18,7 +18,6 @@ from streamlstm.daemon.replay import making, reach
 from streamlstm.daemon.replay.corrections import MOST_ENTRIES, Source
 from streamlstm.daemon.replay.making import Making, prepare
 from streamlstm.engine import known_records
-from streamlstm.engine.corrections import Correction, read_correction
 from streamlstm.engine.engine import Engine
 from streamlstm.engine.parsing import CORRECTIONS, Parsed
 from streamlstm.engine.past import Past
@@ -199,6 +198,15 @@ def test_what_was_refused_once_is_refused_at_once(read_again: list[int]) -> None
     assert_states_equal(held.state, oracle, Engine(MODELS["lstm"]).format)
 
 
+def test_records_that_lead_nowhere_any_more_are_tried_once(read_again: list[int]) -> None:
+    """What was remembered of a series and what follows was trimmed; what lies behind that can be corrected still."""
+    values = [(f"{n}-0", ["a", str(n % 7)]) for n in range(1, 3001)]
+    fixes = [(f"{3001 + n}-0", ["!correct", f"a {entry}-0 9"]) for n, entry in enumerate([2000, 2955, 2955, 2990])]
+    held = answer(MODELS["lstm"], [*values, *fixes], most=[3000, 1], lost=[0, 2950])
+    assert [letter.id for letter in held.dead] == [b"3002-0", b"3003-0"]
+    assert [read > 200 for read in read_again] == [True, True, False, False]
+
+
 def test_a_stream_that_is_too_long_is_read_once(read_again: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is refused for that reads little more, until the input is short enough."""
     for module in (replay_corrections, reach):
@@ -211,6 +219,16 @@ def test_a_stream_that_is_too_long_is_read_once(read_again: list[int], monkeypat
     first, *others = read_again[:5]
     assert 800 < first < 1700
     assert max(others) < 90
+
+
+def test_how_many_corrections_of_a_series_are_read_again_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as values; one of a series that few were asked of is made."""
+    monkeypatch.setattr(replay_corrections, "MOST_ITEMS", 100)
+    flood = [(f"{3 + n}-0", ["!correct", f"a {1 + n % 2}-7 5"] * 10) for n in range(12)]
+    fixes = [("20-0", ["!correct", "a 1-0 5"]), ("21-0", ["!correct", "b 1-0 5"])]
+    held = answer(MODELS["lstm"], [("1-0", ["a", "1", "b", "1"]), *flood, *fixes], most=1)
+    assert [letter.id.decode() for letter in held.dead] == [*(entry for entry, _ in flood for _ in range(10)), "20-0"]
+    assert "would take reading more" in held.dead[-1].error
 
 
 @pytest.mark.parametrize("gaps", [{}, {"gap_after_ms": 500, "spacing_ms": 10}])
@@ -379,11 +397,3 @@ def test_a_series_without_a_value_left_is_none() -> None:
     held = answer(MODELS["lstm"], traffic, max_series=1)
     assert list(held.state) == [b"b"]
     assert [one.series for one in held.dead] == []
-
-
-@given(name=st.text(min_size=1, max_size=20), value=st.floats(-1e30, 1e30), spaces=st.integers(0, 3))
-def test_names_may_have_spaces(name: str, value: float, spaces: int) -> None:
-    """All before the last two words is the name, to the byte."""
-    series = f"n{' ' * spaces}{name}".encode()
-    found = read_correction((b"9-0", b"!correct", b"%b 7 %b" % (series, repr(value).encode())), 1)
-    assert found == Correction(series, b"7-0", repr(value).encode(), is_late=False)
