@@ -32,7 +32,7 @@ from streamlstm.engine.forecasts import (
 )
 from streamlstm.engine.item_counts import ItemCounts
 from streamlstm.engine.kernels import calibrate
-from streamlstm.engine.known_records import Known
+from streamlstm.engine.known_records import MOST_TOGETHER, Known
 from streamlstm.engine.live import LiveRead
 from streamlstm.engine.overflow import MOST_REJECTED
 from streamlstm.engine.parsing import (

@@ -17,6 +17,7 @@ Known = tuple[EntryId, bytes | None]  # up to which entry, and the record then; 
 
 MOST_BYTES = 8 << 20  # of a stream
 MOST_OF_SERIES = 12
+MOST_TOGETHER = 1_000  # entries whose corrections are made in one batch
 APART = 2  # times as far back as the one after it, at least
 
 
@@ -27,6 +28,9 @@ class KnownRecords:
         self._of = dict[bytes, list[Known]]()  # the series that were corrected last are the last ones
         self._bytes = 0
         self.out_of_reach = OutOfReach()  # what its beginning does not lead to
+        # How many entries that ask for corrections are looked at together next: where one is refused those behind it
+        # are looked at again, so half as many after a refusal, and twice as many each time that all are made.
+        self.together = MOST_TOGETHER
 
     def before(self, name: bytes, entry: EntryId) -> list[Known]:
         """Those of a series from before an entry, in order."""

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from streamlstm.engine import (
+    MOST_TOGETHER,
     RESET,
     Correction,
     Engine,
@@ -37,7 +38,6 @@ from streamlstm.store.resp import BEGINNING, EntryId
 PAGE = 4_096  # entries of one read
 MOST_ENTRIES = 1_000_000  # read again for the corrections of one entry
 MOST_ITEMS = 250_000  # values of the corrected series among them, and corrections that were asked for of these
-MOST_TOGETHER = 1_000  # entries whose corrections are made in one batch
 
 
 @dataclass(frozen=True, kw_only=True)

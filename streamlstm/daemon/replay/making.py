@@ -21,7 +21,6 @@ from streamlstm.daemon.replay.corrections import (
     Source,
     begun_with,
     courses_of,
-    cut,
     leading,
     read_past,
 )
@@ -35,7 +34,6 @@ from streamlstm.engine import (
     Parsed,
     Past,
     SeriesCourse,
-    correcting_entries,
     corrections_in,
     read_correction,
 )
@@ -46,21 +44,7 @@ AT_ONCE = 8  # entries that correct a series, whose courses are stepped beside e
 MOST_AGAIN = 32_768  # entries that are stepped again for one batch, beyond those for its first entry
 
 
-def prepare(engine: Engine, parsed: Parsed, source: Source) -> Parsed:
-    """The first of some entries, as many as can be stepped as one; if they ask for corrections, once those are made.
-
-    The engine steps it next. Raises CorrectionError if a correction that was made once cannot be made again.
-    """
-    first = cut(parsed, among_values=engine.restarts)
-    while not first.plain and correcting_entries(first):
-        try:
-            return Making(engine, first, source).run()
-        except _ApartError as found:
-            first = parsed.first(max(1, found.entry))
-    return first
-
-
-class _ApartError(Exception):
+class ApartError(Exception):
     """Of corrections made as one something is to be refused, first in an entry; those before it are made first."""
 
     def __init__(self, entry: int) -> None:
@@ -124,6 +108,7 @@ class Making:
         self._known = engine.known(entries.stream)
         self._kept: dict[bytes, list[Known]] = {}  # aside, in order
         self._is_too_much = False  # to be read again
+        self.is_parted = False  # whether entries are left because one of them asks for what cannot be made
         self._leading = leading(entries)
         self._limit = entries.entries  # how many entries are stepped
         self._asking = Asking(engine, entries, source)
@@ -165,7 +150,7 @@ class Making:
         for item, one in list(self._asked.items()):
             if is_meant(one):
                 if self._limit > 1:
-                    raise _ApartError(self._entry_of(item))
+                    raise ApartError(self._entry_of(item))
                 self._entries.corrections[item] = self._asking.refused(self._entries.ids[self._entry_of(item)], why)
                 del self._asked[item]
 
@@ -186,6 +171,7 @@ class Making:
         self._prove_from_the_beginning(stored)
         if left := self._left():
             # What is asked before the first that cannot be made is made; that one is refused when it is alone.
+            self.is_parted = self._limit > 1
             self._end_before(max(1, min(map(self._entry_of, left))))
             if self._limit == 1:
                 self._refuse_what_is_left(stored)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from streamlstm.daemon.replay.corrections import Source
-from streamlstm.daemon.replay.making import prepare
+from streamlstm.daemon.replay.preparing import prepare
 from streamlstm.daemon.replay.temp_records import RecordFile
 from streamlstm.engine import CORRECTIONS, Engine, Result
 from streamlstm.store import NO_ENTRIES, Commit, Head, Keys, Letters, read_range

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import random
-from bisect import bisect_right
 from collections.abc import Sequence
-from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -15,18 +12,17 @@ from hypothesis import strategies as st
 from streamlstm.common.settings import EngineSettings
 from streamlstm.daemon.replay import corrections as replay_corrections
 from streamlstm.daemon.replay import making, reach
-from streamlstm.daemon.replay.corrections import MOST_ENTRIES, Source
-from streamlstm.daemon.replay.making import Making, prepare
-from streamlstm.engine import known_records
+from streamlstm.daemon.replay.making import Making
+from streamlstm.engine import correcting_entries, known_records
 from streamlstm.engine.engine import Engine
-from streamlstm.engine.parsing import CORRECTIONS, Parsed
+from streamlstm.engine.parsing import Parsed
 from streamlstm.engine.past import Past
 from streamlstm.engine.results import Result
 from streamlstm.models.model import Model
-from streamlstm.store.memory import MemoryServer, MemoryStore, MemoryStream
 from streamlstm.store.record.columns import NO_EXTRAS, Extras
 from streamlstm.store.resp import EntryId
 from support import models
+from support.answered import Entries, answer
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.held import uncorrected
 from support.oracle import Oracle
@@ -40,61 +36,6 @@ MODELS = {
     "breaks": Model(models.reciprocal()),
     "pairs": Model(models.exact_lstm(4)),
 }
-Entries = list[tuple[str, list[str]]]
-
-
-def answer(
-    model: Model,
-    traffic: Entries,
-    *,
-    seed: int = 0,
-    most: int | Sequence[int] | None = None,
-    every: int = 0,
-    lost: Sequence[int] = (),
-    limit: int = MOST_ENTRIES,
-    **options: object,
-) -> MemoryStream:
-    """What comes of entries, read in batches of random size or so many; some records are evicted between them.
-
-    With records kept aside `every` so many entries, the input retains twice as many, and nothing else is remembered.
-    Behind each batch in turn so many of the first entries are `lost`, and up to `limit` are read again.
-    """
-    rng, server = random.Random(seed), MemoryServer()
-    sizes = itertools.chain(most, itertools.repeat(most[-1])) if isinstance(most, Sequence) else itertools.repeat(most)
-    for entry, fields in traffic:
-        server.add("values", entry, *fields)
-    memory = rng.choice([1, 1 << 20])
-    engine = Engine(model, EngineSettings(max_series_memory_bytes=memory, **options))  # type: ignore[arg-type]
-    store = MemoryStore(server)
-    engine.checkpoint_every = every
-    engine.open("values", store.open("values"))
-    source = Source(
-        read=partial(store.read, "values"),
-        load=partial(store.load, "values"),
-        letters=partial(store.letters, "values", CORRECTIONS),
-        kept=partial(store.kept, "values") if every else None,
-        most_entries=limit,
-    )
-    cursor, losing = b"0-0", iter(lost)
-    while True:
-        store.send_read({"values": cursor}, next(sizes) or rng.randint(1, 30))
-        batch = [prepare(engine, parsed, source) for parsed in engine.parse(store.receive_read())]
-        if not batch:
-            break
-        for stream, names in engine.begin(batch).items():
-            engine.admit(stream, names, store.load(stream, names))
-        for result in engine.step(batch):
-            store.send_commit(result.commit)
-            assert store.receive_commit("values"), "nobody else commits here"
-            cursor = result.commit.position
-        held = server.stream("values")
-        if every and (gone := bisect_right(held.ids, EntryId.parse(cursor)) - 2 * every) > 0:
-            del held.ids[:gone], held.fields[:gone]
-            engine.known("values").forget(b"a")
-        gone = next(losing, 0)
-        del held.ids[:gone], held.fields[:gone]
-    assert engine.series("values") == len(server.stream("values").state)
-    return server.stream("values")
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -244,6 +185,28 @@ def test_a_flood_over_many_series_is_one_reading(read_again: list[int], gaps: di
     assert each[0] >= 800
     assert max(each[40:]) < 8
     assert (max(each[1:]) < 8) == (not gaps and not texts)
+
+
+@pytest.mark.parametrize("every", [1, 5, 50])
+def test_a_read_full_of_corrections_that_are_refused_is_looked_at_a_few_times(
+    every: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many of its corrections are refused: not once for each of them. Answers are those of one at a time."""
+    runs, run = [], Making.run
+    monkeypatch.setattr(Making, "run", lambda self: runs.append(len(correcting_entries(self._entries))) or run(self))
+    names = [f"s{n}" for n in range(8)]
+    values = [(f"{n}-0", [names[n % 8], str(n % 7)]) for n in range(1, 801)]
+    fresh = [(f"{801 + n}-0", ["new", str(n % 5)]) for n in range(200)]
+    asked = [f"{names[n % 8]} {760 + n % 8}-0 9" if n % every == 0 else f"new {801 + n % 200}-0 9" for n in range(400)]
+    fixes = [(f"{1001 + n}-0", ["!correct", text]) for n, text in enumerate(asked)]
+    traffic = [*values, *fresh, *fixes]
+    together = answer(MODELS["lstm"], traffic, most=[1000, 400], lost=[400])
+    looked_at = sum(runs)
+    alone = answer(MODELS["lstm"], traffic, most=[1000, 1], lost=[400])
+    assert len(together.dead) == 400 // every
+    assert [one.id for one in together.dead] == [one.id for one in alone.dead]
+    assert together.state == alone.state
+    assert looked_at < 400 * 6, "not 400 * 200, which looking at all that are left each time takes"
 
 
 def test_late_values_of_new_series_are_put_in_without_reading(read_again: list[int]) -> None:

@@ -1,0 +1,40 @@
+"""How many of the entries that were read are stepped as one, once the corrections they ask for are made.
+
+Where one is refused, those behind it are looked at again, by themselves: so that a read full of such corrections does
+not look at all of them once for each, the next look takes half as many, and twice as many again where none is refused.
+"""
+
+from __future__ import annotations
+
+from streamlstm.daemon.replay.corrections import Source, cut
+from streamlstm.daemon.replay.making import ApartError, Making
+from streamlstm.engine import MOST_TOGETHER, Engine, Parsed, correcting_entries
+
+
+def prepare(engine: Engine, parsed: Parsed, source: Source) -> Parsed:
+    """The first of some entries, as many as can be stepped as one; if they ask for corrections, once those are made.
+
+    The engine steps it next. Raises CorrectionError if a correction that was made once cannot be made again.
+    """
+    first = cut(parsed, among_values=engine.restarts)
+    if first.plain or not correcting_entries(first):
+        return first
+    known = engine.known(parsed.stream)
+    first = _asking_at_most(first, known.together)
+    asking, is_parted = len(correcting_entries(first)), False
+    while correcting_entries(first):
+        making = Making(engine, first, source)
+        try:
+            first = making.run()
+            is_parted |= making.is_parted
+            break
+        except ApartError as found:
+            first, is_parted = first.first(max(1, found.entry)), True
+    known.together = max(1, asking // 2) if is_parted else min(MOST_TOGETHER, 2 * known.together)
+    return first
+
+
+def _asking_at_most(entries: Parsed, most: int) -> Parsed:
+    """The first of some entries, up to so many that ask for corrections."""
+    asking = correcting_entries(entries)
+    return entries.first(asking[most]) if len(asking) > most else entries
