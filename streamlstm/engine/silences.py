@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from streamlstm.engine.finite import finite_answers
 from streamlstm.engine.halving import Advance
-from streamlstm.models import NEVER, NO_GAPS, Gaps, filled_time
+from streamlstm.models import NEVER, NO_GAPS, Gaps, as_told, filled_time
 from streamlstm.store.record import RecordFormat, Rows, count_on
 
 Float32 = NDArray[np.float32]
@@ -64,9 +64,14 @@ class Silences:
         gaps: Gaps = NO_GAPS,
         hold: bool = False,
         targets: Sequence[int | None] = (),
+        exact: bool = False,
     ) -> None:
-        """`targets` says which output stands in for a feature, unless `hold`; others hold their last value."""
+        """`targets` says which output stands in for a feature, unless `hold`; others hold their last value.
+
+        `exact`: outputs are pairs, which are fed as whoever reads and feeds them would.
+        """
         self._format, self._advance, self._idle_ms, self._gaps = record_format, advance, idle_ms, gaps
+        self._exact = exact
         self._targets = (
             [] if hold else [(feature, target) for feature, target in enumerate(targets) if target is not None]
         )
@@ -94,9 +99,11 @@ class Silences:
 
     def stand_in(self, rows: Rows) -> Float32:
         """What stands in for a missing value after records (n, words) that have a past, (n, F)."""
-        x = self._format.last_value(rows).copy()
+        x, said = self._format.last_value(rows).copy(), self._format.last_output(rows)
+        if self._exact:
+            said = as_told(said)
         for feature, target in self._targets:
-            x[:, feature] = self._format.last_output(rows)[:, target]
+            x[:, feature] = said[:, target]
         return x
 
     def _fill(self, rows: Rows, missing: Index, end_ms: Index) -> None:

@@ -124,6 +124,7 @@ class Stepper:
             gaps=gaps,
             hold=hold,
             targets=model.spec.stand_ins,
+            exact=exact,
         )
         states = TILE_BYTES // (4 * max(1, record_format.state_size))
         self._tile = min(max(states, MIN_TILE if model.spec.chunking else MIN_TILE_ONE_STEP), MAX_TILE)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     )
     from streamlstm.models.model import Model, load
     from streamlstm.models.packing import LARGEST_HALF, Packing, as_stored
-    from streamlstm.models.pairs import MOST_ROUNDED, join, split
+    from streamlstm.models.pairs import MOST_ROUNDED, as_told, join, split
     from streamlstm.models.session import (
         Pace,
         Watch,
@@ -67,6 +67,7 @@ __getattr__ = imported_later(
         "Packing": "packing",
         "as_stored": "packing",
         "MOST_ROUNDED": "pairs",
+        "as_told": "pairs",
         "join": "pairs",
         "split": "pairs",
         "Pace": "session",

@@ -27,6 +27,11 @@ def split(numbers: ArrayLike) -> Float32:
     return np.concatenate([high, low], axis=-1)
 
 
+def as_told(pairs: NDArray[Any]) -> Float32:
+    """Pairs (…, 2F) as those of the float64 that is told of them, which a small low part has more bits than."""
+    return split(join(pairs))
+
+
 def join(pairs: NDArray[Any]) -> Float64:
     """Numbers (…, F) of pairs (…, 2F)."""
     count = pairs.shape[-1] // 2

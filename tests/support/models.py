@@ -138,6 +138,23 @@ def hours() -> bytes:
     return serialized
 
 
+def low_parts() -> bytes:
+    """y = x and some 4e-12 of it, as a pair with more bits than a float64 has; the state is the last x."""
+    graph = Graph()
+    high = graph.slice("x", 0, 1, 2)
+    y = graph.concat([high, graph.node("Mul", high, graph.constant(3.7e-12))], axis=2)
+    last = graph.node("Gather", "x", graph.constant(-1, dtype=np.int64), axis=0)
+    spec = ModelSpec(
+        features=("value",),
+        outputs=("yhat",),
+        targets=(0,),
+        state=(StateEntry(name="last", shape=(2,)),),
+        exact=True,
+    )
+    serialized: bytes = graph.model(spec, y, last).SerializeToString()
+    return serialized
+
+
 def load_lstm(units: int = 8, **options: Any) -> Model:
     """The LSTM, loaded."""
     return Model(lstm(units, **options))

@@ -74,6 +74,18 @@ def test_intervals_can_be_turned_on_and_off() -> None:
     assert len(held.predictions[60][1].split(b",")) == 3
 
 
+@pytest.mark.parametrize("missing", ["impute", "hold"])
+def test_a_forecast_that_stands_in_is_fed_as_it_is_told(missing: str) -> None:
+    """Pairs may have more bits than the number they stand for, which a loop over `Model.step` would feed."""
+    model = Model(models.low_parts())
+    texts = ["1.1", "nan", "", "7e-9", "nan", "23", "23.25", "nan"]
+    traffic = [(f"{1000 * n}-0", ["a", text]) for n, text in enumerate(texts, 1)]
+    traffic.append(("20000-0", ["b", "1.3", "a", "nan"]))
+    oracle = Oracle(model, missing, gap_ms=1500, spacing_ms=1000).feed(traffic)
+    server = serve(model, {"values": traffic}, seed=1, missing=missing, gap_after_ms=1500, spacing_ms=1000)
+    check(server, "values", oracle)
+
+
 @pytest.mark.parametrize("name", ["lstm", "two features", "breaks"])
 @pytest.mark.parametrize("missing", ["impute", "hold", "skip"])
 @settings(max_examples=examples(3))
