@@ -343,14 +343,13 @@ class Engine:
             head.corrected.add_to(commit, answers.gone, self.format.header(self.arena.rows)["steps"])
             head.corrected = Corrected()
         self._drop(head, commit, gone=answers.gone, written=answers.slots)
-        resets = len(work.resets) + len(work.resets_all)
         return Result(
             commit=commit,
             tally=answers.tally[number],
             entries=len(parsed.ids),
             items=parsed.items,
             predictions=len(commit.texts),
-            resets=resets,
+            resets=work.markers(),
             warm=warm,
             corrections=list(parsed.corrections.values()).count(None),
             anew=[parsed.names[item] for item in answers.anew.tolist()],

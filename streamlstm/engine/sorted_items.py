@@ -67,7 +67,7 @@ class Work:
     dead: dict[int, Flaw] = field(default_factory=dict)
     resets: list[int] = field(default_factory=list)  # items that reset one series; `slots` has which
     resets_all: list[int] = field(default_factory=list)  # items that reset every series
-    removed: set[bytes] = field(default_factory=set)  # series reset without being in memory
+    removed: dict[int, bytes] = field(default_factory=dict)  # items that reset a series which is not in memory
     restarts: list[int] = field(default_factory=list)  # items from which on a series goes on from another record
     gaps: Mask | None = None  # (n,) items that may come after too long a silence of their series; None if none do
 
@@ -135,25 +135,29 @@ class Work:
         """The same of the first entries."""
         parsed = self.parsed.first(entries)
         items = parsed.items
-        others = np.flatnonzero(self.slots[:items] == NO_SLOT).tolist() if self.removed else ()
         return Work(
             parsed,
             self.slots[:items],
             {item: found for item, found in self.dead.items() if item < items},
             [item for item in self.resets if item < items],
             [item for item in self.resets_all if item < items],
-            {parsed.texts[item] for item in others if parsed.names[item] == RESET} & self.removed,
+            {item: name for item, name in self.removed.items() if item < items},
             [item for item in self.restarts if item < items],
             None if self.gaps is None else self.gaps[:items],
         )
 
+    def markers(self) -> int:
+        """How many `!reset` are carried out, whether or not their series are in memory, or there at all."""
+        return len(self.resets) + len(self.resets_all) + len(self.removed)
+
     def removed_by(self, gone: Index) -> Sequence[bytes]:
         """The series to be removed: reset without being in memory, or, these slots, with nothing after it."""
+        removed = list(dict.fromkeys(self.removed.values()))
         if not len(gone):
-            return list(self.removed)
+            return removed
         names = {int(self.slots[item]): self.parsed.texts[item] for item in self.resets}
         names |= {int(self.slots[item]): self.parsed.restarts[item][0] for item in self.restarts}
-        return [*self.removed, *(names[slot] for slot in gone.tolist() if slot in names)]
+        return [*removed, *(names[slot] for slot in gone.tolist() if slot in names)]
 
     def _unnamed(self, item: int) -> Flaw | None:
         """Why an item names no series, if it does not; what stands for others of its entry has no name at all."""
@@ -178,4 +182,4 @@ class Work:
             self.slots[item] = slot
             self.resets.append(item)
         else:
-            self.removed.add(name)
+            self.removed[item] = name

@@ -128,7 +128,7 @@ class Metrics:
         self.quarantined_records = self._counter(
             "quarantined_records", "Stored states found unreadable and set aside; their series began anew."
         )
-        self.resets = self._counter("resets", "Series whose state was reset in band, `!reset *` counted once.")
+        self.resets = self._counter("resets", "`!reset` markers carried out; `!reset *` is one.")
         self.corrections = self._counter("corrections", "Values corrected in band (`!correct`).")
         self.series_begun_anew = self._counter(
             "series_begun_anew", "Times a series began anew because the model had no answer to ten values in a row."
