@@ -36,7 +36,6 @@ WORDS = {
     "model_1.5": "one and a half of it",
 }
 WIDTH = 20  # signs of a bar
-LAST_MS = (1 << 63) - 1  # what is later counts as this
 MOST_SHOWN = 12  # candidates, the heaviest; what the others weigh is said in one line
 
 Float64 = NDArray[np.float64]
@@ -84,6 +83,7 @@ def _explained(stream: str, name: str, path: Path | None, server: Server) -> Exp
     from streamlstm.cli.loading import load_bytes
     from streamlstm.client import Forecaster, facts, opened_path
     from streamlstm.models import candidates_of
+    from streamlstm.store.record import LATEST_MS
 
     key = name.encode("utf-8", "surrogateescape")
     with opened_stream(stream, *server) as (connection, keys):
@@ -105,7 +105,7 @@ def _explained(stream: str, name: str, path: Path | None, server: Server) -> Exp
     last = np.array(told["last_value"], np.float64)
     said = np.array(list(told["last_prediction"].values())[: len(spec.outputs)], np.float64)
     data = path.read_bytes() if path is not None else kept[0]
-    time_ms = min(int(layout.header(row)["time_ms"][0]) + (spec.spacing_ms or 0), LAST_MS)
+    time_ms = min(int(layout.header(row)["time_ms"][0]) + (spec.spacing_ms or 0), LATEST_MS)
     candidates = candidates_of(spec, state, last, said)
     layers = _next(data, forecaster.model, state, last, said, time_ms)
     features = tuple(spec.features[place] for place in spec.forecast)

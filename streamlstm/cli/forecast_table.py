@@ -143,9 +143,8 @@ class _ParquetTable:
             pa.array(np.repeat(np.arange(count, dtype=np.int32), steps)), pa.array(list(names), pa.string())
         )
         kind = pa.timestamp("ms", tz="UTC")
-        due = pa.nulls(count * steps, kind)
-        if said.times_ms is not None:
-            due = pa.array(said.times_ms.ravel(), kind, mask=said.times_ms.ravel() < 0)
+        times = None if said.times_ms is None else said.times_ms.ravel()
+        due = pa.nulls(count * steps, kind) if times is None else pa.array(times, kind, mask=times < 0)
         columns = {
             "unique_id": ids,
             "ds": due,

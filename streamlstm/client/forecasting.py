@@ -103,9 +103,7 @@ class Forecaster:
 
     def spacings_ms(self, names: Sequence[str]) -> dict[str, int]:
         """How far apart the last values of series are, of those of which what is kept of them tells it."""
-        known = {name.encode("utf-8", "surrogateescape"): name for name in names}
-        found = Recent(self._connection, self._keys.input).spacings_ms(known)
-        return {known[key]: spacing for key, spacing in found.items()}
+        return Recent(self._connection, self._keys.input).spacings_ms(names)
 
     def needs_future(self, steps: int) -> bool:
         """Whether what the model only looks at has to be known."""

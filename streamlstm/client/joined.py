@@ -12,11 +12,10 @@ import numpy as np
 from streamlstm.client.resets import forget
 from streamlstm.engine import RESET, WARM, read_odd, said_time
 from streamlstm.store import Keys, Meta
+from streamlstm.store.record import LATEST_MS
 from streamlstm.store.resp import Connection, EntryId, beyond
 
 PAGE = 1_000  # entries of one command
-
-LATEST_MS = 2**63 - 1  # that a column of times can hold
 
 Numbers = tuple[float, ...]
 NOTHING: Numbers = ()

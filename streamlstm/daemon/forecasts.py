@@ -39,17 +39,17 @@ class Forecasts:
             raise StoreError(
                 f"the champion of {query.stream!r}, {str(fingerprint)[:12]}, is not loaded here yet; ask again"
             )
-        ahead, names = Ahead(model), {name.encode(): name for name in query.series}
+        ahead = Ahead(model)
         spacing: int | dict[str, int] | None = self.spacing_ms if query.spacing_ms is None else query.spacing_ms
         if spacing is None and model.spec.spacing_ms is None:
-            learnt = Recent(connection, query.stream).spacings_ms(names)
-            spacing = {names[key]: apart for key, apart in learnt.items()}
+            spacing = Recent(connection, query.stream).spacings_ms(query.series)
         asked = Asked(
             steps=query.steps,
             level=query.interval or self.level or DEFAULT_LEVEL,
             spacing_ms=spacing,
             future=HOLD if query.hold else REFUSE,
         )
-        known = dict(zip(query.series, states.get(list(names)), strict=True))
+        records = states.get([name.encode() for name in query.series])
+        known = dict(zip(query.series, records, strict=True))
         found = forecast_records(ahead, query.stream, model.fingerprint, known, asked)
         return [one.as_json() for one in found]

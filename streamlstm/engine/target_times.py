@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.store.record import LATEST_MS
+
 Index = NDArray[np.int64]
 # The time between two values, ms: of all series, or (n,) of each; 0 and None: nobody knows.
 Spacing = int | Index | None
@@ -13,7 +15,6 @@ UNKNOWN_MS = -1  # a time that nobody knows
 DAY_MS = 86_400_000
 # Days that a month, a quarter, half a year, a year may have -> how many months that is.
 CALENDAR_STEPS = {(28, 31): 1, (89, 92): 3, (181, 184): 6, (365, 366): 12}
-LAST_MS = (1 << 63) - 1
 END_OF_CALENDAR_MS = 253_402_300_800_000  # the year 10000, and later ids are no times
 
 
@@ -37,7 +38,7 @@ def _evenly_ahead(last_ms: Index, steps: int, spacing_ms: int) -> Index:
     number = np.arange(1, steps + 1)
     months = _months(spacing_ms)
     if months is None or (last_ms.size and last_ms.max() >= END_OF_CALENDAR_MS):
-        room = (LAST_MS - last_ms[:, None]) // spacing_ms
+        room = (LATEST_MS - last_ms[:, None]) // spacing_ms
         even: Index = last_ms[:, None] + np.minimum(number, room) * spacing_ms
         return even
     when = last_ms.astype("datetime64[ms]")

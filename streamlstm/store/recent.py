@@ -87,10 +87,12 @@ class Recent:
         """Of each series up to `most` answers before the next look."""
         return self._past(names, b"+", most)
 
-    def spacings_ms(self, names: Collection[bytes]) -> dict[bytes, int]:
+    def spacings_ms(self, names: Collection[str]) -> dict[str, int]:
         """How far apart the last values of series are, of those of which what is kept of them tells it."""
-        found = {}
-        for name, past in self.back(names, SPACING_VALUES).items():
+        keys, found = {name: name.encode("utf-8", "surrogateescape") for name in names}, {}
+        pasts = self.back(keys.values(), SPACING_VALUES)
+        for name, key in keys.items():
+            past = pasts[key]
             apart = [after.time_ms - before.time_ms for before, after in pairwise(past.answered)]
             if apart:
                 found[name] = min(max(1, round(median(apart))), LONGEST_MS)

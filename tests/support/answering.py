@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from streamlstm.common.settings import EngineSettings
 from streamlstm.engine.engine import Engine
 from streamlstm.models.importers import compacted
 from streamlstm.models.model import Model
 from streamlstm.store.memory import MemoryServer, MemoryStore
-from support import models
+from support import models, odd_models
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.oracle import Oracle
 from support.pump import pump
@@ -26,6 +28,18 @@ MODELS = {
     "pairs": Model(models.exact_lstm(4)),
     "pairs of two features": Model(models.exact_lstm(4, features=2, common=True)),
 }
+LOOKUP = Model(odd_models.lookup())  # fails on 7
+
+
+def failed_on(seed: int, share: float) -> list[tuple[str, list[str]]]:
+    """Entries with values of up to a dozen series, of which about this share are what LOOKUP fails on."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for number in range(1, 60):
+        series = [f"s{one}" for one in rng.permutation(12)[: rng.integers(1, 12)]]
+        texts = ["7" if rng.random() < share else str(rng.integers(1, 6)) for _ in series]
+        made.append((f"{number}-0", [part for pair in zip(series, texts, strict=True) for part in pair]))
+    return made
 
 
 def serve(

@@ -17,11 +17,12 @@ def prepare(engine: Engine, parsed: Parsed, source: Source) -> Parsed:
     The engine steps it next. Raises CorrectionError if a correction that was made once cannot be made again.
     """
     first = cut(parsed, among_values=engine.restarts)
-    if first.plain or not correcting_entries(first):
+    asking = correcting_entries(first)
+    if not asking:
         return first
-    known = engine.known(parsed.stream)
-    first = _asking_at_most(first, known.together)
-    asking, is_parted = len(correcting_entries(first)), False
+    known, is_parted = engine.known(parsed.stream), False
+    if len(asking) > known.together:
+        first, asking = first.first(asking[known.together]), asking[: known.together]
     while correcting_entries(first):
         making = Making(engine, first, source)
         try:
@@ -30,11 +31,5 @@ def prepare(engine: Engine, parsed: Parsed, source: Source) -> Parsed:
             break
         except ApartError as found:
             first, is_parted = first.first(max(1, found.entry)), True
-    known.together = max(1, asking // 2) if is_parted else min(MOST_TOGETHER, 2 * known.together)
+    known.together = max(1, len(asking) // 2) if is_parted else min(MOST_TOGETHER, 2 * known.together)
     return first
-
-
-def _asking_at_most(entries: Parsed, most: int) -> Parsed:
-    """The first of some entries, up to so many that ask for corrections."""
-    asking = correcting_entries(entries)
-    return entries.first(asking[most]) if len(asking) > most else entries

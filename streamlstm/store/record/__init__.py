@@ -16,6 +16,7 @@ from streamlstm.store.record.conformal import (
 from streamlstm.store.record.layout import (
     HEADER,
     HEADER_WORDS,
+    LATEST_MS,
     NO_RECORDS,
     SUMS,
     RecordFormat,

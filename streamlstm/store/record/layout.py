@@ -72,7 +72,7 @@ _BYTES = {name: slice(at, at + np.dtype(kind).itemsize) for name, kind, at in _F
 SUMS = ("absolute_error", "squared_error", "naive_absolute_error", "naive_squared_error")
 HEADER_WORDS = HEADER.itemsize // 4
 _LARGEST_COUNT = (1 << 64) - 1
-_LATEST_MS = (1 << 63) - 1  # later ids count as this one
+LATEST_MS = (1 << 63) - 1  # later ids count as this one
 assert HEADER.itemsize == 72, "the documented layout"
 
 
@@ -114,7 +114,7 @@ def steps_of(record: bytes) -> int:
 
 def idle_edge(position: bytes, idle_ms: int) -> int:
     """The time, ms since the epoch, before which a series' last value was long ago, of a stream at this position."""
-    return min(EntryId.parse(position).time_ms, _LATEST_MS) - idle_ms
+    return min(EntryId.parse(position).time_ms, LATEST_MS) - idle_ms
 
 
 class Kind(NamedTuple):

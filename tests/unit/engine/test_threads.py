@@ -18,11 +18,9 @@ from streamlstm.engine import few, live, stepping
 from streamlstm.engine.engine import Engine
 from streamlstm.engine.threads import Threads
 from streamlstm.errors import StepError
-from streamlstm.models.model import Model
 from streamlstm.store.memory import MemoryServer, MemoryStore
 from streamlstm.store.record.columns import NO_EXTRAS, Extras
-from support import odd_models
-from support.answering import MODELS, check, serve
+from support.answering import LOOKUP, MODELS, check, failed_on, serve
 from support.oracle import Oracle
 from support.pump import answer, pump
 from support.rounds import examples
@@ -30,7 +28,6 @@ from support.traffic import entries
 
 PATIENCE_S = 30.0  # for what happens at once
 LEVEL = 2_500_000_000  # around which float32 has steps of 256
-LOOKUP = Model(odd_models.lookup())  # fails on 7
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -70,12 +67,7 @@ def test_the_bits_are_those_of_one_thread(name: str, missing: str, seed: int, th
 @given(seed=st.integers(0, 2**32 - 1), share=st.sampled_from([0.01, 0.1, 0.6]))
 def test_only_the_value_a_model_fails_on_is_a_dead_letter(seed: int, share: float) -> None:
     """Whichever part of a batch it is in, and in however many of them."""
-    rng = np.random.default_rng(seed)
-    made = []
-    for number in range(1, 60):
-        series = [f"s{one}" for one in rng.permutation(12)[: rng.integers(1, 12)]]
-        texts = ["7" if rng.random() < share else str(rng.integers(1, 6)) for _ in series]
-        made.append((f"{number}-0", [part for pair in zip(series, texts, strict=True) for part in pair]))
+    made = failed_on(seed, share)
     server = serve(LOOKUP, {"values": made}, seed=seed, step_threads=3)
     check(server, "values", Oracle(LOOKUP).feed(made))
 

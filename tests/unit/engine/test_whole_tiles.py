@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,18 +12,15 @@ from streamlstm.common.settings import EngineSettings
 from streamlstm.engine import few, live, stepping
 from streamlstm.engine.engine import Engine
 from streamlstm.engine.whole_tiles import MOST_STEPS
-from streamlstm.models.model import Model
 from streamlstm.models.small_calls import SmallCall
 from streamlstm.store.memory import MemoryServer, MemoryStore
-from support import odd_models
-from support.answering import MODELS, check, serve
+from support.answering import LOOKUP, MODELS, check, failed_on, serve
 from support.oracle import Oracle
 from support.pump import pump
 from support.rounds import examples
 from support.traffic import entries
 
 LEVEL = 2_500_000_000  # around which float32 has steps of 256
-LOOKUP = Model(odd_models.lookup())  # fails on 7
 TILE = 3
 
 
@@ -54,12 +50,7 @@ def test_several_tiles_give_the_oracles_bits(name: str, seed: int) -> None:
 @given(seed=st.integers(0, 2**32 - 1), share=st.sampled_from([0.01, 0.1, 0.6]))
 def test_only_the_value_a_model_fails_on_is_a_dead_letter(seed: int, share: float) -> None:
     """Whichever tile of a batch it is in, the first, one in the midst or the last."""
-    rng = np.random.default_rng(seed)
-    made = []
-    for number in range(1, 60):
-        series = [f"s{one}" for one in rng.permutation(12)[: rng.integers(1, 12)]]
-        texts = ["7" if rng.random() < share else str(rng.integers(1, 6)) for _ in series]
-        made.append((f"{number}-0", [part for pair in zip(series, texts, strict=True) for part in pair]))
+    made = failed_on(seed, share)
     server = serve(LOOKUP, {"values": made}, seed=seed)
     check(server, "values", Oracle(LOOKUP).feed(made))
 
