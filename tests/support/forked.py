@@ -60,6 +60,7 @@ class Loaded:
     """A process that has loaded the program, and forks on demand."""
 
     _running: dict[tuple[Any, ...], Loaded] = {}  # noqa: RUF012  (of this process, until it ends)
+    _starting = threading.Lock()  # a page's commands come in threads: each of them would start one
 
     def __init__(self, environment: Mapping[str, str], modules: tuple[str, ...]) -> None:
         self._lock = threading.Lock()
@@ -80,9 +81,10 @@ class Loaded:
         """The one that was started with what an interpreter takes from an environment."""
         begun = {"PATH": environment.get("PATH", ""), "HOME": environment.get("HOME", "")} | at_the_start(environment)
         key = (*sorted(begun.items()), heavy, os.getpid())
-        if key not in cls._running:
-            cls._running[key] = cls(begun, (*LIGHT, *HEAVY) if heavy else LIGHT)
-        return cls._running[key]
+        with cls._starting:
+            if key not in cls._running:
+                cls._running[key] = cls(begun, (*LIGHT, *HEAVY) if heavy else LIGHT)
+            return cls._running[key]
 
     def fork(self, told: dict[str, Any], descriptors: list[int]) -> int:
         """Have a child begin, with these as input, output, errors, and where its end is told; returns its pid."""
