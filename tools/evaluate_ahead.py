@@ -5,13 +5,14 @@ python tools/evaluate_ahead.py FOLDER [--only NAME]... [--model universal] [-o t
 One `streamlstm train` and one `streamlstm evaluate --steps 24` a table, with the options of `tools/evaluate_data.py`.
 Forecasts are made from up to 2,000 moments of the test part, which training never saw. Beside a coverage stands its
 standard error, and of how many forecasts it would be that err independently (those made one after the other err alike),
-and last how many bands are near 90 %.
+and last how many bands are near 90 %, and how many bands that are right would be: luck takes some of them out.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -61,6 +62,14 @@ def summary(models: list[list[dict[str, Any]]]) -> Iterator[str]:
             f"{step} ahead: {covered.mean():.1%} in the mean of {len(cells)} tables; {near} within {LEVEL - NEAR:.0%} "
             f"to {LEVEL + NEAR:.0%}, {int((off <= 2).sum())} within two standard errors of {LEVEL:.0%}"
         )
+    chances = np.array([near_by_luck(independent(score)) for scores in models for score in scores])
+    deviation = math.sqrt((chances * (1 - chances)).sum())
+    yield f"of {len(chances)} bands that are right {chances.sum():.1f} ± {deviation:.1f} would be within those by luck"
+
+
+def near_by_luck(forecasts: float) -> float:
+    """How likely a band that is right covers 87 to 93 % of so many forecasts that err independently (normal law)."""
+    return math.erf(NEAR / math.sqrt(2 * LEVEL * (1 - LEVEL) / forecasts))
 
 
 def measured(path: Path, model: str | None, baselines: str) -> dict[str, list[dict[str, Any]]]:
