@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streamlstm.cli.loading import max_model_bytes_option, provider_option
-from streamlstm.cli.model_argument import MODEL
+from streamlstm.cli.model_argument import served_model_option
 from streamlstm.cli.options import (
     command,
     counted,
@@ -58,12 +58,7 @@ WORDS = ("hold", "refuse")
     help="What features will be that the model looks at and does not forecast: their last values, or the rows of a "
     "table (CSV or Parquet) after the last values. Default: such a model is refused.",
 )
-@option(
-    "--model",
-    type=MODEL,
-    metavar="MODEL.onnx",
-    help="The model that is served, where the server does not keep its file (over 4 MB).",
-)
+@served_model_option
 @option("--threads", type=click.IntRange(1), default=1, help="Compute threads of onnxruntime.")
 @provider_option
 @option(

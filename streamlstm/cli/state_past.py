@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streamlstm.cli.loading import max_model_bytes_option
-from streamlstm.cli.model_argument import MODEL
+from streamlstm.cli.model_argument import served_model_option
 from streamlstm.cli.options import (
     command,
     counted,
@@ -31,20 +31,12 @@ from streamlstm.errors import StoreError, UsageError
 if TYPE_CHECKING:
     from streamlstm.daemon.replay import PastRecords
 
-_model_option = option(
-    "--model",
-    type=MODEL,
-    default=None,
-    metavar="MODEL.onnx",
-    help="The model that is served, where the server does not keep its file (over 4 MB).",
-)
-
 
 @command("rewind", short_help="Put series back to where they were after an entry.")
 @stream_argument
 @series_option
 @option("--to", "entry", setting=False, required=True, metavar="ID", help="The last entry that is to have counted.")
-@_model_option
+@served_model_option
 @settings_options("engine", EngineSettings)
 @redis_option
 @data_dir_option
@@ -80,7 +72,7 @@ def rewind(
 @series_option
 @option("--as", "other", setting=False, required=True, metavar="STREAM", help="The stream to begin.")
 @option("--to", "entry", setting=False, metavar="ID", help="The last entry that is to have counted; default: all.")
-@_model_option
+@served_model_option
 @settings_options("engine", EngineSettings)
 @redis_option
 @data_dir_option
