@@ -29,7 +29,7 @@ from streamlstm.cli.connection import connect
 from streamlstm.cli.interrupts import ending_as_interrupt
 from streamlstm.cli.options import command, option
 from streamlstm.errors import StoreError
-from streamlstm.store import Keys, end_process
+from streamlstm.store import Keys, end_process, number_at
 from streamlstm.store.resp import Connection
 
 STREAM = "values"
@@ -137,7 +137,7 @@ def _push_months(
     _run(["push", STREAM, str(file), "--redis", daemon.redis], directory)
     keys = Keys(STREAM)
     with closing(connect(daemon.redis)) as connection:
-        forecasts = [_number(fields) for _, fields in _await_predictions(daemon, connection, b"0-0", len(history))]
+        forecasts = [_yhat(fields) for _, fields in _await_predictions(daemon, connection, b"0-0", len(history))]
         last_id = connection.call("XREVRANGE", keys.predictions, "+", "-", "COUNT", 1)[0][0]
         click.echo(f"\nNow month by month, as it would come:\n\n{'month':<10}{'forecast':>10}{'came':>8}{'error':>9}")
         waits_ms = []
@@ -148,7 +148,7 @@ def _push_months(
             waits_ms.append((time.perf_counter() - sent) * 1000)
             error = forecasts[-1] - float(month.passengers)
             click.echo(f"{month.name:<10}{forecasts[-1]:>10.1f}{month.passengers:>8}{error:>+9.1f}")
-            forecasts.append(_number(fields))
+            forecasts.append(_yhat(fields))
             time.sleep(pause_s)
     return forecasts, waits_ms
 
@@ -177,9 +177,9 @@ def _await_predictions(daemon: Endpoint, connection: Connection, after: bytes, c
     return found
 
 
-def _number(fields: Sequence[bytes]) -> float:
-    """Read yhat, the first column of a prediction."""
-    return float(fields[1].split(b",")[0])
+def _yhat(fields: Sequence[bytes]) -> float:
+    """Read the first column of the prediction of an entry's one series."""
+    return number_at(fields[1], 0)
 
 
 def _show_results(months: Sequence[Month], forecasts: Sequence[float], waits_ms: Sequence[float]) -> None:

@@ -149,18 +149,12 @@ def _refuse_in_vain(series: tuple[str, ...], *, everything: bool, output: Path |
 def _history(forecaster: Forecaster, series: str) -> tuple[list[int], list[float]]:
     """Times and values of a series before now, as far as the newest entries have them; of the number that is scored."""
     from streamlstm.engine import scored_column
+    from streamlstm.store import number_at
 
     spec = forecaster.model.spec
     feature = spec.forecast[scored_column(spec)]
     answered = forecaster.newest(series, HISTORY)
-    return [one.time_ms for one in answered], [_value(one.value, feature) for one in answered]
-
-
-def _value(text: bytes, feature: int) -> float:
-    try:
-        return float(text.split(b",")[feature])
-    except (ValueError, IndexError):
-        return math.nan  # missing
+    return [one.time_ms for one in answered], [number_at(one.value, feature) for one in answered]
 
 
 def _lines(one: Forecast, came: tuple[list[int], list[float]]) -> list[str]:

@@ -120,7 +120,7 @@ def courses_of(engine: Engine, past: Past, letters: Callable[[], Refused]) -> di
     spec, right = engine.model.spec, dict[Place, bytes]()
     there = past.counts() if past.asked else Counter[tuple[bytes, bytes]]()
     for asked in past.asked:
-        found = read_correction(asked, len(spec.features), exact=spec.exact)
+        found = read_correction(asked, len(spec.features))
         if (
             isinstance(found, Correction)
             and past.has(found.series)

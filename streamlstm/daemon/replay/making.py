@@ -124,7 +124,7 @@ class Making:
             if entry >= self._limit:
                 break
             asked = self._entries.ids[entry], self._entries.names[item], self._entries.texts[item]
-            found = read_correction(asked, len(spec.features), exact=spec.exact)
+            found = read_correction(asked, len(spec.features))
             flaw = self._asking.flaw(asked, found) if isinstance(found, Correction) else found
             if isinstance(found, Correction) and flaw is None and self._asking.matters(found):
                 if entry >= self._leading and self._is_behind(found.series, item):

@@ -23,6 +23,7 @@ from streamlstm.store.resp.codec import (
 )
 from streamlstm.store.resp.connection import Connection, bulk, pack
 from streamlstm.store.resp.connection_pool import WRONG_TYPE, Nodes, is_away
+from streamlstm.store.resp.decimals import DECIMAL
 from streamlstm.store.resp.entry_id import BEGINNING, HIGHEST, EntryId, beyond, is_before
 from streamlstm.store.resp.error_replies import advice
 from streamlstm.store.resp.poller import Waiting
