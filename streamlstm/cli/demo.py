@@ -28,6 +28,7 @@ from streamlstm.cli.chart import chart, signs_for
 from streamlstm.cli.connection import connect
 from streamlstm.cli.interrupts import ending_as_interrupt
 from streamlstm.cli.options import command, option
+from streamlstm.cli.settings_file import environment_without_settings
 from streamlstm.errors import StoreError
 from streamlstm.store import Keys, end_process, number_at
 from streamlstm.store.resp import Connection
@@ -228,7 +229,7 @@ def _show_what_next(model: Path) -> None:
 def _run(arguments: Sequence[str], directory: Path) -> None:
     """Run one of our own commands as a user would; if it fails it has said why, and its status is ours."""
     click.echo(f"$ streamlstm {shlex.join(arguments)}")
-    done = subprocess.run(_command(arguments, directory), env=_clean_environment(), check=False)
+    done = subprocess.run(_command(arguments, directory), env=environment_without_settings(), check=False)
     if done.returncode:
         raise click.exceptions.Exit(done.returncode)
 
@@ -242,7 +243,10 @@ def _serving(model: Path, directory: Path) -> Iterator[Endpoint]:
     started = time.perf_counter()
     # A session of its own, so that Ctrl-C reaches this process only, which then ends the daemon in order.
     process = subprocess.Popen(
-        _command(arguments, directory), env=_clean_environment(), stdin=subprocess.DEVNULL, start_new_session=True
+        _command(arguments, directory),
+        env=environment_without_settings(),
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         found = _await_ready(process, data_dir / "serve.json")
@@ -275,8 +279,3 @@ def _command(arguments: Sequence[str], directory: Path) -> list[str]:
     settings = directory / "settings.toml"
     settings.touch()
     return [sys.executable, "-m", "streamlstm", "--config", str(settings), *arguments]
-
-
-def _clean_environment() -> dict[str, str]:
-    """Give the environment without settings of ours: they are meant for the user's own server."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("STREAMLSTM_")}

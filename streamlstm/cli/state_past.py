@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import click
+from typing import TYPE_CHECKING
 
 from streamlstm.cli.loading import max_model_bytes_option
 from streamlstm.cli.model_argument import served_model_option
@@ -18,13 +15,13 @@ from streamlstm.cli.options import (
     counted,
     data_dir_option,
     json_option,
-    note,
     option,
     redis_option,
     series_option,
     stream_argument,
 )
 from streamlstm.cli.settings_options import settings_options
+from streamlstm.cli.state_text import say_done
 from streamlstm.common import EngineSettings
 from streamlstm.errors import StoreError, UsageError
 
@@ -64,7 +61,9 @@ def rewind(
         meta, records = past.after([os.fsencode(name) for name in series], _entry_id(entry))
         at = past.put_back(records, meta).position.decode()
     facts = {"stream": stream, "series": list(series), "to": entry, "position": at}
-    _report(f"{counted(len(series), 'series', 'series')} of {stream} as after {entry}, from {at} on", facts, as_json)
+    say_done(
+        f"{counted(len(series), 'series', 'series')} of {stream} as after {entry}, from {at} on", facts, as_json=as_json
+    )
 
 
 @command("fork", short_help="Begin another stream with series as they are, or were after an entry.")
@@ -121,7 +120,7 @@ def fork(
             raise StoreError(f"somebody began to serve {other!r} just now; nothing is changed")
     at = position.decode()
     facts = {"stream": stream, "series": list(series), "as": other, "position": at}
-    _report(f"{counted(len(names), 'series', 'series')} of {stream} as after {at} in {other}", facts, as_json)
+    say_done(f"{counted(len(names), 'series', 'series')} of {stream} as after {at} in {other}", facts, as_json=as_json)
 
 
 @contextmanager
@@ -156,10 +155,3 @@ def _entry_id(text: str) -> bytes:
     from streamlstm.store.resp import EntryId
 
     return bytes(EntryId.parse(text))
-
-
-def _report(text: str, facts: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(facts))
-    else:
-        note(text)
