@@ -22,7 +22,7 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """Errors of two models on the same values, in order of time; `scale` is what a naive forecast errs there."""
+    """Errors of two models on the same values, in order of time, and those of a naive forecast there."""
 
     champion: Float64  # (n,) |value - forecast|
     challenger: Float64
