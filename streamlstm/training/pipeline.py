@@ -145,8 +145,7 @@ def train(
         facts |= policy | _widths(series, fitted, origin, blends.searched, panel, learnt_from, facts | policy)
         errors, first = _errors(series, model, forecasts, options.test_size, plan.seasons.all, policy)
         stage(Stage("checking the export"))
-        # The errors are the exported model's own, so the file is written again with them. Its graph stays the same, so
-        # it is checked once.
+        # The errors are the exported model's own: the file is written again, and its graph, the same, checked once.
         facts["errors"] = {name: error.as_json() for name, error in errors.items()}
         model_bytes, difference = export_blended(exported, facts, blends.final, *_sample(panel, origin))
     return TrainingResult(

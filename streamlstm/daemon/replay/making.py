@@ -20,9 +20,9 @@ from streamlstm.daemon.replay.corrections import (
     MOST_ITEMS,
     Source,
     begun_with,
-    courses_of,
     leading,
     read_past,
+    series_courses,
 )
 from streamlstm.daemon.replay.reach import Reach
 from streamlstm.engine import (
@@ -281,7 +281,7 @@ class Making:
         past = read_past(self._engine, self._stream, after, self._source, bytes(self._base), watch)
         if past is None:
             return False
-        courses = courses_of(self._engine, past, self._asking.letters)
+        courses = series_courses(self._engine, past, self._asking.letters)
         firsts = self._firsts()
         edges = {name: min(firsts[name].before(), self._base) for name in chosen}
         before = self._again.after(
