@@ -13,7 +13,7 @@ BEAT_TIMEOUT_S = 60.0
 
 
 class Health:
-    """Of one loop."""
+    """Whether one loop beats, can serve and is to end; asked and told by any thread."""
 
     def __init__(
         self, store_health: StoreHealth, away: UnreachableStreams, alone: LeftAlone, monotonic: Callable[[], float]

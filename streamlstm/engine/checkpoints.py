@@ -25,7 +25,7 @@ Index = NDArray[np.int64]
 
 
 class WindowHead(Protocol):
-    """What is known of a stream that is stepped."""
+    """What `keep_aside` has to know of a stream that is stepped; `results.StreamHead` has it."""
 
     position: bytes
     answered: int
@@ -34,7 +34,7 @@ class WindowHead(Protocol):
 
 @dataclass(slots=True)
 class Window:
-    """How far one stream is."""
+    """Which of the windows one stream is in, and what is to be kept aside where the next one begins."""
 
     every: int = 0  # entries of a window; 0: nothing is kept
     number: int = -1  # of the one that the last commit was in; -1 if this process has seen none

@@ -57,7 +57,7 @@ class Corrected:
 
 
 class CorrectedHead(Protocol):
-    """What is known of a stream that is stepped."""
+    """What `place_corrected` has to know of a stream that is stepped; `results.StreamHead` has it."""
 
     series: int
     begun: Index  # slots of series that begin in this batch without a good record
