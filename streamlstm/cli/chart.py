@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 AXIS_WIDTH = 7  # characters of the numbers on the left, with the axis
@@ -44,11 +44,7 @@ def chart(
     """
     assert len(actual) == len(forecast), "both lines have the same points"
     low, high = min(*actual, *forecast), max(*actual, *forecast)
-    span = (high - low) or 1.0
-
-    def row_of(value: float) -> int:
-        return round((high - value) / span * (height - 1))
-
+    span, row_of = (high - low) or 1.0, _rows(low, high, height)
     grid = [[" "] * (2 * len(actual)) for _ in range(height)]
     for n, (came, expected) in enumerate(zip(actual, forecast, strict=True)):
         grid[row_of(came)][2 * n] = signs.actual
@@ -62,6 +58,12 @@ def chart(
     lines.append(" " * (AXIS_WIDTH - 1) + signs.corner + signs.floor * (2 * len(actual)))
     lines.append(" " * AXIS_WIDTH + first + last.rjust(2 * len(actual) - len(first)))
     return lines
+
+
+def _rows(low: float, high: float, height: int) -> Callable[[float], int]:
+    """Which of the rows, from the top, a number between two stands in."""
+    span = (high - low) or 1.0
+    return lambda value: round((high - value) / span * (height - 1))
 
 
 def fan_chart(
@@ -81,11 +83,7 @@ def fan_chart(
     if not numbers:
         return ["(nothing to draw: no number is finite)"]
     low, high = min(numbers), max(numbers)
-    span = (high - low) or 1.0
-
-    def row_of(value: float) -> int:
-        return round((high - value) / span * (height - 1))
-
+    span, row_of = (high - low) or 1.0, _rows(low, high, height)
     width = len(came) + len(ahead)
     grid = [[" "] * width for _ in range(height)]
     for column, (one, other) in enumerate(ends, len(came)):

@@ -17,11 +17,10 @@ from click.core import ParameterSource
 from streamlstm.cli.help_page import long_name
 from streamlstm.cli.options import command, environment_variable, group, json_option, nearest, note, say
 from streamlstm.cli.quantities import Quantity
-from streamlstm.cli.settings_file import find_config
+from streamlstm.cli.settings_file import PREFIX, find_config
 from streamlstm.common import MASK, without_secrets
 
 SECRET_WORDS = ("password", "secret", "token")
-PREFIX = "STREAMLSTM_"
 PASSWORD_VARIABLE = "STREAMLSTM_REDIS_PASSWORD"  # noqa: S105  (read beside the options)
 
 

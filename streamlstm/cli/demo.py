@@ -28,8 +28,9 @@ from streamlstm.cli.chart import chart, signs_for
 from streamlstm.cli.connection import connect
 from streamlstm.cli.interrupts import ending_as_interrupt
 from streamlstm.cli.options import command, option
+from streamlstm.cli.settings_file import environment_without_settings
 from streamlstm.errors import StoreError
-from streamlstm.store import Keys, end_process
+from streamlstm.store import Keys, end_process, number_at
 from streamlstm.store.resp import Connection
 
 STREAM = "values"
@@ -137,7 +138,7 @@ def _push_months(
     _run(["push", STREAM, str(file), "--redis", daemon.redis], directory)
     keys = Keys(STREAM)
     with closing(connect(daemon.redis)) as connection:
-        forecasts = [_number(fields) for _, fields in _await_predictions(daemon, connection, b"0-0", len(history))]
+        forecasts = [_yhat(fields) for _, fields in _await_predictions(daemon, connection, b"0-0", len(history))]
         last_id = connection.call("XREVRANGE", keys.predictions, "+", "-", "COUNT", 1)[0][0]
         click.echo(f"\nNow month by month, as it would come:\n\n{'month':<10}{'forecast':>10}{'came':>8}{'error':>9}")
         waits_ms = []
@@ -148,7 +149,7 @@ def _push_months(
             waits_ms.append((time.perf_counter() - sent) * 1000)
             error = forecasts[-1] - float(month.passengers)
             click.echo(f"{month.name:<10}{forecasts[-1]:>10.1f}{month.passengers:>8}{error:>+9.1f}")
-            forecasts.append(_number(fields))
+            forecasts.append(_yhat(fields))
             time.sleep(pause_s)
     return forecasts, waits_ms
 
@@ -177,9 +178,9 @@ def _await_predictions(daemon: Endpoint, connection: Connection, after: bytes, c
     return found
 
 
-def _number(fields: Sequence[bytes]) -> float:
-    """Read yhat, the first column of a prediction."""
-    return float(fields[1].split(b",")[0])
+def _yhat(fields: Sequence[bytes]) -> float:
+    """Read the first column of the prediction of an entry's one series."""
+    return number_at(fields[1], 0)
 
 
 def _show_results(months: Sequence[Month], forecasts: Sequence[float], waits_ms: Sequence[float]) -> None:
@@ -228,7 +229,7 @@ def _show_what_next(model: Path) -> None:
 def _run(arguments: Sequence[str], directory: Path) -> None:
     """Run one of our own commands as a user would; if it fails it has said why, and its status is ours."""
     click.echo(f"$ streamlstm {shlex.join(arguments)}")
-    done = subprocess.run(_command(arguments, directory), env=_clean_environment(), check=False)
+    done = subprocess.run(_command(arguments, directory), env=environment_without_settings(), check=False)
     if done.returncode:
         raise click.exceptions.Exit(done.returncode)
 
@@ -242,7 +243,10 @@ def _serving(model: Path, directory: Path) -> Iterator[Endpoint]:
     started = time.perf_counter()
     # A session of its own, so that Ctrl-C reaches this process only, which then ends the daemon in order.
     process = subprocess.Popen(
-        _command(arguments, directory), env=_clean_environment(), stdin=subprocess.DEVNULL, start_new_session=True
+        _command(arguments, directory),
+        env=environment_without_settings(),
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         found = _await_ready(process, data_dir / "serve.json")
@@ -275,8 +279,3 @@ def _command(arguments: Sequence[str], directory: Path) -> list[str]:
     settings = directory / "settings.toml"
     settings.touch()
     return [sys.executable, "-m", "streamlstm", "--config", str(settings), *arguments]
-
-
-def _clean_environment() -> dict[str, str]:
-    """Give the environment without settings of ours: they are meant for the user's own server."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("STREAMLSTM_")}

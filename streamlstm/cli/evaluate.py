@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from streamlstm.cli.history_options import history_options, table_or_history
+from streamlstm.cli.history_options import Retained, history_options
 from streamlstm.cli.loading import max_model_bytes_option
 from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import ParamType, command, json_option, keep_inputs, option, say
@@ -109,10 +109,7 @@ def evaluate(
     model: Path,
     table: Path | None,
     plot: Path | None,
-    stream: str | None,
-    last: int | None,
-    redis_url: str | None,
-    data_dir: Path,
+    retained: Retained,
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -129,16 +126,7 @@ def evaluate(
     _refuse_in_vain(plot)
     keep_inputs((model, table) if table else (model,), (plot,))
     loaded, notes = load_model(model), Notes()
-    source = table_or_history(
-        table,
-        stream=stream,
-        last=last,
-        redis_url=redis_url,
-        data_dir=data_dir,
-        most=settings["max_cells"],
-        say=notes,
-        spec=loaded.spec,
-    )
+    source = retained.or_table(table, most=settings["max_cells"], say=notes, spec=loaded.spec)
     found = evaluate_with(loaded, source, asked, of_table, name=str(model), say=notes)
     notes.flush()
     if plot is not None:

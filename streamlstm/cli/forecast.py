@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streamlstm.cli.loading import max_model_bytes_option, provider_option
-from streamlstm.cli.model_argument import MODEL
+from streamlstm.cli.model_argument import served_model_option
 from streamlstm.cli.options import (
     command,
     counted,
@@ -58,12 +58,7 @@ WORDS = ("hold", "refuse")
     help="What features will be that the model looks at and does not forecast: their last values, or the rows of a "
     "table (CSV or Parquet) after the last values. Default: such a model is refused.",
 )
-@option(
-    "--model",
-    type=MODEL,
-    metavar="MODEL.onnx",
-    help="The model that is served, where the server does not keep its file (over 4 MB).",
-)
+@served_model_option
 @option("--threads", type=click.IntRange(1), default=1, help="Compute threads of onnxruntime.")
 @provider_option
 @option(
@@ -154,18 +149,12 @@ def _refuse_in_vain(series: tuple[str, ...], *, everything: bool, output: Path |
 def _history(forecaster: Forecaster, series: str) -> tuple[list[int], list[float]]:
     """Times and values of a series before now, as far as the newest entries have them; of the number that is scored."""
     from streamlstm.engine import scored_column
+    from streamlstm.store import number_at
 
     spec = forecaster.model.spec
     feature = spec.forecast[scored_column(spec)]
     answered = forecaster.newest(series, HISTORY)
-    return [one.time_ms for one in answered], [_value(one.value, feature) for one in answered]
-
-
-def _value(text: bytes, feature: int) -> float:
-    try:
-        return float(text.split(b",")[feature])
-    except (ValueError, IndexError):
-        return math.nan  # missing
+    return [one.time_ms for one in answered], [number_at(one.value, feature) for one in answered]
 
 
 def _lines(one: Forecast, came: tuple[list[int], list[float]]) -> list[str]:

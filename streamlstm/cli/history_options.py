@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from streamlstm.cli.options import data_dir_option, option, redis_option
 from streamlstm.cli.quantities import DURATION
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
     from streamlstm.store import Keys
     from streamlstm.store.resp import Connection
     from streamlstm.tables import SeriesTable
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Passed as `last: int | None`, ms.
 last_option = option(
@@ -34,40 +34,50 @@ _stream = option(
 )
 
 
-def history_options(function: Function) -> Function:
-    """Declare --stream (`stream: str | None`), --last, and the server."""
-    return _stream(last_option(redis_option(data_dir_option(function))))
+@dataclass(frozen=True, kw_only=True)
+class Retained:
+    """The stream whose retained input is to be read, if one was named, and where it is."""
+
+    stream: str | None
+    last_ms: int | None  # only what is at most so much older than its last entry
+    redis_url: str | None
+    data_dir: Path
+
+    def or_table(
+        self, table: Path | None, *, most: int, say: Callable[[str], None], spec: ModelSpec | None = None
+    ) -> Path | SeriesTable:
+        """What a command reads: the table named, or what the stream retains, of at most `most` numbers.
+
+        `spec` is that of the model that is to read it; None: that of the stream's own. Raises UsageError unless it is
+        one of the two, StoreError and TableError for a stream that cannot be read.
+        """
+        if table is not None:
+            if self.stream is not None:
+                raise UsageError(f"{table} and --stream {self.stream} are two sources of values; give one of them")
+            if self.last_ms is not None:
+                raise UsageError("--last says how much of a stream is read; give --stream KEY instead of a table")
+            return table
+        if self.stream is None:
+            raise UsageError("name a TABLE, or a stream whose retained input is read: --stream KEY")
+        from streamlstm.cli.connection import opened_stream
+        from streamlstm.client import read_history
+
+        with opened_stream(self.stream, self.redis_url, self.data_dir) as (connection, keys):
+            known = spec if spec is not None else champion_spec(connection, keys)
+            return read_history(connection, keys, spec=known, last_ms=self.last_ms, most=most, say=say)
 
 
-def table_or_history(
-    table: Path | None,
-    *,
-    stream: str | None,
-    last: int | None,
-    redis_url: str | None,
-    data_dir: Path,
-    most: int,
-    say: Callable[[str], None],
-    spec: ModelSpec | None = None,
-) -> Path | SeriesTable:
-    """What a command reads: the table named, or what a stream retains, of at most `most` numbers.
+def history_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Declare --stream, --last, and the server; the command is given them as one, `retained: Retained`."""
 
-    Raises UsageError unless it is one of the two.
-    """
-    if table is not None:
-        if stream is not None:
-            raise UsageError(f"{table} and --stream {stream} are two sources of values; give one of them")
-        if last is not None:
-            raise UsageError("--last says how much of a stream is read; give --stream KEY instead of a table")
-        return table
-    if stream is None:
-        raise UsageError("name a TABLE, or a stream whose retained input is read: --stream KEY")
-    from streamlstm.cli.connection import opened_stream
-    from streamlstm.client import read_history
+    @functools.wraps(function)
+    def with_retained(
+        *, stream: str | None, last: int | None, redis_url: str | None, data_dir: Path, **given: Any
+    ) -> Any:
+        chosen = Retained(stream=stream, last_ms=last, redis_url=redis_url, data_dir=data_dir)
+        return function(retained=chosen, **given)
 
-    with opened_stream(stream, redis_url, data_dir) as (connection, keys):
-        known = spec if spec is not None else champion_spec(connection, keys)
-        return read_history(connection, keys, spec=known, last_ms=last, most=most, say=say)
+    return _stream(last_option(redis_option(data_dir_option(with_retained))))
 
 
 def champion_spec(connection: Connection, keys: Keys) -> ModelSpec | None:

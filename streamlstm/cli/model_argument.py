@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from streamlstm.cli.options import option
 from streamlstm.models import UNIVERSAL, UNIVERSAL_FILE
 
 
@@ -30,6 +31,14 @@ class ModelPath(click.Path):
 
 
 MODEL = ModelPath()
+# Passed as `model: Path | None`.
+served_model_option = option(
+    "--model",
+    type=MODEL,
+    default=None,
+    metavar="MODEL.onnx",
+    help="The model that is served, where the server does not keep its file (over 4 MB).",
+)
 
 
 def model_path(text: str) -> Path:

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from streamlstm.cli.help_page import write_examples, write_options
+from streamlstm.cli.settings_file import PREFIX
 from streamlstm.common import counted, printable, without_secrets  # noqa: F401  (`counted` is for the commands)
 from streamlstm.errors import StreamlstmError, UsageError
 
@@ -155,7 +156,7 @@ def model_output(what: str) -> Callable[[Function], Function]:
 def environment_variable(*declarations: str) -> str:
     """Name the variable of an option: STREAMLSTM_ and its first long name in capitals."""
     name = next(text for text in declarations if text.startswith("--"))
-    return "STREAMLSTM_" + name.partition("/")[0].lstrip("-").replace("-", "_").upper()
+    return PREFIX + name.partition("/")[0].lstrip("-").replace("-", "_").upper()
 
 
 def nearest(word: str, known: Sequence[str]) -> str:

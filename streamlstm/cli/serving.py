@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from streamlstm.common import DaemonSettings, EngineSettings, SharingSettings, WebSettings
 
 if TYPE_CHECKING:
-    from streamlstm.daemon import Clock, Daemon, Health, Library, ModelChange, Standby
+    from streamlstm.daemon import Clock, Daemon, Health, ModelChange, ModelLibrary, Standby
     from streamlstm.daemon.http import Pages
     from streamlstm.daemon.sharing import Selection, Sharing
     from streamlstm.daemon.telemetry import Metrics
@@ -188,7 +188,7 @@ class Prepared:
         stack.enter_context(around.begin(daemon.health, wakeup))
         daemon.run(lambda: around.ready(store.url, list(sharing.held), self.engine.model.fingerprint))
 
-    def _pages(self, topology: Topology, daemon: Daemon, library: Library) -> Pages:
+    def _pages(self, topology: Topology, daemon: Daemon, library: ModelLibrary) -> Pages:
         from streamlstm.daemon import Forecasts
         from streamlstm.daemon.http import ProcessFigures, make_pages
 
@@ -203,9 +203,9 @@ class Prepared:
             remark=health.remark,
         )
 
-    def _library(self, store: RedisStore) -> Library:
+    def _library(self, store: RedisStore) -> ModelLibrary:
         from streamlstm.cli.loading import most_model_bytes
-        from streamlstm.daemon import Library
+        from streamlstm.daemon import ModelLibrary
         from streamlstm.models import Model, read_model
         from streamlstm.store import Keys, Roles
 
@@ -216,7 +216,7 @@ class Prepared:
             with contextlib.closing(store.connect(stream)) as connection:
                 yield Roles(connection, Keys(stream))
 
-        return Library(
+        return ModelLibrary(
             self.model,
             shelf=shelf,
             load=lambda data, source, by: Model(data, threads=plan.threads, source=source, provider=by),

@@ -8,6 +8,7 @@ ignored is found weeks later.
 from __future__ import annotations
 
 import difflib
+import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,13 @@ from typing import Any
 
 from streamlstm.errors import UsageError
 
+PREFIX = "STREAMLSTM_"  # of the variables that are settings
 DEFAULT_CONFIG = "streamlstm.toml"  # read from the working directory if it is there
+
+
+def environment_without_settings() -> dict[str, str]:
+    """The environment for commands that the program starts itself: settings in it are meant for the user's server."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
 
 
 @dataclass(frozen=True, kw_only=True)

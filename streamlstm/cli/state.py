@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import click
 
@@ -29,6 +29,7 @@ from streamlstm.cli.options import (
     stream_argument,
 )
 from streamlstm.cli.state_past import fork, rewind
+from streamlstm.cli.state_text import say_done
 from streamlstm.common import open_bounded, whole_file, whole_stream
 from streamlstm.errors import SnapshotError, StoreError, UsageError
 
@@ -228,10 +229,10 @@ def export(*, stream: str, output: Path, redis_url: str | None, data_dir: Path, 
             states, lambda: whole_stream(sys.stdout.buffer) if output == STANDARD else whole_file(output), tick
         )
     position = head.position.decode()
-    _report(
-        as_json,
+    say_done(
         f"{counted(count, 'series', 'series')} at {position} in {'stdout' if output == STANDARD else output}",
         {"stream": stream, "position": position, "model": head.model, "series": count, "file": str(output)},
+        as_json=as_json,
     )
 
 
@@ -306,10 +307,10 @@ def import_(
     where = stream if partitions == 1 else f"{partitions} streams of {stream}"
     servers = list(dict.fromkeys(states.server for states in targets))
     facts = {"stream": stream, "servers": servers, "position": position, "model": head.model, "series": count}
-    _report(
-        as_json,
+    say_done(
         f"{counted(count, 'series', 'series')} at {position} in {where} at {', '.join(servers)}",
         facts | {"partitions": partitions},
+        as_json=as_json,
     )
 
 
@@ -324,13 +325,6 @@ def _by_bytes(files: list[IO[bytes]], tick: Callable[[int], None]) -> Callable[[
         done = now
 
     return advance
-
-
-def _report(as_json: bool, text: str, facts: dict[str, Any]) -> None:
-    if as_json:
-        click.echo(json.dumps(facts))
-    else:
-        note(text)
 
 
 for _command in (list_states, show, reset, export, import_, rewind, fork):

@@ -2,49 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import click
+from typing import TYPE_CHECKING
 
 from streamlstm.cli.loading import max_model_bytes_option
-from streamlstm.cli.model_argument import MODEL
+from streamlstm.cli.model_argument import served_model_option
 from streamlstm.cli.options import (
     command,
     counted,
     data_dir_option,
     json_option,
-    note,
     option,
     redis_option,
     series_option,
     stream_argument,
 )
 from streamlstm.cli.settings_options import settings_options
+from streamlstm.cli.state_text import say_done
 from streamlstm.common import EngineSettings
 from streamlstm.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from streamlstm.daemon.replay import PastRecords
 
-_model_option = option(
-    "--model",
-    type=MODEL,
-    default=None,
-    metavar="MODEL.onnx",
-    help="The model that is served, where the server does not keep its file (over 4 MB).",
-)
-
 
 @command("rewind", short_help="Put series back to where they were after an entry.")
 @stream_argument
 @series_option
 @option("--to", "entry", setting=False, required=True, metavar="ID", help="The last entry that is to have counted.")
-@_model_option
+@served_model_option
 @settings_options("engine", EngineSettings)
 @redis_option
 @data_dir_option
@@ -72,7 +61,9 @@ def rewind(
         meta, records = past.after([os.fsencode(name) for name in series], _entry_id(entry))
         at = past.put_back(records, meta).position.decode()
     facts = {"stream": stream, "series": list(series), "to": entry, "position": at}
-    _report(f"{counted(len(series), 'series', 'series')} of {stream} as after {entry}, from {at} on", facts, as_json)
+    say_done(
+        f"{counted(len(series), 'series', 'series')} of {stream} as after {entry}, from {at} on", facts, as_json=as_json
+    )
 
 
 @command("fork", short_help="Begin another stream with series as they are, or were after an entry.")
@@ -80,7 +71,7 @@ def rewind(
 @series_option
 @option("--as", "other", setting=False, required=True, metavar="STREAM", help="The stream to begin.")
 @option("--to", "entry", setting=False, metavar="ID", help="The last entry that is to have counted; default: all.")
-@_model_option
+@served_model_option
 @settings_options("engine", EngineSettings)
 @redis_option
 @data_dir_option
@@ -129,7 +120,7 @@ def fork(
             raise StoreError(f"somebody began to serve {other!r} just now; nothing is changed")
     at = position.decode()
     facts = {"stream": stream, "series": list(series), "as": other, "position": at}
-    _report(f"{counted(len(names), 'series', 'series')} of {stream} as after {at} in {other}", facts, as_json)
+    say_done(f"{counted(len(names), 'series', 'series')} of {stream} as after {at} in {other}", facts, as_json=as_json)
 
 
 @contextmanager
@@ -164,10 +155,3 @@ def _entry_id(text: str) -> bytes:
     from streamlstm.store.resp import EntryId
 
     return bytes(EntryId.parse(text))
-
-
-def _report(text: str, facts: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(facts))
-    else:
-        note(text)

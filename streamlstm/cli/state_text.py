@@ -5,10 +5,21 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import click
+
+from streamlstm.cli.options import note
 from streamlstm.client import Facts
 from streamlstm.common import as_column
 
 NAME_WIDTH = 24  # characters; longer names push their line out
+
+
+def say_done(text: str, facts: Facts, *, as_json: bool) -> None:
+    """What a command did: a line for people on stderr, or an object for programs on stdout."""
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        note(text)
 
 
 def json_line(found: Facts) -> str:

@@ -38,7 +38,7 @@ SCAN_COUNT = 1_000  # keys of one step of a search
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class StreamStatus:
     """Where one stream stands."""
 
     stream: str
@@ -101,7 +101,7 @@ def status(
         raise wrong[-1]
 
 
-def _standings(nodes: Nodes, streams: Sequence[str]) -> tuple[list[Standing], list[StoreError]]:
+def _standings(nodes: Nodes, streams: Sequence[str]) -> tuple[list[StreamStatus], list[StoreError]]:
     """Where each stream stands, and what is wrong with those that cannot be read: the others are shown all the same."""
     found, wrong = [], []
     for stream in streams:
@@ -133,7 +133,7 @@ def _series_lines(nodes: Nodes, streams: Sequence[str], chosen: Sequence[str], *
     return [json.dumps(found)] if as_json else [line for one in found for line in (*description(one), "")][:-1]
 
 
-def standing(connection: Connection, stream: str) -> Standing:
+def standing(connection: Connection, stream: str) -> StreamStatus:
     """Read where one stream stands.
 
     Raises StoreError if there is nothing of it, a key has another type, or a field nothing of ours.
@@ -145,7 +145,7 @@ def standing(connection: Connection, stream: str) -> Standing:
     head = Head(position=meta.position, model=meta.model, series=series, answered=meta.answered)
     tail = read_tail(connection, keys, head)
     owner = connection.call("GET", keys.lease)
-    return Standing(
+    return StreamStatus(
         stream=stream,
         server=connection.address.url,
         entries=connection.call("XLEN", keys.input),
@@ -200,7 +200,7 @@ def _input_of(connection: Connection, base: str) -> str:
     return base if connection.call("TYPE", bare) == b"none" and connection.call("TYPE", base) == b"stream" else bare
 
 
-def _description(item: Standing) -> list[str]:
+def _description(item: StreamStatus) -> list[str]:
     """Lines about one stream."""
     rows = {
         "stream": item.stream,
@@ -224,7 +224,7 @@ def _entries(number: int) -> str:
     return counted(number, "entry", "entries")
 
 
-def _table(found: Sequence[Standing]) -> list[str]:
+def _table(found: Sequence[StreamStatus]) -> list[str]:
     head = ("stream", "input", "position", "lag", "lag s", "series", "predictions", "dead", "anomalies", "model")
     rows: list[tuple[Any, ...]] = [head]
     for item in found:

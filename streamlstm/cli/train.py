@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from streamlstm.cli.history_options import history_options, table_or_history
+from streamlstm.cli.history_options import Retained, history_options
 from streamlstm.cli.options import command, json_option, keep_inputs, model_output, option, say
 from streamlstm.cli.table_options import Notes, table_options
 from streamlstm.cli.training_options import training_options
@@ -36,10 +36,7 @@ def train(
     table: Path | None,
     output: Path,
     plot: Path | None,
-    stream: str | None,
-    last: int | None,
-    redis_url: str | None,
-    data_dir: Path,
+    retained: Retained,
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -54,15 +51,7 @@ def train(
     from streamlstm.training import EPOCHS, FitSettings, Stage, fit_with, showing
 
     notes = Notes()
-    source = table_or_history(
-        table,
-        stream=stream,
-        last=last,
-        redis_url=redis_url,
-        data_dir=data_dir,
-        most=settings["max_cells"],
-        say=notes,
-    )
+    source = retained.or_table(table, most=settings["max_cells"], say=notes)
     chosen, of_table = split_settings(FitSettings, settings)
     with showing(True) as show:
 

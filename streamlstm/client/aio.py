@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import os
+import functools
+import inspect
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
-from datetime import datetime, timedelta
-from functools import partial
-from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, Concatenate, ParamSpec, TypeVar, Unpack, overload
 
 from streamlstm.client.client import Client
-from streamlstm.client.exporting import NEXT
-from streamlstm.client.following import After, Prediction, Predictions
+from streamlstm.client.following import Prediction, Predictions
 from streamlstm.client.forecasting import ForecastArguments
-from streamlstm.client.promotions import Promotion
 from streamlstm.client.pushing import PushArguments, Pushed
 from streamlstm.client.record_facts import Facts
 from streamlstm.engine import DEFAULT_STEPS, Forecast
-from streamlstm.tables import SeriesTable
 
 Found = TypeVar("Found")
+Asked = ParamSpec("Asked")  # what a method of `Client` takes, which is stated there alone
 
 
 def in_thread(function: Callable[[], Found]) -> asyncio.Future[Found]:
@@ -133,6 +129,43 @@ class AsyncPredictions(AsyncIterator[Prediction]):
         await self.aclose()
 
 
+def _awaited(
+    method: Callable[Concatenate[Client, Asked], Found],
+) -> Callable[Concatenate[AsyncClient, Asked], Coroutine[Any, Any, Found]]:
+    """A method of `Client` as one that is awaited.
+
+    One that is cancelled goes on in its thread: what is sent cannot be taken back.
+    """
+
+    @functools.wraps(method)
+    async def call(self: AsyncClient, /, *given: Asked.args, **options: Asked.kwargs) -> Found:
+        return await asyncio.shield(in_thread(lambda: method(self._client, *given, **options)))
+
+    _tell_as_own(call, method)
+    return call
+
+
+def _followed(
+    method: Callable[Concatenate[Client, Asked], Predictions],
+) -> Callable[Concatenate[AsyncClient, Asked], AsyncPredictions]:
+    """A method of `Client` that gives records as one for `async for`."""
+
+    @functools.wraps(method)
+    def call(self: AsyncClient, /, *given: Asked.args, **options: Asked.kwargs) -> AsyncPredictions:
+        return AsyncPredictions(lambda: method(self._client, *given, **options))
+
+    _tell_as_own(call, method, ", for `async for`")
+    told = inspect.signature(method).replace(return_annotation=AsyncPredictions.__name__)
+    call.__signature__ = told  # type: ignore[attr-defined]
+    return call
+
+
+def _tell_as_own(call: Callable[..., object], method: Callable[..., object], how: str = "") -> None:
+    """Have `help` call it a method of `AsyncClient`."""
+    call.__doc__ = f"As `Client.{method.__name__}`{how}."
+    call.__qualname__, call.__module__ = f"AsyncClient.{method.__name__}", __name__
+
+
 class AsyncClient:
     """`Client` for asyncio: the same arguments, methods and errors, awaited."""
 
@@ -160,42 +193,9 @@ class AsyncClient:
                 flow.end()
             raise
 
-    async def correct(
-        self,
-        series: str,
-        when: str | int | datetime | Prediction,
-        value: float | Sequence[float] | None,
-        *,
-        partitions: int = 1,
-        wait: str | int | timedelta | None = None,
-    ) -> Pushed:
-        """As `Client.correct`."""
-        ask = partial(self._client.correct, series, when, value, partitions=partitions, wait=wait)
-        return await asyncio.shield(in_thread(ask))
-
-    def predictions(
-        self,
-        after: After = None,
-        *,
-        series: str | list[str] | tuple[str, ...] | None = None,
-        follow: bool = True,
-        name: str | None = None,
-        on_promotion: Callable[[Promotion], object] | None = None,
-    ) -> AsyncPredictions:
-        """As `Client.predictions`, for `async for`."""
-        asked: dict[str, Any] = {"series": series, "follow": follow, "name": name, "on_promotion": on_promotion}
-        return AsyncPredictions(lambda: self._client.predictions(after, **asked))
-
-    def anomalies(
-        self,
-        after: After = None,
-        *,
-        series: str | list[str] | tuple[str, ...] | None = None,
-        follow: bool = True,
-        name: str | None = None,
-    ) -> AsyncPredictions:
-        """As `Client.anomalies`, for `async for`."""
-        return AsyncPredictions(lambda: self._client.anomalies(after, series=series, follow=follow, name=name))
+    correct = _awaited(Client.correct)
+    predictions = _followed(Client.predictions)
+    anomalies = _followed(Client.anomalies)
 
     async def states(self, series: str | None = None) -> list[Facts]:
         """As `Client.states`, all at once."""
@@ -218,25 +218,9 @@ class AsyncClient:
         """As `Client.forecast`."""
         return await in_thread(lambda: self._client.forecast(series, steps, **options))
 
-    async def history(self, last: str | int | timedelta | None = None) -> SeriesTable:
-        """As `Client.history`."""
-        return await in_thread(lambda: self._client.history(last))
-
-    async def export(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        last: str | int | timedelta | None = None,
-        series: str | list[str] | tuple[str, ...] | None = None,
-        forecast_of: str = NEXT,
-    ) -> Path:
-        """As `Client.export`."""
-        write = partial(self._client.export, path, last=last, series=series, forecast_of=forecast_of)
-        return await in_thread(write)
-
-    async def close(self) -> None:
-        """Close the connection; a later call makes a new one."""
-        await in_thread(self._client.close)
+    history = _awaited(Client.history)
+    export = _awaited(Client.export)
+    close = _awaited(Client.close)
 
     async def __aenter__(self) -> AsyncClient:
         return self

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import deque
@@ -14,9 +13,9 @@ from types import TracebackType
 
 from streamlstm.client.promotions import Entry, Promotion
 from streamlstm.client.reading import ANOMALIES, PREDICTIONS, Reader
-from streamlstm.client.times import EPOCH
+from streamlstm.common import EPOCH
 from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
-from streamlstm.store import Keys
+from streamlstm.store import Keys, as_number
 from streamlstm.store.resp import BEGINNING, EntryId, Nodes
 
 SAVE_EVERY_S = 1.0  # at the latest, while records are taken
@@ -249,7 +248,7 @@ class Predictions(Iterator[Prediction]):
         for number, (name, text) in enumerate(fields[skip:], skip + 1):
             series = name.decode("utf-8", "surrogateescape")
             if not self._series or series in self._series:
-                numbers = dict(zip(columns, map(_number, text.split(b",")), strict=False))
+                numbers = dict(zip(columns, map(as_number, text.split(b",")), strict=False))
                 self._waiting.append(self._record(str(parsed), series, numbers, number))
 
     def not_done(self) -> None:
@@ -300,10 +299,3 @@ class Predictions(Iterator[Prediction]):
 
     def __repr__(self) -> str:
         return f"<Predictions: up to {self._place or 'nothing yet'}; iterate for what follows>"
-
-
-def _number(text: bytes) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

@@ -28,7 +28,7 @@ from streamlstm.engine import (
     name_error,
     parse,
     read_correction,
-    read_odd,
+    read_numbers,
     take_warm,
     with_right,
 )
@@ -147,8 +147,8 @@ def value_columns(
     for parsed in _pages(connection, keys, begin, end, 1):
         for name, text in zip(parsed.names, parsed.texts, strict=True):
             count = text.count(b",") + 1
-            row = np.empty(2 * count, np.float32)
-            if not name.startswith(COMMAND) and read_odd(text, row, exact=True) is None and not np.isnan(row).all():
+            numbers = None if name.startswith(COMMAND) else read_numbers(text, count)
+            if isinstance(numbers, list) and not np.isnan(numbers).all():
                 return ("y",) if count == 1 else tuple(f"y{number}" for number in range(count))
     raise TableError(f"the stream {keys.input!r} retains no values that a model could learn from")
 
@@ -159,7 +159,7 @@ def _right(connection: Connection, keys: Keys, asked: Sequence[About], features:
     refused = read_letters(connection, keys, CORRECTIONS)
     right = {}
     for one in asked:
-        found = read_correction(one, features, exact=True)
+        found = read_correction(one, features)
         if isinstance(found, Correction) and one not in refused and EntryId.parse(one[0]) <= position:
             right[found.place] = found.value
     return right

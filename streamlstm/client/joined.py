@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from streamlstm.client.resets import forget
-from streamlstm.engine import RESET, WARM, read_odd, said_time
+from streamlstm.engine import RESET, WARM, read_numbers, said_time
 from streamlstm.store import Keys, Meta
 from streamlstm.store.record import LATEST_MS
 from streamlstm.store.resp import Connection, EntryId, beyond
@@ -83,8 +83,8 @@ class Joined:
                 if name == RESET:
                     forget(self._before, text)
                 continue
-            value = _numbers(text, self._features)
-            if value is None or time_ms is None:
+            value = read_numbers(text, self._features)
+            if not isinstance(value, list) or time_ms is None:
                 self.left_out += 1
                 continue
             said = NOTHING
@@ -96,7 +96,7 @@ class Joined:
             rows.ids.append(entry_id)
             rows.times_ms.append(min(time_ms, LATEST_MS))
             rows.names.append(name)
-            rows.values.append(value)
+            rows.values.append(tuple(value))
             rows.forecasts.append(shown[0])
             rows.models.append(shown[1] if shown[0] else "")
 
@@ -107,20 +107,6 @@ class Joined:
         if self.columns[-1:] != ("score",) or not said:
             return before, by
         return (*(before or (np.nan,) * len(said))[:-1], said[-1]), by or model
-
-
-def _numbers(text: bytes, features: int) -> Numbers | None:
-    """The numbers of a value, NaN where one is missing; None for what is none."""
-    try:
-        found = tuple(map(float, text.split(b",")))
-        if len(found) == features and all(abs(number) < 3e38 for number in found):  # neither NaN nor infinite
-            return found
-    except ValueError:
-        pass
-    row = np.empty(2 * features, np.float32)
-    if read_odd(text, row, exact=True) is not None:
-        return None
-    return tuple(float(part or b"nan") for part in text.replace(b" ", b"").split(b","))
 
 
 def _said(text: bytes) -> Numbers:

@@ -9,7 +9,7 @@ from typing import Any
 from streamlstm.client.times import entry_time
 from streamlstm.errors import RecordError
 from streamlstm.models import ModelSpec, join
-from streamlstm.store import Meta
+from streamlstm.store import Meta, finite
 from streamlstm.store.record import LEAST_SEEN, RecordFormat
 from streamlstm.store.snapshots import layout_of
 
@@ -66,8 +66,7 @@ def _errors(head: Any) -> Facts:
 
 def _ratio(error: float, other: float) -> float | None:
     """None where it is no number: JSON has none without end."""
-    ratio = error / other if other else math.inf
-    return ratio if math.isfinite(ratio) else None
+    return finite(error / other) if other else None
 
 
 def _coverage(kept: Any) -> float | None:

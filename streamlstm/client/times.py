@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from streamlstm.common import EPOCH, iso_time
-
-__all__ = ["EPOCH", "entry_time"]
+from streamlstm.common import iso_time
 
 
 def entry_time(entry_id: bytes) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from streamlstm.client.resets import forget
 from streamlstm.engine import RESET
 from streamlstm.errors import NoAnswersError
-from streamlstm.store import Keys, Meta, Term
+from streamlstm.store import Keys, Meta, Term, finite, number_at
 from streamlstm.store.resp import BEGINNING, Connection, EntryId, beyond
 
 PAGE = 1_000  # entries of one command
@@ -22,7 +22,7 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """Errors of two models on the same values, in order of time; `scale` is what a naive forecast errs there."""
+    """Errors of two models on the same values, in order of time, and those of a naive forecast there."""
 
     champion: Float64  # (n,) |value - forecast|
     challenger: Float64
@@ -47,7 +47,7 @@ def compared(
         for entry_id, fields in _entries(connection, key, begin):
             model = _model_at(terms, entry_id, fallback)
             for name, text in zip(fields[0::2], fields[1::2], strict=True):
-                number = _number(text, output)
+                number = finite(number_at(text, output))
                 if model in forecasts and number is not None:
                     forecasts[model][name, entry_id] = number
     return _pair(_entries(connection, keys.input, begin), forecasts[ours], forecasts[theirs], feature)
@@ -73,15 +73,6 @@ def _model_at(terms: Sequence[Term], entry_id: bytes, fallback: str) -> str:
     return found[-1] if found else fallback
 
 
-def _number(text: bytes, place: int) -> float | None:
-    parts = text.split(b",")
-    try:
-        number = float(parts[place])
-    except (IndexError, ValueError):
-        return None
-    return number if np.isfinite(number) else None
-
-
 def _pair(
     entries: Iterator[tuple[bytes, Sequence[bytes]]],
     ours: dict[tuple[bytes, bytes], float],
@@ -97,7 +88,7 @@ def _pair(
             if name == RESET:
                 forget(before, text)
                 continue
-            value = _number(text, feature)
+            value = finite(number_at(text, feature))
             last = before.get(name)
             before[name] = (entry_id, value)
             if last is None or value is None or last[1] is None:

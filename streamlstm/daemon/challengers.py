@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from streamlstm.common import EngineSettings
 from streamlstm.daemon.corrections import of_challenger
-from streamlstm.daemon.model_library import Library
+from streamlstm.daemon.model_library import ModelLibrary
 from streamlstm.daemon.replay import prepare
 from streamlstm.daemon.streams import Stream, Streams, Trial
 from streamlstm.engine import Engine, Parsed, Result
@@ -74,7 +74,7 @@ class Challengers:
         self,
         *,
         settings: EngineSettings,
-        library: Library,
+        library: ModelLibrary,
         streams: Streams,
         store: Store,
         beat: Callable[[], bool],

@@ -16,23 +16,23 @@ from streamlstm.daemon.challengers import Read
 from streamlstm.daemon.clock import Clock
 from streamlstm.daemon.corrections import Corrections
 from streamlstm.daemon.health import Health
-from streamlstm.daemon.idle_sweeper import Sweep
-from streamlstm.daemon.lag_monitor import Tails
+from streamlstm.daemon.idle_sweeper import IdleSweeper
+from streamlstm.daemon.lag_monitor import LagMonitor
 from streamlstm.daemon.left_alone import LeftAlone
 from streamlstm.daemon.model_change import ModelChange, refuse
-from streamlstm.daemon.model_library import Library
+from streamlstm.daemon.model_library import ModelLibrary
 from streamlstm.daemon.notices import last_try
 from streamlstm.daemon.opening import Models, Opening
-from streamlstm.daemon.read_cursors import Reading
-from streamlstm.daemon.recorder import Counting
+from streamlstm.daemon.read_cursors import ReadCursors
+from streamlstm.daemon.recorder import Recorder
 from streamlstm.daemon.retention import Retention
 from streamlstm.daemon.sharing import Sharing, all_of
 from streamlstm.daemon.standby import Standby
-from streamlstm.daemon.store_health import Standing
+from streamlstm.daemon.store_health import StoreHealth
 from streamlstm.daemon.streams import Pending, Stream, Streams, after_commit
-from streamlstm.daemon.telemetry import STAGES, Digest, Laps, Metrics
-from streamlstm.daemon.unreachable import AWAY_PAUSE_S, Away
-from streamlstm.engine import Engine, Parsed, Result, anomaly_threshold
+from streamlstm.daemon.telemetry import STAGES, Laps, Metrics, ThrottledLog
+from streamlstm.daemon.unreachable import AWAY_PAUSE_S, UnreachableStreams
+from streamlstm.engine import Engine, Parsed, Result
 from streamlstm.errors import ModelChangedError, StoreError, StoreForbidsError, StoreNotNowError, StoreUnavailableError
 from streamlstm.store import Head, Store
 
@@ -57,42 +57,37 @@ class Daemon:
         on_model_change: ModelChange = refuse,
         sharing: Sharing | None = None,
         standby: Standby | None = None,
-        library: Library | None = None,
+        library: ModelLibrary | None = None,
     ) -> None:
         self._store = store
         self._metrics = metrics
-        limits = engine.settings
-        metrics.set_limits(
-            series=limits.max_series,
-            state_bytes=limits.max_series_memory_bytes,
-            level=limits.interval,
-            anomaly_above=anomaly_threshold(limits),
-        )
+        metrics.set_limits(engine.settings)
         self._settings = settings
         self._clock = clock
         self._sharing = sharing or all_of(settings.streams, clock.monotonic)
-        self._standing = Standing(metrics)
+        self._store_health = StoreHealth(metrics)
         self._streams = streams = Streams()
         self._alone = LeftAlone(streams, self._sharing, metrics, standby)
-        self._away = Away(streams, clock.monotonic)
-        self.health = Health(self._standing, self._away, self._alone, clock.monotonic)
+        self._away = UnreachableStreams(streams, clock.monotonic)
+        self.health = Health(self._store_health, self._away, self._alone, clock.monotonic)
         engine.checkpoint_every = settings.checkpoint_every
-        models = Models.of(engine, library or Library(engine.model), streams, store, self.health.beat, clock.monotonic)
+        library = library or ModelLibrary(engine.model)
+        models = Models.of(engine, library, streams, store, self.health.beat, clock.monotonic)
         self._champions, self._challengers, self._library = models
         self._corrections = Corrections(store, streams, self._champions, settings)
-        self._sweep = Sweep(store, self._champions)
-        self._reading = Reading(
+        self._sweep = IdleSweeper(store, self._champions)
+        self._reading = ReadCursors(
             store, streams, batch_values=settings.batch_values, most_entries=settings.max_read_entries
         )
         self._retention = Retention(settings.retain_ms, monotonic=clock.monotonic, wall=clock.wall)
         self._next_tail = 0.0
         self._lap = Laps(metrics.stage_seconds, STAGES, clock.monotonic).lap
-        self._digest = Digest(log, clock.monotonic)
-        self._counting = Counting(metrics, self._digest, clock.wall)
+        self._digest = ThrottledLog(log, clock.monotonic)
+        self._recorder = Recorder(metrics, self._digest, clock.wall)
         self._opening = Opening(
             store, streams, self._sharing, metrics, models, self._alone, self._away, on_model_change, self._opened
         )
-        self._tails = Tails(
+        self._lag_monitor = LagMonitor(
             streams=streams,
             champions=self._champions,
             challengers=self._challengers,
@@ -118,7 +113,7 @@ class Daemon:
             except StoreNotNowError as error:
                 self._lose_store(error)
             while not self.health.stopping:
-                if self._standing.connected and not self._opening.has_begun:
+                if self._store_health.connected and not self._opening.has_begun:
                     self._opening.has_begun = True
                     on_ready()
                 self.turn(WAIT_S)
@@ -134,7 +129,7 @@ class Daemon:
         for name in list(self._sharing.held):
             self._opening.begin(self._streams[name])
         self._alone.begun()
-        self._standing.gain(len(self._streams.open), again=self._opening.has_begun and not self._streams.away)
+        self._store_health.gain(len(self._streams.open), again=self._opening.has_begun and not self._streams.away)
         self._next_tail = 0.0
         self._metrics.owned_streams.set(len(self._streams.open))
         self._reading.ask()
@@ -143,7 +138,7 @@ class Daemon:
         """Wait for something to be ready and do it; a store that is away is connected to again."""
         self.health.beat()
         try:
-            if not self._standing.connected:
+            if not self._store_health.connected:
                 self.start()
             if self._sharing.due() or self._streams.away:
                 self._change_hands()
@@ -155,7 +150,7 @@ class Daemon:
         except StoreError as error:
             # What lasts may yet be mended by somebody, and meanwhile there are other streams.
             self._lose_store(error)
-            self._clock.sleep(self._standing.pause_s())
+            self._clock.sleep(self._store_health.pause_s())
 
     def _take_turn(self, timeout_s: float) -> None:
         if self._challengers.is_busy:
@@ -213,7 +208,7 @@ class Daemon:
         self._reading.fit(live.count, live.count)
         self._lap("send")
         self._reading.ask()
-        self._counting.batch(live.count, step_s)
+        self._recorder.batch(live.count, step_s)
         return True
 
     def _answer(self, reply: bytes) -> None:
@@ -249,7 +244,7 @@ class Daemon:
         for stream, result in zip(streams, results, strict=True):
             self._send(stream, result)
         values = sum([result.items for result in results])
-        self._counting.batch(values, step_s)
+        self._recorder.batch(values, step_s)
         self._reading.fit(values, max([result.entries for result in results]))
         self._lap("send")
 
@@ -291,12 +286,12 @@ class Daemon:
             self._opening.begin(stream)
             self._sharing.hurry()
             return False
-        self._standing.take()
+        self._store_health.take()
         commit, series = pending.result.commit, self._champions.of(name).series(name)
         stream.head = after_commit(stream.head, commit, series)
         if stream.trial is not None:
             self._challengers.settled(stream, commit)
-        self._counting.commit(name, pending.result, series, commit_s)
+        self._recorder.commit(name, pending.result, series, commit_s)
         return True
 
     # Streams.
@@ -329,7 +324,7 @@ class Daemon:
     def _opened(self, stream: Stream, head: Head) -> None:
         """A stream is served from where the store says it is."""
         self._retention.open(stream, head.position)
-        removed = self._sweep.settled(stream, holds=self._counting.recall(stream, head))
+        removed = self._sweep.settled(stream, holds=self._recorder.recall(stream, head))
         self._metrics.of[stream.name].idle_series_removed.inc(removed)
         self._metrics.of[stream.name].series.set(head.series)
 
@@ -343,7 +338,7 @@ class Daemon:
 
     def _lose_store(self, error: StoreError) -> None:
         """Forget everything that the store may know better."""
-        self._standing.lose(error)
+        self._store_health.lose(error)
         is_torn = not isinstance(error, StoreUnavailableError) and self._store.hear_out()
         if isinstance(error, StoreForbidsError) and not is_torn:
             self._alone.forbidden()
@@ -368,7 +363,7 @@ class Daemon:
                 self._settle(stream)
         except StoreError as error:
             log.warning("%s; what was not committed is stepped again at the next start", error)
-        if self._standing.connected:
+        if self._store_health.connected:
             self._sharing.leave()
         else:
             last_try(self._store, self._streams.remembered)
@@ -384,8 +379,8 @@ class Daemon:
 
     def _look_at_tails(self) -> None:
         self._next_tail = self._clock.monotonic() + TAIL_EVERY_S
-        if not self._tails.look():
-            self._standing.take()  # where nothing waits, no commit will tell that the store is well again
+        if not self._lag_monitor.look():
+            self._store_health.take()  # where nothing waits, no commit will tell that the store is well again
         for stream in [stream for stream in self._streams.open.values() if self._retention.is_due(stream)]:
             self._commit_nothing(stream)
         self._digest.flush()

@@ -15,7 +15,7 @@ from streamlstm.store.record import idle_edge, time_of
 PAGE = 5_000  # records looked at in one go; with one page every two seconds ten million take an hour
 
 
-class Sweep:
+class IdleSweeper:
     """Finds idle series and adds their removal to commits; does nothing where no limit is set."""
 
     def __init__(self, store: Store, champions: Champions) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from streamlstm.daemon.challengers import Challengers
 from streamlstm.daemon.champions import Champions
-from streamlstm.daemon.idle_sweeper import Sweep
+from streamlstm.daemon.idle_sweeper import IdleSweeper
 from streamlstm.daemon.malloc_trim import finder
 from streamlstm.daemon.notices import say_ahead, say_begun_again, say_deleted, say_lost, say_rounded, say_skipped
 from streamlstm.daemon.streams import Stream, Streams
@@ -22,7 +22,7 @@ SAMPLED_SERIES = 300  # looked at to say how old states are, and whether float32
 MUCH_ROUNDING = 0.01
 
 
-class Tails:
+class LagMonitor:
     """Compares what the store says with the heads of the streams that are open."""
 
     def __init__(
@@ -33,7 +33,7 @@ class Tails:
         challengers: Challengers,
         store: Store,
         metrics: Metrics,
-        sweep: Sweep,
+        sweep: IdleSweeper,
         reopen: Callable[[Stream], None],
         commit: Callable[[Stream], None],
         monotonic: Callable[[], float],

@@ -31,7 +31,7 @@ class Shelf(Protocol):
         """The roles of the stream's models, over a connection that is closed at the end."""
 
 
-class Library:
+class ModelLibrary:
     """Loads models, each once."""
 
     def __init__(

@@ -9,12 +9,12 @@ from streamlstm.daemon.challengers import Challengers
 from streamlstm.daemon.champions import Champions
 from streamlstm.daemon.left_alone import LeftAlone
 from streamlstm.daemon.model_change import ModelChange, refuse
-from streamlstm.daemon.model_library import Library
+from streamlstm.daemon.model_library import ModelLibrary
 from streamlstm.daemon.notices import say_rewound
 from streamlstm.daemon.sharing import Sharing
 from streamlstm.daemon.streams import Status, Stream, Streams
 from streamlstm.daemon.telemetry import Metrics
-from streamlstm.daemon.unreachable import Away
+from streamlstm.daemon.unreachable import UnreachableStreams
 from streamlstm.engine import Engine
 from streamlstm.errors import ModelChangedError, StoreError, StoreForbidsError, StoreUnavailableError
 from streamlstm.models import StepModel
@@ -27,13 +27,13 @@ class Models(NamedTuple):
 
     champions: Champions
     challengers: Challengers
-    library: Library
+    library: ModelLibrary
 
     @classmethod
     def of(
         cls,
         own: Engine,
-        library: Library,
+        library: ModelLibrary,
         streams: Streams,
         store: Store,
         beat: Callable[[], bool],
@@ -70,7 +70,7 @@ class Opening:
         metrics: Metrics,
         models: Models,
         alone: LeftAlone,
-        away: Away,
+        away: UnreachableStreams,
         on_model_change: ModelChange,
         opened: Callable[[Stream, Head], None],
     ) -> None:

@@ -12,7 +12,7 @@ FIRST_ENTRIES = 64
 AIMED_BYTES = 16 << 20  # of a read: a quarter of what a store takes at most, as entries differ
 
 
-class Reading:
+class ReadCursors:
     """One read for all streams at a time."""
 
     def __init__(self, store: Store, streams: Streams, *, batch_values: int, most_entries: int) -> None:

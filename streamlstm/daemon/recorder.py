@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from streamlstm.daemon.streams import Stream
-from streamlstm.daemon.telemetry import Digest, Metrics
+from streamlstm.daemon.telemetry import Metrics, ThrottledLog
 from streamlstm.engine import Result
 from streamlstm.store import Head
 from streamlstm.store.resp import EntryId
@@ -13,10 +13,10 @@ from streamlstm.store.resp import EntryId
 HISTORY_S = 3600.0  # an id older than this is no measure of how fast it was answered
 
 
-class Counting:
+class Recorder:
     """Takes results into the metrics of their streams."""
 
-    def __init__(self, metrics: Metrics, digest: Digest, wall: Callable[[], float]) -> None:
+    def __init__(self, metrics: Metrics, digest: ThrottledLog, wall: Callable[[], float]) -> None:
         """`wall` gives the seconds since the epoch."""
         self._metrics, self._digest, self._wall = metrics, digest, wall
 

@@ -24,7 +24,7 @@ def tells_why(error: StoreError) -> bool:
     return isinstance(error, StoreNotNowError | StoreHandshakeError)
 
 
-class Standing:
+class StoreHealth:
     """What is known of the store, as the loop meets it."""
 
     def __init__(self, metrics: Metrics) -> None:

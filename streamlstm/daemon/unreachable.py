@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 AWAY_PAUSE_S = 0.2  # between two tries
 
 
-class Away:
+class UnreachableStreams:
     """When they are tried, and what is said of them."""
 
     def __init__(self, streams: Streams, monotonic: Callable[[], float]) -> None:

@@ -68,5 +68,5 @@ from streamlstm.engine.scoring import (
     new_tally,
     scored_feature,
 )
-from streamlstm.engine.values import is_decimal, read_odd
+from streamlstm.engine.values import is_decimal, read_numbers
 from streamlstm.engine.warm import OWN_TIME, said_time, take_warm

@@ -24,8 +24,8 @@ from streamlstm.store.record import RecordFormat
 Index = NDArray[np.int64]
 
 
-class Standing(Protocol):
-    """What is known of a stream that is stepped."""
+class WindowHead(Protocol):
+    """What `keep_aside` has to know of a stream that is stepped; `results.StreamHead` has it."""
 
     position: bytes
     answered: int
@@ -34,7 +34,7 @@ class Standing(Protocol):
 
 @dataclass(slots=True)
 class Window:
-    """How far one stream is."""
+    """Which of the windows one stream is in, and what is to be kept aside where the next one begins."""
 
     every: int = 0  # entries of a window; 0: nothing is kept
     number: int = -1  # of the one that the last commit was in; -1 if this process has seen none
@@ -44,7 +44,7 @@ class Window:
         number = answered // self.every
         return number != self.number or bool((kept_in != number).any())
 
-    def keep(self, work: Work, head: Standing, arena: Arena, record_format: RecordFormat) -> Kept:
+    def keep(self, work: Work, head: WindowHead, arena: Arena, record_format: RecordFormat) -> Kept:
         """The records that are kept before items are stepped."""
         former, self.number = self.number, head.answered // self.every
         items = np.flatnonzero(work.slots >= 0)
@@ -60,7 +60,7 @@ class Window:
 
 
 def keep_aside(
-    works: Sequence[Work], heads: Mapping[str, Standing], arena: Arena, record_format: RecordFormat
+    works: Sequence[Work], heads: Mapping[str, WindowHead], arena: Arena, record_format: RecordFormat
 ) -> list[Kept]:
     """What each stream's part of a batch keeps before it is stepped."""
     each = [(work, heads[work.parsed.stream]) for work in works]

@@ -56,8 +56,8 @@ class Corrected:
         commit.removed = [*commit.removed, *(name for name, slot in left.items() if not steps[slot])]
 
 
-class Standing(Protocol):
-    """What is known of a stream that is stepped."""
+class CorrectedHead(Protocol):
+    """What `place_corrected` has to know of a stream that is stepped; `results.StreamHead` has it."""
 
     series: int
     begun: Index  # slots of series that begin in this batch without a good record
@@ -65,7 +65,7 @@ class Standing(Protocol):
 
 
 def place_corrected(
-    batch: Sequence[Parsed], heads: Mapping[str, Standing], arena: Arena, record_format: RecordFormat
+    batch: Sequence[Parsed], heads: Mapping[str, CorrectedHead], arena: Arena, record_format: RecordFormat
 ) -> None:
     """Put the records that series of a batch are to go on from in the place of their own."""
     chosen = [parsed for parsed in batch if heads[parsed.stream].corrected.records]

@@ -14,7 +14,7 @@ from streamlstm.engine.parsing import CORRECTIONS, LATE, Parsed, name_error
 from streamlstm.engine.rejection import Flaw
 from streamlstm.engine.series_cache import NO_SLOT
 from streamlstm.engine.sorted_items import NO_CORRECTION
-from streamlstm.engine.values import read_odd
+from streamlstm.engine.values import read_numbers
 from streamlstm.errors import StoreError
 from streamlstm.store import About
 from streamlstm.store.resp import EntryId
@@ -50,7 +50,7 @@ def not_corrected(why: str) -> Flaw:
     return Flaw(rejection.NOT_CORRECTED, f"nothing is corrected: {why}")
 
 
-def read_correction(item: About, features: int, *, exact: bool = False) -> Correction | Flaw:
+def read_correction(item: About, features: int) -> Correction | Flaw:
     """Read `<series> <id> <value>`; what is wrong with it if it is none. Names may have spaces.
 
     `<id>#2` is the second value of the series in its entry.
@@ -70,8 +70,8 @@ def read_correction(item: About, features: int, *, exact: bool = False) -> Corre
         return not_corrected(str(error))
     if found >= EntryId.parse(own):
         return not_corrected(f"the entry {found} does not lie before the correction, {own.decode()}")
-    wrong = read_odd(value, np.empty(2 * features if exact else features, np.float32), exact=exact)
-    flaw = not_corrected(f"the value given is wrong: {wrong.text}") if wrong is not None else None
+    numbers = read_numbers(value, features)
+    flaw = not_corrected(f"the value given is wrong: {numbers.text}") if isinstance(numbers, Flaw) else None
     if sign and (command == LATE or len(which) > MOST_DIGITS or not which.isdigit() or not int(which)):
         flaw = not_corrected("behind the # of an id stands which value it is, from 1 on, and nothing of a late one")
     return flaw or Correction(series, bytes(found), value, command == LATE, int(which) if sign else None)

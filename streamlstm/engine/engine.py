@@ -34,7 +34,7 @@ from streamlstm.engine.series_limit import Admission
 from streamlstm.engine.silences import silences_in_batch
 from streamlstm.engine.skipped import Skipped
 from streamlstm.engine.sorted_items import NO_PAST, Unknown, Work
-from streamlstm.engine.stepping import Beside, Stepper
+from streamlstm.engine.stepping import InThreads, Stepper
 from streamlstm.engine.threads import Threads
 from streamlstm.engine.warm import take_warm
 from streamlstm.models import NEVER, Gaps, StepModel, as_stored, missing_policy
@@ -83,7 +83,7 @@ class Engine:
             gaps=gaps,
             against=above is not None,
             beat=model.say,
-            beside=None if threads == 1 else Beside(Threads(threads, model.say), bare),
+            beside=None if threads == 1 else InThreads(Threads(threads, model.say), bare),
         )
         self._anomalies = None if above is None else AnomalyFinder(self._stepper.layout, above)
         self._live = LivePath(stepped, self._stepper)

@@ -14,6 +14,7 @@ from streamlstm.engine.ahead import Ahead, Fed, fed_steps, scored_column
 from streamlstm.engine.ahead_intervals import bounds_ahead
 from streamlstm.engine.target_times import UNKNOWN_MS, Spacing
 from streamlstm.errors import NoSeriesError, RecordError, UsageError
+from streamlstm.store import finite
 from streamlstm.store.record import DEFAULT_LEVEL, LEAST_SEEN, Rows
 from streamlstm.store.resp import Texts, write_numbers
 
@@ -113,7 +114,7 @@ class Forecast:
                 {
                     "step": step,
                     "time": when,
-                    **{name: _number(one) for name, one in zip(self.columns, row, strict=True)},
+                    **{name: finite(one) for name, one in zip(self.columns, row, strict=True)},
                 }
                 for step, (when, row) in enumerate(zip(times, numbers, strict=True), 1)
             ],
@@ -217,7 +218,3 @@ def _fed(ahead: Ahead, asked: Asked, names: Sequence[str]) -> Fed:
             )
         given[:, place] = values[:needed]
     return Fed(given)
-
-
-def _number(number: float) -> float | None:
-    return number if np.isfinite(number) else None

@@ -101,7 +101,7 @@ class Call(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """How a model is asked."""
+    """The model as the inner parts call it: a function for any shape, and calls bound to arrays for whole tiles."""
 
     advance: Callable[[Float32, Float32, Index | None], tuple[Float32, Float32]]  # as `StepModel.advance`
     uses_time: int

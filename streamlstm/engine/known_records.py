@@ -22,7 +22,7 @@ APART = 2  # times as far back as the one after it, at least
 
 
 class KnownRecords:
-    """Those of one stream."""
+    """Former records of the series of one stream that were corrected by this process."""
 
     def __init__(self) -> None:
         self._of = dict[bytes, list[Known]]()  # the series that were corrected last are the last ones

@@ -28,7 +28,7 @@ class Note(NamedTuple):
 
 
 class OutOfReach:
-    """Of one stream."""
+    """What the beginning of one stream is known not to lead to."""
 
     def __init__(self) -> None:
         self.ends: list[EntryId] = []  # of full pages of entries, in order from the stream's beginning on

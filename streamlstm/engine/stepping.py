@@ -50,7 +50,7 @@ CHAINS_BYTES = 64 << 20  # of records that chains stepped beside each other may 
 LEAST_SHARED = 1024  # values: below, other threads are not worth waking up
 
 
-class Beside(NamedTuple):
+class InThreads(NamedTuple):
     """What steps tiles beside each other."""
 
     threads: Threads
@@ -103,7 +103,7 @@ class Stepper:
         gaps: Gaps = NO_GAPS,
         against: bool = False,
         beat: Callable[[], object] = lambda: None,
-        beside: Beside | None = None,
+        beside: InThreads | None = None,
     ) -> None:
         """Missing values `hold` the last one, or are stood in for by the model's own forecasts.
 
@@ -159,7 +159,7 @@ class Stepper:
         else:
             self._step(batch, rows, segments, on_copies=on_copies)
 
-    def _step_beside(self, batch: Batch, rows: Rows, segments: Segments, beside: Beside, *, on_copies: bool) -> None:
+    def _step_beside(self, batch: Batch, rows: Rows, segments: Segments, beside: InThreads, *, on_copies: bool) -> None:
         """`_step` in threads, a tile each; what cannot be answered is left to the calling one.
 
         That does it once the others have ended: so it fails as it would with one thread, and nothing fails because

@@ -26,7 +26,7 @@ from streamlstm.engine import (
 from streamlstm.errors import ArrayError, StepError, TableError
 from streamlstm.evaluation.split import training_length
 from streamlstm.models import Model, split
-from streamlstm.store import BEFORE_ANYTHING, Commit
+from streamlstm.store import BEFORE_ANYTHING, Commit, as_number
 from streamlstm.store.record import Extras
 from streamlstm.store.resp import Texts
 from streamlstm.tables import Series
@@ -153,14 +153,10 @@ class Walk:
         if failed is not None:
             raise StepError(failed.error)
         columns = len(commit.columns.split(","))
-        numbers = np.array(list(map(_number, b",".join(commit.texts).split(b",")))) if len(commit.texts) else _NONE
+        numbers = np.array(list(map(as_number, b",".join(commit.texts).split(b",")))) if len(commit.texts) else _NONE
         self.outputs[commit.ids.at] = numbers.reshape(-1, columns)[:, : self.outputs.shape[1]]
         self.done += rows
 
 
 NAME = b"series"
 _NONE = np.empty(0)
-
-
-def _number(text: bytes) -> float:
-    return float(text) if text else np.nan

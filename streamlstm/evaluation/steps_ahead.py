@@ -17,7 +17,6 @@ from streamlstm.models import Model
 from streamlstm.tables import Series
 
 Float64 = NDArray[np.float64]
-Moments = Sequence[Sequence[int]]
 
 MOST_MOMENTS = 2_000  # forecast from, of all series
 MOST_SCORED = 1_000  # steps

@@ -20,7 +20,6 @@ from streamlstm.models.small_calls import SmallCalls
 from streamlstm.models.spec import FLOAT16, ModelSpec, StateEntry
 
 Float32 = NDArray[np.float32]
-Bits = NDArray[np.uint32]
 Halves = NDArray[np.uint16]  # the bits of float16
 Index = NDArray[np.int64]
 

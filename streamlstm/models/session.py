@@ -157,7 +157,7 @@ def bound_run_of(session: onnxruntime.InferenceSession, binding: onnxruntime.IOB
 
 @dataclass
 class Pace:
-    """How fast a model is."""
+    """How long a step of a model has taken, by which a run without an end is told."""
 
     row_s: float = 0.0  # processor time that a step of one series takes
 

@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from streamlstm.errors import ModelError
@@ -91,7 +92,7 @@ class ModelSpec:
             if target is not None and not 0 <= target < len(self.outputs):
                 raise ModelError(f"target {target} is not one of the {len(self.outputs)} outputs")
 
-    @property
+    @cached_property
     def state_size(self) -> int:
         """D: the length of one series' state vector, in float32."""
         return sum(entry.size for entry in self.state)

@@ -104,7 +104,15 @@ class AcrossSteps(RecurrentLayer):
         }
 
 
-class Reshape(AcrossSteps):
+class _Rearranged(AcrossSteps):
+    """The same numbers in another shape."""
+
+    @property
+    def is_identity(self) -> bool:
+        return math.prod(self.shape) == self.shape[-1] == self.made_shape[-1] == math.prod(self.made_shape)
+
+
+class Reshape(_Rearranged):
     """The numbers of a window in the same order in another shape, such as (numbers,), which is Keras' Flatten.
 
     One of its sizes may be -1, which is worked out.
@@ -128,10 +136,6 @@ class Reshape(AcrossSteps):
     @property
     def made_shape(self) -> Shape:
         return tuple(self.target)
-
-    @property
-    def is_identity(self) -> bool:
-        return math.prod(self.shape) == self.shape[-1] == self.made_shape[-1] == math.prod(self.made_shape)
 
     def over(self, x: Value) -> Value:
         before, after = len(self.shape), len(self.target)
@@ -163,7 +167,7 @@ class Permute(AcrossSteps):
         return x.permute(*axes[:-1], rank - 1, axes[-1])
 
 
-class RepeatVector(AcrossSteps):
+class RepeatVector(_Rearranged):
     """The same numbers at each of `n` steps."""
 
     takes = (1,)
@@ -177,10 +181,6 @@ class RepeatVector(AcrossSteps):
     @property
     def made_shape(self) -> Shape:
         return (self.n, self.shape[-1])
-
-    @property
-    def is_identity(self) -> bool:
-        return math.prod(self.shape) == self.shape[-1] == self.made_shape[-1] == math.prod(self.made_shape)
 
     def over(self, x: Value) -> Value:
         return of(x).take(x.unsqueeze(0), torch.zeros(self.n, dtype=torch.int64))

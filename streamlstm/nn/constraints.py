@@ -6,15 +6,13 @@ so the axis means the same. The small number that keeps the division finite is K
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
-from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
 
-from streamlstm.errors import UsageError
+from streamlstm.nn.by_name import by_name
 
 Constraint = Callable[[Tensor], Tensor]
 ConstraintSpec = str | Mapping[str, Any] | Constraint | None
@@ -23,18 +21,14 @@ _EPSILON = 1e-7
 
 
 def constraint(spec: ConstraintSpec) -> Constraint | None:
-    """Find a constraint: `"max_norm"`, `{"name": "max_norm", "max_value": 3.0}`, a function, or None."""
+    """Find a constraint: `"max_norm"`, `{"name": "max_norm", "max_value": 3.0}`, a function, or None.
+
+    Raises UsageError for a name or an argument that is not known.
+    """
     if spec is None or callable(spec):
         return spec
-    arguments = {"name": spec} if isinstance(spec, str) else dict(spec)
-    name = str(arguments.pop("name", None))
-    make = _CONSTRAINTS.get(name)
-    if make is None:
-        raise UsageError(f"constraint {name!r} is not known; choose one of {', '.join(sorted(_CONSTRAINTS))}")
-    allowed = set(inspect.signature(make).parameters) - {"w"}
-    if unknown := sorted(set(arguments) - allowed):
-        raise UsageError(f"constraint {name!r} has no argument {unknown[0]!r}; it takes {sorted(allowed) or 'none'}")
-    return partial(make, **arguments)
+    _, found = by_name("constraint", spec, _CONSTRAINTS, {"w"})
+    return found
 
 
 def _norm(w: Tensor, axis: int) -> Tensor:

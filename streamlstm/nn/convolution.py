@@ -44,6 +44,16 @@ def places(steps: int, size: int, stride: int, padding: str, dilation: int = 1) 
     return starts + torch.arange(size) * dilation
 
 
+class OverPlaces(AcrossSteps):
+    """A layer whose outputs each see several steps of the window."""
+
+    places: Tensor  # int64 (outputs, steps seen at once)
+
+    @property
+    def widest(self) -> int:
+        return max(super().widest, self.places.numel() * self.shape[1])
+
+
 class _Kernel(Weighted):
     """What both convolutions share: `a(sum over j of x[t + j] K[j] + b)`, K (kernel_size, F / groups, filters)."""
 
@@ -83,7 +93,7 @@ class _Kernel(Weighted):
         return self.kernel.reshape(-1, self.filters)
 
 
-class Conv1D(_Kernel, AcrossSteps):
+class Conv1D(_Kernel, OverPlaces):
     """Keras' Conv1D over the steps of a window."""
 
     takes = (2,)
@@ -115,10 +125,6 @@ class Conv1D(_Kernel, AcrossSteps):
     @property
     def made_shape(self) -> Shape:
         return (len(self.places), self.filters)
-
-    @property
-    def widest(self) -> int:
-        return max(super().widest, self.places.numel() * self.shape[1])
 
     def over(self, x: Value) -> Value:
         seen = gathered(x, self.places, self.shape[0]).permute(0, 2, 1, 3)  # (outputs, N, kernel_size, F)

@@ -6,10 +6,8 @@ its length; truncated normals are cut at two standard deviations.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from streamlstm.errors import UsageError
+from streamlstm.nn.by_name import by_name
 
 Initializer = Callable[[tuple[int, ...], Generator | None], Tensor]
 InitializerSpec = str | Mapping[str, Any] | Initializer
@@ -33,15 +32,8 @@ def initializer(spec: InitializerSpec) -> Initializer:
     """
     if callable(spec):
         return spec
-    arguments = {"name": spec} if isinstance(spec, str) else dict(spec)
-    name = str(arguments.pop("name", None))
-    make = _INITIALIZERS.get(name)
-    if make is None:
-        raise UsageError(f"initializer {name!r} is not known; choose one of {', '.join(sorted(_INITIALIZERS))}")
-    allowed = set(inspect.signature(make).parameters) - {"shape", "generator"}
-    if unknown := sorted(set(arguments) - allowed):
-        raise UsageError(f"initializer {name!r} has no argument {unknown[0]!r}; it takes {sorted(allowed) or 'none'}")
-    return partial(make, **arguments)
+    _, found = by_name("initializer", spec, _INITIALIZERS, {"shape", "generator"})
+    return found
 
 
 def _constant(shape: tuple[int, ...], generator: Generator | None, value: float = 0.0) -> Tensor:  # noqa: ARG001

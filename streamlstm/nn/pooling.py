@@ -10,12 +10,12 @@ from torch import Tensor
 from streamlstm.errors import UsageError
 from streamlstm.models import StateEntry
 from streamlstm.nn.across_steps import AcrossSteps, Shape, gathered
-from streamlstm.nn.convolution import places
+from streamlstm.nn.convolution import OverPlaces, places
 from streamlstm.nn.layer import RecurrentLayer
 from streamlstm.nn.operations import State, Value, of
 
 
-class _Pooling(AcrossSteps):
+class _Pooling(OverPlaces):
     """One number of several steps, for each of the numbers of a value."""
 
     takes = (2,)
@@ -32,10 +32,6 @@ class _Pooling(AcrossSteps):
     @property
     def made_shape(self) -> Shape:
         return (len(self.places), self.shape[1])
-
-    @property
-    def widest(self) -> int:
-        return max(super().widest, self.places.numel() * self.shape[1])
 
 
 class MaxPooling1D(_Pooling):

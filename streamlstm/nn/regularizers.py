@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
-from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -12,27 +10,24 @@ import torch
 from torch import Tensor
 
 from streamlstm.errors import UsageError
+from streamlstm.nn.by_name import by_name
 
 Regularizer = Callable[[Tensor], Tensor]
 RegularizerSpec = str | Mapping[str, Any] | Regularizer | None
 
 
 def regularizer(spec: RegularizerSpec) -> Regularizer | None:
-    """Find a penalty: `"l2"` (factor 0.01, Keras' default), `{"name": "l2", "l2": 0.1}`, a function, or None."""
+    """Find a penalty: `"l2"` (factor 0.01, Keras' default), `{"name": "l2", "l2": 0.1}`, a function, or None.
+
+    Raises UsageError for a name or an argument that is not known, and for a negative factor.
+    """
     if spec is None or callable(spec):
         return spec
-    arguments = {"name": spec} if isinstance(spec, str) else dict(spec)
-    name = str(arguments.pop("name", None))
-    make = _REGULARIZERS.get(name)
-    if make is None:
-        raise UsageError(f"regularizer {name!r} is not known; choose one of {', '.join(sorted(_REGULARIZERS))}")
-    allowed = set(inspect.signature(make).parameters) - {"w"}
-    if unknown := sorted(set(arguments) - allowed):
-        raise UsageError(f"regularizer {name!r} has no argument {unknown[0]!r}; it takes {', '.join(sorted(allowed))}")
-    for key, value in arguments.items():
+    name, found = by_name("regularizer", spec, _REGULARIZERS, {"w"})
+    for key, value in found.keywords.items():
         if isinstance(value, int | float) and value < 0:
             raise UsageError(f"regularizer {name!r}: {key} must not be negative, got {value}")
-    return partial(make, **arguments)
+    return found
 
 
 def _l1(w: Tensor, l1: float = 0.01) -> Tensor:

@@ -39,3 +39,4 @@ from streamlstm.store.stream_meta import (
 )
 from streamlstm.store.terms import ROLE_FIELDS, Challenger, Term, models_of
 from streamlstm.store.transaction import Command, carry_out_whole, watch
+from streamlstm.store.written_numbers import as_number, finite, number_at

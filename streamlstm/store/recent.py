@@ -47,7 +47,7 @@ class News:
 
 
 @dataclass(frozen=True)
-class Past:
+class OlderAnswers:
     """Older answers to one series."""
 
     answered: list[Answered]  # oldest first
@@ -83,7 +83,7 @@ class Recent:
             self._last = entries[0][0]
         return News(self._beside_values(_chosen(entries, wanted)), missed)
 
-    def back(self, names: Collection[bytes], most: int) -> dict[bytes, Past]:
+    def back(self, names: Collection[bytes], most: int) -> dict[bytes, OlderAnswers]:
         """Of each series up to `most` answers before the next look."""
         return self._past(names, b"+", most)
 
@@ -98,11 +98,11 @@ class Recent:
                 found[name] = min(max(1, round(median(apart))), LONGEST_MS)
         return found
 
-    def older(self, name: bytes, before: bytes, most: int) -> Past:
+    def older(self, name: bytes, before: bytes, most: int) -> OlderAnswers:
         """Up to `most` answers to a series from before an entry; none where they lie further back than is looked."""
         return self._past([name], b"(" + before, most)[name]
 
-    def _past(self, names: Collection[bytes], end: bytes, most: int) -> dict[bytes, Past]:
+    def _past(self, names: Collection[bytes], end: bytes, most: int) -> dict[bytes, OlderAnswers]:
         """Back from an end until each series has enough, or `BACK_FIELDS` predictions were looked at."""
         found: dict[bytes, list[Answered]] = {name: [] for name in names}
         before: dict[bytes, bytes | None] = dict.fromkeys(names)
@@ -124,7 +124,8 @@ class Recent:
             few = {name for name in few if len(found[name]) < most}
         cut = {name: items[-most:] for name, items in found.items()}
         return {
-            name: Past(items, items[0].id if len(found[name]) > most else before[name]) for name, items in cut.items()
+            name: OlderAnswers(items, items[0].id if len(found[name]) > most else before[name])
+            for name, items in cut.items()
         }
 
     def challenger(self, answered: Sequence[Answered]) -> list[Answered]:

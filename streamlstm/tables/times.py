@@ -11,12 +11,12 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.common import EPOCH
 from streamlstm.errors import TableError, UsageError
 from streamlstm.tables.cells import COMMA, NUMBER, plain_number, shortened
 
 Int64 = NDArray[np.int64]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH = datetime(1970, 1, 1)
 _MS = timedelta(milliseconds=1)
 _INTEGER = re.compile(r"[+-]?[0-9]+")
@@ -65,7 +65,7 @@ def parse_time(text: str) -> tuple[int, bool]:
         if _COMPACT_DATE.fullmatch(text):
             try:
                 form = "%Y%m%d" if len(text) == 8 else "%Y%m%d%H%M%S"
-                return (datetime.strptime(text, form).replace(tzinfo=UTC) - _EPOCH) // _MS, True
+                return (datetime.strptime(text, form).replace(tzinfo=UTC) - EPOCH) // _MS, True
             except ValueError:
                 pass  # not a date after all: a number of seconds, or of milliseconds
         if len(text) <= _LONGEST_TIME and abs(number := int(text)) < 1000 * _MS_FROM:
@@ -80,7 +80,7 @@ def parse_time(text: str) -> tuple[int, bool]:
         when = datetime.fromisoformat(iso)
         if when.tzinfo is None:
             return (when - _NAIVE_EPOCH) // _MS, True
-        return (when - _EPOCH) // _MS, False
+        return (when - EPOCH) // _MS, False
     except (ValueError, OverflowError):
         raise _not_a_time(text) from None
 
@@ -169,7 +169,7 @@ def both_utc(local_ms: int, zone: zoneinfo.ZoneInfo) -> tuple[int, int]:
     """
     try:
         when = _NAIVE_EPOCH + timedelta(milliseconds=local_ms)
-        first, second = (when.replace(tzinfo=zone, fold=fold) - _EPOCH for fold in (0, 1))
+        first, second = (when.replace(tzinfo=zone, fold=fold) - EPOCH for fold in (0, 1))
     except OverflowError:
         return local_ms, local_ms
     return first // _MS, second // _MS

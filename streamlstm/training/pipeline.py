@@ -29,7 +29,7 @@ from streamlstm.training.blending.blend import NOT_BLENDED, Blend, Blends, find_
 from streamlstm.training.blending.graph import export_blended, with_blend
 from streamlstm.training.calendar import calendar_periods, usual_spacing
 from streamlstm.training.exactness import Origin, find_origin, refuse_ratios
-from streamlstm.training.export.model_writer import Exportable, export_model, write_model
+from streamlstm.training.export.model_writer import Exportable, write_model
 from streamlstm.training.fitting import Fitted, Progress, fit
 from streamlstm.training.forecaster import Forecaster, ForecasterConfig
 from streamlstm.training.forecaster.exact import ExactForecaster
@@ -139,13 +139,13 @@ def train(
         blends = _blends(fitted, learnt_from, fitted_on, options, stage)
         stage(Stage("measuring errors"))
         facts = _facts(plan, options, fitted, panel) | _thinned_facts(panel, learnt_from, say)
-        model = Model(with_blend(export_model(exported, training=facts), blends.final))
+        model = Model(with_blend(write_model(exported, facts), blends.final))
         forecasts, policy = _best_forecasts(series, model, options.test_size, say)
         stage(Stage("measuring intervals"))
         facts |= policy | _widths(series, fitted, origin, blends.searched, panel, learnt_from, facts | policy)
         errors, first = _errors(series, model, forecasts, options.test_size, plan.seasons.all, policy)
         stage(Stage("checking the export"))
-        # The errors are the exported model's own, so the file is written again with them; its graph stays the same.
+        # The errors are the exported model's own: the file is written again, and its graph, the same, checked once.
         facts["errors"] = {name: error.as_json() for name, error in errors.items()}
         model_bytes, difference = export_blended(exported, facts, blends.final, *_sample(panel, origin))
     return TrainingResult(

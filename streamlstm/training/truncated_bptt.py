@@ -47,7 +47,6 @@ class Outcome:
 
     best_epoch: int = 0  # 0: no epoch was better than no correction at all
     best_error: float = float("inf")
-    first_error: float = float("inf")  # of no correction
     interrupted: bool = False
     weights: dict[str, Tensor] = field(default_factory=dict)  # of the best epoch
 
@@ -153,7 +152,7 @@ def search(
     trainer = Trainer(correction, options)
     outcome = Outcome()
     try:
-        outcome.first_error = outcome.best_error = validate()
+        outcome.best_error = validate()
         outcome.weights = copy.deepcopy(correction.state_dict())
         for epoch in range(1, options.epochs + 1):
             trainer.epoch(batches)

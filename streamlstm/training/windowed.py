@@ -25,7 +25,7 @@ from streamlstm.nn import clip_gradients
 from streamlstm.tables import Series
 from streamlstm.training.calendar import usual_spacing
 from streamlstm.training.exactness import Origin, find_origin, refuse_ratios
-from streamlstm.training.export.model_writer import Exportable, check_export, export_model
+from streamlstm.training.export.model_writer import Exportable, check_export, export_model, write_model
 from streamlstm.training.forecaster.exact import ExactForecaster
 from streamlstm.training.forecaster.windowed import WindowConfig, WindowForecaster
 from streamlstm.training.gap_filling import with_holes_filled
@@ -122,8 +122,7 @@ def train_windows(
         forecaster.scaling.fit(np.concatenate([windows.known(i, one) for i, one in enumerate(fitted_on)]))
         updates, interrupted = _fit(forecaster, windows, options, report or _say_nothing)
         facts = _facts(options, split, updates)
-        model_bytes = export_model(exported, training=facts)
-        model = Model(model_bytes)
+        model = Model(write_model(exported, facts))
         forecasts = tuple(forecasts_ahead(model, serve(model, kept).outputs))
         tested = tuple(windows.tested(i, one) for i, one in enumerate(kept))
         errors = _errors(kept, forecasts, tested, options, split)

@@ -39,7 +39,7 @@ def earlier_corrections_forgotten(patch: Patch) -> None:
     def as_they_came(_: Any, past: Any, __: Any) -> Any:
         return {name: SeriesCourse(name, entries) for name, entries in past.courses.items()}
 
-    patch.setattr(streamlstm.daemon.replay.making, "courses_of", as_they_came)
+    patch.setattr(streamlstm.daemon.replay.making, "series_courses", as_they_came)
     patch.setattr(Making, "_agree", lambda *_: True)
 
 

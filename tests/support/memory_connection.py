@@ -16,7 +16,8 @@ from streamlstm.errors import StoreUnavailableError
 from streamlstm.store.base import DeadLetter, Head
 from streamlstm.store.memory import MemoryChallenger, MemoryServer, MemoryStream
 from streamlstm.store.resp.address import Address
-from streamlstm.store.resp.connection import bulk, pack
+from streamlstm.store.resp.codec import bulk
+from streamlstm.store.resp.connection import pack
 from streamlstm.store.resp.entry_id import BEGINNING, EntryId
 from streamlstm.store.stream_meta import format_of
 

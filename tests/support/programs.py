@@ -22,7 +22,7 @@ PACKAGES = {
     "chromium": "chromium",
     "systemd-analyze": "systemd",
     "buildah": "buildah",
-    "debootstrap": "debootstrap",
+    "mmdebstrap": "mmdebstrap",
     "zsh": "zsh",
     "fish": "fish",
 }

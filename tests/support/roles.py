@@ -9,7 +9,7 @@ from itertools import pairwise
 import redis
 
 from streamlstm.common.settings import EngineSettings
-from streamlstm.daemon.model_library import Library
+from streamlstm.daemon.model_library import ModelLibrary
 from streamlstm.engine.engine import Engine
 from streamlstm.models.model import Model
 from streamlstm.models.providers import fingerprint
@@ -113,7 +113,7 @@ def is_behind(held: MemoryStream) -> bool:
     return beside is not None and beside.off is None and beside.position != held.position
 
 
-def library_of(chains: Sequence[Chain], connect: Callable[[str], MemoryConnection]) -> Library:
+def library_of(chains: Sequence[Chain], connect: Callable[[str], MemoryConnection]) -> ModelLibrary:
     """The models that a daemon of the first chain can load: those whose files lie beside a stream."""
     by_name = {chain.fingerprint: chain for chain in chains}
 
@@ -121,7 +121,7 @@ def library_of(chains: Sequence[Chain], connect: Callable[[str], MemoryConnectio
     def shelf(stream: str) -> Iterator[Roles]:
         yield Roles(connect(stream), Keys(stream))  # type: ignore[arg-type]
 
-    return Library(
+    return ModelLibrary(
         chains[0],
         shelf=shelf,
         load=lambda data, *_: by_name[fingerprint(data)],

@@ -23,7 +23,7 @@ from streamlstm.common.settings import DaemonSettings, EngineSettings
 from streamlstm.daemon.clock import Clock
 from streamlstm.daemon.daemon import Daemon
 from streamlstm.daemon.model_change import ModelChange, Rebuild, refuse
-from streamlstm.daemon.model_library import Library
+from streamlstm.daemon.model_library import ModelLibrary
 from streamlstm.daemon.sharing.assignment import Sharing
 from streamlstm.daemon.sharing.stream_selector import Selection
 from streamlstm.engine.engine import Engine
@@ -340,7 +340,7 @@ class Simulation:
             library=self._library(number),
         )
 
-    def _library(self, number: int) -> Library | None:
+    def _library(self, number: int) -> ModelLibrary | None:
         """The models a daemon can load: those that lie beside a stream."""
         return library_of(self.chains, self._connected(number)) if self.tried else None
 

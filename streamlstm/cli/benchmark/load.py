@@ -33,7 +33,7 @@ PERCENTILES = {"p50": 50.0, "p99": 99.0, "p999": 99.9}
 
 @dataclass(frozen=True)
 class Due:
-    """What is sent, and when."""
+    """Commands, and when each of them is to be sent."""
 
     commands: list[bytes]
     at: np.ndarray[Any, np.dtype[np.float64]]  # seconds after the start

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from streamlstm.cli.settings_file import environment_without_settings
 from streamlstm.errors import StoreError
 from streamlstm.store import HOST, EmbeddedServer, Keys, end_process
 from streamlstm.store.resp import Address, Connection
@@ -117,7 +118,7 @@ def started(server: PrivateServer, arguments: Sequence[str]) -> Iterator[Process
             # A session of its own, so that Ctrl-C reaches the bench only, which then ends the process in order.
             popen = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
-                env=_environment(),
+                env=environment_without_settings(),
                 cwd=server.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -165,7 +166,7 @@ def run_module(server: PrivateServer, module: str, **arguments: Any) -> Any:
     """Run a module of the bench to its end in a process of its own: arguments and result are JSON."""
     done = subprocess.run(
         [sys.executable, "-m", module, json.dumps(arguments)],
-        env=_environment(),
+        env=environment_without_settings(),
         cwd=server.directory,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -175,7 +176,3 @@ def run_module(server: PrivateServer, module: str, **arguments: Any) -> Any:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
         raise StoreError(f"{module} ended with status {done.returncode}: {lines[-1]}")
     return json.loads(done.stdout)
-
-
-def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("STREAMLSTM_")}

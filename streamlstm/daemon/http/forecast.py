@@ -31,7 +31,7 @@ HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 @dataclass(frozen=True, kw_only=True)
 class ForecastQuery:
-    """What is asked for."""
+    """Which series of a stream are to be forecast, and how, as the query string says."""
 
     stream: str
     series: tuple[str, ...]
@@ -46,7 +46,7 @@ ForecastFunction = Callable[[Connection, ForecastQuery], list[dict[str, Any]]]
 
 
 class ForecastPage:
-    """Answers the path."""
+    """Answers GET /forecast, over connections of its own; AT_ONCE at a time, others are told to ask again."""
 
     def __init__(
         self, connect: Callable[[str], Connection], streams: Callable[[], Collection[str]], forecast: ForecastFunction

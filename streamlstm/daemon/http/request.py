@@ -27,7 +27,7 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::[0-9]*)?")
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for."""
+    """The head of an HTTP request, taken apart."""
 
     method: str
     path: str

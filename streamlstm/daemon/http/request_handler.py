@@ -55,7 +55,7 @@ STARTING = Pages(
 
 
 class RequestHandler:
-    """Answers with `Pages`."""
+    """Reads the request of one connection, and answers it with what `Pages` has for its path."""
 
     def __init__(self, pages: Pages = STARTING, *, names: Collection[str] = (), is_private: bool = False) -> None:
         """`names` are those besides addresses and localhost by which the page may be asked for; `*` is any.

@@ -115,12 +115,12 @@ def read_past(
     return past
 
 
-def courses_of(engine: Engine, past: Past, letters: Callable[[], Refused]) -> dict[bytes, SeriesCourse]:
+def series_courses(engine: Engine, past: Past, letters: Callable[[], Refused]) -> dict[bytes, SeriesCourse]:
     """The entries of each series as they have been put right, each place as the last of them says."""
     spec, right = engine.model.spec, dict[Place, bytes]()
     there = past.counts() if past.asked else Counter[tuple[bytes, bytes]]()
     for asked in past.asked:
-        found = read_correction(asked, len(spec.features), exact=spec.exact)
+        found = read_correction(asked, len(spec.features))
         if (
             isinstance(found, Correction)
             and past.has(found.series)

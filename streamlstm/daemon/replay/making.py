@@ -20,9 +20,9 @@ from streamlstm.daemon.replay.corrections import (
     MOST_ITEMS,
     Source,
     begun_with,
-    courses_of,
     leading,
     read_past,
+    series_courses,
 )
 from streamlstm.daemon.replay.reach import Reach
 from streamlstm.engine import (
@@ -124,7 +124,7 @@ class Making:
             if entry >= self._limit:
                 break
             asked = self._entries.ids[entry], self._entries.names[item], self._entries.texts[item]
-            found = read_correction(asked, len(spec.features), exact=spec.exact)
+            found = read_correction(asked, len(spec.features))
             flaw = self._asking.flaw(asked, found) if isinstance(found, Correction) else found
             if isinstance(found, Correction) and flaw is None and self._asking.matters(found):
                 if entry >= self._leading and self._is_behind(found.series, item):
@@ -281,7 +281,7 @@ class Making:
         past = read_past(self._engine, self._stream, after, self._source, bytes(self._base), watch)
         if past is None:
             return False
-        courses = courses_of(self._engine, past, self._asking.letters)
+        courses = series_courses(self._engine, past, self._asking.letters)
         firsts = self._firsts()
         edges = {name: min(firsts[name].before(), self._base) for name in chosen}
         before = self._again.after(

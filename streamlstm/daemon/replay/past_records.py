@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from streamlstm.daemon.replay.corrections import Source, courses_of, read_past
+from streamlstm.daemon.replay.corrections import Source, read_past, series_courses
 from streamlstm.engine import CORRECTIONS, Again, Engine, Known
 from streamlstm.errors import NoSeriesError, StoreError
 from streamlstm.store import (
@@ -75,7 +75,7 @@ class PastRecords:
         past = read_past(self._engine, stream, dict.fromkeys(names, begun), source, meta.position)
         assert past is not None, "it may be as much as there is"
         letters = source.letters()
-        courses = courses_of(self._engine, past, lambda: letters)
+        courses = series_courses(self._engine, past, lambda: letters)
         edge, begin = EntryId.parse(meta.position), EntryId.parse(begun)
         again = Again(self._engine)
         then = again.after([(None, courses[name].between(begin, end)) for name in names])

@@ -11,7 +11,7 @@ from functools import partial
 
 from streamlstm.daemon.replay.corrections import Source
 from streamlstm.daemon.replay.preparing import prepare
-from streamlstm.daemon.replay.temp_records import RecordFile
+from streamlstm.daemon.replay.temp_records import TempRecords
 from streamlstm.engine import CORRECTIONS, Engine, Result
 from streamlstm.store import NO_ENTRIES, Commit, Head, Keys, Letters, read_range
 from streamlstm.store.resp import Connection, beyond
@@ -27,7 +27,7 @@ class Replay:
         """Begin at a position, with the records that belong to it; without any if the states were begun there."""
         self._engine, self._stream, self._begun = engine, stream, start.position
         self._letters = Letters(Keys(stream), CORRECTIONS)
-        self.records = RecordFile(records or ())
+        self.records = TempRecords(records or ())
         self._has_first = records is not None
         if self._has_first:
             self.records.keep_first()

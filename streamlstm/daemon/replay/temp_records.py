@@ -19,7 +19,7 @@ _FIRST = "CREATE TABLE first (name BLOB PRIMARY KEY, record BLOB NOT NULL)"
 _PUT = "INSERT INTO records (name, record) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET record = excluded.record"
 
 
-class RecordFile:
+class TempRecords:
     """Records by series name. Methods raise StoreError if there is no room for the file."""
 
     def __init__(self, records: Iterable[tuple[bytes, bytes]] = ()) -> None:

@@ -5,4 +5,4 @@ from streamlstm.daemon.telemetry.merging import SUPERVISOR, Totals
 from streamlstm.daemon.telemetry.metrics import CONTENT_TYPE, STAGES, Metrics
 from streamlstm.daemon.telemetry.supervisor_metrics import SupervisorMetrics
 from streamlstm.daemon.telemetry.systemd import Notifier
-from streamlstm.daemon.telemetry.throttled_log import Digest
+from streamlstm.daemon.telemetry.throttled_log import ThrottledLog

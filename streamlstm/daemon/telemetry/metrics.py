@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from streamlstm import __version__
+from streamlstm.common import EngineSettings
 from streamlstm.daemon.telemetry.instruments import Counter, Family, Gauge, Histogram, Instrument
 from streamlstm.engine import (
     ABSOLUTE,
@@ -27,6 +28,7 @@ from streamlstm.engine import (
     SCALED,
     SCALED_ERROR_EDGES,
     SCORED,
+    anomaly_threshold,
 )
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -312,14 +314,13 @@ class Metrics:
         self.of[stream].skill.set(float("nan"))
         self.of[stream].interval_coverage.set(float("nan"))
 
-    def set_limits(
-        self, *, series: int, state_bytes: int, level: float | None, anomaly_above: float | None = None
-    ) -> None:
+    def set_limits(self, settings: EngineSettings) -> None:
         """Show what the settings allow, the level of intervals, and the score of an anomaly."""
+        level, above = settings.interval, anomaly_threshold(settings)
         self.interval_level.set(float("nan") if level is None else level)
-        self.anomaly_above.set(float("nan") if anomaly_above is None else anomaly_above)
-        self._limits.labels("series").set(series)
-        self._limits.labels("state_bytes").set(state_bytes)
+        self.anomaly_above.set(float("nan") if above is None else above)
+        self._limits.labels("series").set(settings.max_series)
+        self._limits.labels("state_bytes").set(settings.max_series_memory_bytes)
 
     def set_model_times(self, *, loaded_s: float, modified_s: float) -> None:
         """Show when the model was loaded and its file written, in seconds since the epoch."""

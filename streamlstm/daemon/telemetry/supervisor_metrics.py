@@ -9,7 +9,7 @@ from streamlstm.daemon.telemetry.merging import Families, parse
 
 
 class SupervisorMetrics:
-    """Of so many workers."""
+    """How many of so many workers serve, and how many were replaced."""
 
     def __init__(self, count: int) -> None:
         self.registry = CollectorRegistry()  # of what others count

@@ -25,7 +25,7 @@ class _Held:
     extra: dict[str, Any]
 
 
-class Digest:
+class ThrottledLog:
     """Warnings on behalf of a logger."""
 
     def __init__(self, log: logging.Logger, monotonic: Callable[[], float]) -> None:

@@ -22,7 +22,7 @@ MOST_MESSAGE_BYTES = 1 << 20
 
 
 class Channel:
-    """To the supervisor."""
+    """The socket to the supervisor, as a worker has it."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection

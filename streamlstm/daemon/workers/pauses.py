@@ -7,7 +7,7 @@ LIVED_S = 60.0  # who served for so long was well
 
 
 class Pauses:
-    """Of one worker."""
+    """How long one worker is waited with, by how long it lived the last times."""
 
     def __init__(self) -> None:
         self._next_s = FIRST_S

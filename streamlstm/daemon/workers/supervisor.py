@@ -27,7 +27,7 @@ STOP_S = 25.0  # for all to commit what they have; systemd and Kubernetes wait f
 
 
 class Supervisor:
-    """Of a number of workers."""
+    """A number of workers, each a process; one that ends is started again."""
 
     def __init__(
         self,

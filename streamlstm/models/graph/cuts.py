@@ -92,12 +92,12 @@ class _Seams:
         """What is left, each node behind those whose tensors it uses."""
         made = {name for node in self._nodes for name in node.output}
         ordered: list[onnx.NodeProto] = []
-        rest = self._nodes
+        rest = [(node, names_used(node)) for node in self._nodes]
         while rest:
-            ready = [node for node in rest if not names_used(node) & made]
+            ready = [node for node, used in rest if not used & made]
+            rest = [(node, used) for node, used in rest if used & made]
             ordered += ready
             made -= {name for node in ready for name in node.output}
-            rest = [node for node in rest if node not in ready]
         graph, (_, used) = self._model.graph, needed(ordered, self._kept)
         constants = {tensor.name: tensor for tensor in (*graph.initializer, *self._whole.values())}
         del graph.node[:], graph.initializer[:]

@@ -12,6 +12,7 @@ from streamlstm.store.resp.codec import (
     Scan,
     Table,
     Texts,
+    bulk,
     encode_read,
     find_slots,
     pack_entries,
@@ -21,8 +22,9 @@ from streamlstm.store.resp.codec import (
     scan_read,
     write_numbers,
 )
-from streamlstm.store.resp.connection import Connection, bulk, pack
+from streamlstm.store.resp.connection import Connection, pack
 from streamlstm.store.resp.connection_pool import WRONG_TYPE, Nodes, is_away
+from streamlstm.store.resp.decimals import DECIMAL
 from streamlstm.store.resp.entry_id import BEGINNING, HIGHEST, EntryId, beyond, is_before
 from streamlstm.store.resp.error_replies import advice
 from streamlstm.store.resp.poller import Waiting

@@ -154,11 +154,12 @@ def encode_read(streams: Mapping[str, Sequence[tuple[bytes, Sequence[bytes]]]]) 
         return b"*-1\r\n"
     parts = [b"*%d\r\n" % len(streams)]
     for stream, entries in streams.items():
-        parts += (b"*2\r\n", _bulk(stream.encode()), b"*%d\r\n" % len(entries))
+        parts += (b"*2\r\n", bulk(stream.encode()), b"*%d\r\n" % len(entries))
         for entry_id, fields in entries:
-            parts += (b"*2\r\n", _bulk(entry_id), b"*%d\r\n" % len(fields), *map(_bulk, fields))
+            parts += (b"*2\r\n", bulk(entry_id), b"*%d\r\n" % len(fields), *map(bulk, fields))
     return b"".join(parts)
 
 
-def _bulk(text: bytes) -> bytes:
+def bulk(text: bytes) -> bytes:
+    """One argument of a command, or one text of a reply, in the Redis protocol."""
     return b"$%d\r\n%b\r\n" % (len(text), text)

@@ -13,8 +13,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from streamlstm.models import split
+from streamlstm.models import OVERFLOW, split
 from streamlstm.store.resp.array_checks import hold, hold_bytes, hold_numbers, hold_tuple
+from streamlstm.store.resp.decimals import DECIMAL
 from streamlstm.store.resp.reply_python import Cursor
 from streamlstm.store.resp.reply_python import skip_replies as skip_replies  # noqa: PLC0414  (one of the twin's functions)
 
@@ -23,8 +24,6 @@ Pieces = tuple[bytes, NDArray[np.int64], NDArray[np.int64]]
 NO_SLOT = -1
 PLAIN, ODD = 0, 1
 
-_DECIMAL = re.compile(rb"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_FLOAT32_LIMIT = 2.0**128 - 2.0**103  # what is smaller rounds to a finite float32
 _INT32_MAX, _UINT64_MAX = 2**31 - 1, 2**64 - 1
 # The one float32 of all whose shortest text, read as a double and rounded, is the next one: see `_shortest.h`.
 _ROUNDED_TWICE = re.compile(rb"\b7\.038531e-26\b")
@@ -254,10 +253,10 @@ def _ints(numbers: list[int]) -> bytes:
 def read_plain(text: bytes, features: int) -> list[float] | None:
     """The numbers of a value that is nothing but `features` decimal numbers in the range of float32, else None."""
     parts = text.split(b",")
-    if len(parts) != features or not all(map(_DECIMAL.fullmatch, parts)):
+    if len(parts) != features or not all(map(DECIMAL.fullmatch, parts)):
         return None
     numbers = [float(part) for part in parts]
-    return numbers if all(abs(number) < _FLOAT32_LIMIT for number in numbers) else None
+    return numbers if all(abs(number) < OVERFLOW for number in numbers) else None
 
 
 def pack_entries(head: bytes, ids: Pieces, counts: NDArray[np.int64], fields: Pieces, texts: Pieces) -> bytes:

@@ -106,8 +106,3 @@ def pack(*command: bytes | str | int) -> bytes:
     """One command in the Redis protocol."""
     packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub forbids unions
     return packed
-
-
-def bulk(text: bytes) -> bytes:
-    """One argument of a command in the Redis protocol."""
-    return b"$%d\r\n%b\r\n" % (len(text), text)

@@ -29,7 +29,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 def test_the_json_errors_are_those_of_the_written_model(tmp_path: Path) -> None:
     """Stepping the file through the airline table gives the errors the command printed, and the naive ones too."""
     path = tmp_path / "airline.onnx"
-    done = run(str(AIRLINE), "-o", str(path), "--test-size", "36", "--season", "12", "--json")
+    done = run(str(AIRLINE), "-o", str(path), "--test-size", "36", "--season", "12", "--json", *QUICK)
     assert (done.returncode, done.stderr) == (0, READ)
     facts = json.loads(done.stdout)
     values = np.loadtxt(AIRLINE, delimiter=",", skiprows=1, usecols=1)

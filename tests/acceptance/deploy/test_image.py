@@ -29,7 +29,7 @@ DAEMON = SERVICES["streamlstm"]
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[container.Image]:
     """The image as files; the tests are skipped, by name, where a machine lacks what a build needs, or the network."""
-    for name in ("buildah", "debootstrap"):
+    for name in ("buildah", "mmdebstrap"):
         program(name)
     missing = container.lacking()
     if missing is not None:
@@ -80,7 +80,8 @@ def client(port: int, passwords: Path, user: str) -> redis.Redis:
 def answers(port: int, passwords: Path) -> bool:
     """Whether the server can be used."""
     try:
-        return bool(client(port, passwords, "streamlstm-reader").ping())
+        with client(port, passwords, "streamlstm-reader") as reader:
+            return bool(reader.ping())
     except (redis.ConnectionError, FileNotFoundError):
         return False
 

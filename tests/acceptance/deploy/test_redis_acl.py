@@ -17,7 +17,6 @@ from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
 import streamlstm
-from support import models
 from support.paths import ROOT
 from support.server import HOST, Server, binaries
 from support.serving import Serving, add, eventually, serve, wait_for_position
@@ -74,22 +73,6 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def model_file(tmp_path: Path) -> Path:
-    """A small LSTM."""
-    path = tmp_path / "model.onnx"
-    path.write_bytes(models.lstm(4))
-    return path
-
-
-@pytest.fixture
-def other_model_file(tmp_path: Path) -> Path:
-    """Another one."""
-    path = tmp_path / "other.onnx"
-    path.write_bytes(models.lstm(5, seed=1))
-    return path
-
-
-@pytest.fixture
 def run(tmp_path: Path, server: GuardedServer) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the program as one of the users."""
 
@@ -100,12 +83,12 @@ def run(tmp_path: Path, server: GuardedServer) -> Callable[..., subprocess.Compl
 
 
 def test_everything_works_under_the_acl_file(
-    server: GuardedServer, run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, model_file: Path
+    server: GuardedServer, run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, model_path: Path
 ) -> None:
     """Daemon, push, tail, status, state, verify and another model, each as its user: no command of theirs is denied."""
     client = server.client()
     options = ("--redis", server.url_of("streamlstm"), "--retain", "36500d", "--idle-after", "36500d")
-    daemon: Serving = serve(tmp_path, model_file, *options)
+    daemon: Serving = serve(tmp_path, model_path, *options)
     try:
         daemon.ready()
         add(client, MADE)
@@ -128,7 +111,7 @@ def test_everything_works_under_the_acl_file(
             ("streamlstm-operator", "state", "list", STREAM),
             ("streamlstm-operator", "state", "show", STREAM, "--series", "hot"),
             ("streamlstm-operator", "state", "export", STREAM, "-o", "a.state"),
-            ("streamlstm-operator", "verify", str(model_file), STREAM, "--idle-after", "36500d"),
+            ("streamlstm-operator", "verify", str(model_path), STREAM, "--idle-after", "36500d"),
             ("streamlstm-operator", "state", "reset", STREAM, "--series", "hot"),
         ):
             done = run(user, *arguments)
@@ -154,18 +137,18 @@ def test_models_change_roles_under_the_acl_file(
     server: GuardedServer,
     run: Callable[..., subprocess.CompletedProcess[str]],
     tmp_path: Path,
-    model_file: Path,
-    other_model_file: Path,
+    model_path: Path,
+    other_path: Path,
 ) -> None:
     """A challenger is given, promoted and taken away by the operator, and stepped by the daemon's user."""
     client = server.client()
     meta = "{values}:meta"
-    daemon = serve(tmp_path, model_file, "--redis", server.url_of("streamlstm"), "--retain", "36500d")
+    daemon = serve(tmp_path, model_path, "--redis", server.url_of("streamlstm"), "--retain", "36500d")
     try:
         daemon.ready()
         add(client, MADE)
         wait_for_position(client, STREAM, MADE[-1][0])
-        for what in (["add", STREAM, str(other_model_file)], ["list"], ["promote"], ["rollback"], ["remove"]):
+        for what in (["add", STREAM, str(other_path)], ["list"], ["promote"], ["rollback"], ["remove"]):
             done = run("streamlstm-operator", "model", *what)
             assert done.returncode == 0, done.stderr
             assert what[0] != "add" or eventually(
@@ -186,11 +169,11 @@ def test_models_change_roles_under_the_acl_file(
 
 @pytest.mark.parametrize("policy", ["reset", "replay"])
 def test_another_model_may_take_over_under_the_acl_file(
-    policy: str, server: GuardedServer, tmp_path: Path, model_file: Path, other_model_file: Path
+    policy: str, server: GuardedServer, tmp_path: Path, model_path: Path, other_path: Path
 ) -> None:
     """What replaces states at the start of another model is allowed to the daemon's user too."""
     client = server.client()
-    for path, last in ((model_file, 200), (other_model_file, 400)):
+    for path, last in ((model_path, 200), (other_path, 400)):
         add(client, MADE[last - 200 : last])
         daemon = serve(tmp_path, path, "--redis", server.url_of("streamlstm"), "--on-model-change", policy)
         try:

@@ -10,8 +10,9 @@ import redis
 from prometheus_client import CollectorRegistry, generate_latest
 
 from streamlstm.daemon.http.live.events import beside
-from streamlstm.daemon.http.live.series_gauges import SeriesGauges, number
+from streamlstm.daemon.http.live.series_gauges import SeriesGauges
 from streamlstm.errors import StoreUnavailableError
+from streamlstm.store import as_number, finite
 from streamlstm.store.keys import Keys
 from streamlstm.store.recent import MOST_COUNT, MOST_FIELDS, Recent
 from streamlstm.store.resp.address import Address
@@ -122,7 +123,7 @@ def test_input_that_is_gone_leaves_the_value_empty(client: redis.Redis, connect:
 @pytest.mark.parametrize("text", [b"", b"nan", b"inf", b"-inf", b"word"])
 def test_only_finite_numbers_are_numbers(text: bytes) -> None:
     """What JSON or a chart cannot hold is None."""
-    assert number(text) is None
+    assert finite(as_number(text)) is None
 
 
 def shown(gauges: SeriesGauges) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from streamlstm.daemon.read_cursors import FIRST_ENTRIES, Reading
+from streamlstm.daemon.read_cursors import FIRST_ENTRIES, ReadCursors
 from streamlstm.daemon.streams import Streams
 from streamlstm.store import stream_reader
 from streamlstm.store.base import TOO_MUCH
@@ -54,7 +54,7 @@ def test_reads_are_fitted_to_bytes() -> None:
         def send_read(self, cursors: object, count: int) -> None:
             asked.append(count)
 
-    reading = Reading(Asked(), Streams(), batch_values=16_384, most_entries=16_384)
+    reading = ReadCursors(Asked(), Streams(), batch_values=16_384, most_entries=16_384)
     reading.ask()
     reading.take(TOO_MUCH, [])
     reading.ask()

@@ -15,7 +15,7 @@ from streamlstm.daemon.clock import Clock
 from streamlstm.daemon.daemon import Daemon
 from streamlstm.daemon.telemetry.log_format import JsonFormatter, TextFormatter
 from streamlstm.daemon.telemetry.metrics import Metrics
-from streamlstm.daemon.telemetry.throttled_log import EVERY_S, Digest
+from streamlstm.daemon.telemetry.throttled_log import EVERY_S, ThrottledLog
 from streamlstm.engine.engine import Engine
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.store.memory import MemoryServer, MemoryStore, MemoryStream
@@ -40,7 +40,7 @@ def test_a_storm_is_one_line_a_minute(log: tuple[logging.Logger, list[logging.Lo
     """The first event is told at once, the thousand after it as one line with their number; then silence again."""
     logger, lines = log
     now = 0.0
-    digest = Digest(logger, lambda: now)
+    digest = ThrottledLog(logger, lambda: now)
     for number in range(1001):
         digest.note(("dead", "values"), f"value {number}", stream="values")
         digest.flush()
@@ -58,7 +58,7 @@ def test_a_storm_is_one_line_a_minute(log: tuple[logging.Logger, list[logging.Lo
 def test_kinds_are_told_apart(log: tuple[logging.Logger, list[logging.LogRecord]]) -> None:
     """A storm of one kind hides no event of another."""
     logger, lines = log
-    digest = Digest(logger, lambda: 0.0)
+    digest = ThrottledLog(logger, lambda: 0.0)
     digest.note(("dead", "a"), "one")
     digest.note(("dead", "b"), "other")
     assert [line.getMessage() for line in lines] == ["one", "other"]

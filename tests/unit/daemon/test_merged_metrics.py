@@ -7,6 +7,7 @@ import math
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from streamlstm.common import EngineSettings
 from streamlstm.daemon.telemetry import merging
 from streamlstm.daemon.telemetry.merging import SUPERVISOR, Families, Totals
 from streamlstm.daemon.telemetry.metrics import Metrics, described
@@ -21,7 +22,7 @@ ODD = 'a"b\\c\nd\u2028e {x="1",stream="no"} 7'  # a stream may be called so
 def worker(*streams: str, values: float = 0.0) -> Metrics:
     """The metrics of a process that has some streams and has answered so many values of each."""
     made = Metrics("ab" * 32, "yhat", ())
-    made.set_limits(series=10, state_bytes=1000, level=None)
+    made.set_limits(EngineSettings(max_series=10, max_series_memory_bytes=1000))
     for stream in streams:
         made.begin(stream)
         of = made.of[stream]

@@ -15,7 +15,7 @@ from streamlstm.engine.effort import MOST_STEPS, Effort
 from streamlstm.engine.engine import Engine
 from streamlstm.models.model import Model
 from streamlstm.store.memory import MemoryServer, MemoryStore
-from streamlstm.store.resp.connection import bulk
+from streamlstm.store.resp.codec import bulk
 from support import models
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.oracle import Oracle

@@ -142,7 +142,7 @@ def test_progress_is_told_each_stage_and_drawn_nowhere_but_on_a_terminal(capfd: 
     assert all(stage.epoch <= stage.epochs for stage in stages)
     planned = [stage for stage in stages if stage.unit == "combinations"]
     assert [stage.epoch for stage in planned] == list(range(planned[0].epochs + 1))
-    streamlstm.fit(AIRLINE, **QUICK)
+    streamlstm.fit(AIRLINE, **QUICK, blend=False)
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
 

@@ -86,8 +86,9 @@ def test_the_calendar_helps_where_lags_do_not_show_the_hour() -> None:
     times = ms(2024, 1, 1) + np.cumsum(random.integers(1, 12, 900)) * HOUR_MS
     values = 10 * np.sin(times / DAY_MS * 2 * np.pi) + random.normal(0, 3, 900)
     series = Series("s", times, values[:, None])
-    without = train([series], SMALL)
-    told = train([series], dataclasses.replace(SMALL, calendar=True, gaps=True))
+    options = dataclasses.replace(SMALL, blend=False)  # the models beside it are told no times
+    without = train([series], options)
+    told = train([series], dataclasses.replace(options, calendar=True, gaps=True))
     spec = Model(told.model_bytes).spec
     assert spec.uses_time
     assert spec.training["calendar"] == ["day", "week"]

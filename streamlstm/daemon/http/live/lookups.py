@@ -14,9 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from streamlstm.daemon.http.answer import Answer
-from streamlstm.daemon.http.live.series_gauges import number
 from streamlstm.errors import StoreError, UsageError
-from streamlstm.store import Answered, Keys, Recent
+from streamlstm.store import Answered, Keys, Recent, as_number, finite, number_at
 from streamlstm.store.resp import Connection
 
 MOST_NAMES = 500  # to choose from
@@ -131,7 +130,7 @@ def _letter(flat: Sequence[bytes]) -> dict[str, str]:
 def points(answered: Sequence[Answered]) -> list[list[float | None]]:
     """Time in ms, value, then the prediction's columns; None for what is no finite number."""
     return [
-        [item.time_ms, number(item.value.partition(b",")[0]), *map(number, item.prediction.split(b","))]
+        [item.time_ms, *map(finite, (number_at(item.value, 0), *map(as_number, item.prediction.split(b","))))]
         for item in answered
     ]
 

@@ -18,7 +18,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from streamlstm.errors import StoreError
-from streamlstm.store import BACK_FIELDS, Answered, Recent
+from streamlstm.store import BACK_FIELDS, Answered, Recent, as_number, finite, number_at
 from streamlstm.store.resp import Connection
 
 # Column of a prediction -> gauge and its help; other columns are not shown.
@@ -116,21 +116,12 @@ class SeriesGauges(Collector):
         for name, stream in self._streams.items():
             for answered in stream.latest.values():
                 values = (name, answered.series.decode("utf-8", "replace"))
-                value = number(answered.value.partition(b",")[0])
+                value = finite(number_at(answered.value, 0))
                 if value is not None:
                     actual.add_metric(values, value)
                 texts = dict(zip(stream.columns, answered.prediction.split(b","), strict=False))
                 for column, family in columns.items():
-                    forecast = number(texts.get(column, b""))
+                    forecast = finite(as_number(texts.get(column, b"")))
                     if forecast is not None:
                         family.add_metric(values, forecast)
         return [actual, *(family for family in columns.values() if family.samples)]
-
-
-def number(text: bytes) -> float | None:
-    """A finite decimal number, None for anything else (a missing value is sent as nothing or `nan`)."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if abs(value) < float("inf") else None  # NaN is not below either
