@@ -171,6 +171,7 @@ class Daemon:
             self._lap("read")
             if not self._answer_live(reply):
                 self._answer(reply)
+        self._counting.catch_up()
         if self._clock.monotonic() >= self._next_tail:
             self._look_at_tails()
             self._lap("tails")
@@ -235,8 +236,7 @@ class Daemon:
         """Step a batch, which was read from a reply, and send its commits."""
         began = self._clock.monotonic()
         batch = self._corrections.prepare(batch)
-        unknown = self._champions.begin(batch)
-        if unknown:
+        if unknown := self._champions.begin(batch):
             self._load(unknown)
         results = self._champions.step(batch)
         step_s = self._lap("step") - began
@@ -282,8 +282,7 @@ class Daemon:
         stream.pending = None  # not before: what became of it may have to be found out later
         metrics = self._metrics.of[name]
         metrics.idle_series_removed.inc(self._sweep.settled(stream, holds=holds))
-        commit_s = self._clock.monotonic() - pending.sent
-        metrics.commit_seconds.observe(commit_s)
+        metrics.commit_seconds.observe(commit_s := self._clock.monotonic() - pending.sent)
         if not holds:
             metrics.fenced_commits.inc()
             moved = f"another process moved the position of {name!r} or changed its models; going on from there"
@@ -296,7 +295,7 @@ class Daemon:
         stream.head = after_commit(stream.head, commit, series)
         if stream.trial is not None:
             self._challengers.settled(stream, commit)
-        self._counting.commit(name, pending.result, series, commit_s)
+        self._counting.settled(name, pending.result, series, commit_s)
         return True
 
     # Streams.
@@ -320,6 +319,7 @@ class Daemon:
         """Receive what is under way for a stream, then forget it."""
         if stream.pending is not None:
             self._settle(stream)
+        self._counting.catch_up()
         former = stream.status
         self._opening.forget(stream)
         self._streams.close(stream)
@@ -368,6 +368,7 @@ class Daemon:
                 self._settle(stream)
         except StoreError as error:
             log.warning("%s; what was not committed is stepped again at the next start", error)
+        self._counting.catch_up()
         if self._standing.connected:
             self._sharing.leave()
         else:
