@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.store.resp.connection import Connection
 
-MEANWHILE_S = 250e-6  # between two calls of what is done while nobody sleeps
-MEANWHILE_SHARE = 20  # and so many times what one takes, which delays what comes just then
+MEANWHILE_S = 100e-6  # between two calls of what is done while nobody sleeps
+MEANWHILE_SHARE = 2  # and so many times what one takes at least: it delays what comes just then
 
 ASLEEP = -1  # descriptor of nothing
 MOST_IDLE = 16  # connections that are polled for though nothing is expected: to begin and end costs more than a few do
@@ -41,7 +41,7 @@ class Waiting:
         self._monotonic = monotonic
         self._busy_poll_s = busy_poll_s
         self._meanwhile: Callable[[], bool] | None = None
-        self._meanwhile_s = MEANWHILE_S
+        self._meanwhile_least_s, self._meanwhile_pause_s = math.inf, MEANWHILE_S  # of what it took, and between two
         self._expected: dict[int, _Expected] = {}  # by descriptor
         self._poller = select.poll()
         self._sending: set[int] = set()  # descriptors of those expected that have something left to send
@@ -137,7 +137,7 @@ class Waiting:
         poll = self._poller.poll
         if self._busy_poll_s and timeout_s:
             now_s = self._monotonic()
-            ends_s, meanwhile_s = now_s + min(timeout_s, self._busy_poll_s), now_s + self._meanwhile_s
+            ends_s, meanwhile_s = now_s + min(timeout_s, self._busy_poll_s), now_s + self._meanwhile_pause_s
             while now_s < ends_s:
                 if found := poll(0):
                     return found
@@ -152,8 +152,9 @@ class Waiting:
         if not self._meanwhile():
             self._meanwhile = None
         then_s = self._monotonic()
-        self._meanwhile_s = max(MEANWHILE_S, MEANWHILE_SHARE * (then_s - now_s))
-        return then_s + self._meanwhile_s
+        self._meanwhile_least_s = min(self._meanwhile_least_s, then_s - now_s)
+        self._meanwhile_pause_s = max(MEANWHILE_S, MEANWHILE_SHARE * self._meanwhile_least_s)
+        return then_s + self._meanwhile_pause_s
 
     def _follow_other(self) -> None:
         """Poll for the descriptor that `call_when_readable` was told of, which may be another one now."""
