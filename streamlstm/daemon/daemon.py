@@ -170,6 +170,7 @@ class Daemon:
             reply = self._store.receive_read()
             self._lap("read")
             if not self._answer_live(reply):
+                self._counting.catch_up()  # this may take long
                 self._answer(reply)
         self._counting.catch_up()
         if self._clock.monotonic() >= self._next_tail:
@@ -195,8 +196,7 @@ class Daemon:
 
     def _answer_live(self, reply: bytes) -> bool:
         """Answer live values, with as little as can be between them and their commit; False if they cannot go so."""
-        live = self._champions.parse_live(reply)
-        if live is None:
+        if (live := self._champions.parse_live(reply)) is None:
             return False
         stream = self._streams[live.stream]
         if not self._reading.is_fresh(stream):
