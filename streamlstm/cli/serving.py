@@ -150,7 +150,7 @@ class Prepared:
 
     def run(self, stack: contextlib.ExitStack, url: str, around: Surroundings) -> None:
         """Serve from a server until a signal; `stack` undoes what was begun."""
-        from streamlstm.daemon import Daemon
+        from streamlstm.daemon import Daemon, Rehearsal
         from streamlstm.engine import COMPILED, WITHOUT
         from streamlstm.store import RedisStore, warnings
         from streamlstm.store.resp import parse_topology
@@ -164,6 +164,8 @@ class Prepared:
             topology, busy_poll_s=busy_poll_s, wakeup=wakeup.fileno(), preflight=preflight, model_files=self.files
         )
         stack.callback(store.close)
+        if busy_poll_s:
+            store.call_while_polling(Rehearsal(self.model, self.plan.engine).rehearse)
         odd = warnings(store.check_server(accept_eviction=self.plan.accept_eviction), store.url)
         for warning in [*([] if COMPILED else [WITHOUT]), *odd] if around.is_first else []:
             log.warning(warning)

@@ -74,7 +74,7 @@ class StreamStatus:
 def status(
     *, streams: tuple[str, ...], redis_url: str | None, data_dir: Path, chosen: tuple[str, ...], as_json: bool
 ) -> None:
-    """Show where STREAMs stand; without a name, every stream that has been served.
+    """Show where STREAMs stand; without a name, every stream that has been served. values:{0..3} is four of them.
 
     With --series, show instead how good the predictions of some series have been since each began or was reset: mean
     absolute error, that over the naive forecast's (scaled error), skill (1 - scaled error), coverage of the interval.
@@ -82,6 +82,9 @@ def status(
     Lag is what waits between the end of the input and the position: in entries, and as the age of the oldest of them.
     An entry is as old as its id says, so history that is pushed with its own times is old at once.
     """
+    from streamlstm.daemon.sharing import expanded
+
+    streams = tuple(name for text in streams for name in expanded(text))
     with closing(connect_all(resolve_redis(redis_url, data_dir), streams or (DEFAULT_STREAM,))) as nodes:
         names = streams or sorted(served_streams(nodes)) or (DEFAULT_STREAM,)
         if chosen:

@@ -165,7 +165,9 @@ class Daemon:
             reply = self._store.receive_read()
             self._lap("read")
             if not self._answer_live(reply):
+                self._counting.catch_up()  # this may take long
                 self._answer(reply)
+        self._counting.catch_up()
         if self._clock.monotonic() >= self._next_tail:
             self._look_at_tails()
             self._lap("tails")
@@ -189,8 +191,7 @@ class Daemon:
 
     def _answer_live(self, reply: bytes) -> bool:
         """Answer live values, with as little as can be between them and their commit; False if they cannot go so."""
-        live = self._champions.parse_live(reply)
-        if live is None:
+        if (live := self._champions.parse_live(reply)) is None:
             return False
         stream = self._streams[live.stream]
         if not self._reading.is_fresh(stream):
@@ -230,8 +231,7 @@ class Daemon:
         """Step a batch, which was read from a reply, and send its commits."""
         began = self._clock.monotonic()
         batch = self._corrections.prepare(batch)
-        unknown = self._champions.begin(batch)
-        if unknown:
+        if unknown := self._champions.begin(batch):
             self._load(unknown)
         results = self._champions.step(batch)
         step_s = self._lap("step") - began
@@ -277,8 +277,7 @@ class Daemon:
         stream.pending = None  # not before: what became of it may have to be found out later
         metrics = self._metrics.of[name]
         metrics.idle_series_removed.inc(self._sweep.settled(stream, holds=holds))
-        commit_s = self._clock.monotonic() - pending.sent
-        metrics.commit_seconds.observe(commit_s)
+        metrics.commit_seconds.observe(commit_s := self._clock.monotonic() - pending.sent)
         if not holds:
             metrics.fenced_commits.inc()
             moved = f"another process moved the position of {name!r} or changed its models; going on from there"
@@ -291,7 +290,7 @@ class Daemon:
         stream.head = after_commit(stream.head, commit, series)
         if stream.trial is not None:
             self._challengers.settled(stream, commit)
-        self._recorder.commit(name, pending.result, series, commit_s)
+        self._recorder.settled(name, pending.result, series, commit_s)
         return True
 
     # Streams.
@@ -315,6 +314,7 @@ class Daemon:
         """Receive what is under way for a stream, then forget it."""
         if stream.pending is not None:
             self._settle(stream)
+        self._counting.catch_up()
         former = stream.status
         self._opening.forget(stream)
         self._streams.close(stream)
@@ -363,6 +363,7 @@ class Daemon:
                 self._settle(stream)
         except StoreError as error:
             log.warning("%s; what was not committed is stepped again at the next start", error)
+        self._recorder.catch_up()
         if self._store_health.connected:
             self._sharing.leave()
         else:

@@ -19,6 +19,7 @@ class Recorder:
     def __init__(self, metrics: Metrics, digest: ThrottledLog, wall: Callable[[], float]) -> None:
         """`wall` gives the seconds since the epoch."""
         self._metrics, self._digest, self._wall = metrics, digest, wall
+        self._settled: list[tuple[str, Result, int, float, float]] = []
 
     def batch(self, values: int, step_s: float) -> None:
         """Count a micro-batch that was stepped, and the seconds that took."""
@@ -35,10 +36,20 @@ class Recorder:
         result, stream.unanswered = stream.unanswered, None
         if result is None or (head.position, head.model) != (result.commit.position, result.commit.model):
             return False
-        self.commit(stream.name, result, head.series, 0.0)
+        self.commit(stream.name, result, head.series, 0.0, self._wall())
         return True
 
-    def commit(self, stream: str, result: Result, series: int, commit_s: float) -> None:
+    def settled(self, stream: str, result: Result, series: int, commit_s: float) -> None:
+        """A commit holds and took so long, to be counted by `catch_up`: the next values do not wait for that."""
+        self._settled.append((stream, result, series, commit_s, self._wall()))
+
+    def catch_up(self) -> None:
+        """Count the commits that hold."""
+        for settled in self._settled:
+            self.commit(*settled)
+        self._settled.clear()
+
+    def commit(self, stream: str, result: Result, series: int, commit_s: float, wall: float) -> None:
         """Count a commit that holds and took so long; `series` is how many the stream has after it."""
         if not result.entries:
             return
@@ -63,7 +74,7 @@ class Recorder:
         if result.challenger is not None and result.challenger.commit.position == commit.position:
             self._metrics.score_roles(stream, result.tally, result.challenger.tally)
         metrics.series.value = series
-        metrics.last_commit.value = wall = self._wall()
+        metrics.last_commit.value = wall
         # An id in the future says nothing of when its entry came; it took no less than its commit did.
         age = max(commit_s, wall - EntryId.parse(commit.position).time_ms / 1000)
         if age < HISTORY_S:

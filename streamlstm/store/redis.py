@@ -64,6 +64,7 @@ class RedisStore:
         self._topology = parse_topology(where) if isinstance(where, str) else where
         self._waiting = Waiting(monotonic=monotonic, busy_poll_s=busy_poll_s, wakeup=wakeup)
         self.call_when_readable = self._waiting.call_when_readable
+        self.call_while_polling = self._waiting.call_while_polling
         self._readers = Readers(self._topology, self._waiting, block_ms=block_ms)
         self._nodes = Nodes(self._topology, name="streamlstm-control")
         self._preflight = Preflight(self._topology) if preflight is None else preflight

@@ -4,4 +4,4 @@ from streamlstm.daemon.sharing.assignment import NEVER_MS, NoLeases, Sharing, al
 from streamlstm.daemon.sharing.discovery import RedisDiscovery
 from streamlstm.daemon.sharing.leases import RedisLeases
 from streamlstm.daemon.sharing.process_identity import Process, is_dead_here
-from streamlstm.daemon.sharing.stream_selector import Selection
+from streamlstm.daemon.sharing.stream_selector import Selection, expanded

@@ -38,7 +38,7 @@ class Selection:
             if _PATTERN.search(text):
                 patterns[text] = None
                 continue
-            for name in _expand(text):
+            for name in expanded(text):
                 other = names.setdefault(Keys(name).base, name)
                 if other != name:
                     raise UsageError(
@@ -93,8 +93,11 @@ class Selection:
         return not reason
 
 
-def _expand(text: str) -> list[str]:
-    """`values:{0..2}` is `values:{0}`, `values:{1}`, `values:{2}`: what `push --partitions 3` writes to."""
+def expanded(text: str) -> list[str]:
+    """`values:{0..2}` is `values:{0}`, `values:{1}`, `values:{2}`: what `push --partitions 3` writes to.
+
+    Raises UsageError for a range that is none.
+    """
     match = _RANGE.search(text)
     if match is None:
         return [text]

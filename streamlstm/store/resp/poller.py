@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.store.resp.connection import Connection
 
+MEANWHILE_S = 100e-6  # between two calls of what is done while nobody sleeps
+MEANWHILE_SHARE = 2  # and so many times what one takes at least: it delays what comes just then
+
 ASLEEP = -1  # descriptor of nothing
 MOST_IDLE = 16  # connections that are polled for though nothing is expected: to begin and end costs more than a few do
 
@@ -37,6 +40,8 @@ class Waiting:
         """Looks for `busy_poll_s` before it sleeps; `wakeup` is a descriptor that ends a wait, or None."""
         self._monotonic = monotonic
         self._busy_poll_s = busy_poll_s
+        self._meanwhile: Callable[[], bool] | None = None
+        self._meanwhile_least_s, self._meanwhile_pause_s = math.inf, MEANWHILE_S  # of what it took, and between two
         self._expected: dict[int, _Expected] = {}  # by descriptor
         self._poller = select.poll()
         self._sending: set[int] = set()  # descriptors of those expected that have something left to send
@@ -49,6 +54,10 @@ class Waiting:
     def call_when_readable(self, fileno: Callable[[], int | None], call: Callable[[], None]) -> None:
         """End a `wait`, and call, when the descriptor that `fileno` gives just then becomes readable."""
         self._other = fileno, call
+
+    def call_while_polling(self, call: Callable[[], bool]) -> None:
+        """Call now and then while a `wait` looks without sleeping, until it says that it is of no use."""
+        self._meanwhile = call
 
     def expect(self, connection: Connection, receive: Callable[[], bool]) -> None:
         """Call `receive`, the same each time, when something has come on a connection, until it says that was all."""
@@ -127,11 +136,25 @@ class Waiting:
         self._follow_other()
         poll = self._poller.poll
         if self._busy_poll_s and timeout_s:
-            ends_s = self._monotonic() + min(timeout_s, self._busy_poll_s)
-            while self._monotonic() < ends_s:
+            now_s = self._monotonic()
+            ends_s, meanwhile_s = now_s + min(timeout_s, self._busy_poll_s), now_s + self._meanwhile_pause_s
+            while now_s < ends_s:
                 if found := poll(0):
                     return found
+                if now_s >= meanwhile_s and self._meanwhile is not None:
+                    meanwhile_s = self._do_meanwhile(now_s)
+                now_s = self._monotonic()
         return poll(math.ceil(timeout_s * 1000))
+
+    def _do_meanwhile(self, now_s: float) -> float:
+        """Call what is called meanwhile; when it is called again."""
+        assert self._meanwhile is not None, "there is something to be done"
+        if not self._meanwhile():
+            self._meanwhile = None
+        then_s = self._monotonic()
+        self._meanwhile_least_s = min(self._meanwhile_least_s, then_s - now_s)
+        self._meanwhile_pause_s = max(MEANWHILE_S, MEANWHILE_SHARE * self._meanwhile_least_s)
+        return then_s + self._meanwhile_pause_s
 
     def _follow_other(self) -> None:
         """Poll for the descriptor that `call_when_readable` was told of, which may be another one now."""

@@ -34,6 +34,17 @@ def served(client: redis.Redis, stream: str, *, entries: int, answered: int) -> 
     client.xadd(keys.dead, {"id": "1-0", "series": "a", "value": "x", "error": "y"})
 
 
+def test_a_range_of_streams(run: Run, client: redis.Redis) -> None:
+    """As `serve --stream` reads it; what is no range is told."""
+    for stream in ("values:{0}", "values:{1}"):
+        served(client, stream, entries=3, answered=2)
+    found = json.loads(run("status", "values:{0..1}", "--json").stdout)
+    assert [one["stream"] for one in found] == ["values:{0}", "values:{1}"]
+    refused = run("status", "values:{1..0}")
+    assert refused.returncode == 2
+    assert b"from the lower to the higher" in refused.stderr
+
+
 def test_one_stream_as_json(run: Run, client: redis.Redis, redis_url: str) -> None:
     """Every fact is there, counted from the keys."""
     served(client, "values", entries=10, answered=7)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from streamlstm.daemon.recorder import Counting
 from streamlstm.daemon.telemetry import instruments
 from streamlstm.daemon.telemetry.instruments import Family, Laps
 from streamlstm.daemon.telemetry.metrics import STAGES, Metrics, described
 from streamlstm.engine.engine import Engine
 from streamlstm.engine.rejection import KINDS
+from streamlstm.engine.results import Result
 from streamlstm.engine.scoring import ABSOLUTE, BUCKETS, NAIVE, SCALED, SCORED, TALLY_COLUMNS
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.store.base import Commit
@@ -89,6 +93,33 @@ def test_what_a_commit_did_is_counted_once_though_its_answer_is_lost(store: type
     assert found['streamlstm_dead_letters_total{reason="not_a_number",stream="values"}'] == 300
     assert found['streamlstm_series{stream="values"}'] == 2
     assert (found["streamlstm_reconnects_total"] > 0) == (store is not MemoryStore)
+
+
+def test_live_values_do_not_wait_for_what_came_before_to_be_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit is counted once the one behind it is sent, where the answer to it and the next value come together."""
+    happened: list[tuple[str, bytes]] = []
+    count = Counting.commit
+
+    class OneByOne(MemoryStore):
+        """A read brings one entry."""
+
+        def send_read(self, cursors: Mapping[str, bytes], count: int) -> None:
+            super().send_read(cursors, 1)
+
+        def send_commit(self, commit: Commit) -> None:
+            happened.append(("sent", commit.position))
+            super().send_commit(commit)
+
+    def commit(counting: Counting, stream: str, result: Result, *rest: float) -> None:
+        happened.append(("counted", result.commit.position))
+        count(counting, stream, result, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Counting, "commit", commit)
+    found = samples(run_daemon([(f"{n}-0", ["s", str(n)]) for n in range(1, 9)], store=OneByOne))
+    assert found['streamlstm_values_total{stream="values"}'] == 8
+    for n in range(2, 8):  # the first is of a series that is not in memory yet
+        sent, counted = happened.index(("sent", b"%d-0" % (n + 1))), happened.index(("counted", b"%d-0" % n))
+        assert sent < counted
 
 
 def test_no_metric_names_a_series() -> None:

@@ -69,3 +69,30 @@ def test_without_it_every_look_sleeps(looks: type[Looks]) -> None:
     """The default; and a wait that may not take time does not."""
     assert waited(looks, busy_poll_s=0.0, found_at=0) == [1000]
     assert waited(looks, busy_poll_s=1.0, found_at=0, timeout_s=0.0) == [1000, 0]
+
+
+def test_something_is_done_now_and_then_while_nobody_sleeps(looks: type[Looks]) -> None:
+    """The more rarely the longer it takes, and no more once it is of no use."""
+    ticks, looks.found = itertools.count(), itertools.repeat([])
+    called: list[int] = []
+
+    def meanwhile() -> bool:
+        called.append(len(looks.slept_ms))
+        return len(called) < 3
+
+    store = RedisStore("redis://127.0.0.1:1", busy_poll_s=1.0, monotonic=lambda: next(ticks) / 1000)
+    store.call_while_polling(meanwhile)
+    with closing(store):
+        assert store.wait(1.0) == (False, [])
+    first, second, third = called
+    assert first < second < third < len(looks.slept_ms) / 2
+    assert third - second >= poller.MEANWHILE_SHARE
+
+
+def test_nothing_is_done_meanwhile_by_those_who_sleep(looks: type[Looks]) -> None:
+    """Without busy polling nobody waits for it."""
+    looks.found = itertools.repeat([])
+    store = RedisStore("redis://127.0.0.1:1", busy_poll_s=0.0)
+    store.call_while_polling(lambda: pytest.fail("nobody is to call this"))
+    with closing(store):
+        assert store.wait(1.0) == (False, [])
