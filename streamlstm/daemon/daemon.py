@@ -165,9 +165,9 @@ class Daemon:
             reply = self._store.receive_read()
             self._lap("read")
             if not self._answer_live(reply):
-                self._counting.catch_up()  # this may take long
+                self._recorder.catch_up()  # this may take long
                 self._answer(reply)
-        self._counting.catch_up()
+        self._recorder.catch_up()
         if self._clock.monotonic() >= self._next_tail:
             self._look_at_tails()
             self._lap("tails")
@@ -314,7 +314,7 @@ class Daemon:
         """Receive what is under way for a stream, then forget it."""
         if stream.pending is not None:
             self._settle(stream)
-        self._counting.catch_up()
+        self._recorder.catch_up()
         former = stream.status
         self._opening.forget(stream)
         self._streams.close(stream)

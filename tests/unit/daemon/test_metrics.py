@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from streamlstm.daemon.recorder import Counting
+from streamlstm.daemon.recorder import Recorder
 from streamlstm.daemon.telemetry import instruments
 from streamlstm.daemon.telemetry.instruments import Family, Laps
 from streamlstm.daemon.telemetry.metrics import STAGES, Metrics, described
@@ -98,7 +98,7 @@ def test_what_a_commit_did_is_counted_once_though_its_answer_is_lost(store: type
 def test_live_values_do_not_wait_for_what_came_before_to_be_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit is counted once the one behind it is sent, where the answer to it and the next value come together."""
     happened: list[tuple[str, bytes]] = []
-    count = Counting.commit
+    count = Recorder.commit
 
     class OneByOne(MemoryStore):
         """A read brings one entry."""
@@ -110,11 +110,11 @@ def test_live_values_do_not_wait_for_what_came_before_to_be_counted(monkeypatch:
             happened.append(("sent", commit.position))
             super().send_commit(commit)
 
-    def commit(counting: Counting, stream: str, result: Result, *rest: float) -> None:
+    def commit(recorder: Recorder, stream: str, result: Result, *rest: float) -> None:
         happened.append(("counted", result.commit.position))
-        count(counting, stream, result, *rest)  # type: ignore[arg-type]
+        count(recorder, stream, result, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Counting, "commit", commit)
+    monkeypatch.setattr(Recorder, "commit", commit)
     found = samples(run_daemon([(f"{n}-0", ["s", str(n)]) for n in range(1, 9)], store=OneByOne))
     assert found['streamlstm_values_total{stream="values"}'] == 8
     for n in range(2, 8):  # the first is of a series that is not in memory yet
