@@ -27,13 +27,18 @@ class Refused(Protocol):
 class Letters:
     """The dead letters about items of some names, of which each is read once; who has read them asks what came since.
 
-    They are written behind each other, so the last id that was seen is enough to know where to go on.
+    They are written behind each other, so the last id that was seen is enough to know where to go on. Reasons are not
+    remembered: who asks for one is answered from the stream, and who asks for one after the other, as `verify` does,
+    by ever more of them at once.
     """
 
     def __init__(self, keys: Keys, names: Container[bytes]) -> None:
         self._keys, self._names, self._after = keys, names, BEGINNING
         self._places: dict[bytes, bytes] = {}  # what a letter is about, hashed -> its id
         self._connection: Connection | None = None
+        self._reasons: dict[About, str] = {}  # of those that were asked for last, and of some behind them
+        self._count = 1  # how many were read for them
+        self._first, self._last = EntryId.parse(BEGINNING), EntryId.parse(BEGINNING)  # of these, by their own ids
 
     def read(self, connection: Connection) -> Letters:
         """Take in what came since the last time; reasons are read over this connection."""
@@ -61,10 +66,19 @@ class Letters:
         own = self._places.get(_hashed(about))
         if own is None or self._connection is None:
             return None
-        before = bytes(EntryId.parse(own).before())
-        found = self._connection.call("XRANGE", self._keys.dead, *beyond(before, own), "COUNT", 1)
-        kept = letters_about(self._names, (fields for _, fields in found))
-        return kept.get(about, "it was rejected, and the dead letter that says why is not kept any more")
+        asked = EntryId.parse(own)
+        if not self._first <= asked <= self._last:
+            self._look_from(asked, self._connection)
+        return self._reasons.get(about, "it was rejected, and the dead letter that says why is not kept any more")
+
+    def _look_from(self, asked: EntryId, connection: Connection) -> None:
+        """Read the reason of one, and of as many behind it as of the last ones if these were asked for in order."""
+        is_next = asked > self._last and bool(self._reasons)
+        count = min(PAGE, 2 * self._count) if is_next else 1
+        found = connection.call("XRANGE", self._keys.dead, *beyond(bytes(asked.before()), b"+"), "COUNT", count)
+        self._reasons = letters_about(self._names, (fields for _, fields in found))
+        self._first, self._count = asked, count
+        self._last = max(asked, EntryId.parse(found[-1][0])) if found else asked
 
 
 def _hashed(about: About) -> bytes:

@@ -46,3 +46,21 @@ def test_letters_are_found_by_what_they_are_about(server: Server, monkeypatch: p
     connection.close()
     store.close()
     client.close()
+
+
+def test_reasons_asked_for_in_order_take_few_questions(server: Server) -> None:
+    """Whoever steps all corrections again asks for all reasons: ever more are read at once, each the right one."""
+    client = server.client()
+    client.flushall()
+    for own, series, value in ABOUT:
+        client.xadd(KEYS.dead, {"id": own, "series": series, "value": value, "error": b"because of " + value})  # type: ignore[dict-item]
+    store = RedisStore(server.url)
+    connection = store.connect("values")
+    letters = Letters(KEYS, NAMES).read(connection)
+    client.config_resetstat()
+    for about in (*ABOUT, ABOUT[3], ABOUT[2]):
+        assert letters.get(about) == f"because of {about[2].decode()}"
+    assert client.info("commandstats")["cmdstat_xrange"]["calls"] <= 12
+    connection.close()
+    store.close()
+    client.close()
