@@ -113,8 +113,9 @@ class Engine:
 
     def remove(self, stream: str, names: Sequence[bytes]) -> None:
         """Forget series whose records the next commit removes."""
-        slots = np.array([self.arena.find(stream, name) for name in names], np.int64)
-        self.arena.drop(slots[slots != NO_SLOT])
+        self.arena.drop(
+            np.array([slot for one in names if (slot := self.arena.find(stream, one)) != NO_SLOT], np.int64)
+        )
         self._heads[stream].series -= len(names)
 
     def nothing(self, stream: str) -> Result:
@@ -196,6 +197,9 @@ class Engine:
     def known(self, stream: str) -> KnownRecords:
         """Records that series had a while ago; forgotten when the stream is opened anew."""
         return self._heads[stream].known
+
+    def answered(self, stream: str) -> int:
+        return self._heads[stream].answered
 
     def position(self, stream: str) -> bytes:
         """Up to where the stream is answered, by what was handed out for commit."""
