@@ -6,9 +6,9 @@ A real server and a real `serve` of the packaged model of airline passengers. Ea
 entries are in the server before the daemon is: entries of one value, and one correction for every so many, of a value
 of a moment ago or of any before. Figures are values a second of the daemon's processor time. Then single
 corrections in a stream of one series that is idle, from a daemon that has just begun, and once more: milliseconds; the
-last are refused. Then one correction after the other, each of another series: refused as their beginning was trimmed,
-and late values of series that are not there yet; and corrections where 100,000 dead letters are kept. Milliseconds of
-processor time, of the first and of all.
+last are refused. Then one correction after the other, each of another series: of values that come between them (in the
+mean of both), refused as their beginning was trimmed, and late values of series that are not there yet; and corrections
+where 100,000 dead letters are kept. Milliseconds of processor time, of the first and of all.
 """
 
 from __future__ import annotations
@@ -130,7 +130,14 @@ def alone(client: Any, folder: Path, port: int, values: int, back: int, trimmed:
 
 
 def one_by_one(
-    client: Any, folder: Path, port: int, asked: list[Fields], *, values: int, trimmed: int = 0, dead: int = 0
+    client: Any,
+    folder: Path,
+    port: int,
+    asked: list[tuple[str, Fields]],
+    *,
+    values: int,
+    trimmed: int = 0,
+    dead: int = 0,
 ) -> tuple[float, float]:
     """Milliseconds of processor time of the first of some entries, and of each of all, among values of 1,000 series."""
     client.flushall()
@@ -146,8 +153,8 @@ def one_by_one(
         if trimmed:
             client.xtrim("values", maxlen=values - trimmed, approximate=False)
         took, before = list[float](), cpu_s(pid)
-        for fields in asked:
-            wait_for(client, "values", client.xadd("values", fields).decode())
+        for entry, fields in asked:
+            wait_for(client, "values", client.xadd("values", fields, entry).decode())
             took.append(1000 * (cpu_s(pid) - before))
     assert client.xlen("{values}:dead") == dead + len(asked) * bool(trimmed), "all are refused, or none"
     return took[0], took[-1] / len(took)
@@ -176,10 +183,20 @@ def main() -> None:
         print(f"one of 50,000 values, refused: {first:.1f} ms, once more {other:.1f} ms", flush=True)
         print("corrections one by one, milliseconds of processor time")
         last = [f"{FIRST_MS + (49_000 + number) * 1000}-0" for number in range(1000)]
-        refused = [{"!correct": f"s{number} {last[number]} 5"} for number in range(given.flood)]
-        late = [{"!late": f"new{number} {last[number]} 5"} for number in range(given.flood)]
-        again = [{"!correct": f"s1 {last[1]} {number}"} for number in range(given.flood)]
+        refused = [("*", {"!correct": f"s{number} {last[number]} 5"}) for number in range(given.flood)]
+        late = [("*", {"!late": f"new{number} {last[number]} 5"}) for number in range(given.flood)]
+        again = [("*", {"!correct": f"s1 {last[1]} {number}"}) for number in range(given.flood)]
+        new = [f"{FIRST_MS + (50_000 + number) * 1000}" for number in range(given.flood)]
+        others = [
+            one
+            for number, time_ms in enumerate(new)
+            for one in (
+                (f"{time_ms}-0", {f"s{number}": "310"}),
+                (f"{time_ms}-1", {"!correct": f"s{number} {time_ms if number else last[0]} 5"}),
+            )
+        ]
         for what, asked, more in (
+            ("made, of as many series, of new values", others, {}),
             ("refused, of as many series", refused, {"trimmed": 10_000}),
             ("late, of as many new series", late, {}),
             ("of one series, 100,000 dead letters", again, {"dead": 100_000}),

@@ -15,7 +15,7 @@ import click
 
 import streamlstm
 from streamlstm.cli.help_page import OVERVIEW
-from streamlstm.cli.options import EXIT_USAGE, Group
+from streamlstm.cli.options import EXIT_USAGE, Group, aside
 from streamlstm.cli.settings_file import find_config, read_config
 
 # Command -> (module, name in it, summary), in the order of a first day with the program.
@@ -132,7 +132,7 @@ def main(ctx: click.Context, config: Path | None) -> None:
     the file, the file over the default.
     """
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help(), err=True)
+        aside(ctx.get_help())
         ctx.exit(EXIT_USAGE)
     path = find_config(config, Path.cwd())
     if path is not None:

@@ -22,7 +22,8 @@ import select
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -59,14 +60,17 @@ class OneLineErrors(click.Command):
         """Write examples."""
         write_examples(ctx, formatter)
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Read the command line; help and version are printed here."""
+        with _noticing_reader():
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Call the command's function."""
-        try:
+        with _noticing_reader():
             return super().invoke(ctx)
-        except BrokenPipeError:
-            if _is_read():
-                raise
-            raise _ReaderLeftError from None
 
     def main(
         self,
@@ -249,7 +253,13 @@ def keep_inputs(inputs: Sequence[Path], outputs: Sequence[Path | None]) -> None:
 
 def note(message: str) -> None:
     """Say something to a person: one line on stderr, so that stdout stays clean for data."""
-    click.echo(f"streamlstm: {_fit(message)}", err=True)
+    aside(f"streamlstm: {_fit(message)}")
+
+
+def aside(text: str) -> None:
+    """Print on stderr; one that nobody reads any more is as good as nowhere."""
+    with suppress(BrokenPipeError):
+        click.echo(text, err=True)
 
 
 def say(lines: Iterable[str]) -> None:
@@ -274,6 +284,17 @@ def _is_read() -> bool:
     return not any(event & select.POLLERR for _, event in poller.poll(0))
 
 
+@contextmanager
+def _noticing_reader() -> Iterator[None]:
+    """Have it known that the reader of stdout has left, before click takes it for a failure."""
+    try:
+        yield
+    except BrokenPipeError:
+        if _is_read():
+            raise
+        raise _ReaderLeftError from None
+
+
 def _exit_with_status(run: Callable[[], Any]) -> NoReturn:
     """Call `run`, print whatever it fails with as one line, and end the process with the status for it."""
     _open_closed()
@@ -283,7 +304,7 @@ def _exit_with_status(run: Callable[[], Any]) -> NoReturn:
         status = run()
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
+        aside(error.format_message())
         sys.exit(EXIT_USAGE)
     except click.UsageError as error:
         hint = f" (see `{error.ctx.command_path} --help`)" if error.ctx is not None else ""
@@ -337,7 +358,7 @@ def _open_closed() -> None:
 def _report_bug(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
     """Print a traceback, without secrets that it may have picked up on its way, or signs that act."""
     lines = "".join(traceback.format_exception(kind, error, where)).splitlines()
-    click.echo("\n".join(map(_fit, lines)), err=True)
+    aside("\n".join(map(_fit, lines)))
 
 
 def _report_bug_of_thread(said: threading.ExceptHookArgs) -> None:
@@ -352,7 +373,7 @@ def _report_unraisable(said: sys.UnraisableHookArgs) -> None:
 
 def _fail(message: str, status: int) -> NoReturn:
     """Print one line on stderr and end; line breaks in a message of others are folded."""
-    click.echo(f"streamlstm: error: {_fit(' '.join(message.split()))}", err=True)
+    aside(f"streamlstm: error: {_fit(' '.join(message.split()))}")
     sys.exit(status)
 
 

@@ -31,6 +31,7 @@ from streamlstm.client import (
     NOT_BOTH,
     Format,
     Push,
+    Refusals,
     Row,
     Sender,
     connected,
@@ -44,6 +45,7 @@ from streamlstm.client import (
     wait_until_answered,
 )
 from streamlstm.errors import TableError, UsageError
+from streamlstm.store.resp import Nodes
 from streamlstm.tables import take_table_options
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".json", ".jsonl", ".ndjson")
@@ -106,7 +108,8 @@ ALONE = "--corrections goes without values: leave FILE, --skip-existing, --with-
     type=click.Path(path_type=Path, allow_dash=True),
     setting=False,
     metavar="FILE",
-    help="Put values right that are in the stream: a table of series, id or time, and value; - is stdin.",
+    help="Put values right that are in the stream: a table of series, id or time, and value; - is stdin. With --wait "
+    "what could not be put right is a failure.",
 )
 @option(
     "--retry-for",
@@ -169,6 +172,7 @@ def push(
         ending_as_interrupt(),
         closing(connected(resolve_redis(redis_url, data_dir), streams, retry_for_s, note)) as nodes,
     ):
+        refusals = Refusals(nodes, streams) if corrections is not None and wait_ms is not None else None
         sender = Sender(nodes, retry_for_s=retry_for_s, pause=interrupts.pause, say=note)
         packers = [packer_of(sender, name, interrupts if skip_existing else None, warm=warm) for name in streams]
         for packer in packers:
@@ -183,7 +187,14 @@ def push(
             else:
                 send_pipe(run, file, chosen, sort_first=sort_first)
         if wait_ms is not None:
-            wait_until_answered(nodes, run.last_ids, wait_ms / 1000)
+            _wait(nodes, run, wait_ms / 1000, refusals)
+
+
+def _wait(nodes: Nodes, run: Push, within_s: float, refusals: Refusals | None) -> None:
+    """Wait until what was pushed is answered; raises StoreError if a correction was not made."""
+    wait_until_answered(nodes, run.last_ids, within_s)
+    if refusals is not None:
+        refusals.check(run.sent)
 
 
 @contextmanager

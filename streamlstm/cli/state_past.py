@@ -103,8 +103,8 @@ def fork(
         if entry is None:
             meta, found = past.now(names)
             records = [(name, found[name]) for name in names if name in found]
-            if len(records) < len(names):
-                raise StoreError(f"the stream {stream!r} has not all of these series; `streamlstm state list` has them")
+            if missing := [one for one, name in zip(series, names, strict=True) if name not in found]:
+                raise StoreError(f"the stream {stream!r} has no series {missing[0]!r}; `streamlstm state list` has all")
         else:
             meta, records = past.after(names, _entry_id(entry))
         target = stack.enter_context(opened(other, redis_url, data_dir, new=True))

@@ -13,6 +13,7 @@ from streamlstm.client.producer.corrections import read_corrections, together_by
 from streamlstm.client.producer.lines import Format, Row
 from streamlstm.client.producer.packing import partition_of, streams_of
 from streamlstm.client.producer.piped import send_pipe
+from streamlstm.client.producer.refusals import Refusals
 from streamlstm.client.producer.run import Push, connected, now_ms, packer_of
 from streamlstm.client.producer.sending import Sender
 from streamlstm.client.producer.sources import read_file

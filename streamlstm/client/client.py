@@ -135,7 +135,8 @@ class Client:
 
         `when` is the id of the entry it is in, its time (as those of records), or the prediction that answered it;
         None is a missing value. What was answered before stays as it is. One that cannot be made is a dead letter:
-        `streamlstm tail --dead` has the reason. `partitions` and `wait` are those of `push`.
+        `streamlstm tail --dead` has the reason, and so has the StoreError that is raised if `wait` is given.
+        `partitions` and `wait` are those of `push`.
         """
         with options_are_arguments(), self._lock:
             try:

@@ -13,6 +13,7 @@ from streamlstm.client.producer.answered import wait_until_answered
 from streamlstm.client.producer.corrections import one_correction, together_by
 from streamlstm.client.producer.lines import Format, Row
 from streamlstm.client.producer.records import each_row, is_record, is_records, rows_of
+from streamlstm.client.producer.refusals import Refusals
 from streamlstm.client.producer.run import AnyTime, Push, now_ms, packer_of
 from streamlstm.client.producer.sending import Sender
 from streamlstm.client.producer.sources import read_file, table_rows
@@ -145,9 +146,13 @@ def correct(
     retry_for_s: float,
     log: Callable[[str], None],
 ) -> Pushed:
-    """Ask for values to be put right: series, entry or time, and value; wait until that is in."""
+    """Ask for values to be put right: series, entry or time, and value; wait until that is in.
+
+    Raises StoreError if it is waited for that they are, and one is not.
+    """
     chosen = Format(source="the corrections")
     asked = [one_correction(*row, chosen) for row in rows]
+    refusals = Refusals(nodes, streams) if settings.get("wait") is not None else None
     calm = AnyTime()
     sender = Sender(nodes, retry_for_s=retry_for_s, pause=calm.pause, say=log)
     packers = [packer_of(sender, name, None) for name in streams]
@@ -155,7 +160,10 @@ def correct(
         packer.stay_behind(now_ms())
     run = Push(packers, sender, calm, 0, log)
     run.send_rows(asked, together_by(asked))
-    return _pushed(run, nodes, settings.get("wait"), ())
+    pushed = _pushed(run, nodes, settings.get("wait"), ())
+    if refusals is not None:
+        refusals.check(run.sent)
+    return pushed
 
 
 def _is_flow(table: Any) -> bool:

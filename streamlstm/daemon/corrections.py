@@ -38,7 +38,7 @@ class Corrections:
         source = Source(
             read=partial(self._store.read, name),
             load=partial(self._store.load, name),
-            letters=partial(self._store.letters, name, CORRECTIONS),
+            letters=partial(self._store.letters, name, CORRECTIONS, self._champions.of(name).model.say),
             begun=head.begun,
             takes_late=self._takes_late,
             kept=partial(self._store.kept, name),

@@ -16,6 +16,8 @@ from streamlstm.errors import (
 
 log = logging.getLogger(__name__)
 
+_WAITING = "nothing is lost: entries wait in the stream, and the same commit is tried again"
+
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 5.0
 
 
@@ -54,7 +56,7 @@ class StoreHealth:
         is_news = text != self._refused if refused else self.connected or (tells_why(error) and text != self._said)
         if is_news:
             self._metrics.reconnects.inc(self.connected)
-            log.warning("%s; trying again", error)
+            log.warning("%s; %s", error, _WAITING if isinstance(error, StoreRefusesError) else "trying again")
         self.connected, self._said, self._refused = False, text, text if refused else None
         self._metrics.store_connected.set(0)
 

@@ -37,7 +37,7 @@ class Corrected:
             else:
                 arena.touch(slot)
                 arena.rows[slot] = row
-            arena.kept_in[slot] = -1  # what was kept aside may not lead here any more
+            arena.begin_anew(slot)
             found[name] = slot
         self.slots = found
         return np.array([found[name] for name, record in self.records.items() if record is None], np.int64)

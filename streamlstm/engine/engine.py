@@ -61,10 +61,8 @@ class Engine:
         stepped = as_stored(model)
         extras = Extras(self.settings.interval, self.settings.score)
         extras.check(model.spec.outputs, scored_feature(model.spec.targets)[0])
-        initial, fresh = model.initial_state(1)[0], extras.fresh
-        self.format = RecordFormat.of(
-            model.spec, initial_state=initial, fingerprint=model.fingerprint, calibration=fresh
-        )
+        first, fresh = model.initial_state(1)[0], extras.fresh
+        self.format = RecordFormat.of(model.spec, initial_state=first, fingerprint=model.fingerprint, calibration=fresh)
         self.arena = Arena(self.format, max_bytes=self.settings.max_series_memory_bytes)
         self.columns = ",".join((*model.spec.outputs, *extras.columns))
         missing = missing_policy(model.spec, self.settings.missing)
@@ -113,8 +111,8 @@ class Engine:
 
     def remove(self, stream: str, names: Sequence[bytes]) -> None:
         """Forget series whose records the next commit removes."""
-        slots = np.array([self.arena.find(stream, name) for name in names], np.int64)
-        self.arena.drop(slots[slots != NO_SLOT])
+        slots = [slot for name in names if (slot := self.arena.find(stream, name)) != NO_SLOT]
+        self.arena.drop(np.array(slots, np.int64))
         self._heads[stream].series -= len(names)
 
     def nothing(self, stream: str) -> Result:
@@ -200,6 +198,10 @@ class Engine:
     def position(self, stream: str) -> bytes:
         """Up to where the stream is answered, by what was handed out for commit."""
         return self._heads[stream].position
+
+    def answered(self, stream: str) -> int:
+        """How many entries of the stream are answered, by the same."""
+        return self._heads[stream].answered
 
     def record(self, stream: str, name: bytes) -> bytes | None:
         """The record of a series that is in memory; None if it is not."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.engine.parsing import ALL_SERIES, LATE, MAX_NAME_BYTES, RESET, WARM, Parsed
+from streamlstm.engine.parsing import ALL_SERIES, CORRECTIONS, LATE, MAX_NAME_BYTES, RESET, WARM, Parsed
 from streamlstm.store import About
 from streamlstm.store.resp import EntryId, Texts
 
@@ -43,7 +43,7 @@ class ItemCounts:
 
     def take(self, parsed: Parsed) -> set[bytes]:
         """Count the next entries; the series that they reset, `*` for all."""
-        begin, reset = 0, set[bytes]()
+        begin, reset, asked = 0, set[bytes](), list[bytes]()
         for item in _commands(parsed.names):
             name, text = parsed.names[item], parsed.texts[item]
             if name == LATE:
@@ -53,6 +53,8 @@ class ItemCounts:
                 if text == ALL_SERIES:
                     begin, self.all_reset = item + 1, EntryId.parse(parsed.ids[int(parsed.entry[item])])
             self.has_warm = self.has_warm or name == WARM
+            if name in CORRECTIONS:
+                asked.append(_as_asked(text.rpartition(b" ")[0].rpartition(b" ")[0]))
         if ALL_SERIES in reset:
             self._rows[:] = 0
             self._at_reset.clear()
@@ -62,17 +64,20 @@ class ItemCounts:
             self.add(name)  # so that it is not taken for a series that the entries say nothing of
         while len(self._at_reset) > MOST_RESETS:
             del self._at_reset[next(iter(self._at_reset))]
-        for row, places in zip(self._rows, _places(parsed.names[begin:]), strict=True):
-            at, times = np.unique(places, return_counts=True)
-            row[at] += times.astype(np.int32)
+        self._add(parsed.names[begin:])
+        self._add(Texts.of(asked))
         self.first = self.first or EntryId.parse(parsed.ids[0])
         self.position = EntryId.parse(parsed.position)
         return reset
 
     def add(self, name: bytes) -> None:
         """Count one more item of a series."""
-        for row, [at] in zip(self._rows, _places(Texts.of([name])), strict=True):
-            row[at] += 1
+        self._add(Texts.of([name]))
+
+    def _add(self, names: Texts) -> None:
+        for row, places in zip(self._rows, _places(names), strict=True):
+            at, times = np.unique(places, return_counts=True)
+            row[at] += times.astype(np.int32)
 
     def of(self, name: bytes) -> Counts:
         """The counters of a series as they are now."""
@@ -86,11 +91,20 @@ class ItemCounts:
         """How many items there are of a series, at most; only where `*` resets it no more than those behind that."""
         return int(self.of(name).min())
 
+    def most_read(self, name: bytes) -> int:
+        """How much is taken in at most where a series is read: its items, and corrections that were asked for of it."""
+        return self.most(name) + self.most(_as_asked(name))
+
     def most_since(self, name: bytes, before: Counts | None = None) -> int:
         """The same, of those since its last reset, or since what `of` said before."""
         now = self.of(name)
         counted = self._at_reset.get(name) if before is None else before
         return int((now if counted is None else now - counted).min())
+
+
+def _as_asked(series: bytes) -> bytes:
+    """By what name corrections of a series are counted, which is that of none."""
+    return b"!" + series[: MAX_NAME_BYTES - 1]
 
 
 def _commands(names: Texts) -> list[int]:

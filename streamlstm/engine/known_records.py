@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
+from streamlstm.engine.moments import Moments
 from streamlstm.engine.out_of_reach import OutOfReach
 from streamlstm.store.resp import EntryId
 
@@ -27,6 +28,7 @@ class KnownRecords:
     def __init__(self) -> None:
         self._of = dict[bytes, list[Known]]()  # the series that were corrected last are the last ones
         self._bytes = 0
+        self.moments = Moments()  # what the series in memory were at some entries
         self.out_of_reach = OutOfReach()  # what its beginning does not lead to
         # How many entries that ask for corrections are looked at together next: where one is refused those behind it
         # are looked at again, so half as many after a refusal, and twice as many each time that all are made.

@@ -63,7 +63,7 @@ class Restarts(NamedTuple):
         last = self._before(schedule.reset, np.full(len(schedule.reset), self._most))
         chosen = (last >= 0) & ~self.anew[last]
         arena.scatter(schedule.reset[chosen], self.rows[last[chosen]])
-        arena.kept_in[self.slots] = -1  # what was kept aside may not lead here any more
+        arena.begin_anew(self.slots)
 
     @property
     def _most(self) -> int:

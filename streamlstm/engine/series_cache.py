@@ -38,6 +38,7 @@ class Arena:
         self._last_used = np.empty(0, np.uint32)  # number of the batch that used a row last
         self._stream_of = np.empty(0, np.int32)  # number of the stream a row belongs to; NOBODY if free
         self.kept_in = np.empty(0, np.int64)  # (slots,) for `engine.checkpoints`: when a row was last kept aside
+        self.given_in = np.empty(0, np.uint32)  # (slots,) number of the batch since which a row goes on by values alone
         self._free = np.empty(0, np.int32)  # a stack of free slots
         self._free_count = 0
         self.scratch = np.empty(0, np.int32)  # (slots,) -1 each, for whoever sorts slots and leaves it so
@@ -65,7 +66,7 @@ class Arena:
     @property
     def nbytes(self) -> int:
         """What the rows and what finds them take, used or not."""
-        arrays = (self._last_used, self._stream_of, self.kept_in, self._free, self.scratch)
+        arrays = (self._last_used, self._stream_of, self.kept_in, self.given_in, self._free, self.scratch)
         rows = self._capacity * self._format.size
         return rows + sum(array.nbytes for array in arrays) + self.table.nbytes
 
@@ -75,6 +76,17 @@ class Arena:
         if self._batch >> 32:  # after years: who was used last is forgotten, nothing else
             self._batch = 1
             self._last_used[:] = 0
+            self.given_in[:] = np.iinfo(np.uint32).max  # what was copied of them before is no more begun with
+
+    @property
+    def batch(self) -> int:
+        """The number of the last batch."""
+        return self._batch
+
+    def begin_anew(self, slots: Slots | int) -> None:
+        """Note that what was copied of rows before this batch may not lead to what they are now."""
+        self.kept_in[slots] = -1
+        self.given_in[slots] = self._batch
 
     def touch(self, slots: Slots | int) -> None:
         """Protect rows in this batch."""
@@ -88,13 +100,13 @@ class Arena:
         self._free_count -= count
         self._rows[taken] = rows
         self._last_used[taken] = self._batch
-        self.kept_in[taken] = -1
+        self.begin_anew(slots := taken.astype(np.int64))
         number = self.number(stream)
         self._stream_of[taken] = number
         self._counts[number] = self._counts.get(number, 0) + count
         for name, slot in zip(names, taken.tolist(), strict=True):
             self.table.put(number, name, slot)
-        return taken.astype(np.int64)
+        return slots
 
     def find(self, stream: str, name: bytes) -> int:
         """The slot of a series, NO_SLOT if it is not cached."""
@@ -133,6 +145,13 @@ class Arena:
         """The slots of a stream's cached series."""
         return np.flatnonzero(self._stream_of == self.number(stream))
 
+    def recent(self, stream: str, count: int) -> Slots:
+        """The same of those that were used last, in order, so many at most."""
+        slots = self.slots(stream)
+        if (others := len(slots) - count) > 0:
+            slots = np.sort(slots[np.argpartition(self._last_used[slots], others - 1)[others:]])
+        return slots
+
     def _make_room(self, count: int) -> None:
         if self._free_count >= count:
             return
@@ -168,6 +187,7 @@ class Arena:
         self._last_used = np.concatenate([self._last_used, np.zeros(added, np.uint32)])
         self._stream_of = np.concatenate([self._stream_of, np.full(added, NOBODY, np.int32)])
         self.kept_in = np.concatenate([self.kept_in, np.full(added, -1, np.int64)])
+        self.given_in = np.concatenate([self.given_in, np.zeros(added, np.uint32)])
         free = np.empty(capacity, np.int32)
         free[: self._free_count] = self._free[: self._free_count]
         free[self._free_count : self._free_count + added] = np.arange(capacity - 1, old - 1, -1)

@@ -7,7 +7,7 @@ so that the store works while the next batch is computed.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.store.dead_letters import Refused
+from streamlstm.store.dead_letters import Refused, nothing
 from streamlstm.store.record import NO_RECORDS, Records, Rows
 from streamlstm.store.resp import BEGINNING, ID_AT, ID_LENGTH, NAME_AT, NAME_LENGTH, SLOT, Texts, write_numbers
 
@@ -222,8 +222,11 @@ class Store(Protocol):
     def read(self, stream: str, after: bytes, end: bytes, count: int) -> bytes:
         """Up to `count` entries after one id up to another, beside what `send_read` asked for, as `receive_read`."""
 
-    def letters(self, stream: str, names: Container[bytes]) -> Refused:
-        """Why items of some names were rejected, by id of the entry, name and text; sees every commit sent before."""
+    def letters(self, stream: str, names: Container[bytes], beat: Callable[[], object] = nothing) -> Refused:
+        """Why items of some names were rejected, by id of the entry, name and text; sees every commit sent before.
+
+        `beat` is called now and then while they are read.
+        """
 
     def kept(self, stream: str, names: Sequence[bytes]) -> list[list[tuple[bytes, bytes]]]:
         """Of each series, positions and the records it had there, the newest first; sees every commit sent before."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
-from itertools import takewhile
 from typing import Protocol
 
 from streamlstm.store.keys import Keys
+from streamlstm.store.letter_places import LetterPlaces
 from streamlstm.store.resp import BEGINNING, Connection, EntryId, beyond
 
 PAGE = 1_000  # entries of one command
-MOST_REMEMBERED = 100_000  # dead letters of a stream, each by 16 bytes and its id: 20 MB; beyond, what is kept
+MOST_REMEMBERED = 100_000  # dead letters of a stream; beyond, what is kept
 
 About = tuple[bytes, bytes, bytes]  # id of the input entry, name and text of the item
+
+
+def nothing() -> None:
+    """A beat that nobody waits for."""
 
 
 class Refused(Protocol):
@@ -27,44 +31,53 @@ class Refused(Protocol):
 class Letters:
     """The dead letters about items of some names, of which each is read once; who has read them asks what came since.
 
-    They are written behind each other, so the last id that was seen is enough to know where to go on.
+    They are written behind each other, so the last id that was seen is enough to know where to go on. Reasons are not
+    remembered: who asks for one is answered from the stream, and who asks for one after the other, as `verify` does,
+    by ever more of them at once.
     """
 
     def __init__(self, keys: Keys, names: Container[bytes]) -> None:
         self._keys, self._names, self._after = keys, names, BEGINNING
-        self._places: dict[bytes, bytes] = {}  # what a letter is about, hashed -> its id
+        self._places = LetterPlaces()
         self._connection: Connection | None = None
+        self._reasons: dict[About, str] = {}  # of those that were asked for last, and of some behind them
+        self._count = 1  # how many were read for them
+        self._first, self._last = EntryId.parse(BEGINNING), EntryId.parse(BEGINNING)  # of these, by their own ids
 
-    def read(self, connection: Connection) -> Letters:
-        """Take in what came since the last time; reasons are read over this connection."""
+    def read(self, connection: Connection, beat: Callable[[], object] = nothing) -> Letters:
+        """Take in what came since the last time, and beat between pages; reasons are read over this connection."""
         self._connection = connection
         for page in _pages(connection, self._keys, self._after):
+            beat()
             self._after = page[-1][0]
             for own, fields in page:
-                self._places.update((_hashed(about), own) for about in letters_about(self._names, [fields]))
+                for about in letters_about(self._names, [fields]):
+                    self._places.put(_hashed(about), own)
         if len(self._places) > MOST_REMEMBERED:
-            self._let_go(connection)
+            kept = connection.call("XRANGE", self._keys.dead, "-", "+", "COUNT", 1)
+            self._places.drop_before(EntryId.parse(kept[0][0] if kept else self._after))
         return self
 
-    def _let_go(self, connection: Connection) -> None:
-        """Forget those that are not kept any more."""
-        kept = connection.call("XRANGE", self._keys.dead, "-", "+", "COUNT", 1)
-        first = EntryId.parse(kept[0][0] if kept else self._after)
-        for old in list(takewhile(lambda about: EntryId.parse(self._places[about]) < first, self._places)):
-            del self._places[old]
-
     def __contains__(self, about: object) -> bool:
-        return isinstance(about, tuple) and _hashed(about) in self._places
+        return isinstance(about, tuple) and self._places.get(_hashed(about)) is not None
 
     def get(self, about: About) -> str | None:
         """Why an item was rejected, None if it was not."""
-        own = self._places.get(_hashed(about))
-        if own is None or self._connection is None:
+        asked = self._places.get(_hashed(about))
+        if asked is None or self._connection is None:
             return None
-        before = bytes(EntryId.parse(own).before())
-        found = self._connection.call("XRANGE", self._keys.dead, *beyond(before, own), "COUNT", 1)
-        kept = letters_about(self._names, (fields for _, fields in found))
-        return kept.get(about, "it was rejected, and the dead letter that says why is not kept any more")
+        if not self._first <= asked <= self._last:
+            self._look_from(asked, self._connection)
+        return self._reasons.get(about, "it was rejected, and the dead letter that says why is not kept any more")
+
+    def _look_from(self, asked: EntryId, connection: Connection) -> None:
+        """Read the reason of one, and of as many behind it as of the last ones if these were asked for in order."""
+        is_next = asked > self._last and bool(self._reasons)
+        count = min(PAGE, 2 * self._count) if is_next else 1
+        found = connection.call("XRANGE", self._keys.dead, *beyond(bytes(asked.before()), b"+"), "COUNT", count)
+        self._reasons = letters_about(self._names, (fields for _, fields in found))
+        self._first, self._count = asked, count
+        self._last = max(asked, EntryId.parse(found[-1][0])) if found else asked
 
 
 def _hashed(about: About) -> bytes:

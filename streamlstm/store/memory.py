@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import bisect
 import copy
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.store.base import Anomalies, ChallengerHead, Commit, DeadLetter, Head, Tail
-from streamlstm.store.dead_letters import About, letters_about
+from streamlstm.store.dead_letters import About, letters_about, nothing
 from streamlstm.store.kept_records import kept_of
 from streamlstm.store.resp import BEGINNING, EntryId, encode_read
 from streamlstm.store.terms import Term, read_terms
@@ -180,7 +180,12 @@ class MemoryStore:
             held = held.challenger
         return [held.state.get(name) for name in names]
 
-    def letters(self, stream: str, names: Container[bytes]) -> Mapping[About, str]:
+    def letters(
+        self,
+        stream: str,
+        names: Container[bytes],
+        beat: Callable[[], object] = nothing,  # noqa: ARG002  (nothing to wait for in memory)
+    ) -> Mapping[About, str]:
         return letters_about(names, [letter.stored() for letter in self._reach(stream).dead])
 
     def kept(self, stream: str, names: Sequence[bytes]) -> list[list[tuple[bytes, bytes]]]:

@@ -14,7 +14,7 @@ from typing import Any
 from streamlstm.errors import StoreError, StoreForbidsError, StoreRefusesError, StoreUnavailableError
 from streamlstm.store.base import Commit, Head, Tail
 from streamlstm.store.commit import CommitConnection
-from streamlstm.store.dead_letters import Letters, Refused
+from streamlstm.store.dead_letters import Letters, Refused, nothing
 from streamlstm.store.kept_records import read_kept
 from streamlstm.store.keys import Keys
 from streamlstm.store.model_files import ModelFiles
@@ -148,10 +148,10 @@ class RedisStore:
             held.receive_early()
         return self._nodes.connection(keys.input)
 
-    def letters(self, stream: str, names: Container[bytes]) -> Refused:
+    def letters(self, stream: str, names: Container[bytes], beat: Callable[[], object] = nothing) -> Refused:
         """XRANGE, of what came since the last time."""
         keys = Keys(stream)
-        return self._letters.setdefault(stream, Letters(keys, names)).read(self._after_commits(keys))
+        return self._letters.setdefault(stream, Letters(keys, names)).read(self._after_commits(keys), beat)
 
     def kept(self, stream: str, names: Sequence[bytes]) -> list[list[tuple[bytes, bytes]]]:
         """HMGET of both."""

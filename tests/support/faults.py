@@ -11,7 +11,7 @@ from typing import Any
 
 from streamlstm.daemon.sharing.leases import Member, Roll
 from streamlstm.store.base import Commit, Head, Tail
-from streamlstm.store.dead_letters import Refused
+from streamlstm.store.dead_letters import Refused, nothing
 from streamlstm.store.memory import MemoryStore
 from support.memory_leases import LeaseServer, MemoryLeases
 
@@ -86,9 +86,9 @@ class FaultyStore:
         """May fail."""
         return self._call("read", self._store.read, stream, after, end, count)
 
-    def letters(self, stream: str, names: Container[bytes]) -> Refused:
+    def letters(self, stream: str, names: Container[bytes], beat: Callable[[], object] = nothing) -> Refused:
         """May fail."""
-        return self._call("letters", self._store.letters, stream, names)
+        return self._call("letters", self._store.letters, stream, names, beat)
 
     def kept(self, stream: str, names: Sequence[bytes]) -> list[list[tuple[bytes, bytes]]]:
         """May fail."""

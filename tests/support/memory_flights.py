@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,7 @@ import streamlstm.store.memory
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.store.base import Commit, DeadLetter, Head
 from streamlstm.store.commit import CommitConnection
-from streamlstm.store.dead_letters import Refused
+from streamlstm.store.dead_letters import Refused, nothing
 from streamlstm.store.keys import Keys
 from streamlstm.store.memory import MemoryServer, MemoryStore
 from streamlstm.store.preflight import hold_commands, needed
@@ -245,11 +245,11 @@ class FlightStore(MemoryStore):
             self._flights[stream].receive_early()
         return super().load(stream, names, challenger=challenger)
 
-    def letters(self, stream: str, names: Container[bytes]) -> Refused:
+    def letters(self, stream: str, names: Container[bytes], beat: Callable[[], object] = nothing) -> Refused:
         """After what was sent."""
         if self._flights[stream].flight is not None:
             self._flights[stream].receive_early()
-        return super().letters(stream, names)
+        return super().letters(stream, names, beat)
 
     def kept(self, stream: str, names: Sequence[bytes]) -> list[list[tuple[bytes, bytes]]]:
         """After what was sent."""

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 from unittest.mock import patch
 
-from streamlstm.engine import few, live, stepping
+from streamlstm.engine import few, known_records, live, moments, stepping
 from streamlstm.models.interface import StepModel
 from streamlstm.models.model import Model
 from streamlstm.store.record.columns import Extras
@@ -205,6 +205,8 @@ def simulate(name: str, seed: int) -> Simulation:
     most_live = live.MOST if kind.short_way else 1
     with (
         patch.multiple(stepping, LEAST_SHARED=2, MIN_TILE=1, MAX_TILE=kind.tile),  # batches are small
+        patch.object(moments, "APART", (3, 20)),
+        patch.object(known_records, "MOST_BYTES", 0 if seed % 3 == 2 else known_records.MOST_BYTES),
         patch.object(few, "MOST", few.MOST * kind.short_way),
         patch.object(live, "MOST", most_live),
     ):

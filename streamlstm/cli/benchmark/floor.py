@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import hiredis
@@ -112,7 +112,7 @@ class RecordingStore:
         self._call(LOADER, pack("HMGET", Keys(stream).state, *names))
         return self._store.load(stream, names, challenger=challenger)
 
-    def letters(self, stream: str, names: Container[bytes]) -> Refused:
+    def letters(self, stream: str, names: Container[bytes], beat: Callable[[], object] | None = None) -> Refused:
         """Nothing is corrected."""
         raise NotImplementedError
 

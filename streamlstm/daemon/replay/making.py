@@ -179,6 +179,7 @@ class Making:
         self._put(stored, events)
         for name, series in self._series.items():
             self._known.put(name, series.known, series.course.ids)
+        self._known.moments.take(self._engine.arena, self._stream, self._base, self._engine.answered(self._stream))
 
     def _names(self) -> list[bytes]:
         return list(dict.fromkeys(one.series for one in self._asked.values()))
@@ -205,6 +206,7 @@ class Making:
             if name in stored and entry > self._base:  # nothing before these entries is touched
                 self._series[name] = _Series(SeriesCourse(name), [(self._base, stored[name])])
         self._try_all(stored, {name: self._known.before(name, entry) for name, entry in first.items()})
+        self._try_moments(stored, first)
         names = [name for name in first if name not in self._series]
         for name in names:
             self._known.drop(name, first[name])
@@ -218,6 +220,17 @@ class Making:
         for turn in range(1, 1 + max(map(len, known.values()), default=0)):
             chosen = {name: each[-turn] for name, each in known.items() if turn <= len(each)}
             self._try(stored, {name: one for name, one in chosen.items() if name not in self._series})
+
+    def _try_moments(self, stored: Mapping[bytes, bytes], first: Mapping[bytes, EntryId]) -> None:
+        """Begin with what series that are not proved yet were at some moment; what leads nowhere is tried once."""
+        arena, tried = self._engine.arena, dict[bytes, Known]()
+        for name in first.keys() - self._series.keys():
+            found = self._known.moments.before(arena, arena.find(self._stream, name), first[name])
+            if found is not None and steps_of(found[1]):
+                tried[name] = found
+        self._try(stored, tried)
+        for name in tried.keys() - self._series.keys():
+            arena.begin_anew(arena.find(self._stream, name))
 
     def _prove_from_the_beginning(self, stored: Mapping[bytes, bytes]) -> None:
         """The same from where the states were begun."""

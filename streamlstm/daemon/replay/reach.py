@@ -98,7 +98,7 @@ class Reach:
 
     def _is_hot(self, name: bytes) -> bool:
         counts = self._known.counts
-        return counts is not None and counts.most(name) > MOST_ITEMS
+        return counts is not None and counts.most_read(name) > MOST_ITEMS
 
     def _count(self) -> None:
         """Count what has come since the last time."""

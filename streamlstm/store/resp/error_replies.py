@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-_WAITING = "nothing is lost: entries wait in the stream, and the same commit is tried again"
-
-# How the reply begins -> what whoever reads the log should know. An empty text: it passes by itself.
+# How the reply begins -> what whoever reads it should know. An empty text: it passes by itself.
 TRANSIENT: dict[str, str] = {
-    "OOM": f"give it more memory (maxmemory) or delete what is not needed; {_WAITING}",
-    "MISCONF": f"it cannot write its files, most often because its disk is full: make room there; {_WAITING}",
-    "READONLY": f"it is a read-only replica: name its primary, or make it one (REPLICAOF NO ONE); {_WAITING}",
-    "NOREPLICAS": f"too few of its replicas are up to date (min-replicas-to-write); {_WAITING}",
+    "OOM": "it is full: raise its maxmemory, or delete what is not needed",
+    "MISCONF": "it cannot write its files, most often because its disk is full: make room there",
+    "READONLY": "it is a read-only replica: name its primary, or make it one (REPLICAOF NO ONE)",
+    "NOREPLICAS": "too few of its replicas are up to date (min-replicas-to-write)",
     "LOADING": "",
     "MASTERDOWN": "",
     "CLUSTERDOWN": "",
@@ -50,6 +48,11 @@ def advice(reply: str) -> str | None:
     return _found(TRANSIENT, reply)
 
 
+def is_of_any_command(reply: str) -> bool:
+    """Whether an error has nothing to do with the command it answers: a full server refuses reads in a transaction."""
+    return _cause(reply).startswith("OOM")
+
+
 def cure(reply: str) -> str | None:
     """What mends an error that lasts; None if nothing is known."""
     return _found(LASTING, reply)
@@ -66,5 +69,9 @@ def is_of_one_stream(reply: str) -> bool:
 
 
 def _found(table: dict[str, str], reply: str) -> str | None:
-    cause = reply.removeprefix(_ABORTED)
+    cause = _cause(reply)
     return next((text for begin, text in table.items() if cause.startswith(begin)), None)
+
+
+def _cause(reply: str) -> str:
+    return reply.removeprefix(_ABORTED)

@@ -15,7 +15,7 @@ from streamlstm.errors import (
     StoreRefusesError,
     StoreUnavailableError,
 )
-from streamlstm.store.resp.error_replies import advice, cure, is_of_one_stream
+from streamlstm.store.resp.error_replies import advice, cure, is_of_any_command, is_of_one_stream
 
 if TYPE_CHECKING:
     from streamlstm.store.resp.address import Address
@@ -44,7 +44,8 @@ def checked(reply: Any, address: Address, command: str = "") -> Any:
     text = without_secrets(str(reply)).partition(", with args beginning with")[0][:MOST_SAID]  # those are data
     what_to_do = advice(text)
     if what_to_do is not None:
-        said = f"the Redis server at {address.url} refuses {command or 'a command'} for now: {text}"
+        what = "writes" if is_of_any_command(text) else command or "a command"
+        said = f"the Redis server at {address.url} refuses {what} for now: {text.rstrip('.')}"
         if what_to_do:
             raise StoreRefusesError(f"{said}; {what_to_do}", f"{address.url}: {text}")
         raise StoreNotNowError(said, f"{address.url}: {text}")

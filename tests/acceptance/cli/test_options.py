@@ -306,32 +306,6 @@ def test_a_missing_settings_file_is_named() -> None:
     assert "cannot read the settings file nowhere.toml: No such file or directory" in result.stderr
 
 
-def test_a_reader_that_leaves_is_no_error() -> None:
-    """`streamlstm … | head -1` ends quietly with status 0 when its reader has gone."""
-    code = (
-        "import click; from streamlstm.cli.options import command\n"
-        "@command('flood')\n"
-        "def flood():\n"
-        "    for _ in range(100_000): click.echo('x' * 100)\n"
-        "flood()\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.readline()
-        process.stdout.close()
-        assert process.stderr.read() == b""
-    assert process.returncode == 0
-
-
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
-def test_closed_outputs_are_as_good_as_nowhere(closed: str) -> None:
-    """What nobody is to hear is not missed: the command does its work and succeeds."""
-    command = f'"{sys.executable}" -m streamlstm inspect streamlstm/models/airline.onnx {closed}'
-    done = subprocess.run(["/bin/sh", "-c", command], cwd=ROOT, capture_output=True, check=False)
-    assert (done.returncode, done.stderr) == (0, b"")
-
-
 @pytest.mark.parametrize("arguments", [["tail", b"\xff"], ["status", "--stream", b"\xff"], ["push", b"\xff"]])
 def test_names_that_are_no_text_are_refused(arguments: list[str | bytes], environment: dict[str, str]) -> None:
     """A name from the command line that is not UTF-8 is one line, not a traceback."""

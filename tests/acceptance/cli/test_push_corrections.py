@@ -12,9 +12,11 @@ import redis
 
 import streamlstm
 from streamlstm.client.producer.packing import partition_of
-from streamlstm.errors import TableError
+from streamlstm.errors import StoreError, TableError
 from streamlstm.store.resp.address import Address
 from streamlstm.store.resp.connection import Connection
+from support import models
+from support.serving import add, serve, wait_for_position
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 Sent = list[tuple[bytes, dict[bytes, bytes]]]
@@ -122,3 +124,30 @@ def test_python_corrects(redis_url: str, client: redis.Redis) -> None:
         own.push([("a", "2024-01-01", 1.0), ("a", "2024-01-03", 2.0)])
         own.push([("a", "2024-01-02", 3.0), ("a", "2024-01-04", 4.0)], with_late=True)
         assert commands(client, "other") == [("!late", "a 1704153600000-0 3.0")]
+
+
+def test_what_could_not_be_corrected_is_a_failure(
+    run: Run, client: redis.Redis, redis_url: str, tmp_path: Path
+) -> None:
+    """With --wait push says which correction was not made, and why; dead letters of before are none of its own."""
+    (tmp_path / "model.onnx").write_bytes(models.lstm(4))
+    daemon = serve(tmp_path, tmp_path / "model.onnx", "--redis", redis_url, "--stream", "values")
+    try:
+        daemon.ready()
+        add(client, [("1-0", ["a", "1"]), ("2-0", ["a", "2", "!correct", "a 1-7 5"]), ("3-0", ["a", "x"])])
+        wait_for_position(client, "values", "3-0")
+        made = run("push", "values", "--corrections", "-", "--wait", "1m", stdin=b"a,1-0,3\na,2-0,4\n")
+        assert made.returncode == 0, made.stderr
+        lines = b"a,1-0,5\nb,2-0,5\na,2-9,5\n"
+        done = run("push", "values", "--corrections", "-", "--wait", "1m", stdin=lines)
+        assert done.returncode == 1
+        assert (
+            b"2 corrections were not made, the first 'b 2-0 5': nothing is corrected: the entry 2-0 has" in done.stderr
+        )
+        assert run("push", "values", "--corrections", "-", "--wait", "1m", stdin=b"a,1-0,6\n").returncode == 0
+        with streamlstm.Client(redis_url) as own:
+            assert own.correct("a", "1-0", 7, wait="1m").entries == 1
+            with pytest.raises(StoreError, match="1 correction was not made, the first 'a 1-9 5'"):
+                own.correct("a", "1-9", 5, wait="1m")
+    finally:
+        daemon.kill()

@@ -103,3 +103,22 @@ def test_what_cannot_be_known_is_refused(run: Run, client: redis.Redis, daemon: 
         assert words in done.stderr, done.stderr
         assert b"Traceback" not in done.stderr
     assert client.hgetall(KEYS.state) == before
+
+
+def test_a_full_server_says_what_to_do(run: Run, client: redis.Redis, daemon: Serving, tmp_path: Path) -> None:
+    """Who needs room for a copy says what is to be raised, and names no command inside, which is that of a read."""
+    assert daemon.get("/healthz")[0] == 200
+    add(client, MADE[:20])
+    wait_for_position(client, "values", MADE[19][0])
+    client.config_set("maxmemory", "1")
+    try:
+        fork = run("state", "fork", "values", "--series", "hot", "--as", "what-if")
+        found = [run("verify", str(tmp_path / "model.onnx"), "values"), fork]
+    finally:
+        client.config_set("maxmemory", "0")
+    for done in found:
+        assert done.returncode == 1
+        assert b"refuses writes for now: OOM" in done.stderr
+        assert b"raise its maxmemory, or delete what is not needed" in done.stderr
+        assert b"HMGET" not in done.stderr
+        assert b"the same commit" not in done.stderr

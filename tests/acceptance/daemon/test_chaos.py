@@ -155,7 +155,7 @@ def test_a_server_out_of_memory_is_waited_for(
     assert daemon.get("/healthz")[0] == 200
     time.sleep(1.0)
     assert said(daemon, "OOM") == 1
-    assert said(daemon, "give it more memory (maxmemory)") == 1
+    assert said(daemon, "raise its maxmemory") == 1
     client.config_set("maxmemory", "0")
     wait_for_position(client, STREAM, made[-1][0])
     check(client, load(model_path), made)

@@ -24,7 +24,10 @@ class Trimmed:
 
     def __init__(self, position: int, retain_ms: int = DAY_MS) -> None:
         self.now_ms = NOW_MS
-        self._retention = Retention(retain_ms, monotonic=lambda: self.now_ms / 1000, wall=lambda: self.now_ms / 1000)
+        self.wrong_ms = 0  # by how much the wall clock is ahead
+        self._retention = Retention(
+            retain_ms, monotonic=lambda: self.now_ms / 1000, wall=lambda: (self.now_ms + self.wrong_ms) / 1000
+        )
         self._stream = Stream(STREAM)
         self.open(position)
 
@@ -73,6 +76,16 @@ def test_a_stream_that_went_back_is_not_trimmed_beyond_its_position() -> None:
     assert stream.edge(9_000, 2 * HOUR_MS) == 0
     stream.open(6_000)
     assert stream.edge(7_000, 2 * DAY_MS) == 6_000
+
+
+def test_a_clock_that_jumps_takes_nothing_that_was_just_answered() -> None:
+    """However far ahead or behind the wall clock is: what this process answered is kept for its time, and then goes."""
+    stream = Trimmed(NOW_MS)
+    for number, wrong_ms in enumerate((10 * DAY_MS, -10 * DAY_MS, -2 * NOW_MS, 400 * DAY_MS)):
+        stream.wrong_ms = wrong_ms
+        edge = stream.edge(NOW_MS + 2 * (number + 1) * HOUR_MS, 2 * HOUR_MS)
+        assert edge == (NOW_MS if wrong_ms > 0 else max(0, stream.now_ms + wrong_ms - DAY_MS))
+    assert stream.edge(NOW_MS + 26 * HOUR_MS, DAY_MS - 6 * HOUR_MS) == NOW_MS + 2 * HOUR_MS
 
 
 def test_it_is_trimmed_now_and_then() -> None:

@@ -13,7 +13,7 @@ from streamlstm.common.settings import EngineSettings
 from streamlstm.daemon.replay import corrections as replay_corrections
 from streamlstm.daemon.replay import making, reach
 from streamlstm.daemon.replay.making import Making
-from streamlstm.engine import correcting_entries, known_records
+from streamlstm.engine import correcting_entries, known_records, moments
 from streamlstm.engine.engine import Engine
 from streamlstm.engine.parsing import Parsed
 from streamlstm.engine.past import Past
@@ -62,9 +62,10 @@ def test_corrected_series_are_the_oracles(name: str, missing: str, seed: int, ex
     at_once=st.sampled_from([1, 2, 8]),
     again=st.sampled_from([3, 50, 10_000]),
     kept=st.sampled_from([0, 3_000, 1 << 20]),
+    apart=st.sampled_from([(1,), (4, 30), (4_096,)]),
 )
 def test_corrections_among_values_are_made_with_their_batch(
-    seed: int, most: int, at_once: int, again: int, kept: int
+    seed: int, most: int, at_once: int, again: int, kept: int, apart: tuple[int, ...]
 ) -> None:
     """However many are stepped beside each other or again, and whatever is remembered: the oracle's answers."""
     rng, model = random.Random(seed), MODELS["lstm"]
@@ -74,6 +75,8 @@ def test_corrections_among_values_are_made_with_their_batch(
         patch.setattr(making, "AT_ONCE", at_once)
         patch.setattr(making, "MOST_AGAIN", again)
         patch.setattr(known_records, "MOST_BYTES", kept)
+        patch.setattr(moments, "MOST_BYTES", kept)
+        patch.setattr(moments, "APART", apart)
         held = answer(model, traffic, seed=seed, most=most, score=True)
     oracle = Oracle(model, extras=Extras(None, score=True)).feed(traffic)
     assert [(one.id.decode(), one.series.decode(), one.value.decode()) for one in held.dead] == oracle.dead
@@ -133,7 +136,7 @@ def test_what_was_refused_once_is_refused_at_once(read_again: list[int]) -> None
     first, *others, last = read_again
     assert 2900 <= first < 6100
     assert max(others) < 20
-    assert last > 2900
+    assert last < 20  # it begins with what the series was at the first that was refused
     oracle = Oracle(MODELS["lstm"], refused=uncorrected(held)).feed(traffic)
     assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
     assert_states_equal(held.state, oracle, Engine(MODELS["lstm"]).format)
@@ -170,6 +173,35 @@ def test_how_many_corrections_of_a_series_are_read_again_is_bounded(monkeypatch:
     held = answer(MODELS["lstm"], [("1-0", ["a", "1", "b", "1"]), *flood, *fixes], most=1)
     assert [letter.id.decode() for letter in held.dead] == [*(entry for entry, _ in flood for _ in range(10)), "20-0"]
     assert "would take reading more" in held.dead[-1].error
+
+
+def test_what_is_too_much_by_its_corrections_is_read_once(
+    read_again: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A series of which many corrections were asked is not read again to find that it still is too much."""
+    for module in (replay_corrections, reach):
+        monkeypatch.setattr(module, "MOST_ITEMS", 100)
+    flood = [(f"{3 + n}-0", ["!correct", "a 1-7 5"] * 10) for n in range(100)]
+    fixes = [(f"{200 + n}-0", ["!correct", "a 1-0 5"]) for n in range(5)]
+    held = answer(MODELS["lstm"], [("1-0", ["a", "1", "b", "1"]), *flood, *fixes], most=1)
+    assert ["would take reading more" in letter.error for letter in held.dead[-5:]] == [True] * 5
+    first, *others = read_again[-5:]
+    assert first > 10
+    assert max(others) < 5
+
+
+def test_the_first_correction_of_a_series_begins_where_another_was_made(read_again: list[int]) -> None:
+    """What all were when one was corrected is remembered: of others what came since is read, not all there is."""
+    values = [(f"{n}-0", [f"s{n % 50}", str(n % 7)]) for n in range(1, 2001)]
+    more = [(f"{n}-0", [f"s{n % 50}", str(n % 5)]) for n in range(2002, 2102)]
+    fixes = [(f"{2102 + n}-0", ["!correct", f"s{n % 50} {2050 + n}-0 9"]) for n in range(20)]
+    traffic = [*values, ("2001-0", ["!correct", "s7 1907-0 9"]), *more, *fixes]
+    held = answer(MODELS["lstm"], traffic, most=1)
+    assert not held.dead
+    first, *others = read_again
+    assert first > 1900
+    assert max(others) < 150
+    assert_states_equal(held.state, Oracle(MODELS["lstm"]).feed(traffic), Engine(MODELS["lstm"]).format)
 
 
 @pytest.mark.parametrize("gaps", [{}, {"gap_after_ms": 500, "spacing_ms": 10}])
