@@ -47,7 +47,7 @@ from streamlstm.nn import OnnxOperations, added
 Sym = Any  # a symbol of the graph: `streamlstm.nn.symbols.Symbol`
 
 BIGGEST = float(np.finfo(np.float32).max)
-LEAST_SCALED = 1e-4  # squared units; the scale of a series that has not moved yet gets smaller, and not nothing
+FASTEST = 1.0 - 1e-4  # that the scale follows: that of a series that has not moved yet gets smaller, and not nothing
 
 
 def state_entries(settings: Settings) -> tuple[StateEntry, ...]:
@@ -125,10 +125,12 @@ class Step:
         share = ((change - said) / unit).clamp(-LARGEST_SHARE, LARGEST_SHARE)
         # The first expert is the last value, whose error is the change.
         z, _, missed, _ = share.split([1, PROFILES - 1, SMOOTHED, EXPERTS - SIMPLE], dim=1)
-        losses = losses * s.forget_losses + (share * share).clamp(s.least_loss, s.most_loss)
         weights = self.learnt(z, gain, regressed, doubt, weights)
-        grown = (z * z).clamp(LEAST_SCALED, s.most_scaled) - 1.0
-        scale = unit * (1.0 + rate.maximum(s.scale_rate) * grown).sqrt()
+        growth = self.growth(z, rate)
+        scale = unit * growth.sqrt()
+        # Errors count in units of the scale that knows this change too: in those of one that the first changes of a
+        # series had made too small, what experts were off by at first would decide for fifty values.
+        losses = losses * s.forget_losses + (share * share / growth).clamp(s.least_loss, s.most_loss)
         trends, levels = self.smoothed(missed, unit, trends, rate)
         history = side.concat((nothing, older, recent, change), axis=1)
         correlations = self.correlated(z, history, scale, correlations)
@@ -141,6 +143,17 @@ class Step:
         said = self.said(read, gain, scale)
         mixed = self.mixed(said, losses)
         return mixed, [count, scale, trends, said, losses, correlations, gain, doubt, weights, history]
+
+    def growth(self, z: Sym, rate: Sym) -> Sym:
+        """What the square of the scale grows by (B, 1) with a change of z units (B, 1).
+
+        A young one follows faster than a mean does, and takes more of a change in: the first changes say little, be it
+        that a series begins with a value that is none of its own or with a change next to nothing.
+        """
+        s = self.settings
+        follows = (rate * s.young_rate).clamp(s.scale_rate, FASTEST)
+        most = follows.node("Gemm", torch.full((1, 1), s.young_scaled), torch.full((1,), s.most_scaled))
+        return follows * ((z * z).node("Min", most) - 1.0) + 1.0
 
     def mixed(self, said: Sym, losses: Sym) -> Sym:
         """The mean of what the experts say (B, 1), weighed by their losses."""

@@ -81,7 +81,9 @@ class Settings:
     most_seen: float = 3.0  # units
     most_said: float = 8.0  # units
     scale_rate: float = 0.005  # how fast the scale follows
-    most_scaled: float = 25.0  # squared units; how much of a change the scale takes in
+    young_rate: float = 2.0  # over the number of values: at first; 1 would be the mean of all changes so far
+    most_scaled: float = 20.0  # squared units; how much of a change the scale takes in
+    young_scaled: float = 1000.0  # more, times how fast it follows: 25 in all once that is `scale_rate`
     # Units of an error that levels and trends take in: a spike leaves next to no trace in them, after a shift, which
     # the last value follows at once, they take some steps.
     most_taken: float = 3.0

@@ -101,6 +101,32 @@ def test_nothing_gives_a_number_that_is_not_finite(model: Model, values: object)
     forecasts(model, values(np.random.default_rng(1)))
 
 
+def seasons(start: float) -> Float64:
+    """Series (201, 30) with a period of 12 around 1000, each after a value that is so far below its next one."""
+    random = np.random.default_rng(8)
+    values = 1000 + 3 * random.normal(size=(12, 30))[np.arange(200) % 12] + random.normal(size=(200, 30))
+    return np.concatenate([values[:1] - start, values])
+
+
+@pytest.mark.parametrize("start", [1000.0, 200.0])
+def test_a_series_that_begins_far_from_where_it_goes_on_is_soon_forecast_as_others(model: Model, start: float) -> None:
+    """Such as a meter that says 0 once: its first change is hundreds of times the others."""
+    values = seasons(start)[..., None]
+    said = model.run(values, model.initial_state(30))[0]
+    found, simple = np.abs(said[:-1] - values[1:]), np.abs(np.diff(values, axis=0))
+    assert found[100:].mean() < 0.6 * simple[100:].mean()
+
+
+@pytest.mark.parametrize(("drift", "most"), [(0.0, 1.1), (1.0, 0.85)])
+def test_a_first_change_next_to_nothing_does_no_harm(model: Model, drift: float, most: float) -> None:
+    """As rounding makes it: those after it are a million times as large, and walks still hardly worse than naive."""
+    moved = np.random.default_rng(9).normal(size=(100, 30, 1)) + 2 * drift
+    values = np.concatenate([np.full((1, 30, 1), -1e-6), np.zeros((1, 30, 1)), np.cumsum(moved, axis=0)])
+    said = model.run(values, model.initial_state(30))[0]
+    found, simple = np.abs(said[:-1] - values[1:])[1:50], np.abs(np.diff(values, axis=0))[1:50]
+    assert found.mean() < most * simple.mean()
+
+
 @pytest.mark.parametrize("level", [0.0, 2_500_000_000.0, 1e13])
 def test_a_counter_is_forecast_exactly_at_any_level(model: Model, level: float) -> None:
     """Levels that float32 holds to within hundreds do no harm: the change is what is learnt."""
