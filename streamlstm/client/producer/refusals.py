@@ -59,7 +59,7 @@ class Refusals:
         if gone:
             raise StoreError(
                 f"whether all corrections were made is not known: dead letters of {gone[0]!r} that were written "
-                "meanwhile are gone (--max-dead-letters of `serve`)"
+                "meanwhile are gone; have `serve` keep more of them"
             )
 
     def _since(self, stream: str) -> Iterable[Sequence[Sequence[bytes]]]:
