@@ -230,7 +230,7 @@ class Making:
                 tried[name] = found
         self._try(stored, tried)
         for name in tried.keys() - self._series.keys():
-            arena.begin_anew(arena.find(self._stream, name))
+            arena.give_up_copies(arena.find(self._stream, name))
 
     def _prove_from_the_beginning(self, stored: Mapping[bytes, bytes]) -> None:
         """The same from where the states were begun."""
