@@ -1,7 +1,8 @@
 """The records that series had after some entry: their values stepped again up to there, and nothing written.
 
 As with corrections the values are first stepped to where the series is now, which has to give the record there is; so
-what is said of the past is what it was, with what has been corrected since.
+what is said of the past is what it was, with what has been corrected since. Where a series began anew since (a reset, a
+long silence), what came before leads to any record of now: that past is known only where nothing of it can be missing.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from streamlstm.daemon.replay.corrections import Source, read_past, series_courses
-from streamlstm.engine import CORRECTIONS, Again, Engine, Known
+from streamlstm.engine import CORRECTIONS, Again, Engine, Known, Parsed
 from streamlstm.errors import NoSeriesError, StoreError
 from streamlstm.store import (
     FIELDS,
@@ -72,7 +73,10 @@ class PastRecords:
             begun=begun,
             most_entries=None,
         )
-        past = read_past(self._engine, stream, dict.fromkeys(names, begun), source, meta.position)
+        counts = list[int]()
+        past = read_past(
+            self._engine, stream, dict.fromkeys(names, begun), source, meta.position, partial(_count, counts)
+        )
         assert past is not None, "it may be as much as there is"
         letters = source.letters()
         courses = series_courses(self._engine, past, lambda: letters)
@@ -85,6 +89,13 @@ class PastRecords:
             raise StoreError(
                 f"what {stream!r} retains of {_listed(names)} does not lead to the states of now (the beginning was "
                 "trimmed, states came from elsewhere, or `serve` has other options), so what they were is not known"
+            )
+        is_whole = (sum(counts), meta.epoch, begun) == (meta.answered, 0, BEGINNING)
+        alone = again.after([(None, courses[name].between(end, edge)) for name in names])
+        if began_anew := [] if is_whole else [name for name, _ in _there(names, alone).items() & stored.items()]:
+            raise StoreError(
+                f"{_listed(began_anew)} began anew after {end} (a reset, or a long silence), and entries of {stream!r} "
+                "from before that may be gone, or states came from elsewhere, so what was before is not known"
             )
         records = _there(names, then)
         missing = [name for name in names if name not in records]
@@ -116,6 +127,11 @@ class PastRecords:
             vain=lambda _: why,
             sleep=sleep,
         )
+
+
+def _count(counts: list[int], parsed: Parsed) -> None:
+    """Note how many entries a page has."""
+    counts.append(parsed.entries)
 
 
 def _there(names: Sequence[bytes], ways: Sequence[Sequence[Known]]) -> dict[bytes, bytes]:
