@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from streamlstm.daemon.replay.corrections import Source, read_past, series_courses
-from streamlstm.engine import CORRECTIONS, Again, Engine, Known, Parsed
+from streamlstm.engine import CORRECTIONS, Again, Engine, Known
 from streamlstm.errors import NoSeriesError, StoreError
 from streamlstm.store import (
     FIELDS,
@@ -73,10 +73,7 @@ class PastRecords:
             begun=begun,
             most_entries=None,
         )
-        counts = list[int]()
-        past = read_past(
-            self._engine, stream, dict.fromkeys(names, begun), source, meta.position, partial(_count, counts)
-        )
+        past = read_past(self._engine, stream, dict.fromkeys(names, begun), source, meta.position)
         assert past is not None, "it may be as much as there is"
         letters = source.letters()
         courses = series_courses(self._engine, past, lambda: letters)
@@ -90,7 +87,7 @@ class PastRecords:
                 f"what {stream!r} retains of {_listed(names)} does not lead to the states of now (the beginning was "
                 "trimmed, states came from elsewhere, or `serve` has other options), so what they were is not known"
             )
-        is_whole = (sum(counts), meta.epoch, begun) == (meta.answered, 0, BEGINNING)
+        is_whole = (past.entries, meta.epoch, begun) == (meta.answered, 0, BEGINNING)
         alone = again.after([(None, courses[name].between(end, edge)) for name in names])
         if began_anew := [] if is_whole else [name for name, _ in _there(names, alone).items() & stored.items()]:
             raise StoreError(
@@ -127,11 +124,6 @@ class PastRecords:
             vain=lambda _: why,
             sleep=sleep,
         )
-
-
-def _count(counts: list[int], parsed: Parsed) -> None:
-    """Note how many entries a page has."""
-    counts.append(parsed.entries)
 
 
 def _there(names: Sequence[bytes], ways: Sequence[Sequence[Known]]) -> dict[bytes, bytes]:

@@ -88,9 +88,11 @@ def test_a_correction_begins_about_as_far_back_as_it_reaches(monkeypatch: pytest
     """Once a series was corrected, the next one is not stepped again from its first value on."""
     begun, try_ = [], Making._try
 
-    def noted(self: Making, stored: object, chosen: dict[bytes, tuple[EntryId, bytes]], *ends: object) -> bool:
+    def noted(
+        self: Making, stored: object, chosen: dict[bytes, tuple[EntryId, bytes]], *ends: object, **sure: bool
+    ) -> bool:
         begun.extend(entry.time_ms for entry, _ in chosen.values())
-        return try_(self, stored, chosen, *ends)
+        return try_(self, stored, chosen, *ends, **sure)
 
     monkeypatch.setattr(Making, "_try", noted)
     values = [(f"{n}-0", ["a", str(n % 7), "b", "1"]) for n in range(1, 3001)]
@@ -273,31 +275,6 @@ def test_what_is_kept_aside_begins_anew_with_a_correction() -> None:
     held = answer(MODELS["lstm"], traffic, most=1, every=100)
     assert not held.dead
     assert_states_equal(held.state, Oracle(MODELS["lstm"]).feed(traffic), Engine(MODELS["lstm"]).format)
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_series_that_is_loaded_again_is_kept_aside_once_a_window(seed: int) -> None:
-    """Of each there is a record from before any value of the last window, though it left memory in the midst of it."""
-    values = [(f"{n}-0", ["ab"[n % 2], str(n % 7)]) for n in range(1, 341)]
-    traffic = [*values, ("341-0", ["!correct", "a 250-0 9"]), ("342-0", ["a", "5"])]
-    held = answer(MODELS["lstm"], traffic, seed=seed, most=1, every=100)
-    assert not held.dead
-    assert {record.split()[0] for record in held.kept[0].values()} == {b"200-0", b"201-0"}
-    assert_states_equal(held.state, Oracle(MODELS["lstm"]).feed(traffic), Engine(MODELS["lstm"]).format)
-
-
-def test_a_correction_that_is_refused_takes_nothing_kept_aside_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not where it is found that what was copied of the series once leads nowhere, as values behind it are gone."""
-    monkeypatch.setattr(moments, "APART", (100,))
-    values = [(f"{n}-0", ["a", str(n % 7), "b", "1"]) for n in range(1, 471)]
-    values[150] = ("151-0", ["!correct", "b 120-0 9"])
-    values[380] = ("381-0", ["!correct", "a 190-0 9"])
-    traffic = [*values, ("471-0", ["!correct", "a 375-0 9"]), ("472-0", ["a", "5"])]
-    held = answer(MODELS["lstm"], traffic, most=1, every=100)
-    assert [(letter.id, letter.value) for letter in held.dead] == [(b"381-0", b"a 190-0 9")]
-    assert held.kept[1][b"a"].split()[0] == b"300-0"
-    oracle = Oracle(MODELS["lstm"]).feed([one for one in traffic if one[0] != "381-0"])
-    assert_states_equal(held.state, oracle, Engine(MODELS["lstm"]).format)
 
 
 def test_values_between_corrections_are_answered_in_one_batch() -> None:
