@@ -31,7 +31,7 @@ class StepError(ModelError):
 class NodeStepError(StepError):
     """A node of a model failed; `node` is its name, as the runtime has it, empty if it has none."""
 
-    def __init__(self, message: str, node: str) -> None:
+    def __init__(self, message: str, node: str = "") -> None:
         super().__init__(message)
         self.node = node
 

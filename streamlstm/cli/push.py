@@ -174,6 +174,7 @@ def push(
     ):
         refusals = Refusals(nodes, streams) if corrections is not None and wait_ms is not None else None
         sender = Sender(nodes, retry_for_s=retry_for_s, pause=interrupts.pause, say=note)
+        sender.take = None if refusals is None else refusals.take
         packers = [packer_of(sender, name, interrupts if skip_existing else None, warm=warm) for name in streams]
         for packer in packers:
             packer.takes_late = takes_late
@@ -186,15 +187,15 @@ def push(
                 run.send_rows(*rows)
             else:
                 send_pipe(run, file, chosen, sort_first=sort_first)
-        if wait_ms is not None:
-            _wait(nodes, run, wait_ms / 1000, refusals)
+        _wait(nodes, run, wait_ms, refusals)
 
 
-def _wait(nodes: Nodes, run: Push, within_s: float, refusals: Refusals | None) -> None:
-    """Wait until what was pushed is answered; raises StoreError if a correction was not made."""
-    wait_until_answered(nodes, run.last_ids, within_s)
+def _wait(nodes: Nodes, run: Push, within_ms: int | None, refusals: Refusals | None) -> None:
+    """Wait, if for any time, until what was pushed is answered; raises StoreError if a correction was not made."""
+    if within_ms is not None:
+        wait_until_answered(nodes, run.last_ids, within_ms / 1000)
     if refusals is not None:
-        refusals.check(run.sent)
+        refusals.check()
 
 
 @contextmanager

@@ -157,6 +157,7 @@ def _followed(
     _tell_as_own(call, method, ", for `async for`")
     told = inspect.signature(method).replace(return_annotation=AsyncPredictions.__name__)
     call.__signature__ = told  # type: ignore[attr-defined]
+    call.__annotations__ = method.__annotations__ | {"return": AsyncPredictions}
     return call
 
 

@@ -155,6 +155,7 @@ def correct(
     refusals = Refusals(nodes, streams) if settings.get("wait") is not None else None
     calm = AnyTime()
     sender = Sender(nodes, retry_for_s=retry_for_s, pause=calm.pause, say=log)
+    sender.take = None if refusals is None else refusals.take
     packers = [packer_of(sender, name, None) for name in streams]
     for packer in packers:
         packer.stay_behind(now_ms())
@@ -162,7 +163,7 @@ def correct(
     run.send_rows(asked, together_by(asked))
     pushed = _pushed(run, nodes, settings.get("wait"), ())
     if refusals is not None:
-        refusals.check(run.sent)
+        refusals.check()
     return pushed
 
 

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from streamlstm.engine.series_cache import Arena
 from streamlstm.engine.sorted_items import Work
+from streamlstm.models import NEVER
 from streamlstm.store import Kept
 from streamlstm.store.record import RecordFormat
+from streamlstm.store.resp import EntryId
 
 Index = NDArray[np.int64]
 
@@ -38,15 +40,27 @@ class Window:
 
     every: int = 0  # entries of a window; 0: nothing is kept
     number: int = -1  # of the one that the last commit was in; -1 if this process has seen none
+    began_ms: int = NEVER  # time of the last entry before it; NEVER if this process has not seen it begin
 
     def is_due(self, answered: int, kept_in: Index) -> bool:
         """Whether there is something to be done before series are stepped that were last kept in windows (n,)."""
         number = answered // self.every
         return number != self.number or bool((kept_in != number).any())
 
+    def recall(self, arena: Arena, slots: Index, times_ms: Index) -> None:
+        """Note of series that were loaded again whether they are kept in this window: who had a value in it is.
+
+        `times_ms` (n,) are of their last values. What is kept twice would be no more from before the first of these.
+        """
+        if self.every:
+            arena.kept_in[slots[times_ms > self.began_ms]] = self.number
+
     def keep(self, work: Work, head: WindowHead, arena: Arena, record_format: RecordFormat) -> Kept:
         """The records that are kept before items are stepped."""
         former, self.number = self.number, head.answered // self.every
+        begins = former >= 0 and former != self.number
+        if begins:
+            self.began_ms = EntryId.parse(head.position).time_ms
         items = np.flatnonzero(work.slots >= 0)
         used, first = np.unique(work.slots[items], return_index=True)
         due = arena.kept_in[used] != self.number
@@ -55,7 +69,6 @@ class Window:
         known = record_format.header(arena.rows)["steps"][used] > 0  # a series that begins has none
         names = list(work.parsed.names.take(first[known]))
         records = [head.position + b" " + arena.rows[slot].tobytes() for slot in used[known].tolist()]
-        begins = former >= 0 and former != self.number
         return Kept(self.number % 2, begins, list(zip(names, records, strict=True)))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,10 +42,6 @@ from streamlstm.store.record import Extras, RecordFormat, Records
 from streamlstm.store.resp import find_slots, write_numbers
 
 Index = NDArray[np.int64]
-Mask = NDArray[np.bool_]
-Float32 = NDArray[np.float32]
-Floats = NDArray[np.floating[Any]]  # float32, or float64 where numbers are pairs
-Float64 = NDArray[np.float64]
 
 _NONE = np.empty(0, np.int64)
 
@@ -222,6 +217,7 @@ class Engine:
             for i, reason in wrong.items():
                 head.unreadable[stored[i][0]] = f"the stored state was {reason}; the series began anew"
             slots = self.arena.put(stream, [name for name, _ in stored], rows)
+            head.window.recall(self.arena, slots, self.format.header(rows)["time_ms"])
             head.begun = np.concatenate([head.begun, slots[list(wrong)]])
 
     def step(self, batch: Sequence[Parsed]) -> list[Result]:

@@ -50,6 +50,7 @@ class Past:
             self._table.put(0, name, number)
         self.asked: list[About] = []  # corrections of these series, in order
         self.items = 0  # and how much was taken in of them
+        self.entries = 0  # that were read
 
     def take(self, reply: bytes, stream: str) -> tuple[int, bytes]:
         """Take in the entries of a reply to a read of the stream; how many there were, and the id of the last.
@@ -62,6 +63,7 @@ class Past:
         if not found:
             return 0, b""
         [parsed] = found
+        self.entries += parsed.entries
         if self._watch is not None:
             self._watch(parsed)
         self._add(parsed, np.flatnonzero(parsed.slots != NO_SLOT).tolist())

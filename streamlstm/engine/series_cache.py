@@ -84,8 +84,12 @@ class Arena:
         return self._batch
 
     def begin_anew(self, slots: Slots | int) -> None:
-        """Note that what was copied of rows before this batch may not lead to what they are now."""
+        """Note that what was copied of rows before this batch, or kept aside, may not lead to what they are now."""
         self.kept_in[slots] = -1
+        self.give_up_copies(slots)
+
+    def give_up_copies(self, slots: Slots | int) -> None:
+        """Note the same of what was copied alone."""
         self.given_in[slots] = self._batch
 
     def touch(self, slots: Slots | int) -> None:

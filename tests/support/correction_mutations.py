@@ -84,7 +84,7 @@ def known_records_not_forgotten(patch: Patch) -> None:
             series.course.put(one.place, one.value)
         return series.known[-1]
 
-    patch.setattr(streamlstm.daemon.replay.making._Series, "correct", correct)
+    patch.setattr(streamlstm.daemon.replay.making.Series, "correct", correct)
 
 
 def moments_not_forgotten(patch: Patch) -> None:

@@ -172,11 +172,6 @@ class Push:
         return {name: tally.last for name, tally in self._sender.tallies.items() if tally.last}
 
     @property
-    def sent(self) -> dict[str, tuple[bytes, bytes]]:
-        """The first and the last entry that each stream was given."""
-        return {name: (tally.first, tally.last) for name, tally in self._sender.tallies.items() if tally.last}
-
-    @property
     def dropped(self) -> int:
         """How many values were left out whose series had one of that time already."""
         return sum(packer.dropped for packer in self._packers)

@@ -83,6 +83,7 @@ class Sender:
         `say` is told when a server is waited for, and when it is there again.
         """
         self._say = say
+        self.take: Callable[[str, bytes], None] | None = None  # told the stream and the id of each entry that is in
         self.tallies: dict[str, Tally] = {}
         self._nodes = nodes
         self._retry_for_s = retry_for_s
@@ -220,6 +221,8 @@ class Sender:
             tally.entries += 1
             tally.values += count
             tally.first, tally.last = tally.first or reply, reply
+            if self.take is not None:
+                self.take(batch.stream, reply)
         if tally.last:
             self._ends[batch.stream] = tally.last
         if refused is not None:

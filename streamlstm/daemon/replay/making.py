@@ -12,10 +12,10 @@ the values between them with the rest of their batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from streamlstm.daemon.replay.asking import Asking
+from streamlstm.daemon.replay.beginnings import begun_anew, is_whole, may_join
 from streamlstm.daemon.replay.corrections import (
     MOST_ITEMS,
     Source,
@@ -24,6 +24,7 @@ from streamlstm.daemon.replay.corrections import (
     read_past,
     series_courses,
 )
+from streamlstm.daemon.replay.events import Event, Series
 from streamlstm.daemon.replay.reach import Reach
 from streamlstm.engine import (
     Again,
@@ -52,51 +53,6 @@ class ApartError(Exception):
         self.entry = entry
 
 
-@dataclass
-class _Event:
-    """What one entry corrects of a series, or the leading ones."""
-
-    series: bytes
-    item: int  # that says so, or the last of those
-    entry: int
-    end: EntryId  # of the last entry before it
-    asked: list[Correction]
-    way: Sequence[Known] = ()  # records the series has on the way there; the last is that before the entry's values
-
-    @property
-    def record(self) -> bytes | None:
-        """That of the series just before the entry's values."""
-        return self.way[-1][1]
-
-    @property
-    def first(self) -> EntryId:
-        """The first entry that is corrected."""
-        return min(EntryId.parse(one.id) for one in self.asked)
-
-
-@dataclass
-class _Series:
-    """A series that is corrected: its entries as they are to be by now, and records it has on the way."""
-
-    course: SeriesCourse
-    known: list[Known]  # up to which entry, in order; None: it has no value
-
-    def correct(self, event: _Event) -> Known:
-        """Put what is right in its place; where to begin, to step it again."""
-        self.known = [one for one in self.known if one[0] < event.first]
-        for one in event.asked:
-            self.course.put(one.place, one.value)
-        return self.known[-1]
-
-    def learn(self, events: Sequence[_Event]) -> None:
-        """Take in the records of events that were stepped beside each other."""
-        made, edge = list[Known](), None
-        for event in reversed(events):
-            made += [one for one in reversed(event.way) if edge is None or one[0] < edge]
-            edge = event.first if edge is None else min(edge, event.first)
-        self.known += made[::-1]
-
-
 class Making:
     """The corrections that some entries ask for: those of the leading ones, and those among the values behind them."""
 
@@ -114,7 +70,7 @@ class Making:
         self._asking = Asking(engine, entries, source)
         self._reach = Reach(engine, entries.stream, source, self._asking.letters)
         self._asked: dict[int, Correction] = {}  # by item; those that may yet be made
-        self._series: dict[bytes, _Series] = {}
+        self._series: dict[bytes, Series] = {}
 
     def run(self) -> Parsed:
         """Say of each item what becomes of it, give the engine the records to go on from; what is to be stepped."""
@@ -191,6 +147,12 @@ class Making:
         """Items that ask for what was not proved."""
         return [item for item, one in self._asked.items() if one.series not in self._series]
 
+    def _joined(self) -> set[bytes]:
+        """Series that may have begun anew where they do no more, as they are put right."""
+        if self._source.follows:
+            return set()
+        return {one.series for one in self._asked.values() if may_join(self._engine, is_late=one.is_late)}
+
     def _firsts(self) -> dict[bytes, EntryId]:
         """The first entry that is to be corrected of each series."""
         found = dict[bytes, EntryId]()
@@ -204,8 +166,9 @@ class Making:
         first = {name: entry for name, entry in self._firsts().items() if name not in self._series}
         for name, entry in first.items():
             if name in stored and entry > self._base:  # nothing before these entries is touched
-                self._series[name] = _Series(SeriesCourse(name), [(self._base, stored[name])])
-        self._try_all(stored, {name: self._known.before(name, entry) for name, entry in first.items()})
+                self._series[name] = Series(SeriesCourse(name), [(self._base, stored[name])])
+        known = {name: self._known.before(name, entry) for name, entry in first.items()}
+        self._try_all(stored, known, is_sure=False)
         self._try_moments(stored, first)
         names = [name for name in first if name not in self._series]
         for name in names:
@@ -215,11 +178,14 @@ class Making:
             self._kept = {name: [(EntryId.parse(entry), one) for entry, one in reversed(found)] for name, found in kept}
             self._try_all(stored, {name: [one for one in self._kept[name] if one[0] < first[name]] for name in names})
 
-    def _try_all(self, stored: Mapping[bytes, bytes], known: Mapping[bytes, Sequence[Known]]) -> None:
+    def _try_all(
+        self, stored: Mapping[bytes, bytes], known: Mapping[bytes, Sequence[Known]], *, is_sure: bool = True
+    ) -> None:
         """Begin with each of the records of series, in order, the last ones first, until one is proved."""
         for turn in range(1, 1 + max(map(len, known.values()), default=0)):
             chosen = {name: each[-turn] for name, each in known.items() if turn <= len(each)}
-            self._try(stored, {name: one for name, one in chosen.items() if name not in self._series})
+            left = {name: one for name, one in chosen.items() if name not in self._series}
+            self._try(stored, left, is_sure=is_sure)
 
     def _try_moments(self, stored: Mapping[bytes, bytes], first: Mapping[bytes, EntryId]) -> None:
         """Begin with what series that are not proved yet were at some moment; what leads nowhere is tried once."""
@@ -230,7 +196,7 @@ class Making:
                 tried[name] = found
         self._try(stored, tried)
         for name in tried.keys() - self._series.keys():
-            arena.begin_anew(arena.find(self._stream, name))
+            arena.give_up_copies(arena.find(self._stream, name))
 
     def _prove_from_the_beginning(self, stored: Mapping[bytes, bytes]) -> None:
         """The same from where the states were begun."""
@@ -247,14 +213,16 @@ class Making:
         asked = set(self._names())
         begun, firsts = EntryId.parse(self._source.begun), self._firsts()
         for name in self._reach.empty({name: firsts[name] for name in seen if name in asked and name not in stored}):
-            self._series[name] = _Series(SeriesCourse(name), [(begun, None), (firsts[name].before(), None)])
+            self._series[name] = Series(SeriesCourse(name), [(begun, None), (firsts[name].before(), None)])
         names = [name for name in seen if name in asked and name not in self._series]
         names, self._is_too_much = self._reach.within(names, stored)
         if not names:
             return
         records = begun_with(self._source, names)
         self._reach.begin()
-        is_whole = self._try(stored, {name: (begun, records.get(name)) for name in names}, self._reach.watch)
+        is_whole = self._try(
+            stored, {name: (begun, records.get(name)) for name in names}, self._reach.watch, is_sure=False
+        )
         self._reach.end(is_whole=is_whole)
         self._is_too_much = self._is_too_much or not is_whole
         if is_whole:
@@ -283,10 +251,13 @@ class Making:
         stored: Mapping[bytes, bytes],
         chosen: Mapping[bytes, Known],
         watch: Callable[[Parsed], None] | None = None,
+        *,
+        is_sure: bool = True,
     ) -> bool:
         """Step series again from records after some ids, as they were; whether that is not too much.
 
-        Those that come to be where they are are proved.
+        Those that come to be where they are are proved; if it is not sure that they had these, those that begin anew
+        on the way are not, where that may be another way then.
         """
         if not chosen:
             return True
@@ -300,22 +271,26 @@ class Making:
         before = self._again.after(
             [(record, courses[name].between(after, edges[name])) for name, (after, record) in chosen.items()]
         )
+        unsure = set[bytes]()
+        if not is_sure and not is_whole(self._engine, self._stream, past, after.values()):
+            joined = {name: edges[name] for name in chosen.keys() & self._joined()}
+            unsure = begun_anew(self._again, courses, joined, stored)
         pairs = zip(chosen, before, strict=True)
         was = self._again.after([(way[-1][1], courses[name].between(edges[name], self._base)) for name, way in pairs])
         for name, *ways in zip(chosen, before, was, strict=True):
             now = ways[1][-1][1]
-            if self._agree(stored.get(name), now):
+            if name not in unsure and self._agree(stored.get(name), now):
                 known = [chosen[name], *ways[0][:-1], (edges[name], ways[0][-1][1]), *ways[1][:-1], (self._base, now)]
-                self._series[name] = _Series(courses[name], known)
+                self._series[name] = Series(courses[name], known)
         return True
 
-    def _events(self) -> list[_Event]:
+    def _events(self) -> list[Event]:
         """What is asked, by entry and series; what the leading entries ask for is one."""
-        found = dict[tuple[int, bytes], _Event]()
+        found = dict[tuple[int, bytes], Event]()
         for item, one in self._asked.items():
             entry = max(self._entry_of(item), self._leading - 1)
             end = EntryId.parse(self._entries.ids[entry]).before()
-            event = found.setdefault((entry, one.series), _Event(one.series, item, entry, end, []))
+            event = found.setdefault((entry, one.series), Event(one.series, item, entry, end, []))
             event.item = item
             event.asked.append(one)
         events = list(found.values())
@@ -326,11 +301,11 @@ class Making:
                 series.course.extend(past.courses[name])
         return events
 
-    def _step(self, events: Sequence[_Event]) -> list[_Event]:
+    def _step(self, events: Sequence[Event]) -> list[Event]:
         """Step series again as they are to be; the events that have their record, which may be fewer."""
-        done, stepped = list[_Event](), 0
+        done, stepped = list[Event](), 0
         while len(done) < len(events):
-            taken, courses = dict[bytes, list[_Event]](), list[tuple[bytes | None, Sequence[Entry]]]()
+            taken, courses = dict[bytes, list[Event]](), list[tuple[bytes | None, Sequence[Entry]]]()
             for event in events[len(done) :]:
                 series, mine = self._series[event.series], taken.setdefault(event.series, [])
                 if len(mine) == AT_ONCE:
@@ -356,7 +331,7 @@ class Making:
             self._end_before(max(ended[0], self._leading))
         return [event for event in done if event.entry < self._limit]
 
-    def _put(self, stored: Mapping[bytes, bytes], events: Sequence[_Event]) -> None:
+    def _put(self, stored: Mapping[bytes, bytes], events: Sequence[Event]) -> None:
         """Give the engine the records that series go on from: at the first of the entries, and at others."""
         engine, made = self._engine, {one.series: one.record for one in events if one.entry < self._leading}
         beginning = [

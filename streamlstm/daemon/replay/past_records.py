@@ -1,7 +1,8 @@
 """The records that series had after some entry: their values stepped again up to there, and nothing written.
 
 As with corrections the values are first stepped to where the series is now, which has to give the record there is; so
-what is said of the past is what it was, with what has been corrected since.
+what is said of the past is what it was, with what has been corrected since. Where a series began anew since (a reset, a
+long silence), what came before leads to any record of now: that past is known only where nothing of it can be missing.
 """
 
 from __future__ import annotations
@@ -85,6 +86,13 @@ class PastRecords:
             raise StoreError(
                 f"what {stream!r} retains of {_listed(names)} does not lead to the states of now (the beginning was "
                 "trimmed, states came from elsewhere, or `serve` has other options), so what they were is not known"
+            )
+        is_whole = (past.entries, meta.epoch, begun) == (meta.answered, 0, BEGINNING)
+        alone = again.after([(None, courses[name].between(end, edge)) for name in names])
+        if began_anew := [] if is_whole else [name for name, _ in _there(names, alone).items() & stored.items()]:
+            raise StoreError(
+                f"{_listed(began_anew)} began anew after {end} (a reset, or a long silence), and entries of {stream!r} "
+                "from before that may be gone, or states came from elsewhere, so what was before is not known"
             )
         records = _there(names, then)
         missing = [name for name in names if name not in records]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 import redis
 
 import streamlstm
+from streamlstm.client import Refusals
+from streamlstm.client.connection import connect_all
 from streamlstm.client.producer.packing import partition_of
 from streamlstm.errors import StoreError, TableError
 from streamlstm.store.resp.address import Address
@@ -151,3 +154,38 @@ def test_what_could_not_be_corrected_is_a_failure(
                 own.correct("a", "1-9", 5, wait="1m")
     finally:
         daemon.kill()
+
+
+def test_only_own_refusals_are_told_and_lost_ones_not_passed_over(redis_url: str, client: redis.Redis) -> None:
+    """Several processes send at once, so ids lie among each other; what is gone may have been a refusal."""
+
+    def letter(entry: str) -> None:
+        fields = {"id": entry, "series": "!correct", "value": "a 1-0 5", "error": "why"}
+        client.xadd("{values}:dead", fields)  # type: ignore[arg-type]
+
+    def refusals() -> Refusals:
+        made = Refusals(nodes, ["values"])
+        for entry in (b"3-0", b"5-0"):
+            made.take("values", entry)
+        return made
+
+    with closing(connect_all(redis_url, ["values"])) as nodes:
+        own = refusals()
+        own.check()
+        letter("4-0")
+        own.check()
+        letter("5-0")
+        with pytest.raises(StoreError, match=r"^1 correction was not made, the first 'a 1-0 5': why;"):
+            own.check()
+        assert refusals().check() is None
+        client.xtrim("{values}:dead", maxlen=1, approximate=False)
+        with pytest.raises(StoreError, match=r"^at least 1 correction was not made, the first"):
+            own.check()
+        later = refusals()
+        letter("6-0")
+        client.xtrim("{values}:dead", maxlen=1, approximate=False)
+        later.check()
+        letter("7-0")
+        client.xtrim("{values}:dead", maxlen=1, approximate=False)
+        with pytest.raises(StoreError, match="is not known: dead letters of 'values' that were"):
+            later.check()

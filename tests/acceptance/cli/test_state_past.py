@@ -105,6 +105,29 @@ def test_what_cannot_be_known_is_refused(run: Run, client: redis.Redis, daemon: 
     assert client.hgetall(KEYS.state) == before
 
 
+def test_what_was_before_a_reset_is_known_of_a_whole_stream_alone(
+    run: Run, client: redis.Redis, daemon: Serving
+) -> None:
+    """Any past leads through a reset to the states of now, that of values which are gone in part too."""
+    made = [(f"{n}-0", ["a", str(n % 7), "b", "1"]) for n in range(1, 51)]
+    made[29] = ("30-0", ["!reset", "a"])
+    add(client, made[:20])
+    wait_for_position(client, "values", "20-0")
+    then = client.hget(KEYS.state, "a")
+    add(client, made[20:])
+    wait_for_position(client, "values", "50-0")
+    now = client.hget(KEYS.state, "a")
+    fork = ("state", "fork", "values", "--series", "a", "--to", "20-0", "--as")
+    assert run(*fork, "what-if").returncode == 0
+    assert client.hget(Keys("what-if").state, "a") == then
+    client.xtrim("values", minid="10-0", approximate=False)
+    for refused in (run(*fork, "other"), run("state", "rewind", "values", "--series", "a", "--to", "20-0")):
+        assert refused.returncode == 1
+        assert b"'a' began anew after 20-0 (a reset, or a long silence)" in refused.stderr
+    assert client.hget(KEYS.state, "a") == now
+    assert run("state", "rewind", "values", "--series", "a", "--to", "40-0").returncode == 0
+
+
 def test_a_full_server_says_what_to_do(run: Run, client: redis.Redis, daemon: Serving, tmp_path: Path) -> None:
     """Who needs room for a copy says what is to be raised, and names no command inside, which is that of a read."""
     assert daemon.get("/healthz")[0] == 200

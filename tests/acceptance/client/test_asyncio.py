@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
+import pickle
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,8 @@ import numpy as np
 import pytest
 
 import streamlstm
+from streamlstm import errors
+from streamlstm.client.aio import AsyncPredictions
 from streamlstm.errors import TableError
 from support.followed import answer
 from support.serving import eventually
@@ -115,3 +120,26 @@ def test_two_follow_beside_each_other_in_asyncio(redis_url: str) -> None:
         return list(found)
 
     assert asyncio.run(both()) == [[1.0], [2.0]]
+
+
+def test_methods_tell_what_they_take_and_give() -> None:
+    """As those of `Client`, whether asked for the signature or for the types; what follows a stream is not awaited."""
+    for name in ("correct", "history", "export", "close", "predictions", "anomalies"):
+        of_client, own = getattr(streamlstm.Client, name), getattr(streamlstm.AsyncClient, name)
+        assert inspect.signature(own).parameters == inspect.signature(of_client).parameters
+        types, given = typing.get_type_hints(of_client), typing.get_type_hints(own)
+        follows = name in {"predictions", "anomalies"}
+        assert given == types | ({"return": AsyncPredictions} if follows else {})
+        assert inspect.iscoroutinefunction(own) is not follows
+        assert pickle.loads(pickle.dumps(own)) is own
+
+
+def test_errors_come_out_of_other_processes() -> None:
+    """A process pool hands over what was raised; what could not be put together again would break the pool."""
+    kinds = [
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.StreamlstmError)
+    ]
+    assert errors.NodeStepError in kinds
+    for kind in kinds:
+        error = pickle.loads(pickle.dumps(kind("what, where, what to do")))
+        assert (type(error), str(error)) == (kind, "what, where, what to do")

@@ -88,9 +88,11 @@ def test_a_correction_begins_about_as_far_back_as_it_reaches(monkeypatch: pytest
     """Once a series was corrected, the next one is not stepped again from its first value on."""
     begun, try_ = [], Making._try
 
-    def noted(self: Making, stored: object, chosen: dict[bytes, tuple[EntryId, bytes]], *ends: object) -> bool:
+    def noted(
+        self: Making, stored: object, chosen: dict[bytes, tuple[EntryId, bytes]], *ends: object, **sure: bool
+    ) -> bool:
         begun.extend(entry.time_ms for entry, _ in chosen.values())
-        return try_(self, stored, chosen, *ends)
+        return try_(self, stored, chosen, *ends, **sure)
 
     monkeypatch.setattr(Making, "_try", noted)
     values = [(f"{n}-0", ["a", str(n % 7), "b", "1"]) for n in range(1, 3001)]

@@ -1,0 +1,33 @@
+"""Series that began anew: any past leads to the record of now, so that record does not prove what there was before.
+
+Where a value is put right in that past, the series goes on as it is. But a value that comes late may lie in the silence
+that the series began anew after, which is none any more then: so what was before that has to be known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from streamlstm.engine import Again, Engine, Past, SeriesCourse
+from streamlstm.models import NEVER
+from streamlstm.store.resp import BEGINNING, EntryId
+
+
+def may_join(engine: Engine, *, is_late: bool) -> bool:
+    """Whether a correction may leave a silence too short for its series to begin anew."""
+    limits = (engine.settings.idle_after_ms, engine.settings.reset_after_ms, engine.gaps.longest_ms)
+    return (is_late or not engine.restarts) and any(limit not in {None, NEVER} for limit in limits)
+
+
+def is_whole(engine: Engine, stream: str, past: Past, after: Collection[bytes]) -> bool:
+    """Whether what was read is all that the stream ever had."""
+    return past.entries == engine.answered(stream) and set(after) == {BEGINNING}
+
+
+def begun_anew(
+    again: Again, courses: Mapping[bytes, SeriesCourse], edges: Mapping[bytes, EntryId], stored: Mapping[bytes, bytes]
+) -> set[bytes]:
+    """The series that come to be where they are without what was before these entries."""
+    end = EntryId.parse(b"%d-0" % NEVER)
+    ways = again.after([(None, courses[name].between(edge, end)) for name, edge in edges.items()])
+    return {name for name, way in zip(edges, ways, strict=True) if way[-1][1] == stored.get(name)}

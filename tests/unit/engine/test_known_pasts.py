@@ -1,0 +1,57 @@
+"""What corrections begin with: what is kept aside, and what is known of the time before a series began anew."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamlstm.engine import moments
+from streamlstm.engine.engine import Engine
+from support import models
+from support.answered import answer
+from support.compare import assert_states_equal
+from support.oracle import Oracle
+
+MODEL = models.load_lstm(8)
+
+
+@pytest.mark.parametrize(("lost", "joined", "refused"), [(0, 5000, False), (20, 5000, True), (20, 7000, False)])
+def test_a_late_value_that_joins_what_a_silence_parted_takes_all_of_the_past(
+    lost: int, joined: int, *, refused: bool
+) -> None:
+    """Where values are gone from before a silence that the series began anew after, what was before is not known."""
+    values = [(f"{n}-0", ["a", str(n % 7)]) for n in (*range(100, 4001, 100), *range(6000, 7901, 100))]
+    if joined == 7000:
+        values.remove(("7000-0", ["a", "0"]))
+    traffic = [*values, ("8000-0", ["!late", f"a {joined}-0 3"]), ("8100-0", ["a", "2"])]
+    held = answer(MODEL, traffic, most=[len(values), 1], lost=[lost], reset_after_ms=1500)
+    assert [letter.value for letter in held.dead] == [b"a 5000-0 3"] * refused
+    parts = [one for one in traffic if not one[1][0].startswith("!")]
+    parts += [] if refused else [(f"{joined}-0", ["a", "3"])]
+    parts.sort(key=lambda one: int(one[0].partition("-")[0]))
+    whole = answer(MODEL, parts, reset_after_ms=1500)
+    assert held.state == whole.state
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_series_that_is_loaded_again_is_kept_aside_once_a_window(seed: int) -> None:
+    """Of each there is a record from before any value of the last window, though it left memory in the midst of it."""
+    values = [(f"{n}-0", ["ab"[n % 2], str(n % 7)]) for n in range(1, 341)]
+    traffic = [*values, ("341-0", ["!correct", "a 250-0 9"]), ("342-0", ["a", "5"])]
+    held = answer(MODEL, traffic, seed=seed, most=1, every=100)
+    assert not held.dead
+    assert {record.split()[0] for record in held.kept[0].values()} == {b"200-0", b"201-0"}
+    assert_states_equal(held.state, Oracle(MODEL).feed(traffic), Engine(MODEL).format)
+
+
+def test_a_correction_that_is_refused_takes_nothing_kept_aside_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not where it is found that what was copied of the series once leads nowhere, as values behind it are gone."""
+    monkeypatch.setattr(moments, "APART", (100,))
+    values = [(f"{n}-0", ["a", str(n % 7), "b", "1"]) for n in range(1, 471)]
+    values[150] = ("151-0", ["!correct", "b 120-0 9"])
+    values[380] = ("381-0", ["!correct", "a 190-0 9"])
+    traffic = [*values, ("471-0", ["!correct", "a 375-0 9"]), ("472-0", ["a", "5"])]
+    held = answer(MODEL, traffic, most=1, every=100)
+    assert [(letter.id, letter.value) for letter in held.dead] == [(b"381-0", b"a 190-0 9")]
+    assert held.kept[1][b"a"].split()[0] == b"300-0"
+    oracle = Oracle(MODEL).feed([one for one in traffic if one[0] != "381-0"])
+    assert_states_equal(held.state, oracle, Engine(MODEL).format)
