@@ -19,9 +19,9 @@ def may_join(engine: Engine, *, is_late: bool) -> bool:
     return (is_late or not engine.restarts) and any(limit not in {None, NEVER} for limit in limits)
 
 
-def is_whole(engine: Engine, stream: str, past: Past, after: Collection[bytes]) -> bool:
-    """Whether what was read is all that the stream ever had."""
-    return past.entries == engine.answered(stream) and set(after) == {BEGINNING}
+def is_whole(past: Past, after: Collection[bytes], answered: int) -> bool:
+    """Whether what was read behind some ids is all that the stream ever had, so many entries."""
+    return past.entries == answered and set(after) == {BEGINNING}
 
 
 def begun_anew(

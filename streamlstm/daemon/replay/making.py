@@ -220,12 +220,12 @@ class Making:
             return
         records = begun_with(self._source, names)
         self._reach.begin()
-        is_whole = self._try(
+        was_read = self._try(
             stored, {name: (begun, records.get(name)) for name in names}, self._reach.watch, is_sure=False
         )
-        self._reach.end(is_whole=is_whole)
-        self._is_too_much = self._is_too_much or not is_whole
-        if is_whole:
+        self._reach.end(is_whole=was_read)
+        self._is_too_much = self._is_too_much or not was_read
+        if was_read:
             self._reach.learn([name for name in names if name not in self._series], stored)
 
     def _refuse_what_is_left(self, stored: Mapping[bytes, bytes]) -> None:
@@ -272,7 +272,7 @@ class Making:
             [(record, courses[name].between(after, edges[name])) for name, (after, record) in chosen.items()]
         )
         unsure = set[bytes]()
-        if not is_sure and not is_whole(self._engine, self._stream, past, after.values()):
+        if not is_sure and not is_whole(past, after.values(), self._engine.answered(self._stream)):
             joined = {name: edges[name] for name in chosen.keys() & self._joined()}
             unsure = begun_anew(self._again, courses, joined, stored)
         pairs = zip(chosen, before, strict=True)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from streamlstm.daemon.replay.beginnings import begun_anew, is_whole
 from streamlstm.daemon.replay.corrections import Source, read_past, series_courses
 from streamlstm.engine import CORRECTIONS, Again, Engine, Known
 from streamlstm.errors import NoSeriesError, StoreError
@@ -87,12 +88,13 @@ class PastRecords:
                 f"what {stream!r} retains of {_listed(names)} does not lead to the states of now (the beginning was "
                 "trimmed, states came from elsewhere, or `serve` has other options), so what they were is not known"
             )
-        is_whole = (past.entries, meta.epoch, begun) == (meta.answered, 0, BEGINNING)
-        alone = again.after([(None, courses[name].between(end, edge)) for name in names])
-        if began_anew := [] if is_whole else [name for name, _ in _there(names, alone).items() & stored.items()]:
+        is_sure = meta.epoch == 0 and is_whole(past, [begun], meta.answered)
+        anew = set() if is_sure else begun_anew(again, courses, dict.fromkeys(stored, end), stored)
+        if anew:
+            listed = _listed([name for name in names if name in anew])
             raise StoreError(
-                f"{_listed(began_anew)} began anew after {end} (a reset, or a long silence), and entries of {stream!r} "
-                "from before that may be gone, or states came from elsewhere, so what was before is not known"
+                f"{listed} began anew after {end} (a reset, or a long silence), and entries of {stream!r} from before "
+                "that may be gone, or states came from elsewhere, so what was before is not known"
             )
         records = _there(names, then)
         missing = [name for name in names if name not in records]
