@@ -219,8 +219,10 @@ class _CorrectionData:
         Further steps are corrected along with the next, and by as many epochs as are best for that: how large their
         errors are by chance would stop the training early. Of taylor with 12 steps the trained one's error falls from
         156.3 to 151.1 one step ahead (150.7 of a model of one step), three ahead from 283 to 274, and stays at 374 and
-        445 six and twelve ahead (means of three seeds; stopped by the next step alone, weighed as before: 154.9). Of 14
-        public series of 130 to 430 values the geometric means are 0.989, 0.977, 0.979 and 1.010 of what they were.
+        445 six and twelve ahead (means of three seeds; stopped by the next step alone, weighed as before: 154.9). Of
+        102 public series of 90 to 700 values errors 1, 3, 6 and 12 ahead are 0.993, 0.995, 0.999 and 1.007 of what they
+        were (geometric means), of seven panels 0.992, 1.000, 1.004 and 1.012; of the blends of these 0.999, 0.998 and
+        1.003 from 3 ahead on.
         """
         if self._horizon > 1:
             for batch in batches:
