@@ -14,11 +14,10 @@ With the first four parts alone, those of one series judged on the validation pa
 every step: 0.803, 0.831, 0.896; 0.838, 0.870, 0.901; 0.876, 0.932, 0.903 (a part of the last gain is that the trained
 one sees the season at each step; without that 0.870, 0.911 and 0.875).
 
-Tried and left: weighing parts by their errors so many steps ahead of late (of one series no better; of several 1, 2 and
-2 % at steps 3, 6 and 12, the worst worse, as many of the 150 worse than the better one, and a tenth more time a value;
-stored forecasts), the universal model's next value and its trend for all steps, the trained one moved beside the
-ARIMAs, damped Holt-Winters beside them (0.4 % for as many nodes again), the season of several whose values before are
-nearest (better in validation, 10 % worse after).
+Tried and left: weighing these parts by their errors so many steps ahead of late (of one series no better; of several
+1, 2 and 2 % at steps 3, 6 and 12, the worst worse; `late` weighs their mean beside simple ones), the universal model's
+next value and its trend for all steps, the trained one moved beside the ARIMAs, damped Holt-Winters beside them (0.4 %
+for as many nodes again), the season of several whose values before are nearest (better in validation, 10 % worse then).
 """
 
 from __future__ import annotations
@@ -47,6 +46,7 @@ SIMPLE, SIMPLE_OF_SEVERAL = 3, 4  # of `simple_parts`: one series has no moved o
 MOST_JUDGED = 500  # errors of each step of one series, evenly spread
 MOST_JUDGED_OF_SEVERAL = 3_000  # of all of them
 MOST_SEASON = 344  # steps: the changes that the universal model carries
+LATE_SHARE = 0.01  # of each simple forecast that stands beside the mean until errors of late say another (`late`)
 
 Part = tuple[tuple[float, int], ...]  # weights of how far values so many steps back are from the latest
 
@@ -57,6 +57,7 @@ class Ahead:
 
     season: int  # steps; 0: none, and the last value stands for that a season before
     shares: tuple[tuple[float, ...], ...]  # of each step: trained, the other, simple ones
+    late_share: float = LATE_SHARE  # 0: the mean is not weighed by errors of late
 
 
 @dataclass(frozen=True)

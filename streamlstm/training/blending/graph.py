@@ -6,14 +6,16 @@ shift counts less; not more sharply than that, since a mean is better than a cho
     share_k / (sum_k + a hundredth of the largest sum)^2 / what makes all weights one.
 
 The universal model takes one step a call, so this does too. It does not say further steps than the next: the mean
-of those is of the other two and of simple ones, by shares of each step alone (`ahead`): errors of one step of late tell
-little of many. Where there are no ARIMAs, the trained one's moved by as much as the universal
-model says another next value stand for theirs.
+of those is of the other two and of simple ones, by shares of each step alone (`ahead`), and is held against simple ones
+by its errors so many steps ahead of late (`late`). Where there are no ARIMAs, the trained one's moved by as much as the
+universal model says another next value stand for theirs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,7 @@ from streamlstm.nn import OnnxOperations, added
 from streamlstm.training.blending.ahead import Ahead, simple_forecasts, simple_shares
 from streamlstm.training.blending.arima_nodes import ArimaNodes, arimas_state
 from streamlstm.training.blending.blend import Blend
+from streamlstm.training.blending.late import Late, weighed
 from streamlstm.training.export.model_writer import Exportable, check_export, export_model
 from streamlstm.training.forecaster.scaling import RAW_LIMIT
 
@@ -87,8 +90,10 @@ def _blended(model_bytes: bytes, blend: Blend) -> bytes:
     spec = _spec(first, second, blend)
     x = side.symbol("x")
     pair = x if first.exact else _padded(x)
-    sizes = [first.state_size, second.state_size, *(e.size for e in (*arimas_state(blend.arimas), *_of_blend(blend)))]
+    entries = arimas_state(blend.arimas), _of_ahead(blend), _of_blend(blend)
+    sizes = [first.state_size, second.state_size, *(entry.size for part in entries for entry in part)]
     trained, universal, *rest = side.symbol("state").split(sizes, dim=1)
+    of_arimas, of_ahead, of_blend = _shared(rest, [len(part) for part in entries])
     feeds = {"x": "x", "state": trained.name} | ({"time": "time"} if first.uses_time else {})
     ours = {name: side.symbol(at) for name, at in graph.graft(own.graph, feeds).items()}
     theirs = {
@@ -107,12 +112,12 @@ def _blended(model_bytes: bytes, blend: Blend) -> bytes:
     further: tuple[Sym, Sym] | None = None  # the ARIMAs' changes, and whether there are enough values for them
     if blend.arimas is not None:
         part = ArimaNodes(side, blend.arimas, width)
-        forecast, later, state = part(value[:, 0:1], moved, count, said[1], rest[:-2])
+        forecast, later, state = part(value[:, 0:1], moved, count, said[1], of_arimas)
         said, carried = [*said, forecast], [*carried, *state]
         if later is not None:
             further = later, part.full(count)
     scales = (count, scale, _entry(theirs["next_state"], second, "scale"))
-    mean, bounded, state = _mixed(blend, moved, side.concat(said, axis=1), scales, rest[-2:])
+    mean, bounded, state = _mixed(blend, moved, side.concat(said, axis=1), scales, of_blend)
     columns: list[tuple[Sym, ...]] = [_added(value, mean)]
     if width > 1:
         theirs_too: tuple[Sym, ...] = (
@@ -120,12 +125,10 @@ def _blended(model_bytes: bytes, blend: Blend) -> bytes:
         )
         if blend.ahead is not None:
             changes = _entry(theirs["next_state"], second, *CHANGES)
-            own, most = _apart(value, theirs_too), scales[-1] * MOST_SAID_UNITS
-            if further is None:
-                later = _further_of_several(side, own, bounded, changes, blend.ahead)
-            else:
-                later = _further(own, (*further, changes), blend.ahead, most)
-            theirs_too = _added(value, later)
+            later, of_ahead = _further(
+                side, _apart(value, theirs_too), (bounded, further, changes), scales[-1], blend.ahead, of_ahead
+            )
+            theirs_too, carried = _added(value, later), [*carried, *of_ahead]
         columns.append(theirs_too)
     halves = [side.concat(list(half), axis=1) for half in zip(*columns, strict=False)]
     y = side.concat(halves[: 1 + first.exact], axis=1).unsqueeze(0)
@@ -146,8 +149,32 @@ def _apart(value: Sym, said: tuple[Sym, ...]) -> Sym:
     return apart[0] + apart[1] if len(apart) > 1 else apart[0]
 
 
-def _further(own: Sym, others: tuple[Sym, Sym, Sym], ahead: Ahead, most: Sym) -> Sym:
-    """The changes (B, n) to further steps: means of the trained ones, `own`, others, and simple ones.
+def _further(
+    side: OnnxOperations,
+    own: Sym,
+    others: tuple[Sym, tuple[Sym, Sym] | None, Sym],
+    scale: Sym,
+    ahead: Ahead,
+    state: list[Sym],
+) -> tuple[Sym, list[Sym]]:
+    """The changes (B, n) to further steps, means of the trained ones, `own`, and others, weighed; and the state of it.
+
+    Others are the changes to the next value that parts say, bounded; the ARIMAs' to further ones, if there are any, and
+    whether there are enough values for them; and the latest ones.
+    """
+    bounded, arimas, changes = others
+    if arimas is None:
+        mean = _further_of_several(side, own, bounded, changes, ahead)
+    else:
+        mean = _further_of_one(own, (*arimas, changes), ahead, scale * MOST_SAID_UNITS)
+    if not state:
+        return mean, []
+    later, *state = weighed(side, mean, changes, scale, Late(ahead), state)
+    return later, state
+
+
+def _further_of_one(own: Sym, others: tuple[Sym, Sym, Sym], ahead: Ahead, most: Sym) -> Sym:
+    """The means for one series: of the trained changes, `own`, others, and simple ones.
 
     Those are the ARIMAs', at `most` (B, 1); whether there are enough values for any, 1 or 0, (B, 1), else the trained
     ones stand in for them; and the latest changes, in which the simple ones are linear.
@@ -188,11 +215,21 @@ def _spec(own: ModelSpec, universal: ModelSpec, blend: Blend) -> ModelSpec:
         layers.append({"kind": "ARIMA", "units": len(members), "parameters": sum(len(one.numbers) for one in members)})
     return replace(
         own,
-        state=(*own.state, *theirs, *arimas_state(blend.arimas), *_of_blend(blend)),
+        state=(*own.state, *theirs, *arimas_state(blend.arimas), *_of_ahead(blend), *_of_blend(blend)),
         chunking=False,
         layers=tuple(layers),
         training={**own.training, BLEND: blend.as_facts(), "experts": universal.training["experts"]},
     )
+
+
+def _shared(parts: Sequence[Sym], counts: Sequence[int]) -> list[list[Sym]]:
+    """So many of the parts each, one after the other."""
+    remaining = iter(parts)
+    return [list(islice(remaining, count)) for count in counts]
+
+
+def _of_ahead(blend: Blend) -> tuple[StateEntry, ...]:
+    return () if blend.ahead is None or not blend.ahead.late_share else Late(blend.ahead).state()
 
 
 def _of_blend(blend: Blend) -> tuple[StateEntry, ...]:

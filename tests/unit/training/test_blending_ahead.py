@@ -22,10 +22,10 @@ Float64 = NDArray[np.float64]
 
 
 def only(blend: Blend, part: int) -> Blend:
-    """The blend whose further steps are one of its parts', the season being 12."""
+    """The blend whose further steps are one of its parts' whatever it was wrong by, the season being 12."""
     assert blend.ahead is not None
     shares = (tuple(float(number == part) for number in range(len(blend.ahead.shares[0]))),) * 2
-    return dataclasses.replace(blend, ahead=dataclasses.replace(blend.ahead, season=12, shares=shares))
+    return dataclasses.replace(blend, ahead=dataclasses.replace(blend.ahead, season=12, shares=shares, late_share=0.0))
 
 
 def check_parts(own: bytes, blend: Blend, values: Float64, wanted: Sequence[Float64]) -> None:

@@ -16,11 +16,13 @@ from streamlstm.evaluation.served import serve
 from streamlstm.models.model import Model
 from streamlstm.tables import Series
 from streamlstm.training import LoopOptions, TrainingOptions, pipeline, train
-from streamlstm.training.closed_form import later
-from streamlstm.training.forecaster import ForecasterConfig
+from streamlstm.training.closed_form import fit_linear, later
+from streamlstm.training.fitting import _CorrectionData
+from streamlstm.training.forecaster import Forecaster, ForecasterConfig
 from streamlstm.training.forecaster.outputs import Outputs
 from streamlstm.training.gap_filling import with_gaps_forecast
 from streamlstm.training.panel import make_panel
+from streamlstm.training.plan import naive_scale
 from support.models import lstm
 
 SMALL = TrainingOptions(units=(8,), members=1, seasons=(12,), loop=LoopOptions(epochs=6, window=16))
@@ -182,3 +184,19 @@ def test_intervals_are_measured_of_the_forecasts_that_are_served(monkeypatch: py
     [model], served = measured, Model(made.model_bytes)
     assert model.spec.horizon == served.spec.horizon == 3
     assert model.spec.training["spacing_ms"] == served.spec.training["spacing_ms"] == 3_600_000
+
+
+def test_the_next_step_counts_as_much_as_all_further_ones_and_is_validated_alone() -> None:
+    """Of two targets four steps ahead; a model of one step is trained as it was."""
+    series = [Series("s", None, np.stack([seasonal(), seasonal(seed=1)], axis=1))]
+    panel = make_panel(series, 0.2)
+    for horizon, next_step in ((4, 3.0), (1, 1.0)):
+        forecaster = Forecaster(ForecasterConfig(features=("a", "b"), horizon=horizon, units=(4,)))
+        fit_linear(forecaster, panel, 1.0)
+        data = _CorrectionData(forecaster, panel, naive_scale(panel))
+        (trained,) = data.training_batches(np.array([300]), 16)
+        (tested,), _ = data.validation_batches(np.array([250]), 16)
+        assert trained.weights[..., :2].max() == next_step
+        assert trained.weights[..., 2:].sum() == (trained.weights[..., :2].sum() if horizon > 1 else 0)
+        assert tested.weights[..., :2].max() == 1
+        assert tested.weights[..., 2:].sum() == 0

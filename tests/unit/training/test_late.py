@@ -1,0 +1,151 @@
+"""The further steps of a blended forecast are weighed by their errors of late."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from streamlstm.models import UNIVERSAL, UNIVERSAL_FILE, Model, step_by_step
+from streamlstm.tables import Series
+from streamlstm.training import train
+from streamlstm.training.blending.ahead import Ahead, simple_forecasts
+from streamlstm.training.blending.blend import Blend
+from streamlstm.training.blending.graph import with_blend
+from streamlstm.training.blending.late import Late
+from tests.unit.training.blended import SMALL, seasonal, trained
+
+Float64 = NDArray[np.float64]
+
+
+def changed(blend: Blend, **changes: object) -> Blend:
+    """The blend with other further steps."""
+    assert blend.ahead is not None
+    return dataclasses.replace(blend, ahead=dataclasses.replace(blend.ahead, **changes))  # type: ignore[arg-type]
+
+
+def broken(length: int = 200, at: int = 165, season: int = 12) -> Float64:
+    """A season on a trend that turns around."""
+    steps = np.arange(length)
+    trend = np.where(steps < at, 0.5 * steps, 0.5 * at - 0.6 * (steps - at))
+    noise = np.random.default_rng(4).normal(0, 0.5, length)
+    return 100 + trend + 4 * np.sin(2 * np.pi * steps / season) + noise
+
+
+def scales(values: Float64) -> Float64:
+    """The universal model's scale of a series after each of values (N,)."""
+    model = Model(UNIVERSAL_FILE.read_bytes())
+    names = [entry.name for entry in model.spec.state]
+    place = sum(entry.size for entry in model.spec.state[: names.index("scale")])
+    state, found = model.initial_state(1), []
+    for value in model.as_fed(values[:, None, None]):
+        _, state = model.step(value, state, None)
+        found.append(float(state[0, place]))
+    return np.array(found)
+
+
+def weighed_by_hand(values: Float64, means: Float64, season: int, judged: tuple[int, ...]) -> Float64:
+    """What the four parts are weighed to, (N, H - 1), from the `means` (N, H - 1) and nothing but the words for it."""
+    steps = means.shape[1] + 1
+    simple = simple_forecasts(values, season, steps)[[0, 1, 3]]
+    parts = np.concatenate([np.concatenate([values[:, None], means], axis=1)[None], simple])  # (4, N, H)
+    sums, done, scale = np.full((4, len(judged)), 3.0), np.zeros_like(means), scales(values)
+    for now, value in enumerate(values):
+        squares = np.zeros_like(sums)
+        for place, step in enumerate(judged):
+            said = parts[:, now - step, step - 1] if now >= step else np.full(4, values[0])
+            units = (value - said) / (scale[now] * np.sqrt(step))
+            squares[:, place] = np.clip(units, -7, 7) ** 2
+        sums = 0.85 * sums + np.cumsum(squares, axis=1) / np.arange(1, len(judged) + 1)
+        lesser = np.minimum(sums[1], sums[2]) + 1e-6
+        weights = ((sums.min(axis=0) + lesser) / (sums + lesser)) ** 12 * np.array([1, 0.01, 0.01, 0.01])[:, None]
+        weights /= weights.sum(axis=0)
+        for step in range(2, steps + 1):
+            between = [np.interp(step, judged, row) for row in weights]
+            done[now, step - 2] = np.dot(between, parts[:, now, step - 1])
+    return done
+
+
+@pytest.mark.parametrize("season", [12, 4, 0])
+def test_further_steps_are_weighed_as_is_said(season: int) -> None:
+    """From the unweighed means and the values alone the same comes out as from the graph, with a trend that breaks."""
+    values = broken()
+    result, _ = trained(values, horizon=7)
+    own = trained(values, horizon=7, blend=False)[0].model_bytes
+    assert result.blend is not None
+    both = [changed(result.blend, season=season, late_share=share) for share in (0.0, 0.01)]
+    means, answered = (step_by_step(Model(with_blend(own, one)), values[:, None, None], None)[0][:, 0] for one in both)
+    assert both[1].ahead is not None
+    judged = Late(both[1].ahead).judged
+    assert judged == (2, 3, 4, 6)
+    wanted = weighed_by_hand(values, means[:, 1:].astype(np.float64), season, judged)
+    # A season that has not come twice yet is seen by the changes so far, which begin at the first value.
+    np.testing.assert_allclose(answered[40:, 1:], wanted[40:], atol=5e-3)
+    np.testing.assert_array_equal(answered[:, 0], means[:, 0])
+    assert np.abs(wanted - means[:, 1:]).max() > 0.5
+
+
+def error(values: Float64, said: Float64, step: int, begin: int) -> float:
+    """Root mean square of what was said (N, H) so many steps ahead from `begin` on."""
+    now = np.arange(begin, len(values) - step)
+    return float(np.sqrt(np.mean((values[now + step] - said[now, step - 1]) ** 2)))
+
+
+def test_a_trend_that_breaks_is_followed_further_ahead() -> None:
+    """Some values after it the error falls to half of the unweighed mean's; before it nothing has changed much."""
+    values = broken()
+    result, model = trained(values, horizon=7)
+    own = trained(values, horizon=7, blend=False)[0].model_bytes
+    assert result.blend is not None
+    plain = Model(with_blend(own, changed(result.blend, late_share=0.0)))
+    late, before = (step_by_step(one, values[:, None, None], None)[0][:, 0] for one in (model, plain))
+    for step in (3, 6):
+        assert error(values, late, step, 165) < 0.75 * error(values, before, step, 165)
+        assert error(values[:165], late, step, 40) < 1.02 * error(values[:165], before, step, 40)
+
+
+def test_several_series_are_weighed_too() -> None:
+    """A series whose trend breaks, by a model of series that go on, is no worse than what needs no model."""
+    random = np.random.default_rng(5)
+    steady = [100 + 0.5 * np.arange(120) + random.normal(0, 0.5, 120) for _ in range(3)]
+    result = train(
+        [Series(str(number), None, one[:, None]) for number, one in enumerate(steady)],
+        dataclasses.replace(SMALL, horizon=6),
+    )
+    model, values = Model(result.model_bytes), broken()
+    assert {"ahead.said", "ahead.errors"} <= {entry.name for entry in model.spec.state}
+    said = step_by_step(model, values[:, None, None], None)[0][:, 0]
+    last = np.repeat(values[:, None], 6, axis=1)
+    for step in (3, 6):
+        assert error(values, said, step, 165) < 1.05 * error(values, last, step, 165)
+
+
+@pytest.mark.parametrize(
+    ("season", "horizon", "judged"),
+    [
+        (0, 2, (2,)),
+        (12, 12, (2, 3, 4, 6, 8, 12)),
+        (4, 100, (2, 3, 4, 6, 8, 12, 16, 24, 32, 48)),
+        (168, 24, (2, 3, 4, 6, 8)),  # two seasons and the steps have to be among the changes that are carried
+        (344, 12, ()),
+    ],
+)
+def test_steps_are_judged_whose_parts_are_known(season: int, horizon: int, judged: tuple[int, ...]) -> None:
+    """No more numbers than what is needed for them are carried; where there are none, nothing is."""
+    late = Late(Ahead(season=season, shares=((0.2,) * 5,) * (horizon - 1)))
+    assert late.judged == judged
+    assert sum(entry.size for entry in late.state()) == sum(judged) + 4 * len(judged)
+    assert not judged or late.kept <= 344
+
+
+def test_a_season_too_long_to_be_judged_leaves_the_mean() -> None:
+    """Nothing is carried, and the further steps are the mean, to the bit."""
+    values = seasonal()
+    result, _ = trained(values, horizon=3)
+    own = trained(values, horizon=3, blend=False)[0].model_bytes
+    assert result.blend is not None
+    long = changed(result.blend, season=344)
+    assert with_blend(own, long) == with_blend(own, changed(long, late_share=0.0))
+    assert UNIVERSAL in {entry.name.split(".")[0] for entry in Model(with_blend(own, long)).spec.state}
