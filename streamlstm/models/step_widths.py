@@ -3,9 +3,10 @@
 The fact `widths_ahead` of a model file's training holds, for a few levels and each step from 1 on, by how much the
 half-width that the series had one step ahead, grown as the model responds to an error (`engine.response`), has to be
 multiplied to cover this share of the errors so many steps ahead: of `calibrated` series, whose one-step interval is
-tracked online, and of `others`, which have no more than their mean absolute error. Files written earlier have the fact
-`ahead`: the same of the half-width one step ahead, without the response. A file with neither is left with the response
-alone.
+tracked online, and of `others`, which have no more than their mean absolute error. With `usual`, a share, the
+half-width has also gone back so far to what it usually is (`engine.usual_errors`); files written earlier do not have
+it, and theirs has not. Still earlier ones have the fact `ahead`: the same of the half-width one step ahead, without the
+response. A file with neither is left with the response alone.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class StepWidths:
     calibrated: Float64  # (levels, steps)
     others: Float64  # (levels, steps)
     on_response: bool = True  # they multiply widths that have grown as the model responds
+    usual: float = 0.0  # the share in which these have gone back to what is usual
 
     @classmethod
     def of(cls, training: Mapping[str, Any]) -> StepWidths | None:
@@ -48,7 +50,10 @@ class StepWidths:
         if not levels or not all(0 < level < 1 for level in levels) or sorted(set(levels)) != levels:
             raise _wrong("levels")
         tables = {name: _table(told.get(name), len(levels), name) for name in ("calibrated", "others")}
-        return cls(tuple(levels), tables["calibrated"], tables["others"], on_response)
+        usual = _numbers([told.get("usual", 0.0)], 1)
+        if not usual or not 0 <= usual[0] <= 1:
+            raise _wrong("share of what is usual")
+        return cls(tuple(levels), tables["calibrated"], tables["others"], on_response, usual[0])
 
     def as_fact(self) -> dict[str, Any]:
         """The same as JSON; four digits say all that is known."""
@@ -56,6 +61,7 @@ class StepWidths:
         return {
             "levels": list(self.levels),
             **{name: [[float(f"{ratio:.4g}") for ratio in row] for row in table] for name, table in tables.items()},
+            **({"usual": self.usual} if self.usual else {}),
         }
 
     def ratios(self, level: float, steps: int, *, calibrated: bool) -> Float64:

@@ -142,7 +142,7 @@ def train(
         model = Model(with_blend(write_model(exported, facts), blends.final))
         forecasts, policy = _best_forecasts(series, model, options.test_size, say)
         stage(Stage("measuring intervals"))
-        facts |= policy | _widths(series, fitted, origin, blends.searched, panel, learnt_from, facts | policy)
+        facts |= policy | _widths(series, fitted, origin, blends.searched, panel, learnt_from, facts | policy, model)
         errors, first = _errors(series, model, forecasts, options.test_size, plan.seasons.all, policy)
         stage(Stage("checking the export"))
         # The errors are the exported model's own: the file is written again, and its graph, the same, checked once.
@@ -337,8 +337,9 @@ def _widths(
     panel: Panel,
     learnt_from: Panel,
     facts: dict[str, Any],
+    served: Model,
 ) -> dict[str, Any]:
-    """How intervals grow over the steps ahead: on the validation part, by the forecaster that has not seen it.
+    """How intervals of the model `served` grow over the steps ahead, by the one that has not seen the validation part.
 
     It has the file's `facts`, as what it says of the steps ahead is read by them: how many at once, and of which times.
     """
@@ -349,6 +350,7 @@ def _widths(
         validation_begins(panel, learnt_from).tolist(),
         season=min(fitted.searched.config.seasons, default=None),
         missing=facts.get(TRAINED_MISSING),
+        served=served,
     )
 
 

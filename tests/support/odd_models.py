@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -40,6 +41,15 @@ def keeping(size: int) -> bytes:
     graph = Graph()
     y, state = graph.node("Identity", "x"), graph.node("Identity", "state")
     serialized: bytes = graph.model(spec(size=size), y, state).SerializeToString()
+    return serialized
+
+
+def a_share(share: float, training: dict[str, Any] | None = None) -> bytes:
+    """y is so much of x; the state stays as it is."""
+    graph = Graph()
+    y = graph.node("Mul", "x", graph.constant(np.float32(share)))
+    told = replace(spec(), training=training or {})
+    serialized: bytes = graph.model(told, y, graph.node("Identity", "state")).SerializeToString()
     return serialized
 
 

@@ -287,6 +287,9 @@ def test_measured_widths_correct_the_model_s_response() -> None:
         {"levels": [0.9], "calibrated": [["x"]], "others": [[1]]},
         {"levels": [0.9], "calibrated": [[1] * 5000], "others": [[1]]},
         {"levels": [True], "calibrated": [[1]], "others": [[1]]},
+        {"levels": [0.9], "calibrated": [[1]], "others": [[1]], "usual": 1.5},
+        {"levels": [0.9], "calibrated": [[1]], "others": [[1]], "usual": float("nan")},
+        {"levels": [0.9], "calibrated": [[1]], "others": [[1]], "usual": "x"},
     ],
 )
 def test_widths_that_cannot_be_meant_are_refused(fact: Any) -> None:

@@ -16,7 +16,7 @@ from streamlstm.evaluation.classics import ets_ahead
 from streamlstm.evaluation.widths import LEVELS, measured_widths
 from streamlstm.models import Model, StepWidths
 from streamlstm.tables import Series, read_table
-from support import models
+from support import models, odd_models
 from support.paths import ROOT
 
 AIRLINE = ROOT / "streamlstm" / "models" / "airline-passengers.csv"
@@ -125,11 +125,56 @@ def test_errors_that_the_model_does_not_foresee_to_grow_are_measured() -> None:
     values = np.random.default_rng(4).normal(size=(4, 2_000))
     series = [Series(str(n), None, one[:, None]) for n, one in enumerate(values)]
     many = measured_widths(last_value(), series, [1_000] * 4, season=None)
-    few = measured_widths(last_value(), [series[0].first(70)], [30], season=None)
+    few = measured_widths(last_value(), [series[0].first(40)], [20], season=None)
     assert many is not None
     assert few is not None
-    last = [float(found.ratios(0.9, 16, calibrated=True)[-1]) for found in (many, few)]
-    assert 1 / 4 < last[0] < 0.6 < last[1] < 1
+    last = [float(found.ratios(0.9, 8, calibrated=True)[-1]) for found in (many, few)]
+    assert 8**-0.5 < last[0] < 0.45 < last[1] < 1
+
+
+def test_what_was_learnt_from_is_measured_too() -> None:
+    """Of few values held out, those before say much more; what these say, and how much, is weighed by their counts."""
+    values = np.random.default_rng(4).normal(size=(1, 1_040, 1))
+    long = measured_widths(last_value(), [Series("a", None, values[0])], [1_000], season=None)
+    short = measured_widths(last_value(), [Series("a", None, values[0, 960:])], [40], season=None)
+    assert long is not None
+    assert short is not None
+    last = [float(found.ratios(0.9, 8, calibrated=True)[-1]) for found in (long, short)]
+    assert 8**-0.5 < last[0] < 0.45 < last[1] < 1
+
+
+def test_what_is_measured_is_for_the_model_that_is_served() -> None:
+    """Another one's forecasts of a walk hardly respond to an error: bands are as wide as errors are all the same."""
+    walk = [Series("a", None, np.random.default_rng(5).normal(size=(2_000, 1)).cumsum(axis=0))]
+    other = Model(odd_models.a_share(0.5))
+    own, found = (measured_widths(last_value(), walk, [1_000], season=None, served=served) for served in (None, other))
+    assert own is not None
+    assert found is not None
+    responses = [np.sqrt(np.cumsum(share ** (2 * np.arange(8)))) for share in (1.0, 0.5)]
+    expected = own.ratios(0.9, 8, calibrated=True) * responses[0] / responses[1]
+    assert found.ratios(0.9, 8, calibrated=True) == pytest.approx(expected, rel=0.15)
+    assert found.ratios(0.9, 8, calibrated=True)[-1] > 2
+
+
+def test_a_series_that_stands_still_for_a_while_is_covered_when_it_goes_on() -> None:
+    """Its errors of late are nothing then: the same ratios without what is usual cover far fewer of these values."""
+    random, values = np.random.default_rng(7), list[float]()
+    while len(values) < 6_000:
+        free = random.normal(size=random.geometric(1 / 60))
+        values += [*free, *[free[-1]] * int(random.geometric(1 / 30))]
+    series, moments = Series("a", None, np.array(values)[:6_000, None]), spread(4_000, 5_970, 1_000)
+    still = np.array([values[after - 1] == values[after - 21] for after in moments])
+    widths = measured_widths(last_value(), [series.first(4_000)], [3_000], season=None)
+    assert widths is not None
+    covered = []
+    for fact in (widths.as_fact(), widths.as_fact() | {"usual": 0.0}):
+        model = Model(odd_models.a_share(1.0, training={"widths_ahead": fact}))
+        said = say_ahead(model, [series], [moments], 24, level=0.9)
+        inside = ((said.low <= said.came) & (said.came <= said.high))[:, 23]
+        covered.append((float(inside.mean()), float(inside[still].mean())))
+    assert 0.87 < covered[0][0] < 0.95
+    assert covered[0][1] > 0.62
+    assert covered[1][1] < 0.55
 
 
 def test_a_coverage_comes_with_its_standard_error() -> None:

@@ -170,20 +170,28 @@ def test_a_way_to_treat_missing_values_that_there_is_not_is_refused() -> None:
 
 
 def test_intervals_are_measured_of_the_forecasts_that_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of several steps said at once, at their times: the model that is measured has the facts by which it is read."""
+    """Several steps at once, at their times, by the model's own facts; the one served is asked how far errors go on."""
     measured: list[Model] = []
 
-    def noted(model: Model, *given: object, **options: object) -> dict[str, object]:
-        measured.append(model)
+    def noted(model: Model, *given: object, served: Model, **options: object) -> dict[str, object]:
+        measured.extend((model, served))
         return {}
 
     monkeypatch.setattr(pipeline, "width_facts", noted)
     times = np.arange(400) * 3_600_000 + 1_700_000_000_000
     options = dataclasses.replace(SMALL, horizon=3, calendar=("hour",))
     made = train([Series("a", times, seasonal()[:, None])], options)
-    [model], served = measured, Model(made.model_bytes)
+    (model, responds), served = measured, Model(made.model_bytes)
     assert model.spec.horizon == served.spec.horizon == 3
     assert model.spec.training["spacing_ms"] == served.spec.training["spacing_ms"] == 3_600_000
+    said = []
+    for one in (model, responds, served):
+        state = one.initial_state(1)
+        for value, time in zip(seasonal()[:60], times, strict=False):
+            y, state = one.step([[value]], state, [time])
+        said.append(y)
+    assert np.array_equal(said[1], said[2])
+    assert not np.array_equal(said[0], said[2])
 
 
 def test_the_next_step_counts_as_much_as_all_further_ones_and_is_validated_alone() -> None:
