@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from streamlstm.common import EngineSettings
 from streamlstm.engine.anomalies import AnomalyFinder, anomaly_threshold
 from streamlstm.engine.answers import Answers
-from streamlstm.engine.checkpoints import keep_aside
+from streamlstm.engine.checkpoints import Window, keep_aside, keep_restarted
 from streamlstm.engine.corrected import Corrected, place_corrected
 from streamlstm.engine.dead_letters import first_items, write_letters
 from streamlstm.engine.effort import Effort
@@ -85,11 +85,14 @@ class Engine:
         self._heads: dict[str, StreamHead] = {}
         self._keys: dict[bytes, int] = {}  # numbers in the table of the streams that were ever opened
 
-    def open(self, stream: str, head: Head) -> None:
-        """Begin a stream at the position the store holds; forgets what was cached of it."""
+    def open(self, stream: str, head: Head, told: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """Begin a stream at the position the store holds; forgets what was cached of it.
+
+        `told` is what was kept aside last, by `checkpoints.WINDOW`.
+        """
         self.forget(stream)
-        made = StreamHead(position=head.position, answered=head.answered, series=head.series)
-        made.window.every, self._heads[stream] = self.checkpoint_every, made
+        window = Window.taken_up(told, self.checkpoint_every, head.epoch)
+        self._heads[stream] = StreamHead(head.position, head.answered, head.series, window=window)
         self.know(stream)
 
     def know(self, stream: str) -> None:
@@ -230,6 +233,7 @@ class Engine:
         kept = keep_aside(works, self._heads, self.arena, self.format) if self.checkpoint_every else ()
         few = self._few.step(works[0], self.arena) if len(works) == 1 else None
         offsets, answers = (ONE_STREAM, few) if few is not None else self._step(works)
+        kept = keep_restarted(kept, works, self._heads, self.arena, self.format)
         results = [self._result(number, work, offsets, answers) for number, work in enumerate(works)]
         for result, records in zip(results, kept, strict=False):
             result.commit.kept = records
