@@ -232,6 +232,14 @@ def _only_text(ctx: click.Context, param: click.Parameter, value: str) -> str:  
 stream_argument = click.argument("stream", metavar="[STREAM]", default="values", required=False, callback=_only_text)
 
 
+def _only_texts(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_only_text(ctx, param, value) for value in values)
+
+
+# Passed as `streams: tuple[str, ...]`.
+streams_argument = click.argument("streams", metavar="[STREAM]...", nargs=-1, callback=_only_texts)
+
+
 # Passed as `series: tuple[str, ...]`.
 series_option = option(
     "--series", multiple=True, metavar="NAME", setting=False, help="This series; may be given several times."
