@@ -4,8 +4,8 @@ python tools/correction_cost.py [--values 20000] [--series 100]
 
 A real server and a real `serve` of the packaged model of airline passengers. Each line is of a stream of its own, whose
 entries are in the server before the daemon is: entries of one value, and one correction for every so many, of a value
-of a moment ago or of any before. Figures are values a second of the daemon's processor time; then the same of a series with a
-gap of 500 missing values behind each tenth value (`--gap-after 5s --spacing 1s`). Then single
+of a moment ago or of any before. Figures are values a second of the daemon's processor time; then the same of a series
+with a gap of 500 missing values behind each tenth value (`--gap-after 5s --spacing 1s`). Then single
 corrections in a stream of one series that is idle, from a daemon that has just begun, and once more: milliseconds; the
 last are refused. Then one correction after the other, each of another series: of values that come between them (in the
 mean of both), refused as their beginning was trimmed, and late values of series that are not there yet; and corrections

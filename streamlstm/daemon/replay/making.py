@@ -327,7 +327,8 @@ class Making:
                 event.way = [*made[:-1], (event.end, made[-1][1])]
             for name, mine in taken.items():
                 self._series[name].learn(mine)
-            done, waited = done + now, waited + longest
+            done += now
+            waited += longest
             if len(done) < len(events) and events[len(done)].entry >= self._limit:
                 break
         ended = [event.entry for event in done if event.record is None]
