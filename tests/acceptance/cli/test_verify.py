@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
@@ -209,6 +210,8 @@ def test_several_streams_are_verified_each(run: Run, client: redis.Redis, redis_
     assert refused.returncode == 2
     assert b"the states of one stream" in refused.stderr
     assert run("verify", "model.onnx", "values:{2..0}").returncode == 2
+    for command in (("verify", "model.onnx"), ("status",), ("model", "list")):
+        assert b"is not UTF-8 text" in run(*command, "values", os.fsdecode(b"val\xff")).stderr
 
 
 def test_entries_of_dead_letters_that_are_gone_are_asked_for_together(redis_url: str, client: redis.Redis) -> None:
