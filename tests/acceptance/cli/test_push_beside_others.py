@@ -5,17 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any
+from typing import Any, cast
 
+import hiredis
 import pytest
 import redis
 
 import streamlstm
 from streamlstm.client.connection import connect_all
+from streamlstm.client.producer.giving_way import end_of
 from streamlstm.client.producer.packing import Packer
 from streamlstm.client.producer.sending import Sender
 from streamlstm.errors import StoreError, StoreUnavailableError
-from streamlstm.store.resp import Address, Connection, EntryId, Nodes
+from streamlstm.store.resp import Address, Connection, EntryId, Nodes, pack
 
 OLD = 1_700_000_000_000  # ms: where a stream of history ends
 
@@ -168,3 +170,30 @@ def test_an_id_that_somebody_else_took_is_not_taken_for_the_own(
     sender.send("values", *packer.take())
     assert entries(client)[1:] == [(OLD, [b"!late", b"a %d-0 2" % (OLD - 5)])]
     assert sender.tallies["values"].last == (b"%d-2" if when == "before" else b"%d-1") % OLD
+
+
+class Slot:
+    """A connection to a node that a slot is on its way to: each command is asked for by ASKING."""
+
+    address = Address.parse("redis://127.0.0.1:1")
+
+    def __init__(self, *replies: Any) -> None:
+        self.sent, self._replies = b"", list(replies)
+
+    def send(self, packed: bytes) -> None:
+        self.sent += packed
+
+    def receive(self) -> Any:
+        return self._replies.pop(0)
+
+
+def test_the_end_of_a_stream_is_asked_for_where_its_slot_goes() -> None:
+    """The replies to ASKING are passed over; a stream that is not there yet ends before everything."""
+    asking, info = pack("ASKING"), [b"length", 1, b"last-generated-id", b"7-3"]
+    slot: Any = Slot(b"OK", b"OK", b"OK", info)
+    assert end_of(slot, "values", watch=True, before=asking) == EntryId(7, 3)
+    assert slot.sent.count(asking) == 2
+    assert end_of(cast("Any", Slot(info)), "values", watch=False, before=b"") == EntryId(7, 3)
+    forbidden = hiredis.ReplyError("NOPERM this user has no permissions to run the 'watch' command")
+    nothing = hiredis.ReplyError("ERR no such key")
+    assert end_of(cast("Any", Slot(forbidden, nothing)), "values", watch=True, before=b"") == EntryId(0, 0)
