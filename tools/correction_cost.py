@@ -4,7 +4,8 @@ python tools/correction_cost.py [--values 20000] [--series 100]
 
 A real server and a real `serve` of the packaged model of airline passengers. Each line is of a stream of its own, whose
 entries are in the server before the daemon is: entries of one value, and one correction for every so many, of a value
-of a moment ago or of any before. Figures are values a second of the daemon's processor time. Then single
+of a moment ago or of any before. Figures are values a second of the daemon's processor time; then the same of a series
+with a gap of 500 missing values behind each tenth value (`--gap-after 5s --spacing 1s`). Then single
 corrections in a stream of one series that is idle, from a daemon that has just begun, and once more: milliseconds; the
 last are refused. Then one correction after the other, each of another series: of values that come between them (in the
 mean of both), refused as their beginning was trimmed, and late values of series that are not there yet; and corrections
@@ -50,9 +51,9 @@ def started(*command: str | Path, **options: Any) -> Iterator[subprocess.Popen[b
 
 
 @contextmanager
-def serving(folder: Path, port: int, *streams: str) -> Iterator[int]:
-    """A daemon, by its process id."""
-    names = [part for stream in streams for part in ("--stream", stream)]
+def serving(folder: Path, port: int, *options: str) -> Iterator[int]:
+    """A daemon of the stream `values`, by its process id."""
+    names = ["--stream", "values", *options]
     url = ("--redis", f"redis://127.0.0.1:{port}/0", "--http", "127.0.0.1:0")
     with started(
         sys.executable, "-m", "streamlstm", "serve", UNIVERSAL_FILE.with_name("airline.onnx"), *url, *names, cwd=folder
@@ -72,11 +73,15 @@ def wait_for(client: Any, stream: str, entry: str) -> None:
         time.sleep(0.002)
 
 
-def traffic(values: int, series: int, each: int, near: int | None) -> list[tuple[str, Fields]]:
-    """Entries of one value, one of `each` with a correction as well; `near` is how far back it reaches at most."""
+def traffic(values: int, series: int, each: int, near: int | None, gap: int = 0) -> list[tuple[str, Fields]]:
+    """Entries of one value, one of `each` with a correction as well; `near` is how far back it reaches at most.
+
+    Behind each tenth lies a gap of so many seconds, if there are any.
+    """
     rng, made, places = random.Random(1), list[tuple[str, Fields]](), dict[str, list[str]]()
     for number in range(values):
-        name, entry, fields = f"s{rng.randrange(series)}", f"{FIRST_MS + number * 1000}-0", Fields()
+        time_ms = FIRST_MS + (number + number // 10 * gap) * 1000
+        name, entry, fields = f"s{rng.randrange(series)}", f"{time_ms}-0", Fields()
         there = places.setdefault(name, [])
         if each and number % each == 0 and there:
             place = rng.choice(there if near is None else there[-near:])
@@ -87,11 +92,11 @@ def traffic(values: int, series: int, each: int, near: int | None) -> list[tuple
     return made
 
 
-def drained(client: Any, folder: Path, port: int, made: list[tuple[str, Fields]]) -> float:
-    """Values a second of processor time."""
+def drained(client: Any, folder: Path, port: int, made: list[tuple[str, Fields]], *options: str) -> float:
+    """Values a second of processor time, of a daemon with some options."""
     client.flushall()
     client.xadd("values", made[0][1], made[0][0])
-    with serving(folder, port, "values") as pid:
+    with serving(folder, port, *options) as pid:
         wait_for(client, "values", made[0][0])
         os.kill(pid, 19)  # SIGSTOP, until all is in
         pipe = client.pipeline(transaction=False)
@@ -111,7 +116,7 @@ def alone(client: Any, folder: Path, port: int, values: int, back: int, trimmed:
     """
     client.flushall()
     entries = [(f"{FIRST_MS + number * 1000}-0", Fields(one=300 + number % 50)) for number in range(values)]
-    with serving(folder, port, "values"):
+    with serving(folder, port):
         pipe = client.pipeline(transaction=False)
         for entry, fields in entries:
             pipe.xadd("values", fields, entry)
@@ -148,7 +153,7 @@ def one_by_one(
     for entry, fields in entries:
         pipe.xadd("values", fields, entry)
     pipe.execute()
-    with serving(folder, port, "values") as pid:
+    with serving(folder, port) as pid:
         wait_for(client, "values", entries[-1][0])
         if trimmed:
             client.xtrim("values", maxlen=values - trimmed, approximate=False)
@@ -176,6 +181,12 @@ def main() -> None:
                 rate = drained(client, folder, port, traffic(given.values, series, each, near))
                 what = "none" if not each else f"1 for {each}, of {'a moment ago' if near else 'any value'}"
                 print(f"  {what:30} {rate:12,.0f}", flush=True)
+        print("1,000 values of 1 series with gaps, values a second")
+        for each in (0, 100, 10):
+            gaps = ("--gap-after", "5s", "--spacing", "1s")
+            rate = drained(client, folder, port, traffic(1_000, 1, each, NEAR, 500), *gaps)
+            what = f"1 for {each}, of a moment ago" if each else "none"
+            print(f"  {what:30} {rate:12,.0f}", flush=True)
         for values, back in ((50_000, 1), (50_000, 100), (50_000, 10_000), (50_000, 50_000)):
             first, other = alone(client, folder, port, values, back)
             print(f"one of {values:,} values, {back:,} back: {first:.1f} ms, once more {other:.1f} ms", flush=True)

@@ -22,6 +22,7 @@ from streamlstm.cli.options import (
     redis_option,
     say,
     shown_model,
+    streams_argument,
 )
 from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 MOST_COMPARED = 10_000  # entries
 
-streams_argument = click.argument("streams", metavar="[STREAM]...", nargs=-1)
 all_option = option("--all", "everywhere", is_flag=True, setting=False, help="Every stream that has a challenger.")
 
 

@@ -220,16 +220,16 @@ data_dir_option = option(
 )
 
 
-def _only_text(ctx: click.Context, param: click.Parameter, value: str) -> str:  # noqa: ARG001
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise UsageError(f"the stream's name {os.fsencode(value)!r} is not UTF-8 text") from None
+def _only_text(ctx: click.Context, param: click.Parameter, value: Any) -> Any:  # noqa: ARG001
+    for name in (value,) if isinstance(value, str) else value:
+        if any("\ud800" <= sign <= "\udfff" for sign in name):  # bytes that are no text
+            raise UsageError(f"the stream's name {os.fsencode(name)!r} is not UTF-8 text")
     return value
 
 
-# Passed as `stream: str`.
+# Passed as `stream: str`, and as `streams: tuple[str, ...]`.
 stream_argument = click.argument("stream", metavar="[STREAM]", default="values", required=False, callback=_only_text)
+streams_argument = click.argument("streams", metavar="[STREAM]...", nargs=-1, callback=_only_text)
 
 
 # Passed as `series: tuple[str, ...]`.

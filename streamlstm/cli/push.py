@@ -31,9 +31,9 @@ from streamlstm.client import (
     NOT_BOTH,
     Format,
     Push,
-    Refusals,
     Row,
     Sender,
+    Wait,
     connected,
     now_ms,
     packer_of,
@@ -42,10 +42,8 @@ from streamlstm.client import (
     send_pipe,
     streams_of,
     together_by,
-    wait_until_answered,
 )
 from streamlstm.errors import TableError, UsageError
-from streamlstm.store.resp import Nodes
 from streamlstm.tables import take_table_options
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".json", ".jsonl", ".ndjson")
@@ -101,7 +99,8 @@ ALONE = "--corrections goes without values: leave FILE, --skip-existing, --with-
     "--with-late",
     "takes_late",
     is_flag=True,
-    help="Send values of times that the stream's end has passed as late: `serve` puts them where they belong.",
+    help="Send values of times that the stream's end has passed as late: `serve` puts them where they belong. With "
+    "--wait what could not be put there is a failure.",
 )
 @option(
     "--corrections",
@@ -172,9 +171,9 @@ def push(
         ending_as_interrupt(),
         closing(connected(resolve_redis(redis_url, data_dir), streams, retry_for_s, note)) as nodes,
     ):
-        refusals = Refusals(nodes, streams) if corrections is not None and wait_ms is not None else None
-        sender = Sender(nodes, retry_for_s=retry_for_s, pause=interrupts.pause, say=note)
-        sender.take = None if refusals is None else refusals.take
+        asks = corrections is not None or takes_late
+        sender = Sender(nodes, retry_for_s=retry_for_s, pause=interrupts.pause, say=note, gives_way=asks)
+        wait = Wait(nodes, streams, sender, wait_ms, asks=asks)
         packers = [packer_of(sender, name, interrupts if skip_existing else None, warm=warm) for name in streams]
         for packer in packers:
             packer.takes_late = takes_late
@@ -187,15 +186,7 @@ def push(
                 run.send_rows(*rows)
             else:
                 send_pipe(run, file, chosen, sort_first=sort_first)
-        _wait(nodes, run, wait_ms, refusals)
-
-
-def _wait(nodes: Nodes, run: Push, within_ms: int | None, refusals: Refusals | None) -> None:
-    """Wait, if for any time, until what was pushed is answered; raises StoreError if a correction was not made."""
-    if within_ms is not None:
-        wait_until_answered(nodes, run.last_ids, within_ms / 1000)
-    if refusals is not None:
-        refusals.check()
+        wait.end(run.last_ids)
 
 
 @contextmanager

@@ -13,7 +13,17 @@ import click
 
 from streamlstm.cli.history_options import last_option
 from streamlstm.cli.loading import max_model_bytes_option
-from streamlstm.cli.options import command, data_dir_option, json_option, note, option, redis_option, say, shown_model
+from streamlstm.cli.options import (
+    command,
+    data_dir_option,
+    json_option,
+    note,
+    option,
+    redis_option,
+    say,
+    shown_model,
+    streams_argument,
+)
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.table_options import MAX_CELLS
 from streamlstm.cli.train import given_flags
@@ -28,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @command("retrain", short_help="Learn again from a stream, try it beside the champion, promote it if it is better.")
-@click.argument("streams", metavar="[STREAM]...", nargs=-1)
+@streams_argument
 @last_option
 @option(
     "-o",

@@ -22,6 +22,7 @@ from streamlstm.cli.options import (
     option,
     redis_option,
     say,
+    streams_argument,
 )
 from streamlstm.cli.state_text import description
 from streamlstm.client import facts
@@ -59,7 +60,7 @@ class StreamStatus:
 
 
 @command("status", short_help="Show position, lag and states of streams.")
-@click.argument("streams", metavar="[STREAM]...", nargs=-1)
+@streams_argument
 @redis_option
 @data_dir_option
 @option(

@@ -23,20 +23,23 @@ from streamlstm.cli.options import (
     option,
     redis_option,
     say,
-    stream_argument,
+    streams_argument,
 )
 from streamlstm.cli.settings_options import settings_options
 from streamlstm.common import EngineSettings
+from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
 
 if TYPE_CHECKING:
     from streamlstm.daemon.replay import Report
+    from streamlstm.engine import Engine
 
+DEFAULT_STREAM = "values"
 MOST_MEMORY_BYTES = 128 << 20  # of records at once
 
 
 @command("verify", short_help="Step a stream's values again and compare predictions and states, bit for bit.")
 @click.argument("model", metavar="MODEL.onnx", type=MODEL)
-@stream_argument
+@streams_argument
 @option(
     "--from",
     "source",
@@ -44,7 +47,7 @@ MOST_MEMORY_BYTES = 128 << 20  # of records at once
     type=click.Path(path_type=Path),
     default=None,
     metavar="FILE",
-    help="States to begin from, written by `streamlstm state export`; without it: from the stream's beginning.",
+    help="States of one stream to begin from, written by `streamlstm state export`; without it: from its beginning.",
 )
 @settings_options("engine", EngineSettings)
 @redis_option
@@ -57,7 +60,7 @@ def verify(
     ctx: click.Context,
     *,
     model: Path,
-    stream: str,
+    streams: tuple[str, ...],
     source: Path | None,
     engine: EngineSettings,
     redis_url: str | None,
@@ -65,35 +68,62 @@ def verify(
     provider: str,
     as_json: bool,
 ) -> None:
-    """Step again the values that STREAM (default: values) retains and compare what was answered.
+    """Step again the values that STREAMs (default: values) retain and compare what was answered.
 
     Every prediction, anomaly and dead letter up to the position of now, and every record, has to be what MODEL.onnx
-    gives, to the bit. Exit status 1, and the first difference, if one is not. A daemon may serve meanwhile. Give the
-    options of `serve` that change answers as they were given there.
+    gives, to the bit. Exit status 1, and the first difference of each stream, if one is not; or if one of several
+    cannot be verified. A daemon may serve meanwhile. Give the options of `serve` that change answers as they were given
+    there. values:{0..3} is four streams; with --json each of them is a line.
     """
-    from streamlstm.cli.connection import connect, resolve_redis
-    from streamlstm.cli.loading import load_model, most_model_bytes
+    from streamlstm.cli.connection import resolve_redis
+    from streamlstm.cli.loading import load_model
+    from streamlstm.daemon.sharing import expanded
+    from streamlstm.engine import Engine
+
+    names = list(dict.fromkeys(name for text in streams or (DEFAULT_STREAM,) for name in expanded(text)))
+    if source is not None and len(names) > 1:
+        raise UsageError("--from has the states of one stream: verify the others by themselves")
+    url, loaded = resolve_redis(redis_url, data_dir), load_model(model, provider=provider)
+    # Answers do not depend on how many records are in memory; what is not goes to a temporary file.
+    bounded = replace(engine, max_series_memory_bytes=min(engine.max_series_memory_bytes, MOST_MEMORY_BYTES))
+    has_failed = False
+    for name in names:
+        try:
+            report = _verified(url, name, source, Engine(loaded, bounded))
+        except StoreUnavailableError:
+            raise
+        except StoreError as error:
+            if len(names) == 1:
+                raise
+            note(f"{name!r}: {error}")
+            has_failed = True
+            continue
+        _show(report, as_json=as_json)
+        has_failed |= report.difference is not None
+    if has_failed:
+        ctx.exit(EXIT_FAILURE)
+
+
+def _verified(url: str, stream: str, source: Path | None, engine: Engine) -> Report:
+    """What comes of one stream; raises StoreError if it cannot be verified."""
+    from streamlstm.cli.connection import connect
+    from streamlstm.cli.loading import most_model_bytes
     from streamlstm.cli.state import opened_file, ticking
     from streamlstm.daemon.replay import Verification
-    from streamlstm.engine import Engine
     from streamlstm.errors import ModelError
     from streamlstm.models import CPU, Model, provider_of
     from streamlstm.store import Keys, Roles, check_stream
     from streamlstm.store.snapshots import SnapshotReader, States
 
-    loaded = load_model(model, provider=provider)
     with contextlib.ExitStack() as stack:
         snapshot = None
         if source is not None:
             snapshot = SnapshotReader(stack.enter_context(opened_file(source)), repr(str(source)))
-        url = resolve_redis(redis_url, data_dir)
         for_states, connection = (stack.enter_context(contextlib.closing(connect(url, stream))) for _ in range(2))
         check_stream(connection, Keys(stream))
         states = States(for_states, Keys(stream), token=secrets.token_hex(8))
         total = connection.call("XLEN", states.keys.input)
         tick = stack.enter_context(ticking(total, "entries"))
-        # Answers do not depend on how many records are in memory; what is not goes to a temporary file.
-        bounded = replace(engine, max_series_memory_bytes=min(engine.max_series_memory_bytes, MOST_MEMORY_BYTES))
         made: dict[str, Engine | None] = {}
 
         def engine_of(other: str) -> Engine | None:
@@ -104,14 +134,12 @@ def verify(
                 except ModelError:  # another file is there
                     data = None
                 by = None if data is None else provider_of(data, other)
-                source = f"model {other[:12]}"
-                made[other] = None if data is None else Engine(Model(data, source=source, provider=by or CPU), bounded)
+                said = f"model {other[:12]}"
+                found = None if data is None else Model(data, source=said, provider=by or CPU)
+                made[other] = None if found is None else type(engine)(found, engine.settings)
             return made[other]
 
-        report = Verification(states, connection, Engine(loaded, bounded), tick, engine_of).run(snapshot)
-    _show(report, as_json=as_json)
-    if report.difference is not None:
-        ctx.exit(EXIT_FAILURE)
+        return Verification(states, connection, engine, tick, engine_of).run(snapshot)
 
 
 def _show(report: Report, *, as_json: bool) -> None:

@@ -8,12 +8,11 @@ from streamlstm.client.exporting import FORECASTS_OF, NEXT, write_joined
 from streamlstm.client.following import Anomaly, Prediction, Predictions
 from streamlstm.client.forecasting import Forecaster, asked_of, opened_path, pages
 from streamlstm.client.history import joined_histories, read_history, stream_spec
-from streamlstm.client.producer.answered import wait_until_answered
+from streamlstm.client.producer.answered import Wait
 from streamlstm.client.producer.corrections import read_corrections, together_by
 from streamlstm.client.producer.lines import Format, Row
 from streamlstm.client.producer.packing import partition_of, streams_of
 from streamlstm.client.producer.piped import send_pipe
-from streamlstm.client.producer.refusals import Refusals
 from streamlstm.client.producer.run import Push, connected, now_ms, packer_of
 from streamlstm.client.producer.sending import Sender
 from streamlstm.client.producer.sources import read_file

@@ -107,7 +107,8 @@ class Client:
         before anything is sent, anything else that gives them, such as a generator, is sent as it comes. Options are
         those of `streamlstm push`: `series` names values without a name, `skip_existing=True` leaves out what is there,
         `warm=True` gives series their history, which is stepped and not answered, `with_late=True` sends what the
-        stream's end has passed as late, `wait="1m"` waits until a daemon is through with all of it.
+        stream's end has passed as late, `wait="1m"` waits until a daemon is through with all of it, and raises
+        StoreError if a late value could not be put in its place.
 
         Raises TableError for what cannot be read, with nothing sent (of a generator: with how many were).
         """

@@ -9,11 +9,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from streamlstm.client.producer.answered import wait_until_answered
+from streamlstm.client.producer.answered import Wait
 from streamlstm.client.producer.corrections import one_correction, together_by
 from streamlstm.client.producer.lines import Format, Row
 from streamlstm.client.producer.records import each_row, is_record, is_records, rows_of
-from streamlstm.client.producer.refusals import Refusals
 from streamlstm.client.producer.run import AnyTime, Push, now_ms, packer_of
 from streamlstm.client.producer.sending import Sender
 from streamlstm.client.producer.sources import read_file, table_rows
@@ -100,7 +99,8 @@ def push(
 ) -> Pushed:
     """Send a table or records and wait until all of it is in; `log` is told of a server that is waited for.
 
-    `streams` are the partitions, or the one stream.
+    `streams` are the partitions, or the one stream. Raises StoreError if it is waited for that late values are put in
+    their places, and one is not.
     """
     if settings.get("warm") and settings.get("with_late"):
         raise UsageError(NOT_BOTH)
@@ -112,13 +112,14 @@ def push(
         say=lambda message: notes.append(in_python(message)),
     )
     rows = None if _is_flow(table) else _rows(table, chosen)
-    calm = AnyTime()
-    sender = Sender(nodes, retry_for_s=retry_for_s, pause=calm.pause, say=log)
+    calm, late = AnyTime(), bool(settings.get("with_late"))
+    sender = Sender(nodes, retry_for_s=retry_for_s, pause=calm.pause, say=log, gives_way=late)
+    wait = Wait(nodes, streams, sender, settings.get("wait"), asks=late)
     skipping = calm if settings.get("skip_existing") else None
     packers = [packer_of(sender, name, skipping, warm=settings.get("warm", False)) for name in streams]
     for packer in packers:
-        packer.takes_late = bool(settings.get("with_late"))
-        chosen.in_order = chosen.in_order and not packer.takes_late
+        packer.takes_late = late
+    chosen.in_order = chosen.in_order and not late
     run = Push(packers, sender, calm, settings.get("shift_years"), chosen.say)
     if rows is not None:
         run.send_rows(*rows)
@@ -126,13 +127,12 @@ def push(
         _flow(run, table, chosen)
     if dropped := run.dropped_line():
         chosen.say(dropped)
-    return _pushed(run, nodes, settings.get("wait"), notes)
+    return _pushed(run, wait, notes)
 
 
-def _pushed(run: Push, nodes: Nodes, wait_ms: int | None, notes: Sequence[str]) -> Pushed:
+def _pushed(run: Push, wait: Wait, notes: Sequence[str]) -> Pushed:
     """What a run came to, once it is answered if that is waited for."""
-    if wait_ms is not None:
-        wait_until_answered(nodes, run.last_ids, wait_ms / 1000)
+    wait.end(run.last_ids)
     summary = run.summary()
     return Pushed(**{**summary, "streams": tuple(summary["streams"])}, notes=tuple(notes))
 
@@ -152,19 +152,15 @@ def correct(
     """
     chosen = Format(source="the corrections")
     asked = [one_correction(*row, chosen) for row in rows]
-    refusals = Refusals(nodes, streams) if settings.get("wait") is not None else None
     calm = AnyTime()
-    sender = Sender(nodes, retry_for_s=retry_for_s, pause=calm.pause, say=log)
-    sender.take = None if refusals is None else refusals.take
+    sender = Sender(nodes, retry_for_s=retry_for_s, pause=calm.pause, say=log, gives_way=True)
+    wait = Wait(nodes, streams, sender, settings.get("wait"), asks=True)
     packers = [packer_of(sender, name, None) for name in streams]
     for packer in packers:
         packer.stay_behind(now_ms())
     run = Push(packers, sender, calm, 0, log)
     run.send_rows(asked, together_by(asked))
-    pushed = _pushed(run, nodes, settings.get("wait"), ())
-    if refusals is not None:
-        refusals.check()
-    return pushed
+    return _pushed(run, wait, ())
 
 
 def _is_flow(table: Any) -> bool:

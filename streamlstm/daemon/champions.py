@@ -21,8 +21,8 @@ class Champions:
         self._of: dict[str, Engine] = {}
         self.at_work: list[Engine] = [own]  # those that have streams, or the own
 
-    def open(self, stream: str, head: Head, model: StepModel) -> None:
-        """Begin a stream with its champion at the position the store holds."""
+    def open(self, stream: str, head: Head, model: StepModel, told: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """Begin a stream with its champion at the position the store holds; `told` is as of `Engine.open`."""
         engine = self._made.get(model.fingerprint)
         if engine is None:
             engine = self._made[model.fingerprint] = Engine(model, self.settings)
@@ -35,7 +35,7 @@ class Champions:
             former.forget(stream)
         for other in self._made.values():
             other.know(stream)
-        engine.open(stream, head)
+        engine.open(stream, head, told)
         self._of[stream] = engine
         self._look_who_works()
 

@@ -15,7 +15,7 @@ from streamlstm.daemon.sharing import Sharing
 from streamlstm.daemon.streams import Status, Stream, Streams
 from streamlstm.daemon.telemetry import Metrics
 from streamlstm.daemon.unreachable import UnreachableStreams
-from streamlstm.engine import Engine
+from streamlstm.engine import WINDOW, Engine
 from streamlstm.errors import ModelChangedError, StoreError, StoreForbidsError, StoreUnavailableError
 from streamlstm.models import StepModel
 from streamlstm.store import Head, Store
@@ -140,7 +140,8 @@ class Opening:
             head = self._store.open(name)
         if before is not None and is_before(head.position, before.position):
             say_rewound(name, before, head)
-        self._champions.open(name, head, champion)
+        told = self._store.kept(name, [WINDOW])[0] if self._own.checkpoint_every else ()
+        self._champions.open(name, head, champion, told)
         self._challengers.open(stream, head)
         stream.head, stream.cursor, stream.seen.position = head, head.position, head.position
         self._streams.set(stream, Status.OPEN)

@@ -3,6 +3,7 @@
 from streamlstm.engine.ahead import Ahead, Course, Fed, fed_steps, scored_column
 from streamlstm.engine.ahead_intervals import bounds_ahead, one_step, returned
 from streamlstm.engine.anomalies import anomaly_threshold
+from streamlstm.engine.checkpoints import WINDOW
 from streamlstm.engine.compiled import COMPILED, WITHOUT
 from streamlstm.engine.corrections import (
     MOST_TEXT_BYTES,

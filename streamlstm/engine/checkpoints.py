@@ -5,17 +5,23 @@ just before goes with the commit into the window's hash. There are two, taken in
 record from before any value of the last one to two windows, and what has to be read again for a correction is no more
 than two. It costs a record a window for each series in it, and the memory of two records for one. What is in the hashes
 is held against what the input gives (`daemon.replay.corrections`), so nothing rests on when they were written.
+
+A window's hash says itself where the window began (WINDOW), so that whoever serves the stream next goes on in it and
+does not keep later records in the place of those from before it. What is kept of a series leads to where it is: where a
+correction puts it elsewhere, a record of that place goes with the same commit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlstm.engine.corrected import Corrected
 from streamlstm.engine.series_cache import Arena
 from streamlstm.engine.sorted_items import Work
 from streamlstm.models import NEVER
@@ -25,6 +31,9 @@ from streamlstm.store.resp import EntryId
 
 Index = NDArray[np.int64]
 
+WINDOW = b"!window"  # beside series' names, none of which begins so: where the window began, its size, number and epoch
+_TOLD = re.compile(rb"([0-9]{1,18}) ([0-9]{1,18}) ([0-9]{1,18})")
+
 
 class WindowHead(Protocol):
     """What `keep_aside` has to know of a stream that is stepped; `results.StreamHead` has it."""
@@ -32,6 +41,7 @@ class WindowHead(Protocol):
     position: bytes
     answered: int
     window: Window
+    corrected: Corrected
 
 
 @dataclass(slots=True)
@@ -39,8 +49,20 @@ class Window:
     """Which of the windows one stream is in, and what is to be kept aside where the next one begins."""
 
     every: int = 0  # entries of a window; 0: nothing is kept
-    number: int = -1  # of the one that the last commit was in; -1 if this process has seen none
-    began_ms: int = NEVER  # time of the last entry before it; NEVER if this process has not seen it begin
+    epoch: int = 0  # of the stream's states: what was kept of others is not gone on with
+    number: int = -1  # of the one that the last commit was in; -1 if nobody is known to have kept records in one
+    began_ms: int = NEVER  # time of the last entry before records were kept in it; NEVER if that is not known
+
+    @classmethod
+    def taken_up(cls, told: Iterable[tuple[bytes, bytes]], every: int, epoch: int) -> Window:
+        """The window that was served last, by what the hashes say: positions, and what stands behind them."""
+        made = cls(every, epoch)
+        for position, text in told:
+            found = _TOLD.fullmatch(text)
+            size, number, of = map(int, found.groups()) if found else (0, 0, 0)
+            if every and (size, of) == (every, epoch) and number > made.number:
+                made.number, made.began_ms = number, EntryId.parse(position).time_ms
+        return made
 
     def is_due(self, answered: int, kept_in: Index) -> bool:
         """Whether there is something to be done before series are stepped that were last kept in windows (n,)."""
@@ -56,20 +78,36 @@ class Window:
             arena.kept_in[slots[times_ms > self.began_ms]] = self.number
 
     def keep(self, work: Work, head: WindowHead, arena: Arena, record_format: RecordFormat) -> Kept:
-        """The records that are kept before items are stepped."""
+        """The records that are kept before items are stepped: of series that have one, or that are corrected."""
         former, self.number = self.number, head.answered // self.every
-        begins = former >= 0 and former != self.number
-        if begins:
+        told = list[tuple[bytes, bytes]]()
+        if former != self.number:
             self.began_ms = EntryId.parse(head.position).time_ms
+            told = [(WINDOW, b"%b %d %d %d" % (head.position, self.every, self.number, self.epoch))]
         items = np.flatnonzero(work.slots >= 0)
         used, first = np.unique(work.slots[items], return_index=True)
         due = arena.kept_in[used] != self.number
-        used, first = used[due], items[first[due]]
-        arena.kept_in[used] = self.number
-        known = record_format.header(arena.rows)["steps"][used] > 0  # a series that begins has none
-        names = list(work.parsed.names.take(first[known]))
-        records = [head.position + b" " + arena.rows[slot].tobytes() for slot in used[known].tolist()]
-        return Kept(self.number % 2, begins, list(zip(names, records, strict=True)))
+        names = {slot: work.series_at(item) for slot, item in zip(used[due].tolist(), items[first[due]], strict=True)}
+        names |= {slot: name for name, slot in head.corrected.slots.items() if arena.kept_in[slot] != self.number}
+        records = self._records(names, head.position, arena, record_format)
+        return Kept(self.number % 2, former >= 0 and bool(told), [*told, *records])
+
+    def keep_restarted(self, kept: Kept, work: Work, arena: Arena, record_format: RecordFormat) -> Kept:
+        """The same with what series come to that are corrected among the items, once those are stepped."""
+        names = {int(work.slots[item]): work.series_at(item) for item in work.restarts}
+        if not names:
+            return kept
+        records = self._records(names, work.parsed.position, arena, record_format)
+        return replace(kept, records=[*kept.records, *records])
+
+    def _records(
+        self, names: Mapping[int, bytes], position: bytes, arena: Arena, record_format: RecordFormat
+    ) -> list[tuple[bytes, bytes]]:
+        """The records that series have in slots, as they are kept; one that begins has none."""
+        slots = np.array(list(names), np.int64)
+        arena.kept_in[slots] = self.number
+        known = slots[record_format.header(arena.rows)["steps"][slots] > 0]
+        return [(names[slot], position + b" " + arena.rows[slot].tobytes()) for slot in known.tolist()]
 
 
 def keep_aside(
@@ -78,3 +116,15 @@ def keep_aside(
     """What each stream's part of a batch keeps before it is stepped."""
     each = [(work, heads[work.parsed.stream]) for work in works]
     return [head.window.keep(work, head, arena, record_format) for work, head in each]
+
+
+def keep_restarted(
+    kept: Sequence[Kept],
+    works: Sequence[Work],
+    heads: Mapping[str, WindowHead],
+    arena: Arena,
+    record_format: RecordFormat,
+) -> list[Kept]:
+    """The same with what each keeps once it is stepped."""
+    each = [(one, work, heads[work.parsed.stream]) for one, work in zip(kept, works, strict=False)]
+    return [head.window.keep_restarted(one, work, arena, record_format) for one, work, head in each]

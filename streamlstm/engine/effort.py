@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.engine.parsing import Parsed
-from streamlstm.models import MOST_FILLED, Gaps
+from streamlstm.models import MOST_FILLED, NO_GAPS, Gaps
 
 Index = NDArray[np.int64]
 
@@ -61,6 +61,16 @@ class Effort(NamedTuple):
         longest = np.zeros(len(order), np.int64)
         np.maximum.at(longest, level, calls)
         return int(longest.sum() + calls.sum() // BESIDE)
+
+
+def waits(gaps: Gaps, times_ms: Index) -> Index:
+    """How many steps wait for the one before in the silence before each value of one series (n,), from the second on.
+
+    `times_ms` (n,) are of its values.
+    """
+    if gaps == NO_GAPS:
+        return np.zeros(len(times_ms), np.int64)
+    return _missing(gaps, np.diff(times_ms, prepend=times_ms[:1]))
 
 
 def _missing(gaps: Gaps, silences_ms: Index) -> Index:

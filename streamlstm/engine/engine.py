@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from streamlstm.common import EngineSettings
 from streamlstm.engine.anomalies import AnomalyFinder, anomaly_threshold
 from streamlstm.engine.answers import Answers
-from streamlstm.engine.checkpoints import keep_aside
+from streamlstm.engine.checkpoints import Window, keep_aside, keep_restarted
 from streamlstm.engine.corrected import Corrected, place_corrected
-from streamlstm.engine.dead_letters import first_items, write_letters
+from streamlstm.engine.dead_letters import write_letters
 from streamlstm.engine.effort import Effort
 from streamlstm.engine.few import ONE_STREAM, FewPath
 from streamlstm.engine.heartbeat import BeatingModel
@@ -85,11 +85,14 @@ class Engine:
         self._heads: dict[str, StreamHead] = {}
         self._keys: dict[bytes, int] = {}  # numbers in the table of the streams that were ever opened
 
-    def open(self, stream: str, head: Head) -> None:
-        """Begin a stream at the position the store holds; forgets what was cached of it."""
+    def open(self, stream: str, head: Head, told: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """Begin a stream at the position the store holds; forgets what was cached of it.
+
+        `told` is what was kept aside last, by `checkpoints.WINDOW`.
+        """
         self.forget(stream)
-        made = StreamHead(position=head.position, answered=head.answered, series=head.series)
-        made.window.every, self._heads[stream] = self.checkpoint_every, made
+        window = Window.taken_up(told, self.checkpoint_every, head.epoch)
+        self._heads[stream] = StreamHead(head.position, head.answered, head.series, window=window)
         self.know(stream)
 
     def know(self, stream: str) -> None:
@@ -230,6 +233,7 @@ class Engine:
         kept = keep_aside(works, self._heads, self.arena, self.format) if self.checkpoint_every else ()
         few = self._few.step(works[0], self.arena) if len(works) == 1 else None
         offsets, answers = (ONE_STREAM, few) if few is not None else self._step(works)
+        kept = keep_restarted(kept, works, self._heads, self.arena, self.format)
         results = [self._result(number, work, offsets, answers) for number, work in enumerate(works)]
         for result, records in zip(results, kept, strict=False):
             result.commit.kept = records
@@ -259,12 +263,19 @@ class Engine:
         silences = self._silences(work)
         if silences is not None:
             work.gaps = silences > self._silence_ms
-        effort = Effort.of(parsed, work.slots, silences, self.gaps, skip=self._skips)
-        entries = parsed.entries if effort is None else effort.entries()
-        if entries < parsed.entries:
+        if (entries := self._portion(work, silences)) < parsed.entries:
             work = work.first(entries)
-            self._leave_out(work.parsed)
+            self._heads[parsed.stream].leave_out(work.parsed, self.arena)
         return work
+
+    def portion(self, parsed: Parsed) -> int:
+        """How many entries the next step takes in one go at most, as far as records in memory tell."""
+        work = Work(parsed, parsed.slots)
+        return self._portion(work, self._silences(work))
+
+    def _portion(self, work: Work, silences: Index | None) -> int:
+        effort = Effort.of(work.parsed, work.slots, silences, self.gaps, skip=self._skips)
+        return work.parsed.entries if effort is None else effort.entries()
 
     def _silences(self, work: Work) -> Index | None:
         if self._silence_ms == NEVER:
@@ -274,18 +285,6 @@ class Engine:
             slots = np.where(np.isnan(work.parsed.values).any(axis=1), NO_SLOT, slots)
         times = work.parsed.item_times_ms
         return silences_in_batch(slots, times, header["time_ms"], header["steps"], self._silence_ms)
-
-    def _leave_out(self, parsed: Parsed) -> None:
-        """Forget bad records of series that are not among the entries that are left: they are loaded again later."""
-        head = self._heads[parsed.stream]
-        if head.unreadable:
-            asked = first_items(parsed, head.unreadable)
-            gone = [name for name in head.unreadable if name not in asked]
-            slots = np.array([self.arena.find(parsed.stream, name) for name in gone], np.int64)
-            self.arena.drop(slots)
-            head.begun = np.setdiff1d(head.begun, slots)
-            for name in gone:
-                del head.unreadable[name]
 
     def _begin_series(self, parsed: Parsed, find: Callable[[bytes], int]) -> Sequence[int]:
         """Give new series rows; returns the items that would begin one, had the stream not been at its limit."""

@@ -14,17 +14,20 @@ from dataclasses import replace
 import numpy as np
 
 from streamlstm.engine.corrections import Entry, Place
+from streamlstm.engine.effort import waits
 from streamlstm.engine.engine import Engine
 from streamlstm.engine.known_records import Known
 from streamlstm.engine.parsing import ALL_SERIES, COMMANDS, CORRECTIONS, RESET, WARM, Parsed, parse
 from streamlstm.engine.series_cache import NO_SLOT
+from streamlstm.models import NO_GAPS, Gaps
 from streamlstm.store import BEFORE_ANYTHING, About
 from streamlstm.store.resp import EntryId, Table, encode_read
 
 ENTRIES_AT_ONCE = 4_096  # stepped in one batch
+BESIDE = 64  # courses that are stepped beside each other
 
 _FIRST = EntryId(0, 0)
-_TOLD = tuple(16 * 4**power for power in range(7))  # entries before the end of a course: a record is told there
+_TOLD = tuple(16 * 4**power for power in range(12))  # steps before the end of a course: a record is told there
 _NO_LIMIT = 1 << 62  # whether a series had a place is seen by its record
 _STREAM = "again"  # of the engine that steps once more; nothing of it is ever stored
 
@@ -143,6 +146,13 @@ class SeriesCourse:
         """Those after one id up to another."""
         return self._entries[bisect_right(self._ids, after) : bisect_right(self._ids, end)]
 
+    def waits_between(self, after: EntryId, end: EntryId, gaps: Gaps) -> int:
+        """How many steps wait for the one before where what is between two ids is stepped."""
+        if gaps == NO_GAPS:
+            return 0
+        found = self._ids[bisect_right(self._ids, after) : bisect_right(self._ids, end)]
+        return int(waits(gaps, np.array([one.time_ms for one in found], np.int64)).sum())
+
     def put(self, place: Place, value: bytes) -> None:
         """Put a value in its place, or, where the series has none, between the others."""
         entry, name, left = place
@@ -173,34 +183,75 @@ class Again:
 
         None is that of a series without a value. Courses are stepped beside each other.
         """
-        names = [b"%d" % number for number in range(len(courses))]
+        made = list[list[Known]]()
+        for first in range(0, len(courses), BESIDE):
+            made += self._beside(courses[first : first + BESIDE])
+        return made
+
+    def _beside(self, courses: Sequence[tuple[bytes | None, Sequence[Entry]]]) -> list[list[Known]]:
+        """The same of so many that a batch has some entries of each."""
+        names, again = [b"%d" % number for number in range(len(courses))], self._engine
         stored = {name: record for name, (record, _) in zip(names, courses, strict=True) if record is not None}
         made: list[list[Known]] = [[] for _ in courses]
-        entries, ends = list[Entry](), dict[int, tuple[int, EntryId]]()
-        for number, (_, course) in enumerate(courses):
-            entries += [(entry, _as(names[number], fields)) for entry, fields in course]
-            for back in _TOLD:
-                if len(course) > 2 * back:
-                    ends[len(entries) - back] = number, EntryId.parse(course[-back - 1][0])
-        again, first = self._engine, 0
         again.open(_STREAM, replace(BEFORE_ANYTHING, series=len(stored)))
-        for end in sorted({*ends, *range(ENTRIES_AT_ONCE, len(entries), ENTRIES_AT_ONCE), len(entries)}):
-            while first < end:
-                batch = again.parse(encode_read({_STREAM: entries[first:end]}))
-                for unknown in again.begin(batch).values():
-                    again.admit(_STREAM, unknown, [stored.get(name) for name in unknown])
-                [result] = again.step(batch)
-                first += result.entries
-                for name in result.commit.removed:
-                    stored.pop(name, None)
-                stored.update(zip(result.commit.names, result.commit.records, strict=True))
-            if end in ends:
-                number, entry = ends[end]
-                made[number].append((entry, stored.get(names[number])))
+        ways = [_told(course, again.gaps) for _, course in courses]
+        at, each = [0] * len(courses), max(1, ENTRIES_AT_ONCE // len(courses))
+        for turn in range(len(_TOLD) + 1):
+            while entries := self._next(names, courses, at, [way[turn] for way in ways], each):
+                self._step(entries, stored)
+            for number, (_, course) in enumerate(courses):
+                if turn < len(_TOLD) and ways[number][turn] > 0 and ways[number][turn] not in ways[number][:turn]:
+                    last = EntryId.parse(course[ways[number][turn] - 1][0])
+                    made[number].append((last, stored.get(names[number])))
         for number, (record, course) in enumerate(courses):
             last = EntryId.parse(course[-1][0]) if course else _FIRST
             made[number].append((last, stored.get(names[number]) if course else record))
         return made
+
+    @staticmethod
+    def _next(
+        names: Sequence[bytes],
+        courses: Sequence[tuple[bytes | None, Sequence[Entry]]],
+        at: list[int],
+        ends: Sequence[int],
+        each: int,
+    ) -> list[Entry]:
+        """The next entries of courses that stand `at` some of theirs, up to `ends`; moves them on."""
+        found = list[Entry]()
+        for number, (_, course) in enumerate(courses):
+            first, at[number] = at[number], min(ends[number], at[number] + each)
+            found += [(entry, _as(names[number], fields)) for entry, fields in course[first : at[number]]]
+        return found
+
+    def _step(self, entries: Sequence[Entry], stored: dict[bytes, bytes]) -> None:
+        """Step entries, which are put into the records."""
+        again, first = self._engine, 0
+        while first < len(entries):
+            batch = again.parse(encode_read({_STREAM: entries[first:]}))
+            for unknown in again.begin(batch).values():
+                again.admit(_STREAM, unknown, [stored.get(name) for name in unknown])
+            [result] = again.step(batch)
+            first += result.entries
+            for name in result.commit.removed:
+                stored.pop(name, None)
+            stored.update(zip(result.commit.names, result.commit.records, strict=True))
+
+
+def _told(course: Sequence[Entry], gaps: Gaps) -> list[int]:
+    """Behind how many entries of a course its records are told: for each turn, the last is the end.
+
+    Steps before the end count, those of gaps too; where it does not have twice as many, none are told in that turn.
+    """
+    count = len(course)
+    before = np.arange(1, count + 1)  # steps from before each of the last entries on to the end
+    if gaps != NO_GAPS:
+        times = np.array([int(entry.partition(b"-")[0]) for entry, _ in course], np.int64)
+        before += np.cumsum(waits(gaps, times)[::-1])
+    made = [0]
+    for steps in reversed(_TOLD):
+        is_told = count > 0 and before[-1] > 2 * steps
+        made.append(count - 1 - int(np.searchsorted(before, steps)) if is_told else made[-1])
+    return [*made[1:], count]
 
 
 def _as(name: bytes, fields: Sequence[bytes]) -> list[bytes]:

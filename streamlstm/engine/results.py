@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 from streamlstm.engine.checkpoints import Window
 from streamlstm.engine.corrected import Corrected
+from streamlstm.engine.dead_letters import first_items
 from streamlstm.engine.known_records import KnownRecords
+from streamlstm.engine.parsing import Parsed
+from streamlstm.engine.series_cache import Arena
 from streamlstm.store import Commit
 
 Index = NDArray[np.int64]
@@ -34,6 +37,18 @@ class StreamHead:
     window: Window = field(default_factory=Window)
     corrected: Corrected = field(default_factory=Corrected)  # series that go on from other records with the next batch
     known: KnownRecords = field(default_factory=KnownRecords)
+
+    def leave_out(self, parsed: Parsed, arena: Arena) -> None:
+        """Forget bad records of series that are not among the entries that are left: they are loaded again later."""
+        if not self.unreadable:
+            return
+        asked = first_items(parsed, self.unreadable)
+        gone = [name for name in self.unreadable if name not in asked]
+        slots = np.array([arena.find(parsed.stream, name) for name in gone], np.int64)
+        arena.drop(slots)
+        self.begun = np.setdiff1d(self.begun, slots)
+        for name in gone:
+            del self.unreadable[name]
 
 
 @dataclass(slots=True, kw_only=True)

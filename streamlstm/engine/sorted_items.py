@@ -159,6 +159,13 @@ class Work:
         names |= {int(self.slots[item]): self.parsed.restarts[item][0] for item in self.restarts}
         return [*removed, *(names[slot] for slot in gone.tolist() if slot in names)]
 
+    def series_at(self, item: int) -> bytes:
+        """The series of an item that has a slot: of a command the one it names."""
+        restart = self.parsed.restarts.get(item)
+        if restart is not None:
+            return restart[0]
+        return self.parsed.texts[item] if self.parsed.names[item] == RESET else self.parsed.names[item]
+
     def _unnamed(self, item: int) -> Flaw | None:
         """Why an item names no series, if it does not; what stands for others of its entry has no name at all."""
         found = self.parsed.wrong.get(item)

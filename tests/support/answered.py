@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import random
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import partial
 
 from streamlstm.common import EngineSettings
 from streamlstm.daemon.replay import Source, prepare
 from streamlstm.daemon.replay.corrections import MOST_ENTRIES
-from streamlstm.engine import CORRECTIONS, Engine
+from streamlstm.engine import CORRECTIONS, WINDOW, Engine
 from streamlstm.models import Model
 from streamlstm.store.memory import MemoryServer, MemoryStore, MemoryStream
 from streamlstm.store.resp import EntryId
@@ -28,22 +28,22 @@ def answer(
     every: int = 0,
     lost: Sequence[int] = (),
     limit: int = MOST_ENTRIES,
+    restarts: Container[bytes] = (),
     **options: object,
 ) -> MemoryStream:
     """What comes of entries, read in batches of random size or so many; some records are evicted between them.
 
     With records kept aside `every` so many entries, the input retains twice as many, and nothing else is remembered.
-    Behind each batch in turn so many of the first entries are `lost`, and up to `limit` are read again.
+    Behind each batch in turn so many of the first entries are `lost`, and up to `limit` are read again. Behind some
+    entries another process goes on.
     """
     rng, server = random.Random(seed), MemoryServer()
     sizes = itertools.chain(most, itertools.repeat(most[-1])) if isinstance(most, Sequence) else itertools.repeat(most)
     for entry, fields in traffic:
         server.add("values", entry, *fields)
     memory = rng.choice([1, 1 << 20])
-    engine = Engine(model, EngineSettings(max_series_memory_bytes=memory, **options))  # type: ignore[arg-type]
-    store = MemoryStore(server)
-    engine.checkpoint_every = every
-    engine.open("values", store.open("values"))
+    store, settings = MemoryStore(server), EngineSettings(max_series_memory_bytes=memory, **options)  # type: ignore[arg-type]
+    engine = _opened(model, settings, store, every)
     source = Source(
         read=partial(store.read, "values"),
         load=partial(store.load, "values"),
@@ -67,7 +67,16 @@ def answer(
         if every and (gone := bisect_right(held.ids, EntryId.parse(cursor)) - 2 * every) > 0:
             del held.ids[:gone], held.fields[:gone]
             engine.known("values").forget(b"a")
+        if cursor in restarts:
+            engine = _opened(model, settings, store, every)
         gone = next(losing, 0)
         del held.ids[:gone], held.fields[:gone]
     assert engine.series("values") == len(server.stream("values").state)
     return server.stream("values")
+
+
+def _opened(model: Model, settings: EngineSettings, store: MemoryStore, every: int) -> Engine:
+    engine = Engine(model, settings)
+    engine.checkpoint_every = every
+    engine.open("values", store.open("values"), store.kept("values", [WINDOW])[0])
+    return engine

@@ -34,6 +34,11 @@ def corrections_not_proved(patch: Patch) -> None:
     patch.setattr(Making, "_agree", lambda *_: True)
 
 
+def any_past_taken_for_that_before_a_silence(patch: Patch) -> None:
+    """A late value joins what a silence parted, though what was before that silence is gone."""
+    patch.setattr(streamlstm.daemon.replay.making, "begun_anew", lambda *_: set())
+
+
 def earlier_corrections_forgotten(patch: Patch) -> None:
     """A correction takes back those before it."""
 
@@ -126,6 +131,10 @@ OF_CORRECTIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "series taken for new": ("corrections", series_taken_for_new),
     "corrections not stored": ("corrections", corrections_not_stored),
     "corrections not proved": ("corrections and lost input", corrections_not_proved),
+    "any past taken for that before a silence": (
+        "corrections and lost input",
+        any_past_taken_for_that_before_a_silence,
+    ),
     "earlier corrections forgotten": ("corrections", earlier_corrections_forgotten),
     "corrections read too far": ("corrections", corrections_read_too_far),
     "corrections made past values": ("corrections", corrections_made_past_values),

@@ -135,9 +135,9 @@ KINDS = {
         options={"corrected": 0.3, "idle_ms": 6000, "extras": Extras(interval=0.9, score=True)},
     ),
     "corrections and lost input": Kind(
-        expected=("lost input", "lost unread input", "corrections refused"),
+        expected=("lost input", "lost unread input", "corrections refused", "removed idle"),
         faults=Faults(lose_input=0.04, rewind=0.0),
-        options={"corrected": 0.3, "odd": 0.0},
+        options={"corrected": 0.3, "odd": 0.0, "idle_ms": 10_000},
     ),
     "corrections from checkpoints": Kind(
         expected=(*_around("kept"), "lost input", "corrections refused", "rewind"),

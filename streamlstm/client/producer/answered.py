@@ -1,16 +1,44 @@
-"""Wait until a daemon has answered what was pushed."""
+"""Wait until a daemon has answered what was pushed, and hear what of it was refused."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from streamlstm.client.producer.refusals import Refusals
+from streamlstm.client.producer.sending import Sender
 from streamlstm.common import counted
 from streamlstm.errors import StoreError
 from streamlstm.store import Keys, read_position
 from streamlstm.store.resp import Nodes, is_before
 
 LOOK_S = 0.1
+
+
+class Wait:
+    """What one run waits for in the end, if it waits."""
+
+    def __init__(
+        self, nodes: Nodes, streams: Sequence[str], sender: Sender, within_ms: int | None, *, asks: bool
+    ) -> None:
+        """Before anything is sent; `asks`: corrections, or late values, are among it, which may be refused.
+
+        Raises StoreError if that could not be heard of, as dead letters cannot be read.
+        """
+        self._nodes, self._within_ms = nodes, within_ms
+        self._refusals = Refusals(nodes, streams) if asks and within_ms is not None else None
+        if self._refusals is not None:
+            sender.take = self._refusals.take
+
+    def end(self, last: Mapping[str, bytes]) -> None:
+        """Wait until each stream is answered up to its `last` entry.
+
+        Raises StoreError if one is not in time, or if something that was asked for was refused.
+        """
+        if self._within_ms is not None:
+            wait_until_answered(self._nodes, last, self._within_ms / 1000)
+        if self._refusals is not None:
+            self._refusals.check()
 
 
 def wait_until_answered(nodes: Nodes, last: Mapping[str, bytes], within_s: float) -> None:

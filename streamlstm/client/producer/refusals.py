@@ -1,17 +1,20 @@
-"""Corrections that were sent and are not made: they are dead letters by the time they are answered."""
+"""Corrections, and late values, that were sent and are not made: dead letters by the time they are answered."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from streamlstm.common import counted
-from streamlstm.engine import CORRECTIONS
+from streamlstm.engine import CORRECT, CORRECTIONS, LATE
 from streamlstm.errors import StoreError
 from streamlstm.store import Keys, letters_about
-from streamlstm.store.resp import BEGINNING, Nodes, beyond, paired
+from streamlstm.store.resp import BEGINNING, Nodes, beyond, bulk, paired
 
 PAGE = 1_000  # dead letters of one command
+
+_ASKING = tuple(bulk(name) for name in CORRECTIONS)
 
 
 class _Before(NamedTuple):
@@ -33,32 +36,34 @@ class Refusals:
             self._before[stream] = _Before(last[0][0] if last else BEGINNING, self._added(stream))
         self._sent = {stream: set[bytes]() for stream in self._before}  # ids of entries
 
-    def take(self, stream: str, entry: bytes) -> None:
-        """An entry that was sent is in."""
-        self._sent[stream].add(entry)
+    def take(self, stream: str, entry: bytes, command: bytes) -> None:
+        """An entry is in that was sent by a command; what asks for nothing is not remembered."""
+        if any(one in command for one in _ASKING):
+            self._sent[stream].add(entry)
 
     def check(self) -> None:
         """Raise StoreError, with the first of them and why, if some of what was sent and is answered was not made.
 
         Also if nobody knows, as dead letters that were written meanwhile are gone.
         """
-        count, first, gone = 0, "", list[str]()
+        found, first, gone = Counter[bytes](), "", list[str]()
         for stream in [stream for stream, sent in self._sent.items() if sent]:
             added, letters = self._added(stream), 0  # in this order: others go on writing
             for page in self._since(stream):
                 letters += len(page)
-                for (entry, _, text), why in letters_about(CORRECTIONS, page).items():
+                for (entry, name, text), why in letters_about(CORRECTIONS, page).items():
                     if entry in self._sent[stream]:
-                        count += 1
+                        found[name] += 1
                         first = first or f"{text.decode('utf-8', 'backslashreplace')!r}: {why}"
             gone += [stream] if self._has_lost(stream, added, letters) else []
-        if count:
-            were = f"{counted(count, 'correction')} {'was' if count == 1 else 'were'} not made"
+        if found:
+            verb = "made" if found[CORRECT] else "taken"
+            were = f"{_listed(found)} {'was' if found.total() == 1 else 'were'} not {verb}"
             least = "at least " if gone else ""  # dead letters that were written meanwhile are gone
             raise StoreError(f"{least}{were}, the first {first}; `streamlstm tail STREAM --dead` shows all")
         if gone:
             raise StoreError(
-                f"whether all corrections were made is not known: dead letters of {gone[0]!r} that were written "
+                f"whether all that was asked for was made is not known: dead letters of {gone[0]!r} that were written "
                 "meanwhile are gone; have `serve` keep more of them"
             )
 
@@ -83,3 +88,8 @@ class Refusals:
             return 0
         added: int | None = dict(paired(self._nodes.call(stream, "XINFO", "STREAM", key))).get(b"entries-added")
         return added
+
+
+def _listed(found: Mapping[bytes, int]) -> str:
+    words = {CORRECT: "correction", LATE: "late value"}
+    return " and ".join(counted(found[name], word) for name, word in words.items() if name in found)

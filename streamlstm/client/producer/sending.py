@@ -3,6 +3,7 @@
 What a server refuses it has not done, so it is asked again: where a Cluster redirects to (MOVED, ASK), or once what
 passes has passed (LOADING, READONLY, CLUSTERDOWN, a failover, memory that is full). What a lost connection leaves open
 is looked for in the stream before it is sent again. Nothing is sent before the batch before it is known to be in.
+Entries that have to stand behind a stream's end give way to what others send (`client.producer.giving_way`).
 """
 
 from __future__ import annotations
@@ -10,14 +11,28 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 import hiredis
 
+from streamlstm.client.producer.giving_way import TRIES, EndMovedError, end_of, placed
+from streamlstm.client.producer.packing import OLD_MS
 from streamlstm.common import counted
 from streamlstm.errors import StoreError, StoreNotNowError, StoreUnavailableError
-from streamlstm.store.resp import BEGINNING, Address, Connection, Nodes, at, beyond, checked, pack, parse_replies
+from streamlstm.store.resp import (
+    BEGINNING,
+    Address,
+    Connection,
+    EntryId,
+    Nodes,
+    at,
+    beyond,
+    checked,
+    pack,
+    parse_replies,
+)
 
 MOST_COMMANDS = 5_000  # of one transaction, which holds up everybody else on the server
 PAUSE_S = 0.25  # between two attempts
@@ -77,13 +92,16 @@ class Sender:
         retry_for_s: float,
         pause: Callable[[float], None] = time.sleep,
         say: Callable[[str], None] = _say_nothing,
+        gives_way: bool = False,
     ) -> None:
         """`retry_for_s`: how long a server that is away or refuses is asked again; `pause` waits so many seconds.
 
-        `say` is told when a server is waited for, and when it is there again.
+        `say` is told when a server is waited for, and when it is there again. `gives_way`: ids of entries are the next
+        free ones where others have taken theirs.
         """
-        self._say = say
-        self.take: Callable[[str, bytes], None] | None = None  # told the stream and the id of each entry that is in
+        self._say, self._gives_way = say, gives_way
+        # Told the stream, the id and the command of each entry that is in.
+        self.take: Callable[[str, bytes, bytes], None] | None = None
         self.tallies: dict[str, Tally] = {}
         self._nodes = nodes
         self._retry_for_s = retry_for_s
@@ -129,6 +147,9 @@ class Sender:
             part = slice(first, first + MOST_COMMANDS)
             batch = _Batch(stream, commands[part], counts[part], self._ends.get(stream, BEGINNING))
             self._awaited.append(batch)
+            if self._gives_way:
+                self.settle()
+                continue
             try:
                 connection = self._ready(stream)
                 batch.connection, batch.server, batch.open = connection, connection.address.url, True
@@ -153,7 +174,8 @@ class Sender:
                     self._count(batch, self._replies(batch, connection))
             except StoreUnavailableError as error:
                 batch.trouble = error
-            if batch.trouble is not None or batch.open:  # open without trouble: a wait for it was broken off
+            # Open without trouble: a wait for it was broken off. What gives way has not been sent yet.
+            if batch.trouble is not None or batch.open or not batch.server:
                 left.append(batch)
         self._awaited = left
         if not insist:
@@ -168,6 +190,8 @@ class Sender:
         if isinstance(done, list):
             return done
         batch.open = False
+        if done is None:
+            raise EndMovedError(batch.stream, connection.address)
         if isinstance(multi, hiredis.ReplyError) and not all(isinstance(one, hiredis.ReplyError) for one in queued):
             return queued  # the rights to MULTI were taken away: each entry was taken or refused by itself
         refused = next(reply for reply in (multi, *queued, done) if isinstance(reply, hiredis.ReplyError))
@@ -187,20 +211,33 @@ class Sender:
                 found = self._find(batch, connection, asking)
                 if found is not None:
                     return found
-            batch.server, batch.open = connection.address.url, True
-            connection.send((_ASKING if asking else b"") + batch.packed())
-            if asking:
-                checked(connection.receive(), connection.address)
-            return self._replies(batch, connection)
+            for left in reversed(range(TRIES)):
+                if self._gives_way:
+                    self._place(batch, connection, asking, is_last=not left)
+                batch.server, batch.open = connection.address.url, True
+                connection.send((_ASKING if asking else b"") + batch.packed())
+                if asking:
+                    checked(connection.receive(), connection.address)
+                with suppress(EndMovedError) if left else nullcontext():
+                    return self._replies(batch, connection)
+            raise AssertionError("the last try returns or raises")
 
         return attempt
+
+    def _place(self, batch: _Batch, connection: Connection, asking: bool, *, is_last: bool) -> None:
+        """Put a batch behind its stream's end; the last time under any ids, if others go on with ids of now."""
+        anyhow = is_last and EntryId.parse(batch.after).time_ms > time.time_ns() // 1_000_000 - OLD_MS
+        end = end_of(connection, batch.stream, watch=not anyhow, before=_ASKING if asking else b"")
+        batch.after, batch.commands = bytes(end), placed(batch.commands, end, anyhow=anyhow)
 
     def _find(self, batch: _Batch, connection: Connection, asking: bool) -> list[bytes] | None:
         """The ids of a batch in its stream, where its entries stand together; None if they are not there."""
         wanted, entries = batch.entries(), _entries(connection, asking, batch.stream, batch.after)
         if wanted[0][0] != b"*":
-            last = wanted[-1][0]  # if it is in, all are; a daemon may have answered and trimmed it meanwhile
-            is_in = last in {entry_id for entry_id, _ in entries} or last == _end(connection, asking, batch.stream)
+            # If the last is in, all are; a daemon may have answered and trimmed it meanwhile. Others may have its id.
+            last, there = wanted[-1], dict(entries)
+            is_gone = last[0] not in there and last[0] == _end(connection, asking, batch.stream)
+            is_in = is_gone or (last[0] in there and (not self._gives_way or there[last[0]] == last[1]))
             return [entry_id for entry_id, _ in wanted] if is_in else None
         fields = [found for _, found in wanted]
         for first in range(len(entries) - len(fields) + 1):
@@ -214,7 +251,7 @@ class Sender:
         refused: hiredis.ReplyError | None = None
         batch.open = False
         tally = self.tallies.setdefault(batch.stream, Tally(batch.server))
-        for reply, count in zip(replies, batch.counts, strict=True):
+        for reply, count, command in zip(replies, batch.counts, batch.commands, strict=True):
             if isinstance(reply, hiredis.ReplyError):
                 refused = refused or reply
                 continue
@@ -222,7 +259,7 @@ class Sender:
             tally.values += count
             tally.first, tally.last = tally.first or reply, reply
             if self.take is not None:
-                self.take(batch.stream, reply)
+                self.take(batch.stream, reply, command)
         if tally.last:
             self._ends[batch.stream] = tally.last
         if refused is not None:

@@ -6,14 +6,18 @@ beside the commits, so nothing is kept of what agrees.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from streamlstm.daemon.replay.replay import PAGE
 from streamlstm.errors import StoreError
 from streamlstm.store import Anomalies, Commit, DeadLetter, Keys
 from streamlstm.store.record import RecordFormat
-from streamlstm.store.resp import Connection, EntryId, beyond, paired
+from streamlstm.store.resp import Connection, EntryId, beyond, checked, pack, paired
+
+MOST_ASKED = 1_000  # entries at once
 
 Entry = tuple[bytes, list[bytes]]  # an id, and names with texts in turn
 
@@ -75,7 +79,9 @@ class DeadLetters:
         """Those of entries up to `after` are passed over; the oldest may be missing if the stream was trimmed."""
         self._connection, self._input = connection, keys.input
         self._stored = (letter_of(entry) for entry in _entries(connection, keys.dead, b"0-0", b"+"))
-        self._next: StoredLetter | None = next(self._stored, None)
+        self._ahead = deque[StoredLetter]()  # the next ones, as far as they were looked at
+        self._there = dict[EntryId, bool]()  # whether the entries are that some of these are about
+        self._asked = 1  # how many of them were asked for last
         self._may_be_trimmed = may_be_trimmed
         begin = EntryId.parse(after)
         while self._next is not None and self._next.entry is not None and self._next.entry <= begin:
@@ -114,16 +120,39 @@ class DeadLetters:
         while self._next is not None and (self._next.entry is None or self._next.entry < entry):
             difference = _answers_nothing(self._next)
             about = self._next.entry
-            if about is None or self._connection.call("XRANGE", self._input, bytes(about), bytes(about)):
+            if about is None or self._is_there(about):
                 return difference
             self.gone += 1
             self.first_gone = self.first_gone or difference
             self._keep()
         return None
 
+    def _is_there(self, about: EntryId) -> bool:
+        """Whether the input has the entry that the next one is about.
+
+        Where many are gone, one behind the other, ever more of them are asked for at once.
+        """
+        if about not in self._there:
+            self._ahead.extend(islice(self._stored, max(0, self._asked - len(self._ahead))))
+            ids = dict.fromkeys(one.entry for one in islice(self._ahead, self._asked) if one.entry is not None)
+            asked = [(one, bytes(one)) for one in ids]
+            self._connection.send(b"".join(pack("XRANGE", self._input, one, one) for _, one in asked))
+            replies = [self._connection.receive() for _ in asked]
+            found = [bool(checked(one, self._connection.address, "XRANGE")) for one in replies]
+            self._there = dict(zip(ids, found, strict=True))
+            self._asked = min(2 * self._asked, MOST_ASKED)
+        return self._there[about]
+
+    @property
+    def _next(self) -> StoredLetter | None:
+        if not self._ahead:
+            self._ahead.extend(islice(self._stored, 1))
+        return self._ahead[0] if self._ahead else None
+
     def _keep(self) -> None:
         """Go on to the next one: what comes after one that is kept cannot have been trimmed."""
-        self._next, self._may_be_trimmed = next(self._stored, None), False
+        self._ahead.popleft()
+        self._may_be_trimmed = False
 
 
 class StoredLetter(NamedTuple):

@@ -43,6 +43,7 @@ from streamlstm.store.resp import EntryId
 
 AT_ONCE = 8  # entries that correct a series, whose courses are stepped beside each other
 MOST_AGAIN = 32_768  # entries that are stepped again for one batch, beyond those for its first entry
+MOST_WAITS = 8_192  # of the steps for these, one after the other: those of gaps
 
 
 class ApartError(Exception):
@@ -303,9 +304,10 @@ class Making:
 
     def _step(self, events: Sequence[Event]) -> list[Event]:
         """Step series again as they are to be; the events that have their record, which may be fewer."""
-        done, stepped = list[Event](), 0
+        done, stepped, waited, gaps = list[Event](), 0, 0, self._engine.gaps
         while len(done) < len(events):
             taken, courses = dict[bytes, list[Event]](), list[tuple[bytes | None, Sequence[Entry]]]()
+            longest = 0  # of those that are stepped beside each other
             for event in events[len(done) :]:
                 series, mine = self._series[event.series], taken.setdefault(event.series, [])
                 if len(mine) == AT_ONCE:
@@ -313,7 +315,9 @@ class Making:
                 after, record = series.correct(event)
                 course = series.course.between(after, event.end)
                 stepped += len(course)
-                if event.entry >= self._leading and stepped > MOST_AGAIN and len(done) + len(courses):
+                longest = max(longest, series.course.waits_between(after, event.end, gaps))
+                is_too_much = stepped > MOST_AGAIN or waited + longest > MOST_WAITS
+                if event.entry >= self._leading and is_too_much and len(done) + len(courses):
                     self._end_before(event.entry)
                     break
                 mine.append(event)
@@ -324,6 +328,7 @@ class Making:
             for name, mine in taken.items():
                 self._series[name].learn(mine)
             done += now
+            waited += longest
             if len(done) < len(events) and events[len(done)].entry >= self._limit:
                 break
         ended = [event.entry for event in done if event.record is None]

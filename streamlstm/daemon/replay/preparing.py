@@ -20,6 +20,9 @@ def prepare(engine: Engine, parsed: Parsed, source: Source) -> Parsed:
     asking = correcting_entries(first)
     if not asking:
         return first
+    if asking[-1] and (portion := engine.portion(first)) < first.entries:  # the rest would be read, and made, again
+        first = first.first(portion)
+        asking = correcting_entries(first)
     known, is_parted = engine.known(parsed.stream), False
     if len(asking) > known.together:
         first, asking = first.first(asking[known.together]), asking[: known.together]

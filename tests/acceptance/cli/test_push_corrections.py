@@ -12,9 +12,9 @@ import pytest
 import redis
 
 import streamlstm
-from streamlstm.client import Refusals
 from streamlstm.client.connection import connect_all
 from streamlstm.client.producer.packing import partition_of
+from streamlstm.client.producer.refusals import Refusals
 from streamlstm.errors import StoreError, TableError
 from streamlstm.store.resp.address import Address
 from streamlstm.store.resp.connection import Connection
@@ -156,6 +156,35 @@ def test_what_could_not_be_corrected_is_a_failure(
         daemon.kill()
 
 
+@pytest.mark.parametrize("policy", ["correct", "dead"])
+def test_late_values_that_are_not_taken_are_a_failure(
+    policy: str, run: Run, client: redis.Redis, redis_url: str, tmp_path: Path
+) -> None:
+    """With --wait push says which late value was refused, and why; so does Python."""
+    (tmp_path / "model.onnx").write_bytes(models.lstm(4))
+    daemon = serve(tmp_path, tmp_path / "model.onnx", "--redis", redis_url, "--stream", "values", "--late", policy)
+    try:
+        daemon.ready()
+        late = ("push", "values", "--with-late", "--wait", "1m")
+        first = b"a,2024-01-01T00:00:01Z,1\na,2024-01-01T00:00:03Z,3\n"
+        assert run(*late, stdin=first).returncode == 0
+        done = run(*late, stdin=b"a,2024-01-01T00:00:02Z,2\na,2024-01-01T00:00:01Z,2\na,2024-01-01T00:00:04Z,2\n")
+        assert done.returncode == 1
+        said = {
+            "correct": b"1 late value was not taken, the first 'a 1704067201000-0 2': nothing is corrected: the entry",
+            "dead": b"2 late values were not taken, the first 'a 1704067202000-0 2': nothing is corrected: the value",
+        }
+        assert said[policy] in done.stderr
+        assert b"pushed 3 values" in done.stderr
+        with streamlstm.Client(redis_url) as own:
+            assert own.push([("a", "2024-01-01T00:00:05Z", 1.0)], with_late=True, wait="1m").values == 1
+            with pytest.raises(StoreError, match=r"1 late value was not taken, the first 'a 1704067203000-0 9\.0': "):
+                own.push([("a", "2024-01-01T00:00:03Z", 9.0)], with_late=True, wait="1m")
+            assert own.push([("a", "2024-01-01T00:00:03Z", 9.0)], with_late=True).values == 1, "nobody waits"
+    finally:
+        daemon.kill()
+
+
 def test_only_own_refusals_are_told_and_lost_ones_not_passed_over(redis_url: str, client: redis.Redis) -> None:
     """Several processes send at once, so ids lie among each other; what is gone may have been a refusal."""
 
@@ -166,7 +195,7 @@ def test_only_own_refusals_are_told_and_lost_ones_not_passed_over(redis_url: str
     def refusals() -> Refusals:
         made = Refusals(nodes, ["values"])
         for entry in (b"3-0", b"5-0"):
-            made.take("values", entry)
+            made.take("values", entry, b"$5\r\n!late\r\n")
         return made
 
     with closing(connect_all(redis_url, ["values"])) as nodes:

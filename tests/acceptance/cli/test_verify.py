@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import redis
 
+from streamlstm.client.connection import connect_all
+from streamlstm.daemon.replay.comparison import DeadLetters
 from streamlstm.engine.engine import Engine
 from streamlstm.models.model import Model
 from streamlstm.store.keys import Keys
@@ -180,3 +184,59 @@ def test_another_model_is_refused(run: Run, answer: Callable[..., None], tmp_pat
     done = run("verify", "other.onnx")
     assert done.returncode == 1
     assert "verify with the model that is served" in done.stderr.decode()
+
+
+def test_several_streams_are_verified_each(run: Run, client: redis.Redis, redis_url: str, model: Model) -> None:
+    """By name or in a range; what differs, or cannot be verified, is said of each, and the others are all the same."""
+    names = [f"values:{{{part}}}" for part in range(3)]
+    for name in names:
+        for number in range(1, 5):
+            client.execute_command("XADD", name, f"{number}-0", "a", str(number))
+    store = RedisStore(redis_url, block_ms=1)
+    pump(Engine(model), store, names)
+    store.close()
+    done = run("verify", "model.onnx", "values:{0..2}", "--json")
+    each = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(one["stream"], one["entries"], one["difference"]) for one in each] == [(name, 4, None) for name in names]
+    assert done.returncode == 0
+    client.hset(Keys(names[0]).state, "b", "no record")
+    client.delete(Keys(names[1]).meta)
+    done = run("verify", "model.onnx", "values:{0..1}", names[2], names[2])
+    assert done.returncode == 1
+    assert b"values:{0} differs: series 'b'" in done.stderr
+    assert b"values:{1}': the stream 'values:{1}' has not been served yet" in done.stderr
+    assert done.stdout.count(b"to the bit") == 1
+    refused = run("verify", "model.onnx", *names, "--from", "some.state")
+    assert refused.returncode == 2
+    assert b"the states of one stream" in refused.stderr
+    assert run("verify", "model.onnx", "values:{2..0}").returncode == 2
+    for command in (("verify", "model.onnx"), ("status",), ("model", "list")):
+        assert b"is not UTF-8 text" in run(*command, "values", os.fsdecode(b"val\xff")).stderr
+
+
+def test_entries_of_dead_letters_that_are_gone_are_asked_for_together(redis_url: str, client: redis.Redis) -> None:
+    """Of a thousand of them a handful of requests are made; one of an entry that is there is still found."""
+    for number in range(1, 1001):
+        fields = ["id", f"{number}-0", "series", "a", "value", "x", "error", "why"]
+        client.execute_command("XADD", KEYS.dead, f"{number}-0", *fields)
+    for entry in ("700-0", "2000-0"):
+        client.execute_command("XADD", KEYS.input, entry, "a", "1")
+    with closing(connect_all(redis_url, [KEYS.input])) as nodes:
+        connection = nodes.connection(KEYS.input)
+        asked, send = list[bytes](), connection.send
+
+        def noted(packed: bytes) -> None:
+            asked.append(packed)
+            send(packed)
+
+        connection.send = noted  # type: ignore[method-assign]
+        letters = DeadLetters(connection, KEYS, b"0-0", may_be_trimmed=False)
+        found = letters.end(b"1500-0")
+        assert found is not None
+        assert str(found.entry) == "700-0"
+        assert letters.gone == 699
+        assert len(asked) < 20
+        client.delete(KEYS.input)
+        again = DeadLetters(connection, KEYS, b"10-0", may_be_trimmed=False)
+        assert again.end(b"1500-0") is None
+        assert again.gone == 990

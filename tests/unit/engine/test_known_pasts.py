@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 
-from streamlstm.engine import moments
+from streamlstm.common import EngineSettings
+from streamlstm.daemon.replay import making
+from streamlstm.engine import effort, moments
+from streamlstm.engine.effort import waits
 from streamlstm.engine.engine import Engine
+from streamlstm.engine.past import Again
+from streamlstm.store.resp import EntryId
 from support import models
 from support.answered import answer
 from support.compare import assert_states_equal
@@ -55,3 +63,46 @@ def test_a_correction_that_is_refused_takes_nothing_kept_aside_away(monkeypatch:
     assert held.kept[1][b"a"].split()[0] == b"300-0"
     oracle = Oracle(MODEL).feed([one for one in traffic if one[0] != "381-0"])
     assert_states_equal(held.state, oracle, Engine(MODEL).format)
+
+
+def test_corrections_of_a_series_with_gaps_are_not_made_for_what_is_not_stepped_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A read is stepped in portions, as gaps take long; what later ones correct is not stepped again for each."""
+    stepped = list[int]()
+    after = Again.after
+
+    def noted(again: Again, courses: Any) -> Any:
+        found = [np.array([int(entry.partition(b"-")[0]) for entry, _ in course], np.int64) for _, course in courses]
+        stepped.append(max((int(waits(again._engine.gaps, one).sum()) for one in found), default=0))
+        return after(again, courses)
+
+    monkeypatch.setattr(Again, "after", noted)
+    monkeypatch.setattr(effort, "MOST_STEPS", 200)
+    monkeypatch.setattr(making, "MOST_WAITS", 200)
+    traffic, truth, now = list[Any](), list[Any](), 0
+    for number in range(1, 301):
+        now += 41_000 if number % 6 == 0 else 1000
+        traffic.append((f"{now}-0", ["a", str(number % 7)]))
+        truth.append((f"{now}-0", ["a", str(number % 7)]))
+        if number % 30 == 3 and number > 60:
+            traffic[-1][1][:0] = ["!correct", f"a {truth[-2][0]} {number}.5"]
+            truth[-2][1][1] = f"{number}.5"
+    held = answer(MODEL, traffic, most=500, gap_after_ms=5000, spacing_ms=1000)
+    assert not held.dead
+    assert sum(stepped) < 800, "480; made for a whole read each time it is 1,200"
+    assert held.state == answer(MODEL, truth, gap_after_ms=5000, spacing_ms=1000).state
+
+
+def test_where_gaps_are_long_records_are_told_at_shorter_distances() -> None:
+    """By steps, not entries: so the next correction of a few values back begins a gap or two before it."""
+    course = [(b"%d-0" % (41_000 * number), [b"a", b"%d" % number]) for number in range(1, 25)]
+    [plain] = Again(Engine(MODEL)).after([(None, course)])
+    assert [entry.time_ms // 41_000 for entry, _ in plain] == [24]
+    engine = Engine(MODEL, EngineSettings(gap_after_ms=5000, spacing_ms=1000))
+    [told] = Again(engine).after([(None, course)])
+    assert [entry.time_ms // 41_000 for entry, _ in told] == [17, 22, 23, 24]
+    [whole] = Again(engine).after([(None, course[:22])])
+    assert told[1] == whole[-1]
+    beside = Again(engine).after([(None, course), (None, course[:22]), (None, []), (told[0][1], course[17:])])
+    assert [way[-1] for way in beside] == [told[-1], whole[-1], (EntryId(0, 0), None), told[-1]]
