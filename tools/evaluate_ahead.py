@@ -1,6 +1,6 @@
 """Errors and coverage over the steps ahead on every table of a folder, beside seasonal naive and exponential smoothing.
 
-python tools/evaluate_ahead.py FOLDER [--only NAME]... [--model universal] [-o tools/ahead_results.json]
+python tools/evaluate_ahead.py FOLDER [--only NAME]... [--model universal | --horizon H] [-o tools/ahead_results.json]
 
 One `streamlstm train` and one `streamlstm evaluate --steps 24` a table, with the options of `tools/evaluate_data.py`.
 Forecasts are made from up to 2,000 moments of the test part, which training never saw. Beside a coverage stands its
@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", action="append", help="name of a table, without its suffix")
     parser.add_argument("--model", help="for all tables, such as universal; without it one is trained on each")
+    parser.add_argument("--horizon", type=int, default=1, help="train models that say so many steps at once")
     parser.add_argument("--baselines", default="naive,seasonal_naive,ets", help="as `evaluate --baselines`")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     given = parser.parse_args()
@@ -43,7 +44,7 @@ def main() -> None:
     report = json.loads(given.output.read_text()) if given.only and given.output.exists() else {}
     print("| table | method | " + " | ".join(f"{step} ahead" for step in STEPS) + " |")
     for path in tables:
-        report[path.stem] = measured(path, given.model, given.baselines)
+        report[path.stem] = measured(path, given.model, given.baselines, given.horizon)
         for line in rows(path.stem, report[path.stem]):
             print(line, flush=True)
         given.output.write_text(json.dumps(report, indent=1) + "\n")
@@ -72,14 +73,14 @@ def near_by_luck(forecasts: float) -> float:
     return math.erf(NEAR / math.sqrt(2 * LEVEL * (1 - LEVEL) / forecasts))
 
 
-def measured(path: Path, model: str | None, baselines: str) -> dict[str, list[dict[str, Any]]]:
+def measured(path: Path, model: str | None, baselines: str, horizon: int) -> dict[str, list[dict[str, Any]]]:
     """The scores of each method at the steps of the table."""
     options = [word for pair in OPTIONS.get(path.stem, {}).items() for word in pair]
     seasons = ["--season", SEASONS[path.stem]] if path.stem in SEASONS else []
     with tempfile.TemporaryDirectory(prefix="streamlstm-ahead-") as folder:
         if model is None:
             model = str(Path(folder) / "model.onnx")
-            called("train", str(path), "-o", model, *options)
+            called("train", str(path), "-o", model, "--horizon", str(horizon), *options)
         asked = ("--steps", str(max(STEPS)), "--baselines", baselines)
         found = called("evaluate", model, str(path), *asked, *seasons, *options)
     return {
