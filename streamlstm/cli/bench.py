@@ -106,7 +106,7 @@ def bench(
     import orjson
 
     from streamlstm.cli.benchmark.report import render
-    from streamlstm.cli.benchmark.run import PARTS, Plan, run_bench
+    from streamlstm.cli.benchmark.run import PARTS, BenchPlan, run_bench
 
     if plot is not None:
         from streamlstm.errors import require_extra
@@ -118,7 +118,7 @@ def bench(
         raise UsageError("peers are measured with the random LSTM, of which Keras has one too: leave --model out")
     sizes = _QUICK if quick else _FULL
     values = backlog_values or sizes.values
-    plan = Plan(
+    plan = BenchPlan(
         parts=chosen,
         model_path=model_path,
         units=lstm_units,

@@ -14,7 +14,7 @@ from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import ParamType, command, json_option, keep_inputs, option, say
 from streamlstm.cli.quantities import DURATION, SHARE
 from streamlstm.cli.table_options import Notes, table_options
-from streamlstm.cli.whole_numbers import Seasons
+from streamlstm.cli.whole_numbers import SeasonsOption
 from streamlstm.common import need_directories, split_settings, write_whole
 from streamlstm.errors import require_extra
 from streamlstm.models import MISSING_POLICIES
@@ -53,7 +53,7 @@ class Baselines(ParamType):
 )
 @option(
     "--season",
-    type=Seasons(),
+    type=SeasonsOption(),
     default="auto",
     metavar="N[,N]",
     help="Seasons of the baselines and of MASE; `none`; `auto` takes the model's.",

@@ -29,7 +29,7 @@ from streamlstm.common import need_directories, write_whole
 from streamlstm.errors import UsageError, require_extra
 
 if TYPE_CHECKING:
-    from streamlstm.client import Forecaster
+    from streamlstm.client import StreamForecaster
     from streamlstm.engine import Forecast
 
 MOST_CAME, MOST_AHEAD, ROWS = 40, 38, 13  # columns of the chart, and its rows
@@ -95,7 +95,7 @@ def forecast(
     _refuse_in_vain(series, everything=everything, output=output, plot=plot)
     from streamlstm.cli.connection import opened_stream
     from streamlstm.cli.loading import load_bytes, load_model
-    from streamlstm.client import Forecaster, asked_of
+    from streamlstm.client import StreamForecaster, asked_of
 
     running, future = {"threads": settings["threads"], "provider": settings["provider"]}, settings["future"]
     model = None if settings["model"] is None else load_model(settings["model"], **running)
@@ -103,7 +103,7 @@ def forecast(
         raise UsageError(f"--future is hold, or the path of a table, and there is no file {future!r}")
     with opened_stream(stream, redis_url, data_dir) as (connection, keys):
         source = f"the model beside {stream!r}"
-        forecaster = Forecaster(connection, keys, model, lambda data: load_bytes(data, source, **running))
+        forecaster = StreamForecaster(connection, keys, model, lambda data: load_bytes(data, source, **running))
         names = list(dict.fromkeys(series))
         asked = asked_of(forecaster, settings["steps"], names, settings, note)
         if output is not None:
@@ -146,7 +146,7 @@ def _refuse_in_vain(series: tuple[str, ...], *, everything: bool, output: Path |
     need_directories(output, plot)
 
 
-def _history(forecaster: Forecaster, series: str) -> tuple[list[int], list[float]]:
+def _history(forecaster: StreamForecaster, series: str) -> tuple[list[int], list[float]]:
     """Times and values of a series before now, as far as the newest entries have them; of the number that is scored."""
     from streamlstm.engine import scored_column
     from streamlstm.store import number_at

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 
-class Pair(ParamType):
+class NumberPair(ParamType):
     """Two numbers joined by a comma."""
 
     name = "pair"
@@ -49,7 +49,7 @@ class Target(ParamType):
         return feature, output
 
 
-PAIR, TARGET = Pair(), Target()
+PAIR, TARGET = NumberPair(), Target()
 
 output_option = model_output("the step model")
 

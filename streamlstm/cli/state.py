@@ -70,9 +70,9 @@ def opened_file(source: Path) -> IO[bytes]:
 @contextmanager
 def ticking(total: int, what: str) -> Iterator[Callable[[int], None]]:
     """A function that moves a progress bar on stderr, where that is a terminal."""
-    from streamlstm.cli.benchmark.progress import Progress
+    from streamlstm.cli.benchmark.progress import ProgressBar
 
-    progress = Progress(total)
+    progress = ProgressBar(total)
     progress.begin(what)
 
     def tick(count: int) -> None:

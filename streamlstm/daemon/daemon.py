@@ -29,7 +29,7 @@ from streamlstm.daemon.retention import Retention
 from streamlstm.daemon.sharing import Sharing, all_of
 from streamlstm.daemon.standby import Standby
 from streamlstm.daemon.store_health import StoreHealth
-from streamlstm.daemon.streams import Pending, Stream, Streams, after_commit
+from streamlstm.daemon.streams import PendingCommit, Stream, Streams, after_commit
 from streamlstm.daemon.telemetry import STAGES, Laps, Metrics, ThrottledLog
 from streamlstm.daemon.unreachable import AWAY_PAUSE_S, UnreachableStreams
 from streamlstm.engine import Engine, Parsed, Result
@@ -143,7 +143,7 @@ class Daemon:
             if self._sharing.due() or self._streams.away:
                 self._change_hands()
             if self._library.has_news:
-                self._begin_trials()
+                self._begin_challengers()
             self._take_turn(self._sharing.wait_s(min(timeout_s, AWAY_PAUSE_S) if self._streams.away else timeout_s))
         except ModelChangedError:
             raise
@@ -202,7 +202,7 @@ class Daemon:
             return False
         stream.cursor = live.position
         step_s = self._lap("step") - began
-        if stream.trial is not None:
+        if stream.challenger is not None:
             self._challengers.step(Read(reply, is_live=True), [result], step_s)
             self._lap("challengers")
         self._send(stream, result)
@@ -259,7 +259,7 @@ class Daemon:
         if commit.trim_before_ms is not None:
             self._challengers.keep_input(commit, stream)
         self._store.send_commit(commit)
-        stream.pending = Pending(self._clock.monotonic(), result)
+        stream.pending = PendingCommit(self._clock.monotonic(), result)
 
     def _load(self, unknown: dict[str, list[bytes]]) -> None:
         """Have the engine admit series that are not in memory."""
@@ -288,7 +288,7 @@ class Daemon:
         self._store_health.take()
         commit, series = pending.result.commit, self._champions.of(name).series(name)
         stream.head = after_commit(stream.head, commit, series)
-        if stream.trial is not None:
+        if stream.challenger is not None:
             self._challengers.settled(stream, commit)
         self._recorder.settled(name, pending.result, series, commit_s)
         return True
@@ -328,11 +328,11 @@ class Daemon:
         self._metrics.of[stream.name].idle_series_removed.inc(removed)
         self._metrics.of[stream.name].series.set(head.series)
 
-    def _begin_trials(self) -> None:
+    def _begin_challengers(self) -> None:
         """Open streams anew whose challenger was loaded meanwhile, or cannot be."""
         self._library.has_news = False
         for stream in list(self._streams.open.values()):
-            if stream.waits_for_trial and (stream.pending is None or self._settle(stream)):
+            if stream.waits_for_challenger and (stream.pending is None or self._settle(stream)):
                 self._opening.begin(stream)
         self._reading.ask()
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from streamlstm.engine.batch import Batch
 from streamlstm.engine.finite import finite_answers
 from streamlstm.engine.halving import Halving, advance_of
-from streamlstm.engine.kernel_demands import NO_ANSWER, Answer, Asked, BatchArrays, Groups, Layout
+from streamlstm.engine.kernel_demands import NO_ANSWER, Answer, BatchArrays, Groups, Layout, ModelCalls
 from streamlstm.engine.kernels import all_finite, apply_outputs, gather_columns, gather_steps, step_tiles
 from streamlstm.engine.overflow import MOST_REJECTED, why_rejected
 from streamlstm.engine.schedule import Items, Schedule, Segments
@@ -207,7 +207,7 @@ class Stepper:
         """Step segments tile by tile; False if not all of the next one has a finite answer. `done` (1,) are stepped."""
         arrays = BatchArrays(segments.items, batch.values, batch.items.times_ms, batch.items.marks, batch.y, tally)
         groups = Groups(segments.place, segments.length, segments.row, segments.stream)
-        asked = Asked(model.advance, self._uses_time, self._calls if model is self._bare else ())
+        asked = ModelCalls(model.advance, self._uses_time, self._calls if model is self._bare else ())
         return step_tiles(rows, self.layout, self.numbers, arrays, groups, asked, self._tile, done)
 
     def _shared_tile(self, segments: int, threads: int) -> int:
