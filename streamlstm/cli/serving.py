@@ -150,7 +150,7 @@ class Prepared:
 
     def run(self, stack: contextlib.ExitStack, url: str, around: Surroundings) -> None:
         """Serve from a server until a signal; `stack` undoes what was begun."""
-        from streamlstm.daemon import Daemon, Rehearsal
+        from streamlstm.daemon import Daemon, Others, Rehearsal
         from streamlstm.engine import COMPILED, WITHOUT
         from streamlstm.store import RedisStore, warnings
         from streamlstm.store.resp import parse_topology
@@ -181,8 +181,7 @@ class Prepared:
             metrics=self.metrics,
             settings=self.options.daemon,
             clock=_clock(wakeup),
-            sharing=sharing,
-            standby=standby,
+            others=Others(sharing, standby),
             on_model_change=_model_change(self.options.on_model_change, store),
             library=library,
         )

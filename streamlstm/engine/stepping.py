@@ -25,12 +25,12 @@ from streamlstm.engine.overflow import MOST_REJECTED, why_rejected
 from streamlstm.engine.schedule import Items, Schedule, Segments
 from streamlstm.engine.scoring import SCALED_ERROR_EDGES, new_tally, scored_feature
 from streamlstm.engine.series_cache import Arena
-from streamlstm.engine.silences import Silences
+from streamlstm.engine.silences import SilenceRules, Silences
 from streamlstm.engine.staircase import Rectangle, rectangles
 from streamlstm.engine.threads import Threads
 from streamlstm.engine.whole_tiles import whole_tile_calls
 from streamlstm.errors import StepError
-from streamlstm.models import NEVER, NO_GAPS, Gaps, StepModel
+from streamlstm.models import StepModel
 from streamlstm.store.record import Extras, RecordFormat, Rows
 
 Index = NDArray[np.int64]
@@ -97,15 +97,13 @@ class Stepper:
         model: StepModel,
         record_format: RecordFormat,
         extras: Extras,
+        rules: SilenceRules,
         *,
-        hold: bool,
-        idle_ms: int = NEVER,
-        gaps: Gaps = NO_GAPS,
         against: bool = False,
         beat: Callable[[], object] = lambda: None,
         beside: InThreads | None = None,
     ) -> None:
-        """Missing values `hold` the last one, or are stood in for by the model's own forecasts.
+        """Records are brought to just before a value by `rules`.
 
         Behind scores stands what they are of, if they are held `against` it (see `kernel_demands.Layout`). `beat` is
         called before each call of the model; tiles of a level are stepped `beside` each other, if that is given.
@@ -120,9 +118,7 @@ class Stepper:
         self.silences = Silences(
             record_format,
             self._model.advance,
-            idle_ms=idle_ms,
-            gaps=gaps,
-            hold=hold,
+            rules,
             targets=model.spec.stand_ins,
             exact=exact,
         )

@@ -19,7 +19,7 @@ ROOT = click.Context(main, info_name="streamlstm")
 
 def commands(group: click.Command = main, before: str = "") -> Iterator[tuple[str, click.Command]]:
     """Every command by its name."""
-    if not isinstance(group, click.CommandGroup):
+    if not isinstance(group, click.Group):
         yield before, group
         return
     for name in group.list_commands(ROOT):
