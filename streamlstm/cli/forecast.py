@@ -24,6 +24,7 @@ from streamlstm.cli.options import (
     series_option,
     stream_argument,
 )
+from streamlstm.cli.output_options import output_option, plot_option
 from streamlstm.cli.quantities import DURATION, SHARE
 from streamlstm.common import need_directories, write_whole
 from streamlstm.errors import UsageError, require_extra
@@ -61,15 +62,10 @@ WORDS = ("hold", "refuse")
 @served_model_option
 @option("--threads", type=click.IntRange(1), default=1, help="Compute threads of onnxruntime.")
 @provider_option
-@option(
-    "--output",
-    "-o",
-    setting=False,
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="TABLE",
-    help="Write a table instead: .csv or .parquet (needs pyarrow), a row a step.",
+@output_option(
+    "Write a table instead: .csv or .parquet (needs pyarrow), a row a step.", metavar="TABLE", required=False
 )
-@option("--plot", setting=False, type=click.Path(dir_okay=False, path_type=Path), metavar="PNG", help="Draw them too.")
+@plot_option("Draw them too.")
 @redis_option
 @data_dir_option
 @max_model_bytes_option

@@ -144,19 +144,6 @@ def option(*declarations: str, setting: bool = True, **attributes: Any) -> Calla
     return click.option(*declarations, **attributes)
 
 
-def model_output(what: str) -> Callable[[Function], Function]:
-    """Declare --output, passed as `output: Path`: where a model goes."""
-    return option(
-        "-o",
-        "--output",
-        setting=False,
-        type=click.Path(dir_okay=False, path_type=Path),
-        required=True,
-        metavar="FILE",
-        help=f"Where {what} goes, e.g. model.onnx.",
-    )
-
-
 def environment_variable(*declarations: str) -> str:
     """Name the variable of an option: STREAMLSTM_ and its first long name in capitals."""
     name = next(text for text in declarations if text.startswith("--"))

@@ -14,6 +14,7 @@ import click
 from streamlstm.cli.history_options import last_option
 from streamlstm.cli.loading import max_model_bytes_option
 from streamlstm.cli.options import command, data_dir_option, json_option, note, option, redis_option, say, shown_model
+from streamlstm.cli.output_options import output_option
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.table_options import MAX_CELLS
 from streamlstm.cli.train import given_flags
@@ -30,14 +31,7 @@ if TYPE_CHECKING:
 @command("retrain", short_help="Learn again from a stream, try it beside the champion, promote it if it is better.")
 @click.argument("streams", metavar="[STREAM]...", nargs=-1)
 @last_option
-@option(
-    "-o",
-    "--output",
-    setting=False,
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Keep the new model as a file too.",
-)
+@output_option("Keep the new model as a file too.", required=False)
 @option("--cold", is_flag=True, help="Begin without the champion's recurrent weights.")
 @option(
     "--promote-if-better",
