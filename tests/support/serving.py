@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -86,10 +87,12 @@ def serve(
     number: int = 0,
     settings: Mapping[str, str] | None = None,
     fresh: bool = False,
+    **options: Any,
 ) -> Serving:
     """Start a daemon with its log in `directory`; `settings` are variables of its environment.
 
-    Without a model it is started as `streamlstm serve`, with none; `fresh`: in a new interpreter.
+    Without a model it is started as `streamlstm serve`, with none; `fresh`: in a new interpreter; other options are
+    those of `forked.Forked`.
     """
     named = [] if model is None else [str(model)]
     log_path = directory / f"serve-{number}-{time.monotonic_ns()}.log"
@@ -102,6 +105,7 @@ def serve(
             stdout=subprocess.DEVNULL,
             stderr=log,
             env={**os.environ, "PYTHONWARNINGS": "default", **(settings or {})},
+            **options,
         )
     return Serving(process, log_path)
 
