@@ -92,9 +92,9 @@ def serve(
 ) -> int:
     """Forecast the next value for every value that arrives in a stream.
 
-    Without MODEL.onnx the packaged model `universal` is served: it forecasts any series from its first
-    value on and learns as it goes, each series by itself. `streamlstm compact` makes a model that carries
-    its layers' state in float16, and takes down to half the memory a series; it is served as any other.
+    Without MODEL.onnx the packaged model `universal` is served: it forecasts any series from its first value on, and
+    learns as it goes, each series by itself. `streamlstm compact` makes a model of any other that carries its layers'
+    state in float16, in down to half the memory; it is served as any.
 
     The first SIGTERM or Ctrl-C commits what is under way and ends; the second ends at once.
     """
