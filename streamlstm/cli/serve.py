@@ -130,8 +130,7 @@ def serve(
 
             return supervise(options, process, url)
         # The model first: a wrong path is found out before a server is started.
-        prepared = Prepared.make(options)
-        prepared.run(stack, url or process.embed(), _Alone(process))
+        Prepared.make(options).run(stack, url or process.embed(), _Alone(process))
     return 0
 
 
