@@ -227,7 +227,11 @@ def _child_of(control: socket.socket) -> list[str]:
             control.close()
             for descriptor in (waking, wake, *ends.values(), descriptors.pop()):
                 os.close(descriptor)
-            _become(told, descriptors)
+            try:
+                _become(told, descriptors)
+            except BaseException:  # at the end of an interpreter it would wait for a thread that forks do not have
+                sys.excepthook(*sys.exc_info())
+                os._exit(1)
             arguments: list[str] = told["arguments"]
             return arguments
         ends[pid] = descriptors.pop()
