@@ -139,10 +139,10 @@ def import_onnx(*, model: Path, output: Path, as_json: bool, max_bytes: int, **s
     if importlib.util.find_spec("onnx") is None:
         raise MissingExtraError("import-onnx needs the package onnx; install it with: pip install 'streamlstm[onnx]'")
     with bounded(model, TIMES_LOADED):
-        from streamlstm.models.importers.onnx import OnnxOptions
+        from streamlstm.models.importers.onnx import Options
         from streamlstm.models.importers.onnx import import_onnx as convert
 
-        options = OnnxOptions(
+        options = Options(
             x=said["x"],
             y=said["y"],
             states=each_once(said["states"], TWICE.format("--state")),

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from streamlstm.errors import ModelError
-from streamlstm.models.importers.onnx import OnnxOptions, import_onnx
+from streamlstm.models.importers.onnx import Options, import_onnx
 from support import models
 from support.paths import ROOT
 
@@ -25,7 +25,7 @@ if not os.environ.get("STREAMLSTM_TEST_SANITIZED"):  # sanitizers keep terabytes
 from pathlib import Path
 import onnx
 from streamlstm.errors import StreamlstmError
-from streamlstm.models.importers.onnx import OnnxOptions, import_onnx
+from streamlstm.models.importers.onnx import Options, import_onnx
 from support.mutants import damaged, twisted_message
 path, found = Path(sys.argv[1]), {"made": 0, "refused": 0}
 good = path.read_bytes()
@@ -34,7 +34,7 @@ for seed in range(int(sys.argv[2])):
     rng = random.Random(seed)
     path.write_bytes(damaged(good, rng) if seed % 2 else twisted_message(model, rng))
     try:
-        import_onnx(path, OnnxOptions())
+        import_onnx(path, Options())
         found["made"] += 1
     except StreamlstmError as error:
         assert str(error) and all(32 <= ord(letter) for letter in str(error)), seed
@@ -85,11 +85,11 @@ def test_sizes_without_end_are_not_tried(tmp_path: Path) -> None:
         model.graph.input[0].type.tensor_type.shape.dim[place].dim_value = 2**40
         (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
         with pytest.raises(ModelError):
-            import_onnx(tmp_path / "m.onnx", OnnxOptions())
+            import_onnx(tmp_path / "m.onnx", Options())
 
 
 def test_a_text_that_is_no_utf8_is_said(tmp_path: Path) -> None:
     """Protobuf's error is none of a user's."""
     (tmp_path / "m.onnx").write_bytes(window_file().replace(b"conv", b"\xff\xfe\xff\xfe"))
     with pytest.raises(ModelError, match="no UTF-8"):
-        import_onnx(tmp_path / "m.onnx", OnnxOptions())
+        import_onnx(tmp_path / "m.onnx", Options())

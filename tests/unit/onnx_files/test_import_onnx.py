@@ -17,7 +17,7 @@ from torch import nn
 from streamlstm.cli.import_onnx import import_onnx as command
 from streamlstm.errors import ModelError, UsageError
 from streamlstm.models import Model
-from streamlstm.models.importers.onnx import Imported, OnnxOptions, import_onnx
+from streamlstm.models.importers.onnx import Imported, Options, import_onnx
 from tests.unit.onnx_files.torch_files import SERIES, UNITS, answers, walk, written
 
 
@@ -50,7 +50,7 @@ def test_a_recurrent_layer_of_torch_is_carried(
     shape = (2, 5, features) if batch_first else (5, 2, features)
     axes = {"x": names, "h0": {1: "b"}, "c0": {1: "b"}}
     path = written(module, tmp_path / "m.onnx", (torch.zeros(shape), *[state] * states), axes)
-    made = import_onnx(path, OnnxOptions())
+    made = import_onnx(path, Options())
     x = walk(features)
     given = torch.from_numpy(x if not batch_first else x.transpose(1, 0, 2).copy())
     with torch.no_grad():
@@ -66,7 +66,7 @@ def test_sizes_of_an_example_do_not_bind(tmp_path: Path) -> None:
     state = torch.zeros(1, 1, UNITS)
     names = (["input", "a", "b"], ["o", "p", "q"])
     path = written(module, tmp_path / "m.onnx", (torch.zeros(1, 1, 1), state, state), None, names)
-    made = import_onnx(path, OnnxOptions())
+    made = import_onnx(path, Options())
     assert [entry.name for entry in made.spec.state] == ["a", "b"]
     with torch.no_grad():
         y = module(torch.from_numpy(walk(1).transpose(1, 0, 2).copy()), *[torch.zeros(1, SERIES, UNITS)] * 2)[0]
@@ -78,7 +78,7 @@ def test_an_answer_to_the_last_step_alone_is_stepped_in_a_loop(tmp_path: Path) -
     module = Recurrent("LSTM", 1, 1, batch_first=True, last=True)
     state, axes = torch.zeros(1, 2, UNITS), {"x": {0: "b", 1: "t"}, "h0": {1: "b"}, "c0": {1: "b"}}
     path = written(module, tmp_path / "m.onnx", (torch.zeros(2, 5, 1), state, state), axes)
-    made = import_onnx(path, OnnxOptions())
+    made = import_onnx(path, Options())
     assert made.spec.training["form"].startswith("one step of all series")
     with torch.no_grad():
         last = module(torch.from_numpy(walk(1).transpose(1, 0, 2).copy()), *[torch.zeros(1, SERIES, UNITS)] * 2)[0]
@@ -141,10 +141,10 @@ def test_a_regression_on_lags_reads_a_window(tmp_path: Path, kind: str) -> None:
         model = to_onnx(fitted, lags[:1])
     path = tmp_path / "m.onnx"
     path.write_bytes(model.SerializeToString())
-    made = import_onnx(path, OnnxOptions())
+    made = import_onnx(path, Options())
     assert [(entry.name, entry.shape) for entry in made.spec.state] == [("window", (12, 1)), ("count", (1,))]
     held_to_its_windows(path, made, 12)
-    held_to_its_windows(path, import_onnx(path, OnnxOptions(newest_first=True)), 12, reverse=True)
+    held_to_its_windows(path, import_onnx(path, Options(newest_first=True)), 12, reverse=True)
 
 
 def dense(path: Path, width: int, *, external: str | None = None) -> Path:
@@ -173,8 +173,8 @@ def dense(path: Path, width: int, *, external: str | None = None) -> Path:
 
 def test_weights_beside_the_file_are_read_in(tmp_path: Path) -> None:
     """A step model has them inside, and is the one made of a file that had."""
-    inside = import_onnx(dense(tmp_path / "a.onnx", 6), OnnxOptions())
-    beside = import_onnx(dense(tmp_path / "b.onnx", 6, external="weights.bin"), OnnxOptions())
+    inside = import_onnx(dense(tmp_path / "a.onnx", 6), Options())
+    beside = import_onnx(dense(tmp_path / "b.onnx", 6, external="weights.bin"), Options())
     assert np.array_equal(answers(inside, walk(1)), answers(beside, walk(1)))
 
 
@@ -183,7 +183,7 @@ def test_no_other_file_is_read(tmp_path: Path, location: str) -> None:
     """Weights outside of the model's folder are refused, by a link too."""
     (tmp_path / "link.bin").symlink_to("/etc/hostname")
     with pytest.raises(ModelError, match=r"folder|cannot read"):
-        import_onnx(dense(tmp_path / "m.onnx", 6, external=location), OnnxOptions())
+        import_onnx(dense(tmp_path / "m.onnx", 6, external=location), Options())
 
 
 def test_two_features_in_a_flat_window(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_two_features_in_a_flat_window(tmp_path: Path) -> None:
     weights = numpy_helper.to_array(onnx.load(path).graph.initializer[0])
     x = walk(2)
     for layout, order in (("BTF", (0, 1)), ("BFT", (1, 0))):
-        made = import_onnx(path, OnnxOptions(window=3, layout=layout))
+        made = import_onnx(path, Options(window=3, layout=layout))
         wanted = x[7:10, 0].transpose(order).reshape(-1) @ weights
         assert np.abs(answers(made, x)[9, 0] - wanted).max() < 1e-5
 
@@ -202,8 +202,8 @@ def test_scaling_outside_of_the_model(tmp_path: Path) -> None:
     path = dense(tmp_path / "m.onnx", 4)
     weights = numpy_helper.to_array(onnx.load(path).graph.initializer[0])
     x = 100 + 20 * walk(1)
-    low = import_onnx(path, OnnxOptions(scale=(80.0, 130.0)))
-    mean = import_onnx(path, OnnxOptions(standardize=(100.0, 15.0)))
+    low = import_onnx(path, Options(scale=(80.0, 130.0)))
+    mean = import_onnx(path, Options(standardize=(100.0, 15.0)))
     for made, shift, unit in ((low, 80, 50), (mean, 100, 15)):
         wanted = ((x[5:9, 0, 0] - shift) / unit) @ weights * unit + shift
         assert np.abs(answers(made, x)[8, 0] - wanted).max() < 1e-3
@@ -221,21 +221,21 @@ def test_what_is_not_clear_is_asked_for_by_option(tmp_path: Path) -> None:
     model.ir_version = 8
     path.write_bytes(model.SerializeToString())
     with pytest.raises(UsageError, match=r"--state|--x"):
-        import_onnx(path, OnnxOptions())
+        import_onnx(path, Options())
 
 
 def test_a_step_model_is_read_as_any_file(tmp_path: Path) -> None:
     """Names of nodes and tensors that the model around it has too are kept apart."""
-    first = import_onnx(dense(tmp_path / "m.onnx", 6), OnnxOptions())
+    first = import_onnx(dense(tmp_path / "m.onnx", 6), Options())
     (tmp_path / "step.onnx").write_bytes(first.data)
-    again = import_onnx(tmp_path / "step.onnx", OnnxOptions())
+    again = import_onnx(tmp_path / "step.onnx", Options())
     assert np.array_equal(answers(first, walk(1)), answers(again, walk(1)))
 
 
 def test_a_window_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     """Six numbers are no windows of four values, and no series of six features either."""
     with pytest.raises(ModelError, match="--window"):
-        import_onnx(dense(tmp_path / "m.onnx", 6), OnnxOptions(window=4))
+        import_onnx(dense(tmp_path / "m.onnx", 6), Options(window=4))
 
 
 def test_the_command_says_what_it_guessed(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_a_node_that_fails_is_named_with_its_place(tmp_path: Path) -> None:
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
         (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
         with pytest.raises(ModelError, match=said):
-            import_onnx(tmp_path / "m.onnx", OnnxOptions(window=6))
+            import_onnx(tmp_path / "m.onnx", Options(window=6))
 
 
 @pytest.mark.parametrize("said", [True, False])
@@ -276,7 +276,7 @@ def test_lags_that_are_an_input_each(tmp_path: Path, said: bool) -> None:
     path.write_bytes(model.SerializeToString())
     if said:
         with pytest.raises(UsageError, match="the oldest first"):
-            import_onnx(path, OnnxOptions())
-    made = import_onnx(path, OnnxOptions(x=names[::-1], window=3) if said else OnnxOptions())
+            import_onnx(path, Options())
+    made = import_onnx(path, Options(x=names[::-1], window=3) if said else Options())
     wanted = 0.1 * x[4] + 0.3 * x[5] + 0.5 * x[6]
     assert np.abs(answers(made, x)[6] - wanted).max() < 1e-5

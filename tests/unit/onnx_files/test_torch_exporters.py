@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from streamlstm.errors import ModelError
-from streamlstm.models.importers.onnx import OnnxOptions, import_onnx
+from streamlstm.models.importers.onnx import Options, import_onnx
 from tests.unit.onnx_files.torch_files import SERIES, UNITS, answers, walk, written
 
 
@@ -81,7 +81,7 @@ def test_layers_over_a_window(tmp_path: Path, kind: str, opset: int) -> None:
     """Of the oldest operator set that is read and of a new one, the sizes of an example in it."""
     module = Cells() if kind == "cells" else OverWindow(kind)
     path = written(module, tmp_path / "m.onnx", (torch.zeros(1, 9, 1),), None, opset=opset)
-    made, x = import_onnx(path, OnnxOptions()), walk(1)
+    made, x = import_onnx(path, Options()), walk(1)
     with torch.no_grad():
         wanted = module(torch.from_numpy(x[4:13].transpose(1, 0, 2).copy())).numpy()
     wanted = wanted[:, -1] if kind == "cells" else wanted
@@ -104,7 +104,7 @@ def test_a_cell_of_one_step(tmp_path: Path, opset: int) -> None:
     """Values [B, 1] and states [B, H], the sizes of an example of one series in it."""
     module = Cells().eval()
     path = written(module, tmp_path / "m.onnx", (torch.zeros(1, 1), *[torch.zeros(1, UNITS)] * 2), None, opset=opset)
-    made, x = import_onnx(path, OnnxOptions()), walk(1)
+    made, x = import_onnx(path, Options()), walk(1)
     assert made.spec.training["layout"] == "BF"
     wanted = carried(module, x, [torch.zeros(SERIES, UNITS)] * 2)
     assert np.abs(answers(made, x) - wanted).max() < 1e-5
@@ -131,10 +131,10 @@ def test_states_with_the_series_first(tmp_path: Path) -> None:
     path = written(module, tmp_path / "m.onnx", (torch.zeros(4, 1), zeros, zeros), axes)
     x = walk(1)
     wanted = carried(module, x, [torch.zeros(SERIES, 2, UNITS)] * 2)
-    for options in (OnnxOptions(), OnnxOptions(state_batch_axis=0)):
+    for options in (Options(), Options(state_batch_axis=0)):
         assert np.abs(answers(import_onnx(path, options), x) - wanted).max() < 1e-5
     with pytest.raises(ModelError, match="--state-batch-axis"):
-        import_onnx(path, OnnxOptions(state_batch_axis=1))
+        import_onnx(path, Options(state_batch_axis=1))
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -155,9 +155,9 @@ def test_the_newer_exporter_of_torch(tmp_path: Path) -> None:
         )
         if states[0] is states[1]:  # torch takes them for one, and the other is read by no node
             with pytest.raises(ModelError, match="no node reads the state"):
-                import_onnx(tmp_path / "m.onnx", OnnxOptions())
+                import_onnx(tmp_path / "m.onnx", Options())
             break
-        made, x = import_onnx(tmp_path / "m.onnx", OnnxOptions()), walk(1)
+        made, x = import_onnx(tmp_path / "m.onnx", Options()), walk(1)
     assert made.spec.chunking
     with torch.no_grad():
         wanted = module(torch.from_numpy(x), *[torch.zeros(2, SERIES, UNITS)] * 2)[0].numpy()
@@ -170,9 +170,9 @@ def test_steps_of_an_unrolled_loop_are_no_features(tmp_path: Path) -> None:
     state = torch.zeros(2, UNITS)
     path = written(module, tmp_path / "m.onnx", (torch.zeros(2, 5, 1), state, state), {"x": {0: "b"}})
     with pytest.raises(ModelError, match="for one step where a loop"):
-        import_onnx(path, OnnxOptions())
+        import_onnx(path, Options())
     path = written(module, tmp_path / "m.onnx", (torch.zeros(2, 1, 1), state, state), {"x": {0: "b"}})
-    assert import_onnx(path, OnnxOptions()).spec.features == ("y",)
+    assert import_onnx(path, Options()).spec.features == ("y",)
 
 
 class Loop(Cells):

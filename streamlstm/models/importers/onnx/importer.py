@@ -33,7 +33,7 @@ _LAYERS = ("LSTM", "GRU", "RNN", "Conv", "TreeEnsembleRegressor", "TreeEnsemble"
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnnxOptions:
+class Options:
     """What is said of a file; what it says unambiguously itself need not be said.
 
     `x` and `y` are names of inputs and outputs, `states` input to output. `layout` is the order of the axes of the
@@ -71,7 +71,7 @@ class Imported:
     difference: float  # the largest from the file's own forecasts, as a share of them
 
 
-def import_onnx(path: Path, options: OnnxOptions, *, max_bytes: int = MAX_FILE_BYTES) -> Imported:
+def import_onnx(path: Path, options: Options, *, max_bytes: int = MAX_FILE_BYTES) -> Imported:
     """Make a step model of an ONNX file, of at most `max_bytes` bytes.
 
     Raises ModelError for a file that cannot be served, naming what is in the way; UsageError where an option has to say
@@ -87,7 +87,7 @@ def import_onnx(path: Path, options: OnnxOptions, *, max_bytes: int = MAX_FILE_B
         raise ModelError(f"{str(path)!r} asks for more memory than there is") from None
 
 
-def convert(source: OnnxSource, options: OnnxOptions) -> Imported:
+def convert(source: OnnxSource, options: Options) -> Imported:
     """As `import_onnx`, of a file that was read."""
     lags = lag_inputs(source, options.x, options.window)
     x = options.x
@@ -108,7 +108,7 @@ def convert(source: OnnxSource, options: OnnxOptions) -> Imported:
     return written(source, reading, options, notes)
 
 
-def written(source: OnnxSource, reading: Reading, options: OnnxOptions, notes: Sequence[str] = ()) -> Imported:
+def written(source: OnnxSource, reading: Reading, options: Options, notes: Sequence[str] = ()) -> Imported:
     """The step model of a graph that is read so, in the first form that holds."""
     features = feature_names(options.features, reading.width)
     outputs, targets = output_columns(features, reading.outputs, options.targets, options.outputs)
@@ -140,7 +140,7 @@ def written(source: OnnxSource, reading: Reading, options: OnnxOptions, notes: S
     raise ModelError(f"{source.name} cannot be served as it is: {failed[-1]}")
 
 
-def _read(source: OnnxSource, roles: TensorRoles, options: OnnxOptions) -> Reading:
+def _read(source: OnnxSource, roles: TensorRoles, options: Options) -> Reading:
     wanted = Wanted(
         options.layout,
         options.state_batch_axis,
@@ -181,7 +181,7 @@ def _does_not_run(source: OnnxSource, tries: Tries) -> str:
     )
 
 
-def _guesses(reading: Reading, options: OnnxOptions) -> Iterator[str]:
+def _guesses(reading: Reading, options: Options) -> Iterator[str]:
     """What was taken for what, where no option says it."""
     first = reading.fed[0]
     if options.layout is None:
@@ -204,7 +204,7 @@ def _guesses(reading: Reading, options: OnnxOptions) -> Iterator[str]:
         yield "called step by step: the axis of time is baked in, or several steps give other numbers than one by one"
 
 
-def _scaling(options: OnnxOptions, reading: Reading, targets: Sequence[int | None]) -> OuterScaling | None:
+def _scaling(options: Options, reading: Reading, targets: Sequence[int | None]) -> OuterScaling | None:
     if options.scale and options.standardize:
         raise UsageError("--scale and --standardize say the same in two ways; give one of them")
     if options.standardize:

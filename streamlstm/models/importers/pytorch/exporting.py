@@ -24,7 +24,7 @@ from streamlstm.errors import ModelError, StreamlstmError, UsageError
 from streamlstm.models import Model
 from streamlstm.models.importers.onnx import (
     Imported,
-    OnnxOptions,
+    Options,
     Reading,
     TensorRoles,
     Wanted,
@@ -91,7 +91,7 @@ def _made(own: nn.Module, asked: CheckedOptions) -> bytes:
         own, asked = Scanned(own), dataclasses.replace(asked, layout="TBF")
     read = _read(own, asked)
     width, given = asked.width, read.reading.given
-    said = OnnxOptions(
+    said = Options(
         x=["x"],
         y=read.names[1][: len(given)],
         states=dict(zip(read.names[0][1:], read.names[1][len(given) :], strict=True)),
@@ -206,7 +206,7 @@ def _y_layout(reading: Reading) -> str | None:
     return "".join(next(one.axes for one in reading.given if "T" in one.axes))
 
 
-def _written(read: _Read, said: OnnxOptions) -> Imported:
+def _written(read: _Read, said: Options) -> Imported:
     """The step model, of the widest example that can be exported and holds."""
     module, failed = read.stepped.module, list[str]()
     if isinstance(module, Scanned):
