@@ -66,8 +66,7 @@ every-float32:  ## Whether each of the 2^32 float32 has a text that is read back
 
 check: $(DEV)/installed  ## Everything CI runs
 	$(MAKE) --no-print-directory -j 2 lint strict
-	$(MAKE) --no-print-directory generated
-	$(MAKE) --no-print-directory -j 2 aside test
+	$(MAKE) --no-print-directory -j 2 aside test  # of which one asks what `generated` does
 
 # Beside the tests, which wait for a fifth of their time. What it says is shown where it fails.
 aside: $(DEV)/installed

@@ -33,8 +33,8 @@ from streamlstm.cli.benchmark.backlog import FIRST_MS, Backlog, Entries, Shape, 
 from streamlstm.cli.benchmark.drain import Bench, wait_until_answered
 from streamlstm.cli.benchmark.lstm_file import lstm_file
 from streamlstm.cli.benchmark.memory import METRICS_S, measure_memory
-from streamlstm.cli.benchmark.progress import Progress
-from streamlstm.cli.benchmark.server import PrivateServer, Process, private_server, serving
+from streamlstm.cli.benchmark.progress import ProgressBar
+from streamlstm.cli.benchmark.server import BenchProcess, PrivateServer, private_server, serving
 from streamlstm.engine.engine import Engine
 from streamlstm.models import Model
 from streamlstm.store.keys import Keys
@@ -74,7 +74,7 @@ def drawn(series: int, rng: np.random.Generator, *, skewed: bool) -> Backlog:
 
 
 @contextmanager
-def known(bench: Bench, series: int, *options: str) -> Iterator[Process]:
+def known(bench: Bench, series: int, *options: str) -> Iterator[BenchProcess]:
     """A daemon that has answered a value of each of so many series."""
     bench.server.clear()
     warm = make_backlog(Shape(values=series, series=series, values_per_entry=100), in_turn=True)
@@ -196,7 +196,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place, private_server(Path(place), "off") as server:
         path = Path(place) / "lstm.onnx"
         path.write_bytes(content)
-        bench = Bench(server, path, Model(content), options.rounds, Progress(1))
+        bench = Bench(server, path, Model(content), options.rounds, ProgressBar(1))
         for row in measured(bench, options):
             say(json.dumps(row), flush=True)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from streamlstm.cli.benchmark.backlog import Shape, make_backlog, push
 from streamlstm.cli.benchmark.lstm_file import lstm_file
-from streamlstm.cli.benchmark.server import PrivateServer, Process, private_server, serving
+from streamlstm.cli.benchmark.server import BenchProcess, PrivateServer, private_server, serving
 from streamlstm.daemon.recorder import Recorder
 from streamlstm.daemon.telemetry.instruments import Laps
 from streamlstm.daemon.telemetry.metrics import STAGES, Metrics
@@ -78,7 +78,7 @@ def scrape_ms(streams: int) -> float:
     return 1e3 * best
 
 
-def busy_us(process: Process, before: dict[str, float]) -> tuple[float, float]:
+def busy_us(process: BenchProcess, before: dict[str, float]) -> tuple[float, float]:
     """Microseconds the loop was busy per micro-batch since `before`, and values in one."""
     now = process.metrics()
     batches = now["streamlstm_batches_total"] - before["streamlstm_batches_total"]
@@ -87,7 +87,7 @@ def busy_us(process: Process, before: dict[str, float]) -> tuple[float, float]:
     return 1e6 * busy / batches, values / batches
 
 
-def wait(server: PrivateServer, process: Process, entry_id: bytes) -> None:
+def wait(server: PrivateServer, process: BenchProcess, entry_id: bytes) -> None:
     """Wait until a position is reached."""
     while server.connection.call("HGET", Keys(STREAM).meta, "position") != entry_id:
         process.check()

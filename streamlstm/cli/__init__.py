@@ -15,7 +15,7 @@ import click
 
 import streamlstm
 from streamlstm.cli.help_page import OVERVIEW
-from streamlstm.cli.options import EXIT_USAGE, Group, aside
+from streamlstm.cli.options import EXIT_USAGE, CommandGroup, aside
 from streamlstm.cli.settings_file import find_config, read_config
 
 # Command -> (module, name in it, summary), in the order of a first day with the program.
@@ -87,7 +87,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 
-class LazyGroup(Group):
+class LazyGroup(CommandGroup):
     """The program's commands, each imported when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002

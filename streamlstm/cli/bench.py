@@ -12,6 +12,7 @@ from streamlstm.cli.interrupts import ending_as_interrupt
 from streamlstm.cli.loading import provider_option
 from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import FSYNC, command, json_option, note, option, say
+from streamlstm.cli.output_options import plot_option
 from streamlstm.errors import UsageError
 
 
@@ -46,13 +47,7 @@ _QUICK = _Sizes(values=20_000, naive_values=200, latency_s=0.5, warm_up_s=0.3, m
     help="Peers too, on the same stream: Keras, Bytewax, River as far as they are installed (pip install "
     "'streamlstm[peers]').",
 )
-@option(
-    "--plot",
-    setting=False,
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="PNG",
-    help="Draw the growth curves; needs the extra `train`.",
-)
+@plot_option("Draw the growth curves; needs the extra `train`.")
 @option("--quick", is_flag=True, help="Small sizes, once: shows that it works, in seconds; the figures mean little.")
 @option(
     "--model",
@@ -106,7 +101,7 @@ def bench(
     import orjson
 
     from streamlstm.cli.benchmark.report import render
-    from streamlstm.cli.benchmark.run import PARTS, Plan, run_bench
+    from streamlstm.cli.benchmark.run import PARTS, BenchPlan, run_bench
 
     if plot is not None:
         from streamlstm.errors import require_extra
@@ -118,7 +113,7 @@ def bench(
         raise UsageError("peers are measured with the random LSTM, of which Keras has one too: leave --model out")
     sizes = _QUICK if quick else _FULL
     values = backlog_values or sizes.values
-    plan = Plan(
+    plan = BenchPlan(
         parts=chosen,
         model_path=model_path,
         units=lstm_units,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from streamlstm.cli.import_options import output_option
+from streamlstm.cli.import_options import step_model_output
 from streamlstm.cli.loading import bounded, max_model_bytes_option, most_model_bytes
 from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import command, counted, json_option, keep_inputs, note, option
@@ -20,7 +20,7 @@ TIMES_LOADED = 4  # sessions that are opened of the model, in its two forms
 
 @command("compact", short_help="Make a step model carry its state in float16: half the bytes a series.")
 @click.argument("model", metavar="MODEL.onnx", type=MODEL)
-@output_option
+@step_model_output
 @option(
     "--entry",
     "entries",

@@ -12,9 +12,10 @@ from streamlstm.cli.history_options import Retained, history_options
 from streamlstm.cli.loading import max_model_bytes_option
 from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import ParamType, command, json_option, keep_inputs, option, say
+from streamlstm.cli.output_options import plot_option
 from streamlstm.cli.quantities import DURATION, SHARE
 from streamlstm.cli.table_options import Notes, table_options
-from streamlstm.cli.whole_numbers import Seasons
+from streamlstm.cli.whole_numbers import SeasonsOption
 from streamlstm.common import need_directories, split_settings, write_whole
 from streamlstm.errors import require_extra
 from streamlstm.models import MISSING_POLICIES
@@ -53,7 +54,7 @@ class Baselines(ParamType):
 )
 @option(
     "--season",
-    type=Seasons(),
+    type=SeasonsOption(),
     default="auto",
     metavar="N[,N]",
     help="Seasons of the baselines and of MASE; `none`; `auto` takes the model's.",
@@ -95,13 +96,7 @@ class Baselines(ParamType):
 )
 @history_options
 @table_options()
-@option(
-    "--plot",
-    setting=False,
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="PNG",
-    help="Draw the model's forecasts against what came, on the test part; needs the extra `train`.",
-)
+@plot_option("Draw the model's forecasts against what came, on the test part; needs the extra `train`.")
 @max_model_bytes_option
 @json_option
 def evaluate(

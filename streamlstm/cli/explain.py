@@ -81,7 +81,7 @@ def explain(
 def _explained(stream: str, name: str, path: Path | None, server: Server) -> Explained:
     from streamlstm.cli.connection import opened_stream
     from streamlstm.cli.loading import load_bytes
-    from streamlstm.client import Forecaster, facts, opened_path
+    from streamlstm.client import StreamForecaster, facts, opened_path
     from streamlstm.models import candidates_of
     from streamlstm.store.record import LATEST_MS
 
@@ -93,7 +93,7 @@ def _explained(stream: str, name: str, path: Path | None, server: Server) -> Exp
             kept.append(data)
             return load_bytes(data, f"the model beside {stream!r}")
 
-        forecaster = Forecaster(connection, keys, opened_path(path), opened)
+        forecaster = StreamForecaster(connection, keys, opened_path(path), opened)
         (record,) = forecaster.states.get([key])
         meta = forecaster.states.meta()
     if record is None:

@@ -19,20 +19,13 @@ from streamlstm.cli.options import (
     series_option,
     stream_argument,
 )
+from streamlstm.cli.output_options import output_option
 from streamlstm.common import need_directories
 
 
 @command("export", short_help="Write the values a stream retains beside their forecasts as a table.")
 @stream_argument
-@option(
-    "-o",
-    "--output",
-    setting=False,
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    metavar="TABLE",
-    help="Where the table goes: .csv or .parquet (needs pyarrow).",
-)
+@output_option("Where the table goes: .csv or .parquet (needs pyarrow).", metavar="TABLE")
 @last_option
 @series_option
 @option(

@@ -24,12 +24,13 @@ from streamlstm.cli.options import (
     series_option,
     stream_argument,
 )
+from streamlstm.cli.output_options import output_option, plot_option
 from streamlstm.cli.quantities import DURATION, SHARE
 from streamlstm.common import need_directories, write_whole
 from streamlstm.errors import UsageError, require_extra
 
 if TYPE_CHECKING:
-    from streamlstm.client import Forecaster
+    from streamlstm.client import StreamForecaster
     from streamlstm.engine import Forecast
 
 MOST_CAME, MOST_AHEAD, ROWS = 40, 38, 13  # columns of the chart, and its rows
@@ -61,15 +62,10 @@ WORDS = ("hold", "refuse")
 @served_model_option
 @option("--threads", type=click.IntRange(1), default=1, help="Compute threads of onnxruntime.")
 @provider_option
-@option(
-    "--output",
-    "-o",
-    setting=False,
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="TABLE",
-    help="Write a table instead: .csv or .parquet (needs pyarrow), a row a step.",
+@output_option(
+    "Write a table instead: .csv or .parquet (needs pyarrow), a row a step.", metavar="TABLE", required=False
 )
-@option("--plot", setting=False, type=click.Path(dir_okay=False, path_type=Path), metavar="PNG", help="Draw them too.")
+@plot_option("Draw them too.")
 @redis_option
 @data_dir_option
 @max_model_bytes_option
@@ -95,7 +91,7 @@ def forecast(
     _refuse_in_vain(series, everything=everything, output=output, plot=plot)
     from streamlstm.cli.connection import opened_stream
     from streamlstm.cli.loading import load_bytes, load_model
-    from streamlstm.client import Forecaster, asked_of
+    from streamlstm.client import StreamForecaster, asked_of
 
     running, future = {"threads": settings["threads"], "provider": settings["provider"]}, settings["future"]
     model = None if settings["model"] is None else load_model(settings["model"], **running)
@@ -103,7 +99,7 @@ def forecast(
         raise UsageError(f"--future is hold, or the path of a table, and there is no file {future!r}")
     with opened_stream(stream, redis_url, data_dir) as (connection, keys):
         source = f"the model beside {stream!r}"
-        forecaster = Forecaster(connection, keys, model, lambda data: load_bytes(data, source, **running))
+        forecaster = StreamForecaster(connection, keys, model, lambda data: load_bytes(data, source, **running))
         names = list(dict.fromkeys(series))
         asked = asked_of(forecaster, settings["steps"], names, settings, note)
         if output is not None:
@@ -146,7 +142,7 @@ def _refuse_in_vain(series: tuple[str, ...], *, everything: bool, output: Path |
     need_directories(output, plot)
 
 
-def _history(forecaster: Forecaster, series: str) -> tuple[list[int], list[float]]:
+def _history(forecaster: StreamForecaster, series: str) -> tuple[list[int], list[float]]:
     """Times and values of a series before now, as far as the newest entries have them; of the number that is scored."""
     from streamlstm.engine import scored_column
     from streamlstm.store import number_at

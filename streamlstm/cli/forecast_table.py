@@ -13,7 +13,7 @@ import numpy as np
 from streamlstm.common import iso_time, whole_file
 
 if TYPE_CHECKING:
-    from streamlstm.client import Forecaster
+    from streamlstm.client import StreamForecaster
     from streamlstm.engine import Asked, Said
 
 MOST_ROWS = 400_000  # of a table at once in memory
@@ -23,7 +23,9 @@ QUOTED = frozenset('",\r\n')
 Append = Callable[[Sequence[str], "Said"], None]
 
 
-def write_table(forecaster: Forecaster, asked: Asked, names: Sequence[str] | None, output: Path) -> dict[str, Any]:
+def write_table(
+    forecaster: StreamForecaster, asked: Asked, names: Sequence[str] | None, output: Path
+) -> dict[str, Any]:
     """Write the forecasts of series (None: of all); how many, what they rest on, how many were left out and why.
 
     Columns: `unique_id`, `ds` (UTC; empty where nobody says how far apart values are), `step`, the model's, `lo`, `hi`.
@@ -56,7 +58,7 @@ def write_table(forecaster: Forecaster, asked: Asked, names: Sequence[str] | Non
     return {"series": count, "rows": count * asked.steps, **rests_on, "left_out": dict(left_out)}
 
 
-def _named(forecaster: Forecaster, names: Sequence[str]) -> Iterator[list[tuple[bytes, bytes]]]:
+def _named(forecaster: StreamForecaster, names: Sequence[str]) -> Iterator[list[tuple[bytes, bytes]]]:
     from streamlstm.errors import NoSeriesError
 
     keys = [name.encode("utf-8", "surrogateescape") for name in names]

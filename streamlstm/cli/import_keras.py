@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streamlstm.cli.import_options import PAIR, TARGET, names, note_unscored, output_option, target_of_each
+from streamlstm.cli.import_options import (
+    TARGET,
+    names,
+    note_unscored,
+    scale_option,
+    step_model_output,
+    target_of_each,
+)
 from streamlstm.cli.options import command, json_option, keep_inputs, note, option
 from streamlstm.cli.quantities import SIZE
 from streamlstm.common import write_whole
@@ -23,16 +30,8 @@ NEEDED = ("torch", "onnx", "h5py")
 
 @command("import-keras")
 @click.argument("model", metavar="MODEL", type=click.Path(path_type=Path))
-@output_option
-@option(
-    "--scale",
-    "scales",
-    type=PAIR,
-    multiple=True,
-    metavar="MIN,MAX",
-    help="What the MinMaxScaler outside the model had seen. Once for everything, or again for each feature and then "
-    "for each output. For a StandardScaler: MEAN,MEAN+DEVIATION.",
-)
+@step_model_output
+@scale_option(" For a StandardScaler: MEAN,MEAN+DEVIATION.")
 @option("--features", metavar="NAME[,NAME]", help="Names of the numbers of one value.")
 @option(
     "--target",

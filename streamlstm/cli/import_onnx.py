@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamlstm.cli.import_options import PAIR, TARGET, each_once, names, note_unscored, output_option, target_of_each
+from streamlstm.cli.import_options import (
+    PAIR,
+    TARGET,
+    each_once,
+    names,
+    note_unscored,
+    scale_option,
+    step_model_output,
+    target_of_each,
+)
 from streamlstm.cli.loading import bounded
 from streamlstm.cli.options import ParamType, command, json_option, keep_inputs, note, option
 from streamlstm.cli.quantities import SIZE
@@ -47,7 +56,7 @@ class Both(ParamType):
 
 @command("import-onnx")
 @click.argument("model", metavar="MODEL", type=click.Path(path_type=Path))
-@output_option
+@step_model_output
 @option("--x", "x", multiple=True, metavar="NAME", help="The input that takes values; again for more of their numbers.")
 @option("--y", "y", multiple=True, metavar="NAME", help="The output that forecasts; again for more columns.")
 @option(
@@ -84,15 +93,7 @@ class Both(ParamType):
     help="The model reads the last W values at every step: they are carried.",
 )
 @option("--newest-first", is_flag=True, help="The window begins with the newest value (lag 1, lag 2, …).")
-@option(
-    "--scale",
-    "scales",
-    type=PAIR,
-    multiple=True,
-    metavar="MIN,MAX",
-    help="What the MinMaxScaler outside the model had seen. Once for everything, or again for each feature and then "
-    "for each output.",
-)
+@scale_option()
 @option(
     "--standardize",
     "standards",

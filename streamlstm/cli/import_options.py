@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from streamlstm.cli.options import ParamType, model_output, note
+from streamlstm.cli.options import Function, ParamType, note, option
+from streamlstm.cli.output_options import model_output
 from streamlstm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 
-class Pair(ParamType):
+class NumberPair(ParamType):
     """Two numbers joined by a comma."""
 
     name = "pair"
@@ -49,9 +50,22 @@ class Target(ParamType):
         return feature, output
 
 
-PAIR, TARGET = Pair(), Target()
+PAIR, TARGET = NumberPair(), Target()
 
-output_option = model_output("the step model")
+step_model_output = model_output("the step model")
+
+
+def scale_option(more: str = "") -> Callable[[Function], Function]:
+    """Declare --scale, passed as `scales: tuple[tuple[float, float], ...]`; `more` goes behind its help."""
+    return option(
+        "--scale",
+        "scales",
+        type=PAIR,
+        multiple=True,
+        metavar="MIN,MAX",
+        help="What the MinMaxScaler outside the model had seen. Once for everything, or again for each feature and "
+        f"then for each output.{more}",
+    )
 
 
 def names(text: str | None) -> list[str] | None:

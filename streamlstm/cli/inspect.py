@@ -12,6 +12,7 @@ import click
 from streamlstm.cli.loading import max_model_bytes_option
 from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import command, counted, data_dir_option, json_option, option, redis_option, say
+from streamlstm.cli.output_options import plot_option
 from streamlstm.errors import UsageError
 
 FLOAT_BYTES = 4
@@ -35,13 +36,7 @@ NESTED = ("config",)  # a layer's whole configuration: in the JSON, not in the s
 )
 @option("--series", metavar="NAME", setting=False, help="The series of --live, or of --gates: without it the first.")
 @option("--gates-layer", "layer", type=click.IntRange(min=1), default=1, help="The gated layer of --gates.")
-@option(
-    "--plot",
-    setting=False,
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="PNG",
-    help="Draw what --gates or --live shows.",
-)
+@plot_option("Draw what --gates or --live shows.")
 @redis_option
 @data_dir_option
 @max_model_bytes_option

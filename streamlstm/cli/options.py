@@ -92,7 +92,7 @@ class Command(OneLineErrors):
     """A command of the program, made by `command`."""
 
 
-class Group(OneLineErrors, click.Group):
+class CommandGroup(OneLineErrors, click.Group):
     """A group of commands with the same manners; a name that is none of them suggests the nearest."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -125,9 +125,9 @@ def command(name: str | None = None, **attributes: Any) -> Callable[[Callable[..
     return click.command(name, cls=Command, **attributes)
 
 
-def group(name: str | None = None, **attributes: Any) -> Callable[[Callable[..., Any]], Group]:
+def group(name: str | None = None, **attributes: Any) -> Callable[[Callable[..., Any]], CommandGroup]:
     """Make a function a group of commands, each made with `command` and added to it."""
-    return click.group(name, cls=Group, **attributes)
+    return click.group(name, cls=CommandGroup, **attributes)
 
 
 def option(*declarations: str, setting: bool = True, **attributes: Any) -> Callable[[Function], Function]:
@@ -142,19 +142,6 @@ def option(*declarations: str, setting: bool = True, **attributes: Any) -> Calla
     attributes.setdefault("show_default", True)
     attributes.setdefault("cls", Option)
     return click.option(*declarations, **attributes)
-
-
-def model_output(what: str) -> Callable[[Function], Function]:
-    """Declare --output, passed as `output: Path`: where a model goes."""
-    return option(
-        "-o",
-        "--output",
-        setting=False,
-        type=click.Path(dir_okay=False, path_type=Path),
-        required=True,
-        metavar="FILE",
-        help=f"Where {what} goes, e.g. model.onnx.",
-    )
 
 
 def environment_variable(*declarations: str) -> str:

@@ -24,6 +24,7 @@ from streamlstm.cli.options import (
     shown_model,
     streams_argument,
 )
+from streamlstm.cli.output_options import output_option
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.table_options import MAX_CELLS
 from streamlstm.cli.train import given_flags
@@ -40,14 +41,7 @@ if TYPE_CHECKING:
 @command("retrain", short_help="Learn again from a stream, try it beside the champion, promote it if it is better.")
 @streams_argument
 @last_option
-@option(
-    "-o",
-    "--output",
-    setting=False,
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Keep the new model as a file too.",
-)
+@output_option("Keep the new model as a file too.", required=False)
 @option("--cold", is_flag=True, help="Begin without the champion's recurrent weights.")
 @option(
     "--promote-if-better",

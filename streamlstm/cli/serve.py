@@ -21,7 +21,7 @@ from streamlstm.common import DaemonSettings, EngineSettings, SharingSettings, W
 from streamlstm.models import UNIVERSAL_FILE
 
 if TYPE_CHECKING:
-    from streamlstm.cli.place import Place
+    from streamlstm.cli.own_process import OwnProcess
     from streamlstm.cli.serving import Wakeup
     from streamlstm.daemon import Health
     from streamlstm.daemon.http import Pages
@@ -92,19 +92,20 @@ def serve(
 ) -> int:
     """Forecast the next value for every value that arrives in a stream.
 
-    Without MODEL.onnx the packaged model `universal` is served: it forecasts any series from its first
-    value on and learns as it goes, each series by itself.
+    Without MODEL.onnx the packaged model `universal` is served: it forecasts any series from its first value on, and
+    learns as it goes, each series by itself. `streamlstm compact` makes a model of any other that carries its layers'
+    state in float16, in down to half the memory; it is served as any.
 
     The first SIGTERM or Ctrl-C commits what is under way and ends; the second ends at once.
     """
     from streamlstm.cli.connection import with_password
-    from streamlstm.cli.place import Place
-    from streamlstm.cli.serving import Plan, Prepared
+    from streamlstm.cli.own_process import OwnProcess
+    from streamlstm.cli.serving import Prepared, ServeOptions
     from streamlstm.daemon.http import HttpServer
     from streamlstm.daemon.telemetry import log_format, systemd
 
     log_format.set_up(log_level.upper())
-    plan = Plan(
+    options = ServeOptions(
         model=model,
         threads=threads,
         provider=provider,
@@ -117,20 +118,19 @@ def serve(
         daemon=daemon,
         sharing=sharing,
     )
-    plan = replace(plan, daemon=replace(daemon, streams=plan.selection.names))
+    options = replace(options, daemon=replace(daemon, streams=options.selection.names))
     with contextlib.ExitStack() as stack:
         http = HttpServer(web.address, names=web.names)
         stack.callback(http.stop)
         http.start()
-        place = Place(stack, http, systemd.of_process(), model, data_dir, fsync)
+        process = OwnProcess(stack, http, systemd.of_process(), model, data_dir, fsync)
         url = with_password(redis_url) if redis_url else ""
         if sharing.workers > 1:
             from streamlstm.cli.workers import supervise
 
-            return supervise(plan, place, url)
+            return supervise(options, process, url)
         # The model first: a wrong path is found out before a server is started.
-        prepared = Prepared.make(plan)
-        prepared.run(stack, url or place.embed(), _Alone(place))
+        Prepared.make(options).run(stack, url or process.embed(), _Alone(process))
     return 0
 
 
@@ -138,17 +138,17 @@ def serve(
 class _Alone:
     """The surroundings of a daemon that is all there is."""
 
-    place: Place
+    process: OwnProcess
     is_first = True
 
     def show(self, pages: Pages) -> None:
-        self.place.http.show(pages)
+        self.process.http.show(pages)
 
     @contextlib.contextmanager
     def begin(self, health: Health, wakeup: Wakeup) -> Iterator[None]:  # noqa: ARG002
         from streamlstm.cli.serving import on_signals
 
-        manager = self.place.manager
+        manager = self.process.manager
 
         def drain() -> None:
             health.stop()
@@ -159,4 +159,4 @@ class _Alone:
             yield
 
     def ready(self, url: str, streams: list[str], fingerprint: str) -> None:
-        self.place.announce(url, streams, fingerprint)
+        self.process.announce(url, streams, fingerprint)

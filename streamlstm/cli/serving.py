@@ -35,7 +35,7 @@ MOST_MODELS = 3  # of the size of the own that fit into what memory models may t
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class ServeOptions:
     """What the options say; all but the secrets of the server's URL is as it was given."""
 
     model: Path
@@ -67,7 +67,7 @@ class Plan:
         return {**asdict(self), "model": str(self.model)}
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Plan:
+    def from_json(cls, told: Mapping[str, Any]) -> ServeOptions:
         """Read what `to_json` wrote."""
         settings = {"web": WebSettings, "engine": EngineSettings, "daemon": DaemonSettings, "sharing": SharingSettings}
         made = {name: kind(**_with_tuples(told[name])) for name, kind in settings.items()}
@@ -128,49 +128,49 @@ class Wakeup:
 class Prepared:
     """A daemon whose model is loaded and whose server is not known yet."""
 
-    plan: Plan
+    options: ServeOptions
     model: Model
     engine: Engine
     metrics: Metrics
     files: ModelFiles
 
     @classmethod
-    def make(cls, plan: Plan) -> Prepared:
+    def make(cls, options: ServeOptions) -> Prepared:
         from streamlstm.cli.loading import load_model
         from streamlstm.daemon.telemetry import Metrics
         from streamlstm.engine import Engine
         from streamlstm.store import ModelFiles
 
-        loaded = load_model(plan.model, threads=plan.threads, models=MOST_MODELS, provider=plan.provider)
-        engine = Engine(loaded, plan.engine)
-        metrics = Metrics(loaded.fingerprint, engine.columns, plan.daemon.streams)
-        metrics.set_model_times(loaded_s=time.time(), modified_s=plan.model.stat().st_mtime)
-        files = ModelFiles.of(plan.model, loaded.fingerprint)
-        return cls(plan, loaded, engine, metrics, files)
+        loaded = load_model(options.model, threads=options.threads, models=MOST_MODELS, provider=options.provider)
+        engine = Engine(loaded, options.engine)
+        metrics = Metrics(loaded.fingerprint, engine.columns, options.daemon.streams)
+        metrics.set_model_times(loaded_s=time.time(), modified_s=options.model.stat().st_mtime)
+        files = ModelFiles.of(options.model, loaded.fingerprint)
+        return cls(options, loaded, engine, metrics, files)
 
     def run(self, stack: contextlib.ExitStack, url: str, around: Surroundings) -> None:
         """Serve from a server until a signal; `stack` undoes what was begun."""
-        from streamlstm.daemon import Daemon, Rehearsal
+        from streamlstm.daemon import Daemon, Others, Rehearsal
         from streamlstm.engine import COMPILED, WITHOUT
         from streamlstm.store import RedisStore, warnings
         from streamlstm.store.resp import parse_topology
 
         wakeup = Wakeup()
         stack.enter_context(wakeup.of_signals())
-        topology = parse_topology(url, self.plan.sharing.socket_timeout_ms / 1000)
-        preflight = _preflight(self.plan, topology)
-        busy_poll_s = self.plan.busy_poll_s
+        topology = parse_topology(url, self.options.sharing.socket_timeout_ms / 1000)
+        preflight = _preflight(self.options, topology)
+        busy_poll_s = self.options.busy_poll_s
         store = RedisStore(
             topology, busy_poll_s=busy_poll_s, wakeup=wakeup.fileno(), preflight=preflight, model_files=self.files
         )
         stack.callback(store.close)
         if busy_poll_s:
-            store.call_while_polling(Rehearsal(self.model, self.plan.engine).rehearse)
-        odd = warnings(store.check_server(accept_eviction=self.plan.accept_eviction), store.url)
+            store.call_while_polling(Rehearsal(self.model, self.options.engine).rehearse)
+        odd = warnings(store.check_server(accept_eviction=self.options.accept_eviction), store.url)
         for warning in [*([] if COMPILED else [WITHOUT]), *odd] if around.is_first else []:
             log.warning(warning)
-        sharing = _sharing(self.plan, topology)
-        standby = _standby(self.plan, self.engine.model.fingerprint, topology, preflight)
+        sharing = _sharing(self.options, topology)
+        standby = _standby(self.options, self.engine.model.fingerprint, topology, preflight)
         if standby is not None:
             stack.callback(standby.close)
         store.call_when_readable(sharing.fileno, sharing.listen)
@@ -179,11 +179,10 @@ class Prepared:
             engine=self.engine,
             store=store,
             metrics=self.metrics,
-            settings=self.plan.daemon,
+            settings=self.options.daemon,
             clock=_clock(wakeup),
-            sharing=sharing,
-            standby=standby,
-            on_model_change=_model_change(self.plan.on_model_change, store),
+            others=Others(sharing, standby),
+            on_model_change=_model_change(self.options.on_model_change, store),
             library=library,
         )
         around.show(self._pages(parse_topology(url), daemon, library))  # a topology that only its threads ask
@@ -196,10 +195,10 @@ class Prepared:
 
         health = daemon.health
         return make_pages(
-            self.plan.web,
+            self.options.web,
             ProcessFigures(self.metrics, health.unhealthy),
             topology,
-            forecast=Forecasts(library.find, self.plan.engine.interval, self.plan.engine.spacing_ms),
+            forecast=Forecasts(library.find, self.options.engine.interval, self.options.engine.spacing_ms),
             unhealthy=health.unhealthy,
             unready=health.unready,
             remark=health.remark,
@@ -211,7 +210,7 @@ class Prepared:
         from streamlstm.models import Model, read_model
         from streamlstm.store import Keys, Roles
 
-        plan, most = self.plan, most_model_bytes()
+        options, most = self.options, most_model_bytes()
 
         @contextlib.contextmanager
         def shelf(stream: str) -> Iterator[Roles]:
@@ -221,33 +220,33 @@ class Prepared:
         return ModelLibrary(
             self.model,
             shelf=shelf,
-            load=lambda data, source, by: Model(data, threads=plan.threads, source=source, provider=by),
-            own_file=lambda: read_model(plan.model, most),
+            load=lambda data, source, by: Model(data, threads=options.threads, source=source, provider=by),
+            own_file=lambda: read_model(options.model, most),
             most_bytes=most,
         )
 
 
-def _preflight(plan: Plan, topology: Topology) -> Preflight:
+def _preflight(options: ServeOptions, topology: Topology) -> Preflight:
     from streamlstm.store import Preflight, members_key
 
     return Preflight(
         topology,
-        trims=plan.daemon.retain_ms is not None,
-        sweeps=plan.engine.idle_after_ms is not None,
-        replaces=plan.on_model_change != "refuse",
-        scores=plan.engine.score,
-        members=members_key(plan.group) if plan.sharing.lease_ttl_ms else None,
+        trims=options.daemon.retain_ms is not None,
+        sweeps=options.engine.idle_after_ms is not None,
+        replaces=options.on_model_change != "refuse",
+        scores=options.engine.score,
+        members=members_key(options.group) if options.sharing.lease_ttl_ms else None,
     )
 
 
-def _standby(plan: Plan, model: str, topology: Topology, preflight: Preflight) -> Standby | None:
+def _standby(options: ServeOptions, model: str, topology: Topology, preflight: Preflight) -> Standby | None:
     """What looks at the streams of others; None where there are no others."""
     from streamlstm.daemon import Standby
     from streamlstm.store.resp import Nodes
 
-    if not plan.sharing.lease_ttl_ms:
+    if not options.sharing.lease_ttl_ms:
         return None
-    refused = model if plan.on_model_change == "refuse" else None
+    refused = model if options.on_model_change == "refuse" else None
     return Standby(Nodes(topology, name="streamlstm-standby"), preflight, refused, time.monotonic)
 
 
@@ -259,7 +258,7 @@ def _model_change(policy: str, store: RedisStore) -> ModelChange:
     return Rebuild(store.connect, replay=policy == "replay", token=secrets.token_hex(8))
 
 
-def _sharing(plan: Plan, topology: Topology) -> Sharing:
+def _sharing(options: ServeOptions, topology: Topology) -> Sharing:
     """How this process shares the streams with others."""
     from streamlstm.daemon.sharing import (
         NEVER_MS,
@@ -273,10 +272,10 @@ def _sharing(plan: Plan, topology: Topology) -> Sharing:
     from streamlstm.store.resp import Nodes
 
     nodes = Nodes(topology, name="streamlstm-lease")
-    settings, patterns = plan.sharing, plan.selection.patterns
+    settings, patterns = options.sharing, options.selection.patterns
     return Sharing(
-        selection=plan.selection,
-        leases=RedisLeases(nodes, plan.group) if settings.lease_ttl_ms else NoLeases(),
+        selection=options.selection,
+        leases=RedisLeases(nodes, options.group) if settings.lease_ttl_ms else NoLeases(),
         discovery=RedisDiscovery(nodes, patterns) if patterns else None,
         owner=str(Process.this()),
         ttl_ms=settings.lease_ttl_ms or NEVER_MS,

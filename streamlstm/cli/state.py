@@ -28,6 +28,7 @@ from streamlstm.cli.options import (
     series_option,
     stream_argument,
 )
+from streamlstm.cli.output_options import output_option
 from streamlstm.cli.state_past import fork, rewind
 from streamlstm.cli.state_text import say_done
 from streamlstm.common import open_bounded, whole_file, whole_stream
@@ -70,9 +71,9 @@ def opened_file(source: Path) -> IO[bytes]:
 @contextmanager
 def ticking(total: int, what: str) -> Iterator[Callable[[int], None]]:
     """A function that moves a progress bar on stderr, where that is a terminal."""
-    from streamlstm.cli.benchmark.progress import Progress
+    from streamlstm.cli.benchmark.progress import ProgressBar
 
-    progress = Progress(total)
+    progress = ProgressBar(total)
     progress.begin(what)
 
     def tick(count: int) -> None:
@@ -200,15 +201,7 @@ def reset(
 
 @command("export", short_help="Write all states of a stream, and its position, to a file.")
 @stream_argument
-@option(
-    "--output",
-    "-o",
-    setting=False,
-    type=click.Path(path_type=Path, allow_dash=True),
-    required=True,
-    metavar="FILE",
-    help="The file to write; - is stdout.",
-)
+@output_option("The file to write; - is stdout.", stdout=True)
 @redis_option
 @data_dir_option
 @json_option

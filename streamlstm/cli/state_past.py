@@ -139,14 +139,14 @@ def _past(
         raise UsageError("a series is named twice")
     from streamlstm.cli.connection import opened_stream
     from streamlstm.cli.loading import load_bytes, load_model
-    from streamlstm.client import Forecaster
+    from streamlstm.client import StreamForecaster
     from streamlstm.daemon.replay import PastRecords
     from streamlstm.engine import Engine
 
     given = None if model is None else load_model(model)
     with opened_stream(stream, redis_url, data_dir) as (connection, keys):
         source = f"the model beside {stream!r}"
-        loaded = Forecaster(connection, keys, given, lambda data: load_bytes(data, source)).model
+        loaded = StreamForecaster(connection, keys, given, lambda data: load_bytes(data, source)).model
         yield PastRecords(connection, keys, Engine(loaded, engine))
 
 

@@ -10,7 +10,8 @@ import click
 from click.core import ParameterSource
 
 from streamlstm.cli.history_options import Retained, history_options
-from streamlstm.cli.options import command, json_option, keep_inputs, model_output, option, say
+from streamlstm.cli.options import command, json_option, keep_inputs, say
+from streamlstm.cli.output_options import model_output, plot_option
 from streamlstm.cli.table_options import Notes, table_options
 from streamlstm.cli.training_options import training_options
 from streamlstm.common import need_directories, split_settings, write_whole
@@ -23,13 +24,7 @@ from streamlstm.errors import require_extra
 @training_options
 @history_options
 @table_options()
-@option(
-    "--plot",
-    setting=False,
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="PNG",
-    help="Draw forecasts against what came, on the test part.",
-)
+@plot_option("Draw forecasts against what came, on the test part.")
 @json_option
 def train(
     *,

@@ -10,7 +10,7 @@ import click
 
 from streamlstm.cli.options import option
 from streamlstm.cli.quantities import DURATION
-from streamlstm.cli.whole_numbers import Automatic, Seasons, WholeNumbers
+from streamlstm.cli.whole_numbers import Automatic, SeasonsOption, WholeNumbers
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -23,7 +23,7 @@ _OPTIONS = (
     ),
     option(
         "--season",
-        type=Seasons(),
+        type=SeasonsOption(),
         default="auto",
         metavar="N[,N]",
         help="Steps in one season, or in several (48,336 for half-hours); `none`; `auto` looks for them.",

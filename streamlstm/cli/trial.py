@@ -26,7 +26,7 @@ MOST_ENTRIES = 100_000  # of a stream, the youngest, that models are compared on
 
 
 @dataclass(frozen=True)
-class Pair:
+class ModelPair:
     """The models of all streams."""
 
     champion: str  # fingerprint
@@ -50,7 +50,7 @@ class Trial:
                 found[stream] = Roles(connection, keys).meta()
         return found
 
-    def pair(self) -> Pair:
+    def pair(self) -> ModelPair:
         """The models that all streams have; a promotion that was cut short is gone on with first.
 
         Raises StoreError for a stream that was never served, and for streams with different models.
@@ -61,14 +61,14 @@ class Trial:
                 raise StoreError(f"the stream {stream!r} has not been served yet, so it has no model to be better than")
         found = {(str(meta.model), meta.challenger.model if meta.challenger else None) for meta in metas.values()}
         if len(found) == 1:
-            return Pair(*found.pop())
+            return ModelPair(*found.pop())
         promoted = {
             (str(meta.model), str(meta.champions[-2].model)) for meta in metas.values() if len(meta.champions) > 1
         }
         for new, former in promoted:
             if found == {(new, former), (former, new)}:
                 self.promote(new)
-                return Pair(new, former)
+                return ModelPair(new, former)
         shown = "; ".join(
             f"{stream}: {shown_model(meta.model)}"
             + (f", challenger {shown_model(meta.challenger.model)}" if meta.challenger else "")

@@ -35,7 +35,7 @@ class Automatic(WholeNumbers):
         return None if value == "auto" else super().convert(value, param, ctx)
 
 
-class Seasons(Automatic):
+class SeasonsOption(Automatic):
     """Seasons: whole numbers, `auto` or `none`."""
 
     name = "seasons"

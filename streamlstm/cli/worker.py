@@ -15,7 +15,7 @@ import click
 
 from streamlstm.cli.loading import remember_most_model_bytes
 from streamlstm.cli.options import command
-from streamlstm.cli.serving import Plan, Prepared, Wakeup, on_signals
+from streamlstm.cli.serving import Prepared, ServeOptions, Wakeup, on_signals
 
 if TYPE_CHECKING:
     from streamlstm.daemon import Channel, Health
@@ -37,12 +37,12 @@ def worker(ctx: click.Context) -> None:
 
     orders = sys.stdin.buffer
     job = json.loads(orders.readline())
-    plan = Plan.from_json(job["plan"])
-    log_format.set_up(plan.log_level, worker=job["number"])
+    options = ServeOptions.from_json(job["plan"])
+    log_format.set_up(options.log_level, worker=job["number"])
     remember_most_model_bytes(ctx, job["max_model_bytes"])
     channel, handler = Channel(socket.socket(fileno=job["channel"])), RequestHandler()
     channel.start(handler.take)
-    prepared = Prepared.make(plan)
+    prepared = Prepared.make(options)
     channel.say(event="prepared")
     where = orders.readline()
     if not where:  # the supervisor is gone

@@ -6,7 +6,7 @@ from streamlstm.client.client import Client
 from streamlstm.client.connection import connect, connect_all, find_redis, resolve_redis, with_password
 from streamlstm.client.exporting import FORECASTS_OF, NEXT, write_joined
 from streamlstm.client.following import Anomaly, Prediction, Predictions
-from streamlstm.client.forecasting import Forecaster, asked_of, opened_path, pages
+from streamlstm.client.forecasting import StreamForecaster, asked_of, opened_path, pages
 from streamlstm.client.history import joined_histories, read_history, stream_spec
 from streamlstm.client.producer.answered import Wait
 from streamlstm.client.producer.corrections import read_corrections, together_by

@@ -20,7 +20,7 @@ from streamlstm.client.record_facts import Facts
 from streamlstm.engine import DEFAULT_STEPS, Forecast
 
 Found = TypeVar("Found")
-Asked = ParamSpec("Asked")  # what a method of `Client` takes, which is stated there alone
+Taken = ParamSpec("Taken")  # what a method of `Client` takes, which is stated there alone
 
 
 def in_thread(function: Callable[[], Found]) -> asyncio.Future[Found]:
@@ -130,15 +130,15 @@ class AsyncPredictions(AsyncIterator[Prediction]):
 
 
 def _awaited(
-    method: Callable[Concatenate[Client, Asked], Found],
-) -> Callable[Concatenate[AsyncClient, Asked], Coroutine[Any, Any, Found]]:
+    method: Callable[Concatenate[Client, Taken], Found],
+) -> Callable[Concatenate[AsyncClient, Taken], Coroutine[Any, Any, Found]]:
     """A method of `Client` as one that is awaited.
 
     One that is cancelled goes on in its thread: what is sent cannot be taken back.
     """
 
     @functools.wraps(method)
-    async def call(self: AsyncClient, /, *given: Asked.args, **options: Asked.kwargs) -> Found:
+    async def call(self: AsyncClient, /, *given: Taken.args, **options: Taken.kwargs) -> Found:
         return await asyncio.shield(in_thread(lambda: method(self._client, *given, **options)))
 
     _tell_as_own(call, method)
@@ -146,12 +146,12 @@ def _awaited(
 
 
 def _followed(
-    method: Callable[Concatenate[Client, Asked], Predictions],
-) -> Callable[Concatenate[AsyncClient, Asked], AsyncPredictions]:
+    method: Callable[Concatenate[Client, Taken], Predictions],
+) -> Callable[Concatenate[AsyncClient, Taken], AsyncPredictions]:
     """A method of `Client` that gives records as one for `async for`."""
 
     @functools.wraps(method)
-    def call(self: AsyncClient, /, *given: Asked.args, **options: Asked.kwargs) -> AsyncPredictions:
+    def call(self: AsyncClient, /, *given: Taken.args, **options: Taken.kwargs) -> AsyncPredictions:
         return AsyncPredictions(lambda: method(self._client, *given, **options))
 
     _tell_as_own(call, method, ", for `async for`")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 from streamlstm.client.connection import connect, connect_all, find_redis, resolve_redis
 from streamlstm.client.exporting import FORECASTS_OF, NEXT, write_joined
 from streamlstm.client.following import END, After, KeptPlace, Place, Prediction, Predictions
-from streamlstm.client.forecasting import ForecastArguments, Forecaster, asked_of, forecast_settings, opened_path
+from streamlstm.client.forecasting import ForecastArguments, StreamForecaster, asked_of, forecast_settings, opened_path
 from streamlstm.client.history import read_history, stream_spec
 from streamlstm.client.producer.packing import streams_of
 from streamlstm.client.producer.run import connected
@@ -266,7 +266,7 @@ class Client:
             given = opened_path(settings["model"])
             try:
                 with self._opened() as connection:
-                    forecaster = Forecaster(connection, self._keys, given or self._model, self._open_model)
+                    forecaster = StreamForecaster(connection, self._keys, given or self._model, self._open_model)
                     found = forecaster.forecast(names, asked_of(forecaster, steps, names, settings, log))
             except ModelChangedError:
                 if given is not None or self._model is None:

@@ -58,7 +58,7 @@ def forecast_settings(steps: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     return found | taken("forecast", {"steps": arguments.whole(1, MOST_STEPS), **KINDS}, {"steps": steps, **options})
 
 
-class Forecaster:
+class StreamForecaster:
     """What forecasts the series of a stream: the model whose states they are, and how to read them."""
 
     def __init__(
@@ -111,7 +111,11 @@ class Forecaster:
 
 
 def asked_of(
-    forecaster: Forecaster, steps: int, names: Sequence[str], settings: Mapping[str, Any], say: Callable[[str], None]
+    forecaster: StreamForecaster,
+    steps: int,
+    names: Sequence[str],
+    settings: Mapping[str, Any],
+    say: Callable[[str], None],
 ) -> Asked:
     """What is asked of a model, from the options, for some series (none: for all there are).
 
@@ -135,7 +139,9 @@ def asked_of(
     return Asked(steps=steps, level=settings["interval"], spacing_ms=spacing, future=found)
 
 
-def _future(table: Any, forecaster: Forecaster, names: Sequence[str], say: Callable[[str], None]) -> dict[str, Float64]:
+def _future(
+    table: Any, forecaster: StreamForecaster, names: Sequence[str], say: Callable[[str], None]
+) -> dict[str, Float64]:
     """What features only looked at will be, by series: the rows of a table after the series' last values.
 
     Without names: of all series of the table.
@@ -155,7 +161,7 @@ def _future(table: Any, forecaster: Forecaster, names: Sequence[str], say: Calla
     return found
 
 
-def _later(one: Series, record: bytes | None, forecaster: Forecaster) -> Float64:
+def _later(one: Series, record: bytes | None, forecaster: StreamForecaster) -> Float64:
     """The rows after a record's last value; all of a table without times."""
     if one.times_ms is None or record is None:
         return one.values
@@ -175,7 +181,7 @@ def opened_path(model: Any) -> Model | None:
     raise UsageError(f"a {type(model).__name__} is no model; give a path, or what streamlstm.load gave")
 
 
-def pages(forecaster: Forecaster, most: int) -> Iterator[list[tuple[bytes, bytes]]]:
+def pages(forecaster: StreamForecaster, most: int) -> Iterator[list[tuple[bytes, bytes]]]:
     """All series with their records, about `most` at a time."""
     held: list[tuple[bytes, bytes]] = []
     for page in forecaster.states.scan():

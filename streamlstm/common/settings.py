@@ -58,7 +58,11 @@ class EngineSettings:
     max_entry_values: int = _setting(
         MOST_ENTRY_VALUES, "Values of one entry that are stepped; all that it has beyond are one dead letter.", least=1
     )
-    max_series_memory_bytes: int = _setting(4 << 30, "Memory for records; the least used are loaded anew.")
+    max_series_memory_bytes: int = _setting(
+        4 << 30,
+        "Memory for records; the least used are loaded anew. `compact` makes a model with its layers' state in "
+        "float16, of which more fit: up to twice as many.",
+    )
     idle_after_ms: int | None = _setting(
         None,
         "A series without a value for longer (such as 30d), by the ids of its entries, begins anew with its next one, "

@@ -6,6 +6,7 @@ from streamlstm.daemon.forecasts import Forecasts
 from streamlstm.daemon.health import Health
 from streamlstm.daemon.model_change import ModelChange, Rebuild, refuse
 from streamlstm.daemon.model_library import ModelLibrary
+from streamlstm.daemon.others import Others
 from streamlstm.daemon.rehearsal import Rehearsal
 from streamlstm.daemon.standby import Standby
 from streamlstm.daemon.workers.channel import Channel

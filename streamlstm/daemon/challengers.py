@@ -16,7 +16,7 @@ from streamlstm.common import EngineSettings
 from streamlstm.daemon.corrections import of_challenger
 from streamlstm.daemon.model_library import ModelLibrary
 from streamlstm.daemon.replay import prepare
-from streamlstm.daemon.streams import Stream, Streams, Trial
+from streamlstm.daemon.streams import OpenChallenger, Stream, Streams
 from streamlstm.engine import Engine, Parsed, Result
 from streamlstm.errors import CorrectionError, StoreError, StreamlstmError
 from streamlstm.store import NO_ENTRIES, Commit, Head, Store
@@ -48,7 +48,7 @@ class _Turn:
     champions: dict[str, Result] = field(default_factory=dict)  # by stream
     streams: list[Stream] = field(default_factory=list)
     in_step: dict[str, Result] = field(default_factory=dict)  # of these those whose challenger stands where they began
-    behind: list[tuple[Stream, Trial, bytes]] = field(default_factory=list)  # and how far they are to come
+    behind: list[tuple[Stream, OpenChallenger, bytes]] = field(default_factory=list)  # and how far they are to come
     pages: int = 0  # read for those
     gone: list[Stream] = field(default_factory=list)  # of those whose entries are not there any more
     values: int = 0  # stepped
@@ -58,13 +58,13 @@ class _Turn:
     def model(self) -> str:
         return self.engine.model.fingerprint
 
-    def take(self, stream: Stream, trial: Trial, result: Result) -> None:
+    def take(self, stream: Stream, challenger: OpenChallenger, result: Result) -> None:
         self.streams.append(stream)
         self.champions[stream.name] = result
-        if result.entries and trial.position == result.commit.base:
+        if result.entries and challenger.position == result.commit.base:
             self.in_step[stream.name] = result
-        elif is_before(trial.position, result.commit.position):
-            self.behind.append((stream, trial, result.commit.position))
+        elif is_before(challenger.position, result.commit.position):
+            self.behind.append((stream, challenger, result.commit.position))
 
 
 class Challengers:
@@ -109,7 +109,7 @@ class Challengers:
         if ready is None:
             return
         ready.open(stream.name, Head(position=found.position, model=found.model, series=found.series, answered=0))
-        stream.trial = Trial(ready, found.position)
+        stream.challenger = OpenChallenger(ready, found.position)
         self.is_busy = True
 
     def _engine(self, stream: str, model: str) -> Engine | None:
@@ -131,10 +131,10 @@ class Challengers:
 
     def forget(self, stream: Stream) -> None:
         """Let go of what is cached of a stream's trial."""
-        if stream.trial is not None:
-            stream.trial.engine.forget(stream.name)
-            stream.trial = None
-            self.is_busy = any(one.trial is not None for one in self._streams.open.values())
+        if stream.challenger is not None:
+            stream.challenger.engine.forget(stream.name)
+            stream.challenger = None
+            self.is_busy = any(one.challenger is not None for one in self._streams.open.values())
 
     def earn(self, seconds: float) -> None:
         """Give challengers time: that the loop had left, or a share of what champions took."""
@@ -150,17 +150,17 @@ class Challengers:
         return [
             stream
             for stream in self._streams.open.values()
-            if stream.trial is not None
+            if stream.challenger is not None
             and stream.pending is None
             and stream.head is not None
-            and is_before(stream.trial.position, stream.head.position)
+            and is_before(stream.challenger.position, stream.head.position)
         ]
 
     def keep_input(self, commit: Commit, stream: Stream) -> None:
         """Have a commit trim nothing that the challenger has yet to catch up with."""
         challenger = None if stream.head is None else stream.head.challenger
         if challenger is not None and challenger.off is None and commit.trim_before_ms is not None:
-            position = challenger.position if stream.trial is None else stream.trial.position
+            position = challenger.position if stream.challenger is None else stream.challenger.position
             commit.trim_before_ms = min(commit.trim_before_ms, EntryId.parse(position).time_ms)
 
     def step(self, read: Read, results: Sequence[Result], champion_s: float) -> None:
@@ -169,9 +169,9 @@ class Challengers:
         turns: dict[str, _Turn] = {}
         for result in results:
             stream = self._streams[result.commit.stream]
-            if stream.trial is not None and self._may_step(stream, stream.trial):
-                turn = turns.setdefault(stream.trial.model, _Turn(stream.trial.engine))
-                turn.take(stream, stream.trial, result)
+            if stream.challenger is not None and self._may_step(stream, stream.challenger):
+                turn = turns.setdefault(stream.challenger.model, _Turn(stream.challenger.engine))
+                turn.take(stream, stream.challenger, result)
         for turn in turns.values():
             if self._credit_s <= 0:
                 return
@@ -183,19 +183,19 @@ class Challengers:
             self._credit_s -= took_s
             self._judge(turn, took_s)
 
-    def _may_step(self, stream: Stream, trial: Trial) -> bool:
-        if not trial.is_begun:
-            trial.is_begun = True
+    def _may_step(self, stream: Stream, challenger: OpenChallenger) -> bool:
+        if not challenger.is_begun:
+            challenger.is_begun = True
             why = self._library.begin_step(stream.name)
             if why is not None:
                 self._end(stream, why)
-        return stream.trial is not None
+        return stream.challenger is not None
 
     def settled(self, stream: Stream, commit: Commit) -> None:
         """A commit holds."""
-        trial = stream.trial
-        if trial is not None and commit.challenger is not None and not trial.has_come_through:
-            trial.has_come_through = True
+        challenger = stream.challenger
+        if challenger is not None and commit.challenger is not None and not challenger.has_come_through:
+            challenger.has_come_through = True
             self._library.come_through(stream.name)
 
     def _expected_s(self, turn: _Turn) -> float:
@@ -237,10 +237,10 @@ class Challengers:
         return engine.step(batch) if batch else []
 
     def _add(self, champion: Result, result: Result) -> None:
-        trial = self._streams[result.commit.stream].trial
-        assert trial is not None, "it was stepped"
+        challenger = self._streams[result.commit.stream].challenger
+        assert challenger is not None, "it was stepped"
         champion.commit.challenger, champion.challenger = result.commit, result
-        trial.position = result.commit.position
+        challenger.position = result.commit.position
 
     def _batch(self, turn: _Turn, read: Read) -> list[Parsed]:
         """What is stepped: of the read those in step, of the input a page of those behind."""
@@ -249,8 +249,8 @@ class Challengers:
             result = turn.in_step[parsed.stream]
             mine = parsed if parsed.entries == result.entries else parsed.first(result.entries)
             self._take(batch, turn, mine)
-        for stream, trial, end in turn.behind:
-            page = self._store.read(stream.name, trial.position, end, self._page)
+        for stream, challenger, end in turn.behind:
+            page = self._store.read(stream.name, challenger.position, end, self._page)
             turn.pages += 1
             if page == NO_ENTRIES:
                 turn.gone.append(stream)
@@ -297,17 +297,17 @@ class Challengers:
         if took_s < STRIKE_S or entries > 1 or turn.values > len(turn.streams):
             return
         for stream in turn.streams:
-            if stream.trial is not None:
+            if stream.challenger is not None:
                 self._strike(stream, f"it is too slow: a value takes {took_s:.2f} s")
 
     def _strike(self, stream: Stream, why: str) -> None:
-        assert stream.trial is not None, "it is stepped"
-        stream.trial.strikes += 1
-        if stream.trial.strikes >= MOST_STRIKES:
+        assert stream.challenger is not None, "it is stepped"
+        stream.challenger.strikes += 1
+        if stream.challenger.strikes >= MOST_STRIKES:
             self._end(stream, why)
 
     def _end(self, stream: Stream, why: str) -> None:
-        assert stream.trial is not None, "there is one to end"
-        model = stream.trial.model
+        assert stream.challenger is not None, "there is one to end"
+        model = stream.challenger.model
         self.forget(stream)
         self._library.stop(stream.name, model, why)

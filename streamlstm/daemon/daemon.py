@@ -21,17 +21,19 @@ from streamlstm.daemon.lag_monitor import LagMonitor
 from streamlstm.daemon.left_alone import LeftAlone
 from streamlstm.daemon.model_change import ModelChange, refuse
 from streamlstm.daemon.model_library import ModelLibrary
+from streamlstm.daemon.models import Models
 from streamlstm.daemon.notices import last_try
-from streamlstm.daemon.opening import Models, Opening
+from streamlstm.daemon.opening import Opening
+from streamlstm.daemon.others import Others
 from streamlstm.daemon.read_cursors import ReadCursors
 from streamlstm.daemon.recorder import Recorder
 from streamlstm.daemon.retention import Retention
-from streamlstm.daemon.sharing import Sharing, all_of
-from streamlstm.daemon.standby import Standby
+from streamlstm.daemon.sharing import all_of
 from streamlstm.daemon.store_health import StoreHealth
-from streamlstm.daemon.streams import Pending, Stream, Streams, after_commit
+from streamlstm.daemon.streams import PendingCommit, Stream, Streams, after_commit
 from streamlstm.daemon.telemetry import STAGES, Laps, Metrics, ThrottledLog
 from streamlstm.daemon.unreachable import AWAY_PAUSE_S, UnreachableStreams
+from streamlstm.daemon.unserved import Unserved
 from streamlstm.engine import Engine, Parsed, Result
 from streamlstm.errors import ModelChangedError, StoreError, StoreForbidsError, StoreNotNowError, StoreUnavailableError
 from streamlstm.store import Head, Store
@@ -55,8 +57,7 @@ class Daemon:
         settings: DaemonSettings,
         clock: Clock,
         on_model_change: ModelChange = refuse,
-        sharing: Sharing | None = None,
-        standby: Standby | None = None,
+        others: Others | None = None,
         library: ModelLibrary | None = None,
     ) -> None:
         self._store = store
@@ -64,12 +65,13 @@ class Daemon:
         metrics.set_limits(engine.settings)
         self._settings = settings
         self._clock = clock
-        self._sharing = sharing or all_of(settings.streams, clock.monotonic)
+        others = others or Others(all_of(settings.streams, clock.monotonic))
+        self._sharing = others.sharing
         self._store_health = StoreHealth(metrics)
         self._streams = streams = Streams()
-        self._alone = LeftAlone(streams, self._sharing, metrics, standby)
-        self._away = UnreachableStreams(streams, clock.monotonic)
-        self.health = Health(self._store_health, self._away, self._alone, clock.monotonic)
+        unserved = Unserved(LeftAlone(streams, others, metrics), UnreachableStreams(streams, clock.monotonic))
+        self._unserved = unserved
+        self.health = Health(self._store_health, unserved, clock.monotonic)
         engine.checkpoint_every = settings.checkpoint_every
         library = library or ModelLibrary(engine.model)
         models = Models.of(engine, library, streams, store, self.health.beat, clock.monotonic)
@@ -85,12 +87,11 @@ class Daemon:
         self._digest = ThrottledLog(log, clock.monotonic)
         self._recorder = Recorder(metrics, self._digest, clock.wall)
         self._opening = Opening(
-            store, streams, self._sharing, metrics, models, self._alone, self._away, on_model_change, self._opened
+            store, streams, self._sharing, metrics, models, unserved, on_change=on_model_change, opened=self._opened
         )
         self._lag_monitor = LagMonitor(
             streams=streams,
-            champions=self._champions,
-            challengers=self._challengers,
+            models=models,
             store=store,
             metrics=metrics,
             sweep=self._sweep,
@@ -124,11 +125,11 @@ class Daemon:
 
     def start(self) -> None:
         """Take this process's share of the streams, open them and ask for their first entries."""
-        self._alone.begin()
+        self._unserved.alone.begin()
         self._sharing.let_go(self._sharing.look().surplus)
         for name in list(self._sharing.held):
             self._opening.begin(self._streams[name])
-        self._alone.begun()
+        self._unserved.alone.begun()
         self._store_health.gain(len(self._streams.open), again=self._opening.has_begun and not self._streams.away)
         self._next_tail = 0.0
         self._metrics.owned_streams.set(len(self._streams.open))
@@ -143,7 +144,7 @@ class Daemon:
             if self._sharing.due() or self._streams.away:
                 self._change_hands()
             if self._library.has_news:
-                self._begin_trials()
+                self._begin_challengers()
             self._take_turn(self._sharing.wait_s(min(timeout_s, AWAY_PAUSE_S) if self._streams.away else timeout_s))
         except ModelChangedError:
             raise
@@ -202,7 +203,7 @@ class Daemon:
             return False
         stream.cursor = live.position
         step_s = self._lap("step") - began
-        if stream.trial is not None:
+        if stream.challenger is not None:
             self._challengers.step(Read(reply, is_live=True), [result], step_s)
             self._lap("challengers")
         self._send(stream, result)
@@ -259,7 +260,7 @@ class Daemon:
         if commit.trim_before_ms is not None:
             self._challengers.keep_input(commit, stream)
         self._store.send_commit(commit)
-        stream.pending = Pending(self._clock.monotonic(), result)
+        stream.pending = PendingCommit(self._clock.monotonic(), result)
 
     def _load(self, unknown: dict[str, list[bytes]]) -> None:
         """Have the engine admit series that are not in memory."""
@@ -288,7 +289,7 @@ class Daemon:
         self._store_health.take()
         commit, series = pending.result.commit, self._champions.of(name).series(name)
         stream.head = after_commit(stream.head, commit, series)
-        if stream.trial is not None:
+        if stream.challenger is not None:
             self._challengers.settled(stream, commit)
         self._recorder.settled(name, pending.result, series, commit_s)
         return True
@@ -301,10 +302,10 @@ class Daemon:
         for name in (*change.lost, *change.surplus):
             self._part(self._streams[name])
         self._sharing.let_go(change.surplus)
-        retried = self._away.due()
+        retried = self._unserved.away.due()
         for stream in dict.fromkeys((*map(self._streams.__getitem__, change.gained), *retried)):
             self._opening.begin(stream)
-        self._alone.look()
+        self._unserved.alone.look()
         self._metrics.lease_repairs.value = self._sharing.repairs
         if change or retried:
             self._metrics.owned_streams.set(len(self._streams.open))
@@ -318,7 +319,7 @@ class Daemon:
         former = stream.status
         self._opening.forget(stream)
         self._streams.close(stream)
-        self._opening.note_left(stream, former)
+        self._unserved.left(stream, former)
         self._metrics.end(stream.name)
 
     def _opened(self, stream: Stream, head: Head) -> None:
@@ -328,11 +329,11 @@ class Daemon:
         self._metrics.of[stream.name].idle_series_removed.inc(removed)
         self._metrics.of[stream.name].series.set(head.series)
 
-    def _begin_trials(self) -> None:
+    def _begin_challengers(self) -> None:
         """Open streams anew whose challenger was loaded meanwhile, or cannot be."""
         self._library.has_news = False
         for stream in list(self._streams.open.values()):
-            if stream.waits_for_trial and (stream.pending is None or self._settle(stream)):
+            if stream.waits_for_challenger and (stream.pending is None or self._settle(stream)):
                 self._opening.begin(stream)
         self._reading.ask()
 
@@ -341,7 +342,7 @@ class Daemon:
         self._store_health.lose(error)
         is_torn = not isinstance(error, StoreUnavailableError) and self._store.hear_out()
         if isinstance(error, StoreForbidsError) and not is_torn:
-            self._alone.forbidden()
+            self._unserved.alone.forbidden()
         self._store.close()
         self._sharing.lose()
         for stream in list(self._streams.open.values()):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from streamlstm.daemon.left_alone import LeftAlone
 from streamlstm.daemon.store_health import StoreHealth
-from streamlstm.daemon.unreachable import UnreachableStreams
+from streamlstm.daemon.unserved import Unserved
 
 # A beat older than this means the loop hangs: longer than any wait for a reply, shorter than a pager's patience.
 BEAT_TIMEOUT_S = 60.0
@@ -15,10 +14,8 @@ BEAT_TIMEOUT_S = 60.0
 class Health:
     """Whether one loop beats, can serve and is to end; asked and told by any thread."""
 
-    def __init__(
-        self, store_health: StoreHealth, away: UnreachableStreams, alone: LeftAlone, monotonic: Callable[[], float]
-    ) -> None:
-        self._store_health, self._away, self._alone, self._monotonic = store_health, away, alone, monotonic
+    def __init__(self, store_health: StoreHealth, unserved: Unserved, monotonic: Callable[[], float]) -> None:
+        self._store_health, self._unserved, self._monotonic = store_health, unserved, monotonic
         self._beat_s = monotonic()
         self.stopping = False
 
@@ -40,8 +37,8 @@ class Health:
         """Why it cannot serve just now, or None."""
         if self.stopping:
             return "draining"
-        return self._store_health.unready() or self._away.unready() or self._alone.unready()
+        return self._store_health.unready() or self._unserved.unready()
 
     def remark(self) -> str | None:
         """What else to know: which streams it leaves alone, and why; or None."""
-        return self._alone.said()
+        return self._unserved.alone.said()

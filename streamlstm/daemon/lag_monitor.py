@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from streamlstm.daemon.challengers import Challengers
-from streamlstm.daemon.champions import Champions
 from streamlstm.daemon.idle_sweeper import IdleSweeper
 from streamlstm.daemon.malloc_trim import finder
+from streamlstm.daemon.models import Models
 from streamlstm.daemon.notices import say_ahead, say_begun_again, say_deleted, say_lost, say_rounded, say_skipped
 from streamlstm.daemon.streams import Stream, Streams
 from streamlstm.daemon.telemetry import Metrics
@@ -29,8 +28,7 @@ class LagMonitor:
         self,
         *,
         streams: Streams,
-        champions: Champions,
-        challengers: Challengers,
+        models: Models,
         store: Store,
         metrics: Metrics,
         sweep: IdleSweeper,
@@ -40,7 +38,7 @@ class LagMonitor:
     ) -> None:
         """`reopen` is for a stream whose position has gone back, `commit` for one whose count is to be kept."""
         self._monotonic = monotonic
-        self._champions, self._challengers = champions, challengers
+        self._champions, self._challengers = models.champions, models.challengers
         self._sweep, self._reopen, self._commit = sweep, reopen, commit
         self._streams, self._store = streams, store
         self._metrics = metrics

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from streamlstm.daemon.sharing import Sharing
+from streamlstm.daemon.others import Others
 from streamlstm.daemon.standby import Standby
 from streamlstm.daemon.streams import Status, Stream, Streams
 from streamlstm.daemon.telemetry import Metrics
@@ -16,9 +16,9 @@ log = logging.getLogger(__name__)
 class LeftAlone:
     """Which they are, and why; a stream is tried again when `sharing` offers it again."""
 
-    def __init__(self, streams: Streams, sharing: Sharing, metrics: Metrics, standby: Standby | None) -> None:
-        """`standby` looks at the streams that others serve; None if there are no others."""
-        self._streams, self._sharing, self._metrics, self._standby = streams, sharing, metrics, standby
+    def __init__(self, streams: Streams, others: Others, metrics: Metrics) -> None:
+        self._streams, self._metrics = streams, metrics
+        self._sharing, self._standby = others.sharing, others.standby
         self._foreign: set[str] = set()  # streams of another model, as `standby` saw them last
         self._refusal: str | None = None  # of a command that `standby` was told of last
         self._begun = False

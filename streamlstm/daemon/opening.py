@@ -3,60 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
-from streamlstm.daemon.challengers import Challengers
-from streamlstm.daemon.champions import Champions
-from streamlstm.daemon.left_alone import LeftAlone
 from streamlstm.daemon.model_change import ModelChange, refuse
-from streamlstm.daemon.model_library import ModelLibrary
+from streamlstm.daemon.models import Models
 from streamlstm.daemon.notices import say_rewound
 from streamlstm.daemon.sharing import Sharing
 from streamlstm.daemon.streams import Status, Stream, Streams
 from streamlstm.daemon.telemetry import Metrics
-from streamlstm.daemon.unreachable import UnreachableStreams
-from streamlstm.engine import WINDOW, Engine
+from streamlstm.daemon.unserved import Unserved
+from streamlstm.engine import WINDOW
 from streamlstm.errors import ModelChangedError, StoreError, StoreForbidsError, StoreUnavailableError
 from streamlstm.models import StepModel
 from streamlstm.store import Head, Store
 from streamlstm.store.resp import is_before
-
-
-class Models(NamedTuple):
-    """What a process has of models."""
-
-    champions: Champions
-    challengers: Challengers
-    library: ModelLibrary
-
-    @classmethod
-    def of(
-        cls,
-        own: Engine,
-        library: ModelLibrary,
-        streams: Streams,
-        store: Store,
-        beat: Callable[[], bool],
-        monotonic: Callable[[], float],
-    ) -> Models:
-        """`own` has the model of the file that is served; `beat` is called by engines while they work.
-
-        So is the store, which has part of the last commit left to send as often as not.
-        """
-
-        def beat_and_send() -> bool:
-            store.go_on_sending()
-            return beat()
-
-        challengers = Challengers(
-            settings=own.settings,
-            library=library,
-            streams=streams,
-            store=store,
-            beat=beat_and_send,
-            monotonic=monotonic,
-        )
-        return cls(Champions(own, beat_and_send), challengers, library)
 
 
 class Opening:
@@ -69,19 +28,19 @@ class Opening:
         sharing: Sharing,
         metrics: Metrics,
         models: Models,
-        alone: LeftAlone,
-        away: UnreachableStreams,
-        on_model_change: ModelChange,
+        unserved: Unserved,
+        *,
+        on_change: ModelChange,
         opened: Callable[[Stream, Head], None],
     ) -> None:
         """These are the daemon's own; `opened` is told of each stream that is served from then on.
 
-        `on_model_change` says what becomes of states that another model made.
+        `on_change` says what becomes of states that another model made.
         """
         self._store, self._streams, self._sharing, self._metrics = store, streams, sharing, metrics
         self._champions, self._challengers, self._library = models
-        self._alone, self._away, self._opened = alone, away, opened
-        self._on_model_change, self._own = on_model_change, models.champions.own
+        self._unserved, self._opened = unserved, opened
+        self._on_change, self._own = on_change, models.champions.own
         self.has_begun = False  # the process has been ready once
 
     def begin(self, stream: Stream) -> None:
@@ -95,12 +54,12 @@ class Opening:
             if not self._store.spread:
                 raise
             self.forget(stream)
-            self._away.note(stream, error)
+            self._unserved.away.note(stream, error)
         except StoreForbidsError:
             raise  # to one stream as to all
         except StoreError as error:
             self._refuse(stream, error)
-        self.note_left(stream, former)
+        self._unserved.left(stream, former)
 
     def _refuse(self, stream: Stream, error: StoreError) -> None:
         """Leave a stream alone; raises what is wrong with it where this process should not have begun, or is to end."""
@@ -109,16 +68,12 @@ class Opening:
             raise error
         overtaken = other_model and stream.head is not None
         self.forget(stream)
-        self._alone.note(stream, error)
+        self._unserved.alone.note(stream, error)
         self._metrics.owned_streams.set(len(self._streams.open))
         if overtaken:
-            self._on_model_change = refuse  # this process has the older model
+            self._on_change = refuse  # this process has the older model
             if not self._sharing.has_any():
                 raise error
-
-    def note_left(self, stream: Stream, former: Status) -> None:
-        self._away.left(former)
-        self._alone.left(stream, former)
 
     def forget(self, stream: Stream) -> None:
         """Let go of what is known of a stream."""
@@ -135,7 +90,7 @@ class Opening:
         name, before = stream.name, stream.head
         head = self._store.open(name)
         while (champion := self._champion(name, head)) is None:  # another may have been faster in between
-            change = refuse if before is not None else self._on_model_change
+            change = refuse if before is not None else self._on_change
             change(name, head, self._own, self._own.model.beat)
             head = self._store.open(name)
         if before is not None and is_before(head.position, before.position):

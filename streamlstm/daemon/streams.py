@@ -32,7 +32,7 @@ class Status(enum.Enum):
 
 
 @dataclass(slots=True)
-class Pending:
+class PendingCommit:
     """A commit sent and not answered."""
 
     sent: float
@@ -68,7 +68,7 @@ class Ages:
 
 
 @dataclass(slots=True)
-class Trial:
+class OpenChallenger:
     """The challenger of a stream that is open (`daemon.challengers`)."""
 
     engine: Engine
@@ -92,17 +92,17 @@ class Stream:
     reason: str = ""  # AWAY or REFUSED: what was said of it
     head: Head | None = None  # as of the last commit known to hold; of a stream that is not open: before it was lost
     cursor: bytes = b""  # last id read; none if it is not open
-    pending: Pending | None = None
+    pending: PendingCommit | None = None
     unanswered: Result | None = None  # of a commit whose answer was lost, until the position tells whether it holds
     removal: Removal = field(default_factory=Removal)
     seen: Seen = field(default_factory=Seen)
     ages: Ages | None = None
-    trial: Trial | None = None
+    challenger: OpenChallenger | None = None
 
     @property
-    def waits_for_trial(self) -> bool:
+    def waits_for_challenger(self) -> bool:
         """Whether its challenger is not stepped here, though it has one."""
-        return self.trial is None and self.head is not None and self.head.challenger is not None
+        return self.challenger is None and self.head is not None and self.head.challenger is not None
 
     def forget(self) -> None:
         """Let go of what holds only as long as the stream is this process's."""

@@ -1,6 +1,6 @@
 """Entries in, commits out: no I/O, no clock."""
 
-from streamlstm.engine.ahead import Ahead, Course, Fed, fed_steps, scored_column
+from streamlstm.engine.ahead import Ahead, Fed, ForecastPaths, fed_steps, scored_column
 from streamlstm.engine.ahead_intervals import bounds_ahead, one_step, returned
 from streamlstm.engine.anomalies import anomaly_threshold
 from streamlstm.engine.checkpoints import WINDOW

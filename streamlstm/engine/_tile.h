@@ -243,7 +243,7 @@ static int step_all(const Tile *all, int64_t *done) {
     return finite;
 }
 
-/* Take a model as `kernel_demands.Asked` has it; 0, or -1 with an exception. */
+/* Take a model as `kernel_demands.ModelCalls` has it; 0, or -1 with an exception. */
 static int take_model(PyObject *model, Tile *tile) {
     Py_ssize_t uses_time;
     PyObject *const *parts = take_tuple(model, "model", 3);

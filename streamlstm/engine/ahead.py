@@ -30,7 +30,7 @@ BATCH_BYTES = 32 << 20  # of states stepped beside each other
 MOST_BATCH = 16_384  # series stepped beside each other
 
 
-class Course(NamedTuple):
+class ForecastPaths(NamedTuple):
     """What n series are forecast to do in H steps."""
 
     values: Floats  # (n, H, C) of the C features that are forecast; NaN from where the model has no finite answer
@@ -86,14 +86,14 @@ class Ahead:
         """The names of the C columns: the outputs that forecast the features' next values."""
         return [self.spec.outputs[target] for target in self.spec.targets if target is not None]
 
-    def forecast(self, rows: Rows, steps: int, *, spacing_ms: Spacing = None, fed: Fed = HELD) -> Course:
+    def forecast(self, rows: Rows, steps: int, *, spacing_ms: Spacing = None, fed: Fed = HELD) -> ForecastPaths:
         """The next `steps` values of series whose records are rows (n, words), which are not changed.
 
         `spacing_ms` is the time between two values, of all or (n,) of each series, without it the model's. Raises
         UsageError where a model that looks at times has to be fed and nobody says how far apart its values are.
         """
         times = self._times(rows, steps, spacing_ms, fed_steps(self.spec, steps))
-        return Course(self._in_batches(rows, steps, fed, times), times)
+        return ForecastPaths(self._in_batches(rows, steps, fed, times), times)
 
     def _times(self, rows: Rows, steps: int, spacing_ms: Spacing, needed: int) -> Index | None:
         spacing = self.spec.spacing_ms if spacing_ms is None else spacing_ms

@@ -30,7 +30,7 @@ from streamlstm.engine.schedule import Items, Schedule
 from streamlstm.engine.scoring import new_tally, scored_feature
 from streamlstm.engine.series_cache import NO_SLOT, Arena
 from streamlstm.engine.series_limit import Admission
-from streamlstm.engine.silences import silences_in_batch
+from streamlstm.engine.silences import SilenceRules, silences_in_batch
 from streamlstm.engine.skipped import Skipped
 from streamlstm.engine.sorted_items import NO_PAST, Unknown, Work
 from streamlstm.engine.stepping import InThreads, Stepper
@@ -71,9 +71,7 @@ class Engine:
             stepped,
             self.format,
             extras,
-            hold=missing == "hold",
-            idle_ms=self._idle_ms,
-            gaps=gaps,
+            SilenceRules(missing == "hold", self._idle_ms, gaps),
             against=above is not None,
             beat=model.say,
             beside=None if threads == 1 else InThreads(Threads(threads, model.say), bare),

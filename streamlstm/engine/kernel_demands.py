@@ -100,7 +100,7 @@ class Call(NamedTuple):
     step: Callable[[], object]
 
 
-class Asked(NamedTuple):
+class ModelCalls(NamedTuple):
     """The model as the inner parts call it: a function for any shape, and calls bound to arrays for whole tiles."""
 
     advance: Callable[[Float32, Float32, Index | None], tuple[Float32, Float32]]  # as `StepModel.advance`

@@ -15,9 +15,9 @@ from streamlstm.engine.kernel_demands import (
     MOST_LIVE,
     NO_ANSWER,
     Answer,
-    Asked,
     BatchArrays,
     Groups,
+    ModelCalls,
     hold_answer,
     hold_call,
     hold_groups,
@@ -139,7 +139,7 @@ def step_tiles(
     most: int,
     done: Index,
 ) -> bool:
-    """Step `Groups` of `BatchArrays`, `most` at a time: ask a model (`Asked`), take its answers in as `apply_outputs`.
+    """Step `Groups` of `BatchArrays`, `most` at a time: ask a model (`ModelCalls`), take answers in as `apply_outputs`.
 
     What the model raises comes out. `done` (1,) gets how many groups are stepped, whole tiles; False if not all that
     the model gives to the next tile is finite: of that and those behind it nothing is touched.
@@ -147,7 +147,7 @@ def step_tiles(
     lay = hold_layout(layout, rows)
     hold_tuple("batch", batch, len(BatchArrays._fields))
     hold_tuple("groups", groups, len(Groups._fields))
-    hold_tuple("model", model, len(Asked._fields))
+    hold_tuple("model", model, len(ModelCalls._fields))
     hold_tuple("calls", model[2], len(model[2]))
     hold_numbers(model[1], most)
     hold("done", done, np.int64, 1, writable=True)
@@ -161,7 +161,7 @@ def step_tiles(
     done[0] = 0
     for first in range(0, len(whole.slots), most):
         tile = Groups(*(part[first : first + most] for part in whole))
-        answers = _asked(rows, lay, held, tile, Asked(*model), most)
+        answers = _asked(rows, lay, held, tile, ModelCalls(*model), most)
         if answers is None:
             return False
         for one in answers:
@@ -180,7 +180,7 @@ def _rectangles(groups: Groups) -> list[Answer]:
 
 
 def _asked(
-    rows: Float32, lay: Layout, batch: BatchArrays, tile: Groups, model: Asked, most: int
+    rows: Float32, lay: Layout, batch: BatchArrays, tile: Groups, model: ModelCalls, most: int
 ) -> list[Answer] | None:
     """A model's answers to a tile; None if not all are finite."""
     answers = _rectangles(tile)

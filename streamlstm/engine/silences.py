@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,14 @@ def silences_in_batch(
     return found
 
 
+class SilenceRules(NamedTuple):
+    """What is made of values that do not come."""
+
+    hold: bool = False  # the last one stands in for missing ones, not the model's own forecasts
+    idle_ms: int = NEVER  # a series that was silent for longer begins anew
+    gaps: Gaps = NO_GAPS
+
+
 class Silences:
     """Brings records to just before a value."""
 
@@ -59,21 +68,20 @@ class Silences:
         self,
         record_format: RecordFormat,
         advance: Advance,
+        rules: SilenceRules,
         *,
-        idle_ms: int = NEVER,
-        gaps: Gaps = NO_GAPS,
-        hold: bool = False,
         targets: Sequence[int | None] = (),
         exact: bool = False,
     ) -> None:
-        """`targets` says which output stands in for a feature, unless `hold`; others hold their last value.
+        """`targets` says which output stands in for a feature, unless the rules `hold`; others hold their last value.
 
         `exact`: outputs are pairs, which are fed as whoever reads and feeds them would.
         """
-        self._format, self._advance, self._idle_ms, self._gaps = record_format, advance, idle_ms, gaps
+        self._format, self._advance = record_format, advance
+        self._idle_ms, self._gaps = rules.idle_ms, rules.gaps
         self._exact = exact
         self._targets = (
-            [] if hold else [(feature, target) for feature, target in enumerate(targets) if target is not None]
+            [] if rules.hold else [(feature, target) for feature, target in enumerate(targets) if target is not None]
         )
 
     def by(self, advance: Advance) -> Silences:

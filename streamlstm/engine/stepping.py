@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 from streamlstm.engine.batch import Batch
 from streamlstm.engine.finite import finite_answers
 from streamlstm.engine.halving import Halving, advance_of
-from streamlstm.engine.kernel_demands import NO_ANSWER, Answer, Asked, BatchArrays, Groups, Layout
+from streamlstm.engine.kernel_demands import NO_ANSWER, Answer, BatchArrays, Groups, Layout, ModelCalls
 from streamlstm.engine.kernels import all_finite, apply_outputs, gather_columns, gather_steps, step_tiles
 from streamlstm.engine.overflow import MOST_REJECTED, why_rejected
 from streamlstm.engine.schedule import Items, Schedule, Segments
 from streamlstm.engine.scoring import SCALED_ERROR_EDGES, new_tally, scored_feature
 from streamlstm.engine.series_cache import Arena
-from streamlstm.engine.silences import Silences
+from streamlstm.engine.silences import SilenceRules, Silences
 from streamlstm.engine.staircase import Rectangle, rectangles
 from streamlstm.engine.threads import Threads
 from streamlstm.engine.whole_tiles import whole_tile_calls
 from streamlstm.errors import StepError
-from streamlstm.models import NEVER, NO_GAPS, Gaps, StepModel
+from streamlstm.models import StepModel
 from streamlstm.store.record import Extras, RecordFormat, Rows
 
 Index = NDArray[np.int64]
@@ -97,15 +97,13 @@ class Stepper:
         model: StepModel,
         record_format: RecordFormat,
         extras: Extras,
+        rules: SilenceRules,
         *,
-        hold: bool,
-        idle_ms: int = NEVER,
-        gaps: Gaps = NO_GAPS,
         against: bool = False,
         beat: Callable[[], object] = lambda: None,
         beside: InThreads | None = None,
     ) -> None:
-        """Missing values `hold` the last one, or are stood in for by the model's own forecasts.
+        """Records are brought to just before a value by `rules`.
 
         Behind scores stands what they are of, if they are held `against` it (see `kernel_demands.Layout`). `beat` is
         called before each call of the model; tiles of a level are stepped `beside` each other, if that is given.
@@ -120,9 +118,7 @@ class Stepper:
         self.silences = Silences(
             record_format,
             self._model.advance,
-            idle_ms=idle_ms,
-            gaps=gaps,
-            hold=hold,
+            rules,
             targets=model.spec.stand_ins,
             exact=exact,
         )
@@ -207,7 +203,7 @@ class Stepper:
         """Step segments tile by tile; False if not all of the next one has a finite answer. `done` (1,) are stepped."""
         arrays = BatchArrays(segments.items, batch.values, batch.items.times_ms, batch.items.marks, batch.y, tally)
         groups = Groups(segments.place, segments.length, segments.row, segments.stream)
-        asked = Asked(model.advance, self._uses_time, self._calls if model is self._bare else ())
+        asked = ModelCalls(model.advance, self._uses_time, self._calls if model is self._bare else ())
         return step_tiles(rows, self.layout, self.numbers, arrays, groups, asked, self._tile, done)
 
     def _shared_tile(self, segments: int, threads: int) -> int:

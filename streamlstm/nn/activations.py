@@ -25,7 +25,7 @@ Formula = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
-class Activation:
+class ActivationFunction:
     """One activation in all the forms the layers need."""
 
     name: str
@@ -38,14 +38,14 @@ class Activation:
         return self.kernel(x) if self.kernel is not None and isinstance(x, Tensor) else self.formula(x)
 
 
-def activation(name: str | Activation | None) -> Activation:
+def activation(name: str | ActivationFunction | None) -> ActivationFunction:
     """Find an activation by its Keras name; None is linear, as in Keras.
 
     `hard_sigmoid` is Keras 3's `relu6(x + 3) / 6`; Keras 2's `clip(0.2 x + 0.5, 0, 1)` is `hard_sigmoid_keras2`.
     `leaky_relu(0.3)` and `elu(0.5)` name the two that may have a number of their own.
     Raises UsageError for a name that is not known.
     """
-    if isinstance(name, Activation):
+    if isinstance(name, ActivationFunction):
         return name
     found = _ACTIVATIONS.get("linear" if name is None else name)
     if found is None and (match := re.fullmatch(r"(leaky_relu|elu)\((.+)\)", name or "")):
@@ -55,9 +55,9 @@ def activation(name: str | Activation | None) -> Activation:
     return found
 
 
-def leaky_relu(slope: float) -> Activation:
+def leaky_relu(slope: float) -> ActivationFunction:
     """Build `x if x >= 0 else slope x`: Keras' LeakyReLU layer with its own slope."""
-    return Activation(
+    return ActivationFunction(
         f"leaky_relu({slope!r})",
         _own("LeakyRelu", alpha=slope),
         ("LeakyRelu", (slope,)),
@@ -65,9 +65,9 @@ def leaky_relu(slope: float) -> Activation:
     )
 
 
-def elu(alpha: float) -> Activation:
+def elu(alpha: float) -> ActivationFunction:
     """Build `x if x > 0 else alpha (exp(x) - 1)`."""
-    return Activation(f"elu({alpha!r})", lambda x: _elu(x, alpha), ("Elu", (alpha,)), lambda x: F.elu(x, alpha))
+    return ActivationFunction(f"elu({alpha!r})", lambda x: _elu(x, alpha), ("Elu", (alpha,)), lambda x: F.elu(x, alpha))
 
 
 def _own(op: str, **attributes: Any) -> Formula:
@@ -121,38 +121,40 @@ _CELU_ALPHA = 1.0
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al. 2017, arXiv:1706.02515
 
 _TABLE = (
-    Activation("linear", lambda x: x, ("Affine", (1.0, 0.0))),
-    Activation("tanh", lambda x: x.tanh(), ("Tanh", ())),
-    Activation("sigmoid", lambda x: x.sigmoid(), ("Sigmoid", ())),
-    Activation("hard_sigmoid", _relu6_gate, ("HardSigmoid", (1.0 / 6.0, 0.5)), F.hardsigmoid),
-    Activation("hard_sigmoid_keras2", lambda x: (x * 0.2 + 0.5).clamp(0.0, 1.0), ("HardSigmoid", (0.2, 0.5))),
-    Activation("relu", lambda x: x.relu(), ("Relu", ())),
-    Activation("relu6", lambda x: x.clamp(0.0, 6.0), None, F.relu6),
-    Activation("leaky_relu", _own("LeakyRelu", alpha=0.2), ("LeakyRelu", (0.2,)), lambda x: F.leaky_relu(x, 0.2)),
-    Activation("elu", lambda x: _elu(x, 1.0), ("Elu", (1.0,)), F.elu),
-    Activation("selu", lambda x: _elu(x, _SELU_ALPHA, _SELU_SCALE), None, F.selu),
-    Activation("celu", lambda x: _elu(x, _CELU_ALPHA), None, lambda x: F.celu(x, _CELU_ALPHA)),
-    Activation("softsign", _own("Softsign"), ("Softsign", ()), F.softsign),
-    Activation("softplus", _softplus, ("Softplus", ()), F.softplus),
-    Activation("exponential", lambda x: x.exp()),
-    Activation("silu", lambda x: x * x.sigmoid(), None, F.silu),
-    Activation("gelu", _gelu, None, F.gelu),
-    Activation("mish", lambda x: x * _softplus(x).tanh(), None, F.mish),
-    Activation("hard_silu", lambda x: x * _relu6_gate(x), None, F.hardswish),
-    Activation("hard_tanh", lambda x: x.clamp(-1.0, 1.0), None, F.hardtanh),
-    Activation("log_sigmoid", lambda x: -_softplus(-x), None, F.logsigmoid),
-    Activation("softmax", _own("Softmax", axis=-1), None, lambda x: F.softmax(x, -1)),
-    Activation("log_softmax", _own("LogSoftmax", axis=-1), None, lambda x: F.log_softmax(x, -1)),
-    Activation("tanh_shrink", lambda x: x - x.tanh()),
-    Activation("soft_shrink", lambda x: x - x.clamp(-0.5, 0.5), None, F.softshrink),
-    Activation("hard_shrink", _hard_shrink, None, F.hardshrink),
-    Activation("squareplus", _squareplus, None, lambda x: 0.5 * (x + (x.square() + 4.0).sqrt())),
-    Activation("sparse_plus", _sparse_plus),
-    Activation("sparse_sigmoid", lambda x: (x * 0.5 + 0.5).clamp(0.0, 1.0), ("HardSigmoid", (0.5, 0.5))),
+    ActivationFunction("linear", lambda x: x, ("Affine", (1.0, 0.0))),
+    ActivationFunction("tanh", lambda x: x.tanh(), ("Tanh", ())),
+    ActivationFunction("sigmoid", lambda x: x.sigmoid(), ("Sigmoid", ())),
+    ActivationFunction("hard_sigmoid", _relu6_gate, ("HardSigmoid", (1.0 / 6.0, 0.5)), F.hardsigmoid),
+    ActivationFunction("hard_sigmoid_keras2", lambda x: (x * 0.2 + 0.5).clamp(0.0, 1.0), ("HardSigmoid", (0.2, 0.5))),
+    ActivationFunction("relu", lambda x: x.relu(), ("Relu", ())),
+    ActivationFunction("relu6", lambda x: x.clamp(0.0, 6.0), None, F.relu6),
+    ActivationFunction(
+        "leaky_relu", _own("LeakyRelu", alpha=0.2), ("LeakyRelu", (0.2,)), lambda x: F.leaky_relu(x, 0.2)
+    ),
+    ActivationFunction("elu", lambda x: _elu(x, 1.0), ("Elu", (1.0,)), F.elu),
+    ActivationFunction("selu", lambda x: _elu(x, _SELU_ALPHA, _SELU_SCALE), None, F.selu),
+    ActivationFunction("celu", lambda x: _elu(x, _CELU_ALPHA), None, lambda x: F.celu(x, _CELU_ALPHA)),
+    ActivationFunction("softsign", _own("Softsign"), ("Softsign", ()), F.softsign),
+    ActivationFunction("softplus", _softplus, ("Softplus", ()), F.softplus),
+    ActivationFunction("exponential", lambda x: x.exp()),
+    ActivationFunction("silu", lambda x: x * x.sigmoid(), None, F.silu),
+    ActivationFunction("gelu", _gelu, None, F.gelu),
+    ActivationFunction("mish", lambda x: x * _softplus(x).tanh(), None, F.mish),
+    ActivationFunction("hard_silu", lambda x: x * _relu6_gate(x), None, F.hardswish),
+    ActivationFunction("hard_tanh", lambda x: x.clamp(-1.0, 1.0), None, F.hardtanh),
+    ActivationFunction("log_sigmoid", lambda x: -_softplus(-x), None, F.logsigmoid),
+    ActivationFunction("softmax", _own("Softmax", axis=-1), None, lambda x: F.softmax(x, -1)),
+    ActivationFunction("log_softmax", _own("LogSoftmax", axis=-1), None, lambda x: F.log_softmax(x, -1)),
+    ActivationFunction("tanh_shrink", lambda x: x - x.tanh()),
+    ActivationFunction("soft_shrink", lambda x: x - x.clamp(-0.5, 0.5), None, F.softshrink),
+    ActivationFunction("hard_shrink", _hard_shrink, None, F.hardshrink),
+    ActivationFunction("squareplus", _squareplus, None, lambda x: 0.5 * (x + (x.square() + 4.0).sqrt())),
+    ActivationFunction("sparse_plus", _sparse_plus),
+    ActivationFunction("sparse_sigmoid", lambda x: (x * 0.5 + 0.5).clamp(0.0, 1.0), ("HardSigmoid", (0.5, 0.5))),
 )
 _ALIASES = {"swish": "silu", "hard_swish": "hard_silu"}
 _BY_NAME = {entry.name: entry for entry in _TABLE}
-_ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
+_ACTIVATIONS: Mapping[str, ActivationFunction] = MappingProxyType(
     _BY_NAME | {alias: _BY_NAME[name] for alias, name in _ALIASES.items()}
 )
 NAMES: tuple[str, ...] = tuple(sorted(_ACTIVATIONS))

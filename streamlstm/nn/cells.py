@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from streamlstm.errors import UsageError
 from streamlstm.models import StateEntry
-from streamlstm.nn.activations import Activation, activation
+from streamlstm.nn.activations import ActivationFunction, activation
 from streamlstm.nn.cell import Cell, Masks, checked_rate, checked_units, draw_mask, merge_options
 from streamlstm.nn.operations import State, Value, of
 from streamlstm.nn.options import (
@@ -101,7 +101,7 @@ class KerasCell(Cell):
     def recurrence(self) -> Recurrence:
         """The whole loop, for those who do all steps at once."""
 
-    def _recurrence(self, kind: str, *functions: Activation, **options: Any) -> Recurrence:
+    def _recurrence(self, kind: str, *functions: ActivationFunction, **options: Any) -> Recurrence:
         return Recurrence(
             kind=kind,
             functions=functions,

@@ -61,7 +61,7 @@ class _Kernel(Weighted):
     kernel_size: int
     groups: int
     use_bias: bool
-    function: activations.Activation
+    function: activations.ActivationFunction
     kernel: Tensor
     bias: Tensor | None
 

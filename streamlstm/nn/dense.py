@@ -65,7 +65,7 @@ class Pointwise(RecurrentLayer):
 class DenseOptions(TypedDict, total=False):
     """The options of `Dense`, Keras' names and defaults."""
 
-    activation: str | activations.Activation | None
+    activation: str | activations.ActivationFunction | None
     use_bias: bool
     kernel_initializer: InitializerSpec
     bias_initializer: InitializerSpec
@@ -127,7 +127,9 @@ class Dense(Pointwise):
 class Activation(Pointwise):
     """An activation as a layer of its own."""
 
-    def __init__(self, activation: str | activations.Activation | None, *, input_size: int | None = None) -> None:
+    def __init__(
+        self, activation: str | activations.ActivationFunction | None, *, input_size: int | None = None
+    ) -> None:
         function = activations.activation(activation)
         super().__init__({"activation": function}, input_size)
         self.activation = function

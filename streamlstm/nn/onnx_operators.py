@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 from torch import Tensor
 
-from streamlstm.nn.activations import Activation
+from streamlstm.nn.activations import ActivationFunction
 from streamlstm.nn.recurrence import Recurrence
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ def array(parameter: Tensor) -> Floats:
     return np.array(parameter.detach().cpu().numpy(), dtype=np.float32)
 
 
-def supported(*functions: Activation) -> bool:
+def supported(*functions: ActivationFunction) -> bool:
     """Whether ONNX's recurrent operators know all of these activations."""
     return all(function.operator is not None for function in functions)
 
 
-def activation_attributes(functions: Sequence[Activation]) -> dict[str, Any]:
+def activation_attributes(functions: Sequence[ActivationFunction]) -> dict[str, Any]:
     """The operator attributes for activations in the operator's order.
 
     onnxruntime hands the numbers of the lists `activation_alpha` and `activation_beta` to the activations that take

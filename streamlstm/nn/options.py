@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, TypedDict
 
-from streamlstm.nn.activations import Activation
+from streamlstm.nn.activations import ActivationFunction
 from streamlstm.nn.constraints import ConstraintSpec
 from streamlstm.nn.initializers import InitializerSpec
 from streamlstm.nn.regularizers import RegularizerSpec
@@ -15,7 +15,7 @@ from streamlstm.nn.regularizers import RegularizerSpec
 class SimpleRNNOptions(TypedDict, total=False):
     """What all of Keras' recurrent layers take, with Keras 3's defaults in `SIMPLE_RNN_DEFAULTS`."""
 
-    activation: str | Activation | None  # of the candidate and, in the LSTM, of the output; None is linear
+    activation: str | ActivationFunction | None  # of the candidate and, in the LSTM, of the output; None is linear
     use_bias: bool
     kernel_initializer: InitializerSpec
     recurrent_initializer: InitializerSpec
@@ -34,7 +34,7 @@ class SimpleRNNOptions(TypedDict, total=False):
 class LSTMOptions(SimpleRNNOptions, total=False):
     """What the LSTM takes besides."""
 
-    recurrent_activation: str | Activation | None  # of the gates
+    recurrent_activation: str | ActivationFunction | None  # of the gates
     unit_forget_bias: bool  # the forget gate's bias starts at 1
     implementation: int  # 1 draws one mask a gate, 2 one for all; the numbers are the same otherwise
 
@@ -42,7 +42,7 @@ class LSTMOptions(SimpleRNNOptions, total=False):
 class GRUOptions(SimpleRNNOptions, total=False):
     """What the GRU takes besides."""
 
-    recurrent_activation: str | Activation | None  # of the gates
+    recurrent_activation: str | ActivationFunction | None  # of the gates
     reset_after: bool  # whether the reset gate acts after the matrix product
     implementation: int
 

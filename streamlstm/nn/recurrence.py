@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from streamlstm.nn.activations import Activation
+    from streamlstm.nn.activations import ActivationFunction
 
 # What each of torch's kernels computes: its activations by name, gates first, and where its gates stand in Keras'
 # order (i, f, g, o of the LSTM are Keras' own; r, z, n of the GRU are not).
@@ -27,7 +27,7 @@ class Recurrence:
     """What a cell does at every step, for those who do all steps at once; gates ordered as Keras orders them."""
 
     kind: str  # LSTM, GRU or RNN
-    functions: tuple[Activation, ...]  # of the gates, of the candidate, of the LSTM's output
+    functions: tuple[ActivationFunction, ...]  # of the gates, of the candidate, of the LSTM's output
     kernel: Tensor  # (F, gates * u)
     recurrent: Tensor  # (u, gates * u)
     bias: Tensor | None  # (gates * u), or of the GRU that resets after the product (2, 3u)

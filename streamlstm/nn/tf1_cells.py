@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 
 from streamlstm.errors import UsageError
 from streamlstm.models import StateEntry
-from streamlstm.nn.activations import Activation, activation
+from streamlstm.nn.activations import ActivationFunction, activation
 from streamlstm.nn.cell import Cell, Masks, checked_units
 from streamlstm.nn.cells import GRUCell as KerasGRUCell
 from streamlstm.nn.cells import SimpleRNNCell, gate_sums
@@ -36,7 +36,7 @@ class LSTMStateTuple(NamedTuple):
 _INITIALIZER = "glorot_uniform"  # what tf.get_variable draws from where nothing is given
 
 
-def _activation(given: str | Activation | None) -> Activation:
+def _activation(given: str | ActivationFunction | None) -> ActivationFunction:
     """Find an activation; None is tanh in TensorFlow's cells, where it is linear in Keras."""
     return activation("tanh" if given is None else given)
 
@@ -101,7 +101,7 @@ class LSTMCell(TF1Cell):
         proj_clip: float | None = None,
         forget_bias: float = 1.0,
         state_is_tuple: bool = True,
-        activation: str | Activation | None = None,
+        activation: str | ActivationFunction | None = None,
         seed: int | None = None,
     ) -> None:
         super().__init__(seed)
@@ -115,7 +115,7 @@ class LSTMCell(TF1Cell):
             if bound is not None and not bound > 0:
                 raise UsageError(f"LSTMCell: {name} must be positive, not {bound}")
 
-    def _configure(self, function: str | Activation | None, forget_bias: float, state_is_tuple: bool) -> None:
+    def _configure(self, function: str | ActivationFunction | None, forget_bias: float, state_is_tuple: bool) -> None:
         self.activation = _activation(function)
         self.forget_bias, self.state_is_tuple = forget_bias, state_is_tuple
 
@@ -246,7 +246,7 @@ class BasicLSTMCell(LSTMCell):
         *,
         forget_bias: float = 1.0,
         state_is_tuple: bool = True,
-        activation: str | Activation | None = None,
+        activation: str | ActivationFunction | None = None,
         seed: int | None = None,
     ) -> None:
         super().__init__(
@@ -263,7 +263,7 @@ class GRUCell(TF1Cell, KerasGRUCell):
         self,
         num_units: int,
         *,
-        activation: str | Activation | None = None,
+        activation: str | ActivationFunction | None = None,
         kernel_initializer: InitializerSpec | None = None,
         bias_initializer: InitializerSpec | None = None,
         seed: int | None = None,
@@ -299,7 +299,9 @@ class GRUCell(TF1Cell, KerasGRUCell):
 class BasicRNNCell(TF1Cell, SimpleRNNCell):
     """TensorFlow's BasicRNNCell: `h' = act([x, h] W + b)`."""
 
-    def __init__(self, num_units: int, *, activation: str | Activation | None = None, seed: int | None = None) -> None:
+    def __init__(
+        self, num_units: int, *, activation: str | ActivationFunction | None = None, seed: int | None = None
+    ) -> None:
         SimpleRNNCell.__init__(self, num_units, activation=_activation(activation), seed=seed)
         self.settings = {"num_units": num_units, "activation": activation, "seed": seed}
 

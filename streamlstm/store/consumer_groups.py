@@ -21,7 +21,7 @@ _NO_SUCH_KEY = "ERR no such key"
 
 
 @dataclass(frozen=True)
-class Pending:
+class PendingEntry:
     """An entry that a consumer has been given and has not acknowledged."""
 
     id: bytes
@@ -31,17 +31,17 @@ class Pending:
 
 
 @dataclass(frozen=True)
-class Group:
+class ConsumerGroup:
     """One consumer group."""
 
     name: bytes
     delivered: bytes  # id of the last entry it was given
     counts: bool  # whether the server counts what a group has read (Redis 7)
     consumers: list[bytes] = field(default_factory=list)
-    pending: list[Pending] = field(default_factory=list)
+    pending: list[PendingEntry] = field(default_factory=list)
 
 
-def read_groups(connection: Connection, key: str) -> list[Group]:
+def read_groups(connection: Connection, key: str) -> list[ConsumerGroup]:
     """The groups of a stream; none if there is no stream."""
     connection.send(pack("XINFO", "GROUPS", key))
     reply = connection.receive()
@@ -50,7 +50,7 @@ def read_groups(connection: Connection, key: str) -> list[Group]:
     groups = []
     for raw in checked(reply, connection.address):
         said = dict(paired(raw))
-        group = Group(said[b"name"], said[b"last-delivered-id"], b"entries-read" in said)
+        group = ConsumerGroup(said[b"name"], said[b"last-delivered-id"], b"entries-read" in said)
         consumers = connection.call("XINFO", "CONSUMERS", key, group.name)
         group.consumers.extend(dict(paired(one))[b"name"] for one in consumers)
         group.pending.extend(_pending(connection, key, group.name))
@@ -58,7 +58,7 @@ def read_groups(connection: Connection, key: str) -> list[Group]:
     return groups
 
 
-def making(connection: Connection, key: str, groups: list[Group]) -> list[bytes]:
+def making(connection: Connection, key: str, groups: list[ConsumerGroup]) -> list[bytes]:
     """The packed commands that make groups on a stream that has the entries of the old one up to some id."""
     newest = connection.call("XREVRANGE", key, "+", "-", "COUNT", 1)
     end = EntryId.parse(newest[0][0]) if newest else EntryId(0, 0)
@@ -86,11 +86,11 @@ def _count(connection: Connection, key: str, end: bytes) -> int:
         later, after = later + len(page), page[-1][0]
 
 
-def _pending(connection: Connection, key: str, group: bytes) -> Iterator[Pending]:
+def _pending(connection: Connection, key: str, group: bytes) -> Iterator[PendingEntry]:
     after = b"-"
     while True:
         page: list[Any] = connection.call("XPENDING", key, group, after, "+", PAGE)
         if not page:
             return
-        yield from (Pending(*one) for one in page)
+        yield from (PendingEntry(*one) for one in page)
         after = b"(" + page[-1][0]

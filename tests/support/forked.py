@@ -109,9 +109,20 @@ class Forked(subprocess.Popen[Any]):
     spent: dict[str, float]  # once it has ended: `seconds` of the processor and `megabytes`, its children's too
 
     def __init__(
-        self, arguments: list[str], *, env: Mapping[str, str], heavy: bool = False, limits: Any = (), **options: Any
+        self,
+        arguments: list[str],
+        *,
+        env: Mapping[str, str],
+        heavy: bool = False,
+        limits: Any = (),
+        constants: Mapping[str, float] | None = None,
+        **options: Any,
     ) -> None:
-        """`heavy`: with torch and onnx loaded; `limits`: pairs of a resource and its bounds, soft and hard."""
+        """`heavy`: with torch and onnx loaded; `limits`: pairs of a resource and its bounds, soft and hard.
+
+        `constants` of the program, by their dotted names, are others there.
+        """
+        self._constants = dict(constants or {})
         self._heavy = heavy or bool(HEAVY_COMMANDS & set(arguments[:1]))
         self._limits = [*((which, resource.getrlimit(which)) for which in LIMITS), *limits]
         super().__init__(arguments, env=dict(env), **options)
@@ -127,6 +138,7 @@ class Forked(subprocess.Popen[Any]):
             "environment": env,
             "directory": os.fspath(cwd or Path.cwd()),
             "limits": self._limits,
+            "constants": self._constants,
         }
         try:
             self.pid = Loaded.of(env, heavy=self._heavy).fork(message, [*given, telling])
@@ -215,7 +227,11 @@ def _child_of(control: socket.socket) -> list[str]:
             control.close()
             for descriptor in (waking, wake, *ends.values(), descriptors.pop()):
                 os.close(descriptor)
-            _become(told, descriptors)
+            try:
+                _become(told, descriptors)
+            except BaseException:  # at the end of an interpreter it would wait for a thread that forks do not have
+                sys.excepthook(*sys.exc_info())
+                os._exit(1)
             arguments: list[str] = told["arguments"]
             return arguments
         ends[pid] = descriptors.pop()
@@ -244,6 +260,10 @@ def _become(told: dict[str, Any], descriptors: list[int]) -> None:
     os.chdir(told["directory"])
     for which, bounds in told["limits"]:
         resource.setrlimit(which, tuple(bounds))
+    for name, value in told["constants"].items():
+        module, _, constant = name.rpartition(".")
+        assert hasattr(sys.modules[module], constant), name
+        setattr(sys.modules[module], constant, value)
     os.environ.clear()
     os.environ.update(told["environment"])
     time.tzset()

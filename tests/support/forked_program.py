@@ -95,7 +95,7 @@ def _fork_for(caller: socket.socket) -> None:
             if not part:  # killed before it had said what it wants
                 return
             data += part
-        told: dict[str, Any] = json.loads(data) | {"limits": []}
+        told: dict[str, Any] = json.loads(data) | {"limits": [], "constants": {}}
         # What has loaded the program is shared with the other tests, whatever a shell has put before its path.
         ours = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         loaded = Loaded.of(told["environment"] | ours, heavy=bool(HEAVY_COMMANDS & set(told["arguments"][:1])))

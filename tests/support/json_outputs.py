@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import math
@@ -9,6 +10,7 @@ import os
 import subprocess
 import sys
 import urllib.request
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -58,9 +60,11 @@ class Outputs:
         return forked.run([*arguments], env=os.environ | HERE, cwd=self.place, timeout=600, text=True)
 
     def python(self, text: str) -> None:
-        """Run Python, without the warnings of exporters."""
-        command, environment = [sys.executable, "-W", "ignore", "-c", text], {"KERAS_BACKEND": "torch"}
-        subprocess.run(command, cwd=self.place, env=os.environ | HERE | environment, check=True, capture_output=True)
+        """Run Python, without the warnings of exporters: here, where torch and Keras are loaded for other tests too."""
+        os.environ.setdefault("KERAS_BACKEND", "torch")
+        with contextlib.chdir(self.place), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            exec(text, {})
 
 
 def documents(text: str) -> list[Any]:

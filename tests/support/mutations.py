@@ -288,10 +288,10 @@ def trials_go_on_after_a_fence(patch: Patch) -> None:
     open_ = Challengers.open
 
     def open_again(challengers: Any, stream: Stream, head: Head) -> None:
-        former = stream.trial
+        former = stream.challenger
         open_(challengers, stream, head)
-        if former is not None and stream.trial is not None:
-            stream.trial.position = former.position
+        if former is not None and stream.challenger is not None:
+            stream.challenger.position = former.position
 
     patch.setattr(Challengers, "open", open_again)
 

@@ -94,36 +94,21 @@ def overflowing(bits: int) -> bytes:
 
 def reshaping(*, axis: int = 0) -> bytes:
     """y is x, or twice as many along an axis if a value of the call is above LIMIT; the state is the last x."""
-    nodes = [
-        *_is_above(),
-        helper.make_node(
-            "If",
-            ["above"],
-            ["y"],
-            then_branch=helper.make_graph(
-                [helper.make_node("Concat", ["x", "x"], ["more"], axis=axis)], "t", [], [_any("more")]
-            ),
-            else_branch=helper.make_graph([helper.make_node("Identity", ["x"], ["same"])], "e", [], [_any("same")]),
-        ),
-    ]
-    return written(nodes)
+    return _x_unless_above(helper.make_node("Concat", ["x", "x"], ["other"], axis=axis))
 
 
 def scalar() -> bytes:
     """y is x, or a number without axes if a value of the call is above LIMIT: the largest; the state is the last x."""
-    nodes = [
-        *_is_above(),
-        helper.make_node(
-            "If",
-            ["above"],
-            ["y"],
-            then_branch=helper.make_graph(
-                [helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0)], "t", [], [_any("most")]
-            ),
-            else_branch=helper.make_graph([helper.make_node("Identity", ["x"], ["same"])], "e", [], [_any("same")]),
-        ),
-    ]
-    return written(nodes)
+    return _x_unless_above(helper.make_node("ReduceMax", ["x"], ["other"], keepdims=0))
+
+
+def _x_unless_above(node: onnx.NodeProto) -> bytes:
+    """y is x, or what a node makes of it as `other` if a value of the call is above LIMIT."""
+    branches = {
+        "then_branch": helper.make_graph([node], "t", [], [_any("other")]),
+        "else_branch": helper.make_graph([helper.make_node("Identity", ["x"], ["same"])], "e", [], [_any("same")]),
+    }
+    return written([*_is_above(), helper.make_node("If", ["above"], ["y"], **branches)])
 
 
 def endless(*, always: bool = False) -> bytes:

@@ -158,7 +158,10 @@ KINDS = {
         expected=(*IMPORTED, "rewind"), seeds=15, faults=IMPORTS, options={"corrected": 0.3, "odd": 0.2}
     ),
     "corrections, torn commits": Kind(
-        expected=TORN, faults=TEARS, options={"refused": ("proxy", "midst"), "daemons_at_work": 1, "corrected": 0.3}
+        expected=TORN,
+        seeds=18,
+        faults=TEARS,
+        options={"refused": ("proxy", "midst"), "daemons_at_work": 1, "corrected": 0.3},
     ),
     "corrections, another model": Kind(
         expected=(*STORE, *CHANGE),
@@ -170,12 +173,13 @@ KINDS = {
     "threads": Kind(expected=(*STORE, "rewind"), faults=FAILOVERS, options={"threads": 3}, short_way=False),
     "threads, models in roles": Kind(
         expected=(*STORE, *ROLES, "rewind"),
+        seeds=16,
         faults=PROMOTIONS,
         options={**SCORED, "threads": 2, "tried": 3},
         short_way=False,
     ),
     "an LSTM": Kind(expected=STORE, models=0, short_way=False, tile=2),
-    "an LSTM in float16": Kind(expected=STORE, models=0, half=True, options={"corrected": 0.2}),
+    "an LSTM in float16": Kind(expected=STORE, seeds=20, models=0, half=True, options={"corrected": 0.2}),
 }
 
 

@@ -20,10 +20,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 from streamlstm.common.settings import DaemonSettings, EngineSettings
-from streamlstm.daemon.clock import Clock
-from streamlstm.daemon.daemon import Daemon
-from streamlstm.daemon.model_change import ModelChange, Rebuild, refuse
-from streamlstm.daemon.model_library import ModelLibrary
+from streamlstm.daemon import Clock, Daemon, ModelChange, ModelLibrary, Others, Rebuild, refuse
 from streamlstm.daemon.sharing.assignment import Sharing
 from streamlstm.daemon.sharing.stream_selector import Selection
 from streamlstm.engine.engine import Engine
@@ -328,7 +325,7 @@ class Simulation:
         inner = FlightStore(self.server, self.refusals) if self.refused else MemoryStore(self.server)
         self.stores[number] = inner
         store = FaultyStore(inner, self._trouble_of(number), self.happened, lambda: self.rng.random() < 0.05)
-        self.sharings[number] = self._sharing(number) if self.leases else None
+        sharing = self.sharings[number] = self._sharing(number) if self.leases else None
         return Daemon(
             engine=Engine(self.models[self.deployed[number]], settings),
             store=store,
@@ -336,7 +333,7 @@ class Simulation:
             settings=DaemonSettings(batch_values=self.rng.choice([1, 5, 50]), **self.served),
             clock=Clock(monotonic=self._monotonic, wall=lambda: 0.0, sleep=lambda _: None),
             on_model_change=self._policy(number),
-            sharing=self.sharings[number],
+            others=sharing and Others(sharing),
             library=self._library(number),
         )
 

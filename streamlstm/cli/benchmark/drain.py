@@ -14,8 +14,8 @@ from typing import Any
 
 from streamlstm.cli.benchmark.backlog import Backlog, Shape, make_backlog, push
 from streamlstm.cli.benchmark.floor import Script, measure_replies, record, replay
-from streamlstm.cli.benchmark.progress import Progress
-from streamlstm.cli.benchmark.server import PrivateServer, Process, run_module, serving, sharing_a_core
+from streamlstm.cli.benchmark.progress import ProgressBar
+from streamlstm.cli.benchmark.server import BenchProcess, PrivateServer, run_module, serving, sharing_a_core
 from streamlstm.errors import StoreError
 from streamlstm.models import Model
 from streamlstm.store import HOST, Keys
@@ -87,7 +87,7 @@ class Bench:
     model_path: Path
     model: Model
     repeat: int
-    progress: Progress
+    progress: ProgressBar
     serve_options: Sequence[str] = ()
 
 
@@ -153,7 +153,7 @@ def drain(bench: Bench, backlog: Backlog) -> float:
     return entries * backlog.shape.values_per_entry / seconds
 
 
-def wait_until_answered(server: PrivateServer, process: Process, last_ids: dict[str, bytes]) -> tuple[int, float]:
+def wait_until_answered(server: PrivateServer, process: BenchProcess, last_ids: dict[str, bytes]) -> tuple[int, float]:
     """Wait until every stream's position is its last id; entries after the first commit seen, and the seconds for them.
 
     Both are 0 if all was answered when it was first looked at. Raises StoreError if the process ends or nothing moves

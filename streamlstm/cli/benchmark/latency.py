@@ -16,7 +16,7 @@ from typing import Any
 from streamlstm.cli.benchmark.backlog import Shape, make_backlog, push
 from streamlstm.cli.benchmark.drain import Bench
 from streamlstm.cli.benchmark.load import PERCENTILES
-from streamlstm.cli.benchmark.server import Process, run_module, serving, started
+from streamlstm.cli.benchmark.server import BenchProcess, run_module, serving, started
 from streamlstm.errors import StoreError
 from streamlstm.store import Keys
 
@@ -64,7 +64,7 @@ def measure_latency(bench: Bench, *, series: int, seconds: float, warm_up_s: flo
     return [_row(rate, {who: found[rate] for who, found in runs.items()}) for rate in RATES]
 
 
-def _answering(bench: Bench, who: str) -> AbstractContextManager[Process]:
+def _answering(bench: Bench, who: str) -> AbstractContextManager[BenchProcess]:
     if who in {"ours", "busy"}:
         busy = BUSY_POLL if who == "busy" else ()
         return serving(bench.server, bench.model_path, [STREAM], *bench.serve_options, *busy)
@@ -74,7 +74,7 @@ def _answering(bench: Bench, who: str) -> AbstractContextManager[Process]:
     )
 
 
-def _warm(bench: Bench, process: Process, series: int) -> None:
+def _warm(bench: Bench, process: BenchProcess, series: int) -> None:
     """Have one value of every series answered."""
     width = min(100, series)
     backlog = make_backlog(Shape(values=series, series=series, values_per_entry=width), in_turn=True)

@@ -9,7 +9,7 @@ WIDTH = 24  # of the bar, in characters
 LINE = 78
 
 
-class Progress:
+class ProgressBar:
     """Steps done of all there are, and what is being done; says nothing where nobody watches."""
 
     def __init__(self, steps: int, stream: TextIO | None = None) -> None:

@@ -18,7 +18,7 @@ from streamlstm.cli.benchmark.machine import describe_machine, load_average
 from streamlstm.cli.benchmark.memory import STEPS as MEMORY_STEPS
 from streamlstm.cli.benchmark.memory import measure_memory
 from streamlstm.cli.benchmark.peers.run import measure_peers, steps_of_peers
-from streamlstm.cli.benchmark.progress import Progress
+from streamlstm.cli.benchmark.progress import ProgressBar
 from streamlstm.cli.benchmark.server import private_server
 from streamlstm.errors import UsageError
 from streamlstm.models import CPU, Model
@@ -27,7 +27,7 @@ PARTS = ("drain", "latency", "memory")  # growth and peers only when asked for
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class BenchPlan:
     """What to measure, and how much of it."""
 
     parts: tuple[str, ...]
@@ -46,7 +46,7 @@ class Plan:
     provider: str
 
 
-def run_bench(plan: Plan) -> dict[str, Any]:
+def run_bench(plan: BenchPlan) -> dict[str, Any]:
     """Measure; the report `streamlstm bench --json` prints."""
     with _bench(plan, _steps(plan)) as bench:
         before = load_average()
@@ -84,7 +84,7 @@ def run_bench(plan: Plan) -> dict[str, Any]:
     return report
 
 
-def _steps(plan: Plan) -> int:
+def _steps(plan: BenchPlan) -> int:
     steps = 0
     if "drain" in plan.parts:
         steps += len(drain_cases(1, 1)) * steps_of_drain(plan.repeat, naive=plan.naive_values > 0)
@@ -100,7 +100,7 @@ def _steps(plan: Plan) -> int:
 
 
 @contextmanager
-def _bench(plan: Plan, steps: int) -> Iterator[Bench]:
+def _bench(plan: BenchPlan, steps: int) -> Iterator[Bench]:
     """Model, server and progress bar of a run."""
     with tempfile.TemporaryDirectory(prefix="streamlstm-bench-") as temporary:
         directory = Path(temporary)
@@ -108,7 +108,7 @@ def _bench(plan: Plan, steps: int) -> Iterator[Bench]:
         if plan.model_path is None:
             path.write_bytes(lstm_file(plan.units))
         model = load_single(path, plan.threads, plan.provider)
-        progress = Progress(steps)
+        progress = ProgressBar(steps)
         try:
             with private_server(directory, plan.fsync) as server:
                 options = ("--threads", str(plan.threads), "--provider", plan.provider)

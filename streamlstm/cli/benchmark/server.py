@@ -74,7 +74,7 @@ def private_server(directory: Path, persistence: str) -> Iterator[PrivateServer]
 
 
 @dataclass(frozen=True)
-class Process:
+class BenchProcess:
     """A process that works on the server, and the file its messages go to."""
 
     popen: subprocess.Popen[bytes]
@@ -107,7 +107,7 @@ class Process:
 
 
 @contextmanager
-def started(server: PrivateServer, arguments: Sequence[str]) -> Iterator[Process]:
+def started(server: PrivateServer, arguments: Sequence[str]) -> Iterator[BenchProcess]:
     """Run a Python module with arguments in a process of its own, as `python -m`; ended afterwards.
 
     Settings of the user's are for servers of theirs and do not reach it.
@@ -125,7 +125,7 @@ def started(server: PrivateServer, arguments: Sequence[str]) -> Iterator[Process
                 stderr=file,
                 start_new_session=True,
             )
-        yield Process(popen, log)
+        yield BenchProcess(popen, log)
     finally:
         if popen is not None:
             end_process(popen, STOP_TIMEOUT_S)
@@ -133,7 +133,7 @@ def started(server: PrivateServer, arguments: Sequence[str]) -> Iterator[Process
 
 
 @contextmanager
-def serving(server: PrivateServer, model: Path, streams: Sequence[str], *options: str) -> Iterator[Process]:
+def serving(server: PrivateServer, model: Path, streams: Sequence[str], *options: str) -> Iterator[BenchProcess]:
     """Run `streamlstm serve` on the streams."""
     settings = server.directory / "settings.toml"
     settings.touch()

@@ -11,7 +11,7 @@ TEXT = "text/plain; charset=utf-8"
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpAnswer:
     """What a request is answered with; parts that come one by one are sent as they come, until the client leaves."""
 
     status: int
@@ -20,5 +20,5 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def text(cls, status: int, message: str, headers: Mapping[str, str] | None = None) -> Answer:
+    def text(cls, status: int, message: str, headers: Mapping[str, str] | None = None) -> HttpAnswer:
         return cls(status, TEXT, f"{printable(without_secrets(message))}\n".encode(), headers or {})

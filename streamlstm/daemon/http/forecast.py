@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from streamlstm.common import DURATIONS, in_python, printable, without_secrets
-from streamlstm.daemon.http.answer import Answer
+from streamlstm.daemon.http.answer import HttpAnswer
 from streamlstm.errors import NoSeriesError, RecordError, StoreError, StreamlstmError, UsageError
 from streamlstm.store.resp import Connection
 
@@ -54,7 +54,7 @@ class ForecastPage:
         self._connect, self._streams, self._forecast = connect, streams, forecast
         self._places = threading.BoundedSemaphore(AT_ONCE)
 
-    def answer(self, query: str) -> Answer:
+    def answer(self, query: str) -> HttpAnswer:
         """What a query is answered with; streams that are not served do not exist here."""
         try:
             asked = parse_query(query)
@@ -74,7 +74,7 @@ class ForecastPage:
             return _error(_status(error), str(error))
         finally:
             self._places.release()
-        return Answer(200, "application/json", _line(found[0] if len(found) == 1 else found), HEADERS)
+        return HttpAnswer(200, "application/json", _line(found[0] if len(found) == 1 else found), HEADERS)
 
 
 def parse_query(query: str) -> ForecastQuery:
@@ -139,10 +139,10 @@ def _status(error: StreamlstmError) -> int:
     return next((status for kind, status in kinds if isinstance(error, kind)), 500)
 
 
-def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Answer:
+def _error(status: int, message: str, headers: dict[str, str] | None = None) -> HttpAnswer:
     said = printable(without_secrets(in_python(message)))
     said = said if len(said) <= MOST_SAID else said[:MOST_SAID] + "…"
-    return Answer(status, "application/json", _line({"error": said}), {**HEADERS, **(headers or {})})
+    return HttpAnswer(status, "application/json", _line({"error": said}), {**HEADERS, **(headers or {})})
 
 
 def _line(found: Any) -> bytes:

@@ -17,7 +17,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 
 from streamlstm import __version__
-from streamlstm.daemon.http.answer import Answer
+from streamlstm.daemon.http.answer import HttpAnswer
 from streamlstm.daemon.http.request import ANY_NAME, Refusal, Request, host_name, is_own, read_request
 from streamlstm.daemon.telemetry import CONTENT_TYPE
 from streamlstm.errors import UsageError
@@ -42,8 +42,8 @@ class Pages:
     unhealthy: Callable[[], str | None]  # why the process should be restarted, or None
     unready: Callable[[], str | None]  # why it cannot serve just now, or None
     remark: Callable[[], str | None] = lambda: None  # what whoever asks for readiness should know besides
-    forecast: Callable[[str], Answer] | None = None  # of a query
-    page: Callable[[str, str], Answer | None] | None = None  # path and query; None: not one of its paths
+    forecast: Callable[[str], HttpAnswer] | None = None  # of a query
+    page: Callable[[str, str], HttpAnswer | None] | None = None  # path and query; None: not one of its paths
 
 
 # Before there is a daemon: alive, not ready, nothing to scrape.
@@ -81,39 +81,41 @@ class RequestHandler:
         if asked is None:
             return
         try:
-            answer = Answer.text(asked.status, asked.reason) if isinstance(asked, Refusal) else self._answer(asked)
+            answer = HttpAnswer.text(asked.status, asked.reason) if isinstance(asked, Refusal) else self._answer(asked)
         except Exception:
             log.exception("a request over HTTP was not answered")
-            answer = Answer.text(500, "something went wrong here; the log says what")
+            answer = HttpAnswer.text(500, "something went wrong here; the log says what")
         if not isinstance(answer.body, bytes):
             self._visits.keep(connection)
         with_body = isinstance(asked, Refusal) or asked.method != "HEAD"
         _send(connection, answer, with_body=with_body)
         _linger(connection)
 
-    def _answer(self, asked: Request) -> Answer:
+    def _answer(self, asked: Request) -> HttpAnswer:
         if asked.method not in {"GET", "HEAD"}:
-            return Answer.text(405, "there is nothing here that could be changed", {"Allow": "GET, HEAD"})
+            return HttpAnswer.text(405, "there is nothing here that could be changed", {"Allow": "GET, HEAD"})
         pages, path = self._pages, asked.path
         if path in {"/healthz", "/readyz"}:
             problem = pages.unhealthy() if path == "/healthz" else pages.unready()
             remark = pages.remark() if path == "/readyz" else None
-            return Answer.text(503 if problem else 200, problem or (f"ok; {remark}" if remark else "ok"))
+            return HttpAnswer.text(503 if problem else 200, problem or (f"ok; {remark}" if remark else "ok"))
         # What listens to others is scraped by names this process does not know, and may be by anybody; what listens to
         # this machine alone is not to be read by whoever gets a browser on it to do so.
         if (path != "/metrics" or self._is_private) and not is_own(asked.host, self._names):
-            return Answer.text(421, f"not shown under the name {asked.host}; if it is this daemon's, add --http-host")
+            return HttpAnswer.text(
+                421, f"not shown under the name {asked.host}; if it is this daemon's, add --http-host"
+            )
         if path == "/metrics":
             with _at_once(self._metrics_at_once) as free:
-                return Answer(200, CONTENT_TYPE, pages.metrics()) if free else _busy()
+                return HttpAnswer(200, CONTENT_TYPE, pages.metrics()) if free else _busy()
         with _at_once(self._page_at_once) as free:
             if not free:
                 return _busy()
             found = _found(pages, path, asked.query)
-        return found or Answer.text(404, "there are /metrics, /healthz and /readyz")
+        return found or HttpAnswer.text(404, "there are /metrics, /healthz and /readyz")
 
 
-def _found(pages: Pages, path: str, query: str) -> Answer | None:
+def _found(pages: Pages, path: str, query: str) -> HttpAnswer | None:
     """What a path shows that is neither health nor metrics; None if there is none such."""
     if path == "/forecast" and pages.forecast is not None:
         return pages.forecast(query)
@@ -198,11 +200,11 @@ def _at_once(places: threading.BoundedSemaphore) -> Iterator[bool]:
             places.release()
 
 
-def _busy() -> Answer:
-    return Answer.text(503, f"{AT_ONCE} such requests are being answered already", {"Retry-After": "1"})
+def _busy() -> HttpAnswer:
+    return HttpAnswer.text(503, f"{AT_ONCE} such requests are being answered already", {"Retry-After": "1"})
 
 
-def _send(connection: socket.socket, answer: Answer, *, with_body: bool) -> None:
+def _send(connection: socket.socket, answer: HttpAnswer, *, with_body: bool) -> None:
     """Send an answer; a body that comes in parts is let go of at its end, whatever ends it."""
     parts = [answer.body] if isinstance(answer.body, bytes) else answer.body
     try:
@@ -217,7 +219,7 @@ def _send(connection: socket.socket, answer: Answer, *, with_body: bool) -> None
             close()  # a generator lets go of what it holds now, not when it is collected
 
 
-def _head(answer: Answer) -> bytes:
+def _head(answer: HttpAnswer) -> bytes:
     headers = {
         "Server": f"streamlstm/{__version__}",
         "Date": formatdate(usegmt=True),

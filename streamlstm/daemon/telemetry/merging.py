@@ -40,7 +40,7 @@ _ESCAPED = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
 
 
 @dataclass
-class Family:
+class MergedFamily:
     """One metric: its lines of HELP and TYPE, and its samples by the text before their numbers."""
 
     name: str
@@ -49,18 +49,18 @@ class Family:
     samples: dict[str, float] = field(default_factory=dict)
 
 
-Families = dict[str, Family]
+Families = dict[str, MergedFamily]
 SUPERVISOR = 0  # as the number of a process
 
 
 def parse(text: str) -> Families:
     """Read what `Metrics.exposition` writes."""
     found: Families = {}
-    family = Family("", "", "")
+    family = MergedFamily("", "", "")
     for line in text.split("\n")[:-1]:  # names may hold what else ends lines to Python
         if line.startswith("# HELP "):
             name = line.split(" ", 3)[2]
-            family = found[name] = Family(name, "", line + "\n")
+            family = found[name] = MergedFamily(name, "", line + "\n")
         elif line.startswith("# TYPE "):
             family.kind = line.rpartition(" ")[2]
             family.heading += line + "\n"
@@ -70,7 +70,7 @@ def parse(text: str) -> Families:
     return found
 
 
-def write(families: Mapping[str, Family]) -> str:
+def write(families: Mapping[str, MergedFamily]) -> str:
     """The text of metrics, as `generate_latest` writes it."""
     parts = []
     for family in families.values():
@@ -110,13 +110,13 @@ class Totals:
 
 
 def add(
-    to: Families, families: Families, chosen: Callable[[Family, str], bool], join: Callable[[float, float], float]
+    to: Families, families: Families, chosen: Callable[[MergedFamily, str], bool], join: Callable[[float, float], float]
 ) -> None:
     """Take in the samples that are chosen, by family and text; one that is there already is joined with the other."""
     for name, family in families.items():
         for head, number in family.samples.items():
             if chosen(family, head):
-                samples = to.setdefault(name, Family(name, family.kind, family.heading)).samples
+                samples = to.setdefault(name, MergedFamily(name, family.kind, family.heading)).samples
                 samples[head] = join(samples[head], number) if head in samples else number
 
 
@@ -160,15 +160,15 @@ def _is_of_each(name: str) -> bool:
     return name in OF_EACH or name.startswith("process_")
 
 
-def _is_counted(family: Family, head: str) -> bool:  # noqa: ARG001
+def _is_counted(family: MergedFamily, head: str) -> bool:  # noqa: ARG001
     return family.kind in {"counter", "histogram"} and not _is_of_each(family.name)
 
 
-def _is_added(family: Family, head: str) -> bool:
+def _is_added(family: MergedFamily, head: str) -> bool:
     return family.name in ADDED or head == _LIMIT_OF_MEMORY
 
 
-def _is_highest(family: Family, head: str) -> bool:
+def _is_highest(family: MergedFamily, head: str) -> bool:
     return not (_is_of_each(family.name) or _is_counted(family, head) or _is_added(family, head))
 
 
@@ -180,8 +180,8 @@ def _higher(one: float, other: float) -> float:
     return other if math.isnan(one) or other > one else one
 
 
-def _take_in(to: Families, family: Family, named: Callable[[str], str], instead: float | None = None) -> None:
-    samples = to.setdefault(family.name, Family(family.name, family.kind, family.heading)).samples
+def _take_in(to: Families, family: MergedFamily, named: Callable[[str], str], instead: float | None = None) -> None:
+    samples = to.setdefault(family.name, MergedFamily(family.name, family.kind, family.heading)).samples
     samples.update({named(head): number if instead is None else instead for head, number in family.samples.items()})
 
 

@@ -296,8 +296,8 @@ class Metrics:
         """Show the gauges of a stream no longer: they are another process's now. What was counted stays."""
         self.of.pop(stream, None)
         lag = (self.lag_entries, self.lag_seconds, self.unreachable_entries)
-        trial = (self.challenger_behind, self.challenger_stopped)
-        for gauge in (*lag, self.series, self.last_commit, self.skill, *trial):
+        challenger = (self.challenger_behind, self.challenger_stopped)
+        for gauge in (*lag, self.series, self.last_commit, self.skill, *challenger):
             gauge.remove(stream)
 
     def refuse(self, stream: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
-from streamlstm.daemon.http import Answer
+from streamlstm.daemon.http import HttpAnswer
 from streamlstm.daemon.telemetry import SUPERVISOR, SupervisorMetrics, Totals, merging
 from streamlstm.daemon.workers.supervisor import Supervisor
 from streamlstm.daemon.workers.worker import ASK_S, Reply, Worker, ask_all
@@ -112,7 +112,7 @@ class Together:
 
     # Forecasts.
 
-    def forecast(self, query: str) -> Answer:
+    def forecast(self, query: str) -> HttpAnswer:
         """From the worker that serves the stream; where none does, as any says it."""
         asked = dict(parse_qsl(query, keep_blank_values=True)).get("stream", "values")
         self._recent()
@@ -120,8 +120,8 @@ class Together:
         for reply in ask_all(workers[:1], f"/forecast?{query}", FORECAST_S).values():
             if reply is not None:
                 passed = {name: reply.headers[name] for name in _FORECAST_HEADERS if name in reply.headers}
-                return Answer(reply.status, reply.kind, reply.body, passed)
-        return Answer.text(503, "no worker answers just now; ask again", {"Retry-After": "1"})
+                return HttpAnswer(reply.status, reply.kind, reply.body, passed)
+        return HttpAnswer.text(503, "no worker answers just now; ask again", {"Retry-After": "1"})
 
     # How metrics are asked for.
 

@@ -117,7 +117,7 @@ def idle_edge(position: bytes, idle_ms: int) -> int:
     return min(EntryId.parse(position).time_ms, LATEST_MS) - idle_ms
 
 
-class Kind(NamedTuple):
+class RecordKind(NamedTuple):
     """What a record says of its layout."""
 
     exact: bool  # it has pairs
@@ -125,11 +125,11 @@ class Kind(NamedTuple):
     words: int  # of its state
 
 
-def kind_of(record: bytes) -> Kind:
+def kind_of(record: bytes) -> RecordKind:
     """What is said of its layout by what may be a record."""
     magic, state_size = (int.from_bytes(record[_BYTES[name]], "little") for name in ("magic", "state_size"))
     exact = _UNPACKED.get(magic, magic) in {EXACT_MAGIC, EXACT_CALIBRATED_MAGIC}
-    return Kind(exact, magic in _UNPACKED, state_size & STATE_SIZE_MASK)
+    return RecordKind(exact, magic in _UNPACKED, state_size & STATE_SIZE_MASK)
 
 
 def calibration_size_of(record: bytes) -> int:
@@ -139,7 +139,7 @@ def calibration_size_of(record: bytes) -> int:
     return CALIBRATION.itemsize if magic in {CALIBRATED_MAGIC, EXACT_CALIBRATED_MAGIC} else OLDER_CALIBRATION_SIZE
 
 
-class Part(NamedTuple):
+class RecordPart(NamedTuple):
     """One number of a record."""
 
     name: str
@@ -221,11 +221,11 @@ class RecordFormat:
         """Where in a record the last prediction, the last value and the state begin, in bytes."""
         return 4 * self._last_output.start, 4 * self._last_value.start, 4 * self._state.start
 
-    def part_at(self, at: int) -> Part:
+    def part_at(self, at: int) -> RecordPart:
         """What of a record a byte belongs to."""
         for name, kind, first in _FIELDS:
             if first <= at < _BYTES[name].stop:
-                return Part(name, first, kind)
+                return RecordPart(name, first, kind)
         if self.calibration_at and at >= self.calibration_at:
             return _numbered("calibration", self.calibration_at, at, "<f8")
         parts = (("state", self._state), ("last value", self._last_value), ("last prediction", self._last_output))
@@ -326,8 +326,8 @@ class RecordFormat:
         return np.asarray(rows[0])
 
 
-def _numbered(name: str, first: int, at: int, kind: str) -> Part:
+def _numbered(name: str, first: int, at: int, kind: str) -> RecordPart:
     """The number that has a byte, of a part of the record that begins at `first`."""
     width = np.dtype(kind).itemsize
     number = (at - first) // width
-    return Part(f"{name}[{number}]", first + width * number, kind)
+    return RecordPart(f"{name}[{number}]", first + width * number, kind)

@@ -12,7 +12,7 @@ LEAST_ELEMENT_BYTES = 3  # `+` and the end of its line
 MOST_LINE_BYTES = 1 << 20  # of an error, say; its end is looked for from its beginning whenever more has come
 
 
-class Limits(NamedTuple):
+class ReplyLimits(NamedTuple):
     """Of one reply."""
 
     most_bytes: int
@@ -27,10 +27,10 @@ class Limits(NamedTuple):
 
 # Redis takes no command of more than 1 GB (client-query-buffer-limit), so none of its entries is larger.
 MOST_REPLY_BYTES = 1 << 30
-OF_DATA = Limits(MOST_REPLY_BYTES, 1_000)
+OF_DATA = ReplyLimits(MOST_REPLY_BYTES, 1_000)
 # Greetings, roles and maps of slots: those of 1,000 nodes with 16,384 ranges take some 6 MB.
 MOST_PLACES_BYTES = 16 << 20
-OF_PLACES = Limits(MOST_PLACES_BYTES, 1_000_000)
+OF_PLACES = ReplyLimits(MOST_PLACES_BYTES, 1_000_000)
 
 
 class Elements:
@@ -40,7 +40,7 @@ class Elements:
         self._rest = bytearray()  # of what is not whole
         self._left = _ANY
 
-    def hold(self, data: bytes, limits: Limits) -> None:
+    def hold(self, data: bytes, limits: ReplyLimits) -> None:
         """Go over what has come; raises ValueError for what is no reply, or for more elements than it has bytes."""
         self._rest += data
         at, self._left = skip_replies(self._rest, 0, self._left)

@@ -21,7 +21,7 @@ from streamlstm.store.resp.circuit_breaker import Hushed
 from streamlstm.store.resp.connection import Connection
 from streamlstm.store.resp.replies import odd
 from streamlstm.store.resp.reply_limits import OF_PLACES
-from streamlstm.store.resp.topology_replies import Place, read_primary, read_role, read_slots
+from streamlstm.store.resp.topology_replies import HostPort, read_primary, read_role, read_slots
 from streamlstm.store.resp.url import as_cluster, read_url
 
 Found = TypeVar("Found")
@@ -202,8 +202,8 @@ class Sentinel:
             failures.append(f"{primary.url} is a {role}, not the primary yet")
         raise _all_failed(f"no primary of {self._service!r} at {self.url}", failures)
 
-    def _ask_where(self, watcher: Address) -> Place | None:
-        def read(reply: Any) -> Place | None:
+    def _ask_where(self, watcher: Address) -> HostPort | None:
+        def read(reply: Any) -> HostPort | None:
             return None if reply is None else read_primary(reply)
 
         return _ask(self.connect(watcher, TOPOLOGY), read, "SENTINEL", "get-master-addr-by-name", self._service)

@@ -10,19 +10,19 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-Place = tuple[str, int]  # host and port
+HostPort = tuple[str, int]  # host and port
 
 MOST_SLOT, MOST_PORT = 16_383, 65_535
 # A name of DNS, with the underscores that containers have, or an address; where it is local, its interface.
 _HOST = re.compile(r"[\w.:-]{1,253}(?:%[\w.-]{1,32})?")
 
 
-def read_slots(reply: Any, asked: str) -> list[tuple[int, int, list[Place]]]:
+def read_slots(reply: Any, asked: str) -> list[tuple[int, int, list[HostPort]]]:
     """First and last slot of each range, and its nodes, the primary first; `asked` is the host of who says so."""
     return [_slots(part, asked) for part in _parts(reply)]
 
 
-def read_primary(reply: Any) -> Place:
+def read_primary(reply: Any) -> HostPort:
     """Where a Sentinel has a service's primary."""
     host, port, *_ = _parts(reply, least=2)
     return _host(_text(host)), _number(port, MOST_PORT, least=1)
@@ -33,12 +33,12 @@ def read_role(reply: Any) -> str:
     return _text(_parts(reply, least=1)[0])
 
 
-def _slots(part: Any, asked: str) -> tuple[int, int, list[Place]]:
+def _slots(part: Any, asked: str) -> tuple[int, int, list[HostPort]]:
     first, last, *nodes = _parts(part, least=3)
     return _number(first, MOST_SLOT), _number(last, MOST_SLOT), [_node(node, asked) for node in nodes]
 
 
-def _node(node: Any, asked: str) -> Place:
+def _node(node: Any, asked: str) -> HostPort:
     host, port, *_ = _parts(node, least=2)
     # An empty host, or none, is that of whoever was asked (Redis' documentation of CLUSTER SLOTS).
     name = "" if host is None else _text(host)

@@ -126,7 +126,7 @@ def test_long_work_at_the_start_beats(page: tuple[str, list[float], Daemon]) -> 
     other = MemoryServer()
     other.stream(STREAM).model = "another"
     daemon._store = daemon._opening._store = MemoryStore(other)
-    daemon._opening._on_model_change = replay
+    daemon._opening._on_change = replay
     with pytest.raises(StoreError, match="stopped before"):
         daemon.start()
 

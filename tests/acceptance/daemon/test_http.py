@@ -18,7 +18,7 @@ import pytest
 from streamlstm.daemon.http import request as http_request
 from streamlstm.daemon.http import request_handler as web_module
 from streamlstm.daemon.http.address import parse_address
-from streamlstm.daemon.http.answer import Answer
+from streamlstm.daemon.http.answer import HttpAnswer
 from streamlstm.daemon.http.request import MOST_HEAD_BYTES
 from streamlstm.daemon.http.request_handler import MOST_CONNECTIONS, Pages, most_connections
 from streamlstm.daemon.http.server import HttpServer
@@ -40,8 +40,8 @@ PAGES = Pages(
     unhealthy=lambda: None,
     unready=lambda: "it says \x1b[2J 'S3CRET'",
     page=lambda path, _: {
-        "/series": Answer.text(200, "the values"),
-        "/events": Answer(200, "text/event-stream", endless()),
+        "/series": HttpAnswer.text(200, "the values"),
+        "/events": HttpAnswer(200, "text/event-stream", endless()),
         "/bug": None,
     }[path],
 )

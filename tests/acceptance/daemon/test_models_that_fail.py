@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,10 +14,13 @@ import pytest
 import redis
 
 from streamlstm.store.keys import Keys
-from support import odd_models
+from support import forked, odd_models
 from support.compiled import needs_division
 from support.server import Server
-from support.serving import Serving, add, eventually, found_predictions, run, serve, wait_for_position
+from support.serving import Serving, add, eventually, found_predictions, serve, wait_for_position
+
+# A step without an end takes a second otherwise, and each that is tried to find the value one more.
+SHORT_STEPS = {"streamlstm.models.session.STEP_LIMIT_S": 0.2, "streamlstm.models.session.POLL_S": 0.05}
 
 
 @pytest.mark.parametrize(
@@ -25,7 +29,7 @@ from support.serving import Serving, add, eventually, found_predictions, run, se
         (odd_models.lookup(), "9", b"model failed on this value: Gather"),
         (odd_models.division(), "0", b"model failed on this value: Div"),
         (odd_models.reshaping(), "101", b"model failed on this value: y has the shape"),
-        (odd_models.endless(), "101", b"model failed on this value: a step takes more than 1 s of processor time"),
+        (odd_models.endless(), "101", b"model failed on this value: a step takes more than 0.2 s of processor time"),
     ],
     ids=["lookup", "division", "reshaping", "endless"],
 )
@@ -35,14 +39,14 @@ def test_the_daemon_serves_on(
     """Each such value is a dead letter, alone and in a crowd; what `verify` steps again agrees."""
     path = tmp_path / "model.onnx"
     path.write_bytes(made)
-    client = redis.Redis.from_url((server := start_server()).url)
+    daemon = serve(tmp_path, path, "--redis", (server := start_server()).url, constants=SHORT_STEPS)
+    client = redis.Redis.from_url(server.url)
     traffic = [
         ("1-0", ["a", "1"]),
         ("2-0", ["a", poison]),
         ("3-0", ["a", "2", "b", poison, "c", "3"]),
         ("4-0", ["b", "4"]),
     ]
-    daemon = serve(tmp_path, path, "--redis", server.url)
     daemon.ready()
     add(client, traffic)
     wait_for_position(client, "values", "4-0")
@@ -54,7 +58,10 @@ def test_the_daemon_serves_on(
     letters_counted = 'streamlstm_dead_letters_total{reason="model_failed",stream="values"}'
     assert eventually(lambda: daemon.metric(letters_counted) == 2)
     assert daemon.stop() == 0
-    assert "bit" in run(tmp_path, "verify", str(path), "--redis", server.url).stdout
+    verify = ["verify", str(path), "--redis", server.url]
+    assert (
+        "bit" in forked.run(verify, env=os.environ, cwd=tmp_path, constants=SHORT_STEPS, timeout=120, text=True).stdout
+    )
 
 
 @needs_division

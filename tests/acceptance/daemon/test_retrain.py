@@ -39,7 +39,7 @@ def poor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return streamlstm.fit(VALUES[:200], season="none", epochs=1, units=4, ensemble=1, adapt=False).save(path)
 
 
-class Place:
+class Served:
     """A server with streams that the poor model serves, and commands there."""
 
     def __init__(self, url: str, folder: Path, start: Callable[..., Serving], model: Path) -> None:
@@ -88,110 +88,110 @@ class Place:
 
 
 @pytest.fixture
-def place(redis_url: str, tmp_path: Path, start: Callable[..., Serving], poor: Path) -> Place:
+def served(redis_url: str, tmp_path: Path, start: Callable[..., Serving], poor: Path) -> Served:
     """See there."""
-    return Place(redis_url, tmp_path, start, poor)
+    return Served(redis_url, tmp_path, start, poor)
 
 
-def test_a_better_model_is_tried_then_promoted_by_what_came_live(place: Place) -> None:
+def test_a_better_model_is_tried_then_promoted_by_what_came_live(served: Served) -> None:
     """Trained on what is retained, added, left undecided, promoted when enough has come; its file says until where."""
-    place.serve("values")
-    place.feed(0, 900)
-    made = place.retrain("values", *SEASON, "-o", "new.onnx")
-    new = streamlstm.load(place.folder / "new.onnx")
+    served.serve("values")
+    served.feed(0, 900)
+    made = served.retrain("values", *SEASON, "-o", "new.onnx")
+    new = streamlstm.load(served.folder / "new.onnx")
     assert made["fingerprint"] == new.fingerprint
     assert made["added"] is True
     assert made["unseen"]["difference"]["better"] > 0.2
     assert new.spec.training["learnt_from"] == {"values": f"{900 * HOUR_MS}-0"}
-    assert place.models()[1] == new.fingerprint
+    assert served.models()[1] == new.fingerprint
 
-    refused = run(place.folder, "retrain", "values", "--redis", place.url)
+    refused = run(served.folder, "retrain", "values", "--redis", served.url)
     assert refused.returncode == 2
     assert "is tried already" in refused.stderr
-    place.in_step()
-    undecided = place.retrain("values", *BETTER, "--within", "1s")
+    served.in_step()
+    undecided = served.retrain("values", *BETTER, "--within", "1s")
     assert (undecided["promoted"], undecided["live"]["values"]) == (None, 0), "what its training has seen is not live"
-    place.feed(900, 1010)
-    place.in_step()
-    decided = place.retrain("values", *BETTER)
+    served.feed(900, 1010)
+    served.in_step()
+    decided = served.retrain("values", *BETTER)
     assert decided["promoted"] is True
     assert 100 <= decided["live"]["values"] <= 110
-    assert place.models() == (new.fingerprint, streamlstm.load(place.model).fingerprint)
-    place.feed(1010, 1100)
-    place.verified()
+    assert served.models() == (new.fingerprint, streamlstm.load(served.model).fingerprint)
+    served.feed(1010, 1100)
+    served.verified()
 
 
-def test_a_worse_one_is_not_tried_and_one_that_is_no_better_live_is_taken_away(place: Place) -> None:
+def test_a_worse_one_is_not_tried_and_one_that_is_no_better_live_is_taken_away(served: Served) -> None:
     """Clearly worse on what it has not seen: not added. Not as much better as asked for: removed, and learnt again."""
-    place.serve("values")
-    place.feed(0, 900)
-    good = place.retrain("values", *SEASON, "-o", "good.onnx")
-    place.in_step()
-    run(place.folder, "model", "promote", "values", "--redis", place.url)
-    run(place.folder, "model", "remove", "values", "--redis", place.url)
-    assert place.models() == (good["fingerprint"], None)
-    worse = place.retrain("values", *QUICK, "--season", "none", "--no-adapt", "--cold", "-o", "worse.onnx")
+    served.serve("values")
+    served.feed(0, 900)
+    good = served.retrain("values", *SEASON, "-o", "good.onnx")
+    served.in_step()
+    run(served.folder, "model", "promote", "values", "--redis", served.url)
+    run(served.folder, "model", "remove", "values", "--redis", served.url)
+    assert served.models() == (good["fingerprint"], None)
+    worse = served.retrain("values", *QUICK, "--season", "none", "--no-adapt", "--cold", "-o", "worse.onnx")
     assert worse["added"] is False
     assert worse["unseen"]["difference"]["better"] < 0
-    assert place.models() == (good["fingerprint"], None)
+    assert served.models() == (good["fingerprint"], None)
 
-    done = run(place.folder, "model", "add", "values", "worse.onnx", "--redis", place.url)
+    done = run(served.folder, "model", "add", "values", "worse.onnx", "--redis", served.url)
     assert done.returncode == 0, done.stderr
-    place.feed(900, 1050)
-    place.in_step()
-    found = place.retrain("values", *SEASON, *BETTER, "--within", "1s")
-    assert place.models() == (good["fingerprint"], found["fingerprint"]), "that one is gone, the next is tried"
+    served.feed(900, 1050)
+    served.in_step()
+    found = served.retrain("values", *SEASON, *BETTER, "--within", "1s")
+    assert served.models() == (good["fingerprint"], found["fingerprint"]), "that one is gone, the next is tried"
     assert found["fingerprint"] != worse["fingerprint"]
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
-def test_a_command_that_was_ended_is_given_again(place: Place, sign: signal.Signals) -> None:
+def test_a_command_that_was_ended_is_given_again(served: Served, sign: signal.Signals) -> None:
     """Ended while it waits for live figures: the next one goes on with the same model; promoted once."""
-    place.serve("values")
-    place.feed(0, 900)
-    arguments = ("retrain", "values", *SEASON, *BETTER, "--redis", place.url)
-    waiting = subprocess.Popen([sys.executable, "-m", "streamlstm", *arguments], cwd=place.folder)
+    served.serve("values")
+    served.feed(0, 900)
+    arguments = ("retrain", "values", *SEASON, *BETTER, "--redis", served.url)
+    waiting = subprocess.Popen([sys.executable, "-m", "streamlstm", *arguments], cwd=served.folder)
     try:
-        assert eventually(lambda: place.models()[1] is not None, 120.0)
+        assert eventually(lambda: served.models()[1] is not None, 120.0)
         waiting.send_signal(sign)
         assert waiting.wait(60) in {-signal.SIGKILL, 130, -signal.SIGINT}
     finally:
         waiting.kill()
         waiting.wait()
-    tried = place.models()[1]
-    place.feed(900, 1010)
-    place.in_step()
-    assert place.retrain("values", *BETTER)["promoted"] is True
-    assert place.models()[0] == tried
-    champions = json.loads(place.client.hget(Keys("values").meta, "champions") or b"[]")
-    assert [one["model"] for one in champions] == [streamlstm.load(place.model).fingerprint, tried]
-    place.verified()
+    tried = served.models()[1]
+    served.feed(900, 1010)
+    served.in_step()
+    assert served.retrain("values", *BETTER)["promoted"] is True
+    assert served.models()[0] == tried
+    champions = json.loads(served.client.hget(Keys("values").meta, "champions") or b"[]")
+    assert [one["model"] for one in champions] == [streamlstm.load(served.model).fingerprint, tried]
+    served.verified()
 
 
-def test_partitions_learn_one_model_and_switch_one_by_one(place: Place) -> None:
+def test_partitions_learn_one_model_and_switch_one_by_one(served: Served) -> None:
     """A promotion that was cut short between two streams is gone on with, not asked again."""
     streams = ("values:{0}", "values:{1}")
-    place.serve(*streams)
+    served.serve(*streams)
     for stream in streams:
-        place.feed(0, 700, stream)
-    made = place.retrain("values:{0..1}", *SEASON)
+        served.feed(0, 700, stream)
+    made = served.retrain("values:{0..1}", *SEASON)
     assert made["streams"] == list(streams)
     assert made["series"] == 2
-    assert {place.models(stream)[1] for stream in streams} == {made["fingerprint"]}
+    assert {served.models(stream)[1] for stream in streams} == {made["fingerprint"]}
     for stream in streams:
-        place.in_step(stream)
-    done = run(place.folder, "model", "promote", streams[0], "--redis", place.url)
+        served.in_step(stream)
+    done = run(served.folder, "model", "promote", streams[0], "--redis", served.url)
     assert done.returncode == 0, done.stderr
-    place.retrain("values:{0..1}", *BETTER, "--within", "1s")
-    assert {place.models(stream)[0] for stream in streams} == {made["fingerprint"]}
+    served.retrain("values:{0..1}", *BETTER, "--within", "1s")
+    assert {served.models(stream)[0] for stream in streams} == {made["fingerprint"]}
     for stream in streams:
-        place.verified(stream)
+        served.verified(stream)
 
 
-def test_what_cannot_be_is_refused_in_one_line(place: Place) -> None:
+def test_what_cannot_be_is_refused_in_one_line(served: Served) -> None:
     """No stream, nobody served it, streams of several models, options that go together."""
-    place.client.execute_command("XADD", "alone", "1-0", "a", "1")
-    to = ("--redis", place.url)
+    served.client.execute_command("XADD", "alone", "1-0", "a", "1")
+    to = ("--redis", served.url)
     for arguments, text in (
         (("retrain", "nowhere", *to), "there is no stream 'nowhere'"),
         (("retrain", "alone", *to), "has not been served yet"),
@@ -199,6 +199,6 @@ def test_what_cannot_be_is_refused_in_one_line(place: Place) -> None:
         (("retrain", "values:*", *to), "is a pattern"),
         (("retrain", "alone", "--promote-if-better", "2", *to), "'--promote-if-better'"),
     ):
-        done = run(place.folder, *arguments)
+        done = run(served.folder, *arguments)
         assert done.returncode in {1, 2}, arguments
         assert (text in done.stderr, done.stderr.count("\n")) == (True, 1), done.stderr

@@ -237,7 +237,7 @@ def test_what_is_wrong_with_a_challenger_costs_the_champion_nothing(
     answering: Begin, start: Callable[..., Serving], tmp_path: Path, model_path: Path, kind: str
 ) -> None:
     """It is stepped no more, or answers nothing, and `model list` says why; the champion's answers are the same."""
-    server, client, daemon = answering(1000)
+    server, client, daemon = answering(300)
     data = {"fails": odd_models.division(), "reads two features": models.lstm(8, features=2)}
     (tmp_path / "new.onnx").write_bytes(data.get(kind, models.lstm(8, seed=3)))
     assert daemon.stop() == 0
@@ -255,11 +255,11 @@ def test_what_is_wrong_with_a_challenger_costs_the_champion_nothing(
     if wanted:
         assert eventually(lambda: wanted.encode() in (client.hget(KEYS.meta, "challenger_off") or b""))
         assert wanted in model(tmp_path, server, "list")
-    add(client, MADE[1000:2000])
-    wait_for_position(client, "values", MADE[1999][0])
+    add(client, MADE[300:600])
+    wait_for_position(client, "values", MADE[599][0])
     assert wanted or eventually(lambda: in_step(client))
     assert client.xlen(KEYS.challenger_predictions) < client.xlen(KEYS.predictions)
-    check(client, load(model_path), MADE[:2000])
+    check(client, load(model_path), MADE[:600])
     verified(tmp_path, server, model_path)
     assert daemon.stop() == 0
 

@@ -9,7 +9,7 @@ import pytest
 
 from streamlstm.cli.benchmark.drain import Bench
 from streamlstm.cli.benchmark.lstm_file import lstm_file
-from streamlstm.cli.benchmark.progress import Progress
+from streamlstm.cli.benchmark.progress import ProgressBar
 from streamlstm.cli.benchmark.server import private_server
 from streamlstm.models.model import Model
 
@@ -24,4 +24,4 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     path = tmp_path / "lstm.onnx"
     path.write_bytes(content)
     with private_server(tmp_path, "off") as server:
-        yield Bench(server, path, Model(content), 1, Progress(1), ("--batch-values", "10"))
+        yield Bench(server, path, Model(content), 1, ProgressBar(1), ("--batch-values", "10"))

@@ -14,7 +14,7 @@ from streamlstm.cli.benchmark.growth import draw_growth, growth_points, number_r
 from streamlstm.cli.benchmark.latency import WHO, measure_latency
 from streamlstm.cli.benchmark.load import Due
 from streamlstm.cli.benchmark.lstm_file import lstm_file
-from streamlstm.cli.benchmark.progress import Progress
+from streamlstm.cli.benchmark.progress import ProgressBar
 from streamlstm.cli.benchmark.report import table
 from streamlstm.errors import UsageError
 from streamlstm.models.model import Model
@@ -173,7 +173,7 @@ def test_progress_is_shown_on_a_terminal_only() -> None:
     """A bar, a count and what is being done; nothing at all into a file."""
     watched, file = Terminal(), io.StringIO()
     for stream in (watched, file):
-        progress = Progress(4, stream)
+        progress = ProgressBar(4, stream)
         progress.end()
         progress.begin("floor, 1 of 3")
         progress.close()

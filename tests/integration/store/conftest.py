@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from support.place import Place, flight
+from support.guarded_stream import GuardedStream, flight
 from support.resp_proxy import RespProxy
 from support.server import Server, binaries
 
@@ -20,20 +20,20 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def place(server: Server) -> Iterator[Place]:
+def guarded(server: Server) -> Iterator[GuardedStream]:
     """The server, emptied, with two entries in the input and a first commit."""
     client = server.client()
     client.flushall()
     proxy, made = RespProxy(server.port), []
-    place = Place(server, client, proxy, made)
-    place.allow()
+    guarded = GuardedStream(server, client, proxy, made)
+    guarded.allow()
     for number in range(1, 5):
         client.xadd("values", {"s": number}, id=f"{number}-0")
-    store = place.store()
+    store = guarded.store()
     store.open("values")
     store.send_commit(flight(0))
     assert store.receive_commit("values")
-    yield place
+    yield guarded
     for one in made:
         one.close()
     proxy.close()
@@ -41,17 +41,17 @@ def place(server: Server) -> Iterator[Place]:
 
 
 @pytest.fixture
-def whole(place: Place) -> Callable[[], None]:
+def whole(guarded: GuardedStream) -> Callable[[], None]:
     """A function that goes on as a daemon would, and holds what is there then against what nothing had disturbed."""
 
     def check() -> None:
-        store = place.store(place.proxied)
+        store = guarded.store(guarded.proxied)
         head = store.open("values")
         assert head.position in {b"1-0", b"2-0"}
         if head.position == b"1-0":
             store.send_commit(flight(1))
             assert store.receive_commit("values")
-        found = place.content()
+        found = guarded.content()
         assert found["meta"][b"position"] == b"2-0"
         assert sorted(found["state"]) == [b"gone1", b"s0", b"s1"]
         assert [(i, f[b"s"]) for i, f in found["predictions"]] == [(b"1-0", b"0.5"), (b"2-0", b"1.5")]

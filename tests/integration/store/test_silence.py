@@ -57,7 +57,7 @@ class TwoServers:
         return Connection(address, name=name)
 
 
-class Asked(Connection):
+class AskedConnection(Connection):
     """Keeps what it was asked."""
 
     def __init__(self, address: Address, asked: list[bytes]) -> None:
@@ -78,7 +78,7 @@ class Impatient(TwoServers):
 
     def connect(self, address: Address, name: str) -> Connection:
         """Keeps what is asked."""
-        return Asked(replace(address, socket_timeout_s=PATIENT_S, connect_timeout_s=PATIENT_S), self.asked)
+        return AskedConnection(replace(address, socket_timeout_s=PATIENT_S, connect_timeout_s=PATIENT_S), self.asked)
 
 
 @pytest.fixture

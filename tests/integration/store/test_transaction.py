@@ -11,17 +11,17 @@ from streamlstm.store.resp.connection_pool import Nodes
 from streamlstm.store.resp.topology import parse_topology
 from streamlstm.store.snapshots.file_format import SnapshotHead
 from streamlstm.store.snapshots.stream_states import Meta, States
-from support.place import KEYS, Place
+from support.guarded_stream import KEYS, GuardedStream
 
 
 @pytest.mark.parametrize(
     "command", ["WATCH", "HMGET", "EXPIRE", "MULTI", "UNLINK", "PERSIST", "RENAME", "HSET", "EXEC"]
 )
 @pytest.mark.parametrize("how", ["rights", "proxy"])
-def test_states_are_replaced_whole_or_not_at_all(place: Place, how: str, command: str) -> None:
+def test_states_are_replaced_whole_or_not_at_all(guarded: GuardedStream, how: str, command: str) -> None:
     """An import, or another model's states, of which one command is refused: the stream is what it was."""
-    before = place.content()
-    connection = Connection(Address.parse(place.proxied))
+    before = guarded.content()
+    connection = Connection(Address.parse(guarded.proxied))
     states = States(connection, KEYS, token="t")
     head = SnapshotHead(stream="values", position=b"1-0", model="cd" * 32, columns="yhat", answered=1)
     meta = states.meta()
@@ -31,28 +31,28 @@ def test_states_are_replaced_whole_or_not_at_all(place: Place, how: str, command
         with states.draft() as draft:
             draft.put([(b"other", b"record")])
             if how == "rights":
-                place.allow(f"-{command.lower()}")
+                guarded.allow(f"-{command.lower()}")
             else:
-                place.proxy.refused.add(command.encode())
+                guarded.proxy.refused.add(command.encode())
             assert not states.replace(draft, expected=meta, head=head)
 
     with pytest.raises(StoreForbidsError, match=command):
         replace()
-    assert place.content() == before
+    assert guarded.content() == before
     connection.close()
 
 
 @pytest.mark.parametrize("command", ["WATCH", "GET", "MULTI", "SET", "EXEC"])
-def test_a_lease_is_taken_over_whole_or_not_at_all(place: Place, command: str) -> None:
+def test_a_lease_is_taken_over_whole_or_not_at_all(guarded: GuardedStream, command: str) -> None:
     """One of its commands is refused: the lease is still the former owner's, and the next try works."""
-    place.client.set(KEYS.lease, "former", px=60_000)
-    leases = RedisLeases(Nodes(parse_topology(place.proxied), name="test"), "group")
-    place.proxy.refused.add(command.encode())
+    guarded.client.set(KEYS.lease, "former", px=60_000)
+    leases = RedisLeases(Nodes(parse_topology(guarded.proxied), name="test"), "group")
+    guarded.proxy.refused.add(command.encode())
     with pytest.raises(StoreForbidsError, match=command):
         leases.take_over("owner", "values", "former", 60_000)
-    assert place.client.get(KEYS.lease) == b"former"
-    place.proxy.refused.clear()
+    assert guarded.client.get(KEYS.lease) == b"former"
+    guarded.proxy.refused.clear()
     assert leases.take_over("owner", "values", "former", 60_000)
-    assert place.client.get(KEYS.lease) == b"owner"
+    assert guarded.client.get(KEYS.lease) == b"owner"
     assert not leases.take_over("owner", "values", "former", 60_000)
     leases.close()

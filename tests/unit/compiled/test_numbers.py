@@ -17,6 +17,7 @@ from streamlstm.store.resp import codec_python
 from streamlstm.store.resp.codec import encode_read
 from support.compiled import CODECS, carry, codec, needs_compiled
 from support.paths import ROOT
+from support.rounds import examples
 
 LIMIT = 2.0**128 - 2.0**103  # what is smaller rounds to a finite float32
 # The float32 whose shortest text, 7.038531e-26, is another number to whoever reads a double first.
@@ -68,7 +69,7 @@ def decimals(draw: st.DrawFn) -> bytes:
 
 
 @pytest.mark.parametrize("module", CODECS)
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(decimals())
 @example(b"0." + b"0" * 123_455 + b"1e1234567")  # infinite: it was 1.0 where exponents were capped
 @example(b"0." + b"0" * 1_234_566 + b"1e1234567")
@@ -101,7 +102,7 @@ def test_a_text_survives_both_readings(module: Any) -> None:
 
 
 @needs_compiled
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=40))
 def test_any_number_is_read_back_by_way_of_a_double(bits: list[int]) -> None:
     """As Python and JavaScript read it."""

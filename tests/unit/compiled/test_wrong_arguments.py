@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from streamlstm.store.record.conformal import CALIBRATION
 from support.compiled import CARRIES, CODECS, carry, codec, needs_compiled
+from support.rounds import examples
 
 # What is written to, of the arguments by position, and by position in those that are tuples.
 WRITTEN: dict[str, set[tuple[int, int]]] = {"lay_out": {(2, 0)}, "gather_columns": {(3, 0)}, "gather_steps": {(4, 0)}}
@@ -88,7 +89,7 @@ def refusal(function: Callable[..., Any], arguments: list[Any]) -> str:
 
 
 @needs_compiled
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(st.integers(0, 2**40))
 def test_both_twins_answer_alike(seed: int) -> None:
     """Right calls with the same bits, wrong ones with an error; `make fuzz` goes on for hours."""

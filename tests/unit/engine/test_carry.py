@@ -27,6 +27,7 @@ from streamlstm.engine.scoring import (
 )
 from streamlstm.store.record.conformal import TAILS, Constants
 from streamlstm.store.record.layout import RecordFormat
+from support.rounds import examples
 
 try:
     compiled: Any = importlib.import_module("streamlstm.engine._kernels")
@@ -55,7 +56,7 @@ def both_lay_out(slots: list[int], marks: list[int] | None, offsets: list[int]) 
 
 
 @needs_compiled
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.data())
 def test_both_lay_out_alike(data: st.DataObject) -> None:
     """Items of several streams, some out of the ordinary, some of no series."""
@@ -99,7 +100,7 @@ def test_what_is_not_plain_is_cut_into_chains_and_segments() -> None:
 
 
 @needs_compiled
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(seed=st.integers(0, 2**32 - 1), steps=st.integers(1, 5), batch=st.integers(1, 6), features=st.integers(1, 2))
 def test_both_absorb_alike(seed: int, steps: int, batch: int, features: int) -> None:
     """Rows, predictions and tallies after a rectangle are the same bits; so is what is gathered for it."""
@@ -196,7 +197,7 @@ def test_nothing_is_read_or_written_outside() -> None:
 
 
 @needs_compiled
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from([0, 1, 5]),

@@ -15,6 +15,7 @@ from streamlstm.store.memory import MemoryServer, MemoryStore, MemoryStream
 from streamlstm.store.record.layout import RecordFormat
 from support import models
 from support.pump import pump
+from support.rounds import examples
 
 MODEL = models.load_lstm(3)
 TWO = models.load_lstm(3, features=2)
@@ -151,8 +152,8 @@ def test_an_entry_without_an_answer_moves_the_position() -> None:
 
 
 def test_a_flood_of_new_series_is_bounded() -> None:
-    """Of two hundred thousand new series a thousand are admitted; memory stays theirs, and they are served on."""
-    made = [[part for n in range(k, k + 1000) for part in (b"s%d" % n, b"1")] for k in range(0, 200_000, 1000)]
+    """Of fifty thousand new series a thousand are admitted; memory stays theirs, and they are served on."""
+    made = [[part for n in range(k, k + 1000) for part in (b"s%d" % n, b"1")] for k in range(0, 50_000, 1000)]
     server = MemoryServer()
     for number, fields in enumerate([*made, [b"s5", b"2"]], 1):
         server.add("values", f"{number}-0", *fields)
@@ -160,8 +161,8 @@ def test_a_flood_of_new_series_is_bounded() -> None:
     pump(engine, MemoryStore(server), ["values"], most=20)
     held = server.stream("values")
     assert len(held.state) == engine.arena.cached == 1000
-    assert Counter(letter.kind for letter in held.dead) == {"too_many_series": 199_000}
-    assert held.prediction_ids[-1] == b"201-0"
+    assert Counter(letter.kind for letter in held.dead) == {"too_many_series": 49_000}
+    assert held.prediction_ids[-1] == b"51-0"
     assert engine.arena.nbytes < 2_000_000
 
 
@@ -172,7 +173,7 @@ ODD_BYTES = st.binary(max_size=8) | st.sampled_from(
 ODD_NAMES = ODD_BYTES.filter(lambda name: name not in COMMANDS - {RESET})
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(made=st.lists(st.lists(st.tuples(ODD_NAMES, ODD_BYTES), min_size=1, max_size=6), max_size=12))
 def test_any_bytes_are_answered_or_explained(made: list[list[tuple[bytes, bytes]]]) -> None:
     """Each field of each entry is a prediction, a dead letter or a reset, once, and the same in any batches."""
@@ -205,7 +206,7 @@ def spoiled(draw: st.DrawFn) -> bytes:
     return draw(st.just(bytes(record[:cut])) | st.binary(max_size=200))
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(record=spoiled())
 def test_any_stored_bytes_are_a_record_or_set_aside(record: bytes) -> None:
     """A bad record is one dead letter and a fresh beginning; a good one is carried on; its neighbours do not notice."""

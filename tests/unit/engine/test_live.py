@@ -15,7 +15,7 @@ from streamlstm.engine.live import MOST, LiveRead
 from streamlstm.models.model import Model
 from streamlstm.store.memory import MemoryServer, MemoryStore
 from streamlstm.store.record.columns import NO_EXTRAS, Extras
-from streamlstm.store.resp.codec import encode_read
+from streamlstm.store.resp.codec import COMPILED, encode_read
 from support import models
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.oracle import Oracle
@@ -28,6 +28,8 @@ MODELS = {
     "time": Model(models.hours()),
     "breaks": Model(models.reciprocal()),
 }
+# The twins in Python take several times as long, and are held against the compiled ones in `test_carry` already.
+COUNT = 150 if COMPILED else 60
 
 
 class Watching(Engine):
@@ -46,7 +48,7 @@ class Watching(Engine):
         return result
 
 
-def one_by_one(seed: int, features: int, series: int = 5, count: int = 150) -> list[tuple[str, list[str]]]:
+def one_by_one(seed: int, features: int, series: int = 5, count: int = COUNT) -> list[tuple[str, list[str]]]:
     """Traffic whose entries have one item each, a zero now and then."""
     made = entries(seed, count, series=series, features=features, odd=0.2)
     items = [item for _, fields in made for item in _pairs(fields)]
@@ -78,7 +80,7 @@ def test_values_that_come_alone_get_the_oracles_bits(
     assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
     assert_states_equal(held.state, oracle, engine.format)
     assert [(d.id.decode(), d.series.decode(), d.value.decode()) for d in held.dead] == oracle.dead
-    assert engine.ways["live"] > 100, "most of them take it"
+    assert engine.ways["live"] > COUNT * 2 / 3, "most of them take it"
     assert bool(engine.ways["refused"]) == (name == "breaks"), "and nothing else is refused"
 
 

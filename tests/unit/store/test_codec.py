@@ -18,6 +18,7 @@ from streamlstm.store.keys import Keys
 from streamlstm.store.resp import codec_python
 from streamlstm.store.resp.codec import Texts, encode_read, scan_read
 from streamlstm.store.resp.replies import parse_replies
+from support.rounds import examples
 
 try:
     compiled: Any = importlib.import_module("streamlstm.store.resp._codec")
@@ -55,7 +56,7 @@ def scanned(module: Any, reply: bytes, features: int = 1) -> list[tuple[bytes, .
 
 
 @needs_compiled
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(ENTRIES, st.integers(1, 3))
 @example([[(b"known", b"1"), (b"known", b"-0"), (b"", b"")]], 1)
 @example([[(b"a", b"9007199254740993"), (b"a", b"1e23"), (b"a", b"8.5e-46")]], 1)
@@ -88,7 +89,7 @@ ONE = st.tuples(st.sampled_from([b"known", b"y", b"z"]), DECIMALS.filter(lambda 
 
 
 @needs_compiled
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     st.sampled_from([b"k", b"k", b"other", b"unknown"]),
     st.lists(ONE.map(lambda one: [one]), max_size=5) | st.lists(LIVE, max_size=3),
@@ -131,7 +132,7 @@ def _table_of(module: Any) -> Any:
     return module.Table()
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(DECIMALS)
 def test_numbers_are_pythons(text: bytes) -> None:
     """A plain decimal number is `float` of it, rounded to float32 as numpy does."""
@@ -147,7 +148,7 @@ def _table_and_keys() -> tuple[Any, dict[bytes, int]]:
 
 
 @needs_compiled
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(ENTRIES, st.randoms(use_true_random=False))
 def test_broken_replies_raise_and_nothing_else(entries: list[list[tuple[bytes, bytes]]], rng: random.Random) -> None:
     """Cut anywhere or with bytes changed, a reply is read or refused; the process lives."""
@@ -164,7 +165,7 @@ def test_broken_replies_raise_and_nothing_else(entries: list[list[tuple[bytes, b
 
 
 @needs_compiled
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(ENTRIES)
 def test_both_find_the_end_alike(entries: list[list[tuple[bytes, bytes]]]) -> None:
     """At every cut, going on from where the cut before was left, and with more behind."""
@@ -188,7 +189,7 @@ def test_lengths_are_whole_numbers(module: Any, reply: bytes) -> None:
 
 
 @needs_compiled
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.lists(st.tuples(NAMES, st.lists(st.tuples(NAMES, NAMES), max_size=4)), max_size=6))
 def test_both_pack_alike(entries: list[tuple[bytes, list[tuple[bytes, bytes]]]]) -> None:
     """Entries with any number of fields, and names with their records."""
@@ -205,7 +206,7 @@ def test_both_pack_alike(entries: list[tuple[bytes, list[tuple[bytes, bytes]]]])
 
 
 @needs_compiled
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.lists(NAMES, max_size=50), st.lists(NAMES, max_size=50))
 def test_both_find_series_alike(known: list[bytes], asked: list[bytes]) -> None:
     """Those of a stream that a table has, and others; in the order of the names."""
@@ -227,7 +228,7 @@ BITS = st.one_of(
 
 
 @needs_compiled
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(BITS, max_size=60), st.integers(1, 3))
 @example([0, 1 << 31, 1, 0x7F7FFFFF, 0xFF7FFFFF, 0x3F800000], 2)
 def test_both_write_numbers_alike(bits: list[int], columns: int) -> None:
@@ -301,7 +302,7 @@ def test_a_series_takes_little_memory() -> None:
 
 
 @needs_compiled
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(
     st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=5, unique=True),
     st.lists(st.floats(width=32, allow_infinity=False), min_size=1, max_size=4),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from streamlstm.cli.benchmark.peers.common import Stream, tell
+from streamlstm.cli.benchmark.peers.common import PeerStream, tell
 
 
 def answer_entries(url: str, stream: str, model: str, entries: int, **_: object) -> float:
@@ -30,7 +30,7 @@ def answer_entries(url: str, stream: str, model: str, entries: int, **_: object)
         y, state = session.run(["y", "next_state"], feed)
         return state, float(y[0, 0, 0])
 
-    reads = Stream(url, stream)
+    reads = PeerStream(url, stream)
     flow = bytewax.Dataflow("peer")
     read = op.input("read", flow, _source(reads, entries))
     op.output("write", op.stateful_map("step", read, step), _sink(reads))
@@ -39,7 +39,7 @@ def answer_entries(url: str, stream: str, model: str, entries: int, **_: object)
     return time.perf_counter() - began
 
 
-def _source(stream: Stream, entries: int) -> Any:
+def _source(stream: PeerStream, entries: int) -> Any:
     inputs = import_module("bytewax.inputs")
 
     class Partition(inputs.StatelessSourcePartition):  # type: ignore[misc, name-defined]
@@ -62,7 +62,7 @@ def _source(stream: Stream, entries: int) -> Any:
     return Source()
 
 
-def _sink(stream: Stream) -> Any:
+def _sink(stream: PeerStream) -> Any:
     outputs = import_module("bytewax.outputs")
 
     class Partition(outputs.StatelessSinkPartition):  # type: ignore[misc, name-defined]

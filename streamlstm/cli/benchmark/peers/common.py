@@ -23,7 +23,7 @@ class Value(NamedTuple):
     number: float
 
 
-class Stream:
+class PeerStream:
     """Entries of one value each, read from the beginning on."""
 
     def __init__(self, url: str, stream: str) -> None:

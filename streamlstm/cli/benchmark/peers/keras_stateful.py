@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # a step of one series gains noth
 
 import numpy as np
 
-from streamlstm.cli.benchmark.peers.common import Stream, tell
+from streamlstm.cli.benchmark.peers.common import PeerStream, tell
 
 
 def answer_entries(url: str, stream: str, units: int, entries: int, **_: object) -> float:
@@ -36,7 +36,7 @@ def answer_entries(url: str, stream: str, units: int, entries: int, **_: object)
         return y
 
     forecast("warm-up", 0.0)  # the first call builds the model
-    return Stream(url, stream).answer_each(entries, forecast)
+    return PeerStream(url, stream).answer_each(entries, forecast)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from streamlstm.cli.benchmark.peers.common import Stream, tell
+from streamlstm.cli.benchmark.peers.common import PeerStream, tell
 
 LAGS = 8
 
@@ -27,7 +27,7 @@ def answer_entries(url: str, stream: str, entries: int, **_: object) -> float:
         return float(model.forecast(horizon=1)[0])
 
     forecast("warm-up", 0.0)
-    return Stream(url, stream).answer_each(entries, forecast)
+    return PeerStream(url, stream).answer_each(entries, forecast)
 
 
 if __name__ == "__main__":

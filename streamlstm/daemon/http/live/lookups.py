@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from streamlstm.daemon.http.answer import Answer
+from streamlstm.daemon.http.answer import HttpAnswer
 from streamlstm.errors import StoreError, UsageError
 from streamlstm.store import Answered, Keys, Recent, as_number, finite, number_at
 from streamlstm.store.resp import Connection
@@ -44,11 +44,11 @@ class Lookups:
         self._connect, self._anomaly_above, self._headers = connect, anomaly_above, headers
         self._places = threading.BoundedSemaphore(AT_ONCE)
 
-    def answer(self, path: str, stream: str, query: Mapping[str, str]) -> Answer:
+    def answer(self, path: str, stream: str, query: Mapping[str, str]) -> HttpAnswer:
         """What a path says of a stream; 400 for a query that makes no sense, 503 while the store is away or busy."""
         ask = {"/series": _names, "/history": self._history, "/dead": _dead}[path]
         if not self._places.acquire(blocking=False):
-            return Answer.text(503, f"{AT_ONCE} such requests are being answered already", {"Retry-After": "1"})
+            return HttpAnswer.text(503, f"{AT_ONCE} such requests are being answered already", {"Retry-After": "1"})
         try:
             connection = self._connect(stream)
             try:
@@ -56,12 +56,12 @@ class Lookups:
             finally:
                 connection.close()
         except UsageError as error:
-            return Answer.text(400, str(error))
+            return HttpAnswer.text(400, str(error))
         except StoreError as error:
-            return Answer.text(503, str(error))
+            return HttpAnswer.text(503, str(error))
         finally:
             self._places.release()
-        return Answer(200, "application/json", json.dumps(found, allow_nan=False).encode(), self._headers)
+        return HttpAnswer(200, "application/json", json.dumps(found, allow_nan=False).encode(), self._headers)
 
     def _history(self, connection: Connection, stream: str, query: Mapping[str, str]) -> dict[str, Any]:
         """Values of a series from before an entry, oldest first, and where the next step back begins."""

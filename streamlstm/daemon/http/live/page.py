@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from urllib.parse import parse_qsl
 
-from streamlstm.daemon.http.answer import Answer
+from streamlstm.daemon.http.answer import HttpAnswer
 from streamlstm.daemon.http.live.events import event, follow
 from streamlstm.daemon.http.live.figures import Shown
 from streamlstm.daemon.http.live.lookups import Lookups, above
@@ -57,29 +57,29 @@ class LivePage:
         self._lookups = Lookups(connect, shown.anomaly_above, _HEADERS)
         self._places = threading.BoundedSemaphore(MOST_WATCHERS)
 
-    def answer(self, path: str, query: str) -> Answer | None:
+    def answer(self, path: str, query: str) -> HttpAnswer | None:
         """What a path shows; None if it is not one of the page's. Streams that are not served do not exist here."""
         if path in _FILES:
             name, kind = _FILES[path]
-            return Answer(200, kind, resources.files(__package__).joinpath(name).read_bytes(), _HEADERS)
+            return HttpAnswer(200, kind, resources.files(__package__).joinpath(name).read_bytes(), _HEADERS)
         if path == "/streams":
-            return Answer(200, "application/json", json.dumps(sorted(self._shown.streams())).encode(), _HEADERS)
+            return HttpAnswer(200, "application/json", json.dumps(sorted(self._shown.streams())).encode(), _HEADERS)
         if path != "/events" and path not in Lookups.PATHS:
             return None
         return self._answer(path, parse_qsl(query))
 
-    def _answer(self, path: str, given: list[tuple[str, str]]) -> Answer:
+    def _answer(self, path: str, given: list[tuple[str, str]]) -> HttpAnswer:
         """What is said of a stream."""
         asked = dict(given)
         stream = asked.get("stream", "")
         if stream not in self._shown.streams():
-            return Answer.text(404, "no such stream is served here")
+            return HttpAnswer.text(404, "no such stream is served here")
         if path != "/events":
             return self._lookups.answer(path, stream, asked)
         series = list(dict.fromkeys(value.encode() for name, value in given if name == "series"))
         if len(series) > MOST_SERIES:
-            return Answer.text(400, f"{MOST_SERIES} series are shown at once, at most")
-        return Answer(200, "text/event-stream", self._events(stream, series), _HEADERS)
+            return HttpAnswer.text(400, f"{MOST_SERIES} series are shown at once, at most")
+        return HttpAnswer(200, "text/event-stream", self._events(stream, series), _HEADERS)
 
     def _events(self, stream: str, series: Sequence[bytes]) -> Iterator[bytes]:
         """Events until the watcher leaves; without a series only figures."""

@@ -20,13 +20,15 @@ from streamlstm import nn
 from streamlstm.errors import ModelError
 from streamlstm.models.importers.keras.chain import COPY, COPY_WEIGHTS, MISSING
 from streamlstm.models.importers.keras.file import KerasFile
-from streamlstm.models.importers.keras.layers import Part
+from streamlstm.models.importers.keras.layers import ChainPart
 
 # Which Keras does not pass a mask on through, but for GlobalAveragePooling1D, which heeds it and is not known here.
 _UNHEEDING = (nn.AcrossSteps, nn.CausalConv1D, nn.RMSNormalization, nn.RunningPooling1D)
 
 
-def carried(file: KerasFile, parts: Sequence[Part], length: int | None, width: int) -> tuple[nn.RecurrentLayer, str]:
+def carried(
+    file: KerasFile, parts: Sequence[ChainPart], length: int | None, width: int
+) -> tuple[nn.RecurrentLayer, str]:
     """The layer to serve for values of `width` numbers in windows of a length, and in words what its state carries.
 
     Raises ModelError where nothing can be.
@@ -61,7 +63,7 @@ def _is_stateful(layer: nn.RecurrentLayer) -> bool:
     return isinstance(layer, nn.RNN | nn.Bidirectional) and layer.stateful
 
 
-def _refuse_unheeded_masks(parts: Sequence[Part]) -> None:
+def _refuse_unheeded_masks(parts: Sequence[ChainPart]) -> None:
     """Raise ModelError where a mask reaches a layer that ends it before a last output does, or a stateful one."""
     masked = False
     for part in parts:
@@ -81,12 +83,12 @@ def _refuse_unheeded_masks(parts: Sequence[Part]) -> None:
             masked = False
 
 
-def _once_a_value(parts: Sequence[Part]) -> tuple[Sequence[Part], Sequence[Part]]:
+def _once_a_value(parts: Sequence[ChainPart]) -> tuple[Sequence[ChainPart], Sequence[ChainPart]]:
     """What does one thing for every value, and the rest from where a value has several steps, such as a decoder.
 
     Layers that only say otherwise what is one step are left out. Raises ModelError for what has no such meaning.
     """
-    once: list[Part] = []
+    once: list[ChainPart] = []
     for number, part in enumerate(parts):
         rest = parts[number:]
         if isinstance(part.layer, nn.AcrossSteps):
@@ -117,7 +119,7 @@ def _of_one_step(layer: nn.RecurrentLayer) -> nn.RecurrentLayer:
     return nn.Window(layer, 1) if _is_recurrent(layer) and not _is_stateful(layer) else layer
 
 
-def _afresh(parts: Sequence[Part]) -> nn.RecurrentLayer:
+def _afresh(parts: Sequence[ChainPart]) -> nn.RecurrentLayer:
     """What runs over several steps for every value, from the beginning each time."""
     shape = parts[0].shape
     layers = [part.layer for part in parts]

@@ -20,12 +20,12 @@ from streamlstm.models.importers import OuterScaling, feature_names, output_colu
 from streamlstm.models.importers.keras.carrying import carried
 from streamlstm.models.importers.keras.chain import Link, Shape, chain, input_shape
 from streamlstm.models.importers.keras.file import MAX_BYTES, KerasFile, read_keras_file
-from streamlstm.models.importers.keras.layers import LayerBuilder, Part, parts_of
+from streamlstm.models.importers.keras.layers import ChainPart, LayerBuilder, parts_of
 
 Pair = tuple[float, float]
 
 
-class Options(TypedDict, total=False):
+class KerasOptions(TypedDict, total=False):
     """What a file does not say of a model.
 
     `scale` is the (min, max) of the MinMaxScaler that stood outside the model: one pair for everything, one a feature
@@ -40,7 +40,7 @@ class Options(TypedDict, total=False):
     targets: Mapping[str, str] | None
 
 
-def import_keras(path: Path, *, max_bytes: int = MAX_BYTES, **options: Unpack[Options]) -> onnx.ModelProto:
+def import_keras(path: Path, *, max_bytes: int = MAX_BYTES, **options: Unpack[KerasOptions]) -> onnx.ModelProto:
     """Read a Keras model, of at most `max_bytes` bytes, and write it as a step model.
 
     Raises ModelError for a file or layer that cannot be carried over faithfully, naming it; UsageError for options
@@ -49,7 +49,7 @@ def import_keras(path: Path, *, max_bytes: int = MAX_BYTES, **options: Unpack[Op
     return convert(read_keras_file(Path(path), max_bytes=max_bytes), **options)
 
 
-def convert(file: KerasFile, **options: Unpack[Options]) -> onnx.ModelProto:
+def convert(file: KerasFile, **options: Unpack[KerasOptions]) -> onnx.ModelProto:
     """Write a Keras model that was read as a step model; raises as `import_keras` does."""
     links = chain(file)
     for holder, layer in links:  # before the shape of the inputs: with another one they would be refused too
@@ -93,7 +93,7 @@ def convert(file: KerasFile, **options: Unpack[Options]) -> onnx.ModelProto:
     return graph.model(spec, y, graph.concat(following, axis=1))
 
 
-def _parts(file: KerasFile, links: Sequence[Link], shape: Shape) -> list[Part]:
+def _parts(file: KerasFile, links: Sequence[Link], shape: Shape) -> list[ChainPart]:
     """The layers in order, from values (steps or None, numbers) to one row of numbers for each."""
     parts, made = parts_of(links, shape)
     if all(isinstance(part.layer, nn.Pointwise | nn.Masking) for part in parts):
@@ -104,20 +104,20 @@ def _parts(file: KerasFile, links: Sequence[Link], shape: Shape) -> list[Part]:
     refuse = parts[-1].refuse
     if len(made) > 2 or (len(made) == 2 and not _in_time(parts)):
         # The steps are no longer those of time: all of them are the forecast.
-        parts.append(Part(layer=nn.Reshape(made), shape=made, refuse=refuse))
+        parts.append(ChainPart(layer=nn.Reshape(made), shape=made, refuse=refuse))
     if len(shape) > 2:  # windows of windows, one behind the other
         flat = (math.prod(shape[:-1]), shape[-1])
-        parts.insert(0, Part(layer=nn.Reshape(flat, shape), shape=flat, refuse=refuse))
+        parts.insert(0, ChainPart(layer=nn.Reshape(flat, shape), shape=flat, refuse=refuse))
     return parts
 
 
-def _forecasts_steps(parts: Sequence[Part]) -> bool:
+def _forecasts_steps(parts: Sequence[ChainPart]) -> bool:
     """Whether the outputs are several steps ahead, side by side."""
     last = parts[-1].layer
     return isinstance(last, nn.Reshape) and len(last.shape) > 1 and math.prod(last.shape[:-1]) > 1
 
 
-def _in_time(parts: Sequence[Part]) -> bool:
+def _in_time(parts: Sequence[ChainPart]) -> bool:
     """Whether the steps that come out are still those of the values, the newest last."""
     ordered = True
     for layer in (part.layer for part in parts):

@@ -280,7 +280,7 @@ class LayerBuilder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class ChainPart:
     """A layer of the chain, the shape of its inputs, and how to word an error about it."""
 
     layer: nn.RecurrentLayer
@@ -288,9 +288,9 @@ class Part:
     refuse: Callable[[str], ModelError]
 
 
-def parts_of(links: Sequence[Link], shape: Shape) -> tuple[list[Part], Shape]:
+def parts_of(links: Sequence[Link], shape: Shape) -> tuple[list[ChainPart], Shape]:
     """The layers in order with their weights, for inputs of a shape, and the shape of what comes out."""
-    parts: list[Part] = []
+    parts: list[ChainPart] = []
     for holder, layer in links:
         if layer["class_name"] == "InputLayer":
             continue
@@ -300,7 +300,7 @@ def parts_of(links: Sequence[Link], shape: Shape) -> tuple[list[Part], Shape]:
                 raise builder.refuse(
                     layer, "the layer before gives its last output only; set return_sequences=True there"
                 )
-            parts.append(Part(layer=one, shape=shape, refuse=partial(builder.refuse, layer)))
+            parts.append(ChainPart(layer=one, shape=shape, refuse=partial(builder.refuse, layer)))
             try:
                 shape = one.output_shape(shape)
             except UsageError as error:

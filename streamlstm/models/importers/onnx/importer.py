@@ -22,8 +22,8 @@ from streamlstm.models.importers.onnx.forms import Form, possible, state_entries
 from streamlstm.models.importers.onnx.joining import WINDOW, joined, lag_inputs
 from streamlstm.models.importers.onnx.probing import Tries, try_ways
 from streamlstm.models.importers.onnx.reading import Reading, shown
-from streamlstm.models.importers.onnx.roles import Roles, find_roles
-from streamlstm.models.importers.onnx.source import Source, read_source, shown_node, walk
+from streamlstm.models.importers.onnx.roles import TensorRoles, find_roles
+from streamlstm.models.importers.onnx.source import OnnxSource, read_source, shown_node, walk
 from streamlstm.models.importers.onnx.trial import check_against, check_promises
 from streamlstm.models.importers.onnx.ways import Wanted, ways
 
@@ -87,7 +87,7 @@ def import_onnx(path: Path, options: Options, *, max_bytes: int = MAX_FILE_BYTES
         raise ModelError(f"{str(path)!r} asks for more memory than there is") from None
 
 
-def convert(source: Source, options: Options) -> Imported:
+def convert(source: OnnxSource, options: Options) -> Imported:
     """As `import_onnx`, of a file that was read."""
     lags = lag_inputs(source, options.x, options.window)
     x = options.x
@@ -108,7 +108,7 @@ def convert(source: Source, options: Options) -> Imported:
     return written(source, reading, options, notes)
 
 
-def written(source: Source, reading: Reading, options: Options, notes: Sequence[str] = ()) -> Imported:
+def written(source: OnnxSource, reading: Reading, options: Options, notes: Sequence[str] = ()) -> Imported:
     """The step model of a graph that is read so, in the first form that holds."""
     features = feature_names(options.features, reading.width)
     outputs, targets = output_columns(features, reading.outputs, options.targets, options.outputs)
@@ -140,7 +140,7 @@ def written(source: Source, reading: Reading, options: Options, notes: Sequence[
     raise ModelError(f"{source.name} cannot be served as it is: {failed[-1]}")
 
 
-def _read(source: Source, roles: Roles, options: Options) -> Reading:
+def _read(source: OnnxSource, roles: TensorRoles, options: Options) -> Reading:
     wanted = Wanted(
         options.layout,
         options.state_batch_axis,
@@ -159,7 +159,7 @@ def _read(source: Source, roles: Roles, options: Options) -> Reading:
     return reading
 
 
-def _ask_of_steps(source: Source, reading: Reading) -> None:
+def _ask_of_steps(source: OnnxSource, reading: Reading) -> None:
     """UsageError for answers of several axes, one of them as long as the window, of which nothing says what it is."""
     for one in reading.given:
         several = len(one.lengths) > 2 - reading.batches  # beside the axis of the series
@@ -172,7 +172,7 @@ def _ask_of_steps(source: Source, reading: Reading) -> None:
             )
 
 
-def _does_not_run(source: Source, tries: Tries) -> str:
+def _does_not_run(source: OnnxSource, tries: Tries) -> str:
     said = list(dict.fromkeys(tries.failed))
     return (
         f"{source.name} does not run in any layout that its inputs allow ({said[0] if said else 'none was tried'}); "
@@ -229,7 +229,7 @@ def _size(tensor: onnx.TensorProto) -> int:
     return size
 
 
-def _facts(source: Source, reading: Reading, form: Form, scaling: OuterScaling | None) -> dict[str, Any]:
+def _facts(source: OnnxSource, reading: Reading, form: Form, scaling: OuterScaling | None) -> dict[str, Any]:
     if reading.window is not None:
         carries = "the last value" if reading.window == 1 else f"the last {reading.window} values"
     else:

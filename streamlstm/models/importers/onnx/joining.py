@@ -11,13 +11,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from streamlstm.common import printable
 from streamlstm.errors import UsageError
-from streamlstm.models.importers.onnx.source import Source, Tensor
+from streamlstm.models.importers.onnx.source import OnnxSource, Tensor
 
 WINDOW = "streamlstm/lags"
 _LAG = re.compile(r"(.*?lag\D*)(\d+)", re.IGNORECASE)
 
 
-def lag_inputs(source: Source, x: Sequence[str], window: int | None) -> list[str]:
+def lag_inputs(source: OnnxSource, x: Sequence[str], window: int | None) -> list[str]:
     """The inputs that are a lag each, the oldest first: as said, or by names such as lag1, lag2, …; none otherwise."""
     if x:
         known = {one.name: one for one in source.inputs}
@@ -42,7 +42,7 @@ def _is_one(tensor: Tensor) -> bool:
     return sizes is not None and len(sizes) in (1, 2) and (len(sizes) == 1 or sizes[1] in (1, None))
 
 
-def joined(source: Source, names: Sequence[str]) -> Source:
+def joined(source: OnnxSource, names: Sequence[str]) -> OnnxSource:
     """The graph with one input [B, W] in place of W inputs, in this order."""
     inputs = {one.name: one for one in source.inputs}
     kinds = {inputs[name].kind for name in names}
@@ -70,4 +70,4 @@ def joined(source: Source, names: Sequence[str]) -> Source:
     nodes += graph.node
     del graph.node[:]
     graph.node.extend(nodes)
-    return Source(model, source.name)
+    return OnnxSource(model, source.name)

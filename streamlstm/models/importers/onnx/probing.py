@@ -19,7 +19,7 @@ from streamlstm.errors import StepError
 from streamlstm.models.importers.onnx.reading import (
     Axes,
     Carried,
-    Fed,
+    FedInput,
     Given,
     Reading,
     answers,
@@ -40,7 +40,7 @@ MOST_WAYS = 400
 class Way:
     """How the inputs may be read; what the outputs are then is seen when it is tried."""
 
-    fed: tuple[Fed, ...]
+    fed: tuple[FedInput, ...]
     carried: tuple[Carried, ...]
     window: int | None
     newest_first: bool = False

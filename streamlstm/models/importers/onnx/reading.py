@@ -23,7 +23,7 @@ LETTERS = "TBF"
 
 
 @dataclass(frozen=True)
-class Fed:
+class FedInput:
     """An input that takes values, or some of the numbers of each."""
 
     name: str
@@ -63,7 +63,7 @@ class Given:
 class Reading:
     """What a graph is taken for."""
 
-    fed: tuple[Fed, ...]
+    fed: tuple[FedInput, ...]
     carried: tuple[Carried, ...]
     given: tuple[Given, ...]
     window: int | None = None  # W, where it reads the last W values at every step

@@ -11,7 +11,7 @@ from onnx import TensorProto
 
 from streamlstm.common import listed, printable
 from streamlstm.errors import ModelError, UsageError
-from streamlstm.models.importers.onnx.source import Source, Tensor, walk
+from streamlstm.models.importers.onnx.source import OnnxSource, Tensor, walk
 
 # What is said of a state to tell its input from its output, and says nothing of which state it is.
 _MARKS = frozenset(
@@ -60,7 +60,7 @@ _RECURRENT = {"LSTM": ((5, 1), (6, 2)), "GRU": ((5, 1),), "RNN": ((5, 1),)}  # (
 
 
 @dataclass
-class Roles:
+class TensorRoles:
     """Names of inputs and outputs by what they are, and what was guessed of it, a line each."""
 
     values: list[str]
@@ -70,14 +70,14 @@ class Roles:
 
 
 def find_roles(
-    source: Source,
+    source: OnnxSource,
     *,
     x: Sequence[str],
     y: Sequence[str],
     states: Mapping[str, str],
     initial: Iterable[str],
     window: bool,
-) -> Roles:
+) -> TensorRoles:
     """What is said by options holds; the rest is found where there is one answer. UsageError that asks for the rest."""
     inputs, outputs = ({one.name: one for one in tensors} for tensors in (source.inputs, source.outputs))
     problems = _unknown(x, inputs, "--x", "input") + _unknown(y, outputs, "--y", "output")
@@ -85,7 +85,7 @@ def find_roles(
     problems += _unknown(initial, inputs, "--initial", "input")
     if problems:
         raise UsageError(f"{source.name}: {'; '.join(problems)}")
-    roles = Roles(list(x), dict(states), list(y))
+    roles = TensorRoles(list(x), dict(states), list(y))
     _pair_states(source, roles)
     left = [one for one in source.inputs if one.name not in roles.states and one.name not in roles.values]
     if not x:
@@ -115,7 +115,7 @@ def find_roles(
     return roles
 
 
-def _refuse_unread(source: Source, roles: Roles) -> None:
+def _refuse_unread(source: OnnxSource, roles: TensorRoles) -> None:
     """ModelError for a state that no node reads: torch's newer exporter takes a tensor given twice for one input."""
     read = {name for node in walk(source.model) for name in node.input} | {one.name for one in source.outputs}
     for name in (name for name, following in roles.states.items() if following is not None and name not in read):
@@ -139,7 +139,7 @@ def _shown(tensors: Iterable[Tensor]) -> str:
     return ", ".join(one.shown for one in found[:SHOWN]) + more or "none is left"
 
 
-def _pair_states(source: Source, roles: Roles) -> None:
+def _pair_states(source: OnnxSource, roles: TensorRoles) -> None:
     """Find pairs by the recurrent nodes they are wired to, then by name, then by order."""
     taken_in, taken_out = {*roles.states, *roles.values}, {*roles.states.values(), *roles.answers}
     inputs = [one for one in source.inputs if one.name not in taken_in and one.kind in _FLOATS]
@@ -190,7 +190,7 @@ def _named(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> dict[str, str
     return found
 
 
-def _ordered(inputs: Sequence[Tensor], outputs: Sequence[Tensor], roles: Roles) -> dict[str, str]:
+def _ordered(inputs: Sequence[Tensor], outputs: Sequence[Tensor], roles: TensorRoles) -> dict[str, str]:
     """Of (x, states…) and (y, states…) that are as many and fit each other."""
     if roles.states:
         return {}
@@ -253,7 +253,7 @@ def _choose_values(left: list[Tensor], *, stateless: bool) -> tuple[list[str], l
     return [], left
 
 
-def _choose_answers(free: list[Tensor], roles: Roles) -> list[str]:
+def _choose_answers(free: list[Tensor], roles: TensorRoles) -> list[str]:
     """The output that gives answers; several of one shape are columns side by side."""
     floats = [one for one in free if one.kind in _FLOATS]
     if len(floats) == 1:

@@ -1,7 +1,7 @@
 """An ONNX file of somebody else: read within limits, with the weights it keeps beside it, and run as it stands.
 
-`Source.run` runs the file's own nodes with the sizes that its inputs declare left out: what a graph declares is often
-narrower than what it does (an exporter writes the shapes of its example), and what it does is tried.
+`OnnxSource.run` runs the file's own nodes with the sizes that its inputs declare left out: what a graph declares is
+often narrower than what it does (an exporter writes the shapes of its example), and what it does is tried.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def described(inputs: Sequence[tuple[str, tuple[Size, ...]]]) -> Signature:
     )
 
 
-class Source:
+class OnnxSource:
     """A file that was read, its inputs and outputs, and a session that runs it."""
 
     def __init__(self, model: onnx.ModelProto, name: str) -> None:
@@ -148,7 +148,7 @@ _NUMBERS = {
 }
 
 
-def read_source(path: Path, max_bytes: int = MAX_FILE_BYTES) -> Source:
+def read_source(path: Path, max_bytes: int = MAX_FILE_BYTES) -> OnnxSource:
     """Read a file, and the weights that it keeps beside it, of at most `max_bytes` bytes each.
 
     Raises ModelError for what is missing, too large, damaged, or no model of numbers.
@@ -160,13 +160,13 @@ def read_source(path: Path, max_bytes: int = MAX_FILE_BYTES) -> Source:
     except ExternalWeightsError:
         data = _with_weights(data, path, max_bytes)
         check_model(data, name)
-    return Source(_parsed(data, name), name)
+    return OnnxSource(_parsed(data, name), name)
 
 
-def source_of(data: bytes, name: str) -> Source:
+def source_of(data: bytes, name: str) -> OnnxSource:
     """As `read_source`, of the bytes of a file that has its weights inside."""
     check_model(data, name)
-    return Source(_parsed(data, name), name)
+    return OnnxSource(_parsed(data, name), name)
 
 
 def _parsed(data: bytes, name: str) -> onnx.ModelProto:

@@ -14,9 +14,9 @@ from streamlstm.common import printable
 from streamlstm.errors import ModelError, UsageError
 from streamlstm.models import MAX_STATE_SIZE
 from streamlstm.models.importers.onnx.probing import Way, state_axes
-from streamlstm.models.importers.onnx.reading import LETTERS, Axes, Carried, Fed, letters_of
-from streamlstm.models.importers.onnx.roles import Roles
-from streamlstm.models.importers.onnx.source import Signature, Size, Source, Tensor
+from streamlstm.models.importers.onnx.reading import LETTERS, Axes, Carried, FedInput, letters_of
+from streamlstm.models.importers.onnx.roles import TensorRoles
+from streamlstm.models.importers.onnx.source import OnnxSource, Signature, Size, Tensor
 
 # For inputs of so many axes, likeliest first. A state's series may have no axis of their own: TF, T, F.
 _STEPPED = {
@@ -50,7 +50,7 @@ class Wanted:
     y_layout: str | None = None
 
 
-def ways(source: Source | Signature, roles: Roles, wanted: Wanted) -> list[Way]:
+def ways(source: OnnxSource | Signature, roles: TensorRoles, wanted: Wanted) -> list[Way]:
     """Every way in which the inputs may be read; UsageError where an option has to say more."""
     inputs = {one.name: one for one in source.inputs}
     values = [inputs[name] for name in roles.values]
@@ -72,7 +72,9 @@ def ways(source: Source | Signature, roles: Roles, wanted: Wanted) -> list[Way]:
     return found
 
 
-def _check_sizes(source: Source | Signature, fed: Sequence[Fed], states: Sequence[Carried], window: int | None) -> None:
+def _check_sizes(
+    source: OnnxSource | Signature, fed: Sequence[FedInput], states: Sequence[Carried], window: int | None
+) -> None:
     """ModelError for what no series may carry: it is tried with arrays of such sizes."""
     carried = (window or 1) * sum(one.width for one in fed) + sum(one.size for one in states)
     if carried > MAX_STATE_SIZE:
@@ -81,7 +83,7 @@ def _check_sizes(source: Source | Signature, fed: Sequence[Fed], states: Sequenc
         )
 
 
-def _nothing_fits(source: Source | Signature, first: Tensor, wanted: Wanted, *, windowed: bool) -> str:
+def _nothing_fits(source: OnnxSource | Signature, first: Tensor, wanted: Wanted, *, windowed: bool) -> str:
     if windowed and wanted.window is None:
         return (
             f"{source.name} carries no state and does not say how many values it reads ({first.shown}); say it with "
@@ -95,7 +97,7 @@ def _nothing_fits(source: Source | Signature, first: Tensor, wanted: Wanted, *, 
     )
 
 
-def _layouts(source: Source | Signature, x: Tensor, wanted: Wanted, *, windowed: bool) -> Sequence[Axes]:
+def _layouts(source: OnnxSource | Signature, x: Tensor, wanted: Wanted, *, windowed: bool) -> Sequence[Axes]:
     """Layouts of the first input, the likeliest first."""
     assert x.sizes is not None
     rank = len(x.sizes)
@@ -126,7 +128,7 @@ def _names(size: str, known: set[str]) -> bool:
     return size.lower() in known or any(size.lower() == f"{name}_dim" for name in known)
 
 
-def _said(source: Source | Signature, x: Tensor, layout: str, rank: int) -> list[Axes]:
+def _said(source: OnnxSource | Signature, x: Tensor, layout: str, rank: int) -> list[Axes]:
     letters = layout.upper()
     if not letters or set(letters) - set(LETTERS + "1") or any(letters.count(one) > 1 for one in LETTERS):
         raise UsageError(f"--layout {layout}: there are {LAYOUTS} (T steps, B series, F numbers of a value)")
@@ -182,8 +184,8 @@ def _wired(graph: onnx.GraphProto, name: str) -> Axes | None:
 
 
 def _fed(
-    source: Source | Signature, values: Sequence[Tensor], axes: Axes, wanted: Wanted, *, windowed: bool
-) -> Iterator[tuple[tuple[Fed, ...], int | None]]:
+    source: OnnxSource | Signature, values: Sequence[Tensor], axes: Axes, wanted: Wanted, *, windowed: bool
+) -> Iterator[tuple[tuple[FedInput, ...], int | None]]:
     """The inputs of values read so, and the window; none if their sizes do not fit."""
     first = values[0]
     assert first.sizes is not None
@@ -202,7 +204,7 @@ def _fed(
         width = _width(own, tensor, window, rest if len(values) == 1 else None)
         if width is None:
             return
-        fed.append(Fed(tensor.name, own, width, np.dtype(source.dtypes[tensor.name])))
+        fed.append(FedInput(tensor.name, own, width, np.dtype(source.dtypes[tensor.name])))
     yield tuple(fed), window
 
 
@@ -259,7 +261,7 @@ def _batch_names(x: Tensor, axes: Axes) -> set[str]:
 
 
 def _states(
-    source: Source | Signature, roles: Roles, tensors: Sequence[Tensor], wanted: Wanted, batch_names: set[str]
+    source: OnnxSource | Signature, roles: TensorRoles, tensors: Sequence[Tensor], wanted: Wanted, batch_names: set[str]
 ) -> Iterator[tuple[Carried, ...]]:
     """Every choice of the states' axes; those of one rank have the same axis for the series."""
     for one in tensors:

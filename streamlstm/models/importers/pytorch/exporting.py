@@ -26,7 +26,7 @@ from streamlstm.models.importers.onnx import (
     Imported,
     Options,
     Reading,
-    Roles,
+    TensorRoles,
     Wanted,
     check_against,
     convert,
@@ -37,7 +37,7 @@ from streamlstm.models.importers.onnx import (
 )
 from streamlstm.models.importers.pytorch.calling import Stepped, check_repeats, find_call, runner, said_of
 from streamlstm.models.importers.pytorch.copying import own_copy
-from streamlstm.models.importers.pytorch.options import KINDS, Asked, ModuleOptions
+from streamlstm.models.importers.pytorch.options import KINDS, CheckedOptions, ModuleOptions
 from streamlstm.models.importers.pytorch.own_layers import Scanned, build
 from streamlstm.models.importers.pytorch.tracing import exported, exporting
 from streamlstm.nn import RecurrentLayer
@@ -77,7 +77,7 @@ def export(
     forecasts or in bits; UsageError for options that do not fit.
     """
     with options_are_arguments():
-        asked = Asked.of(features, outputs, window, layout, state, taken("export", KINDS, options))
+        asked = CheckedOptions.of(features, outputs, window, layout, state, taken("export", KINDS, options))
         build(module, asked.width)
         with torch.no_grad(), exporting():
             data = _made(own_copy(module), asked)
@@ -85,7 +85,7 @@ def export(
     return Model(data)
 
 
-def _made(own: nn.Module, asked: Asked) -> bytes:
+def _made(own: nn.Module, asked: CheckedOptions) -> bytes:
     """The step model of a module."""
     if asked.window is None and isinstance(own, RecurrentLayer):
         own, asked = Scanned(own), dataclasses.replace(asked, layout="TBF")
@@ -109,7 +109,7 @@ def _made(own: nn.Module, asked: Asked) -> bytes:
     return made.data
 
 
-def _read(own: nn.Module, asked: Asked) -> _Read:
+def _read(own: nn.Module, asked: CheckedOptions) -> _Read:
     """Call the module in every layout, and take the one that holds best."""
     found: list[_Read] = []
     failed: list[str] = []
@@ -139,7 +139,7 @@ def _read(own: nn.Module, asked: Asked) -> _Read:
     return best
 
 
-def _stepped(own: nn.Module, x: Tensor, asked: Asked, failed: list[str]) -> Stepped | None:
+def _stepped(own: nn.Module, x: Tensor, asked: CheckedOptions, failed: list[str]) -> Stepped | None:
     """The module as it is called with such values; None if it is not."""
     if asked.window is None:
         if isinstance(own, Scanned):
@@ -157,7 +157,7 @@ def _stepped(own: nn.Module, x: Tensor, asked: Asked, failed: list[str]) -> Step
     return stepped
 
 
-def _examples(rank: int, asked: Asked) -> Iterator[Tensor]:
+def _examples(rank: int, asked: CheckedOptions) -> Iterator[Tensor]:
     """Values of one series and one step, or window, with so many axes."""
     sizes = {"T": asked.window or 1, "B": 1, "F": asked.width}
     known = [asked.layout.upper()] if asked.layout else list(asked.layouts)
@@ -166,7 +166,7 @@ def _examples(rank: int, asked: Asked) -> Iterator[Tensor]:
         yield torch.rand(shape)
 
 
-def _tries(stepped: Stepped, x: Tensor, asked: Asked, failed: list[str]) -> list[_Read]:
+def _tries(stepped: Stepped, x: Tensor, asked: CheckedOptions, failed: list[str]) -> list[_Read]:
     states = stepped.states()
     answers = len(stepped(x, *states)) - len(states)
     ins = ["x", *(f"state{n}" for n in range(len(states)))]
@@ -182,7 +182,7 @@ def _tries(stepped: Stepped, x: Tensor, asked: Asked, failed: list[str]) -> list
         width=asked.width,
         y_layout=asked.y_layout,
     )
-    roles = Roles(["x"], dict(zip(ins[1:], outs[answers:], strict=True)), outs[:answers])
+    roles = TensorRoles(["x"], dict(zip(ins[1:], outs[answers:], strict=True)), outs[:answers])
     try:
         possible = ways(source, roles, wanted)
     except UsageError as error:

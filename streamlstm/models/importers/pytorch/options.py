@@ -61,7 +61,7 @@ KINDS: dict[str, arguments.Kind] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class CheckedOptions:
     """What is asked of a module, checked."""
 
     width: int  # F
@@ -83,7 +83,7 @@ class Asked:
         layout: str | None,
         state: Any,
         options: dict[str, Any],
-    ) -> Asked:
+    ) -> CheckedOptions:
         """Of what is given to `export`; UsageError for what no module can be."""
         names = (
             None

@@ -23,7 +23,7 @@ USER = "worker"
 
 
 @dataclass
-class Place:
+class GuardedStream:
     """A server, a proxy before it, a user whose rights change, and what was made in it."""
 
     server: Server

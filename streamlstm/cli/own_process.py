@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Place:
-    """Of this process; `stack` undoes what was begun."""
+class OwnProcess:
+    """What the process of `serve` answers at and tells; `stack` undoes what was begun."""
 
     stack: contextlib.ExitStack
     http: HttpServer
