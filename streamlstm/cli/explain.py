@@ -162,6 +162,9 @@ def _lines(one: Explained, plot: Path | None) -> Iterator[str]:
         if rows[MOST_SHOWN:]:
             rest = sum(row.weight for row in rows[MOST_SHOWN:])
             yield f"  {f'{len(rows) - MOST_SHOWN} others, together':<38}{rest:>8.1%}"
+    if one.candidates and (further := list(facts["last_prediction"])[len(one.features) :]):
+        yield ""
+        yield f"that is the next value; further steps ({_range(further)}) are weighed by themselves, which is not shown"
     for number, layer in enumerate(one.layers, 1):
         yield ""
         yield f"layer {number}, {layer.kind} of {layer.units} units, at a next value that is as forecast"
@@ -173,6 +176,10 @@ def _lines(one: Explained, plot: Path | None) -> Iterator[str]:
     yield from carried_lines(one.carried)
     if plot is not None and one.is_drawn:
         yield f"drawn in {plot}{left_out(one.carried)}"
+
+
+def _range(names: Sequence[str]) -> str:
+    return " to ".join(dict.fromkeys((names[0], names[-1])))
 
 
 def _in_words(name: str) -> str:
