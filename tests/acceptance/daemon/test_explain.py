@@ -94,6 +94,8 @@ def test_the_universal_model_is_explained(served: Callable[..., redis.Redis], re
     text = run(tmp_path, *to).stdout
     assert rows[0]["name"] in text
     assert "89 others, together" in text
+    shares = [line for line in text.splitlines() if "%" in line]
+    assert len({line.index("%") for line in shares}) == 1, "weights stand below each other, however long the names"
 
 
 def test_what_cannot_be_explained_is_one_line(
