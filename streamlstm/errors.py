@@ -64,6 +64,10 @@ class StoreError(StreamlstmError):
     """The store answered something that no retry mends (wrong type, no permission, bad settings)."""
 
 
+class NoStreamError(StoreError):
+    """There is nothing of a stream: no value, no answer, no state."""
+
+
 class NoSeriesError(StoreError):
     """The stream has no series of this name."""
 

@@ -152,16 +152,11 @@ def _lines(one: Explained, plot: Path | None) -> Iterator[str]:
     forecast = ", ".join(f"{name} {value:.6g}" for name, value in facts["last_prediction"].items())
     yield f"last value {values}; of the next: {forecast}"
     for feature, rows in zip(one.features, one.candidates, strict=False):
-        of = f" of {feature}" if len(one.features) > 1 else ""
         yield ""
-        yield f"{'the forecast' + of + ' is made of':<40}{'weight':>8}{'which says':>13}"
-        for row in rows[:MOST_SHOWN]:
-            forecast = "–" if row.forecast is None else f"{row.forecast:.6g}"
-            bar = "█" * round(WIDTH * row.weight)
-            yield f"  {_in_words(row.name):<38}{row.weight:>8.1%}{forecast:>13}  {bar}".rstrip()
-        if rows[MOST_SHOWN:]:
-            rest = sum(row.weight for row in rows[MOST_SHOWN:])
-            yield f"  {f'{len(rows) - MOST_SHOWN} others, together':<38}{rest:>8.1%}"
+        yield from _shares(f" of {feature}" if len(one.features) > 1 else "", rows)
+    if one.candidates and (further := list(facts["last_prediction"])[len(one.features) :]):
+        yield ""
+        yield f"that is the next value; further steps ({_range(further)}) are weighed by themselves, which is not shown"
     for number, layer in enumerate(one.layers, 1):
         yield ""
         yield f"layer {number}, {layer.kind} of {layer.units} units, at a next value that is as forecast"
@@ -173,6 +168,23 @@ def _lines(one: Explained, plot: Path | None) -> Iterator[str]:
     yield from carried_lines(one.carried)
     if plot is not None and one.is_drawn:
         yield f"drawn in {plot}{left_out(one.carried)}"
+
+
+def _shares(of: str, rows: Sequence[Candidate]) -> Iterator[str]:
+    """A line for each of the heaviest candidates, and one for the others."""
+    words = [_in_words(row.name) for row in rows[:MOST_SHOWN]]
+    width = max(38, *map(len, words))
+    yield f"{'the forecast' + of + ' is made of':<{width + 2}}{'weight':>8}{'which says':>13}"
+    for said, row in zip(words, rows, strict=False):
+        forecast = "–" if row.forecast is None else f"{row.forecast:.6g}"
+        yield f"  {said:<{width}}{row.weight:>8.1%}{forecast:>13}  {'█' * round(WIDTH * row.weight)}".rstrip()
+    if rows[MOST_SHOWN:]:
+        rest = sum(row.weight for row in rows[MOST_SHOWN:])
+        yield f"  {f'{len(rows) - MOST_SHOWN} others, together':<{width}}{rest:>8.1%}"
+
+
+def _range(names: Sequence[str]) -> str:
+    return " to ".join(dict.fromkeys((names[0], names[-1])))
 
 
 def _in_words(name: str) -> str:

@@ -27,7 +27,7 @@ from streamlstm.cli.options import (
 )
 from streamlstm.cli.settings_options import settings_options
 from streamlstm.common import EngineSettings
-from streamlstm.errors import StoreError, StoreUnavailableError, UsageError
+from streamlstm.errors import NoStreamError, StoreError, StoreUnavailableError, UsageError
 
 if TYPE_CHECKING:
     from streamlstm.daemon.replay import Report
@@ -73,20 +73,25 @@ def verify(
     Every prediction, anomaly and dead letter up to the position of now, and every record, has to be what MODEL.onnx
     gives, to the bit. Exit status 1, and the first difference of each stream, if one is not; or if one of several
     cannot be verified. A daemon may serve meanwhile. Give the options of `serve` that change answers as they were given
-    there. values:{0..3} is four streams; with --json each of them is a line.
+    there. values:{0..3} is four streams, of which those without a value yet are passed over; with --json each of them
+    is a line.
     """
     from streamlstm.cli.connection import resolve_redis
     from streamlstm.cli.loading import load_model
     from streamlstm.daemon.sharing import expanded
     from streamlstm.engine import Engine
+    from streamlstm.store import Keys
 
-    names = list(dict.fromkeys(name for text in streams or (DEFAULT_STREAM,) for name in expanded(text)))
+    texts = streams or (DEFAULT_STREAM,)
+    names = list(dict.fromkeys(name for text in texts for name in expanded(text)))
+    for name in names:
+        Keys(name)  # what no stream can be called is said before anything is verified
     if source is not None and len(names) > 1:
         raise UsageError("--from has the states of one stream: verify the others by themselves")
     url, loaded = resolve_redis(redis_url, data_dir), load_model(model, provider=provider)
     # Answers do not depend on how many records are in memory; what is not goes to a temporary file.
     bounded = replace(engine, max_series_memory_bytes=min(engine.max_series_memory_bytes, MOST_MEMORY_BYTES))
-    has_failed = False
+    has_failed, compared = False, 0
     for name in names:
         try:
             report = _verified(url, name, source, Engine(loaded, bounded))
@@ -96,11 +101,13 @@ def verify(
             if len(names) == 1:
                 raise
             note(f"{name!r}: {error}")
-            has_failed = True
+            # A partition has no value until one of its series has one.
+            has_failed |= name in texts or not isinstance(error, NoStreamError)
             continue
+        compared += 1
         _show(report, as_json=as_json)
         has_failed |= report.difference is not None
-    if has_failed:
+    if has_failed or not compared:
         ctx.exit(EXIT_FAILURE)
 
 

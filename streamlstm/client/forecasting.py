@@ -78,7 +78,8 @@ class StreamForecaster:
             if data is None:
                 raise UsageError(
                     f"the file of the model {meta.model[:12]}, whose states {keys.input!r} has, is not kept beside the "
-                    "stream (it is larger than 4 MB, or `serve` may not); give it with --model MODEL.onnx"
+                    "stream (nobody serves it yet, it is larger than 4 MB, or `serve` may not); give it with --model "
+                    "MODEL.onnx"
                 )
             model = opened(data)
         if said := told_apart(meta.model, model.fingerprint):

@@ -23,7 +23,8 @@ Kind = Callable[[Any], Any]
 Settings = TypeVar("Settings")
 MOST_SHOWN = 60  # characters of what was given
 
-_FLAG = re.compile(r"(?<![\w-])--(?:no-)?([a-z]+(?:-[a-z]+)*)")
+# What stands in backquotes is a command to be typed in a shell, and stays as it is.
+_FLAG = re.compile(r"`[^`]*`|(?<![\w-])--(?:no-)?([a-z]+(?:-[a-z]+)*)")
 
 
 def taken(caller: str, kinds: Mapping[str, Kind], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,8 +183,8 @@ def optional(kind: Kind) -> Kind:
 
 
 def in_python(message: str) -> str:
-    """A message with options spelt as arguments: `--id-col` is `id_col`."""
-    return _FLAG.sub(lambda found: found[1].replace("-", "_"), message)
+    """A message with options spelt as arguments, but for those of commands: `--id-col` is `id_col`."""
+    return _FLAG.sub(lambda found: found[1].replace("-", "_") if found[1] else found[0], message)
 
 
 @contextmanager

@@ -48,7 +48,7 @@ class ItemCounts:
             name, text = parsed.names[item], parsed.texts[item]
             if name == LATE:
                 self.late.append((parsed.ids[int(parsed.entry[item])], name, text))
-            elif name == RESET:
+            elif name == RESET and 0 < len(text) <= MAX_NAME_BYTES:  # another is no series' name, and resets nothing
                 reset.add(text)
                 if text == ALL_SERIES:
                     begin, self.all_reset = item + 1, EntryId.parse(parsed.ids[int(parsed.entry[item])])
@@ -84,7 +84,7 @@ class ItemCounts:
         return self.of_each([name])[:, 0]
 
     def of_each(self, names: Sequence[bytes]) -> NDArray[np.int32]:
-        """The counters of series (2, n)."""
+        """The counters of series (2, n), by names that can be a series'."""
         return np.stack([row[at] for row, at in zip(self._rows, _places(Texts.of(names)), strict=True)])
 
     def most(self, name: bytes) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from streamlstm.errors import StoreError
+from streamlstm.errors import NoStreamError, StoreError
 from streamlstm.store.keys import Keys
 from streamlstm.store.resp import Address, Connection, checked, odd, pack
 
@@ -42,14 +42,14 @@ def check_types(connection: Connection, keys: Keys) -> bool:
 
 
 def check_stream(connection: Connection, keys: Keys) -> None:
-    """Ask and hold; raises StoreError also if there is nothing of the stream."""
+    """Ask and hold; raises NoStreamError if there is nothing of the stream."""
     if not check_types(connection, keys):
         raise no_stream(keys, connection.address)
 
 
-def no_stream(keys: Keys, address: Address, *, follow: bool = False) -> StoreError:
+def no_stream(keys: Keys, address: Address, *, follow: bool = False) -> NoStreamError:
     """The error of a stream of which there is nothing: most often its name is mistyped."""
-    return StoreError(
+    return NoStreamError(
         f"there is no stream {keys.input!r} at {address.url}; `streamlstm status` shows those that have been served"
         + (", and --follow waits for one that is yet to come" if follow else "")
     )

@@ -16,7 +16,7 @@ from streamlstm.daemon.replay.comparison import Answers, DeadLetters, Difference
 from streamlstm.daemon.replay.courses import Course, Stretch, courses_of, from_snapshot
 from streamlstm.daemon.replay.replay import Replay, count_entries
 from streamlstm.engine import Engine
-from streamlstm.errors import StoreError
+from streamlstm.errors import NoStreamError, StoreError
 from streamlstm.models import told_apart
 from streamlstm.store import Head, Meta
 from streamlstm.store.record import idle_edge, time_of
@@ -72,8 +72,8 @@ class Verification:
     def run(self, snapshot: SnapshotReader | None) -> Report:
         """Verify from a snapshot, or from the beginning.
 
-        Raises StoreError if the stream was never served, was served with other models only, or no longer holds what was
-        answered after the beginning; SnapshotError if the snapshot is damaged.
+        Raises NoStreamError if it has had no value; StoreError if the stream was never served, was served with other
+        models only, or no longer holds what was answered after the beginning; SnapshotError if the snapshot is damaged.
         """
         newest = self._newest()
         with self._states.frozen(challenger=True) as (meta, frozen):
@@ -113,6 +113,8 @@ class Verification:
     def _courses(self, meta: Meta, snapshot: SnapshotReader | None) -> list[Course]:
         own, keys = self._engine.model.fingerprint, self._states.keys
         if meta.model is None:
+            if all(self._connection.call("TYPE", key) == b"none" for key in keys.types if key != keys.lease):
+                raise NoStreamError(f"the stream {self._stream!r} has had no value yet, so there is nothing to verify")
             raise StoreError(f"the stream {self._stream!r} has not been served yet, so there is nothing to verify")
         courses = courses_of(keys, meta)
         if own not in {course.model for course in courses} and (said := told_apart(meta.model, own)):

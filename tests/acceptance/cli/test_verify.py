@@ -240,3 +240,27 @@ def test_entries_of_dead_letters_that_are_gone_are_asked_for_together(redis_url:
         again = DeadLetters(connection, KEYS, b"10-0", may_be_trimmed=False)
         assert again.end(b"1500-0") is None
         assert again.gone == 990
+
+
+def test_a_stream_of_a_range_without_a_value_is_passed_over(
+    run: Run, client: redis.Redis, redis_url: str, model: Model
+) -> None:
+    """A partition has none until one of its series has one; asked for by its name, or alone, it fails."""
+    client.execute_command("XADD", "values:{1}", "1-0", "a", "1")
+    store = RedisStore(redis_url, block_ms=1)
+    pump(Engine(model), store, ["values:{1}"])
+    store.close()
+    client.set(Keys("values:{0}").lease, "somebody's")  # served, where {2} is not
+    done = run("verify", "model.onnx", "values:{0..2}", "--json")
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["stream"] for line in done.stdout.splitlines()] == ["values:{1}"]
+    assert b"'values:{0}' has had no value yet" in done.stderr
+    assert b"there is no stream 'values:{2}'" in done.stderr
+    for arguments in (["values:{0}", "values:{1}"], ["values:{1..2}", "values:{2}"], ["values:{2..3}"], ["values:{0}"]):
+        assert run("verify", "model.onnx", *arguments).returncode == 1, arguments
+    client.execute_command("XADD", "values:{0}", "1-0", "a", "1")
+    done = run("verify", "model.onnx", "values:{0..1}")
+    assert done.returncode == 1
+    assert b"'values:{0}' has not been served yet" in done.stderr
+    odd = run("verify", "model.onnx", "values:{1}", "values{")
+    assert (odd.returncode, odd.stdout) == (2, b""), "said before anything is verified"

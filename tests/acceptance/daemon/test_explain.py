@@ -47,7 +47,11 @@ def served(redis_url: str, tmp_path: Path, start: Callable[..., Serving]) -> Cal
     return begin
 
 
-@pytest.mark.parametrize("options", [{}, {"layer": "gru"}, {"both": True, "season": 12}, {"adapt": False}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"layer": "gru"}, {"both": True, "season": 12}, {"adapt": False}, {"horizon": 3, "season": 12}],
+    ids=str,
+)
 def test_a_forecast_is_explained_from_the_stored_state(
     options: dict[str, Any], served: Callable[..., redis.Redis], redis_url: str, tmp_path: Path
 ) -> None:
@@ -73,6 +77,7 @@ def test_a_forecast_is_explained_from_the_stored_state(
     assert client.hgetall(Keys("values").state) == before
     text = run(tmp_path, "inspect", "--live", "values", "--series", "pump", *to).stdout
     assert "at a next value that is as forecast" in text
+    assert ("that is the next value; further steps (yhat2 to yhat3) are weighed" in text) == ("horizon" in options)
 
 
 def test_the_universal_model_is_explained(served: Callable[..., redis.Redis], redis_url: str, tmp_path: Path) -> None:
@@ -89,6 +94,8 @@ def test_the_universal_model_is_explained(served: Callable[..., redis.Redis], re
     text = run(tmp_path, *to).stdout
     assert rows[0]["name"] in text
     assert "89 others, together" in text
+    shares = [line for line in text.splitlines() if "%" in line]
+    assert len({line.index("%") for line in shares}) == 1, "weights stand below each other, however long the names"
 
 
 def test_what_cannot_be_explained_is_one_line(

@@ -82,3 +82,13 @@ def test_what_was_noted_stays_where_a_stream_is_counted_from_a_later_beginning_o
     [reset] = parse(encode_read({"values": [(b"400-0", [b"!reset", b"q"])]}), Table(), {b"values": 0}, 1)
     known.take(reset)
     assert known.noted(b"q") is None
+
+
+@pytest.mark.parametrize("text", [b"", b"x" * 257])
+def test_a_reset_of_what_is_no_series_name_is_counted_past(text: bytes) -> None:
+    """Anybody can write one; it is a dead letter, and what is counted beside it stays as it is."""
+    counts, fields = ItemCounts(), [b"a", b"1", b"!reset", text, b"a", b"2"]
+    [parsed] = parse(encode_read({"values": [(b"1-0", fields)]}), Table(), {b"values": 0}, 1)
+    counts.take(parsed)
+    assert counts.most(b"a") == 2
+    assert counts.position == EntryId(1, 0)
