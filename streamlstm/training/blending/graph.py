@@ -57,6 +57,7 @@ MOST_SAID_UNITS = 50.0  # of what a part says: one that is led astray by a spike
 FLATTERED = 400.0
 CHANGES = ("oldest", "older", "recent")  # of the universal model's state: changes from value to value, the latest last
 MOST_MOVED = 1e37  # changes that the universal model carries are cut there
+MOST_APART = 1e38  # from the value, of what a part says: the difference of two such is in float32's range
 TINY = 1e-30
 TOLERANCE = 1e-4  # of a change, that a part may differ by from itself alone
 ROUNDING = 1e-6  # of a value, in float32, that it may differ by too
@@ -144,9 +145,9 @@ def _added(value: Sym, change: Sym) -> tuple[Sym, Sym]:
 
 
 def _apart(value: Sym, said: tuple[Sym, ...]) -> Sym:
-    """How far from the pair of (B, n) that is a value (B, 2) forecasts are, (B, n); they may be pairs."""
+    """How far from the pair of (B, n) that is a value (B, 2) forecasts are, (B, n), cut; they may be pairs."""
     apart = [part - place for part, place in zip(said, value.split([1, 1], dim=1), strict=False)]
-    return apart[0] + apart[1] if len(apart) > 1 else apart[0]
+    return (apart[0] + apart[1] if len(apart) > 1 else apart[0]).clamp(-MOST_APART, MOST_APART)
 
 
 def _further(
@@ -166,7 +167,8 @@ def _further(
     if arimas is None:
         mean = _further_of_several(side, own, bounded, changes, ahead)
     else:
-        mean = _further_of_one(own, (*arimas, changes), ahead, scale * MOST_SAID_UNITS)
+        most = (scale * MOST_SAID_UNITS).clamp(max=MOST_APART)
+        mean = _further_of_one(own, (*arimas, changes), ahead, most)
     if not state:
         return mean, []
     later, *state = weighed(side, mean, changes, scale, Late(ahead), state)

@@ -149,3 +149,15 @@ def test_a_season_too_long_to_be_judged_leaves_the_mean() -> None:
     long = changed(result.blend, season=344)
     assert with_blend(own, long) == with_blend(own, changed(long, late_share=0.0))
     assert UNIVERSAL in {entry.name.split(".")[0] for entry in Model(with_blend(own, long)).spec.state}
+
+
+@pytest.mark.parametrize("scaling", ["log", "standard"])
+def test_values_at_the_end_of_what_is_a_number_have_answers(scaling: str) -> None:
+    """What parts say there is cut: without end it would be no number, then of all steps, and be carried on."""
+    values = seasonal() * (1.0 if scaling == "log" else 2e33)
+    model = trained(values, horizon=6, scaling=scaling)[1]
+    assert "ahead.said" in {entry.name for entry in model.spec.state}
+    wild = np.where(np.arange(80) % 2, 1e38, -1e38)
+    answers, state = step_by_step(model, np.concatenate([wild, values])[:, None, None], None)
+    assert np.isfinite(answers).all()
+    assert np.isfinite(state).all()
