@@ -88,7 +88,8 @@ def verify(
         Keys(name)  # what no stream can be called is said before anything is verified
     if source is not None and len(names) > 1:
         raise UsageError("--from has the states of one stream: verify the others by themselves")
-    url, loaded = resolve_redis(redis_url, data_dir), load_model(model, provider=provider)
+    loaded = load_model(model, provider=provider)  # before a server is waited for
+    url = resolve_redis(redis_url, data_dir)
     # Answers do not depend on how many records are in memory; what is not goes to a temporary file.
     bounded = replace(engine, max_series_memory_bytes=min(engine.max_series_memory_bytes, MOST_MEMORY_BYTES))
     has_failed, compared = False, 0

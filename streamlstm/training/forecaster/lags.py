@@ -167,7 +167,8 @@ class LagFeatures(nn.Module):
         axis = 2 if self.features == 1 else 3
         high = z.float()
         stored = side.concat((high, (z - high.double()).float()), axis=2) if self.exact else z
-        first = side.where(first > NOTHING / 3, first, stored[0:1])
+        # onnxruntime's Where makes 0.0 of a -0.0 that the condition picks: once, not again at each call.
+        first = side.where(first <= NOTHING / 3, stored[0:1], first)
         values, kept = self._gathered(stored, whole, whole.shape[1] if width is None else width)
         there = values > NOTHING / 3
         values = side.where(there, values, first if self.stored == 1 else first.unsqueeze(3))

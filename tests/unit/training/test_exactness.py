@@ -184,3 +184,16 @@ def test_a_forecast_that_hits_has_no_error() -> None:
     written = [float(str(np.float32(number))) for number in forecasts.ravel()]
     assert written == forecasts.ravel().tolist()
     assert 0.1 in written
+
+
+@pytest.mark.parametrize("options", [{"scaling": "series"}, {"scaling": "series", "adapt": False}])
+def test_a_zero_keeps_its_sign_however_calls_are_cut(options: dict[str, object]) -> None:
+    """A series that begins with -0.0 has the same state to the bit, in one call or several, alone or beside another."""
+    _, model = trained(Series("s", None, meter(0.0).values + 1.0), **options)
+    x = np.array([-0.0, -0.0, 2.5, -1e-42, -0.0, 1.0], np.float32)[:, None, None]
+    _, once = model.run(x.repeat(2, axis=1), model.initial_state(2))
+    for rows in (1, 2):
+        state = model.initial_state(rows)
+        for value in x.repeat(rows, axis=1):
+            _, state = model.step(value, state)
+        assert state.tobytes() == once[:rows].tobytes()

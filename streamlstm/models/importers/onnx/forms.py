@@ -258,8 +258,9 @@ def _remembered(graph: Graph, x: str, shape: str, W: int, F: int) -> tuple[str, 
     window = graph.slice("state", 0, W * F, 1)
     count = graph.slice("state", W * F, W * F + 1, 1)
     kept = graph.node("Transpose", graph.reshape(window, -1, W, F), perm=[1, 0, 2])
-    begun = graph.reshape(graph.node("Greater", count, graph.constant(0.0)), 1, -1, 1)
-    kept = graph.node("Where", begun, kept, graph.slice(x, 0, 1, 0))
+    empty = graph.reshape(graph.node("Less", count, graph.constant(0.5)), 1, -1, 1)
+    # onnxruntime's Where makes 0.0 of a -0.0 that the condition picks: what is kept is not picked again at each call.
+    kept = graph.node("Where", empty, graph.slice(x, 0, 1, 0), kept)
     values = graph.concat([kept, x], axis=0)
     last = graph.node("Slice", values, graph.ints(-W), graph.ints(LAST), graph.ints(0))
     last = graph.node("Transpose", last, perm=[1, 0, 2])
