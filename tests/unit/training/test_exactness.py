@@ -19,6 +19,7 @@ from streamlstm.training.exactness import MOST_ROUNDING, rounding_share
 from streamlstm.training.forecaster.lags import LagFeatures
 from streamlstm.training.forecaster.windowed import WindowConfig
 from streamlstm.training.windowed import WindowOptions, train_windows
+from support.cut_calls import states_agree
 
 # Of blends `test_blending` has its own tests; with them a training takes twice as long.
 SMALL = TrainingOptions(units=(8,), members=1, seasons=(), blend=False, loop=LoopOptions(epochs=1, window=16))
@@ -190,10 +191,4 @@ def test_a_forecast_that_hits_has_no_error() -> None:
 def test_a_zero_keeps_its_sign_however_calls_are_cut(options: dict[str, object]) -> None:
     """A series that begins with -0.0 has the same state to the bit, in one call or several, alone or beside another."""
     _, model = trained(Series("s", None, meter(0.0).values + 1.0), **options)
-    x = np.array([-0.0, -0.0, 2.5, -1e-42, -0.0, 1.0], np.float32)[:, None, None]
-    _, once = model.run(x.repeat(2, axis=1), model.initial_state(2))
-    for rows in (1, 2):
-        state = model.initial_state(rows)
-        for value in x.repeat(rows, axis=1):
-            _, state = model.step(value, state)
-        assert state.tobytes() == once[:rows].tobytes()
+    assert states_agree(model, [-0.0, -0.0, 2.5, -1e-42, -0.0, 1.0])
