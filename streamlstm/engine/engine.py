@@ -231,7 +231,7 @@ class Engine:
         kept = keep_aside(works, self._heads, self.arena, self.format) if self.checkpoint_every else ()
         few = self._few.step(works[0], self.arena) if len(works) == 1 else None
         offsets, answers = (ONE_STREAM, few) if few is not None else self._step(works)
-        kept = keep_restarted(kept, works, self._heads, self.arena, self.format)
+        kept = keep_restarted(kept, works, self._heads, self.arena, self.format) if kept else ()
         results = [self._result(number, work, offsets, answers) for number, work in enumerate(works)]
         for result, records in zip(results, kept, strict=False):
             result.commit.kept = records
