@@ -1,7 +1,7 @@
 """Entries in, commits out: no I/O, no clock."""
 
 from streamlstm.engine.ahead import Ahead, Fed, ForecastPaths, fed_steps, scored_column
-from streamlstm.engine.ahead_intervals import bounds_ahead, one_step, returned
+from streamlstm.engine.ahead_intervals import bounds_ahead, of_mean, one_step, returned
 from streamlstm.engine.anomalies import anomaly_threshold
 from streamlstm.engine.checkpoints import WINDOW
 from streamlstm.engine.compiled import COMPILED, WITHOUT

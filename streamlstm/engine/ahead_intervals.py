@@ -6,6 +6,14 @@ Where nothing is kept it is the mean absolute error so far, as if errors were Ga
 `engine.response` has it and, where training measured it so, go back to what is usual (`engine.usual_errors`), times the
 ratios of `models.step_widths` where the model file has some.
 
+Where training measured it so, what grows is not the interval one step ahead but what it were if errors were Gaussian
+and as large as in the mean of late, leaning half as far to one side. Ends that are tracked move at a miss by a tenth of
+their first place, and that is put right by the misses after it only one step ahead: beside the mean of late they wander
+by 7 % in the median of 35 tables, by 12 % and more in a quarter of them; and while a sensor stands still, one of them
+is often on the wrong side of the forecast. Without leaning at all, intervals of errors that mostly go up (requests a
+minute) cover 94 % for 90. How wide errors really are in units of this mean is measured with all else
+(`evaluation.widths`). No end is nearer to the forecast than a step before.
+
 Weighed, and not taken, since it brought no coverage nearer (bands of 90 % at steps 3, 6, 12 and 24 of 62 public tables,
 forecast before there were blends, and of 21 short ones forecast by blends; better or worse is by the interval score):
 
@@ -41,6 +49,11 @@ Float64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 LARGEST = float(np.finfo(np.float32).max)
 
+# How far further steps lean to the side where the interval one step ahead is wider, of how far that one does; it is
+# taken to be no more than nine times as wide as the other side. Of 0.3, 0.5, 0.7 and 1 (69 trainings on 35 tables)
+# interval scores of 90 % are 2.8, 2.7, 2.5 and 2.1 % better than of the interval one step ahead, without leaning 2.9.
+LEANING, MOST_LEAN = 0.5, 0.8
+
 MEASURED, RESPONSE = "measured", "response"  # how widths grow: as training measured, or as the model alone has it
 
 
@@ -64,6 +77,29 @@ def one_step(record_format: RecordFormat, rows: Rows, level: float, *, use_calib
         mean = np.where(header["scored"] >= LEAST_SEEN, mean, np.nan)
     low, high = (np.where(calibrated, end, mean) for end in ends)
     return HalfWidths(low, high, calibrated)
+
+
+def of_mean(
+    record_format: RecordFormat, rows: Rows, level: float, width: HalfWidths, *, most: float = 1.0
+) -> HalfWidths:
+    """Intervals of Gaussian errors, as large as in the mean of late, that lean to where the series' own ends are wider.
+
+    Of series (n) whose `width` this is, which is theirs where no more is kept than the mean of all errors. Above the
+    level `most` they are wider than there as the series' own tails are.
+    """
+    kept = record_format.calibration(rows)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        late = Constants(min(level, most)).first_end * kept["scale"]
+        if level > most:
+            late = late * (tail_at(kept, 1.0 - level) / tail_at(kept, 1.0 - most))
+        both = kept["low"] + kept["high"]
+        lean = LEANING * np.clip((kept["high"] - kept["low"]) / both, -MOST_LEAN, MOST_LEAN)
+    lean = np.where(np.isfinite(lean) & (both > 0), lean, 0.0)
+    low, high = (
+        np.where(width.calibrated, late * share, end)
+        for share, end in ((1.0 - lean, width.low), (1.0 + lean, width.high))
+    )
+    return HalfWidths(low, high, width.calibrated)
 
 
 def returned(record_format: RecordFormat, rows: Rows, width: HalfWidths, grown: Float64, share: float) -> Float64:
@@ -100,10 +136,19 @@ def bounds_ahead(
         grown = growth(ahead, rows, said, spacing_ms=spacing_ms, fed=fed) if grown is None else grown
         if widths is not None:
             grown = returned(ahead.format, rows, width, grown, widths.usual)
-        ratios = np.maximum.accumulate(ratios * grown, axis=1)
+        ratios = ratios * grown
+        if widths is None or not widths.of_mean:
+            ratios = np.maximum.accumulate(ratios, axis=1)
     around = said.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        one, other = around - width.low[:, None] * ratios, around + width.high[:, None] * ratios
+        down, up = (end[:, None] * ratios for end in (width.low, width.high))
+        if widths is not None and widths.of_mean:
+            mean = of_mean(ahead.format, rows, level, width, most=widths.levels[-1])
+            down, up = (
+                _never_nearer(end[:, :1], of_all[:, None] * ratios[:, 1:])
+                for end, of_all in ((down, mean.low), (up, mean.high))
+            )
+        one, other = around - down, around + up
         low, high = (
             np.clip(end, -LARGEST, LARGEST)
             for end in (np.where(one < other, one, other), np.where(one < other, other, one))
@@ -111,3 +156,9 @@ def bounds_ahead(
     if not ahead.spec.exact:
         low, high = (end.astype(np.float32).astype(np.float64) for end in (low, high))
     return low, high, RESPONSE if widths is None else MEASURED
+
+
+def _never_nearer(first: Float64, further: Float64) -> Float64:
+    """How far an end is from the forecasts of steps 1 (n, 1) and 2 to H (n, H - 1), or as far as a step before."""
+    found: Float64 = np.maximum.accumulate(np.concatenate([first, further], axis=1), axis=1)
+    return found

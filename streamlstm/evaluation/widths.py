@@ -1,11 +1,12 @@
 """How wide intervals have to be several steps ahead: measured on a training part, and on what was held out of it.
 
-Of errors so many steps ahead, each over the half-width that the series' own interval had when the forecast was made,
-grown as the model that is served responds to an error and gone back to what is usual (`engine.usual_errors`), it is the
-quantile that covers the level. With the response alone it would be 1, and how far it is from that is believed as far as
-there are forecasts to tell. Those made one after the other err alike, so there are fewer than are counted: n / tau of
-them, tau the sum of the autocorrelations of "outside" (as in the variance of a mean). The logarithm of the quantile is
-taken n / (n + k) times, k so many that five of them are outside.
+Of errors so many steps ahead, each over the half-width of an interval of Gaussian errors as large as in the mean of
+late, on its side of the forecast (`engine.ahead_intervals`), grown as the model that is served responds to an error and
+gone back to what is usual (`engine.usual_errors`), it is the quantile that covers the level. With the response alone it
+would be what it is one step ahead, and with Gaussian errors that would be 1; how far it is from there is believed as
+far as there are forecasts to tell. Those made one after the other err alike, so there are fewer than are counted:
+n / tau of them, tau the sum of the autocorrelations of "outside" (as in the variance of a mean). The logarithm of the
+quantile is taken n / (n + k) times, k so many that five of them are outside.
 
 Of what is held out there are some twenty independent forecasts twelve steps ahead, which tell nothing: over 90
 trainings on 46 tables the logarithm of what they say is off by 0.32 from that of the test part (root mean square), as
@@ -31,7 +32,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.engine import Ahead, one_step, returned
+from streamlstm.engine import Ahead, of_mean, one_step, returned
 from streamlstm.evaluation.ahead import Said, say_ahead, spread
 from streamlstm.models import Model, StepWidths
 from streamlstm.store.record import RecordFormat
@@ -48,7 +49,7 @@ SEASONS = 2  # at least so many are measured, up to MOST_STEPS
 FEWEST = 10  # errors that a quantile is taken of
 LEAST_CORRELATION = 0.05  # the sum ends before the first that is less
 USUAL = 0.15  # of the square of errors of late, that goes back to the usual
-OUTSIDE = 5.0  # so many errors outside of the level weigh as much as the model's own response
+OUTSIDE = 5.0  # so many errors outside of the level weigh as much as what is believed beforehand
 FIRST_WIDER, FIRST_NARROWER = 3.0, 30.0  # as much as the mean absolute error, one step ahead
 
 
@@ -87,11 +88,11 @@ def measured_widths(
         for calibrated, table in tables.items():
             scores = (_scores(record_format, said, level, calibrated=calibrated) / times)[:, :known]
             parts = scores[held_out], scores[~held_out]
-            table.append(_ratios(*parts, level, first=1.0 if calibrated else None))
+            table.append(_ratios(*parts, level, calibrated=calibrated))
     found = {calibrated: np.array(table) for calibrated, table in tables.items()}
     if not all(np.isfinite(table).all() and (table > 0).all() for table in found.values()):
         return None
-    return StepWidths(LEVELS, found[True], found[False], usual=USUAL)
+    return StepWidths(LEVELS, found[True], found[False], usual=USUAL, of_mean=True)
 
 
 def _responds(served: Model, said: Said, series: Sequence[Series], *, missing: str | None) -> Float64:
@@ -113,24 +114,27 @@ def _responds(served: Model, said: Said, series: Sequence[Series], *, missing: s
 def _scores(record_format: RecordFormat, said: Said, level: float, *, calibrated: bool) -> Float64:
     """Errors (m, H) over half-widths as they would be with the response alone; NaN where there is none."""
     width = one_step(record_format, said.rows, level, use_calibration=calibrated)
-    half = (width.low + width.high) / 2
+    mean, errors = of_mean(record_format, said.rows, level, width), said.came - said.forecasts
+    half = np.where(errors > 0, mean.high[:, None], mean.low[:, None])
     half = np.where(np.isfinite(half) & (half > 0), half, np.nan)
-    grown = returned(record_format, said.rows, width, said.grown, USUAL)
-    scores: Float64 = np.abs(said.forecasts - said.came) / (half[:, None] * grown)
+    scores: Float64 = np.abs(errors) / (half * returned(record_format, said.rows, width, said.grown, USUAL))
     return scores
 
 
-def _ratios(held_out: Float64, learnt: Float64, level: float, *, first: float | None) -> Float64:
+def _ratios(held_out: Float64, learnt: Float64, level: float, *, calibrated: bool) -> Float64:
     """What scores (m, H) have to be multiplied with so that this share of them is covered at each step: (H,).
 
-    One step ahead it is `first` where the interval is one that is tracked; what it is there, it is at all steps.
+    What it is one step ahead it is at all steps, as far as there are no more scores to tell. Of an interval that is
+    tracked there it is 1 all the same.
     """
     steps = [[column[np.isfinite(column)] for column in scores.T] for scores in (held_out, learnt)]
-    one = _first_ratio(steps[0][0], level) if first is None else first
+    one = _ratio([part[0] for part in steps], level) if calibrated else _first_ratio(steps[0][0], level)
+    if calibrated and not one > 0:
+        one = 1.0
     if not one > 0:
         return np.full(len(steps[0]), math.nan)
     further = zip(*(part[1:] for part in steps), strict=True)
-    return one * np.array([1.0, *(_ratio([part / one for part in parts], level) for parts in further)])
+    return np.array([1.0 if calibrated else one, *(one * _ratio([p / one for p in parts], level) for parts in further)])
 
 
 def _ratio(parts: Sequence[Float64], level: float) -> float:

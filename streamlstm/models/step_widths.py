@@ -5,8 +5,10 @@ half-width that the series had one step ahead, grown as the model responds to an
 multiplied to cover this share of the errors so many steps ahead: of `calibrated` series, whose one-step interval is
 tracked online, and of `others`, which have no more than their mean absolute error. With `usual`, a share, the
 half-width has also gone back so far to what it usually is (`engine.usual_errors`); files written earlier do not have
-it, and theirs has not. Still earlier ones have the fact `ahead`: the same of the half-width one step ahead, without the
-response. A file with neither is left with the response alone.
+it, and theirs has not. With `of_mean` what is multiplied, of calibrated series' further steps, is not the half-width
+one step ahead but that of Gaussian errors as large as in the mean of late; in files written earlier it is not. Still
+earlier ones have the fact `ahead`: the same of the half-width one step ahead, without the response. A file with neither
+is left with the response alone.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ class StepWidths:
     others: Float64  # (levels, steps)
     on_response: bool = True  # they multiply widths that have grown as the model responds
     usual: float = 0.0  # the share in which these have gone back to what is usual
+    of_mean: bool = False  # further steps are as wide as the mean error of late, not as the interval one step ahead
 
     @classmethod
     def of(cls, training: Mapping[str, Any]) -> StepWidths | None:
@@ -53,7 +56,10 @@ class StepWidths:
         usual = _numbers([told.get("usual", 0.0)], 1)
         if not usual or not 0 <= usual[0] <= 1:
             raise _wrong("share of what is usual")
-        return cls(tuple(levels), tables["calibrated"], tables["others"], on_response, usual[0])
+        of_mean = told.get("of_mean", False)
+        if not isinstance(of_mean, bool) or (of_mean and not on_response):
+            raise _wrong("widths of further steps")
+        return cls(tuple(levels), tables["calibrated"], tables["others"], on_response, usual[0], of_mean)
 
     def as_fact(self) -> dict[str, Any]:
         """The same as JSON; four digits say all that is known."""
@@ -62,6 +68,7 @@ class StepWidths:
             "levels": list(self.levels),
             **{name: [[float(f"{ratio:.4g}") for ratio in row] for row in table] for name, table in tables.items()},
             **({"usual": self.usual} if self.usual else {}),
+            **({"of_mean": True} if self.of_mean else {}),
         }
 
     def ratios(self, level: float, steps: int, *, calibrated: bool) -> Float64:

@@ -290,6 +290,7 @@ def test_measured_widths_correct_the_model_s_response() -> None:
         {"levels": [0.9], "calibrated": [[1]], "others": [[1]], "usual": 1.5},
         {"levels": [0.9], "calibrated": [[1]], "others": [[1]], "usual": float("nan")},
         {"levels": [0.9], "calibrated": [[1]], "others": [[1]], "usual": "x"},
+        {"levels": [0.9], "calibrated": [[1]], "others": [[1]], "of_mean": 1},
     ],
 )
 def test_widths_that_cannot_be_meant_are_refused(fact: Any) -> None:

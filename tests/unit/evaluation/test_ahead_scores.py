@@ -132,6 +132,20 @@ def test_errors_that_the_model_does_not_foresee_to_grow_are_measured() -> None:
     assert 8**-0.5 < last[0] < 0.45 < last[1] < 1
 
 
+def test_errors_with_long_tails_have_wide_intervals_at_all_steps() -> None:
+    """Of few values one step ahead says it, which has more independent errors than further steps have."""
+    values = np.random.default_rng(8).standard_t(3, size=(1_200, 1))
+    nothing = Model(odd_models.a_share(0.0))
+    many = measured_widths(nothing, [Series("a", None, values)], [900], season=None)
+    few = measured_widths(nothing, [Series("a", None, values[:120])], [90], season=None)
+    assert many is not None
+    assert few is not None
+    assert many.of_mean
+    expected = 4.541 / 1.103 / (2.326 * np.sqrt(np.pi / 2))  # of 98 % of them, over a Gaussian's of the same mean
+    assert many.ratios(0.98, 24, calibrated=True)[1:] == pytest.approx(expected, rel=0.3)
+    assert few.ratios(0.98, 24, calibrated=True)[1:].mean() > 1.03
+
+
 def test_what_was_learnt_from_is_measured_too() -> None:
     """Of few values held out, those before say much more; what these say, and how much, is weighed by their counts."""
     values = np.random.default_rng(4).normal(size=(1, 1_040, 1))
