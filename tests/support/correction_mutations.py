@@ -94,7 +94,7 @@ def known_records_not_forgotten(patch: Patch) -> None:
 
 def moments_not_forgotten(patch: Patch) -> None:
     """What series were at some moment is begun with after a correction, without a look at what it leads to."""
-    patch.setattr(Arena, "begin_anew", lambda *_: None)
+    patch.setattr(Arena, "give_up_copies", lambda *_: None)
     patch.setattr(Making, "_agree", lambda *_: True)
 
 

@@ -32,7 +32,7 @@ from streamlstm.engine import (
     corrections_in,
     read_correction,
 )
-from streamlstm.store import Refused
+from streamlstm.store import KeptRecord, Refused
 from streamlstm.store.resp import BEGINNING, EntryId
 
 PAGE = 4_096  # entries of one read
@@ -52,7 +52,7 @@ class Source:
     follows: bool = False  # whether the letters say what was made of the entry already
     most_entries: int | None = MOST_ENTRIES
     takes_late: bool = True  # whether values that come late are put in their place
-    kept: Callable[[Sequence[bytes]], Sequence[Sequence[tuple[bytes, bytes]]]] | None = None  # as `Store.kept`
+    kept: Callable[[Sequence[bytes]], Sequence[Sequence[KeptRecord]]] | None = None  # as `Store.kept`
 
 
 def cut(parsed: Parsed, *, among_values: bool) -> Parsed:

@@ -25,6 +25,7 @@ from streamlstm.daemon.replay.corrections import (
     series_courses,
 )
 from streamlstm.daemon.replay.events import Event, Series
+from streamlstm.daemon.replay.kept_aside import KeptAside
 from streamlstm.daemon.replay.reach import Reach
 from streamlstm.engine import (
     Again,
@@ -63,7 +64,7 @@ class Making:
         self._stream, self._own = entries.stream, entries.ids[0]
         self._base = EntryId.parse(engine.position(entries.stream))
         self._known = engine.known(entries.stream)
-        self._kept: dict[bytes, list[Known]] = {}  # aside, in order
+        self._aside = KeptAside(engine, entries.stream, source)
         self._is_too_much = False  # to be read again
         self.is_parted = False  # whether entries are left because one of them asks for what cannot be made
         self._leading = leading(entries)
@@ -174,10 +175,10 @@ class Making:
         names = [name for name in first if name not in self._series]
         for name in names:
             self._known.drop(name, first[name])
-        if names and self._source.kept is not None:
-            kept = zip(names, self._source.kept(names), strict=True)
-            self._kept = {name: [(EntryId.parse(entry), one) for entry, one in reversed(found)] for name, found in kept}
-            self._try_all(stored, {name: [one for one in self._kept[name] if one[0] < first[name]] for name in names})
+        self._aside.read(first)
+        for are_sure in (True, False):
+            kept = {name: self._aside.before(name, first[name], are_sure=are_sure) for name in names}
+            self._try_all(stored, kept, is_sure=are_sure)
 
     def _try_all(
         self, stored: Mapping[bytes, bytes], known: Mapping[bytes, Sequence[Known]], *, is_sure: bool = True
@@ -242,7 +243,7 @@ class Making:
             why = f"that would take reading more than {most:,} entries, or {MOST_ITEMS:,} values, again"
         # What is older than the records that are kept is out of reach, what is younger may not be.
         names = {self._asked[item].series for item in self._left()}
-        edges = {name: known[0][0] for name, known in self._kept.items() if name in names and known}
+        edges = {name: edge for name in names if (edge := self._aside.first(name)) is not None}
         self._refuse(lambda one: one.series in edges and EntryId.parse(one.id) <= edges[one.series], why)
         self._prove(stored)
         self._refuse(lambda one: one.series not in self._series, why)
@@ -307,12 +308,13 @@ class Making:
         done, stepped, waited, gaps = list[Event](), 0, 0, self._engine.gaps
         while len(done) < len(events):
             taken, courses = dict[bytes, list[Event]](), list[tuple[bytes | None, Sequence[Entry]]]()
+            told = list[Sequence[int]]()
             longest = 0  # of those that are stepped beside each other
             for event in events[len(done) :]:
                 series, mine = self._series[event.series], taken.setdefault(event.series, [])
                 if len(mine) == AT_ONCE:
                     break
-                after, record = series.correct(event)
+                after, record = event.begin = series.correct(event)
                 course = series.course.between(after, event.end)
                 stepped += len(course)
                 longest = max(longest, series.course.waits_between(after, event.end, gaps))
@@ -322,8 +324,9 @@ class Making:
                     break
                 mine.append(event)
                 courses.append((record, course))
+                told.append(series.course.counts_between(after, self._aside.positions(event)))
             now = events[len(done) : len(done) + len(courses)]
-            for event, made in zip(now, self._again.after(courses), strict=True):
+            for event, made in zip(now, self._again.after(courses, told), strict=True):
                 event.way = [*made[:-1], (event.end, made[-1][1])]
             for name, mine in taken.items():
                 self._series[name].learn(mine)
@@ -356,7 +359,8 @@ class Making:
         among = [one for one in events if one.entry >= self._leading]
         changed |= {one.series: stored[one.series] for one in among if one.series not in made}
         self._entries.restarts = {one.item: (one.series, one.record) for one in among}
-        engine.correct(self._stream, changed, len(beginning))
+        kept = self._aside.again([one for one in events if one.series in changed], self._leading, stored)
+        engine.correct(self._stream, changed, len(beginning), kept)
 
     def _stored(self, names: Sequence[bytes]) -> dict[bytes, bytes]:
         """The records of now."""

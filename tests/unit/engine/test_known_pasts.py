@@ -72,10 +72,10 @@ def test_corrections_of_a_series_with_gaps_are_not_made_for_what_is_not_stepped_
     stepped = list[int]()
     after = Again.after
 
-    def noted(again: Again, courses: Any) -> Any:
+    def noted(again: Again, courses: Any, told: Any = None) -> Any:
         found = [np.array([int(entry.partition(b"-")[0]) for entry, _ in course], np.int64) for _, course in courses]
         stepped.append(max((int(waits(again._engine.gaps, one).sum()) for one in found), default=0))
-        return after(again, courses)
+        return after(again, courses, told)
 
     monkeypatch.setattr(Again, "after", noted)
     monkeypatch.setattr(effort, "MOST_STEPS", 200)
