@@ -146,6 +146,11 @@ class SeriesCourse:
         """Those after one id up to another."""
         return self._entries[bisect_right(self._ids, after) : bisect_right(self._ids, end)]
 
+    def has(self, entry: bytes) -> bool:
+        """Whether the series has anything in an entry."""
+        found = EntryId.parse(entry)
+        return bisect_left(self._ids, found) < bisect_right(self._ids, found)
+
     def counts_between(self, after: EntryId, ends: Iterable[EntryId]) -> list[int]:
         """How many there are after one id up to each of some others."""
         first = bisect_right(self._ids, after)
@@ -235,18 +240,26 @@ class Again:
             found += [(entry, _as(names[number], fields)) for entry, fields in course[first : at[number]]]
         return found
 
-    def _step(self, entries: Sequence[Entry], stored: dict[bytes, bytes]) -> None:
-        """Step entries, which are put into the records."""
-        again, first = self._engine, 0
+    def rejects(self, record: bytes | None, entry: Entry) -> bool:
+        """Whether what an entry has of one series becomes a dead letter, where the series has such a record."""
+        name, fields = b"0", entry[1]
+        self._engine.open(_STREAM, replace(BEFORE_ANYTHING, series=int(record is not None)))
+        return self._step([(entry[0], _as(name, fields))], {} if record is None else {name: record}) > 0
+
+    def _step(self, entries: Sequence[Entry], stored: dict[bytes, bytes]) -> int:
+        """Step entries, which are put into the records; how many dead letters they make."""
+        again, first, dead = self._engine, 0, 0
         while first < len(entries):
             batch = again.parse(encode_read({_STREAM: entries[first:]}))
             for unknown in again.begin(batch).values():
                 again.admit(_STREAM, unknown, [stored.get(name) for name in unknown])
             [result] = again.step(batch)
             first += result.entries
+            dead += len(result.commit.dead)
             for name in result.commit.removed:
                 stored.pop(name, None)
             stored.update(zip(result.commit.names, result.commit.records, strict=True))
+        return dead
 
 
 def _in_turns(

@@ -26,6 +26,7 @@ from streamlstm.daemon.replay.corrections import (
 )
 from streamlstm.daemon.replay.events import Event, Series
 from streamlstm.daemon.replay.kept_aside import KeptAside
+from streamlstm.daemon.replay.missing_values import WHY, without_past
 from streamlstm.daemon.replay.reach import Reach
 from streamlstm.engine import (
     Again,
@@ -88,6 +89,10 @@ class Making:
                 if entry >= self._leading and self._is_behind(found.series, item):
                     self._end_before(entry)
                     break
+                if found.is_late and found.is_missing and not self._source.follows:  # alone (`missing_values`)
+                    self._end_before(max(1, entry))
+                    if entry:
+                        break
                 self._asked[item] = found
             self._entries.corrections[item] = flaw
         if self._asked:
@@ -133,6 +138,9 @@ class Making:
             self._end_before(max(1, min(map(self._entry_of, left))))
             if self._limit == 1:
                 self._refuse_what_is_left(stored)
+        if self._limit == 1 and not self._source.follows:
+            missing = without_past(list(self._asked.values()), self._series, self._again)
+            self._refuse(lambda one: one in missing, WHY)
         events = self._step(self._events())
         self._put(stored, events)
         for name, series in self._series.items():

@@ -267,8 +267,8 @@ def test_late_values_of_new_series_are_put_in_without_reading(read_again: list[i
     assert_states_equal(held.state, oracle, Engine(MODELS["lstm"]).format)
 
 
-def test_what_is_kept_aside_begins_anew_with_a_correction() -> None:
-    """What was kept between the value and its correction leads nowhere any more; what comes after can be corrected."""
+def test_what_is_kept_aside_is_put_right_with_a_correction() -> None:
+    """What was kept between the value and its correction leads to where the series is; what comes after can be corrected."""
     values, fix = [(f"{n}-0", ["a", str(n % 7)]) for n in range(1, 330)], ("251-0", ["!correct", "a 180-0 9"])
     values[250] = fix
     traffic = [*values, ("330-0", ["!correct", "a 290-0 9"]), ("331-0", ["a", "5"])]
