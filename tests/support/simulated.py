@@ -137,7 +137,7 @@ KINDS = {
     "corrections and lost input": Kind(
         expected=("lost input", "lost unread input", "corrections refused", "removed idle"),
         faults=Faults(lose_input=0.04, rewind=0.0),
-        options={"corrected": 0.3, "odd": 0.0, "idle_ms": 10_000},
+        options={"corrected": 0.3, "odd": 0.0, "idle_ms": 10_000, "parted": True},
     ),
     "corrections from checkpoints": Kind(
         expected=(*_around("kept"), "lost input", "corrections refused", "rewind"),

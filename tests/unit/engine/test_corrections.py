@@ -268,7 +268,7 @@ def test_late_values_of_new_series_are_put_in_without_reading(read_again: list[i
 
 
 def test_what_is_kept_aside_is_put_right_with_a_correction() -> None:
-    """What was kept between the value and its correction leads to where the series is; what comes after can be corrected."""
+    """It leads to where the series is, also from between the value and its correction."""
     values, fix = [(f"{n}-0", ["a", str(n % 7)]) for n in range(1, 330)], ("251-0", ["!correct", "a 180-0 9"])
     values[250] = fix
     traffic = [*values, ("330-0", ["!correct", "a 290-0 9"]), ("331-0", ["a", "5"])]
