@@ -143,7 +143,7 @@ KINDS = {
         expected=(*_around("kept"), "lost input", "corrections refused", "rewind"),
         seeds=20,
         faults=Faults(lose_input=0.04, snapshot=0.1),
-        options={"corrected": 0.3, "odd": 0.0, "checkpoint_every": 7},
+        options={"corrected": 0.3, "odd": 0.0, "checkpoint_every": 7, "idle_ms": 10_000, "parted": True},
     ),
     "corrections by models in roles": Kind(
         expected=(*STORE, *ROLES, "rewind"), seeds=15, faults=PROMOTIONS, options={"tried": 3, "corrected": 0.3}

@@ -84,6 +84,14 @@ def leading(parsed: Parsed) -> int:
     return max(1, together)
 
 
+def first_entry(engine: Engine, stream: str, source: Source) -> EntryId | None:
+    """The first entry that a stream retains, of those behind which states were begun."""
+    found = Past(engine, ()).take(source.read(source.begun, bytes(EntryId.parse(engine.position(stream))), 1), stream)[
+        1
+    ]
+    return EntryId.parse(found) if found else None
+
+
 def begun_with(source: Source, names: Sequence[bytes]) -> dict[bytes, bytes]:
     """The records that series were begun with."""
     if source.records is None:

@@ -20,6 +20,7 @@ from streamlstm.daemon.replay.corrections import (
     MOST_ITEMS,
     Source,
     begun_with,
+    first_entry,
     leading,
     read_past,
     series_courses,
@@ -266,8 +267,8 @@ class Making:
     ) -> bool:
         """Step series again from records after some ids, as they were; whether that is not too much.
 
-        Those that come to be where they are are proved; if it is not sure that they had these, those that begin anew
-        on the way are not, where that may be another way then.
+        Those that come to be where they are are proved; if it is not sure that they had these, or that all that came
+        since is there, those that begin anew on the way are not, where that may be another way then.
         """
         if not chosen:
             return True
@@ -282,9 +283,11 @@ class Making:
             [(record, courses[name].between(after, edges[name])) for name, (after, record) in chosen.items()]
         )
         unsure = set[bytes]()
-        if not is_sure and not is_whole(past, after.values(), self._engine.answered(self._stream)):
-            joined = {name: edges[name] for name in chosen.keys() & self._joined()}
-            unsure = begun_anew(self._again, courses, joined, stored)
+        joined = chosen.keys() & self._joined()
+        if joined and not is_whole(past, after.values(), self._engine.answered(self._stream)):
+            first = first_entry(self._engine, self._stream, self._source)
+            doubted = {name: edges[name] for name in joined if not is_sure or first is None or chosen[name][0] < first}
+            unsure = begun_anew(self._again, courses, doubted, stored)
         pairs = zip(chosen, before, strict=True)
         was = self._again.after([(way[-1][1], courses[name].between(edges[name], self._base)) for name, way in pairs])
         for name, *ways in zip(chosen, before, was, strict=True):

@@ -40,6 +40,19 @@ def test_a_late_value_that_joins_what_a_silence_parted_takes_all_of_the_past(
     assert held.state == whole.state
 
 
+@pytest.mark.parametrize(("lost", "refused"), [(25, False), (35, True)])
+def test_a_late_value_that_joins_what_a_silence_parted_takes_all_that_came_since_a_record(
+    lost: int, *, refused: bool
+) -> None:
+    """A record that is kept aside from before the silence is not enough where values behind it are gone."""
+    values = [(f"{n}-0", ["a", str(n % 7)]) for n in (*range(100, 4001, 100), *range(6000, 7901, 100))]
+    traffic = [*values, ("8000-0", ["!late", "a 5000-0 3"]), ("8100-0", ["a", "2"])]
+    held = answer(MODEL, traffic, most=1, every=30, lost=[0] * 58 + [lost], reset_after_ms=1500)
+    assert [letter.value for letter in held.dead] == [b"a 5000-0 3"] * refused
+    parts = [*values, traffic[-1]] if refused else [*values, ("5000-0", ["a", "3"]), traffic[-1]]
+    assert held.state == answer(MODEL, sorted(parts, key=lambda one: int(one[0][:-2])), reset_after_ms=1500).state
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_series_that_is_loaded_again_is_kept_aside_once_a_window(seed: int) -> None:
     """Of each there is a record from before any value of the last window, though it left memory in the midst of it."""
