@@ -147,9 +147,10 @@ class SeriesCourse:
         return self._entries[bisect_right(self._ids, after) : bisect_right(self._ids, end)]
 
     def has(self, entry: bytes) -> bool:
-        """Whether the series has anything in an entry."""
+        """Whether the series has a value in an entry, not only a reset."""
         found = EntryId.parse(entry)
-        return bisect_left(self._ids, found) < bisect_right(self._ids, found)
+        own = self._entries[bisect_left(self._ids, found) : bisect_right(self._ids, found)]
+        return any(self.name in fields[0::2] for _, fields in own)
 
     def counts_between(self, after: EntryId, ends: Iterable[EntryId]) -> list[int]:
         """How many there are after one id up to each of some others."""

@@ -11,7 +11,6 @@ import pytest
 
 import streamlstm.daemon.challengers
 import streamlstm.daemon.replay.making
-from streamlstm.daemon.replay.kept_aside import KeptAside
 from streamlstm.daemon.replay.making import Making
 from streamlstm.engine.corrected import Corrected
 from streamlstm.engine.corrections import correcting_entries
@@ -99,11 +98,6 @@ def moments_not_forgotten(patch: Patch) -> None:
     patch.setattr(Making, "_agree", lambda *_: True)
 
 
-def kept_records_not_put_right(patch: Patch) -> None:
-    """What is kept aside of a series that is corrected stays as it was."""
-    patch.setattr(KeptAside, "again", lambda *_: [])
-
-
 def challengers_not_corrected(patch: Patch) -> None:
     """A correction is made of the champion's states alone."""
     patch.setattr(streamlstm.daemon.challengers, "prepare", lambda _, parsed, __: parsed)
@@ -148,7 +142,6 @@ OF_CORRECTIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "corrections behind values not stored": ("corrections", corrections_behind_values_not_stored),
     "moments not forgotten": ("corrections", moments_not_forgotten),
     "known records not forgotten": ("corrections", known_records_not_forgotten),
-    "kept records not put right": ("corrections from checkpoints", kept_records_not_put_right),
     "letters of now not told": ("late values refused, models in roles", letters_of_now_not_told),
     "challengers not corrected": ("corrections by models in roles", challengers_not_corrected),
 }

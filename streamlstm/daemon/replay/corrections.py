@@ -84,11 +84,9 @@ def leading(parsed: Parsed) -> int:
     return max(1, together)
 
 
-def first_entry(engine: Engine, stream: str, source: Source) -> EntryId | None:
-    """The first entry that a stream retains, of those behind which states were begun."""
-    found = Past(engine, ()).take(source.read(source.begun, bytes(EntryId.parse(engine.position(stream))), 1), stream)[
-        1
-    ]
+def first_entry(engine: Engine, stream: str, source: Source, after: bytes) -> EntryId | None:
+    """The first entry that a stream retains behind an id, of those that are answered."""
+    _, found = Past(engine, ()).take(source.read(after, engine.position(stream), 1), stream)
     return EntryId.parse(found) if found else None
 
 

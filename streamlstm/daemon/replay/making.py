@@ -15,12 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 from streamlstm.daemon.replay.asking import Asking
-from streamlstm.daemon.replay.beginnings import begun_anew, is_whole, may_join
+from streamlstm.daemon.replay.beginnings import Retained, begun_anew, is_whole, may_join
 from streamlstm.daemon.replay.corrections import (
     MOST_ITEMS,
     Source,
     begun_with,
-    first_entry,
     leading,
     read_past,
     series_courses,
@@ -73,6 +72,7 @@ class Making:
         self._limit = entries.entries  # how many entries are stepped
         self._asking = Asking(engine, entries, source)
         self._reach = Reach(engine, entries.stream, source, self._asking.letters)
+        self._retained = Retained(engine, entries.stream, source)
         self._asked: dict[int, Correction] = {}  # by item; those that may yet be made
         self._series: dict[bytes, Series] = {}
 
@@ -158,11 +158,15 @@ class Making:
         """Items that ask for what was not proved."""
         return [item for item, one in self._asked.items() if one.series not in self._series]
 
-    def _joined(self) -> set[bytes]:
-        """Series that may have begun anew where they do no more, as they are put right."""
-        if self._source.follows:
-            return set()
-        return {one.series for one in self._asked.values() if may_join(self._engine, is_late=one.is_late)}
+    def _late(self) -> set[bytes]:
+        """Series that may lie otherwise behind a silence or a reset, as they are put right."""
+        each = () if self._source.follows else self._asked.values()
+        return {one.series for one in each if one.is_late or may_join(self._engine, is_late=one.is_late)}
+
+    def _may_lack(self, name: bytes, after: EntryId, *, is_sure: bool) -> bool:
+        """Whether entries may be gone that matter to a series which is stepped again from a record after an id."""
+        asked = [one for one in self._asked.values() if one.series == name]
+        return self._retained.may_lack(asked, after, is_sure=is_sure)
 
     def _firsts(self) -> dict[bytes, EntryId]:
         """The first entry that is to be corrected of each series."""
@@ -223,7 +227,10 @@ class Making:
             seen[name] = None
         asked = set(self._names())
         begun, firsts = EntryId.parse(self._source.begun), self._firsts()
-        for name in self._reach.empty({name: firsts[name] for name in seen if name in asked and name not in stored}):
+        new = {name: firsts[name] for name in seen if name in asked and name not in stored}
+        if new and not self._source.follows:
+            new = {name: entry for name, entry in new.items() if not self._may_lack(name, begun, is_sure=False)}
+        for name in self._reach.empty(new):
             self._series[name] = Series(SeriesCourse(name), [(begun, None), (firsts[name].before(), None)])
         names = [name for name in seen if name in asked and name not in self._series]
         names, self._is_too_much = self._reach.within(names, stored)
@@ -283,11 +290,10 @@ class Making:
             [(record, courses[name].between(after, edges[name])) for name, (after, record) in chosen.items()]
         )
         unsure = set[bytes]()
-        joined = chosen.keys() & self._joined()
-        if joined and not is_whole(past, after.values(), self._engine.answered(self._stream)):
-            first = first_entry(self._engine, self._stream, self._source)
-            doubted = {name: edges[name] for name in joined if not is_sure or first is None or chosen[name][0] < first}
-            unsure = begun_anew(self._again, courses, doubted, stored)
+        late = chosen.keys() & self._late()
+        if late and not is_whole(past, after.values(), self._engine.answered(self._stream)):
+            lacking = {name: edges[name] for name in late if self._may_lack(name, chosen[name][0], is_sure=is_sure)}
+            unsure = begun_anew(self._again, courses, lacking, stored)
         pairs = zip(chosen, before, strict=True)
         was = self._again.after([(way[-1][1], courses[name].between(edges[name], self._base)) for name, way in pairs])
         for name, *ways in zip(chosen, before, was, strict=True):

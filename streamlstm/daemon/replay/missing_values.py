@@ -39,5 +39,5 @@ def _is_without(one: Correction, before: Sequence[Correction], series: Series, a
         return False
     first = min([place, *(EntryId.parse(other.id) for other in before)])
     after, record = [known for known in series.known if known[0] < first][-1]
-    [way] = again.after([(record, course.between(after, place.before()))])
+    [way] = again.after([(record, course.between(after, place))])  # a reset in the same entry too
     return again.rejects(way[-1][1], (one.id, [one.series, one.value]))

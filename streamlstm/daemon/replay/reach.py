@@ -127,7 +127,7 @@ class Reach:
         """Whether the stream has more entries up to now than may be read, by what was read of it and what has come."""
         if not self._known.ends:
             return False
-        past, first = Past(self._engine, ()), first_entry(self._engine, self._stream, self._source)
+        past, first = Past(self._engine, ()), first_entry(self._engine, self._stream, self._source, self._source.begun)
         ends = [] if first is None else self._known.ends_from(first)
         count = PAGE
         while ends and not self._has_too_many_ends() and count == PAGE:

@@ -40,6 +40,22 @@ def test_a_late_value_that_joins_what_a_silence_parted_takes_all_of_the_past(
     assert held.state == whole.state
 
 
+@pytest.mark.parametrize("after", [[], [("a", "7"), ("a", "8")]])
+@pytest.mark.parametrize(("lost", "refused"), [(0, 0), (15, 1)])
+def test_a_late_value_from_before_what_is_retained_may_have_been_reset(
+    lost: int, refused: int, after: list[tuple[str, str]]
+) -> None:
+    """Where the reset behind its place is gone nobody knows of it, so nothing is put in that place."""
+    made = [(f"{n}00-0", ["b", "1"]) for n in range(1, 31)]
+    made[5], made[9] = ("600-0", ["a", "3"]), ("1000-0", ["!reset", "a"])
+    made[20:22] = [(made[20 + n][0], list(one)) for n, one in enumerate(after)] or made[20:22]
+    traffic = [*made, ("9000-0", ["!late", "a 700-0 3"]), ("9100-0", ["b", "2"])]
+    held = answer(MODEL, traffic, most=1, lost=[0] * 28 + [lost])
+    assert len(held.dead) == refused
+    oracle = Oracle(MODEL, refused={("9000-0", "!late", "a 700-0 3")} if refused else set()).feed(traffic)
+    assert_states_equal(held.state, oracle, Engine(MODEL).format)
+
+
 @pytest.mark.parametrize(("lost", "refused"), [(25, False), (35, True)])
 def test_a_late_value_that_joins_what_a_silence_parted_takes_all_that_came_since_a_record(
     lost: int, *, refused: bool
