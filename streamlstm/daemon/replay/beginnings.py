@@ -22,7 +22,7 @@ def may_join(engine: Engine, *, is_late: bool) -> bool:
     return (is_late or not engine.restarts) and any(limit not in {None, NEVER} for limit in limits)
 
 
-class Retained:
+class RetainedInput:
     """What of a stream may be gone."""
 
     def __init__(self, engine: Engine, stream: str, source: Source) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 from streamlstm.daemon.replay.asking import Asking
-from streamlstm.daemon.replay.beginnings import Retained, begun_anew, is_whole, may_join
+from streamlstm.daemon.replay.beginnings import RetainedInput, begun_anew, is_whole, may_join
 from streamlstm.daemon.replay.corrections import (
     MOST_ITEMS,
     Source,
@@ -72,7 +72,7 @@ class Making:
         self._limit = entries.entries  # how many entries are stepped
         self._asking = Asking(engine, entries, source)
         self._reach = Reach(engine, entries.stream, source, self._asking.letters)
-        self._retained = Retained(engine, entries.stream, source)
+        self._retained = RetainedInput(engine, entries.stream, source)
         self._asked: dict[int, Correction] = {}  # by item; those that may yet be made
         self._series: dict[bytes, Series] = {}
 
