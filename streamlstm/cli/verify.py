@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import secrets
+import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
 
 DEFAULT_STREAM = "values"
 MOST_MEMORY_BYTES = 128 << 20  # of records at once
+MOST_LOST = 5  # times that a server may go away while a stream is verified
+AWAY_S = 30.0  # how long each time
+PAUSE_S = 0.2
 
 
 @command("verify", short_help="Step a stream's values again and compare predictions and states, bit for bit.")
@@ -72,11 +78,11 @@ def verify(
 
     Every prediction, anomaly and dead letter up to the position of now, and every record, has to be what MODEL.onnx
     gives, to the bit. Exit status 1, and the first difference of each stream, if one is not; or if one of several
-    cannot be verified. A daemon may serve meanwhile. Give the options of `serve` that change answers as they were given
-    there. values:{0..3} is four streams, of which those without a value yet are passed over; with --json each of them
-    is a line.
+    cannot be verified. A daemon may serve meanwhile; a server that goes away for a moment is waited for. Give the
+    options of `serve` that change answers as they were given there. values:{0..3} is four streams, of which those
+    without a value yet are passed over; with --json each of them is a line.
     """
-    from streamlstm.cli.connection import resolve_redis
+    from streamlstm.cli.connection import connect, resolve_redis
     from streamlstm.cli.loading import load_model
     from streamlstm.daemon.sharing import expanded
     from streamlstm.engine import Engine
@@ -93,9 +99,10 @@ def verify(
     # Answers do not depend on how many records are in memory; what is not goes to a temporary file.
     bounded = replace(engine, max_series_memory_bytes=min(engine.max_series_memory_bytes, MOST_MEMORY_BYTES))
     has_failed, compared = False, 0
+    connect(url, names[0]).close()  # a server that is not there is not waited for
     for name in names:
         try:
-            report = _verified(url, name, source, Engine(loaded, bounded))
+            report = _insisted(url, name, lambda one: _verified(url, one, source, Engine(loaded, bounded)))
         except StoreUnavailableError:
             raise
         except StoreError as error:
@@ -110,6 +117,31 @@ def verify(
         has_failed |= report.difference is not None
     if has_failed or not compared:
         ctx.exit(EXIT_FAILURE)
+
+
+def _insisted(url: str, stream: str, verified: Callable[[str], Report]) -> Report:
+    """What comes of one stream, begun anew if its server goes away meanwhile; raises its error if it stays away."""
+    from streamlstm.cli.connection import connect
+    from streamlstm.store import Keys, check_stream
+
+    for lost in itertools.count(1):
+        try:
+            return verified(stream)
+        except StoreUnavailableError as error:
+            if lost > MOST_LOST:
+                raise
+            note(f"{error}; {stream!r} is verified anew once it answers, for which {AWAY_S:g} s are waited")
+        began_s = time.monotonic()
+        while True:
+            try:
+                with contextlib.closing(connect(url, stream)) as connection:
+                    check_stream(connection, Keys(stream))
+                break
+            except StoreUnavailableError:
+                if time.monotonic() - began_s >= AWAY_S:
+                    raise
+            time.sleep(PAUSE_S)
+    raise AssertionError("it is counted without end")
 
 
 def _verified(url: str, stream: str, source: Path | None, engine: Engine) -> Report:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from streamlstm.engine import Engine, LiveRead, Parsed, Result
 from streamlstm.models import StepModel
-from streamlstm.store import Head
+from streamlstm.store import Head, KeptRecord
 
 
 class Champions:
@@ -21,7 +21,7 @@ class Champions:
         self._of: dict[str, Engine] = {}
         self.at_work: list[Engine] = [own]  # those that have streams, or the own
 
-    def open(self, stream: str, head: Head, model: StepModel, told: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    def open(self, stream: str, head: Head, model: StepModel, told: Sequence[KeptRecord] = ()) -> None:
         """Begin a stream with its champion at the position the store holds; `told` is as of `Engine.open`."""
         engine = self._made.get(model.fingerprint)
         if engine is None:

@@ -268,6 +268,8 @@ class Daemon:
             engine = self._champions.of(stream)
             records = [None] * len(series) if engine.holds_all(stream) else self._store.load(stream, series)
             engine.admit(stream, series, records)
+            if doubtful := (window := engine.window(stream)).doubtful:
+                window.settle(engine.arena, self._store.kept(stream, [*doubtful]))
         self._lap("load")
 
     def _settle(self, stream: Stream) -> bool:

@@ -3,8 +3,9 @@
 from streamlstm.engine.ahead import Ahead, Fed, ForecastPaths, fed_steps, scored_column
 from streamlstm.engine.ahead_intervals import bounds_ahead, of_mean, one_step, returned
 from streamlstm.engine.anomalies import anomaly_threshold
-from streamlstm.engine.checkpoints import WINDOW
+from streamlstm.engine.checkpoints import WINDOW, Window, epoch_told
 from streamlstm.engine.compiled import COMPILED, WITHOUT
+from streamlstm.engine.corrected import KeptAgain
 from streamlstm.engine.corrections import (
     MOST_TEXT_BYTES,
     Correction,

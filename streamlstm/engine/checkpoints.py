@@ -3,35 +3,36 @@
 The entries of a stream are counted off in windows. The first time that a series is stepped in one, the record it had
 just before goes with the commit into the window's hash. There are two, taken in turn: so of each series there is a
 record from before any value of the last one to two windows, and what has to be read again for a correction is no more
-than two. It costs a record a window for each series in it, and the memory of two records for one. What is in the hashes
-is held against what the input gives (`daemon.replay.corrections`), so nothing rests on when they were written.
+than two. It costs a record a window for each series in it, and the memory of two records for one.
 
-A window's hash says itself where the window began (WINDOW), so that whoever serves the stream next goes on in it and
-does not keep later records in the place of those from before it. What is kept of a series leads to where it is: where a
-correction puts it elsewhere, a record of that place goes with the same commit.
+A window's hash says itself where the window began (WINDOW), so that whoever serves the stream next goes on in it, with
+another size too, and does not keep later records in the place of those from before it. What is kept of a series leads
+to where it is: a correction puts right, in the same commit, what is kept from behind the value, where it is
+(`daemon.replay.kept_aside`). So what can be corrected does not shrink, neither by that nor by a restart.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlstm.engine.corrected import Corrected
-from streamlstm.engine.series_cache import Arena
+from streamlstm.engine.corrected import Corrected, KeptAgain
+from streamlstm.engine.series_cache import NO_SLOT, Arena
 from streamlstm.engine.sorted_items import Work
-from streamlstm.models import NEVER
-from streamlstm.store import Kept
+from streamlstm.store import Head, Kept, KeptRecord
 from streamlstm.store.record import RecordFormat
-from streamlstm.store.resp import EntryId
+from streamlstm.store.resp import BEGINNING, EntryId
 
 Index = NDArray[np.int64]
+Texts = list[tuple[bytes, bytes]]
 
-WINDOW = b"!window"  # beside series' names, none of which begins so: where the window began, its size, number and epoch
+# Beside series' names, none of which begins so: where the window began, its size, how many entries came before, epoch.
+WINDOW = b"!window"
 _TOLD = re.compile(rb"([0-9]{1,18}) ([0-9]{1,18}) ([0-9]{1,18})")
 
 
@@ -44,65 +45,108 @@ class WindowHead(Protocol):
     corrected: Corrected
 
 
+def epoch_told(text: bytes) -> int | None:
+    """Of which states a hash has records, by its WINDOW; None if that says nothing."""
+    found = _TOLD.fullmatch(text)
+    return int(found[3]) if found else None
+
+
 @dataclass(slots=True)
 class Window:
     """Which of the windows one stream is in, and what is to be kept aside where the next one begins."""
 
     every: int = 0  # entries of a window; 0: nothing is kept
     epoch: int = 0  # of the stream's states: what was kept of others is not gone on with
-    number: int = -1  # of the one that the last commit was in; -1 if nobody is known to have kept records in one
-    began_ms: int = NEVER  # time of the last entry before records were kept in it; NEVER if that is not known
+    hash: int = 1  # which of the two it has
+    number: int = -1  # as series are marked that are kept in it; -1 if nobody is known to have kept records in one
+    entries: int = 0  # that came before it
+    began: EntryId = field(default_factory=lambda: EntryId.parse(BEGINNING))  # the last of them
+    doubtful: dict[bytes, int] = field(default_factory=dict)  # series that were loaded and may be kept in it, slots
 
     @classmethod
-    def taken_up(cls, told: Iterable[tuple[bytes, bytes]], every: int, epoch: int) -> Window:
-        """The window that was served last, by what the hashes say: positions, and what stands behind them."""
-        made = cls(every, epoch)
-        for position, text in told:
-            found = _TOLD.fullmatch(text)
-            size, number, of = map(int, found.groups()) if found else (0, 0, 0)
-            if every and (size, of) == (every, epoch) and number > made.number:
-                made.number, made.began_ms = number, EntryId.parse(position).time_ms
+    def taken_up(cls, told: Iterable[KeptRecord], every: int, head: Head) -> Window:
+        """The window that was served last, by what the hashes say of themselves."""
+        found = [(one, text) for one in told if (text := _TOLD.fullmatch(one.record))]
+        made = cls(every, head.epoch)
+        if found and every:
+            last, text = max(found, key=lambda one: EntryId.parse(one[0].position))
+            made.hash = last.window
+            if int(text[3]) == head.epoch:
+                made.number, made.began = 0, EntryId.parse(last.position)
+                made.entries = max(
+                    int(text[2]), head.answered - every
+                )  # no less than a whole one comes before the next
         return made
+
+    def is_over(self, answered: int) -> bool:
+        """Whether the next one begins behind so many entries."""
+        return self.number < 0 or answered - self.entries >= self.every
 
     def is_due(self, answered: int, kept_in: Index) -> bool:
         """Whether there is something to be done before series are stepped that were last kept in windows (n,)."""
-        number = answered // self.every
-        return number != self.number or bool((kept_in != number).any())
+        return self.is_over(answered) or bool((kept_in != self.number).any())
 
-    def recall(self, arena: Arena, slots: Index, times_ms: Index) -> None:
+    def recall(self, arena: Arena, names: Sequence[bytes], slots: Index, times_ms: Index) -> None:
         """Note of series that were loaded again whether they are kept in this window: who had a value in it is.
 
         `times_ms` (n,) are of their last values. What is kept twice would be no more from before the first of these.
+        Where that is of the time at which the window began, only the hash knows (`settle`).
         """
-        if self.every:
-            arena.kept_in[slots[times_ms > self.began_ms]] = self.number
+        if self.every and self.number >= 0:
+            arena.kept_in[slots[times_ms > self.began.time_ms]] = self.number
+            doubtful = np.flatnonzero(times_ms == self.began.time_ms).tolist()
+            self.doubtful = {names[number]: int(slots[number]) for number in doubtful}
 
-    def keep(self, work: Work, head: WindowHead, arena: Arena, record_format: RecordFormat) -> Kept:
+    def settle(self, arena: Arena, kept: Sequence[Sequence[KeptRecord]]) -> None:
+        """Note the same of those that are doubtful, by what is kept of each."""
+        for slot, found in zip(self.doubtful.values(), kept, strict=True):
+            if any(one.window == self.hash for one in found):
+                arena.kept_in[slot] = self.number
+        self.doubtful.clear()
+
+    def keep(self, work: Work, head: WindowHead, arena: Arena, record_format: RecordFormat) -> Kept | None:
         """The records that are kept before items are stepped: of series that have one, or that are corrected."""
-        former, self.number = self.number, head.answered // self.every
-        told = list[tuple[bytes, bytes]]()
-        if former != self.number:
-            self.began_ms = EntryId.parse(head.position).time_ms
-            told = [(WINDOW, b"%b %d %d %d" % (head.position, self.every, self.number, self.epoch))]
+        begins = self._begin(head) if self.every else None
+        made = dict[int, Texts]({self.hash: [] if begins is None else [self._told()], 1 - self.hash: []})
+        for where, one in self._corrected(work, head, begins).items():
+            made[where[0]].append((one.series, one.position + b" " + (one.record or b"")))
+        if self.every:
+            names = self._due(work, arena, {one.series for one in head.corrected.kept})
+            made[self.hash] += self._records(names, head.position, arena, record_format)
+        return Kept(begins, made) if any(made.values()) else None
+
+    def _corrected(self, work: Work, head: WindowHead, begins: int | None) -> dict[tuple[int, bytes], KeptAgain]:
+        """What is kept again of series that are corrected, by hash and series; the last of each counts."""
+        found = dict[tuple[int, bytes], KeptAgain]()
+        for one in head.corrected.kept:
+            is_due = one.window is None and self.every and not (one.is_kept and begins is None)
+            if one.entry < work.parsed.entries and (is_due or one.window not in {None, begins}):
+                found[self.hash if one.window is None else one.window, one.series] = one
+        return {where: one for where, one in found.items() if one.window is not None or one.record is not None}
+
+    def _begin(self, head: WindowHead) -> int | None:
+        """Begin the next window if it is time for that: the hash that is emptied."""
+        if not self.is_over(head.answered):
+            return None
+        self.entries = head.answered - (head.answered - self.entries) % self.every
+        self.number, self.hash, self.began = self.number + 1, 1 - self.hash, EntryId.parse(head.position)
+        return self.hash
+
+    def _told(self) -> tuple[bytes, bytes]:
+        return WINDOW, b"%b %d %d %d" % (bytes(self.began), self.every, self.entries, self.epoch)
+
+    def _due(self, work: Work, arena: Arena, corrected: Iterable[bytes]) -> dict[int, bytes]:
+        """The series of items that are to be kept, by slot; those of others that are corrected are seen to."""
         items = np.flatnonzero(work.slots >= 0)
         used, first = np.unique(work.slots[items], return_index=True)
         due = arena.kept_in[used] != self.number
         names = {slot: work.series_at(item) for slot, item in zip(used[due].tolist(), items[first[due]], strict=True)}
-        names |= {slot: name for name, slot in head.corrected.slots.items() if arena.kept_in[slot] != self.number}
-        records = self._records(names, head.position, arena, record_format)
-        return Kept(self.number % 2, former >= 0 and bool(told), [*told, *records])
+        found = (arena.find(work.parsed.stream, name) for name in corrected)
+        seen = [slot for slot in found if slot != NO_SLOT]
+        arena.kept_in[seen] = self.number
+        return {slot: name for slot, name in names.items() if slot not in seen}
 
-    def keep_restarted(self, kept: Kept, work: Work, arena: Arena, record_format: RecordFormat) -> Kept:
-        """The same with what series come to that are corrected among the items, once those are stepped."""
-        names = {int(work.slots[item]): work.series_at(item) for item in work.restarts}
-        if not names:
-            return kept
-        records = self._records(names, work.parsed.position, arena, record_format)
-        return replace(kept, records=[*kept.records, *records])
-
-    def _records(
-        self, names: Mapping[int, bytes], position: bytes, arena: Arena, record_format: RecordFormat
-    ) -> list[tuple[bytes, bytes]]:
+    def _records(self, names: Mapping[int, bytes], position: bytes, arena: Arena, record_format: RecordFormat) -> Texts:
         """The records that series have in slots, as they are kept; one that begins has none."""
         slots = np.array(list(names), np.int64)
         arena.kept_in[slots] = self.number
@@ -112,19 +156,10 @@ class Window:
 
 def keep_aside(
     works: Sequence[Work], heads: Mapping[str, WindowHead], arena: Arena, record_format: RecordFormat
-) -> list[Kept]:
+) -> list[Kept | None]:
     """What each stream's part of a batch keeps before it is stepped."""
     each = [(work, heads[work.parsed.stream]) for work in works]
-    return [head.window.keep(work, head, arena, record_format) for work, head in each]
-
-
-def keep_restarted(
-    kept: Sequence[Kept],
-    works: Sequence[Work],
-    heads: Mapping[str, WindowHead],
-    arena: Arena,
-    record_format: RecordFormat,
-) -> list[Kept]:
-    """The same with what each keeps once it is stepped."""
-    each = [(one, work, heads[work.parsed.stream]) for one, work in zip(kept, works, strict=False)]
-    return [head.window.keep_restarted(one, work, arena, record_format) for one, work, head in each]
+    return [
+        head.window.keep(work, head, arena, record_format) if head.window.every or head.corrected.kept else None
+        for work, head in each
+    ]

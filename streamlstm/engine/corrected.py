@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,24 @@ from streamlstm.store.resp import Texts
 Index = NDArray[np.int64]
 
 
+class KeptAgain(NamedTuple):
+    """What is to be kept aside of a series that is corrected, by one of the next entries or before them."""
+
+    entry: int  # as soon as this one is stepped; later ones count
+    series: bytes
+    window: int | None  # the hash it lies in; None: it is from just before the next entries, for the window of then
+    position: bytes
+    record: bytes | None  # None: the series has no value there
+    is_kept: bool = False  # whether the window of now has one already
+
+
 @dataclass(slots=True)
 class Corrected:
     """Of one stream, for its next batch. `Parsed.restarts` are in the midst of it, of series that are among these."""
 
     records: Mapping[bytes, bytes | None] = field(default_factory=dict)  # None: the series begins anew
     begun: int = 0  # of these series, how many had no record
+    kept: Sequence[KeptAgain] = ()  # in order
     slots: Mapping[bytes, int] = field(default_factory=dict)  # where they are
 
     def place(self, arena: Arena, record_format: RecordFormat, stream: str) -> Index:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -33,6 +34,7 @@ class Correction(NamedTuple):
     value: bytes
     is_late: bool
     number: int | None = None  # which of the series' values in the entry; None where it has to have one only
+    is_missing: bool = False  # whether the value is, or a part of it
 
     @property
     def place(self) -> Place:
@@ -72,9 +74,10 @@ def read_correction(item: About, features: int) -> Correction | Flaw:
         return not_corrected(f"the entry {found} does not lie before the correction, {own.decode()}")
     numbers = read_numbers(value, features)
     flaw = not_corrected(f"the value given is wrong: {numbers.text}") if isinstance(numbers, Flaw) else None
+    is_missing = not isinstance(numbers, Flaw) and any(map(math.isnan, numbers))
     if sign and (command == LATE or len(which) > MOST_DIGITS or not which.isdigit() or not int(which)):
         flaw = not_corrected("behind the # of an id stands which value it is, from 1 on, and nothing of a late one")
-    return flaw or Correction(series, bytes(found), value, command == LATE, int(which) if sign else None)
+    return flaw or Correction(series, bytes(found), value, command == LATE, int(which) if sign else None, is_missing)
 
 
 def correcting_entries(parsed: Parsed) -> list[int]:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from streamlstm.common import EngineSettings
 from streamlstm.engine.anomalies import AnomalyFinder, anomaly_threshold
 from streamlstm.engine.answers import Answers
-from streamlstm.engine.checkpoints import Window, keep_aside, keep_restarted
-from streamlstm.engine.corrected import Corrected, place_corrected
+from streamlstm.engine.checkpoints import Window, keep_aside
+from streamlstm.engine.corrected import Corrected, KeptAgain, place_corrected
 from streamlstm.engine.dead_letters import write_letters
 from streamlstm.engine.effort import Effort
 from streamlstm.engine.few import ONE_STREAM, FewPath
@@ -37,7 +37,7 @@ from streamlstm.engine.stepping import InThreads, Stepper
 from streamlstm.engine.threads import Threads
 from streamlstm.engine.warm import take_warm
 from streamlstm.models import NEVER, Gaps, StepModel, as_stored, missing_policy
-from streamlstm.store import Commit, DeadLetter, Head, LiveCommit
+from streamlstm.store import Commit, DeadLetter, Head, KeptRecord, LiveCommit
 from streamlstm.store.record import Extras, RecordFormat, Records
 from streamlstm.store.resp import find_slots, write_numbers
 
@@ -83,13 +83,13 @@ class Engine:
         self._heads: dict[str, StreamHead] = {}
         self._keys: dict[bytes, int] = {}  # numbers in the table of the streams that were ever opened
 
-    def open(self, stream: str, head: Head, told: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    def open(self, stream: str, head: Head, told: Sequence[KeptRecord] = ()) -> None:
         """Begin a stream at the position the store holds; forgets what was cached of it.
 
         `told` is what was kept aside last, by `checkpoints.WINDOW`.
         """
         self.forget(stream)
-        window = Window.taken_up(told, self.checkpoint_every, head.epoch)
+        window = Window.taken_up(told, self.checkpoint_every, head)
         self._heads[stream] = StreamHead(head.position, head.answered, head.series, window=window)
         self.know(stream)
 
@@ -175,17 +175,23 @@ class Engine:
                 unknown[parsed.stream] = [*found.beginners, *found.others]
         return unknown
 
-    def correct(self, stream: str, records: Mapping[bytes, bytes | None], begun: int) -> None:
+    def correct(
+        self, stream: str, records: Mapping[bytes, bytes | None], begun: int, kept: Sequence[KeptAgain] = ()
+    ) -> None:
         """Have series go on from other records, or begin anew, with the next batch; they are stored by its commit.
 
-        So many of these series had no record.
+        So many of these series had no record. What is kept aside of them is put right in the same commit.
         """
-        self._heads[stream].corrected = Corrected(records, begun)
+        self._heads[stream].corrected = Corrected(records, begun, kept)
 
     @property
     def restarts(self) -> bool:
         """Whether a series can go on from another record in the midst of a batch (`Parsed.restarts`)."""
         return not self._skips
+
+    def window(self, stream: str) -> Window:
+        """Which records are kept aside."""
+        return self._heads[stream].window
 
     def known(self, stream: str) -> KnownRecords:
         """Records that series had a while ago; forgotten when the stream is opened anew."""
@@ -218,7 +224,7 @@ class Engine:
             for i, reason in wrong.items():
                 head.unreadable[stored[i][0]] = f"the stored state was {reason}; the series began anew"
             slots = self.arena.put(stream, [name for name, _ in stored], rows)
-            head.window.recall(self.arena, slots, self.format.header(rows)["time_ms"])
+            head.window.recall(self.arena, [name for name, _ in stored], slots, self.format.header(rows)["time_ms"])
             head.begun = np.concatenate([head.begun, slots[list(wrong)]])
 
     def step(self, batch: Sequence[Parsed]) -> list[Result]:
@@ -228,12 +234,11 @@ class Engine:
         results' records are read from memory that changes with the next call.
         """
         works = [self._work(parsed) for parsed in batch]
-        kept = keep_aside(works, self._heads, self.arena, self.format) if self.checkpoint_every else ()
+        kept = keep_aside(works, self._heads, self.arena, self.format)
         few = self._few.step(works[0], self.arena) if len(works) == 1 else None
         offsets, answers = (ONE_STREAM, few) if few is not None else self._step(works)
-        kept = keep_restarted(kept, works, self._heads, self.arena, self.format) if kept else ()
         results = [self._result(number, work, offsets, answers) for number, work in enumerate(works)]
-        for result, records in zip(results, kept, strict=False):
+        for result, records in zip(results, kept, strict=True):
             result.commit.kept = records
         return results
 

@@ -146,6 +146,17 @@ class SeriesCourse:
         """Those after one id up to another."""
         return self._entries[bisect_right(self._ids, after) : bisect_right(self._ids, end)]
 
+    def has(self, entry: bytes) -> bool:
+        """Whether the series has a value in an entry, not only a reset."""
+        found = EntryId.parse(entry)
+        own = self._entries[bisect_left(self._ids, found) : bisect_right(self._ids, found)]
+        return any(self.name in fields[0::2] for _, fields in own)
+
+    def counts_between(self, after: EntryId, ends: Iterable[EntryId]) -> list[int]:
+        """How many there are after one id up to each of some others."""
+        first = bisect_right(self._ids, after)
+        return [bisect_right(self._ids, end) - first for end in ends]
+
     def waits_between(self, after: EntryId, end: EntryId, gaps: Gaps) -> int:
         """How many steps wait for the one before where what is between two ids is stepped."""
         if gaps == NO_GAPS:
@@ -178,29 +189,36 @@ class Again:
         """`engine` has the model and the settings."""
         self._engine = Engine(engine.model, replace(engine.settings, max_series=_NO_LIMIT))
 
-    def after(self, courses: Sequence[tuple[bytes | None, Sequence[Entry]]]) -> list[list[Known]]:
+    def after(
+        self, courses: Sequence[tuple[bytes | None, Sequence[Entry]]], told: Sequence[Iterable[int]] | None = None
+    ) -> list[list[Known]]:
         """Records of each of some courses of one series, from the one it begins with: some on the way, and the last.
 
-        None is that of a series without a value. Courses are stepped beside each other.
+        None is that of a series without a value. Courses are stepped beside each other. Of each, records are `told`
+        behind so many entries too.
         """
         made = list[list[Known]]()
+        asked = told or [()] * len(courses)
         for first in range(0, len(courses), BESIDE):
-            made += self._beside(courses[first : first + BESIDE])
+            made += self._beside(courses[first : first + BESIDE], asked[first : first + BESIDE])
         return made
 
-    def _beside(self, courses: Sequence[tuple[bytes | None, Sequence[Entry]]]) -> list[list[Known]]:
+    def _beside(
+        self, courses: Sequence[tuple[bytes | None, Sequence[Entry]]], asked: Sequence[Iterable[int]]
+    ) -> list[list[Known]]:
         """The same of so many that a batch has some entries of each."""
         names, again = [b"%d" % number for number in range(len(courses))], self._engine
         stored = {name: record for name, (record, _) in zip(names, courses, strict=True) if record is not None}
         made: list[list[Known]] = [[] for _ in courses]
         again.open(_STREAM, replace(BEFORE_ANYTHING, series=len(stored)))
-        ways = [_told(course, again.gaps) for _, course in courses]
+        ways = _in_turns(courses, again.gaps, asked)
         at, each = [0] * len(courses), max(1, ENTRIES_AT_ONCE // len(courses))
-        for turn in range(len(_TOLD) + 1):
+        for turn in range(len(ways[0]) if ways else 0):
             while entries := self._next(names, courses, at, [way[turn] for way in ways], each):
                 self._step(entries, stored)
             for number, (_, course) in enumerate(courses):
-                if turn < len(_TOLD) and ways[number][turn] > 0 and ways[number][turn] not in ways[number][:turn]:
+                is_end = turn == len(ways[0]) - 1
+                if not is_end and ways[number][turn] > 0 and ways[number][turn] not in ways[number][:turn]:
                     last = EntryId.parse(course[ways[number][turn] - 1][0])
                     made[number].append((last, stored.get(names[number])))
         for number, (record, course) in enumerate(courses):
@@ -223,18 +241,35 @@ class Again:
             found += [(entry, _as(names[number], fields)) for entry, fields in course[first : at[number]]]
         return found
 
-    def _step(self, entries: Sequence[Entry], stored: dict[bytes, bytes]) -> None:
-        """Step entries, which are put into the records."""
-        again, first = self._engine, 0
+    def rejects(self, record: bytes | None, entry: Entry) -> bool:
+        """Whether what an entry has of one series becomes a dead letter, where the series has such a record."""
+        name, fields = b"0", entry[1]
+        self._engine.open(_STREAM, replace(BEFORE_ANYTHING, series=int(record is not None)))
+        return self._step([(entry[0], _as(name, fields))], {} if record is None else {name: record}) > 0
+
+    def _step(self, entries: Sequence[Entry], stored: dict[bytes, bytes]) -> int:
+        """Step entries, which are put into the records; how many dead letters they make."""
+        again, first, dead = self._engine, 0, 0
         while first < len(entries):
             batch = again.parse(encode_read({_STREAM: entries[first:]}))
             for unknown in again.begin(batch).values():
                 again.admit(_STREAM, unknown, [stored.get(name) for name in unknown])
             [result] = again.step(batch)
             first += result.entries
+            dead += len(result.commit.dead)
             for name in result.commit.removed:
                 stored.pop(name, None)
             stored.update(zip(result.commit.names, result.commit.records, strict=True))
+        return dead
+
+
+def _in_turns(
+    courses: Sequence[tuple[bytes | None, Sequence[Entry]]], gaps: Gaps, asked: Sequence[Iterable[int]]
+) -> list[list[int]]:
+    """Behind how many entries each course stands at the end of each turn: where its records are told, then its end."""
+    ways = [sorted([*_told(course, gaps), *more]) for (_, course), more in zip(courses, asked, strict=True)]
+    most = max(map(len, ways), default=0)
+    return [[*way, *[way[-1]] * (most - len(way))] for way in ways]
 
 
 def _told(course: Sequence[Entry], gaps: Gaps) -> list[int]:

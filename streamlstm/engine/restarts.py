@@ -63,7 +63,7 @@ class Restarts(NamedTuple):
         last = self._before(schedule.reset, np.full(len(schedule.reset), self._most))
         chosen = (last >= 0) & ~self.anew[last]
         arena.scatter(schedule.reset[chosen], self.rows[last[chosen]])
-        arena.begin_anew(self.slots)
+        arena.give_up_copies(self.slots)
 
     @property
     def _most(self) -> int:

@@ -9,6 +9,7 @@ from streamlstm.store.base import (
     DeadLetter,
     Head,
     Kept,
+    KeptRecord,
     LiveCommit,
     Store,
     Tail,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,9 +81,16 @@ class Anomalies:
 class Kept:
     """Records to be kept aside, each behind the position it belongs to and a blank (`engine.checkpoints`)."""
 
-    window: int  # which of the two hashes they go to
-    begins: bool  # whether that is emptied first
-    records: Sequence[tuple[bytes, bytes]]
+    begins: int | None  # which of the two hashes is emptied first
+    records: Mapping[int, Sequence[tuple[bytes, bytes]]]  # by the hash they go to
+
+
+class KeptRecord(NamedTuple):
+    """A record that was kept aside, or what a hash says of itself."""
+
+    window: int  # which of the two hashes it lies in
+    position: bytes  # that it belongs to
+    record: bytes  # b"" where the series had none
 
 
 @dataclass(kw_only=True)  # frozen ones take three times as long to make
@@ -228,8 +235,8 @@ class Store(Protocol):
         `beat` is called now and then while they are read.
         """
 
-    def kept(self, stream: str, names: Sequence[bytes]) -> list[list[tuple[bytes, bytes]]]:
-        """Of each series, positions and the records it had there, the newest first; sees every commit sent before."""
+    def kept(self, stream: str, names: Sequence[bytes]) -> list[list[KeptRecord]]:
+        """Of each series the records that are kept aside, the newest first; sees every commit sent before."""
 
     def scan(self, stream: str, cursor: bytes, count: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         """About `count` series with their records from a cursor on, b"0" at first, and the cursor of the next ones.

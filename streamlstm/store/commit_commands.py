@@ -122,10 +122,10 @@ class FlightPacker:
         return parts, commands
 
     def _pack_kept(self, kept: Kept, parts: list[bytes]) -> int:
-        key = self._keys.checkpoints(kept.window)
-        packed = [pack("DEL", key)] if kept.begins else []
-        if kept.records:
-            packed.append(pack("HSET", key, *(part for record in kept.records for part in record)))
+        packed = [] if kept.begins is None else [pack("DEL", self._keys.checkpoints(kept.begins))]
+        for window, records in kept.records.items():
+            if records:
+                packed.append(pack("HSET", self._keys.checkpoints(window), *(part for one in records for part in one)))
         parts += packed
         return len(packed)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streamlstm.errors import StoreError, StoreUnavailableError
-from streamlstm.store.base import Anomalies, ChallengerHead, Commit, DeadLetter, Head, Tail
+from streamlstm.store.base import Anomalies, ChallengerHead, Commit, DeadLetter, Head, KeptRecord, Tail
 from streamlstm.store.dead_letters import About, letters_about, nothing
 from streamlstm.store.kept_records import kept_of
 from streamlstm.store.resp import BEGINNING, EntryId, encode_read
@@ -188,9 +188,9 @@ class MemoryStore:
     ) -> Mapping[About, str]:
         return letters_about(names, [letter.stored() for letter in self._reach(stream).dead])
 
-    def kept(self, stream: str, names: Sequence[bytes]) -> list[list[tuple[bytes, bytes]]]:
+    def kept(self, stream: str, names: Sequence[bytes]) -> list[list[KeptRecord]]:
         held = self._reach(stream).kept
-        return [kept_of(window.get(name) for window in held.values()) for name in names]
+        return [kept_of((number, window.get(name)) for number, window in held.items()) for name in names]
 
     def read(self, stream: str, after: bytes, end: bytes, count: int) -> bytes:
         held = self._reach(stream)
@@ -311,8 +311,8 @@ def _apply(held: MemoryStream, commit: Commit) -> None:
         held.anomaly_ids.extend(commit.anomalies.ids)
         held.anomalies.extend(_entries(commit.anomalies))
     if commit.kept is not None:
-        before = {} if commit.kept.begins else held.kept.get(commit.kept.window, {})
-        held.kept = {**held.kept, commit.kept.window: {**before, **dict(commit.kept.records)}}
+        left = {window: one for window, one in held.kept.items() if window != commit.kept.begins}
+        held.kept = left | {at: {**left.get(at, {}), **dict(new)} for at, new in commit.kept.records.items() if new}
     held.dead.extend(commit.dead)
     if commit.most_dead is not None:
         del held.dead[: max(0, len(held.dead) - commit.most_dead)]

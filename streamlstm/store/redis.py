@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from streamlstm.errors import StoreError, StoreForbidsError, StoreRefusesError, StoreUnavailableError
-from streamlstm.store.base import Commit, Head, Tail
+from streamlstm.store.base import Commit, Head, KeptRecord, Tail
 from streamlstm.store.commit import CommitConnection
 from streamlstm.store.dead_letters import Letters, Refused, nothing
 from streamlstm.store.kept_records import read_kept
@@ -153,7 +153,7 @@ class RedisStore:
         keys = Keys(stream)
         return self._letters.setdefault(stream, Letters(keys, names)).read(self._after_commits(keys), beat)
 
-    def kept(self, stream: str, names: Sequence[bytes]) -> list[list[tuple[bytes, bytes]]]:
+    def kept(self, stream: str, names: Sequence[bytes]) -> list[list[KeptRecord]]:
         """HMGET of both."""
         keys = Keys(stream)
         return read_kept(self._after_commits(keys), keys, names)

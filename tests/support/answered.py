@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from bisect import bisect_right
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import partial
 
 from streamlstm.common import EngineSettings
@@ -28,14 +28,14 @@ def answer(
     every: int = 0,
     lost: Sequence[int] = (),
     limit: int = MOST_ENTRIES,
-    restarts: Container[bytes] = (),
+    restarts: Container[bytes] | Mapping[bytes, int] = (),
     **options: object,
 ) -> MemoryStream:
     """What comes of entries, read in batches of random size or so many; some records are evicted between them.
 
     With records kept aside `every` so many entries, the input retains twice as many, and nothing else is remembered.
     Behind each batch in turn so many of the first entries are `lost`, and up to `limit` are read again. Behind some
-    entries another process goes on.
+    entries another process goes on, which keeps records aside as often as these say, or as before.
     """
     rng, server = random.Random(seed), MemoryServer()
     sizes = itertools.chain(most, itertools.repeat(most[-1])) if isinstance(most, Sequence) else itertools.repeat(most)
@@ -59,6 +59,8 @@ def answer(
             break
         for stream, names in engine.begin(batch).items():
             engine.admit(stream, names, store.load(stream, names))
+            if doubtful := (window := engine.window(stream)).doubtful:
+                window.settle(engine.arena, store.kept(stream, [*doubtful]))
         for result in engine.step(batch):
             store.send_commit(result.commit)
             assert store.receive_commit("values"), "nobody else commits here"
@@ -68,7 +70,8 @@ def answer(
             del held.ids[:gone], held.fields[:gone]
             engine.known("values").forget(b"a")
         if cursor in restarts:
-            engine = _opened(model, settings, store, every)
+            again = restarts[cursor] if isinstance(restarts, Mapping) else every
+            engine = _opened(model, settings, store, again)
         gone = next(losing, 0)
         del held.ids[:gone], held.fields[:gone]
     assert engine.series("values") == len(server.stream("values").state)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from streamlstm.daemon.sharing.leases import Member, Roll
-from streamlstm.store.base import Commit, Head, Tail
+from streamlstm.store.base import Commit, Head, KeptRecord, Tail
 from streamlstm.store.dead_letters import Refused, nothing
 from streamlstm.store.memory import MemoryStore
 from support.memory_leases import LeaseServer, MemoryLeases
@@ -90,7 +90,7 @@ class FaultyStore:
         """May fail."""
         return self._call("letters", self._store.letters, stream, names, beat)
 
-    def kept(self, stream: str, names: Sequence[bytes]) -> list[list[tuple[bytes, bytes]]]:
+    def kept(self, stream: str, names: Sequence[bytes]) -> list[list[KeptRecord]]:
         """May fail."""
         return self._call("kept", self._store.kept, stream, names)
 

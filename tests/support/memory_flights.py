@@ -16,7 +16,7 @@ import hiredis
 
 import streamlstm.store.memory
 from streamlstm.errors import StoreError, StoreUnavailableError
-from streamlstm.store.base import Commit, DeadLetter, Head
+from streamlstm.store.base import Commit, DeadLetter, Head, KeptRecord
 from streamlstm.store.commit import CommitConnection
 from streamlstm.store.dead_letters import Refused, nothing
 from streamlstm.store.keys import Keys
@@ -251,7 +251,7 @@ class FlightStore(MemoryStore):
             self._flights[stream].receive_early()
         return super().letters(stream, names, beat)
 
-    def kept(self, stream: str, names: Sequence[bytes]) -> list[list[tuple[bytes, bytes]]]:
+    def kept(self, stream: str, names: Sequence[bytes]) -> list[list[KeptRecord]]:
         """After what was sent."""
         if self._flights[stream].flight is not None:
             self._flights[stream].receive_early()

@@ -107,7 +107,7 @@ class Oracle:
         name, place, value = ["", "", "", *text.rsplit(" ", 2)][-3:]
         place, sign, which = place.partition("#")
         try:
-            number, entry = float(value.replace("_", "?").encode("ascii")), _order(place)
+            number, entry = float((value or "nan").replace("_", "?").encode("ascii")), _order(place)
         except ValueError:
             return False
         is_numbered = re.fullmatch("[0-9]{1,9}", which) and int(which) and command != "!late"
@@ -120,6 +120,7 @@ class Oracle:
             return False
         there = [fields for known, fields in self.history if _order(known) == entry and name in fields[0::2]]
         late = self.late.get((name, entry))
+        is_new = late is None
         if entry <= self.begun:
             return True  # of no effect
         if command == "!late" and not there:
@@ -143,9 +144,15 @@ class Oracle:
                 pair for pair in pairs if pair[0] in {name, "!warm"} or (pair[0] == "!reset" and pair[1] in {name, "*"})
             ]
             again.feed([(known, [part for pair in mine for part in pair])])
-        self.series.pop(name, None)
-        self.series |= {one: series for one, series in again.series.items() if one == name}
-        return True
+        added = (f"{entry[0]}-{entry[1]}", late or [])
+        is_made = not (is_new and math.isnan(number) and (added[0], *added[1]) in again.dead)
+        if is_made:
+            self.series.pop(name, None)
+            self.series |= {one: series for one, series in again.series.items() if one == name}
+        else:
+            self.history.remove(added)
+            del self.late[name, entry]
+        return is_made
 
     def _reset(self, name: str) -> None:
         if name == "*":

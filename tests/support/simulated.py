@@ -137,13 +137,13 @@ KINDS = {
     "corrections and lost input": Kind(
         expected=("lost input", "lost unread input", "corrections refused", "removed idle"),
         faults=Faults(lose_input=0.04, rewind=0.0),
-        options={"corrected": 0.3, "odd": 0.0, "idle_ms": 10_000},
+        options={"corrected": 0.3, "odd": 0.0, "idle_ms": 10_000, "parted": True},
     ),
     "corrections from checkpoints": Kind(
         expected=(*_around("kept"), "lost input", "corrections refused", "rewind"),
         seeds=20,
         faults=Faults(lose_input=0.04, snapshot=0.1),
-        options={"corrected": 0.3, "odd": 0.0, "checkpoint_every": 7},
+        options={"corrected": 0.3, "odd": 0.0, "checkpoint_every": 7, "idle_ms": 10_000, "parted": True},
     ),
     "corrections by models in roles": Kind(
         expected=(*STORE, *ROLES, "rewind"), seeds=15, faults=PROMOTIONS, options={"tried": 3, "corrected": 0.3}

@@ -61,6 +61,7 @@ class Simulation:
     odd: float = 0.15
     warm: float = 0.0  # share of entries that are stepped and not answered
     corrected: float = 0.0
+    parted: bool = False  # whether a series has long silences, and late values in their midst
     late: str = "correct"
     checkpoint_every: int = 0
     idle_ms: int | None = None
@@ -81,7 +82,7 @@ class Simulation:
         self.happened: Counter[str] = Counter()
         self.snapshots: list[dict[str, MemoryStream]] = []
         self.served = {"streams": self.streams, "late": self.late, "checkpoint_every": self.checkpoint_every}
-        shares = {"odd": self.odd, "warm": self.warm, "corrected": self.corrected}
+        shares = {"odd": self.odd, "warm": self.warm, "corrected": self.corrected, "parted": self.parted}
         self.traffic = {
             stream: entries(self.seed * 31 + number, self.entries_per_stream, series=6, **shares)
             for number, stream in enumerate(self.streams)

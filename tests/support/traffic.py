@@ -19,10 +19,12 @@ def entries(
     level: int = 0,
     warm: float = 0.0,
     corrected: float = 0.0,
+    parted: bool = False,
 ) -> list[tuple[str, list[str]]]:
     """Entries (id, fields); of items a share is `odd` (missing, rubbish or resets), of entries a share `warm`.
 
-    `corrected` is the share of entries that correct values of others; some that do nothing else come in a row.
+    `corrected` is the share of entries that correct values of others; some that do nothing else come in a row. With
+    `parted` one series is silent for fourteen steps at a time.
     """
     rng = random.Random(seed)
     made: list[tuple[str, list[str]]] = []
@@ -35,6 +37,7 @@ def entries(
             alone -= 1
             made.append((f"{number * step_ms}-0", [*_correction(rng, made), *_correction(rng, made)]))
             continue
+        fields += _parted(rng, number, step_ms) if parted else []
         for _ in range(rng.choice((1, 1, 1, 2, 5, 12))):
             name = f"s{rng.randrange(series)}" if rng.random() < 0.7 else "hot"
             fields += _item(rng, name, features) if rng.random() < odd else [name, _value(rng, features, level)]
@@ -46,6 +49,15 @@ def entries(
             fields[at:at] = _correction(rng, made)
         made.append((f"{number * step_ms}-0", fields))
     return made
+
+
+def _parted(rng: random.Random, number: int, step_ms: int) -> list[str]:
+    """The next of three values of a series that is silent then; and one that comes late, in the midst of that."""
+    turn = number % 16
+    if turn in {1, 2, 3}:
+        return ["quiet", _value(rng, 1)]
+    late = (number - turn - 6) * step_ms + step_ms // 2
+    return ["!late", f"quiet {late}-0 {_value(rng, 1)}"] if turn in {4, 5} and late > 0 else []
 
 
 def _warm_text(rng: random.Random, own_ms: int) -> str:

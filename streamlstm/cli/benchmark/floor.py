@@ -22,7 +22,7 @@ from streamlstm.daemon.telemetry import Metrics
 from streamlstm.engine import Engine
 from streamlstm.errors import StoreError
 from streamlstm.models import Model
-from streamlstm.store import BLOCK_MS, Commit, FlightPacker, Head, Keys, RedisStore, Refused, Store, Tail
+from streamlstm.store import BLOCK_MS, Commit, FlightPacker, Head, KeptRecord, Keys, RedisStore, Refused, Store, Tail
 from streamlstm.store.resp import pack
 
 RECEIVE_BYTES = 1 << 20
@@ -116,7 +116,7 @@ class RecordingStore:
         """Nothing is corrected."""
         raise NotImplementedError
 
-    def kept(self, stream: str, names: Sequence[bytes]) -> list[list[tuple[bytes, bytes]]]:
+    def kept(self, stream: str, names: Sequence[bytes]) -> list[list[KeptRecord]]:
         """Nothing is corrected."""
         raise NotImplementedError
 

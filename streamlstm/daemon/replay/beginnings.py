@@ -1,14 +1,17 @@
 """Series that began anew: any past leads to the record of now, so that record does not prove what there was before.
 
 Where a value is put right in that past, the series goes on as it is. But a value that comes late may lie in the silence
-that the series began anew after, which is none any more then: so what was before that has to be known.
+that the series began anew after, which is none any more then: so what was before that has to be known. And it may lie
+before a reset, which has to be known too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 
-from streamlstm.engine import Again, Engine, Past, SeriesCourse
+from streamlstm.daemon.replay.corrections import Source, first_entry
+from streamlstm.engine import Again, Correction, Engine, Past, SeriesCourse
 from streamlstm.models import NEVER
 from streamlstm.store.resp import BEGINNING, EntryId
 
@@ -17,6 +20,28 @@ def may_join(engine: Engine, *, is_late: bool) -> bool:
     """Whether a correction may leave a silence too short for its series to begin anew."""
     limits = (engine.settings.idle_after_ms, engine.settings.reset_after_ms, engine.gaps.longest_ms)
     return (is_late or not engine.restarts) and any(limit not in {None, NEVER} for limit in limits)
+
+
+class RetainedInput:
+    """What of a stream may be gone."""
+
+    def __init__(self, engine: Engine, stream: str, source: Source) -> None:
+        self._engine, self._stream, self._source = engine, stream, source
+
+    @cached_property
+    def first(self) -> EntryId | None:
+        """The first entry that is there."""
+        return first_entry(self._engine, self._stream, self._source, BEGINNING)
+
+    def may_lack(self, asked: Sequence[Correction], after: EntryId, *, is_sure: bool) -> bool:
+        """Whether entries may be gone that matter to a series, from a record after an id, which it is sure to have had.
+
+        All behind what is corrected matter, as they may reset it; and where that may join, all behind the record.
+        """
+        if self.first is None or any(EntryId.parse(one.id) < self.first for one in asked):
+            return True
+        may_any_join = any(may_join(self._engine, is_late=one.is_late) for one in asked)
+        return may_any_join and not (is_sure and after >= self.first)
 
 
 def is_whole(past: Past, after: Collection[bytes], answered: int) -> bool:

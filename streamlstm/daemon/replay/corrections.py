@@ -32,7 +32,7 @@ from streamlstm.engine import (
     corrections_in,
     read_correction,
 )
-from streamlstm.store import Refused
+from streamlstm.store import KeptRecord, Refused
 from streamlstm.store.resp import BEGINNING, EntryId
 
 PAGE = 4_096  # entries of one read
@@ -52,7 +52,7 @@ class Source:
     follows: bool = False  # whether the letters say what was made of the entry already
     most_entries: int | None = MOST_ENTRIES
     takes_late: bool = True  # whether values that come late are put in their place
-    kept: Callable[[Sequence[bytes]], Sequence[Sequence[tuple[bytes, bytes]]]] | None = None  # as `Store.kept`
+    kept: Callable[[Sequence[bytes]], Sequence[Sequence[KeptRecord]]] | None = None  # as `Store.kept`
 
 
 def cut(parsed: Parsed, *, among_values: bool) -> Parsed:
@@ -82,6 +82,12 @@ def leading(parsed: Parsed) -> int:
     while together < min(parsed.entries, MOST_TOGETHER) and asked[together] == parsed.counts[together]:
         together += 1
     return max(1, together)
+
+
+def first_entry(engine: Engine, stream: str, source: Source, after: bytes) -> EntryId | None:
+    """The first entry that a stream retains behind an id, of those that are answered."""
+    _, found = Past(engine, ()).take(source.read(after, engine.position(stream), 1), stream)
+    return EntryId.parse(found) if found else None
 
 
 def begun_with(source: Source, names: Sequence[bytes]) -> dict[bytes, bytes]:

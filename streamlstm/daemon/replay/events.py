@@ -19,11 +19,17 @@ class Event:
     end: EntryId  # of the last entry before it
     asked: list[Correction]
     way: Sequence[Known] = ()  # records the series has on the way there; the last is that before the entry's values
+    begin: Known | None = None  # of that way
 
     @property
     def record(self) -> bytes | None:
         """That of the series just before the entry's values."""
         return self.way[-1][1]
+
+    def at(self, place: EntryId) -> bytes | None:
+        """That after an entry behind the first that is corrected, which was asked for to be told."""
+        assert self.begin is not None, "it was stepped"
+        return [record for entry, record in (self.begin, *self.way) if entry <= place][-1]
 
     @property
     def first(self) -> EntryId:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 from streamlstm.daemon.replay.asking import Asking
-from streamlstm.daemon.replay.beginnings import begun_anew, is_whole, may_join
+from streamlstm.daemon.replay.beginnings import RetainedInput, begun_anew, is_whole, may_join
 from streamlstm.daemon.replay.corrections import (
     MOST_ITEMS,
     Source,
@@ -25,6 +25,8 @@ from streamlstm.daemon.replay.corrections import (
     series_courses,
 )
 from streamlstm.daemon.replay.events import Event, Series
+from streamlstm.daemon.replay.kept_aside import KeptAside
+from streamlstm.daemon.replay.missing_values import WHY, without_past
 from streamlstm.daemon.replay.reach import Reach
 from streamlstm.engine import (
     Again,
@@ -63,13 +65,14 @@ class Making:
         self._stream, self._own = entries.stream, entries.ids[0]
         self._base = EntryId.parse(engine.position(entries.stream))
         self._known = engine.known(entries.stream)
-        self._kept: dict[bytes, list[Known]] = {}  # aside, in order
+        self._aside = KeptAside(engine, entries.stream, source)
         self._is_too_much = False  # to be read again
         self.is_parted = False  # whether entries are left because one of them asks for what cannot be made
         self._leading = leading(entries)
         self._limit = entries.entries  # how many entries are stepped
         self._asking = Asking(engine, entries, source)
         self._reach = Reach(engine, entries.stream, source, self._asking.letters)
+        self._retained = RetainedInput(engine, entries.stream, source)
         self._asked: dict[int, Correction] = {}  # by item; those that may yet be made
         self._series: dict[bytes, Series] = {}
 
@@ -87,6 +90,10 @@ class Making:
                 if entry >= self._leading and self._is_behind(found.series, item):
                     self._end_before(entry)
                     break
+                if found.is_late and found.is_missing and not self._source.follows:  # alone (`missing_values`)
+                    self._end_before(max(1, entry))
+                    if entry:
+                        break
                 self._asked[item] = found
             self._entries.corrections[item] = flaw
         if self._asked:
@@ -132,6 +139,9 @@ class Making:
             self._end_before(max(1, min(map(self._entry_of, left))))
             if self._limit == 1:
                 self._refuse_what_is_left(stored)
+        if self._limit == 1 and not self._source.follows:
+            missing = without_past(list(self._asked.values()), self._series, self._again)
+            self._refuse(lambda one: one in missing, WHY)
         events = self._step(self._events())
         self._put(stored, events)
         for name, series in self._series.items():
@@ -148,11 +158,15 @@ class Making:
         """Items that ask for what was not proved."""
         return [item for item, one in self._asked.items() if one.series not in self._series]
 
-    def _joined(self) -> set[bytes]:
-        """Series that may have begun anew where they do no more, as they are put right."""
-        if self._source.follows:
-            return set()
-        return {one.series for one in self._asked.values() if may_join(self._engine, is_late=one.is_late)}
+    def _late(self) -> set[bytes]:
+        """Series that may lie otherwise behind a silence or a reset, as they are put right."""
+        each = () if self._source.follows else self._asked.values()
+        return {one.series for one in each if one.is_late or may_join(self._engine, is_late=one.is_late)}
+
+    def _may_lack(self, name: bytes, after: EntryId, *, is_sure: bool) -> bool:
+        """Whether entries may be gone that matter to a series which is stepped again from a record after an id."""
+        asked = [one for one in self._asked.values() if one.series == name]
+        return self._retained.may_lack(asked, after, is_sure=is_sure)
 
     def _firsts(self) -> dict[bytes, EntryId]:
         """The first entry that is to be corrected of each series."""
@@ -174,10 +188,10 @@ class Making:
         names = [name for name in first if name not in self._series]
         for name in names:
             self._known.drop(name, first[name])
-        if names and self._source.kept is not None:
-            kept = zip(names, self._source.kept(names), strict=True)
-            self._kept = {name: [(EntryId.parse(entry), one) for entry, one in reversed(found)] for name, found in kept}
-            self._try_all(stored, {name: [one for one in self._kept[name] if one[0] < first[name]] for name in names})
+        self._aside.read(first)
+        for are_sure in (True, False):
+            kept = {name: self._aside.before(name, first[name], are_sure=are_sure) for name in names}
+            self._try_all(stored, kept, is_sure=are_sure)
 
     def _try_all(
         self, stored: Mapping[bytes, bytes], known: Mapping[bytes, Sequence[Known]], *, is_sure: bool = True
@@ -213,7 +227,10 @@ class Making:
             seen[name] = None
         asked = set(self._names())
         begun, firsts = EntryId.parse(self._source.begun), self._firsts()
-        for name in self._reach.empty({name: firsts[name] for name in seen if name in asked and name not in stored}):
+        new = {name: firsts[name] for name in seen if name in asked and name not in stored}
+        if new and not self._source.follows:
+            new = {name: entry for name, entry in new.items() if not self._may_lack(name, begun, is_sure=False)}
+        for name in self._reach.empty(new):
             self._series[name] = Series(SeriesCourse(name), [(begun, None), (firsts[name].before(), None)])
         names = [name for name in seen if name in asked and name not in self._series]
         names, self._is_too_much = self._reach.within(names, stored)
@@ -242,7 +259,7 @@ class Making:
             why = f"that would take reading more than {most:,} entries, or {MOST_ITEMS:,} values, again"
         # What is older than the records that are kept is out of reach, what is younger may not be.
         names = {self._asked[item].series for item in self._left()}
-        edges = {name: known[0][0] for name, known in self._kept.items() if name in names and known}
+        edges = {name: edge for name in names if (edge := self._aside.first(name)) is not None}
         self._refuse(lambda one: one.series in edges and EntryId.parse(one.id) <= edges[one.series], why)
         self._prove(stored)
         self._refuse(lambda one: one.series not in self._series, why)
@@ -257,8 +274,8 @@ class Making:
     ) -> bool:
         """Step series again from records after some ids, as they were; whether that is not too much.
 
-        Those that come to be where they are are proved; if it is not sure that they had these, those that begin anew
-        on the way are not, where that may be another way then.
+        Those that come to be where they are are proved; if it is not sure that they had these, or that all that came
+        since is there, those that begin anew on the way are not, where that may be another way then.
         """
         if not chosen:
             return True
@@ -273,9 +290,10 @@ class Making:
             [(record, courses[name].between(after, edges[name])) for name, (after, record) in chosen.items()]
         )
         unsure = set[bytes]()
-        if not is_sure and not is_whole(past, after.values(), self._engine.answered(self._stream)):
-            joined = {name: edges[name] for name in chosen.keys() & self._joined()}
-            unsure = begun_anew(self._again, courses, joined, stored)
+        late = chosen.keys() & self._late()
+        if late and not is_whole(past, after.values(), self._engine.answered(self._stream)):
+            lacking = {name: edges[name] for name in late if self._may_lack(name, chosen[name][0], is_sure=is_sure)}
+            unsure = begun_anew(self._again, courses, lacking, stored)
         pairs = zip(chosen, before, strict=True)
         was = self._again.after([(way[-1][1], courses[name].between(edges[name], self._base)) for name, way in pairs])
         for name, *ways in zip(chosen, before, was, strict=True):
@@ -307,12 +325,13 @@ class Making:
         done, stepped, waited, gaps = list[Event](), 0, 0, self._engine.gaps
         while len(done) < len(events):
             taken, courses = dict[bytes, list[Event]](), list[tuple[bytes | None, Sequence[Entry]]]()
+            told = list[Sequence[int]]()
             longest = 0  # of those that are stepped beside each other
             for event in events[len(done) :]:
                 series, mine = self._series[event.series], taken.setdefault(event.series, [])
                 if len(mine) == AT_ONCE:
                     break
-                after, record = series.correct(event)
+                after, record = event.begin = series.correct(event)
                 course = series.course.between(after, event.end)
                 stepped += len(course)
                 longest = max(longest, series.course.waits_between(after, event.end, gaps))
@@ -322,8 +341,9 @@ class Making:
                     break
                 mine.append(event)
                 courses.append((record, course))
+                told.append(series.course.counts_between(after, self._aside.positions(event)))
             now = events[len(done) : len(done) + len(courses)]
-            for event, made in zip(now, self._again.after(courses), strict=True):
+            for event, made in zip(now, self._again.after(courses, told), strict=True):
                 event.way = [*made[:-1], (event.end, made[-1][1])]
             for name, mine in taken.items():
                 self._series[name].learn(mine)
@@ -356,7 +376,8 @@ class Making:
         among = [one for one in events if one.entry >= self._leading]
         changed |= {one.series: stored[one.series] for one in among if one.series not in made}
         self._entries.restarts = {one.item: (one.series, one.record) for one in among}
-        engine.correct(self._stream, changed, len(beginning))
+        kept = self._aside.again([one for one in events if one.series in changed], self._leading, stored)
+        engine.correct(self._stream, changed, len(beginning), kept)
 
     def _stored(self, names: Sequence[bytes]) -> dict[bytes, bytes]:
         """The records of now."""

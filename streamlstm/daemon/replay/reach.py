@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from streamlstm.daemon.replay.corrections import MOST_ITEMS, PAGE, Source
+from streamlstm.daemon.replay.corrections import MOST_ITEMS, PAGE, Source, first_entry
 from streamlstm.engine import Engine, ItemCounts, Parsed, Past
 from streamlstm.store import Refused
 from streamlstm.store.record import steps_of
@@ -127,9 +127,8 @@ class Reach:
         """Whether the stream has more entries up to now than may be read, by what was read of it and what has come."""
         if not self._known.ends:
             return False
-        past = Past(self._engine, ())
-        first = past.take(self._source.read(self._source.begun, bytes(self._base), 1), self._stream)[1]
-        ends = self._known.ends_from(EntryId.parse(first)) if first else []
+        past, first = Past(self._engine, ()), first_entry(self._engine, self._stream, self._source, self._source.begun)
+        ends = [] if first is None else self._known.ends_from(first)
         count = PAGE
         while ends and not self._has_too_many_ends() and count == PAGE:
             self._engine.model.beat()

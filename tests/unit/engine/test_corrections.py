@@ -257,7 +257,7 @@ def test_late_values_of_new_series_are_put_in_without_reading(read_again: list[i
     held = answer(MODELS["lstm"], traffic, most=[1000, 1])
     assert not held.dead
     first, *others = read_again
-    assert first == 1001
+    assert first == 1002, "and the first entry once more"
     assert max(others[:19]) < 5
     assert max(others[19:39]) < 560, "from where the series began on"
     assert others[39] > 1000
@@ -267,8 +267,8 @@ def test_late_values_of_new_series_are_put_in_without_reading(read_again: list[i
     assert_states_equal(held.state, oracle, Engine(MODELS["lstm"]).format)
 
 
-def test_what_is_kept_aside_begins_anew_with_a_correction() -> None:
-    """What was kept between the value and its correction leads nowhere any more; what comes after can be corrected."""
+def test_what_is_kept_aside_is_put_right_with_a_correction() -> None:
+    """It leads to where the series is, also from between the value and its correction."""
     values, fix = [(f"{n}-0", ["a", str(n % 7)]) for n in range(1, 330)], ("251-0", ["!correct", "a 180-0 9"])
     values[250] = fix
     traffic = [*values, ("330-0", ["!correct", "a 290-0 9"]), ("331-0", ["a", "5"])]

@@ -40,6 +40,35 @@ def test_a_late_value_that_joins_what_a_silence_parted_takes_all_of_the_past(
     assert held.state == whole.state
 
 
+@pytest.mark.parametrize("after", [[], [("a", "7"), ("a", "8")]])
+@pytest.mark.parametrize(("lost", "refused"), [(0, 0), (15, 1)])
+def test_a_late_value_from_before_what_is_retained_may_have_been_reset(
+    lost: int, refused: int, after: list[tuple[str, str]]
+) -> None:
+    """Where the reset behind its place is gone nobody knows of it, so nothing is put in that place."""
+    made = [(f"{n}00-0", ["b", "1"]) for n in range(1, 31)]
+    made[5], made[9] = ("600-0", ["a", "3"]), ("1000-0", ["!reset", "a"])
+    made[20:22] = [(made[20 + n][0], list(one)) for n, one in enumerate(after)] or made[20:22]
+    traffic = [*made, ("9000-0", ["!late", "a 700-0 3"]), ("9100-0", ["b", "2"])]
+    held = answer(MODEL, traffic, most=1, lost=[0] * 28 + [lost])
+    assert len(held.dead) == refused
+    oracle = Oracle(MODEL, refused={("9000-0", "!late", "a 700-0 3")} if refused else set()).feed(traffic)
+    assert_states_equal(held.state, oracle, Engine(MODEL).format)
+
+
+@pytest.mark.parametrize(("lost", "refused"), [(25, False), (35, True)])
+def test_a_late_value_that_joins_what_a_silence_parted_takes_all_that_came_since_a_record(
+    lost: int, *, refused: bool
+) -> None:
+    """A record that is kept aside from before the silence is not enough where values behind it are gone."""
+    values = [(f"{n}-0", ["a", str(n % 7)]) for n in (*range(100, 4001, 100), *range(6000, 7901, 100))]
+    traffic = [*values, ("8000-0", ["!late", "a 5000-0 3"]), ("8100-0", ["a", "2"])]
+    held = answer(MODEL, traffic, most=1, every=30, lost=[0] * 58 + [lost], reset_after_ms=1500)
+    assert [letter.value for letter in held.dead] == [b"a 5000-0 3"] * refused
+    parts = [*values, traffic[-1]] if refused else [*values, ("5000-0", ["a", "3"]), traffic[-1]]
+    assert held.state == answer(MODEL, sorted(parts, key=lambda one: int(one[0][:-2])), reset_after_ms=1500).state
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_series_that_is_loaded_again_is_kept_aside_once_a_window(seed: int) -> None:
     """Of each there is a record from before any value of the last window, though it left memory in the midst of it."""
@@ -72,10 +101,10 @@ def test_corrections_of_a_series_with_gaps_are_not_made_for_what_is_not_stepped_
     stepped = list[int]()
     after = Again.after
 
-    def noted(again: Again, courses: Any) -> Any:
+    def noted(again: Again, courses: Any, told: Any = None) -> Any:
         found = [np.array([int(entry.partition(b"-")[0]) for entry, _ in course], np.int64) for _, course in courses]
         stepped.append(max((int(waits(again._engine.gaps, one).sum()) for one in found), default=0))
-        return after(again, courses)
+        return after(again, courses, told)
 
     monkeypatch.setattr(Again, "after", noted)
     monkeypatch.setattr(effort, "MOST_STEPS", 200)
