@@ -52,8 +52,7 @@ def weighed_parts(parts: Float64, sums: tuple[Float64, Float64, Float64], judged
     lesser = np.minimum(errors[1], errors[2]) + 1e-6
     weights = ((errors.min(axis=0) + lesser) / (errors + lesser)) ** 12 * np.array([1, 0.01, 0.01, 0.01])[:, None]
     weights /= weights.sum(axis=0)
-    doubt = 1 - np.clip(along / squared, 0, 1.05)
-    doubt = np.minimum(doubt, doubt * np.minimum(1, 2 * errors[0] / lesser))
+    doubt = (1 - np.clip(along / squared, 0, 1.05)) * np.minimum(1, 2 * errors[0] / lesser)
     weights += np.array([-1, 0.5, 0.5, 0])[:, None] * weights[0] * doubt
     steps = range(2, parts.shape[1] + 1)
     return np.array([np.dot([np.interp(s, judged, row) for row in weights], parts[:, s - 1]) for s in steps])
