@@ -41,7 +41,7 @@ from streamlstm.nn import OnnxOperations, added
 from streamlstm.training.blending.ahead import Ahead, simple_forecasts, simple_shares
 from streamlstm.training.blending.arima_nodes import ArimaNodes, arimas_state
 from streamlstm.training.blending.blend import Blend
-from streamlstm.training.blending.late import Late, weighed
+from streamlstm.training.blending.late import MOST_TRUST, Late, weighed
 from streamlstm.training.export.model_writer import Exportable, check_export, export_model
 from streamlstm.training.forecaster.scaling import RAW_LIMIT
 
@@ -286,12 +286,14 @@ def check_blended(model_bytes: bytes, blend: Blend, own: bytes, x: Floats, time:
         wanted.append(np.where(np.isnan(other[..., 0]), wanted[1], other[..., 0]))
     low, high = trained[..., 1:], trained[..., 1:]
     if blend.ahead is not None:
-        # A mean is between the parts; of what is bounded, between them and the value.
+        # A mean is between the parts, or trusted somewhat beyond; of what is bounded, between them and the value.
         season = blend.ahead.season
         kept = np.cumsum(np.clip(np.diff(values, axis=0, prepend=values[:1]), -MOST_MOVED, MOST_MOVED), axis=0)
         simple = np.stack([simple_forecasts(row, season, trained.shape[2])[..., 1:] for row in kept.T], axis=2)
         every = np.stack([low, other[..., 1:], *(simple + (values - kept)[..., None])])
         low, high = np.nanmin(every, axis=0), np.nanmax(every, axis=0)
+        beyond = (MOST_TRUST - 1) * (high - low)
+        low, high = low - beyond, high + beyond
     state, rounding = model.initial_state(x.shape[1]), 0.0 if model.spec.exact else ROUNDING
     for step in range(len(x)):
         y, state = model.step(x[step], state, None if time is None else time[step])

@@ -46,32 +46,56 @@ def scales(values: Float64) -> Float64:
     return np.array(found)
 
 
+def weighed_parts(parts: Float64, sums: tuple[Float64, Float64, Float64], judged: tuple[int, ...]) -> Float64:
+    """What parts (4, H) are weighed to, (H - 1,), by sums of errors (4, J) and the two of which trust is made."""
+    errors, along, squared = sums
+    lesser = np.minimum(errors[1], errors[2]) + 1e-6
+    weights = ((errors.min(axis=0) + lesser) / (errors + lesser)) ** 12 * np.array([1, 0.01, 0.01, 0.01])[:, None]
+    weights /= weights.sum(axis=0)
+    doubt = (1 - np.clip(along / squared, 0, 1.05)) * np.minimum(1, 2 * errors[0] / lesser)
+    weights += np.array([-1, 0.5, 0.5, 0])[:, None] * weights[0] * doubt
+    steps = range(2, parts.shape[1] + 1)
+    return np.array([np.dot([np.interp(s, judged, row) for row in weights], parts[:, s - 1]) for s in steps])
+
+
 def weighed_by_hand(values: Float64, means: Float64, season: int, judged: tuple[int, ...]) -> Float64:
     """What the four parts are weighed to, (N, H - 1), from the `means` (N, H - 1) and nothing but the words for it."""
     steps = means.shape[1] + 1
     simple = simple_forecasts(values, season, steps)[[0, 1, 3]]
     parts = np.concatenate([np.concatenate([values[:, None], means], axis=1)[None], simple])  # (4, N, H)
     sums, done, scale = np.full((4, len(judged)), 3.0), np.zeros_like(means), scales(values)
+    along, squared, prior = np.zeros(len(judged)), np.zeros(len(judged)), 0.3 * np.sqrt(judged)
     for now, value in enumerate(values):
-        squares = np.zeros_like(sums)
+        errors = np.zeros_like(sums)
+        changes = np.diff(np.concatenate([np.full(10, values[0]), values]))[now + 1 : now + 10]
+        if changes[-1] == 0 and changes.any():  # the value may be the one before, held
+            done[now] = weighed_parts(parts[:, now], (sums, along + prior, squared + prior), judged)
+            continue
         for place, step in enumerate(judged):
             said = parts[:, now - step, step - 1] if now >= step else np.full(4, values[0])
             units = (value - said) / (scale[now] * np.sqrt(step))
-            squares[:, place] = np.clip(units, -7, 7) ** 2
-        sums = 0.85 * sums + np.cumsum(squares, axis=1) / np.arange(1, len(judged) + 1)
-        lesser = np.minimum(sums[1], sums[2]) + 1e-6
-        weights = ((sums.min(axis=0) + lesser) / (sums + lesser)) ** 12 * np.array([1, 0.01, 0.01, 0.01])[:, None]
-        weights /= weights.sum(axis=0)
-        for step in range(2, steps + 1):
-            between = [np.interp(step, judged, row) for row in weights]
-            done[now, step - 2] = np.dot(between, parts[:, now, step - 1])
+            errors[:, place] = np.clip(units, -7, 7)
+        sums = 0.85 * sums + np.cumsum(errors**2, axis=1) / np.arange(1, len(judged) + 1)
+        middle = (errors[1] + errors[2]) / 2
+        moved = middle - errors[0]
+        cut = np.minimum(1, 1 / np.maximum(np.abs(moved), 1e-9))
+        along, squared = 0.99 * along + middle * moved * cut**2, 0.99 * squared + (moved * cut) ** 2
+        done[now] = weighed_parts(parts[:, now], (sums, along + prior, squared + prior), judged)
     return done
 
 
-@pytest.mark.parametrize("season", [12, 4, 0])
-def test_further_steps_are_weighed_as_is_said(season: int) -> None:
+def standing(values: Float64) -> Float64:
+    """The same, eight values at a time held where as many are missing, and stuck for longer once."""
+    held = values.copy()
+    for first, count in ((60, 8), (76, 8), (120, 25)):
+        held[first : first + count] = held[first - 1]
+    return held
+
+
+@pytest.mark.parametrize(("season", "stands"), [(12, False), (4, False), (0, False), (12, True)])
+def test_further_steps_are_weighed_as_is_said(season: int, stands: bool) -> None:
     """From the unweighed means and the values alone the same comes out as from the graph, with a trend that breaks."""
-    values = broken()
+    values = standing(broken()) if stands else broken()
     result, _ = trained(values, horizon=7)
     own = trained(values, horizon=7, blend=False)[0].model_bytes
     assert result.blend is not None
@@ -115,11 +139,45 @@ def test_several_series_are_weighed_too() -> None:
         dataclasses.replace(SMALL, horizon=6),
     )
     model, values = Model(result.model_bytes), broken()
-    assert {"ahead.said", "ahead.errors"} <= {entry.name for entry in model.spec.state}
+    assert {"ahead.said", "ahead.errors", "ahead.trust"} <= {entry.name for entry in model.spec.state}
     said = step_by_step(model, values[:, None, None], None)[0][:, 0]
     last = np.repeat(values[:, None], 6, axis=1)
     for step in (3, 6):
         assert error(values, said, step, 165) < 1.05 * error(values, last, step, 165)
+
+
+def test_values_held_in_place_of_missing_ones_are_no_proof_for_the_last_one() -> None:
+    """Eight at a time missing of a season that goes on: further steps are as near what comes as the mean is."""
+    values = 100 + 10 * np.sin(np.pi * np.arange(240) / 24) + np.random.default_rng(6).normal(0, 0.3, 240)
+    result = trained(values, horizon=7)[0]
+    own = trained(values, horizon=7, blend=False)[0].model_bytes
+    assert result.blend is not None
+    missing = (np.arange(240) // 8 % 2 == 1) & (np.arange(240) > 100)
+    fed = values[np.maximum.accumulate(np.where(missing, 0, np.arange(240)))]
+    plain = with_blend(own, changed(result.blend, late_share=0.0))
+    weighed, mean = (step_by_step(Model(one), fed[:, None, None], None)[0][:, 0] for one in (result.model_bytes, plain))
+    for step in (2, 3):
+        now = np.flatnonzero(~missing[step:] & (np.arange(240 - step) > 100))
+        ours, theirs = (np.sqrt(np.mean((values[now + step] - said[now, step - 1]) ** 2)) for said in (weighed, mean))
+        assert ours < 1.1 * theirs
+
+
+def test_a_mean_that_goes_too_far_is_believed_less() -> None:
+    """Values that go back to their level, by a mean that goes twice as far: better than the last value all the same."""
+    random, many = np.random.default_rng(5), np.zeros((4, 300))
+    for step in range(1, 300):
+        many[:, step] = 0.7 * many[:, step - 1] + random.normal(0, 1, 4)
+    series = [Series(str(number), None, 100 + one[:160, None]) for number, one in enumerate(many[:3])]
+    result, alone = (train(series, dataclasses.replace(SMALL, horizon=6, blend=blend)) for blend in (True, False))
+    assert result.blend is not None
+    twice = changed(result.blend, season=0, shares=((2.0, 0.0, -1.0, 0.0, 0.0, 0.0),) * 5)
+    both = [with_blend(alone.model_bytes, changed(twice, late_share=share)) for share in (0.0, 0.01)]
+    values = 100 + many[3]
+    mean, weighed = (step_by_step(Model(one), values[:, None, None], None)[0][:, 0] for one in both)
+    last = np.repeat(values[:, None], 6, axis=1)
+    for step in (3, 6):
+        assert error(values, mean, step, 100) > error(values, last, step, 100)
+        assert error(values, weighed, step, 100) < 0.97 * error(values, last, step, 100)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +194,7 @@ def test_steps_are_judged_whose_parts_are_known(season: int, horizon: int, judge
     """No more numbers than what is needed for them are carried; where there are none, nothing is."""
     late = Late(Ahead(season=season, shares=((0.2,) * 5,) * (horizon - 1)))
     assert late.judged == judged
-    assert sum(entry.size for entry in late.state()) == sum(judged) + 4 * len(judged)
+    assert sum(entry.size for entry in late.state()) == sum(judged) + 6 * len(judged)
     assert not judged or late.kept <= 344
 
 
