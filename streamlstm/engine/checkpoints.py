@@ -87,14 +87,15 @@ class Window:
         items = np.flatnonzero(work.slots >= 0)
         used, first = np.unique(work.slots[items], return_index=True)
         due = arena.kept_in[used] != self.number
-        names = {slot: work.series_at(item) for slot, item in zip(used[due].tolist(), items[first[due]], strict=True)}
+        named = zip(used[due].tolist(), items[first[due]].tolist(), strict=True)
+        names = {slot: work.parsed.series_at(item) for slot, item in named}
         names |= {slot: name for name, slot in head.corrected.slots.items() if arena.kept_in[slot] != self.number}
         records = self._records(names, head.position, arena, record_format)
         return Kept(self.number % 2, former >= 0 and bool(told), [*told, *records])
 
     def keep_restarted(self, kept: Kept, work: Work, arena: Arena, record_format: RecordFormat) -> Kept:
         """The same with what series come to that are corrected among the items, once those are stepped."""
-        names = {int(work.slots[item]): work.series_at(item) for item in work.restarts}
+        names = {int(work.slots[item]): work.parsed.series_at(item) for item in work.restarts}
         if not names:
             return kept
         records = self._records(names, work.parsed.position, arena, record_format)

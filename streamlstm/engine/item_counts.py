@@ -25,7 +25,7 @@ MOST_RESETS = 50_000  # series whose last reset is remembered
 _WORD = 8  # bytes hashed at once
 _MASKS = np.array([(1 << 8 * size) - 1 for size in range(_WORD + 1)], np.uint64)
 _FACTORS = np.array([0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93], np.uint64)
-_SHIFT, _ROW_SHIFT = np.uint64(32), np.uint64(64 - ROW_BITS)
+_SHIFT = np.uint64(32)
 _COMMAND = ord("!")
 
 
@@ -125,7 +125,8 @@ def _places(names: Texts) -> tuple[Index, Index]:
         chosen = np.flatnonzero(length > first)
         mask = _MASKS[np.minimum(length[chosen] - first, _WORD)]
         made[chosen] = _mixed(made[chosen] ^ (words[at[chosen] + first] & mask), 0)
-    return tuple((_mixed(made, row) >> _ROW_SHIFT).astype(np.int64) for row in range(2))  # type: ignore[return-value]
+    shift = np.uint64(64 - ROW_BITS)
+    return tuple((_mixed(made, row) >> shift).astype(np.int64) for row in range(2))  # type: ignore[return-value]
 
 
 def _mixed(words: NDArray[np.uint64], which: int) -> NDArray[np.uint64]:

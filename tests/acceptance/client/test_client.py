@@ -261,7 +261,8 @@ def test_following_goes_on_over_kills_of_the_server_and_the_daemon(
 ) -> None:
     """Each prediction that the stream has at the end was given, once, and as it is there; each value has one.
 
-    How much a killed server loses depends on the disk: while it is flushed, what is written waits for up to two seconds.
+    How much a killed server loses depends on its disk: while that is flushed, what is written waits, for up to two
+    seconds.
     """
     server = start_server(fsync="everysec")
     daemon = start("--redis", server.url)
