@@ -259,11 +259,8 @@ def test_a_reader_that_is_killed_loses_nothing(redis_url: str) -> None:
 def test_following_goes_on_over_kills_of_the_server_and_the_daemon(
     round_: int, start_server: Callable[..., Server], start: Callable[..., Serving]
 ) -> None:
-    """Each prediction that the stream has at the end was given, once, and as it is there; each value has one.
-
-    How much a killed server loses depends on its disk: while that is flushed, what is written waits, for up to two
-    seconds.
-    """
+    """Each prediction that the stream has at the end was given, once, and as it is there; each value has one."""
+    # How much is lost with it depends on its disk: while that is flushed, what is written waits, for up to two seconds.
     server = start_server(fsync="everysec")
     daemon = start("--redis", server.url)
     daemon.ready()
