@@ -36,7 +36,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """From here on garbage is looked for, as it is without tests."""
+    """From here on garbage is looked for, as it is without tests, but not among the 800,000 objects that stay.
+
+    Each look at those took 0.7 s: a fifteenth of all that short tests take.
+    """
+    gc.freeze()
     gc.enable()
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import click
 
 from streamlstm.cli.loading import max_model_bytes_option
 from streamlstm.cli.model_argument import MODEL
+from streamlstm.cli.opened_states import opened_states
 from streamlstm.cli.options import (
     command,
     counted,
@@ -34,9 +34,6 @@ from streamlstm.cli.state_text import say_done
 from streamlstm.common import open_bounded, whole_file, whole_stream
 from streamlstm.errors import SnapshotError, StoreError, UsageError
 
-if TYPE_CHECKING:
-    from streamlstm.store.snapshots import States
-
 RESETS_PER_ENTRY = 1_000
 STANDARD = Path("-")  # stdin or stdout
 PAGE_BYTES = 1 << 20  # one step of the bar of an import
@@ -48,19 +45,6 @@ def state() -> None:
 
     All of it may be done while a daemon serves the stream.
     """
-
-
-@contextmanager
-def opened(stream: str, redis_url: str | None, data_dir: Path, *, new: bool = False) -> Iterator[States]:
-    """The states of a stream, over a connection closed at the end.
-
-    Raises StoreError for keys of other types, and for a stream that is not there unless it may be `new`.
-    """
-    from streamlstm.cli.connection import opened_stream
-    from streamlstm.store.snapshots import States
-
-    with opened_stream(stream, redis_url, data_dir, new=new) as (connection, keys):
-        yield States(connection, keys, token=secrets.token_hex(8))
 
 
 def opened_file(source: Path) -> IO[bytes]:
@@ -100,7 +84,7 @@ def list_states(*, stream: str, match: str | None, redis_url: str | None, data_d
     from streamlstm.cli.state_text import json_line, list_line
     from streamlstm.client import facts
 
-    with opened(stream, redis_url, data_dir) as states:
+    with opened_states(stream, redis_url, data_dir) as states:
         meta = states.meta()
         with ticking(states.count(), "series") as tick:
             for page in states.scan(match=match):
@@ -145,7 +129,7 @@ def show(
         loaded = load_model(model)
         spec = (loaded.spec, loaded.fingerprint)
     names = [os.fsencode(name) for name in series]
-    with opened(stream, redis_url, data_dir) as states:
+    with opened_states(stream, redis_url, data_dir) as states:
         meta, records = states.meta(), states.get(names)
     for name, record in zip(names, records, strict=True):
         if record is None:
@@ -185,7 +169,7 @@ def reset(
 
     names = [ALL_SERIES] if everything else [os.fsencode(name) for name in series]
     fields = [part for name in names for part in (RESET, name)]
-    with opened(stream, redis_url, data_dir) as states:
+    with opened_states(stream, redis_url, data_dir) as states:
         entry_ids = [
             states.add_input(fields[first : first + 2 * RESETS_PER_ENTRY])
             for first in range(0, len(fields), 2 * RESETS_PER_ENTRY)
@@ -217,7 +201,7 @@ def export(*, stream: str, output: Path, redis_url: str | None, data_dir: Path, 
         raise UsageError(
             "the states go to stdout, where nothing else may be written; leave --json out, or pipe them on"
         )
-    with opened(stream, redis_url, data_dir) as states, ticking(states.count(), "exported") as tick:
+    with opened_states(stream, redis_url, data_dir) as states, ticking(states.count(), "exported") as tick:
         head, count = export_states(
             states, lambda: whole_stream(sys.stdout.buffer) if output == STANDARD else whole_file(output), tick
         )
@@ -286,7 +270,7 @@ def import_(
         files = [stack.enter_context(opened_file(source)) for source in sources]
         readers = [SnapshotReader(file, repr(str(source))) for file, source in zip(files, sources, strict=True)]
         names = streams_of(stream, partitions)
-        targets = [stack.enter_context(opened(name, redis_url, data_dir, new=True)) for name in names]
+        targets = [stack.enter_context(opened_states(name, redis_url, data_dir, new=True)) for name in names]
         total = sum(os.fstat(file.fileno()).st_size for file in files) // PAGE_BYTES
         tick = stack.enter_context(ticking(total, "imported"))
         head, count = import_states(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from streamlstm.cli.loading import max_model_bytes_option
 from streamlstm.cli.model_argument import served_model_option
+from streamlstm.cli.opened_states import opened_states
 from streamlstm.cli.options import (
     command,
     counted,
@@ -95,7 +96,6 @@ def fork(
     after that entry, by a `streamlstm serve --stream` of its name with the same model. It is refused if that stream has
     states. Give the options of `serve` that change answers as they were given there.
     """
-    from streamlstm.cli.state import opened
     from streamlstm.store.snapshots import SnapshotHead
 
     names = [os.fsencode(name) for name in series]
@@ -107,7 +107,7 @@ def fork(
                 raise StoreError(f"the stream {stream!r} has no series {missing[0]!r}; `streamlstm state list` has all")
         else:
             meta, records = past.after(names, _entry_id(entry))
-        target = stack.enter_context(opened(other, redis_url, data_dir, new=True))
+        target = stack.enter_context(opened_states(other, redis_url, data_dir, new=True))
         there, position = target.meta(), _entry_id(entry) if entry else meta.position
         if there.model is not None:
             raise StoreError(f"the stream {other!r} has states already; fork to another name")

@@ -13,7 +13,7 @@ from streamlstm.client.resets import forget
 from streamlstm.engine import RESET, WARM, read_numbers, said_time
 from streamlstm.store import Keys, Meta
 from streamlstm.store.record import LATEST_MS
-from streamlstm.store.resp import Connection, EntryId, beyond
+from streamlstm.store.resp import Connection, EntryId, beyond, paired
 
 PAGE = 1_000  # entries of one command
 
@@ -75,7 +75,7 @@ class Joined:
         at, own_ms = 0, int(entry_id.partition(b"-")[0])
         time_ms: int | None = own_ms  # None: what follows is not stepped
         model = self._models[bisect_left(self._terms, EntryId.parse(entry_id))]
-        for name, text in zip(fields[0::2], fields[1::2], strict=True):
+        for name, text in paired(fields):
             if name == WARM and time_ms is not None:
                 said_ms = said_time(text, own_ms)
                 time_ms = said_ms if isinstance(said_ms, int) else None

@@ -9,7 +9,7 @@ from streamlstm.client.promotions import Entry, Promotion, Promotions
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.store import Keys, check_types, no_stream
 from streamlstm.store.record import ANOMALY_COLUMNS
-from streamlstm.store.resp import BEGINNING, Connection, parse_topology, read_url
+from streamlstm.store.resp import BEGINNING, Connection, paired, parse_topology, read_url
 
 BLOCK_MS = 1_000  # one wait for new entries; well below the reply's time-out
 RETRY_S = 0.5  # between two attempts to reach a server that has gone
@@ -191,4 +191,4 @@ class Reader:
 
 
 def _entries(reply: Sequence[tuple[bytes, list[bytes]]]) -> list[Entry]:
-    return [(entry_id, list(zip(fields[::2], fields[1::2], strict=True))) for entry_id, fields in reply]
+    return [(entry_id, list(paired(fields))) for entry_id, fields in reply]

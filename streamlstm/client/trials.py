@@ -13,7 +13,7 @@ from streamlstm.client.resets import forget
 from streamlstm.engine import RESET
 from streamlstm.errors import NoAnswersError
 from streamlstm.store import Keys, Meta, Term, finite, number_at
-from streamlstm.store.resp import BEGINNING, Connection, EntryId, beyond
+from streamlstm.store.resp import BEGINNING, Connection, EntryId, beyond, paired
 
 PAGE = 1_000  # entries of one command
 
@@ -46,7 +46,7 @@ def compared(
         fallback = ours if key == keys.predictions else theirs
         for entry_id, fields in _entries(connection, key, begin):
             model = _model_at(terms, entry_id, fallback)
-            for name, text in zip(fields[0::2], fields[1::2], strict=True):
+            for name, text in paired(fields):
                 number = finite(number_at(text, output))
                 if model in forecasts and number is not None:
                     forecasts[model][name, entry_id] = number
@@ -84,7 +84,7 @@ def _pair(
     rows: list[tuple[float, float, float, int]] = []
     names: list[bytes] = []
     for number, (entry_id, fields) in enumerate(entries):
-        for name, text in zip(fields[0::2], fields[1::2], strict=True):
+        for name, text in paired(fields):
             if name == RESET:
                 forget(before, text)
                 continue

@@ -140,7 +140,8 @@ class Window:
         items = np.flatnonzero(work.slots >= 0)
         used, first = np.unique(work.slots[items], return_index=True)
         due = arena.kept_in[used] != self.number
-        names = {slot: work.series_at(item) for slot, item in zip(used[due].tolist(), items[first[due]], strict=True)}
+        named = zip(used[due].tolist(), items[first[due]].tolist(), strict=True)
+        names = {slot: work.parsed.series_at(item) for slot, item in named}
         found = (arena.find(work.parsed.stream, name) for name in corrected)
         seen = [slot for slot in found if slot != NO_SLOT]
         arena.kept_in[seen] = self.number

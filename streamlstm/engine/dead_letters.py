@@ -33,8 +33,8 @@ def write_letters(parsed: Parsed, flaws: Mapping[int, Flaw], unreadable: Mapping
 def first_items(parsed: Parsed, wanted: Container[bytes]) -> dict[bytes, int]:
     """The first item that needs each of these series' records: a value of it, missing or not, or its reset."""
     found: dict[bytes, int] = {}
-    for item, (name, text) in enumerate(zip(parsed.names, parsed.texts, strict=True)):
-        series = text if name == RESET else name
+    for item, name in enumerate(parsed.names):
+        series = parsed.series_at(item)
         if series in wanted and series not in found and (name == RESET or item not in parsed.wrong):
             found[series] = item
     return found

@@ -272,7 +272,10 @@ class Engine:
         return work
 
     def portion(self, parsed: Parsed) -> int:
-        """How many entries the next step takes in one go at most, as far as records in memory tell."""
+        """How many entries the next step takes in one go at most, as far as records in memory tell.
+
+        The step asks again, once the others are loaded, and may take fewer.
+        """
         work = Work(parsed, parsed.slots)
         return self._portion(work, self._silences(work))
 

@@ -25,7 +25,8 @@ MOST_RESETS = 50_000  # series whose last reset is remembered
 _WORD = 8  # bytes hashed at once
 _MASKS = np.array([(1 << 8 * size) - 1 for size in range(_WORD + 1)], np.uint64)
 _FACTORS = np.array([0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93], np.uint64)
-_SHIFT, _ROW_SHIFT = np.uint64(32), np.uint64(64 - ROW_BITS)
+_SHIFT = np.uint64(32)
+_ONE = np.int32(1)  # of the counters' own kind, which is eight times as fast
 _COMMAND = ord("!")
 
 
@@ -76,8 +77,7 @@ class ItemCounts:
 
     def _add(self, names: Texts) -> None:
         for row, places in zip(self._rows, _places(names), strict=True):
-            at, times = np.unique(places, return_counts=True)
-            row[at] += times.astype(np.int32)
+            np.add.at(row, places, _ONE)
 
     def of(self, name: bytes) -> Counts:
         """The counters of a series as they are now."""
@@ -125,7 +125,8 @@ def _places(names: Texts) -> tuple[Index, Index]:
         chosen = np.flatnonzero(length > first)
         mask = _MASKS[np.minimum(length[chosen] - first, _WORD)]
         made[chosen] = _mixed(made[chosen] ^ (words[at[chosen] + first] & mask), 0)
-    return tuple((_mixed(made, row) >> _ROW_SHIFT).astype(np.int64) for row in range(2))  # type: ignore[return-value]
+    shift = np.uint64(64 - ROW_BITS)
+    return tuple((_mixed(made, row) >> shift).astype(np.int64) for row in range(2))  # type: ignore[return-value]
 
 
 def _mixed(words: NDArray[np.uint64], which: int) -> NDArray[np.uint64]:

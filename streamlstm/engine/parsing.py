@@ -101,6 +101,12 @@ class Parsed:
         """Whether there is nothing but plain values: what a batch says is the same for every model then."""
         return self.plain and self.warm is None and not self.wrong and not self.corrections
 
+    def series_at(self, item: int) -> bytes:
+        """The series that an item is of: of a command the one it names, if it is carried out."""
+        if item in self.restarts:
+            return self.restarts[item][0]
+        return self.texts[item] if self.names[item] == RESET else self.names[item]
+
     def elsewhere(self, slots: Index) -> Parsed:
         """The same where the series' records are in other places (n,); of what is bare."""
         return replace(self, slots=slots, wrong={}, corrections={})

@@ -92,7 +92,7 @@ class Work:
                 if flaw is not None:
                     work.dead[item] = flaw
                 elif item in parsed.restarts:
-                    work.slots[item] = find(parsed.restarts[item][0])
+                    work.slots[item] = find(parsed.series_at(item))
                     work.restarts.append(item)
             else:
                 work.dead[item] = work._unnamed(item) or work._unadmitted(item)
@@ -155,16 +155,8 @@ class Work:
         removed = list(dict.fromkeys(self.removed.values()))
         if not len(gone):
             return removed
-        names = {int(self.slots[item]): self.parsed.texts[item] for item in self.resets}
-        names |= {int(self.slots[item]): self.parsed.restarts[item][0] for item in self.restarts}
+        names = {int(self.slots[item]): self.parsed.series_at(item) for item in (*self.resets, *self.restarts)}
         return [*removed, *(names[slot] for slot in gone.tolist() if slot in names)]
-
-    def series_at(self, item: int) -> bytes:
-        """The series of an item that has a slot: of a command the one it names."""
-        restart = self.parsed.restarts.get(item)
-        if restart is not None:
-            return restart[0]
-        return self.parsed.texts[item] if self.parsed.names[item] == RESET else self.parsed.names[item]
 
     def _unnamed(self, item: int) -> Flaw | None:
         """Why an item names no series, if it does not; what stands for others of its entry has no name at all."""

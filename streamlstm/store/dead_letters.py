@@ -8,7 +8,7 @@ from typing import Protocol
 
 from streamlstm.store.keys import Keys
 from streamlstm.store.letter_places import LetterPlaces
-from streamlstm.store.resp import BEGINNING, Connection, EntryId, beyond
+from streamlstm.store.resp import BEGINNING, Connection, EntryId, beyond, paired
 
 PAGE = 1_000  # entries of one command
 MOST_REMEMBERED = 100_000  # dead letters of a stream; beyond, what is kept
@@ -116,7 +116,7 @@ def _pages(connection: Connection, keys: Keys, after: bytes) -> Iterator[list[tu
 
 def letters_about(names: Container[bytes], letters: Iterable[Sequence[bytes]]) -> dict[About, str]:
     """Why items of some names were rejected, by the fields of dead letters."""
-    known = (dict(zip(fields[0::2], fields[1::2], strict=False)) for fields in letters)
+    known = (dict(paired(fields)) for fields in letters)
     return {
         (one.get(b"id", b""), one[b"series"], one.get(b"value", b"")): one.get(b"error", b"").decode("utf-8", "replace")
         for one in known

@@ -14,7 +14,7 @@ from streamlstm.client.producer.packing import Packer
 from streamlstm.client.producer.time_shift import written
 from streamlstm.engine import RESET
 from streamlstm.errors import StoreError, UsageError
-from streamlstm.store.resp import EntryId
+from streamlstm.store.resp import EntryId, paired
 
 PAGE = 1_000  # entries of one look
 
@@ -87,7 +87,7 @@ class SkippingPacker(Packer):
             page = self._look("XRANGE", self.stream, bytes(start), "+", "COUNT", PAGE)
             for entry_id, fields in page:
                 at = self._there.setdefault(EntryId.parse(entry_id).time_ms, {})
-                for name, text in zip(fields[::2], fields[1::2], strict=True):
+                for name, text in paired(fields):
                     at.setdefault(name, deque()).append(text)
             if len(page) < PAGE:
                 self._whole_until_ms = self._last.time_ms

@@ -12,7 +12,17 @@ from contextlib import suppress
 
 from streamlstm.engine import COMMANDS, CORRECTIONS, LATE
 from streamlstm.errors import StoreForbidsError, StoreNotNowError
-from streamlstm.store.resp import BEGINNING, Address, Connection, EntryId, agreed, pack, parse_replies, stream_info
+from streamlstm.store.resp import (
+    BEGINNING,
+    Address,
+    Connection,
+    EntryId,
+    agreed,
+    pack,
+    paired,
+    parse_replies,
+    stream_info,
+)
 
 TRIES = 20  # to send while nobody else does
 ANY = b"*"  # an id that the server gives
@@ -60,6 +70,6 @@ def placed(commands: Sequence[bytes], end: EntryId, *, anyhow: bool = False) -> 
 def _late(own: bytes, fields: Sequence[bytes]) -> list[bytes]:
     """What an entry holds, with its values as late ones."""
     made = list[bytes]()
-    for name, text in zip(fields[0::2], fields[1::2], strict=True):
+    for name, text in paired(fields):
         made += (name, text) if name in CORRECTIONS else (LATE, b"%b %b %b" % (name, own, text or b"nan"))
     return made

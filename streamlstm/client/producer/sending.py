@@ -31,6 +31,7 @@ from streamlstm.store.resp import (
     beyond,
     checked,
     pack,
+    paired,
     parse_replies,
 )
 
@@ -127,8 +128,7 @@ class Sender:
 
     def info(self, stream: str) -> dict[bytes, Any]:
         """What XINFO STREAM says of a stream that is there."""
-        flat = self.call(stream, "XINFO", "STREAM", stream)
-        return dict(zip(flat[0::2], flat[1::2], strict=True))
+        return dict(paired(self.call(stream, "XINFO", "STREAM", stream)))
 
     def call(self, stream: str, *command: bytes | str | int) -> Any:
         """The reply to a command that only reads, once all that was sent is in; raises StoreError."""
@@ -355,8 +355,7 @@ def _end(connection: Connection, asking: bool, stream: str) -> bytes:
     """The last id that a stream has had."""
     if _call(connection, asking, "TYPE", stream) != b"stream":
         return BEGINNING
-    flat = _call(connection, asking, "XINFO", "STREAM", stream)
-    end: bytes = dict(zip(flat[0::2], flat[1::2], strict=True))[b"last-generated-id"]
+    end: bytes = dict(paired(_call(connection, asking, "XINFO", "STREAM", stream)))[b"last-generated-id"]
     return end
 
 

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.store import EVENTS_CHANNEL, Keys, carry_out_whole, members_key, watch
-from streamlstm.store.resp import WRONG_TYPE, Connection, Nodes, is_away, pack
+from streamlstm.store.resp import WRONG_TYPE, Connection, Nodes, is_away, pack, paired
 
 log = logging.getLogger(__name__)
 
@@ -300,12 +300,11 @@ def _write_member(member: Member) -> str:
     return f"{member.joined_ms} {member.owner}"
 
 
-def _read_members(listed: Iterable[bytes], now_ms: int, most_ms: int) -> tuple[dict[Member, int], list[bytes]]:
+def _read_members(listed: Sequence[bytes], now_ms: int, most_ms: int) -> tuple[dict[Member, int], list[bytes]]:
     """Members with the ms until each is given up; and what is none, or would live longer than a beat makes it."""
-    parts = list(listed)
     found: dict[Member, int] = {}
     odd = []
-    for raw, score in zip(parts[0::2], parts[1::2], strict=True):
+    for raw, score in paired(listed):
         joined, _, owner = raw.partition(b" ")
         left_ms = float(score) - now_ms
         if not (joined.isdigit() and len(joined) <= MOST_DIGITS and left_ms <= most_ms):

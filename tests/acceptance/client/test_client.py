@@ -259,7 +259,8 @@ def test_a_reader_that_is_killed_loses_nothing(redis_url: str) -> None:
 def test_following_goes_on_over_kills_of_the_server_and_the_daemon(
     round_: int, start_server: Callable[..., Server], start: Callable[..., Serving]
 ) -> None:
-    """Each prediction that the stream has at the end was given, once, and as it is there."""
+    """Each prediction that the stream has at the end was given, once, and as it is there; each value has one."""
+    # How much is lost with it depends on its disk: while that is flushed, what is written waits, for up to two seconds.
     server = start_server(fsync="everysec")
     daemon = start("--redis", server.url)
     daemon.ready()
@@ -275,7 +276,9 @@ def test_following_goes_on_over_kills_of_the_server_and_the_daemon(
                 daemon = start("--redis", server.url)
         client.push({"a": 1.0}, wait="1m")
         with server.client() as plain:
-            assert followed.hold(plain) >= 80 * 5
+            values = sum(len(fields) for _, fields in plain.xrange("values"))
+            assert followed.hold(plain) == values
+            assert values >= 80 * 3 + 1, "what came after the server's end is there"
 
 
 def test_no_server_and_no_stream_are_said(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

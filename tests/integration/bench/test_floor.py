@@ -14,9 +14,9 @@ from streamlstm.store.embedded_server import HOST
 from streamlstm.store.keys import Keys
 
 SHAPES = {
-    "single values": Shape(values=30_000, series=500),
-    "entries of 5": Shape(values=60_000, series=500, values_per_entry=5),
-    "three streams": Shape(values=60_000, series=600, streams=3),
+    "single values": Shape(values=10_000, series=500),
+    "entries of 5": Shape(values=20_000, series=500, values_per_entry=5),
+    "three streams": Shape(values=20_000, series=600, streams=3),
 }
 
 

@@ -22,11 +22,11 @@ from support.traffic import entries
 LSTM, BREAKS, HOURS = models.load_lstm(8), Model(models.reciprocal()), Model(models.hours())
 ALL = 10_000
 STREAMS = ("values", "loads")
-SEEDS = range(4 if COMPILED else 1)  # the twins in Python take three times as long
+SEEDS, COUNT = (range(4), 150) if COMPILED else (range(1), 90)  # the twins in Python take three times as long
 Entries = list[tuple[str, list[str]]]
 
 
-def _traffic(seed: int, count: int = 150) -> Entries:
+def _traffic(seed: int, count: int = COUNT) -> Entries:
     """Entries of more series than may be, with many resets, and with zeros, which one of the models cannot answer."""
     rng = random.Random(seed)
     made = []

@@ -231,16 +231,16 @@ def test_a_read_full_of_corrections_that_are_refused_is_looked_at_a_few_times(
     names = [f"s{n}" for n in range(8)]
     values = [(f"{n}-0", [names[n % 8], str(n % 7)]) for n in range(1, 801)]
     fresh = [(f"{801 + n}-0", ["new", str(n % 5)]) for n in range(200)]
-    asked = [f"{names[n % 8]} {760 + n % 8}-0 9" if n % every == 0 else f"new {801 + n % 200}-0 9" for n in range(400)]
+    asked = [f"{names[n % 8]} {760 + n % 8}-0 9" if n % every == 0 else f"new {801 + n % 200}-0 9" for n in range(200)]
     fixes = [(f"{1001 + n}-0", ["!correct", text]) for n, text in enumerate(asked)]
     traffic = [*values, *fresh, *fixes]
-    together = answer(MODELS["lstm"], traffic, most=[1000, 400], lost=[400])
+    together = answer(MODELS["lstm"], traffic, most=[1000, 200], lost=[400])
     looked_at = sum(runs)
     alone = answer(MODELS["lstm"], traffic, most=[1000, 1], lost=[400])
-    assert len(together.dead) == 400 // every
+    assert len(together.dead) == 200 // every
     assert [one.id for one in together.dead] == [one.id for one in alone.dead]
     assert together.state == alone.state
-    assert looked_at < 400 * 6, "not 400 * 200, which looking at all that are left each time takes"
+    assert looked_at < 200 * 6, "not 200 * 100, which looking at all that are left each time takes"
 
 
 def test_late_values_of_new_series_are_put_in_without_reading(read_again: list[int]) -> None:

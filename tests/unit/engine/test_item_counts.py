@@ -46,7 +46,6 @@ def recount(parsed: Parsed, total: Counter[bytes], since: Counter[bytes]) -> Non
 def test_no_series_has_more_items_than_are_told(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However few counters there are; with many the numbers are those of a dictionary of names."""
     monkeypatch.setattr(item_counts, "ROW_BITS", bits)
-    monkeypatch.setattr(item_counts, "_ROW_SHIFT", item_counts.np.uint64(64 - bits))
     rng, counts = random.Random(bits), ItemCounts()
     total, since = Counter[bytes](), Counter[bytes]()
     for turn in range(40):

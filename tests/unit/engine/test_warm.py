@@ -25,7 +25,7 @@ def test_warm_values_are_stepped_and_not_answered_however_they_are_batched(
 ) -> None:
     """At their entry's time or an earlier one, from where `!warm` stands; nothing behind one not understood."""
     model = MODELS[name]
-    traffic = entries(seed, 120, features=len(model.spec.features), odd=0.2, warm=0.5)
+    traffic = entries(seed, 80, features=len(model.spec.features), odd=0.2, warm=0.5)
     gaps = {"gap_after_ms": 1500, "spacing_ms": 700} if missing != "skip" else {}
     oracle = Oracle(
         model, missing, extras, idle_ms=20_000, gap_ms=1500 if gaps else None, spacing_ms=700, max_series=15

@@ -210,8 +210,7 @@ def test_there_is_no_blend(values: Float64, changes: dict[str, object]) -> None:
     assert not [entry.name for entry in model.spec.state if entry.name.startswith(("universal.", "arima.", "blend."))]
 
 
-@pytest.mark.parametrize("name", ["PAYS", "MOST_STEPS"])
-def test_where_it_does_not_pay_many_values_are_not_blended(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_where_it_does_not_pay_many_values_are_not_blended(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor very many; where it does they are, and a mean is then no worse than the trained one alone."""
     monkeypatch.setattr(blend, "FEW", 200)  # of 2,000 and more a training takes long
     values = seasonal(260)
@@ -219,12 +218,14 @@ def test_where_it_does_not_pay_many_values_are_not_blended(monkeypatch: pytest.M
     alone, _ = trained(values, blend=False)
     assert result.blend is not None
     assert result.errors["model"].rmse < alone.errors["model"].rmse
-    monkeypatch.setattr(blend, name, 0)
-    found, model = trained_anew(values)
-    assert found.blend is None
-    assert model.spec.chunking
-    if name == "PAYS":
-        assert trained_anew(seasonal())[0].blend is not None, "few values are blended in any case"
+    for name in ("PAYS", "MOST_STEPS"):
+        with monkeypatch.context() as patch:
+            patch.setattr(blend, name, 0)
+            found, model = trained_anew(values)
+            assert found.blend is None
+            assert model.spec.chunking
+            if name == "PAYS":
+                assert trained_anew(seasonal())[0].blend is not None, "few values are blended in any case"
 
 
 @pytest.mark.parametrize("level", [0.0, 2.5e9])

@@ -126,7 +126,7 @@ def test_steps_of_no_weight_change_nothing() -> None:
 
 def test_the_same_seed_gives_the_same_bytes() -> None:
     """Equal series, options and seed make an equal file; another seed makes another."""
-    series = [wave(300)]
+    series = [wave(150)]
     one, other = train(series, BLENDED), train(series, BLENDED)
     assert one.model_bytes == other.model_bytes
     assert one.epochs[0] > 0
@@ -146,9 +146,9 @@ def test_training_leaves_torchs_generator_and_threads_alone() -> None:
 
 def test_the_test_part_is_never_looked_at() -> None:
     """Other values in the test part change the errors, and not one bit of the weights or the choices."""
-    series = wave(300)
+    series = wave(200)
     changed = Series(series.name, None, series.values.copy())
-    changed.values[240:] = 1e4
+    changed.values[160:] = 1e4
     options = dataclasses.replace(BLENDED, seasons=None)
     one, other = train([series], options), train([changed], options)
     assert one.plan == other.plan

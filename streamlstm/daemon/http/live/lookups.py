@@ -16,7 +16,7 @@ from typing import Any
 from streamlstm.daemon.http.answer import HttpAnswer
 from streamlstm.errors import StoreError, UsageError
 from streamlstm.store import Answered, Keys, Recent, as_number, finite, number_at
-from streamlstm.store.resp import Connection
+from streamlstm.store.resp import Connection, paired
 
 MOST_NAMES = 500  # to choose from
 MOST_FOUND = 50  # names that hold a text
@@ -123,8 +123,7 @@ def _dead(connection: Connection, stream: str, _: Mapping[str, str]) -> dict[str
 
 
 def _letter(flat: Sequence[bytes]) -> dict[str, str]:
-    texts = [part.decode("utf-8", "replace") for part in flat]
-    return dict(zip(texts[0::2], texts[1::2], strict=False))
+    return {name.decode("utf-8", "replace"): text.decode("utf-8", "replace") for name, text in paired(flat)}
 
 
 def points(answered: Sequence[Answered]) -> list[list[float | None]]:
