@@ -198,7 +198,7 @@ class AsyncClient:
     predictions = _followed(Client.predictions)
     anomalies = _followed(Client.anomalies)
 
-    async def states(self, series: str | None = None) -> list[Facts]:
+    async def states(self, series: str | list[str] | tuple[str, ...] | None = None) -> list[Facts]:
         """As `Client.states`, all at once."""
         return await in_thread(lambda: list(self._client.states(series)))
 

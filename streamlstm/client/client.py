@@ -24,7 +24,7 @@ from streamlstm.client.promotions import Promotion
 from streamlstm.client.pushing import PushArguments, Pushed, correct, push, push_settings
 from streamlstm.client.reading import ANOMALIES, PREDICTIONS
 from streamlstm.client.record_facts import Facts, facts
-from streamlstm.common import arguments, in_python, options_are_arguments, without_secrets
+from streamlstm.common import arguments, in_python, options_are_arguments, taken, without_secrets
 from streamlstm.engine import DEFAULT_STEPS, Forecast
 from streamlstm.errors import ModelChangedError, UsageError
 from streamlstm.store import Keys, check_stream
@@ -49,6 +49,12 @@ def _last_ms(last: str | int | timedelta | None) -> int | None:
         return None if last is None else arguments.duration(last)
     except ValueError as error:
         raise UsageError(f"last is {error}, not {last!r}") from None
+
+
+def _named(caller: str, series: Any) -> tuple[str, ...]:
+    """The series that are chosen by name; raises UsageError for what is no name, and for none at all."""
+    names: tuple[str, ...] = taken(caller, {"series": arguments.series_names}, {"series": series})["series"]
+    return names
 
 
 class Client:
@@ -214,28 +220,26 @@ class Client:
                 place,
                 locate=self._locate,
                 follow=follow,
-                series=frozenset(() if series is None else arguments.texts(series)),
+                series=frozenset(() if series is None else _named(what, series)),
                 kept=kept,
                 say=log,
                 on_promotion=on_promotion,
                 what=what,
             )
 
-    def states(self, series: str | None = None) -> Iterator[Facts]:
-        """What is known of each series (or of one): a dictionary as `streamlstm state list --json` prints, in no order.
+    def states(self, series: str | list[str] | tuple[str, ...] | None = None) -> Iterator[Facts]:
+        """What is known of each series (or of some): a dictionary as `streamlstm state list --json` prints, in no order.
 
         `series`, `time` (of the last value, ISO 8601), `steps`, `scored`, `mae` and `rmse` (in the values' unit),
         `skill`, `coverage`, `last_value` [F], `last_prediction` {column: number}; or `damaged`, and why.
         """
+        names = [] if series is None else [name.encode("utf-8", "surrogateescape") for name in _named("states", series)]
         with options_are_arguments(), self._opened() as connection:
             states = States(connection, self._keys, token=secrets.token_hex(8))
             meta = states.meta()
-            if series is not None:
-                (record,) = states.get([series.encode()])
-                if record is not None:
-                    yield facts(series.encode(), record, meta)
-                return
-            for page in states.scan():
+            found = zip(names, states.get(names), strict=True) if names else ()
+            yield from (facts(name, record, meta) for name, record in found if record is not None)
+            for page in states.scan() if not names else ():
                 yield from (facts(name, record, meta) for name, record in page)
 
     @overload
@@ -262,7 +266,7 @@ class Client:
         """
         with options_are_arguments():
             settings = forecast_settings(steps, options)
-            names = arguments.texts(series)
+            names = _named("forecast", series)
             given = opened_path(settings["model"])
             try:
                 with self._opened() as connection:
@@ -307,7 +311,7 @@ class Client:
                 Path(path),
                 spec=stream_spec(connection, self._keys, self._open_model),
                 last_ms=_last_ms(last),
-                series=() if series is None else arguments.texts(series),
+                series=() if series is None else _named("export", series),
                 forecast_of=forecast_of,
             )
         return Path(path)

@@ -80,6 +80,20 @@ def texts(value: Any) -> tuple[str, ...]:
     return found
 
 
+def series_names(value: Any) -> tuple[str, ...]:
+    """The name of a series, or of several, of one at least: what chooses none is seldom meant, and never all of them."""
+    said = "the name of a series or a list of names"
+    try:
+        found = texts(value)
+        for name in found:
+            name.encode("utf-8", "surrogateescape")
+    except ValueError:
+        raise ValueError(said) from None
+    if not found:
+        raise ValueError(said)
+    return found
+
+
 def one_of(*words: str) -> Kind:
     """One of some words."""
 

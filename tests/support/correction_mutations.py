@@ -18,6 +18,7 @@ from streamlstm.engine.item_counts import ItemCounts
 from streamlstm.engine.parsing import CORRECTIONS
 from streamlstm.engine.past import SeriesCourse
 from streamlstm.engine.restarts import Restarts
+from streamlstm.engine.series_cache import Arena
 from streamlstm.store.resp import EntryId
 
 Patch = pytest.MonkeyPatch
@@ -91,6 +92,12 @@ def known_records_not_forgotten(patch: Patch) -> None:
     patch.setattr(streamlstm.daemon.replay.making.Series, "correct", correct)
 
 
+def moments_not_forgotten(patch: Patch) -> None:
+    """What series were at some moment is begun with after a correction, without a look at what it leads to."""
+    patch.setattr(Arena, "give_up_copies", lambda *_: None)
+    patch.setattr(Making, "_agree", lambda *_: True)
+
+
 def challengers_not_corrected(patch: Patch) -> None:
     """A correction is made of the champion's states alone."""
     patch.setattr(streamlstm.daemon.challengers, "prepare", lambda _, parsed, __: parsed)
@@ -133,6 +140,8 @@ OF_CORRECTIONS: Mapping[str, tuple[str, Callable[[Patch], None]]] = {
     "corrections made past values": ("corrections", corrections_made_past_values),
     "corrections among values begin anew": ("corrections", corrections_among_values_begin_anew),
     "corrections behind values not stored": ("corrections", corrections_behind_values_not_stored),
+    # By one daemon: of twins one seldom has a series in memory long enough to know a moment of it.
+    "moments not forgotten": ("corrections, torn commits", moments_not_forgotten),
     "known records not forgotten": ("corrections", known_records_not_forgotten),
     "letters of now not told": ("late values refused, models in roles", letters_of_now_not_told),
     "challengers not corrected": ("corrections by models in roles", challengers_not_corrected),

@@ -138,7 +138,10 @@ def test_what_is_pushed_is_answered_and_its_state_told(
     states = {one["series"]: one for one in made.states()}
     assert states.keys() == {"a", "b"}
     assert states["a"]["steps"] == 40
-    assert list(made.states("b")) == [states["b"]]
+    assert list(made.states("b")) == list(made.states(["nobody", "b"])) == [states["b"]]
+    for choose in (made.states, made.forecast, lambda none: made.predictions(series=none, follow=False)):
+        with pytest.raises(UsageError, match="series is the name of a series or a list"):
+            list(choose([]))
 
 
 def test_where_to_begin(redis_url: str, made: streamlstm.Client) -> None:
