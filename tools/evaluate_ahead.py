@@ -5,7 +5,8 @@ python tools/evaluate_ahead.py FOLDER [--only NAME]... [--model universal | --ho
 One `streamlstm train` and one `streamlstm evaluate --steps 24` a table, with the options of `tools/evaluate_data.py`.
 Forecasts are made from up to 2,000 moments of the test part, which training never saw. Beside a coverage stands its
 standard error, and of how many forecasts it would be that err independently (those made one after the other err alike),
-and last how many bands are near 90 %, and how many bands that are right would be: luck takes some of them out.
+and last how many intervals cover near 90 %, and how many that are right would: luck takes some of them out.
+`python tools/reference.py` then puts the coverages into docs/explanation/quality.md.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from evaluate_data import OPTIONS, SEASONS, called, shown
 RESULTS = Path(__file__).parent / "ahead_results.json"
 STEPS = (1, 3, 6, 12, 24)
 LEVEL, NEAR = 0.9, 0.03
+WITHIN_TWO = math.erf(math.sqrt(2))  # of what is normal, the share within two standard errors
 
 
 def main() -> None:
@@ -53,23 +55,61 @@ def main() -> None:
 
 
 def summary(models: list[list[dict[str, Any]]]) -> Iterator[str]:
-    """The bands of all tables together, by step."""
+    """The intervals of all tables together, by step."""
     for step in STEPS:
         cells = [score for scores in models for score in scores if score["step"] == step]
-        covered = np.array([score["coverage"] for score in cells], float)
-        off = np.abs(covered - LEVEL) / np.array([score["coverage_error"] for score in cells])
-        near = int((np.abs(covered - LEVEL) <= NEAR + 1e-12).sum())
+        mean = sum(score["coverage"] for score in cells) / len(cells)
+        near, within = counted(cells)
         yield (
-            f"{step} ahead: {covered.mean():.1%} in the mean of {len(cells)} tables; {near} within {LEVEL - NEAR:.0%} "
-            f"to {LEVEL + NEAR:.0%}, {int((off <= 2).sum())} within two standard errors of {LEVEL:.0%}"
+            f"{step} ahead: {mean:.1%} in the mean of {len(cells)} tables; {near} within {LEVEL - NEAR:.0%} "
+            f"to {LEVEL + NEAR:.0%}, {within} within two standard errors of {LEVEL:.0%}"
         )
-    chances = np.array([near_by_luck(independent(score)) for scores in models for score in scores])
-    deviation = math.sqrt((chances * (1 - chances)).sum())
-    yield f"of {len(chances)} bands that are right {chances.sum():.1f} ± {deviation:.1f} would be within those by luck"
+    count, expected, deviation = expected_near([score for scores in models for score in scores])
+    yield f"of {count} intervals that are right {expected:.1f} ± {deviation:.1f} would be within those by luck"
+
+
+def counted(cells: list[dict[str, Any]]) -> tuple[int, int]:
+    """How many intervals cover 87 to 93 %, and how many are within two standard errors of 90 %."""
+    off = np.abs(np.array([score["coverage"] for score in cells], float) - LEVEL)
+    errors = np.array([score["coverage_error"] for score in cells], float)
+    return int((off <= NEAR + 1e-12).sum()), int((off <= 2 * errors).sum())
+
+
+def expected_near(cells: list[dict[str, Any]]) -> tuple[int, float, float]:
+    """How many intervals there are, and of as many that are right how many would cover 87 to 93 %, give or take."""
+    chances = np.array([near_by_luck(independent(score)) for score in cells])
+    return len(cells), float(chances.sum()), math.sqrt((chances * (1 - chances)).sum())
+
+
+def table(report: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
+    """The documentation's tables: the coverage of each cell, and how many of them are near."""
+    lines = [
+        "| covered, in % | " + " | ".join(f"{step} ahead" if step == 1 else str(step) for step in STEPS) + " |",
+        "|---" * (len(STEPS) + 1) + "|",
+    ]
+    for name, found in report.items():
+        covered = (
+            f"{100 * score['coverage']:.1f} ± {100 * score['coverage_error']:.1f} ({independent(score):,.0f})"
+            for score in found["model"]
+        )
+        lines.append(f"| {name} | " + " | ".join(covered) + " |")
+    cells = [score for found in report.values() for score in found["model"]]
+    near, within = counted(cells)
+    count, expected, deviation = expected_near(cells)
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"| of the {count} cells | measured | of {count} intervals that are right, by luck |",
+            "|---|---|---|",
+            f"| within 87 to 93 % | {near} | {expected:.1f} ± {deviation:.1f} |",
+            f"| within two standard errors of 90 % | {within} | {WITHIN_TWO * count:.0f} |",
+        ]
+    )
 
 
 def near_by_luck(forecasts: float) -> float:
-    """How likely a band that is right covers 87 to 93 % of so many forecasts that err independently (normal law)."""
+    """How likely a right interval covers 87 to 93 % of so many forecasts that err independently (normal law)."""
     return math.erf(NEAR / math.sqrt(2 * LEVEL * (1 - LEVEL) / forecasts))
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import architecture
 import click
+import evaluate_ahead
 import evaluate_data
 import reference_json
 import reference_python
@@ -167,10 +168,18 @@ def pages() -> dict[Path, str]:
         "explanation/architecture.svg": architecture.picture(),
     }
     quality = "explanation/quality.md"
-    before, rest = (DOCS / quality).read_text(encoding="utf-8").split("<!-- data:begin -->\n")
-    errors = evaluate_data.table(json.loads(evaluate_data.RESULTS.read_text(encoding="utf-8")))
-    made[quality] = f"{before}<!-- data:begin -->\n{errors}\n<!-- data:end -->{rest.split('<!-- data:end -->')[1]}"
+    text = (DOCS / quality).read_text(encoding="utf-8")
+    for name, tool in (("data", evaluate_data), ("ahead", evaluate_ahead)):
+        text = _filled(text, name, tool.table(json.loads(tool.RESULTS.read_text(encoding="utf-8"))))
+    made[quality] = text
     return {DOCS / name: text for name, text in made.items()}
+
+
+def _filled(page: str, name: str, made: str) -> str:
+    """A page with what stands between the marks of this name made anew."""
+    before, rest = page.split(f"<!-- {name}:begin -->\n")
+    after = rest.split(f"<!-- {name}:end -->")[1]
+    return f"{before}<!-- {name}:begin -->\n{made}\n<!-- {name}:end -->{after}"
 
 
 if __name__ == "__main__":

@@ -16,12 +16,12 @@ weighed by its count, it is off by 0.27, and seven to nine tenths of what they s
 
 What is measured is measured by the model that has not seen what is held out, and another one is served, which was
 fitted anew. One that says several steps at once may respond less to the same error by a third, from the same moments;
-and bands are as much too narrow. So widths are grown as the served one responds.
+and intervals are as much too narrow. So widths are grown as the served one responds.
 
 A quantile of few errors that is to cover the level in the mean of all such few (conformal: Vovk, Gammerman and Shafer
-2005) is nearly their largest, and bands are too wide; the plain one was 5 % better by the interval score on 40 tables.
-Where a series has no more than its mean absolute error, that is known so badly that its one-step width is measured with
-the conformal quantile, and steps further ahead are wider in proportion.
+2005) is nearly their largest, and intervals are too wide; the plain one was 5 % better by the interval score on 40
+tables. Where a series has no more than its mean absolute error, that is known so badly that its one-step width is
+measured with the conformal quantile, and steps further ahead are wider in proportion.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ def test_what_was_learnt_from_is_measured_too() -> None:
 
 
 def test_what_is_measured_is_for_the_model_that_is_served() -> None:
-    """Another one's forecasts of a walk hardly respond to an error: bands are as wide as errors are all the same."""
+    """Another one's forecasts of a walk hardly respond to an error: intervals are as wide as errors are even so."""
     walk = [Series("a", None, np.random.default_rng(5).normal(size=(2_000, 1)).cumsum(axis=0))]
     other = Model(odd_models.a_share(0.5))
     own, found = (measured_widths(last_value(), walk, [1_000], season=None, served=served) for served in (None, other))
