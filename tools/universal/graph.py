@@ -145,7 +145,7 @@ class Step:
         return mixed, [count, scale, trends, said, losses, correlations, gain, doubt, weights, history]
 
     def remembered(self, change: Sym, unit: Sym, said: Sym) -> Sym:
-        """What is kept of a change (B, 1) for the seasons after it, of which some experts `said` something (B, EXPERTS).
+        """What is kept of a change (B, 1) for seasons after it, of which experts `said` something (B, EXPERTS).
 
         So many units at most, or some times what profiles said: else one spike, or a shift of the level, would be
         forecast to come again after each season. What does come again is kept whole from the third season on or so.
