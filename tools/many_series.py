@@ -33,8 +33,8 @@ from streamlstm.cli.benchmark.backlog import FIRST_MS, Backlog, Entries, Shape, 
 from streamlstm.cli.benchmark.drain import Bench, wait_until_answered
 from streamlstm.cli.benchmark.lstm_file import lstm_file
 from streamlstm.cli.benchmark.memory import METRICS_S, measure_memory
-from streamlstm.cli.benchmark.progress import ProgressBar
 from streamlstm.cli.benchmark.server import BenchProcess, PrivateServer, private_server, serving
+from streamlstm.cli.progress import ProgressBar
 from streamlstm.engine.engine import Engine
 from streamlstm.models import Model
 from streamlstm.store.keys import Keys

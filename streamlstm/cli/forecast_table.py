@@ -30,7 +30,7 @@ def write_table(
 
     Columns: `unique_id`, `ds` (UTC; empty where nobody says how far apart values are), `step`, the model's, `lo`, `hi`.
     """
-    from streamlstm.cli.state import ticking
+    from streamlstm.cli.progress import ticking
     from streamlstm.client import pages
     from streamlstm.engine import forecast_rows, readable_rows
 

@@ -290,7 +290,7 @@ def _clock(wakeup: Wakeup) -> Clock:
     def sleep(seconds: float) -> None:
         select.select([wakeup.fileno()], [], [], seconds)
 
-    return Clock(monotonic=time.monotonic, wall=time.time, sleep=sleep)
+    return Clock(monotonic=time.monotonic, wall=time.time, processor=time.process_time, sleep=sleep)
 
 
 def on_signals(first: Callable[[], None], again: Callable[[], None]) -> None:

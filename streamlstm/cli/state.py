@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +14,7 @@ import click
 
 from streamlstm.cli.loading import max_model_bytes_option
 from streamlstm.cli.model_argument import MODEL
+from streamlstm.cli.opened_file import STANDARD, opened_file
 from streamlstm.cli.opened_states import opened_states
 from streamlstm.cli.options import (
     command,
@@ -29,13 +30,13 @@ from streamlstm.cli.options import (
     stream_argument,
 )
 from streamlstm.cli.output_options import output_option
+from streamlstm.cli.progress import ticking
 from streamlstm.cli.state_past import fork, rewind
 from streamlstm.cli.state_text import say_done
-from streamlstm.common import open_bounded, whole_file, whole_stream
-from streamlstm.errors import SnapshotError, StoreError, UsageError
+from streamlstm.common import whole_file, whole_stream
+from streamlstm.errors import StoreError, UsageError
 
 RESETS_PER_ENTRY = 1_000
-STANDARD = Path("-")  # stdin or stdout
 PAGE_BYTES = 1 << 20  # one step of the bar of an import
 
 
@@ -45,29 +46,6 @@ def state() -> None:
 
     All of it may be done while a daemon serves the stream.
     """
-
-
-def opened_file(source: Path) -> IO[bytes]:
-    """A file to read, `-` for stdin; raises SnapshotError if there is none, or it is no file."""
-    return sys.stdin.buffer if source == STANDARD else open_bounded(source, raises=SnapshotError)
-
-
-@contextmanager
-def ticking(total: int, what: str) -> Iterator[Callable[[int], None]]:
-    """A function that moves a progress bar on stderr, where that is a terminal."""
-    from streamlstm.cli.benchmark.progress import ProgressBar
-
-    progress = ProgressBar(total)
-    progress.begin(what)
-
-    def tick(count: int) -> None:
-        progress.end(count)
-        progress.begin(what)
-
-    try:
-        yield tick
-    finally:
-        progress.close()
 
 
 @command("list", short_help="List the series of a stream: steps, errors, time of the last value.")

@@ -148,7 +148,8 @@ def _verified(url: str, stream: str, source: Path | None, engine: Engine) -> Rep
     """What comes of one stream; raises StoreError if it cannot be verified."""
     from streamlstm.cli.connection import connect
     from streamlstm.cli.loading import most_model_bytes
-    from streamlstm.cli.state import opened_file, ticking
+    from streamlstm.cli.opened_file import opened_file
+    from streamlstm.cli.progress import ticking
     from streamlstm.daemon.replay import Verification
     from streamlstm.errors import ModelError
     from streamlstm.models import CPU, Model, provider_of

@@ -10,9 +10,9 @@ from streamlstm.client.forecasting import StreamForecaster, asked_of, opened_pat
 from streamlstm.client.history import joined_histories, read_history, stream_spec
 from streamlstm.client.producer.answered import Wait
 from streamlstm.client.producer.corrections import read_corrections, together_by
-from streamlstm.client.producer.lines import Format, Row
 from streamlstm.client.producer.packing import partition_of, streams_of
 from streamlstm.client.producer.piped import send_pipe
+from streamlstm.client.producer.row_format import Format, Row
 from streamlstm.client.producer.run import Push, connected, now_ms, packer_of
 from streamlstm.client.producer.sending import Sender
 from streamlstm.client.producer.sources import read_file

@@ -11,8 +11,8 @@ from typing import Any
 
 from streamlstm.client.producer.answered import Wait
 from streamlstm.client.producer.corrections import one_correction, together_by
-from streamlstm.client.producer.lines import Format, Row
 from streamlstm.client.producer.records import each_row, is_record, is_records, rows_of
+from streamlstm.client.producer.row_format import Format, Row
 from streamlstm.client.producer.run import AnyTime, Push, now_ms, packer_of
 from streamlstm.client.producer.sending import Sender
 from streamlstm.client.producer.sources import read_file, table_rows

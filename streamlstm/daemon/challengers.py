@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from streamlstm.common import EngineSettings
+from streamlstm.daemon.clock import Clock
 from streamlstm.daemon.corrections import of_challenger
 from streamlstm.daemon.model_library import ModelLibrary
 from streamlstm.daemon.replay import prepare
 from streamlstm.daemon.streams import OpenChallenger, Stream, Streams
+from streamlstm.daemon.strikes import SLOW_S
 from streamlstm.engine import Engine, Parsed, Result
 from streamlstm.errors import CorrectionError, StoreError, StreamlstmError
 from streamlstm.store import NO_ENTRIES, Commit, Head, Store
@@ -28,8 +30,6 @@ MOST_CREDIT_S = 0.5  # of time that was not used, that is remembered
 IN_STEP_S, IN_STEP_TIMES = 0.002, 2.0
 PAGE_S = 0.01  # aimed at, to catch up with one page of entries
 FIRST_PAGE, MOST_PAGE = 64, 4_096  # entries
-# An entry alone that takes so long is a strike, and so is a correction that fails; the third ends the trial.
-STRIKE_S, MOST_STRIKES = 0.05, 3
 
 
 class Read(NamedTuple):
@@ -78,11 +78,11 @@ class Challengers:
         streams: Streams,
         store: Store,
         beat: Callable[[], bool],
-        monotonic: Callable[[], float],
+        clock: Clock,
     ) -> None:
         """`beat` is called by engines while they work."""
         self._settings, self._library, self._streams, self._store = settings, library, streams, store
-        self._beat, self._monotonic = beat, monotonic
+        self._beat, self._clock = beat, clock
         self._value_s: dict[str, float] = {}  # model -> seconds that a value takes, of late
         self._made: dict[str, Engine] = {}
         self._credit_s = MOST_CREDIT_S
@@ -177,11 +177,12 @@ class Challengers:
                 return
             if turn.in_step and self._expected_s(turn) > max(IN_STEP_S, IN_STEP_TIMES * champion_s):
                 turn.in_step.clear()  # it has to catch up later
-            began_s = self._monotonic()
+            began_s, idle_s = self._clock.monotonic(), self._clock.processor()
             self._step(turn, read)
-            took_s = self._monotonic() - began_s
+            worked_s = self._clock.processor() - idle_s
+            took_s = self._clock.monotonic() - began_s
             self._credit_s -= took_s
-            self._judge(turn, took_s)
+            self._judge(turn, took_s, worked_s)
 
     def _may_step(self, stream: Stream, challenger: OpenChallenger) -> bool:
         if not challenger.is_begun:
@@ -241,6 +242,7 @@ class Challengers:
         assert challenger is not None, "it was stepped"
         champion.commit.challenger, champion.challenger = result.commit, result
         challenger.position = result.commit.position
+        challenger.strikes.moved_on()
 
     def _batch(self, turn: _Turn, read: Read) -> list[Parsed]:
         """What is stepped: of the read those in step, of the input a page of those behind."""
@@ -278,13 +280,15 @@ class Challengers:
                 source = of_challenger(self._store, stream, turn.champions[parsed.stream])
                 parsed = prepare(turn.engine, parsed, source)
             except CorrectionError as error:  # or another process has gone on, which the next commit tells
-                self._strike(stream, str(error))
+                challenger = stream.challenger
+                assert challenger is not None, "it is stepped"
+                self._end_if(stream, challenger.strikes.failed(str(error)))
                 turn.is_longer = True
                 return
             turn.is_longer = turn.is_longer or bool(parsed.corrections)
         batch.append(parsed)
 
-    def _judge(self, turn: _Turn, took_s: float) -> None:
+    def _judge(self, turn: _Turn, took_s: float, worked_s: float) -> None:
         """Remember how fast an engine is, fit the size of pages, and end the trials of one that is too slow."""
         if not turn.values or turn.is_longer:
             return
@@ -293,17 +297,18 @@ class Challengers:
         self._value_s[turn.model] = former_s + (each_s - former_s) / 8
         if turn.pages:
             self._page = max(1, min(MOST_PAGE, int(self._page * min(2.0, PAGE_S / max(took_s, 1e-6)))))
-        entries = self._page if turn.pages else 1
-        if took_s < STRIKE_S or entries > 1 or turn.values > len(turn.streams):
+        # Of a stream alone it is what each value takes; values of several are stepped together.
+        step_s = min(took_s, worked_s)
+        value_s = step_s / max(1.0, turn.values / len(turn.streams))
+        if value_s < SLOW_S:
             return
+        now_s = self._clock.monotonic()
         for stream in turn.streams:
             if stream.challenger is not None:
-                self._strike(stream, f"it is too slow: a value takes {took_s:.2f} s")
+                self._end_if(stream, stream.challenger.strikes.slow(value_s, step_s, now_s))
 
-    def _strike(self, stream: Stream, why: str) -> None:
-        assert stream.challenger is not None, "it is stepped"
-        stream.challenger.strikes += 1
-        if stream.challenger.strikes >= MOST_STRIKES:
+    def _end_if(self, stream: Stream, why: str | None) -> None:
+        if why is not None:
             self._end(stream, why)
 
     def _end(self, stream: Stream, why: str) -> None:

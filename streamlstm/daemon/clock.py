@@ -12,4 +12,5 @@ class Clock:
 
     monotonic: Callable[[], float]
     wall: Callable[[], float]
+    processor: Callable[[], float]  # seconds that this process has worked
     sleep: Callable[[float], None]

@@ -74,7 +74,7 @@ class Daemon:
         self.health = Health(self._store_health, unserved, clock.monotonic)
         engine.checkpoint_every = settings.checkpoint_every
         library = library or ModelLibrary(engine.model)
-        models = Models.of(engine, library, streams, store, self.health.beat, clock.monotonic)
+        models = Models.of(engine, library, streams, store, self.health.beat, clock)
         self._champions, self._challengers, self._library = models
         self._corrections = Corrections(store, streams, self._champions, settings)
         self._sweep = IdleSweeper(store, self._champions)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from streamlstm.daemon.challengers import Challengers
 from streamlstm.daemon.champions import Champions
+from streamlstm.daemon.clock import Clock
 from streamlstm.daemon.model_library import ModelLibrary
 from streamlstm.daemon.streams import Streams
 from streamlstm.engine import Engine
@@ -28,7 +29,7 @@ class Models(NamedTuple):
         streams: Streams,
         store: Store,
         beat: Callable[[], bool],
-        monotonic: Callable[[], float],
+        clock: Clock,
     ) -> Models:
         """`own` has the model of the file that is served; `beat` is called by engines while they work.
 
@@ -45,6 +46,6 @@ class Models(NamedTuple):
             streams=streams,
             store=store,
             beat=beat_and_send,
-            monotonic=monotonic,
+            clock=clock,
         )
         return cls(Champions(own, beat_and_send), challengers, library)

@@ -14,6 +14,7 @@ import enum
 from collections import deque
 from dataclasses import dataclass, field, replace
 
+from streamlstm.daemon.strikes import Strikes
 from streamlstm.engine import Engine, Result
 from streamlstm.store import Commit, Head
 from streamlstm.store.resp import BEGINNING, EntryId
@@ -73,7 +74,7 @@ class OpenChallenger:
 
     engine: Engine
     position: bytes  # by what was handed out for commit
-    strikes: int = 0  # times that it took too long
+    strikes: Strikes = field(default_factory=Strikes)
     is_begun: bool = False  # it was stepped here
     has_come_through: bool = False  # and a commit with what it made holds
 

@@ -84,7 +84,7 @@ class Engine:
         self._keys: dict[bytes, int] = {}  # numbers in the table of the streams that were ever opened
 
     def open(self, stream: str, head: Head, told: Sequence[KeptRecord] = ()) -> None:
-        """Begin a stream at the position the store holds, in the window of WINDOW as `told`; forgets its records."""
+        """Begin a stream where the store says, with what was kept aside last; forgets what was cached of it."""
         self.forget(stream)
         window = Window.taken_up(told, self.checkpoint_every, head)
         self._heads[stream] = StreamHead(head.position, head.answered, head.series, window=window)

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.errors import EndlessStepError, MemoryStepError, ModelError, StepError
+from streamlstm.models.interface import SmallCall, StepModel
 from streamlstm.models.packing import Packing
 from streamlstm.models.providers import FIXED_ROWS
+from streamlstm.models.session import Pace
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
-
-    from streamlstm.models.model import Model
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
@@ -38,6 +38,15 @@ BEGIN_MS = 1_600_000_000_000  # where a model looks at times: a Sunday at noon, 
 SPACING_MS = 60_000
 
 
+class Triable(StepModel, Protocol):
+    """What is asked of a model to be tried; `models.model.Model` is one."""
+
+    pace: Pace
+
+    def one_step(self) -> SmallCall:
+        """One step of one series, through arrays that stay."""
+
+
 class _Tried(NamedTuple):
     """Values, and what the model answers if they are stepped one by one."""
 
@@ -47,7 +56,7 @@ class _Tried(NamedTuple):
     states: Float32  # (T + 1, B, D), the first of them before the first value
 
 
-def try_out(model: Model, source: str) -> None:
+def try_out(model: Triable, source: str) -> None:
     """Step a loaded model in every way it will be stepped; raises ModelError, which names `source`, if one fails."""
     tried = _one_by_one(model, source)
     _try_stored(model, tried, source)
@@ -61,7 +70,7 @@ def try_out(model: Model, source: str) -> None:
                 _try_steps(model, tried, batch, cut, source)
 
 
-def try_fixed(model: Model, again: InferenceSession, source: str) -> None:
+def try_fixed(model: Triable, again: InferenceSession, source: str) -> None:
     """Of a model whose calls all have one shape: the bits are those of another session, each time, in any row.
 
     Raises ModelError, which names `source`. That the steps of a series do not depend on the other rows, and may be cut
@@ -84,7 +93,7 @@ def try_fixed(model: Model, again: InferenceSession, source: str) -> None:
                 )
 
 
-def _one_by_one(model: Model, source: str) -> _Tried:
+def _one_by_one(model: Triable, source: str) -> _Tried:
     """The first values that the model has an answer to."""
     said = "its answers are not finite"
     for value in VALUES:
@@ -109,7 +118,7 @@ def _values(value: float, features: int) -> Float32:
     return np.asarray(value * (1 + number / 1024), np.float32)
 
 
-def _stepped(model: Model, x: Float32) -> _Tried:
+def _stepped(model: Triable, x: Float32) -> _Tried:
     steps, batch = x.shape[:2]
     spacing = model.spec.spacing_ms or SPACING_MS
     times = BEGIN_MS + spacing * np.arange(steps, dtype=np.int64)[:, None] + np.arange(batch, dtype=np.int64)
@@ -127,12 +136,12 @@ def _stepped(model: Model, x: Float32) -> _Tried:
     return _Tried(x, times, y, states)
 
 
-def _advance(model: Model, x: Float32, state: Float32, times: Int64) -> tuple[Float32, Float32]:
+def _advance(model: Triable, x: Float32, state: Float32, times: Int64) -> tuple[Float32, Float32]:
     x, state, times = map(np.ascontiguousarray, (x, state, times))
     return model.advance(x, state, times if model.spec.uses_time else None)
 
 
-def _try_stored(model: Model, tried: _Tried, source: str) -> None:
+def _try_stored(model: Triable, tried: _Tried, source: str) -> None:
     """What a model says it carries in float16 has to be float16: it is stored so."""
     packing = Packing.of(model.spec)
     if packing is None:
@@ -145,7 +154,7 @@ def _try_stored(model: Model, tried: _Tried, source: str) -> None:
         )
 
 
-def _try_bound(model: Model, tried: _Tried, source: str) -> None:
+def _try_bound(model: Triable, tried: _Tried, source: str) -> None:
     """The way of live values, through arrays that stay where they are."""
     one = model.one_step()
     one.state[:] = tried.states[0, :1]
@@ -162,7 +171,7 @@ def _try_bound(model: Model, tried: _Tried, source: str) -> None:
         one.state[:] = one.next_state
 
 
-def _try_batch(model: Model, tried: _Tried, batch: int, source: str) -> None:
+def _try_batch(model: Triable, tried: _Tried, batch: int, source: str) -> None:
     """A step of several series has to be the step of each."""
     chosen = np.arange(batch) % SERIES
     for step in range(STEPS):
@@ -181,7 +190,7 @@ def _try_batch(model: Model, tried: _Tried, batch: int, source: str) -> None:
             )
 
 
-def _try_steps(model: Model, tried: _Tried, batch: int, cut: tuple[int, ...], source: str) -> None:
+def _try_steps(model: Triable, tried: _Tried, batch: int, cut: tuple[int, ...], source: str) -> None:
     """Several steps in a call have to be these steps one by one."""
     chosen = np.arange(batch) % SERIES
     for first, last in _parts(cut):

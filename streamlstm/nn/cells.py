@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from streamlstm.errors import UsageError
 from streamlstm.models import StateEntry
-from streamlstm.nn.activations import ActivationFunction, activation
+from streamlstm.nn.activation_function import ActivationFunction
+from streamlstm.nn.activations import activation
 from streamlstm.nn.cell import Cell, Masks, checked_rate, checked_units, draw_mask, merge_options
 from streamlstm.nn.operations import State, Value, of
 from streamlstm.nn.options import (

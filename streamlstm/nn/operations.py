@@ -11,15 +11,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from streamlstm.models import StateEntry
-
-if TYPE_CHECKING:
-    from streamlstm.nn.recurrence import Recurrence
+from streamlstm.nn.recurrence import Recurrence
 
 Value = Any  # a Tensor, or a Symbol: the tensor of a graph that is being written
 State = tuple[Value, ...]  # each (B, size)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from streamlstm.nn.activations import ActivationFunction
+from streamlstm.nn.activation_function import ActivationFunction
 
 # What each of torch's kernels computes: its activations by name, gates first, and where its gates stand in Keras'
 # order (i, f, g, o of the LSTM are Keras' own; r, z, n of the GRU are not).

@@ -16,7 +16,8 @@ from torch import Generator, Tensor
 
 from streamlstm.errors import UsageError
 from streamlstm.models import StateEntry
-from streamlstm.nn.activations import ActivationFunction, activation
+from streamlstm.nn.activation_function import ActivationFunction
+from streamlstm.nn.activations import activation
 from streamlstm.nn.cell import Cell, Masks, checked_units
 from streamlstm.nn.cells import GRUCell as KerasGRUCell
 from streamlstm.nn.cells import SimpleRNNCell, gate_sums

@@ -33,7 +33,7 @@ def run_daemon(
         store=store(server),
         metrics=metrics,
         settings=DaemonSettings(streams=(STREAM,)),
-        clock=Clock(monotonic=lambda: 0.5 * next(ticks), wall=lambda: 0.0, sleep=lambda _: None),
+        clock=Clock(monotonic=lambda: 0.5 * next(ticks), wall=lambda: 0.0, processor=lambda: 0.0, sleep=lambda _: None),
     )
     daemon.start()
     added = server.stream(STREAM).ids

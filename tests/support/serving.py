@@ -25,8 +25,6 @@ from support.compare import assert_predictions_equal, assert_states_equal
 from support.oracle import Oracle
 
 READY_TIMEOUT_S = 60.0
-# A machine that is busy makes no model too slow to be tried: a challenger's value took 0.08 s there.
-PATIENT = {"streamlstm.daemon.challengers.STRIKE_S": READY_TIMEOUT_S}
 
 
 @dataclass
@@ -100,8 +98,6 @@ def serve(
     Without a model it is started as `streamlstm serve`, with none; `fresh`: in a new interpreter; other options are
     those of `forked.Forked`.
     """
-    if not fresh:
-        options["constants"] = PATIENT | options.get("constants", {})
     named = [] if model is None else [str(model)]
     log_path = directory / f"serve-{number}-{time.monotonic_ns()}.log"
     with log_path.open("wb") as log:
@@ -135,6 +131,24 @@ def wait_for_position(client: redis.Redis, stream: str, entry_id: str, timeout_s
             pass
         time.sleep(max(0.01, waited_s / 20))
     raise AssertionError(f"the position of {stream} is {client.hget(Keys(stream).meta, 'position')}, not {entry_id}")
+
+
+def wait_until_in_step(client: redis.Redis, stream: str = "values") -> None:
+    """Wait until a stream's challenger stands where its champion does, for as long as either still moves on.
+
+    How long that takes is the machine's matter; that it is stepped no more, or that nothing moves, is not.
+    """
+
+    def seen() -> list[bytes | None]:
+        return client.hmget(Keys(stream).meta, "position", "challenger_position", "challenger", "challenger_off")
+
+    def has_come_further() -> bool:
+        return seen() != before or in_step(client, stream)
+
+    while not in_step(client, stream):
+        before = seen()
+        assert before[3] is None, f"the challenger of {stream} is stepped no more: {before[3]!r}"
+        assert eventually(has_come_further), f"nothing moves in {stream}: {before}"
 
 
 def in_step(client: redis.Redis, stream: str = "values") -> bool:
@@ -176,7 +190,7 @@ def check(client: redis.Redis, model: Model, made: list[tuple[str, list[str]]], 
     assert found == oracle.dead
 
 
-def eventually(condition: Callable[[], bool], timeout_s: float = 30.0, *, pause_s: float = 0.02) -> bool:
+def eventually(condition: Callable[[], bool], timeout_s: float = READY_TIMEOUT_S, *, pause_s: float = 0.02) -> bool:
     """Whether a condition comes true in time; looked at again after each pause, of a twentieth of the wait so far.
 
     A look at what a daemon shows takes 5 ms of the processor, there and here: a minute of them was 8 s.

@@ -332,7 +332,7 @@ class Simulation:
             store=store,
             metrics=metrics_of(number, self.streams),
             settings=DaemonSettings(batch_values=self.rng.choice([1, 5, 50]), **self.served),
-            clock=Clock(monotonic=self._monotonic, wall=lambda: 0.0, sleep=lambda _: None),
+            clock=Clock(monotonic=self._monotonic, wall=lambda: 0.0, processor=lambda: 0.0, sleep=lambda _: None),
             on_model_change=self._policy(number),
             others=sharing and Others(sharing),
             library=self._library(number),

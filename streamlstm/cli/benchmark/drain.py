@@ -14,8 +14,8 @@ from typing import Any
 
 from streamlstm.cli.benchmark.backlog import Backlog, Shape, make_backlog, push
 from streamlstm.cli.benchmark.floor import Script, measure_replies, record, replay
-from streamlstm.cli.benchmark.progress import ProgressBar
 from streamlstm.cli.benchmark.server import BenchProcess, PrivateServer, run_module, serving, sharing_a_core
+from streamlstm.cli.progress import ProgressBar
 from streamlstm.errors import StoreError
 from streamlstm.models import Model
 from streamlstm.store import HOST, Keys

@@ -179,7 +179,7 @@ def record(model: Model, backlog: Backlog, url: str) -> Script:
         store=store,
         metrics=Metrics(model.fingerprint, engine.columns, streams),
         settings=DaemonSettings(streams=streams),
-        clock=Clock(monotonic=time.monotonic, wall=time.time, sleep=time.sleep),
+        clock=Clock(monotonic=time.monotonic, wall=time.time, processor=time.process_time, sleep=time.sleep),
     )
     try:
         daemon.start()

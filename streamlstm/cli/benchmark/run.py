@@ -18,8 +18,8 @@ from streamlstm.cli.benchmark.machine import describe_machine, load_average
 from streamlstm.cli.benchmark.memory import STEPS as MEMORY_STEPS
 from streamlstm.cli.benchmark.memory import measure_memory
 from streamlstm.cli.benchmark.peers.run import measure_peers, steps_of_peers
-from streamlstm.cli.benchmark.progress import ProgressBar
 from streamlstm.cli.benchmark.server import private_server
+from streamlstm.cli.progress import ProgressBar
 from streamlstm.errors import UsageError
 from streamlstm.models import CPU, Model
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
-from streamlstm.client.producer.lines import Format, Row
 from streamlstm.client.producer.records import RecordReader
+from streamlstm.client.producer.row_format import Format, Row
 from streamlstm.client.producer.sources import read_all, read_file, read_whole
 from streamlstm.client.producer.time_shift import Shift, earliest, shift_years
 from streamlstm.engine import CORRECT, MOST_TEXT_BYTES

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import orjson
 
-from streamlstm.client.producer.lines import Row
+from streamlstm.client.producer.row_format import Row
 from streamlstm.common import counted
 from streamlstm.engine import RESET, is_decimal
 from streamlstm.errors import TableError

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from streamlstm.client.producer.lines import Format, Row, refuse_series
+from streamlstm.client.producer.row_format import Format, Row, refuse_series
 from streamlstm.common import listed
 from streamlstm.engine import RESET
 from streamlstm.errors import TableError

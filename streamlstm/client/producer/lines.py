@@ -15,18 +15,18 @@ without (its fields, its time) is an error with the line's number.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import replace
 
-from streamlstm.client.producer.clock import Clock, HaltError
+from streamlstm.client.producer.clock import HaltError
+from streamlstm.client.producer.json_lines import JsonLines
+from streamlstm.client.producer.row_format import MISSING, Format, Row, RowParser, refuse_series
 from streamlstm.common import counted
 from streamlstm.errors import TableError, UsageError
 from streamlstm.tables import (
     COMMA,
     HEAD,
     ID_COLUMN,
-    MISSING_WORDS,
     POINT,
     TIME_COLUMN,
     Column,
@@ -34,80 +34,16 @@ from streamlstm.tables import (
     Dialect,
     Grid,
     Schema,
-    TableOptions,
     decimal_sign,
     find_dialect,
     is_header,
     likely_delimiter,
     names_by_place,
-    parse_number,
     resolve,
     separator_of,
-    shortened,
     split,
     split_all,
 )
-
-# Time in ms since the epoch or None if the line has none, name of the series, text of the value.
-Row = tuple[int | None, bytes, bytes]
-
-MISSING = frozenset(word.encode() for word in MISSING_WORDS)
-
-
-class RowParser(Protocol):
-    """Reads whole lines; `number` is that of the first of them.
-
-    Rows are appended, so that what stands before a line that cannot be read is there when the error is raised.
-    """
-
-    @property
-    def together(self) -> bool:
-        """Whether the rows of a line without a time belong in one entry."""
-
-    @property
-    def duplicates(self) -> str:
-        """What becomes of a further value of a series at one time: first (it is left out), error or keep."""
-
-    def __call__(self, lines: Sequence[bytes], number: int, rows: list[Row]) -> None:
-        """Append the rows of the lines to `rows`; raises TableError naming source and line."""
-
-
-def _say_nothing(message: str) -> None:
-    del message
-
-
-@dataclass(kw_only=True)
-class Format:
-    """What the user said of the input."""
-
-    source: str  # names the input in errors
-    series: str | None = None
-    table: TableOptions = field(default_factory=TableOptions)
-    in_order: bool = True  # refuse a time that goes back: a pipe cannot be sorted while it flows
-    strict: bool = False  # refuse a value that is no number, rather than pass it on
-    say: Callable[[str], None] = _say_nothing
-
-    def value(self, text: bytes, number: int) -> bytes:
-        """Pass a value's text on, missing words as empty; raises TableError for what is no number if `strict`."""
-        if text.lower() in MISSING:
-            return b""
-        if self.strict:
-            try:
-                for part in text.decode("utf-8", "replace").split(","):
-                    parse_number(part)
-            except TableError as error:
-                raise TableError(f"{self.source}, line {number}: {error}") from None
-        return text
-
-    def check_one_number(self, text: bytes, number: int) -> None:
-        """Raise TableError for the text of a cell that the daemon would take for several numbers."""
-        if b"," in text:
-            shown = shortened(text.decode("utf-8", "replace"))
-            raise TableError(f"{self.source}, line {number}: {shown!r} is not a finite number")
-
-    def clock(self, *, serial: bool = False) -> Clock:
-        """Reads the times of the lines."""
-        return Clock(self.source, serial=serial, timezone=self.table.timezone, in_order=self.in_order, say=self.say)
 
 
 def begins_table(lines: Sequence[str], chosen: Format) -> bool:
@@ -127,8 +63,6 @@ def open_lines(lines: Sequence[bytes], chosen: Format, *, complete: bool = False
     """
     texts = [line.decode("utf-8", "surrogateescape") for line in lines[: HEAD + 2]]
     if texts[0].startswith("{"):
-        from streamlstm.client.producer.json_lines import JsonLines
-
         return JsonLines(chosen), 0
     dialect = find_dialect(texts, chosen.source, one_series=chosen.series is not None, wide=chosen.table.wide)
     if dialect.single:
@@ -334,9 +268,3 @@ def named(chosen: Format, series: str | None) -> bytes:
     if not series:
         raise UsageError(f"{chosen.source}: the values have no series; name it with --series, e.g. --series s1")
     return series.encode("utf-8", "surrogateescape")
-
-
-def refuse_series(chosen: Format) -> None:
-    """Raise UsageError if a series was named though the input names them."""
-    if chosen.series is not None:
-        raise UsageError(f"{chosen.source} names its series itself; leave --series out")

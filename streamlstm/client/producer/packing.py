@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 from collections.abc import Sequence
 
-from streamlstm.client.producer.lines import Row
+from streamlstm.client.producer.row_format import Row
 from streamlstm.client.producer.time_shift import Shift, written
 from streamlstm.engine import ALL_SERIES, COMMANDS, LATE, OWN_TIME, RESET, WARM
 from streamlstm.errors import StoreError, TableError, UsageError

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from streamlstm.client.producer.clock import HaltError
 from streamlstm.client.producer.doubts import SHOWN, Doubts
-from streamlstm.client.producer.lines import Bare, Format, Row, RowParser, open_lines
+from streamlstm.client.producer.lines import Bare, open_lines
+from streamlstm.client.producer.row_format import Format, Row, RowParser
 from streamlstm.client.producer.sources import chunks, read_all, read_whole
 from streamlstm.common import counted
 from streamlstm.engine import RESET, is_decimal

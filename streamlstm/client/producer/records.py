@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from streamlstm.client.producer.json_lines import JsonLines
-from streamlstm.client.producer.lines import Format, Row
+from streamlstm.client.producer.row_format import Format, Row
 from streamlstm.errors import TableError
 
 OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from streamlstm.client.connection import connect_all
 from streamlstm.client.producer.existing import SkippingPacker
-from streamlstm.client.producer.lines import Row
 from streamlstm.client.producer.packing import BEFORE_ALL, Packer, Packers
+from streamlstm.client.producer.row_format import Row
 from streamlstm.client.producer.sending import PAUSE_S, Sender
 from streamlstm.client.producer.time_shift import Shift, earliest, moved_note, shift_years
 from streamlstm.common import counted

@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 
 from streamlstm.client.producer.json_lines import repeated_name
-from streamlstm.client.producer.lines import Format, Row, begins_table, open_lines
+from streamlstm.client.producer.lines import begins_table, open_lines
+from streamlstm.client.producer.row_format import Format, Row
 from streamlstm.client.producer.time_shift import written
 from streamlstm.common import counted
 from streamlstm.engine import RESET

@@ -54,7 +54,7 @@ def page() -> Iterator[tuple[str, list[float], Daemon]]:
         store=MemoryStore(MemoryServer()),
         metrics=metrics,
         settings=DaemonSettings(streams=(STREAM,)),
-        clock=Clock(monotonic=lambda: now[0], wall=lambda: now[0], sleep=lambda _: None),
+        clock=Clock(monotonic=lambda: now[0], wall=lambda: now[0], processor=lambda: 0.0, sleep=lambda _: None),
     )
     store = parse_topology("redis://127.0.0.1:1")
     web = HttpServer("127.0.0.1:0")

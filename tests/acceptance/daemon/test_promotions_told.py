@@ -22,7 +22,7 @@ from streamlstm.client.promotions import Promotion
 from streamlstm.store.keys import Keys
 from streamlstm.store.resp.entry_id import EntryId
 from support.server import Server
-from support.serving import Serving, add, eventually, in_step, run, wait_for_position
+from support.serving import Serving, add, eventually, run, wait_for_position, wait_until_in_step
 from support.traffic import entries
 
 MADE = entries(29, 1500, series=10, odd=0.03)
@@ -117,11 +117,11 @@ def promoted_and_back(server: Server, client: redis.Redis, tmp_path: Path, other
     add(client, MADE[:300])
     wait_for_position(client, "values", MADE[299][0])
     model(tmp_path, server, "add", other_path.name)
-    assert eventually(lambda: in_step(client))
+    wait_until_in_step(client)
     model(tmp_path, server, "promote")
     add(client, MADE[300:400])
     wait_for_position(client, "values", MADE[399][0])
-    assert eventually(lambda: in_step(client))
+    wait_until_in_step(client)
     model(tmp_path, server, "rollback")
 
 

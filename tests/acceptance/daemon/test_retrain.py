@@ -16,7 +16,7 @@ import redis
 
 import streamlstm
 from streamlstm.store.keys import Keys
-from support.serving import Serving, add, eventually, run, wait_for_position
+from support.serving import Serving, add, eventually, run, wait_for_position, wait_until_in_step
 
 # A day of 48 values that look like noise to who does not know it; the champion has seen no season.
 RNG = np.random.default_rng(5)
@@ -61,12 +61,7 @@ class Served:
 
     def in_step(self, stream: str = "values") -> None:
         """Wait until the challenger has caught up."""
-
-        def caught_up() -> bool:
-            position, beside = self.client.hmget(Keys(stream).meta, "position", "challenger_position")
-            return position is not None and position == beside
-
-        assert eventually(caught_up, 60.0)
+        wait_until_in_step(self.client, stream)
 
     def retrain(self, *arguments: str) -> dict[str, Any]:
         """What the command says came of it."""

@@ -24,7 +24,16 @@ from streamlstm.store.roles import Roles
 from streamlstm.store.terms import MOST_TERMS
 from support import models, odd_models
 from support.server import Server
-from support.serving import Serving, add, check, eventually, found_predictions, in_step, run, wait_for_position
+from support.serving import (
+    Serving,
+    add,
+    check,
+    eventually,
+    found_predictions,
+    run,
+    wait_for_position,
+    wait_until_in_step,
+)
 from support.traffic import entries
 
 MADE = entries(41, 6000, series=40, odd=0.03)
@@ -76,7 +85,7 @@ def test_a_challenger_answers_what_it_would_alone_and_takes_over(
     server, client, daemon = answering(2000)
     own, new = load(model_path).fingerprint, load(other_path).fingerprint
     assert new[:12] in model(tmp_path, server, "add", "other.onnx")
-    assert eventually(lambda: in_step(client))
+    wait_until_in_step(client)
     listed = json.loads(model(tmp_path, server, "list", "--json"))[0]
     assert (listed["champion"], listed["challenger"], listed["challenger_stopped"]) == (own, new, None)
     assert listed["compared"]["values"] > 1000
@@ -88,7 +97,7 @@ def test_a_challenger_answers_what_it_would_alone_and_takes_over(
     add(client, MADE[2000:3000])
     wait_for_position(client, "values", MADE[2999][0])
     check(client, load(model_path), MADE[:3000])  # the champion's answers are what they were without it
-    assert eventually(lambda: in_step(client))
+    wait_until_in_step(client)
     assert client.xlen(KEYS.challenger_predictions) == client.xlen(KEYS.predictions)
 
     model(tmp_path, server, "promote")
@@ -106,7 +115,7 @@ def test_a_challenger_answers_what_it_would_alone_and_takes_over(
     add(client, MADE[5000:])
     wait_for_position(client, "values", MADE[-1][0])
     assert client.hget(KEYS.meta, "model") == own.encode()
-    assert eventually(lambda: in_step(client))
+    wait_until_in_step(client)
     for path in (model_path, other_path):
         report = verified(tmp_path, server, path)
         assert report["models"] == [own, new]
@@ -129,7 +138,7 @@ def test_a_model_that_comes_back_is_verified_in_each_of_its_lives(
     def more(first: int, last: int) -> None:
         add(client, MADE[first:last])
         wait_for_position(client, "values", MADE[last - 1][0])
-        assert eventually(lambda: in_step(client))
+        wait_until_in_step(client)
 
     for number, begin in enumerate(("replay", "replay", "fresh", "replay")):
         model(tmp_path, server, "add", "other.onnx", "--from", begin)
@@ -153,7 +162,7 @@ def test_what_forgotten_champions_answered_is_said_to_be_not_compared(
     """Of more terms than are remembered the oldest go; what is compared begins with the first that is left."""
     server, client, daemon = answering(50)
     model(tmp_path, server, "add", "other.onnx")
-    assert eventually(lambda: in_step(client))
+    wait_until_in_step(client)
     with closing(Connection(Address.parse(server.url), name="test")) as connection:
         for number in range(50, 60):
             add(client, MADE[number : number + 1])
@@ -225,9 +234,10 @@ def test_whatever_is_killed_while_models_change(
     thread.join()
     for name in names:
         wait_for_position(client, name, MADE[-1][0])
-        run(tmp_path, "model", "add", name, "other.onnx", "--replace", "--redis", server.url)
-        beside = client.hget(Keys(name).meta, "challenger")
-        assert beside is None or eventually(lambda name=name: in_step(client, name))
+        champion = client.hget(Keys(name).meta, "model")
+        other = next(path for path in (model_path, other_path) if load(path).fingerprint.encode() != champion)
+        model(tmp_path, server, "add", name, other.name, "--replace")
+        wait_until_in_step(client, name)
         report = verified(tmp_path, server, model_path, name)
         assert report["predictions"] == client.xlen(Keys(name).predictions)
 
@@ -257,7 +267,8 @@ def test_what_is_wrong_with_a_challenger_costs_the_champion_nothing(
         assert wanted in model(tmp_path, server, "list")
     add(client, MADE[300:600])
     wait_for_position(client, "values", MADE[599][0])
-    assert wanted or eventually(lambda: in_step(client))
+    if not wanted:
+        wait_until_in_step(client)
     assert client.xlen(KEYS.challenger_predictions) < client.xlen(KEYS.predictions)
     check(client, load(model_path), MADE[:600])
     verified(tmp_path, server, model_path)
@@ -274,14 +285,14 @@ def test_what_others_write_to_a_challenger_costs_the_champion_nothing(
     """Its stream of predictions takes nothing any more: it is stepped no more, and every value is answered."""
     server, client, daemon = answering(500)
     model(tmp_path, server, "add", "other.onnx")
-    assert eventually(lambda: in_step(client))
+    wait_until_in_step(client)
     client.xadd(KEYS.challenger_predictions, {"hot": "1"}, id=f"{2**64 - 1}-{2**64 - 1}")
     add(client, MADE[500:1000])
     wait_for_position(client, "values", MADE[999][0])
     check(client, load(model_path), MADE[:1000])
     assert eventually(lambda: b"somebody else added" in (client.hget(KEYS.meta, "challenger_off") or b""))
     model(tmp_path, server, "add", "other.onnx", "--replace")
-    assert eventually(lambda: in_step(client))
+    wait_until_in_step(client)
     verified(tmp_path, server, other_path)
     assert daemon.stop() == 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import streamlstm
 from streamlstm.models import UNIVERSAL_FILE
 from support.server import Server
-from support.serving import Serving, add, add_under_kills, check, eventually, in_step, run, wait_for_position
+from support.serving import Serving, add, add_under_kills, check, run, wait_for_position, wait_until_in_step
 from support.traffic import entries
 
 START = Callable[..., Serving]
@@ -58,7 +58,7 @@ def test_it_is_tried_beside_another_model(
     wait_for_position(client, "values", made[199][0])
     added = run(tmp_path, "model", "add", "universal", "--redis", server.url)
     assert added.returncode == 0, added.stderr
-    assert eventually(lambda: in_step(client), 60.0)
+    wait_until_in_step(client)
     promoted = run(tmp_path, "model", "promote", "--redis", server.url)
     assert promoted.returncode == 0, promoted.stderr
     assert daemon.stop() == 0

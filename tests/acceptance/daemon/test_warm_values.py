@@ -14,7 +14,7 @@ from streamlstm.models.model import load
 from streamlstm.store.keys import Keys
 from support import models
 from support.server import Server
-from support.serving import Serving, add, eventually, found_predictions, in_step, run, wait_for_position
+from support.serving import Serving, add, eventually, found_predictions, run, wait_for_position, wait_until_in_step
 from support.traffic import entries
 
 BEGIN_MS = 1_700_000_000_000
@@ -78,7 +78,7 @@ def test_a_stream_that_began_warm_goes_on_as_if_all_had_come_live(
     for name in names:
         done = run(tmp_path, "model", "add", name, "other.onnx", "--redis", server.url)
         assert done.returncode == 0, done.stderr
-        assert eventually(lambda name=name: in_step(client, name))
+        wait_until_in_step(client, name)
     made_live, made_begun = (client.xrange(Keys(name).challenger_predictions) for name in names)
     assert made_begun == [one for one in made_live if int(one[0].partition(b"-")[0]) > HISTORY * 1000]
     assert client.hgetall(Keys("live").challenger_state) == client.hgetall(Keys("begun").challenger_state)

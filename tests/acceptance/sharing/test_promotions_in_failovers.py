@@ -24,7 +24,7 @@ from support.cluster import Cluster, wait_until
 from support.roles import check_roles, held
 from support.rounds import ROUNDS
 from support.sentinel import Watched
-from support.serving import Serving, eventually, found_entries, in_step, run
+from support.serving import Serving, found_entries, run, wait_until_in_step
 from support.survivors import Producer, Traffic, in_rounds
 from support.traffic import entries
 
@@ -104,7 +104,7 @@ def check_models(
             )
             done = run(directory, "model", "add", name, str(other), "--replace", "--redis", url)
             assert done.returncode == 0, done.stderr
-            assert eventually(lambda client=client, name=name: in_step(client, name))
+            wait_until_in_step(client, name)
             seen = [
                 (entry.decode(), [part.decode() for part in fields]) for entry, fields in found_entries(client, name)
             ]

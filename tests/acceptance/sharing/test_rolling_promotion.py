@@ -18,7 +18,7 @@ from streamlstm.store.terms import read_terms
 from support.roles import check_roles, held
 from support.rollout import Manifest, Pod
 from support.server import Server
-from support.serving import add, eventually, in_step, run, wait_for_position
+from support.serving import add, eventually, run, wait_for_position, wait_until_in_step
 from support.traffic import entries
 
 MADE = entries(43, 4000, series=30, odd=0.03)
@@ -79,7 +79,8 @@ def test_pods_roll_to_a_new_file_while_its_model_is_promoted_and_gone_back_from(
     producer = Producer(server.client())
     assert eventually(lambda: all(client.hexists(Keys(name).meta, "model") for name in NAMES))
     changed("add", "other.onnx")
-    assert eventually(lambda: all(in_step(client, name) for name in NAMES))
+    for name in NAMES:
+        wait_until_in_step(client, name)
     for number in (2, 1, 0):
         former = running[number]
         former.end()
@@ -94,7 +95,7 @@ def test_pods_roll_to_a_new_file_while_its_model_is_promoted_and_gone_back_from(
     producer.end()
     for name in NAMES:
         wait_for_position(client, name, MADE[-1][0])
-        assert eventually(lambda name=name: in_step(client, name))
+        wait_until_in_step(client, name)
         found = held(client, name)
         assert found.model == old.fingerprint
         terms = read_terms(found.terms[b"champions"]) or ()

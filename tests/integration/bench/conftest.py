@@ -9,8 +9,8 @@ import pytest
 
 from streamlstm.cli.benchmark.drain import Bench
 from streamlstm.cli.benchmark.lstm_file import lstm_file
-from streamlstm.cli.benchmark.progress import ProgressBar
 from streamlstm.cli.benchmark.server import private_server
+from streamlstm.cli.progress import ProgressBar
 from streamlstm.models.model import Model
 
 

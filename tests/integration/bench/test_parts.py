@@ -14,8 +14,8 @@ from streamlstm.cli.benchmark.growth import draw_growth, growth_points, number_r
 from streamlstm.cli.benchmark.latency import WHO, measure_latency
 from streamlstm.cli.benchmark.load import Due
 from streamlstm.cli.benchmark.lstm_file import lstm_file
-from streamlstm.cli.benchmark.progress import ProgressBar
 from streamlstm.cli.benchmark.report import table
+from streamlstm.cli.progress import ProgressBar
 from streamlstm.errors import UsageError
 from streamlstm.models.model import Model
 

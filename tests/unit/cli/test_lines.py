@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from streamlstm.client.producer.lines import Format, Row, RowParser, begins_table, open_lines
+from streamlstm.client.producer.lines import begins_table, open_lines
+from streamlstm.client.producer.row_format import Format, Row, RowParser
 from streamlstm.errors import TableError, UsageError
 from streamlstm.tables import TableOptions
 

@@ -7,8 +7,8 @@ import pytest
 from redis.crc import key_slot
 
 from streamlstm.client.producer.existing import SkippingPacker
-from streamlstm.client.producer.lines import Row
 from streamlstm.client.producer.packing import BEFORE_ALL, MAX_ENTRY_VALUES, Packer, Packers, partition_of, streams_of
+from streamlstm.client.producer.row_format import Row
 from streamlstm.client.producer.time_shift import Shift
 from streamlstm.errors import StoreError, UsageError
 from streamlstm.store.resp.entry_id import EntryId

@@ -111,7 +111,7 @@ def test_an_hour_without_the_store_is_two_lines(caplog: pytest.LogCaptureFixture
         store=Away(MemoryServer()),
         metrics=Metrics(engine.model.fingerprint, engine.columns, ["values"]),
         settings=DaemonSettings(streams=("values",)),
-        clock=Clock(monotonic=lambda: now[0], wall=lambda: now[0], sleep=sleep),
+        clock=Clock(monotonic=lambda: now[0], wall=lambda: now[0], processor=lambda: 0.0, sleep=sleep),
     )
     caplog.set_level(logging.INFO, "streamlstm")
     logging.getLogger("streamlstm").propagate = True

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from streamlstm.client.producer.lines import Format
+from streamlstm.client.producer.row_format import Format
 from streamlstm.client.producer.sources import chunks, read_all, read_file
 from streamlstm.errors import TableError
 from streamlstm.tables import TableOptions, read_table

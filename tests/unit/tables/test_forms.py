@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from streamlstm.client.producer.lines import Format, Row, open_lines
+from streamlstm.client.producer.lines import open_lines
+from streamlstm.client.producer.row_format import Format, Row
 from streamlstm.client.producer.sources import BLANK
 from streamlstm.errors import TableError
 from streamlstm.tables import Series, TableOptions, read_table

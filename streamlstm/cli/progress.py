@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 WIDTH = 24  # of the bar, in characters
@@ -32,3 +34,19 @@ class ProgressBar:
         if self._watched:
             self._stream.write(f"\r{'':<{LINE}}\r")
             self._stream.flush()
+
+
+@contextmanager
+def ticking(total: int, what: str) -> Iterator[Callable[[int], None]]:
+    """A function that moves a bar on by so many of `total`."""
+    progress = ProgressBar(total)
+    progress.begin(what)
+
+    def tick(count: int) -> None:
+        progress.end(count)
+        progress.begin(what)
+
+    try:
+        yield tick
+    finally:
+        progress.close()
