@@ -228,7 +228,7 @@ class Client:
             )
 
     def states(self, series: str | list[str] | tuple[str, ...] | None = None) -> Iterator[Facts]:
-        """What is known of each series, or of some: dictionaries as `streamlstm state list --json` prints, in no order.
+        """What is known of each series (or of some), as `streamlstm state list --json` prints it, in no order.
 
         `series`, `time` (of the last value, ISO 8601), `steps`, `scored`, `mae` and `rmse` (in the values' unit),
         `skill`, `coverage`, `last_value` [F], `last_prediction` {column: number}; or `damaged`, and why.

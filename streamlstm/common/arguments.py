@@ -81,7 +81,7 @@ def texts(value: Any) -> tuple[str, ...]:
 
 
 def series_names(value: Any) -> tuple[str, ...]:
-    """The name of a series, or of several, of one at least: what chooses none is seldom meant."""
+    """The name of a series, or of several; of one at least, since who chooses none never means all of them."""
     said = "the name of a series or a list of names"
     try:
         found = texts(value)

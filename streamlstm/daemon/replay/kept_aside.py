@@ -27,10 +27,11 @@ class KeptAside:
             return
         told, *found = self._read([WINDOW, *new])
         self._sure = {one.window for one in told if epoch_told(one.record) == self._window.epoch}
-        for name, each in zip(new, found, strict=True):
-            # What is from behind the position is of a commit that another process has made since, which refuses this
-            # batch, or of states that were replaced since.
-            self._of[name] = [one for one in reversed(each) if EntryId.parse(one.position) <= self._base]
+        self._of |= {name: self._up_to_now(one) for name, one in zip(new, found, strict=True)}
+
+    def _up_to_now(self, kept: Sequence[KeptRecord]) -> list[KeptRecord]:
+        """Those from before the entries that ask: who has been overtaken, and does not know yet, reads later ones."""
+        return [one for one in reversed(kept) if EntryId.parse(one.position) <= self._base]
 
     def before(self, name: bytes, entry: EntryId, *, are_sure: bool) -> list[Known]:
         """The records of a series from before an entry, in order; those that it is sure to have had, or the others."""

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from streamlstm.daemon.replay.corrections import Source
+from streamlstm.daemon.replay.kept_aside import KeptAside
 from streamlstm.engine import WINDOW, Engine
 from streamlstm.engine.checkpoints import Window
 from streamlstm.store import BEFORE_ANYTHING, KeptRecord
@@ -132,3 +134,16 @@ def test_only_what_was_kept_of_the_same_states_is_gone_on_with() -> None:
     )
     assert Window.taken_up(told[1:], 100, replace(head, epoch=3)) == Window(100, 3, hash=0)
     assert Window.taken_up(told, 0, head) == Window(0, 2)
+
+
+def test_what_is_kept_from_behind_now_is_not_looked_at() -> None:
+    """A process that was overtaken, and does not know yet, reads what the other keeps; its commit is refused then."""
+    engine = Engine(MODEL)
+    engine.open("values", replace(BEFORE_ANYTHING, position=b"20-0", answered=20))
+    found = {b"a": [KeptRecord(1, b"30-0", b"later"), KeptRecord(0, b"20-0", b"now")], WINDOW: []}
+    source = Source(
+        read=lambda *_: b"", load=lambda _: (), letters=dict, kept=lambda names: [found[name] for name in names]
+    )
+    aside = KeptAside(engine, "values", source)
+    aside.read([b"a"])
+    assert aside.before(b"a", EntryId(40, 0), are_sure=False) == [(EntryId(20, 0), b"now")]
