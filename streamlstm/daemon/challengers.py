@@ -177,9 +177,9 @@ class Challengers:
                 return
             if turn.in_step and self._expected_s(turn) > max(IN_STEP_S, IN_STEP_TIMES * champion_s):
                 turn.in_step.clear()  # it has to catch up later
-            began_s, idle_s = self._clock.monotonic(), self._clock.processor()
+            began_s, used_s = self._clock.monotonic(), self._clock.processor()
             self._step(turn, read)
-            worked_s = self._clock.processor() - idle_s
+            worked_s = self._clock.processor() - used_s
             took_s = self._clock.monotonic() - began_s
             self._credit_s -= took_s
             self._judge(turn, took_s, worked_s)
