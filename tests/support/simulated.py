@@ -166,7 +166,7 @@ KINDS = {
         expected=tuple(one for one in TORN if one != "midst HDEL"),
         seeds=18,
         faults=TEARS,
-        options={"refused": ("proxy", "midst"), "daemons_at_work": 1, "corrected": 0.3},
+        options={"refused": ("proxy", "midst"), "daemons_at_work": 1, "corrected": 0.3, "odd": 0.4},
     ),
     "corrections, another model": Kind(
         expected=(*STORE, *CHANGE),
