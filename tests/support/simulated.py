@@ -162,8 +162,7 @@ KINDS = {
         expected=(*IMPORTED, "rewind"), seeds=15, faults=IMPORTS, options={"corrected": 0.3, "odd": 0.2}
     ),
     "corrections, torn commits": Kind(
-        # One of eleven seeds meets a refused HDEL in the midst, too few to count on; "torn commits" does.
-        expected=tuple(one for one in TORN if one != "midst HDEL"),
+        expected=TORN,
         seeds=18,
         faults=TEARS,
         options={"refused": ("proxy", "midst"), "daemons_at_work": 1, "corrected": 0.3, "odd": 0.4},
