@@ -119,7 +119,7 @@ class Step:
         """
         side, s = self.side, self.settings
         scale, trends, said, losses, correlations, gain, regressed, doubt, weights, nothing, _, older, recent = state
-        count, before = count + 1.0, said  # float32 stays at 2^24
+        count = count + 1.0  # float32 stays at 2^24
         rate = 1.0 / count
         unit = side.where(scale > 2 * TINY, scale, change.abs().maximum(TINY))
         share = ((change - said) / unit).clamp(-LARGEST_SHARE, LARGEST_SHARE)
@@ -132,7 +132,7 @@ class Step:
         # series had made too small, what experts were off by at first would decide for fifty values.
         losses = losses * s.forget_losses + (share * share / growth).clamp(s.least_loss, s.most_loss)
         trends, levels = self.smoothed(missed, unit, trends, rate)
-        history = side.concat((nothing, older, recent, self.remembered(change, unit, before)), axis=1)
+        history = side.concat((nothing, older, recent, change), axis=1)
         correlations = self.correlated(z, history, scale, correlations)
         past, grown = self.past(history, level, self.period(correlations))
         read = side.concat((levels, past, recent, change, grown, scale), axis=1)
@@ -143,18 +143,6 @@ class Step:
         said = self.said(read, gain, scale)
         mixed = self.mixed(said, losses)
         return mixed, [count, scale, trends, said, losses, correlations, gain, doubt, weights, history]
-
-    def remembered(self, change: Sym, unit: Sym, said: Sym) -> Sym:
-        """What is kept of a change (B, 1) for seasons after it, of which experts `said` something (B, EXPERTS).
-
-        So many units at most, or some times what profiles said: else one spike, or a shift of the level, would be
-        forecast to come again after each season. What does come again is kept whole from the third season on or so.
-        """
-        s = self.settings
-        picks = torch.zeros(EXPERTS, 1)
-        picks[1:PROFILES] = s.most_again / (PROFILES - 1)
-        most = said.node("Abs").node("Gemm", picks, unit * s.most_new)
-        return change.node("Min", most).node("Max", most.node("Neg"))
 
     def growth(self, z: Sym, rate: Sym) -> Sym:
         """What the square of the scale grows by (B, 1) with a change of z units (B, 1).

@@ -87,8 +87,6 @@ class Settings:
     # Units of an error that levels and trends take in: a spike leaves next to no trace in them, after a shift, which
     # the last value follows at once, they take some steps.
     most_taken: float = 3.0
-    most_new: float = 8.0  # units of a change that are remembered for the seasons after it
-    most_again: float = 6.0  # and besides, times what the profiles had said in the mean
     most_change: float = 3.0  # units of a change that is correlated
     forget_period: float = 0.9998  # of correlations, a step
     threshold: float = 0.15  # of a change's variance that its correlation with that of a period ago is above

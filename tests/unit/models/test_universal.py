@@ -75,30 +75,6 @@ def test_a_spike_is_forgotten_within_a_few_steps(model: Model, walks: bool) -> N
     assert found[604:700].mean() < 1.5 * found[400:599].mean()
 
 
-@pytest.mark.parametrize("size", [1e2, 1e4, 1e9])
-@pytest.mark.parametrize("period", [12, 24, 288])
-def test_a_spike_is_not_forecast_to_come_again(model: Model, period: int, size: float) -> None:
-    """One wrong value in a season of 10 up and down: what is said after each season behind it is near that."""
-    values = 50 + 10 * np.sin(np.arange(2000) * 2 * np.pi / period) + np.random.default_rng(1).normal(size=2000) * 0.3
-    values[1000] += size
-    assert errors(model, values)[1010:].max() < 25
-
-
-def test_a_shift_of_the_level_is_not_forecast_to_come_again(model: Model) -> None:
-    """By a hundred times what the season moves."""
-    values = 5 * np.sin(np.arange(1500) * np.pi / 12) + np.random.default_rng(1).normal(size=1500) * 0.3
-    found = errors(model, values + 500.0 * (np.arange(1500) >= 1000))
-    assert found[1010:].max() < 20
-
-
-@pytest.mark.parametrize("period", [12, 24])
-def test_a_spike_that_does_come_each_season_is_forecast(model: Model, period: int) -> None:
-    """A job that runs once a day, twenty times as high as all else: from the seventh day on."""
-    values = 50 + np.random.default_rng(1).normal(size=12 * period) * 0.3
-    values[7::period] += 100.0
-    assert errors(model, values)[6 + 7 * period :: period].max() < 10
-
-
 def test_a_level_shift_is_followed(model: Model) -> None:
     """After a shift by a million times the noise errors are soon as before it."""
     random = np.random.default_rng(0)
