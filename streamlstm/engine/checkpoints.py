@@ -73,9 +73,8 @@ class Window:
             made.hash = last.window
             if int(text[3]) == head.epoch:
                 made.number, made.began = 0, EntryId.parse(last.position)
-                made.entries = max(
-                    int(text[2]), head.answered - every
-                )  # no less than a whole one comes before the next
+                # No less than a whole one comes before the next.
+                made.entries = max(int(text[2]), head.answered - every)
         return made
 
     def is_over(self, answered: int) -> bool:

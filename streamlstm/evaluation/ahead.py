@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,51 +97,18 @@ def say_ahead(
 ) -> Said:
     """Forecast series from some moments of theirs; what is only looked at is given, since it is in the table."""
     ahead = Ahead(model)
-    feature = model.spec.forecast[scored_column(model.spec)]
-    where, rows, fed = _stood(ahead, model, series, moments, steps, level=level, missing=missing)
-    said, grown = _grown(ahead, rows, steps, fed)
-    low, high, _ = bounds_ahead(ahead, rows, said, level, fed=fed, grown=grown)
-    came = [_after(series[one.series].values[:, feature], one.after, steps) for one in where]
-    return Said(tuple(where), rows, said.astype(np.float64), np.array(came).reshape(-1, steps), low, high, grown)
-
-
-def growth_ahead(
-    model: Model,
-    series: Sequence[Series],
-    moments: Sequence[Sequence[int]],
-    steps: int,
-    *,
-    level: float,
-    missing: str | None = None,
-) -> tuple[list[Moment], Float64]:
-    """The moments in the order of `say_ahead`, and its `grown` (m, H), without what else there is to say of them."""
-    ahead = Ahead(model)
-    where, rows, fed = _stood(ahead, model, series, moments, steps, level=level, missing=missing)
-    return where, _grown(ahead, rows, steps, fed)[1]
-
-
-def _stood(
-    ahead: Ahead,
-    model: Model,
-    series: Sequence[Series],
-    moments: Sequence[Sequence[int]],
-    steps: int,
-    *,
-    level: float,
-    missing: str | None,
-) -> tuple[list[Moment], Rows, Fed]:
-    """Where series stood, their records (m, words), and what is given of the steps to come."""
+    column, feature = scored_column(model.spec), model.spec.forecast[scored_column(model.spec)]
     where, parts = list[Moment](), [np.empty((0, ahead.format.words), np.float32)]
     for some, found in records_at(model, series, moments, level=level, missing=missing):
         where += some
         parts.append(found)
-    return where, np.concatenate(parts), Fed(_given(ahead, series, where, fed_steps(model.spec, steps)))
-
-
-def _grown(ahead: Ahead, rows: Rows, steps: int, fed: Fed) -> tuple[NDArray[Any], Float64]:
-    """Forecasts of the feature that is scored, and how their errors grow: each (m, H)."""
-    said = ahead.forecast(rows, steps, fed=fed).values[:, :, scored_column(ahead.spec)]
-    return said, growth(ahead, rows, said, fed=fed)
+    rows = np.concatenate(parts)
+    fed = Fed(_given(ahead, series, where, fed_steps(model.spec, steps)))
+    said = ahead.forecast(rows, steps, fed=fed).values[:, :, column]
+    grown = growth(ahead, rows, said, fed=fed)
+    low, high, _ = bounds_ahead(ahead, rows, said, level, fed=fed, grown=grown)
+    came = [_after(series[one.series].values[:, feature], one.after, steps) for one in where]
+    return Said(tuple(where), rows, said.astype(np.float64), np.array(came).reshape(-1, steps), low, high, grown)
 
 
 def forecast_after(

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlstm.engine import Ahead, of_mean, one_step, returned
-from streamlstm.evaluation.ahead import Said, growth_ahead, say_ahead, spread
+from streamlstm.evaluation.ahead import Said, say_ahead, spread
 from streamlstm.models import Model, StepWidths
 from streamlstm.store.record import RecordFormat
 from streamlstm.tables import Series
@@ -104,10 +104,10 @@ def _responds(served: Model, said: Said, series: Sequence[Series], *, missing: s
     moments = [list[int]() for _ in series]
     for place in compared:
         moments[said.moments[place].series].append(said.moments[place].after)
-    where, grown = growth_ahead(served, series, moments, said.grown.shape[1], level=LEVELS[2], missing=missing)
+    other = say_ahead(served, series, moments, said.grown.shape[1], level=LEVELS[2], missing=missing)
     places = {moment: place for place, moment in enumerate(said.moments)}
-    own = said.grown[[places[moment] for moment in where]]
-    found: Float64 = np.exp(np.median(np.log(grown) - np.log(own), axis=0))
+    own = said.grown[[places[moment] for moment in other.moments]]
+    found: Float64 = np.exp(np.median(np.log(other.grown) - np.log(own), axis=0))
     return np.where(np.isfinite(found), found, 1.0)
 
 
