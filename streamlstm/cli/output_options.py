@@ -8,6 +8,9 @@ from pathlib import Path
 import click
 
 from streamlstm.cli.options import Function, option
+from streamlstm.errors import UsageError
+
+OTHER_PICTURES = frozenset({".jpg", ".jpeg", ".svg", ".pdf", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".eps"})
 
 
 def output_option(
@@ -26,4 +29,11 @@ def model_output(what: str) -> Callable[[Function], Function]:
 def plot_option(text: str) -> Callable[[Function], Function]:
     """Declare --plot, passed as `plot: Path | None`, with its help."""
     kind: click.Path = click.Path(dir_okay=False, path_type=Path)
-    return option("--plot", setting=False, type=kind, metavar="PNG", help=text)
+    return option("--plot", setting=False, type=kind, metavar="PNG", callback=_is_png, help=text)
+
+
+def _is_png(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse the name of another kind of picture, which what is written would not be."""
+    if path is not None and path.suffix.lower() in OTHER_PICTURES:
+        raise UsageError(f"--plot writes a PNG; name it so, not {path.name}")
+    return path

@@ -27,6 +27,7 @@ from streamlstm.engine.forecasts import (
     Asked,
     Forecast,
     Said,
+    columns_said,
     forecast_records,
     forecast_rows,
     readable_rows,

@@ -121,19 +121,29 @@ class Forecast:
         }
 
 
+def columns_said(ahead: Ahead, asked: Asked) -> tuple[str, ...]:
+    """The names of the columns of what is said: the model's, then the interval's ends where it is asked for.
+
+    A model whose own columns are called so has no others.
+    """
+    columns = ahead.columns()
+    with_ends = asked.level is not None and set(ENDS).isdisjoint(columns)
+    return (*columns, *(ENDS if with_ends else ()))
+
+
 def forecast_rows(ahead: Ahead, rows: Rows, asked: Asked, names: Sequence[str]) -> Said:
     """Forecast series whose records are rows (n, words), which are only read; raises UsageError."""
     spec = ahead.spec
     fed, spacing = _fed(ahead, asked, names), asked.spacing_of(names)
     course = ahead.forecast(rows, asked.steps, spacing_ms=spacing, fed=fed)
-    columns, numbers, widths = ahead.columns(), course.values, None
-    if asked.level is not None and set(ENDS).isdisjoint(columns):
+    columns, numbers, widths = columns_said(ahead, asked), course.values, None
+    if asked.level is not None and len(columns) > numbers.shape[2]:
         scored = numbers[:, :, scored_column(spec)]
         low, high, widths = bounds_ahead(ahead, rows, scored, asked.level, spacing_ms=spacing, fed=fed)
         ends = np.stack([low, high], axis=2).astype(numbers.dtype)
-        numbers, columns = np.concatenate([numbers, ends], axis=2), [*columns, *ENDS]
+        numbers = np.concatenate([numbers, ends], axis=2)
     calibrated = ahead.format.calibration(rows)["seen"] >= LEAST_SEEN
-    return Said(tuple(columns), numbers, course.times_ms, widths, np.asarray(calibrated))
+    return Said(columns, numbers, course.times_ms, widths, np.asarray(calibrated))
 
 
 def forecast_records(

@@ -186,6 +186,22 @@ def test_hostile_queries_are_refused_in_one_line(start: Started) -> None:
     assert not [line for line in daemon.log() if "not answered" in line["message"]]
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_table_without_series_has_the_columns_of_one_with_some(start: Started, tmp_path: Path, exact: bool) -> None:
+    """The one series there is cannot be read; whoever reads the tables reads both alike."""
+    _, client, server = start(models.exact_lstm(8) if exact else models.lstm(8))
+    push(client, ["a"], 12)
+    told = ["--all", "--steps", "2", "--redis", server.url]
+    record = client.hget(Keys("values").state, "a")
+    for name, kept in (("some", record), ("none", b"\x00" * 100)):
+        client.hset(Keys("values").state, "a", kept)
+        for suffix in ("csv", "parquet"):
+            assert run(tmp_path, "forecast", *told, "-o", f"{name}.{suffix}").returncode == 0
+    some, none = ((tmp_path / f"{name}.csv").read_text().splitlines() for name in ("some", "none"))
+    assert (len(some), none) == (3, some[:1])
+    assert pq.read_schema(tmp_path / "none.parquet") == pq.read_schema(tmp_path / "some.parquet")
+
+
 def test_damaged_and_other_states_are_named(start: Started, tmp_path: Path) -> None:
     """A record that somebody wrote, a model that is not the one that serves, a stream that nobody serves."""
     daemon, client, server = start(models.lstm(8))
@@ -204,6 +220,7 @@ def test_damaged_and_other_states_are_named(start: Started, tmp_path: Path) -> N
         (["--series", "a", "-o", "x.txt"], 2, "neither .csv nor .parquet"),
         (["--series", "a", "--future", "nowhere.csv"], 2, "no file 'nowhere.csv'"),
         (["--series", "a", "--interval", "1"], 2, "0<x<1"),
+        (["--series", "a", "--plot", "x.JPG"], 2, "--plot writes a PNG"),
     ):
         done = run(tmp_path, "forecast", *arguments, *told)
         assert done.returncode == status, done.stderr
