@@ -32,7 +32,7 @@ def write_table(
     """
     from streamlstm.cli.progress import ticking
     from streamlstm.client import pages
-    from streamlstm.engine import forecast_rows, readable_rows
+    from streamlstm.engine import forecast_rows, nothing_said, readable_rows
 
     most = max(1, min(forecaster.ahead.batch, MOST_ROWS // asked.steps))
     left_out: Counter[str] = Counter()
@@ -55,6 +55,8 @@ def write_table(
                 rests_on |= {"widths": said.widths, "times": rests_on["times"] and _has_times(said)}
             count += len(good)
             tick(len(page))
+        if not count:  # a table of no series has columns too
+            append([], nothing_said(forecaster.ahead, asked))
     return {"series": count, "rows": count * asked.steps, **rests_on, "left_out": dict(left_out)}
 
 
@@ -161,10 +163,5 @@ class _ParquetTable:
         self._writer.write_table(table)
 
     def close(self) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        if self._writer is None:  # no series: a table without rows
-            kinds = {"unique_id": pa.string(), "ds": pa.timestamp("ms", tz="UTC"), "step": pa.int32()}
-            self._writer = pq.ParquetWriter(self._file, pa.schema(list(kinds.items())))
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()

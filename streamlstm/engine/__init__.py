@@ -29,6 +29,7 @@ from streamlstm.engine.forecasts import (
     Said,
     forecast_records,
     forecast_rows,
+    nothing_said,
     readable_rows,
     written_numbers,
 )

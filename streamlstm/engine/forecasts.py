@@ -121,19 +121,32 @@ class Forecast:
         }
 
 
+def said_columns(ahead: Ahead, asked: Asked) -> tuple[str, ...]:
+    """The columns of what is said: the model's, then `lo` and `hi` if they are asked for and it has none of its own."""
+    columns = tuple(ahead.columns())
+    return (*columns, *ENDS) if asked.level is not None and set(ENDS).isdisjoint(columns) else columns
+
+
+def nothing_said(ahead: Ahead, asked: Asked) -> Said:
+    """Forecasts of no series, with the columns that those of some have."""
+    columns = said_columns(ahead, asked)
+    kind = np.float64 if ahead.spec.exact else np.float32
+    return Said(columns, np.empty((0, asked.steps, len(columns)), kind), None, None, np.empty(0, np.bool_))
+
+
 def forecast_rows(ahead: Ahead, rows: Rows, asked: Asked, names: Sequence[str]) -> Said:
     """Forecast series whose records are rows (n, words), which are only read; raises UsageError."""
     spec = ahead.spec
     fed, spacing = _fed(ahead, asked, names), asked.spacing_of(names)
     course = ahead.forecast(rows, asked.steps, spacing_ms=spacing, fed=fed)
-    columns, numbers, widths = ahead.columns(), course.values, None
-    if asked.level is not None and set(ENDS).isdisjoint(columns):
+    columns, numbers, widths = said_columns(ahead, asked), course.values, None
+    if asked.level is not None and len(columns) > len(ahead.columns()):
         scored = numbers[:, :, scored_column(spec)]
         low, high, widths = bounds_ahead(ahead, rows, scored, asked.level, spacing_ms=spacing, fed=fed)
         ends = np.stack([low, high], axis=2).astype(numbers.dtype)
-        numbers, columns = np.concatenate([numbers, ends], axis=2), [*columns, *ENDS]
+        numbers = np.concatenate([numbers, ends], axis=2)
     calibrated = ahead.format.calibration(rows)["seen"] >= LEAST_SEEN
-    return Said(tuple(columns), numbers, course.times_ms, widths, np.asarray(calibrated))
+    return Said(columns, numbers, course.times_ms, widths, np.asarray(calibrated))
 
 
 def forecast_records(

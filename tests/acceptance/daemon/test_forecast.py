@@ -304,6 +304,39 @@ def test_all_series_are_written_as_a_table(start: Started, tmp_path: Path) -> No
     assert [row["step"] for row in rows[:5]] == list("12345")
 
 
+def test_a_table_of_no_series_has_its_columns(start: Started, tmp_path: Path) -> None:
+    """In CSV and in Parquet, those that a table of some series has, of the same kinds."""
+    _, client, server = start(models.lstm(4))
+    push(client, ["a"], 12)
+    made = dict[str, list[Any]]()
+    for name in ("some", "none"):
+        for ending in ("csv", "parquet"):
+            output = f"{name}.{ending}"
+            done = run(tmp_path, "forecast", "--redis", server.url, "--all", "--steps", "3", "-o", output)
+            assert done.returncode == 0, done.stderr
+        made[name] = [(tmp_path / f"{name}.csv").read_text().splitlines(), pq.read_schema(tmp_path / f"{name}.parquet")]
+        client.delete(Keys("values").state)
+    assert made["none"][0] == made["some"][0][:1] == ["unique_id,ds,step,yhat,lo,hi"]
+    assert made["none"][1] == made["some"][1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("forecast", "--series", "a", "--plot", "x.jpg"), "x.jpg is not .png; name the picture so"),
+        (("forecast", "--series", "a", "--plot", "x"), "x is not .png; name the picture so"),
+        (("forecast", "--all", "-o", "x.txt"), "x.txt is neither .csv nor .parquet; name the table so"),
+        (("export", "values", "-o", "x.xlsx"), "x.xlsx is neither .csv nor .parquet; name the table so"),
+        (("evaluate", "m.onnx", "t.csv", "--plot", "x.pdf"), "x.pdf is not .png; name the picture so"),
+    ],
+)
+def test_a_file_of_another_ending_is_refused(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    """Before anything is read, in one line, and nothing is written."""
+    done = run(tmp_path, *arguments)
+    assert (done.returncode, done.stderr) == (2, f"streamlstm: error: {said}\n")
+    assert not list(tmp_path.iterdir())
+
+
 def test_people_get_a_chart_and_a_picture(start: Started, tmp_path: Path) -> None:
     """And are told what the forecasts rest on."""
     _, client, server = start(models.lstm(8))
