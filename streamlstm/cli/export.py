@@ -19,13 +19,13 @@ from streamlstm.cli.options import (
     series_option,
     stream_argument,
 )
-from streamlstm.cli.output_options import output_option
+from streamlstm.cli.output_options import table_output
 from streamlstm.common import need_directories
 
 
 @command("export", short_help="Write the values a stream retains beside their forecasts as a table.")
 @stream_argument
-@output_option("Where the table goes: .csv or .parquet (needs pyarrow).", metavar="TABLE")
+@table_output("Where the table goes: .csv or .parquet (needs pyarrow).")
 @last_option
 @series_option
 @option(

@@ -24,7 +24,7 @@ from streamlstm.cli.options import (
     series_option,
     stream_argument,
 )
-from streamlstm.cli.output_options import output_option, plot_option
+from streamlstm.cli.output_options import plot_option, table_output
 from streamlstm.cli.quantities import DURATION, SHARE
 from streamlstm.common import need_directories, write_whole
 from streamlstm.errors import UsageError, require_extra
@@ -62,9 +62,7 @@ WORDS = ("hold", "refuse")
 @served_model_option
 @option("--threads", type=click.IntRange(1), default=1, help="Compute threads of onnxruntime.")
 @provider_option
-@output_option(
-    "Write a table instead: .csv or .parquet (needs pyarrow), a row a step.", metavar="TABLE", required=False
-)
+@table_output("Write a table instead: .csv or .parquet (needs pyarrow), a row a step.", required=False)
 @plot_option("Draw them too.")
 @redis_option
 @data_dir_option
@@ -133,8 +131,6 @@ def _refuse_in_vain(series: tuple[str, ...], *, everything: bool, output: Path |
     if output is not None:
         if plot is not None:
             raise UsageError("-o writes a table and --plot draws what is shown; use one of them")
-        if output.suffix.lower() not in {".csv", ".parquet"}:
-            raise UsageError(f"{output} is neither .csv nor .parquet; name the table so")
         if output.suffix.lower() == ".parquet":
             require_extra("pyarrow")
     if plot is not None:

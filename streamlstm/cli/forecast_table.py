@@ -32,18 +32,17 @@ def write_table(
     """
     from streamlstm.cli.progress import ticking
     from streamlstm.client import pages
-    from streamlstm.engine import columns_said, forecast_rows, readable_rows
+    from streamlstm.engine import forecast_rows, nothing_said, readable_rows
 
     most = max(1, min(forecaster.ahead.batch, MOST_ROWS // asked.steps))
     left_out: Counter[str] = Counter()
     count = 0
     rests_on: dict[str, Any] = {"interval": asked.level, "widths": None, "times": True}
     found = pages(forecaster, most) if names is None else _named(forecaster, names)
-    columns = columns_said(forecaster.ahead, asked)
     with (
         ticking(forecaster.states.count() if names is None else len(names), "forecast") as tick,
         whole_file(output) as file,
-        _writer(file, output, columns, exact=forecaster.ahead.spec.exact) as append,
+        _writer(file, output) as append,
     ):
         for page in found:
             rows, wrong = readable_rows(forecaster.ahead, [record for _, record in page])
@@ -56,6 +55,8 @@ def write_table(
                 rests_on |= {"widths": said.widths, "times": rests_on["times"] and _has_times(said)}
             count += len(good)
             tick(len(page))
+        if not count:  # a table of no series has columns too
+            append([], nothing_said(forecaster.ahead, asked))
     return {"series": count, "rows": count * asked.steps, **rests_on, "left_out": dict(left_out)}
 
 
@@ -76,12 +77,11 @@ def _has_times(said: Said) -> bool:
 
 
 @contextmanager
-def _writer(file: IO[bytes], output: Path, columns: Sequence[str], *, exact: bool) -> Iterator[Append]:
-    """The table's names stand in it although there be no series."""
+def _writer(file: IO[bytes], output: Path) -> Iterator[Append]:
     if output.suffix.lower() == ".csv":
-        yield _CsvTable(file, columns).append
+        yield _CsvTable(file).append
         return
-    table = _ParquetTable(file, columns, exact=exact)
+    table = _ParquetTable(file)
     try:
         yield table.append
     finally:
@@ -91,13 +91,15 @@ def _writer(file: IO[bytes], output: Path, columns: Sequence[str], *, exact: boo
 class _CsvTable:
     """Numbers are the texts that predictions have."""
 
-    def __init__(self, file: IO[bytes], columns: Sequence[str]) -> None:
-        self._file = file
-        file.write(",".join(("unique_id", "ds", "step", *columns)).encode() + b"\n")
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._begun = file, False
 
     def append(self, names: Sequence[str], said: Said) -> None:
         from streamlstm.engine import written_numbers
 
+        if not self._begun:
+            self._file.write(",".join(("unique_id", "ds", "step", *said.columns)).encode() + b"\n")
+            self._begun = True
         steps = said.numbers.shape[1]
         texts = iter(written_numbers(said.numbers))
         known: dict[int, str] = {}
@@ -132,29 +134,20 @@ def _quoted(name: str) -> str:
 class _ParquetTable:
     """Numbers are float32, or float64 of a model that carries them exactly."""
 
-    def __init__(self, file: IO[bytes], columns: Sequence[str], *, exact: bool) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        number = pa.float64() if exact else pa.float32()
-        kinds = {
-            "unique_id": pa.dictionary(pa.int32(), pa.string()),
-            "ds": pa.timestamp("ms", tz="UTC"),
-            "step": pa.int32(),
-            **dict.fromkeys(columns, number),
-        }
-        self._schema = pa.schema(list(kinds.items()))
-        self._writer: Any = pq.ParquetWriter(file, self._schema)
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._writer: Any = None
 
     def append(self, names: Sequence[str], said: Said) -> None:
         import pyarrow as pa
+        import pyarrow.parquet as pq
 
         count, steps, _ = said.numbers.shape
         ids = pa.DictionaryArray.from_arrays(
             pa.array(np.repeat(np.arange(count, dtype=np.int32), steps)), pa.array(list(names), pa.string())
         )
+        kind = pa.timestamp("ms", tz="UTC")
         times = None if said.times_ms is None else said.times_ms.ravel()
-        kind = self._schema.field("ds").type
         due = pa.nulls(count * steps, kind) if times is None else pa.array(times, kind, mask=times < 0)
         columns = {
             "unique_id": ids,
@@ -164,7 +157,11 @@ class _ParquetTable:
         for number, name in enumerate(said.columns):
             column = np.ascontiguousarray(said.numbers[:, :, number]).ravel()
             columns[name] = pa.array(column, mask=np.isnan(column))
-        self._writer.write_table(pa.table(columns, schema=self._schema))
+        table = pa.table(columns)
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._file, table.schema)
+        self._writer.write_table(table)
 
     def close(self) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()

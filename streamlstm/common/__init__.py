@@ -18,4 +18,5 @@ from streamlstm.common.settings import (
     SharingSettings,
     WebSettings,
 )
+from streamlstm.common.table_endings import TABLE_ENDINGS
 from streamlstm.common.times import EPOCH, iso_time

@@ -27,9 +27,9 @@ from streamlstm.engine.forecasts import (
     Asked,
     Forecast,
     Said,
-    columns_said,
     forecast_records,
     forecast_rows,
+    nothing_said,
     readable_rows,
     written_numbers,
 )

@@ -121,14 +121,17 @@ class Forecast:
         }
 
 
-def columns_said(ahead: Ahead, asked: Asked) -> tuple[str, ...]:
-    """The names of the columns of what is said: the model's, then the interval's ends where it is asked for.
+def said_columns(ahead: Ahead, asked: Asked) -> tuple[str, ...]:
+    """The columns of what is said: the model's, then `lo` and `hi` if they are asked for and it has none of its own."""
+    columns = tuple(ahead.columns())
+    return (*columns, *ENDS) if asked.level is not None and set(ENDS).isdisjoint(columns) else columns
 
-    A model whose own columns are called so has no others.
-    """
-    columns = ahead.columns()
-    with_ends = asked.level is not None and set(ENDS).isdisjoint(columns)
-    return (*columns, *(ENDS if with_ends else ()))
+
+def nothing_said(ahead: Ahead, asked: Asked) -> Said:
+    """Forecasts of no series, with the columns that those of some have."""
+    columns = said_columns(ahead, asked)
+    kind = np.float64 if ahead.spec.exact else np.float32
+    return Said(columns, np.empty((0, asked.steps, len(columns)), kind), None, None, np.empty(0, np.bool_))
 
 
 def forecast_rows(ahead: Ahead, rows: Rows, asked: Asked, names: Sequence[str]) -> Said:
@@ -136,8 +139,8 @@ def forecast_rows(ahead: Ahead, rows: Rows, asked: Asked, names: Sequence[str]) 
     spec = ahead.spec
     fed, spacing = _fed(ahead, asked, names), asked.spacing_of(names)
     course = ahead.forecast(rows, asked.steps, spacing_ms=spacing, fed=fed)
-    columns, numbers, widths = columns_said(ahead, asked), course.values, None
-    if asked.level is not None and len(columns) > numbers.shape[2]:
+    columns, numbers, widths = said_columns(ahead, asked), course.values, None
+    if asked.level is not None and len(columns) > len(ahead.columns()):
         scored = numbers[:, :, scored_column(spec)]
         low, high, widths = bounds_ahead(ahead, rows, scored, asked.level, spacing_ms=spacing, fed=fed)
         ends = np.stack([low, high], axis=2).astype(numbers.dtype)

@@ -12,20 +12,21 @@ from typing import IO, Any
 
 import numpy as np
 
-from streamlstm.common import iso_time
-from streamlstm.errors import MissingExtraError
+from streamlstm.common import TABLE_ENDINGS, iso_time
+from streamlstm.errors import MissingExtraError, TableError
 
 TEXT, TIME, NUMBER = "text", "time", "number"  # kinds of columns: texts; ms since 1970, UTC; float64, NaN is none
-
 Append = Callable[[Mapping[str, Any]], None]
 
 
 @contextmanager
 def table_writer(file: IO[bytes], path: Path, kinds: Mapping[str, str]) -> Iterator[Append]:
-    """A function that appends columns (n,) by name; `path` says by `.csv` that it is to be CSV, else it is Parquet.
+    """A function that appends columns (n,) by name; `path` says by `.csv` or `.parquet` what it is to be.
 
-    Raises MissingExtraError for Parquet without pyarrow.
+    Raises TableError for another ending, MissingExtraError for Parquet without pyarrow.
     """
+    if path.suffix.lower() not in TABLE_ENDINGS:
+        raise TableError(f"{path} is neither {' nor '.join(TABLE_ENDINGS)}; name the table so")
     if path.suffix.lower() == ".csv":
         file.write(_line(kinds))
         yield lambda columns: _append_text(file, kinds, columns)

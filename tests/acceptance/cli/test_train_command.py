@@ -86,7 +86,7 @@ def test_settings_come_from_the_environment_too(tmp_path: Path) -> None:
         ([str(AIRLINE), "-o", "m.onnx", "--test-size", "1.5"], 2, ["test size"]),
         ([str(AIRLINE)], 2, ["--output"]),
         ([str(AIRLINE), "-o", str(AIRLINE)], 2, ["airline-passengers.csv is read"]),
-        ([str(AIRLINE), "-o", "m.onnx", "--plot", str(AIRLINE)], 2, ["airline-passengers.csv is read"]),
+        ([str(AIRLINE), "-o", "m.onnx", "--plot", str(AIRLINE)], 2, ["airline-passengers.csv is not .png"]),
         ([str(AIRLINE), "-o", "m.onnx", "--bidirectional"], 2, ["--bidirectional", "add --lookback"]),
         ([str(AIRLINE), "-o", "m.onnx", "--recurrent-dropout", "0.5"], 2, ["--recurrent-dropout"]),
         ([str(AIRLINE), "-o", "m.onnx", "--seed", "9" * 20], 2, ["--seed", "range"]),

@@ -186,22 +186,6 @@ def test_hostile_queries_are_refused_in_one_line(start: Started) -> None:
     assert not [line for line in daemon.log() if "not answered" in line["message"]]
 
 
-@pytest.mark.parametrize("exact", [False, True])
-def test_a_table_without_series_has_the_columns_of_one_with_some(start: Started, tmp_path: Path, exact: bool) -> None:
-    """The one series there is cannot be read; whoever reads the tables reads both alike."""
-    _, client, server = start(models.exact_lstm(8) if exact else models.lstm(8))
-    push(client, ["a"], 12)
-    told = ["--all", "--steps", "2", "--redis", server.url]
-    record = client.hget(Keys("values").state, "a")
-    for name, kept in (("some", record), ("none", b"\x00" * 100)):
-        client.hset(Keys("values").state, "a", kept)
-        for suffix in ("csv", "parquet"):
-            assert run(tmp_path, "forecast", *told, "-o", f"{name}.{suffix}").returncode == 0
-    some, none = ((tmp_path / f"{name}.csv").read_text().splitlines() for name in ("some", "none"))
-    assert (len(some), none) == (3, some[:1])
-    assert pq.read_schema(tmp_path / "none.parquet") == pq.read_schema(tmp_path / "some.parquet")
-
-
 def test_damaged_and_other_states_are_named(start: Started, tmp_path: Path) -> None:
     """A record that somebody wrote, a model that is not the one that serves, a stream that nobody serves."""
     daemon, client, server = start(models.lstm(8))
@@ -220,7 +204,6 @@ def test_damaged_and_other_states_are_named(start: Started, tmp_path: Path) -> N
         (["--series", "a", "-o", "x.txt"], 2, "neither .csv nor .parquet"),
         (["--series", "a", "--future", "nowhere.csv"], 2, "no file 'nowhere.csv'"),
         (["--series", "a", "--interval", "1"], 2, "0<x<1"),
-        (["--series", "a", "--plot", "x.JPG"], 2, "--plot writes a PNG"),
     ):
         done = run(tmp_path, "forecast", *arguments, *told)
         assert done.returncode == status, done.stderr
@@ -319,6 +302,40 @@ def test_all_series_are_written_as_a_table(start: Started, tmp_path: Path) -> No
     assert rows[0]["ds"] == "2023-11-14T22:13:35.000Z"
     assert table[0]["ds"].isoformat() == "2023-11-14T22:13:35+00:00"
     assert [row["step"] for row in rows[:5]] == list("12345")
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_table_of_no_series_has_its_columns(start: Started, tmp_path: Path, exact: bool) -> None:
+    """In CSV and in Parquet, those that a table of some series has, of the same kinds."""
+    _, client, server = start(models.exact_lstm(4) if exact else models.lstm(4))
+    push(client, ["a"], 12)
+    made = dict[str, list[Any]]()
+    for name in ("some", "none"):
+        for ending in ("csv", "parquet"):
+            output = f"{name}.{ending}"
+            done = run(tmp_path, "forecast", "--redis", server.url, "--all", "--steps", "3", "-o", output)
+            assert done.returncode == 0, done.stderr
+        made[name] = [(tmp_path / f"{name}.csv").read_text().splitlines(), pq.read_schema(tmp_path / f"{name}.parquet")]
+        client.delete(Keys("values").state)
+    assert made["none"][0] == made["some"][0][:1] == ["unique_id,ds,step,yhat,lo,hi"]
+    assert made["none"][1] == made["some"][1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("forecast", "--series", "a", "--plot", "x.jpg"), "x.jpg is not .png; name the picture so"),
+        (("forecast", "--series", "a", "--plot", "x"), "x is not .png; name the picture so"),
+        (("forecast", "--all", "-o", "x.txt"), "x.txt is neither .csv nor .parquet; name the table so"),
+        (("export", "values", "-o", "x.xlsx"), "x.xlsx is neither .csv nor .parquet; name the table so"),
+        (("evaluate", "m.onnx", "t.csv", "--plot", "x.pdf"), "x.pdf is not .png; name the picture so"),
+    ],
+)
+def test_a_file_of_another_ending_is_refused(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    """Before anything is read, in one line, and nothing is written."""
+    done = run(tmp_path, *arguments)
+    assert (done.returncode, done.stderr) == (2, f"streamlstm: error: {said}\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_people_get_a_chart_and_a_picture(start: Started, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_a_flat_series_lies_in_its_intervals(tmp_path: Path, value: float) -> No
         ([str(MODEL), str(TABLE), "--baselines", "prophet"], 2, "'prophet'"),
         ([str(MODEL), str(TABLE), "--target-col", "passengers", "--target-col", "time"], 1, "time"),
         ([str(MODEL), str(TABLE), "--plot", "no/where.png"], 2, "does not exist"),
-        ([str(MODEL), str(TABLE), "--plot", str(MODEL)], 2, "is read, so it is not written over"),
+        ([str(MODEL), str(TABLE), "--plot", str(MODEL)], 2, "is not .png; name the picture so"),
     ],
 )
 def test_what_is_wrong_is_one_line(arguments: list[str], status: int, message: str) -> None:
