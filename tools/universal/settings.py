@@ -99,8 +99,8 @@ class Settings:
     half: float = 0.2  # of the correlation at half of a period that is taken off: of two years a year is the period
     older_seasons: float = 0.85  # what a season counts beside the one after it
     older_week: float = 0.6  # and the one fourteen before beside the one seven before
-    # Units of a change a season before that no other season has at its place. Besides, the square of each of the others'
-    # counts times `alike`, from 1 / (4 most_alone) on: then a change that came as large in another season is whole.
+    # Units of a change a season before that no other season has at its place. Besides, the square of each of the
+    # others' counts times `alike`: where that is 1 / (4 most_alone) or more, what came as large twice is whole.
     most_alone: float = 5.0
     alike: float = 0.0625
     most_growth: float = 2.0  # of a profile, and its inverse the least
