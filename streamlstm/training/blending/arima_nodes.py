@@ -30,6 +30,7 @@ from streamlstm.training.forecaster.scaling import EXPONENT_LIMIT, RAW_LIMIT
 Float64 = NDArray[np.float64]
 Sym = Any  # a symbol of the graph: `streamlstm.nn.symbols.Symbol`
 
+MOST_SEEN = 1e9  # of a change a season before, by what more is carried; its fourth power is finite
 LARGEST = 1e30  # of what the ARIMAs look at, so that no difference is infinite
 
 
@@ -107,7 +108,7 @@ class ArimaNodes:
         picks = torch.zeros(len(seasons), len(ends))
         for row, (group, _) in enumerate(seasons):
             picks[row, group] = ALIKE**0.5
-        before = self.side.take(changes, at, axis=1)
+        before = self.side.take(changes, at, axis=1).clamp(-MOST_SEEN, MOST_SEEN)
         squares = (before * before) @ picks
         most = (squares * squares + MOST_ALONE).clamp(max=LARGEST)
         return latest.node("Min", most).maximum(-most)

@@ -3,11 +3,11 @@
 One wrong value would else be forecast to come again a season later, whatever it was. So a value a season before is
 moved to between
 
-    min(o, n) - w    and    max(o, n) + w,
+    min(p, n, o) - w    and    max(p, n, o) + w,
 
-where n is the middle one of the five values around it, itself among them, o the value of one more season before (or of
-one later, where that is not carried), and w some units of the series. What came twice at its place in the season is
-looked at whole, so what recurs is forecast the third time; and a shift of the level is no single value.
+where p and n are the values two steps before and after it, o that of one more season before (or of one later, where
+that is not carried), and w some units of the series. What came twice at its place in the season is looked at whole, so
+what recurs is forecast the third time; and a shift of the level is no single value.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from streamlstm.training.blending.ahead import MOST_SEASON, Ahead, Part, simple_
 Float64 = NDArray[np.float64]
 Sym = Any  # a symbol of the graph: `streamlstm.nn.symbols.Symbol`
 
-AROUND = 5  # values whose middle one is held against the one in their middle; odd
+APART = 2  # steps that the values around one are away from it: also of two wrong ones in a row none is beside itself
 MOST_ALONE = 5.0  # w above, in the universal model's scale of the series
+FARTHEST = 1e38  # from the latest, that a value is: without end it would be no number wherever it has no weight
 
 
 @dataclass(frozen=True)
-class Place:
+class SeasonValue:
     """A value that is looked at: how far behind the latest it is, and behind the one it is looked at from."""
 
     back: int
@@ -51,41 +52,37 @@ class SeasonsBefore:
         return len(self.ahead.shares)
 
     @cached_property
-    def places(self) -> tuple[Place, ...]:
+    def places(self) -> tuple[SeasonValue, ...]:
         """All that are looked at, in a fixed order; none without a season."""
         looks = [(step, 0) for step in range(2, self.further + 2)] + [(step, step) for step in self.judged]
         found = {
-            Place(back + seen_from, seen_from)
+            SeasonValue(back + seen_from, seen_from)
             for step, seen_from in looks
             for part in simple_parts(self.ahead.season, step)
             for _, back in part
             if back
         }
-        return tuple(sorted(found, key=lambda place: (place.seen_from, place.back)))
+        return tuple(sorted(found, key=lambda value: (value.seen_from, value.back)))
 
     @cached_property
-    def around(self) -> tuple[tuple[int, ...], ...]:
-        """Of each place how far back the values around it are."""
-        last = MOST_SEASON + 1 - AROUND
-        starts = (min(max(place.seen_from, place.back - AROUND // 2), last) for place in self.places)
-        return tuple(tuple(range(start, start + AROUND)) for start in starts)
+    def others(self) -> tuple[tuple[int, ...], ...]:
+        """How far back the values are that each is held against: of all those before, those after, other seasons'."""
+        later = tuple(max(value.back - APART, value.seen_from) for value in self.places)
+        steps = tuple(value.back + APART for value in self.places)
+        earlier = tuple(step if step <= MOST_SEASON else near for step, near in zip(steps, later, strict=True))
+        return earlier, later, tuple(self._other_season(value) for value in self.places)
 
-    @cached_property
-    def other(self) -> tuple[int, ...]:
-        """Of each place how far back the value of another season is; where none is carried, a neighbour of it."""
-        return tuple(self._other(place) for place in self.places)
-
-    def _other(self, place: Place) -> int:
+    def _other_season(self, value: SeasonValue) -> int:
+        """How far back that of another season is; where none is carried, a neighbour's."""
         season = self.ahead.season
-        if place.back - season >= place.seen_from:
-            return place.back - season
-        return place.back + season if place.back + season <= MOST_SEASON else place.back - 1
+        if value.back - season >= value.seen_from:
+            return value.back - season
+        return value.back + season if value.back + season <= MOST_SEASON else max(value.back - APART, value.seen_from)
 
     @cached_property
     def backs(self) -> tuple[int, ...]:
         """How far back all values are that are needed, each once."""
-        needed = {place.back for place in self.places} | set(self.other)
-        return tuple(sorted(needed.union(*self.around)))
+        return tuple(sorted({value.back for value in self.places}.union(*self.others)))
 
     @property
     def kept(self) -> int:
@@ -97,7 +94,7 @@ class SeasonsBefore:
         total = np.zeros(len(self.places))
         for weight, back in part:
             if back:
-                total[self.places.index(Place(back + seen_from, seen_from))] += weight
+                total[self.places.index(SeasonValue(back + seen_from, seen_from))] += weight
         return total
 
     def shares(self) -> Float64:
@@ -113,18 +110,14 @@ class SeasonsBefore:
         backs = np.zeros((self.kept, len(self.backs)), np.float32)
         for column, back in enumerate(self.backs):
             backs[self.kept - back :, column] = -1.0
-        path = changes[:, -self.kept :] @ torch.from_numpy(backs)
+        path = (changes[:, -self.kept :] @ torch.from_numpy(backs)).clamp(-FARTHEST, FARTHEST)
         at = {back: number for number, back in enumerate(self.backs)}
-
-        def taken(places: Any) -> Sym:
-            return side.take(path, torch.tensor([at[back] for back in places]), axis=1)
-
-        count = len(self.places)
-        around = side.reshape(taken([back for each in self.around for back in each]), -1, count, AROUND)
-        middle, other = side.lowest(around, AROUND // 2 + 1, 2).squeeze(2), taken(self.other)
+        every = [value.back for value in self.places] + [back for others in self.others for back in others]
+        taken = side.take(path, torch.tensor([at[back] for back in every]), axis=1)
+        own, *others = taken.split([len(self.places)] * 4, dim=1)
         room = scale * MOST_ALONE
-        most, least = middle.maximum(other) + room, middle.node("Min", other) - room
-        return taken([place.back for place in self.places]).node("Min", most).maximum(least)
+        least, most = (others[0].node(kind, *others[1:]) for kind in ("Min", "Max"))
+        return own.node("Min", most + room).maximum(least - room)
 
     def limited(self, values: Float64, units: Float64) -> Float64:
         """The same after each of values (N,) in its unit (N,), (N, places); before the first there is that one."""
@@ -134,10 +127,9 @@ class SeasonsBefore:
             found: Float64 = values[np.maximum(now[:, None] - np.array(backs, int).reshape(1, -1), 0)] - values[:, None]
             return found
 
-        around = taken(self.around).reshape(len(values), -1, AROUND)
-        middle, other, room = np.median(around, axis=2), taken(self.other), units[:, None] * MOST_ALONE
-        own = taken([place.back for place in self.places])
-        cut: Float64 = np.clip(own, np.minimum(middle, other) - room, np.maximum(middle, other) + room)
+        others, room = np.stack([taken(backs) for backs in self.others]), units[:, None] * MOST_ALONE
+        own = taken([value.back for value in self.places])
+        cut: Float64 = np.clip(own, others.min(axis=0) - room, others.max(axis=0) + room)
         return cut
 
     def forecasts(self, values: Float64, units: Float64) -> Float64:

@@ -14,7 +14,7 @@ One wrong value is looked at as far as others say the same (`limits`), else it w
 later, whatever it was. A value a season before is moved to between the least and the largest of three others, less and
 more some room: the two values two steps before and after it, and that one more season before. So what came twice is
 looked at whole, and what recurs is forecast the third time. Recent changes and wide windows are cut. The running
-spread takes in so much of one change as no more than some times a high quantile of the recent ones. What the room and
+spread takes in no more of one change than some times what recent ones come to. What the room and
 the cuts are is some units, or what there was in training if that is more.
 
 Before its first value a series counts as having been at that value: what reaches further back than there are values
@@ -30,7 +30,6 @@ is exact, so a counter is seen as well after a billion steps as after the first,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -47,9 +46,10 @@ from streamlstm.training.forecaster.spread import RunningSpread
 
 LOCAL_LIMIT = 50.0  # units; a jump after a flat stretch counts as no more
 # Units of room beside other seasons, of one recent change, of a value in a wide window; one change counts in the unit
-# as so many times the recent change that has this share of them below it, if that is not nothing.
+# as so many times what recent ones come to, each the lesser one of two that are half of them apart, if that is not
+# nothing.
 ROOM, MOST_CHANGE, MOST_WIDE = 3.0, 20.0, 100.0
-MOST_SPREAD, SPREAD_SHARE = 50.0, 0.8
+MOST_SPREAD = 50.0
 MIN_WIDE_SEASON = 48  # steps; three windows around a shorter one would hardly differ
 SMOOTHING = 0.15  # how far the smoothed level moves to a new value
 MEDIAN = 25  # values under the running median
@@ -252,7 +252,9 @@ class LagFeatures(nn.Module):
         Of more than one feature (T, B, F, recent). Where most recent changes are nothing the change is not cut.
         """
         side, axis = of(change), 2 if self.features == 1 else 3
-        high = side.lowest(changes.abs(), math.ceil(SPREAD_SHARE * self.recent), axis)
+        half, size = max(1, self.recent // 2), changes.abs()
+        both = _of_axis(size, 0, half, axis).minimum(_of_axis(size, self.recent - half, self.recent, axis))
+        high = both.amax(dim=axis, keepdim=True)
         most = side.where(high > 0.0, (high * MOST_SPREAD).maximum(self._usual_most(1.0)), BIGGEST)
         # Of exact values `value` is a change as well, that over the recent ones.
         value = value.abs().minimum(most) if self.exact else value.abs()

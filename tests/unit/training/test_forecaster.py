@@ -277,10 +277,7 @@ def test_a_history_that_is_not_full_begins_with_the_first_value() -> None:
 
 
 def test_a_series_unit_is_the_weighted_mean_of_its_absolute_changes() -> None:
-    """The unit after each value is the exponentially weighted mean of all changes up to it, by float64.
-
-    With a share of the values' running median.
-    """
+    """The unit after each value is the weighted mean of all changes and shares of medians up to it, by float64."""
     lags = LagFeatures(1, recent=2, local=True)
     z = torch.randn(30, 1, 1, generator=torch.Generator().manual_seed(0))
     unit = lags(z, lags.initial_state(1)).unit
