@@ -60,7 +60,7 @@ class Symbol:
     __matmul__ = _binary("MatMul")
     __gt__, __ge__ = _binary("Greater", torch.bool), _binary("GreaterOrEqual", torch.bool)
     __le__ = _binary("LessOrEqual", torch.bool)
-    maximum = _binary("Max")
+    maximum, minimum = _binary("Max"), _binary("Min")
     __neg__, abs, sqrt = _unary("Neg"), _unary("Abs"), _unary("Sqrt")
     exp, erf, tanh, sigmoid, relu = _unary("Exp"), _unary("Erf"), _unary("Tanh"), _unary("Sigmoid"), _unary("Relu")
 

@@ -18,6 +18,8 @@ from streamlstm.training.forecaster.timing import TimeFeatures
 from streamlstm.training.panel import Panel
 
 MIN_FULL_STEPS = 10  # steps with a full history that a fit needs at least
+USUAL = 0.999  # of changes are no larger than what counts as one change at most
+NEVER = 1e30  # no change is as large
 LEAST_COMPLETE = 0.5  # of the steps have all targets, else those with any are fitted to
 
 Float64 = NDArray[np.float64]
@@ -74,9 +76,13 @@ def later(x: Tensor, steps: int, filler: bool | None = None) -> Tensor:
 
 
 def standardise(lags: LagFeatures, scaling: Scaling, panel: Panel) -> None:
-    """Set the mean and standard deviation of each feature from the steps of a panel with a full history."""
+    """Set the mean and standard deviation of each feature from the steps of a panel with a full history.
+
+    And what one change is at most, but for one in a thousand, unless each series has its own unit.
+    """
     lags.mean.zero_()
     lags.std.fill_(1.0)
+    lags.usual.fill_(0.0 if lags.local else NEVER)
     everything = tuple(range(lags.features))
     outputs = Outputs(tuple(map(str, everything)), everything)
     data = linear_data(scaling, lags, panel, "change", outputs=outputs)
@@ -95,6 +101,9 @@ def standardise(lags: LagFeatures, scaling: Scaling, panel: Panel) -> None:
     lags.mean.copy_(chosen.mean(dim=0))
     std = chosen.std(dim=0)
     lags.std.copy_(torch.where(std > 1e-6, std, torch.ones(())))
+    if not lags.local:
+        changes = chosen[:, lags.newest].abs().numpy()
+        lags.usual.copy_(torch.from_numpy(np.quantile(changes, USUAL, axis=0, method="higher")))
 
 
 def forecaster_data(forecaster: Forecaster, panel: Panel) -> LinearData:

@@ -31,6 +31,7 @@ from settings import (
     LARGEST,
     LARGEST_SHARE,
     LENGTH,
+    MOST_UNITS,
     PROFILES,
     RECENT,
     SIMPLE,
@@ -134,7 +135,7 @@ class Step:
         trends, levels = self.smoothed(missed, unit, trends, rate)
         history = side.concat((nothing, older, recent, change), axis=1)
         correlations = self.correlated(z, history, scale, correlations)
-        past, grown = self.past(history, level, self.period(correlations))
+        past, grown = self.past(history, level, scale, self.period(correlations))
         read = side.concat((levels, past, recent, change, grown, scale), axis=1)
         seen = self.seen(read, scale)
         square = side.reshape(weights, -1, s.columns + 1, s.columns + 1)
@@ -206,15 +207,31 @@ class Step:
         score = correlations.node("Gemm", weights, young) - (correlations @ halves).relu()
         return score.node("ArgMax", dtype=torch.int64, axis=1, keepdims=0)
 
-    def past(self, history: Sym, level: Sym, row: Sym) -> tuple[Sym, Sym]:
+    def past(self, history: Sym, level: Sym, scale: Sym, row: Sym) -> tuple[Sym, Sym]:
         """Changes of seasons before (B, PAST), and the next one of the mean profile, grown as the level has (B, 1)."""
         side, s = self.side, self.settings
-        places, before = tables.tables(s)
-        index = side.symbol(torch.from_numpy(places), torch.int64).node("Gather", row, axis=0)
-        past = history.node("GatherElements", index, axis=1)
+        places, standing, before = tables.tables(s)
+        index, stands = (
+            side.symbol(torch.from_numpy(table), torch.int64).node("Gather", row, axis=0)
+            for table in (places, standing)
+        )
+        past = self.limited(history.node("GatherElements", index, axis=1), scale).node("GatherElements", stands, axis=1)
         since = self.total(history * side.take(torch.from_numpy(before), row), tables.HISTORY)
         growth = level.abs() / (level - since).abs().maximum(TINY)
         return past, (past @ torch.from_numpy(tables.mean_next(s))) * growth.clamp(1 / s.most_growth, s.most_growth)
+
+    def limited(self, past: Sym, scale: Sym) -> Sym:
+        """Changes of seasons before (B, LOOKED_AT), each no more than those of the others say of it.
+
+        That is so many units, and besides a share of the squares of those at the same place of the other seasons: else
+        one wrong value, or a shift of the level, would be forecast to come again after each season. Of what has come
+        twice nothing is cut.
+        """
+        s = self.settings
+        units = (past / scale).clamp(-MOST_UNITS, MOST_UNITS)
+        others = torch.from_numpy(tables.others(s))
+        most = (units * units).node("Gemm", others, torch.full((1,), s.most_alone))
+        return units.node("Min", most).node("Max", most.node("Neg")) * scale
 
     def seen(self, read: Sym, scale: Sym) -> Sym:
         """What the autoregression sees, (B, n + 1): its columns, the last of them 1, and a zero."""

@@ -16,12 +16,14 @@ WEEKS = (7, 14)  # seasons before that are a week and two of days ago
 SPAN = 4  # changes of each season that are read: one after the next one, the next, and two before it
 NEXT = 1  # the place of the next one
 PAST = (SEASONS + len(WEEKS)) * SPAN  # changes that are read
+LOOKED_AT = (*range(1, SEASONS + 1), *(week for week in WEEKS if week > SEASONS))  # seasons before, each once
 # Profiles: none, the mean of the last seasons, the last one, the one seven before with the one fourteen before, and the
 # mean one, grown as the level has.
 PROFILES = 5
 TINY = 1e-30  # the smallest scale
 LARGEST = 1e37  # changes beyond count as this one, so that no difference of two is infinite
 LARGEST_SHARE = 1e18  # units; an error beyond counts as this one, so that its square is finite
+MOST_UNITS = 1e9  # of a change a season before: beyond it counts as this one
 # Exponential smoothings: how much of an error goes to the level, how much of that to the trend, how it is damped.
 SMOOTHINGS = (
     (0.6, 0.0, 0.0),
@@ -97,6 +99,10 @@ class Settings:
     half: float = 0.2  # of the correlation at half of a period that is taken off: of two years a year is the period
     older_seasons: float = 0.85  # what a season counts beside the one after it
     older_week: float = 0.6  # and the one fourteen before beside the one seven before
+    # Units of a change a season before that no other season has at its place. Besides, the square of each of the
+    # others' counts times `alike`: where that is 1 / (4 most_alone) or more, what came as large twice is whole.
+    most_alone: float = 5.0
+    alike: float = 0.0625
     most_growth: float = 2.0  # of a profile, and its inverse the least
     # What the autoregression sees beside recent changes: levels of smoothings less the last value, by profile and
     # smoothing; changes of profiles, by profile and place in SPAN.

@@ -11,6 +11,7 @@ from settings import (
     EXPERTS,
     LAGS,
     LENGTH,
+    LOOKED_AT,
     NEXT,
     PAST,
     PER_PROFILE,
@@ -40,7 +41,8 @@ READ = SCALE_AT + 1
 class Tables(NamedTuple):
     """What is looked up for a lag, rows as LAGS; a lag that is no period has zeros."""
 
-    places: NDArray[np.int64]  # (M, PAST), of the changes of seasons before, in the history
+    places: NDArray[np.int64]  # (M, n), of the changes of seasons LOOKED_AT, in the history; of those not kept its zero
+    standing: NDArray[np.int64]  # (M, PAST), which of these the changes that are read are
     before: Float32  # (M, HISTORY), what sums up to the latest value less the mean of those whole seasons ago
 
 
@@ -56,7 +58,8 @@ def tables(settings: Settings) -> Tables:
     Where fewer than SEASONS of them are kept, those that are stand for the others too, in turn; where there is no
     second week, the first does.
     """
-    places = np.zeros((len(LAGS), SEASONS + len(WEEKS), SPAN), np.int64)
+    places = np.zeros((len(LAGS), len(LOOKED_AT), SPAN), np.int64)
+    standing = np.zeros((len(LAGS), SEASONS + len(WEEKS), SPAN), np.int64)
     before = np.zeros((len(LAGS), HISTORY))
     for row, period in enumerate(LAGS):
         if period < SHORTEST:
@@ -64,12 +67,22 @@ def tables(settings: Settings) -> Tables:
         kept = (LENGTH + 1 - SPAN) // period
         seasons = [(one - 1) % kept + 1 for one in range(1, SEASONS + 1)]
         weeks = [max((week for week in WEEKS[: at + 1] if week <= kept), default=0) for at in range(len(WEEKS))]
-        for at, season in enumerate((*seasons, *weeks)):
-            if season:
+        for at, season in enumerate(LOOKED_AT):
+            if season <= kept:
                 places[row, at] = HISTORY + 1 - np.arange(SPAN) - season * period
+        for at, season in enumerate((*seasons, *weeks)):
+            # A week that is not kept has the zeros of one; a single week stands for both.
+            place = LOOKED_AT.index(season or WEEKS[0])
+            standing[row, at] = place * SPAN + np.arange(SPAN)
         for season, share in zip(seasons, season_shares(settings), strict=True):
             before[row, HISTORY - season * period :] += share
-    return Tables(places.reshape(len(LAGS), -1), before.astype(np.float32))
+    return Tables(*(table.reshape(len(LAGS), -1) for table in (places, standing)), before.astype(np.float32))
+
+
+def others(settings: Settings) -> Float32:
+    """What the squares of the changes of seasons LOOKED_AT count for each of them: those of the others at its place."""
+    seasons = 1.0 - np.eye(len(LOOKED_AT))
+    return (settings.alike * np.kron(seasons, np.eye(SPAN))).astype(np.float32)
 
 
 def profiles(settings: Settings) -> NDArray[np.float64]:

@@ -102,25 +102,6 @@ def _simple_at(values: Float64, series: NDArray[np.int64], now: NDArray[np.int64
     return said
 
 
-def simple_shares(ahead: Ahead) -> Float64:
-    """The latest changes (n,) times this are the simple parts' shares of the changes to further steps, (n, steps)."""
-    steps = range(2, len(ahead.shares) + 2)
-    summed = [
-        [
-            (share * weight, back)
-            for share, part in zip(shares[2:], simple_parts(ahead.season, step), strict=False)
-            for weight, back in part
-        ]
-        for step, shares in zip(steps, ahead.shares, strict=True)
-    ]
-    kept = max((back for column in summed for _, back in column), default=0) or 1
-    total = np.zeros((kept, len(summed)))
-    for number, column in enumerate(summed):
-        for weight, back in column:
-            total[kept - back :, number] -= weight
-    return total
-
-
 def find_ahead(
     values: Float64,
     observed: NDArray[np.bool_],

@@ -29,6 +29,10 @@ Float64 = NDArray[np.float64]
 
 MOST_FITTED = 1000  # values, the last ones
 MOST_ERROR, MOST_CHANGE = 20.0, 50.0  # standard deviations of the errors; what is beyond counts as so much: a spike
+# What is carried of a change for the season after it, in units: so many, and besides the square of the sum of the
+# squares of those carried of the seasons before, times the second. A wrong value is not forecast to come again, and
+# what does come again is carried nearly whole the second time.
+MOST_ALONE, ALIKE = 5.0, 0.25
 AUTOREGRESSIVE = (-0.6, -0.3, 0.0, 0.3, 0.6, 0.9, 1.2, 1.5)
 SECOND = (-0.8, -0.5, -0.25, 0.0, 0.25)
 MOVING = (0.4, 0.2, 0.0, -0.2, -0.4, -0.6, -0.8, -0.95, -0.99)
@@ -55,21 +59,32 @@ class Arima:
         """How many values before the latest it looks at."""
         return self.season + 1 if self.season else 1
 
-    def changes(self, values: Float64, steps: int) -> Float64:
+    def changes(self, values: Float64, steps: int, seasons: Sequence[int]) -> Float64:
         """How far values (N,), or their logarithms, move from each in 1 to `steps` steps, forecast: (N, steps).
 
-        NaN while there are too few.
+        NaN while there are too few. The changes of the seasons before are carried for `seasons`, its own among them.
         """
         z = _scaled(values, log=self.log, floor=self.floor) / self.unit
-        w, e, s = _errors(z, self.season, np.array(self.numbers)[:, None], self.spread)
+        carried = carried_changes(np.diff(z, prepend=z[0]), seasons)
+        w, e, s = _errors(z, self.season, np.array(self.numbers)[:, None], self.spread, carried)
         kept, said = max(1, self.season), np.full((len(values), steps), np.nan)
         if len(values) > self.lag:
-            parts = [(np.diff(z, prepend=z[0]), kept), (e[:, 0], 1), (w, 2)]
+            parts = [(carried, kept), (e[:, 0], 1), (w, 2)]
             if self.season:
                 parts.insert(1, (s[:, 0], self.lag))
             seen = [sliding_window_view(part, size)[self.lag + 1 - size :] for part, size in parts]
             said[self.lag :] = self.unit * (np.concatenate(seen, axis=1) @ further_changes(self, steps))
         return said
+
+
+def carried_changes(moved: Float64, seasons: Sequence[int]) -> Float64:
+    """Changes (N,) in units as they are carried for these seasons."""
+    carried = moved.copy()
+    for t in np.flatnonzero(np.abs(moved) > MOST_ALONE):
+        before = sum(carried[t - season] ** 2 for season in seasons if season and t >= season)
+        most = MOST_ALONE + ALIKE * before**2
+        carried[t] = min(max(moved[t], -most), most)
+    return carried
 
 
 def further_changes(arima: Arima, steps: int) -> Float64:
@@ -154,19 +169,25 @@ def _stable(grid: Float64) -> Float64:
     return grid[:, (np.abs(second) < 1) & (phi + second < MOST_STATIONARY) & (second - phi < MOST_STATIONARY)]
 
 
-def _errors(z: Float64, season: int, grid: Float64, spread: float = np.inf) -> tuple[Float64, Float64, Float64]:
+def _errors(
+    z: Float64, season: int, grid: Float64, spread: float = np.inf, carried: Float64 | None = None
+) -> tuple[Float64, Float64, Float64]:
     """The changes w (N,) of z, for each of the numbers (4, G) the errors (N, G), and Theta times these.
 
-    0 where there are none yet. Beyond some times the `spread` they count as that.
+    0 where there are none yet. Beyond some times the `spread` they count as that. Changes are held against those of
+    the season before, or against what is `carried` of these (N,).
     """
+    moved = np.diff(z, prepend=z[0])
+    carried = moved if carried is None else carried
     phi, second, theta, seasonal = grid
     lag = season + 1 if season else 1
     w = np.zeros(len(z))
-    w[lag:] = z[lag:] - z[lag - 1 : -1]
+    w[lag:] = moved[lag:]
     if season:
-        w[lag:] -= z[1 : len(z) - season] - z[: len(z) - lag]
+        w[lag:] -= carried[1 : len(z) - season]
+    kept = w - (moved - carried) * (np.arange(len(z)) >= lag)  # what a season later knows of it
     if np.isfinite(spread):
-        w = w.clip(-MOST_CHANGE * spread, MOST_CHANGE * spread)
+        w, kept = (one.clip(-MOST_CHANGE * spread, MOST_CHANGE * spread) for one in (w, kept))
     e, s = np.zeros((2, len(z), grid.shape[1]))
     most = MOST_ERROR * spread
     for t in range(lag, len(z)):
@@ -177,5 +198,6 @@ def _errors(z: Float64, season: int, grid: Float64, spread: float = np.inf) -> t
             said = said + s[t - season] + theta * s[t - lag]
         e[t] = np.clip(w[t] - said, -most, most)
         if season:
-            s[t] = np.maximum(seasonal, least_seasonal((t - lag) / season)) * e[t]
+            least = np.maximum(seasonal, least_seasonal((t - lag) / season))
+            s[t] = least * np.clip(kept[t] - said, -most, most)
     return w, e, s

@@ -15,13 +15,22 @@ from torch import Tensor
 
 from streamlstm.models import ARIMA, StateEntry
 from streamlstm.nn import OnnxOperations
-from streamlstm.training.blending.arima import MOST_CHANGE, MOST_ERROR, Arima, further_changes, least_seasonal
-from streamlstm.training.blending.arimas import Arimas
+from streamlstm.training.blending.arima import (
+    ALIKE,
+    MOST_ALONE,
+    MOST_CHANGE,
+    MOST_ERROR,
+    Arima,
+    further_changes,
+    least_seasonal,
+)
+from streamlstm.training.blending.arimas import Arimas, seasons_of
 from streamlstm.training.forecaster.scaling import EXPONENT_LIMIT, RAW_LIMIT
 
 Float64 = NDArray[np.float64]
 Sym = Any  # a symbol of the graph: `streamlstm.nn.symbols.Symbol`
 
+MOST_SEEN = 1e9  # of a change a season before, by what more is carried; its fourth power is finite
 LARGEST = 1e30  # of what the ARIMAs look at, so that no difference is infinite
 
 
@@ -70,12 +79,17 @@ class ArimaNodes:
         changes, *seasonal, _, before, said = state
         lags = torch.tensor([float(one.lag) for one in self._members])
         full = (count - (lags - 1.0)).clamp(0.0, 1.0)
-        everything = side.concat([changes, *(self._moved(group, value, moved, count) for group in groups)], axis=1)
+        latest = side.concat([self._moved(group, value, moved, count) for group in groups], axis=1)
+        everything = side.concat([changes, latest], axis=1)
         over = self._bounded(everything @ self._over(), MOST_CHANGE) * full
         wrong = self._bounded(over - said, MOST_ERROR) * full
-        changes = self._shifted(everything, _kept(self.arimas))
+        everything = side.concat([changes, self._carried(changes, latest)], axis=1)
         if seasonal:
-            seasonal = [self._shifted(side.concat([*seasonal, self._counting(wrong, count)], axis=1), self._errors())]
+            # What a season later knows of the error is that of what is carried.
+            kept = self._bounded(everything @ self._over(), MOST_CHANGE) * full
+            errors = self._counting(self._bounded(kept - said, MOST_ERROR) * full, count)
+            seasonal = [self._shifted(side.concat([*seasonal, errors], axis=1), self._errors())]
+        changes = self._shifted(everything, _kept(self.arimas))
         ahead = side.concat([changes, *seasonal, wrong, before, over], axis=1) @ self._ahead()
         said, *means = ahead.split([len(self._members), *[self.steps] * len(groups)], dim=1)
         first, *others = (self._of_group(*pair, value) for pair in zip(groups, means, strict=True))
@@ -83,6 +97,21 @@ class ArimaNodes:
         first, *further = total.split([1, self.steps - 1], dim=1) if self.steps > 1 else [total]
         first = side.where(self.full(count) > 0.5, first, instead)
         return first, further[0] if further else None, [changes, *seasonal, wrong, over, said]
+
+    def _carried(self, changes: Sym, latest: Sym) -> Sym:
+        """What is carried of the latest changes (B, groups) after those before (`carried_changes`)."""
+        ends = np.cumsum(_kept(self.arimas))
+        seasons = [(group, season) for group, members in enumerate(self._groups) for season in seasons_of(members)]
+        if not seasons:
+            return latest
+        at = torch.tensor([int(ends[group]) - season for group, season in seasons])
+        picks = torch.zeros(len(seasons), len(ends))
+        for row, (group, _) in enumerate(seasons):
+            picks[row, group] = ALIKE**0.5
+        before = self.side.take(changes, at, axis=1).clamp(-MOST_SEEN, MOST_SEEN)
+        squares = (before * before) @ picks
+        most = (squares * squares + MOST_ALONE).clamp(max=LARGEST)
+        return latest.node("Min", most).maximum(-most)
 
     def _of_group(self, group: tuple[Arima, ...], mean: Sym, value: Sym) -> Sym:
         """What a group adds to the changes that are forecast (B, steps), of the mean of its members'."""

@@ -78,7 +78,7 @@ class Arimas:
         for group in self.groups:
             mean = np.zeros_like(total)
             for one in group:
-                mean += self.share(one) * one.changes(values, steps)
+                mean += self.share(one) * one.changes(values, steps, seasons_of(group))
             moved = values[:, None] + mean
             if group[0].log:
                 level = np.maximum(values, group[0].floor)[:, None]
@@ -100,6 +100,11 @@ class Arimas:
             {"season": one.season, "log": one.log, "numbers": list(one.numbers), "weight": weight}
             for one, weight in zip(self.members, self.weights, strict=True)
         ]
+
+
+def seasons_of(group: Sequence[Arima]) -> tuple[int, ...]:
+    """The seasons of these, in steps, each once; none of those that have none."""
+    return tuple(sorted({one.season for one in group if one.season}))
 
 
 def fit_arimas(values: Float64, seasons: Sequence[int], *, logs: bool = True) -> Arimas | None:

@@ -38,15 +38,17 @@ from streamlstm.models import (
 )
 from streamlstm.models.graph import Graph, without_needless_cuts
 from streamlstm.nn import OnnxOperations, added
-from streamlstm.training.blending.ahead import Ahead, simple_forecasts, simple_shares
+from streamlstm.training.blending.ahead import Ahead
 from streamlstm.training.blending.arima_nodes import ArimaNodes, arimas_state
 from streamlstm.training.blending.blend import Blend
 from streamlstm.training.blending.late import MOST_TRUST, Late, weighed
+from streamlstm.training.blending.seasons_before import SeasonsBefore
 from streamlstm.training.export.model_writer import Exportable, check_export, export_model
 from streamlstm.training.forecaster.scaling import RAW_LIMIT
 
 Floats = NDArray[np.floating[Any]]
 Sym = Any  # a symbol of the graph: `streamlstm.nn.symbols.Symbol`
+Simple = tuple[Sym, NDArray[np.float64]]  # values of seasons before (B, n), and what they count for further steps
 
 DECAY = 0.97  # of the sums of squared errors, a step
 FIRST_SUM = 5.0  # of each, squared units
@@ -164,39 +166,46 @@ def _further(
     whether there are enough values for them; and the latest ones.
     """
     bounded, arimas, changes = others
+    before = SeasonsBefore(ahead, Late(ahead).judged if state else ())
+    looked = before.nodes(side, changes, scale) if before.places else None
+    simple = None if looked is None else (looked, before.shares())
     if arimas is None:
-        mean = _further_of_several(side, own, bounded, changes, ahead)
+        mean = _further_of_several(side, own, bounded, simple, ahead)
     else:
         most = (scale * MOST_SAID_UNITS).clamp(max=MOST_APART)
-        mean = _further_of_one(own, (*arimas, changes), ahead, most)
+        mean = _further_of_one(own, arimas, simple, ahead, most)
     if not state:
         return mean, []
-    later, *state = weighed(side, mean, changes, scale, Late(ahead), state)
+    later, *state = weighed(side, mean, (changes, looked), scale, Late(ahead), state)
     return later, state
 
 
-def _further_of_one(own: Sym, others: tuple[Sym, Sym, Sym], ahead: Ahead, most: Sym) -> Sym:
+def _further_of_one(own: Sym, others: tuple[Sym, Sym], simple: Simple | None, ahead: Ahead, most: Sym) -> Sym:
     """The means for one series: of the trained changes, `own`, others, and simple ones.
 
-    Those are the ARIMAs', at `most` (B, 1); whether there are enough values for any, 1 or 0, (B, 1), else the trained
-    ones stand in for them; and the latest changes, in which the simple ones are linear.
+    Those are the ARIMAs', at `most` (B, 1), and whether there are enough values for any, 1 or 0, (B, 1), else the
+    trained ones stand in for them. What is simple is linear in values of seasons before.
     """
-    arimas, there, changes = others
+    arimas, there = others
     bounded = arimas.maximum(-most).node("Min", most)
     ours, theirs = (torch.tensor(shares) for shares in list(zip(*ahead.shares, strict=True))[:2])
-    simple = simple_shares(ahead).astype(np.float32)
-    return own * ours + (own + (bounded - own) * there) * theirs + changes[:, -len(simple) :] @ torch.from_numpy(simple)
+    mean = own * ours + (own + (bounded - own) * there) * theirs
+    if simple is None:
+        return mean
+    looked, shares = simple
+    return mean + looked @ torch.from_numpy(shares.astype(np.float32))
 
 
-def _further_of_several(side: OnnxOperations, own: Sym, said: Sym, changes: Sym, ahead: Ahead) -> Sym:
+def _further_of_several(side: OnnxOperations, own: Sym, said: Sym, simple: Simple | None, ahead: Ahead) -> Sym:
     """The same where the other ones are `own` moved by as much as the universal model says another next value.
 
     `said` are the changes to the next (B, 2) that the two say, bounded. All is linear in what there is: one product.
     """
     ours, theirs = np.array(ahead.shares)[:, :2].T
-    simple = simple_shares(ahead)
-    matrix = np.concatenate([np.diag(ours + theirs), [-theirs, theirs], simple]).astype(np.float32)
-    return side.concat([own, said, changes[:, -len(simple) :]], axis=1) @ torch.from_numpy(matrix)
+    parts, rows = [own, said], [np.diag(ours + theirs), np.stack([-theirs, theirs])]
+    if simple is not None:
+        parts, rows = [*parts, simple[0]], [*rows, simple[1]]
+    return side.concat(parts, axis=1) @ torch.from_numpy(np.concatenate(rows).astype(np.float32))
 
 
 def _padded(x: Sym) -> Sym:
@@ -242,7 +251,7 @@ def _of_blend(blend: Blend) -> tuple[StateEntry, ...]:
     )
 
 
-def _entry(state: Sym, spec: ModelSpec, *names: str) -> Sym:
+def _entry(state: Any, spec: ModelSpec, *names: str) -> Any:
     """The piece of a packed state (B, D) that is the entry of this name, or those of these, which lie together."""
     every = [entry.name for entry in spec.state]
     begin = every.index(names[0])
@@ -284,19 +293,12 @@ def check_blended(model_bytes: bytes, blend: Blend, own: bytes, x: Floats, time:
     if blend.arimas is not None:
         other = np.stack([blend.arimas.further(row, trained.shape[2]) for row in values.T], axis=1)
         wanted.append(np.where(np.isnan(other[..., 0]), wanted[1], other[..., 0]))
-    low, high = trained[..., 1:], trained[..., 1:]
-    if blend.ahead is not None:
-        # A mean is between the parts, or trusted somewhat beyond; of what is bounded, between them and the value.
-        season = blend.ahead.season
-        kept = np.cumsum(np.clip(np.diff(values, axis=0, prepend=values[:1]), -MOST_MOVED, MOST_MOVED), axis=0)
-        simple = np.stack([simple_forecasts(row, season, trained.shape[2])[..., 1:] for row in kept.T], axis=2)
-        every = np.stack([low, other[..., 1:], *(simple + (values - kept)[..., None])])
-        low, high = np.nanmin(every, axis=0), np.nanmax(every, axis=0)
-        beyond = (MOST_TRUST - 1) * (high - low)
-        low, high = low - beyond, high + beyond
     state, rounding = model.initial_state(x.shape[1]), 0.0 if model.spec.exact else ROUNDING
+    answers, scales, sizes = [], [], []
     for step in range(len(x)):
         y, state = model.step(x[step], state, None if time is None else time[step])
+        answers.append(y)
+        scales.append(_entry(state, model.spec, f"{UNIVERSAL}.scale")[:, 0])
         for name, part, said in zip(names, wanted, state[:, place:].T, strict=True):
             moved = part - values
             size = np.abs(moved[step]) + np.abs(moved).mean() + rounding * np.abs(values[step]) / TOLERANCE + TINY
@@ -305,7 +307,26 @@ def check_blended(model_bytes: bytes, blend: Blend, own: bytes, x: Floats, time:
                 raise ModelError(
                     f"the blended model's {name} part differs by {apart:.1e} of a change from itself alone"
                 )
-        room = TOLERANCE * size[:, None] + ROUNDING * np.abs(y[:, 1:])
-        if not ((y[:, 1:] >= low[step] - room) & (y[:, 1:] <= high[step] + room)).all():
-            raise ModelError("the blended model's further steps are not between those of its parts")
+        sizes.append(size)
+    low, high = _between(blend, values, np.stack(scales).astype(np.float64), trained[..., 1:], other[..., 1:])
+    further = np.stack(answers)[..., 1:]
+    room = TOLERANCE * np.stack(sizes)[..., None] + ROUNDING * np.abs(further)
+    if not ((further >= low - room) & (further <= high + room)).all():
+        raise ModelError("the blended model's further steps are not between those of its parts")
     check_bits(model, x, time)
+
+
+def _between(
+    blend: Blend, values: NDArray[np.float64], scales: NDArray[np.float64], trained: Floats, other: Floats
+) -> tuple[Floats, Floats]:
+    """What further steps are not below and not above, (T, B, O - 1), by what parts say after values (T, B)."""
+    if blend.ahead is None:
+        return trained, trained
+    # A mean is between the parts, or trusted somewhat beyond; of what is bounded, between them and the value.
+    before = SeasonsBefore(blend.ahead)
+    kept = np.cumsum(np.clip(np.diff(values, axis=0, prepend=values[:1]), -MOST_MOVED, MOST_MOVED), axis=0)
+    simple = np.stack([before.forecasts(*row) for row in zip(kept.T, scales.T, strict=True)], axis=2)
+    every = np.stack([trained, other, *(simple + (values - kept)[..., None])])
+    low, high = np.nanmin(every, axis=0), np.nanmax(every, axis=0)
+    beyond = (MOST_TRUST - 1) * (high - low)
+    return low - beyond, high + beyond

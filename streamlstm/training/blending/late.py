@@ -60,6 +60,7 @@ from numpy.typing import NDArray
 from streamlstm.models import StateEntry
 from streamlstm.nn import OnnxOperations
 from streamlstm.training.blending.ahead import MOST_SEASON, Ahead, Part, simple_parts
+from streamlstm.training.blending.seasons_before import SeasonsBefore
 
 Float64 = NDArray[np.float64]
 Sym = Any  # a symbol of the graph: `streamlstm.nn.symbols.Symbol`
@@ -111,37 +112,45 @@ class Late:
         )
 
     @property
-    def kept(self) -> int:
-        """How many changes are looked at."""
-        steps = range(2, self.further + 2)
-        before = max(back for step in steps for part in self._parts(step) for _, back in (*part, (0.0, 1)))
-        return max(before, *(step + self._oldest(step) for step in self.judged))
+    def before(self) -> SeasonsBefore:
+        """The values of seasons before that are looked at."""
+        return SeasonsBefore(self.ahead, self.judged)
+
+    @property
+    def came(self) -> int:
+        """How many changes tell what came of what was said."""
+        return max(self.judged)
 
     def forecasts(self) -> Float64:
-        """The latest changes times this are what a season before and the moved one say, (kept, 2 * further)."""
+        """The values of seasons before times this are what a season before and the moved one say, (n, 2 * further)."""
         columns = [part for number in (1, 2) for part in (self._parts(s)[number] for s in range(2, self.further + 2))]
-        return np.stack([self._changes(part) for part in columns], axis=1)
+        return np.stack([self.before.weights(part) for part in columns], axis=1)
 
     def errors(self) -> Float64:
-        """Changes and what was said times this: the errors of each part and judged step, (kept + said, 4 judged).
+        """Of values of seasons before, latest changes and what was said, the errors of each part and judged step.
 
-        Each over the root of how many steps ahead.
+        Each over the root of how many steps ahead; (n + came + said, 4 judged).
         """
-        count, judged = len(self.judged), self.judged
-        total = np.zeros((self.kept + sum(judged), PARTS * count))
-        firsts = self.kept + np.cumsum([0, *judged])
+        count, judged, before = len(self.judged), self.judged, self.before
+        looked = len(before.places)
+        total = np.zeros((looked + self.came + sum(judged), PARTS * count))
+        firsts = looked + self.came + np.cumsum([0, *judged])
         for place, step in enumerate(judged):
             root = 1 / math.sqrt(step)
-            total[self.kept - step : self.kept, place::count] = root  # what came since is the last value's error
+            since = slice(looked + self.came - step, looked + self.came)  # what came is the last value's error
+            total[since, place::count] = root
             total[firsts[place], place] = -root
             for number, part in enumerate(self._parts(step)):
-                said = np.roll(self._changes(part), -step)  # as it was so many steps ago
-                total[: self.kept, place + (1 + number) * count] -= root * said
+                column = place + (1 + number) * count
+                # Values are from the latest one, and were said from the one so many steps ago.
+                total[:looked, column] -= root * before.weights(part, step)
+                total[since, column] -= root * sum(weight for weight, back in part if back)
         return total
 
     def shifted(self) -> NDArray[np.int64]:
         """Of changes, what was said, and what is said of all further steps: the places of what was said next."""
-        firsts, new = self.kept + np.cumsum([0, *self.judged]), self.kept + sum(self.judged)
+        first = len(self.before.places) + self.came
+        firsts, new = first + np.cumsum([0, *self.judged]), first + sum(self.judged)
         ends = zip(firsts, self.judged, strict=False)
         return np.array([one for first, step in ends for one in (*range(first + 1, first + step), new + step - 2)])
 
@@ -185,23 +194,18 @@ class Late:
         """How far back the parts look."""
         return max((back for part in self._parts(step) for _, back in part), default=0)
 
-    def _changes(self, part: Part) -> Float64:
-        """The latest changes (kept,) times this are how far a part is from the latest value."""
-        column = np.zeros(self.kept)
-        for weight, back in part:
-            column[self.kept - back :] -= weight
-        return column
 
+def weighed(
+    side: OnnxOperations, mean: Sym, seen: tuple[Sym, Sym | None], scale: Sym, late: Late, state: list[Sym]
+) -> list[Sym]:
+    """The weighed changes to further steps (B, H - 1), and the state after; of the `mean` of ahead.
 
-def weighed(side: OnnxOperations, mean: Sym, changes: Sym, scale: Sym, late: Late, state: list[Sym]) -> list[Sym]:
-    """The weighed changes to further steps (B, H - 1), and the state after; of the `mean` of ahead, and late changes.
-
-    `scale` (B, 1) is what errors are measured in.
+    Seen are the latest changes and, of a season, the values of seasons before (`SeasonsBefore.nodes`); `scale` (B, 1)
+    is what errors are measured in.
     """
-    said, sums, trust = state
-    count, further, kept = len(late.judged), late.further, late.kept
-    recent = changes[:, -kept:]
-    known = side.concat([recent, said], axis=1)
+    (changes, looked), (said, sums, trust) = seen, state
+    count, further = len(late.judged), late.further
+    known = side.concat([*([] if looked is None else [looked]), changes[:, -late.came :], said], axis=1)
     units = (known / scale.clamp(min=TINY)).clamp(-MOST_CHANGE, MOST_CHANGE)
     errors = (units @ _tensor(late.errors())).clamp(-MOST_ERROR, MOST_ERROR)
     came = _came(changes)
@@ -218,7 +222,9 @@ def weighed(side: OnnxOperations, mean: Sym, changes: Sym, scale: Sym, late: Lat
     fourth = ratio * ratio * (ratio * ratio)
     weights = fourth * fourth * fourth * _tensor(np.repeat([1.0, *[late.ahead.late_share] * (PARTS - 1)], count))
     weights = weights / (weights @ _tensor(np.tile(np.eye(count), (PARTS, PARTS))))
-    every = side.concat([mean, recent @ _tensor(late.forecasts())], axis=1).clamp(-MOST_SAID, MOST_SAID)
+    # Without a season the last value stands for that before it.
+    simple = changes[:, -1:] @ torch.zeros(1, 2 * further) if looked is None else looked @ _tensor(late.forecasts())
+    every = side.concat([mean, simple], axis=1).clamp(-MOST_SAID, MOST_SAID)
     doubt = _doubt(late, trust, each[0] / known_without)
     weights = weights + (weights[:, :count] * doubt) @ _tensor(late.given_up())
     total = (every * (weights @ _tensor(late.between()))) @ _tensor(np.tile(np.eye(further), (PARTS - 1, 1)))

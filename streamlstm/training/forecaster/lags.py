@@ -10,6 +10,13 @@ means around one season before the target. On min_temp they lower the skip's err
 Of further steps the skip sees the values around a season before each, where these are not among the recent ones. Until
 it did, those of taylor (48 and 336 half-hours back) were 1.7 and 2.6 times as wrong 6 and 12 steps ahead.
 
+One wrong value is looked at as far as others say the same (`limits`), else it would be forecast to come again a season
+later, whatever it was. A value a season before is moved to between the least and the largest of three others, less and
+more some room: the two values two steps before and after it, and that one more season before. So what came twice is
+looked at whole, and what recurs is forecast the third time. Recent changes and wide windows are cut. The running
+spread takes in no more of one change than some times what recent ones come to. What the room and
+the cuts are is some units, or what there was in training if that is more.
+
 Before its first value a series counts as having been at that value: what reaches further back than there are values
 has not changed. `full` tells the forecaster where there is nothing of the kind.
 
@@ -38,9 +45,15 @@ from streamlstm.training.forecaster.scaling import Z_LIMIT
 from streamlstm.training.forecaster.spread import RunningSpread
 
 LOCAL_LIMIT = 50.0  # units; a jump after a flat stretch counts as no more
+# Units of room beside other seasons, of one recent change, of a value in a wide window; one change counts in the unit
+# as so many times what recent ones come to, each the lesser one of two that are half of them apart, if that is not
+# nothing.
+ROOM, MOST_CHANGE, MOST_WIDE = 3.0, 20.0, 100.0
+MOST_SPREAD = 50.0
 MIN_WIDE_SEASON = 48  # steps; three windows around a shorter one would hardly differ
 SMOOTHING = 0.15  # how far the smoothed level moves to a new value
 MEDIAN = 25  # values under the running median
+BIGGEST = float(torch.finfo(torch.float32).max)
 NOTHING = -3e38  # stands in the buffer where there was no value yet; no z is as low
 
 
@@ -78,6 +91,7 @@ class LagFeatures(nn.Module):
 
     mean: Tensor
     std: Tensor
+    usual: Tensor
     lags: Tensor
 
     def __init__(
@@ -113,7 +127,8 @@ class LagFeatures(nn.Module):
         self.local, self.exact = local, exact
         self.stored = features * (1 + exact)  # C: numbers of a value in the history
         lags = [*reversed(range(recent + 1)), *single, *(lag for window in windows for lag in window)]
-        self.length = max(lags)  # L: how many values before the latest are carried
+        self.length = max(lags)  # how many values before the latest there are once the history is full
+        lags = self._with_others(lags, single, seasons)
         self.register_buffer("lags", torch.tensor(lags), persistent=False)
         self.columns = recent + len(single) + len(windows) + 2  # K
         self.size = features * self.columns  # what a step's features take
@@ -128,14 +143,38 @@ class LagFeatures(nn.Module):
             for seen in (set[int](), *ahead)
         ]
         self.smoothed = self._of_all([self.columns - 2])
-        self._season_before = tuple(recent + 1 + single.index(season - 1) for season in seasons)  # places in `lags`
+        self.newest = self._of_all([recent - 1])  # the latest change
+        self._season_before = tuple(recent + single.index(season - 1) for season in seasons)  # of what is limited
         self.median_size = min(MEDIAN, recent + 1 - recent % 2)  # odd, and no more than the recent values
         self.spread = RunningSpread(features, 2 * self.length)
-        self._pair = torch.zeros(len(lags), 2)  # the change and the value
-        self._pair[recent - 1 : recent + 1] = torch.tensor([[-1.0, 0.0], [1.0, 1.0]])
-        self._map = _linear_map(recent, len(single), windows, local=local)  # (lags, K), or K - 1 without the level
+        self._map = self._set_maps(len(lags), windows)  # to K columns, or K - 1 without the level
         self.register_buffer("mean", torch.zeros(self.size))
         self.register_buffer("std", torch.ones(self.size))
+        self.register_buffer(
+            "usual", torch.zeros(features)
+        )  # how much one change is in training, at most, or nearly so
+
+    def _with_others(self, lags: list[int], single: Sequence[int], seasons: Sequence[int]) -> list[int]:
+        """The lags, and behind them those that the single ones are held against."""
+        self._singles, self._windowed = len(single), len(lags) - self.recent - 1 - len(single)
+        # The others of each single one: two steps before and after it, and one more season before.
+        others = [[max(0, lag - 2) for lag in single], [lag + 2 for lag in single]]
+        others.append([lag + _season_of(lag, seasons, self.neighbours) for lag in single])
+        lags = lags + sorted({lag for each in others for lag in each} - {*lags})
+        self.carried = max(lags)  # L: how many values before the latest are carried
+        self._others = [[lags.index(lag) for lag in each] for each in others]  # their places
+        return lags
+
+    def _set_maps(self, lags: int, windows: Sequence[Sequence[int]]) -> Tensor:
+        """The products with the values at so many lags; the last of them, of what is limited, is returned."""
+        recent = self.recent
+        self._pair = torch.zeros(lags, 2)  # the change and the value
+        self._pair[recent - 1 : recent + 1] = torch.tensor([[-1.0, 0.0], [1.0, 1.0]])
+        # Recent values times this are the changes; these, singles and windows times the map are the columns.
+        self._changes = torch.zeros(recent + 1, recent)
+        for k in range(recent):
+            self._changes[k : k + 2, k] = torch.tensor([-1.0, 1.0])
+        return _linear_map(recent, self._singles, windows, local=self.local)
 
     def _of_all(self, columns: Iterable[int]) -> list[int]:
         """The places of some columns of every feature."""
@@ -144,7 +183,7 @@ class LagFeatures(nn.Module):
     def state_entries(self) -> tuple[StateEntry, ...]:
         """The running spread; the first scaled values; the last L of them, oldest first."""
         first = StateEntry(name="first", shape=(self.stored,), initial=NOTHING)
-        history = StateEntry(name="history", shape=(self.length, self.stored), initial=NOTHING)
+        history = StateEntry(name="history", shape=(self.carried, self.stored), initial=NOTHING)
         return (*self.spread.state_entries(), first, history)
 
     def initial_state(self, batch: int) -> tuple[Tensor, ...]:
@@ -172,19 +211,19 @@ class LagFeatures(nn.Module):
         values, kept = self._gathered(stored, whole, whole.shape[1] if width is None else width)
         there = values > NOTHING / 3
         values = side.where(there, values, first if self.stored == 1 else first.unsqueeze(3))
-        less, change, latest, moved = self._exact_less(values) if self.exact else self._less(values)
-        sizes = moved.abs()
-        if self.features > 1:
-            sizes = side.reshape(sizes.permute(0, 1, 3, 2), 0, 0, 2 * self.features)
-        unit, counts, spread = self.spread(sizes, spread)
-        if self.local:
-            less = less / (unit if self.features == 1 else unit.unsqueeze(3))
-        columns = less @ self._map
-        columns = columns.clamp(-LOCAL_LIMIT, LOCAL_LIMIT) if self.local else side.concat((columns, latest), axis=axis)
+        less, change, latest = self._exact_less(values) if self.exact else self._less(values)
         place = self.median_size // 2 + 1
-        last = _of_axis(less, self.recent + 1 - self.median_size, self.recent + 1, axis)
-        median = side.lowest(last, place, axis)
-        seasonal = tuple(_of_axis(less, lag, lag + 1, axis) for lag in self._season_before)
+        median = side.lowest(_of_axis(less, self.recent + 1 - self.median_size, self.recent + 1, axis), place, axis)
+        changes = self._recent_changes(values)
+        sizes = self._sizes(changes, change, _of_axis(less, 0, 1, axis) if self.exact else latest + median)
+        unit, counts, spread = self.spread(sizes, spread)
+        wide = unit if self.features == 1 else unit.unsqueeze(3)
+        if self.local:
+            less, changes, median = less / wide, changes / wide, median / wide
+        limited = self._limited(less, changes, wide)
+        columns = limited @ self._map
+        columns = columns.clamp(-LOCAL_LIMIT, LOCAL_LIMIT) if self.local else side.concat((columns, latest), axis=axis)
+        seasonal = tuple(_of_axis(limited, at, at + 1, axis) for at in self._season_before)
         if self.features > 1:
             columns = side.reshape(columns, 0, 0, self.size)
             change, median = change.squeeze(3), median.squeeze(3)
@@ -196,18 +235,67 @@ class LagFeatures(nn.Module):
         state = (spread, first, kept)
         return Lagged(features, full, moving, unit, change, smoothed, median, seasonal, high, state)
 
-    def _less(self, values: Value) -> tuple[Value, Value, Value, Value]:
-        """The values less the latest; the change, the latest, and both side by side."""
+    def _recent_changes(self, values: Value) -> Value:
+        """The changes between the recent values at the lags, (T, B, recent); of several features (T, B, F, recent).
+
+        Taken between neighbours: beside a wrong one that is the latest, what all others lack to it is the same number.
+        """
+        changes = _of_axis(values, 0, self.recent + 1, 2 if self.stored == 1 else 3) @ self._changes
+        if not self.exact:
+            return changes
+        high, low = changes.split([self.features, self.features], dim=2)
+        return (high + low).squeeze(2) if self.features == 1 else high + low
+
+    def _sizes(self, changes: Value, change: Value, value: Value) -> Value:
+        """What the spread takes in, (T, B, 2F): the latest of the recent changes (T, B, recent), cut, and a value.
+
+        Of more than one feature (T, B, F, recent). Where most recent changes are nothing the change is not cut.
+        """
+        side, axis = of(change), 2 if self.features == 1 else 3
+        half, size = max(1, self.recent // 2), changes.abs()
+        both = _of_axis(size, 0, half, axis).minimum(_of_axis(size, self.recent - half, self.recent, axis))
+        high = both.amax(dim=axis, keepdim=True)
+        most = side.where(high > 0.0, (high * MOST_SPREAD).maximum(self._usual_most(1.0)), BIGGEST)
+        # Of exact values `value` is a change as well, that over the recent ones.
+        value = value.abs().minimum(most) if self.exact else value.abs()
+        sizes = side.concat((change.abs().minimum(most), value), axis=axis)
+        return sizes if self.features == 1 else side.reshape(sizes.permute(0, 1, 3, 2), 0, 0, 2 * self.features)
+
+    def _usual_most(self, times: float) -> Tensor:
+        """What one change is in training, at most, as it is broadcast to (T, B, n), or (T, B, F, n)."""
+        return (self.usual * times).reshape(-1, 1) if self.features > 1 else self.usual * times
+
+    def _limited(self, less: Value, changes: Value, unit: Value) -> Value:
+        """Recent changes, single values less the latest and those of wide windows, each as far as it is looked at.
+
+        Side by side, (T, B, n); of more than one feature (T, B, F, n). `less` and `changes` are in units if `local`.
+        """
+        side, axis, first = of(less), 2 if self.features == 1 else 3, self.recent + 1
+        parts = [changes]
+        if not self.local:
+            most = (unit * MOST_CHANGE).maximum(self._usual_most(1.5))
+            parts = [changes.minimum(most).maximum(-most)]
+        if self._singles:
+            single = _of_axis(less, first, first + self._singles, axis)
+            one, two, three = (side.take(less, torch.tensor(places), axis=axis) for places in self._others)
+            least, most = one.minimum(two).minimum(three), one.maximum(two).maximum(three)
+            room = ROOM if self.local else (unit * ROOM).maximum(self._usual_most(1.0))
+            parts.append(single.minimum(most + room).maximum(least - room))
+        if self._windowed:
+            wide = _of_axis(less, first + self._singles, first + self._singles + self._windowed, axis)
+            most = torch.full((1,), MOST_WIDE) if self.local else (unit * MOST_WIDE).maximum(self._usual_most(1.0))
+            parts.append(wide.minimum(most).maximum(-most))
+        return side.concat(parts, axis=axis) if len(parts) > 1 else parts[0]
+
+    def _less(self, values: Value) -> tuple[Value, Value, Value]:
+        """The values less the latest; the change, and the latest."""
         axis = 2 if self.features == 1 else 3
         moved = values @ self._pair
         change, latest = (_of_axis(moved, place, place + 1, axis) for place in range(2))
-        return values - latest, change, latest, moved
+        return values - latest, change, latest
 
-    def _exact_less(self, values: Value) -> tuple[Value, Value, Value, Value]:
-        """The same of pairs (T, B, 2F, lags), but beside the change that over the recent values.
-
-        A counter's own value has nothing to do with how much it moves.
-        """
+    def _exact_less(self, values: Value) -> tuple[Value, Value, Value]:
+        """The same of pairs (T, B, 2F, lags)."""
         axis = 2 if self.features == 1 else 3
         newest = _of_axis(values, self.recent, self.recent + 1, 3)
         high, low = (values - newest).split([self.features, self.features], dim=2)
@@ -215,15 +303,13 @@ class LagFeatures(nn.Module):
         if self.features == 1:
             less, latest = less.squeeze(2), latest.squeeze(2)
         before = _of_axis(less, self.recent - 1, self.recent, axis)
-        moved = of(less).concat((before, _of_axis(less, 0, 1, axis)), axis=axis)
-        latest = latest.clamp(-Z_LIMIT, Z_LIMIT)
-        return less, -before, latest, moved
+        return less, -before, latest.clamp(-Z_LIMIT, Z_LIMIT)
 
     def _gathered(self, stored: Value, whole: Value, width: int) -> tuple[Value, Value]:
         """The values at every lag of every step, and the history kept (B, L*C)."""
         side = of(stored)
         seen = side.concat((whole, side.reshape(stored.permute(1, 0, 2), 0, -1)), axis=1)  # (B, width + T*C)
-        kept = seen[:, -self.length * self.stored :]
+        kept = seen[:, -self.carried * self.stored :]
         order = side.steps(stored)  # (T,)
         places = width - self.lags[:, None] * self.stored  # (lags, 1)
         if self.stored > 1:
@@ -239,20 +325,27 @@ def _of_axis(x: Value, first: int, end: int, axis: int) -> Value:
 
 
 def _linear_map(recent: int, single: int, windows: Sequence[Sequence[int]], *, local: bool) -> Tensor:
-    """The columns as a product of the values gathered, less the latest: (lags, K), the level's only if `local`."""
-    total = recent + 1 + single + sum(map(len, windows))
+    """The columns as a product of recent changes, single values and those of windows; the level's only if `local`."""
+    total = recent + single + sum(map(len, windows))
     rows = torch.eye(total)
-    columns = [rows[k + 1] - rows[k] for k in range(recent)]
-    columns += [rows[recent + 1 + k] for k in range(single)]
-    first = recent + 1 + single
+    columns = [rows[k] for k in range(recent + single)]
+    first = recent + single
     for window in windows:
         columns.append(rows[first : first + len(window)].sum(dim=0) / len(window))
         first += len(window)
     shares = (1 - SMOOTHING) ** torch.arange(recent, -1, -1, dtype=torch.float64)
-    columns.append((shares / shares.sum()).float() @ rows[: recent + 1])
+    # How far a recent value is from the latest is what came between them.
+    before = (shares / shares.sum()).cumsum(dim=0)[:-1].float()
+    columns.append(-(before @ rows[:recent]))
     if local:
-        columns.append(-rows[0])
+        columns.append(rows[:recent].sum(dim=0))
     return torch.stack(columns, dim=1)
+
+
+def _season_of(lag: int, seasons: Sequence[int], neighbours: int) -> int:
+    """The season around which so many steps before the next, or one further ahead, a value is looked at."""
+    near = (season for season in seasons if abs(season - 1 - lag) <= neighbours)
+    return next(near, next((season for season in seasons if lag < season), max(seasons)))
 
 
 def _around(seasons: Sequence[int], neighbours: int, step: int, recent: int) -> set[int]:

@@ -75,6 +75,36 @@ def test_a_spike_is_forgotten_within_a_few_steps(model: Model, walks: bool) -> N
     assert found[604:700].mean() < 1.5 * found[400:599].mean()
 
 
+@pytest.mark.parametrize("size", [1e2, 1e4, 1e9])
+@pytest.mark.parametrize("period", [12, 24, 288])
+def test_a_spike_is_not_forecast_to_come_again(model: Model, period: int, size: float) -> None:
+    """One wrong value in a season of 10 up and down: what is said after each season behind it is near that."""
+    values = 50 + 10 * np.sin(np.arange(2000) * 2 * np.pi / period) + np.random.default_rng(1).normal(size=2000) * 0.3
+    values[1000] += size
+    assert errors(model, values)[1010:].max() < 15
+
+
+def test_a_shift_of_the_level_is_not_forecast_to_come_again(model: Model) -> None:
+    """By a hundred times what the season moves."""
+    values = 5 * np.sin(np.arange(1500) * np.pi / 12) + np.random.default_rng(1).normal(size=1500) * 0.3
+    found = errors(model, values + 500.0 * (np.arange(1500) >= 1000))
+    assert found[1010:].max() < 15
+
+
+@pytest.mark.parametrize(
+    ("period", "begin", "size"), [(24, 0, 1000.0), (24, 960, 50.0), (7, 280, 200.0), (168, 672, 200.0)]
+)
+def test_a_spike_that_does_come_each_season_is_forecast(model: Model, period: int, begin: int, size: float) -> None:
+    """A job that runs once a day, or a week of hours, beside the day's season or alone: from the fourth time on."""
+    day = min(period, 24)
+    values = 50 + np.random.default_rng(1).normal(size=begin + 9 * period) * 0.3
+    values += 10 * np.sin(np.arange(len(values)) * 2 * np.pi / day) * (begin > 0)
+    values[begin + 3 :: period] += size
+    found = errors(model, values)
+    assert found[begin + 2 + 3 * period :: period].max() < 0.1 * size  # what is said of the spike
+    assert found[begin + 3 + 3 * period :: period].max() < 0.1 * size  # and of the value after it
+
+
 def test_a_level_shift_is_followed(model: Model) -> None:
     """After a shift by a million times the noise errors are soon as before it."""
     random = np.random.default_rng(0)

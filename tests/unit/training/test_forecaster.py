@@ -277,12 +277,14 @@ def test_a_history_that_is_not_full_begins_with_the_first_value() -> None:
 
 
 def test_a_series_unit_is_the_weighted_mean_of_its_absolute_changes() -> None:
-    """The unit after each value is the exponentially weighted mean of all changes up to it, by float64."""
+    """The unit after each value is the weighted mean of all changes and shares of medians up to it, by float64."""
     lags = LagFeatures(1, recent=2, local=True)
     z = torch.randn(30, 1, 1, generator=torch.Generator().manual_seed(0))
     unit = lags(z, lags.initial_state(1)).unit
     values = z[:, 0, 0].double().numpy()
-    changes = np.abs(np.diff(values, prepend=values[0])) + VALUE_SHARE * np.abs(values)
+    around = np.concatenate([values[:1].repeat(2), values])
+    middle = np.median([around[:-2], around[1:-1], around[2:]], axis=0)
+    changes = np.abs(np.diff(values, prepend=values[0])) + VALUE_SHARE * np.abs(middle)
     for t in range(1, 30):
         weights = (1 - 1 / MIN_MEMORY) ** np.arange(t, -1, -1)
         wanted = (weights * changes[: t + 1]).sum() / weights[1:].sum()
