@@ -6,8 +6,9 @@ from pathlib import Path
 
 UNIVERSAL = "universal"  # the name that stands for its file wherever a model is named
 UNIVERSAL_FILE = Path(__file__).with_name("universal.onnx")
+NETWORK_FILE = Path(__file__).with_name("network.npz")  # corrects it in blends (`training.blending.correction`)
 
 # What a blended model's file calls its parts (`training.blending`): `blend` among its training facts, and before names
 # of entries of its state.
 BLEND = "blend"
-TRAINED, ARIMA = "trained", "arima"
+TRAINED, CORRECTED, ARIMA = "trained", "corrected", "arima"

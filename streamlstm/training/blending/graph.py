@@ -29,7 +29,6 @@ from streamlstm.models import (
     LEAST_SHARE,
     LEAST_SUM,
     UNIVERSAL,
-    UNIVERSAL_FILE,
     Model,
     ModelSpec,
     StateEntry,
@@ -41,6 +40,7 @@ from streamlstm.nn import OnnxOperations, added
 from streamlstm.training.blending.ahead import Ahead
 from streamlstm.training.blending.arima_nodes import ArimaNodes, arimas_state
 from streamlstm.training.blending.blend import Blend
+from streamlstm.training.blending.correction import corrected_universal
 from streamlstm.training.blending.late import MOST_TRUST, Late, weighed
 from streamlstm.training.blending.seasons_before import SeasonsBefore
 from streamlstm.training.export.model_writer import Exportable, check_export, export_model
@@ -86,8 +86,8 @@ def with_blend(model_bytes: bytes, blend: Blend | None) -> bytes:
 
 
 def _blended(model_bytes: bytes, blend: Blend) -> bytes:
-    own, other = (onnx.load_model_from_string(data) for data in (model_bytes, UNIVERSAL_FILE.read_bytes()))
-    first, second = Model(model_bytes).spec, Model(UNIVERSAL_FILE.read_bytes()).spec
+    own, other = (onnx.load_model_from_string(data) for data in (model_bytes, corrected_universal()))
+    first, second = Model(model_bytes).spec, Model(corrected_universal()).spec
     graph = Graph()
     side = OnnxOperations(graph)
     spec = _spec(first, second, blend)
@@ -110,7 +110,9 @@ def _blended(model_bytes: bytes, blend: Blend) -> bytes:
     nearest = _padded(every[:, 0:1].unsqueeze(0)).squeeze(0)
     if first.exact:
         nearest = side.concat([every[:, 0:1], every[:, width : width + 1]], axis=1)
-    said = [_total(nearest - value), _total(theirs["y"].squeeze(0) - value)]
+    plain, corrected, plain_low, corrected_low = theirs["y"].squeeze(0).split([1, 1, 1, 1], dim=1)
+    pairs = [side.concat(pair, axis=1) for pair in ((plain, plain_low), (corrected, corrected_low))]
+    said = [_total(pair - value) for pair in (nearest, *pairs)]
     carried = [ours["next_state"], theirs["next_state"]]
     further: tuple[Sym, Sym] | None = None  # the ARIMAs' changes, and whether there are enough values for them
     if blend.arimas is not None:
@@ -199,10 +201,10 @@ def _further_of_one(own: Sym, others: tuple[Sym, Sym], simple: Simple | None, ah
 def _further_of_several(side: OnnxOperations, own: Sym, said: Sym, simple: Simple | None, ahead: Ahead) -> Sym:
     """The same where the other ones are `own` moved by as much as the universal model says another next value.
 
-    `said` are the changes to the next (B, 2) that the two say, bounded. All is linear in what there is: one product.
+    `said` are the changes to the next that parts say, bounded; of the first two, (B, 2), all is linear: one product.
     """
     ours, theirs = np.array(ahead.shares)[:, :2].T
-    parts, rows = [own, said], [np.diag(ours + theirs), np.stack([-theirs, theirs])]
+    parts, rows = [own, said[:, :2]], [np.diag(ours + theirs), np.stack([-theirs, theirs])]
     if simple is not None:
         parts, rows = [*parts, simple[0]], [*rows, simple[1]]
     return side.concat(parts, axis=1) @ torch.from_numpy(np.concatenate(rows).astype(np.float32))
@@ -288,7 +290,7 @@ def check_blended(model_bytes: bytes, blend: Blend, own: bytes, x: Floats, time:
     x = model.as_fed(x)
     values = x[..., 0].astype(np.float64)
     trained = step_by_step(Model(own), x, time)[0].astype(np.float64)
-    wanted = [trained[..., 0], step_by_step(Model(UNIVERSAL_FILE.read_bytes()), x, None)[0][..., 0]]
+    wanted = [trained[..., 0], *np.moveaxis(step_by_step(Model(corrected_universal()), x, None)[0], 2, 0)]
     other = trained + (wanted[1] - wanted[0])[..., None]  # (T, B, O)
     if blend.arimas is not None:
         other = np.stack([blend.arimas.further(row, trained.shape[2]) for row in values.T], axis=1)

@@ -1,4 +1,4 @@
-"""The mean of the trained forecaster, the universal model and an ARIMA, and when there is one."""
+"""The mean of the trained forecaster, the universal model, that one corrected and ARIMAs, and when there is one."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from streamlstm.training.blending.arima import Arima
 from streamlstm.training.blending.arimas import Arimas, fit_arimas
 from streamlstm.training.blending.blend import _shares
 from streamlstm.training.blending.graph import check_blended, with_blend
+from streamlstm.training.blending.shares import shares_by
 from tests.unit.training.blended import SMALL, seasonal, trained, trained_anew
 
 AIRLINE = Path(streamlstm.__file__).parent / "models" / "airline-passengers.csv"
@@ -101,22 +102,24 @@ def test_few_values_are_not_left_to_one_arima() -> None:
 def test_shares_go_with_errors_that_are_told_apart() -> None:
     """Of few values what is likely beforehand decides, of many the better; an outlier does not."""
     random = np.random.default_rng(5)
-    alike = np.ones((3, 20))
-    assert _shares(alike)[0] < _shares(alike)[1] == pytest.approx(_shares(alike)[2])
+    alike = np.ones((4, 20))
+    trained, universal, corrected, arima = _shares(alike)
+    assert trained < universal < corrected == pytest.approx(arima)
     np.testing.assert_allclose(_shares(0 * alike), _shares(alike))
-    better = np.array([[1.0], [2.0], [2.0]]) * random.normal(size=(3, 400))
+    better = np.array([[1.0], [2.0], [2.0], [2.0]]) * random.normal(size=(4, 400))
     few, many = _shares(better[:, :5]), _shares(better)
     assert few[0] < many[0]
     assert many[0] == max(many)
     assert sum(few) == pytest.approx(1)
     better[0, 3] = 30.0
-    assert _shares(better)[0] > 0.5, "its square alone would be more than all others"
+    spoilt = _shares(better)
+    assert spoilt[0] == max(spoilt) > 0.4, "its square alone would be more than all others"
 
 
 def test_errors_that_make_up_for_each_other_share() -> None:
     """Two that are as bad as each other, always on opposite sides, are right together."""
     errors = np.random.default_rng(6).normal(size=200)
-    np.testing.assert_allclose(_shares(np.stack([errors, -errors])), (0.5, 0.5), atol=0.01)
+    np.testing.assert_allclose(shares_by(np.stack([errors, -errors]), (1.0, 1.0)), (0.5, 0.5), atol=0.01)
 
 
 def test_a_short_table_is_forecast_by_a_mean() -> None:
@@ -124,7 +127,7 @@ def test_a_short_table_is_forecast_by_a_mean() -> None:
     values = seasonal()
     result, model = trained(values)
     assert result.blend is not None
-    assert result.blend.names == ("trained", "universal", "arima")
+    assert result.blend.names == ("trained", "universal", "corrected", "arima")
     heaviest = max(model.spec.training["blend"]["arima"], key=lambda one: one["weight"])
     assert heaviest["season"] == 12
     assert not model.spec.chunking
@@ -139,7 +142,7 @@ def test_a_short_table_is_forecast_by_a_mean() -> None:
         mean = sum(row.weight * row.forecast for row in known if row.forecast is not None)
         assert left > 1e-3 or y[0, 0] == pytest.approx(mean, rel=1e-4)
     names = {row.name.partition(":")[0] for row in rows}
-    assert {"universal", "arima", "model", "last"} <= names
+    assert {"universal", "corrected", "arima", "model", "last"} <= names
 
 
 def test_parts_that_do_not_say_what_they_say_alone_are_refused() -> None:
@@ -186,7 +189,7 @@ def test_the_graph_steps_arimas_of_all_kinds_beside_each_other(horizon: int) -> 
     assert blend.arimas is not None
     data, x = with_blend(own, blend), values[:, None, None]
     check_blended(data, blend, own, x, None)
-    alone_in_it = with_blend(own, dataclasses.replace(blend, shares=(0.0, 0.0, 1.0)))
+    alone_in_it = with_blend(own, dataclasses.replace(blend, shares=(0.0, 0.0, 0.0, 1.0)))
     answered = step_by_step(Model(alone_in_it), x, None)[0][:, 0]
     wrong = (answered - blend.arimas.further(values, horizon))[30:, :1] / np.std(np.diff(values))
     np.testing.assert_allclose(wrong, 0.0, atol=2e-3)
@@ -234,7 +237,7 @@ def test_several_series_are_blended_without_an_arima(level: float) -> None:
     values = [seasonal(length, level=level + 50.0 * number) for number, length in enumerate((90, 120, 160))]
     result = train([Series(str(number), None, one[:, None]) for number, one in enumerate(values)], SMALL)
     assert result.blend is not None
-    assert result.blend.names == ("trained", "universal")
+    assert result.blend.names == ("trained", "universal", "corrected")
     model = Model(result.model_bytes)
     assert model.spec.exact == (level > 0)
     other = seasonal(200, theta=-0.3, level=level + 7.0)
