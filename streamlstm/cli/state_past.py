@@ -28,6 +28,8 @@ from streamlstm.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from streamlstm.daemon.replay import PastRecords
+    from streamlstm.store import Meta
+    from streamlstm.store.snapshots import Record
 
 
 @command("rewind", short_help="Put series back to where they were after an entry.")
@@ -100,13 +102,7 @@ def fork(
 
     names = [os.fsencode(name) for name in series]
     with _past(stream, series, model, engine, redis_url, data_dir) as past, ExitStack() as stack:
-        if entry is None:
-            meta, found = past.now(names)
-            records = [(name, found[name]) for name in names if name in found]
-            if missing := [one for one, name in zip(series, names, strict=True) if name not in found]:
-                raise StoreError(f"the stream {stream!r} has no series {missing[0]!r}; `streamlstm state list` has all")
-        else:
-            meta, records = past.after(names, _entry_id(entry))
+        meta, records = _now(past, stream, names) if entry is None else past.after(names, _entry_id(entry))
         target = stack.enter_context(opened_states(other, redis_url, data_dir, new=True))
         there, position = target.meta(), _entry_id(entry) if entry else meta.position
         if there.model is not None:
@@ -121,6 +117,15 @@ def fork(
     at = position.decode()
     facts = {"stream": stream, "series": list(series), "as": other, "position": at}
     say_done(f"{counted(len(names), 'series', 'series')} of {stream} as after {at} in {other}", facts, as_json=as_json)
+
+
+def _now(past: PastRecords, stream: str, names: list[bytes]) -> tuple[Meta, list[Record]]:
+    """What `base:meta` says, and the records of series as they are; raises StoreError if one has none."""
+    meta, found = past.now(names)
+    if missing := [name for name in names if name not in found]:
+        name = os.fsdecode(missing[0])
+        raise StoreError(f"the stream {stream!r} has no series {name!r}; `streamlstm state list` has all")
+    return meta, [(name, found[name]) for name in names]
 
 
 @contextmanager

@@ -39,7 +39,7 @@ class Batch:
     )  # items that a series began anew with, as it had had too many of those
 
     def is_missing(self, items: Index) -> Mask | None:
-        """Which of some items were missing; None if none of the batch was out of the ordinary."""
+        """Which of some items (n,) were missing, (n,); None if none of the batch was out of the ordinary."""
         return None if self.items.marks is None else (self.items.marks[items] & MISSING) > 0
 
     def number_back(self, order: Index, count: int) -> None:

@@ -34,7 +34,10 @@ calibrate = _kernels.calibrate
 
 
 def lay_out(
-    slots: Index, plain: NDArray[np.uint8] | None, scratch: NDArray[np.int32], offsets: Index
+    slots: Index, marks: NDArray[np.uint8] | None, scratch: NDArray[np.int32], offsets: Index
 ) -> tuple[Index, ...]:
-    """See `schedule_python.lay_out`."""
-    return tuple(np.frombuffer(column, np.int64) for column in _kernels.lay_out(slots, plain, scratch, offsets))
+    """Items laid out for staircases, by the slots of their series: the columns that `schedule_python.lay_out` tells of.
+
+    So are the arguments; each column, bytes or an array there, is an array of int64 here.
+    """
+    return tuple(np.frombuffer(column, np.int64) for column in _kernels.lay_out(slots, marks, scratch, offsets))

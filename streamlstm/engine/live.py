@@ -66,7 +66,7 @@ class LiveRead:
 
     @property
     def slots(self) -> Index:
-        """Where the records of its series are."""
+        """Where the records of its series are, (n,) of as many values."""
         return self.shape.slots
 
 

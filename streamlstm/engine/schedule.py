@@ -60,7 +60,7 @@ class Items(NamedTuple):
         )
 
     def take(self, chosen: Index) -> Items:
-        """Those that are chosen; the offsets stay those of all."""
+        """Those that are chosen (n,), by index; the offsets stay those of all."""
         marks = None if self.marks is None else self.marks.take(chosen)
         values, times_ms = self.values.take(chosen, axis=0), self.times_ms.take(chosen)
         return Items(self.offsets, self.slots.take(chosen), values, times_ms, marks)
@@ -79,7 +79,7 @@ class Segments(NamedTuple):
         return Segments(self.items, self.place[chosen], self.length[chosen], self.row[chosen], self.stream[chosen])
 
     def tiles(self, most: int) -> Iterator[Segments]:
-        """All of them, so many at a time."""
+        """All of them, at most so many at a time."""
         if len(self.row) <= most:
             if len(self.row):
                 yield self
@@ -93,7 +93,7 @@ class Segments(NamedTuple):
         return self._replace(length=first), self._replace(place=self.place + first, length=self.length - first)
 
     def first_items(self) -> Index:
-        """The first item of each."""
+        """The first item of each, (s,)."""
         first: Index = self.items[self.place]
         return first
 
@@ -139,7 +139,7 @@ class Chains(NamedTuple):
         return made
 
     def of_items(self) -> Index:
-        """The chain of each item, in the order of the segments' places."""
+        """The chain of each item, in the order of the segments' places: (items,)."""
         order = np.argsort(self.segments.place)
         return np.repeat(self.segments.row[order], self.segments.length[order])
 

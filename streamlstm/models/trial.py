@@ -55,6 +55,10 @@ class _Tried(NamedTuple):
     y: Float32  # (T, B, O)
     states: Float32  # (T + 1, B, D), the first of them before the first value
 
+    def gives(self, y: Float32, after: Float32, steps: slice, rows: slice | Int64) -> bool:
+        """Whether some steps of some rows had these bits too: answers (t, b, O), and states after the last (b, D)."""
+        return _same(y, self.y[steps, rows]) and _same(after, self.states[steps.stop, rows])
+
 
 def try_out(model: Triable, source: str) -> None:
     """Step a loaded model in every way it will be stepped; raises ModelError, which names `source`, if one fails."""
@@ -81,12 +85,12 @@ def try_fixed(model: Triable, again: InferenceSession, source: str) -> None:
     for turn in range(TURNS):
         for step in range(STEPS):
             rows = np.roll(chosen, turn)
-            cut = slice(step, step + 1), rows
-            feed: dict[str, NDArray[Any]] = {"x": tried.x[cut], "state": tried.states[step, rows]}
+            cut = slice(step, step + 1)
+            feed: dict[str, NDArray[Any]] = {"x": tried.x[cut, rows], "state": tried.states[step, rows]}
             if model.spec.uses_time:
-                feed["time"] = tried.times[cut]
+                feed["time"] = tried.times[cut, rows]
             y, after = again.run(["y", "next_state"], feed)
-            if not (_same(y[0], tried.y[step, rows]) and _same(after, tried.states[step + 1, rows])):
+            if not tried.gives(y, after, cut, rows):
                 raise ModelError(
                     f"{source} cannot be served by this provider: the same values give other bits in another session, "
                     "so nothing could be stepped again; --provider cpu"
@@ -164,7 +168,7 @@ def _try_bound(model: Triable, tried: _Tried, source: str) -> None:
             one.step()
         except StepError as error:
             raise ModelError(f"{source} cannot be stepped through arrays of its own: {error}") from None
-        if not _same(one.y[0], tried.y[step, :1]) or not _same(one.next_state, tried.states[step + 1, :1]):
+        if not tried.gives(one.y, one.next_state, slice(step, step + 1), slice(1)):
             raise ModelError(
                 f"{source} gives other numbers to the same value of the same series: nothing random may be in it"
             )
@@ -183,7 +187,7 @@ def _try_batch(model: Triable, tried: _Tried, batch: int, source: str) -> None:
                 f"{source} steps one series but not {batch} together, its batch axis is baked in: {error}; "
                 "export it with the batch axis (B of x, state, y and next_state) dynamic"
             ) from None
-        if not (_same(y[0], tried.y[step, chosen]) and _same(state, tried.states[step + 1, chosen])):
+        if not tried.gives(y, state, cut, chosen):
             raise ModelError(
                 f"{source} gives a series other numbers when {batch} are stepped together than when it is alone: no "
                 "node may mix the rows of a batch, and weights have to be constants of the graph that uses them"
@@ -194,15 +198,15 @@ def _try_steps(model: Triable, tried: _Tried, batch: int, cut: tuple[int, ...], 
     """Several steps in a call have to be these steps one by one."""
     chosen = np.arange(batch) % SERIES
     for first, last in _parts(cut):
-        where = slice(first, last)
+        part = slice(first, last)
         try:
-            y, state = _advance(model, tried.x[where, chosen], tried.states[first, chosen], tried.times[where, chosen])
+            y, state = _advance(model, tried.x[part, chosen], tried.states[first, chosen], tried.times[part, chosen])
         except StepError as error:
             raise ModelError(
                 f"{source} takes one step but not {last - first} in a call, its time axis is baked in: {error}; "
                 'export it with the time axis (T of x and y) dynamic, or say "chunking": false in its metadata'
             ) from None
-        if not (_same(y, tried.y[where, chosen]) and _same(state, tried.states[last, chosen])):
+        if not tried.gives(y, state, part, chosen):
             raise ModelError(
                 f"{source} says that it runs over time, but {last - first} steps in a call of {batch} series give "
                 'other numbers than one by one; mend the graph, or say "chunking": false in its metadata'

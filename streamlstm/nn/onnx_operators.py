@@ -30,7 +30,7 @@ _ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (0, 1, 2)}
 
 
 def array(parameter: Tensor) -> Floats:
-    """A parameter as a float32 numpy array of its own."""
+    """A parameter as a float32 numpy array of its own, of the same shape."""
     return np.array(parameter.detach().cpu().numpy(), dtype=np.float32)
 
 

@@ -186,7 +186,7 @@ class _Windows:
         return observed[~np.isnan(observed).any(axis=1)]
 
     def tested(self, number: int, one: Series) -> NDArray[np.bool_]:
-        """Which of the values 1 to N - 1 of a series are test targets."""
+        """Which of the values 1 to N - 1 of a series are test targets, (N - 1,)."""
         mask = np.zeros(len(one.values), bool)
         mask[self.target[(self.series == number) & ~self.train]] = True
         return mask[1:]

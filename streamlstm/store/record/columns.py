@@ -42,12 +42,12 @@ class Extras:
 
     @property
     def constants(self) -> NDArray[np.float64]:
-        """The same as the inner parts take them."""
+        """The numbers of the level as the inner parts take them, (n,); (0,) where no column is wanted."""
         return self.level.numbers if self.wanted else np.empty(0)
 
     @property
     def fresh(self) -> NDArray[np.void] | None:
-        """The calibration of a series before its first value; None if none is kept."""
+        """The calibration of a series before its first value, one `CALIBRATION`; None if none is kept."""
         return self.level.fresh() if self.wanted else None
 
     def check(self, outputs: Sequence[str], scored: int) -> None:

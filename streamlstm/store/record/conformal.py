@@ -100,8 +100,10 @@ def numbers_of(kept: NDArray[Any]) -> Float64:
 
 
 def is_learned(numbers: Float64) -> NDArray[np.bool_]:
-    """Which of some calibrations' numbers a series may have: with others, intervals and scores would be wrong, or grow
-    without bound, and the series lose its state once it is loaded anew.
+    """Which of some calibrations' numbers (n, 17), as `numbers_of` gives them, a series may have: (n,).
+
+    With others, intervals and scores would be wrong, or grow without bound, and the series lose its state once it is
+    loaded anew.
     """
     seen, covered = numbers[:, 0], numbers[:, 4]
     within = ((numbers >= _LEAST) & (numbers <= _MOST)).all(axis=1)
@@ -133,7 +135,7 @@ class Constants:
         )
 
     def fresh(self) -> NDArray[np.void]:
-        """The calibration of a series before its first value."""
+        """The calibration of a series before its first value, one `CALIBRATION` of no shape."""
         made = np.zeros((), CALIBRATION)
         made["low"] = made["high"] = self.first_end
         made["tails"] = FIRST_TAILS

@@ -249,7 +249,7 @@ class RecordFormat:
         return rows[:, self._state]
 
     def numbers(self, rows: Rows) -> NDArray[np.float32]:
-        """The states as the model has them, not to be written to."""
+        """The states (n, D) of rows (n, words) as the model has them, not to be written to."""
         words = self.state(rows)
         return words if self._packing is None else self._packing.unpack(words)
 

@@ -57,11 +57,11 @@ class Texts(Sequence[bytes]):
 
     @property
     def parts(self) -> tuple[bytes, Index, Index]:
-        """As the packers take them."""
+        """As the packers take them: the bytes, where each piece begins (n,), and how long it is (n,)."""
         return self.data, self.at, self.length
 
     def take(self, chosen: Index | NDArray[np.bool_]) -> Texts:
-        """The chosen pieces, by index or by mask."""
+        """The chosen pieces, by index (m,) or by mask (n,)."""
         return Texts(self.data, self.at[chosen], self.length[chosen])
 
     def __len__(self) -> int:
