@@ -31,7 +31,7 @@ def test_a_daemon_with_a_challenger_goes_on_after_its_server_was_killed(
     other_path: Path,
     tmp_path: Path,
 ) -> None:
-    """SIGKILL of the server five times: new streams are found, both models answer on, and none of it is held against the challenger."""
+    """SIGKILL of the server five times: new streams are found, both models answer, and nothing counts against one."""
     server = start_server()
     with server.client() as client:
         add(client, MADE[:PART])
