@@ -300,7 +300,8 @@ class Client:
         """Write what the stream retains, a row a value beside its forecast, into a table (.csv or .parquet).
 
         As `streamlstm export`: `forecast_of="next"` puts beside a value what was answered to it, `"this"` what was
-        forecast for it. Raises TableError for a stream that retains no values, MissingExtraError without pyarrow.
+        forecast for it. Raises TableError for a path with another ending and for a stream that retains no values,
+        MissingExtraError without pyarrow.
         """
         if forecast_of not in FORECASTS_OF:
             raise UsageError(f"forecast_of is {' or '.join(FORECASTS_OF)}, not {forecast_of!r}")

@@ -187,7 +187,7 @@ class Challengers:
     def _may_step(self, stream: Stream, challenger: OpenChallenger) -> bool:
         if not challenger.is_begun:
             challenger.is_begun = True
-            why = self._library.begin_step(stream.name)
+            why = self._library.begin_step(stream.name, challenger.model)
             if why is not None:
                 self._end(stream, why)
         return stream.challenger is not None
@@ -197,7 +197,7 @@ class Challengers:
         challenger = stream.challenger
         if challenger is not None and commit.challenger is not None and not challenger.has_come_through:
             challenger.has_come_through = True
-            self._library.come_through(stream.name)
+            self._library.come_through(stream.name, challenger.model)
 
     def _expected_s(self, turn: _Turn) -> float:
         """How long an engine will take for the values of those in step, by what the last ones took."""

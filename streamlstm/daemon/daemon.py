@@ -368,6 +368,7 @@ class Daemon:
             log.warning("%s; what was not committed is stepped again at the next start", error)
         self._recorder.catch_up()
         if self._store_health.connected:
+            self._library.leave()
             self._sharing.leave()
         else:
             last_try(self._store, self._streams.remembered)

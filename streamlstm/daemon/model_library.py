@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Protocol
 
 from streamlstm.errors import ModelError, StoreNotNowError, StoreUnavailableError, StreamlstmError
@@ -59,6 +59,7 @@ class ModelLibrary:
         self._models: dict[str, StepModel] = {own.fingerprint: own}
         self._under_way: set[tuple[str, str]] = set()  # (stream, model) that is got ready for a trial
         self._ready: set[tuple[str, str]] = set()
+        self._begun: set[tuple[str, str, str]] = set()  # (stream, model, what) that this process was counted for
         self._told: set[tuple[str, str]] = set()  # of which it was said that they answer
         self.failures: dict[tuple[str, str], str] = {}  # why it cannot be tried there
         self.has_news = False  # something is ready, or cannot be
@@ -105,6 +106,7 @@ class ModelLibrary:
     def forget(self, stream: str, model: str) -> None:
         """Get a challenger ready anew should it be asked for again: it may be added again, or its file."""
         self._ready.discard((stream, model))
+        self._begun -= {(stream, model, "loading"), (stream, model, "stepping")}
         self.failures.pop((stream, model), None)
 
     def stop(self, stream: str, model: str, why: str) -> None:
@@ -120,10 +122,10 @@ class ModelLibrary:
         try:
             with shelf(stream) as roles:
                 if model not in self._models:
-                    self._count(roles, "loading")
+                    self._count(roles, stream, model, "loading")
                     if self._take(roles, stream, model) is None:
                         raise ModelError("its file is not in Redis any more")
-                    roles.come_through("loading")
+                    self._come_through(roles, stream, model, "loading")
                 self._keep_own(roles, stream)
                 roles.hold_rights()
             self._ready.add(chosen)
@@ -135,27 +137,47 @@ class ModelLibrary:
             self._under_way.discard(chosen)
             self.has_news = True
 
-    def begin_step(self, stream: str) -> str | None:
+    def begin_step(self, stream: str, model: str) -> str | None:
         """Note that the challenger is about to be stepped for the first time here; why it must not be, if so."""
         if self._shelf is None:
             return None
         with self._shelf(stream) as roles:
             try:
-                self._count(roles, "stepping")
+                self._count(roles, stream, model, "stepping")
             except ModelError as error:
                 return str(error)
         return None
 
-    def come_through(self, stream: str) -> None:
+    def come_through(self, stream: str, model: str) -> None:
         """Note that a commit with what the challenger made holds."""
         if self._shelf is not None:
             with self._shelf(stream) as roles:
-                roles.come_through("stepping")
+                self._come_through(roles, stream, model, "stepping")
 
-    def _count(self, roles: Roles, what: str) -> None:
-        """A model that ends the process it is loaded into, or stepped in, would do so again and again."""
+    def leave(self) -> None:
+        """Take back what this process was counted for and did not come through: it ends, but not by a challenger."""
+        for stream, _, what in list(self._begun):
+            assert self._shelf is not None, "counts lie there"
+            with suppress(StreamlstmError), self._shelf(stream) as roles:
+                roles.take_back(what)
+        self._begun.clear()
+
+    def _count(self, roles: Roles, stream: str, model: str, what: str) -> None:
+        """A model that ends the process it is loaded into, or stepped in, would do so again and again.
+
+        Each process is counted once until it comes through: one that begins again, since its server went away or
+        another process was faster, has not ended.
+        """
+        begun = (stream, model, what)
+        if begun in self._begun:
+            return
+        self._begun.add(begun)  # first: the count may hold though its answer does not come
         if roles.count_start(what) > self._most_starts:
             raise ModelError(f"{self._most_starts} processes ended while {what} it")
+
+    def _come_through(self, roles: Roles, stream: str, model: str, what: str) -> None:
+        roles.come_through(what)
+        self._begun.discard((stream, model, what))
 
     def _keep_own(self, roles: Roles, stream: str) -> None:
         """Keep the own file beside a stream whose champion it is, so that the way back from another one is open."""

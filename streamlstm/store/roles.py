@@ -166,6 +166,13 @@ class Roles:
         self._connection.call("EXPIRE", key, STARTS_TTL_S)
         return count
 
+    def take_back(self, what: str) -> None:
+        """The process ends, for another reason: one start less, if it is still counted."""
+        key = self._keys.challenger_starts
+        before = self._connection.call("HGET", key, what) or b"0"
+        if before.isdigit() and int(before):
+            self._connection.call("HSET", key, what, int(before) - 1)
+
     def come_through(self, what: str) -> None:
         """The process has come through that."""
         self._connection.call("HDEL", self._keys.challenger_starts, what)

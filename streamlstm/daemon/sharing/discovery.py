@@ -18,7 +18,7 @@ class Discovery(Protocol):
         """Go on with the search under way, or begin one; returns all that was found once it is complete."""
 
     def abandon(self) -> None:
-        """Let go of the search under way: the server has gone."""
+        """Let go of the search under way and of every connection: the server has gone."""
 
 
 class RedisDiscovery:
@@ -42,8 +42,9 @@ class RedisDiscovery:
         return self._found
 
     def abandon(self) -> None:
-        """The next step begins anew."""
+        """The next step begins anew, over connections of its own: where there are no leases nobody else closes them."""
         self._calls = None
+        self._nodes.close()
 
     def _search(self) -> Iterator[list[bytes]]:
         for address in self._nodes.topology.homes():

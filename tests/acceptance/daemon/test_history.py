@@ -173,7 +173,7 @@ def test_what_cannot_be_read_is_one_line(redis_url: str, client: streamlstm.Clie
         (("train", "--stream", "values", "--wide", *to), 2, "--wide is for tables"),
         (("train", "--stream", "values", "--target-col", "z", *to), 1, "has no column z; it has y"),
         (("train", "--stream", "values", "--max-cells", "20", *to), 1, "retains more than 20 numbers"),
-        (("export", "nowhere", *to), 1, "there is no stream 'nowhere'"),
+        (("export", "nowhere", "--redis", redis_url, "-o", "t.csv"), 1, "there is no stream 'nowhere'"),
         (("export", "values", "--redis", redis_url, "-o", "no/such/t.csv"), 2, "no/such"),
     ):
         done = run(tmp_path, *arguments)
@@ -186,3 +186,6 @@ def test_what_cannot_be_read_is_one_line(redis_url: str, client: streamlstm.Clie
         client.history(last="soon")
     with pytest.raises(UsageError, match="forecast_of is next or this"):
         client.export(tmp_path / "t.csv", forecast_of="that")
+    with pytest.raises(TableError, match=r"neither \.csv nor \.parquet"):
+        client.export(tmp_path / "t.txt")
+    assert not (tmp_path / "t.txt").exists()

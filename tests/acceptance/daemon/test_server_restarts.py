@@ -1,0 +1,58 @@
+"""A daemon whose server is killed and started again, under each way of choosing streams, with a challenger beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from streamlstm.models.model import load
+from streamlstm.store.keys import Keys
+from support.server import Server
+from support.serving import Serving, add, check, eventually, in_step, run, wait_for_position, wait_until_in_step
+from support.traffic import entries
+
+MADE = entries(47, 1200, series=20, odd=0.03)
+PART = 200  # entries between two kills
+WAYS = [
+    (*chosen, *leases)
+    for chosen in (("--stream", "values"), ("--stream", "val*"))
+    for leases in (("--lease-ttl", "0"), ("--lease-ttl", "1s"))
+]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=" ".join)
+def test_a_daemon_with_a_challenger_goes_on_after_its_server_was_killed(
+    way: tuple[str, ...],
+    start_server: Callable[..., Server],
+    start: Callable[..., Serving],
+    model_path: Path,
+    other_path: Path,
+    tmp_path: Path,
+) -> None:
+    """SIGKILL of the server five times: new streams are found, both models answer, and nothing counts against one."""
+    server = start_server()
+    with server.client() as client:
+        add(client, MADE[:PART])
+    daemon = start("--redis", server.url, *way)
+    daemon.ready()
+    with server.client() as client:
+        wait_for_position(client, "values", MADE[PART - 1][0])
+        added = run(tmp_path, "model", "add", "values", str(other_path), "--redis", server.url)
+        assert added.returncode == 0, added.stderr
+        wait_until_in_step(client)
+    for first in range(PART, len(MADE), PART):
+        server.kill()
+        server.start()
+        with server.client() as client:
+            add(client, MADE[first : first + PART])
+            wait_for_position(client, "values", MADE[first + PART - 1][0])
+            if "val*" in way:  # a stream that begins now is found by the next search, on the server as it is now
+                add(client, MADE[:PART], f"val{first}")
+                wait_for_position(client, f"val{first}", MADE[PART - 1][0])
+    with server.client() as client:
+        assert eventually(lambda: in_step(client))
+        assert not client.hexists(Keys("values").meta, "challenger_off")
+        check(client, load(model_path), MADE)
+    assert daemon.stop() == 0
