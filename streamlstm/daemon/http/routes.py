@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from streamlstm.common import WebSettings
 from streamlstm.daemon.http.forecast import ForecastFunction, ForecastPage
@@ -19,6 +20,22 @@ from streamlstm.store.resp import Address, Connection, Topology
 # Of a scrape for the gauges of series, which it may have to wait for twice: Prometheus gives up after 10 s by default,
 # and all other metrics with them, which say that the server is away.
 SCRAPE_PATIENCE_S = 3.0
+
+
+class PageConnection(Connection):
+    """A connection of a page; once its server has sent a key elsewhere, the next page looks up where."""
+
+    def __init__(self, address: Address, store: Topology) -> None:
+        """Connect, as `Connection` does."""
+        self._store = store
+        super().__init__(address, name="streamlstm-page")
+
+    def receive(self) -> Any:
+        """As `Connection.receive`."""
+        reply = super().receive()
+        if isinstance(reply, Exception) and str(reply).startswith("MOVED "):
+            self._store.doubt()
+        return reply
 
 
 def make_pages(
@@ -38,7 +55,7 @@ def make_pages(
 
     def connect(stream: str, patience_s: float = math.inf) -> Connection:
         try:
-            return Connection(_patient(store.home(stream), patience_s), name="streamlstm-page")
+            return PageConnection(_patient(store.home(stream), patience_s), store)
         except StoreUnavailableError:
             store.doubt()
             raise

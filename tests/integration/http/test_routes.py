@@ -1,4 +1,4 @@
-"""How long the pages wait for a server that says nothing."""
+"""What pages do about a server that says nothing, or that a stream has left."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ HOME = Address.parse("redis://nowhere?socket_timeout=20&socket_connect_timeout=1
 class Place:
     """A topology of one server."""
 
+    def __init__(self, address: Address) -> None:
+        self.address, self.doubts = address, 0
+
     def home(self, stream: str) -> Address:
         """The one."""
         del stream
-        return HOME
+        return self.address
 
     def doubt(self) -> None:
-        """It stays where it is."""
+        """It is counted."""
+        self.doubts += 1
 
 
 class Figures:
@@ -46,13 +50,13 @@ def test_a_scrape_waits_for_less_than_a_forecast(monkeypatch: pytest.MonkeyPatch
     """Who scrapes gives up after ten seconds, and then sees no metric at all; who asks for a forecast waits for it."""
     asked: list[Address] = []
 
-    def connect(address: Address, **_: Any) -> None:
+    def connect(address: Address, _: Any) -> None:
         asked.append(address)
         raise StoreUnavailableError("it says nothing")
 
-    monkeypatch.setattr(routes, "Connection", connect)
+    monkeypatch.setattr(routes, "PageConnection", connect)
     shown: Any = Figures()
-    place: Any = Place()
+    place: Any = Place(HOME)
     nothing: Any = lambda *_: None  # noqa: E731
     pages = make_pages(
         WebSettings(series_metrics="*", page=False),
@@ -70,3 +74,20 @@ def test_a_scrape_waits_for_less_than_a_forecast(monkeypatch: pytest.MonkeyPatch
     assert 2 * scrape.socket_timeout_s < 10
     assert 2 * scrape.connect_timeout_s < 10
     assert forecast == HOME
+
+
+def test_a_stream_that_was_moved_to_another_node_is_looked_for(redis_url: str) -> None:
+    """A node of a Cluster that is there still, but has the stream no more, is not asked by every later page."""
+
+    def forecast(connection: Any, _: Any) -> Any:
+        return connection.call("EVAL", "return redis.error_reply('MOVED 1 127.0.0.1:1')", 0)
+
+    shown: Any = Figures()
+    place: Any = Place(Address.parse(redis_url))
+    nothing: Any = lambda *_: None  # noqa: E731
+    pages = make_pages(
+        WebSettings(page=False), shown, place, unhealthy=nothing, unready=nothing, remark=nothing, forecast=forecast
+    )
+    assert pages.forecast is not None
+    assert pages.forecast("series=s").status == 503
+    assert place.doubts == 1
