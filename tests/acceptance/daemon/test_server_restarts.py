@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -81,3 +83,19 @@ def test_pages_wait_for_a_server_that_hangs_as_long_as_the_daemon_does(
     server.process.send_signal(signal.SIGCONT)
     assert eventually(lambda: "streamlstm_series_actual{" in daemon.get("/metrics")[1])
     assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=("alone", "workers"))
+def test_a_daemon_ends_with_its_embedded_server(
+    workers: tuple[str, ...], start: Callable[..., Serving], tmp_path: Path
+) -> None:
+    """Nobody else would start that again: one line says why, the status is 1, and the next start goes on."""
+    daemon = start("--data-dir", "data", *workers)
+    daemon.ready()
+    os.kill(json.loads((tmp_path / "data" / "server.json").read_text())["pid"], signal.SIGKILL)
+    assert daemon.process.wait(60) == 1
+    said = [line["message"] for line in daemon.log() if line["level"] == "error"]
+    assert [line.partition(",")[0] for line in said] == ["the embedded server has ended (signal 9)"]
+    again = start("--data-dir", "data", *workers)
+    again.ready()
+    assert again.stop() == 0
