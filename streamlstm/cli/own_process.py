@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +33,25 @@ class OwnProcess:
     model: Path
     data_dir: Path
     fsync: str
+    status: int = 0  # to exit with, after an orderly end
     _embedded_url: str = ""
 
     def embed(self) -> str:
         """Start the embedded server, for as long as this process lives; returns its URL."""
-        self._embedded_url = self.stack.enter_context(_embedded(self.data_dir, self.fsync)).url
+        server = self.stack.enter_context(_embedded(self.data_dir, self.fsync))
+        server.watch(self._end)
+        self._embedded_url = server.url
         return self._embedded_url
+
+    def _end(self, status: int) -> None:
+        """Without its server it can serve nothing, and nobody else starts that: whoever started this one does."""
+        log.error(
+            "the embedded server has ended (%s), so this process ends too; start it again, it goes on from %s",
+            f"signal {-status}" if status < 0 else f"status {status}",
+            self.data_dir,
+        )
+        self.status = 1
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def announce(self, url: str, streams: Sequence[str], fingerprint: str, workers: int = 1) -> None:
         """Say that the streams are served, from the server at `url`."""

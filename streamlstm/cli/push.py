@@ -173,7 +173,7 @@ def push(
     ):
         asks = corrections is not None or takes_late
         sender = Sender(nodes, retry_for_s=retry_for_s, pause=interrupts.pause, say=note, gives_way=asks)
-        wait = Wait(nodes, streams, sender, wait_ms, asks=asks)
+        wait = Wait(streams, sender, wait_ms, asks=asks)
         packers = [packer_of(sender, name, interrupts if skip_existing else None, warm=warm) for name in streams]
         for packer in packers:
             packer.takes_late = takes_late

@@ -128,10 +128,10 @@ def serve(
         if sharing.workers > 1:
             from streamlstm.cli.workers import supervise
 
-            return supervise(options, process, url)
+            return supervise(options, process, url) or process.status
         # The model first: a wrong path is found out before a server is started.
         Prepared.make(options).run(stack, url or process.embed(), _Alone(process))
-    return 0
+    return process.status
 
 
 @dataclass(frozen=True)

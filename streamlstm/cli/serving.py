@@ -157,7 +157,8 @@ class Prepared:
 
         wakeup = Wakeup()
         stack.enter_context(wakeup.of_signals())
-        topology = parse_topology(url, self.options.sharing.socket_timeout_ms / 1000)
+        socket_timeout_s = self.options.sharing.socket_timeout_ms / 1000
+        topology = parse_topology(url, socket_timeout_s)
         preflight = _preflight(self.options, topology)
         busy_poll_s = self.options.busy_poll_s
         store = RedisStore(
@@ -185,7 +186,8 @@ class Prepared:
             on_model_change=_model_change(self.options.on_model_change, store),
             library=library,
         )
-        around.show(self._pages(parse_topology(url), daemon, library))  # a topology that only its threads ask
+        shown = parse_topology(url, socket_timeout_s)  # a topology that only the pages' threads ask
+        around.show(self._pages(shown, daemon, library))
         stack.enter_context(around.begin(daemon.health, wakeup))
         daemon.run(lambda: around.ready(store.url, list(sharing.held), self.engine.model.fingerprint))
 

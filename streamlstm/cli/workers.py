@@ -82,7 +82,7 @@ def _show(options: ServeOptions, process: OwnProcess, together: Together, url: s
     pages = make_pages(
         options.web,
         together,
-        parse_topology(url),
+        parse_topology(url, options.sharing.socket_timeout_ms / 1000),
         unhealthy=together.unhealthy,
         unready=together.unready,
         remark=together.remark,

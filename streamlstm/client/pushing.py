@@ -114,7 +114,7 @@ def push(
     rows = None if _is_flow(table) else _rows(table, chosen)
     calm, late = AnyTime(), bool(settings.get("with_late"))
     sender = Sender(nodes, retry_for_s=retry_for_s, pause=calm.pause, say=log, gives_way=late)
-    wait = Wait(nodes, streams, sender, settings.get("wait"), asks=late)
+    wait = Wait(streams, sender, settings.get("wait"), asks=late)
     skipping = calm if settings.get("skip_existing") else None
     packers = [packer_of(sender, name, skipping, warm=settings.get("warm", False)) for name in streams]
     for packer in packers:
@@ -154,7 +154,7 @@ def correct(
     asked = [one_correction(*row, chosen) for row in rows]
     calm = AnyTime()
     sender = Sender(nodes, retry_for_s=retry_for_s, pause=calm.pause, say=log, gives_way=True)
-    wait = Wait(nodes, streams, sender, settings.get("wait"), asks=True)
+    wait = Wait(streams, sender, settings.get("wait"), asks=True)
     packers = [packer_of(sender, name, None) for name in streams]
     for packer in packers:
         packer.stay_behind(now_ms())

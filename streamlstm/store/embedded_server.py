@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -94,6 +95,7 @@ class EmbeddedServer:
     _process: subprocess.Popen[bytes]
     _endpoint: Path
     _lock: int
+    _is_stopped: bool = False
 
     @classmethod
     def start(cls, data_dir: Path, *, fsync: str = "everysec", port: int | None = None) -> EmbeddedServer:
@@ -154,12 +156,19 @@ class EmbeddedServer:
         except OSError as error:
             raise StoreError(f"the data directory cannot be written to: {self._endpoint}: {error.strerror}") from None
 
-    def alive(self) -> bool:
-        """Whether the process still runs."""
-        return self._process.poll() is None
+    def watch(self, call: Callable[[int], object]) -> None:
+        """Call, in a thread of its own, with the exit status if the server ends without being told to."""
+
+        def wait() -> None:
+            status = self._process.wait()
+            if not self._is_stopped:
+                call(status)
+
+        threading.Thread(target=wait, daemon=True).start()
 
     def stop(self) -> None:
         """End the server; it writes and syncs its append-only file first."""
+        self._is_stopped = True
         end_process(self._process, STOP_TIMEOUT_S)
         self._endpoint.unlink(missing_ok=True)
         if self._lock >= 0:

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from streamlstm.client.producer.sending import Sender
 from streamlstm.common import counted
 from streamlstm.engine import CORRECT, CORRECTIONS, LATE
 from streamlstm.errors import StoreError
 from streamlstm.store import Keys, letters_about
-from streamlstm.store.resp import BEGINNING, Nodes, beyond, bulk, paired
+from streamlstm.store.resp import BEGINNING, beyond, bulk, paired
 
 PAGE = 1_000  # dead letters of one command
 
@@ -27,12 +28,12 @@ class _Before(NamedTuple):
 class Refusals:
     """Those of what one run sends: others may send to the same streams meanwhile."""
 
-    def __init__(self, nodes: Nodes, streams: Iterable[str]) -> None:
+    def __init__(self, sender: Sender, streams: Iterable[str]) -> None:
         """Raises StoreError if dead letters cannot be read."""
-        self._nodes = nodes
+        self._sender = sender
         self._before: dict[str, _Before] = {}
         for stream in streams:
-            last = nodes.call(stream, "XREVRANGE", Keys(stream).dead, "+", "-", "COUNT", 1)
+            last = sender.call(stream, "XREVRANGE", Keys(stream).dead, "+", "-", "COUNT", 1)
             self._before[stream] = _Before(last[0][0] if last else BEGINNING, self._added(stream))
         self._sent = {stream: set[bytes]() for stream in self._before}  # ids of entries
 
@@ -70,7 +71,7 @@ class Refusals:
     def _since(self, stream: str) -> Iterable[Sequence[Sequence[bytes]]]:
         """The fields of dead letters that were written since, page by page."""
         after = self._before[stream].last
-        while page := self._nodes.call(stream, "XRANGE", Keys(stream).dead, *beyond(after), "COUNT", PAGE):
+        while page := self._sender.call(stream, "XRANGE", Keys(stream).dead, *beyond(after), "COUNT", PAGE):
             after = page[-1][0]
             yield [fields for _, fields in page]
 
@@ -79,14 +80,14 @@ class Refusals:
         last, before = self._before[stream]
         if before is not None and added is not None:
             return added - before > letters
-        return last != BEGINNING and not self._nodes.call(stream, "XRANGE", Keys(stream).dead, last, last)
+        return last != BEGINNING and not self._sender.call(stream, "XRANGE", Keys(stream).dead, last, last)
 
     def _added(self, stream: str) -> int | None:
         """How many dead letters a stream ever had, if the server says so."""
         key = Keys(stream).dead
-        if self._nodes.call(stream, "TYPE", key) != b"stream":
+        if self._sender.call(stream, "TYPE", key) != b"stream":
             return 0
-        added: int | None = dict(paired(self._nodes.call(stream, "XINFO", "STREAM", key))).get(b"entries-added")
+        added: int | None = dict(paired(self._sender.call(stream, "XINFO", "STREAM", key))).get(b"entries-added")
         return added
 
 

@@ -130,10 +130,13 @@ class Sender:
         """What XINFO STREAM says of a stream that is there."""
         return dict(paired(self.call(stream, "XINFO", "STREAM", stream)))
 
-    def call(self, stream: str, *command: bytes | str | int) -> Any:
-        """The reply to a command that only reads, once all that was sent is in; raises StoreError."""
+    def call(self, stream: str, *command: bytes | str | int, within_s: float | None = None) -> Any:
+        """The reply to a command that only reads, once all that was sent is in; raises StoreError.
+
+        A server that is away or refuses is asked again, for `within_s` at most if all that is to be sent has been.
+        """
         self.settle()
-        return self._insist(stream, lambda connection, asking: _call(connection, asking, *command))
+        return self._insist(stream, lambda connection, asking: _call(connection, asking, *command), within_s=within_s)
 
     def send(self, stream: str, commands: Sequence[bytes], counts: Sequence[int]) -> None:
         """Send entries of one stream; their replies are waited for by `settle`.
@@ -265,7 +268,14 @@ class Sender:
         if refused is not None:
             self._refused(batch, refused)
 
-    def _insist(self, stream: str, attempt: Attempt[Found], trouble: StoreUnavailableError | None = None) -> Found:
+    def _insist(
+        self,
+        stream: str,
+        attempt: Attempt[Found],
+        trouble: StoreUnavailableError | None = None,
+        *,
+        within_s: float | None = None,
+    ) -> Found:
         """Attempt until the server does it: redirections are followed, and what passes is waited for, but not for ever.
 
         `trouble` is what came of the first attempt, if there was one.
@@ -277,7 +287,7 @@ class Sender:
                 asked = self._redirected(stream, where) if where else None
                 followed += bool(where)
                 if where is None or followed > REDIRECTIONS:
-                    self._wait(trouble, began_s, said=said)
+                    self._wait(trouble, began_s, within_s, said=said)
                     said = True
             try:
                 connection = self._nodes.at(asked) if asked else self._ready(stream)
@@ -291,12 +301,15 @@ class Sender:
                 self._say(f"going on at {connection.address.url}")
             return found
 
-    def _wait(self, trouble: StoreUnavailableError, began_s: float, *, said: bool) -> None:
+    def _wait(self, trouble: StoreUnavailableError, began_s: float, within_s: float | None, *, said: bool) -> None:
         """Pause, having said why once; raises the trouble once it has lasted for too long."""
-        if time.monotonic() - began_s >= self._retry_for_s:
+        longest_s = self._retry_for_s if within_s is None else min(within_s, self._retry_for_s)
+        if time.monotonic() - began_s >= longest_s:
+            if within_s is not None:
+                raise trouble
             self._lost(trouble)
         if not said:
-            self._say(f"{trouble}; trying again for {self._retry_for_s:g} s (--retry-for)")
+            self._say(f"{trouble}; trying again for {longest_s:.3g} s (--retry-for)")
         self._pause(PAUSE_S)
 
     def _redirected(self, stream: str, where: re.Match[str]) -> Address | None:

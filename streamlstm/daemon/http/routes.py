@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from streamlstm.common import WebSettings
 from streamlstm.daemon.http.forecast import ForecastFunction, ForecastPage
@@ -11,7 +15,27 @@ from streamlstm.daemon.http.live.page import LivePage
 from streamlstm.daemon.http.live.series_gauges import SeriesGauges
 from streamlstm.daemon.http.request_handler import Pages
 from streamlstm.errors import StoreUnavailableError
-from streamlstm.store.resp import Connection, Topology
+from streamlstm.store.resp import Address, Connection, Topology
+
+# Of a scrape for the gauges of series, which it may have to wait for twice: Prometheus gives up after 10 s by default,
+# and all other metrics with them, which say that the server is away.
+SCRAPE_PATIENCE_S = 3.0
+
+
+class PageConnection(Connection):
+    """A connection of a page; once its server has sent a key elsewhere, the next page looks up where."""
+
+    def __init__(self, address: Address, store: Topology) -> None:
+        """Connect, as `Connection` does."""
+        self._store = store
+        super().__init__(address, name="streamlstm-page")
+
+    def receive(self) -> Any:
+        """As `Connection.receive`."""
+        reply = super().receive()
+        if isinstance(reply, Exception) and str(reply).startswith("MOVED "):
+            self._store.doubt()
+        return reply
 
 
 def make_pages(
@@ -29,15 +53,20 @@ def make_pages(
     `forecast` makes what /forecast says.
     """
 
-    def connect(stream: str) -> Connection:
+    def connect(stream: str, patience_s: float = math.inf) -> Connection:
         try:
-            return Connection(store.home(stream), name="streamlstm-page")
+            return PageConnection(_patient(store.home(stream), patience_s), store)
         except StoreUnavailableError:
             store.doubt()
             raise
 
     if settings.series_metrics is not None:
-        gauges = SeriesGauges(connect, shown.streams, pattern=settings.series_metrics, most=settings.series_metrics_max)
+        gauges = SeriesGauges(
+            partial(connect, patience_s=SCRAPE_PATIENCE_S),
+            shown.streams,
+            pattern=settings.series_metrics,
+            most=settings.series_metrics_max,
+        )
         shown.registry.register(gauges)
     page = LivePage(connect, shown).answer if settings.page else None
     ahead = None
@@ -45,3 +74,12 @@ def make_pages(
         ahead = ForecastPage(connect, shown.streams, forecast).answer
     health = {"unhealthy": unhealthy, "unready": unready, "remark": remark}
     return Pages(metrics=shown.exposition, forecast=ahead, page=page, **health)
+
+
+def _patient(address: Address, patience_s: float) -> Address:
+    """The same server, waited for so long at most."""
+    return replace(
+        address,
+        socket_timeout_s=min(address.socket_timeout_s, patience_s),
+        connect_timeout_s=min(address.connect_timeout_s, patience_s),
+    )

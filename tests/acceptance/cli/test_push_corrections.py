@@ -15,6 +15,7 @@ import streamlstm
 from streamlstm.client.connection import connect_all
 from streamlstm.client.producer.packing import partition_of
 from streamlstm.client.producer.refusals import Refusals
+from streamlstm.client.producer.sending import Sender
 from streamlstm.errors import StoreError, TableError
 from streamlstm.store.resp.address import Address
 from streamlstm.store.resp.connection import Connection
@@ -193,7 +194,7 @@ def test_only_own_refusals_are_told_and_lost_ones_not_passed_over(redis_url: str
         client.xadd("{values}:dead", fields)  # type: ignore[arg-type]
 
     def refusals() -> Refusals:
-        made = Refusals(nodes, ["values"])
+        made = Refusals(Sender(nodes, retry_for_s=0.0), ["values"])
         for entry in (b"3-0", b"5-0"):
             made.take("values", entry, b"$5\r\n!late\r\n")
         return made

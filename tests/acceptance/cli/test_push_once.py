@@ -17,6 +17,7 @@ from streamlstm.cli.connection import connect
 from streamlstm.client.producer.packing import Packer
 from streamlstm.client.producer.sending import Sender
 from streamlstm.errors import StoreNotNowError, StoreUnavailableError
+from streamlstm.store.keys import Keys
 from streamlstm.store.resp.connection_pool import Nodes
 from streamlstm.store.resp.topology import parse_topology
 from support.proxy import Proxy
@@ -325,3 +326,37 @@ def test_a_restart_in_the_middle(start_server: Callable[..., Server], start: Sta
     assert process.returncode == 0, said
     with server.client() as client:
         assert values_of(client) == list(range(20_000))
+
+
+@pytest.mark.parametrize("options", [(), ("--with-late",)], ids=("values", "late values"))
+def test_a_server_that_restarts_while_answers_are_waited_for(
+    options: tuple[str, ...], start_server: Callable[..., Server], start: Start, tmp_path: Path
+) -> None:
+    """It is waited for as while values are sent, and so are the answers after that."""
+    server = start_server(fsync="always")
+    (tmp_path / "table.csv").write_text("unique_id,ds,y\ns,1700000000000,1\n")
+    process = start("push", "values", "table.csv", "--wait", "2m", *options, STREAMLSTM_REDIS=server.url)
+    assert process.stderr is not None
+    assert any(line.startswith(b"streamlstm: pushed 1 value") for line in process.stderr)
+    server.kill()
+    assert b"trying again" in process.stderr.readline()
+    server.start()
+    with server.client() as client:
+        client.hset(Keys("values").meta, "position", client.xrevrange("values", count=1)[0][0])
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+
+
+def test_answers_of_a_server_that_stays_away_are_not_known(
+    start_server: Callable[..., Server], start: Start, tmp_path: Path
+) -> None:
+    """The wait ends when its time is over, and says that the values are in."""
+    server = start_server(fsync="always")
+    (tmp_path / "table.csv").write_text("unique_id,ds,y\ns,1700000000000,1\n")
+    process = start("push", "values", "table.csv", "--wait", "2s", STREAMLSTM_REDIS=server.url)
+    assert process.stderr is not None
+    assert any(line.startswith(b"streamlstm: pushed 1 value") for line in process.stderr)
+    server.kill()
+    said = process.stderr.read()
+    assert process.wait(120) == 1
+    assert b"what was pushed to 'values' is in, but whether it is answered is not known: no connection" in said

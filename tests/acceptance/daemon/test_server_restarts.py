@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,3 +59,43 @@ def test_a_daemon_with_a_challenger_goes_on_after_its_server_was_killed(
         assert not client.hexists(Keys("values").meta, "challenger_off")
         check(client, load(model_path), MADE)
     assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=("alone", "workers"))
+def test_pages_wait_for_a_server_that_hangs_as_long_as_the_daemon_does(
+    workers: tuple[str, ...], start_server: Callable[..., Server], start: Callable[..., Serving]
+) -> None:
+    """--socket-timeout holds for what they ask too; a scrape that asks for series shows all else."""
+    server = start_server()
+    with server.client() as client:
+        add(client, MADE[:PART])
+    daemon = start("--redis", server.url, "--socket-timeout", "1s", "--series-metrics", "*", *workers)
+    daemon.ready()
+    with server.client() as client:
+        wait_for_position(client, "values", MADE[PART - 1][0])
+    assert "streamlstm_series_actual{" in daemon.get("/metrics")[1]
+    assert server.process is not None
+    server.process.send_signal(signal.SIGSTOP)
+    status, said = daemon.get("/series?stream=values")
+    assert (status, said.rpartition(": ")[2].strip()) == (503, "no answer for 1 s")
+    assert eventually(lambda: "streamlstm_store_connected 0" in daemon.get("/metrics")[1].replace('{worker="1"}', ""))
+    assert "streamlstm_series_actual{" not in daemon.get("/metrics")[1]
+    server.process.send_signal(signal.SIGCONT)
+    assert eventually(lambda: "streamlstm_series_actual{" in daemon.get("/metrics")[1])
+    assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=("alone", "workers"))
+def test_a_daemon_ends_with_its_embedded_server(
+    workers: tuple[str, ...], start: Callable[..., Serving], tmp_path: Path
+) -> None:
+    """Nobody else would start that again: one line says why, the status is 1, and the next start goes on."""
+    daemon = start("--data-dir", "data", *workers)
+    daemon.ready()
+    os.kill(json.loads((tmp_path / "data" / "server.json").read_text())["pid"], signal.SIGKILL)
+    assert daemon.process.wait(60) == 1
+    said = [line["message"] for line in daemon.log() if line["level"] == "error"]
+    assert [line.partition(",")[0] for line in said] == ["the embedded server has ended (signal 9)"]
+    again = start("--data-dir", "data", *workers)
+    again.ready()
+    assert again.stop() == 0

@@ -196,6 +196,19 @@ def test_a_series_that_was_last_seen_long_ago_is_found(client: redis.Redis, conn
     assert shown(gauges) == first
 
 
+def test_a_connection_kept_since_the_last_scrape_may_have_broken(
+    client: redis.Redis, connect: Callable[..., Connection]
+) -> None:
+    """The server has closed it as idle, or was away meanwhile: the next scrape shows all series over a new one."""
+    answer(client, 1, 1, "room-1")
+    answer(client, 2, 3000, "boiler")
+    gauges = SeriesGauges(connect, lambda: [STREAM], pattern="room-*", most=3)
+    first = shown(gauges)
+    assert len(first) == 2
+    client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    assert shown(gauges) == first
+
+
 def test_without_the_store_the_gauges_are_absent() -> None:
     """A scrape while Redis is away shows no series, and does not fail."""
 

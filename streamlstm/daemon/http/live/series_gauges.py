@@ -17,7 +17,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from streamlstm.errors import StoreError
+from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.store import BACK_FIELDS, Answered, Recent, as_number, finite, number_at
 from streamlstm.store.resp import Connection
 
@@ -59,10 +59,26 @@ class SeriesGauges(Collector):
         """What was seen last; without the store, nothing of it."""
         with self._lock:
             try:
-                self._look()
+                self._look_over_connections()
             except StoreError:
                 self._forget()
             return self._families()
+
+    def _look_over_connections(self) -> None:
+        """Those kept since the last scrape, which may be broken though the server is there.
+
+        It may have gone and come back meanwhile, or close what is idle for longer than between two scrapes.
+        """
+        try:
+            self._look()
+        except StoreUnavailableError:
+            if not self._streams:
+                raise
+            for name, stream in self._streams.items():
+                stream.connection.close()
+                stream.connection = self._connect(name)
+                stream.recent = Recent(stream.connection, name)
+            self._look()
 
     def _look(self) -> None:
         names = self._names()
