@@ -31,6 +31,7 @@ WORDS = {
     "median": "running median of recent values",
     "last": "the last value",
     "arima: arima": "ARIMAs fitted to the table",
+    "corrected: corrected": "the universal model corrected by a network",
     "model_0.5": "half of the model's change",
     "model_0.75": "three quarters of it",
     "model_1.5": "one and a half of it",

@@ -19,6 +19,11 @@ from support.serving import Serving, add, run, wait_for_position
 
 VALUES = 20 + np.cumsum(np.random.default_rng(2).normal(0, 1, (300, 2)), axis=0)
 OPTIONS: dict[str, Any] = {"units": 4, "ensemble": 1, "epochs": 1, "season": "none", "scaling": "standard"}
+MOST_SHOWN = 12
+WHOLE_PARTS = {
+    "arima: arima": "ARIMAs fitted to the table",
+    "corrected: corrected": "the universal model corrected by a network",
+}
 
 
 @pytest.fixture
@@ -76,6 +81,11 @@ def test_a_forecast_is_explained_from_the_stored_state(
         assert all(0 < share < 1 for share in layer[name])
     assert client.hgetall(Keys("values").state) == before
     text = run(tmp_path, "inspect", "--live", "values", "--series", "pump", *to).stdout
+    shown = [row["name"] for rows in found["candidates"].values() for row in rows[:MOST_SHOWN]]
+    for part, words in WHOLE_PARTS.items():  # of a blend, each of which is one candidate
+        assert (words in text) == (part in shown)
+        assert part not in text
+    assert ("corrected: corrected" in shown) == (not options.keys() & {"both", "adapt"})
     assert "at a next value that is as forecast" in text
     assert ("that is the next value; further steps (yhat2 to yhat3) are weighed" in text) == ("horizon" in options)
 
