@@ -26,6 +26,8 @@ import onnx
 import redis
 import yaml
 
+from streamlstm.store import Keys
+
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
 HOST = "127.0.0.1"
@@ -144,6 +146,8 @@ class Topology:
         made = onnx.load(MODEL)
         made.doc_string = "tried beside the champion"
         onnx.save(made, tried)
+        with self.client() as client:
+            wait_for(lambda: client.hget(Keys(TRIED).meta, "position"), f"{TRIED} being served")
         rights = ("--redis", f"redis://streamlstm-operator@{HOST}:{self.ports['redis']}")
         command = (sys.executable, "-m", "streamlstm", "model", "add", TRIED, str(tried), *rights)
         subprocess.run([*command, "--password-file", str(self._password("streamlstm-operator"))], check=True)
