@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from streamlstm.cli.options import Function, option
-from streamlstm.common import TABLE_ENDINGS
+from streamlstm.common import TABLE_ENDINGS, other_ending
 from streamlstm.errors import UsageError
 
 
@@ -24,24 +24,27 @@ class FileNamed(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path; raises UsageError for one that ends otherwise, case aside."""
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        if path.suffix.lower() not in self._endings:
-            neither = f"neither {' nor '.join(self._endings)}" if self._endings[1:] else f"not {self._endings[0]}"
-            raise UsageError(f"{path} is {neither}; name the {self._what} so")
+        if (refusal := other_ending(path, self._what, self._endings)) is not None:
+            raise UsageError(refusal)
         return path
 
 
 def output_option(
-    text: str, *, metavar: str = "FILE", required: bool = True, stdout: bool = False
+    text: str,
+    *,
+    kind: click.Path | None = None,
+    metavar: str = "FILE",
+    required: bool = True,
+    stdout: bool = False,
 ) -> Callable[[Function], Function]:
-    """Declare --output, passed as `output: Path`, with its help; `stdout`: - stands for it."""
-    kind: click.Path = click.Path(path_type=Path, dir_okay=stdout, allow_dash=stdout)
+    """Declare --output, passed as `output: Path`, with its help; `stdout`: - stands for it, if no `kind` is given."""
+    kind = kind or click.Path(path_type=Path, dir_okay=stdout, allow_dash=stdout)
     return option("-o", "--output", setting=False, type=kind, required=required, metavar=metavar, help=text)
 
 
 def table_output(text: str, *, required: bool = True) -> Callable[[Function], Function]:
     """Declare --output where a table goes."""
-    kind = FileNamed("table", *TABLE_ENDINGS)
-    return option("-o", "--output", setting=False, type=kind, required=required, metavar="TABLE", help=text)
+    return output_option(text, kind=FileNamed("table", *TABLE_ENDINGS), metavar="TABLE", required=required)
 
 
 def model_output(what: str) -> Callable[[Function], Function]:

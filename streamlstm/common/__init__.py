@@ -7,6 +7,7 @@ from streamlstm.common.bounded_file import open_bounded, read_bounded
 from streamlstm.common.child_process import MIB, Limits, Result, read_confined
 from streamlstm.common.doors import imported_later
 from streamlstm.common.escaping import as_column, counted, listed, printable
+from streamlstm.common.file_endings import TABLE_ENDINGS, other_ending
 from streamlstm.common.masking import MASK, remember, without_secrets
 from streamlstm.common.quantities import DURATIONS, SIZES, Units
 from streamlstm.common.settings import (
@@ -18,5 +19,4 @@ from streamlstm.common.settings import (
     SharingSettings,
     WebSettings,
 )
-from streamlstm.common.table_endings import TABLE_ENDINGS
 from streamlstm.common.times import EPOCH, iso_time

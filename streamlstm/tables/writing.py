@@ -12,10 +12,11 @@ from typing import IO, Any
 
 import numpy as np
 
-from streamlstm.common import TABLE_ENDINGS, iso_time
+from streamlstm.common import TABLE_ENDINGS, iso_time, other_ending
 from streamlstm.errors import MissingExtraError, TableError
 
 TEXT, TIME, NUMBER = "text", "time", "number"  # kinds of columns: texts; ms since 1970, UTC; float64, NaN is none
+
 Append = Callable[[Mapping[str, Any]], None]
 
 
@@ -25,8 +26,8 @@ def table_writer(file: IO[bytes], path: Path, kinds: Mapping[str, str]) -> Itera
 
     Raises TableError for another ending, MissingExtraError for Parquet without pyarrow.
     """
-    if path.suffix.lower() not in TABLE_ENDINGS:
-        raise TableError(f"{path} is neither {' nor '.join(TABLE_ENDINGS)}; name the table so")
+    if (refusal := other_ending(path, "table", TABLE_ENDINGS)) is not None:
+        raise TableError(refusal)
     if path.suffix.lower() == ".csv":
         file.write(_line(kinds))
         yield lambda columns: _append_text(file, kinds, columns)
