@@ -85,15 +85,11 @@ def simple_parts(season: int, step: int) -> tuple[Part, ...]:
     return (), ((1.0, before),), ((0.5, before), (0.5, older)), moved
 
 
-def simple_forecasts(values: Float64, season: int, steps: int) -> Float64:
-    """What each of `simple_parts` says of 1 to `steps` after each of values (N,), (4, N, steps)."""
-    now = np.arange(len(values))
-    said = [_simple_at(values[:, None], np.zeros_like(now), now, season, step + 1) for step in range(steps)]
-    return np.stack(said, axis=2)
+def simple_at(values: Float64, series: NDArray[np.int64], now: NDArray[np.int64], season: int, step: int) -> Float64:
+    """What each of `simple_parts` says of so many steps after some of values (N, S), (4, n).
 
-
-def _simple_at(values: Float64, series: NDArray[np.int64], now: NDArray[np.int64], season: int, step: int) -> Float64:
-    """The same of so many steps after some of values (N, S), (4, n); before the first there is that one."""
+    The values are chosen by series and time, each (n,); before the first of a series there is that one.
+    """
     latest = values[now, series]
     said = np.repeat(latest[None], SIMPLE_OF_SEVERAL, axis=0)
     for number, part in enumerate(simple_parts(season, step)):
@@ -126,7 +122,7 @@ def find_ahead(
         series, targets = _thinned(after, MOST_JUDGED if count == 1 else MOST_JUDGED_OF_SEVERAL)
         now = targets - step
         own, further = (said[now, series, step - 1] for said in (trained, other))
-        others = _simple_at(values, series, now, season, step)[:simple]
+        others = simple_at(values, series, now, season, step)[:simple]
         every = [own, np.where(np.isnan(further), own, further), *others]
         apart: Float64 = (values[targets, series] - np.stack(every)) / units[series]
         return apart
@@ -138,7 +134,7 @@ def find_ahead(
             known = observed[: len(one.forecasts)] & (np.arange(len(one.forecasts))[:, None] >= max(one.start, step))
             series, targets = _thinned(known, MOST_JUDGED)
             now = targets - step
-            said, others = one.forecasts[now, step - 1], _simple_at(values, series, now, season, step)[:simple]
+            said, others = one.forecasts[now, step - 1], simple_at(values, series, now, season, step)[:simple]
             every = [np.where(np.isnan(said), values[now, 0], said), *others]
             found.append((values[targets, 0] - np.stack(every)) / units[0])
         return np.concatenate(found, axis=1) if found else None

@@ -2,10 +2,10 @@
 
 Nothing is as good as a mean of forecasters that differ: the trained one knows the table, the universal model
 (`tools/universal`) has learnt to learn from little, that one corrected by a network has learnt from many series, and
-ARIMAs are what textbooks take. It costs time and state, so
-where there are more than a few values it has to pay. RMSE of the trained one alone and blended, over the best classical
-method fitted to each (geometric means): 135 public series of 60 to 1,000 values 1.12 and 1.017, 79 of 1,500 to 5,000
-0.960 and 0.939; over the naive forecast, ten panels whose series were not trained on 0.653 and 0.577.
+ARIMAs are what textbooks take. It costs time and state, so where there are more than a few values it has to pay. RMSE
+of the trained one alone and blended, over the best classical method fitted to each (geometric means): 135 public series
+of 60 to 1,000 values 1.12 and 1.017, 79 of 1,500 to 5,000 0.960 and 0.939; over the naive forecast, ten panels whose
+series were not trained on 0.653 and 0.577.
 """
 
 from __future__ import annotations

@@ -168,7 +168,8 @@ def _further(
     whether there are enough values for them; and the latest ones.
     """
     bounded, arimas, changes = others
-    before = SeasonsBefore(ahead, Late(ahead).judged if state else ())
+    late = Late(ahead)
+    before = late.before if state else SeasonsBefore(ahead)
     looked = before.nodes(side, changes, scale) if before.places else None
     simple = None if looked is None else (looked, before.shares())
     if arimas is None:
@@ -178,7 +179,7 @@ def _further(
         mean = _further_of_one(own, arimas, simple, ahead, most)
     if not state:
         return mean, []
-    later, *state = weighed(side, mean, (changes, looked), scale, Late(ahead), state)
+    later, *state = weighed(side, mean, (changes, looked), scale, late, state)
     return later, state
 
 

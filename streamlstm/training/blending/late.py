@@ -51,6 +51,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,7 @@ class Late:
             StateEntry(name="ahead.trust", shape=(2 * len(self.judged),)),
         )
 
-    @property
+    @cached_property
     def before(self) -> SeasonsBefore:
         """The values of seasons before that are looked at."""
         return SeasonsBefore(self.ahead, self.judged)

@@ -67,7 +67,7 @@ class SeasonsBefore:
     @cached_property
     def others(self) -> tuple[tuple[int, ...], ...]:
         """How far back the values are that each is held against: of all those before, those after, other seasons'."""
-        later = tuple(max(value.back - APART, value.seen_from) for value in self.places)
+        later = tuple(map(_after, self.places))
         steps = tuple(value.back + APART for value in self.places)
         earlier = tuple(step if step <= MOST_SEASON else near for step, near in zip(steps, later, strict=True))
         return earlier, later, tuple(self._other_season(value) for value in self.places)
@@ -77,7 +77,7 @@ class SeasonsBefore:
         season = self.ahead.season
         if value.back - season >= value.seen_from:
             return value.back - season
-        return value.back + season if value.back + season <= MOST_SEASON else max(value.back - APART, value.seen_from)
+        return value.back + season if value.back + season <= MOST_SEASON else _after(value)
 
     @cached_property
     def backs(self) -> tuple[int, ...]:
@@ -138,3 +138,8 @@ class SeasonsBefore:
         parts = [simple_parts(self.ahead.season, step) for step in range(2, self.further + 2)]
         said = [np.stack([values + limited @ self.weights(part) for part in of_step]) for of_step in parts]
         return np.stack(said, axis=2)
+
+
+def _after(value: SeasonValue) -> int:
+    """How far back the value after it is that it is held against; at most the one it is looked at from."""
+    return max(value.back - APART, value.seen_from)

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from streamlstm.models import UNIVERSAL_FILE, Model, step_by_step
 from streamlstm.tables import Series
 from streamlstm.training import train
-from streamlstm.training.blending.ahead import Ahead, Earlier, find_ahead, simple_forecasts
+from streamlstm.training.blending.ahead import Ahead, Earlier, find_ahead
 from streamlstm.training.blending.arimas import fit_arimas
 from streamlstm.training.blending.blend import Blend
 from streamlstm.training.blending.graph import check_blended, with_blend
+from support.simple_ahead import simple_forecasts
 from tests.unit.training.blended import SMALL, seasonal, trained
 
 Float64 = NDArray[np.float64]

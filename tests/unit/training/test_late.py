@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from streamlstm.models import UNIVERSAL, UNIVERSAL_FILE, Model, step_by_step
 from streamlstm.tables import Series
 from streamlstm.training import train
-from streamlstm.training.blending.ahead import Ahead, simple_forecasts
+from streamlstm.training.blending.ahead import Ahead
 from streamlstm.training.blending.blend import Blend
 from streamlstm.training.blending.graph import with_blend
 from streamlstm.training.blending.late import Late
+from support.simple_ahead import simple_forecasts
 from tests.unit.training.blended import SMALL, seasonal, trained
 
 Float64 = NDArray[np.float64]
