@@ -63,7 +63,7 @@ NOTHING = -3e38  # stands in the buffer where there was no value yet; no z is as
 class Lagged(NamedTuple):
     """What the lags give at every step."""
 
-    features: Value  # (T, B, F*K), standardised; in a graph less their mean at most, and the rest later
+    features: Value  # (T, B, F*K), standardised; in a graph less their mean only, the rest is left to what comes next
     full: Value  # (T, B, 1) of bool: whether all the history they need is there
     moving: Value  # (T, B, 1) of bool: whether it is not a series' first value
     unit: Value  # (T, B, F), in z: the mean absolute change of late
@@ -244,8 +244,7 @@ class LagFeatures(nn.Module):
             change, median = change.squeeze(3), median.squeeze(3)
             seasonal = tuple(one.squeeze(3) for one in seasonal)
         smoothed = None if side.folds else side.columns(columns, self.smoothed)
-        # Of numbers of some units the product that follows takes the mean off as exactly.
-        columns = columns if side.folds and self.local else columns - self.mean
+        columns = columns - self.mean
         features = columns if side.folds else columns / self.std
         full, moving = counts > float(self.length), counts > 1.0
         state = (spread, first, kept)

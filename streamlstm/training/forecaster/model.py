@@ -243,7 +243,7 @@ class Forecaster(nn.Module):
         """All that is linear in the features (T, B, K).
 
         Gives what the recurrent stack sees, the full forecast, the short one, and the smoothed change of the targets.
-        In a graph the features are less their mean at most, one product does everything, and the full forecast has the
+        In a graph the features are less their mean only, one product does everything, and the full forecast has the
         stack's offset.
         """
         if not of(features).folds:
@@ -268,8 +268,6 @@ class Forecaster(nn.Module):
         smoothed = [self.lags.smoothed[target] for target in self.outputs.targets]
         total = torch.cat((total, torch.eye(size).double()[:, smoothed]), dim=1)
         offset = torch.cat((offset, self.lags.mean[smoothed]))
-        if self.scaling.is_local:
-            offset = offset - self.lags.mean.double() @ total[: self.lags.size]
         return total.float(), offset.float(), [for_stack.shape[1], outputs, outputs, len(smoothed)]
 
     def spec(self, training: dict[str, Any] | None = None) -> ModelSpec:
