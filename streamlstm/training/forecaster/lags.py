@@ -75,7 +75,7 @@ class Lagged(NamedTuple):
     state: tuple[Value, ...]  # after the last step
 
 
-class Seen(NamedTuple):
+class Gathered(NamedTuple):
     """What is seen in the values at the lags, not limited; all (T, B, n), of several features (T, B, F, n)."""
 
     changes: tuple[
@@ -144,14 +144,7 @@ class LagFeatures(nn.Module):
         self.features, self.recent, self.seasons, self.neighbours = features, recent, tuple(seasons), neighbours
         self.local, self.exact = local, exact
         self.stored = features * (1 + exact)  # C: numbers of a value in the history
-        wide = [lag for window in windows for lag in window]
-        self.length = max(
-            (recent, *single, *wide)
-        )  # how many values before the latest there are once the history is full
-        narrow = sorted({*range(recent + 1), *single, *(lag for lags in self._others(single) for lag in lags)})
-        self.carried = max(*narrow, *wide, 1)  # L: how many values before the latest are carried
-        self.register_buffer("lags", torch.tensor([*narrow, *wide]), persistent=False)
-        self._parts = len(narrow), len(wide)
+        narrow = self._set_lags(single, [lag for window in windows for lag in window])
         self.columns = recent + len(single) + len(windows) + 2  # K
         self.size = features * self.columns  # what a step's features take
         seasonal = range(recent, self.columns - 2)
@@ -173,9 +166,19 @@ class LagFeatures(nn.Module):
         self._map = _linear_map(recent, len(single), windows, local=local, less=exact)
         self.register_buffer("mean", torch.zeros(self.size))
         self.register_buffer("std", torch.ones(self.size))
-        self.register_buffer(
-            "usual", torch.zeros(features)
-        )  # how much one change is in training, at most, or nearly so
+        self.register_buffer("usual", torch.zeros(features))  # one change in training, at most, or nearly so
+
+    def _set_lags(self, single: list[int], wide: list[int]) -> list[int]:
+        """Which values are gathered: the lags of all but those of wide windows, each once, are returned."""
+        looked_at = (*range(self.recent + 1), *single)
+        narrow = sorted({*looked_at, *(lag for lags in self._others(single) for lag in lags)})
+        self.length: int = max(
+            *looked_at, *wide
+        )  # how many values before the latest there are once the history is full
+        self.carried = max(*narrow, *wide)  # L: how many values before the latest are carried
+        self.register_buffer("lags", torch.tensor([*narrow, *wide]), persistent=False)
+        self._parts = len(narrow), len(wide)
+        return narrow
 
     def _others(self, single: Sequence[int]) -> list[list[int]]:
         """The lags that single ones are held against: two steps before and after each, and one more season before."""
@@ -250,7 +253,7 @@ class LagFeatures(nn.Module):
         state = (spread, first, kept)
         return Lagged(features, full, moving, unit, change, smoothed, median, seasonal, high, state)
 
-    def _seen(self, values: Value) -> Seen:
+    def _seen(self, values: Value) -> Gathered:
         """What is seen in the values at the lags (T, B, lags), or (T, B, F, lags); of pairs (T, B, 2F, lags).
 
         Changes are taken between neighbours: beside a wrong one that is the latest, what all others lack to it is the
@@ -268,7 +271,7 @@ class LagFeatures(nn.Module):
             latest, size = latest.clamp(-Z_LIMIT, Z_LIMIT), over.abs()
         else:
             median, size = median - latest, median.abs()
-        return Seen((first, odd, last), change, latest, median, size, single, others, wide)
+        return Gathered((first, odd, last), change, latest, median, size, single, others, wide)
 
     def _whole(self, pairs: Value) -> Value:
         """The sums of pairs (T, B, 2F, n): (T, B, F, n), of one feature (T, B, n); what are no pairs as they are."""
@@ -277,7 +280,7 @@ class LagFeatures(nn.Module):
         high, low = pairs.split([self.features, self.features], dim=2)
         return (high + low).squeeze(2) if self.features == 1 else high + low
 
-    def _moved(self, seen: Seen) -> tuple[Value, Value]:
+    def _moved(self, seen: Gathered) -> tuple[Value, Value]:
         """What the spread takes in, (T, B, F) each: the size of the latest change, cut, and that of values.
 
         Where most recent changes are nothing the change is not cut.
@@ -303,7 +306,7 @@ class LagFeatures(nn.Module):
         most = _times(unit, units, width)
         return most if self.local else self._at_least(most, usual)
 
-    def _limited(self, seen: Seen, unit: Value) -> Value:
+    def _limited(self, seen: Gathered, unit: Value) -> Value:
         """Changes, the latest value, single values and those of wide windows, each as far as it is looked at.
 
         Side by side, (T, B, n); of more than one feature (T, B, F, n).
