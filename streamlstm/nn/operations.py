@@ -59,6 +59,10 @@ class Operations(ABC):
         """The number that has this place, from 1 up, along the last axis, which is `axis`, when sorted: (…, 1)."""
 
     @abstractmethod
+    def ends(self, parts: Sequence[Value]) -> tuple[Value, Value]:
+        """The least and the largest of what stands at each place of tensors of one shape."""
+
+    @abstractmethod
     def kernel(self, recurrence: Recurrence, live: Value | None) -> Loop | None:
         """The side's own operator for a whole loop, run as far as `live` says (`scan`); None if it has none."""
 
@@ -120,6 +124,11 @@ class TorchOperations(Operations):
     def lowest(self, x: Value, place: int, axis: int) -> Value:
         """The number that has this place, from 1 up, along `axis` when sorted: (…, 1)."""
         return torch.kthvalue(x, place, dim=axis, keepdim=True)[0]
+
+    def ends(self, parts: Sequence[Value]) -> tuple[Value, Value]:
+        """The least and the largest of what stands at each place of tensors of one shape."""
+        together = torch.stack(list(parts))
+        return together.amin(dim=0), together.amax(dim=0)
 
     def kernel(self, recurrence: Recurrence, live: Value | None) -> Loop | None:
         """The fused kernel, which computes every step, for the activations it knows."""

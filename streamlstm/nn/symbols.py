@@ -61,7 +61,7 @@ class Symbol:
     __gt__, __ge__ = _binary("Greater", torch.bool), _binary("GreaterOrEqual", torch.bool)
     __le__ = _binary("LessOrEqual", torch.bool)
     maximum, minimum = _binary("Max"), _binary("Min")
-    __neg__, abs, sqrt = _unary("Neg"), _unary("Abs"), _unary("Sqrt")
+    __neg__, abs, sqrt, reciprocal = _unary("Neg"), _unary("Abs"), _unary("Sqrt"), _unary("Reciprocal")
     exp, erf, tanh, sigmoid, relu = _unary("Exp"), _unary("Erf"), _unary("Tanh"), _unary("Sigmoid"), _unary("Relu")
 
     def sizes(self) -> Symbol:
@@ -75,9 +75,9 @@ class Symbol:
 
     def clamp(self, min: float | None = None, max: float | None = None) -> Symbol:
         """Cut to what lies between the bounds."""
-        if min is None or max is None:
-            return self.node("Min", max) if min is None else self.node("Max", min)
-        return self.node("Clip", min, max)
+        # Not Max and Min: they go through the rows of (T, B, 1) one by one, as all operators on two tensors do.
+        bounds = ["" if bound is None else bound for bound in (min, max)]
+        return self.node("Clip", *(bounds[:1] if max is None else bounds))
 
     def to(self, dtype: torch.dtype) -> Symbol:
         """The same numbers in another type."""
@@ -207,8 +207,13 @@ class OnnxOperations(Operations):
 
     def lowest(self, x: Value, place: int, axis: int) -> Value:
         """The number that has this place, from 1 up, along the last axis, which is `axis`, when sorted: (…, 1)."""
-        sorted_ = self.nodes("TopK", x, self.ints(place), outputs=2, largest=0)[0]
-        return sorted_[(*[slice(None)] * axis, slice(place - 1, place))]
+        # The largest of the lowest, which need not be sorted: that is what takes the time.
+        lowest: Symbol = self.nodes("TopK", x, self.ints(place), outputs=2, largest=0, sorted=0)[0]
+        return lowest.amax(dim=axis, keepdim=True)
+
+    def ends(self, parts: Sequence[Value]) -> tuple[Value, Value]:
+        """The least and the largest of what stands at each place of tensors of one shape."""
+        return self.node("Min", *parts), self.node("Max", *parts)
 
     def kernel(self, recurrence: Recurrence, live: Value | None) -> Loop | None:
         """ONNX's operator, which takes the windows' lengths, for the kinds and activations it knows."""

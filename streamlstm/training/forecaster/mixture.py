@@ -81,6 +81,7 @@ class Mixture(nn.Module):
         self.candidates = len(candidates)  # K
         self._shares = torch.tensor(list(candidates.values())).t().contiguous()  # (P, K)
         self.parts = len(self._shares)  # P
+        self._of_parts = torch.cat((self._shares, torch.zeros(1, self.candidates))).t().contiguous()  # (K, P + 1)
         self._corrected = 1 + len(seasons)  # C, the last of the parts: the model and the seasonal ones, corrected
         self._sources = self.parts - self._corrected
         picked = torch.eye(self._sources)[:, [0, *range(FIRST_PARTS, self._sources)]]
@@ -91,8 +92,8 @@ class Mixture(nn.Module):
         decays = torch.tensor([MODEL_ERROR_DECAY, *[SEASONAL_ERROR_DECAY] * len(seasons)] * 2 * targets)
         self._means = Decay(torch.diag(1 - decays), decays, torch.zeros_like(decays))
         # Of further steps there is the model's forecast, and what does not depend on the step.
-        self._further = torch.eye(self.parts)[:, :FIRST_PARTS].clone()
-        self._further[FIRST_PARTS:, 0] = 1.0
+        self._further = torch.eye(self.parts + 1)[:, :FIRST_PARTS].clone()
+        self._further[FIRST_PARTS : self.parts, 0] = 1.0
         self._preferences = torch.tensor([PREFERENCE, *[1.0] * (self.candidates - 1)]).repeat(targets)
         bias = torch.full((self.candidates * targets,), SMALLEST_SUM * (1 - ERROR_DECAY))
         decays = torch.full((self.candidates * targets,), ERROR_DECAY)
@@ -127,26 +128,24 @@ class Mixture(nn.Module):
         )  # (T, B, O, P - C); of one (T, B, P - C)
         change, unit = self._joined(given.change), self._joined(given.unit)
         last = self._by_target(last, self.parts + 1, steps=1)
-        parts, means = self._with_corrected(parts, change, unit, last, means)
-        now = side.concat((parts, unit), axis=axis)
+        corrected, means = self._corrections(parts, change, unit, last, means)
+        now = side.concat((parts, corrected, unit), axis=axis)
         before, former = side.concat((last, now[:-1]), axis=0).split([self.parts, 1], dim=axis)
         wrong = self._in_units(change, former, before @ self._shares).abs().clamp(max=ERROR_LIMIT)
         wrong = self._flat(wrong * (wrong if self.sparse else wrong.sqrt().sqrt()), self.candidates)
         sums, errors = decaying_sums(wrong, self._rule, errors)
         sums = self._by_target(sums, self.candidates)
-        sharp = sums.amin(dim=axis, keepdim=True) * (-1 / SHARPNESS)
-        weights = (sums / sharp).softmax(dim=axis) @ self._shares.t().contiguous()  # of the parts
-        mixed = [self._sum(weights, parts, self.parts)]
+        sharp = sums.amin(dim=axis, keepdim=True) @ torch.full((1, 1), -1 / SHARPNESS)
+        weights = (sums / sharp).softmax(dim=axis) @ self._of_parts  # of the parts, and none of the unit
+        mixed = [self._sum(weights, now, self.parts + 1)]
         weights = weights @ self._further if given.further else weights
         mixed += [self._further_sum(weights, model, short, *others) for model, short in given.further]
         after = self._flat(now[-1:], self.parts + 1)
         wrong = None if side.folds else wrong * self._preferences
         return side.concat(mixed, axis=2), wrong, (errors, after, means)
 
-    def _with_corrected(
-        self, parts: Value, change: Value, unit: Value, last: Value, means: Value
-    ) -> tuple[Value, Value]:
-        """The parts with those that are corrected by mean errors; and these after the last step."""
+    def _corrections(self, parts: Value, change: Value, unit: Value, last: Value, means: Value) -> tuple[Value, Value]:
+        """The parts that are corrected by mean errors; and these after the last step."""
         side, axis = of(parts), 3 if self.targets > 1 else 2
         source, _, former = last.split([self._sources, self._corrected, 1], dim=axis)
         before = side.concat((source, parts[:-1]), axis=0)
@@ -154,8 +153,7 @@ class Mixture(nn.Module):
         off = (off.clamp(-CORRECTION_LIMIT, CORRECTION_LIMIT) @ self._apart).relu()
         sums, means = decaying_sums(self._flat(off, 2 * self._corrected), self._means, means)
         shift = self._by_target(sums, 2 * self._corrected) @ self._joint
-        corrected = parts @ self._picked + (shift if self.local else shift * unit)
-        return side.concat((parts, corrected), axis=axis), means
+        return parts @ self._picked + (shift if self.local else shift * unit), means
 
     def _in_units(self, change: Value, unit: Value, said: Value) -> Value:
         """How far a change is above what was said of it, in the unit it was said in."""

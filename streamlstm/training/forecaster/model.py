@@ -176,9 +176,9 @@ class Forecaster(nn.Module):
         """
         side, outputs = of(x), self.outputs
         sizes = [entry.size for entry in self.state_entries()]
-        split = state[:, 0 : sum(sizes[:-1])].unsqueeze(0).split(sizes[:-1], dim=2)
+        *split, history = state.unsqueeze(0).split(sizes, dim=2)
         of_timing, of_correction, of_mixture, of_lags = self._split(split)
-        lagged = self.lags(self.scaling(x), (*of_lags, state), sum(sizes))
+        lagged = self.lags(self.scaling(x), (*of_lags, history.squeeze(0)))
         features, timed = self._with_time(lagged, time, of_timing)
         seen, skipped, short, smoothed = self._linear(lagged, features)
         flat = [part.squeeze(0) for part in of_correction]
@@ -194,8 +194,8 @@ class Forecaster(nn.Module):
             said = side.where(lagged.moving, said * outputs.every(lagged.unit), 0.0)
         y = self._raw(outputs.every(x), said, is_level=self.mixture is None and self.config.predict == "level")
         *others, history = lagged.state
-        carried = side.concat([*parts, *mixture, *others], axis=2).squeeze(0)
-        return y, errors, side.concat([carried, history], axis=1)
+        carried = side.concat([*parts, *mixture, *others, history.unsqueeze(0)], axis=2)
+        return y, errors, carried.squeeze(0)
 
     def _with_time(self, lagged: Lagged, time: Value | None, state: Sequence[Value]) -> tuple[Value, tuple[Value, ...]]:
         """The lag features and, if times are looked at, their columns (T, B, K); and the state of the latter."""

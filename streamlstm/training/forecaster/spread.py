@@ -28,10 +28,9 @@ class RunningSpread(nn.Module):
         super().__init__()
         self.features = features
         decay = 1 - 1 / max(memory, MIN_MEMORY)
-        weight = torch.zeros(2 * features, features + 2)
-        weight[:features, :features] = torch.eye(features)
-        weight[features:, :features] = VALUE_SHARE * torch.eye(features)
+        weight = torch.eye(features, features + 2)
         bias = torch.tensor([TINY] * features + [1.0, 1.0])
+        self._value_share = VALUE_SHARE * torch.eye(features)
         self._rule = Decay(weight, torch.tensor([decay] * (features + 1) + [1.0]), bias)
         self._initial = (*[0.0] * features, (FIRST - 1) / decay, 0.0)
 
@@ -39,11 +38,11 @@ class RunningSpread(nn.Module):
         """The weighted sum of the changes of each feature, that of ones (the first value counts nothing), the count."""
         return (StateEntry(name="spread", shape=(self.features + 2,), initial=self._initial),)
 
-    def forward(self, changes: Value, state: Value) -> tuple[Value, Value, Value]:
-        """Step through absolute changes and values side by side (T, B, 2F) from the state (1, B, F + 2).
+    def forward(self, changes: Value, values: Value, state: Value) -> tuple[Value, Value, Value]:
+        """Step through absolute changes and values, (T, B, F) each, from the state (1, B, F + 2).
 
         Gives the units (T, B, F), how many values there have been (T, B, 1), and the state.
         """
-        sums, after = decaying_sums(changes, self._rule, state)
+        sums, after = decaying_sums(changes + values @ self._value_share, self._rule, state)
         moved, ones, counts = sums.split([self.features, 1, 1], dim=2)
         return moved / ones, counts, after
