@@ -7,7 +7,8 @@ Where nothing is kept it is the mean absolute error so far, as if errors were Ga
 Further steps are wider as `engine.response` has it. With a model file that says so (`models.StepWidths`) they also go
 back to what is usual (`engine.usual_errors`), times ratios that training measured (`evaluation.widths`), and what grows
 is not the interval one step ahead but what it were if errors were Gaussian and as large as in the mean of late, leaning
-half as far to one side. No end is nearer to the forecast than a step before.
+half as far to one side. No end is nearer to the forecast than a step before, and none is beyond it: as one step ahead,
+an interval is the smallest that holds the forecast and both ends.
 
 Why the mean: ends that are tracked move at a miss by a tenth of their first place, and that is put right by the misses
 after it only one step ahead. Beside the mean of late they wander by 7 % in the median of 35 tables, by 12 % and more in
@@ -151,10 +152,9 @@ def bounds_ahead(
                 for end, of_all in ((down, mean.low), (up, mean.high))
             )
         one, other = around - down, around + up
-        low, high = (
-            np.clip(end, -LARGEST, LARGEST)
-            for end in (np.where(one < other, one, other), np.where(one < other, other, one))
-        )
+        low, high = np.where(one < other, one, other), np.where(one < other, other, one)
+        low, high = np.where(around < low, around, low), np.where(around > high, around, high)
+        low, high = (np.clip(end, -LARGEST, LARGEST) for end in (low, high))
     if not ahead.spec.exact:
         low, high = (end.astype(np.float32).astype(np.float64) for end in (low, high))
     return low, high, RESPONSE if widths is None else MEASURED
