@@ -16,7 +16,7 @@ import json
 import math
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,24 +47,27 @@ def main() -> None:
     print("| table | method | " + " | ".join(f"{step} ahead" for step in STEPS) + " |")
     for path in tables:
         report[path.stem] = measured(path, given.model, given.baselines, given.horizon)
+        given.output.write_text(json.dumps(report, indent=1) + "\n")
         for line in rows(path.stem, report[path.stem]):
             print(line, flush=True)
-        given.output.write_text(json.dumps(report, indent=1) + "\n")
     for line in summary([found["model"] for found in report.values()]):
         print(line)
 
 
 def summary(models: list[list[dict[str, Any]]]) -> Iterator[str]:
     """The intervals of all tables together, by step."""
+    told = [score for scores in models for score in scores if score["coverage"] is not None]
     for step in STEPS:
-        cells = [score for scores in models for score in scores if score["step"] == step]
+        cells = [score for score in told if score["step"] == step]
+        if not cells:  # the tables are too short
+            continue
         mean = sum(score["coverage"] for score in cells) / len(cells)
         near, within = counted(cells)
         yield (
             f"{step} ahead: {mean:.1%} in the mean of {len(cells)} tables; {near} within {LEVEL - NEAR:.0%} "
             f"to {LEVEL + NEAR:.0%}, {within} within two standard errors of {LEVEL:.0%}"
         )
-    count, expected, deviation = expected_near([score for scores in models for score in scores])
+    count, expected, deviation = expected_near(told)
     yield f"of {count} intervals that are right {expected:.1f} ± {deviation:.1f} would be within those by luck"
 
 
@@ -88,12 +91,14 @@ def table(report: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
         "|---" * (len(STEPS) + 1) + "|",
     ]
     for name, found in report.items():
-        covered = (
-            f"{100 * score['coverage']:.1f} ± {100 * score['coverage_error']:.1f} ({independent(score):,.0f})"
-            for score in found["model"]
+        covered = by_step(
+            found["model"],
+            lambda score: (
+                f"{100 * score['coverage']:.1f} ± {100 * score['coverage_error']:.1f} ({independent(score):,.0f})"
+            ),
         )
-        lines.append(f"| {name} | " + " | ".join(covered) + " |")
-    cells = [score for found in report.values() for score in found["model"]]
+        lines.append(f"| {name} | {covered} |")
+    cells = [score for found in report.values() for score in found["model"] if score["coverage"] is not None]
     near, within = counted(cells)
     count, expected, deviation = expected_near(cells)
     return "\n".join(
@@ -133,14 +138,20 @@ def measured(path: Path, model: str | None, baselines: str, horizon: int) -> dic
 def rows(table: str, found: dict[str, list[dict[str, Any]]]) -> list[str]:
     """A line a method with its RMSE, and one with the coverage of the model's intervals."""
     lines = [
-        f"| {table} | {name} | " + " | ".join(shown(score["rmse"]) for score in scores) + " |"
+        f"| {table} | {name} | {by_step(scores, lambda score: shown(score['rmse']), of='rmse')} |"
         for name, scores in found.items()
     ]
-    covered = (
-        f"{score['coverage']:.1%} ± {score['coverage_error']:.1%} of {independent(score):,.0f}"
-        for score in found["model"]
+    covered = by_step(
+        found["model"],
+        lambda score: f"{score['coverage']:.1%} ± {score['coverage_error']:.1%} of {independent(score):,.0f}",
     )
-    return [*lines, f"| {table} | in 90 % | " + " | ".join(covered) + " |"]
+    return [*lines, f"| {table} | in 90 % | {covered} |"]
+
+
+def by_step(scores: list[dict[str, Any]], told: Callable[[dict[str, Any]], str], of: str = "coverage") -> str:
+    """The cells of a line: what is told of each of STEPS, a dash where a table is too short for this figure."""
+    known = {score["step"]: score for score in scores if score[of] is not None}
+    return " | ".join(told(known[step]) if step in known else "–" for step in STEPS)
 
 
 def independent(score: dict[str, Any]) -> float:
