@@ -21,7 +21,7 @@ learned is where the ends are without it, so where values stay on one side of th
 than are told, at most those that one end is to miss (95 % for 90). Of 203 public series, their next values forecast by
 the universal model, 6 have such forecasts at all: coverage is 89.97 % instead of 89.95 in the mean, of one 91.1 instead
 of 89.9, and interval scores are the same to 0.001 %. With every forecast too high by one and a half mean changes, as no
-model should be left, 31 % are outside of their ends: coverage is 93.3 % instead of 92.2, widths are 1.10 times as large.
+model should be left, 31 % are outside of their ends; coverage is 93.3 % instead of 92.2, widths are 1.1 times as large.
 
 Everything is float64 and in order of arrival, multiplications and sums only, so that the compiled twin
 (`engine._kernels`) and this one give the same bits, however the values were batched.

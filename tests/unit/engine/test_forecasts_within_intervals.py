@@ -1,4 +1,4 @@
-"""A forecast is never outside of its own interval: not of the next value, of further ones, nor as `evaluate` tells it."""
+"""A forecast is never outside of its own interval: of the next value, of further ones, and as `evaluate` tells it."""
 
 from __future__ import annotations
 
