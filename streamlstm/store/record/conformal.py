@@ -216,6 +216,20 @@ def calibrate(
         _calibrate(kept, fresh, constants, held, out, counts, exact)
 
 
+def ends_around(around: Float64, down: Float64, up: Float64, *, exact: int) -> tuple[Float64, Float64]:
+    """The smallest intervals that hold forecasts (…), what lies so far below and what lies so far above: (…) each.
+
+    Distances may be below 0. Unless numbers are `exact`, ends are rounded to float32, and none lies beyond its largest.
+    """
+    one, other = around - down, around + up
+    # Chosen, not `minimum` and `maximum`: of 0.0 and -0.0 those give either.
+    low, high = np.where(one < other, one, other), np.where(one < other, other, one)
+    low, high = np.where(around < low, around, low), np.where(around > high, around, high)
+    ends = _rounded(np.clip(np.stack([low, high]), -_LARGEST, _LARGEST), exact)
+    ends[np.isnan(ends)] = np.nan
+    return ends[0], ends[1]
+
+
 def intervals_around(kept: NDArray[Any], around: Float64, constants: Float64, *, exact: int) -> Float64:
     """The intervals (k, 2) around forecasts (k,) of series with such calibrations (k,); NaN where there is none."""
     low, high = _ends(kept, around, exact)
@@ -278,13 +292,7 @@ def _rounded(numbers: Float64, exact: int) -> Float64:
 
 
 def _ends(part: NDArray[Any], around: Float64, exact: int) -> tuple[Float64, Float64]:
-    one, other = around - part["low"] * part["scale"], around + part["high"] * part["scale"]
-    # Chosen, not `minimum` and `maximum`: of 0.0 and -0.0 those give either.
-    low, high = np.where(one < other, one, other), np.where(one < other, other, one)
-    low, high = np.where(around < low, around, low), np.where(around > high, around, high)
-    ends = _rounded(np.clip(np.stack([low, high]), -_LARGEST, _LARGEST), exact)
-    ends[np.isnan(ends)] = np.nan
-    return ends[0], ends[1]
+    return ends_around(around, part["low"] * part["scale"], part["high"] * part["scale"], exact=exact)
 
 
 def _least_error(part: NDArray[Any], x: Float64, error: Float64) -> Float64:
