@@ -14,14 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from evaluate_data import OPTIONS, SEASONS, called, shown
+from evaluate_data import called, options_of, seasons_of, shown, tables_in
 
 RESULTS = Path(__file__).parent / "ahead_results.json"
 STEPS = (1, 3, 6, 12, 24)
@@ -39,14 +38,11 @@ def main() -> None:
     parser.add_argument("--baselines", default="naive,seasonal_naive,ets", help="as `evaluate --baselines`")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     given = parser.parse_args()
-    tables = sorted(path for path in given.folder.iterdir() if path.suffix in {".csv", ".parquet"})
-    tables = [path for path in tables if not given.only or path.stem in given.only]
-    if not tables:
-        sys.exit(f"there is no table in {given.folder}")
+    tables, seasons = tables_in(given.folder, given.only), seasons_of(given.folder)
     report = json.loads(given.output.read_text()) if given.only and given.output.exists() else {}
     print("| table | method | " + " | ".join(f"{step} ahead" for step in STEPS) + " |")
     for path in tables:
-        report[path.stem] = measured(path, given.model, given.baselines, given.horizon)
+        report[path.stem] = measured(path, given.model, (given.baselines, seasons.get(path.stem)), given.horizon)
         given.output.write_text(json.dumps(report, indent=1) + "\n")
         for line in rows(path.stem, report[path.stem]):
             print(line, flush=True)
@@ -118,10 +114,12 @@ def near_by_luck(forecasts: float) -> float:
     return math.erf(NEAR / math.sqrt(2 * LEVEL * (1 - LEVEL) / forecasts))
 
 
-def measured(path: Path, model: str | None, baselines: str, horizon: int) -> dict[str, list[dict[str, Any]]]:
-    """The scores of each method at the steps of the table."""
-    options = [word for pair in OPTIONS.get(path.stem, {}).items() for word in pair]
-    seasons = ["--season", SEASONS[path.stem]] if path.stem in SEASONS else []
+def measured(
+    path: Path, model: str | None, beside: tuple[str, str | None], horizon: int
+) -> dict[str, list[dict[str, Any]]]:
+    """The scores of each method at the steps of the table; `beside` are baselines and the seasons they are told."""
+    options, (baselines, season) = options_of(path), beside
+    seasons = ["--season", season] if season else []
     with tempfile.TemporaryDirectory(prefix="streamlstm-ahead-") as folder:
         if model is None:
             model = str(Path(folder) / "model.onnx")

@@ -51,15 +51,7 @@ def main() -> None:
     parser.add_argument("--baselines", default="all", help="as `evaluate --baselines`")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     given = parser.parse_args()
-    tables = sorted(path for path in given.folder.iterdir() if path.suffix in {".csv", ".parquet"})
-    if given.only:
-        tables = [path for path in tables if path.stem in given.only]
-    if given.shorter:
-        tables = [path for path in tables if path.suffix == ".csv" and lines_of(path) <= given.shorter]
-    if not tables:
-        sys.exit(f"there is no table in {given.folder}")
-    told = given.folder / "seasons.json"
-    seasons = SEASONS | (json.loads(told.read_text()) if told.exists() else {})
+    tables, seasons = tables_in(given.folder, given.only, given.shorter), seasons_of(given.folder)
     report: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": f"python tools/evaluate_data.py FOLDER --seeds {given.seeds}",
@@ -75,6 +67,28 @@ def main() -> None:
         print(row(path.stem, report["tables"][path.stem]), flush=True)
     print("\n" + table(report))
     print("\n" + ", ".join(f"{name} {shown(figure)}" for name, figure in report["over_the_best"].items()))
+
+
+def tables_in(folder: Path, only: list[str] | None = None, shorter: int | None = None) -> list[Path]:
+    """The tables of a folder: those named so, and CSV files with at most so many lines, if asked for; ends without."""
+    tables = sorted(path for path in folder.iterdir() if path.suffix in {".csv", ".parquet"})
+    tables = [path for path in tables if not only or path.stem in only]
+    if shorter:
+        tables = [path for path in tables if path.suffix == ".csv" and lines_of(path) <= shorter]
+    if not tables:
+        sys.exit(f"there is no table in {folder}" + (" that was asked for" if only or shorter else ""))
+    return tables
+
+
+def seasons_of(folder: Path) -> dict[str, str]:
+    """The seasons that the baselines are told, by table: SEASONS, and those of the folder's seasons.json."""
+    told = folder / "seasons.json"
+    return SEASONS | (json.loads(told.read_text()) if told.exists() else {})
+
+
+def options_of(path: Path) -> list[str]:
+    """What `train` and `evaluate` have to be told of a table."""
+    return [word for pair in OPTIONS.get(path.stem, {}).items() for word in pair]
 
 
 def lines_of(path: Path) -> int:
@@ -104,7 +118,7 @@ def over_the_best(tables: dict[str, Any]) -> dict[str, float | None]:
 
 def measured(path: Path, seeds: int, baselines: str, season: str | None) -> dict[str, Any]:
     """Train with every seed and evaluate each model; the baselines stand beside the first."""
-    options = [word for pair in OPTIONS.get(path.stem, {}).items() for word in pair]
+    options = options_of(path)
     trained, evaluated = [], []
     with tempfile.TemporaryDirectory(prefix="streamlstm-data-") as folder:
         for seed in range(seeds):

@@ -14,14 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from evaluate_data import OPTIONS, SEASONS, called
+from evaluate_data import OPTIONS, called, options_of, seasons_of, tables_in
 from numpy.typing import NDArray
 
 import streamlstm
@@ -41,12 +40,8 @@ def main() -> None:
     parser.add_argument("--baselines", default="all", help="as `evaluate --baselines`")
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
-    tables = sorted(path for path in given.folder.iterdir() if path.suffix in {".csv", ".parquet"})
-    if not tables:
-        sys.exit(f"there is no table in {given.folder}")
+    tables, seasons = tables_in(given.folder), seasons_of(given.folder)
     model = streamlstm.load(given.model)
-    told = given.folder / "seasons.json"
-    seasons = {**SEASONS, **(json.loads(told.read_text()) if told.exists() else {})}
     print(HEAD + "\n|" + "---|" * (HEAD.count("|") - 1))
     rows: dict[str, dict[str, Any]] = {}
     report: dict[str, Any] = {"tables": rows, "fingerprint": model.fingerprint, "step_us": step_times(model)}
@@ -70,9 +65,8 @@ def means(rows: list[dict[str, Any]]) -> dict[str, float | None]:
 
 def measured(model: Model, name: str, path: Path, seasons: str | None, baselines: str) -> dict[str, Any]:
     """The figures of a table."""
-    options = [word for pair in OPTIONS.get(path.stem, {}).items() for word in pair]
     told = ["--season", seasons] if seasons else []
-    found = called("evaluate", name, str(path), "--baselines", baselines, *told, *options)
+    found = called("evaluate", name, str(path), "--baselines", baselines, *told, *options_of(path))
     own, naive = found["model"], found.get("naive", {})
     others = {other: errors["rmse"] for other, errors in found.items() if other != "model" and is_number(errors)}
     best = min(others, key=lambda other: others[other], default=None)
