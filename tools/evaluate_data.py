@@ -51,6 +51,8 @@ def main() -> None:
     parser.add_argument("--baselines", default="all", help="as `evaluate --baselines`")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     given = parser.parse_args()
+    if given.seeds < 1:
+        parser.error("--seeds is 1 or more")
     tables, seasons = tables_in(given.folder, given.only, given.shorter), seasons_of(given.folder)
     report: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
