@@ -189,6 +189,7 @@ class Sentinel:
         try:
             role = _reply(made, read_role, "ROLE")
             if role != "master":
+                self.doubt()
                 raise StoreNotNowError(f"{address.url} is a {role}, not the primary any more")
         except BaseException:
             made.close()
