@@ -101,15 +101,14 @@ def main() -> None:
         shape = (given.units, steps, batch, stateful, x, y)
         took = seconds({"keras": by_keras(*shape), "ours": by_us(*shape)}, given.repeat)
         found[name] = took
+        if given.output:
+            versions = {"keras": keras.__version__, "torch": torch.__version__}
+            written = {"units": given.units, "versions": versions, "seconds": found}
+            given.output.write_text(json.dumps(written, indent=2) + "\n")
         keras_s, ours_s = took["keras"], took["ours"]
-        theirs = "fails" if keras_s is None else f"{keras_s:.3f}"
+        theirs, own = ("fails" if one is None else f"{one:.3f}" for one in (keras_s, ours_s))
         faster = "" if keras_s is None or ours_s is None else f"{keras_s / ours_s:.1f}x"
-        print(f"{name:<42}{theirs:>9}{ours_s:>9.3f}{faster:>9}")
-    if given.output:
-        versions = {"keras": keras.__version__, "torch": torch.__version__}
-        given.output.write_text(
-            json.dumps({"units": given.units, "versions": versions, "seconds": found}, indent=2) + "\n"
-        )
+        print(f"{name:<42}{theirs:>9}{own:>9}{faster:>9}")
 
 
 if __name__ == "__main__":

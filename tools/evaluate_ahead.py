@@ -14,14 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from evaluate_data import OPTIONS, SEASONS, called, shown
+from evaluate_data import called, options_of, seasons_of, shown, tables_in
 
 RESULTS = Path(__file__).parent / "ahead_results.json"
 STEPS = (1, 3, 6, 12, 24)
@@ -39,32 +38,32 @@ def main() -> None:
     parser.add_argument("--baselines", default="naive,seasonal_naive,ets", help="as `evaluate --baselines`")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     given = parser.parse_args()
-    tables = sorted(path for path in given.folder.iterdir() if path.suffix in {".csv", ".parquet"})
-    tables = [path for path in tables if not given.only or path.stem in given.only]
-    if not tables:
-        sys.exit(f"there is no table in {given.folder}")
+    tables, seasons = tables_in(given.folder, given.only), seasons_of(given.folder)
     report = json.loads(given.output.read_text()) if given.only and given.output.exists() else {}
     print("| table | method | " + " | ".join(f"{step} ahead" for step in STEPS) + " |")
     for path in tables:
-        report[path.stem] = measured(path, given.model, given.baselines, given.horizon)
+        report[path.stem] = measured(path, given.model, (given.baselines, seasons.get(path.stem)), given.horizon)
+        given.output.write_text(json.dumps(report, indent=1) + "\n")
         for line in rows(path.stem, report[path.stem]):
             print(line, flush=True)
-        given.output.write_text(json.dumps(report, indent=1) + "\n")
     for line in summary([found["model"] for found in report.values()]):
         print(line)
 
 
 def summary(models: list[list[dict[str, Any]]]) -> Iterator[str]:
     """The intervals of all tables together, by step."""
+    told = [score for scores in models for score in scores if score["coverage"] is not None]
     for step in STEPS:
-        cells = [score for scores in models for score in scores if score["step"] == step]
+        cells = [score for score in told if score["step"] == step]
+        if not cells:  # the tables are too short
+            continue
         mean = sum(score["coverage"] for score in cells) / len(cells)
         near, within = counted(cells)
         yield (
             f"{step} ahead: {mean:.1%} in the mean of {len(cells)} tables; {near} within {LEVEL - NEAR:.0%} "
             f"to {LEVEL + NEAR:.0%}, {within} within two standard errors of {LEVEL:.0%}"
         )
-    count, expected, deviation = expected_near([score for scores in models for score in scores])
+    count, expected, deviation = expected_near(told)
     yield f"of {count} intervals that are right {expected:.1f} ± {deviation:.1f} would be within those by luck"
 
 
@@ -88,12 +87,14 @@ def table(report: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
         "|---" * (len(STEPS) + 1) + "|",
     ]
     for name, found in report.items():
-        covered = (
-            f"{100 * score['coverage']:.1f} ± {100 * score['coverage_error']:.1f} ({independent(score):,.0f})"
-            for score in found["model"]
+        covered = by_step(
+            found["model"],
+            lambda score: (
+                f"{100 * score['coverage']:.1f} ± {100 * score['coverage_error']:.1f} ({independent(score):,.0f})"
+            ),
         )
-        lines.append(f"| {name} | " + " | ".join(covered) + " |")
-    cells = [score for found in report.values() for score in found["model"]]
+        lines.append(f"| {name} | {covered} |")
+    cells = [score for found in report.values() for score in found["model"] if score["coverage"] is not None]
     near, within = counted(cells)
     count, expected, deviation = expected_near(cells)
     return "\n".join(
@@ -113,10 +114,12 @@ def near_by_luck(forecasts: float) -> float:
     return math.erf(NEAR / math.sqrt(2 * LEVEL * (1 - LEVEL) / forecasts))
 
 
-def measured(path: Path, model: str | None, baselines: str, horizon: int) -> dict[str, list[dict[str, Any]]]:
-    """The scores of each method at the steps of the table."""
-    options = [word for pair in OPTIONS.get(path.stem, {}).items() for word in pair]
-    seasons = ["--season", SEASONS[path.stem]] if path.stem in SEASONS else []
+def measured(
+    path: Path, model: str | None, beside: tuple[str, str | None], horizon: int
+) -> dict[str, list[dict[str, Any]]]:
+    """The scores of each method at the steps of the table; `beside` are baselines and the seasons they are told."""
+    options, (baselines, season) = options_of(path), beside
+    seasons = ["--season", season] if season else []
     with tempfile.TemporaryDirectory(prefix="streamlstm-ahead-") as folder:
         if model is None:
             model = str(Path(folder) / "model.onnx")
@@ -133,14 +136,20 @@ def measured(path: Path, model: str | None, baselines: str, horizon: int) -> dic
 def rows(table: str, found: dict[str, list[dict[str, Any]]]) -> list[str]:
     """A line a method with its RMSE, and one with the coverage of the model's intervals."""
     lines = [
-        f"| {table} | {name} | " + " | ".join(shown(score["rmse"]) for score in scores) + " |"
+        f"| {table} | {name} | {by_step(scores, lambda score: shown(score['rmse']), of='rmse')} |"
         for name, scores in found.items()
     ]
-    covered = (
-        f"{score['coverage']:.1%} ± {score['coverage_error']:.1%} of {independent(score):,.0f}"
-        for score in found["model"]
+    covered = by_step(
+        found["model"],
+        lambda score: f"{score['coverage']:.1%} ± {score['coverage_error']:.1%} of {independent(score):,.0f}",
     )
-    return [*lines, f"| {table} | in 90 % | " + " | ".join(covered) + " |"]
+    return [*lines, f"| {table} | in 90 % | {covered} |"]
+
+
+def by_step(scores: list[dict[str, Any]], told: Callable[[dict[str, Any]], str], of: str = "coverage") -> str:
+    """The cells of a line: what is told of each of STEPS, a dash where a table is too short for this figure."""
+    known = {score["step"]: score for score in scores if score[of] is not None}
+    return " | ".join(told(known[step]) if step in known else "–" for step in STEPS)
 
 
 def independent(score: dict[str, Any]) -> float:

@@ -120,19 +120,21 @@ def main() -> None:
         if not given.only or group in given.only:
             found.setdefault(group, Group())
             found[group] += measured(given.folder / "data" / name, windows[name], given.above, given.spikes)
+    if not found:
+        sys.exit(f"there is no group of these names in {labels}")
     total = Group()
-    for name, group_ in found.items():
+    for group_ in found.values():
         total += group_
-        print(row(name, group_), flush=True)
-    print(row("all", total))
-    put, now, alone, after, after_alone = total.spikes
-    print(f"of {put} spikes told: {now} ({alone}); of the three values after each: {after} ({after_alone})")
     report = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "above": given.above,
         "groups": {name: asdict(one) for name, one in (*found.items(), ("all", total))},
     }
     given.output.write_text(json.dumps(report, indent=1) + "\n")
+    for name, group_ in (*found.items(), ("all", total)):
+        print(row(name, group_))
+    put, now, alone, after, after_alone = total.spikes
+    print(f"of {put} spikes told: {now} ({alone}); of the three values after each: {after} ({after_alone})")
 
 
 def measured(path: Path, windows: list[list[str]], above: float, spikes: float) -> Group:

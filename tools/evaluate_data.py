@@ -51,15 +51,9 @@ def main() -> None:
     parser.add_argument("--baselines", default="all", help="as `evaluate --baselines`")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     given = parser.parse_args()
-    tables = sorted(path for path in given.folder.iterdir() if path.suffix in {".csv", ".parquet"})
-    if given.only:
-        tables = [path for path in tables if path.stem in given.only]
-    if given.shorter:
-        tables = [path for path in tables if path.suffix == ".csv" and lines_of(path) <= given.shorter]
-    if not tables:
-        sys.exit(f"there is no table in {given.folder}")
-    told = given.folder / "seasons.json"
-    seasons = SEASONS | (json.loads(told.read_text()) if told.exists() else {})
+    if given.seeds < 1:
+        parser.error("--seeds is 1 or more")
+    tables, seasons = tables_in(given.folder, given.only, given.shorter), seasons_of(given.folder)
     report: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": f"python tools/evaluate_data.py FOLDER --seeds {given.seeds}",
@@ -70,11 +64,33 @@ def main() -> None:
     }
     for path in tables:
         report["tables"][path.stem] = measured(path, given.seeds, given.baselines, seasons.get(path.stem))
+        report["over_the_best"] = over_the_best(report["tables"])
+        given.output.write_text(json.dumps(report, indent=2) + "\n")
         print(row(path.stem, report["tables"][path.stem]), flush=True)
-    report["over_the_best"] = over_the_best(report["tables"])
-    given.output.write_text(json.dumps(report, indent=2) + "\n")
     print("\n" + table(report))
-    print("\n" + ", ".join(f"{name} {figure:.4g}" for name, figure in report["over_the_best"].items()))
+    print("\n" + ", ".join(f"{name} {shown(figure)}" for name, figure in report["over_the_best"].items()))
+
+
+def tables_in(folder: Path, only: list[str] | None = None, shorter: int | None = None) -> list[Path]:
+    """The tables of a folder: those named so, and CSV files with at most so many lines, if asked for; ends without."""
+    tables = sorted(path for path in folder.iterdir() if path.suffix in {".csv", ".parquet"})
+    tables = [path for path in tables if not only or path.stem in only]
+    if shorter:
+        tables = [path for path in tables if path.suffix == ".csv" and lines_of(path) <= shorter]
+    if not tables:
+        sys.exit(f"there is no table in {folder}" + (" that was asked for" if only or shorter else ""))
+    return tables
+
+
+def seasons_of(folder: Path) -> dict[str, str]:
+    """The seasons that the baselines are told, by table: SEASONS, and those of the folder's seasons.json."""
+    told = folder / "seasons.json"
+    return SEASONS | (json.loads(told.read_text()) if told.exists() else {})
+
+
+def options_of(path: Path) -> list[str]:
+    """What `train` and `evaluate` have to be told of a table."""
+    return [word for pair in OPTIONS.get(path.stem, {}).items() for word in pair]
 
 
 def lines_of(path: Path) -> int:
@@ -82,26 +98,29 @@ def lines_of(path: Path) -> int:
     return path.read_text().count("\n") - 1
 
 
-def over_the_best(tables: dict[str, Any]) -> dict[str, float]:
-    """RMSE over that of each table's best baseline: the geometric mean, the worst, how many above 1.06; coverage."""
+def over_the_best(tables: dict[str, Any]) -> dict[str, float | None]:
+    """RMSE over that of each table's best baseline: the geometric mean, the worst, how many above 1.06; coverage.
+
+    None where there is no baseline, or no interval.
+    """
     ratios, covered = [], []
     for found in tables.values():
         there = [errors["rmse"] for errors in found["baselines"].values() if errors.get("rmse")]
-        ratios += [rmse / min(there) for rmse in found["rmse_of_seeds"]] if there else []
+        ratios += [rmse / min(there) for rmse in found["rmse_of_seeds"] if rmse] if there else []
         covered += [found["model"]["coverage"]] if found["model"]["coverage"] is not None else []
     logs = [math.log(one) for one in ratios]
     return {
         "trainings": len(ratios),
-        "mean": math.exp(fmean(logs)),
-        "worst": max(ratios),
+        "mean": math.exp(fmean(logs)) if logs else None,
+        "worst": max(ratios, default=None),
         "above 1.06": sum(one > 1.06 for one in ratios),
-        "in 90 %": fmean(covered),
+        "in 90 %": fmean(covered) if covered else None,
     }
 
 
 def measured(path: Path, seeds: int, baselines: str, season: str | None) -> dict[str, Any]:
     """Train with every seed and evaluate each model; the baselines stand beside the first."""
-    options = [word for pair in OPTIONS.get(path.stem, {}).items() for word in pair]
+    options = options_of(path)
     trained, evaluated = [], []
     with tempfile.TemporaryDirectory(prefix="streamlstm-data-") as folder:
         for seed in range(seeds):
@@ -147,11 +166,12 @@ HEAD = "| table | naive | seasonal naive | AR | ETS | ARIMA | streamlstm | MASE 
 def row(name: str, found: dict[str, Any]) -> str:
     """One line of the documentation's table."""
     baselines, model = found["baselines"], found["model"]
-    seasonal = [errors["rmse"] for method, errors in baselines.items() if method.startswith("seasonal_naive")]
-    others = {method: errors["rmse"] for method, errors in baselines.items()}
+    others = {method: errors.get("rmse") for method, errors in baselines.items()}
+    seasonal = [rmse for method, rmse in others.items() if method.startswith("seasonal_naive") and rmse is not None]
     others["seasonal"] = min(seasonal, default=None)
     figures = [shown(others.get(method)) for method in ("naive", "seasonal", "ar", "ets", "arima")]
-    low, high = min(found["rmse_of_seeds"]), max(found["rmse_of_seeds"])
+    seeds = [rmse for rmse in found["rmse_of_seeds"] if rmse is not None]
+    low, high = min(seeds, default=None), max(seeds, default=None)
     figures.append(f"**{shown(model['rmse'])}** ({shown(low)}–{shown(high)})")
     figures.append(shown(model["mase"], 3))
     figures.append("–" if model["coverage"] is None else f"{model['coverage']:.1%}")

@@ -14,14 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from evaluate_data import OPTIONS, SEASONS, called
+from evaluate_data import OPTIONS, called, options_of, seasons_of, tables_in
 from numpy.typing import NDArray
 
 import streamlstm
@@ -41,47 +40,47 @@ def main() -> None:
     parser.add_argument("--baselines", default="all", help="as `evaluate --baselines`")
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
-    tables = sorted(path for path in given.folder.iterdir() if path.suffix in {".csv", ".parquet"})
-    if not tables:
-        sys.exit(f"there is no table in {given.folder}")
+    tables, seasons = tables_in(given.folder), seasons_of(given.folder)
     model = streamlstm.load(given.model)
-    told = given.folder / "seasons.json"
-    seasons = {**SEASONS, **(json.loads(told.read_text()) if told.exists() else {})}
     print(HEAD + "\n|" + "---|" * (HEAD.count("|") - 1))
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
+    report: dict[str, Any] = {"tables": rows, "fingerprint": model.fingerprint, "step_us": step_times(model)}
     for path in tables:
         rows[path.stem] = measured(model, given.model, path, seasons.get(path.stem), given.baselines)
+        report["means"] = means(list(rows.values()))
+        if given.output:
+            given.output.write_text(json.dumps(report, indent=2) + "\n")
         print(line(path.stem, rows[path.stem]), flush=True)
-    means = {name: geometric_mean(row[name] for row in rows.values()) for name in ("naive", "seasonal", "best", "mae")}
-    means |= {name: geometric_mean(row[name] for row in rows.values()) for name in SPANS}
-    means["coverage"] = float(np.mean([row["coverage"] for row in rows.values() if row["coverage"] is not None]))
-    print(line("**mean**", {"rmse": None, "which": "", **means}))
-    steps = step_times(model)
-    print("\na step takes " + ", ".join(f"{us:.1f} us a value in batches of {batch}" for batch, us in steps.items()))
-    if given.output:
-        report = {"tables": rows, "means": means, "step_us": steps, "fingerprint": model.fingerprint}
-        given.output.write_text(json.dumps(report, indent=2) + "\n")
+    print(line("**mean**", {"rmse": None, "which": "", **report["means"]}))
+    steps = report["step_us"].items()
+    print("\na step takes " + ", ".join(f"{us:.1f} us a value in batches of {batch}" for batch, us in steps))
+
+
+def means(rows: list[dict[str, Any]]) -> dict[str, float | None]:
+    """The geometric means of ratios, and the mean coverage; None of what no table has."""
+    found = {name: geometric_mean(row[name] for row in rows) for name in ("naive", "seasonal", "best", "mae", *SPANS)}
+    covered = [row["coverage"] for row in rows if row["coverage"] is not None]
+    return found | {"coverage": float(np.mean(covered)) if covered else None}
 
 
 def measured(model: Model, name: str, path: Path, seasons: str | None, baselines: str) -> dict[str, Any]:
     """The figures of a table."""
-    options = [word for pair in OPTIONS.get(path.stem, {}).items() for word in pair]
     told = ["--season", seasons] if seasons else []
-    found = called("evaluate", name, str(path), "--baselines", baselines, *told, *options)
-    own, naive = found["model"], found["naive"]
+    found = called("evaluate", name, str(path), "--baselines", baselines, *told, *options_of(path))
+    own, naive = found["model"], found.get("naive", {})
     others = {other: errors["rmse"] for other, errors in found.items() if other != "model" and is_number(errors)}
-    best = min(others, key=lambda other: others[other])
+    best = min(others, key=lambda other: others[other], default=None)
     seasonal = [rmse for other, rmse in others.items() if other.startswith("seasonal_naive")]
     column = OPTIONS.get(path.stem, {}).get("--target-col")
     chosen = TableOptions(target_columns=(column,)) if column else TableOptions()
     series = [one.values[:, 0] for one in read_table(path, chosen)]
     return {
         "rmse": own["rmse"],
-        "naive": ratio(own["rmse"], naive["rmse"]),
-        "seasonal": ratio(own["rmse"], min(seasonal)) if seasonal else None,
-        "best": ratio(own["rmse"], others[best]),
+        "naive": ratio(own["rmse"], naive.get("rmse")),
+        "seasonal": ratio(own["rmse"], min(seasonal, default=None)),
+        "best": ratio(own["rmse"], None if best is None else others[best]),
         "which": best,
-        "mae": ratio(own["mae"], naive["mae"]),
+        "mae": ratio(own["mae"], naive.get("mae")),
         "coverage": own["coverage"],
         **beginnings(model, series),
     }
@@ -120,9 +119,9 @@ def step_times(model: Model) -> dict[int, float]:
     return found
 
 
-def ratio(one: float, other: float) -> float | None:
-    """One over the other; None where that is nothing."""
-    return one / other if other else None
+def ratio(one: float | None, other: float | None) -> float | None:
+    """One over the other; None where one of them is not there, or that is nothing."""
+    return None if one is None or not other else one / other
 
 
 def geometric_mean(ratios: Iterable[float | None]) -> float | None:
@@ -137,7 +136,8 @@ def line(name: str, row: dict[str, Any]) -> str:
     covered = "–" if row.get("coverage") is None else f"{row['coverage']:.1%}"
     rmse = "" if row["rmse"] is None else f"{row['rmse']:.4g}"
     spans = [shown(row.get(span)) for span in SPANS]
-    return f"| {name} | " + " | ".join([rmse, *ratios, row["which"], shown(row["mae"]), covered, *spans]) + " |"
+    which = "–" if row["which"] is None else row["which"]
+    return f"| {name} | " + " | ".join([rmse, *ratios, which, shown(row["mae"]), covered, *spans]) + " |"
 
 
 def shown(value: float | None) -> str:

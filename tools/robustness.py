@@ -40,9 +40,11 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
     names = [name for name in KINDS if not given.only or name in given.only]
+    if not names:
+        sys.exit(f"there is no kind of these names; there are {', '.join(KINDS)}")
     made = {name: KINDS[name](np.random.default_rng((given.seed, number))) for number, name in enumerate(names)}
     series = {name: drop_leading_gap(Series(name, None, x[:, None].astype(np.float64))) for name, x in made.items()}
-    baselines = tuple(given.baselines.split(","))
+    baselines = () if given.baselines == "none" else tuple(given.baselines.split(","))
     found: dict[str, dict[str, Any]] = {}
     common = None
     if given.together:
@@ -67,14 +69,16 @@ def main() -> None:
             interval=partial(served_bounds, level=0.9, exact=model.spec.exact),
         )
         found[name] = described(results)
+        if given.output:
+            given.output.write_text(json.dumps(found, indent=2) + "\n")
         print(line(name, found[name], seconds), flush=True)
     for figure in ("rmse_share", "mae_share"):
         shares = {name: one[figure] for name, one in found.items() if one[figure]}
+        if not shares:
+            continue
         worst = sorted(shares, key=lambda name: -shares[name])[:5]
-        mean = math.exp(sum(map(math.log, shares.values())) / max(len(shares), 1))
+        mean = math.exp(sum(map(math.log, shares.values())) / len(shares))
         print(f"{figure}: geometric mean {mean:.3f}, worst " + ", ".join(f"{n} {shares[n]:.3f}" for n in worst))
-    if given.output:
-        given.output.write_text(json.dumps(found, indent=2) + "\n")
 
 
 def described(results: dict[str, Comparison]) -> dict[str, Any]:
@@ -85,13 +89,14 @@ def described(results: dict[str, Comparison]) -> dict[str, Any]:
     finite = all(np.isfinite(one[1:]).all() for one in ours.forecasts)
     if not finite or not all(map(math.isfinite, (ours.errors.rmse, ours.errors.mae))):
         sys.exit("a forecast is not finite")
-    best = min(rmse, key=lambda name: rmse[name])
+    best = min(rmse, key=lambda name: rmse[name], default=None)
+    best_rmse, best_mae = min(rmse.values(), default=None), min(mae.values(), default=None)
     return {
         "rmse": ours.errors.rmse,
         "best": best,
-        "best_rmse": rmse[best],
-        "rmse_share": ours.errors.rmse / rmse[best] if rmse[best] else None,
-        "mae_share": ours.errors.mae / min(mae.values()) if min(mae.values()) else None,
+        "best_rmse": best_rmse,
+        "rmse_share": ours.errors.rmse / best_rmse if best_rmse else None,
+        "mae_share": ours.errors.mae / best_mae if best_mae else None,
         "coverage": ours.coverage,
         "baselines": rmse,
     }
@@ -101,7 +106,8 @@ def line(name: str, one: dict[str, Any], seconds: float) -> str:
     """One row."""
     shares = [f"{one[f]:.3f}" if one[f] is not None else "–" for f in ("rmse_share", "mae_share")]
     coverage = "–" if one["coverage"] is None else f"{one['coverage']:.1%}"
-    text = f"{name:<22}{one['rmse']:>11.4g}{one['best_rmse']:>11.4g} {one['best']:<16}"
+    best = "–" if one["best"] is None else f"{one['best_rmse']:.4g}"
+    text = f"{name:<22}{one['rmse']:>11.4g}{best:>11} {one['best'] or '':<16}"
     return f"{text}{shares[0]:>8}{shares[1]:>11}{coverage:>8}{seconds:>6.1f}"
 
 

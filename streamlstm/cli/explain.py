@@ -18,6 +18,7 @@ from streamlstm.cli.gates import GATES, TITLES
 from streamlstm.cli.options import counted, note, say
 from streamlstm.common import write_whole
 from streamlstm.errors import NoSeriesError, StreamlstmError, UsageError, require_extra
+from streamlstm.models import PARTS_IN_WORDS, TRAINED
 
 if TYPE_CHECKING:
     from streamlstm.client import Facts
@@ -25,16 +26,16 @@ if TYPE_CHECKING:
     from streamlstm.training import LayerGates
 
 WORDS = {
-    "model": "the model",
-    "short": "its part for short histories",
+    "model": PARTS_IN_WORDS[TRAINED],
+    "short": "the trained model's part for short histories",
     "smoothed": "exponential smoothing",
     "median": "running median of recent values",
     "last": "the last value",
-    "arima: arima": "ARIMAs fitted to the table",
-    "corrected: corrected": "the universal model corrected by a network",
-    "model_0.5": "half of the model's change",
-    "model_0.75": "three quarters of it",
-    "model_1.5": "one and a half of it",
+    TRAINED: PARTS_IN_WORDS[TRAINED],  # of a blend, where the trained one mixes nothing, and the others whole
+    **{f"{name}: {name}": words for name, words in PARTS_IN_WORDS.items()},
+    "model_0.5": "half of the trained model's change",
+    "model_0.75": "three quarters of the trained model's change",
+    "model_1.5": "one and a half of the trained model's change",
 }
 WIDTH = 20  # signs of a bar
 MOST_SHOWN = 12  # candidates, the heaviest; what the others weigh is said in one line

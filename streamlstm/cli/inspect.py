@@ -139,9 +139,19 @@ def _description(facts: Mapping[str, Any]) -> Iterator[str]:
         from streamlstm.models import OLDER_STEP_WIDTHS, STEP_WIDTHS
 
         shown = facts["training"].keys() - {STEP_WIDTHS, OLDER_STEP_WIDTHS}
-        told = {name: value for name, value in facts["training"].items() if name in shown}
+        told = {name: _blend_in_words(name, value) for name, value in facts["training"].items() if name in shown}
         yield from _facts(told, "  ")
         yield from _growth(facts["training"])
+
+
+def _blend_in_words(name: str, told: Any) -> Any:
+    """A training fact; of the blend with its parts as `train` calls them."""
+    from streamlstm.models import BLEND, PARTS_IN_WORDS
+
+    shares = told.get("shares") if name == BLEND and isinstance(told, Mapping) else None
+    if not isinstance(shares, Mapping):
+        return told
+    return {**told, "shares": {PARTS_IN_WORDS.get(part, part): share for part, share in shares.items()}}
 
 
 def _growth(training: Mapping[str, Any]) -> Iterator[str]:

@@ -27,10 +27,12 @@ static double within(double number, int exact) {
     return number > FLT_MAX ? FLT_MAX : number >= -FLT_MAX ? rounded(number, exact) : isnan(number) ? NAN : -FLT_MAX;
 }
 
+/* The smallest interval that holds both ends and what it is around. */
 static void ends(const Calibration *kept, double around, int exact, double *low, double *high) {
     double one = around - kept->low * kept->scale, other = around + kept->high * kept->scale;
-    *low = within(one < other ? one : other, exact);
-    *high = within(one < other ? other : one, exact);
+    double least = one < other ? one : other, most = one < other ? other : one;
+    *low = within(around < least ? around : least, exact);
+    *high = within(around > most ? around : most, exact);
 }
 
 /* 1 - how often a series that goes on as before has an error of this size or more. */

@@ -14,7 +14,16 @@ from streamlstm.models.gap_policy import (
     missing_policy,
 )
 from streamlstm.models.model_file import MAX_FILE_BYTES, ExternalWeightsError, check_model, read_model
-from streamlstm.models.packaged import ARIMA, BLEND, CORRECTED, NETWORK_FILE, TRAINED, UNIVERSAL, UNIVERSAL_FILE
+from streamlstm.models.packaged import (
+    ARIMA,
+    BLEND,
+    CORRECTED,
+    NETWORK_FILE,
+    PARTS_IN_WORDS,
+    TRAINED,
+    UNIVERSAL,
+    UNIVERSAL_FILE,
+)
 from streamlstm.models.providers import CPU, FIXED_ROWS, PROVIDERS, fingerprint, provider_of, told_apart
 from streamlstm.models.spec import FLOAT16, MAX_STATE_SIZE, METADATA_KEY, OVERFLOW, ModelSpec, StateEntry
 

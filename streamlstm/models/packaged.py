@@ -12,3 +12,10 @@ NETWORK_FILE = Path(__file__).with_name("network.npz")  # corrects it in blends 
 # of entries of its state.
 BLEND = "blend"
 TRAINED, CORRECTED, ARIMA = "trained", "corrected", "arima"
+# And what people are told of them: each stands alone, since its place among the others is not the same everywhere.
+PARTS_IN_WORDS = {
+    TRAINED: "the trained model",
+    UNIVERSAL: "the universal model",
+    CORRECTED: "the universal model corrected by a network",
+    ARIMA: "ARIMAs fitted to the table",
+}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 
 from streamlstm.common.settings import EngineSettings
@@ -9,6 +11,7 @@ from streamlstm.engine.engine import Engine
 from streamlstm.models.importers import compacted
 from streamlstm.models.model import Model
 from streamlstm.store.memory import MemoryServer, MemoryStore
+from streamlstm.store.record.columns import Extras
 from support import models, odd_models
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.oracle import Oracle
@@ -28,10 +31,11 @@ MODELS = {
     "pairs": Model(models.exact_lstm(4)),
     "pairs of two features": Model(models.exact_lstm(4, features=2, common=True)),
 }
+Entries = list[tuple[str, list[str]]]
 LOOKUP = Model(odd_models.lookup())  # fails on 7
 
 
-def failed_on(seed: int, share: float) -> list[tuple[str, list[str]]]:
+def failed_on(seed: int, share: float) -> Entries:
     """Entries with values of up to a dozen series, of which about this share are what LOOKUP fails on."""
     rng = np.random.default_rng(seed)
     made = []
@@ -43,7 +47,7 @@ def failed_on(seed: int, share: float) -> list[tuple[str, list[str]]]:
 
 
 def serve(
-    model: Model, traffic: dict[str, list[tuple[str, list[str]]]], *, seed: int, **options: object
+    model: Model, traffic: dict[str, Entries], *, seed: int = 0, size: int | None = None, **options: object
 ) -> MemoryServer:
     """Put traffic on a server and answer it; the engine counts as series what has a record, and nothing else."""
     server = MemoryServer()
@@ -51,7 +55,7 @@ def serve(
         for entry_id, fields in made:
             server.add(stream, entry_id, *fields)
     engine = Engine(model, EngineSettings(**options))  # type: ignore[arg-type]
-    pump(engine, MemoryStore(server), list(traffic), seed=seed)
+    pump(engine, MemoryStore(server), list(traffic), seed=seed, size=size)
     assert {stream: engine.series(stream) for stream in traffic} == {s: len(server.stream(s).state) for s in traffic}
     return server
 
@@ -62,3 +66,13 @@ def check(server: MemoryServer, stream: str, oracle: Oracle, settings: EngineSet
     assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
     assert_states_equal(held.state, oracle, Engine(oracle.model, settings).format)
     assert [(d.id.decode(), d.series.decode(), d.value.decode()) for d in held.dead] == oracle.dead
+
+
+def check_batchings(model: Model, made: Entries, oracle: Oracle, extras: Extras, **options: object) -> None:
+    """Answer a stream in three ways to batch its values: each as the oracle has it, to the same records."""
+    records = []
+    for batching in range(3):
+        server = serve(model, {"values": made}, seed=batching, **asdict(extras), **options)
+        check(server, "values", oracle, EngineSettings(**asdict(extras)))
+        records.append(server.stream("values").state)
+    assert records[0] == records[1] == records[2], "the scores in the records agree too"

@@ -39,8 +39,8 @@ class Calibrator:
         """The interval around a prediction; NaN before ten values were scored."""
         if self.seen < 10:
             return self.kind("nan"), self.kind("nan")
-        found = sorted([float(around) - self.low * self.scale, float(around) + self.high * self.scale])
-        lower, upper = (self.kind(min(max(end, -LARGEST), LARGEST)) for end in found)
+        places = [float(around) - self.low * self.scale, float(around), float(around) + self.high * self.scale]
+        lower, upper = (self.kind(min(max(end, -LARGEST), LARGEST)) for end in (min(places), max(places)))
         return lower, upper
 
     def take(self, x: np.floating, predicted: np.floating) -> np.floating:

@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 
 from streamlstm.common import DURATIONS, in_python, printable, without_secrets
 from streamlstm.daemon.http.answer import HttpAnswer
+from streamlstm.daemon.http.page_store import Opened
 from streamlstm.errors import NoSeriesError, RecordError, StoreError, StreamlstmError, UsageError
 from streamlstm.store.resp import Connection
 
@@ -48,10 +49,8 @@ ForecastFunction = Callable[[Connection, ForecastQuery], list[dict[str, Any]]]
 class ForecastPage:
     """Answers GET /forecast, over connections of its own; AT_ONCE at a time, others are told to ask again."""
 
-    def __init__(
-        self, connect: Callable[[str], Connection], streams: Callable[[], Collection[str]], forecast: ForecastFunction
-    ) -> None:
-        self._connect, self._streams, self._forecast = connect, streams, forecast
+    def __init__(self, opened: Opened, streams: Callable[[], Collection[str]], forecast: ForecastFunction) -> None:
+        self._opened, self._streams, self._forecast = opened, streams, forecast
         self._places = threading.BoundedSemaphore(AT_ONCE)
 
     def answer(self, query: str) -> HttpAnswer:
@@ -65,11 +64,8 @@ class ForecastPage:
         if not self._places.acquire(blocking=False):
             return _error(503, f"{AT_ONCE} forecasts are being made already; ask again", {"Retry-After": "1"})
         try:
-            connection = self._connect(asked.stream)
-            try:
+            with self._opened(asked.stream) as connection:
                 found = self._forecast(connection, asked)
-            finally:
-                connection.close()
         except StreamlstmError as error:
             return _error(_status(error), str(error))
         finally:

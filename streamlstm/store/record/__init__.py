@@ -9,6 +9,7 @@ from streamlstm.store.record.conformal import (
     Constants,
     Events,
     calibrate,
+    ends_around,
     intervals_around,
     is_level,
     tail_at,

@@ -15,6 +15,14 @@ Benchmark that can be trained on (`tools/evaluate_anomalies.py`), with 309 false
 from the least error makes a dozen more and finds 2 windows more; three values instead of ten, or the value before
 instead of the odd one, make 3 more.
 
+What is given is the smallest interval that holds both ends and the forecast. The ends alone may be on one side of it:
+where forecasts are mostly too high, or too low, and after many that were exact, since each moved the ends in. What is
+learned is where the ends are without it, so where values stay on one side of their forecasts, more of them are covered
+than are told, at most those that one end is to miss (95 % for 90). Of 203 public series, their next values forecast by
+the universal model, 6 have such forecasts at all: coverage is 89.97 % instead of 89.95 in the mean, of one 91.1 instead
+of 89.9, and interval scores are the same to 0.001 %. With every forecast too high by one and a half mean changes, as no
+model should be left, 31 % are outside of their ends; coverage is 93.3 % instead of 92.2, widths are 1.1 times as large.
+
 Everything is float64 and in order of arrival, multiplications and sums only, so that the compiled twin
 (`engine._kernels`) and this one give the same bits, however the values were batched.
 """
@@ -56,7 +64,7 @@ CALIBRATION = np.dtype(
     [
         ("seen", "<f8"),  # predictions whose value has come
         ("scale", "<f8"),  # mean |error|, weighted
-        ("low", "<f8"),  # scales from the prediction down to the interval's lower end
+        ("low", "<f8"),  # scales from the prediction down to the interval's lower end; below 0 where that is above it
         ("high", "<f8"),  # up to the upper
         ("covered", "<f8"),  # values inside their interval
         ("tails", "<f8", (len(TAILS),)),  # scales that |error| exceeds as rarely as TAILS say
@@ -208,6 +216,20 @@ def calibrate(
         _calibrate(kept, fresh, constants, held, out, counts, exact)
 
 
+def ends_around(around: Float64, down: Float64, up: Float64, *, exact: int) -> tuple[Float64, Float64]:
+    """The smallest intervals that hold forecasts (…), what lies so far below and what lies so far above: (…) each.
+
+    Distances may be below 0. Unless numbers are `exact`, ends are rounded to float32, and none lies beyond its largest.
+    """
+    one, other = around - down, around + up
+    # Chosen, not `minimum` and `maximum`: of 0.0 and -0.0 those give either.
+    low, high = np.where(one < other, one, other), np.where(one < other, other, one)
+    low, high = np.where(around < low, around, low), np.where(around > high, around, high)
+    ends = _rounded(np.clip(np.stack([low, high]), -_LARGEST, _LARGEST), exact)
+    ends[np.isnan(ends)] = np.nan
+    return ends[0], ends[1]
+
+
 def intervals_around(kept: NDArray[Any], around: Float64, constants: Float64, *, exact: int) -> Float64:
     """The intervals (k, 2) around forecasts (k,) of series with such calibrations (k,); NaN where there is none."""
     low, high = _ends(kept, around, exact)
@@ -270,12 +292,7 @@ def _rounded(numbers: Float64, exact: int) -> Float64:
 
 
 def _ends(part: NDArray[Any], around: Float64, exact: int) -> tuple[Float64, Float64]:
-    one, other = around - part["low"] * part["scale"], around + part["high"] * part["scale"]
-    # Chosen, not `minimum` and `maximum`: of 0.0 and -0.0 those give either.
-    low, high = np.where(one < other, one, other), np.where(one < other, other, one)
-    ends = _rounded(np.clip(np.stack([low, high]), -_LARGEST, _LARGEST), exact)
-    ends[np.isnan(ends)] = np.nan
-    return ends[0], ends[1]
+    return ends_around(around, part["low"] * part["scale"], part["high"] * part["scale"], exact=exact)
 
 
 def _least_error(part: NDArray[Any], x: Float64, error: Float64) -> Float64:

@@ -11,11 +11,12 @@ import binascii
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from streamlstm.errors import StoreError, StoreHandshakeError, StoreUnavailableError
+from streamlstm.errors import StoreError, StoreHandshakeError, StoreNotNowError, StoreUnavailableError
 from streamlstm.store.resp.address import SOCKET_TIMEOUT_S, Address, path_of
 from streamlstm.store.resp.circuit_breaker import Hushed
 from streamlstm.store.resp.connection import Connection
@@ -72,7 +73,10 @@ class Topology(Protocol):
         """What to ask from now on, once a server has sent a key to another one."""
 
     def connect(self, address: Address, name: str) -> Connection:
-        """A connection of the caller's own to a server; raises StoreUnavailableError."""
+        """A connection of the caller's own to a server; raises StoreUnavailableError.
+
+        StoreNotNowError where the server is there, and others have its keys by now.
+        """
 
 
 def parse_topology(url: str, socket_timeout_s: float = SOCKET_TIMEOUT_S) -> Topology:
@@ -180,7 +184,17 @@ class Sentinel:
         return self
 
     def connect(self, address: Address, name: str) -> Connection:
-        return Connection(address, name=name)
+        """Connect; a primary of before may be there, as a replica that answers reads by what it has."""
+        made = Connection(address, name=name)
+        try:
+            role = _reply(made, read_role, "ROLE")
+            if role != "master":
+                self.doubt()
+                raise StoreNotNowError(f"{address.url} is a {role}, not the primary any more")
+        except BaseException:
+            made.close()
+            raise
+        return made
 
     def _find(self) -> Address:
         failures: list[str | StoreUnavailableError] = []
@@ -191,7 +205,7 @@ class Sentinel:
                     failures.append(f"the Sentinel at {watcher.host}:{watcher.port} knows no {self._service!r}")
                     continue
                 primary = at(self._greeting, *where)
-                role = _ask(self.connect(primary, TOPOLOGY), read_role, "ROLE")
+                role = _ask(Connection(primary, name=TOPOLOGY), read_role, "ROLE")
             except StoreUnavailableError as error:
                 failures.append(error)
                 continue
@@ -206,7 +220,8 @@ class Sentinel:
         def read(reply: Any) -> HostPort | None:
             return None if reply is None else read_primary(reply)
 
-        return _ask(self.connect(watcher, TOPOLOGY), read, "SENTINEL", "get-master-addr-by-name", self._service)
+        found = Connection(watcher, name=TOPOLOGY)
+        return _ask(found, read, "SENTINEL", "get-master-addr-by-name", self._service)
 
 
 class Cluster:
@@ -302,12 +317,16 @@ def _all_failed(what: str, failures: Sequence[str | StoreUnavailableError]) -> S
 
 
 def _ask(connection: Connection, read: Callable[[Any], Found], *command: str) -> Found:
+    """What a server says at the end of a connection, as `_reply`."""
+    with closing(connection):
+        return _reply(connection, read, *command)
+
+
+def _reply(connection: Connection, read: Callable[[Any], Found], *command: str) -> Found:
     """What a server says, taken apart; raises StoreUnavailableError if it is no answer, for another may give one."""
-    connection.limits = OF_PLACES
-    try:
-        reply = connection.call(*command)
-    finally:
-        connection.close()
+    limits, connection.limits = connection.limits, OF_PLACES
+    reply = connection.call(*command)
+    connection.limits = limits
     try:
         return read(reply)
     except ValueError:

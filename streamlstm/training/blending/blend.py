@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from streamlstm.models import ARIMA, CORRECTED, TRAINED, UNIVERSAL, Model
+from streamlstm.models import ARIMA, CORRECTED, PARTS_IN_WORDS, TRAINED, UNIVERSAL, Model
 from streamlstm.tables import Series
 from streamlstm.training.blending.ahead import Ahead, Earlier, find_ahead, season_ahead
 from streamlstm.training.blending.arimas import COMMON_SEASONS, Arimas, fit_arimas
@@ -63,9 +63,7 @@ class Blend:
 
     def in_words(self) -> str:
         """The shares, for people."""
-        words = {TRAINED: "this", UNIVERSAL: "the universal model", CORRECTED: "the same corrected"}
-        if self.arimas is not None:
-            words[ARIMA] = self.arimas.in_words()
+        words = PARTS_IN_WORDS if self.arimas is None else PARTS_IN_WORDS | {ARIMA: self.arimas.in_words()}
         named = [f"{words[name]} {share:.0%}" for name, share in zip(self.names, self.shares, strict=True)]
         return f"the forecast is a mean of {', '.join(named[:-1])} and {named[-1]}"
 

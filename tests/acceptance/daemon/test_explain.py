@@ -12,7 +12,7 @@ import pytest
 import redis
 
 import streamlstm
-from streamlstm.models import UNIVERSAL_FILE
+from streamlstm.models import ARIMA, CORRECTED, PARTS_IN_WORDS, UNIVERSAL_FILE
 from streamlstm.store.keys import Keys
 from support import models, odd_models
 from support.serving import Serving, add, run, wait_for_position
@@ -20,10 +20,7 @@ from support.serving import Serving, add, run, wait_for_position
 VALUES = 20 + np.cumsum(np.random.default_rng(2).normal(0, 1, (300, 2)), axis=0)
 OPTIONS: dict[str, Any] = {"units": 4, "ensemble": 1, "epochs": 1, "season": "none", "scaling": "standard"}
 MOST_SHOWN = 12
-WHOLE_PARTS = {
-    "arima: arima": "ARIMAs fitted to the table",
-    "corrected: corrected": "the universal model corrected by a network",
-}
+WHOLE_PARTS = {f"{part}: {part}": PARTS_IN_WORDS[part] for part in (ARIMA, CORRECTED)}
 
 
 @pytest.fixture

@@ -14,13 +14,14 @@ import redis
 from streamlstm.daemon.http import live
 from streamlstm.daemon.http.live.figures import ProcessFigures
 from streamlstm.daemon.http.live.page import MOST_WATCHERS, LivePage
+from streamlstm.daemon.http.page_store import PageStore
 from streamlstm.daemon.http.request_handler import Pages
 from streamlstm.daemon.http.server import HttpServer
 from streamlstm.daemon.telemetry.metrics import Metrics
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.store.keys import Keys
-from streamlstm.store.resp.address import Address
 from streamlstm.store.resp.connection import Connection
+from streamlstm.store.resp.topology import parse_topology
 from support import models
 from support.browser import chromium
 from support.live_page import (
@@ -173,7 +174,7 @@ def test_an_interval_is_a_band(tmp_path: Path, start_server: Callable[..., Serve
             client.xadd(keys.predictions, {"a": f"{n % 3},{n % 3 - 2},{n % 3 + 2}"}, id=f"{n}-0")
         client.hset(keys.meta, "columns", "yhat,lo,hi")
     metrics = Metrics("0" * 64, "yhat,lo,hi", ["values"])
-    page = LivePage(lambda _: Connection(Address.parse(server.url)), ProcessFigures(metrics))
+    page = LivePage(PageStore(parse_topology(server.url)).opened, ProcessFigures(metrics))
     web = HttpServer("127.0.0.1:0", _pages(metrics, page))
     web.start()
     try:

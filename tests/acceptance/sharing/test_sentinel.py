@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
+import streamlstm
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.models.model import load
 from streamlstm.store.resp.topology import parse_topology
+from support.cluster import call, role, wait_until
 from support.rounds import ROUNDS
-from support.sentinel import Watched
+from support.sentinel import SERVICE, Watched
 from support.serving import Serving, run
 from support.survivors import Producer, in_rounds
 from support.traffic import entries
@@ -66,6 +70,42 @@ def test_a_failover_during_load(
     producer.close()
     before.start()
     watched.wait_until_whole()
+
+
+def test_pages_follow_a_planned_failover(watched: Watched, start: Callable[..., Serving]) -> None:
+    """The primary of before stays, as a replica that answers what it has: no page reads from it any more."""
+    daemon = start("--redis", watched.url, "--stream", "planned", "--series-metrics", "*")
+    client, before = streamlstm.Client(watched.url, "planned"), watched.primary
+    daemon.ready()
+    client.push({"a": 1.0}, wait="2m")
+    pages = ("/series?stream=planned", "/dead?stream=planned", "/forecast?stream=planned&series=a", "/metrics")
+    assert [daemon.get(path)[0] for path in pages] == [200] * len(pages)
+    with urllib.request.urlopen(daemon.ready()["http"] + "/events?stream=planned&series=a") as events:
+        assert _next_values(events) == [1.0]
+        call(watched.sentinels[0], "SENTINEL", "FAILOVER", SERVICE)
+        wait_until(lambda: role(before) == b"slave", "the primary is a replica")
+        watched.wait_until_whole()
+        client.push({"b": 3.0, "a": 2.0}, wait="2m")
+        while 2.0 not in _next_values(events):
+            pass
+        with before.client() as replica:
+            replica.config_resetstat()
+            said = [daemon.get(path) for path in pages]
+            asked = {name.removeprefix("cmdstat_") for name in replica.info("commandstats")}
+            names = {one["name"] for one in replica.client_list()}
+    assert [status for status, _ in said] == [200] * len(pages)
+    assert sorted(json.loads(said[0][1])) == ["a", "b"]
+    assert 'streamlstm_series_actual{series="b",stream="planned"} 3.0' in said[-1][1]
+    assert not asked & {"xrevrange", "xrange", "xread", "xlen", "hget", "hmget", "hscan"}
+    assert "streamlstm-page" not in names
+    assert daemon.stop() == 0
+
+
+def _next_values(events: IO[bytes]) -> list[float]:
+    """The values of the next event that has some."""
+    while not events.readline().startswith(b"event: values"):
+        pass
+    return [point[1] for point in json.loads(events.readline().removeprefix(b"data: "))["points"]]
 
 
 def test_a_replica_is_not_taken_for_the_primary(watched: Watched) -> None:

@@ -11,12 +11,13 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from streamlstm.daemon.http.live.events import beside
 from streamlstm.daemon.http.live.series_gauges import SeriesGauges
-from streamlstm.errors import StoreUnavailableError
+from streamlstm.daemon.http.page_store import PageStore
 from streamlstm.store import as_number, finite
 from streamlstm.store.keys import Keys
 from streamlstm.store.recent import MOST_COUNT, MOST_FIELDS, Recent
 from streamlstm.store.resp.address import Address
 from streamlstm.store.resp.connection import Connection
+from streamlstm.store.resp.topology import parse_topology
 
 STREAM = "values"
 KEYS = Keys(STREAM)
@@ -41,6 +42,14 @@ def connect(redis_url: str) -> Iterator[Callable[..., Connection]]:
     yield begin
     for connection in made:
         connection.close()
+
+
+@pytest.fixture
+def store(connect: Callable[..., Connection], redis_url: str, monkeypatch: pytest.MonkeyPatch) -> PageStore:
+    """Where the gauges of a daemon read."""
+    made = PageStore(parse_topology(redis_url))
+    monkeypatch.setattr(made, "connect", connect)
+    return made
 
 
 def answer(client: redis.Redis, first: int, last: int, *series: str, columns: str = "yhat") -> None:
@@ -133,10 +142,10 @@ def shown(gauges: SeriesGauges) -> list[str]:
     return [line for line in generate_latest(registry).decode().splitlines() if line[0] != "#"]
 
 
-def test_gauges_show_value_forecast_and_interval(client: redis.Redis, connect: Callable[..., Connection]) -> None:
+def test_gauges_show_value_forecast_and_interval(client: redis.Redis, store: PageStore) -> None:
     """Of the series that match, the last value and the columns of the last prediction; others are not shown."""
     answer(client, 1, 3, "room-1", "boiler", columns="yhat,lo,hi")
-    gauges = SeriesGauges(connect, lambda: [STREAM], pattern="room-*", most=10)
+    gauges = SeriesGauges(store, lambda: [STREAM], pattern="room-*", most=10)
     labels = '{series="room-1",stream="values"}'
     assert shown(gauges) == [
         f"streamlstm_series_actual{labels} 3.0",
@@ -148,10 +157,10 @@ def test_gauges_show_value_forecast_and_interval(client: redis.Redis, connect: C
     assert shown(gauges)[0] == f"streamlstm_series_actual{labels} 4.0"
 
 
-def test_gauges_are_limited_in_number(client: redis.Redis, connect: Callable[..., Connection]) -> None:
+def test_gauges_are_limited_in_number(client: redis.Redis, store: PageStore) -> None:
     """However many series match, no more than the maximum ever get a label, and those stay."""
     answer(client, 1, 1, *(f"s{n}" for n in range(50)))
-    gauges = SeriesGauges(connect, lambda: [STREAM], pattern="*", most=3)
+    gauges = SeriesGauges(store, lambda: [STREAM], pattern="*", most=3)
     first = shown(gauges)
     assert len(first) == 2 * 3
     answer(client, 2, 2, *(f"t{n}" for n in range(50)))
@@ -159,7 +168,7 @@ def test_gauges_are_limited_in_number(client: redis.Redis, connect: Callable[...
 
 
 def test_a_scrape_costs_what_is_shown_and_not_what_is_there(
-    client: redis.Redis, connect: Callable[..., Connection]
+    client: redis.Redis, store: PageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Values are fetched of the series shown, not of every entry; streams without room for theirs are not asked."""
 
@@ -170,9 +179,11 @@ def test_a_scrape_costs_what_is_shown_and_not_what_is_there(
         asked.append(stream)
         return connect(stream)
 
+    connect = store.connect
+    monkeypatch.setattr(store, "connect", connected)
     asked: list[str] = []
     answer(client, 1, 900, "a", "b", "c")
-    gauges = SeriesGauges(connected, lambda: [STREAM, "second", "third"], pattern="*", most=3)
+    gauges = SeriesGauges(store, lambda: [STREAM, "second", "third"], pattern="*", most=3)
     before = commands("xrange"), commands("xrevrange")
     first = shown(gauges)
     assert len(first) == 2 * 3
@@ -185,24 +196,22 @@ def test_a_scrape_costs_what_is_shown_and_not_what_is_there(
     assert commands("xrevrange") - before[1] <= 6
 
 
-def test_a_series_that_was_last_seen_long_ago_is_found(client: redis.Redis, connect: Callable[..., Connection]) -> None:
+def test_a_series_that_was_last_seen_long_ago_is_found(client: redis.Redis, store: PageStore) -> None:
     """The first scrape goes back past newer entries of others; later ones keep what was seen."""
     answer(client, 1, 1, "room-1")
     answer(client, 2, 3000, "boiler")
-    gauges = SeriesGauges(connect, lambda: [STREAM], pattern="room-*", most=3)
+    gauges = SeriesGauges(store, lambda: [STREAM], pattern="room-*", most=3)
     first = shown(gauges)
     assert first[0].endswith(" 1.0")
     answer(client, 3001, 3100, "boiler")
     assert shown(gauges) == first
 
 
-def test_a_connection_kept_since_the_last_scrape_may_have_broken(
-    client: redis.Redis, connect: Callable[..., Connection]
-) -> None:
+def test_a_connection_kept_since_the_last_scrape_may_have_broken(client: redis.Redis, store: PageStore) -> None:
     """The server has closed it as idle, or was away meanwhile: the next scrape shows all series over a new one."""
     answer(client, 1, 1, "room-1")
     answer(client, 2, 3000, "boiler")
-    gauges = SeriesGauges(connect, lambda: [STREAM], pattern="room-*", most=3)
+    gauges = SeriesGauges(store, lambda: [STREAM], pattern="room-*", most=3)
     first = shown(gauges)
     assert len(first) == 2
     client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
@@ -211,8 +220,5 @@ def test_a_connection_kept_since_the_last_scrape_may_have_broken(
 
 def test_without_the_store_the_gauges_are_absent() -> None:
     """A scrape while Redis is away shows no series, and does not fail."""
-
-    def connect(stream: str) -> Connection:
-        raise StoreUnavailableError("away")
-
-    assert shown(SeriesGauges(connect, lambda: [STREAM], pattern="*", most=3)) == []
+    away = PageStore(parse_topology("redis://127.0.0.1:1"))
+    assert shown(SeriesGauges(away, lambda: [STREAM], pattern="*", most=3)) == []

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from streamlstm.common import WebSettings
-from streamlstm.daemon.http import make_pages, routes
+from streamlstm.daemon.http import make_pages
 from streamlstm.errors import StoreUnavailableError
 from streamlstm.store.resp.address import Address
+from streamlstm.store.resp.connection import Connection
 
 HOME = Address.parse("redis://nowhere?socket_timeout=20&socket_connect_timeout=10")
 
@@ -30,6 +30,10 @@ class Place:
         """It is counted."""
         self.doubts += 1
 
+    def connect(self, address: Address, name: str) -> Connection:
+        """To that one."""
+        return Connection(address, name=name)
+
 
 class Figures:
     """What is shown of a daemon."""
@@ -46,17 +50,24 @@ class Figures:
         return generate_latest(self.registry)
 
 
-def test_a_scrape_waits_for_less_than_a_forecast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who scrapes gives up after ten seconds, and then sees no metric at all; who asks for a forecast waits for it."""
-    asked: list[Address] = []
+class Silent(Place):
+    """A topology whose server says nothing."""
 
-    def connect(address: Address, _: Any) -> None:
-        asked.append(address)
+    def __init__(self) -> None:
+        super().__init__(HOME)
+        self.asked: list[Address] = []
+
+    def connect(self, address: Address, name: str) -> Connection:
+        """How long it was to be waited for is kept."""
+        del name
+        self.asked.append(address)
         raise StoreUnavailableError("it says nothing")
 
-    monkeypatch.setattr(routes, "PageConnection", connect)
+
+def test_a_scrape_waits_for_less_than_a_forecast() -> None:
+    """Who scrapes gives up after ten seconds, and then sees no metric at all; who asks for a forecast waits for it."""
     shown: Any = Figures()
-    place: Any = Place(HOME)
+    place: Any = Silent()
     nothing: Any = lambda *_: None  # noqa: E731
     pages = make_pages(
         WebSettings(series_metrics="*", page=False),
@@ -70,7 +81,7 @@ def test_a_scrape_waits_for_less_than_a_forecast(monkeypatch: pytest.MonkeyPatch
     assert b"streamlstm_series_actual{" not in pages.metrics()
     assert pages.forecast is not None
     assert pages.forecast("series=s").status == 503
-    scrape, forecast = asked
+    scrape, forecast = place.asked
     assert 2 * scrape.socket_timeout_s < 10
     assert 2 * scrape.connect_timeout_s < 10
     assert forecast == HOME

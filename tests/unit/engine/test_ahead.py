@@ -233,7 +233,9 @@ def test_one_step_ahead_the_interval_is_the_one_that_is_tracked() -> None:
     assert grows == "response"
     half = float(kept["low"][0] * kept["scale"][0]), float(kept["high"][0] * kept["scale"][0])
     assert low[0, 0] == np.float32(np.float64(said[0, 0]) - half[0])
-    assert high[0, 3] == np.float32(np.float64(said[0, 3]) + half[1] * growth(ahead, rows, said)[0, 3])
+    assert low[0, 3] == np.float32(np.float64(said[0, 3]) - half[0] * growth(ahead, rows, said)[0, 3])
+    assert half[1] < 0.0, "the walk has gone down, where the model does not follow it"
+    assert (high == said).all()
     widths = [one_step(ahead.format, rows, level) for level in (0.5, 0.8, 0.95, 0.99)]
     assert np.all(np.diff([float((width.low + width.high)[0]) for width in widths]) > 0)
 

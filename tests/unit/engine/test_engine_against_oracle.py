@@ -18,7 +18,7 @@ from streamlstm.models.model import Model
 from streamlstm.store.memory import MemoryServer, MemoryStore
 from streamlstm.store.record.columns import NO_EXTRAS, Extras
 from support import models
-from support.answering import MODELS, check, serve
+from support.answering import MODELS, check, check_batchings, serve
 from support.compare import assert_predictions_equal, assert_states_equal
 from support.oracle import Oracle
 from support.pump import pump
@@ -99,12 +99,7 @@ def test_idle_series_begin_anew_however_values_are_batched(name: str, missing: s
         for time, (_, fields) in zip(times, entries(seed, 120, features=len(model.spec.features), odd=0.2), strict=True)
     ]
     oracle = Oracle(model, missing, extras, idle_ms=4000).feed(traffic)
-    records = []
-    for batching in range(3):
-        server = serve(model, {"values": traffic}, seed=batching, missing=missing, idle_after_ms=4000, **asdict(extras))
-        check(server, "values", oracle, EngineSettings(**asdict(extras)))
-        records.append(server.stream("values").state)
-    assert records[0] == records[1] == records[2], "the scores in the records agree too"
+    check_batchings(model, traffic, oracle, extras, missing=missing, idle_after_ms=4000)
 
 
 @pytest.mark.parametrize("name", ["lstm", "two features", "one forecast of two features", "time", "breaks"])
@@ -122,21 +117,8 @@ def test_gaps_are_stepped_through_however_values_are_batched(
         for time, (_, fields) in zip(times, entries(seed, 120, features=len(model.spec.features), odd=0.2), strict=True)
     ]
     oracle = Oracle(model, missing, extras, idle_ms=20_000, gap_ms=1500, spacing_ms=700).feed(traffic)
-    records = []
-    for batching in range(3):
-        server = serve(
-            model,
-            {"values": traffic},
-            seed=batching,
-            missing=missing,
-            **asdict(extras),
-            reset_after_ms=20_000,
-            gap_after_ms=1500,
-            spacing_ms=700,
-        )
-        check(server, "values", oracle, EngineSettings(**asdict(extras)))
-        records.append(server.stream("values").state)
-    assert records[0] == records[1] == records[2], "the scores in the records agree too"
+    gaps = {"reset_after_ms": 20_000, "gap_after_ms": 1500, "spacing_ms": 700}
+    check_batchings(model, traffic, oracle, extras, missing=missing, **gaps)
 
 
 @pytest.mark.parametrize("missing", ["impute", "hold"])

@@ -6,7 +6,6 @@ import random
 import re
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlstm.common.settings import EngineSettings
 from streamlstm.engine.engine import Engine
 from streamlstm.engine.overflow import MOST_REJECTED
 from streamlstm.models.model import Model
-from streamlstm.store.memory import MemoryServer, MemoryStore
 from streamlstm.store.record.columns import NO_EXTRAS, Extras
 from support import odd_models
-from support.compare import assert_predictions_equal, assert_states_equal
+from support.answering import check, check_batchings, serve
 from support.daemons import run_daemon
 from support.oracle import Oracle
-from support.pump import pump
 from support.rounds import examples
-
-Entries = list[tuple[str, list[str]]]
 
 FAILING = {
     "lookup": (Model(odd_models.lookup()), "7", r"model failed on this value: Gather 'n/Gather': .*idx=7"),
@@ -35,23 +29,6 @@ FAILING = {
     "reshaping": (Model(odd_models.reshaping()), "101", r"model failed on this value: y has the shape \(2, 1, 1\)"),
 }
 GROWING = Model(odd_models.growing())
-
-
-def serve(model: Model, made: Entries, *, seed: int = 0, size: int | None = None, **options: object) -> MemoryServer:
-    """Answer entries of the stream `values`."""
-    server = MemoryServer()
-    for entry_id, fields in made:
-        server.add("values", entry_id, *fields)
-    pump(Engine(model, EngineSettings(**options)), MemoryStore(server), ["values"], seed=seed, size=size)  # type: ignore[arg-type]
-    return server
-
-
-def check(server: MemoryServer, oracle: Oracle, settings: EngineSettings | None = None) -> None:
-    """Hold what was answered against the oracle."""
-    held = server.stream("values")
-    assert_predictions_equal(list(zip(held.prediction_ids, held.predictions, strict=True)), oracle)
-    assert_states_equal(held.state, oracle, Engine(oracle.model, settings).format)
-    assert [(d.id.decode(), d.series.decode(), d.value.decode()) for d in held.dead] == oracle.dead
 
 
 @pytest.mark.parametrize("name", FAILING)
@@ -67,8 +44,8 @@ def test_only_the_value_a_model_fails_on_is_a_dead_letter(name: str, seed: int) 
         texts = [poison if rng.random() < 0.05 else str(rng.randint(1, 6)) for _ in series]
         made.append((f"{number}-0", [part for pair in zip(series, texts, strict=True) for part in pair]))
     made.append(("1000-0", ["hot", "2", "hot", poison, "hot", "3"]))
-    server = serve(model, made, seed=seed)
-    check(server, Oracle(model).feed(made))
+    server = serve(model, {"values": made}, seed=seed)
+    check(server, "values", Oracle(model).feed(made))
     letters = server.stream("values").dead
     assert {letter.kind for letter in letters} == {"model_failed"}
     for letter in letters:
@@ -80,9 +57,9 @@ def test_a_number_without_axes_is_an_answer_however_it_is_batched() -> None:
     model = Model(odd_models.scalar())
     made = [("1-0", ["a", "1", "b", "2"]), ("2-0", ["a", "101"]), ("3-0", ["a", "102", "b", "3", "a", "103", "a", "4"])]
     for size in (1, 2, 3):
-        server = serve(model, made, size=size)
+        server = serve(model, {"values": made}, size=size)
         assert server.stream("values").dead == []
-        check(server, Oracle(model).feed(made))
+        check(server, "values", Oracle(model).feed(made))
 
 
 def assert_matches(pattern: str, text: str) -> None:
@@ -95,13 +72,13 @@ def test_a_step_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("streamlstm.models.session.STEP_LIMIT_S", 0.1)
     model = Model(odd_models.endless())
     made = [("1-0", ["a", "1", "b", "200", "c", "3"]), ("2-0", ["b", "4", "a", "5"])]
-    server = serve(model, made, size=10)
+    server = serve(model, {"values": made}, size=10)
     held = server.stream("values")
     assert [fields[0::2] for fields in held.predictions] == [[b"a", b"c"], [b"b", b"a"]]
     [letter] = held.dead
     assert (letter.id, letter.series, letter.kind) == (b"1-0", b"b", "model_failed")
     assert "processor time" in letter.error
-    alone = serve(model, made, size=1)
+    alone = serve(model, {"values": made}, size=1)
     assert alone.stream("values").state == held.state
 
 
@@ -125,23 +102,18 @@ def test_a_state_that_overflowed_begins_anew(
         texts = [rng.choices(("1e9", "2", "nan", "0.5"), (5, 3, 0.4, 2))[0] for _ in series]
         fields = [part for pair in zip(series, texts, strict=True) for part in pair]
         made.append((f"{now}-0", ["!reset", rng.choice("ab*"), *fields] if rng.random() < 0.02 else fields))
-    options = {"missing": missing, **asdict(extras), "idle_after_ms": idle_ms}
+    options = {"missing": missing, "idle_after_ms": idle_ms}
     options |= {} if gap_ms is None else {"gap_after_ms": gap_ms, "spacing_ms": 1000}
     oracle = Oracle(GROWING, missing, extras, idle_ms=idle_ms, gap_ms=gap_ms).feed(made)
-    records = []
-    for batching in range(3):
-        server = serve(GROWING, made, seed=batching, **options)
-        check(server, oracle, EngineSettings(**asdict(extras)))
-        records.append(server.stream("values").state)
-    assert records[0] == records[1] == records[2], "the scores in the records agree too"
+    check_batchings(GROWING, made, oracle, extras, **options)
 
 
 def test_a_burst_of_absurd_values_costs_a_series_only_these() -> None:
     """The series goes on from the state before: only what fails from a state that nothing else fits begins anew."""
     lookup, poison, _ = FAILING["lookup"]
     made = [("1-0", ["a", "2"]), *((f"{n}-0", ["a", poison]) for n in range(2, 40)), ("50-0", ["a", "3"])]
-    server = serve(lookup, made)
-    check(server, Oracle(lookup).feed(made))
+    server = serve(lookup, {"values": made})
+    check(server, "values", Oracle(lookup).feed(made))
     row = Engine(lookup).format.decode_one(server.stream("values").state[b"a"])[None]
     assert Engine(lookup).format.header(row)["steps"][0] == 2, "it has not begun anew"
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlstm.common.settings import EngineSettings
 from streamlstm.store.record.columns import NO_EXTRAS, Extras
-from support.answering import MODELS, check, serve
+from support.answering import MODELS, check_batchings, serve
 from support.oracle import Oracle
 from support.rounds import examples
 from support.traffic import entries
@@ -30,21 +27,7 @@ def test_warm_values_are_stepped_and_not_answered_however_they_are_batched(
     oracle = Oracle(
         model, missing, extras, idle_ms=20_000, gap_ms=1500 if gaps else None, spacing_ms=700, max_series=15
     ).feed(traffic)
-    records = []
-    for batching in range(3):
-        server = serve(
-            model,
-            {"values": traffic},
-            seed=batching,
-            missing=missing,
-            **asdict(extras),
-            reset_after_ms=20_000,
-            max_series=15,
-            **gaps,
-        )
-        check(server, "values", oracle, EngineSettings(**asdict(extras)))
-        records.append(server.stream("values").state)
-    assert records[0] == records[1] == records[2], "the scores in the records agree too"
+    check_batchings(model, traffic, oracle, extras, missing=missing, reset_after_ms=20_000, max_series=15, **gaps)
 
 
 @pytest.mark.parametrize("missing", ["impute", "hold", "skip"])

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 import hiredis
 import pytest
 
-from streamlstm.errors import StoreError, StoreUnavailableError
+from streamlstm.daemon.http.page_store import PageStore
+from streamlstm.errors import StoreError, StoreNotNowError, StoreUnavailableError
 from streamlstm.store.resp.address import Address
 from streamlstm.store.resp.connection import Connection, pack
 from streamlstm.store.resp.topology import MOST_ASKED, parse_topology
@@ -143,6 +144,26 @@ def test_a_primary_that_has_no_role(reply: bytes, pretend: Pretend) -> None:
     watcher = pretend({b"SENTINEL": primary(b"127.0.0.1", str(home).encode())})
     with pytest.raises(StoreUnavailableError, match=rf":{home}/0 answered to ROLE with .*no answer to it"):
         parse_topology(f"redis+sentinel://127.0.0.1:{watcher}/m").home("values")
+
+
+def test_a_primary_that_has_become_a_replica_is_not_read_from(pretend: Pretend) -> None:
+    """It answers by what it has, so no connection to it is given; pages, which cannot know, ask who it is now."""
+    role = {who: b"*1\r\n" + bulk(who) for who in (b"master", b"slave")}
+    before, after = {b"ROLE": role[b"master"]}, {b"ROLE": role[b"slave"]}
+    homes = [str(pretend(said)).encode() for said in (before, after)]
+    named = {b"SENTINEL": primary(b"127.0.0.1", homes[0])}
+    topology = parse_topology(f"redis+sentinel://127.0.0.1:{pretend(named)}/m")
+    pages = PageStore(topology)
+    with pages.opened("values") as connection:
+        assert str(connection.address.port).encode() == homes[0]
+    old = topology.home("values")
+    named[b"SENTINEL"] = primary(b"127.0.0.1", homes[1])
+    before[b"ROLE"], after[b"ROLE"] = role[b"slave"], role[b"master"]
+    assert topology.home("values") == old, "nobody has said so yet"
+    with pages.opened("values") as connection:
+        assert str(connection.address.port).encode() == homes[1]
+    with pytest.raises(StoreNotNowError, match="is a slave, not the primary any more"):
+        topology.connect(old, "other")
 
 
 def test_a_map_of_thousands_of_nodes(pretend: Pretend) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from numpy.typing import NDArray
 
 import streamlstm
+from streamlstm.cli import explain, main
 from streamlstm.errors import ModelError
 from streamlstm.evaluation.served import serve
-from streamlstm.models import UNIVERSAL, Model, candidates_of, step_by_step
+from streamlstm.models import ARIMA, PARTS_IN_WORDS, TRAINED, UNIVERSAL, Model, candidates_of, step_by_step
 from streamlstm.tables import Series, TableOptions, read_table
 from streamlstm.training import TrainingOptions, train
 from streamlstm.training.blending import blend
@@ -143,6 +145,24 @@ def test_a_short_table_is_forecast_by_a_mean() -> None:
         assert left > 1e-3 or y[0, 0] == pytest.approx(mean, rel=1e-4)
     names = {row.name.partition(":")[0] for row in rows}
     assert {"universal", "corrected", "arima", "model", "last"} <= names
+
+
+def test_parts_are_called_by_words_that_stand_alone(tmp_path: Path) -> None:
+    """By `train`, `inspect` and `inspect --live` alike; none is called by the one before it."""
+    result, model = trained(seasonal())
+    assert result.blend is not None
+    path = tmp_path / "model.onnx"
+    path.write_bytes(result.model_bytes)
+    shown = CliRunner().invoke(main, ["inspect", str(path)], prog_name="streamlstm").stdout
+    for part in result.blend.names:
+        assert explain.WORDS[part if part == TRAINED else f"{part}: {part}"] == PARTS_IN_WORDS[part]
+        assert f"{PARTS_IN_WORDS[part]} 0." in shown
+        if part != ARIMA:  # `train` says which they are
+            assert (
+                f"{PARTS_IN_WORDS[part]} {model.spec.training['blend']['shares'][part]:.0%}" in result.blend.in_words()
+            )
+    told = [result.blend.in_words(), *PARTS_IN_WORDS.values(), *explain.WORDS.values()]
+    assert not {"this", "same", "it", "its"} & set(" ".join(told).split())
 
 
 def test_parts_that_do_not_say_what_they_say_alone_are_refused() -> None:

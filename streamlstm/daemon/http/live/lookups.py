@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from streamlstm.daemon.http.answer import HttpAnswer
+from streamlstm.daemon.http.page_store import Opened
 from streamlstm.errors import StoreError, UsageError
 from streamlstm.store import Answered, Keys, Recent, as_number, finite, number_at
 from streamlstm.store.resp import Connection, paired
@@ -36,12 +37,12 @@ class Lookups:
 
     def __init__(
         self,
-        connect: Callable[[str], Connection],
+        opened: Opened,
         anomaly_above: Callable[[], float],
         headers: Mapping[str, str],
     ) -> None:
         """`headers` are sent with each answer."""
-        self._connect, self._anomaly_above, self._headers = connect, anomaly_above, headers
+        self._opened, self._anomaly_above, self._headers = opened, anomaly_above, headers
         self._places = threading.BoundedSemaphore(AT_ONCE)
 
     def answer(self, path: str, stream: str, query: Mapping[str, str]) -> HttpAnswer:
@@ -50,11 +51,8 @@ class Lookups:
         if not self._places.acquire(blocking=False):
             return HttpAnswer.text(503, f"{AT_ONCE} such requests are being answered already", {"Retry-After": "1"})
         try:
-            connection = self._connect(stream)
-            try:
+            with self._opened(stream) as connection:
                 found = ask(connection, stream, query)
-            finally:
-                connection.close()
         except UsageError as error:
             return HttpAnswer.text(400, str(error))
         except StoreError as error:

@@ -18,8 +18,8 @@ from streamlstm.daemon.http.answer import HttpAnswer
 from streamlstm.daemon.http.live.events import event, follow
 from streamlstm.daemon.http.live.figures import Shown
 from streamlstm.daemon.http.live.lookups import Lookups, above
+from streamlstm.daemon.http.page_store import Opened
 from streamlstm.errors import StoreError
-from streamlstm.store.resp import Connection
 
 TICK_S = 0.2  # between two looks at the predictions
 FIGURES_EVERY = 5  # ticks
@@ -48,13 +48,13 @@ class LivePage:
 
     def __init__(
         self,
-        connect: Callable[[str], Connection],
+        opened: Opened,
         shown: Shown,
         *,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._connect, self._shown, self._pause = connect, shown, pause
-        self._lookups = Lookups(connect, shown.anomaly_above, _HEADERS)
+        self._opened, self._shown, self._pause = opened, shown, pause
+        self._lookups = Lookups(opened, shown.anomaly_above, _HEADERS)
         self._places = threading.BoundedSemaphore(MOST_WATCHERS)
 
     def answer(self, path: str, query: str) -> HttpAnswer | None:
@@ -103,14 +103,10 @@ class LivePage:
             while True:
                 yield []
         while True:
-            connection = None
             try:
-                connection = self._connect(stream)
-                yield from follow(connection, stream, series, above(self._shown.anomaly_above()))
+                with self._opened(stream) as connection:
+                    yield from follow(connection, stream, series, above(self._shown.anomaly_above()))
             except StoreError as error:
                 yield [event("trouble", {"message": str(error)})]
-            finally:
-                if connection is not None:
-                    connection.close()
             for _ in range(RETRY_TICKS):
                 yield []

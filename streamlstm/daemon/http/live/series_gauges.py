@@ -17,6 +17,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from streamlstm.daemon.http.page_store import PageStore
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.store import BACK_FIELDS, Answered, Recent, as_number, finite, number_at
 from streamlstm.store.resp import Connection
@@ -36,18 +37,16 @@ class _Stream:
 
     connection: Connection
     recent: Recent
-    columns: list[str]
+    columns: list[str] = field(default_factory=list)  # known with the first answer
     latest: dict[bytes, Answered] = field(default_factory=dict)
 
 
 class SeriesGauges(Collector):
     """A collector to register beside the metrics."""
 
-    def __init__(
-        self, connect: Callable[[str], Connection], streams: Callable[[], Sequence[str]], *, pattern: str, most: int
-    ) -> None:
+    def __init__(self, store: PageStore, streams: Callable[[], Sequence[str]], *, pattern: str, most: int) -> None:
         """`pattern` is a glob (`*`, `?`, `[seq]`) for names of series; of those the first `most` seen are shown."""
-        self._connect, self._names, self._pattern, self._most = connect, streams, pattern, most
+        self._store, self._names, self._pattern, self._most = store, streams, pattern, most
         self._streams: dict[str, _Stream] = {}
         self._lock = threading.Lock()  # two scrapes at once share the connections
 
@@ -72,11 +71,12 @@ class SeriesGauges(Collector):
         try:
             self._look()
         except StoreUnavailableError:
+            self._store.doubt()
             if not self._streams:
                 raise
             for name, stream in self._streams.items():
                 stream.connection.close()
-                stream.connection = self._connect(name)
+                stream.connection = self._store.connect(name)
                 stream.recent = Recent(stream.connection, name)
             self._look()
 
@@ -90,12 +90,11 @@ class SeriesGauges(Collector):
                 self._close(name)  # nothing of it could be shown
                 continue
             if stream is None:
-                connection = self._connect(name)
-                recent = Recent(connection, name)
-                stream = self._streams[name] = _Stream(connection, recent, recent.columns())
+                connection = self._store.connect(name)
+                stream = self._streams[name] = _Stream(connection, Recent(connection, name))
             answered = stream.recent.latest(self._choose(stream), BACK_FIELDS // len(names))
             stream.latest.update((item.series, item) for item in answered)
-            if answered:  # before the first answer they were not known
+            if answered:
                 stream.columns = stream.recent.columns()
 
     def _choose(self, stream: _Stream) -> Callable[[bytes], bool]:
