@@ -46,13 +46,7 @@ def answer(
     memory = rng.choice([1, 1 << 20])
     store, settings = MemoryStore(server), EngineSettings(max_series_memory_bytes=memory, **options)  # type: ignore[arg-type]
     engine = _opened(model, settings, store, every)
-    source = Source(
-        read=partial(store.read, "values"),
-        load=partial(store.load, "values"),
-        letters=partial(store.letters, "values", CORRECTIONS),
-        kept=partial(store.kept, "values") if every else None,
-        most_entries=limit,
-    )
+    source = _source(store, every, limit)
     cursor, losing = b"0-0", iter(lost)
     while True:
         store.send_read({"values": cursor}, next(sizes) or rng.randint(1, 30))
@@ -81,6 +75,16 @@ def answer(
         del held.ids[:gone], held.fields[:gone]
     assert engine.series("values") == len(server.stream("values").state)
     return server.stream("values")
+
+
+def _source(store: MemoryStore, every: int, limit: int) -> Source:
+    return Source(
+        read=partial(store.read, "values"),
+        load=partial(store.load, "values"),
+        letters=partial(store.letters, "values", CORRECTIONS),
+        kept=partial(store.kept, "values") if every else None,
+        most_entries=limit,
+    )
 
 
 def _opened(model: Model, settings: EngineSettings, store: MemoryStore, every: int) -> Engine:

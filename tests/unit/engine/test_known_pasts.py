@@ -99,6 +99,20 @@ def test_what_is_kept_aside_of_a_series_whose_idle_record_is_gone_is_put_right(r
     assert held.state == answer(MODEL, truth, idle_after_ms=1500).state
 
 
+@pytest.mark.parametrize("last", ["b", "a"])
+def test_a_late_value_of_longer_ago_than_idleness_is_makes_no_record(last: str) -> None:
+    """At its time it made one, that was removed since, or is to be; the next value begins anew with it and without."""
+    values = [(f"{n}00-0", ["b", str(n % 7)]) for n in range(20, 61)]
+    ending = [(f"{n}00-0", [last, "2"]) for n in (72, 73)]
+    late = answer(MODEL, [*values, ("7100-0", ["!late", "a 100-0 5"]), *ending], idle_after_ms=1500)
+    assert not late.dead
+    at_once = answer(MODEL, [("100-0", ["a", "5"]), *values, *ending], idle_after_ms=1500)
+    own = Oracle(MODEL, idle_ms=1500).feed([("100-0", ["a", "5"]), *values, *ending])
+    assert_states_equal(at_once.state, own, Engine(MODEL).format)
+    assert sorted(late.state) == ([b"a", b"b"] if last == "a" else [b"b"])
+    assert late.state.items() <= at_once.state.items()
+
+
 @pytest.mark.parametrize("late", ["a 5000-0 3", "zz 5000-0 3"])
 def test_a_refusal_for_what_was_before_a_silence_is_none_of_what_came_behind(late: str) -> None:
     """A late value that would join what is not known does not make the values behind it ones out of reach."""
