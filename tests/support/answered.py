@@ -29,13 +29,15 @@ def answer(
     lost: Sequence[int] = (),
     limit: int = MOST_ENTRIES,
     restarts: Container[bytes] | Mapping[bytes, int] = (),
+    swept: Container[bytes] = (),
     **options: object,
 ) -> MemoryStream:
     """What comes of entries, read in batches of random size or so many; some records are evicted between them.
 
     With records kept aside `every` so many entries, the input retains twice as many, and nothing else is remembered.
     Behind each batch in turn so many of the first entries are `lost`, and up to `limit` are read again. Behind some
-    entries another process goes on, which keeps records aside as often as these say, or as before.
+    entries another process goes on, which keeps records aside as often as these say, or as before. Behind those of
+    `swept` the series a is idle, and its record is removed.
     """
     rng, server = random.Random(seed), MemoryServer()
     sizes = itertools.chain(most, itertools.repeat(most[-1])) if isinstance(most, Sequence) else itertools.repeat(most)
@@ -44,13 +46,7 @@ def answer(
     memory = rng.choice([1, 1 << 20])
     store, settings = MemoryStore(server), EngineSettings(max_series_memory_bytes=memory, **options)  # type: ignore[arg-type]
     engine = _opened(model, settings, store, every)
-    source = Source(
-        read=partial(store.read, "values"),
-        load=partial(store.load, "values"),
-        letters=partial(store.letters, "values", CORRECTIONS),
-        kept=partial(store.kept, "values") if every else None,
-        most_entries=limit,
-    )
+    source = _source(store, every, limit)
     cursor, losing = b"0-0", iter(lost)
     while True:
         store.send_read({"values": cursor}, next(sizes) or rng.randint(1, 30))
@@ -69,6 +65,9 @@ def answer(
         if every and (gone := bisect_right(held.ids, EntryId.parse(cursor)) - 2 * every) > 0:
             del held.ids[:gone], held.fields[:gone]
             engine.known("values").forget(b"a")
+        if cursor in swept:
+            del held.state[b"a"]
+            engine.remove("values", [b"a"])
         if cursor in restarts:
             again = restarts[cursor] if isinstance(restarts, Mapping) else every
             engine = _opened(model, settings, store, again)
@@ -76,6 +75,16 @@ def answer(
         del held.ids[:gone], held.fields[:gone]
     assert engine.series("values") == len(server.stream("values").state)
     return server.stream("values")
+
+
+def _source(store: MemoryStore, every: int, limit: int) -> Source:
+    return Source(
+        read=partial(store.read, "values"),
+        load=partial(store.load, "values"),
+        letters=partial(store.letters, "values", CORRECTIONS),
+        kept=partial(store.kept, "values") if every else None,
+        most_entries=limit,
+    )
 
 
 def _opened(model: Model, settings: EngineSettings, store: MemoryStore, every: int) -> Engine:

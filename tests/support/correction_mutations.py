@@ -31,7 +31,7 @@ def corrections_not_stored(patch: Patch) -> None:
 
 def corrections_not_proved(patch: Patch) -> None:
     """A series is corrected whether or not its values lead to where it is."""
-    patch.setattr(Making, "_agree", lambda *_: True)
+    patch.setattr(streamlstm.daemon.replay.making, "agree", lambda *_: True)
 
 
 def any_past_taken_for_that_before_a_silence(patch: Patch) -> None:
@@ -46,7 +46,7 @@ def earlier_corrections_forgotten(patch: Patch) -> None:
         return {name: SeriesCourse(name, entries) for name, entries in past.courses.items()}
 
     patch.setattr(streamlstm.daemon.replay.making, "series_courses", as_they_came)
-    patch.setattr(Making, "_agree", lambda *_: True)
+    patch.setattr(streamlstm.daemon.replay.making, "agree", lambda *_: True)
 
 
 def corrections_read_too_far(patch: Patch) -> None:
@@ -58,7 +58,7 @@ def corrections_read_too_far(patch: Patch) -> None:
         making._base = EntryId.parse(entry.ids[0])
 
     patch.setattr(Making, "__init__", begin)
-    patch.setattr(Making, "_agree", lambda *_: True)
+    patch.setattr(streamlstm.daemon.replay.making, "agree", lambda *_: True)
 
 
 def corrections_made_past_values(patch: Patch) -> None:
@@ -95,7 +95,7 @@ def known_records_not_forgotten(patch: Patch) -> None:
 def moments_not_forgotten(patch: Patch) -> None:
     """What series were at some moment is begun with after a correction, without a look at what it leads to."""
     patch.setattr(Arena, "give_up_copies", lambda *_: None)
-    patch.setattr(Making, "_agree", lambda *_: True)
+    patch.setattr(streamlstm.daemon.replay.making, "agree", lambda *_: True)
 
 
 def challengers_not_corrected(patch: Patch) -> None:

@@ -13,13 +13,31 @@ from functools import cached_property
 from streamlstm.daemon.replay.corrections import Source, first_entry
 from streamlstm.engine import Again, Correction, Engine, Past, SeriesCourse
 from streamlstm.models import NEVER
+from streamlstm.store.record import idle_edge, time_of
 from streamlstm.store.resp import BEGINNING, EntryId
+
+
+def silences_count(engine: Engine) -> bool:
+    """Whether series begin anew after a long silence."""
+    limits = (engine.settings.idle_after_ms, engine.settings.reset_after_ms, engine.gaps.longest_ms)
+    return any(limit not in {None, NEVER} for limit in limits)
 
 
 def may_join(engine: Engine, *, is_late: bool) -> bool:
     """Whether a correction may leave a silence too short for its series to begin anew."""
-    limits = (engine.settings.idle_after_ms, engine.settings.reset_after_ms, engine.gaps.longest_ms)
-    return (is_late or not engine.restarts) and any(limit not in {None, NEVER} for limit in limits)
+    return (is_late or not engine.restarts) and silences_count(engine)
+
+
+def is_idle(engine: Engine, record: bytes, position: bytes) -> bool:
+    """Whether a record is of a series that has been idle for too long by an entry, so that it is removed some time."""
+    idle_ms = engine.settings.idle_after_ms
+    edge = None if idle_ms is None else idle_edge(position, idle_ms)
+    return edge is not None and time_of(record, edge) < edge
+
+
+def agree(engine: Engine, stored: bytes | None, was: bytes | None, position: bytes) -> bool:
+    """Whether a series is where its values lead by an entry; the record of one that is idle may be there or not."""
+    return stored == was or (stored is None and was is not None and is_idle(engine, was, position))
 
 
 class RetainedInput:

@@ -9,6 +9,11 @@ from streamlstm.engine import Correction, Known, SeriesCourse
 from streamlstm.store.resp import EntryId
 
 
+def at(way: Sequence[Known], place: EntryId) -> bytes | None:
+    """The record that a series has after an entry, on a way that tells it, or has it before any entry behind that."""
+    return [record for entry, record in way if entry <= place][-1]
+
+
 @dataclass
 class Event:
     """What one entry corrects of a series, or the leading ones."""
@@ -29,7 +34,7 @@ class Event:
     def at(self, place: EntryId) -> bytes | None:
         """That after an entry behind the first that is corrected, which was asked for to be told."""
         assert self.begin is not None, "it was stepped"
-        return [record for entry, record in (self.begin, *self.way) if entry <= place][-1]
+        return at((self.begin, *self.way), place)
 
     @property
     def first(self) -> EntryId:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
+from streamlstm.daemon.replay.beginnings import silences_count
 from streamlstm.daemon.replay.corrections import Source
 from streamlstm.daemon.replay.events import Event
 from streamlstm.engine import WINDOW, Engine, KeptAgain, Known, epoch_told
@@ -19,6 +20,7 @@ class KeptAside:
         self._base = EntryId.parse(engine.position(stream))
         self._of = dict[bytes, list[KeptRecord]]()  # the oldest first
         self._sure = set[int]()  # hashes whose records are of these states
+        self._may_begin_anew = silences_count(engine)
 
     def read(self, names: Iterable[bytes]) -> None:
         """Read what is kept of series, if that was not yet."""
@@ -35,9 +37,17 @@ class KeptAside:
 
     def before(self, name: bytes, entry: EntryId, *, are_sure: bool) -> list[Known]:
         """The records of a series from before an entry, in order; those that it is sure to have had, or the others."""
-        found = [one for one in self._of.get(name, ()) if (one.window in self._sure) == are_sure]
-        each = [(EntryId.parse(one.position), one.record or None) for one in found]
-        return [one for one in each if one[0] < entry]
+        return [one for one in self._known(name, are_sure=are_sure) if one[0] < entry]
+
+    def behind(self, name: bytes, entry: EntryId) -> list[Known]:
+        """The records that a series is sure to have had behind an entry, if it may have begun anew since.
+
+        Any past leads through a silence to its record of now; so these show what it was, where they lie before that.
+        """
+        if not self._may_begin_anew:
+            return []
+        each = self._known(name, are_sure=True)
+        return [one for one in each if entry <= one[0]]
 
     def first(self, name: bytes) -> EntryId | None:
         """Where the oldest record of a series is from."""
@@ -50,20 +60,29 @@ class KeptAside:
         each += [self._base] if self._window.every else []
         return [one for one in each if event.first <= one]
 
-    def again(self, events: Sequence[Event], leading: int, stored: Mapping[bytes, bytes]) -> list[KeptAgain]:
-        """What is to be kept of series that events correct, `leading` entries at once; `stored` are those of now."""
+    def again(
+        self, events: Sequence[Event], leading: int, stored: Mapping[bytes, bytes], changed: Container[bytes]
+    ) -> list[KeptAgain]:
+        """What is to be kept of series that events correct, `leading` entries at once; `stored` are those of now.
+
+        Of those that are not `changed` by that nothing else than what is kept already.
+        """
         made = list[KeptAgain]()
         if self._window.every:
-            each = dict.fromkeys(one.series for one in events)
+            each = dict.fromkeys(one.series for one in events if one.series in changed)
             made += [self._as_of_now(name, stored.get(name), entry=0) for name in each]
         for event in events:
             entry = event.entry if event.entry >= leading else 0
             for one in self._of.get(event.series, ()):
                 if event.first <= (place := EntryId.parse(one.position)):
                     made.append(KeptAgain(entry, event.series, one.window, one.position, event.at(place)))
-            if self._window.every and event.first <= self._base:
+            if self._window.every and event.first <= self._base and event.series in changed:
                 made.append(self._as_of_now(event.series, event.at(self._base), entry=entry))
         return made
+
+    def _known(self, name: bytes, *, are_sure: bool) -> list[Known]:
+        found = [one for one in self._of.get(name, ()) if (one.window in self._sure) == are_sure]
+        return [(EntryId.parse(one.position), one.record or None) for one in found]
 
     def _as_of_now(self, name: bytes, record: bytes | None, *, entry: int) -> KeptAgain:
         is_kept = any(one.window == self._window.hash for one in self._of.get(name, ()))

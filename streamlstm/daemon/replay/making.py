@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 from streamlstm.daemon.replay.asking import Asking
-from streamlstm.daemon.replay.beginnings import RetainedInput, begun_anew, is_whole, may_join
+from streamlstm.daemon.replay.beginnings import RetainedInput, agree, begun_anew, is_idle, is_whole, may_join
 from streamlstm.daemon.replay.corrections import (
     MOST_ITEMS,
     Source,
@@ -24,7 +24,7 @@ from streamlstm.daemon.replay.corrections import (
     read_past,
     series_courses,
 )
-from streamlstm.daemon.replay.events import Event, Series
+from streamlstm.daemon.replay.events import Event, Series, at
 from streamlstm.daemon.replay.kept_aside import KeptAside
 from streamlstm.daemon.replay.missing_values import WHY, without_past
 from streamlstm.daemon.replay.reach import Reach
@@ -40,7 +40,7 @@ from streamlstm.engine import (
     corrections_in,
     read_correction,
 )
-from streamlstm.store.record import idle_edge, steps_of, time_of
+from streamlstm.store.record import steps_of
 from streamlstm.store.resp import EntryId
 
 AT_ONCE = 8  # entries that correct a series, whose courses are stepped beside each other
@@ -75,6 +75,7 @@ class Making:
         self._retained = RetainedInput(engine, entries.stream, source)
         self._asked: dict[int, Correction] = {}  # by item; those that may yet be made
         self._series: dict[bytes, Series] = {}
+        self._agreeing = set[bytes]()  # series that were led to where they are, whether that proves their past or not
 
     def run(self) -> Parsed:
         """Say of each item what becomes of it, give the engine the records to go on from; what is to be stepped."""
@@ -182,13 +183,13 @@ class Making:
         for name, entry in first.items():
             if name in stored and entry > self._base:  # nothing before these entries is touched
                 self._series[name] = Series(SeriesCourse(name), [(self._base, stored[name])])
+        self._aside.read(first)
         known = {name: self._known.before(name, entry) for name, entry in first.items()}
         self._try_all(stored, known, is_sure=False)
         self._try_moments(stored, first)
         names = [name for name in first if name not in self._series]
         for name in names:
             self._known.drop(name, first[name])
-        self._aside.read(first)
         for are_sure in (True, False):
             kept = {name: self._aside.before(name, first[name], are_sure=are_sure) for name in names}
             self._try_all(stored, kept, is_sure=are_sure)
@@ -244,7 +245,7 @@ class Making:
         self._reach.end(is_whole=was_read)
         self._is_too_much = self._is_too_much or not was_read
         if was_read:
-            self._reach.learn([name for name in names if name not in self._series], stored)
+            self._reach.learn([name for name in names if name not in self._agreeing], stored)
 
     def _refuse_what_is_left(self, stored: Mapping[bytes, bytes]) -> None:
         """Refuse what cannot be made of the first entry, which is alone now."""
@@ -294,12 +295,20 @@ class Making:
         if late and not is_whole(past, after.values(), self._engine.answered(self._stream)):
             lacking = {name: edges[name] for name in late if self._may_lack(name, chosen[name][0], is_sure=is_sure)}
             unsure = begun_anew(self._again, courses, lacking, stored)
-        pairs = zip(chosen, before, strict=True)
-        was = self._again.after([(way[-1][1], courses[name].between(edges[name], self._base)) for name, way in pairs])
-        for name, *ways in zip(chosen, before, was, strict=True):
+        aside = [self._aside.behind(name, firsts[name]) for name in chosen]
+        pairs, places = zip(chosen, before, strict=True), zip(chosen, aside, strict=True)
+        was = self._again.after(
+            [(way[-1][1], courses[name].between(edges[name], self._base)) for name, way in pairs],
+            [courses[name].counts_between(edges[name], [entry for entry, _ in kept]) for name, kept in places],
+        )
+        for name, kept, *ways in zip(chosen, aside, before, was, strict=True):
             now = ways[1][-1][1]
-            if name not in unsure and self._agree(stored.get(name), now):
-                known = [chosen[name], *ways[0][:-1], (edges[name], ways[0][-1][1]), *ways[1][:-1], (self._base, now)]
+            if not agree(self._engine, stored.get(name), now, self._own):
+                continue
+            self._agreeing.add(name)
+            on_the_way = [(edges[name], ways[0][-1][1]), *ways[1][:-1]]
+            if name not in unsure and all(at(on_the_way, entry) == record for entry, record in kept):
+                known = [chosen[name], *ways[0][:-1], *on_the_way, (self._base, now)]
                 self._series[name] = Series(courses[name], known)
         return True
 
@@ -362,21 +371,22 @@ class Making:
         beginning = [
             name
             for name, record in made.items()
-            if record is not None and name not in stored and not self._is_idle(record)
+            if record is not None and name not in stored and not is_idle(self._engine, record, self._own)
         ]
         room = max(0, engine.settings.max_series - engine.series(self._stream))
-        if len(beginning) > room:
+        beginning, beyond = beginning[:room], set(beginning[room:])
+        if beyond:
             limit = f"{engine.settings.max_series} (--max-series)"
-            beyond = set(beginning[room:])
             why = f"the series would begin, and the stream has reached its limit of {limit}"
             self._refuse(lambda one: one.series in beyond, why)
-            beginning = beginning[:room]
         allowed = stored.keys() | set(beginning)
         changed = {name: record for name, record in made.items() if name in allowed}
         among = [one for one in events if one.entry >= self._leading]
         changed |= {one.series: stored[one.series] for one in among if one.series not in made}
         self._entries.restarts = {one.item: (one.series, one.record) for one in among}
-        kept = self._aside.again([one for one in events if one.series in changed], self._leading, stored)
+        # A series that is idle has no record, and may have some that are kept aside.
+        done = [one for one in events if one.series not in beyond]
+        kept = self._aside.again(done, self._leading, stored, changed.keys())
         engine.correct(self._stream, changed, len(beginning), kept)
 
     def _stored(self, names: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -385,12 +395,3 @@ class Making:
         unknown = [name for name, record in found.items() if record is None]
         found |= zip(unknown, self._source.load(unknown) if unknown else (), strict=True)
         return {name: record for name, record in found.items() if record is not None}
-
-    def _agree(self, stored: bytes | None, was: bytes | None) -> bool:
-        """Whether a series is where its values lead; the record of one that is idle may be there or not."""
-        return stored == was or (stored is None and was is not None and self._is_idle(was))
-
-    def _is_idle(self, record: bytes) -> bool:
-        idle_ms = self._engine.settings.idle_after_ms
-        edge = None if idle_ms is None else idle_edge(self._own, idle_ms)
-        return edge is not None and time_of(record, edge) < edge

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from streamlstm.daemon.replay.beginnings import begun_anew, is_whole
+from streamlstm.daemon.replay.beginnings import agree, begun_anew, is_whole
 from streamlstm.daemon.replay.corrections import Source, read_past, series_courses
 from streamlstm.engine import CORRECTIONS, Again, Engine, Known
 from streamlstm.errors import NoSeriesError, StoreError
@@ -83,20 +83,23 @@ class PastRecords:
         then = again.after([(None, courses[name].between(begin, end)) for name in names])
         pairs = zip(names, then, strict=True)
         now = again.after([(way[-1][1], courses[name].between(end, edge)) for name, way in pairs])
-        if _there(names, now) != stored:
+        ends = zip(names, now, strict=True)
+        if not all(agree(self._engine, stored.get(name), way[-1][1], meta.position) for name, way in ends):
             raise StoreError(
                 f"what {stream!r} retains of {_listed(names)} does not lead to the states of now (the beginning was "
                 "trimmed, states came from elsewhere, or `serve` has other options), so what they were is not known"
             )
+        records = _there(names, then)
         is_sure = meta.epoch == 0 and is_whole(past, [begun], meta.answered)
         anew = set() if is_sure else begun_anew(again, courses, dict.fromkeys(stored, end), stored)
+        if not is_sure:  # who has no record of now, after a reset or as idle, has none that shows its past
+            anew |= records.keys() - stored.keys()
         if anew:
             listed = _listed([name for name in names if name in anew])
             raise StoreError(
                 f"{listed} began anew after {end} (a reset, or a long silence), and entries of {stream!r} from before "
                 "that may be gone, or states came from elsewhere, so what was before is not known"
             )
-        records = _there(names, then)
         missing = [name for name in names if name not in records]
         if missing:
             raise NoSeriesError(f"the stream {stream!r} had no {_listed(missing)} at {end}")

@@ -145,3 +145,50 @@ def test_a_full_server_says_what_to_do(run: Run, client: redis.Redis, daemon: Se
         assert b"raise its maxmemory, or delete what is not needed" in done.stderr
         assert b"HMGET" not in done.stderr
         assert b"the same commit" not in done.stderr
+
+
+def test_what_was_before_the_last_reset_is_known_of_a_whole_stream_alone(
+    run: Run, client: redis.Redis, daemon: Serving
+) -> None:
+    """A series that has no value since its reset has no state of now for its past to lead to."""
+    made = [(f"{n}-0", ["a", str(n % 7), "b", "1"] if n < 30 else ["b", "1"]) for n in range(1, 41)]
+    made[29] = ("30-0", ["!reset", "a"])
+    add(client, made[:20])
+    wait_for_position(client, "values", "20-0")
+    then = client.hget(KEYS.state, "a")
+    add(client, made[20:])
+    wait_for_position(client, "values", "40-0")
+    fork = ("state", "fork", "values", "--series", "a", "--to", "20-0", "--as")
+    assert run(*fork, "what-if").returncode == 0
+    assert client.hget(Keys("what-if").state, "a") == then
+    client.xtrim("values", minid="10-0", approximate=False)
+    for refused in (run(*fork, "other"), run("state", "rewind", "values", "--series", "a", "--to", "20-0")):
+        assert refused.returncode == 1
+        assert b"'a' began anew after 20-0 (a reset, or a long silence)" in refused.stderr
+    assert client.hget(KEYS.state, "a") is None
+
+
+def test_the_past_of_a_series_whose_idle_record_is_gone_is_known(
+    run: Run, client: redis.Redis, tmp_path: Path, redis_url: str
+) -> None:
+    """What `--idle-after` takes away is not what its values lead to no more."""
+    (tmp_path / "model.onnx").write_bytes(models.lstm(6))
+    rule = ("--idle-after", "1s")
+    daemon = serve(tmp_path, tmp_path / "model.onnx", "--redis", redis_url, *rule)
+    daemon.ready()
+    add(client, [(f"{n}-0", ["a", str(n % 7), "b", "1"]) for n in range(1, 21)])
+    wait_for_position(client, "values", "20-0")
+    then = client.hget(KEYS.state, "a")
+    number = 5000
+    while client.hexists(KEYS.state, "a"):
+        number += 1
+        add(client, [(f"{number}-0", ["b", "1"])])
+        wait_for_position(client, "values", f"{number}-0")
+    daemon.kill()
+    past = ("--series", "a", "--to", "20-0", *rule)
+    forked = run("state", "fork", "values", *past, "--as", "what-if")
+    assert forked.returncode == 0, forked.stderr
+    assert client.hget(Keys("what-if").state, "a") == then
+    put_back = run("state", "rewind", "values", *past)
+    assert put_back.returncode == 0, put_back.stderr
+    assert client.hget(KEYS.state, "a") == then

@@ -69,6 +69,61 @@ def test_a_late_value_that_joins_what_a_silence_parted_takes_all_that_came_since
     assert held.state == answer(MODEL, sorted(parts, key=lambda one: int(one[0][:-2])), reset_after_ms=1500).state
 
 
+@pytest.mark.parametrize(("lost", "refused"), [(0, []), (3, [b"a 900-0 9"])])
+def test_a_correction_makes_nothing_kept_aside_of_a_past_that_is_not_known(lost: int, refused: list[bytes]) -> None:
+    """Any past leads through a silence to the record of now, but not to one kept aside from before that silence."""
+    rising = [*range(100, 1001, 100)], [*range(1100, 2601, 100)], [*range(2700, 3501, 100)]
+    values = [(f"{n}-0", ["a" if n <= 1000 or n >= 2700 else "b", str(n % 7)]) for each in rising for n in each]
+    asked = [("3600-0", ["!correct", "a 900-0 9"]), ("3700-0", ["!late", "a 2350-0 3"])]
+    sizes = [1] * 22 + [13, 1]
+    traffic = [*values, *asked, ("3800-0", ["a", "2"])]
+    held = answer(
+        MODEL, traffic, most=sizes, every=20, lost=[0] * 22 + [lost], restarts={b"3600-0"}, reset_after_ms=1500
+    )
+    assert [letter.value for letter in held.dead] == refused
+    truth = [(entry, ["a", "9"] if entry == "900-0" and not refused else fields) for entry, fields in values]
+    truth = sorted([*truth, ("2350-0", ["a", "3"]), traffic[-1]], key=lambda one: int(one[0][:-2]))
+    assert held.state == answer(MODEL, truth, reset_after_ms=1500).state
+
+
+@pytest.mark.parametrize("restarts", [(), (b"5600-1",)])
+def test_what_is_kept_aside_of_a_series_whose_idle_record_is_gone_is_put_right(restarts: tuple[bytes, ...]) -> None:
+    """A late value may join it to now once more, and that begins with what is kept."""
+    values = [(f"{n}-0", ["b", "1", "a", str(n % 7)] if n <= 4000 else ["b", "1"]) for n in range(100, 5601, 100)]
+    asked = [("5600-1", ["!correct", "a 2500-0 9"]), ("5700-0", ["!late", "a 5050-0 3"])]
+    traffic = [*values, *asked, ("5800-0", ["a", "2"])]
+    held = answer(MODEL, traffic, most=1, every=30, swept={b"5600-0"}, restarts=restarts, idle_after_ms=1500)
+    assert not held.dead
+    right = [(entry, [*fields[:3], "9"] if entry == "2500-0" else fields) for entry, fields in values]
+    truth = sorted([*right, ("5050-0", ["a", "3"]), traffic[-1]], key=lambda one: int(one[0][:-2]))
+    assert held.state == answer(MODEL, truth, idle_after_ms=1500).state
+
+
+@pytest.mark.parametrize("last", ["b", "a"])
+def test_a_late_value_of_longer_ago_than_idleness_is_makes_no_record(last: str) -> None:
+    """At its time it made one, that was removed since, or is to be; the next value begins anew with it and without."""
+    values = [(f"{n}00-0", ["b", str(n % 7)]) for n in range(20, 61)]
+    ending = [(f"{n}00-0", [last, "2"]) for n in (72, 73)]
+    late = answer(MODEL, [*values, ("7100-0", ["!late", "a 100-0 5"]), *ending], idle_after_ms=1500)
+    assert not late.dead
+    at_once = answer(MODEL, [("100-0", ["a", "5"]), *values, *ending], idle_after_ms=1500)
+    own = Oracle(MODEL, idle_ms=1500).feed([("100-0", ["a", "5"]), *values, *ending])
+    assert_states_equal(at_once.state, own, Engine(MODEL).format)
+    assert sorted(late.state) == ([b"a", b"b"] if last == "a" else [b"b"])
+    assert late.state.items() <= at_once.state.items()
+
+
+@pytest.mark.parametrize("late", ["a 5000-0 3", "zz 5000-0 3"])
+def test_a_refusal_for_what_was_before_a_silence_is_none_of_what_came_behind(late: str) -> None:
+    """A late value that would join what is not known does not make the values behind it ones out of reach."""
+    values = [(f"{n}-0", ["a", str(n % 7)]) for n in (*range(100, 4001, 100), *range(6000, 7901, 100))]
+    traffic = [*values, ("8000-0", ["!late", late]), ("8100-0", ["!correct", "a 7000-0 9"]), ("8200-0", ["a", "2"])]
+    held = answer(MODEL, traffic, most=[len(values), 1], lost=[20], reset_after_ms=1500)
+    assert [letter.value for letter in held.dead] == [late.encode()]
+    truth = [(entry, ["a", "9"] if entry == "7000-0" else fields) for entry, fields in values]
+    assert held.state == answer(MODEL, [*truth, traffic[-1]], reset_after_ms=1500).state
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_series_that_is_loaded_again_is_kept_aside_once_a_window(seed: int) -> None:
     """Of each there is a record from before any value of the last window, though it left memory in the midst of it."""
