@@ -5,6 +5,7 @@ How many pods there are, how many may be too many or too few, and what they are 
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
@@ -76,14 +77,15 @@ class Pod:
 
     def ask(self, probe: dict[str, Any]) -> tuple[int, str]:
         """Status (0: no answer) and text of a probe's page."""
+        path = probe["httpGet"]["path"]
         try:
-            path = probe["httpGet"]["path"]
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=30) as answer:
+            try:
+                answer = urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=30)
+            except urllib.error.HTTPError as error:
+                answer = error
+            with answer:
                 return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-        except OSError:
+        except (OSError, http.client.HTTPException):  # the last: it ended in the midst of its answer
             return 0, ""
 
     def end(self) -> None:
