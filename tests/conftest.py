@@ -15,6 +15,7 @@ from hypothesis import settings
 from streamlstm.common import masking
 from support.forked import Loaded
 from support.server import Server, binaries
+from support.smaller import SMALLER
 
 if TYPE_CHECKING:
     from support.scheduling import Mixed
@@ -76,6 +77,13 @@ def forgotten_secrets() -> Iterator[None]:
     """What one test's passwords were is not hidden in the next one's messages."""
     yield
     masking._known.clear()
+
+
+@pytest.fixture
+def smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings in this process measure and check less besides, as those of forked ones do."""
+    for name, value in SMALLER.items():
+        monkeypatch.setattr(name, value)
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def import_keras(
     from streamlstm.models.importers.keras import read_keras_file
 
     file = read_keras_file(model, max_bytes=max_bytes)  # before torch, which takes longer than a bad file does
-    from streamlstm.models import METADATA_KEY, ModelSpec
+    from streamlstm.models.graph import spec_of
     from streamlstm.models.importers.keras import convert
 
     made = convert(
@@ -85,7 +85,7 @@ def import_keras(
     )
     data = made.SerializeToString(deterministic=True)
     write_whole(output, data)
-    spec = ModelSpec.from_json(next(entry.value for entry in made.metadata_props if entry.key == METADATA_KEY))
+    spec = spec_of(made)
     _note_one_step(spec)
     note_unscored(spec)
     if not file.names_modules:

@@ -139,8 +139,8 @@ def _ratios(held_out: Float64, learnt: Float64, level: float, *, calibrated: boo
 
 def _ratio(parts: Sequence[Float64], level: float) -> float:
     """Of the scores of each part the quantile, its logarithm weighed by how many are independent."""
-    found = [(float(np.quantile(part, level)), _independent(part, level)) for part in parts if len(part) >= FEWEST]
-    found = [(quantile, count) for quantile, count in found if quantile > 0]
+    quantiles = [(part, float(np.quantile(part, level))) for part in parts if len(part) >= FEWEST]
+    found = [(quantile, _independent(part, quantile)) for part, quantile in quantiles if quantile > 0]
     if len(parts[0]) < FEWEST or not found:
         return math.nan
     count = sum(count for _, count in found)
@@ -151,15 +151,15 @@ def _ratio(parts: Sequence[Float64], level: float) -> float:
 def _first_ratio(scores: Float64, level: float) -> float:
     if len(scores) < FEWEST:
         return math.nan
-    count = max(_independent(scores, level), 1.0 / (1 - level) - 1)
+    count = max(_independent(scores, float(np.quantile(scores, level))), 1.0 / (1 - level) - 1)
     share = min(1.0, math.ceil((count + 1) * level - 1e-9) / count)
     quantile = float(np.quantile(scores, share, method="higher"))
     return _believed(quantile, count, level, FIRST_WIDER, FIRST_NARROWER)
 
 
-def _independent(scores: Float64, level: float) -> float:
-    """How many scores that are independent say as much."""
-    outside = scores > np.quantile(scores, level)
+def _independent(scores: Float64, quantile: float) -> float:
+    """How many scores that are independent say as much of their quantile."""
+    outside = scores > quantile
     return len(scores) / correlation_time(outside.astype(np.float64))
 
 

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from support.paths import ROOT
+from support.smaller import SMALLER
 
 # What commands load when they run; torch and onnx only by those that name it. Whatever is not there is not loaded.
 LIGHT = (
@@ -39,7 +40,7 @@ LIGHT = (
 )
 HEAVY = (
     *("torch", "onnx", "pyarrow.parquet", "h5py", "streamlstm.cli.import_keras", "streamlstm.cli.import_onnx"),
-    *("streamlstm.cli.compact", "streamlstm.cli.train", "streamlstm.training"),
+    *("streamlstm.cli.compact", "streamlstm.cli.train", "streamlstm.evaluation.widths", "streamlstm.training.pipeline"),
     "streamlstm.models.importers.keras.importer",
 )
 HEAVY_COMMANDS = {"train", "import-keras", "import-onnx", "compact", "retrain"}
@@ -120,10 +121,10 @@ class Forked(subprocess.Popen[Any]):
     ) -> None:
         """`heavy`: with torch and onnx loaded; `limits`: pairs of a resource and its bounds, soft and hard.
 
-        `constants` of the program, by their dotted names, are others there.
+        `constants` of the program, by their dotted names, are others there; so are those of `smaller` where it trains.
         """
-        self._constants = dict(constants or {})
         self._heavy = heavy or bool(HEAVY_COMMANDS & set(arguments[:1]))
+        self._constants = {**(SMALLER if self._heavy else {}), **(constants or {})}
         self._limits = [*((which, resource.getrlimit(which)) for which in LIMITS), *limits]
         super().__init__(arguments, env=dict(env), **options)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from support.forked import END, HEAVY_COMMANDS, Loaded
+from support.smaller import SMALLER
 
 PATIENCE_S = 60.0  # with forks that end after the shell
 # What the shell starts: it hands on its arguments, environment, directory, input and outputs, then its signals, and
@@ -95,10 +96,12 @@ def _fork_for(caller: socket.socket) -> None:
             if not part:  # killed before it had said what it wants
                 return
             data += part
-        told: dict[str, Any] = json.loads(data) | {"limits": [], "constants": {}}
+        asked: dict[str, Any] = json.loads(data)
+        heavy = bool(HEAVY_COMMANDS & set(asked["arguments"][:1]))
+        told = asked | {"limits": [], "constants": SMALLER if heavy else {}}
         # What has loaded the program is shared with the other tests, whatever a shell has put before its path.
         ours = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        loaded = Loaded.of(told["environment"] | ours, heavy=bool(HEAVY_COMMANDS & set(told["arguments"][:1])))
+        loaded = Loaded.of(told["environment"] | ours, heavy=heavy)
         ended, telling = os.pipe()
         try:
             pid = loaded.fork(told, [*descriptors, telling])

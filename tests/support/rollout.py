@@ -5,10 +5,11 @@ How many pods there are, how many may be too many or too few, and what they are 
 
 from __future__ import annotations
 
+import http.client
+import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -20,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from support import forked
 from support.paths import ROOT
 
 MANIFEST = ROOT / "deploy" / "kubernetes" / "base" / "deployment.yaml"
@@ -58,8 +60,7 @@ class Pod:
         self.model, self.restarts = model, 0
         self._port = _free_port()
         self._log = directory / f"{name}.log"
-        self._command = [sys.executable, "-m", "streamlstm", "serve", str(model), "--http", f"127.0.0.1:{self._port}"]
-        self._command += arguments
+        self._arguments = ["serve", str(model), "--http", f"127.0.0.1:{self._port}", *arguments]
         self._directory = directory
         self.process = self._start()
         self._up = False  # its startup probe has succeeded once
@@ -76,14 +77,15 @@ class Pod:
 
     def ask(self, probe: dict[str, Any]) -> tuple[int, str]:
         """Status (0: no answer) and text of a probe's page."""
+        path = probe["httpGet"]["path"]
         try:
-            path = probe["httpGet"]["path"]
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=30) as answer:
+            try:
+                answer = urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=30)
+            except urllib.error.HTTPError as error:
+                answer = error
+            with answer:
                 return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-        except OSError:
+        except (OSError, http.client.HTTPException):  # the last: it ended in the midst of its answer
             return 0, ""
 
     def end(self) -> None:
@@ -98,7 +100,9 @@ class Pod:
 
     def _start(self) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:
-            return subprocess.Popen(self._command, cwd=self._directory, stdout=subprocess.DEVNULL, stderr=log)
+            return forked.begin(
+                self._arguments, cwd=self._directory, env=os.environ, stdout=subprocess.DEVNULL, stderr=log
+            )
 
 
 class Deployment:

@@ -202,6 +202,11 @@ class Graph:
         self._initializers = [tensor for tensor in self._initializers if tensor.name in used]
 
 
+def spec_of(model: onnx.ModelProto) -> ModelSpec:
+    """What a step model says of itself; StopIteration of any other."""
+    return ModelSpec.from_json(next(entry.value for entry in model.metadata_props if entry.key == METADATA_KEY))
+
+
 def needed(nodes: Sequence[onnx.NodeProto], wanted: set[str]) -> tuple[list[onnx.NodeProto], set[str]]:
     """The nodes, in their order, that tensors depend on, and the names of all tensors they and these use."""
     kept, used = [], set(wanted)

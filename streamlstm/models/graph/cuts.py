@@ -32,6 +32,7 @@ class _Seams:
         self._model.CopyFrom(model)
         graph = self._model.graph
         self._nodes = list(graph.node)
+        self._makers = {name: node for node in self._nodes for name in node.output}
         self._kept = {output.name for output in graph.output}
         self._whole = {
             tensor.name: tensor for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.INT64
@@ -59,6 +60,7 @@ class _Seams:
                     break
                 place += size
         self._nodes, _ = needed(self._nodes, self._kept)
+        self._makers = {name: node for node in self._nodes for name in node.output}
 
     def merge_cut(self) -> bool:
         """One cut of a piece that only it uses, into the cut that gave the piece; whether there was one."""
@@ -71,7 +73,9 @@ class _Seams:
                 del former.output[:]
                 former.output.extend(outputs)
                 former.input[1] = self._constant(node.name, sizes)
-                self._nodes.remove(node)
+                del self._makers[node.input[0]]
+                self._makers |= dict.fromkeys(node.output, former)
+                self._remove(node)
                 return True
         return False
 
@@ -81,10 +85,11 @@ class _Seams:
             for place, name in enumerate(node.input):
                 former = self._maker(name)
                 if former is not None and self._same_axis(node, former) and self._only(node, name):
+                    del self._makers[name]
                     inputs = [*node.input[:place], *former.input, *node.input[place + 1 :]]
                     del node.input[:]
                     node.input.extend(inputs)
-                    self._nodes.remove(former)
+                    self._remove(former)
                     return True
         return False
 
@@ -113,15 +118,24 @@ class _Seams:
         ]
 
     def _maker(self, name: str) -> onnx.NodeProto | None:
-        return next((node for node in self._nodes if name in node.output), None)
+        return self._makers.get(name)
 
     def _only(self, node: onnx.NodeProto, name: str) -> bool:
         """Whether nothing but this one place uses a tensor."""
-        users = [other for other in self._nodes if name in names_used(other)]
-        return name not in self._kept and users == [node] and list(node.input).count(name) == 1
+        if name in self._kept or list(node.input).count(name) != 1:
+            return False
+        return all(other is node or name not in names_used(other) for other in self._nodes)
 
     def _same_axis(self, node: onnx.NodeProto, former: onnx.NodeProto) -> bool:
-        return former.op_type == node.op_type and former in self._of(node.op_type) and _axis(former) == _axis(node)
+        return (
+            former.op_type == node.op_type
+            and any(former is one for one in self._of(node.op_type))
+            and _axis(former) == _axis(node)
+        )
+
+    def _remove(self, node: onnx.NodeProto) -> None:
+        """Leave it out; `list.remove` would compare all that nodes contain."""
+        self._nodes = [one for one in self._nodes if one is not node]
 
     def _pieces(self, name: str, axis: int) -> list[tuple[str, int]]:
         """The pieces of a tensor that have names of their own, and how long each is; none where it has no pieces."""
@@ -135,7 +149,8 @@ class _Seams:
     def _leave_out(self, node: onnx.NodeProto, same: str) -> None:
         """A node whose tensor is another."""
         if node.output[0] not in self._kept:
-            self._nodes.remove(node)
+            self._remove(node)
+            del self._makers[node.output[0]]
             _rename(self._nodes, node.output[0], same)
 
     def _numbers(self, name: str) -> list[int]:
@@ -154,7 +169,8 @@ def _axis(node: onnx.NodeProto) -> int:
 def _rename(nodes: Sequence[onnx.NodeProto], name: str, other: str) -> None:
     """Whoever uses a tensor uses another, inner graphs too."""
     for node in nodes:
-        node.input[:] = [other if given == name else given for given in node.input]
+        if name in node.input:
+            node.input[:] = [other if given == name else given for given in node.input]
         for attribute in node.attribute:
             for inner in inner_graphs(attribute):
                 _rename(inner.node, name, other)

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from streamlstm.models import ARIMA, CORRECTED, PARTS_IN_WORDS, TRAINED, UNIVERSAL, Model
+from streamlstm.models import ARIMA, CORRECTED, PARTS_IN_WORDS, TRAINED, UNIVERSAL
 from streamlstm.tables import Series
 from streamlstm.training.blending.ahead import Ahead, Earlier, find_ahead, season_ahead
 from streamlstm.training.blending.arimas import COMMON_SEASONS, Arimas, fit_arimas
-from streamlstm.training.blending.correction import corrected_universal
+from streamlstm.training.blending.correction import loaded_corrected_universal
 from streamlstm.training.blending.shares import OTHER_POWER, TRAINED_POWER, mean_squares, shares_by
 from streamlstm.training.forecaster import Forecaster
 from streamlstm.training.panel import Panel
@@ -176,6 +176,6 @@ def _trained(searched: Forecaster, panel: Panel) -> Float64:
 
 def _universal(values: Float64) -> tuple[Float64, Float64]:
     """What the universal model says of the values after each, (N, S), and what it says corrected."""
-    model = Model(corrected_universal())
+    model = loaded_corrected_universal()
     said = model.run(values[..., None], model.initial_state(values.shape[1]))[0].astype(np.float64)
     return said[..., 0], said[..., 1]

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from streamlstm.models import CORRECTED, NETWORK_FILE, UNIVERSAL_FILE, Model, ModelSpec
-from streamlstm.models.graph import Graph
+from streamlstm.models.graph import Graph, spec_of
 from streamlstm.nn import OnnxOperations, added
 from streamlstm.training.forecaster.scaling import RAW_LIMIT
 
@@ -68,6 +68,12 @@ def corrected_universal() -> bytes:
     return made
 
 
+@cache
+def loaded_corrected_universal() -> Model:
+    """The same, loaded: a training steps it several times."""
+    return Model(corrected_universal())
+
+
 def tapped(net: Network) -> bytes:
     """The same model with another network and five outputs, for what fits one.
 
@@ -79,7 +85,8 @@ def tapped(net: Network) -> bytes:
 
 
 def _both(net: Network, *, tell: bool = False) -> onnx.ModelProto:
-    other, spec = onnx.load_model_from_string(UNIVERSAL_FILE.read_bytes()), Model(UNIVERSAL_FILE.read_bytes()).spec
+    other = onnx.load_model_from_string(UNIVERSAL_FILE.read_bytes())
+    spec = spec_of(other)
     seen = columns_seen(other)
     other.graph.output.append(_told(seen))
     graph = Graph()

@@ -35,12 +35,12 @@ from streamlstm.models import (
     check_bits,
     step_by_step,
 )
-from streamlstm.models.graph import Graph, without_needless_cuts
+from streamlstm.models.graph import Graph, spec_of, without_needless_cuts
 from streamlstm.nn import OnnxOperations, added
 from streamlstm.training.blending.ahead import Ahead
 from streamlstm.training.blending.arima_nodes import ArimaNodes, arimas_state
 from streamlstm.training.blending.blend import Blend
-from streamlstm.training.blending.correction import corrected_universal
+from streamlstm.training.blending.correction import corrected_universal, loaded_corrected_universal
 from streamlstm.training.blending.late import MOST_TRUST, Late, weighed
 from streamlstm.training.blending.seasons_before import SeasonsBefore
 from streamlstm.training.export.model_writer import Exportable, check_export, export_model
@@ -87,7 +87,7 @@ def with_blend(model_bytes: bytes, blend: Blend | None) -> bytes:
 
 def _blended(model_bytes: bytes, blend: Blend) -> bytes:
     own, other = (onnx.load_model_from_string(data) for data in (model_bytes, corrected_universal()))
-    first, second = Model(model_bytes).spec, Model(corrected_universal()).spec
+    first, second = spec_of(own), spec_of(other)
     graph = Graph()
     side = OnnxOperations(graph)
     spec = _spec(first, second, blend)
@@ -291,7 +291,7 @@ def check_blended(model_bytes: bytes, blend: Blend, own: bytes, x: Floats, time:
     x = model.as_fed(x)
     values = x[..., 0].astype(np.float64)
     trained = step_by_step(Model(own), x, time)[0].astype(np.float64)
-    wanted = [trained[..., 0], *np.moveaxis(step_by_step(Model(corrected_universal()), x, None)[0], 2, 0)]
+    wanted = [trained[..., 0], *np.moveaxis(step_by_step(loaded_corrected_universal(), x, None)[0], 2, 0)]
     other = trained + (wanted[1] - wanted[0])[..., None]  # (T, B, O)
     if blend.arimas is not None:
         other = np.stack([blend.arimas.further(row, trained.shape[2]) for row in values.T], axis=1)

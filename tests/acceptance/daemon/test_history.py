@@ -49,6 +49,7 @@ def client(redis_url: str) -> streamlstm.Client:
     return streamlstm.Client(redis_url)
 
 
+@pytest.mark.usefixtures("smaller")
 def test_a_stream_trains_and_scores_as_its_table_does(airline: str, client: streamlstm.Client, tmp_path: Path) -> None:
     """The same values, pushed and read back, give the same model to the byte, and the same errors."""
     server = ("--redis", airline)

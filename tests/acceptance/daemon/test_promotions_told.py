@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from streamlstm.client.following import Prediction
 from streamlstm.client.promotions import Promotion
 from streamlstm.store.keys import Keys
 from streamlstm.store.resp.entry_id import EntryId
+from support import forked
 from support.server import Server
 from support.serving import Serving, add, eventually, run, wait_for_position, wait_until_in_step
 from support.traffic import entries
@@ -89,10 +90,16 @@ def test_a_reader_sees_each_promotion_once_and_in_its_place(
     producer = threading.Thread(target=produce)
     producer.start()
     while not done.is_set():
-        command = [sys.executable, "-m", "streamlstm", "model", "promote", "--redis", server.url]
-        promoting = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(0.3)  # something is answered between them
+        promoting = forked.begin(
+            ["model", "promote", "--redis", server.url],
+            cwd=tmp_path,
+            env=os.environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         if rng.random() < 0.5:
-            time.sleep(rng.uniform(0.3, 0.8))
+            time.sleep(rng.uniform(0, 0.5))
             promoting.kill()
         promoting.wait(60)
         if rng.random() < 0.3:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import redis
 
 import streamlstm
 from streamlstm.store.keys import Keys
+from support import forked
 from support.serving import Serving, add, eventually, run, wait_for_position, wait_until_in_step
 
 # A day of 48 values that look like noise to who does not know it; the champion has seen no season.
@@ -145,7 +145,7 @@ def test_a_command_that_was_ended_is_given_again(served: Served, sign: signal.Si
     served.serve("values")
     served.feed(0, 900)
     arguments = ("retrain", "values", *SEASON, *BETTER, "--redis", served.url)
-    waiting = subprocess.Popen([sys.executable, "-m", "streamlstm", *arguments], cwd=served.folder)
+    waiting = forked.begin([*arguments], cwd=served.folder, env=os.environ)
     try:
         assert eventually(lambda: served.models()[1] is not None, 120.0)
         waiting.send_signal(sign)

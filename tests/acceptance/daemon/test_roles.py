@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from streamlstm.store.resp.address import Address
 from streamlstm.store.resp.connection import Connection
 from streamlstm.store.roles import Roles
 from streamlstm.store.terms import MOST_TERMS
-from support import models, odd_models
+from support import forked, models, odd_models
 from support.server import Server
 from support.serving import (
     Serving,
@@ -217,14 +217,16 @@ def test_whatever_is_killed_while_models_change(
         what = rng.choice(
             (["add", *names, "other.onnx", "--replace"], ["promote", *names], ["rollback", *names], ["remove", *names])
         )
-        command = subprocess.Popen(
-            [sys.executable, "-m", "streamlstm", "model", *what, "--redis", server.url],
+        time.sleep(0.3)  # what has changed is taken up, and answered with
+        command = forked.begin(
+            ["model", *what, "--redis", server.url],
             cwd=tmp_path,
+            env=os.environ,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         if rng.random() < 0.3:
-            time.sleep(rng.uniform(0.3, 1.5))
+            time.sleep(rng.uniform(0, 1.2))
             command.kill()
         command.wait(60)
         if rng.random() < 0.4:

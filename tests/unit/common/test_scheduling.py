@@ -11,7 +11,7 @@ WAITING = [
     "json",
     "tests/acceptance/test_a.py::test_1",
     "tests/acceptance/test_a.py::test_2",
-    "tests/documents/test_b.py::t",
+    "tests/integration/test_b.py::t",
 ]
 COMPUTING = ["tests/unit/test_c.py::test_1", "tests/unit/test_c.py::test_2"]
 
@@ -35,6 +35,13 @@ def scheduled(tests: list[str], turns: str) -> dict[str, list[str]]:
 def test_some_begin_with_tests_that_wait_and_others_with_tests_that_compute() -> None:
     """In their order, and each goes on with the other kind when its own is at an end; what is over is forgotten."""
     assert scheduled([*WAITING, *COMPUTING], "010101") == {"0": WAITING[:3], "1": [*COMPUTING, WAITING[3]]}
+
+
+def test_what_takes_longest_comes_first() -> None:
+    """Of either kind; what is named further ahead before the rest."""
+    waiting = ["tests/acceptance/cli/test_a.py::t", "tests/documents/test_b.py::t", "tests/acceptance/sharing/t.py::t"]
+    computing = ["tests/unit/cli/test_a.py::t", "tests/unit/engine/test_b.py::t", "tests/unit/training/t.py::t"]
+    assert scheduled([*waiting, *computing], "010101") == {"0": [*reversed(waiting)], "1": [*reversed(computing)]}
 
 
 def test_a_process_stays_in_a_file_and_helps_with_the_longest_at_the_end() -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from streamlstm.models import Model
 from streamlstm.tables import Series
 from streamlstm.training import LoopOptions, TrainingOptions, train
+from streamlstm.training.export.model_writer import write_model
 from streamlstm.training.pipeline import TrainingResult
 
 SMALL = TrainingOptions(units=(4,), members=1, loop=LoopOptions(epochs=1))
@@ -37,6 +38,14 @@ def trained(values: Float64, **changes: object) -> Trained:
 @cache
 def _trained(data: bytes, shape: tuple[int, ...], changes: tuple[tuple[str, object], ...]) -> Trained:
     return trained_anew(np.frombuffer(data).reshape(shape), **dict(changes))
+
+
+def trained_part(values: Float64, **changes: object) -> bytes:
+    """The step model of the same training's own forecaster, without the blend's other parts."""
+    result, model = trained(values, **changes)
+    if model.spec.exact:  # what is taken off its values is only in the file
+        return trained(values, **changes, blend=False)[0].model_bytes
+    return write_model(result.forecaster)
 
 
 def trained_anew(values: Float64, **changes: object) -> Trained:

@@ -23,7 +23,7 @@ from streamlstm.training.blending.arimas import Arimas, fit_arimas
 from streamlstm.training.blending.blend import _shares
 from streamlstm.training.blending.graph import check_blended, with_blend
 from streamlstm.training.blending.shares import shares_by
-from tests.unit.training.blended import SMALL, seasonal, trained, trained_anew
+from tests.unit.training.blended import SMALL, seasonal, trained, trained_anew, trained_part
 
 AIRLINE = Path(streamlstm.__file__).parent / "models" / "airline-passengers.csv"
 Float64 = NDArray[np.float64]
@@ -192,7 +192,7 @@ def test_the_graph_steps_arimas_of_all_kinds_beside_each_other(horizon: int) -> 
     values = np.exp(seasonal(level=0.0) / 30) + 1.0
     result, _ = trained(values, horizon=horizon)
     assert result.blend is not None
-    own = trained(values, horizon=horizon, blend=False)[0].model_bytes
+    own = trained_part(values, horizon=horizon)
     kinds = [(log, season) for log in (False, True) for season in (0, 4, 12)]
     members = tuple(
         Arima(

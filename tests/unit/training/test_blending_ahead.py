@@ -17,7 +17,7 @@ from streamlstm.training.blending.arimas import fit_arimas
 from streamlstm.training.blending.blend import Blend
 from streamlstm.training.blending.graph import check_blended, with_blend
 from support.simple_ahead import simple_forecasts
-from tests.unit.training.blended import SMALL, seasonal, trained
+from tests.unit.training.blended import SMALL, seasonal, trained, trained_part
 
 Float64 = NDArray[np.float64]
 
@@ -48,7 +48,7 @@ def test_further_steps_are_means_too(values: Float64) -> None:
     assert result.blend is not None
     assert result.blend.arimas is not None
     assert model.spec.outputs == ("yhat", "yhat2", "yhat3")
-    own = trained(values, horizon=3, blend=False)[0].model_bytes
+    own = trained_part(values, horizon=3)
     x = values[:, None, None]
     assert result.blend.ahead is not None
     wanted = (
@@ -169,7 +169,7 @@ def test_changes_beyond_those_that_are_carried_are_no_fault() -> None:
     values = seasonal(level=0.0)
     values *= 3e37 / np.abs(np.diff(values)).max()
     result, _ = trained(values, horizon=3)
-    own = trained(values, horizon=3, blend=False)[0].model_bytes
+    own = trained_part(values, horizon=3)
     assert result.blend is not None
     before = only(result.blend, 3)
     check_blended(with_blend(own, before), before, own, values[:, None, None], None)

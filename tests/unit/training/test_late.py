@@ -16,7 +16,7 @@ from streamlstm.training.blending.blend import Blend
 from streamlstm.training.blending.graph import with_blend
 from streamlstm.training.blending.late import Late
 from support.simple_ahead import simple_forecasts
-from tests.unit.training.blended import SMALL, seasonal, trained
+from tests.unit.training.blended import SMALL, seasonal, trained, trained_part
 
 Float64 = NDArray[np.float64]
 
@@ -98,7 +98,7 @@ def test_further_steps_are_weighed_as_is_said(season: int, stands: bool) -> None
     """From the unweighed means and the values alone the same comes out as from the graph, with a trend that breaks."""
     values = standing(broken()) if stands else broken()
     result, _ = trained(values, horizon=7)
-    own = trained(values, horizon=7, blend=False)[0].model_bytes
+    own = trained_part(values, horizon=7)
     assert result.blend is not None
     both = [changed(result.blend, season=season, late_share=share) for share in (0.0, 0.01)]
     means, answered = (step_by_step(Model(with_blend(own, one)), values[:, None, None], None)[0][:, 0] for one in both)
@@ -122,7 +122,7 @@ def test_a_trend_that_breaks_is_followed_further_ahead() -> None:
     """Some values after it the error falls to half of the unweighed mean's; before it nothing has changed much."""
     values = broken()
     result, model = trained(values, horizon=7)
-    own = trained(values, horizon=7, blend=False)[0].model_bytes
+    own = trained_part(values, horizon=7)
     assert result.blend is not None
     plain = Model(with_blend(own, changed(result.blend, late_share=0.0)))
     late, before = (step_by_step(one, values[:, None, None], None)[0][:, 0] for one in (model, plain))
@@ -151,7 +151,7 @@ def test_values_held_in_place_of_missing_ones_are_no_proof_for_the_last_one() ->
     """Eight at a time missing of a season that goes on: further steps are as near what comes as the mean is."""
     values = 100 + 10 * np.sin(np.pi * np.arange(240) / 24) + np.random.default_rng(6).normal(0, 0.3, 240)
     result = trained(values, horizon=7)[0]
-    own = trained(values, horizon=7, blend=False)[0].model_bytes
+    own = trained_part(values, horizon=7)
     assert result.blend is not None
     missing = (np.arange(240) // 8 % 2 == 1) & (np.arange(240) > 100)
     fed = values[np.maximum.accumulate(np.where(missing, 0, np.arange(240)))]
@@ -203,7 +203,7 @@ def test_a_season_too_long_to_be_judged_leaves_the_mean() -> None:
     """Nothing is carried, and the further steps are the mean, to the bit."""
     values = seasonal()
     result, _ = trained(values, horizon=3)
-    own = trained(values, horizon=3, blend=False)[0].model_bytes
+    own = trained_part(values, horizon=3)
     assert result.blend is not None
     long = changed(result.blend, season=344)
     assert with_blend(own, long) == with_blend(own, changed(long, late_share=0.0))
