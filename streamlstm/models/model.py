@@ -41,6 +41,8 @@ Int64 = NDArray[np.int64]
 # Rows (T * B) of one onnxruntime call at most. An LSTM's gate buffer takes 16 bytes * units a row, so this keeps a
 # call of 256 units under 300 MB; longer runs are cut over T, which changes no bit.
 MAX_ROWS = 65_536
+# Of files up to so large a second session is opened for calls of one row (`open_session`): it has all weights again.
+LONE_BYTES = 1 << 20
 
 _INPUT_TYPES = {"x": "tensor(float)", "state": "tensor(float)", "time": "tensor(int64)"}
 _OUTPUT_TYPES = {"y": "tensor(float)", "next_state": "tensor(float)"}
@@ -64,6 +66,10 @@ class Model:
         self.fingerprint = fingerprint(model_bytes, provider)
         self._fixed = provider != CPU  # every call has the same shape, see `providers`
         self._run = self._session.run if self._fixed else run_of(self._session)
+        self._lone, self._run_lone = self._session, self._run  # for calls of one row
+        if not self._fixed and len(model_bytes) <= LONE_BYTES:
+            self._lone = open_session(model_bytes, threads=1, source=source, provider=provider, lone=True)
+            self._run_lone = run_of(self._lone)
         self._turn = threading.Lock()  # for those: they were tried one after the other
         _check_signature(self._session, self.spec, source)
         self._initial = _initial_row(self.spec)
@@ -126,7 +132,7 @@ class Model:
         arrays = SmallArrays(self.spec, most)
         if self._fixed or not self.spec.state_size:  # onnxruntime binds no array without elements
             return SmallCalls(partial(CalledStep, arrays, advance=self.advance))
-        return SmallCalls(partial(_BoundStep, arrays, session=self._session, watch=self._new_watch()))
+        return SmallCalls(partial(_BoundStep, arrays, sessions=(self._lone, self._session), watch=self._new_watch()))
 
     def advance(self, x: Float32, state: Float32, time: Int64 | None) -> tuple[Float32, Float32]:
         """`run` for arrays known to be right: contiguous, of the right dtypes and shapes, and finite.
@@ -189,8 +195,9 @@ class Model:
         if time is not None:
             feed["time"] = time
         watch = getattr(self._watches, "mine", None) or self._new_watch()
-        y, next_state = watch.run(steps * batch, self._run, ["y", "next_state"], feed)
-        if steps == batch == 1:
+        rows = steps * batch
+        y, next_state = watch.run(rows, self._run_lone if rows == 1 else self._run, ["y", "next_state"], feed)
+        if rows == 1:
             y, next_state = _unscalar(y, (1, 1, self._outputs)), _unscalar(next_state, state.shape)
         # What a graph declares is not what it gives, and compiled parts copy by these shapes.
         if y.shape != (steps, batch, self._outputs):
@@ -233,8 +240,18 @@ class _BoundStep(SmallCall):
     19 us instead of 26 for an LSTM(64) and a value a millisecond; 9 to 18 instead of 14 to 23 for 1 to 16 at once.
     """
 
-    def __init__(self, arrays: SmallArrays, steps: int, batch: int, *, session: InferenceSession, watch: Watch) -> None:
+    def __init__(
+        self,
+        arrays: SmallArrays,
+        steps: int,
+        batch: int,
+        *,
+        sessions: tuple[InferenceSession, InferenceSession],
+        watch: Watch,
+    ) -> None:
+        """Through the first of two sessions for one row, the second for more."""
         super().__init__(arrays, steps, batch)
+        session = sessions[steps * batch > 1]
         self._binding, self._watch, self._rows = session.io_binding(), watch, steps * batch
         bound: dict[str, NDArray[Any]] = {"x": self.x, "state": self.state}
         if arrays.spec.uses_time:

@@ -35,7 +35,7 @@ from streamlstm.nn.pooling import (
 from streamlstm.nn.rectifiers import PReLU, ReLU
 from streamlstm.nn.recurrent import GRU, LSTM, RNN, SimpleRNN
 from streamlstm.nn.registry import from_config
-from streamlstm.nn.symbols import OnnxOperations, added
+from streamlstm.nn.symbols import OnnxOperations, added, added_pair
 from streamlstm.nn.time_distributed import TimeDistributed
 from streamlstm.nn.weights import apply_constraints, regularization_loss
 from streamlstm.nn.window import Afresh, Window

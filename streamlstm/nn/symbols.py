@@ -323,6 +323,17 @@ def added(pair: tuple[Symbol, Symbol], change: Symbol, most: float) -> tuple[Sym
     return rounded, (high - (rounded - moved)) + (below - moved)
 
 
+def added_pair(pair: Symbol, change: Symbol, most: float) -> Symbol:
+    """`added` for pairs (B, 2) and a change (B, 1) each: the same bits from fewer nodes.
+
+    Each product has one number in a column, or two in the order of the sum, so it rounds as the sum does.
+    """
+    below = change.node("Gemm", torch.tensor([[0.0, 1.0]]), pair)  # what is added to, and what is added
+    rounded = (below @ torch.tensor([[1.0, 0.0], [1.0, 0.0]])).clamp(-most, most)  # and zero
+    moved = (rounded - below).node("Gemm", torch.tensor([[-1.0, 1.0], [0.0, 0.0]]), rounded)
+    return (below - moved).node("Gemm", torch.tensor([[0.0, 1.0], [0.0, 1.0]]), rounded)
+
+
 def emit(layer: Any, graph: Graph, x: str, state: Sequence[str]) -> tuple[str, list[str]]:
     """Add the nodes of `layer.scan` over x [T, B, F] from `state`, each [B, size]; names in, names out."""
     side = OnnxOperations(graph)

@@ -43,11 +43,12 @@ from settings import (
 
 from streamlstm.models import ModelSpec, StateEntry
 from streamlstm.models.graph import Graph
-from streamlstm.nn import OnnxOperations, added
+from streamlstm.nn import OnnxOperations, added_pair
 
 Sym = Any  # a symbol of the graph: `streamlstm.nn.symbols.Symbol`
 
 BIGGEST = float(np.finfo(np.float32).max)
+STEEP = 1e7  # so that there is next to nothing between still and moved
 FASTEST = 1.0 - 1e-4  # that the scale follows: that of a series that has not moved yet gets smaller, and not nothing
 
 
@@ -98,10 +99,9 @@ def written(settings: Settings, facts: dict[str, Any]) -> tuple[bytes, str]:
     x, state = side.symbol("x").squeeze(0), side.symbol("state")
     last, count, *carried = state.split([entry.size for entry in spec.state], dim=1)
     moved = ((x - last) @ torch.ones(2, 1)).clamp(-LARGEST, LARGEST) * count.clamp(max=1.0)
-    high, low = x.split([1, 1], dim=1)
     step = Step(side, settings)
-    said, after = step(moved, high, count, carried)
-    y = side.concat(added((high, low), said, BIGGEST), axis=1).unsqueeze(0)
+    said, after = step(moved, x @ torch.tensor([[1.0], [0.0]]), count, carried)
+    y = added_pair(x, said, BIGGEST).unsqueeze(0)
     model = graph.model(spec, y.name, side.concat((x, *after), axis=1).name)
     return model.SerializeToString(deterministic=True), step.sees
 
@@ -122,10 +122,12 @@ class Step:
         scale, trends, said, losses, correlations, gain, regressed, doubt, weights, nothing, _, older, recent = state
         count = count + 1.0  # float32 stays at 2^24
         rate = 1.0 / count
-        unit = side.where(scale > 2 * TINY, scale, change.abs().maximum(TINY))
+        # 1 while nothing has moved, at a scale of TINY and below; 0 from 2 TINY on.
+        still = scale.node("HardSigmoid", alpha=-1.0 / TINY * STEEP, beta=2.0 * STEEP)
+        unit = scale.maximum(change.abs() * still).clamp(min=TINY)
         share = ((change - said) / unit).clamp(-LARGEST_SHARE, LARGEST_SHARE)
-        # The first expert is the last value, whose error is the change.
-        z, _, missed, _ = share.split([1, PROFILES - 1, SMOOTHED, EXPERTS - SIMPLE], dim=1)
+        missed = share[:, PROFILES:SIMPLE]
+        z = change / unit  # the first expert's error; may be infinite, and each use of it is cut
         weights = self.learnt(z, gain, regressed, doubt, weights)
         growth = self.growth(z, rate)
         scale = unit * growth.sqrt()
@@ -152,9 +154,11 @@ class Step:
         that a series begins with a value that is none of its own or with a change next to nothing.
         """
         s = self.settings
-        follows = (rate * s.young_rate).clamp(s.scale_rate, FASTEST)
-        most = follows.node("Gemm", torch.full((1, 1), s.young_scaled), torch.full((1,), s.most_scaled))
-        return follows * ((z * z).node("Min", most) - 1.0) + 1.0
+        # Half of it, and twice what it is of: a rate of 2 is no node, and halves have the same bits.
+        follows = rate.clamp(s.scale_rate / s.young_rate, FASTEST / s.young_rate)
+        most = follows.node("Gemm", torch.full((1, 1), s.young_scaled * s.young_rate), torch.full((1,), s.most_scaled))
+        more = torch.full((1, 1), s.young_rate), torch.full((1,), -s.young_rate)
+        return follows * (z * z).node("Min", most).node("Gemm", *more) + 1.0
 
     def mixed(self, said: Sym, losses: Sym) -> Sym:
         """The mean of what the experts say (B, 1), weighed by their losses."""
@@ -177,8 +181,8 @@ class Step:
         # Both factors of the outer product are the same numbers, so the covariance stays symmetric to the bit: float32
         # would let what is not symmetric grow. What it forgets bounds it where nothing moves for long. The corner is
         # of no use, and begins anew at every step.
-        both = side.concat((gain, wrong), axis=1) / doubt.sqrt()
-        outer = side.reshape(both.unsqueeze(2) * both.unsqueeze(1), -1, (n + 1) * (n + 1))
+        both = (side.concat((gain, wrong), axis=1) / doubt.sqrt()).unsqueeze(2)
+        outer = side.reshape(both @ both.permute(0, 2, 1), -1, (n + 1) * (n + 1))
         kept, drift = np.ones((n + 1, n + 1), np.float32), np.zeros((n + 1, n + 1), np.float32)
         kept[:n, :n] -= np.float32(s.bounded)
         kept[n, n] = 0.0
@@ -204,7 +208,7 @@ class Step:
     def period(self, correlations: Sym) -> Sym:
         """The place of the period among the lags (B,); 0 for none."""
         weights, young, halves = map(torch.from_numpy, tables.scores(self.settings))
-        score = correlations.node("Gemm", weights, young) - (correlations @ halves).relu()
+        score = correlations.relu().node("Gemm", halves, correlations.node("Gemm", weights, young))
         return score.node("ArgMax", dtype=torch.int64, axis=1, keepdims=0)
 
     def past(self, history: Sym, level: Sym, scale: Sym, row: Sym) -> tuple[Sym, Sym]:
@@ -217,7 +221,7 @@ class Step:
         )
         past = self.limited(history.node("GatherElements", index, axis=1), scale).node("GatherElements", stands, axis=1)
         since = self.total(history * side.take(torch.from_numpy(before), row), tables.HISTORY)
-        growth = level.abs() / (level - since).abs().maximum(TINY)
+        growth = level.abs() / (level - since).abs().clamp(min=TINY)
         return past, (past @ torch.from_numpy(tables.mean_next(s))) * growth.clamp(1 / s.most_growth, s.most_growth)
 
     def limited(self, past: Sym, scale: Sym) -> Sym:

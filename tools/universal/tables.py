@@ -129,7 +129,7 @@ def said(settings: Settings) -> tuple[Float32, Float32]:
 
 
 def scores(settings: Settings) -> tuple[Float32, Float32, Float32]:
-    """Of correlations, how far lags stand out as periods (M, M), what is added to that (M,), what is taken off (M, M).
+    """Of correlations, how far lags stand out as periods (M, M), what is added (M,), what positive ones add (M, M).
 
     Of its correlation is taken off a share of the variance, which is that with lag 0, and so many squared units while
     few have been seen. Lag 0 correlates with itself, and nothing of that is left: so it wins where no other stands out.
@@ -145,5 +145,5 @@ def scores(settings: Settings) -> tuple[Float32, Float32, Float32]:
     made[0] -= fixed
     for place, lag in enumerate(LAGS):
         if lag >= 2 * SHORTEST:
-            halves[LAGS.index(lag // 2), place] = settings.half
+            halves[LAGS.index(lag // 2), place] = -settings.half
     return made.astype(np.float32), -young.astype(np.float32), halves.astype(np.float32)

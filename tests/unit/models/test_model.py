@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,6 +14,8 @@ from onnx import helper
 
 import streamlstm
 from streamlstm.errors import ArrayError, ModelError
+from streamlstm.models import UNIVERSAL_FILE
+from streamlstm.models import model as models_model
 from streamlstm.models.model import Model
 from support import models
 
@@ -161,3 +164,24 @@ def test_loading_needs_no_torch() -> None:
         "assert not {'torch', 'onnx', 'pandas', 'matplotlib'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_large_file_has_one_session_and_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row alone has a session of its own only where weights are small; what it says does not depend on that."""
+    opened: list[bool] = []
+    open_session = models_model.open_session
+
+    def open_(data: bytes, **options: Any) -> Any:
+        opened.append(options.get("lone", False))
+        return open_session(data, **options)
+
+    monkeypatch.setattr(models_model, "open_session", open_)
+    data = UNIVERSAL_FILE.read_bytes()
+    small = Model(data)
+    monkeypatch.setattr(models_model, "LONE_BYTES", len(data) - 1)
+    large = Model(data)
+    assert opened == [False, True, False]
+    state, other = small.initial_state(1), large.initial_state(1)
+    for value in np.random.default_rng(0).normal(size=(50, 1, 1)):
+        (y, state), (again, other) = small.step(value, state), large.step(value, other)
+        assert (y.tobytes(), state.tobytes()) == (again.tobytes(), other.tobytes())
