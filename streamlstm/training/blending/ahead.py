@@ -17,7 +17,9 @@ one sees the season at each step; without that 0.870, 0.911 and 0.875).
 Tried and left: weighing these parts by their errors so many steps ahead of late (of one series no better; of several
 1, 2 and 2 % at steps 3, 6 and 12, the worst worse; `late` weighs their mean beside simple ones), the universal model's
 next value and its trend for all steps, the trained one moved beside the ARIMAs, damped Holt-Winters beside them (0.4 %
-for as many nodes again), the season of several whose values before are nearest (better in validation, 10 % worse then).
+for as many nodes again), the season of several whose values before are nearest (better in validation, 10 % worse then),
+the simple ones judged with the limits that they are served with (`seasons_before`; of 21 public series 14 have the same
+shares, and errors 2, 3, 6 and 12 ahead are 1.001, 1.001, 1.000 and 0.999 of what they were, at worst 1.03).
 """
 
 from __future__ import annotations
