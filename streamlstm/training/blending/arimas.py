@@ -11,7 +11,7 @@ more nodes for little), the universal model told the season (1.016).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,11 +107,12 @@ def seasons_of(group: Sequence[Arima]) -> tuple[int, ...]:
     return tuple(sorted({one.season for one in group if one.season}))
 
 
-def fit_arimas(values: Float64, seasons: Sequence[int], *, logs: bool = True) -> Arimas | None:
+def fit_arimas(values: Float64, seasons: Mapping[int, float], *, logs: bool = True) -> Arimas | None:
     """Those without a season and with each, with and without `logs`; None of values that stand still.
 
     They are held against each other by their squared errors on the second half of the values (N,), which begins after
-    two seasons, in the values' own unit: each counts as likely as these say.
+    two seasons, in the values' own unit: each counts as likely as these say, times how likely its season is beforehand,
+    of `seasons`; none has 1.
     """
     found: list[tuple[float, Arima]] = []
     tried = [season for season in seasons if 2 <= season <= MOST_SEASON and season * LEAST_SEASONS <= len(values)]
@@ -123,7 +124,8 @@ def fit_arimas(values: Float64, seasons: Sequence[int], *, logs: bool = True) ->
             alone = Arimas(members=(arima,), weights=(1.0,)).forecasts(values)
             first = max(len(values) // 2, min(2 * season + 2, len(values) - 8))
             error = float(np.mean((values[first:] - alone[first - 1 : -1]) ** 2))
-            found.append((error * np.exp(2 * (PARAMETERS + (season > 0) + 2 * log) / len(values)), arima))
+            surprise = PARAMETERS + (season > 0) + 2 * log - 2 * np.log(seasons.get(season, 1.0))
+            found.append((error * np.exp(2 * surprise / len(values)), arima))
     found = [one for one in found if np.isfinite(one[0])]
     if not found:
         return None

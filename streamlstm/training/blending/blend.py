@@ -10,7 +10,7 @@ series were not trained on 0.653 and 0.577.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,7 +27,8 @@ from streamlstm.training.blending.shares import OTHER_POWER, TRAINED_POWER, mean
 from streamlstm.training.forecaster import Forecaster
 from streamlstm.training.panel import Panel
 from streamlstm.training.plan import naive_scale, validation_starts
-from streamlstm.training.seasons import Seasons, season_candidates
+from streamlstm.training.seasonality import FAMILIAR
+from streamlstm.training.seasons import Seasons, season_candidates, usual_periods
 
 Float64 = NDArray[np.float64]
 
@@ -41,6 +42,7 @@ MOST_STEPS = 20_000  # of the longest series: the universal model takes 0.1 ms o
 # of 240 public series of up to 1,000 values, most of them learnt from, were 0.2 % worse, at worst 19 % (now 9 %).
 POWERS = (TRAINED_POWER, OTHER_POWER / 2, OTHER_POWER, OTHER_POWER)
 POWERS_OF_SEVERAL = (1.0, 0.67, 1.33)
+UNEXPECTED = 1 / 400  # how likely a season is, beside none, that only the values show
 # Of the values are one and the same from which on there is no blend: the few others are spikes, which no mean should
 # give way to all the time.
 MOST_STANDING = 0.9
@@ -136,7 +138,7 @@ def find_blends(searched: Forecaster, panel: Panel, series: Sequence[Series], as
     return Blends(last, first)
 
 
-def _earlier(searched: Forecaster, panel: Panel, seasons: Sequence[int]) -> list[Earlier]:
+def _earlier(searched: Forecaster, panel: Panel, seasons: Mapping[int, float]) -> list[Earlier]:
     """What ARIMAs that know some of the values say of those up to the next ones, or to the validation part."""
     values, start = panel.values[:, 0, 0], int(validation_starts(panel)[0])
     ends = [int(panel.lengths[0] * share) for share in EARLIER]
@@ -152,12 +154,18 @@ def _shares(errors: Float64) -> tuple[float, ...]:
     return shares_by(errors, POWERS if len(errors) == len(POWERS) else POWERS_OF_SEVERAL)
 
 
-def _seasons(panel: Panel, series: Sequence[Series], asked: Seasons | None) -> list[int]:
-    """The seasons that ARIMAs are tried with: those asked for, or what the series may have."""
+def _seasons(panel: Panel, series: Sequence[Series], asked: Seasons | None) -> dict[int, float]:
+    """The seasons that ARIMAs are tried with, and how likely each is beforehand: those asked for, or that may be there.
+
+    Of the many lags of a short series some look like a season by chance: one that neither the calendar nor habit has
+    is believed where its ARIMA's errors tell. Lynx trapped in Canada (91 years) seem to have one of 19.
+    """
     if asked is not None:
-        return list(asked.all)
+        return dict.fromkeys(asked.all, 1.0)
     found = {season for one in season_candidates(panel, series)[0] for season in one.all}
-    return sorted(found | (set() if any(one.times_ms is not None for one in series) else set(COMMON_SEASONS)))
+    common = set() if any(one.times_ms is not None for one in series) else set(COMMON_SEASONS)
+    expected = {*common, *usual_periods(series), *FAMILIAR}
+    return {season: 1.0 if season in expected else UNEXPECTED for season in sorted(found | common)}
 
 
 def _stands(panel: Panel) -> bool:

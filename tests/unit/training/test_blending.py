@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,11 @@ from streamlstm.training import TrainingOptions, train
 from streamlstm.training.blending import blend
 from streamlstm.training.blending.arima import Arima
 from streamlstm.training.blending.arimas import Arimas, fit_arimas
-from streamlstm.training.blending.blend import _shares
+from streamlstm.training.blending.blend import UNEXPECTED, _seasons, _shares
 from streamlstm.training.blending.graph import check_blended, with_blend
 from streamlstm.training.blending.shares import shares_by
+from streamlstm.training.panel import make_panel
+from streamlstm.training.seasons import Seasons
 from tests.unit.training.blended import SMALL, seasonal, trained, trained_anew, trained_part
 
 AIRLINE = Path(streamlstm.__file__).parent / "models" / "airline-passengers.csv"
@@ -37,7 +40,7 @@ def alone(arima: Arima) -> Arimas:
 def test_an_arima_finds_the_numbers_that_made_a_series() -> None:
     """Season and moving averages, of many values; its errors are then little more than the noise."""
     values = seasonal(900)
-    found = fit_arimas(values, [4, 12])
+    found = fit_arimas(values, {4: 1.0, 12: 1.0})
     assert found is not None
     (one,) = found.members
     assert (one.season, one.log) == (12, False)
@@ -71,12 +74,12 @@ def test_a_season_that_stays_is_known_from_all_its_years() -> None:
 def test_an_arima_of_logarithms_grows_with_the_series() -> None:
     """A thousand times the values have a thousand times the forecasts; what stands still has no ARIMA."""
     values = np.exp(seasonal(level=0.0) / 30)
-    one, other = fit_arimas(values, [12]), fit_arimas(1000 * values, [12])
+    one, other = fit_arimas(values, {12: 1.0}), fit_arimas(1000 * values, {12: 1.0})
     assert one is not None
     assert other is not None
     assert [member.log for member in (*one.members, *other.members)] == [True, True]
     np.testing.assert_allclose(other.forecasts(1000 * values), 1000 * one.forecasts(values), rtol=1e-6)
-    assert fit_arimas(np.full(80, 3.0), [4]) is None
+    assert fit_arimas(np.full(80, 3.0), {4: 1.0}) is None
 
 
 def test_a_mean_of_arimas_lies_between_them() -> None:
@@ -94,11 +97,42 @@ def test_a_mean_of_arimas_lies_between_them() -> None:
 
 def test_few_values_are_not_left_to_one_arima() -> None:
     """Where two are as good as each other their mean is taken; what is far worse is left out."""
-    found = fit_arimas(np.cumsum(np.random.default_rng(4).normal(size=60)) + 50.0, [4, 12])
+    found = fit_arimas(np.cumsum(np.random.default_rng(4).normal(size=60)) + 50.0, {4: 1.0, 12: 1.0})
     assert found is not None
     assert len(found.members) > 1
     assert sum(found.weights) == pytest.approx(1, abs=1e-5)
     assert min(found.weights) >= 0.05
+
+
+def test_a_season_that_is_not_expected_has_to_show() -> None:
+    """A cycle of changing length is not taken for a season by its ARIMA's few errors; a steady season of 19 is."""
+    random = np.random.default_rng(4)
+    noise, cycle = random.normal(size=140), np.zeros(140)
+    for t in range(2, 140):
+        cycle[t] = 1.6 * np.cos(0.6) * cycle[t - 1] - 0.75 * cycle[t - 2] + noise[t]
+    steady = np.sin(np.arange(140) * math.tau / 19) + 0.3 * noise + 10
+    for values, least, most in ((np.exp(cycle[40:] / 2 + 3), 0.3, 0.7), (steady, 0.0, 0.01)):
+        weights = []
+        for likely in (1.0, UNEXPECTED):
+            found = fit_arimas(values, {19: likely})
+            assert found is not None
+            of_season = [one.season == 19 for one in found.members]
+            weights.append(1 - float(np.dot(found.weights, of_season)))
+        assert weights[0] < 0.01
+        assert least <= weights[1] <= most
+
+
+def test_seasons_of_the_calendar_and_of_habit_are_expected() -> None:
+    """So are those that are asked for; one that only the values show is not."""
+    steps = np.arange(300)
+    values = 10 + np.sin(steps * math.tau / 19) + np.random.default_rng(1).normal(size=300) / 5
+    series = [Series("a", None, values[:, None])]
+    panel = make_panel(series, 0.2)
+    assert _seasons(panel, series, None) == {4: 1.0, 12: 1.0, 19: UNEXPECTED}
+    assert _seasons(panel, series, Seasons((19,))) == {19: 1.0}
+    hours = [Series("a", steps * 3_600_000, (values + 3 * np.sin(steps * math.tau / 24))[:, None])]
+    found = _seasons(make_panel(hours, 0.2), hours, None)
+    assert found[24] == 1.0
 
 
 def test_shares_go_with_errors_that_are_told_apart() -> None:

@@ -72,7 +72,7 @@ def test_further_steps_of_noise_are_little_worse_than_the_best_simple_ones() -> 
     """What a model makes of a random walk loses its share at every step; a season that is all there is gets it."""
     random = np.random.default_rng(8)
     walk, season = np.cumsum(random.normal(size=300)), np.tile(random.normal(size=12) * 5, 25)
-    arimas = fit_arimas(walk, [])
+    arimas = fit_arimas(walk, {})
     assert arimas is not None
     wild = np.repeat(walk[:, None], 4, axis=1) + 3 * random.normal(size=(300, 4))
     said = arimas.further(walk, 4)
