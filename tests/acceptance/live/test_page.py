@@ -74,6 +74,30 @@ def test_values_and_forecasts_are_drawn_as_they_arrive(
     assert coloured(picture, FORECAST) > 500, "the line of forecasts"
 
 
+def test_rates_begin_anew_with_another_daemon(
+    start: Callable[..., tuple[Serving, redis.Redis]], tmp_path: Path
+) -> None:
+    """A page that stays open while the daemon is started anew never shows fewer values than none a second."""
+    daemon, client = start()
+    push(client, "values", "a", 1, 2000)
+    told = daemon.ready()
+    with chromium(tmp_path / "profile") as browser:
+        page = browser.open(told["http"] + "/")
+        page.wait_for("document.getElementById('rate').textContent != '–'")
+        seen = "const rate = document.getElementById('rate'); window.seen = [];"
+        seen += "new MutationObserver(() => window.seen.push(rate.textContent)).observe(rate, {childList: true}); 0"
+        page.evaluate(f"(() => {{ {seen} }})()")
+        assert daemon.stop() == 0
+        page.wait_for("document.getElementById('state').textContent.startsWith('the daemon does not answer')")
+        again = serve(tmp_path, tmp_path / "model.onnx", "--redis", told["redis"], "--http", told["http"][7:])
+        push(client, "values", "a", 2001, 2010)
+        page.wait_for("document.getElementById('state').textContent == 'live'")
+        shown_again = "window.seen.includes('–') && window.seen.at(-1) != '–'"
+        page.wait_for(f"{shown_again} || window.seen.some((text) => text < '0')")
+        assert page.evaluate("window.seen.filter((text) => text.startsWith('-'))") == []
+        assert again.stop() == 0
+
+
 def test_a_site_whose_name_was_made_to_point_here_reads_nothing(
     start: Callable[..., tuple[Serving, redis.Redis]], tmp_path: Path
 ) -> None:
