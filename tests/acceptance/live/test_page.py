@@ -38,6 +38,7 @@ from support.live_page import (
     shown,
     text_of,
 )
+from support.paths import ROOT
 from support.server import Server, free_port
 from support.serving import Serving, eventually, run, serve
 
@@ -306,6 +307,11 @@ def test_gauges_of_series_are_there_on_request(start: Callable[..., tuple[Servin
     push(client, "values", "room 1", 1, 3)
     shown = 'streamlstm_series_actual{series="room 1",stream="values"} 3.0'
     assert eventually(lambda: shown in daemon.get("/metrics")[1].splitlines())
+    page = (ROOT / "docs" / "reference" / "metrics.md").read_text()
+    scraped = [line.split()[2:] for line in daemon.get("/metrics")[1].splitlines() if line.startswith("# TYPE stream")]
+    assert [name for name, kind in scraped if f"| `{name}` | {kind} | " not in page] == [], (
+        "what is scraped is documented"
+    )
     plain, client = start()
     push(client, "values", "room 1", 1, 3)
     assert eventually(lambda: plain.metric('streamlstm_entries_total{stream="values"}') == 3)
