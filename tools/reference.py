@@ -23,6 +23,7 @@ import reference_json
 import reference_python
 
 from streamlstm.cli import main
+from streamlstm.daemon.http.live.series_gauges import described_gauges
 from streamlstm.daemon.telemetry.metrics import Metrics, described
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -97,7 +98,7 @@ def settings() -> str:
 def metrics() -> str:
     """The page of all metrics."""
     rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
-    for metric in described(Metrics("0" * 64, "yhat", ["values"])):
+    for metric in (*described(Metrics("0" * 64, "yhat", ["values"])), *described_gauges()):
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         rows.append(f"| `{metric.name}` | {metric.kind} | {labels} | {_cell(metric.text)} |")
     return METRICS + "\n\n" + "\n".join(rows) + "\n"

@@ -205,17 +205,18 @@ def _show_results(months: Sequence[Month], forecasts: Sequence[float], waits_ms:
         click.echo(f"  {name:<30}{value:6.1f}")
 
 
+def _shown(path: Path) -> str:
+    """A path for a shell: from here where it lies below, else whole, so that it holds wherever it is pasted."""
+    relative = os.path.relpath(path)
+    return shlex.quote(str(path) if relative.startswith("..") else relative)
+
+
 def _show_what_next(model: Path) -> None:
-    shown = os.path.relpath(model)
     activate = Path(sys.executable).parent / "activate"
-    first = (
-        f"  . {shlex.quote(os.path.relpath(activate))}\n"
-        if shutil.which("streamlstm") is None and activate.exists()
-        else ""
-    )
+    first = f"  . {_shown(activate)}\n" if shutil.which("streamlstm") is None and activate.exists() else ""
     click.echo(
         "\nEverything was stopped and removed. To go on with values of your own:\n"
-        f"{first}  streamlstm serve {shlex.quote(str(model) if shown.startswith('..') else shown)}\n"
+        f"{first}  streamlstm serve {_shown(model)}\n"
         "and in another terminal, while it runs:\n"
         f"{first}"
         "  seq 1 1000 | streamlstm push values --series s1\n"

@@ -26,7 +26,7 @@ from streamlstm.cli.options import (
 )
 from streamlstm.cli.output_options import plot_option, table_output
 from streamlstm.cli.quantities import DURATION, SHARE
-from streamlstm.common import need_directories, write_whole
+from streamlstm.common import MOST_THREADS, need_directories, write_whole
 from streamlstm.errors import UsageError, require_extra
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ WORDS = ("hold", "refuse")
     "table (CSV or Parquet) after the last values. Default: such a model is refused.",
 )
 @served_model_option
-@option("--threads", type=click.IntRange(1), default=1, help="Compute threads of onnxruntime.")
+@option("--threads", type=click.IntRange(1, MOST_THREADS), default=1, help="Compute threads of onnxruntime.")
 @provider_option
 @table_output("Write a table instead: .csv or .parquet (needs pyarrow), a row a step.", required=False)
 @plot_option("Draw them too.")
@@ -122,7 +122,9 @@ def forecast(
 
 def _refuse_in_vain(series: tuple[str, ...], *, everything: bool, output: Path | None, plot: Path | None) -> None:
     """Raise UsageError for what would end with nothing."""
-    if bool(series) == everything:
+    if series and everything:
+        raise UsageError("--series and --all are two ways to say which series to forecast; use one of them")
+    if not series and not everything:
         raise UsageError("say which series to forecast: --series NAME, or --all with -o TABLE")
     if everything and output is None:
         raise UsageError("--all writes a table: add -o TABLE.parquet or -o TABLE.csv")

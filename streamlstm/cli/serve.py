@@ -17,7 +17,7 @@ from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import FSYNC, command, data_dir_option, option, server_options
 from streamlstm.cli.quantities import DURATION
 from streamlstm.cli.settings_options import settings_options
-from streamlstm.common import DaemonSettings, EngineSettings, SharingSettings, WebSettings
+from streamlstm.common import MOST_THREADS, DaemonSettings, EngineSettings, SharingSettings, WebSettings
 from streamlstm.models import UNIVERSAL_FILE
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
     default=False,
     help="Serve from a server that may evict any key when it is full, where its maxmemory-policy cannot be set.",
 )
-@option("--threads", type=click.IntRange(1), default=1, help="Compute threads of onnxruntime.")
+@option("--threads", type=click.IntRange(1, MOST_THREADS), default=1, help="Compute threads of onnxruntime.")
 @option(
     "--step-threads",
-    type=click.IntRange(1),
+    type=click.IntRange(1, MOST_THREADS),
     default=None,
     help="Threads that step the series of a large batch beside each other. Default: 1; where there are more than two "
     "cores all but the server's, at most 4, shared out among --workers.",

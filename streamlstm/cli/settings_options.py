@@ -62,4 +62,4 @@ def _type(told: typing.Mapping[str, Any], kind: Any, amount: Quantity | None) ->
         return click.Choice(told["choices"])
     if "share" in told:
         return SHARE
-    return click.IntRange(told["least"]) if kind is int else kind
+    return click.IntRange(told["least"], told.get("most")) if kind is int else kind

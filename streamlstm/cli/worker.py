@@ -36,7 +36,10 @@ def worker(ctx: click.Context) -> None:
     from streamlstm.daemon.telemetry import log_format
 
     orders = sys.stdin.buffer
-    job = json.loads(orders.readline())
+    order = orders.readline()
+    if not order:  # the supervisor is gone
+        return
+    job = json.loads(order)
     options = ServeOptions.from_json(job["plan"])
     log_format.set_up(options.log_level, worker=job["number"])
     remember_most_model_bytes(ctx, job["max_model_bytes"])

@@ -147,7 +147,7 @@ def value_columns(
     for parsed in _pages(connection, keys, begin, end, 1):
         for name, text in zip(parsed.names, parsed.texts, strict=True):
             count = text.count(b",") + 1
-            numbers = None if name.startswith(COMMAND) else read_numbers(text, count)
+            numbers = read_numbers(text, count) if name_error(name) is None else None
             if isinstance(numbers, list) and not np.isnan(numbers).all():
                 return ("y",) if count == 1 else tuple(f"y{number}" for number in range(count))
     raise TableError(f"the stream {keys.input!r} retains no values that a model could learn from")

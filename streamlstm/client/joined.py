@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from streamlstm.client.resets import forget
-from streamlstm.engine import RESET, WARM, read_numbers, said_time
+from streamlstm.engine import RESET, WARM, name_error, read_numbers, said_time
 from streamlstm.store import Keys, Meta
 from streamlstm.store.record import LATEST_MS
 from streamlstm.store.resp import Connection, EntryId, beyond, paired
@@ -84,7 +84,7 @@ class Joined:
                     forget(self._before, text)
                 continue
             value = read_numbers(text, self._features)
-            if not isinstance(value, list) or time_ms is None:
+            if not isinstance(value, list) or time_ms is None or name_error(name) is not None:
                 self.left_out += 1
                 continue
             said = NOTHING

@@ -14,6 +14,7 @@ from streamlstm.common.settings import (
     LONGEST_LEASE_MS,
     MISSING_POLICIES,
     MOST_ENTRY_VALUES,
+    MOST_THREADS,
     DaemonSettings,
     EngineSettings,
     SharingSettings,

@@ -14,13 +14,15 @@ from streamlstm.errors import UsageError
 LATE_POLICIES = ("correct", "dead")  # what becomes of a value that comes late: see `--late`
 MISSING_POLICIES = ("impute", "hold", "skip")  # what stands in for a missing value: see `--missing`
 MOST_ENTRY_VALUES = 65_536  # the widest entries that are of use hold a value each of 50,000 series
+MOST_WORKERS = 256  # each is a process with a model of its own
+MOST_THREADS = 1024  # of one process; more than machines have cores, and few enough to be had
 LEAST_LEASE_MS = 200  # below, a slow moment of the machine would cost streams
 LONGEST_LEASE_MS = 3_600_000  # a lease that lasts longer was made by nobody of us
 LEAST_SOCKET_TIMEOUT_MS, MOST_SOCKET_TIMEOUT_MS = 200, 30_000  # the most is half of what makes a loop unhealthy
 
 
 def _setting(default: Any, text: str, **shown: Any) -> Any:
-    """A field that is an option with this help; `shown` may say `flag`, `choices`, `least`, `share` or `metavar`."""
+    """A field that is an option with this help; `shown` says `flag`, `choices`, `least`, `most`, `share`, `metavar`."""
     return field(default=default, metadata={"help": text, **shown})
 
 
@@ -141,6 +143,7 @@ class SharingSettings:
         "Processes that share the streams as one service: one HTTP port, one to signal, and who dies is replaced. They "
         "share --max-series-memory. A stream is one process's at a time, so more of them than streams gain nothing.",
         least=1,
+        most=MOST_WORKERS,
     )
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from streamlstm.common import listed, printable
+from streamlstm.common import MOST_THREADS, arguments, listed, printable, taken
 from streamlstm.errors import ArrayError, MemoryStepError, ModelError, StepError
 from streamlstm.models import interface
 from streamlstm.models.model_file import MAX_FILE_BYTES, check_model, read_model
@@ -276,8 +276,9 @@ def load(path: str | Path, *, threads: int = 1, max_bytes: int = MAX_FILE_BYTES,
     """Open a step model file of at most `max_bytes` bytes and try it; the text `universal` names the packaged one.
 
     `provider` runs it: `cpu`, or another one that `streamlstm serve --provider` takes. Raises ModelError with what to
-    do if the file is missing, larger, or no step model.
+    do if the file is missing, larger, or no step model, UsageError for `threads` that are no number from 1 to 1,024.
     """
+    taken("load", {"threads": arguments.whole(1, MOST_THREADS)}, {"threads": threads})
     path = UNIVERSAL_FILE if path == UNIVERSAL else Path(path)
     if not path.exists():
         raise ModelError(

@@ -109,6 +109,8 @@ class Supervisor:
         """Start who is due, and wait for something to happen."""
         now = self._monotonic()
         for number, due_s in list(self._due.items()):
+            if self.stopping:  # a signal came while others were started
+                break
             if due_s <= now:
                 del self._due[number]
                 self._begin(number)

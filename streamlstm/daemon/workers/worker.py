@@ -18,9 +18,10 @@ from typing import Any
 from streamlstm.daemon.workers.channel import MOST_MESSAGE_BYTES, REQUEST
 
 ASK_S = 5.0  # for an answer: half of what Prometheus gives a scrape by default
-# The path of this process, and -P: nothing of the working directory is imported there that would not be here.
+# The path of this process, if it has not ended by then, and -P: nothing of the working directory is imported there that
+# would not be here.
 _BOOT = (
-    "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline()); "
+    "import json, sys; path = sys.stdin.buffer.readline() or sys.exit(1); sys.path[:] = json.loads(path); "
     "from streamlstm.cli.worker import main; main()"
 )
 _OURS = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")  # the supervisor speaks for all

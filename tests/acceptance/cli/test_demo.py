@@ -16,7 +16,7 @@ from typing import IO
 import pytest
 
 from streamlstm.cli.chart import ASCII, Signs, chart, signs_for
-from streamlstm.cli.demo import Month, errors
+from streamlstm.cli.demo import Month, _shown, errors
 from support.paths import ROOT
 from support.serving import eventually
 
@@ -75,6 +75,14 @@ def waiting_bytes(pipe: IO[bytes]) -> int:
     """How much there is to be read."""
     (found,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))
     return int(found)
+
+
+def test_what_is_said_to_be_tried_holds_wherever_it_is_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path is shown from here where it lies below, and whole where it does not."""
+    monkeypatch.chdir(tmp_path)
+    assert _shown(tmp_path / "a b" / "activate") == "'a b/activate'"
+    beside = tmp_path.parent / "beside" / "activate"
+    assert _shown(beside) == str(beside)
 
 
 def test_ctrl_c_cleans_up(tmp_path: Path) -> None:

@@ -79,6 +79,9 @@ def test_a_bug_keeps_its_traceback() -> None:
         (["serve", "m", "--reset-after", "999999999999d"], "999999999999d is more than the largest duration, 365000d"),
         (["serve", "m", "--retain", "9" * 400 + "d"], "9999… is more than the largest duration"),
         (["serve", "m", "--max-series-memory", "2000000TiB"], "is more than the largest size, 1000000TiB"),
+        (["serve", "m", "--workers", "1000000"], "1000000 is not in the range 1<=x<=256"),
+        (["serve", "m", "--threads", "1000000"], "1000000 is not in the range 1<=x<=1024"),
+        (["serve", "m", "--step-threads", "1000000"], "1000000 is not in the range 1<=x<=1024"),
         (["evaluate", "m", "t", "--gap-after", "-5"], "'-5' is not a duration such as 7d"),
     ],
 )

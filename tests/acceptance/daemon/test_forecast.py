@@ -201,6 +201,7 @@ def test_damaged_and_other_states_are_named(start: Started, tmp_path: Path) -> N
         (["--series", "a", "--model", str(other)], 1, "not of the one given"),
         ([], 2, "--series NAME, or --all"),
         (["--all"], 2, "add -o TABLE.parquet"),
+        (["--all", "--series", "s", "-o", "x.csv"], 2, "use one of them"),
         (["--series", "a", "-o", "x.txt"], 2, "neither .csv nor .parquet"),
         (["--series", "a", "--future", "nowhere.csv"], 2, "no file 'nowhere.csv'"),
         (["--series", "a", "--interval", "1"], 2, "0<x<1"),

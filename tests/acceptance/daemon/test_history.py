@@ -123,6 +123,25 @@ def test_every_kind_of_entry_is_read_as_it_was_served(
     }
 
 
+def test_a_field_that_names_no_series_is_in_no_table(
+    redis_url: str, client: streamlstm.Client, tmp_path: Path, start: Callable[..., Serving]
+) -> None:
+    """What was a dead letter for its name is no row, and does not say how many numbers a value has."""
+    server = redis.Redis.from_url(redis_url, protocol=2)
+    start("--redis", redis_url).ready()
+    wrong = {b"": "1,2", b"n" * 257: "1,2", b"\xff": "1,2"}
+    server.xadd("values", {**wrong, "a": "1"}, id="1000-0")
+    server.xadd("values", {"a": "2", **dict.fromkeys(wrong, "3")}, id="2000-0")
+    wait_for_position(server, "values", "2000-0")
+    done = program(tmp_path, "export", "values", "-o", "all.csv", "--redis", redis_url, "--json")
+    assert json.loads(done.stdout)["left_out"] == server.xlen("{values}:dead") == 6
+    rows = [list(row.values()) for row in rows_of(tmp_path / "all.csv")]
+    assert [(row[0], row[3], row[4] != "") for row in rows] == [("a", "1.0", True), ("a", "2.0", True)]
+    server.xadd("unserved", {**wrong, "a": "1"}, id="1000-0")
+    (one,) = streamlstm.Client(redis_url, "unserved").history().series
+    assert (one.name, one.values.tolist()) == ("a", [[1.0]])
+
+
 def test_what_was_corrected_is_learnt_as_it_was_put_right(
     redis_url: str, client: streamlstm.Client, start: Callable[..., Serving]
 ) -> None:

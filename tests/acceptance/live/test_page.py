@@ -38,6 +38,7 @@ from support.live_page import (
     shown,
     text_of,
 )
+from support.paths import ROOT
 from support.server import Server, free_port
 from support.serving import Serving, eventually, run, serve
 
@@ -72,6 +73,30 @@ def test_values_and_forecasts_are_drawn_as_they_arrive(
     (tmp_path / "page.png").write_bytes(picture)
     assert coloured(picture, VALUE) > 1000, "the line of values, and the figures of the tiles"
     assert coloured(picture, FORECAST) > 500, "the line of forecasts"
+
+
+def test_rates_begin_anew_with_another_daemon(
+    start: Callable[..., tuple[Serving, redis.Redis]], tmp_path: Path
+) -> None:
+    """A page that stays open while the daemon is started anew never shows fewer values than none a second."""
+    daemon, client = start()
+    push(client, "values", "a", 1, 2000)
+    told = daemon.ready()
+    with chromium(tmp_path / "profile") as browser:
+        page = browser.open(told["http"] + "/")
+        page.wait_for("document.getElementById('rate').textContent != '–'")
+        seen = "const rate = document.getElementById('rate'); window.seen = [];"
+        seen += "new MutationObserver(() => window.seen.push(rate.textContent)).observe(rate, {childList: true}); 0"
+        page.evaluate(f"(() => {{ {seen} }})()")
+        assert daemon.stop() == 0
+        page.wait_for("document.getElementById('state').textContent.startsWith('the daemon does not answer')")
+        again = serve(tmp_path, tmp_path / "model.onnx", "--redis", told["redis"], "--http", told["http"][7:])
+        push(client, "values", "a", 2001, 2010)
+        page.wait_for("document.getElementById('state').textContent == 'live'")
+        shown_again = "window.seen.includes('–') && window.seen.at(-1) != '–'"
+        page.wait_for(f"{shown_again} || window.seen.some((text) => text < '0')")
+        negative = page.evaluate("window.seen.filter((text) => text.startsWith('-'))")
+        assert (again.stop(), negative) == (0, [])
 
 
 def test_a_site_whose_name_was_made_to_point_here_reads_nothing(
@@ -282,6 +307,11 @@ def test_gauges_of_series_are_there_on_request(start: Callable[..., tuple[Servin
     push(client, "values", "room 1", 1, 3)
     shown = 'streamlstm_series_actual{series="room 1",stream="values"} 3.0'
     assert eventually(lambda: shown in daemon.get("/metrics")[1].splitlines())
+    page = (ROOT / "docs" / "reference" / "metrics.md").read_text()
+    scraped = [line.split()[2:] for line in daemon.get("/metrics")[1].splitlines() if line.startswith("# TYPE stream")]
+    assert [name for name, kind in scraped if f"| `{name}` | {kind} | " not in page] == [], (
+        "what is scraped is documented"
+    )
     plain, client = start()
     push(client, "values", "room 1", 1, 3)
     assert eventually(lambda: plain.metric('streamlstm_entries_total{stream="values"}') == 3)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +15,7 @@ import pytest
 
 from streamlstm.daemon.workers import supervisor as supervisor_module
 from streamlstm.daemon.workers.supervisor import Supervisor
-from streamlstm.daemon.workers.worker import Worker, ask_all
+from streamlstm.daemon.workers.worker import _BOOT, Worker, ask_all
 from support.serving import eventually
 
 PREPARED, READY = (
@@ -120,6 +122,29 @@ def test_who_ends_is_replaced_also_where_no_process_can_be_had_at_once(
     assert eventually(lambda: stage.supervisor.missing() == [])
     assert stage.started == [1, 2, 1]
     assert stage.stop() == 0
+
+
+def test_a_signal_is_heeded_while_others_are_started() -> None:
+    """However many are still to be started, none is begun after it."""
+    begun: list[Stage] = []
+
+    def script(number: int) -> str:
+        if number == 3:
+            begun[0].supervisor.stop()
+        return SERVES
+
+    begun.append(stage := Stage(script, 50))
+    with stage.reading, stage.writing:
+        stage.thread.start()
+        stage.thread.join(60)
+    assert (stage.status, stage.started) == (0, [1, 2, 3])
+
+
+def test_a_worker_whose_supervisor_has_gone_says_nothing() -> None:
+    """No order comes any more, not even the path: it ends, without a traceback."""
+    for said in (b"", json.dumps(sys.path).encode() + b"\n"):
+        done = subprocess.run([sys.executable, "-P", "-c", _BOOT], input=said, capture_output=True, check=False)
+        assert (done.stdout, done.stderr) == (b"", b"")
 
 
 def test_who_does_not_end_is_killed(staged: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pytest
 from onnx import helper
 
 import streamlstm
-from streamlstm.errors import ArrayError, ModelError
+from streamlstm.errors import ArrayError, ModelError, UsageError
 from streamlstm.models import UNIVERSAL_FILE
 from streamlstm.models import model as models_model
 from streamlstm.models.model import Model
@@ -123,6 +123,13 @@ def test_a_directory_is_no_model(tmp_path: Path) -> None:
     """A path that cannot be read is named with the system's reason."""
     with pytest.raises(ModelError, match="it is a directory, not a file"):
         streamlstm.load(tmp_path)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", None, 1_000_000])
+def test_threads_are_a_number_that_can_be_had(threads: Any) -> None:
+    """Anything else is refused in one line, before threads are started."""
+    with pytest.raises(UsageError, match=r"threads is a whole number from 1 to 1,024, not "):
+        streamlstm.load("universal", threads=threads)
 
 
 def test_foreign_onnx_files_are_told_apart(tmp_path: Path) -> None:

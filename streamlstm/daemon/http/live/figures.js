@@ -9,7 +9,8 @@ export class Figures {
 
   // Shows the newest of a stream; false if the daemon no longer serves it.
   take(now, stream) {
-    if (this.#kept.length && now.time < this.#kept.at(-1).time) this.#kept = []; // another process answers now
+    const last = this.#kept.at(-1);
+    if (last && (now.time < last.time || fell(last.streams[stream], now.streams[stream]))) this.forget();
     this.#kept.push(now);
     while (this.#kept.length > 2 && now.time - this.#kept[1].time >= RATE_SECONDS) this.#kept.shift();
     const here = now.streams[stream], before = this.#kept[0].streams[stream] ?? here;
@@ -28,9 +29,14 @@ export class Figures {
     return true;
   }
 
+  // Of another stream, or by another process, whose sums begin anew.
   forget() {
     this.#kept = [];
   }
+}
+
+function fell(before, here) {
+  return before && here && here.values < before.values;
 }
 
 function show(id, text, alarm = false) {

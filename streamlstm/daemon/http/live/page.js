@@ -52,6 +52,7 @@ function connect() {
   });
   on("trouble", ({ message }) => say(message, true));
   source.onerror = () => {
+    figures.forget(); // it may be another process that answers next
     say("the daemon does not answer; trying again", true);
     if (source.readyState === EventSource.CLOSED) setTimeout(start, RETRY_MS); // it answered, and not with events
   };

@@ -18,6 +18,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from streamlstm.daemon.http.page_store import PageStore
+from streamlstm.daemon.telemetry import Described
 from streamlstm.errors import StoreError, StoreUnavailableError
 from streamlstm.store import BACK_FIELDS, Answered, Recent, as_number, finite, number_at
 from streamlstm.store.resp import Connection
@@ -29,6 +30,12 @@ _COLUMNS = {
     "hi": ("streamlstm_series_interval_upper", "Upper end of the interval for a chosen series' next value."),
 }
 _ACTUAL = ("streamlstm_series_actual", "Last value of a chosen series (--series-metrics).")
+_LABELS = ("stream", "series")
+
+
+def described_gauges() -> list[Described]:
+    """Every gauge, in the order of a scrape."""
+    return [Described(name, "gauge", _LABELS, text) for name, text in (_ACTUAL, *_COLUMNS.values())]
 
 
 @dataclass
@@ -125,9 +132,8 @@ class SeriesGauges(Collector):
             self._close(name)
 
     def _families(self) -> list[Metric]:
-        labels = ("stream", "series")
-        actual = GaugeMetricFamily(*_ACTUAL, labels=labels)
-        columns = {column: GaugeMetricFamily(*text, labels=labels) for column, text in _COLUMNS.items()}
+        actual = GaugeMetricFamily(*_ACTUAL, labels=_LABELS)
+        columns = {column: GaugeMetricFamily(*text, labels=_LABELS) for column, text in _COLUMNS.items()}
         for name, stream in self._streams.items():
             for answered in stream.latest.values():
                 values = (name, answered.series.decode("utf-8", "replace"))
