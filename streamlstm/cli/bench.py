@@ -9,11 +9,10 @@ from typing import Any
 import click
 
 from streamlstm.cli.interrupts import ending_as_interrupt
-from streamlstm.cli.loading import provider_option
+from streamlstm.cli.loading import provider_option, threads_option
 from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import FSYNC, command, json_option, note, option, say
 from streamlstm.cli.output_options import plot_option
-from streamlstm.common import MOST_THREADS
 from streamlstm.errors import UsageError
 
 
@@ -73,7 +72,7 @@ _QUICK = _Sizes(values=20_000, naive_values=200, latency_s=0.5, warm_up_s=0.3, m
     default=None,
     help="When the private server syncs its append-only file. Default: it has none.",
 )
-@option("--threads", type=click.IntRange(1, MOST_THREADS), default=1, help="Compute threads of onnxruntime.")
+@threads_option
 @provider_option
 @json_option
 def bench(

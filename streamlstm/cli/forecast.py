@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamlstm.cli.loading import max_model_bytes_option, provider_option
+from streamlstm.cli.loading import max_model_bytes_option, provider_option, threads_option
 from streamlstm.cli.model_argument import served_model_option
 from streamlstm.cli.options import (
     command,
@@ -26,7 +26,7 @@ from streamlstm.cli.options import (
 )
 from streamlstm.cli.output_options import plot_option, table_output
 from streamlstm.cli.quantities import DURATION, SHARE
-from streamlstm.common import MOST_THREADS, need_directories, write_whole
+from streamlstm.common import need_directories, write_whole
 from streamlstm.errors import UsageError, require_extra
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ WORDS = ("hold", "refuse")
     "table (CSV or Parquet) after the last values. Default: such a model is refused.",
 )
 @served_model_option
-@option("--threads", type=click.IntRange(1, MOST_THREADS), default=1, help="Compute threads of onnxruntime.")
+@threads_option
 @provider_option
 @table_output("Write a table instead: .csv or .parquet (needs pyarrow), a row a step.", required=False)
 @plot_option("Draw them too.")

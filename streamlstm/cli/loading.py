@@ -14,6 +14,7 @@ import click
 
 from streamlstm.cli.options import EXIT_FAILURE, option
 from streamlstm.cli.quantities import SIZE
+from streamlstm.common import MOST_THREADS
 from streamlstm.models import CPU, MAX_FILE_BYTES, PROVIDERS
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ provider_option = option(
     type=click.Choice(list(PROVIDERS)),
     default=CPU,
     help="What of onnxruntime runs the model. States and forecasts belong to the provider that made them.",
+)
+
+
+threads_option = option(
+    "--threads", type=click.IntRange(1, MOST_THREADS), default=1, help="Compute threads of onnxruntime."
 )
 
 

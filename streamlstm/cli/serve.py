@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streamlstm.cli.cores import chosen_threads
-from streamlstm.cli.loading import max_model_bytes_option, provider_option
+from streamlstm.cli.loading import max_model_bytes_option, provider_option, threads_option
 from streamlstm.cli.model_argument import MODEL
 from streamlstm.cli.options import FSYNC, command, data_dir_option, option, server_options
 from streamlstm.cli.quantities import DURATION
@@ -49,7 +49,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
     default=False,
     help="Serve from a server that may evict any key when it is full, where its maxmemory-policy cannot be set.",
 )
-@option("--threads", type=click.IntRange(1, MOST_THREADS), default=1, help="Compute threads of onnxruntime.")
+@threads_option
 @option(
     "--step-threads",
     type=click.IntRange(1, MOST_THREADS),

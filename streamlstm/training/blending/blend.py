@@ -104,9 +104,10 @@ def find_blends(searched: Forecaster, panel: Panel, series: Sequence[Series], as
     said = [every[..., 0], *_universal(values)]
     arimas: list[Arimas | None] = [None, None]
     further: Float64 | None = None  # what the ARIMAs say, (N, horizon)
+    seasons = _seasons(panel, series, asked) if count == 1 else {}
     if count == 1:
         logs, ends = not searched.config.exact, (int(starts[0]), int(panel.lengths[0]))
-        arimas = [fit_arimas(values[:end, 0], _seasons(panel, series, asked), logs=logs) for end in ends]
+        arimas = [fit_arimas(values[:end, 0], seasons, logs=logs) for end in ends]
     if arimas[0] is not None and arimas[1] is not None:
         further = arimas[0].further(values[:, 0], every.shape[2])
         own = further[:, :1]
@@ -129,7 +130,7 @@ def find_blends(searched: Forecaster, panel: Panel, series: Sequence[Series], as
         season = season_ahead(searched.config.seasons, arimas[0])
         other = every + (said[1] - every[..., 0])[..., None] if further is None else further[:, None]
         few = further is not None and int(starts[0]) <= FEW
-        earlier = _earlier(searched, panel, _seasons(panel, series, asked)) if few else []
+        earlier = _earlier(searched, panel, seasons) if few else []
         ahead = find_ahead(values, panel.observed[..., 0], every, other, season, starts, naive, earlier)
     first = Blend(
         shares=shares, arimas=arimas[0], ahead=ahead, trained_steps=int(starts.max()), trained_values=int(starts.sum())
